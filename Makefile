@@ -1,0 +1,42 @@
+# make demo, make test, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
+#   make test ARGS="-k journal -x"      arguments for pytest
+#   make demo PYTHON=python3.12         the Python that .venv is made with, 3.11 or newer
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint clean
+
+help:
+	@sed -n '1,3s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/python -m demo.docstrings data/docstrings.csv
+	@$(BIN)/launcher run config.yaml
+	@$(BIN)/python -m demo.neighbours runs/stdlib-docstrings "parse a JSON document"
+
+test: $(VENV)/.installed-all
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-all
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) data runs .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp is older than what it was installed from when that changes. Everything (all) has what the demo needs.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	@echo "Installing launcher[$*] into $(VENV); the first time takes some minutes, PyTorch being large"
+	@$(BIN)/python -m pip install --quiet --editable '.[$*]' --constraint constraints.txt
+	@touch $@ $(if $(filter all,$*),$(VENV)/.installed-demo)

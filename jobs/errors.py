@@ -1,0 +1,42 @@
+"""The exceptions of the project: what they mean, and which one a caller can rely on.
+
+Used by both packages. The tree::
+
+    LauncherError                 something that the user can read and act on
+    ├── InputError                bad arguments, config, manifest or Job class: exit code 2
+    ├── RunError                  the run cannot go on as asked (not planned, not complete, still running)
+    │   ├── BusyError             another attempt holds the shard
+    │   └── IncompleteError       samples are missing, and the caller did not allow that
+    ├── DamageError               bytes on disk differ from what a journal says was written
+    └── OutputError               a Job returned something that cannot be stored, or that differs from its first batch
+
+``str(error)`` is the whole message: what, where, what is valid, what to do.
+"""
+
+
+class LauncherError(Exception):
+    """Base class; its text is meant for the user, without a traceback."""
+
+
+class InputError(LauncherError):
+    """Bad input by the user; the command line exits with 2."""
+
+
+class RunError(LauncherError):
+    """The run cannot go on as asked; the command line exits with 1."""
+
+
+class BusyError(RunError):
+    """Another attempt is running this shard now."""
+
+
+class IncompleteError(RunError):
+    """The result lacks samples and the caller did not allow that."""
+
+
+class DamageError(LauncherError):
+    """Bytes on disk are not those that were committed."""
+
+
+class OutputError(LauncherError):
+    """The outputs of a Job cannot be stored, or differ in name, dtype or shape from the first batch."""

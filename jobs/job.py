@@ -1,0 +1,142 @@
+"""Job: the base class of what users run, its context, and how an importable path becomes one.
+
+Subclassed by users and by the built-in jobs; resolved by the planner (to check it) and by processes and pool workers.
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jobs.errors import InputError
+from jobs.storage.records import JobSpec
+from jobs.storage.samples import Sample
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a Job runs.
+
+    ``device`` is a torch device string ("cpu", "cuda:0"); ``process_index`` counts the processes of the array task;
+    ``worker_index`` counts the pool workers of the process, None in the process itself. ``scratch`` is a folder of the
+    node that is removed at the end of the task. ``seed`` is the run's; before every batch, the generators of Python,
+    numpy and torch are seeded from it and the batch's first row.
+    """
+
+    device: str
+    process_index: int
+    worker_index: int | None
+    scratch: Path
+    seed: int
+
+
+class Job:
+    """Base class; a subclass needs ``process``, and most have ``load`` and ``setup``.
+
+    The class's keyword arguments are ``job.params`` of the config. One object is made in each process and each pool
+    worker; nothing is shared between them.
+    """
+
+    preload: ClassVar[tuple[str, ...]] = ()
+    """Modules that are imported once on each node before processes are forked (torch takes a second each time else)."""
+
+    def setup_worker(self, context: Context) -> None:
+        """Called once in each pool worker (a tokenizer, a decoder); in the process where there are no workers."""
+
+    def load(self, sample: Sample) -> Any:
+        """One manifest row -> an item; raising fails that sample alone. Default: the row as a dict."""
+        return dict(sample)
+
+    def collate(self, items: list[Any]) -> Any:
+        """Items -> batch, in the pool worker. Default: stacks arrays, also inside dicts and tuples."""
+        return stack(items)
+
+    def setup(self, context: Context) -> None:
+        """Called once in each process (a model on ``context.device``)."""
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        """A batch -> {output name: array, tensor or list}, first axis = the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no process method")
+
+    def reduce(self, state: Any, block: dict[str, Any]) -> Any:
+        """Optional fold at gather: called with the state (None at first) and blocks of results in manifest order."""
+        raise NotImplementedError
+
+    def finish(self, state: Any) -> dict[str, Any]:
+        """Optional: the last state -> {name: array}, stored under /summary."""
+        raise NotImplementedError
+
+    def teardown(self) -> None:
+        """Called once in each process and pool worker that ends in order."""
+
+
+def stack(items: Sequence[Any]) -> Any:
+    """Stacks arrays, tensors and numbers along a new first axis, inside dicts, tuples and lists too; the rest is a list.
+
+    Raises ValueError where shapes or keys differ.
+    """
+    first = items[0]
+    if isinstance(first, dict):
+        if any(item.keys() != first.keys() for item in items):
+            raise ValueError("collate: items have different keys")
+        return {key: stack([item[key] for item in items]) for key in first}
+    if isinstance(first, tuple | list):
+        columns = [stack(column) for column in zip(*items, strict=True)]
+        return tuple(columns) if isinstance(first, tuple) else columns
+    if hasattr(first, "detach"):
+        import torch
+
+        return torch.stack(list(items))
+    if isinstance(first, np.ndarray | np.generic | int | float):
+        return np.stack([np.asarray(item) for item in items])
+    return list(items)
+
+
+def has_reduce(job: Job) -> bool:
+    """Whether the Job folds its results at gather."""
+    return type(job).reduce is not Job.reduce
+
+
+def job_class(spec: JobSpec) -> type[Job]:
+    """Imports the class; raises InputError saying what is wrong. ``spec.folder`` goes on the import path, last."""
+    module_name, _, class_name = spec.path.partition(":")
+    if not module_name or not class_name:
+        raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
+    if spec.folder and spec.folder not in sys.path:
+        sys.path.append(spec.folder)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module raises at import is a problem of the input
+        raise InputError(_import_problem(spec, module_name, error)) from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Job)):
+        classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Job) and c is not Job]
+        names = sorted(c.__name__ for c in classes)
+        valid = ", ".join(names) or f"none in {module_name}; subclass jobs.job.Job"
+        raise InputError(f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}")
+    return found
+
+
+def _import_problem(spec: JobSpec, module_name: str, error: Exception) -> str:
+    what = f"{type(error).__name__}: {error}"
+    return f"job.class: cannot import {module_name!r} ({what}). Searched: the Python path and {spec.folder}"
+
+
+def make_job(spec: JobSpec) -> Job:
+    """An object of the class with its params; raises InputError where the class does not take them."""
+    cls = job_class(spec)
+    signature = inspect.signature(cls)
+    try:
+        signature.bind(**spec.params)
+    except TypeError as error:
+        valid = ", ".join(signature.parameters) or "none"
+        raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
+    try:
+        return cls(**spec.params)
+    except Exception as error:  # the user's constructor refuses its parameters
+        raise InputError(f"job.params: {spec.path}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,1 @@
+"""What runs inside an array task: the supervisor, its processes and their pool workers."""

@@ -1,0 +1,81 @@
+"""Alone: a batch that ran out of memory, done again with all else idle, to learn whose fault it was. Used by the task.
+
+Memory that ran out is first nobody's fault: the batch gets a small crew of its own. If that dies too, its samples are
+tried one by one. A sample that runs out of memory all alone has failed; if each of them fits, the batch as a whole is
+too large, and the attempt ends as OUT_OF_MEMORY: with more memory the next one goes on.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from jobs.node.crew import AttemptFailed, Crew, Ledger, MemoryShort
+from jobs.node.messages import Batch, Place, Placed
+from jobs.storage.records import Commit, FailedSample, Layout, Shard
+
+
+class _Trial:
+    """A ledger for samples that are only tried: they are written to their rows, but not committed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.shard: Shard = ledger.shard
+
+    @property
+    def layout(self) -> Layout | None:
+        return self._ledger.layout
+
+    def place(self, request: Place) -> Placed:
+        return self._ledger.place(request)
+
+    def commit(self, commit: Commit) -> None:
+        pass
+
+    def check(self, open_failures: int) -> None:
+        pass
+
+
+Step = Callable[[Crew], None]
+
+
+def run_alone(new_crew: Callable[[], Crew], ledger: Ledger, batch: Batch, step: Step) -> None:
+    """Commits the batch, or raises AttemptFailed. ``step`` drives a crew, and raises what ends the attempt."""
+    short = _run(new_crew, ledger, batch, step)
+    if short is None:
+        return
+    guilty = _find_guilty(new_crew, ledger, batch, short, step)
+    if not guilty:
+        rows = f"samples {batch.start} to {batch.stop - 1}"
+        raise AttemptFailed("OUT_OF_MEMORY", f"the batch of {rows} does not fit into memory, though each sample does")
+    batch = replace(batch, failed=(*batch.failed, *guilty))
+    ledger.check(len(guilty))
+    if _run(new_crew, ledger, batch, step) is not None:
+        raise AttemptFailed("OUT_OF_MEMORY", "memory ran out again, without the samples that do not fit alone")
+
+
+def _run(new_crew: Callable[[], Crew], ledger: Ledger, batch: Batch, step: Step) -> MemoryShort | None:
+    """Runs a batch with a crew of its own; returns what died where memory ran out."""
+    crew = new_crew()
+    try:
+        crew.begin(ledger, [batch])
+        while not crew.finished:
+            step(crew)
+    except MemoryShort as short:
+        return short
+    finally:
+        crew.close()
+    return None
+
+
+def _find_guilty(
+    new_crew: Callable[[], Crew], ledger: Ledger, batch: Batch, short: MemoryShort, step: Step
+) -> list[FailedSample]:
+    """The samples that run out of memory all alone; only those are tried at which a child died."""
+    known = {sample.row for sample in batch.failed}
+    rows = [row for row in range(*short.rows) if row not in known]
+    trial = _Trial(ledger)
+    message = "the sample alone needs more memory than the task has"
+    return [
+        FailedSample(row, "OUT_OF_MEMORY", message, 3)
+        for row in rows
+        if _run(new_crew, trial, Batch(row, row + 1), step) is not None
+    ]

@@ -1,0 +1,245 @@
+"""Children: the processes and pool workers of an array task, as the supervisor starts, watches and replaces them.
+
+All are forked by one fork server that has imported what the Job needs: never from a process that has used torch (its
+threads do not survive a fork). That is also why the supervisor starts the pool workers, not their process.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import send_handle
+from pathlib import Path
+from typing import Any
+
+from jobs.job import Context
+from jobs.node import preload, process, worker
+from jobs.node.beacon import Beacons, Span
+from jobs.node.messages import Batch, Stop, Worker
+from jobs.node.process import ProcessArguments
+from jobs.node.worker import ChildArguments
+from jobs.storage.records import JobSpec
+from jobs.storage.rundir import RunDir
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+# Libraries read these when they are imported. 1: children share the task's CPUs; processes raise it for themselves.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all children of a task share; ``memory`` is the most that one pool worker may take, bytes."""
+
+    job: JobSpec
+    run: RunDir
+    devices: tuple[str, ...]
+    workers: int
+    threads: tuple[int, ...]
+    memory: int
+    scratch: Path
+    seed: int
+
+
+@dataclass
+class Child:
+    """A process, or pool worker ``worker`` of it, that was started."""
+
+    process: int
+    worker: int | None
+    handle: BaseProcess
+    beacon: int
+    connection: Connection | None = None
+    watched: tuple[Span | None, float] = (None, 0.0)
+    killed_for: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"process {self.process}" + ("" if self.worker is None else f", pool worker {self.worker}")
+
+    @property
+    def pid(self) -> int:
+        return self.handle.pid or 0
+
+    def kill(self, kind: str | None = None) -> None:
+        """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
+        self.killed_for = kind
+        self.handle.kill()
+
+    def exit_text(self) -> str:
+        """How it ended, for messages: ``signal 11 (SIGSEGV)`` or ``exit code 3``."""
+        code = self.handle.exitcode
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        return f"signal {-code} ({signal.Signals(-code).name})"
+
+
+def prepare(setting: Setting) -> None:
+    """Starts the fork server, which goes on importing while the supervisor does other things."""
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = "1"
+    os.environ.setdefault("MKL_CBWR", _mkl_branch())
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    once = {
+        preload.SUPERVISOR: str(os.getpid()),
+        preload.JOB: setting.job.path,
+        preload.FOLDER: setting.job.folder or "",
+        # Without it Python puts the working directory first on the import path, before our own packages.
+        "PYTHONSAFEPATH": "1",
+    }
+    os.environ.update(once)
+    _CONTEXT.set_forkserver_preload([preload.__name__])
+    forkserver.ensure_running()
+    for name in once:
+        del os.environ[name]
+
+
+def _mkl_branch() -> str:
+    """Asks MKL for results that do not depend on the number of threads, at the machine's own vector width."""
+    return "AVX512,STRICT" if "avx512f" in Path("/proc/cpuinfo").read_text() else "AVX2,STRICT"
+
+
+@dataclass
+class Children:
+    """All children of a task; a dead one is replaced by another with the same place."""
+
+    setting: Setting
+    processes: list[Child] = field(default_factory=list)
+    workers: dict[tuple[int, int], Child] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._per_process = 1 + self.setting.workers
+        self._beacons = Beacons(_CONTEXT, len(self.setting.devices) * self._per_process)
+
+    def __iter__(self) -> Iterator[Child]:
+        yield from self.processes
+        yield from self.workers.values()
+
+    def start(self) -> None:
+        """Starts every process and its workers."""
+        for index in range(len(self.setting.devices)):
+            self.processes.append(self._start_process(index))
+        for index in range(len(self.setting.devices)):
+            self.start_workers(index)
+
+    def restart(self, child: Child) -> Child:
+        """Replaces a dead process; its workers are gone with it and are started anew by ``start_workers``."""
+        self.kill_workers(child.process)
+        self.processes[child.process] = self._start_process(child.process)
+        return self.processes[child.process]
+
+    def kill_workers(self, index: int) -> None:
+        for key in [key for key in self.workers if key[0] == index]:
+            dead = self.workers.pop(key)
+            dead.kill()
+            dead.handle.join()
+
+    def forget(self, worker: Child) -> None:
+        """Removes a dead worker that is not to be replaced."""
+        del self.workers[worker.process, worker.worker or 0]
+
+    def start_workers(self, index: int) -> None:
+        for number in range(self.setting.workers):
+            self.start_worker(index, number, ())
+
+    def start_worker(self, index: int, number: int, batches: tuple[Batch, ...]) -> None:
+        """Starts pool worker ``number`` of a process and gives the process its connection.
+
+        Raises ConnectionError where the process is gone.
+        """
+        owner = self.processes[index]
+        if owner.connection is None:
+            raise ConnectionError(f"process {index} is gone")
+        mine, theirs = _CONTEXT.Pipe()
+        beacon = index * self._per_process + 1 + number
+        arguments = self._arguments(index, number, beacon)
+        handle = self._launch(worker.main, (arguments, theirs), beacon)
+        theirs.close()
+        self.workers[index, number] = Child(index, number, handle, beacon)
+        owner.connection.send(Worker(number, batches))
+        send_handle(owner.connection, mine.fileno(), owner.pid)
+        mine.close()
+
+    def _start_process(self, index: int) -> Child:
+        mine, theirs = _CONTEXT.Pipe()
+        beacon = index * self._per_process
+        arguments = ProcessArguments(self._arguments(index, None, beacon), self.setting.run, self.setting.workers)
+        handle = self._launch(process.main, (arguments, theirs), beacon)
+        theirs.close()
+        return Child(index, None, handle, beacon, mine)
+
+    def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
+        setting = self.setting
+        context = Context(setting.devices[index], index, number, setting.scratch, setting.seed)
+        memory, threads = setting.memory, setting.threads[index]
+        return ChildArguments(
+            setting.job, context, setting.run.manifest, self._beacons, beacon, memory, threads if number is None else 1
+        )
+
+    def _launch(self, target: Any, arguments: tuple[Any, ...], beacon: int) -> BaseProcess:
+        self._beacons.clear(beacon)
+        handle = _CONTEXT.Process(target=target, args=arguments)
+        handle.start()
+        return handle
+
+    # --- watching
+
+    def span(self, child: Child) -> Span | None:
+        """The rows that the child is at, or was at when it died."""
+        return self._beacons.span(child.beacon)
+
+    def wait(self, timeout: float, extra: list[Any]) -> tuple[list[Child], list[Child], list[Any]]:
+        """Waits for something to happen: (processes that sent a message, dead children, ready ones of ``extra``).
+
+        Dead processes come before dead workers.
+        """
+        sentinels = {child.handle.sentinel: child for child in self}
+        talking = {child.connection: child for child in self.processes if child.connection}
+        ready = connection.wait([*talking, *sentinels, *extra], timeout)
+        dead = [sentinels[item] for item in ready if item in sentinels]
+        return (
+            [talking[item] for item in ready if item in talking],
+            sorted(dead, key=lambda child: child.worker is not None),
+            [item for item in ready if item in extra],
+        )
+
+    def holds(self, child: Child) -> bool:
+        """False once the child was replaced: with its process, a worker goes too."""
+        if child.worker is None:
+            return self.processes[child.process] is child
+        return self.workers.get((child.process, child.worker)) is child
+
+    def overdue(self, sample_timeout: float) -> list[Child]:
+        """Children that have been at the same rows for longer than ``sample_timeout`` seconds for each of them."""
+        now = time.monotonic()
+        late = []
+        for child in self:
+            span = self.span(child)
+            if span != child.watched[0]:
+                child.watched = (span, now)
+            elif span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) and not child.killed_for:
+                late.append(child)
+        return late
+
+    def stop(self, grace: float) -> None:
+        """Lets all children tear down, for ``grace`` seconds, then kills what is left."""
+        for child in self.processes:
+            try:
+                if child.connection:
+                    child.connection.send(Stop())
+            except ConnectionError:
+                continue
+        deadline = time.monotonic() + grace
+        for child in self:
+            child.handle.join(max(0, deadline - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> None:
+        for child in self:
+            child.kill()
+        for child in self:
+            child.handle.join()

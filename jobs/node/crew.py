@@ -1,0 +1,257 @@
+"""Crew: the processes and pool workers at work on a shard: deals them batches, takes their commits, replaces the dead.
+
+Used by the task. It knows nothing of journals: what a process wants to commit goes to a Ledger.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from jobs.node import memory
+from jobs.node.children import Child, Children, Setting
+from jobs.node.dealer import Dealer
+from jobs.node.messages import Batch, Broken, Deal, Done, Halt, Halted, OpenShard, Place, Placed, Ready
+from jobs.node.pool import SLOTS
+from jobs.node.worker import ORPHANED
+from jobs.storage.plans import NodeSettings
+from jobs.storage.records import Commit, Layout, Shard
+
+# Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
+TICK = 0.5
+# A child that dies this often before it was ever ready will not come up.
+_START_DEATHS = 3
+
+
+class AttemptFailed(Exception):
+    """The attempt cannot go on; ``kind`` is a failure kind."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class MemoryShort(Exception):
+    """A child was killed because the task's memory ran out; ``rows`` are those it was at, ``device`` its process's."""
+
+    def __init__(self, rows: tuple[int, int], device: str, text: str) -> None:
+        super().__init__(text)
+        self.rows = rows
+        self.device = device
+
+
+class Ledger(Protocol):
+    """Where a crew's results go."""
+
+    shard: Shard
+
+    @property
+    def layout(self) -> Layout | None: ...
+    def place(self, request: Place) -> Placed: ...
+    def commit(self, commit: Commit) -> None: ...
+    def check(self, open_failures: int) -> None:
+        """Raises AttemptFailed where too many samples failed; ``open_failures`` are not committed yet."""
+
+
+class Crew:
+    """Children of one setting; started with the first shard, kept for the next."""
+
+    def __init__(self, setting: Setting, node: NodeSettings, meter: memory.Meter) -> None:
+        self.setting = setting
+        self._node = node
+        self._meter = meter
+        self._children = Children(setting)
+        self._ready: set[int] = set()
+        self._start_deaths: Counter[str] = Counter()
+        self._dealer = Dealer([], len(setting.devices), 1)
+        self._oom_kills = memory.oom_kills()
+
+    def begin(self, ledger: Ledger, batches: Iterable[Batch]) -> None:
+        """Starts on the batches of a shard."""
+        self._ledger = ledger
+        depth = SLOTS * max(self.setting.workers, 1) + 1
+        self._dealer = Dealer(batches, len(self.setting.devices), depth)
+        if not self._children.processes:
+            self._children.start()
+        for child in self._children.processes:
+            self._tell(child, OpenShard(ledger.shard, ledger.layout))
+        for index in self._ready:
+            self._deal(index)
+
+    @property
+    def finished(self) -> bool:
+        return self._dealer.finished
+
+    def unfinished(self) -> list[Batch]:
+        """The batches that were not committed, in order."""
+        return self._dealer.unfinished()
+
+    def step(self, extra: list[Any]) -> list[Any]:
+        """Waits for the next thing to happen and deals with it; returns which of ``extra`` became readable.
+
+        Raises AttemptFailed or MemoryShort.
+        """
+        talking, dead, others = self._children.wait(TICK, extra)
+        for child in talking:
+            self._read(child)
+        for child in dead:
+            if self._children.holds(child):
+                self._drain(child)
+                self._replace(child)
+        self._look_after()
+        return others
+
+    # --- messages
+
+    def _read(self, child: Child) -> None:
+        message = self._receive(child)
+        match message:
+            case Ready():
+                self._ready.add(child.process)
+                self._start_deaths.clear()
+                self._deal(child.process)
+            case Place():
+                self._tell(child, self._ledger.place(message))
+            case Done():
+                self._ledger.commit(message.commit)
+                self._dealer.done(child.process, message.commit)
+                self._start_deaths.clear()
+                self._ledger.check(self._dealer.open_failures)
+                self._deal(child.process)
+            case Broken():
+                raise AttemptFailed(message.kind, message.message)
+
+    def _receive(self, child: Child) -> Any:
+        """The next message of a process; None where it is gone, which its sentinel tells too."""
+        assert child.connection is not None
+        try:
+            return child.connection.recv()
+        except (EOFError, OSError):
+            child.connection.close()
+            child.connection = None
+            return None
+
+    def _drain(self, child: Child) -> None:
+        """Reads what a dead process had still sent: commits count, and so does its last word."""
+        while child.connection and child.connection.poll():
+            self._read(child)
+
+    def _deal(self, index: int) -> None:
+        batches = self._dealer.deal(index)
+        if batches:
+            self._tell(self._children.processes[index], Deal(batches))
+
+    def _tell(self, child: Child, message: Any) -> None:
+        try:
+            if child.connection:
+                child.connection.send(message)
+        except ConnectionError:
+            return  # it died; its sentinel tells, and its successor is told anew
+
+    # --- deaths
+
+    def _replace(self, child: Child) -> None:
+        """Notes what a dead child was at, and starts another in its place."""
+        child.handle.join()
+        rows = self._children.span(child)
+        if child.worker is not None and rows is None and child.handle.exitcode == ORPHANED:
+            self._children.forget(child)  # its process is dying, and will be replaced with all its workers
+            return
+        print(f"{child.name} died of {child.exit_text()}{_at(rows)}; starting another", flush=True)
+        if rows is None:
+            self._count_start_death(child)
+        elif self._was_memory(child):
+            raise MemoryShort(rows, self.setting.devices[child.process], f"{child.name}{_at(rows)}")
+        else:
+            self._dealer.blame(rows, child.killed_for or "CRASH", self._cause(child))
+            self._ledger.check(self._dealer.open_failures)
+        if child.worker is None:
+            self._replace_process(child)
+        else:
+            self._start_worker(child.process, child.worker)
+
+    def _was_memory(self, child: Child) -> bool:
+        """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
+        kills = memory.oom_kills()
+        by_kernel = child.handle.exitcode == -signal.SIGKILL and kills > self._oom_kills
+        self._oom_kills = kills
+        return by_kernel or child.killed_for == "OUT_OF_MEMORY"
+
+    def _cause(self, child: Child) -> str:
+        if child.killed_for == "SAMPLE_TIMEOUT":
+            return f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
+        role = "the process" if child.worker is None else "the pool worker"
+        return f"{role} died of {child.exit_text()}"
+
+    def _count_start_death(self, child: Child) -> None:
+        self._start_deaths[child.name] += 1
+        if self._start_deaths[child.name] >= _START_DEATHS:
+            kind = "OUT_OF_MEMORY" if self._was_memory(child) else "CRASH"
+            raise AttemptFailed(kind, f"{child.name} died {_START_DEATHS} times in a row: {child.exit_text()}")
+
+    def _replace_process(self, child: Child) -> None:
+        self._ready.discard(child.process)
+        self._dealer.give_back(child.process)
+        successor = self._children.restart(child)
+        self._tell(successor, OpenShard(self._ledger.shard, self._ledger.layout))
+        for number in range(self.setting.workers):
+            self._start_worker(child.process, number)
+
+    def _start_worker(self, index: int, number: int) -> None:
+        try:
+            self._children.start_worker(index, number, self._dealer.in_hand(index))
+        except ConnectionError:
+            return  # its process died as well and will be replaced with all its workers
+
+    # --- the watch
+
+    def _look_after(self) -> None:
+        """Every tick: time-outs and memory."""
+        if time.monotonic() - self._meter.read_at < TICK:
+            return
+        for child in self._children.overdue(self._node.sample_timeout):
+            child.kill("SAMPLE_TIMEOUT")
+        total, pid, _ = self._meter.read(child.pid for child in self._children)
+        if total > self.setting.memory:
+            for child in self._children:
+                if child.pid == pid and not child.killed_for:
+                    child.kill("OUT_OF_MEMORY")
+
+    # --- the end
+
+    def halt(self, grace: float) -> None:
+        """Lets the processes finish the batch at hand, for ``grace`` seconds, and commits it."""
+        waiting = set(self._ready)
+        deadline = time.monotonic() + grace
+        for index in waiting:
+            self._tell(self._children.processes[index], Halt())
+        while waiting and time.monotonic() < deadline:
+            talking, dead, _ = self._children.wait(TICK, [])
+            for child in talking:
+                waiting -= self._read_last(child)
+            waiting -= {child.process for child in dead if child.worker is None}
+            if dead:
+                time.sleep(0.01)  # the sentinel of a dead worker stays ready, and nobody replaces it now
+
+    def _read_last(self, child: Child) -> set[int]:
+        """Takes a message of a process that was told to halt; returns the process once it is through."""
+        message = self._receive(child)
+        if isinstance(message, Done):
+            self._ledger.commit(message.commit)
+        elif isinstance(message, Place):
+            self._tell(child, self._ledger.place(message))
+        return {child.process} if message is None or isinstance(message, Halted | Broken) else set()
+
+    def close(self, grace: float = 0.0) -> None:
+        """Ends all children: in order within ``grace`` seconds, by SIGKILL after that."""
+        if grace:
+            self._children.stop(grace)
+        self._children.kill()
+
+
+def _at(rows: tuple[int, int] | None) -> str:
+    if rows is None:
+        return ""
+    return f" at sample {rows[0]}" if rows[1] - rows[0] == 1 else f" at samples {rows[0]} to {rows[1] - 1}"

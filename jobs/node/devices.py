@@ -1,0 +1,69 @@
+"""Devices: what this array task may use, and which device each process gets.
+
+Used by the supervisor, which imports no torch, so GPUs are counted without it.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from jobs.storage.plans import NodeSettings
+
+_GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
+
+
+def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
+    """CPUs that this task may really use: affinity, the cgroup's quota, and Slurm's cpus-per-task."""
+    limits = [len(os.sched_getaffinity(0))]
+    quota = _cgroup_quota()
+    if quota is not None:
+        limits.append(max(1, int(quota)))
+    if environment.get("SLURM_CPUS_PER_TASK", "").isdigit():
+        limits.append(int(environment["SLURM_CPUS_PER_TASK"]))
+    return min(limits)
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs of the cgroup's bandwidth limit (v2 cpu.max, v1 cfs quota), as seen from inside; None: no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    return None if quota.strip() in ("max", "-1") else int(quota) / int(period)
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
+    """GPUs that CUDA will show to a process: the entries of CUDA_VISIBLE_DEVICES, else those of the driver.
+
+    Entries are opaque (indices, UUIDs, MIG names); CUDA ignores an entry of -1 and everything after it.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(list(_GPU_FOLDER.iterdir())) if _GPU_FOLDER.is_dir() else 0
+    entries = [entry.strip() for entry in visible.split(",")]
+    ends = [number for number, entry in enumerate(entries) if entry in ("", "-1")]
+    return ends[0] if ends else len(entries)
+
+
+def process_devices(settings: NodeSettings, gpus: int) -> tuple[str, ...]:
+    """The device of each process. One process per listed or visible device, or ``processes`` of them in turn."""
+    devices = _device_list(settings.devices, gpus)
+    count = settings.processes or len(devices)
+    return tuple(devices[number % len(devices)] for number in range(count))
+
+
+def _device_list(devices: str | tuple[str, ...], gpus: int) -> list[str]:
+    if isinstance(devices, tuple):
+        return list(devices)
+    if devices == "cuda" or (devices == "auto" and gpus):
+        return [f"cuda:{number}" for number in range(max(gpus, 1))]
+    return ["cpu"]
+
+
+def threads_for(device: str, processes: int, cpus: int) -> int:
+    """Compute threads of a process: its fair share of the CPUs, 1 where a GPU does the computing."""
+    return 1 if device.startswith("cuda") else max(1, cpus // processes)

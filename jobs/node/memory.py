@@ -1,0 +1,122 @@
+"""Memory: how much this task may use, and how much its processes do use. Read by the supervisor."""
+
+import os
+import resource
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+# The share of a hard limit that is left free: the kernel kills at the limit, and slots and pages come in bursts.
+_HEADROOM = 0.10
+_UNLIMITED = 1 << 60
+
+
+def task_limit() -> int:
+    """Bytes this task may use: the cgroup's limit (or the machine's memory) less 10%."""
+    return int(min(_machine(), *_cgroup_limits(), _UNLIMITED) * (1 - _HEADROOM))
+
+
+def _machine() -> int:
+    return _field(Path("/proc/meminfo"), "MemTotal:") or _UNLIMITED
+
+
+def _cgroup_limits() -> list[int]:
+    """The limits of this process's cgroup and of all above it, v1 and v2, bytes."""
+    files = _cgroup_files("memory.limit_in_bytes", "memory.max")
+    texts = [text for file in files if (text := _read(file))]
+    return [_UNLIMITED, *(int(text) for text in texts if text.strip().isdigit())]
+
+
+def oom_kills() -> int:
+    """How often the kernel's OOM killer took a process of this task's cgroups so far."""
+    texts = [_read(file) for file in _cgroup_files("memory.oom_control", "memory.events")]
+    lines = [line.split() for text in texts if text for line in text.splitlines()]
+    return sum(int(line[1]) for line in lines if len(line) == 2 and line[0] == "oom_kill")
+
+
+def peak() -> int:
+    """The most memory that the innermost limited cgroup of this task held, bytes; 0 where none has a limit."""
+    for file in _cgroup_files("memory.limit_in_bytes", "memory.max"):
+        text = _read(file)
+        if text and text.strip().isdigit() and int(text) < _machine():
+            used = _read(file.with_name("memory.max_usage_in_bytes")) or _read(file.with_name("memory.peak"))
+            return int(used) if used else 0
+    return 0
+
+
+def _cgroup_files(v1: str, v2: str) -> list[Path]:
+    """The files of these names in this process's memory cgroup and in all above it, innermost first."""
+    found: list[Path] = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            found += _upwards(Path("/sys/fs/cgroup/memory"), path, v1)
+        elif controllers == "":
+            found += _upwards(Path("/sys/fs/cgroup"), path, v2)
+    return found
+
+
+def _upwards(root: Path, path: str, name: str) -> list[Path]:
+    folder = root / path.lstrip("/")
+    return [above / name for above in (folder, *folder.parents) if above.is_relative_to(root)]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
+
+
+def resident(pid: int) -> int:
+    """Private memory of a process, bytes; 0 where it is gone. Slots are counted with the worker that fills them."""
+    return _field(Path(f"/proc/{pid}/status"), "RssAnon:") or 0
+
+
+def _field(path: Path, name: str) -> int | None:
+    lines = (_read(path) or "").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
+
+
+def limit_data(limit: int) -> None:
+    """Makes allocations beyond ``limit`` bytes fail with MemoryError in this process, before the node runs out."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
+
+
+def largest(pids: Iterable[int]) -> tuple[int, int, int]:
+    """(total bytes, pid of the largest, its bytes) of the processes; pid 0 where there is none."""
+    sizes = [(resident(pid), pid) for pid in pids]
+    size, pid = max(sizes, default=(0, 0))
+    return sum(size for size, _ in sizes), pid, size
+
+
+class Meter:
+    """Follows a task's processes: memory at its peak, and CPU seconds, also of those that are gone."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self.read_at = 0.0
+        self._cpu: dict[int, float] = {}
+
+    def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
+        """Takes a reading; returns what ``largest`` does."""
+        known = list(pids)
+        self._cpu.update({pid: cpu_seconds(pid) or self._cpu.get(pid, 0.0) for pid in known})
+        total, pid, size = largest(known)
+        self.peak = max(self.peak, total)
+        self.read_at = time.monotonic()
+        return total, pid, size
+
+    def reading(self) -> float:
+        """CPU seconds so far, of the children at the last reading and of the supervisor itself."""
+        return sum(self._cpu.values()) + time.process_time()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system CPU seconds of a process so far; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

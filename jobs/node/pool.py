@@ -1,0 +1,152 @@
+"""Pool: the pool workers of one process as it sees them: hands out pieces, takes loaded ones, outlives their deaths.
+
+The supervisor starts and replaces the workers; this side only keeps what each of them has in hand. Every worker has a
+pipe of its own (no shared queue, so no lock that a dead worker could hold), and as many pieces in hand as slots.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+from jobs.node.loading import Loader
+from jobs.node.messages import Broken, Loaded, NewSlot, Piece
+from jobs.node.slots import SlotReader
+
+# One slot is filled while the process works on the other; more only hide jitter, and take memory and cache.
+SLOTS = 2
+
+
+class Source(Protocol):
+    """Where a process gets loaded pieces from."""
+
+    def submit(self, pieces: Sequence[Piece]) -> None: ...
+    def take(self) -> tuple[Loaded, Any] | None: ...
+    def release(self, loaded: Loaded) -> None: ...
+    def drop(self) -> None: ...
+
+
+class Inline:
+    """The source of a process without workers: loads a piece when it is taken."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._waiting: deque[Piece] = deque()
+
+    def submit(self, pieces: Sequence[Piece]) -> None:
+        self._waiting.extend(pieces)
+
+    def take(self) -> tuple[Loaded, Any] | None:
+        """The next piece and its batch; None where none is waiting."""
+        if not self._waiting:
+            return None
+        loaded = self._loader.load(self._waiting.popleft())
+        return loaded, loaded.batch
+
+    def release(self, loaded: Loaded) -> None:
+        pass
+
+    def drop(self) -> None:
+        self._waiting.clear()
+
+
+class _Worker:
+    """What the process knows of one worker."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.reader = SlotReader(connection)
+        self.in_hand: dict[int, Piece] = {}
+        self.free = list(range(SLOTS))
+        self.alive = True
+
+
+class Pool:
+    """The source of a process with workers. ``on_broken`` is called with what a worker could not survive."""
+
+    def __init__(self, on_broken: Callable[[Broken], None]) -> None:
+        self._on_broken = on_broken
+        self._workers: dict[int, _Worker] = {}
+        self._waiting: deque[Piece] = deque()
+        self._loaded: deque[tuple[_Worker, Loaded]] = deque()
+        self._taken: dict[int, _Worker] = {}
+
+    def replace(self, index: int, connection: Connection) -> list[Piece]:
+        """Adds worker ``index``, or its successor; returns the pieces that its predecessor had in hand."""
+        old = self._workers.get(index)
+        self._workers[index] = _Worker(connection)
+        return self._bury(old) if old else []
+
+    def _bury(self, worker: _Worker) -> list[Piece]:
+        """Takes what a dead worker had still sent; returns what it had not."""
+        while worker.alive and worker.connection.poll():
+            self._receive(worker)
+        worker.connection.close()
+        return list(worker.in_hand.values())
+
+    def submit(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
+        """Queues pieces; ``first`` puts them before the others (retries)."""
+        if first:
+            self._waiting.extendleft(reversed(pieces))
+        else:
+            self._waiting.extend(pieces)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            idle = [worker for worker in self._workers.values() if worker.free and worker.alive]
+            if not idle:
+                return
+            worker = max(idle, key=lambda candidate: len(candidate.free))
+            self._send(worker, self._waiting.popleft())
+
+    def _send(self, worker: _Worker, piece: Piece) -> None:
+        piece = replace(piece, slot=worker.free.pop())
+        worker.in_hand[piece.slot] = piece
+        try:
+            worker.connection.send(piece)
+        except ConnectionError:
+            worker.alive = False  # its successor gets the piece, see replace
+
+    def receive(self, index: int) -> bool:
+        """Takes one message of worker ``index``; False where the worker is gone."""
+        worker = self._workers[index]
+        self._receive(worker)
+        return worker.alive
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            message = worker.connection.recv()
+            if isinstance(message, NewSlot):
+                worker.reader.accept(message)
+        except (EOFError, OSError):  # OSError: it died in the middle of a message
+            worker.alive = False
+            return
+        if isinstance(message, Loaded):
+            del worker.in_hand[message.piece.slot]
+            self._loaded.append((worker, message))
+        elif isinstance(message, Broken):
+            self._on_broken(message)
+
+    def take(self) -> tuple[Loaded, Any] | None:
+        """A loaded piece and its batch, which stays valid until ``release``; None where none has arrived."""
+        if not self._loaded:
+            return None
+        worker, loaded = self._loaded.popleft()
+        self._taken[id(loaded)] = worker
+        return loaded, worker.reader.get(loaded.piece.slot, loaded.batch)
+
+    def release(self, loaded: Loaded) -> None:
+        """Gives the piece's slot back to its worker, which gets the next piece."""
+        self._taken.pop(id(loaded)).free.append(loaded.piece.slot)
+        self._hand_out()
+
+    def drop(self) -> None:
+        """Forgets what is waiting; what workers have in hand still comes."""
+        self._waiting.clear()
+
+    def stop(self) -> None:
+        """Closes the pipes; workers tear down and exit at their end."""
+        for worker in self._workers.values():
+            worker.connection.close()

@@ -1,0 +1,45 @@
+"""Signals: what the scheduler or a person asks of a running array task. Used by the supervisor.
+
+SIGTERM and SIGINT: commit and leave. SIGUSR2 (Slurm, before the time limit): the same, and queue again. A second
+SIGTERM or SIGINT: leave at once, which loses nothing but the batches under way.
+"""
+
+import os
+import signal
+import socket
+
+STOPPED = 75  # exit code EX_TEMPFAIL of sysexits.h: not finished, can be resumed
+
+
+class Signals:
+    """Counts requests; its ``socket`` becomes readable when one arrives, so that a wait ends."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.requeue = False
+        self.name = ""
+        self.socket, self._wake = socket.socketpair()
+        self.socket.setblocking(False)
+        self._wake.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGUSR2, self._on_requeue)
+
+    def _on_stop(self, number: int, frame: object) -> None:
+        if self.stop and not self.requeue:
+            os._exit(STOPPED)  # children die with this process, see lifeline
+        self.stop, self.requeue = True, False
+        self.name = signal.Signals(number).name
+
+    def _on_requeue(self, number: int, frame: object) -> None:
+        if not self.stop:
+            self.stop = self.requeue = True
+            self.name = "SIGUSR2 (the time limit is near)"
+
+    def drain(self) -> None:
+        """Empties the socket."""
+        try:
+            self.socket.recv(4096)
+        except BlockingIOError:
+            return

@@ -1,0 +1,156 @@
+"""Slots: reused shared memory in which a pool worker hands its batches to its process without a copy on the other side.
+
+A worker owns a few slots. It writes the arrays of a batch into one and sends their places; the process sees them as
+arrays on the same memory, and gives the slot back by handing out the next piece. The memory is anonymous (memfd: no
+name in /dev/shm that could leak, no limit from its size) and reused, because touching fresh pages costs ten times the
+copy. Anything that is not an array or tensor travels inside the message, pickled.
+"""
+
+import mmap
+import os
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import Any
+
+import numpy as np
+
+from jobs.node.messages import NewSlot
+
+# Cache lines are 64 bytes; vector instructions want their operands aligned to them.
+_ALIGNMENT = 64
+# A slot grows by more than it must, since batches of different size would otherwise grow it again and again.
+_GROWTH = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An array in a slot: ``tensor`` asks for a torch tensor on the other side."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+    tensor: bool
+
+
+def _memory_file(size: int) -> int:
+    """A descriptor of ``size`` bytes of shared memory; a deleted scratch file where the kernel has no memfd."""
+    try:
+        descriptor = os.memfd_create("launcher-slot", os.MFD_CLOEXEC)
+    except OSError:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+class SlotWriter:
+    """The worker's end: puts batches into slots, making them larger as needed."""
+
+    def __init__(self, connection: Connection, reader_pid: int) -> None:
+        self._connection = connection
+        self._reader_pid = reader_pid
+        self._memory: dict[int, mmap.mmap] = {}
+
+    def put(self, slot: int, batch: Any) -> Any:
+        """Copies the arrays of ``batch`` into the slot; returns the batch with a Place for each."""
+        arrays: list[np.ndarray] = []
+        skeleton, size = _plan(batch, arrays, 0)
+        if arrays:
+            memory = self._reserve(slot, size)
+            _fill(skeleton, arrays, memory)
+        return skeleton
+
+    def _reserve(self, slot: int, size: int) -> mmap.mmap:
+        memory = self._memory.get(slot)
+        if memory is None or len(memory) < size:
+            size = max(mmap.PAGESIZE, int(size * _GROWTH))
+            descriptor = _memory_file(size)
+            self._connection.send(NewSlot(slot, size))
+            send_handle(self._connection, descriptor, self._reader_pid)
+            memory = self._memory[slot] = mmap.mmap(descriptor, size)
+            os.close(descriptor)
+        return memory
+
+
+def _plan(value: Any, arrays: list[np.ndarray], size: int) -> tuple[Any, int]:
+    """Replaces arrays by Places, collecting them in order; returns the skeleton and the bytes needed."""
+    match value:
+        case dict():
+            pairs = {}
+            for key, item in value.items():
+                pairs[key], size = _plan(item, arrays, size)
+            return pairs, size
+        case tuple() | list():
+            items = []
+            for item in value:
+                item, size = _plan(item, arrays, size)
+                items.append(item)
+            return _same_sequence(value, items), size
+    tensor = type(value).__module__ == "torch" and hasattr(value, "numpy")
+    if tensor and str(value.dtype) != "torch.bfloat16":
+        value = value.detach().numpy()
+    if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+        return value, size
+    arrays.append(value)
+    offset = -(-size // _ALIGNMENT) * _ALIGNMENT
+    return Place(offset, value.shape, value.dtype.str, tensor), offset + value.nbytes
+
+
+def _same_sequence(like: Any, items: list[Any]) -> Any:
+    if hasattr(like, "_fields"):
+        return type(like)(*items)
+    return tuple(items) if isinstance(like, tuple) else items
+
+
+def _places(skeleton: Any) -> list[Place]:
+    match skeleton:
+        case Place():
+            return [skeleton]
+        case dict():
+            return [place for item in skeleton.values() for place in _places(item)]
+        case tuple() | list():
+            return [place for item in skeleton for place in _places(item)]
+    return []
+
+
+def _fill(skeleton: Any, arrays: list[np.ndarray], memory: mmap.mmap) -> None:
+    for place, array in zip(_places(skeleton), arrays, strict=True):
+        np.copyto(_view(place, memory), array)
+
+
+def _view(place: Place, memory: mmap.mmap) -> np.ndarray:
+    return np.ndarray(place.shape, place.dtype, memory, place.offset)
+
+
+class SlotReader:
+    """The process's end for one worker: sees batches in the worker's slots."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._memory: dict[int, mmap.mmap] = {}
+
+    def accept(self, new: NewSlot) -> None:
+        """Maps the memory whose descriptor follows ``new`` in the pipe; the old one goes with its last array."""
+        descriptor = recv_handle(self._connection)
+        self._memory[new.index] = mmap.mmap(descriptor, new.size)
+        os.close(descriptor)
+
+    def get(self, slot: int, skeleton: Any) -> Any:
+        """The batch, its arrays being views of the slot; valid until the slot is handed out again."""
+        match skeleton:
+            case Place():
+                array = _view(skeleton, self._memory[slot])
+                return _tensor(array) if skeleton.tensor else array
+            case dict():
+                return {key: self.get(slot, item) for key, item in skeleton.items()}
+            case tuple() | list():
+                return _same_sequence(skeleton, [self.get(slot, item) for item in skeleton])
+        return skeleton
+
+
+def _tensor(array: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(array)

@@ -1,0 +1,70 @@
+"""Worker: the entry point of a pool worker, which loads the pieces that its process hands out, into its slots."""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from jobs.job import Context, make_job
+from jobs.node import lifeline
+from jobs.node.beacon import Beacon, Beacons
+from jobs.node.loading import Loader, describe
+from jobs.node.memory import limit_data
+from jobs.node.messages import Broken, Piece, Stop
+from jobs.node.slots import SlotWriter
+from jobs.storage.records import JobSpec
+from jobs.storage.samples import Samples
+
+# Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
+ORPHANED = os.EX_UNAVAILABLE
+
+
+@dataclass(frozen=True)
+class ChildArguments:
+    """What every child of the supervisor is started with; ``beacon`` is its index among ``beacons``."""
+
+    job: JobSpec
+    context: Context
+    manifest: Path
+    beacons: Beacons
+    beacon: int
+    memory: int
+    threads: int = 1
+
+
+def main(arguments: ChildArguments, connection: Connection) -> None:
+    """Runs until the process goes away."""
+    lifeline.bind()
+    lifeline.ignore_signals()
+    limit_data(arguments.memory)
+    try:
+        job = make_job(arguments.job)
+        job.setup_worker(arguments.context)
+    except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
+        sys.excepthook(type(error), error, error.__traceback__)
+        report_broken(connection, Broken("ERROR", f"setup_worker: {describe(error)}"))
+        return
+    beacon = Beacon(arguments.beacons.words, arguments.beacon)
+    loader = Loader(job, Samples(arguments.manifest), beacon, arguments.context.seed)
+    _serve(loader, connection)
+    job.teardown()
+    sys.exit(ORPHANED)
+
+
+def report_broken(connection: Connection, broken: Broken) -> None:
+    """Says why this child cannot go on, and waits to be ended: the message must be read before the death is seen."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        connection.send(broken)
+        while not isinstance(connection.recv(), Stop):
+            pass
+
+
+def _serve(loader: Loader, connection: Connection) -> None:
+    slots = SlotWriter(connection, os.getppid())
+    try:
+        while isinstance(piece := connection.recv(), Piece):
+            connection.send(loader.load(piece, slots.put))
+    except (EOFError, ConnectionError):
+        return  # its successor gets workers of its own

@@ -1,0 +1,1 @@
+"""The run directory: all that the login node and the compute nodes share."""

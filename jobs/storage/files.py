@@ -1,0 +1,114 @@
+"""Files that are whole or absent: writing by temp + fsync + rename, and locks. Used wherever a file is made at once."""
+
+import errno
+import fcntl
+import json
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+# File systems without locks (Lustre without -o flock, some FUSE): the scheduler alone then keeps writers apart.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes renames and creations inside ``folder`` survive a crash of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the same folder; on success it is synced and renamed to ``path``.
+
+    On an exception the temporary file is removed and ``path`` is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        rename_synced(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def rename_synced(source: Path, target: Path) -> None:
+    """fsync, rename, fsync of the folder: after it returns, ``target`` survives a crash."""
+    descriptor = os.open(source, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(source, target)
+    fsync_folder(target.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a whole file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a whole JSON file atomically."""
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def write_fully(descriptor: int, data: memoryview, offset: int) -> None:
+    """pwrite of all of ``data``; a short write (signals, full disks) is continued until it raises."""
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def read_fully(descriptor: int, buffer: memoryview, offset: int) -> int:
+    """preadv into ``buffer``; returns the bytes read, fewer than asked only at the end of the file."""
+    done = 0
+    while done < len(buffer):
+        read = os.preadv(descriptor, [buffer[done:]], offset + done)
+        if read == 0:
+            break
+        done += read
+    return done
+
+
+def try_lock(descriptor: int) -> bool:
+    """Takes an exclusive lock that ends with the descriptor or the process; False where another has it.
+
+    True as well where the file system knows no locks.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process of this machine has the lock (of others too, where the file system shares locks).
+
+    It asks and takes no lock, so it never gets in the way of a process that locks the file at this moment.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

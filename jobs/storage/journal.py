@@ -1,0 +1,160 @@
+"""Journal: the append-only history of a shard, one checksummed JSON record a line.
+
+Written by the supervisor alone, read by resume, gather and status. A line is ``xxh3-64 hex, space, JSON``; a line
+that does not match its checksum (torn by a crash, or damaged) counts for nothing, so its rows are simply redone.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import xxhash
+
+from jobs.errors import BusyError
+from jobs.storage.files import is_locked, try_lock
+from jobs.storage.records import RECORDS, AttemptEnd, AttemptStart, Commit, FailedSample, Layout, Record, Retry
+
+
+def encode(record: Record) -> bytes:
+    """One line of the journal, newline included."""
+    body = json.dumps(record.to_json(), separators=(",", ":")).encode()
+    return xxhash.xxh3_64_hexdigest(body).encode() + b" " + body + b"\n"
+
+
+def decode(line: bytes) -> Record | None:
+    """The record of a line without its newline; None where the line is torn, damaged, or of an unknown type."""
+    checksum, _, body = line.partition(b" ")
+    if xxhash.xxh3_64_hexdigest(body).encode() != checksum:
+        return None
+    try:
+        data = json.loads(body.decode())
+        record = RECORDS.get(data["type"])
+        return record.from_json(data) if record else None
+    except (ValueError, KeyError, TypeError):  # written by a version that knows other fields
+        return None
+
+
+@dataclass
+class Attempt:
+    """One attempt as the journal knows it; ``end`` is None while it runs, or where it was killed without a word."""
+
+    start: AttemptStart
+    end: AttemptEnd | None = None
+
+
+@dataclass
+class History:
+    """A journal replayed: what counts now. ``commits`` maps a batch's first row to its newest commit."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    layout: Layout | None = None
+    commits: dict[int, Commit] = field(default_factory=dict)
+    bad_lines: int = 0
+
+    def apply(self, record: Record) -> None:
+        match record:
+            case AttemptStart():
+                self.attempts.append(Attempt(record))
+            case AttemptEnd():
+                if self.attempts:
+                    self.attempts[-1].end = record
+            case Layout():
+                self.layout = record
+            case Commit():
+                self.commits[record.start] = record
+            case Retry():
+                self.commits = {row: c for row, c in self.commits.items() if not c.failed}
+
+    @property
+    def last(self) -> Attempt | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def failed_samples(self) -> Iterator[FailedSample]:
+        return (sample for commit in self.commits.values() for sample in commit.failed)
+
+    @property
+    def failed(self) -> int:
+        return sum(len(commit.failed) for commit in self.commits.values())
+
+    @property
+    def ok(self) -> int:
+        return sum(commit.stop - commit.start for commit in self.commits.values()) - self.failed
+
+
+def replay(path: Path, size: int = -1) -> History:
+    """The history of a shard; empty where there is no journal yet.
+
+    ``size`` bytes are read (-1: all), so that a journal that grows can be replayed twice with the same outcome.
+    """
+    history = History()
+    try:
+        with path.open("rb") as file:
+            data = file.read(size)
+    except FileNotFoundError:
+        return history
+    for line in data.split(b"\n"):
+        record = decode(line) if line else None
+        if record:
+            history.apply(record)
+        elif line:
+            history.bad_lines += 1
+    return history
+
+
+def read_end(path: Path, tail: int = 4096) -> AttemptEnd | None:
+    """The end record in the journal's last line, read without the rest; None where the last line is no end."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        while True:
+            file.seek(max(0, size - tail))
+            _, before, line = file.read().rstrip(b"\n").rpartition(b"\n")
+            if before or tail >= size:
+                break
+            tail *= 8
+    record = decode(line)
+    return record if isinstance(record, AttemptEnd) else None
+
+
+class Journal:
+    """The journal open for appending; holds an exclusive lock that ends with the process, however it dies."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates it. Raises BusyError where another attempt has it open."""
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        if not try_lock(self._fd):
+            os.close(self._fd)
+            raise BusyError(f"{path}: another attempt is running this shard")
+        self._end_torn_line()
+
+    def _end_torn_line(self) -> None:
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Writes the records with one write call; they survive the death of this process, not yet of the machine."""
+        data = memoryview(b"".join(map(encode, records)))
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def sync(self) -> None:
+        """After it returns, everything appended survives a crash of the machine."""
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def is_running(path: Path) -> bool:
+    """Whether an attempt has the journal open: one on this machine, or anywhere if the file system shares locks."""
+    return is_locked(path)

@@ -1,0 +1,181 @@
+"""Outputs: what ``Job.process`` returned, as columns of bytes ready to be stored.
+
+Used by the device process to check, join and write batches. An array is stored as it is, one row a sample. A list
+says "one thing a sample": of numbers, it becomes an array; of arrays, a ragged output (values and lengths); of str or
+bytes, ragged uint8. That depends on the types alone, never on the data, so each batch is stored the same way.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import OutputError
+from jobs.storage.records import Output
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = {"id", "index", "status", "errors", "summary"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One output of some rows.
+
+    Fixed: ``data`` is [rows, *shape]. Ragged: ``data`` is the items of all rows in a row, [sum(lengths), *shape], and
+    ``lengths`` is int64 [rows].
+    """
+
+    data: np.ndarray
+    lengths: np.ndarray | None = None
+    encoding: str | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.data if self.lengths is None else self.lengths)
+
+    def form(self, name: str) -> Output:
+        """The storage form of this column; its offset is not known yet."""
+        return Output(name, self.lengths is not None, self.data.dtype.str, self.data.shape[1:], self.encoding)
+
+
+Columns = dict[str, Column]
+
+
+def to_columns(outputs: object, rows: int) -> Columns:
+    """Checks and converts what ``process`` returned for ``rows`` samples; raises OutputError."""
+    if not isinstance(outputs, Mapping) or not outputs:
+        raise OutputError(f"process returned {_describe(outputs)}; valid: a dict of output name -> array or list")
+    columns = {name: _column(name, value) for name, value in outputs.items()}
+    for name, column in columns.items():
+        if column.rows != rows:
+            raise OutputError(f"output {name!r} has {column.rows} rows for a batch of {rows} samples")
+    return columns
+
+
+def _column(name: object, value: Any) -> Column:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
+        raise OutputError(
+            f"output name {name!r} is not valid: letters, digits and _; not one of {', '.join(sorted(_RESERVED))}"
+        )
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value):
+        return _from_list(name, value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SU" and value.ndim == 1:
+        return _from_list(name, value.tolist())
+    array = to_array(name, value)
+    if array.ndim == 0:
+        raise OutputError(f"output {name!r} is a single value; its first axis must be the batch")
+    return Column(array)
+
+
+def _from_list(name: str, values: Sequence[Any]) -> Column:
+    if all(isinstance(value, str) for value in values):
+        return _strings([value.encode() for value in values], "utf-8")
+    if all(isinstance(value, bytes) for value in values):
+        return _strings(values, "bytes")
+    arrays = [to_array(name, value) for value in values]
+    if all(array.ndim == 0 for array in arrays):
+        return Column(np.stack(arrays))
+    return _ragged(name, arrays)
+
+
+def _strings(values: Sequence[bytes], encoding: str) -> Column:
+    data = np.frombuffer(b"".join(values), np.uint8)
+    return Column(data, np.array([len(value) for value in values], np.int64), encoding)
+
+
+def _ragged(name: str, arrays: list[np.ndarray]) -> Column:
+    forms = {(array.dtype.str, array.shape[1:]) for array in arrays if array.ndim}
+    if len(forms) != 1 or not all(array.ndim for array in arrays):
+        found = ", ".join(sorted({_describe(array) for array in arrays}))
+        raise OutputError(f"output {name!r} mixes {found}: a list's arrays may differ in their first axis only")
+    if 0 in arrays[0].shape[1:]:
+        raise OutputError(f"output {name!r}: items of shape {list(arrays[0].shape[1:])} have no elements")
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    return Column(np.ascontiguousarray(np.concatenate(arrays)), lengths)
+
+
+def to_array(name: str, value: Any) -> np.ndarray:
+    """A contiguous little-endian array of a storable dtype, from an array, a torch tensor or numbers.
+
+    Raises OutputError for everything else.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise OutputError(f"output {name!r}: {error}; for rows of different length return a list of arrays") from None
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:
+        raise OutputError(f"output {name!r} has dtype {array.dtype}; valid: bool, numbers, lists of str or bytes")
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} array of shape {list(value.shape)}"
+    return f"{type(value).__name__}"
+
+
+def check_form(columns: Columns, outputs: Sequence[Output]) -> None:
+    """Raises OutputError where the columns differ in name, dtype or shape from those of the first batch."""
+    expected = {output.name: output for output in outputs}
+    if columns.keys() != expected.keys():
+        raise OutputError(f"outputs are {sorted(columns)}; the first batch had {sorted(expected)}")
+    for name, column in columns.items():
+        found = column.form(name)
+        if not found.same_form(expected[name]):
+            raise OutputError(
+                f"output {name!r} is {found.describe()}; the first batch had {expected[name].describe()}: "
+                "names, dtypes and shapes must not change"
+            )
+
+
+def fill_value(dtype: np.dtype) -> Any:
+    """What rows without a value hold: NaN for floats, 0 for the rest."""
+    return np.nan if dtype.kind in "fc" else 0
+
+
+def join(parts: Sequence[tuple[np.ndarray, Columns]], rows: int) -> Columns:
+    """Puts columns of parts of a batch together; ``parts`` holds (positions in the batch, columns) in any order.
+
+    Positions that no part covers (failed samples) get the fill value, or length 0. Raises OutputError where the
+    parts differ in form.
+    """
+    if not parts:
+        return {}
+    positions, first = parts[0]
+    if len(parts) == 1 and np.array_equal(positions, np.arange(rows)):
+        return first
+    forms = [column.form(name) for name, column in first.items()]
+    for _, columns in parts[1:]:
+        check_form(columns, forms)
+    return {name: _join_column([(at, columns[name]) for at, columns in parts], rows) for name in first}
+
+
+def _join_column(parts: list[tuple[np.ndarray, Column]], rows: int) -> Column:
+    first = parts[0][1]
+    if first.lengths is not None:
+        return _join_ragged(parts, rows)
+    data = np.full((rows, *first.data.shape[1:]), fill_value(first.data.dtype), first.data.dtype)
+    for positions, column in parts:
+        data[positions] = column.data
+    return Column(data)
+
+
+def _join_ragged(parts: list[tuple[np.ndarray, Column]], rows: int) -> Column:
+    first = parts[0][1]
+    order = np.concatenate([positions for positions, _ in parts])
+    joined = np.concatenate([column.data for _, column in parts])
+    lengths = np.zeros(rows, np.int64)
+    lengths[order] = np.concatenate([column.lengths for _, column in parts if column.lengths is not None])
+    if (np.diff(order) > 0).all():
+        return Column(joined, lengths, first.encoding)
+    # An item moves from where its row began in the parts to where it begins in the batch.
+    begins = np.cumsum(lengths)[order] - lengths[order]
+    began = np.cumsum(lengths[order]) - lengths[order]
+    data = np.empty_like(joined)
+    data[np.repeat(begins - began, lengths[order]) + np.arange(len(joined))] = joined
+    return Column(data, lengths, first.encoding)

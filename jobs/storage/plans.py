@@ -1,0 +1,127 @@
+"""Plan and Submission: plan.json and submissions/NNNN.json, written by the login node, read by array tasks and status.
+
+A Plan is frozen: it holds all that decides the result's bytes. A Submission holds what may differ from one sbatch call
+to the next: which array index runs which shards, and how.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from jobs.errors import InputError, RunError
+from jobs.storage.files import write_json
+from jobs.storage.records import JobSpec, Shard
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run computes: ``boundaries`` are the shards' first rows and, last, the number of rows.
+
+    ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
+    comparison; ``environment`` and ``git`` record what planned it.
+    """
+
+    name: str
+    fingerprint: str
+    created: float
+    rows: int
+    id_column: str | None
+    boundaries: tuple[int, ...]
+    job: JobSpec
+    batch_size: int
+    seed: int
+    config: dict[str, Any]
+    manifest: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    git: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def shard_count(self) -> int:
+        return len(self.boundaries) - 1
+
+    def shard(self, index: int) -> Shard:
+        return Shard(index, self.boundaries[index], self.boundaries[index + 1])
+
+    def shards(self) -> list[Shard]:
+        return [self.shard(index) for index in range(self.shard_count)]
+
+    def write(self, path: Path) -> None:
+        write_json(path, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises InputError where there is no plan, RunError where it was written by a newer version."""
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise InputError(f"{path.parent}: no run directory (it has no {path.name}); see `launcher list`") from None
+        if data["format"] != FORMAT:
+            raise RunError(
+                f"{path} has format {data['format']}; this version reads {FORMAT}: use the one that planned it"
+            )
+        job = JobSpec(**data.pop("job"))
+        return cls(**{**data, "boundaries": tuple(data["boundaries"]), "job": job})
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """How an array task runs its shards; none of it changes the result's bytes.
+
+    ``processes`` is None for one per device; ``workers`` counts pool workers per process; times are seconds;
+    ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples; ``memory`` is bytes, None: what
+    the task may use.
+    """
+
+    processes: int | None = None
+    workers: int = 2
+    devices: str | tuple[str, ...] = "auto"
+    sample_timeout: float = 600.0
+    max_failed_samples: float | int = 0.01
+    sync_interval: float = 10.0
+    memory: int | None = None
+
+    def failure_budget(self, rows: int) -> int:
+        """The most samples of a shard of ``rows`` that may fail."""
+        limit = self.max_failed_samples
+        return limit if isinstance(limit, int) else int(limit * rows)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One submission: ``groups[i]`` are the shards that array index i runs, in sequence.
+
+    ``retry_failed`` says that failed samples are tried again. ``job_ids`` are Slurm's, added after sbatch;
+    ``process`` identifies the local executor (host, pid, start time); ``resources`` is what was asked for.
+    """
+
+    number: int
+    executor: str
+    created: float
+    groups: tuple[tuple[int, ...], ...]
+    node: NodeSettings
+    retry_failed: bool = False
+    resources: dict[str, Any] = field(default_factory=dict)
+    job_ids: tuple[str, ...] = ()
+    finalize_id: str | None = None
+    process: dict[str, Any] | None = None
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        return tuple(shard for group in self.groups for shard in group)
+
+    def write(self, path: Path) -> None:
+        write_json(path, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        data = json.loads(path.read_text())
+        node = data.pop("node")
+        if isinstance(node["devices"], list):
+            node["devices"] = tuple(node["devices"])
+        groups = tuple(map(tuple, data.pop("groups")))
+        return cls(groups=groups, node=NodeSettings(**node), **{**data, "job_ids": tuple(data["job_ids"])})

@@ -1,0 +1,93 @@
+"""Reduction: folding a Job's results at gather, block by block in manifest order.
+
+A block is one batch of the plan, so that the outcome does not depend on which machine ran what, nor on timing.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import OutputError, RunError
+from jobs.job import Job
+from jobs.storage.outputs import to_array
+from jobs.storage.plans import Plan
+from jobs.storage.records import Output
+from jobs.storage.result_file import OK, ResultFile
+
+
+def summarize(job: Job, plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> dict[str, Any]:
+    """``Job.reduce`` over all blocks, then ``Job.finish``: name -> array, number or str. Empty where no sample is ok.
+
+    Without ``finish``, the state itself is that dict. Raises RunError where the Job raises, OutputError where a
+    value cannot be stored.
+    """
+    state, any_block = None, False
+    try:
+        for block in blocks(plan, result, outputs):
+            state, any_block = job.reduce(state, block), True
+        if not any_block:
+            return {}
+        summary = state if type(job).finish is Job.finish else job.finish(state)
+    except Exception as error:  # the user's code; the shards are safe, so gathering again is all that it costs
+        raise RunError(_job_problem(job, error)) from error
+    if not isinstance(summary, Mapping):
+        found = type(summary).__name__
+        raise OutputError(f"{_class_name(job)}.finish returned {found}; valid: a dict of name -> array")
+    return {_name(name): _value(str(name), value) for name, value in summary.items()}
+
+
+def blocks(plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> Iterator[dict[str, Any]]:
+    """For each batch with ok samples: output name -> their values, and "index" -> their manifest rows (int64).
+
+    Values of a fixed output are an array [n, *shape]; of a ragged one a list of n arrays, or of str or bytes.
+    """
+    for shard in plan.shards():
+        for start in shard.batches(plan.batch_size):
+            stop = shard.batch_stop(start, plan.batch_size)
+            ok = result.read("status", start, stop) == OK
+            if ok.any():
+                block: dict[str, Any] = {"index": np.flatnonzero(ok) + start}
+                yield block | {output.name: _values(result, output, start, stop, ok) for output in outputs}
+
+
+def _values(result: ResultFile, output: Output, start: int, stop: int, ok: np.ndarray) -> Any:
+    if not output.ragged:
+        rows = result.read(output.name, start, stop)
+        return rows if ok.all() else rows[ok]
+    offsets = result.read(f"{output.name}/offsets", start, stop + 1)
+    items = result.read(f"{output.name}/values", offsets[0], offsets[-1])
+    bounds = zip(offsets[:-1][ok] - offsets[0], offsets[1:][ok] - offsets[0], strict=True)
+    values = [items[begin:end] for begin, end in bounds]
+    if output.encoding is None:
+        return values
+    strings = [value.tobytes() for value in values]
+    return strings if output.encoding == "bytes" else [string.decode() for string in strings]
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name or "/" in name or name in {".", ".."}:
+        raise OutputError(f"summary name {name!r} is not valid; valid: text without /")
+    return name
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, str | bytes):
+        return value
+    array = np.asarray(value) if isinstance(value, list | tuple) else value
+    if isinstance(array, np.ndarray) and array.dtype.kind == "U":
+        return array.astype(object)
+    return to_array(f"summary/{name}", array)
+
+
+def _job_problem(job: Job, error: Exception) -> str:
+    where = ""
+    traceback = error.__traceback__
+    while traceback:
+        where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
+        traceback = traceback.tb_next
+    return f"{where}{_class_name(job)} raised at reduce or finish: {type(error).__name__}: {error}; all shards are kept"
+
+
+def _class_name(job: Job) -> str:
+    return type(job).__name__

@@ -1,0 +1,85 @@
+"""Samples: the rows of manifest.arrow as mappings, read through a memory map.
+
+Written by the planner, read by pool workers (and processes without workers), which hand each row to ``Job.load``.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+# Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
+BATCH_ROWS = 65_536
+METADATA_KEY = b"launcher"
+
+
+class _Block:
+    """Some neighbouring rows; a column becomes Python objects when a sample first asks for it."""
+
+    __slots__ = ("_columns", "batch", "id_column")
+
+    def __init__(self, batch: pa.RecordBatch, id_column: str | None) -> None:
+        self.batch = batch
+        self.id_column = id_column
+        self._columns: dict[str, list[Any]] = {}
+
+    def column(self, name: str) -> list[Any]:
+        values = self._columns.get(name)
+        if values is None:
+            # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
+            values = self._columns[name] = self.batch.column(name).to_pylist()
+        return values
+
+
+class Sample(Mapping[str, Any]):
+    """One manifest row: column name -> value. ``index`` is the manifest row (int), ``id`` its id (str)."""
+
+    __slots__ = ("_block", "_position", "index")
+
+    def __init__(self, block: _Block, position: int, index: int) -> None:
+        self._block = block
+        self._position = position
+        self.index = index
+
+    @property
+    def id(self) -> str:
+        name = self._block.id_column
+        return str(self.index) if name is None else str(self._block.column(name)[self._position])
+
+    def __getitem__(self, name: str) -> Any:
+        return self._block.column(name)[self._position]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._block.batch.schema.names)
+
+    def __len__(self) -> int:
+        return int(self._block.batch.num_columns)
+
+    def __repr__(self) -> str:
+        return f"Sample(index={self.index}, {dict(self)})"
+
+
+class Samples:
+    """The manifest, open; holds no rows in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self.id_column: str | None = json.loads(self._reader.schema.metadata[METADATA_KEY])["id"]
+
+    def rows(self, start: int, stop: int) -> list[Sample]:
+        """Samples of the manifest rows ``[start, stop)``."""
+        return [sample for block, first in self.blocks(start, stop) for sample in _samples(block, first)]
+
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int]]:
+        """The record batches that hold the rows, sliced to them, each with its first manifest row."""
+        while start < stop:
+            number, within = divmod(start, BATCH_ROWS)
+            batch = self._reader.get_batch(number).slice(within, stop - start)
+            yield _Block(batch, self.id_column), start
+            start += batch.num_rows
+
+
+def _samples(block: _Block, first: int) -> list[Sample]:
+    return [Sample(block, position, first + position) for position in range(block.batch.num_rows)]

@@ -1,0 +1,1 @@
+"""Legal sbatch scripts that a site's user can read, edit and replace."""

@@ -1,0 +1,40 @@
+"""kill -9 of any process of an array task, at any moment, again and again: the same bytes in the end, and no orphan."""
+
+import random
+import subprocess
+
+import psutil
+
+from tests.task_runs import alive, command, content, history, make_run, run_task
+
+
+def test_thirty_kills_of_random_processes_change_nothing(tmp_path):
+    reference = make_run(tmp_path / "reference", "Random", 1500)
+    assert run_task(reference).returncode == 0
+    run = make_run(tmp_path / "run", "Random", 1500, params={"delay": 0.003}, processes=2)
+    dice, kills, attempts = random.Random(20), 0, 0
+    while not run.shard_done(0).exists():
+        attempts += 1
+        assert attempts < 100
+        kills += run_and_kill(run, dice, 30 - kills)
+    assert kills >= 30 or history(run).last.end.reason == "done"
+    assert content(run) == content(reference)
+
+
+def run_and_kill(run, dice: random.Random, budget: int) -> int:
+    """One attempt in which random processes of the tree are killed; returns how many were."""
+    kills = 0
+    task = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    supervisor = psutil.Process(task.pid)
+    tree = [supervisor]
+    while task.poll() is None:
+        try:
+            task.wait(dice.uniform(0.05, 0.4))
+        except subprocess.TimeoutExpired:
+            tree = [supervisor, *supervisor.children(recursive=True)]
+            if kills < budget:
+                dice.choice(tree).kill()
+                kills += 1
+    psutil.wait_procs(tree, 10)
+    assert alive(tree) == []
+    return kills

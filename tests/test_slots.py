@@ -1,0 +1,91 @@
+"""Slots: what a worker puts in, its process gets out, in memory that is reused and grows."""
+
+import multiprocessing
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from jobs.node.messages import NewSlot
+from jobs.node.slots import SlotReader, SlotWriter
+
+Pair = namedtuple("Pair", "a b")
+
+
+class Ends:
+    """A writer and a reader on one pipe; counts the memories that were sent."""
+
+    def __init__(self) -> None:
+        mine, theirs = multiprocessing.Pipe()
+        self.connection = theirs
+        self.writer, self.reader = SlotWriter(mine, 0), SlotReader(theirs)
+        self.memories = 0
+
+    def through(self, batch, slot=0):
+        skeleton = self.writer.put(slot, batch)
+        while self.connection.poll():
+            message = self.connection.recv()
+            assert isinstance(message, NewSlot)
+            self.reader.accept(message)
+            self.memories += 1
+        return self.reader.get(slot, skeleton)
+
+
+arrays = hnp.arrays(
+    st.sampled_from(["u1", "<f4", "<f8", "<i8", "?", "<c8"]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)
+)
+batches = st.recursive(
+    arrays | st.text() | st.none() | st.integers(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    max_leaves=6,
+)
+
+
+def equal(a, b) -> bool:
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+@given(batches)
+def test_any_batch_arrives_as_it_was_sent(batch):
+    assert equal(batch, Ends().through(batch))
+
+
+def test_a_slot_is_reused_until_a_batch_is_too_large_for_it():
+    ends = Ends()
+    for rows in (100, 80, 110):
+        assert len(ends.through(np.ones((rows, 64)))) == rows
+    assert ends.memories == 1
+    ends.through(np.ones((1000, 64)))
+    assert ends.memories == 2
+
+
+def test_arrays_are_views_of_the_slot_and_aligned():
+    ends = Ends()
+    batch = ends.through({"a": np.ones(3, np.uint8), "b": np.ones((5, 5))})
+    assert all(not array.flags.owndata for array in batch.values())
+    assert batch["b"].ctypes.data % 64 == 0
+
+
+def test_named_tuples_keep_their_type():
+    assert isinstance(Ends().through(Pair(np.ones(2), "x")), Pair)
+
+
+def test_tensors_arrive_as_tensors():
+    torch = pytest.importorskip("torch")
+    batch = Ends().through({"x": torch.arange(6).reshape(2, 3), "y": np.ones(2)})
+    assert torch.equal(batch["x"], torch.arange(6).reshape(2, 3))
+    assert isinstance(batch["y"], np.ndarray)
+
+
+def test_a_strided_array_arrives_whole():
+    array = np.arange(24).reshape(4, 6)[:, ::2]
+    assert np.array_equal(Ends().through(array), array)

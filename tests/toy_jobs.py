@@ -1,0 +1,127 @@
+"""Small Jobs for tests: cheap, deterministic for a seed, and able to misbehave on named samples."""
+
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import numpy as np
+
+from jobs.job import Context, Job
+from jobs.storage.samples import Sample
+
+
+class Toy(Job):
+    """Doubles the column ``x``; fixed, text and ragged outputs.
+
+    ``bad`` maps a manifest row (as text: YAML and JSON keys) to what happens there.
+    """
+
+    def __init__(self, bad: dict[str, str] | None = None, delay: float = 0.0) -> None:
+        self.bad = bad or {}
+        self.delay = delay
+
+    def load(self, sample: Sample) -> np.ndarray:
+        time.sleep(self.delay)
+        match self.bad.get(str(sample.index)):
+            case "raise":
+                raise ValueError("bad sample")
+            case "exit":
+                raise SystemExit(3)
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "sleep":
+                time.sleep(3600)
+            case "allocate":
+                hoard = []
+                while True:
+                    hoard.append(np.ones(1 << 23))
+            case "shape":
+                return np.ones(5)
+        return np.full(4, float(sample["x"]))
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        rows = batch[:, 0].astype(int)
+        for row in rows:
+            match self.bad.get(str(row)):
+                case "process-raise":
+                    raise RuntimeError("bad in process")
+                case "process-kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "process-rows":
+                    return {"y": batch[:-1]}
+        return {
+            "y": batch * 2,
+            "text": [f"row {row}" for row in rows],
+            "ragged": [np.arange(row % 5, dtype=np.float32) for row in rows],
+        }
+
+
+class Random(Job):
+    """Uses the generators, so its results are repeatable only if they are seeded by batch."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.delay = delay
+
+    def load(self, sample: Sample) -> np.ndarray:
+        time.sleep(self.delay)
+        return np.full(8, float(sample["x"])) + np.random.rand()
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        rows = batch[:, 0].astype(int)
+        return {"y": batch * 2 + random.random(), "text": [str(row) for row in rows]}
+
+
+class BadSetup(Job):
+    """Cannot be set up: in the process, or in the worker where ``worker`` is set."""
+
+    def __init__(self, worker: bool = False) -> None:
+        self.worker = worker
+
+    def setup(self, context: Context) -> None:
+        if not self.worker:
+            raise RuntimeError("no such model")
+
+    def setup_worker(self, context: Context) -> None:
+        if self.worker:
+            raise RuntimeError("no such tokenizer")
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"x": batch["x"]}
+
+
+class DyingSetup(Job):
+    """Dies in its setup, as a native library may."""
+
+    def setup(self, context: Context) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"x": batch["x"]}
+
+
+class Where(Job):
+    """Says where it ran."""
+
+    def setup(self, context: Context) -> None:
+        self.context = context
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        time.sleep(0.02)
+        rows = len(batch["x"])
+        return {"process": np.full(rows, self.context.process_index), "device": [self.context.device] * rows}
+
+
+class NoTorch(Job):
+    """Tells whether torch was imported in its process and in its pool workers."""
+
+    def load(self, sample: Sample) -> int:
+        import sys
+
+        return int("torch" in sys.modules)
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        import sys
+
+        return {"worker": batch, "process": np.full(len(batch), int("torch" in sys.modules))}
