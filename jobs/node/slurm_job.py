@@ -48,16 +48,23 @@ def open_log(path: Path) -> None:
 
 
 def requeue(run: RunDir, group: Sequence[int]) -> bool:
-    """Puts this Slurm job back into the queue; False where that could not be done, or is another rank's business.
+    """Puts this array task back into the queue; False where that could not be done, or is another rank's business.
 
     Slurm ends the job as it requeues it, so the first rank waits until the others have committed and left.
     """
     number, ranks = rank()
-    if number != 0 or shutil.which("scontrol") is None:
+    if number != 0:
         return False
     if ranks > 1:
         _await_ends(run, group[1:])
     print("requeueing this Slurm job: the time limit is near, the rest follows in the next attempt", flush=True)
+    return requeue_self()
+
+
+def requeue_self() -> bool:
+    """``scontrol requeue`` of the Slurm job that this process is part of; False, and a message, where that fails."""
+    if shutil.which("scontrol") is None:
+        return False
     command = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=_REQUEUE_TIMEOUT, check=False)

@@ -17,6 +17,8 @@ from jobs.errors import BusyError
 from jobs.storage.files import is_locked, try_lock
 from jobs.storage.records import RECORDS, AttemptEnd, AttemptStart, Commit, FailedSample, Layout, Record, Retry
 
+_JSON = json.JSONDecoder()
+
 
 def encode(record: Record) -> bytes:
     """One line of the journal, newline included."""
@@ -30,7 +32,7 @@ def decode(line: bytes) -> Record | None:
     if xxhash.xxh3_64_hexdigest(body).encode() != checksum:
         return None
     try:
-        data = json.loads(body.decode())
+        data, _ = _JSON.raw_decode(body.decode())
         record = RECORDS.get(data["type"])
         return record.from_json(data) if record else None
     except (ValueError, KeyError, TypeError):  # written by a version that knows other fields
@@ -56,6 +58,8 @@ class History:
 
     def apply(self, record: Record) -> None:
         match record:
+            case Commit():
+                self.commits[record.start] = record
             case AttemptStart():
                 self.attempts.append(Attempt(record))
             case AttemptEnd():
@@ -63,8 +67,6 @@ class History:
                     self.attempts[-1].end = record
             case Layout():
                 self.layout = record
-            case Commit():
-                self.commits[record.start] = record
             case Retry():
                 self.commits = {row: c for row, c in self.commits.items() if not c.failed}
 

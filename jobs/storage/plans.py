@@ -96,7 +96,8 @@ class Submission:
     """One submission: ``groups[i]`` are the shards that array index i runs, in sequence.
 
     ``retry_failed`` says that failed samples are tried again. ``job_ids`` are Slurm's, added after sbatch;
-    ``process`` identifies the local executor (host, pid, start time); ``resources`` is what was asked for.
+    ``process`` identifies the local executor (host, pid, start time); ``resources`` is what was asked for. ``planned``:
+    written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
     """
 
     number: int
@@ -108,6 +109,7 @@ class Submission:
     resources: dict[str, Any] = field(default_factory=dict)
     job_ids: tuple[str, ...] = ()
     finalize_id: str | None = None
+    planned: bool = False
     process: dict[str, Any] | None = None
 
     @property

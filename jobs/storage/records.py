@@ -71,9 +71,9 @@ class Output:
         return size
 
     def describe(self) -> str:
-        """For messages: ``float32 [n, 384]`` in numpy's letters, or ``<f4 ragged [*, 3]``."""
+        """For messages: ``<f4 [n, 384]`` in numpy's letters, or ``<f4 ragged [*, 3]``."""
         dimensions = ", ".join(["*" if self.ragged else "n", *map(str, self.shape)])
-        return f"{self.encoding or self.dtype} [{dimensions}]"
+        return f"{self.encoding or self.dtype}{' ragged' if self.ragged else ''} [{dimensions}]"
 
 
 class Record:

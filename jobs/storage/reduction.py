@@ -16,11 +16,11 @@ from jobs.storage.records import Output
 from jobs.storage.result_file import OK, ResultFile
 
 
-def summarize(job: Job, plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> dict[str, Any]:
-    """``Job.reduce`` over all blocks, then ``Job.finish``: name -> array, number or str. Empty where no sample is ok.
+def summarize(job: Job, plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> dict[str, np.ndarray]:
+    """``Job.reduce`` over all blocks, then ``Job.finish``: name -> array, of objects where it holds str.
 
-    Without ``finish``, the state itself is that dict. Raises RunError where the Job raises, OutputError where a
-    value cannot be stored.
+    It is empty where no sample is ok. Without ``finish``, the state itself is that dict. Raises RunError where the
+    Job raises, OutputError where a value cannot be stored.
     """
     state, any_block = None, False
     try:
@@ -34,7 +34,7 @@ def summarize(job: Job, plan: Plan, result: ResultFile, outputs: tuple[Output, .
     if not isinstance(summary, Mapping):
         found = type(summary).__name__
         raise OutputError(f"{_class_name(job)}.finish returned {found}; valid: a dict of name -> array")
-    return {_name(name): _value(str(name), value) for name, value in summary.items()}
+    return {_name(name): _value(f"summary/{name}", value) for name, value in summary.items()}
 
 
 def blocks(plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> Iterator[dict[str, Any]]:
@@ -71,13 +71,14 @@ def _name(name: object) -> str:
     return name
 
 
-def _value(name: str, value: Any) -> Any:
-    if isinstance(value, str | bytes):
-        return value
-    array = np.asarray(value) if isinstance(value, list | tuple) else value
-    if isinstance(array, np.ndarray) and array.dtype.kind == "U":
-        return array.astype(object)
-    return to_array(f"summary/{name}", array)
+def _value(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value) if isinstance(value, str | list | tuple | np.ndarray) else to_array(name, value)
+    if array.dtype.kind != "U":
+        return to_array(name, array)
+    for text in array.flat:
+        if "\0" in text or text.encode(errors="ignore").decode() != text:
+            raise OutputError(f"{name}: {text!r} holds characters that HDF5 cannot store as text")
+    return array.astype(object)
 
 
 def _job_problem(job: Job, error: Exception) -> str:

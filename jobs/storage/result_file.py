@@ -101,14 +101,14 @@ def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dic
     return places
 
 
-def complete(path: Path, summary: Mapping[str, Any], *, whole: bool) -> None:
-    """Writes /summary, and last of all the attribute ``complete``."""
+def complete(path: Path, summary: Mapping[str, np.ndarray], *, whole: bool) -> None:
+    """Writes /summary (object arrays hold str), and last of all the attribute ``complete``."""
     import h5py
 
     with h5py.File(path, "r+", locking=False) as file:
         group = file.create_group("summary")
         for name, value in summary.items():
-            group[name] = value
+            group.create_dataset(name, data=value, dtype=h5py.string_dtype() if value.dtype == object else None)
         file.flush()
         file.attrs["complete"] = whole
 

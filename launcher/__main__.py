@@ -1,0 +1,14 @@
+"""``python -m launcher``: the same as the command ``launcher``."""
+
+import os
+import sys
+from pathlib import Path
+
+from launcher.cli import main
+
+if __name__ == "__main__":
+    # `python -m` puts the working directory first on the import path. Array tasks do not have it there, so a Job that only
+    # it could provide must not be found at planning either.
+    if sys.path[0] == os.getcwd() != str(Path(__file__).parents[1]):
+        del sys.path[0]
+    sys.exit(main())

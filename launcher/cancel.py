@@ -1,0 +1,22 @@
+"""Cancel: stops everything of a run that goes on; what is done stays and can be resumed. Used by cancel and by run."""
+
+from jobs.errors import RunError
+from jobs.storage.rundir import RunDir
+from launcher.executors import choose_executor
+from launcher.submissions import read_submissions
+
+# A submission that ends may just have been followed by another attempt at what failed in it.
+_ROUNDS = 3
+
+
+def cancel_run(run: RunDir) -> list[int]:
+    """Cancels all submissions that go on and waits for their end; returns their numbers. Raises RunError as executors do."""
+    cancelled: list[int] = []
+    for _ in range(_ROUNDS):
+        open_now = [known for known in read_submissions(run) if known.is_open]
+        if not open_now:
+            return cancelled
+        for known in reversed(open_now):
+            if choose_executor(known.submission.executor).cancel(run, known.submission):
+                cancelled.append(known.number)
+    raise RunError(f"{run.path}: new submissions were started meanwhile; run `launcher cancel` again")

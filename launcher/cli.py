@@ -1,0 +1,141 @@
+"""The command line: commands, flags, exit codes. What a command does is in launcher.commands, imported when it is used.
+
+Exit codes: 0 done and complete; 1 something failed or the result is not complete; 2 bad input; 130 interrupted.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from jobs.errors import InputError, LauncherError
+from launcher import __version__
+from launcher.commands.output import Output
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_RUN_HELP = "run directory or run name (default: the newest run below ./runs)"
+_DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
+_EPILOG = "RUN is a run directory or a run's name. Exit codes: 0 complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors say what is nearest to what was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if unknown:
+            valid = re.findall(r"[\w-]+", unknown[2])
+            message = f"no command {unknown[1]!r}{_nearest(unknown[1], valid)}"
+        raise InputError(f"{message}\nsee `{self.prog} --help`")
+
+
+def _nearest(word: str, valid: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, valid, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(valid)}"
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and those of the commands by name."""
+    parser = _Parser("launcher", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"launcher {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    made: dict[str, argparse.ArgumentParser] = {}
+
+    def command(name: str, function: str, summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=f"{summary}.", allow_abbrev=False)
+        added.add_argument("--json", action="store_true", help="one JSON document on stdout; messages go to stderr")
+        added.set_defaults(function=function)
+        made[name] = added
+        return added
+
+    _add_starting(command)
+    _add_looking(command)
+    _add_finishing(command)
+    return parser, made
+
+
+_Command = Callable[[str, str, str], argparse.ArgumentParser]
+
+
+def _add_starting(command: _Command) -> None:
+    run = command("run", "start.run", "plan, submit, follow, and write the result")
+    plan = command("plan", "start.plan", "check everything and write the run directory; submits nothing")
+    submit = command("submit", "start.submit", "submit what is not done, and return at once")
+    rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
+    for parser in (run, plan):
+        parser.add_argument("config", metavar="CONFIG", help="config.yaml")
+    plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
+    submit.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
+    rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+    rerun.add_argument("--shards", metavar="3,7-9", help="only these; done ones too if damaged or with failed samples")
+    rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
+    rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
+    for parser in (run, plan, submit, rerun):
+        parser.add_argument(
+            "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
+        )
+
+
+def _add_looking(command: _Command) -> None:
+    status = command("status", "look.status", "progress, rate, time left, failures grouped by cause")
+    status.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+    status.add_argument("--watch", action="store_true", help="redraw until the run has ended")
+    status.add_argument("--shards", action="store_true", help="list each shard")
+    logs = command("logs", "look.logs", "the log of a shard, all attempts")
+    logs.add_argument("run", metavar="RUN", help="run directory or run name")
+    logs.add_argument("shard", metavar="SHARD", type=int, help="number of the shard, from 0")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the shard has ended")
+    listing = command("list", "look.list_runs", "the runs of a folder")
+    listing.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="runs folder (default: runs)")
+
+
+def _add_finishing(command: _Command) -> None:
+    cancel = command("cancel", "finish.cancel", "stop the run; what is done stays, and can be resumed")
+    gather = command("gather", "finish.gather", "check every block and write the result")
+    verify = command("verify", "finish.verify", "hash shards and result again and compare with the journals")
+    for parser in (cancel, gather, verify):
+        parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+    gather.add_argument("--allow-missing", action="store_true", help="write a result although samples are missing")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Raises InputError for arguments that are not valid."""
+    parser, commands = make_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        chosen = commands[options.command]
+        valid = [name for action in chosen._actions for name in action.option_strings]
+        near = _nearest(unknown[0].partition("=")[0], valid)
+        chosen.error(f"{unknown[0]!r} is not expected{near}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    output = Output("--json" in arguments)
+    try:
+        options = parse(arguments)
+        module, _, name = options.function.partition(".")
+        function = getattr(import_module(f"launcher.commands.{module}"), name)
+        complete = function(options, output)
+        sys.stdout.flush()
+        return DONE if complete else FAILED
+    except LauncherError as error:
+        output.error(str(error))
+        return BAD_INPUT if isinstance(error, InputError) else FAILED
+    except KeyboardInterrupt:
+        output.error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        output.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return FAILED

@@ -1,0 +1,1 @@
+"""What the commands print; each function returns whether all is done and complete."""

@@ -1,0 +1,95 @@
+"""cancel, gather, verify."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from launcher.commands.output import Output
+from launcher.runs import find_run, reference
+from launcher.status import result_path
+from launcher.submissions import read_submissions
+
+_LISTED = 20
+
+
+def cancel(options: argparse.Namespace, output: Output) -> bool:
+    from launcher.cancel import cancel_run
+
+    run = find_run(options.run)
+    cancelled = cancel_run(run)
+    if cancelled:
+        output.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {reference(run)}")
+    else:
+        output.say(f"nothing of {run.path} is running")
+    output.document(run=str(run.path), cancelled=cancelled)
+    return True
+
+
+def gather(options: argparse.Namespace, output: Output) -> bool:
+    from jobs.storage.gather import gather as write_result
+
+    run = find_run(options.run)
+    with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
+        report = write_result(run, allow_missing=options.allow_missing, output=result_path(run, read_submissions(run)))
+    output.say(
+        f"result: {report.path} ({report.bytes / 1e6:,.1f} MB)",
+        f"samples: {report.ok:,} ok, {report.failed:,} failed, {report.missing:,} missing of {report.rows:,}",
+        *_listed(report.damaged),
+    )
+    output.document(
+        run=str(run.path),
+        result=str(report.path),
+        complete=report.complete,
+        samples={"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
+        bytes=report.bytes,
+        damaged=list(map(str, report.damaged)),
+    )
+    return report.complete
+
+
+def verify(options: argparse.Namespace, output: Output) -> bool:
+    from jobs.storage.verify import verify as check
+
+    run = find_run(options.run)
+    report = check(run, output=result_path(run, read_submissions(run)))
+    result = _result_text(report.result, len(report.result_problems))
+    output.say(
+        f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
+        *_listed(report.damaged),
+        f"result: {result}",
+        *_listed(report.result_problems),
+        *_repair(reference(run), report),
+    )
+    output.document(
+        run=str(run.path),
+        ok=report.ok,
+        shards=report.shards,
+        batches=report.batches,
+        damaged=list(map(str, report.damaged)),
+        result=None if report.result is None else str(report.result),
+        result_problems=list(report.result_problems),
+    )
+    return report.ok
+
+
+def _result_text(path: Path | None, problems: int) -> str:
+    if path is None:
+        return "not written yet"
+    return f"{path}, {'intact' if not problems else f'{problems} problem(s)'}"
+
+
+def _listed(items: tuple[Any, ...]) -> list[str]:
+    """The first of them, a line each."""
+    more = [f"  and {len(items) - _LISTED} more"] if len(items) > _LISTED else []
+    return [f"  {item}" for item in items[:_LISTED]] + more
+
+
+def _repair(run: str, report: Any) -> list[str]:
+    from launcher.sharding import format_ranges
+
+    if report.damaged:
+        shards = format_ranges(damage.shard for damage in report.damaged)
+        return [f"next: launcher rerun {run} --shards {shards}"]
+    return [f"next: launcher gather {run}"] if report.result_problems else []

@@ -1,0 +1,146 @@
+"""plan, submit, run, rerun."""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.errors import InputError
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.rundir import RunDir
+from launcher.commands.output import Output
+from launcher.config import Config, load_config
+from launcher.executors import choose_executor
+from launcher.progress import make_view, status_lines
+from launcher.runs import find_run, reference
+from launcher.sharding import format_ranges, parse_ranges
+from launcher.submit import Selection, current_config, nothing_to_do, select_shards, write_planned
+from launcher.submit import submit as start_submission
+
+
+def plan(options: argparse.Namespace, output: Output) -> bool:
+    from launcher.plan import make_plan
+
+    config = load_config(Path(options.config), options.set)
+    planned = make_plan(config)
+    run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
+    executor = choose_executor(config.executor)
+    resources = executor.describe(config)
+    scripts = write_planned(run, config, range(planned.plan.shard_count))
+    checked = check_scripts(scripts)
+    if options.script and not options.json:
+        for path in scripts:
+            print(path.read_text())
+    output.say(
+        f"{'planned' if planned.is_new else 'already planned, nothing changed'}: {run.path}",
+        f"samples: {planned.plan.rows:,} in {len(sizes)} shards of {min(sizes):,} to {max(sizes):,}",
+        f"executor: {executor.name}",
+        *resources,
+        *(f"script: {path}" for path in scripts),
+        *checked,
+        f"next: launcher submit {reference(run)}, or launcher run {options.config}",
+    )
+    output.document(
+        run=str(run.path),
+        is_new=planned.is_new,
+        fingerprint=planned.plan.fingerprint,
+        samples=planned.plan.rows,
+        shards={"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
+        executor=executor.name,
+        resources=resources,
+        scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
+    )
+    return True
+
+
+def check_scripts(scripts: Sequence[Path]) -> list[str]:
+    """What Slurm says of the first script, where there is one to ask."""
+    if not scripts or not shutil.which("sbatch"):
+        return []
+    from launcher import slurm
+
+    return [f"sbatch --test-only: {slurm.test_only(scripts[0])}"]
+
+
+def run(options: argparse.Namespace, output: Output) -> bool:
+    from launcher.plan import make_plan
+    from launcher.run import run_to_end
+
+    config = load_config(Path(options.config), options.set)
+    planned = make_plan(config)
+    output.say(f"run directory: {planned.run.path}")
+    try:
+        status = run_to_end(planned, config, make_view(output.stream))
+    except KeyboardInterrupt:
+        output.say(f"what is done is kept; to go on: launcher run {options.config}")
+        raise
+    output.say(*status_lines(status))
+    output.document(**status.to_json())
+    return status.state == "complete"
+
+
+def submit(options: argparse.Namespace, output: Output) -> bool:
+    run, config = _target(options)
+    selection = select_shards(run, Plan.read(run.plan))
+    return _start(run, config, selection, output, retry_failed=False)
+
+
+def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
+    """A config is planned; a run goes on with the settings it had."""
+    from launcher.plan import make_plan
+
+    path = Path(options.target)
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        config = load_config(path, options.set)
+        return make_plan(config).run, config
+    run = find_run(options.target)
+    return run, current_config(run, Plan.read(run.plan), options.set)
+
+
+def rerun(options: argparse.Namespace, output: Output) -> bool:
+    run = find_run(options.run)
+    read = Plan.read(run.plan)
+    limits = [f"slurm.{name}={value}" for name in ("mem", "time") if (value := getattr(options, name))]
+    config = current_config(run, read, [*options.set, *limits])
+    if limits and not choose_executor(config.executor).has_limits:
+        raise InputError("--mem and --time are for Slurm; this run is local, where array tasks have no such limits")
+    asked = None if options.shards is None else parse_ranges(options.shards, read.shard_count)
+    selection = select_shards(run, read, asked)
+    if asked and selection.running:
+        output.say(f"left out, since they run now: shards {format_ranges(selection.running)}")
+    if asked and selection.kept:
+        output.say(f"left out, since they are done and nothing in them failed: shards {format_ranges(selection.kept)}")
+    return _start(run, config, selection, output, retry_failed=asked is not None)
+
+
+def _start(run: RunDir, config: Config, selection: Selection, output: Output, *, retry_failed: bool) -> bool:
+    if not selection.shards and not selection.running:
+        output.say(nothing_to_do(run, selection))
+        output.document(run=str(run.path), submission=None, shards=[])
+        return True
+    submissions = start_submission(run, config, selection, retry_failed=retry_failed)
+    output.say(
+        f"run directory: {run.path}",
+        *(f"submission {made.number}: {len(made.shards)} shard(s), {_ids(made)}" for made in submissions),
+        f"follow: launcher status {reference(run)} --watch",
+    )
+    first = submissions[0]
+    output.document(
+        run=str(run.path),
+        submission=first.number,
+        executor=first.executor,
+        job_ids=[job_id for made in submissions for job_id in made.job_ids],
+        finalize_id=first.finalize_id,
+        process=first.process,
+        shards=[shard for made in submissions for shard in made.shards],
+        submissions=[{"number": made.number, "job_ids": list(made.job_ids)} for made in submissions],
+    )
+    return True
+
+
+def _ids(submission: Submission) -> str:
+    if submission.job_ids:
+        return f"Slurm job {', '.join(submission.job_ids)}, finalize job {submission.finalize_id}"
+    if submission.executor != "local":
+        return f"held back until Slurm takes more jobs of yours; finalize job {submission.finalize_id} submits it"
+    return f"process {submission.process['pid']}" if submission.process else submission.executor

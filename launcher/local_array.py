@@ -1,0 +1,94 @@
+"""LocalArray: the array tasks of one submission as child processes, some at a time. Used by the local executor's process.
+
+A task has its own session, so that a terminal's Ctrl-C reaches only the launcher, and leaves when this process dies.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+
+# An array task commits and leaves within 20 s of the first SIGTERM; the kernel may take a while to reap what is killed.
+_FIRST_GRACE = 25.0
+_SECOND_GRACE = 10.0
+_TICK = 0.02
+
+
+class StopRequests:
+    """Counts the stop signals that reach this process: the first asks for a good end, the second for an end at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.count += 1
+
+
+class LocalArray:
+    """The tasks of a submission: waiting, running, ended."""
+
+    def __init__(self, run: RunDir, submission: Submission, parallelism: int, stop: StopRequests) -> None:
+        self._run = run
+        self._submission = submission
+        self._parallelism = parallelism
+        self._stop = stop
+        self._waiting = deque(range(len(submission.groups)))
+        self._tasks: dict[int, subprocess.Popen[bytes]] = {}
+        self._pressed = 0
+        self._pressed_at = 0.0
+
+    def run(self, each_tick: Callable[[], None]) -> dict[int, int]:
+        """Runs all tasks; returns array index -> exit status (negative: a signal), without those never started.
+
+        ``each_tick`` is called some times a second.
+        """
+        ended: dict[int, int] = {}
+        while self._waiting or self._tasks:
+            if self._stop.count:
+                self._waiting.clear()
+                self._press()
+            while self._waiting and len(self._tasks) < self._parallelism:
+                index = self._waiting.popleft()
+                self._tasks[index] = self._start(index)
+            ended |= self._reap()
+            each_tick()
+            time.sleep(_TICK)
+        return ended
+
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
+        arguments = [str(self._run.path.absolute()), str(self._submission.number), str(index)]
+        command = [sys.executable, "-P", "-m", "jobs", *arguments, "--parent", str(os.getpid())]
+        with self._run.log(self._submission.groups[index][0]).open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def _reap(self) -> dict[int, int]:
+        statuses = {index: task.poll() for index, task in self._tasks.items()}
+        ended = {index: status for index, status in statuses.items() if status is not None}
+        for index in ended:
+            del self._tasks[index]
+        return ended
+
+    def _press(self) -> None:
+        """SIGTERM, SIGTERM again, SIGKILL: at a person's second request, or when the tasks take too long."""
+        waited = time.monotonic() - self._pressed_at
+        is_due = (
+            self._pressed == 0
+            or (self._pressed == 1 and (self._stop.count > 1 or waited > _FIRST_GRACE))
+            or (self._pressed == 2 and waited > _SECOND_GRACE)
+        )
+        if not is_due:
+            return
+        for task in self._tasks.values():
+            task.send_signal(signal.SIGKILL if self._pressed == 2 else signal.SIGTERM)
+        self._pressed += 1
+        self._pressed_at = time.monotonic()

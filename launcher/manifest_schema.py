@@ -1,0 +1,118 @@
+"""Column types of a manifest: from the sources' own to one schema, and batches cast to it. Used by manifest.
+
+Types are made plain first (no dictionaries, views or 64-bit offsets), so that array tasks meet few kinds and
+the fingerprint depends on the values alone.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from jobs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a first pass found. ``as_text``: the columns can be read as text without a loss (CSV)."""
+
+    name: str
+    schema: pa.Schema
+    rows: int
+    as_text: bool = False
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without encodings; raises ValueError for kinds that a manifest cannot hold."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_list(kind) or types.is_large_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if types.is_struct(kind):
+        return pa.struct([pa.field(field.name, plain_type(field.type)) for field in kind])
+    if types.is_fixed_size_list(kind) and types.is_primitive(kind.value_type):
+        return kind
+    if types.is_null(kind) or types.is_primitive(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind):
+        return kind
+    raise ValueError(f"type {kind} is not supported")
+
+
+def plain_schema(schema: pa.Schema, name: str) -> pa.Schema:
+    """The schema with plain types, no metadata. Raises InputError for repeated columns and odd types."""
+    repeated = sorted({column for column in schema.names if schema.names.count(column) > 1})
+    if repeated:
+        raise InputError(f"{name}: column {repeated[0]!r} is there more than once; give each column its own name")
+    fields = []
+    for field in schema:
+        try:
+            fields.append(pa.field(field.name, plain_type(field.type)))
+        except ValueError as error:
+            raise InputError(f"{name}: column {field.name!r}: {error}; convert it, or leave it out") from None
+    return pa.schema(fields)
+
+
+def common_schema(scans: Sequence[Scan], id_column: str | None) -> pa.Schema:
+    """One schema for all sources: the same columns, types widened where no value changes, ids as text.
+
+    The columns have the order of the first source. Raises InputError where names or types do not agree.
+    """
+    first = scans[0]
+    for scan in scans[1:]:
+        missing = [name for name in first.schema.names if name not in scan.schema.names]
+        extra = [name for name in scan.schema.names if name not in first.schema.names]
+        if missing or extra:
+            parts = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has also", extra)) if names]
+            raise InputError(f"{scan.name}: {'; '.join(parts)}, unlike {first.name}; all parts need the same columns")
+    return pa.schema([pa.field(name, _common_type(scans, name, name == id_column)) for name in first.schema.names])
+
+
+def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
+    if is_id:
+        for scan in scans:
+            _check_id_type(scan, name)
+        return pa.string()
+    try:
+        schemas = [pa.schema([scan.schema.field(name)]) for scan in scans]
+        kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowTypeError:
+        kind = _text_if_possible(scans, name)
+    # A column that is empty all along is empty text in a text file.
+    return pa.string() if pa.types.is_null(kind) and any(scan.as_text for scan in scans) else kind
+
+
+def _text_if_possible(scans: Sequence[Scan], name: str) -> pa.DataType:
+    others = [scan for scan in scans if not pa.types.is_string(scan.schema.field(name).type)]
+    if all(scan.as_text for scan in others):
+        return pa.string()
+    kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
+    raise InputError(f"column {name!r} has types that do not go together: {kinds}; write it with one type")
+
+
+def _check_id_type(scan: Scan, name: str) -> None:
+    kind = scan.schema.field(name).type
+    if not (scan.as_text or pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InputError(f"{scan.name}: column {name!r} (data.id) has type {kind}; ids are text or whole numbers")
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the schema's columns, order and types. ArrowInvalid where a value does not fit."""
+    columns = [batch.column(field.name).cast(field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def check_columns(schema: pa.Schema, name: str, wanted: Sequence[tuple[str, str | None]]) -> None:
+    """Raises InputError unless the columns that config keys name are there; ``wanted``: (key, column)."""
+    for key, column in wanted:
+        if column is not None and column not in schema.names:
+            near = difflib.get_close_matches(column, schema.names, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            names = ", ".join(schema.names)
+            raise InputError(f"{name}: there is no column {column!r} ({key}).{guess} Its columns: {names}")

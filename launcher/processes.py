@@ -1,0 +1,88 @@
+"""ProcessIdentity: a process that can be found again, and never mistaken for another that got its pid later.
+
+Recorded in submissions by the local executor; used to tell whether a run still runs and to cancel it.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """``start`` is the process's start time in clock ticks since the boot named by ``boot``."""
+
+    host: str
+    boot: str
+    pid: int
+    start: int
+
+    @classmethod
+    def of(cls, pid: int) -> Self | None:
+        """The identity of a living process of this machine; None where there is none."""
+        start = _start_time(pid)
+        return None if start is None else cls(host_name(), _boot_id(), pid, start)
+
+    @classmethod
+    def current(cls) -> Self:
+        """This process."""
+        identity = cls.of(os.getpid())
+        if identity is None:
+            raise OSError("/proc is not mounted")
+        return identity
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["host"], data["boot"], data["pid"], data["start"])
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, a process of this machine."""
+        return self.host == host_name()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs; False for a process of another machine."""
+        return self.is_here and self.boot == _boot_id() and self.start == _start_time(self.pid)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal, if it still runs."""
+        if self.is_alive:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until it has ended, ``seconds`` at most; returns whether it has."""
+        deadline = time.monotonic() + seconds
+        while self.is_alive:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+def host_name() -> str:
+    """This machine's name, as journals and submissions record it."""
+    return socket.gethostname()
+
+
+def _start_time(pid: int) -> int | None:
+    try:
+        # The name in field 2 may hold spaces and brackets, so count from its end.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,275 @@
+"""Results: a run's result.h5 open for analysis. Used in users' scripts and notebooks, and by the report.
+
+    from launcher import results
+
+    with results.open("runs/docstrings") as found:
+        found["embedding"]               # float32 [rows, 384]
+        found["tokens"][7]               # one row of a variable-length output
+        found.to_pandas(["id", "label"])
+
+Plain h5py reads the file too; the names below are those of its datasets.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from jobs.errors import DamageError, IncompleteError, InputError, RunError
+from jobs.storage.plans import Submission
+from jobs.storage.result_file import FAILED, MISSING, OK
+from jobs.storage.rundir import RunDir
+from launcher.runs import find_run
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+
+__all__ = ["FAILED", "MISSING", "OK", "Ragged", "Results", "open", "result_path"]
+
+_NOT_OUTPUTS = {"id", "status", "errors", "summary"}
+_BLOCK = 65_536
+
+
+def open(path: str | Path, *, allow_incomplete: bool = False) -> "Results":  # noqa: A001 - it is read as results.open
+    """Opens a result.h5, or the result of a run, given as run directory or name.
+
+    Raises IncompleteError where samples are missing and ``allow_incomplete`` is not set, RunError where the run has no
+    result yet, InputError where there is no such run or the file is no result, DamageError where it cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        run = find_run(str(path))
+        file = result_path(run)
+        if not file.is_file():
+            raise RunError(f"{file}: there is no result yet; `launcher gather {run.path}` makes it")
+    results = Results(file)
+    if not results.complete and not allow_incomplete:
+        missing, rows = int(np.count_nonzero(results.status == MISSING)), len(results)
+        results.close()
+        raise IncompleteError(
+            f"{file}: not complete, {missing} of {rows} samples have no result. `launcher rerun` and `launcher gather` "
+            "complete it; open(path, allow_incomplete=True) takes it as it is"
+        )
+    return results
+
+
+def result_path(run: RunDir) -> Path:
+    """Where the result of a run is, or will be: as its newest submission was told."""
+    numbers = run.submission_numbers()
+    chosen = Submission.read(run.submission(numbers[-1])).resources.get("output") if numbers else None
+    return Path(chosen) if chosen else run.result
+
+
+class Ragged(Sequence[Any]):
+    """A variable-length output: row i is an array [length, *shape], a str or bytes. Values are read when asked for."""
+
+    def __init__(self, group: "h5py.Group") -> None:
+        self._values: h5py.Dataset = group["values"]
+        self._encoding: str | None = group.attrs.get("encoding")
+        self.offsets: np.ndarray = group["offsets"][()]
+        """Where rows begin and end among the values: int64 [rows + 1]."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Items of each row, int64 [rows]; bytes where rows are strings."""
+        return np.diff(self.offsets)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The items of all rows, end to end: [sum(lengths), *shape]; uint8 where rows are strings."""
+        return np.asarray(self._values[()])
+
+    def __getitem__(self, key: Any) -> Any:
+        """One row for an int; a list of rows for a slice, a mask or a sequence of ints."""
+        if isinstance(key, slice):
+            rows = range(len(self))[key]
+            return self._rows(rows) if len(rows) else []
+        if np.ndim(key) == 0:
+            row = range(len(self))[key]
+            return self._rows(range(row, row + 1))[0]
+        picked = np.asarray(key)
+        return [self[row] for row in (np.flatnonzero(picked) if picked.dtype == bool else picked).tolist()]
+
+    def _rows(self, rows: range) -> list[Any]:
+        first, last = min(rows), max(rows)
+        start = self.offsets[first]
+        items = self._values[start : self.offsets[last + 1]]
+        bounds = self.offsets[first : last + 2] - start
+        return [self._row(items[bounds[row - first] : bounds[row - first + 1]]) for row in rows]
+
+    def _row(self, items: np.ndarray) -> Any:
+        if self._encoding is None:
+            return items
+        return items.tobytes() if self._encoding == "bytes" else items.tobytes().decode(self._encoding)
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self[start : start + _BLOCK]
+
+
+class Results:
+    """An open result. Rows are in manifest order; rows that are not ok hold NaN or 0, or have length 0."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError where the file is no result, DamageError where HDF5 cannot read it."""
+        import h5py
+
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            with path.open("rb") as file:
+                if file.read(8) != b"\x89HDF\r\n\x1a\n":
+                    raise InputError(f"{path}: not a result (no HDF5 file); valid: a result.h5, or a run") from None
+            raise DamageError(f"{path}: HDF5 cannot read it ({error}); `launcher gather` makes it again") from error
+        if "complete" not in self._file.attrs or "status" not in self._file:
+            self.close()
+            raise InputError(f"{path}: an HDF5 file, but not a result of `launcher gather`")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return int(self._file["status"].shape[0])
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.path)!r}, {len(self)} rows, outputs: {', '.join(self.outputs)})"
+
+    @property
+    def complete(self) -> bool:
+        """Whether no sample is missing; failed ones, within the budget of their shard, may be there."""
+        return bool(self._file.attrs["complete"])
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """The plan, config, environment, git state, submissions and software versions behind the result."""
+        found: dict[str, Any] = json.loads(self._file.attrs["provenance"])
+        return found
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the Job's outputs, sorted."""
+        return tuple(name for name in sorted(self._file) if name not in _NOT_OUTPUTS)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """Ids of the samples [rows]: int64 row numbers, or an object array of str."""
+        return self._ids(0, len(self))
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """uint8 [rows]: MISSING, OK or FAILED."""
+        return np.asarray(self._file["status"][()])
+
+    @cached_property
+    def errors(self) -> "pd.DataFrame":
+        """Failed samples: row, id, kind, message, attempts (how often each was tried)."""
+        import pandas as pd
+
+        group = self._file["errors"]
+        rows = group["row"][()]
+        ids = np.asarray(self.ids)[rows]
+        kind, message = Ragged(group["kind"])[:], Ragged(group["message"])[:]
+        return pd.DataFrame(
+            {"row": rows, "id": ids, "kind": kind, "message": message, "attempts": group["attempts"][()]}
+        )
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What the Job's ``finish`` returned: name -> array, number or str."""
+        return {name: _summary_value(item) for name, item in self._file["summary"].items()}
+
+    def __getitem__(self, name: str) -> Any:
+        """A fixed output as an array [rows, *shape], read whole; a variable-length one as Ragged."""
+        item = self._output(name)
+        return Ragged(item) if _is_ragged(item) else item[()]
+
+    def dataset(self, name: str) -> "h5py.Dataset":
+        """The HDF5 dataset of a fixed output, of which slices can be read; raises KeyError for others."""
+        item = self._output(name)
+        if _is_ragged(item):
+            raise KeyError(f"{name!r} is of variable length: results[{name!r}] reads single rows and slices of it")
+        return item
+
+    def _output(self, name: str) -> Any:
+        if name not in self.outputs:
+            raise KeyError(f"no output {name!r}; the outputs are: {', '.join(self.outputs) or 'none'}")
+        return self._file[name]
+
+    def blocks(self, rows: int = _BLOCK, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+        """All rows, at most ``rows`` at a time: column name -> values, as ``to_pandas`` names the columns.
+
+        Values are arrays [n, *shape] of fixed outputs, lists of n rows of variable-length ones.
+        """
+        names = self._columns(columns)
+        ragged = {name: self[name] for name in names if name in self.outputs and _is_ragged(self._file[name])}
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            yield {name: self._block(name, ragged, start, stop) for name in names}
+
+    def _columns(self, columns: Iterable[str] | None) -> list[str]:
+        known = ["id", "status", *self.outputs]
+        names = known if columns is None else list(columns)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise KeyError(f"no column {unknown[0]!r}; the columns are: {', '.join(known)}")
+        return names
+
+    def _block(self, name: str, ragged: Mapping[str, Ragged], start: int, stop: int) -> Any:
+        if name == "id":
+            return self._ids(start, stop)
+        return ragged[name][start:stop] if name in ragged else self._file[name][start:stop]
+
+    def _ids(self, start: int, stop: int) -> np.ndarray:
+        item = self._file["id"]
+        if not _is_ragged(item):
+            return np.asarray(item[start:stop])
+        ids = np.empty(stop - start, object)
+        ids[:] = self._id_strings[start:stop]
+        return ids
+
+    @cached_property
+    def _id_strings(self) -> Ragged:
+        return Ragged(self._file["id"])
+
+    def to_pandas(self, columns: Iterable[str] | None = None) -> "pd.DataFrame":
+        """A row a sample, with columns ``id``, ``status`` and the outputs, or those asked for.
+
+        Cells of outputs with more than one number a sample are arrays, those of variable-length ones lists (or str,
+        bytes). All of it is read into memory.
+        """
+        import pandas as pd
+
+        whole = next(self.blocks(max(len(self), 1), columns), None)
+        if whole is None:
+            return pd.DataFrame({name: [] for name in self._columns(columns)})
+        return pd.DataFrame({name: pd.Series(_cells(values)) for name, values in whole.items()})
+
+
+def _is_ragged(item: Any) -> bool:
+    return "offsets" in item if hasattr(item, "keys") else False
+
+
+def _cells(values: Any) -> Any:
+    if isinstance(values, list):
+        return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+    return values if values.ndim == 1 else list(values)
+
+
+def _summary_value(item: "h5py.Dataset") -> Any:
+    import h5py
+
+    return item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]

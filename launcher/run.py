@@ -1,0 +1,66 @@
+"""Run: plan, submit, follow, gather in the foreground; the array tasks leave when it does. Used by the run command."""
+
+import signal
+from contextlib import ExitStack
+
+from jobs.errors import RunError
+from jobs.storage.rundir import RunDir
+from launcher.cancel import cancel_run
+from launcher.config import Config
+from launcher.executors import choose_executor
+from launcher.plan import Planned
+from launcher.progress import View, follow
+from launcher.status import Status, StatusReader
+from launcher.submissions import read_submissions
+from launcher.submit import nothing_to_do, select_shards, submit
+
+
+def run_to_end(planned: Planned, config: Config, view: View) -> Status:
+    """Submits what is not done and follows until the result is there or nothing more can be done.
+
+    At Ctrl-C, SIGTERM or SIGHUP it stops the array tasks in good order, at the second one at once, and raises
+    KeyboardInterrupt.
+    """
+    run, plan = planned.run, planned.plan
+    reader = StatusReader(run)
+    selection = select_shards(run, plan)
+    if selection.running:
+        raise RunError(nothing_to_do(run, selection))
+    if not selection.shards:
+        return _gathered(run, reader, config)
+    with _signals_interrupt():
+        try:
+            submit(run, config, selection, attached=True)
+            return follow(reader, view)
+        except KeyboardInterrupt:
+            if choose_executor(config.executor).stops_with_launcher:
+                _stop(run)
+            raise
+
+
+def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
+    """Every shard is done: writes the result, if that is missing or older."""
+    status = reader.read()
+    if status.state == "complete":
+        return status
+    from jobs.storage.gather import gather
+
+    gather(run, output=config.output_path if config.output.path else None)
+    return reader.read()
+
+
+def _stop(run: RunDir) -> None:
+    """Cancels what this launcher started; another Ctrl-C asks again, which ends the array tasks at once."""
+    while any(known.is_open for known in read_submissions(run)):
+        try:
+            cancel_run(run)
+        except KeyboardInterrupt:
+            continue
+
+
+def _signals_interrupt() -> ExitStack:
+    """While open, SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does."""
+    stack = ExitStack()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        stack.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
+    return stack

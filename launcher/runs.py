@@ -1,0 +1,70 @@
+"""Runs: finding a run directory by its path or name, the newest run, and all runs of a folder. Used by every command.
+
+A run directory is one that has a plan.json; planning writes that file last.
+"""
+
+import difflib
+import shlex
+from pathlib import Path
+
+from jobs.errors import InputError
+from jobs.storage.rundir import RunDir
+
+RUNS_FOLDER = Path("runs")
+
+
+def find_run(text: str | None) -> RunDir:
+    """The run of a RUN argument: a run directory, the name of one below ./runs, or None for the newest there.
+
+    Raises InputError, with names that look like it, where there is none.
+    """
+    if text is None:
+        return _newest(RUNS_FOLDER)
+    candidates = [Path(text)] if "/" in text else [Path(text), RUNS_FOLDER / text]
+    for path in candidates:
+        if RunDir(path).plan.is_file():
+            return RunDir(path)
+    raise InputError(_not_found(text, candidates))
+
+
+def _newest(folder: Path) -> RunDir:
+    runs = list_runs(folder)
+    if not runs:
+        raise InputError(f"no run below {folder.absolute()}: give a run directory, or plan one: launcher plan CONFIG")
+    return runs[0]
+
+
+def _not_found(text: str, candidates: list[Path]) -> str:
+    path = candidates[0]
+    if path.is_file():
+        return f"{text}: is a file; RUN is a run directory such as runs/NAME, or a run's name"
+    if any(RunDir(candidate).manifest.exists() for candidate in candidates):
+        return f"{text}: its planning was interrupted (there is no plan.json); run `launcher plan CONFIG` again"
+    if path.is_dir():
+        return f"{text}: not a run directory (it has no plan.json); valid: runs/NAME, or a run's name"
+    folder = path.parent if "/" in text else RUNS_FOLDER
+    names = [run.name for run in list_runs(folder)]
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    listed = ", ".join(close or names[:5]) or "none"
+    hint = "did you mean" if close else "the runs there"
+    return f"{text}: no such run, neither here nor below {folder.absolute()}; {hint}: {listed}"
+
+
+def list_runs(folder: Path) -> list[RunDir]:
+    """The runs of a folder, the one planned or submitted last first; none where the folder does not exist."""
+    if not folder.is_dir():
+        return []
+    runs = [RunDir(path) for path in folder.iterdir() if RunDir(path).plan.is_file()]
+    return sorted(runs, key=_last_change, reverse=True)
+
+
+def _last_change(run: RunDir) -> float:
+    return max(path.stat().st_mtime for path in (run.plan, run.submissions) if path.exists())
+
+
+def reference(run: RunDir) -> str:
+    """The shortest RUN argument that finds this run from here, quoted for a shell."""
+    path = run.path.absolute()
+    if path.parent == RUNS_FOLDER.absolute() and not Path(run.name).exists():
+        return shlex.quote(run.name)
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

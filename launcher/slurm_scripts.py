@@ -1,0 +1,156 @@
+"""The sbatch scripts of a run: what the config, a retry and the launcher itself ask for, as text. Used by the Slurm executor.
+
+``array_script`` runs a submission's array tasks, ``finalize_script`` what follows them. Both are complete: sbatch of the
+file by hand does the same.
+"""
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from launcher.config import Config
+from launcher.template import Template, read_template
+from launcher.units import parse_time
+
+# Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
+# task leaves within 20 s.
+_WARNING = 60
+_SHORTEST_WARNING = 10
+# Options that say who pays and where it may run; the finalize job needs the same.
+_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
+_FINALIZE_MEMORY = "2G"
+
+Options = dict[str, str | None]
+
+
+def job_name(run: RunDir, number: int) -> str:
+    """The Slurm job name of a submission: the run's name, a hash of where it is, the number; unique for a user."""
+    where = hashlib.sha256(str(run.path.absolute()).encode()).hexdigest()[:8]
+    return f"{run.name}-{where}.{number}"
+
+
+def finalize_name(run: RunDir, number: int) -> str:
+    return f"{job_name(run, number)}-finalize"
+
+
+def submission_log(run: RunDir, number: int) -> Path:
+    """What Slurm and the batch script say before the array task opens its own log; one file for all elements."""
+    return run.submission(number).with_suffix(".log")
+
+
+def array_script(run: RunDir, config: Config, submission: Submission) -> str:
+    """The script of a submission's array. Raises InputError where template and config do not go together."""
+    template = Template(*read_template(config.slurm.template, config.template_path))
+    _check_tasks(template, config)
+    options = _config_options(config, submission.resources) | _array_options(run, config, submission, template)
+    return template.render(options, _command(run, config, submission.number, template))
+
+
+def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str]) -> str:
+    """The script of the job that runs after these submissions' arrays, however they end."""
+    template = Template(*read_template("finalize", None))
+    asked = _config_options(config, {})
+    options: Options = {name: asked[name] for name in _ACCOUNT_OPTIONS if name in asked}
+    options |= {
+        "job-name": finalize_name(run, numbers[0]),
+        "mem": _FINALIZE_MEMORY,
+        "output": _pattern(submission_log(run, numbers[0])),
+        "open-mode": "append",
+        "requeue": None,
+        "dependency": f"afterany:{':'.join(job_ids)}",
+        "kill-on-invalid-dep": "yes",
+    }
+    command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
+    return template.render(options, f"exec {shlex.join(command)}")
+
+
+def _check_tasks(template: Template, config: Config) -> None:
+    """An array task is one supervisor, or one a node: more tasks would run the same shards twice."""
+    options = template.options | _config_options(config, {})
+    for name in ("ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-socket", "ntasks-per-core"):
+        if options.get(name) not in (None, "1"):
+            raise InputError(
+                f"{template.name}: --{name}={options[name]}: an array task is one process tree; set node.processes for "
+                "more processes, slurm.nodes_per_task for more nodes"
+            )
+    cpus = template.options.get("cpus-per-task")
+    needed = config.cpus_per_task(config.processes)
+    if cpus and cpus.isdigit() and int(cpus) < needed:
+        raise InputError(
+            f"{template.name}: --cpus-per-task={cpus} is too few: processes x workers need {needed}; raise it or leave it out"
+        )
+
+
+def asked_options(config: Config, resources: dict[str, Any]) -> Options:
+    """What the array tasks of a submission ask for: the template's options, the config's, and what it got more of."""
+    template = Template(*read_template(config.slurm.template, config.template_path))
+    return template.options | _config_options(config, resources)
+
+
+def _config_options(config: Config, resources: dict[str, Any]) -> Options:
+    """The config's sbatch options, and over them what this submission was given more of (mem, time, exclude)."""
+    options = {**config.slurm.options, **resources.get("options", {})}
+    if config.slurm.gpus_per_task is not None:
+        options["gpus-per-task"] = config.slurm.gpus_per_task
+    return {name: _text(value) for name, value in options.items() if value is not False and value is not None}
+
+
+def _text(value: Any) -> str | None:
+    if value is True:
+        return None
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _array_options(run: RunDir, config: Config, submission: Submission, template: Template) -> Options:
+    asked = template.options | _config_options(config, submission.resources)
+    last = len(submission.groups) - 1
+    template_cpus = template.options.get("cpus-per-task") or "0"
+    cpus = max(config.cpus_per_task(config.processes), int(template_cpus) if template_cpus.isdigit() else 0)
+    options: Options = {
+        "job-name": job_name(run, submission.number),
+        "array": f"0-{last}%{config.slurm.array_parallelism}",
+        "cpus-per-task": str(cpus),
+        "output": _pattern(submission_log(run, submission.number)),
+        "open-mode": "append",
+        "requeue": None,
+        "signal": f"{_receiver(config)}USR2@{_warning(asked.get('time'))}",
+    }
+    if config.slurm.nodes_per_task > 1:
+        return options | {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
+    return options | {"ntasks": "1"}
+
+
+def _receiver(config: Config) -> str:
+    """The batch script's own process is the supervisor, or srun's children are."""
+    return "" if config.slurm.nodes_per_task > 1 else "B:"
+
+
+def _warning(limit: str | None) -> int:
+    """Seconds of warning: a quarter of a short limit, so that some work is done before it."""
+    try:
+        seconds = parse_time(limit) if limit else 3600
+    except ValueError:
+        seconds = 3600
+    return max(_SHORTEST_WARNING, min(_WARNING, seconds // 4))
+
+
+def _pattern(path: Path) -> str:
+    """A path as sbatch reads file names: % begins a replacement."""
+    return str(path.absolute()).replace("%", "%%")
+
+
+def _command(run: RunDir, config: Config, number: int, template: Template) -> str:
+    """``exec``, so that Slurm's signals reach the supervisor; a template may set a prefix and another Python."""
+    words = [f'"${{LAUNCHER_PYTHON:-{sys.executable}}}"', "-P", "-m", "jobs"]
+    words += [shlex.quote(str(run.path.absolute())), str(number)]
+    if template.mentions("LAUNCHER_PREFIX"):
+        words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
+    if config.slurm.nodes_per_task > 1:
+        words.insert(0, "srun --kill-on-bad-exit=0 --cpus-per-task=$SLURM_CPUS_PER_TASK")
+    return " ".join(["exec", *words])

@@ -1,0 +1,172 @@
+"""Status: how a run stands, from its directory alone. Made by StatusReader, shown by the status, run and list commands.
+
+It asks no scheduler and opens no HDF5 file, so it is cheap on a login node however large the run is.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from launcher.failures import Failure, FailureGroup, advice, group
+from launcher.runs import reference
+from launcher.shard_states import ShardReader, ShardState
+from launcher.submissions import Known, newest_by_shard, read_submissions
+
+SCHEMA = 1
+SHARD_STATES = ("done", "running", "pending", "failed")
+
+# The file server's clock may be behind a node's by this much; seconds.
+_CLOCK_SKEW = 2.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds."""
+
+    run: RunDir
+    state: str
+    total: int
+    ok: int
+    failed: int
+    shards: tuple[ShardState, ...]
+    rate: float | None
+    eta: float | None
+    groups: tuple[FailureGroup, ...]
+    submissions: tuple[Known, ...]
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.ok - self.failed
+
+    @property
+    def executor(self) -> str | None:
+        return self.submissions[-1].submission.executor if self.submissions else None
+
+    @property
+    def error(self) -> str | None:
+        """Why the newest submission could not retry or write the result."""
+        outcome = self.submissions[-1].outcome if self.submissions else None
+        return outcome.error if outcome else None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether whatever ran the newest submission was killed before it could end it."""
+        last = self.submissions[-1] if self.submissions else None
+        return last is not None and last.outcome is None and not last.is_open
+
+    def count(self, state: str) -> int:
+        """Shards in a state."""
+        return sum(shard.state == state for shard in self.shards)
+
+    def advice(self, group: FailureGroup) -> str:
+        """What to do about a group of failures, with the exact command."""
+        from launcher.sharding import format_ranges  # here, because it imports numpy
+
+        return advice(group, reference(self.run), format_ranges(group.shards), self.executor or "local")
+
+    def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:
+        """The document of ``status --json``."""
+        document: dict[str, Any] = {
+            "schema": SCHEMA,
+            "run": str(self.run.path),
+            "state": self.state,
+            "samples": {"total": self.total, "ok": self.ok, "failed": self.failed, "missing": self.missing},
+            "shards": {"total": len(self.shards), **{state: self.count(state) for state in SHARD_STATES}},
+            "samples_per_second": None if self.rate is None else round(self.rate, 3),
+            "eta_seconds": None if self.eta is None else round(self.eta, 1),
+            "failures": [group.to_json(self.advice(group)) for group in self.groups],
+            "submissions": [_submission_json(known) for known in self.submissions],
+            "scheduler_calls": 0,
+        }
+        if self.error:
+            document["error"] = self.error
+        if with_shards:
+            document["shard_list"] = [_shard_json(shard) for shard in self.shards]
+        return document
+
+
+def _submission_json(known: Known) -> dict[str, Any]:
+    submission = known.submission
+    job_id = submission.job_ids[0] if submission.job_ids else None
+    return {"number": known.number, "job_id": job_id, "shards": len(submission.shards)}
+
+
+def _shard_json(state: ShardState) -> dict[str, Any]:
+    counts = {"samples": state.shard.rows, "ok": state.ok, "failed": state.failed}
+    why = {"kind": state.failure.kind, "message": state.failure.message} if state.failure else {}
+    return {"shard": state.shard.index, "state": state.state, **counts, **why}
+
+
+class StatusReader:
+    """Reads the status of one run, again and again; what is read once is not read again."""
+
+    def __init__(self, run: RunDir) -> None:
+        """Raises InputError where ``run`` is no run directory."""
+        self.run = run
+        self.plan = Plan.read(run.plan)
+        self._shards = ShardReader(run, self.plan)
+
+    def read(self) -> Status:
+        submissions = read_submissions(self.run)
+        shards = self._shards.read(newest_by_shard(submissions))
+        ok, failed = sum(shard.ok for shard in shards), sum(shard.failed for shard in shards)
+        state = _run_state(self.run, submissions, shards)
+        rate = _rate(shards, submissions[-1] if submissions else None)
+        missing = self.plan.rows - ok - failed
+        eta = missing / rate if rate and state == "running" else None
+        groups = tuple(group(_failures(shards)))
+        return Status(self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, tuple(submissions))
+
+
+def _failures(shards: Sequence[ShardState]) -> Iterator[Failure]:
+    for state in shards:
+        if state.failure:
+            yield state.failure
+        for sample in state.samples:
+            yield Failure(sample.kind, sample.message, state.shard.index, samples=1)
+
+
+def _run_state(run: RunDir, submissions: Sequence[Known], shards: Sequence[ShardState]) -> str:
+    if any(known.is_open for known in submissions) or any(shard.state == "running" for shard in shards):
+        return "running"
+    last = submissions[-1] if submissions else None
+    if all(shard.state == "done" for shard in shards) and _is_gathered(result_path(run, submissions), shards):
+        return "complete"
+    if last is None or (last.submission.planned and all(shard.state == "pending" for shard in shards)):
+        return "planned"
+    if last.outcome and last.outcome.cancelled:
+        return "cancelled"
+    return "failed" if any(shard.state == "failed" for shard in shards) else "incomplete"
+
+
+def result_path(run: RunDir, submissions: Sequence[Known]) -> Path:
+    """Where the result is, or will be: as the newest submission has it."""
+    chosen = submissions[-1].submission.resources.get("output") if submissions else None
+    return Path(chosen) if chosen else run.result
+
+
+def _is_gathered(result: Path, shards: Sequence[ShardState]) -> bool:
+    """Whether the result is newer than every shard; a run that was gathered before its last shards is not."""
+    try:
+        written = result.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return all(shard.until is None or shard.until <= written + _CLOCK_SKEW for shard in shards)
+
+
+def _rate(shards: Sequence[ShardState], newest: Known | None) -> float | None:
+    """Samples per second that the newest submission committed, over the time in which its attempts ran."""
+    if newest is None:
+        return None
+    mine = set(newest.submission.shards)
+    recent = [state for state in shards if state.since is not None and state.shard.index in mine]
+    if not recent:
+        return None
+    ends = [time.time() if state.until is None else state.until for state in recent]
+    until = time.time() if newest.is_open else max(ends)
+    seconds = until - min(state.since for state in recent if state.since is not None)
+    return sum(state.recent for state in recent) / seconds if seconds > 0 else None

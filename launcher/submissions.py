@@ -1,0 +1,134 @@
+"""Submissions of a run: the record of each, how it ended, and which shards are in the hands of one that goes on.
+
+submissions/NNNN.json is written before anything starts; submissions/NNNN.outcome when all of it has ended. Used by
+whatever submits, by executors, and by status.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import RunError
+from jobs.storage.files import fsync_folder, write_json
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from launcher.failures import Failure
+from launcher.processes import ProcessIdentity
+
+# An executor on another machine shows that it lives by touching its submission this often; seconds.
+HEARTBEAT = 30.0
+_SILENCE = 10 * HEARTBEAT
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed."""
+
+    ended: float
+    cancelled: bool = False
+    failures: dict[int, Failure] = field(default_factory=dict)
+    error: str | None = None
+
+    def write(self, run: RunDir, number: int) -> None:
+        write_json(_outcome_path(run, number), dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, run: RunDir, number: int) -> "Outcome | None":
+        """None while the submission goes on, and where its executor was killed."""
+        try:
+            data = json.loads(_outcome_path(run, number).read_text())
+        except FileNotFoundError:
+            return None
+        data["failures"] = {int(shard): Failure(**failure) for shard, failure in data["failures"].items()}
+        return cls(**data)
+
+
+def _outcome_path(run: RunDir, number: int) -> Path:
+    return run.submission(number).with_suffix(".outcome")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A submission with what is known of its end; ``is_open`` while it may still run shards, retry or gather."""
+
+    submission: Submission
+    outcome: Outcome | None
+    is_open: bool
+
+    @property
+    def number(self) -> int:
+        return self.submission.number
+
+
+def read_submissions(run: RunDir) -> list[Known]:
+    """All submissions of a run, in order; asks no scheduler."""
+    found = []
+    for number in run.submission_numbers():
+        submission, outcome = Submission.read(run.submission(number)), Outcome.read(run, number)
+        found.append(Known(submission, outcome, outcome is None and may_run(run, submission)))
+    return found
+
+
+def may_run(run: RunDir, submission: Submission) -> bool:
+    """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler."""
+    if submission.planned:
+        return False
+    if submission.executor != "local" or submission.process is None:
+        return True
+    owner = ProcessIdentity.from_json(submission.process)
+    if owner.is_here:
+        return owner.is_alive
+    return time.time() - run.submission(submission.number).stat().st_mtime < _SILENCE
+
+
+def newest_by_shard(submissions: Iterable[Known]) -> dict[int, Known]:
+    """The last submission of each shard that has one."""
+    return {shard: known for known in submissions for shard in known.submission.shards}
+
+
+def in_hand(submissions: Iterable[Known]) -> dict[int, int]:
+    """Shards of submissions that go on -> the submission's number."""
+    return {shard: known.number for known in submissions if known.is_open for shard in known.submission.shards}
+
+
+def create(run: RunDir, submission: Submission) -> Submission:
+    """Writes a new submission under the next free number, whole and never over another; returns it with its number.
+
+    Raises RunError where another one got hold of one of its shards at the same moment.
+    """
+    number = max(run.submission_numbers(), default=0) + 1
+    numbered = dataclasses.replace(submission, number=number)
+    temporary = run.submission(number).with_suffix(f".{os.getpid()}.tmp")
+    numbered.write(temporary)
+    try:
+        os.link(temporary, run.submission(number))
+    except FileExistsError:
+        return create(run, submission)
+    finally:
+        temporary.unlink()
+    fsync_folder(run.submissions)
+    _withdraw_if_taken(run, numbered)
+    return numbered
+
+
+def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
+    """Of two that take the same shards at once the lower number wins: it was there when the other one looked."""
+    continued = submission.resources.get("continues")
+    others = [k for k in read_submissions(run) if k.number < submission.number and k.number != continued]
+    taken = in_hand(others).keys() & set(submission.shards)
+    if taken:
+        run.submission(submission.number).unlink()
+        number = in_hand(others)[min(taken)]
+        raise RunError(f"{run.path}: submission {number} is running these shards now; see `launcher status`")
+
+
+def update(run: RunDir, submission: Submission, **changes: Any) -> Submission:
+    """Writes the submission anew with some fields changed (its ids, once they are known)."""
+    changed = dataclasses.replace(submission, **changes)
+    changed.write(run.submission(changed.number))
+    return changed

@@ -1,0 +1,147 @@
+"""Template: a legal sbatch script + computed directives -> the submission script. Pure; used by the Slurm executor.
+
+A template is one of slurm_templates/ or a site's own working script: its #SBATCH lines are kept, the config's options win
+over them, and the launcher's computed ones over both. A line ``# launcher: command`` says where the command goes (at
+the end, where there is none). What cannot be meant is an error, not a surprise.
+"""
+
+import shlex
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from jobs.errors import InputError
+
+MARKER = "# launcher: command"
+_DIRECTIVE = "#SBATCH"
+# sbatch(1): the short forms of its options.
+_SHORT = {
+    "-A": "account", "-a": "array", "-b": "begin", "-C": "constraint", "-c": "cpus-per-task", "-d": "dependency",
+    "-D": "chdir", "-e": "error", "-F": "nodefile", "-G": "gpus", "-H": "hold", "-i": "input", "-J": "job-name",
+    "-k": "no-kill", "-L": "licenses", "-M": "clusters", "-m": "distribution", "-N": "nodes", "-n": "ntasks",
+    "-O": "overcommit", "-o": "output", "-p": "partition", "-q": "qos", "-s": "oversubscribe", "-S": "core-spec",
+    "-t": "time", "-w": "nodelist", "-x": "exclude", "-B": "extra-node-info",
+}  # fmt: skip
+# Options of which sbatch takes one: the winner removes its rivals.
+_RIVALS = (
+    frozenset({"mem", "mem-per-cpu", "mem-per-gpu"}),
+    frozenset({"gpus", "gpus-per-task", "gpus-per-node", "gres"}),
+    frozenset({"requeue", "no-requeue"}),
+    frozenset({"ntasks", "ntasks-per-node"}),
+)
+_REFUSED = {
+    "wrap": "a template is a script of its own",
+    "test-only": "sbatch would submit nothing",
+    "help": "sbatch would submit nothing",
+    "usage": "sbatch would submit nothing",
+    "version": "sbatch would submit nothing",
+    "wait": "submitting would wait for the whole run",
+    "parsable": "it belongs to the command line",
+    "kill-on-invalid-dep": "only the finalize job has a dependency",
+}
+
+Options = dict[str, str | None]
+
+
+def read_template(name: str, path: Path | None) -> tuple[str, str]:
+    """The template's text and what to call it in messages. ``path`` is the site's script; else ``name`` is one of ours."""
+    if path is not None:
+        try:
+            return path.read_text(), str(path)
+        except OSError as error:
+            raise InputError(f"slurm.template: {path}: cannot be read: {error.strerror}") from None
+    folder = resources.files("slurm_templates")
+    found = folder / f"{name}.sbatch"
+    if not found.is_file():
+        names = sorted(f.name.removesuffix(".sbatch") for f in folder.iterdir() if f.name.endswith(".sbatch"))
+        raise InputError(
+            f"slurm.template: {name!r} is not there; valid: {', '.join(names)}, or the path of an sbatch script"
+        )
+    return found.read_text(), f"slurm_templates/{name}.sbatch"
+
+
+class Template:
+    """A parsed template: its options, and the lines around the place of the command."""
+
+    def __init__(self, text: str, name: str) -> None:
+        """Raises InputError, with name and line, where sbatch would not take the text or not mean what it says."""
+        self.name = name
+        self.options: Options = {}
+        self._lines: list[str] = []
+        lines = text.splitlines()
+        if not lines or not lines[0].startswith("#!"):
+            raise InputError(f"{name}:1: an sbatch script must begin with #!, such as #!/bin/bash")
+        self.shebang = lines[0]
+        body_began = False
+        for number, line in enumerate(lines[1:], start=2):
+            if line.startswith(_DIRECTIVE):
+                self._add_directive(line, number, body_began)
+            else:
+                body_began |= bool(line.strip()) and not line.startswith("#")
+                self._lines.append(line)
+
+    def _add_directive(self, line: str, number: int, body_began: bool) -> None:
+        where = f"{self.name}:{number}"
+        if body_began:
+            raise InputError(f"{where}: {line!r} comes after the first command, so sbatch ignores it; move it up")
+        for option, value in _parse_directive(line, where).items():
+            if option in _REFUSED:
+                raise InputError(f"{where}: --{option} does not fit here: {_REFUSED[option]}")
+            _set(self.options, option, value)
+
+    def mentions(self, word: str) -> bool:
+        """Whether the script itself uses a variable."""
+        return any(word in line for line in self._lines if not line.startswith("#"))
+
+    def render(self, options: Mapping[str, str | None], command: str) -> str:
+        """The script: the template's options, then ``options`` over them, and the command at its place."""
+        merged = dict(self.options)
+        for name, value in options.items():
+            _set(merged, name, value)
+        directives = [f"{_DIRECTIVE} {_format(name, value)}" for name, value in merged.items()]
+        lines = [MARKER if line.strip() == MARKER else line for line in self._lines]
+        if MARKER not in lines:
+            lines += ["", MARKER]
+        place = lines.index(MARKER)
+        return "\n".join([self.shebang, *directives, *lines[:place], command, *lines[place + 1 :]]) + "\n"
+
+
+def _parse_directive(line: str, where: str) -> Options:
+    """``#SBATCH -p long --mem=4G`` -> {partition: long, mem: 4G}."""
+    try:
+        words = shlex.split(line.removeprefix(_DIRECTIVE), comments=True)
+    except ValueError as error:
+        raise InputError(f"{where}: {line!r}: {error}") from None
+    found: Options = {}
+    while words:
+        word = words.pop(0)
+        if not word.startswith("-"):
+            raise InputError(f"{where}: {word!r} is no option; #SBATCH lines hold options such as --mem=4G")
+        name, value = _split(word)
+        if name is None:
+            raise InputError(f"{where}: {word!r} is no option of sbatch")
+        if value is None and words and not words[0].startswith("-"):
+            value = words.pop(0)
+        found[name] = value
+    return found
+
+
+def _split(word: str) -> tuple[str | None, str | None]:
+    """Name and value of ``--mem=4G``, ``--requeue``, ``-p``, ``-plong``."""
+    if word.startswith("--"):
+        name, equals, value = word[2:].partition("=")
+        return name.replace("_", "-"), value if equals else None
+    return _SHORT.get(word[:2]), word[2:].removeprefix("=") or None
+
+
+def _set(options: Options, name: str, value: str | None) -> None:
+    """Sets an option and removes those that cannot stand beside it."""
+    for rivals in _RIVALS:
+        if name in rivals:
+            for rival in rivals - {name}:
+                options.pop(rival, None)
+    options[name] = value
+
+
+def _format(name: str, value: str | None) -> str:
+    return f"--{name}" if value is None else f"--{name}={shlex.quote(value)}"

@@ -1,0 +1,129 @@
+"""YAML with line numbers: text -> data and the line of every key. Used by config to say where a mistake is.
+
+Numbers follow the YAML 1.2 core schema, so ``4:00:00`` is text (YAML 1.1: 14400) and ``1e-4`` a number (YAML
+1.1: text); dates stay text; yes, no, on and off are booleans, as PyYAML has it. Repeated keys are errors.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import yaml
+
+from jobs.errors import InputError
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader without base-60 numbers, octal 010, and dates."""
+
+
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _NUMBER_TAGS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_NUMBER_TAGS[0], re.compile(r"[-+]?[0-9]+$|0x[0-9a-fA-F]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _NUMBER_TAGS[1],
+    re.compile(
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 16 if text.startswith("0x") else 10)
+
+
+_Loader.add_constructor(_NUMBER_TAGS[0], _integer)
+
+
+@dataclass(frozen=True)
+class Document:
+    """``data`` is the file's mapping; ``lines`` has the line, from 1, of each key path and list item."""
+
+    data: dict[str, Any]
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+
+    def line(self, path: KeyPath) -> int:
+        """The line of the key, or of the nearest mapping around it; 1 for the document."""
+        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
+
+
+def parse_document(text: str, name: str) -> Document:
+    """Parses the text of the file ``name``. Raises InputError, with its line, where it is no YAML mapping."""
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return Document({})
+        if not isinstance(root, yaml.MappingNode):
+            raise InputError(f"{name}:{root.start_mark.line + 1}: must be a mapping: lines of `key: value`")
+        lines = _unique(_walk(root, (), ()), name)
+        return Document(loader.construct_document(root), lines)
+    except yaml.MarkedYAMLError as error:
+        raise InputError(_describe(error, name)) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{name}:{line}: not valid YAML: control character {chr(error.character)!r}") from None
+    except ValueError as error:  # an explicit tag, such as `!!int x`
+        raise InputError(f"{name}: not valid YAML: {error}") from None
+
+
+def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int]:
+    lines: dict[KeyPath, int] = {}
+    problems = []
+    for path, line in keys:
+        if path in lines:
+            repeated = ".".join(map(str, path))
+            problems.append(f"{name}:{line}: {repeated}: is already in line {lines[path]}; keep one of the two")
+        lines.setdefault(path, line)
+    if problems:
+        raise InputError("\n".join(problems))
+    return lines
+
+
+def _walk(node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> Iterator[tuple[KeyPath, int]]:
+    """Key paths and lines below a node, in the order of the file; every repeated key comes again."""
+    if node in around:
+        raise yaml.composer.ComposerError(None, None, "an alias (*name) stands inside its own anchor", node.start_mark)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.tag != "tag:yaml.org,2002:str":
+                shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+                problem = f"a key must be text, not {shown}: write it in quotes"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            below = (*path, key.value)
+            yield below, key.start_mark.line + 1
+            yield from _walk(value, below, (*around, node))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*path, index), item.start_mark.line + 1
+            yield from _walk(item, (*path, index), (*around, node))
+
+
+def _describe(error: yaml.MarkedYAMLError, name: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    where = name if mark is None else f"{name}:{mark.line + 1}"
+    hint = ""
+    if error.problem and "'\\t'" in error.problem:
+        hint = "; indent with spaces, not tabs"
+    elif error.problem == "mapping values are not allowed here":
+        hint = "; check the indentation, and quote text that contains ': '"
+    context = f" ({error.context})" if error.context else ""
+    return f"{where}: not valid YAML: {error.problem}{context}{hint}"
+
+
+def parse_value(text: str) -> Any:
+    """One YAML value, such as the right side of ``--set``. Raises ValueError where it is none."""
+    try:
+        return _Loader(text).get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None

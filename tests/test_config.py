@@ -1,0 +1,503 @@
+"""Config: defaults, checks with file and line, overrides, paths, and what differs between two configs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import InputError
+from launcher.config import Config, config_from_mapping, differences, load_config
+from launcher.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
+from launcher.units import format_memory, format_time, parse_memory, parse_time
+from launcher.yaml_lines import parse_document
+
+SMALL = """\
+name: small
+job: {class: my_jobs:Mine}
+data: {manifest: table.csv}
+"""
+
+FULL = """\
+name: stdlib-docstrings
+runs: runs
+job:
+  class: jobs.text_embedding:TextEmbedding
+  params: {model: sentence-transformers/all-MiniLM-L6-v2, max_tokens: 64}
+data:
+  manifest: data/docstrings.csv
+  id: id
+  cost: null
+  shards: 64
+node:
+  processes: 1
+  workers: 2
+  devices: auto
+  batch_size: 64
+  sample_timeout: 600
+  max_failed_samples: 0.01
+  sync_interval: 10
+executor: auto
+local: {parallelism: auto}
+slurm:
+  template: cpu
+  partition: null
+  array_parallelism: 256
+retry: {attempts: 3, memory_factor: 1.5, max_memory: null, time_factor: 1.5, max_time: null,
+        exclude_failed_nodes: true}
+output: {path: null}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, so that messages name the file alone."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(text: str, *overrides: str) -> Config:
+    Path("config.yaml").write_text(text)
+    return load_config(Path("config.yaml"), overrides)
+
+
+def problems(text: str, *overrides: str) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load(text, *overrides)
+    return str(caught.value).split("\n")
+
+
+def test_the_documented_config_holds_the_defaults(folder: Path) -> None:
+    small = load(SMALL).to_mapping()
+    full = load(FULL).to_mapping()
+    assert differences(small, full) == [
+        "name: small -> stdlib-docstrings",
+        "job.class: my_jobs:Mine -> jobs.text_embedding:TextEmbedding",
+        "data.manifest: table.csv -> data/docstrings.csv",
+        "data.id: null -> id",
+        "data.shards: null -> 64",
+        "node.processes: null -> 1",
+        "job.params.model: null -> sentence-transformers/all-MiniLM-L6-v2",
+        "job.params.max_tokens: null -> 64",
+    ]
+
+
+def test_a_mapping_is_plain_data_that_reads_back_as_the_same_config(folder: Path) -> None:
+    config = load(FULL, "slurm.mem=64G", "slurm.exclude=[n1, n2]", "node.devices=[cuda:0, cpu]", "node.memory=16G")
+    mapping = json.loads(json.dumps(config.to_mapping()))
+    again = config_from_mapping(mapping, config.path)
+    assert again == config
+    assert again.to_mapping() == mapping
+
+
+def test_models_are_frozen(folder: Path) -> None:
+    config = load(SMALL)
+    with pytest.raises(ValueError, match="frozen"):
+        config.node.workers = 3
+
+
+def test_an_unknown_key_names_file_line_nearest_and_valid_keys(folder: Path) -> None:
+    assert problems(SMALL + "node:\n  worker: 2\n") == [
+        "config.yaml:5: node.worker: unknown key. Did you mean node.workers? Valid keys: processes, workers, "
+        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "guess"),
+    [
+        ("batch_size: 3", "node.batch_size"),
+        ("wrokers: 3", "node.workers"),
+        ("nod: {}", "node"),
+        ("mem: 3G", "slurm.mem"),
+        ("slurm: {partion: x}", "slurm.partition"),
+        ("slurm: {templat: x}", "slurm.template"),
+        ("retry: {max-memory: 3G}", "retry.max_memory"),
+    ],
+)
+def test_an_unknown_key_is_looked_for_in_all_sections(folder: Path, line: str, guess: str) -> None:
+    (problem,) = problems(SMALL + line)
+    assert problem.startswith("config.yaml:4: ")
+    assert f"Did you mean {guess}" in problem
+
+
+def test_all_mistakes_are_reported_together_in_the_order_of_the_file(folder: Path) -> None:
+    text = """\
+runs: 3
+job:
+  params: {max-tokens: 3}
+data:
+  manifest: []
+  shards: 0
+  samples_per_shard: 10
+node:
+  worker: 2
+  devices: gpu
+slurm:
+  output: x
+"""
+    found = problems(text)
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["config.yaml:1", "name"],
+        ["config.yaml:1", "runs"],
+        ["config.yaml:2", "job.class"],
+        ["config.yaml:3", "job.params.max-tokens"],
+        ["config.yaml:5", "data.manifest"],
+        ["config.yaml:6", "data.shards"],
+        ["config.yaml:7", "data.samples_per_shard"],
+        ["config.yaml:9", "node.worker"],
+        ["config.yaml:10", "node.devices"],
+        ["config.yaml:12", "slurm.output"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("name=a/b", "must be a folder name"),
+        ("name=..", "must be a folder name"),
+        ("name=3", "must be text, not 3: write it in quotes"),
+        ("job.class=nocolon", "must be module:Class"),
+        ("job.params=[1]", "must be a mapping"),
+        ("data.manifest=3", "must be the path of a table"),
+        ("data.manifest=[a.csv, 3]", "must be the path of a table"),
+        ("data.id=3", "must be text, not 3"),
+        ('data.cost=""', "must not be empty"),
+        ("data.shards=1.5", "must be a whole number, not 1.5"),
+        ("data.shards=true", "must be a whole number, not true"),
+        ("data.shards=0", "must be greater than or equal to 1, not 0"),
+        ("node.processes=0", "must be greater than or equal to 1"),
+        ("node.workers=-1", "must be greater than or equal to 0"),
+        ("node.workers=two", 'must be a whole number, not "two"'),
+        ("node.devices=[]", "must be auto, cpu, cuda, or a list such as"),
+        ("node.devices=[cuda]", "must be auto, cpu, cuda, or a list such as"),
+        ("node.devices=tpu", "must be auto, cpu, cuda, or a list such as"),
+        ("node.batch_size=0", "must be greater than or equal to 1"),
+        ("node.sample_timeout=0", "must be greater than 0"),
+        ("node.sample_timeout=.inf", "must be a finite number"),
+        ("node.max_failed_samples=1.5", "must be a share from 0.0 to 1.0 or a number of samples"),
+        ("node.max_failed_samples=-1", "must be a share from 0.0 to 1.0 or a number of samples"),
+        ("node.max_failed_samples=true", "must be a share from 0.0 to 1.0 or a number of samples"),
+        ("node.sync_interval=-1", "must be greater than 0"),
+        ("node.memory=lots", "must be a size such as 64G"),
+        ("executor=slrum", "must be 'auto', 'slurm' or 'local'"),
+        ("local.parallelism=0", "must be auto or a number from 1"),
+        ("local=5", "must be a mapping"),
+        ("slurm=5", "must be a mapping"),
+        ("slurm.array_parallelism=0", "must be greater than or equal to 1"),
+        ("slurm.gpus_per_task=a:b", "must be a number from 0"),
+        ("slurm.mem=64Q", "must be a size such as 64G"),
+        ("slurm.time=4 hours", "must be a time such as 4:00:00"),
+        ("slurm.time=0", "must be a time such as 4:00:00"),
+        ("slurm.contiguous=3", "takes no value: true or false"),
+        ("slurm.account=true", "needs a value: sbatch --account=VALUE"),
+        ('slurm.comment="a\\nb"', "must be one line of text"),
+        ("slurm.exclude={a: b}", "must be one line of text"),
+        ("slurm.options={}", "unknown key"),
+        ("slurm.template=site/no.sbatch", "no such file: "),
+        ("retry.attempts=0", "must be greater than or equal to 1"),
+        ("retry.memory_factor=0.5", "must be greater than or equal to 1"),
+        ("retry.max_memory=all", "must be a size such as 64G"),
+        ("retry.max_time=long", "must be a time such as 4:00:00"),
+        ("retry.exclude_failed_nodes=3", "must be a valid boolean"),
+        ('output.path=""', "must not be empty"),
+        (
+            "job.params.when=!!set {a}",
+            "must be text, a number, true, false, null, a list or a mapping, not a set",
+        ),
+    ],
+)
+def test_a_bad_value_says_what_is_valid_and_where_it_was_set(folder: Path, override: str, message: str) -> None:
+    (problem,) = problems(SMALL, override)
+    assert problem.startswith(f"--set {override.partition('=')[0]}: ")
+    assert message in problem
+
+
+@pytest.mark.parametrize("option", sorted(COMPUTED))
+def test_what_the_launcher_computes_is_refused_with_the_reason(folder: Path, option: str) -> None:
+    (problem,) = problems(SMALL + f"slurm:\n  {option}: x\n")
+    key = option.replace("-", "_")
+    assert problem == f"config.yaml:5: slurm.{key}: is not for a config to set: {COMPUTED[option]}"
+
+
+def test_shards_and_samples_per_shard_exclude_each_other(folder: Path) -> None:
+    text = SMALL.replace("table.csv", "table.csv, shards: 3")
+    assert "cannot be given together with data.shards" in problems(text, "data.samples_per_shard=10")[0]
+    assert load(text, "data.samples_per_shard=10", "data.shards=null").data.samples_per_shard == 10
+
+
+def test_any_sbatch_option_is_kept_under_its_own_name(folder: Path) -> None:
+    slurm = load(
+        SMALL + "slurm: {mem: 1.5T, time: 4:00:00, gpus-per-node: 2, exclusive: yes, qos: null, nice: 5}\n"
+    ).slurm
+    assert slurm.options == {
+        "mem": "1536G",
+        "time": "4:00:00",
+        "gpus-per-node": 2,
+        "exclusive": True,
+        "nice": 5,
+    }
+    assert slurm.gpus == 2
+
+
+def test_an_option_in_both_spellings_is_refused(folder: Path) -> None:
+    (problem,) = problems(SMALL + "slurm:\n  mem-per-cpu: 1G\n  mem_per_cpu: 2G\n")
+    assert problem == "config.yaml:5: slurm.mem_per_cpu: is written twice, with '_' and with '-': keep mem_per_cpu"
+
+
+def test_an_override_replaces_an_option_in_the_other_spelling(folder: Path) -> None:
+    config = load(SMALL + "slurm: {mem-per-cpu: 1G}\n", "slurm.mem_per_cpu=2G", "slurm.cpus-per-task=8")
+    assert config.slurm.options == {"mem-per-cpu": "2G"}
+    assert config.slurm.cpus_per_task == 8
+
+
+def test_a_mistake_in_a_dashed_option_has_its_own_line(folder: Path) -> None:
+    (problem,) = problems(SMALL + "slurm:\n  qos: x\n  mem-per-cpu: lots\n")
+    assert problem.startswith("config.yaml:6: slurm.mem_per_cpu: must be a size")
+
+
+def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
+    assert load(SMALL).cpus_per_task(4) == 8
+    assert load(SMALL, "node.workers=0").cpus_per_task(4) == 4
+    config = load(SMALL, "slurm.cpus_per_task=6")
+    assert config.cpus_per_task(2) == 6
+    with pytest.raises(InputError, match=r"6 is too few: 4 process.* need 8"):
+        config.cpus_per_task(4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("slurm.cpus_per_task=1",), "1 is too few: 1 process"),
+        (("slurm.cpus_per_task=7", "node.devices=cuda", "slurm.gres=gpu:a100:4"), "7 is too few: 4 process"),
+        (("slurm.mem=64G", "retry.max_memory=32G"), r"32G is less than slurm.mem \(64G\)"),
+        (("slurm.time=1-00:00:00", "retry.max_time=12:00:00"), "less than slurm.time"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(folder: Path, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(SMALL, *overrides)
+
+
+def test_a_limit_of_retries_may_equal_what_the_first_attempt_gets(folder: Path) -> None:
+    assert load(SMALL, "slurm.mem=64G", "retry.max_memory=65536M").retry.max_memory == "64G"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "processes"),
+    [
+        ((), 1),
+        (("node.processes=3",), 3),
+        (("node.devices=[cuda:0, cuda:1, cpu]",), 3),
+        (("node.devices=cuda", "slurm.gpus_per_task=4"), 4),
+        (("slurm.gpus_per_node=a100:2",), 2),
+        (("node.devices=cpu", "slurm.gpus=4"), 1),
+    ],
+)
+def test_processes_are_one_per_device_asked_for(folder: Path, overrides: tuple[str, ...], processes: int) -> None:
+    assert load(SMALL, *overrides).processes == processes
+
+
+def test_one_device_may_be_written_without_a_list(folder: Path) -> None:
+    assert load(SMALL, "node.devices=cuda:1").node.devices == ("cuda:1",)
+
+
+def test_overrides_win_and_later_ones_win_over_earlier_ones(folder: Path) -> None:
+    config = load(
+        FULL, "node.workers=5", "retry.attempts=7", "node.workers=6", "job.params.lr=1e-4", "data.shards=null"
+    )
+    assert config.node.workers == 6
+    assert config.retry.attempts == 7
+    assert config.retry.memory_factor == 1.5
+    assert config.job.params == {
+        "model": "sentence-transformers/all-MiniLM-L6-v2",
+        "max_tokens": 64,
+        "lr": 1e-4,
+    }
+    assert config.data.shards is None
+
+
+@pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
+def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
+    (problem,) = problems(SMALL, override)
+    assert problem.startswith(f"--set {override.partition('=')[0]}: ")
+
+
+def test_an_unknown_key_in_an_override_names_the_nearest(folder: Path) -> None:
+    (problem,) = problems(SMALL, "node.worker=3")
+    assert problem.startswith("--set node.worker: unknown key. Did you mean node.workers?")
+
+
+def test_paths_start_at_the_folder_of_the_config(folder: Path, tmp_path: Path) -> None:
+    nested = tmp_path / "project"
+    nested.mkdir()
+    (nested / "site.sbatch").touch()
+    text = SMALL + "runs: ../all\noutput: {path: out/x.h5}\nslurm: {template: site.sbatch}\n"
+    (nested / "config.yaml").write_text(text)
+    config = load_config(Path("project/config.yaml"))
+    assert config.folder == nested
+    assert config.run_folder == tmp_path / "all" / "small"
+    assert config.output_path == nested / "out" / "x.h5"
+    assert config.template_path == nested / "site.sbatch"
+    assert config.data.sources == ("table.csv",)
+
+
+def test_without_paths_the_result_is_in_the_run_directory_and_the_template_is_built_in(folder: Path) -> None:
+    config = load(SMALL)
+    assert config.output_path == folder / "runs" / "small" / "result.h5"
+    assert config.template_path is None
+
+
+def test_an_override_without_a_value_is_null(folder: Path) -> None:
+    assert load(FULL, "data.id=").data.id is None
+
+
+def test_an_empty_section_means_its_defaults(folder: Path) -> None:
+    assert load(SMALL + "retry:\nnode:\n").to_mapping() == load(SMALL).to_mapping()
+
+
+def test_params_are_left_as_they_are(folder: Path) -> None:
+    text = SMALL.replace(
+        "my_jobs:Mine", "my_jobs:Mine, params: {a: 010, b: [1, {c: null}], d: 2024-01-01, e: 1e-4, f: 4:00}"
+    )
+    assert load(text).job.params == {
+        "a": 10,
+        "b": [1, {"c": None}],
+        "d": "2024-01-01",
+        "e": 1e-4,
+        "f": "4:00",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nname: y\n", "config.yaml:2: name: is already in line 1"),
+        ("node:\n  workers: 1\n  workers: 2\n", "config.yaml:3: node.workers: is already in line 2"),
+        ("name: x\nnode:\n\tworkers: 1\n", "config.yaml:3: not valid YAML: .*indent with spaces"),
+        ("name: a: b\n", "config.yaml:1: not valid YAML: mapping values are not allowed here"),
+        ("name: [1\n", "config.yaml:2: not valid YAML"),
+        ("- a\n", "config.yaml:1: must be a mapping"),
+        ("a: 1\n---\nb: 1\n", "config.yaml:2: not valid YAML: .*another document"),
+        ("a: !!python/object:os.x {}\n", "config.yaml:1: not valid YAML: could not determine a constructor"),
+        ("1: x\n", "config.yaml:1: not valid YAML: a key must be text"),
+        ("a: &x [*x]\n", "config.yaml:1: not valid YAML: an alias"),
+        ("a: 1\nb: \x01\n", "config.yaml:2: not valid YAML: control character"),
+        ("a: *b\n", "config.yaml:1: not valid YAML: found undefined alias"),
+        ("a: !!int x\n", "config.yaml: not valid YAML"),
+    ],
+)
+def test_what_is_no_yaml_mapping_has_its_line(folder: Path, text: str, message: str) -> None:
+    Path("config.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(Path("config.yaml"))
+
+
+def test_a_file_that_cannot_be_read_is_bad_input(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"none.yaml: no such file"):
+        load_config(Path("none.yaml"))
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        load_config(folder)
+    Path("latin.yaml").write_bytes("name: x\n# é\n".encode("latin1"))
+    with pytest.raises(InputError, match=r"latin.yaml:2: not UTF-8"):
+        load_config(Path("latin.yaml"))
+
+
+def test_an_empty_file_lacks_what_is_required(folder: Path) -> None:
+    found = problems("")
+    assert [problem.split(": ")[1] for problem in found] == ["data.manifest", "job.class", "name"]
+    assert all("is required" in problem for problem in found)
+
+
+def test_lines_of_merged_keys_are_those_of_the_mapping_around() -> None:
+    document = parse_document("a: &x\n  b: 1\nc:\n  <<: *x\n  d: 2\n", "file")
+    assert document.data == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}
+    assert document.line(("c", "b")) == 3
+    assert document.line(("c", "d")) == 5
+    assert document.line(("none",)) == 1
+
+
+def test_differences_tell_a_share_from_a_number_and_text_from_null() -> None:
+    assert differences({"a": {"b": 1}}, {"a": {"b": 1.0}}) == ["a.b: 1 -> 1.0"]
+    assert differences({"a": 64}, {"a": 32}) == ["a: 64 -> 32"]
+    assert differences({"a": None}, {}) == []
+    assert differences({"a": None}, {"a": "null"}) == ['a: null -> "null"']
+    assert differences({"a": [1]}, {"a": [1, 2], "b": {"c": True}}) == [
+        "a: [1] -> [1, 2]",
+        "b.c: null -> true",
+    ]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2**50))
+def test_sizes_read_back_as_written_rounded_up_to_megabytes(size: int) -> None:
+    assert parse_memory(format_memory(size)) == -(-size // 2**20) * 2**20
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10**9))
+def test_times_read_back_as_written(seconds: int) -> None:
+    assert parse_time(format_time(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64G", 64 << 30), ("1.5T", 3 << 39), (500, 500 << 20), ("2 GiB", 2 << 30), ("10kb", 10 << 10)],
+)
+def test_sizes_are_those_of_sbatch(text: str | int, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (30, 1800),
+        ("1:30", 90),
+        ("4:00:00", 14400),
+        ("2-0", 172800),
+        ("1-12:30", 131400),
+        ("1-00:00:01", 86401),
+    ],
+)
+def test_times_are_those_of_sbatch(text: str | int, seconds: int) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "1.G", "64GX", True, None, "1,5G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a size"):
+        parse_memory(text)
+
+
+@pytest.mark.parametrize("text", ["", "1:2:3:4", "-5", "1-", "UNLIMITED", True, None, "0:00"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a time"):
+        parse_time(text)
+
+
+def test_every_option_that_is_not_computed_has_a_valid_value() -> None:
+    for name in OPTIONS - COMPUTED.keys():
+        accepted = []
+        for value in (True, "1"):
+            try:
+                accepted.append(check_option(name, value))
+            except ValueError:
+                continue
+        assert accepted, name
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus"),
+    [
+        ({}, 0),
+        ({"gres": "gpu"}, 1),
+        ({"gres": "gpu:2"}, 2),
+        ({"gres": "lustre:1,gpu:a100:4(S:0-1)"}, 4),
+        ({"gres": ["gpu:a100:1", "gpu:h100:2"]}, 3),
+        ({"gpus": "a100:2,h100:1"}, 3),
+        ({"gpus-per-node": 4}, 4),
+    ],
+)
+def test_gpus_are_counted_in_all_of_sbatchs_spellings(options: dict[str, object], gpus: int) -> None:
+    assert gpus_asked(options) == gpus

@@ -1,0 +1,249 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.errors import OutputError
+from jobs.storage.outputs import Columns, check_form, fill_value, join, to_columns
+
+
+def rows_of(columns: Columns, name: str) -> list[Any]:
+    """One value a row, whatever the kind of output."""
+    column = columns[name]
+    if column.lengths is None:
+        return list(column.data)
+    return np.split(column.data, np.cumsum(column.lengths)[:-1])
+
+
+class Tensor:
+    """What of torch's tensors is used, without importing torch."""
+
+    def __init__(self, array: np.ndarray, dtype: str) -> None:
+        self._array = array
+        self.dtype = dtype
+
+    def detach(self) -> "Tensor":
+        return self
+
+    def cpu(self) -> "Tensor":
+        return self
+
+    def float(self) -> "Tensor":
+        return Tensor(self._array.astype(np.float32), "torch.float32")
+
+    def numpy(self) -> np.ndarray:
+        if self.dtype == "torch.bfloat16":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self._array
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i2", "i8", "f2", "f4", "f8", "c8", "c16"])
+def test_an_array_is_stored_as_it_is(dtype: str) -> None:
+    array = np.arange(12).reshape(3, 4).astype(dtype)
+
+    column = to_columns({"x": array}, 3)["x"]
+
+    assert column.data.dtype == array.dtype
+    assert column.lengths is None
+    np.testing.assert_array_equal(column.data, array)
+
+
+def test_an_array_in_another_byte_order_or_layout_keeps_its_values() -> None:
+    array = np.arange(12, dtype=">i4").reshape(4, 3).T
+
+    column = to_columns({"x": array}, 3)["x"]
+
+    assert column.data.dtype.str == "<i4"
+    assert column.data.flags.c_contiguous
+    np.testing.assert_array_equal(column.data, array)
+
+
+def test_a_list_of_numbers_is_an_array() -> None:
+    column = to_columns({"x": [1.5, 2.5]}, 2)["x"]
+
+    assert column.lengths is None
+    assert column.data.tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("values", [[[1, 2], [3]], [[1, 2], [3, 4]]], ids=["lengths differ", "lengths agree"])
+def test_a_list_of_lists_is_ragged_whatever_their_lengths(values: list[list[int]]) -> None:
+    columns = to_columns({"x": values}, 2)
+
+    assert columns["x"].lengths is not None
+    assert [row.tolist() for row in rows_of(columns, "x")] == values
+
+
+def test_rows_of_a_ragged_output_keep_their_item_shape() -> None:
+    column = to_columns({"boxes": [np.ones((2, 4), np.float32), np.zeros((0, 4), np.float32)]}, 2)["boxes"]
+
+    assert column.form("boxes").describe() == "<f4 ragged [*, 4]"
+    assert column.lengths is not None
+    assert column.lengths.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("values", [["a", "", "zwölf"], np.array(["a", "", "zwölf"]), ("a", "", "zwölf")], ids=repr)
+def test_strings_are_bytes_with_an_encoding(values: Any) -> None:
+    columns = to_columns({"x": values}, 3)
+
+    assert columns["x"].encoding == "utf-8"
+    assert [bytes(row).decode() for row in rows_of(columns, "x")] == ["a", "", "zwölf"]
+
+
+def test_bytes_are_stored_as_they_are() -> None:
+    columns = to_columns({"x": [b"a\0b", b""]}, 2)
+
+    assert columns["x"].encoding == "bytes"
+    assert [bytes(row) for row in rows_of(columns, "x")] == [b"a\0b", b""]
+
+
+def test_a_tensor_is_an_array_and_bfloat16_becomes_float32() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    columns = to_columns({"x": Tensor(array, "torch.float32"), "y": Tensor(array, "torch.bfloat16")}, 2)
+
+    np.testing.assert_array_equal(columns["x"].data, array)
+    np.testing.assert_array_equal(columns["y"].data, array)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (None, "process returned NoneType; valid: a dict"),
+        ({}, "process returned dict"),
+        (np.zeros((2, 3)), r"process returned float64 array of shape \[2, 3\]"),
+        ({"x": np.zeros(3)}, "'x' has 3 rows for a batch of 2 samples"),
+        ({"x": []}, "'x' has 0 rows for a batch of 2 samples"),
+        ({"x": ["a", "b", "c"]}, "'x' has 3 rows"),
+        ({"x": 3.0}, "'x' is a single value; its first axis must be the batch"),
+        ({"x": "text"}, "'x' has dtype <U4"),
+        ({3: np.zeros(2)}, "name 3 is not valid"),
+        ({"a/b": np.zeros(2)}, "name 'a/b' is not valid: letters, digits and _"),
+        ({"status": np.zeros(2)}, "'status' is not valid: .*not one of errors, id, index, status, summary"),
+        ({"index": np.zeros(2)}, "'index' is not valid"),
+        ({"x": [None, None]}, "'x' has dtype object"),
+        ({"x": [{}, {}]}, "'x' has dtype object"),
+        ({"x": np.array(["2024-01-01", "2024-01-02"], "M8[D]")}, r"'x' has dtype datetime64\[D\]; valid: bool"),
+        ({"x": ["a", 1]}, "'x' has dtype <U1"),
+        ({"x": ["a", b"b"]}, "'x' has dtype <U1"),
+        ({"x": np.array([["a"], ["b"]])}, "'x' has dtype <U1"),
+        ({"x": [["a"], ["b", "c"]]}, "'x' has dtype <U1"),
+        ({"x": [np.zeros(2), 1.0]}, "'x' mixes"),
+        ({"x": [np.zeros((1, 2)), np.zeros((1, 3))]}, "differ in their first axis only"),
+        ({"x": [np.zeros(1, np.float32), np.zeros(1)]}, "'x' mixes float32 array.*float64 array"),
+        ({"x": [np.zeros((1, 0)), np.zeros((2, 0))]}, r"'x': items of shape \[0\] have no elements"),
+        ({"x": [[[1], [2, 3]], [[4]]]}, "'x': .*return a list of arrays"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_with_its_name(outputs: object, message: str) -> None:
+    with pytest.raises(OutputError, match=message):
+        to_columns(outputs, 2)
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ({"x": np.zeros((2, 3))}, r"'x' is <f8 \[n, 3\]; the first batch had <f4 \[n, 3\]"),
+        ({"x": np.zeros((2, 4), np.float32)}, r"'x' is <f4 \[n, 4\]"),
+        ({"x": [np.zeros((1, 3), np.float32)] * 2}, r"'x' is <f4 ragged \[\*, 3\]; the first batch had <f4 \[n, 3\]"),
+        ({"x": ["a", "b"]}, r"'x' is utf-8 ragged"),
+        ({"y": np.zeros((2, 3), np.float32)}, r"outputs are \['y'\]; the first batch had \['x'\]"),
+    ],
+)
+def test_a_batch_that_differs_from_the_first_is_refused(later: dict[str, Any], message: str) -> None:
+    first = to_columns({"x": np.zeros((2, 3), np.float32)}, 2)["x"].form("x")
+
+    with pytest.raises(OutputError, match=message):
+        check_form(to_columns(later, 2), [first])
+
+
+def test_a_batch_like_the_first_passes_wherever_its_outputs_lie() -> None:
+    columns = to_columns({"x": [[1]], "y": ["a"]}, 1)
+
+    check_form(columns, [column.form(name) for name, column in columns.items()])
+
+
+def outputs_of(rows: list[int]) -> dict[str, Any]:
+    return {
+        "vector": np.array([[row, -row] for row in rows], np.float32),
+        "label": np.array(rows, np.int16),
+        "tokens": [np.arange(row % 4, dtype=np.int32) + row for row in rows],
+        "boxes": [np.full((row % 3, 2), row, np.float64) for row in rows],
+        "text": ["ä" * (row % 3) + str(row) for row in rows],
+    }
+
+
+@st.composite
+def divided_batches(draw: st.DrawFn) -> tuple[int, list[list[int]]]:
+    """A number of rows, and parts of them in any order: each row in one part at most."""
+    rows = draw(st.integers(1, 12))
+    order = draw(st.permutations(range(rows)))
+    cuts = sorted(draw(st.lists(st.integers(0, rows), max_size=4)))
+    bounds = [0, *cuts]
+    parts = [list(order[start:stop]) for start, stop in zip(bounds, [*cuts, rows], strict=True)]
+    kept = [part for part in parts if part and draw(st.booleans())]
+    return rows, kept or [list(order[:1])]
+
+
+@given(divided_batches())
+@example((2, [[1, 0]]))
+@example((3, [[0, 2], [1]]))
+@example((3, [[2], [0, 1]]))
+@example((4, [[3]]))
+def test_parts_of_a_batch_join_to_the_batch_with_fill_values_in_the_gaps(batch: tuple[int, list[list[int]]]) -> None:
+    rows, parts = batch
+    whole = to_columns(outputs_of(list(range(rows))), rows)
+
+    joined = join([(np.array(part), to_columns(outputs_of(part), len(part))) for part in parts], rows)
+
+    covered = {row for part in parts for row in part}
+    assert joined.keys() == whole.keys()
+    for name, column in joined.items():
+        assert column.form(name) == whole[name].form(name)
+        assert column.rows == rows
+        assert column.data.flags.c_contiguous
+        found, expected = rows_of(joined, name), rows_of(whole, name)
+        for row in range(rows):
+            if row in covered:
+                np.testing.assert_array_equal(found[row], expected[row])
+            elif column.lengths is not None:
+                assert len(found[row]) == 0
+            else:
+                np.testing.assert_array_equal(found[row], np.full(expected[row].shape, fill_value(column.data.dtype)))
+
+
+@given(divided_batches())
+def test_the_bytes_of_a_joined_batch_do_not_depend_on_the_order_of_its_parts(batch: tuple[int, list[list[int]]]) -> None:
+    rows, parts = batch
+    made = [(np.array(part), to_columns(outputs_of(part), len(part))) for part in parts]
+
+    forward, backward = join(made, rows), join(made[::-1], rows)
+
+    for name, column in forward.items():
+        assert column.data.tobytes() == backward[name].data.tobytes()
+        assert (column.lengths is None) == (backward[name].lengths is None)
+        if column.lengths is not None:
+            np.testing.assert_array_equal(column.lengths, backward[name].lengths)
+
+
+def test_a_whole_batch_is_not_copied() -> None:
+    columns = to_columns(outputs_of([0, 1, 2]), 3)
+
+    assert join([(np.arange(3), columns)], 3) is columns
+
+
+def test_a_batch_without_results_has_no_columns() -> None:
+    assert join([], 3) == {}
+
+
+def test_parts_that_differ_in_form_are_refused() -> None:
+    parts = [(np.array([row]), to_columns({"x": np.zeros((1, 2 + row))}, 1)) for row in range(2)]
+
+    with pytest.raises(OutputError, match=r"'x' is <f8 \[n, 3\]"):
+        join(parts, 2)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("f4", np.nan), ("c8", np.nan), ("i4", 0), ("?", False), ("u1", 0)])
+def test_rows_without_a_value_hold_nan_or_0(dtype: str, value: Any) -> None:
+    np.testing.assert_equal(np.array(fill_value(np.dtype(dtype)), dtype), np.array(value, dtype))

