@@ -1,7 +1,7 @@
 """Contest: ours and the peers in turns, their medians, and the table.
 
 Used by the scripts node.py and tiny.py. Every contestant is a fresh process tree; each repetition runs all of them, in
-another order, so that what else the machine does hits all alike.
+another order and when the machine is quiet, so that what else it does hits all alike.
 """
 
 import os
@@ -22,7 +22,11 @@ from benchmarks.gate import Gate
 from benchmarks.ours import plan_run, run_planned
 
 _ROOT = Path(__file__).parents[1]
-REPETITIONS = 5
+REPETITIONS = 7
+# Share of the machine that must be idle before a run, over this many seconds; a busy one is used all the same, later.
+_IDLE = 0.95
+_LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,27 @@ def hold(
     return outcomes
 
 
+def await_quiet() -> None:
+    """Returns when other programs leave the machine alone, or when that takes too long."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        before = _idle_seconds()
+        time.sleep(_LOOK_SECONDS)
+        if _idle_seconds() - before >= _IDLE * _LOOK_SECONDS * (os.cpu_count() or 1):
+            return
+
+
+def _idle_seconds() -> float:
+    """Idle and I/O-waiting seconds of all cores since boot (/proc/stat, proc(5))."""
+    fields = Path("/proc/stat").read_text().split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def _run(contestant: Contestant, work: str, folder: Path) -> Outcome:
     out = folder.parent / "out"
     shutil.rmtree(out, ignore_errors=True)
     (out / "gate").mkdir(parents=True)
+    await_quiet()
     return contestant(work, folder, out)
 
 

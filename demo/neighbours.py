@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.errors import LauncherError
+from jobs.errors import InputError, LauncherError
 from jobs.job import Context
 from jobs.storage.plans import Plan
 from jobs.storage.samples import Samples
@@ -58,7 +58,7 @@ def main() -> int:
         show(arguments.run, arguments.query)
     except LauncherError as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, InputError) else 1
     return 0
 
 

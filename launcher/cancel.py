@@ -1,9 +1,11 @@
 """Cancel: stops everything of a run that goes on; what is done stays and can be resumed. Used by cancel and by run."""
 
+import time
+
 from jobs.errors import RunError
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
-from launcher.submissions import read_submissions
+from launcher.submissions import Known, Outcome, read_submissions
 
 # A submission that ends may just have been followed by another attempt at what failed in it.
 _ROUNDS = 3
@@ -16,7 +18,13 @@ def cancel_run(run: RunDir) -> list[int]:
         open_now = [known for known in read_submissions(run) if known.is_open]
         if not open_now:
             return cancelled
-        for known in reversed(open_now):
-            if choose_executor(known.submission.executor).cancel(run, known.submission):
-                cancelled.append(known.number)
+        cancelled += [known.number for known in reversed(open_now) if _cancel(run, known)]
     raise RunError(f"{run.path}: new submissions were started meanwhile; run `launcher cancel` again")
+
+
+def _cancel(run: RunDir, known: Known) -> bool:
+    """Stops one; returns whether anything of it ran. It has an outcome then, also where its executor left none."""
+    was_running = choose_executor(known.submission.executor).cancel(run, known.submission)
+    if Outcome.read(run, known.number) is None:
+        Outcome(time.time(), cancelled=True).write(run, known.number)
+    return was_running

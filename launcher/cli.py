@@ -19,7 +19,7 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _RUN_HELP = "run directory or run name (default: the newest run below ./runs)"
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
-_EPILOG = "RUN is a run directory or a run's name. Exit codes: 0 complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
+_EPILOG = "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,6 +86,7 @@ def _add_looking(command: _Command) -> None:
     status = command("status", "look.status", "progress, rate, time left, failures grouped by cause")
     status.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     status.add_argument("--watch", action="store_true", help="redraw until the run has ended")
+    status.add_argument("--live", action="store_true", help="ask Slurm too, with one squeue call")
     status.add_argument("--shards", action="store_true", help="list each shard")
     logs = command("logs", "look.logs", "the log of a shard, all attempts")
     logs.add_argument("run", metavar="RUN", help="run directory or run name")

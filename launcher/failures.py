@@ -24,7 +24,7 @@ RETRIED_WITH_MORE = {"OUT_OF_MEMORY": "memory", "TIMEOUT": "time"}
 COSTS_NO_ATTEMPT = frozenset({"PREEMPTED"})
 
 _ADVICE = {
-    "OUT_OF_MEMORY": "give it more memory: launcher rerun {run} --shards {shards} --mem 64G",
+    "OUT_OF_MEMORY": "give it more memory ({why}): launcher rerun {run} --shards {shards} --mem {mem}",
     "TIMEOUT": "give it more time, it goes on where it stopped: launcher rerun {run} --shards {shards} --time 4:00:00",
     "NODE_FAIL": "the node failed, not the job: launcher rerun {run} --shards {shards}",
     "PREEMPTED": "another job took the node: launcher rerun {run} --shards {shards}",
@@ -108,14 +108,19 @@ def group(failures: Iterable[Failure]) -> list[FailureGroup]:
     return sorted(groups, key=lambda g: (g.samples > 0, -g.samples, -len(g.shards), g.kind))
 
 
-def advice(group: FailureGroup, run: str, ranges: str, executor: str) -> str:
-    """What to do, with the exact command. ``run`` names the run as the command line takes it; ``ranges`` are the shards."""
+def advice(
+    group: FailureGroup, run: str, ranges: str, executor: str, memory: tuple[str, str] = ("64G", "it ran out")
+) -> str:
+    """What to do, with the exact command. ``run`` names the run as the command line takes it; ``ranges`` are the shards.
+
+    ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
+    """
     if group.samples:
         text = _SAMPLE_ADVICE.get(group.kind, _ANY_SAMPLE)
     else:
         local = _LOCAL_ADVICE if executor == "local" else {}
         text = local.get(group.kind) or _ADVICE.get(group.kind, _ADVICE["ERROR"])
-    return text.format(run=run, shards=ranges, shard=group.shards[0])
+    return text.format(run=run, shards=ranges, shard=group.shards[0], mem=memory[0], why=memory[1])
 
 
 def is_retried(kind: str, *, can_give_more: bool) -> bool:

@@ -26,6 +26,10 @@ class Ending:
     cancelled: bool = False
 
 
+class Cancelled(RunError):
+    """Somebody cancelled the run while its result was written."""
+
+
 Treatment = Callable[[str, Sequence[int]], dict[str, Any] | None]
 """Failure kind and shards -> resources that the next attempt gets beside those it had; None: it would end the same."""
 
@@ -36,15 +40,23 @@ def same_again(kind: str, shards: Sequence[int]) -> dict[str, Any] | None:
 
 
 def finalize(
-    run: RunDir, plan: Plan, submission: Submission, ending: Ending, treat: Treatment = same_again
+    run: RunDir,
+    plan: Plan,
+    submission: Submission,
+    ending: Ending,
+    treat: Treatment = same_again,
+    tick: Callable[[], None] = lambda: None,
 ) -> list[Submission]:
-    """Ends a submission; returns those that go on with what failed, for the executor to start."""
+    """Ends a submission; returns those that go on with what failed, for the executor to start.
+
+    ``tick`` is called now and then while the result is written; it may raise Cancelled.
+    """
     outcome = Outcome(time.time(), ending.cancelled, dict(ending.failures))
     states = ShardReader(run, plan).read({s: Known(submission, outcome, False) for s in submission.shards})
     unfinished = [states[shard] for shard in submission.shards if states[shard].state != "done"]
     successors = [] if ending.cancelled else _retry(run, submission, unfinished, treat)
     if not successors and not ending.cancelled and all(state.state == "done" for state in states):
-        outcome = replace(outcome, error=_gather(run, submission))
+        outcome = _gathered(run, submission, outcome, tick)
     replace(outcome, ended=time.time()).write(run, submission.number)
     return successors
 
@@ -89,14 +101,16 @@ def _continue(run: RunDir, submission: Submission, resources: dict[str, Any], sh
         return []
 
 
-def _gather(run: RunDir, submission: Submission) -> str | None:
-    """Writes the result; returns what went wrong."""
+def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Callable[[], None]) -> Outcome:
+    """Writes the result; returns the outcome, with what went wrong in it."""
     from jobs.storage.gather import gather
 
     output = submission.resources.get("output")
     try:
-        gather(run, output=Path(output) if output else None)
+        gather(run, output=Path(output) if output else None, progress=lambda done, total: tick())
+    except Cancelled:
+        return replace(outcome, cancelled=True)
     except (LauncherError, OSError) as error:
         print(f"gather: {error}", flush=True)
-        return str(error) or type(error).__name__
-    return None
+        return replace(outcome, error=str(error) or type(error).__name__)
+    return outcome

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import RunError
 from jobs.node import lifeline
-from jobs.node.devices import process_devices, usable_cpus, visible_gpus
+from jobs.node.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.storage.journal import replay
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.failures import EXIT_STOPPED, Failure, from_exit_status
-from launcher.finalize import Ending, finalize
+from launcher.finalize import Cancelled, Ending, finalize
 from launcher.local_array import LocalArray, StopRequests
 from launcher.logs import last_words
 from launcher.processes import ProcessIdentity
@@ -95,7 +95,8 @@ class LocalExecutor:
 def _devices(config: "Config") -> tuple[str, ...]:
     from launcher.submit import node_settings
 
-    return process_devices(node_settings(config), visible_gpus())
+    settings = node_settings(config)
+    return process_devices(settings, usable_gpus(settings))
 
 
 def _cpus_per_task(config: "Config") -> int:
@@ -132,11 +133,18 @@ def _await_owner(run: RunDir, number: int, process: subprocess.Popen[bytes], log
 class _Heart:
     """Touches the submission now and then, for launchers on other machines."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stop: StopRequests) -> None:
         self._path = path
+        self._stop = stop
         self._beaten = time.monotonic()
 
-    def __call__(self) -> None:
+    def beat_or_cancel(self) -> None:
+        """Raises Cancelled where this process was told to stop."""
+        self.beat()
+        if self._stop.count:
+            raise Cancelled("told to stop by a signal")
+
+    def beat(self) -> None:
         if time.monotonic() - self._beaten > HEARTBEAT:
             self._beaten = time.monotonic()
             os.utime(self._path)
@@ -149,10 +157,11 @@ def run_submission(run: RunDir, number: int, stop: StopRequests) -> None:
     owner = ProcessIdentity.current().to_json()
     while waiting:
         submission = update(run, waiting.pop(0), process=owner)
+        heart = _Heart(run.submission(submission.number), stop)
         array = LocalArray(run, submission, submission.resources.get("parallelism", 1), stop)
-        statuses = array.run(_Heart(run.submission(submission.number)))
-        ending = Ending(_failures(run, submission, statuses), cancelled=stop.count > 0)
-        waiting += finalize(run, plan, submission, ending)
+        statuses = array.run(heart.beat)
+        ending = Ending({} if stop.count else _failures(run, submission, statuses), cancelled=stop.count > 0)
+        waiting += finalize(run, plan, submission, ending, tick=heart.beat_or_cancel)
 
 
 def _failures(run: RunDir, submission: Submission, statuses: dict[int, int]) -> dict[int, Failure]:

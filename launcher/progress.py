@@ -13,6 +13,16 @@ _LOOK_SECONDS = 0.5
 # Looking takes at most this share of the time, however large the run is.
 _LOOK_SHARE = 0.1
 _MAX_GROUPS = 10
+_BAR_WIDTH = 60
+_MAX_MESSAGE = 400
+
+
+def _efficiency_lines(status: Status) -> list[str]:
+    """What was used of what was asked; said once the run has ended, when there is something to conclude."""
+    found = status.efficiency
+    if found is None or status.state == "running":
+        return []
+    return [f"  next time: {line}" for line in found.advice()]
 
 
 def duration(seconds: float) -> str:
@@ -44,26 +54,38 @@ def _shard_counts(status: Status) -> str:
 
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     """The text of `launcher status`."""
-    lines = [f"{status.run.path}  {summary_line(status)}"]
+    return [*_state_lines(status, with_shards=with_shards), *_next_step(status)]
+
+
+def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
+    lines = [f"{reference(status.run)}  {summary_line(status)}"]
     for group in status.groups[:_MAX_GROUPS]:
         samples = f"{group.samples:,} sample(s) in " if group.samples else ""
-        lines.append(f"  {group.kind}, {samples}{len(group.shards)} shard(s): {group.message}")
+        lines.append(f"  {group.kind}, {samples}{len(group.shards)} shard(s): {_one_line(group.message)}")
         lines.append(f"    {status.advice(group)}")
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
+    lines += _efficiency_lines(status)
+    if status.queue is not None:
+        lines += [f"  Slurm's queue: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state != "complete":
         lines.append(f"  the end of submission {status.submissions[-1].number} failed: {status.error}")
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
-    return [*lines, *_next_step(status)]
+    return lines
+
+
+def _one_line(message: str) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]} ..."
 
 
 def _shard_line(status: Status, number: int) -> str:
     shard = status.shards[number]
     failed = f", {shard.failed} failed" if shard.failed else ""
-    why = f", {shard.failure.kind}: {shard.failure.message}" if shard.failure else ""
+    why = f", {shard.failure.kind}: {_one_line(shard.failure.message)}" if shard.failure else ""
     return f"  shard {number}: {shard.state}, {shard.ok + shard.failed} of {shard.shard.rows} samples{failed}{why}"
 
 
@@ -112,7 +134,7 @@ class LineView(AbstractContextManager["LineView"]):
 
 
 class TerminalView:
-    """The text of `launcher status`, redrawn in place, with a bar."""
+    """A bar and the text of `launcher status`, redrawn in place."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -121,12 +143,14 @@ class TerminalView:
         self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True)
 
     def show(self, status: Status) -> None:
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
-        bar = ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed)
-        self._live.update(Group(bar, Text("\n".join(status_lines(status)))), refresh=True)
+        screen = Table.grid()
+        screen.add_row(ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=_BAR_WIDTH))
+        screen.add_row(Text("\n".join(_state_lines(status))))
+        self._live.update(screen, refresh=True)
 
     def __enter__(self) -> Self:
         self._live.__enter__()

@@ -1,6 +1,8 @@
 """Run: plan, submit, follow, gather in the foreground; the array tasks leave when it does. Used by the run command."""
 
+import shlex
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from jobs.errors import RunError
@@ -10,16 +12,17 @@ from launcher.config import Config
 from launcher.executors import choose_executor
 from launcher.plan import Planned
 from launcher.progress import View, follow
+from launcher.runs import reference
 from launcher.status import Status, StatusReader
 from launcher.submissions import read_submissions
 from launcher.submit import nothing_to_do, select_shards, submit
 
 
-def run_to_end(planned: Planned, config: Config, view: View) -> Status:
+def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str], None]) -> Status:
     """Submits what is not done and follows until the result is there or nothing more can be done.
 
-    At Ctrl-C, SIGTERM or SIGHUP it stops the array tasks in good order, at the second one at once, and raises
-    KeyboardInterrupt.
+    At Ctrl-C, SIGTERM or SIGHUP it stops the array tasks in good order, at the second one at once, says how to go on, and
+    raises KeyboardInterrupt. Array tasks of a scheduler go on.
     """
     run, plan = planned.run, planned.plan
     reader = StatusReader(run)
@@ -34,7 +37,12 @@ def run_to_end(planned: Planned, config: Config, view: View) -> Status:
             return follow(reader, view)
         except KeyboardInterrupt:
             if choose_executor(config.executor).stops_with_launcher:
+                say("stopping the array tasks; Ctrl-C again stops them at once")
                 _stop(run)
+                say(f"what is done is kept; to go on: launcher run {shlex.quote(str(config.path))}")
+            else:
+                name = reference(run)
+                say(f"the run goes on; follow it: launcher status {name} --watch, stop it: launcher cancel {name}")
             raise
 
 

@@ -24,7 +24,7 @@ class ShardState:
     """``state`` is pending, running, done or failed; ``ok`` and ``failed`` count samples.
 
     ``recent`` counts the samples that the newest submission committed, from the time ``since`` to ``until`` (seconds
-    since the epoch; None: it goes on).
+    since the epoch; None: it goes on). ``end`` is how the last attempt that ended did.
     """
 
     shard: Shard
@@ -36,6 +36,7 @@ class ShardState:
     recent: int = 0
     since: float | None = None
     until: float | None = None
+    end: AttemptEnd | None = None
 
 
 @dataclass
@@ -100,7 +101,7 @@ class ShardReader:
         is_recent = known is not None and end.time >= known.submission.created
         since, until = (end.time - end.seconds, end.time) if is_recent else (None, end.time)
         recent = end.committed if is_recent else 0
-        return ShardState(shard, "done", end.ok, end.failed, None, samples, recent, since, until)
+        return ShardState(shard, "done", end.ok, end.failed, None, samples, recent, since, until, end)
 
     def _done_end(self, index: int) -> AttemptEnd | None:
         end = self._done.get(index)
@@ -131,6 +132,7 @@ class ShardReader:
             history.ok + history.failed - journal.before if is_recent else 0,
             last.start.time if last and is_recent else None,
             last.end.time if last and last.end else None,
+            last.end if last else None,
         )
 
     def _judge(self, shard: Shard, history: History, known: Known | None) -> tuple[str, Failure | None]:
@@ -142,6 +144,8 @@ class ShardReader:
         if last.end is None or last.end.reason == "done":
             if self._runs(shard, last.start, known):
                 return "running", None
+            if known.outcome and known.outcome.cancelled and not recorded:
+                return "pending", None  # it was killed on purpose
             return "failed", recorded or _lost(shard, LOST_MESSAGE)
         if last.end.reason == "failed":
             return "failed", Failure(last.end.kind or "ERROR", last.end.message, shard.index)

@@ -5,7 +5,9 @@ times out, leaves nothing behind that would be submitted twice. Submissions that
 they have no Slurm job id, and the finalize job of those before them submits them.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
 
 # Slurm counts each array element as a job; one place is for the finalize job, one for its successor.
 _FINALIZE_JOBS = 2
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Numbers of the submissions that Slurm still has, and how many queue entries are in which (state, reason)."""
+
+    active: frozenset[int]
+    entries: Mapping[tuple[str, str], int]
 
 
 class SlurmExecutor:
@@ -103,23 +113,30 @@ class SlurmExecutor:
         return [update(run, submission, finalize_id=finalize_id) for submission in submissions]
 
     def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
-        """Numbers of those that wait, run or will be finalized: one squeue call, by job name.
+        """Numbers of those that wait, run or will be finalized."""
+        return set(self.observe(run, submissions).active)
+
+    def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
+        """What Slurm has of these submissions: one squeue call, read by job name.
 
         A submission whose Slurm job id was lost, because the launcher died after sbatch, gets it back here.
         """
         if not submissions:
-            return set()
+            return Observation(frozenset(), {})
         entries = slurm.queue()
         by_name = {entry.name: entry.job_id for entry in entries}
-        ids = {entry.job_id for entry in entries}
-        found = set()
+        found: set[int] = set()
+        own: set[str] = set()
         for submission in submissions:
             name = job_name(run, submission.number)
             if name in by_name and not submission.job_ids:
                 submission = update(run, submission, job_ids=(by_name[name],), process=None)
-            if name in by_name or ids & {*submission.job_ids, submission.finalize_id}:
+            mine = {*submission.job_ids, submission.finalize_id} & {entry.job_id for entry in entries}
+            own |= {job_id for job_id in mine if job_id}
+            if mine:
                 found.add(submission.number)
-        return found
+        states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
+        return Observation(frozenset(found), dict(states))
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""

@@ -4,13 +4,14 @@ It asks no scheduler and opens no HDF5 file, so it is cheap on a login node howe
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.efficiency import Efficiency, more_memory, summarise
 from launcher.failures import Failure, FailureGroup, advice, group
 from launcher.runs import reference
 from launcher.shard_states import ShardReader, ShardState
@@ -37,6 +38,13 @@ class Status:
     eta: float | None
     groups: tuple[FailureGroup, ...]
     submissions: tuple[Known, ...]
+    queue: Mapping[tuple[str, str], int] | None = None
+    """With --live: entries of Slurm's queue by (state, reason)."""
+
+    @property
+    def efficiency(self) -> Efficiency | None:
+        """What the attempts took of what they were given."""
+        return summarise(shard.end for shard in self.shards if shard.end)
 
     @property
     def missing(self) -> int:
@@ -66,7 +74,9 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         from launcher.sharding import format_ranges  # here, because it imports numpy
 
-        return advice(group, reference(self.run), format_ranges(group.shards), self.executor or "local")
+        ends = [end for shard in group.shards if (end := self.shards[shard].end)]
+        memory = more_memory(ends) or ("64G", "it ran out")
+        return advice(group, reference(self.run), format_ranges(group.shards), self.executor or "local", memory)
 
     def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:
         """The document of ``status --json``."""
@@ -80,8 +90,12 @@ class Status:
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
             "submissions": [_submission_json(known) for known in self.submissions],
-            "scheduler_calls": 0,
+            "scheduler_calls": 0 if self.queue is None else 1,
+            "efficiency": self.efficiency.to_json() if self.efficiency else None,
         }
+        if self.queue is not None:
+            entries = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in self.queue.items()]
+            document["queue"] = entries
         if self.error:
             document["error"] = self.error
         if with_shards:
@@ -110,8 +124,12 @@ class StatusReader:
         self.plan = Plan.read(run.plan)
         self._shards = ShardReader(run, self.plan)
 
-    def read(self) -> Status:
+    def read(self, *, live: bool = False) -> Status:
+        """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
         submissions = read_submissions(self.run)
+        queue: Mapping[tuple[str, str], int] | None = None
+        if live:
+            submissions, queue = _ask_scheduler(self.run, submissions)
         shards = self._shards.read(newest_by_shard(submissions))
         ok, failed = sum(shard.ok for shard in shards), sum(shard.failed for shard in shards)
         state = _run_state(self.run, submissions, shards)
@@ -119,7 +137,18 @@ class StatusReader:
         missing = self.plan.rows - ok - failed
         eta = missing / rate if rate and state == "running" else None
         groups = tuple(group(_failures(shards)))
-        return Status(self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, tuple(submissions))
+        known = tuple(submissions)
+        return Status(self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, known, queue)
+
+
+def _ask_scheduler(run: RunDir, known: Sequence[Known]) -> tuple[list[Known], Mapping[tuple[str, str], int]]:
+    """Submissions that Slurm has nothing of any more do not go on, whatever they left behind."""
+    from launcher.slurm_executor import SlurmExecutor
+
+    asked = [k.submission for k in known if k.submission.executor == "slurm" and k.outcome is None]
+    seen = SlurmExecutor().observe(run, asked)
+    gone = {submission.number for submission in asked} - seen.active
+    return [replace(k, is_open=False) if k.number in gone else k for k in known], seen.entries
 
 
 def _failures(shards: Sequence[ShardState]) -> Iterator[Failure]:

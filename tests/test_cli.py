@@ -55,7 +55,6 @@ BAD_INPUT = {
     "ranges beyond the run": (["rerun", "toy", "--shards", "2-9"], "the run has shards 0-3"),
     "memory of a local run": (["rerun", "toy", "--mem", "64G"], "for Slurm"),
     "a rerun that decides otherwise": (["rerun", "toy", "--set", "node.batch_size=9"], "node.batch_size: 8 -> 9"),
-    "watching as JSON": (["status", "toy", "--watch", "--json"], "exclude each other"),
     "no such runs folder": (["list", "nowhere"], "no such folder"),
 }
 

@@ -1,10 +1,13 @@
 """Devices: what a task may use decides what its processes get, without torch."""
 
 import os
+import sys
+import types
 
 import pytest
 
-from jobs.node.devices import process_devices, threads_for, usable_cpus, visible_gpus
+from jobs.node import gpus
+from jobs.node.devices import process_devices, threads_for, usable_cpus, usable_gpus, visible_gpus
 from jobs.storage.plans import NodeSettings
 
 
@@ -25,19 +28,20 @@ def test_cuda_visible_devices_holds_opaque_entries(visible, count):
 
 
 @pytest.mark.parametrize(
-    ("settings", "gpus", "devices"),
+    ("settings", "usable", "devices"),
     [
-        (NodeSettings(), 0, ("cpu",)),
-        (NodeSettings(processes=3), 0, ("cpu",) * 3),
-        (NodeSettings(), 2, ("cuda:0", "cuda:1")),
-        (NodeSettings(processes=4), 2, ("cuda:0", "cuda:1", "cuda:0", "cuda:1")),
-        (NodeSettings(devices="cpu"), 2, ("cpu",)),
-        (NodeSettings(devices=("cuda:0", "cuda:0", "cpu")), 1, ("cuda:0", "cuda:0", "cpu")),
-        (NodeSettings(devices="cuda"), 0, ("cuda:0",)),
+        (NodeSettings(), (), ("cpu",)),
+        (NodeSettings(processes=3), (), ("cpu",) * 3),
+        (NodeSettings(), (0, 1), ("cuda:0", "cuda:1")),
+        (NodeSettings(), (1, 3), ("cuda:1", "cuda:3")),
+        (NodeSettings(processes=4), (0, 1), ("cuda:0", "cuda:1", "cuda:0", "cuda:1")),
+        (NodeSettings(devices="cpu"), (0, 1), ("cpu",)),
+        (NodeSettings(devices=("cuda:0", "cuda:0", "cpu")), (0,), ("cuda:0", "cuda:0", "cpu")),
+        (NodeSettings(devices="cuda"), (), ("cuda:0",)),
     ],
 )
-def test_processes_get_their_devices_in_turn(settings, gpus, devices):
-    assert process_devices(settings, gpus) == devices
+def test_processes_get_their_devices_in_turn(settings, usable, devices):
+    assert process_devices(settings, usable) == devices
 
 
 def test_cpus_are_bounded_by_affinity_and_by_slurm():
@@ -49,3 +53,50 @@ def test_cpus_are_bounded_by_affinity_and_by_slurm():
 
 def test_cpu_processes_share_the_cpus_and_gpu_processes_take_one_thread():
     assert [threads_for("cpu", 2, 8), threads_for("cpu", 16, 8), threads_for("cuda:0", 1, 8)] == [4, 1, 1]
+
+
+class FakeNvml(types.ModuleType):
+    """Stands for pynvml, since a test machine has no NVIDIA driver: GPU 1 is in use."""
+
+    NVMLError = RuntimeError
+
+    def nvmlInit(self) -> None: ...
+
+    def nvmlShutdown(self) -> None: ...
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        return {"GPU-a": 0, "GPU-b": 1}[uuid]
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(used=30 if handle == 1 else 1, total=100)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(gpu=[20, 80][handle])
+
+
+def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
+    monkeypatch.setattr("jobs.node.devices.visible_gpus", lambda environment: 3)
+    assert usable_gpus(NodeSettings(), {}) == (0, 2)
+    assert usable_gpus(NodeSettings(), {"SLURM_JOB_ID": "1"}) == (0, 1, 2)
+    assert usable_gpus(NodeSettings(devices="cuda"), {}) == (0, 1, 2)
+
+
+def test_gpu_use_is_the_mean_over_the_tasks_own_gpus(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
+    assert gpus.utilisation(("0", "GPU-b")) == pytest.approx(0.5)
+    assert gpus.utilisation(()) is None
+
+
+@pytest.mark.skipif(os.path.exists("/proc/driver/nvidia"), reason="has an NVIDIA driver")
+def test_without_a_driver_no_gpu_counts_as_taken_and_no_use_is_known():
+    assert gpus.free(2) == (0, 1)
+    assert gpus.utilisation(("0",)) is None
+
+
+def test_gpus_are_named_as_cuda_visible_devices_has_them():
+    assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "GPU-a,MIG-b,-1"}, 2) == ("GPU-a", "MIG-b")
+    assert gpus.tokens({}, 2) == ("0", "1")

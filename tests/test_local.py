@@ -1,10 +1,15 @@
 """The local executor: runs, kills, interrupts, retries, cancels, reruns; with real processes, signals and files."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,7 +18,18 @@ from jobs.storage.journal import is_running, replay
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher.status import StatusReader
-from tests.launcher_runs import document, launcher, newest, run_of, start, status, wait_until, write_config
+from tests.launcher_runs import (
+    command,
+    document,
+    environment,
+    launcher,
+    newest,
+    run_of,
+    start,
+    status,
+    wait_until,
+    write_config,
+)
 from tests.task_runs import alive, content
 
 SLOW = {"delay": 0.05}
@@ -96,8 +112,8 @@ def test_submit_returns_at_once_and_the_run_goes_on_to_the_result(slow):
 def test_what_runs_is_not_submitted_again(slow):
     run = run_of(slow)
     launcher(slow.parent, "submit", slow.name)
-    for command in (("run", slow.name), ("submit", "toy"), ("rerun", "toy")):
-        refused = launcher(slow.parent, *command)
+    for again in (("run", slow.name), ("submit", "toy"), ("rerun", "toy")):
+        refused = launcher(slow.parent, *again)
         assert refused.returncode == 1
         assert "running now" in refused.stderr
     assert run.submission_numbers() == [1]
@@ -136,6 +152,63 @@ def test_interrupted_twice_it_ends_at_once(tmp_path):
     text, _ = process.communicate(timeout=30)
     assert process.returncode == 130, text
     assert tasks_of(run) == []
+    found = status(slow.parent, run)
+    assert (found["state"], found["shards"]["pending"], found["failures"]) == ("cancelled", 1, [])
+
+
+def start_in_terminal(folder: Path, *arguments: object) -> tuple[subprocess.Popen[bytes], int]:
+    """Starts the launcher in a terminal of its own; returns it and the terminal's other end."""
+    outside, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env={**environment(), "TERM": "xterm-256color"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(inside)
+    return process, outside
+
+
+def read_terminal(outside: int, until: bytes = b"\0") -> bytes:
+    """What the terminal showed, until a text comes or its program has ended."""
+    shown = b""
+    try:
+        while until not in shown:
+            shown += os.read(outside, 65536)
+    except OSError:  # the program has ended
+        pass
+    return shown
+
+
+def test_on_a_terminal_the_view_is_redrawn_and_the_end_is_left_on_the_screen(slow):
+    process, outside = start_in_terminal(slow.parent, "run", slow.name)
+    shown = read_terminal(outside)
+    assert process.wait(timeout=60) == 0
+    assert shown.count(b"running: ") > 2
+    assert b"\x1b[2K" in shown
+    assert b"complete: 200 of 200 samples (100%)" in shown
+    assert shown.rstrip().endswith(b"result.h5")
+
+
+def test_the_interrupt_key_stops_the_run_in_order(slow):
+    run = run_of(slow)
+    process, outside = start_in_terminal(slow.parent, "run", slow.name)
+    shown = read_terminal(outside, until=b"running: 1")
+    os.write(outside, b"\x03")
+    shown += read_terminal(outside)
+    assert process.wait(timeout=60) == 130
+    assert b"what is done is kept" in shown
+    assert b"Traceback" not in shown
+    assert tasks_of(run) == []
+    assert status(slow.parent, run)["state"] == "cancelled"
+    ends = [attempt.end for shard in range(4) for attempt in replay(run.journal(shard)).attempts]
+    assert {end.reason for end in ends if end} <= {"done", "stopped"}
+    assert all(ends)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -219,7 +292,7 @@ def test_cancel_stops_everything_and_keeps_what_is_done(slow):
 def test_cancel_spares_a_process_that_got_the_pid_later(config):
     run = run_of(config)
     launcher(config.parent, "run", config.name)
-    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    bystander = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     submission = newest(run)
     run.submission(1).with_suffix(".outcome").unlink()
     record = json.loads(run.submission(1).read_text())

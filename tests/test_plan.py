@@ -114,7 +114,7 @@ def test_a_changed_manifest_is_refused(config):
     make_plan(load_config(config))
     with (config.parent / "data.csv").open("a") as file:
         file.write("100\n")
-    with pytest.raises(InputError, match="the samples in data.manifest changed: 100 rows then, 101 now"):
+    with pytest.raises(InputError, match=r"the samples in data\.manifest changed: 100 rows then, 101 now"):
         make_plan(load_config(config))
 
 
@@ -199,7 +199,7 @@ def test_bad_input_is_refused_before_anything_can_be_submitted(config, override,
 
 def test_a_module_that_exits_when_imported_is_bad_input(config):
     (config.parent / "script.py").write_text("import sys\nsys.exit(3)\n")
-    with pytest.raises(InputError, match="calls sys.exit"):
+    with pytest.raises(InputError, match=r"calls sys\.exit"):
         make_plan(load_config(config, ["job.class=script:Main"]))
 
 

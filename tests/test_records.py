@@ -23,7 +23,7 @@ from jobs.storage.records import (
 
 EXAMPLES: list[Record] = [
     AttemptStart(2, 1, 1.5, "node7", 4711, "123_4", 1, ("cuda:0", "cpu"), 2, {"numpy": "2.0"}),
-    AttemptEnd("failed", 2.5, 90, 3, "OUT_OF_MEMORY", "läuft nicht\nzweite Zeile", 60.0, 93, 1 << 30, 12.5),
+    AttemptEnd("failed", 2.5, 90, 3, "OUT_OF_MEMORY", "läuft\nnicht", 60.0, 93, peak_memory=1 << 30, cpu_seconds=1.5),
     Layout((Output("a", False, "<f4", (384,), None, 4096), Output("b", True, "|u1", (), "utf-8", 8192))),
     Commit(64, 128, {"a": "0" * 16, "b": "1" * 16}, {"b": Segment(10, 20, "2" * 16)}),
     Commit(0, 2, {}, failed=(FailedSample(0, "LOAD", "no such file"), FailedSample(1, "CRASH", "\udcff", 3))),
@@ -58,9 +58,7 @@ def test_an_undisturbed_commit_takes_no_room_for_what_did_not_happen() -> None:
 def test_batches_cover_a_shard_once_and_in_order(start: int, rows: int, batch_size: int) -> None:
     shard = Shard(0, start, start + rows)
 
-    covered = [
-        row for first in shard.batches(batch_size) for row in range(first, shard.batch_stop(first, batch_size))
-    ]
+    covered = [row for first in shard.batches(batch_size) for row in range(first, shard.batch_stop(first, batch_size))]
 
     assert covered == list(range(start, start + rows))
     assert shard.rows == rows

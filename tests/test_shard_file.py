@@ -113,9 +113,7 @@ def test_rows_are_read_into_a_given_buffer(file: ShardFile, commits: list[Commit
     assert rows.obj is buffer.obj
 
 
-def test_values_of_batches_lie_one_behind_the_other_in_the_order_of_writing(
-    run: RunDir, commits: list[Commit]
-) -> None:
+def test_values_of_batches_lie_one_behind_the_other_in_the_order_of_writing(run: RunDir, commits: list[Commit]) -> None:
     for name in ("tokens", "text", "blob", "boxes"):
         end = 0
         for commit in commits:

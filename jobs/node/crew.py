@@ -13,6 +13,7 @@ from jobs.node import memory
 from jobs.node.children import Child, Children, Setting
 from jobs.node.dealer import Dealer
 from jobs.node.messages import Batch, Broken, Deal, Done, Halt, Halted, OpenShard, Place, Placed, Ready
+from jobs.node.meter import Meter
 from jobs.node.pool import SLOTS
 from jobs.node.worker import ORPHANED
 from jobs.storage.plans import NodeSettings
@@ -58,7 +59,7 @@ class Ledger(Protocol):
 class Crew:
     """Children of one setting; started with the first shard, kept for the next."""
 
-    def __init__(self, setting: Setting, node: NodeSettings, meter: memory.Meter) -> None:
+    def __init__(self, setting: Setting, node: NodeSettings, meter: Meter) -> None:
         self.setting = setting
         self._node = node
         self._meter = meter
@@ -102,6 +103,10 @@ class Crew:
                 self._replace(child)
         self._look_after()
         return others
+
+    def measure(self) -> None:
+        """Takes a last reading of what the children use, before they go."""
+        self._meter.read(child.pid for child in self._children)
 
     # --- messages
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from jobs.node import gpus
 from jobs.storage.plans import NodeSettings
 
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
@@ -36,6 +37,17 @@ def _cgroup_quota() -> float | None:
     return None if quota.strip() in ("max", "-1") else int(quota) / int(period)
 
 
+def usable_gpus(settings: NodeSettings, environment: Mapping[str, str] = os.environ) -> tuple[int, ...]:
+    """CUDA's numbers of the GPUs that a task may take.
+
+    Those that Slurm or the user made visible; where nobody chose (``devices: auto`` outside Slurm), those that are free.
+    """
+    count = visible_gpus(environment)
+    if settings.devices != "auto" or "SLURM_JOB_ID" in environment or "CUDA_VISIBLE_DEVICES" in environment:
+        return tuple(range(count))
+    return gpus.free(count) if count else ()
+
+
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
     """GPUs that CUDA will show to a process: the entries of CUDA_VISIBLE_DEVICES, else those of the driver.
 
@@ -49,18 +61,18 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
     return ends[0] if ends else len(entries)
 
 
-def process_devices(settings: NodeSettings, gpus: int) -> tuple[str, ...]:
-    """The device of each process. One process per listed or visible device, or ``processes`` of them in turn."""
-    devices = _device_list(settings.devices, gpus)
+def process_devices(settings: NodeSettings, usable: tuple[int, ...]) -> tuple[str, ...]:
+    """The device of each process. One process per listed or usable device, or ``processes`` of them in turn."""
+    devices = _device_list(settings.devices, usable)
     count = settings.processes or len(devices)
     return tuple(devices[number % len(devices)] for number in range(count))
 
 
-def _device_list(devices: str | tuple[str, ...], gpus: int) -> list[str]:
+def _device_list(devices: str | tuple[str, ...], usable: tuple[int, ...]) -> list[str]:
     if isinstance(devices, tuple):
         return list(devices)
-    if devices == "cuda" or (devices == "auto" and gpus):
-        return [f"cuda:{number}" for number in range(max(gpus, 1))]
+    if devices == "cuda" or (devices == "auto" and usable):
+        return [f"cuda:{number}" for number in usable or (0,)]
     return ["cpu"]
 
 

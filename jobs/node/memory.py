@@ -1,8 +1,6 @@
 """Memory: how much this task may use, and how much its processes do use. Read by the supervisor."""
 
-import os
 import resource
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,16 +30,6 @@ def oom_kills() -> int:
     texts = [_read(file) for file in _cgroup_files("memory.oom_control", "memory.events")]
     lines = [line.split() for text in texts if text for line in text.splitlines()]
     return sum(int(line[1]) for line in lines if len(line) == 2 and line[0] == "oom_kill")
-
-
-def peak() -> int:
-    """The most memory that the innermost limited cgroup of this task held, bytes; 0 where none has a limit."""
-    for file in _cgroup_files("memory.limit_in_bytes", "memory.max"):
-        text = _read(file)
-        if text and text.strip().isdigit() and int(text) < _machine():
-            used = _read(file.with_name("memory.max_usage_in_bytes")) or _read(file.with_name("memory.peak"))
-            return int(used) if used else 0
-    return 0
 
 
 def _cgroup_files(v1: str, v2: str) -> list[Path]:
@@ -89,34 +77,3 @@ def largest(pids: Iterable[int]) -> tuple[int, int, int]:
     sizes = [(resident(pid), pid) for pid in pids]
     size, pid = max(sizes, default=(0, 0))
     return sum(size for size, _ in sizes), pid, size
-
-
-class Meter:
-    """Follows a task's processes: memory at its peak, and CPU seconds, also of those that are gone."""
-
-    def __init__(self) -> None:
-        self.peak = 0
-        self.read_at = 0.0
-        self._cpu: dict[int, float] = {}
-
-    def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
-        """Takes a reading; returns what ``largest`` does."""
-        known = list(pids)
-        self._cpu.update({pid: cpu_seconds(pid) or self._cpu.get(pid, 0.0) for pid in known})
-        total, pid, size = largest(known)
-        self.peak = max(self.peak, total)
-        self.read_at = time.monotonic()
-        return total, pid, size
-
-    def reading(self) -> float:
-        """CPU seconds so far, of the children at the last reading and of the supervisor itself."""
-        return sum(self._cpu.values()) + time.process_time()
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system CPU seconds of a process so far; 0 where it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

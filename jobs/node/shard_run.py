@@ -4,17 +4,18 @@ Used by the supervisor, the journal's only writer. The order of things is what m
 file before their commit is in the journal, and both are synced before the shard file gets its final name.
 """
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from jobs.errors import DamageError
 from jobs.node.crew import AttemptFailed
 from jobs.node.messages import Batch, Place, Placed
+from jobs.node.meter import Usage
 from jobs.storage.files import rename_synced
 from jobs.storage.journal import Journal, replay
 from jobs.storage.plans import Plan, Submission
@@ -22,13 +23,8 @@ from jobs.storage.records import AttemptEnd, AttemptStart, Commit, Layout, Retry
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_file import ShardFile, create_shard_file
 
-
-@dataclass(frozen=True)
-class Usage:
-    """What an attempt took: bytes of memory at its peak, CPU seconds of the whole tree."""
-
-    peak_memory: int = 0
-    cpu_seconds: float = 0.0
+# status reads an end record from the last 4096 bytes of a journal.
+_MESSAGE_CHARACTERS = 1000
 
 
 class ShardRun:
@@ -188,9 +184,16 @@ class ShardRun:
         self._sync()
         seconds = round(time.time() - self._started, 3)
         end = AttemptEnd(
-            reason, time.time(), self.ok, self.failed, kind, message[:2000], seconds, self.committed,
-            usage.peak_memory, round(usage.cpu_seconds, 2),
-        )  # fmt: skip
+            reason,
+            time.time(),
+            self.ok,
+            self.failed,
+            kind,
+            message[:_MESSAGE_CHARACTERS],
+            seconds,
+            self.committed,
+            **dataclasses.asdict(usage),
+        )
         self._append(end)
         self._journal.sync()
 

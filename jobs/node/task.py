@@ -4,17 +4,19 @@ It runs the task's shards one after another with a crew of processes and pool wo
 heeds signals. It imports no torch and runs none of the user's code, so it survives what kills the others.
 """
 
+import os
 import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.node import devices, memory
+from jobs.node import devices, gpus, memory
 from jobs.node.alone import run_alone
 from jobs.node.children import Setting, prepare
 from jobs.node.crew import AttemptFailed, Crew, MemoryShort
 from jobs.node.messages import Batch
-from jobs.node.shard_run import ShardRun, Usage
+from jobs.node.meter import Meter, Usage
+from jobs.node.shard_run import ShardRun
 from jobs.node.signals import Signals
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Shard
@@ -46,12 +48,13 @@ class Task:
         self._signals = signals
         self._scratch = Path(tempfile.mkdtemp(prefix="launcher-"))
         self._setting = self._make_setting()
-        self._meter = memory.Meter()
+        names = gpus.tokens(os.environ, devices.visible_gpus())
+        self._meter = Meter(devices.usable_cpus(), self._setting.memory, names)
         self._crew: Crew | None = None
 
     def _make_setting(self) -> Setting:
         node = self._node
-        assigned = devices.process_devices(node, devices.visible_gpus())
+        assigned = devices.process_devices(node, devices.usable_gpus(node))
         cpus = devices.usable_cpus()
         threads = tuple(devices.threads_for(device, len(assigned), cpus) for device in assigned)
         limit = node.memory or memory.task_limit()
@@ -75,23 +78,22 @@ class Task:
             attempt.close()
 
     def _attempt(self, attempt: ShardRun) -> bool:
-        cpu_before = self._meter.reading()
+        self._meter.begin()
         try:
             self._work(attempt)
+            if self._crew:
+                self._crew.measure()
         except AttemptFailed as failure:
             self._close_crew()
             print(f"shard {attempt.shard.index} failed: {failure.kind}: {failure.message}", flush=True)
-            attempt.give_up(failure.kind, failure.message, self._used(cpu_before))
+            attempt.give_up(failure.kind, failure.message, self._meter.usage())
             return False
         except Stopped:
-            self._leave(attempt, self._used(cpu_before))
+            self._leave(attempt, self._meter.usage())
             raise Stopped(attempt.committed > 0) from None
-        attempt.done(self._used(cpu_before))
+        attempt.done(self._meter.usage())
         print(f"shard {attempt.shard.index} is done: {attempt.ok} ok, {attempt.failed} failed", flush=True)
         return True
-
-    def _used(self, cpu_before: float) -> Usage:
-        return Usage(max(self._meter.peak, memory.peak()), self._meter.reading() - cpu_before)
 
     def _leave(self, attempt: ShardRun, usage: Usage) -> None:
         if self._crew:

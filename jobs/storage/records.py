@@ -115,7 +115,8 @@ class AttemptStart(Record):
 class AttemptEnd(Record):
     """Why an attempt ended: ``done``, ``stopped`` (by a signal, resumable) or ``failed`` (with a failure kind).
 
-    ``ok`` and ``failed`` count the shard's samples so far, so that status needs a journal's last line alone.
+    ``ok`` and ``failed`` count the shard's samples so far, so that status needs a journal's last line alone;
+    ``committed`` counts those of this attempt. What it was given (CPUs, bytes) and took follows, see jobs.node.meter.
     """
 
     type: ClassVar[str] = "end"
@@ -127,8 +128,11 @@ class AttemptEnd(Record):
     message: str = ""
     seconds: float = 0.0
     committed: int = 0
+    cpus: int = 0
+    memory_limit: int = 0
     peak_memory: int = 0
     cpu_seconds: float = 0.0
+    gpu_use: float | None = None
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,17 @@ def _name(name: object) -> str:
 
 
 def _value(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value) if isinstance(value, str | list | tuple | np.ndarray) else to_array(name, value)
-    if array.dtype.kind != "U":
-        return to_array(name, array)
-    for text in array.flat:
+    texts = [value] if isinstance(value, str) else list(value.flat) if _is_text_array(value) else value
+    if not (isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts)):
+        return to_array(name, value)
+    for text in texts:
         if "\0" in text or text.encode(errors="ignore").decode() != text:
             raise OutputError(f"{name}: {text!r} holds characters that HDF5 cannot store as text")
-    return array.astype(object)
+    return np.array(value, object)
+
+
+def _is_text_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "U"
 
 
 def _job_problem(job: Job, error: Exception) -> str:

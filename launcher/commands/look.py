@@ -15,10 +15,8 @@ from launcher.status import Status, StatusReader
 def status(options: argparse.Namespace, output: Output) -> bool:
     from launcher.progress import follow, make_view, status_lines
 
-    if options.watch and options.json:
-        raise InputError("--watch and --json exclude each other: --json prints one document")
     reader = StatusReader(runs.find_run(options.run))
-    found = follow(reader, make_view(output.stream)) if options.watch else reader.read()
+    found = follow(reader, make_view(output.stream)) if options.watch else reader.read(live=options.live)
     if options.json:
         output.document(**found.to_json(with_shards=options.shards))
     else:
@@ -29,14 +27,12 @@ def status(options: argparse.Namespace, output: Output) -> bool:
 def logs(options: argparse.Namespace, output: Output) -> bool:
     from launcher.logs import log_paths, read_log
 
-    if options.follow and options.json:
-        raise InputError("-f and --json exclude each other: --json prints one document")
     run, shard = runs.find_run(options.run), options.shard
     count = Plan.read(run.plan).shard_count
     if not 0 <= shard < count:
         raise InputError(f"{run.path}: there is no shard {shard}; the run has shards 0-{count - 1}")
     if options.json:
-        text = b"".join(read_log(run, shard)).decode(errors="replace")
+        text = b"".join(read_log(run, shard, follow=options.follow)).decode(errors="replace")
         output.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)
         return True
     for piece in read_log(run, shard, follow=options.follow):

@@ -69,11 +69,7 @@ def run(options: argparse.Namespace, output: Output) -> bool:
     config = load_config(Path(options.config), options.set)
     planned = make_plan(config)
     output.say(f"run directory: {planned.run.path}")
-    try:
-        status = run_to_end(planned, config, make_view(output.stream))
-    except KeyboardInterrupt:
-        output.say(f"what is done is kept; to go on: launcher run {options.config}")
-        raise
+    status = run_to_end(planned, config, make_view(output.stream), output.say)
     output.say(*status_lines(status))
     output.document(**status.to_json())
     return status.state == "complete"

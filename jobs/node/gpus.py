@@ -1,0 +1,70 @@
+"""GPUs: which of this machine's are free, and how busy a task's are, told by NVML. Used by the supervisor.
+
+NVML needs no CUDA context and no torch. Where it is missing (no driver, no package) nothing is known: no GPU counts as
+taken, and no use is recorded.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# Below this share of memory in use a GPU counts as free: drivers and display servers take a little.
+_FREE_SHARE = 0.02
+
+
+@contextlib.contextmanager
+def _nvml() -> Iterator[Any]:
+    """The NVML module, initialised; None where there is none."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no driver, no library, no permission: all of them mean that NVML cannot be asked
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def free(count: int) -> tuple[int, ...]:
+    """Of the GPUs 0 ... count-1 those that nobody uses, in CUDA's order under CUDA_DEVICE_ORDER=PCI_BUS_ID."""
+    with _nvml() as nvml:
+        if nvml is None:
+            return tuple(range(count))
+        return tuple(index for index in range(count) if _is_free(nvml, index))
+
+
+def _is_free(nvml: Any, index: int) -> bool:
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(index))
+    except nvml.NVMLError:
+        return True
+    return bool(memory.used < _FREE_SHARE * memory.total)
+
+
+def tokens(environment: Mapping[str, str], count: int) -> tuple[str, ...]:
+    """The GPUs of this task as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    return tuple(map(str, range(count))) if visible is None else tuple(visible.split(",")[:count])
+
+
+def utilisation(names: Sequence[str]) -> float | None:
+    """The mean share of the last moment in which these GPUs computed, 0 to 1; None where NVML cannot tell."""
+    if not names:
+        return None
+    with _nvml() as nvml:
+        if nvml is None:
+            return None
+        try:
+            rates: list[int] = [nvml.nvmlDeviceGetUtilizationRates(_handle(nvml, name)).gpu for name in names]
+        except nvml.NVMLError:
+            return None
+    return sum(rates) / len(rates) / 100
+
+
+def _handle(nvml: Any, name: str) -> Any:
+    if name.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(name))
+    return nvml.nvmlDeviceGetHandleByUUID(name)

@@ -1,0 +1,102 @@
+"""Efficiency: what the attempts of a run took of what they were given, and what to ask for next time. Pure.
+
+Made from the end records of journals; shown by status.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.storage.records import AttemptEnd
+
+# The next run's samples differ a little from this one's.
+_MEMORY_MARGIN = 1.25
+_TIME_MARGIN = 1.5
+_SHORTAGE_FACTOR = 1.5
+_GIB = 1 << 30
+# Below this share of the CPUs given, fewer would do as well; above the other one, more may help.
+_IDLE = 0.5
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Over all ended attempts: bytes, CPUs, seconds; ``cpu_use`` and ``gpu_use`` are shares of what was given."""
+
+    attempts: int
+    memory_limit: int
+    peak_memory: int
+    cpus: int
+    cpu_use: float
+    gpu_use: float | None
+    longest: float
+    samples_per_second: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes to ask for: the largest peak and a quarter more, in whole or half GiB."""
+        step = _GIB if self.peak_memory > 4 * _GIB else _GIB // 2
+        return max(step, math.ceil(self.peak_memory * _MEMORY_MARGIN / step) * step)
+
+    @property
+    def minutes(self) -> int:
+        """The time limit to ask for: the longest attempt and half more."""
+        return max(1, math.ceil(self.longest * _TIME_MARGIN / 60))
+
+    def advice(self) -> list[str]:
+        """Recommendations, with their reasons."""
+        lines = [
+            f"ask for mem {_gib(self.memory)} (peak {_gib(self.peak_memory)} of {_gib(self.memory_limit)}) "
+            f"and time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
+        ]
+        if self.cpus > 1 and self.cpu_use < _IDLE:
+            used = max(1, math.ceil(self.cpu_use * self.cpus))
+            lines.append(f"the CPUs were idle for {1 - self.cpu_use:.0%} of the time: {used} of {self.cpus} would do")
+        if self.gpu_use is not None and self.gpu_use < _IDLE:
+            lines.append(f"the GPUs computed {self.gpu_use:.0%} of the time: more pool workers may feed them better")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "attempts": self.attempts,
+            "memory": {"asked": self.memory_limit, "peak": self.peak_memory, "recommended": self.memory},
+            "cpus": {"asked": self.cpus, "use": round(self.cpu_use, 3)},
+            "gpus": {"use": self.gpu_use},
+            "minutes": {"longest": round(self.longest / 60, 2), "recommended": self.minutes},
+            "samples_per_second_per_task": round(self.samples_per_second, 2),
+        }
+
+
+def summarise(ends: Iterable[AttemptEnd]) -> Efficiency | None:
+    """The efficiency of attempts that did something; None where there is none."""
+    known = [end for end in ends if end.committed and end.seconds > 0 and end.cpus]
+    if not known:
+        return None
+    seconds = sum(end.seconds for end in known)
+    gpus = [end.gpu_use for end in known if end.gpu_use is not None]
+    return Efficiency(
+        attempts=len(known),
+        memory_limit=max(end.memory_limit for end in known),
+        peak_memory=max(end.peak_memory for end in known),
+        cpus=max(end.cpus for end in known),
+        cpu_use=sum(end.cpu_seconds for end in known) / sum(end.seconds * end.cpus for end in known),
+        gpu_use=sum(gpus) / len(gpus) if gpus else None,
+        longest=max(end.seconds for end in known),
+        samples_per_second=sum(end.committed for end in known) / seconds,
+    )
+
+
+def more_memory(ends: Iterable[AttemptEnd]) -> tuple[str, str] | None:
+    """(what to ask for, why) after attempts that ran out of memory; None where none of them left a word."""
+    known = [end for end in ends if end.memory_limit]
+    if not known:
+        return None
+    # An attempt may use what was asked for less a tenth.
+    asked = max(end.memory_limit for end in known) / 0.9
+    peak = max(end.peak_memory for end in known)
+    wanted = math.ceil(max(_SHORTAGE_FACTOR * asked, _MEMORY_MARGIN * peak) / _GIB)
+    return f"{wanted}G", f"peak was {_gib(peak)} of {_gib(round(asked))}"
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f}G"

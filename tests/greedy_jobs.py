@@ -1,0 +1,59 @@
+"""Jobs for tests under limits: they take the memory or the time that they are told to, and give the results of Toy."""
+
+import mmap
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from jobs.job import Context
+from jobs.storage.samples import Sample
+from tests.toy_jobs import Toy
+
+_MEGABYTE = 1 << 20
+
+
+class Hungry(Toy):
+    """Takes megabytes in its setup, and while it is at the manifest rows named in ``load`` and ``process``.
+
+    What ``load`` takes is shared memory, which no limit on a process's own data stops; ``process`` takes as much for
+    each sample of the batch.
+    """
+
+    def __init__(
+        self, setup: int = 0, load: dict[str, int] | None = None, process: dict[str, int] | None = None
+    ) -> None:
+        super().__init__()
+        self.at_setup = setup
+        self.at_load = load or {}
+        self.at_process = process or {}
+
+    def setup(self, context: Context) -> None:
+        self.held = np.ones(self.at_setup * _MEGABYTE, np.uint8)
+
+    def load(self, sample: Sample) -> np.ndarray:
+        megabytes = self.at_load.get(str(sample.index), 0)
+        with mmap.mmap(-1, max(megabytes, 1) * _MEGABYTE) as memory:
+            for _ in range(megabytes):
+                memory.write(b"\1" * _MEGABYTE)
+        return super().load(sample)
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        each = max(self.at_process.get(str(int(row)), 0) for row in batch[:, 0])
+        np.ones(each * len(batch) * _MEGABYTE, np.uint8)
+        return super().process(batch)
+
+
+class Slow(Toy):
+    """Takes ``delay`` seconds for each sample, and days for those in ``stuck``: at the first start that Slurm makes."""
+
+    def __init__(self, delay: float = 0.0, stuck: tuple[int, ...] = ()) -> None:
+        is_first = os.environ.get("SLURM_JOB_NAME", "").endswith(".1") and "SLURM_RESTART_COUNT" not in os.environ
+        super().__init__(delay=delay if is_first else 0.0)
+        self.stuck = stuck if is_first else ()
+
+    def load(self, sample: Sample) -> np.ndarray:
+        if sample.index in self.stuck:
+            time.sleep(1e6)
+        return super().load(sample)

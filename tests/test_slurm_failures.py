@@ -1,0 +1,155 @@
+"""What fails by itself under a real Slurm: memory, crashes, a broken start, a full disk; and how the run heals."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launcher.submissions import Outcome
+from tests.launcher_runs import wait_until
+from tests.slurm_cluster import SlurmCluster
+from tests.slurm_runs import ROWS, SlurmRun, result_data, undisturbed_data, use_cluster
+from tests.task_runs import failures
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
+
+
+@pytest.fixture
+def slurm_here(clean_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    use_cluster(clean_slurm, monkeypatch)
+    return clean_slurm
+
+
+@pytest.fixture
+def limited(slurm_here: SlurmCluster) -> SlurmCluster:
+    if not slurm_here.memory_limits:
+        pytest.skip("no cgroup v1 memory controller")
+    return slurm_here
+
+
+def test_a_batch_over_the_memory_limit_is_healed_with_more_memory_for_its_shard_alone(limited, tmp_path):
+    # Row 20 is in shard 1; four samples of its batch take 800 MB, each alone fits.
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"process": {"20": 200}}, retry={"memory_factor": 2})
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert [attempt.end.kind for attempt in toy.attempts(1)] == ["OUT_OF_MEMORY", None]
+    assert toy.accounted(1, "ReqMem") == {0: [["600M"]], 1: [["600M"]], 2: [["600M"]]}
+    assert toy.accounted(2, "ReqMem") == {0: [["1200M"]]}
+    assert toy.submission(2).shards == (1,)
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(limited, tmp_path):
+    retry = {"memory_factor": 4, "max_memory": "1100M"}
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"setup": 700}, rows=8, shards=1, retry=retry)
+    toy.submit()
+    assert toy.end()["state"] == "complete"
+    (first,), (second,) = toy.accounted(1, "State", "ReqMem")[0], toy.accounted(2, "State", "ReqMem")[0]
+    assert first == ["OUT_OF_MEMORY", "600M"]
+    assert second == ["COMPLETED", "1100M"]
+
+
+def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(limited, tmp_path):
+    retry = {"max_memory": "600M"}
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"setup": 700}, rows=8, shards=1, retry=retry)
+    toy.submit()
+    found = toy.end()
+    (failure,) = found["failures"]
+    assert (found["state"], failure["kind"]) == ("failed", "OUT_OF_MEMORY")
+    assert "rerun toy --shards 0 --mem" in failure["advice"].replace(str(toy.run.path), "toy")
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun("--mem", "1100M")
+    assert toy.end()["state"] == "complete"
+    assert toy.accounted(2, "ReqMem") == {0: [["1100M"]]}
+
+
+def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited, tmp_path):
+    node = {"max_failed_samples": 1}
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"load": {"20": 700}}, node=node)
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["samples"]["failed"]) == ("complete", 1)
+    (failure,) = found["failures"]
+    assert (failure["kind"], failure["shards"], failure["samples"]) == ("OUT_OF_MEMORY", [1], 1)
+    assert "--mem" in failure["advice"]
+    assert failures(toy.run, 1).keys() == {20}
+    assert toy.run.submission_numbers() == [1]
+    assert "doing its batch with all else idle" in toy.run.log(1).read_text()
+    assert result_data(toy.run) == undisturbed_data((20,))
+
+
+def test_a_sample_that_crashes_fails_alone(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", {"bad": {"20": "segfault"}}, node={"max_failed_samples": 1})
+    toy.submit()
+    found = toy.end()
+    assert found["state"] == "complete"
+    (failure,) = found["failures"]
+    assert (failure["kind"], failure["shards"], failure["samples"]) == ("CRASH", [1], 1)
+    assert "SIGSEGV" in failure["message"]
+    assert {tuple(rows[0]) for rows in toy.accounted(1, "State").values()} == {("COMPLETED",)}
+    assert result_data(toy.run) == undisturbed_data((20,))
+
+
+def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:Slow", {"delay": 0.2})
+    array = toy.submit()
+    toy.await_commits(1)
+    supervisor = psutil.Process(toy.attempts(1)[0].start.pid)
+    family = [supervisor, *supervisor.children(recursive=True)]
+    supervisor.kill()
+    wait_until(lambda: not any(map(is_alive, family)))
+    assert toy.end()["samples"] == ALL_OK
+    outcome = Outcome.read(toy.run, 1)
+    assert outcome is not None
+    (shard,) = outcome.failures
+    assert (shard, outcome.failures[1].kind) == (1, "CRASH")
+    assert "signal 9" in outcome.failures[1].message
+    assert toy.accounted(1, "ExitCode")[1] == [["0:9"]]
+    assert (array, toy.submission(2).shards) == (toy.array(1), (1,))
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_one_attempt_means_that_nothing_is_tried_again(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:Slow", {"delay": 0.2}, retry={"attempts": 1})
+    toy.submit()
+    toy.await_commits(1)
+    psutil.Process(toy.attempts(1)[0].start.pid).kill()
+    found = toy.end()
+    assert (found["state"], found["shards"]["done"], found["shards"]["failed"]) == ("failed", 2, 1)
+    assert [failure["kind"] for failure in found["failures"]] == ["CRASH"]
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun()
+    assert toy.end()["state"] == "complete"
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def write_template(folder: Path) -> str:
+    """A site's script whose Python is not there."""
+    (folder / "site.sbatch").write_text("#!/bin/bash\nLAUNCHER_PYTHON=/no/such/python\n# launcher: command\n")
+    return "site.sbatch"
+
+
+def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", slurm={"template": write_template(tmp_path)}, shards=1)
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["shards"]["failed"]) == ("failed", 1)
+    (failure,) = found["failures"]
+    assert failure["kind"] == "LAUNCH"
+    assert "/no/such/python: No such file or directory" in failure["message"]
+    assert "launcher logs" in failure["advice"]
+    nodes = [toy.accounted(number, "NodeList")[0][0][0] for number in toy.run.submission_numbers()]
+    assert len(nodes) == len(set(nodes)) == 3
+    excluded = [toy.asked(number, "exclude") for number in toy.run.submission_numbers()]
+    assert excluded == [None, nodes[0], ",".join(nodes[:2])]
+    assert toy.queued() == []
