@@ -64,11 +64,15 @@ class Job:
         raise NotImplementedError(f"{type(self).__name__} has no process method")
 
     def reduce(self, state: Any, block: dict[str, Any]) -> Any:
-        """Optional fold at gather: called with the state (None at first) and blocks of results in manifest order."""
+        """Optional fold at gather: called with the state (None at first) and blocks of results in manifest order.
+
+        A block is one batch of the plan, without its failed samples: output name -> array (ragged: list of arrays, str
+        or bytes), and "index" -> manifest rows, int64. Batches without an ok sample are left out.
+        """
         raise NotImplementedError
 
     def finish(self, state: Any) -> dict[str, Any]:
-        """Optional: the last state -> {name: array}, stored under /summary."""
+        """Optional: the last state -> {name: array}, stored under /summary. Without it the state is that dict itself."""
         raise NotImplementedError
 
     def teardown(self) -> None:
@@ -138,5 +142,7 @@ def make_job(spec: JobSpec) -> Job:
         raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
     try:
         return cls(**spec.params)
+    except InputError:
+        raise
     except Exception as error:  # the user's constructor refuses its parameters
         raise InputError(f"job.params: {spec.path}: {type(error).__name__}: {error}") from error

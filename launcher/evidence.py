@@ -4,9 +4,9 @@ A journal's own end record always comes first: accounting is asked only about at
 told to leave.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from launcher.failures import Failure
+from launcher.failures import EXIT_NO_DISK, NO_DISK_MESSAGE, Failure
 from launcher.slurm import Accounted
 
 # State of sacct(1), section JOB STATE CODES -> failure kind.
@@ -21,6 +21,10 @@ _KINDS = {
     "REVOKED": "CANCELLED",
 }
 _OOM_SIGNAL = "0:125"
+# REQUEUED is how a start ended, not the element.
+_GOING_ON = frozenset(
+    {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "STAGE_OUT", "REQUEUED", "RESIZING", "SUSPENDED"}
+)
 
 
 def judge(row: Accounted | None, shard: int, *, began: bool, words: str) -> Failure:
@@ -42,6 +46,8 @@ def _unexplained(row: Accounted, shard: int, where: str, began: bool, words: str
     """States COMPLETED and FAILED: only the exit status and the log tell more."""
     status, _, signal_number = row.exit_code.partition(":")
     said = f": {words}" if words else ""
+    if status == str(EXIT_NO_DISK):
+        return Failure("DISK", f"{NO_DISK_MESSAGE}{where}", shard)
     if not began:
         return Failure("LAUNCH", f"the array task never started{where}, exit status {status}{said}", shard)
     if signal_number not in ("", "0"):
@@ -53,6 +59,11 @@ def _unexplained(row: Accounted, shard: int, where: str, began: bool, words: str
     )
 
 
-def by_element(rows: list[Accounted]) -> Mapping[tuple[str, int | None], Accounted]:
-    """Rows by Slurm job id and array index."""
-    return {(row.job_id, row.index): row for row in rows}
+def has_ended(row: Accounted | None) -> bool:
+    """Whether the accounting knows how an element ended; what the controller knows reaches it later."""
+    return row is not None and row.state not in _GOING_ON
+
+
+def by_element(rows: Iterable[Accounted]) -> dict[int | None, Accounted]:
+    """Rows of one array by index."""
+    return {row.index: row for row in rows}

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 # The contract with `python -m jobs`.
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 75
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_NO_DISK, EXIT_STOPPED = 0, 1, 2, 74, 75
+
+NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
 MAX_GROUPS = 200
 _OTHER = "(other messages; see the logs)"
@@ -44,6 +46,7 @@ _LOCAL_ADVICE = {
     "--set node.workers=1 --set local.parallelism=1",
 }
 _SAMPLE_ADVICE = {
+    "OUT_OF_MEMORY": "to give more memory and try these samples again: launcher rerun {run} --shards {shards} --mem {mem}",
     "SAMPLE_TIMEOUT": "to allow more time and try again: launcher rerun {run} --shards {shards} "
     "--set node.sample_timeout=3600",
 }
@@ -115,11 +118,9 @@ def advice(
 
     ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
     """
-    if group.samples:
-        text = _SAMPLE_ADVICE.get(group.kind, _ANY_SAMPLE)
-    else:
-        local = _LOCAL_ADVICE if executor == "local" else {}
-        text = local.get(group.kind) or _ADVICE.get(group.kind, _ADVICE["ERROR"])
+    local = _LOCAL_ADVICE if executor == "local" else {}
+    usual = _SAMPLE_ADVICE.get(group.kind, _ANY_SAMPLE) if group.samples else _ADVICE.get(group.kind, _ADVICE["ERROR"])
+    text = local.get(group.kind, usual)
     return text.format(run=run, shards=ranges, shard=group.shards[0], mem=memory[0], why=memory[1])
 
 
@@ -139,5 +140,7 @@ def from_exit_status(status: int, shard: int, last_words: str) -> Failure:
         return Failure("CRASH", f"the array task was killed by {name}{hint}", shard)
     if status == EXIT_DONE:
         return Failure("LOST", "the array task ended well, but the shard is not done", shard)
+    if status == EXIT_NO_DISK:
+        return Failure("DISK", NO_DISK_MESSAGE, shard)
     ended = f"the array task ended with exit status {status}"
     return Failure("LAUNCH", f"{ended}: {last_words}" if last_words else ended, shard)

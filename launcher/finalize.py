@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LauncherError, RunError
+from jobs.errors import BusyError, LauncherError, RunError
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.failures import COSTS_NO_ATTEMPT, RETRIED_WITH_MORE, Failure, is_retried
@@ -46,16 +46,18 @@ def finalize(
     ending: Ending,
     treat: Treatment = same_again,
     tick: Callable[[], None] = lambda: None,
+    gathers: bool = True,
 ) -> list[Submission]:
     """Ends a submission; returns those that go on with what failed, for the executor to start.
 
-    ``tick`` is called now and then while the result is written; it may raise Cancelled.
+    ``tick`` is called now and then while the result is written; it may raise Cancelled. Of submissions that ended
+    together only the last one ``gathers``.
     """
     outcome = Outcome(time.time(), ending.cancelled, dict(ending.failures))
     states = ShardReader(run, plan).read({s: Known(submission, outcome, False) for s in submission.shards})
     unfinished = [states[shard] for shard in submission.shards if states[shard].state != "done"]
     successors = [] if ending.cancelled else _retry(run, submission, unfinished, treat)
-    if not successors and not ending.cancelled and all(state.state == "done" for state in states):
+    if gathers and not successors and not ending.cancelled and all(state.state == "done" for state in states):
         outcome = _gathered(run, submission, outcome, tick)
     replace(outcome, ended=time.time()).write(run, submission.number)
     return successors
@@ -110,6 +112,8 @@ def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Calla
         gather(run, output=Path(output) if output else None, progress=lambda done, total: tick())
     except Cancelled:
         return replace(outcome, cancelled=True)
+    except BusyError:  # another submission's end, or a person, is writing it
+        return outcome
     except (LauncherError, OSError) as error:
         print(f"gather: {error}", flush=True)
         return replace(outcome, error=str(error) or type(error).__name__)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from jobs.node.devices import CPU_SHARE, usable_cpus
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 
@@ -68,7 +69,12 @@ class LocalArray:
         command = [sys.executable, "-P", "-m", "jobs", *arguments, "--parent", str(os.getpid())]
         with self._run.log(self._submission.groups[index][0]).open("ab") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, CPU_SHARE: str(max(1, usable_cpus() // self._parallelism))},
             )
 
     def _reap(self) -> dict[int, int]:

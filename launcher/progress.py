@@ -12,6 +12,8 @@ _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 # Looking takes at most this share of the time, however large the run is.
 _LOOK_SHARE = 0.1
+# One squeue call in this time, seconds, is less than admins notice.
+_SCHEDULER_SECONDS = 300.0
 _MAX_GROUPS = 10
 _BAR_WIDTH = 60
 _MAX_MESSAGE = 400
@@ -166,11 +168,17 @@ def make_view(stream: TextIO) -> View:
 
 
 def follow(reader: StatusReader, view: View) -> Status:
-    """Shows the run until it does not go on by itself; returns its last status."""
+    """Shows the run until it does not go on by itself; returns its last status.
+
+    The run directory tells all that happens but one thing: that Slurm lost the jobs. So Slurm is asked now and then.
+    """
+    asked = time.monotonic()
     with view:
         while True:
             started = time.monotonic()
-            status = reader.read()
+            live = reader.uses_scheduler and started - asked > _SCHEDULER_SECONDS
+            asked = started if live else asked
+            status = reader.read(live=live)
             view.show(status)
             if status.state != "running":
                 return status

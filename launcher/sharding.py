@@ -176,12 +176,3 @@ def parse_ranges(text: str, total: int) -> tuple[int, ...]:
             raise InputError(f"shards {text!r}: there is no shard {last}; the run has shards 0-{total - 1}")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
-
-
-def format_ranges(numbers: Iterable[int]) -> str:
-    """``3,7-9`` for 3, 7, 8, 9: the inverse of parse_ranges."""
-    pieces: list[str] = []
-    for _, group in itertools.groupby(enumerate(sorted(set(numbers))), lambda pair: pair[1] - pair[0]):
-        run = [number for _, number in group]
-        pieces.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
-    return ",".join(pieces)

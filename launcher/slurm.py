@@ -1,18 +1,20 @@
 """Slurm: the only module that talks to Slurm (sbatch through submitit, squeue, sacct, scontrol, sacctmgr, scancel).
 
 Used by the Slurm executor and by its finalize job. Every call has a time limit, and none is made in a loop over jobs: a
-question about a whole run is one call. Errors of sbatch are sorted into those worth another try, those that mean
-"no more now", and those that the user has to mend.
+question about a whole run is one call. A controller that does not answer is waited for, two minutes long.
 """
 
+import contextlib
 import getpass
+import io
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,39 +22,33 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
 from jobs.errors import InputError, RunError
+from launcher.slurm_answers import (
+    ACCOUNTED_FIELDS,
+    is_passing,
+    is_submit_limit,
+    read_accounting,
+    read_submit_limit,
+    said,
+)
+from launcher.slurm_answers import Accounted as Accounted
 
 _TIMEOUT = 60.0
 DEFAULT_ARRAY_SIZE = 1001
-# Waits between tries of an sbatch that failed for a passing reason, seconds: two minutes in all.
+# Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
 _BACK_OFF = (1, 2, 5, 12, 30, 70)
-_PASSING = (
-    "Socket timed out",
-    "Unable to contact slurm controller",
-    "Connection refused",
-    "Zero Bytes were transmitted",
-    "Transport endpoint is not connected",
-    "Resource temporarily unavailable",
-    "temporarily unable to accept job",
-    "Message timeout",
-    "Connection timed out",
-    "Unexpected missing socket error",
-)
-_NO_MORE_NOW = (
-    "AssocMaxSubmitJobLimit",
-    "AssocGrpSubmitJobsLimit",
-    "QOSMaxSubmitJobPerUserLimit",
-    "QOSGrpSubmitJobsLimit",
-    "Job violates accounting/QOS policy",
-    "MaxSubmitJob",
-    "job count",
-)
-# A job that submits must not hand its own allocation down: sbatch reads these as options.
+# A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
+# GPUs would count those of the job that submitted it.
 _SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI")
+_SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
 
 
 class LimitReached(RunError):
     """Slurm takes no more jobs of this user now; later it will."""
+
+
+class NoAnswer(RunError):
+    """Slurm did not answer, or not in time; later it may."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +70,6 @@ class QueueEntry:
     name: str
 
 
-@dataclass(frozen=True)
-class Accounted:
-    """How Slurm's accounting says that an array element ended.
-
-    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` and ``asked_time`` are as Slurm writes them.
-    """
-
-    job_id: str
-    index: int | None
-    state: str
-    exit_code: str
-    node: str
-    memory: int
-    asked_memory: str
-    asked_time: str
-
-
 def is_here() -> bool:
     """Whether this machine can submit to Slurm."""
     return shutil.which("sbatch") is not None
@@ -98,101 +77,119 @@ def is_here() -> bool:
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without what Slurm gave to the job that it may run in."""
-    return {n: v for n, v in os.environ.items() if n in _KEPT or not n.startswith(_SCRUBBED)}
+    scrubbed = (*_SCRUBBED, *_SCRUBBED_IN_JOBS) if "SLURM_JOB_ID" in os.environ else _SCRUBBED
+    return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(scrubbed)}
+
+
+# --- submitting
 
 
 class _Submitter(SlurmExecutor):
     """submitit's executor, submitting a script that is on disk already: nothing is pickled, no file is made per element."""
 
-    def __init__(self, folder: str, script: Path, extra: Sequence[str]) -> None:
+    def __init__(self, folder: str, script: Path) -> None:
         super().__init__(folder)
         self._script = script
-        self._extra = extra
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         return self._script.read_text()
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         unset = [f"--unset={name}" for name in os.environ.keys() - clean_environment().keys()]
-        return ["env", *unset, "sbatch", *self._extra, str(self._script)]
+        return ["env", *unset, "sbatch", str(self._script)]
 
     def submit_script(self) -> str:
         """Returns the Slurm job id; raises what submitit raises."""
         return self._submit_command("").job_id
 
 
-def submit(script: Path, name: str, extra: Sequence[str] = ()) -> str:
+def submit(script: Path, name: str, *, is_new: bool = True) -> str:
     """Submits a script; returns the Slurm job id. ``name`` is its job name, which no other submission has.
 
-    A passing error is tried again with back-off, but first the job is looked for by name: after "Socket timed out" it may
-    well be there. Raises LimitReached, InputError (sbatch refuses the script) or RunError (Slurm cannot be reached).
+    What may be there already (not ``is_new``) is looked for by name. So it is before every further try after a passing
+    error, since after "Socket timed out" the job may well be there. Raises LimitReached, InputError (sbatch refuses the
+    script) or NoAnswer.
     """
-    problem = ""
-    for wait in (*_BACK_OFF, None):
-        try:
-            return _submit_once(script, extra)
-        except (FailedJobError, FailedSubmissionError) as error:
-            problem = _last_line(str(error))
-            _raise_if_final(problem, script)
-        if wait is None:
-            break
-        time.sleep(wait)
-        found = _find_quietly(name)
-        if found:
+    if not is_new and (found := find([name]).get(name)):
+        return found
+    tries = len(_BACK_OFF) + 1
+    for number in range(tries):
+        if number and (found := find([name]).get(name)):
             return found
-    raise RunError(f"sbatch {script}: {problem}; tried {len(_BACK_OFF) + 1} times. Is slurmctld up? (scontrol ping)")
+        try:
+            job_id = _submit_once(script, name)
+            return _without_twins(name, job_id) if number else job_id
+        except FailedJobError as error:
+            problem = said(str(error))
+            _raise_if_final(problem, script)
+        if number < len(_BACK_OFF):
+            _pause("sbatch", problem, _BACK_OFF[number])
+    raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
 
 
-def _submit_once(script: Path, extra: Sequence[str]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        return _Submitter(folder, script, extra).submit_script()
+def _submit_once(script: Path, name: str) -> str:
+    # submitit prints what sbatch said; here it is in the error, which may be none for the user.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        try:
+            return _Submitter(folder, script).submit_script()
+        except FailedSubmissionError as error:  # sbatch succeeded, but its answer has no job id in it
+            if found := find([name]).get(name):
+                return found
+            raise InputError(f"sbatch {script}: {said(str(error))}") from None
 
 
-def _last_line(text: str) -> str:
-    """What sbatch itself said, out of submitit's message."""
-    said = [line for line in text.splitlines() if "sbatch: error" in line or "sbatch: fatal" in line]
-    lines = said or [line for line in text.splitlines() if line.strip()] or ["no message"]
-    return " ".join(line.split("error: ", 1)[-1].strip() for line in lines)
+def _without_twins(name: str, job_id: str) -> str:
+    """After tries that failed: one of them may have arrived late. The first job stays, the others are cancelled."""
+    first, *others = sorted({job_id} | _named([name]).get(name, set()), key=int)
+    cancel(others)
+    return first
 
 
 def _raise_if_final(problem: str, script: Path) -> None:
-    if any(text in problem for text in _NO_MORE_NOW):
+    if is_submit_limit(problem):
         raise LimitReached(f"sbatch {script}: {problem}")
-    if not any(text in problem for text in _PASSING):
+    if not is_passing(problem):
         raise InputError(
             f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config; "
             "see it with `launcher plan --script`"
         )
 
 
-def _find_quietly(name: str) -> str | None:
-    try:
-        return find(name)
-    except RunError:
-        return None
-
-
-def find(name: str) -> str | None:
-    """The id of this user's Slurm job with this name, queued or ended lately; None where there is none."""
-    text = _run("squeue", "--noheader", "--me", f"--name={name}", "--states=all", "--format=%F")
-    return next(iter(text.split()), None)
+def _pause(command: str, problem: str, seconds: float) -> None:
+    print(f"{command}: {problem}; trying again in {seconds} s", file=sys.stderr, flush=True)
+    time.sleep(seconds)
 
 
 def test_only(script: Path) -> str:
     """What ``sbatch --test-only`` says of a script; raises InputError where it refuses it."""
-    command = ["sbatch", "--test-only", str(script)]
-    ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=_TIMEOUT, env=clean_environment(), check=False
-    )
-    said = (ended.stderr or ended.stdout).strip()
+    ended = _call("sbatch", "--test-only", str(script))
     if ended.returncode:
-        _raise_if_final(_last_line(said), script)
-    return said.removeprefix("sbatch: ")
+        _raise_if_final(said(ended.stderr), script)
+    return (ended.stderr or ended.stdout).strip().removeprefix("sbatch: ")
+
+
+# --- asking
+
+
+def find(names: Collection[str]) -> dict[str, str]:
+    """The ids of this user's Slurm jobs with these names, queued or ended lately, by name: one squeue call."""
+    return {name: min(job_ids, key=int) for name, job_ids in _named(names).items()}
+
+
+def _named(names: Collection[str]) -> dict[str, set[str]]:
+    if not names:
+        return {}
+    text = _ask("squeue", "--noheader", "--me", f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
+    found: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        job_id, _, name = line.strip().partition("|")
+        found.setdefault(name, set()).add(job_id)
+    return found
 
 
 def limits() -> Limits:
     """Reads MaxArraySize from the controller and this user's submit limits from the accounting, where there is one."""
-    config = _run("scontrol", "show", "config")
+    config = _ask("scontrol", "show", "config")
     sizes = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
     has_accounting = "accounting_storage/slurmdbd" in config
     return Limits(int(sizes[1]) if sizes else DEFAULT_ARRAY_SIZE, _submit_limit() if has_accounting else None)
@@ -201,16 +198,14 @@ def limits() -> Limits:
 def _submit_limit() -> int | None:
     user = f"user={getpass.getuser()}"
     try:
-        text = _run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs")
+        return read_submit_limit(_run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
     except RunError:  # slurmdbd is down: sbatch will tell
         return None
-    numbers = [int(word) for word in re.split(r"[|\n]", text) if word.isdigit()]
-    return min(numbers, default=None)
 
 
 def queue() -> list[QueueEntry]:
-    """This user's array elements and jobs that wait or run: one squeue call. Raises RunError where Slurm is silent."""
-    text = _run("squeue", "--noheader", "--me", "--format=%F|%K|%T|%r|%j")
+    """This user's array elements and jobs that wait or run: one squeue call. Raises NoAnswer where Slurm is silent."""
+    text = _ask("squeue", "--noheader", "--me", "--format=%F|%K|%T|%r|%j")
     return [QueueEntry(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4]
 
 
@@ -220,36 +215,17 @@ def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
     Raises RunError where the accounting does not answer.
     """
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
-    fields = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
-    text = _run("sacct", "-nP", "-j", ",".join(job_ids), "-S", start, "-o", fields, "--duplicates")
-    return list(_read_accounting(text))
+    text = _run("sacct", "-nP", "-j", ",".join(job_ids), "-S", start, "-o", ACCOUNTED_FIELDS, "--duplicates")
+    return list(read_accounting(text))
 
 
-def _read_accounting(text: str) -> Iterator[Accounted]:
-    """An element's own line tells its state; MaxRSS stands in the lines of its steps."""
-    memory: dict[str, int] = {}
-    rows: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        fields = line.split("|")
-        job, _, step = fields[0].partition(".")
-        memory[job] = max(memory.get(job, 0), _bytes(fields[4]))
-        if not step and "[" not in job:
-            rows[job] = fields  # of a requeued element the last line counts
-    for job, (_, state, code, node, _, asked_memory, asked_time, *_) in rows.items():
-        array, _, index = job.partition("_")
-        element = int(index) if index else None
-        yield Accounted(array, element, state.split()[0], code, node, memory[job], asked_memory, asked_time)
-
-
-def _bytes(text: str) -> int:
-    match = re.fullmatch(r"([\d.]+)([KMGT]?)", text)
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")) if match else 0
+# --- ending
 
 
 def cancel(job_ids: Sequence[str]) -> None:
-    """scancel of whole jobs; ids that Slurm forgot are no error."""
+    """scancel of whole jobs, or of array elements such as 12_3; ids that Slurm forgot are no error."""
     if job_ids:
-        _run("scancel", "--quiet", *job_ids)
+        _ask("scancel", "--quiet", *job_ids)
 
 
 def await_end(job_ids: Iterable[str], timeout: float = 60.0) -> bool:
@@ -265,15 +241,33 @@ def await_end(job_ids: Iterable[str], timeout: float = 60.0) -> bool:
     return True
 
 
+# --- calls
+
+
+def _ask(*command: str) -> str:
+    """Output of a command that the controller answers; where it does not, it is asked again, with back-off."""
+    for wait in _BACK_OFF:
+        try:
+            return _run(*command)
+        except NoAnswer as error:
+            _pause(command[0], str(error), wait)
+    return _run(*command)
+
+
 def _run(*command: str) -> str:
-    """Output of a Slurm command; raises RunError with what it said."""
+    """Output of a Slurm command. Raises NoAnswer for a passing problem, RunError, with what it said, for others."""
+    ended = _call(*command)
+    if not ended.returncode:
+        return ended.stdout
+    problem = said(ended.stderr or ended.stdout)
+    raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
+
+
+def _call(*command: str) -> subprocess.CompletedProcess[str]:
     environment = {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, env=environment, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, env=environment, check=False)
     except FileNotFoundError:
         raise InputError(f"{command[0]} is not on this machine's PATH; is this a login node of the cluster?") from None
     except subprocess.TimeoutExpired:
         raise RunError(f"{command[0]} did not answer within {_TIMEOUT:.0f} s") from None
-    if ended.returncode:
-        raise RunError(f"{' '.join(command[:3])}: {_last_line(ended.stderr or ended.stdout)}")
-    return ended.stdout

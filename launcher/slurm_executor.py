@@ -7,17 +7,17 @@ they have no Slurm job id, and the finalize job of those before them submits the
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import RunError
-from jobs.storage.files import write_bytes
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher import slurm
-from launcher.slurm_scripts import array_script, finalize_name, finalize_script, job_name
-from launcher.submissions import update
+from launcher.slurm_handover import follow, follower_of, hand_over, write_script
+from launcher.slurm_scripts import finalize_name, job_name
+from launcher.submissions import may_run
 
 if TYPE_CHECKING:
     from launcher.config import Config
@@ -28,10 +28,15 @@ _FINALIZE_JOBS = 2
 
 @dataclass(frozen=True)
 class Observation:
-    """Numbers of the submissions that Slurm still has, and how many queue entries are in which (state, reason)."""
+    """Numbers of the submissions that Slurm still has, and how many queue entries are in which (state, reason).
 
-    active: frozenset[int]
-    entries: Mapping[tuple[str, str], int]
+    ``submissions`` have the ids that were found by name; those in ``followed`` have a finalize job.
+    """
+
+    active: frozenset[int] = frozenset()
+    entries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    submissions: tuple[Submission, ...] = ()
+    followed: frozenset[int] = frozenset()
 
 
 class SlurmExecutor:
@@ -73,9 +78,7 @@ class SlurmExecutor:
 
     def write(self, run: RunDir, submission: Submission) -> Path:
         """Writes the submission's script, ready for sbatch."""
-        script = array_script(run, submission_config(run, submission), submission)
-        write_bytes(run.script(submission.number), script.encode())
-        return run.script(submission.number)
+        return write_script(run, submission)
 
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
         """Submits what Slurm takes, and a finalize job after it; the rest is held back for that job.
@@ -83,66 +86,41 @@ class SlurmExecutor:
         Raises slurm.LimitReached where Slurm takes nothing at all now.
         """
         del attached  # Slurm jobs never depend on the launcher
-        for submission in submissions:
-            self.write(run, submission)
-        started: list[Submission] = []
-        for submission in submissions:
-            try:
-                started.append(self._submit(run, submission))
-            except slurm.LimitReached:
-                if not started:
-                    raise
-                break
-        held = [update(run, submission, process=None) for submission in submissions[len(started) :]]
-        return self._follow(run, [*started, *held])
-
-    def _submit(self, run: RunDir, submission: Submission) -> Submission:
-        name = job_name(run, submission.number)
-        job_id = slurm.submit(run.script(submission.number), name)
-        return update(run, submission, job_ids=(job_id,), process=None)
-
-    def _follow(self, run: RunDir, submissions: list[Submission]) -> list[Submission]:
-        """Submits the finalize job of these submissions."""
-        first = submissions[0]
-        numbers = [submission.number for submission in submissions if submission.job_ids]
-        job_ids = [job_id for submission in submissions for job_id in submission.job_ids]
-        script = finalize_script(run, submission_config(run, first), numbers, job_ids)
-        path = _finalize_path(run, first.number)
-        write_bytes(path, script.encode())
-        finalize_id = slurm.submit(path, finalize_name(run, first.number))
-        return [update(run, submission, finalize_id=finalize_id) for submission in submissions]
+        return hand_over(run, submissions)
 
     def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
-        """Numbers of those that wait, run or will be finalized."""
-        return set(self.observe(run, submissions).active)
+        """Numbers of those that wait, run or will be finalized.
+
+        Arrays whose launcher was killed before it could submit their finalize job get one here.
+        """
+        seen = self.observe(run, submissions)
+        abandoned = [s for s in seen.submissions if not s.planned and not (s.process and may_run(run, s))]
+        unfollowed = [s for s in abandoned if s.number in seen.active and s.number not in seen.followed]
+        if not unfollowed:
+            return set(seen.active)
+        unsubmitted = [s for s in abandoned if s.number not in seen.active and s.process and not s.job_ids]
+        return set(seen.active) | {s.number for s in follow(run, unfollowed, unsubmitted)}
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
-        """What Slurm has of these submissions: one squeue call, read by job name.
-
-        A submission whose Slurm job id was lost, because the launcher died after sbatch, gets it back here.
-        """
+        """What Slurm has of these submissions: one squeue call, read by job name, and what launchers are at."""
         if not submissions:
-            return Observation(frozenset(), {})
+            return Observation()
         entries = slurm.queue()
         by_name = {entry.name: entry.job_id for entry in entries}
-        found: set[int] = set()
-        own: set[str] = set()
-        for submission in submissions:
-            name = job_name(run, submission.number)
-            if name in by_name and not submission.job_ids:
-                submission = update(run, submission, job_ids=(by_name[name],), process=None)
-            mine = {*submission.job_ids, submission.finalize_id} & {entry.job_id for entry in entries}
-            own |= {job_id for job_id in mine if job_id}
-            if mine:
-                found.add(submission.number)
+        live = {entry.job_id for entry in entries}
+        seen = [_with_ids(run, submission, by_name) for submission in submissions]
+        followed = {s.number for s in seen if s.finalize_id in live}
+        active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
+        own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
         states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
-        return Observation(frozenset(found), dict(states))
+        return Observation(frozenset(active), dict(states), tuple(seen), frozenset(followed))
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
-        if submission.number not in self.active(run, [submission]):
+        seen = self.observe(run, [submission])
+        if not seen.active:
             return False
-        current = Submission.read(run.submission(submission.number))
+        (current,) = seen.submissions
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
         slurm.cancel(job_ids)
         if not slurm.await_end(job_ids):
@@ -150,13 +128,8 @@ class SlurmExecutor:
         return True
 
 
-def submission_config(run: RunDir, submission: Submission) -> "Config":
-    """The config that a submission was made with."""
-    from launcher.config import config_from_mapping
-    from launcher.guard import config_path
-
-    return config_from_mapping(submission.resources["config"], config_path(Plan.read(run.plan)))
-
-
-def _finalize_path(run: RunDir, number: int) -> Path:
-    return run.submissions / f"{number:04d}.finalize.sbatch"
+def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, str]) -> Submission:
+    """The submission with ids of jobs that are in the queue: a launcher that died after sbatch has not recorded them."""
+    job_id = by_name.get(job_name(run, submission.number))
+    finalize_id = by_name.get(finalize_name(run, follower_of(submission)), submission.finalize_id)
+    return replace(submission, job_ids=submission.job_ids or ((job_id,) if job_id else ()), finalize_id=finalize_id)

@@ -6,6 +6,7 @@ what is tried again or gathered, and submits that together with what was held ba
 
 import argparse
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from launcher.failures import Failure
 from launcher.finalize import Ending, finalize
 from launcher.logs import last_words
 from launcher.remedies import Need, remedy
-from launcher.slurm_executor import SlurmExecutor, submission_config
+from launcher.slurm_handover import follower_of, hand_over, submission_config
 from launcher.slurm_scripts import asked_options, submission_log
-from launcher.submissions import read_submissions
+from launcher.submissions import Known, read_submissions
+
+_SILENCE_SECONDS = 60.0
 
 
 def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
@@ -31,17 +34,21 @@ def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission
     plan = Plan.read(run.plan)
     ended = [Submission.read(run.submission(number)) for number in numbers]
     open_numbers = {known.number for known in read_submissions(run) if known.outcome is None}
-    for submission in ended:
-        if submission.number in open_numbers:
-            ending, needs = investigate(run, submission)
-            finalize(run, plan, submission, ending, Treat(run, submission, needs))
-    waiting = [known.submission for known in read_submissions(run) if is_held(known.submission) and not known.outcome]
-    return SlurmExecutor().start(run, waiting, attached=False) if waiting else []
+    to_end = [submission for submission in ended if submission.number in open_numbers]
+    for submission in to_end:
+        ending, needs = investigate(run, submission)
+        is_last = submission is to_end[-1]
+        finalize(run, plan, submission, ending, Treat(run, submission, needs), gathers=is_last)
+    waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
+    return hand_over(run, waiting) if waiting else []
 
 
-def is_held(submission: Submission) -> bool:
-    """Whether a submission is for Slurm and waits to be submitted by a finalize job."""
-    return submission.executor == "slurm" and not submission.job_ids and not submission.planned
+def waits_for(known: Known, number: int) -> bool:
+    """Whether a submission is to be submitted by the finalize job of that number: held back, or another attempt."""
+    submission = known.submission
+    if known.outcome or submission.planned or submission.process or submission.executor != "slurm":
+        return False
+    return follower_of(submission) == number
 
 
 class Treat:
@@ -64,55 +71,6 @@ class Treat:
         return {"options": {**self._changed, **changed}}
 
 
-def investigate(run: RunDir, submission: Submission) -> tuple[Ending, dict[int, Need]]:
-    """Why shards of an ended submission are not done, as far as their journals do not tell, and what they had."""
-    elements = {
-        shard: index
-        for index, group in enumerate(submission.groups)
-        for shard in group
-        if not run.shard_done(shard).exists()
-    }
-    if not elements:
-        return Ending(), {}
-    rows, silence = _account(submission)
-    failures: dict[int, Failure] = {}
-    needs: dict[int, Need] = {}
-    for shard, index in elements.items():
-        row = rows.get((submission.job_ids[0], index)) if submission.job_ids else None
-        failure = _judge(run, submission, shard, row, silence)
-        if failure:
-            failures[shard] = failure
-        if row:
-            needs[shard] = Need(shard, row.node, row.asked_memory, row.asked_time)
-    return Ending(failures), needs
-
-
-def _account(submission: Submission) -> tuple[dict[tuple[str, int | None], slurm.Accounted], str]:
-    """Rows of sacct by element, and what to say where it has no answer."""
-    try:
-        return dict(by_element(slurm.accounting(submission.job_ids, submission.created))), ""
-    except LauncherError as error:
-        return {}, f"Slurm's accounting cannot be asked ({error})"
-
-
-def _judge(
-    run: RunDir, submission: Submission, shard: int, row: slurm.Accounted | None, silence: str
-) -> Failure | None:
-    """None where the journal tells, or where the shard only has to go on."""
-    history = replay(run.journal(shard))
-    last = history.last if history.last and history.last.start.submission == submission.number else None
-    if last and last.end and last.end.reason == "failed":
-        return None
-    progress = last is not None and any(commit.stop for commit in history.commits.values())
-    if last and last.end and (row is None or row.state not in ("CANCELLED", "NODE_FAIL", "PREEMPTED")):
-        return None  # it left in order, as told: the next attempt goes on
-    words = last_words(submission_log(run, submission.number))
-    if row is None and silence:
-        return Failure("LOST", f"the array task left no end in its journal; {silence}", shard)
-    failure = judge(row, shard, began=last is not None, words=words)
-    return None if failure.kind == "TIMEOUT" and progress else failure
-
-
 def main(arguments: Sequence[str]) -> int:
     """The finalize job's process; exit code 0: ended or goes on in other jobs."""
     parser = argparse.ArgumentParser(prog="python -m launcher.slurm_finalize", description="Ends Slurm submissions.")
@@ -121,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     run = RunDir(options.run)
     try:
-        started = finalize_submissions(run, options.numbers)
+        started = _finalize_patiently(run, options.numbers)
     except slurm.LimitReached as error:
         print(f"{error}; trying again later", flush=True)
         return 0 if requeue_self() else 1
@@ -131,6 +89,16 @@ def main(arguments: Sequence[str]) -> int:
     for submission in started:
         print(f"submission {submission.number}: Slurm job {', '.join(submission.job_ids) or 'held back'}", flush=True)
     return 0
+
+
+def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
+    """While Slurm is silent (an upgrade may take an hour) it waits: nobody else would go on with the run."""
+    while True:
+        try:
+            return finalize_submissions(run, numbers)
+        except slurm.NoAnswer as error:
+            print(f"{error}; waiting for Slurm", flush=True)
+            time.sleep(_SILENCE_SECONDS)
 
 
 if __name__ == "__main__":

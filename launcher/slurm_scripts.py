@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
-from jobs.storage.plans import Submission
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config import Config
 from launcher.template import Template, read_template
@@ -30,9 +30,12 @@ Options = dict[str, str | None]
 
 
 def job_name(run: RunDir, number: int) -> str:
-    """The Slurm job name of a submission: the run's name, a hash of where it is, the number; unique for a user."""
-    where = hashlib.sha256(str(run.path.absolute()).encode()).hexdigest()[:8]
-    return f"{run.name}-{where}.{number}"
+    """The Slurm job name of a submission: the run's name, a hash of where and when it was planned, the number.
+
+    It is unique for a user, also where a run was deleted and planned anew while jobs of the old one are in the queue.
+    """
+    planned = f"{run.path.absolute()} {Plan.read(run.plan).created}"
+    return f"{run.name}-{hashlib.sha256(planned.encode()).hexdigest()[:8]}.{number}"
 
 
 def finalize_name(run: RunDir, number: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.storage.plans import Plan
+from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from launcher.efficiency import Efficiency, more_memory, summarise
 from launcher.failures import Failure, FailureGroup, advice, group
@@ -72,8 +73,6 @@ class Status:
 
     def advice(self, group: FailureGroup) -> str:
         """What to do about a group of failures, with the exact command."""
-        from launcher.sharding import format_ranges  # here, because it imports numpy
-
         ends = [end for shard in group.shards if (end := self.shards[shard].end)]
         memory = more_memory(ends) or ("64G", "it ran out")
         return advice(group, reference(self.run), format_ranges(group.shards), self.executor or "local", memory)
@@ -123,6 +122,12 @@ class StatusReader:
         self.run = run
         self.plan = Plan.read(run.plan)
         self._shards = ShardReader(run, self.plan)
+
+    @property
+    def uses_scheduler(self) -> bool:
+        """Whether the newest submission is a scheduler's."""
+        submissions = read_submissions(self.run)
+        return bool(submissions) and submissions[-1].submission.executor != "local"
 
     def read(self, *, live: bool = False) -> Status:
         """The status now. ``live`` asks the scheduler, once, what it still has of the run."""

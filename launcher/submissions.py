@@ -75,10 +75,13 @@ def read_submissions(run: RunDir) -> list[Known]:
 
 
 def may_run(run: RunDir, submission: Submission) -> bool:
-    """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler."""
+    """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler.
+
+    Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler.
+    """
     if submission.planned:
         return False
-    if submission.executor != "local" or submission.process is None:
+    if submission.process is None:
         return True
     owner = ProcessIdentity.from_json(submission.process)
     if owner.is_here:

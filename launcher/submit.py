@@ -11,6 +11,7 @@ from jobs.storage.committed import ShardRows
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from jobs.storage.verify import damaged_batches
 from launcher.config import Config, config_from_mapping
@@ -19,7 +20,7 @@ from launcher.executors import Executor, choose_executor
 from launcher.guard import config_path, deciding_differences, refuse_changes
 from launcher.processes import ProcessIdentity
 from launcher.shard_states import ShardReader
-from launcher.submissions import Known, create, in_hand, newest_by_shard, read_submissions
+from launcher.submissions import Known, Outcome, create, in_hand, newest_by_shard, read_submissions
 from launcher.units import parse_memory
 
 
@@ -28,19 +29,22 @@ class Selection:
     """Shards for a new submission; ``reopened`` of them are done but damaged or with failed samples.
 
     ``running`` are left out because another submission has them (shard -> its number); ``kept`` because they are done.
+    ``abandoned`` are numbers of submissions that nothing works on any more and that nobody has ended.
     """
 
     shards: tuple[int, ...]
     reopened: tuple[int, ...] = ()
     running: Mapping[int, int] | None = None
     kept: tuple[int, ...] = ()
+    abandoned: tuple[int, ...] = ()
 
 
 def select_shards(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
     """What is not done and in nobody's hands; of ``asked`` also done shards that are damaged or have failed samples."""
     submissions = read_submissions(run)
     states = ShardReader(run, plan).read(newest_by_shard(submissions))
-    taken = in_hand(_active(run, submissions)) | {s.shard.index: 0 for s in states if s.state == "running"}
+    active = _active(run, submissions)
+    taken = in_hand(active) | {s.shard.index: 0 for s in states if s.state == "running"}
     wanted = range(plan.shard_count) if asked is None else asked
     done = {state.shard.index for state in states if state.state == "done"}
     free = [shard for shard in wanted if shard not in taken]
@@ -48,12 +52,14 @@ def select_shards(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -
     shards = sorted({shard for shard in free if shard not in done} | set(reopened))
     running = {shard: taken[shard] for shard in wanted if shard in taken and shard not in done}
     kept = tuple(shard for shard in free if shard in done and shard not in reopened)
-    return Selection(tuple(shards), tuple(reopened), running, kept)
+    over = [k.number for k in submissions if k.outcome is None and not k.submission.planned]
+    abandoned = tuple(set(over) - {known.number for known in active})
+    return Selection(tuple(shards), tuple(reopened), running, kept, abandoned)
 
 
 def _active(run: RunDir, submissions: Sequence[Known]) -> list[Known]:
     """Those that really go on, each executor being asked once about its own; planned ones that were sbatched by hand too."""
-    asked = [known for known in submissions if known.outcome is None and (known.is_open or known.submission.planned)]
+    asked = [known for known in submissions if known.outcome is None]
     active: set[int] = set()
     for name in {known.submission.executor for known in asked}:
         own = [known.submission for known in asked if known.submission.executor == name]
@@ -108,6 +114,8 @@ def submit(
         raise RunError(nothing_to_do(run, selection))
     executor = choose_executor(config.executor)
     discard_planned(run)
+    for number in selection.abandoned:
+        Outcome(time.time()).write(run, number)
     submissions = record(run, config, selection.shards, retry_failed=retry_failed)
     for shard in selection.shards:
         _reopen(run, shard)
@@ -180,8 +188,6 @@ def _reopen(run: RunDir, shard: int) -> None:
 def nothing_to_do(run: RunDir, selection: Selection) -> str:
     """Why there is nothing to submit."""
     if selection.running:
-        from launcher.sharding import format_ranges
-
         return (
             f"{run.path}: all that is not done is running now (shards {format_ranges(selection.running)}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"

@@ -14,11 +14,18 @@ from tests.toy_jobs import Toy
 _MEGABYTE = 1 << 20
 
 
+def _take(megabytes: int) -> mmap.mmap:
+    """Shared memory, which no limit on a process's own data stops: only the kernel's OOM killer does."""
+    memory = mmap.mmap(-1, max(megabytes, 1) * _MEGABYTE)
+    for _ in range(megabytes):
+        memory.write(b"\1" * _MEGABYTE)
+    return memory
+
+
 class Hungry(Toy):
     """Takes megabytes in its setup, and while it is at the manifest rows named in ``load`` and ``process``.
 
-    What ``load`` takes is shared memory, which no limit on a process's own data stops; ``process`` takes as much for
-    each sample of the batch.
+    ``process`` takes as much for each sample of the batch.
     """
 
     def __init__(
@@ -30,19 +37,16 @@ class Hungry(Toy):
         self.at_process = process or {}
 
     def setup(self, context: Context) -> None:
-        self.held = np.ones(self.at_setup * _MEGABYTE, np.uint8)
+        self.held = _take(self.at_setup)
 
     def load(self, sample: Sample) -> np.ndarray:
-        megabytes = self.at_load.get(str(sample.index), 0)
-        with mmap.mmap(-1, max(megabytes, 1) * _MEGABYTE) as memory:
-            for _ in range(megabytes):
-                memory.write(b"\1" * _MEGABYTE)
-        return super().load(sample)
+        with _take(self.at_load.get(str(sample.index), 0)):
+            return super().load(sample)
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:
         each = max(self.at_process.get(str(int(row)), 0) for row in batch[:, 0])
-        np.ones(each * len(batch) * _MEGABYTE, np.uint8)
-        return super().process(batch)
+        with _take(each * len(batch)):
+            return super().process(batch)
 
 
 class Slow(Toy):

@@ -265,9 +265,7 @@ def _free_ports(count: int) -> list[int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: up, down, env, status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.slurm_cluster", description="A Slurm on this machine."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.slurm_cluster", description="A Slurm on this machine.")
     parser.add_argument("action", choices=("up", "down", "env", "status"))
     parser.add_argument("--dir", type=Path, default=BY_HAND, help="its folder (default: %(default)s)")
     parser.add_argument("--max-array-size", type=int, default=1001, metavar="N")

@@ -30,7 +30,7 @@ class SlurmRun:
         self.slurm = slurm
         self.folder = folder
         node = {"batch_size": BATCH, **sections.pop("node", {})}
-        options = {"mem": "600M", **sections.pop("slurm", {})}
+        options = {"mem": "600M", **sections.pop("options", {})}
         rows, shards = sections.pop("rows", ROWS), sections.pop("shards", SHARDS)
         self.config = write_config(
             folder, rows, shards=shards, job=job, params=params, node=node, executor="slurm", slurm=options, **sections

@@ -49,6 +49,7 @@ def test_cpus_are_bounded_by_affinity_and_by_slurm():
     assert 1 <= usable_cpus({}) <= affinity
     assert usable_cpus({"SLURM_CPUS_PER_TASK": "1"}) == 1
     assert usable_cpus({"SLURM_CPUS_PER_TASK": "4096"}) <= affinity
+    assert usable_cpus({"LAUNCHER_CPUS": "1"}) == 1
 
 
 def test_cpu_processes_share_the_cpus_and_gpu_processes_take_one_thread():

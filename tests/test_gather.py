@@ -20,13 +20,16 @@ from hypothesis import strategies as st
 from jobs.errors import BusyError, DamageError, IncompleteError, InputError, OutputError, RunError
 from jobs.job import Job
 from jobs.storage.committed import KEPT_COMMITS
-from jobs.storage.gather import gather, ranges
+from jobs.storage.gather import gather
 from jobs.storage.journal import Journal, replay
 from jobs.storage.outputs import fill_value
 from jobs.storage.plans import Plan
 from jobs.storage.records import Commit, JobSpec
 from jobs.storage.rundir import RunDir
 from tests.builders import build_plan, build_run, change_plan, everything, flip_byte, vectors, write_shard
+
+# The machine may be busy with other things.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROOT = Path(__file__).parent.parent
 
@@ -175,7 +178,7 @@ def build_drawn(path: Path, drawn: dict[str, Any]) -> tuple[RunDir, set[int], se
 
 
 @given(runs())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(patient, max_examples=60)
 def test_any_run_gathers_to_what_was_computed(drawn: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, ok, missing = build_drawn(Path(folder) / "run", drawn)
@@ -197,7 +200,7 @@ def test_any_run_gathers_to_what_was_computed(drawn: dict[str, Any]) -> None:
 
 
 @given(runs(), st.integers(1, 4096))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(patient, max_examples=20)
 def test_the_bytes_of_the_result_do_not_depend_on_the_size_of_the_blocks(drawn: dict[str, Any], block: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         run, _, _ = build_drawn(Path(folder) / "run", drawn)
@@ -710,7 +713,7 @@ def test_without_an_ok_sample_there_is_no_summary(tmp_path: Path) -> None:
 def test_a_reduce_that_raises_is_one_clear_error_with_its_line(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", (0, 8), vectors, job=JobSpec("tests.test_gather:Broken"))
 
-    with pytest.raises(RunError, match=r"test_gather\.py:\d+: Broken raised .*ZeroDivisionError: no such thing"):
+    with pytest.raises(RunError, match=r"test_gather\.py:\d+: Broken\.reduce raised ZeroDivisionError: no such thing"):
         gather(run)
 
     assert not list(run.path.glob("result*"))
@@ -732,14 +735,3 @@ def test_a_summary_that_cannot_be_stored_is_refused(tmp_path: Path, what: str, m
         gather(run)
 
     assert not list(run.path.glob("result*"))
-
-
-@given(st.sets(st.integers(0, 30)))
-def test_ranges_name_the_same_numbers(numbers: set[int]) -> None:
-    text = ranges(sorted(numbers))
-
-    found: list[int] = []
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
-    assert found == sorted(numbers)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BusyError
@@ -23,6 +23,9 @@ from jobs.storage.records import (
     Retry,
     Segment,
 )
+
+# The machine may be busy with other things.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 START = AttemptStart(1, 1, 0.0, "host", 1)
 END = AttemptEnd("done", 2.0, 64, 0)
@@ -80,6 +83,7 @@ def append(path: Path, written: Sequence[Record]) -> None:
         journal.append(written)
 
 
+@patient
 @given(journals)
 def test_a_journal_replays_to_what_was_appended(path: Path, written: list[Record]) -> None:
     path.unlink(missing_ok=True)
@@ -93,6 +97,7 @@ def test_a_journal_that_does_not_exist_has_an_empty_history(tmp_path: Path) -> N
     assert replay(tmp_path / "none") == History()
 
 
+@patient
 @given(journals, st.data())
 def test_any_prefix_replays_to_the_records_that_are_whole_in_it(
     path: Path, written: list[Record], data: st.DataObject
@@ -109,6 +114,7 @@ def test_any_prefix_replays_to_the_records_that_are_whole_in_it(
     assert history == applied(written[:whole])
 
 
+@patient
 @given(journals, st.data())
 def test_a_damaged_byte_loses_its_line_alone(path: Path, written: list[Record], data: st.DataObject) -> None:
     intact = encoded(written)
@@ -129,6 +135,7 @@ def test_a_damaged_byte_loses_its_line_alone(path: Path, written: list[Record], 
     assert history == expected
 
 
+@patient
 @given(journals, st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=40)), max_size=4))
 def test_whatever_is_overwritten_replay_never_raises_and_invents_nothing(
     path: Path, written: list[Record], overwrites: list[tuple[int, bytes]]
@@ -144,6 +151,7 @@ def test_whatever_is_overwritten_replay_never_raises_and_invents_nothing(
     assert is_subsequence(decoded(path), written)
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_replay_of_anything_else_is_empty(path: Path, junk: bytes) -> None:
     path.write_bytes(junk)
@@ -155,8 +163,8 @@ def test_replay_of_anything_else_is_empty(path: Path, junk: bytes) -> None:
     assert history.layout is None
 
 
+@patient
 @given(journals, journals, st.data())
-@settings(max_examples=50)
 def test_appending_after_a_torn_line_loses_nothing_else(
     path: Path, before: list[Record], after: list[Record], data: st.DataObject
 ) -> None:

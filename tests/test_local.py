@@ -80,6 +80,12 @@ def slow(tmp_path):
     return write_config(tmp_path, rows=200, params=SLOW)
 
 
+@pytest.fixture
+def endless(tmp_path):
+    """A run that takes minutes, for tests that stop it."""
+    return write_config(tmp_path, rows=8000, params=SLOW)
+
+
 def test_run_computes_everything_and_writes_the_result(config):
     done = launcher(config.parent, "run", config.name, "--json")
     assert done.returncode == 0, done.stderr
@@ -109,15 +115,15 @@ def test_submit_returns_at_once_and_the_run_goes_on_to_the_result(slow):
     assert StatusReader(run).read().state == "complete"
 
 
-def test_what_runs_is_not_submitted_again(slow):
-    run = run_of(slow)
-    launcher(slow.parent, "submit", slow.name)
-    for again in (("run", slow.name), ("submit", "toy"), ("rerun", "toy")):
-        refused = launcher(slow.parent, *again)
+def test_what_runs_is_not_submitted_again(endless):
+    run = run_of(endless)
+    launcher(endless.parent, "submit", endless.name)
+    for again in (("run", endless.name), ("submit", "toy"), ("rerun", "toy")):
+        refused = launcher(endless.parent, *again)
         assert refused.returncode == 1
         assert "running now" in refused.stderr
     assert run.submission_numbers() == [1]
-    assert launcher(slow.parent, "cancel", "toy").returncode == 0
+    assert launcher(endless.parent, "cancel", "toy").returncode == 0
 
 
 def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow, tmp_path):
@@ -195,9 +201,9 @@ def test_on_a_terminal_the_view_is_redrawn_and_the_end_is_left_on_the_screen(slo
     assert shown.rstrip().endswith(b"result.h5")
 
 
-def test_the_interrupt_key_stops_the_run_in_order(slow):
-    run = run_of(slow)
-    process, outside = start_in_terminal(slow.parent, "run", slow.name)
+def test_the_interrupt_key_stops_the_run_in_order(endless):
+    run = run_of(endless)
+    process, outside = start_in_terminal(endless.parent, "run", endless.name)
     shown = read_terminal(outside, until=b"running: 1")
     os.write(outside, b"\x03")
     shown += read_terminal(outside)
@@ -205,16 +211,16 @@ def test_the_interrupt_key_stops_the_run_in_order(slow):
     assert b"what is done is kept" in shown
     assert b"Traceback" not in shown
     assert tasks_of(run) == []
-    assert status(slow.parent, run)["state"] == "cancelled"
+    assert status(endless.parent, run)["state"] == "cancelled"
     ends = [attempt.end for shard in range(4) for attempt in replay(run.journal(shard)).attempts]
     assert {end.reason for end in ends if end} <= {"done", "stopped"}
     assert all(ends)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_terminated_it_stops_its_tasks_too(slow, number):
-    run = run_of(slow)
-    process = start(slow.parent, "run", slow.name)
+def test_terminated_it_stops_its_tasks_too(endless, number):
+    run = run_of(endless)
+    process = start(endless.parent, "run", endless.name)
     wait_for_progress(run, process)
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -275,17 +281,17 @@ def test_an_error_of_the_job_is_reported_and_not_tried_again(tmp_path):
     assert run_of(config).submission_numbers() == [1]
 
 
-def test_cancel_stops_everything_and_keeps_what_is_done(slow):
-    run = run_of(slow)
-    launcher(slow.parent, "submit", slow.name)
+def test_cancel_stops_everything_and_keeps_what_is_done(endless):
+    run = run_of(endless)
+    launcher(endless.parent, "submit", endless.name)
     wait_for_progress(run)
-    done = launcher(slow.parent, "cancel", "toy", "--json")
+    done = launcher(endless.parent, "cancel", "toy", "--json")
     assert (done.returncode, document(done)["cancelled"]) == (0, [1])
     assert tasks_of(run) == []
-    found = status(slow.parent, run)
+    found = status(endless.parent, run)
     assert found["state"] == "cancelled"
     assert found["samples"]["ok"] >= 8
-    again = launcher(slow.parent, "cancel", "toy", "--json")
+    again = launcher(endless.parent, "cancel", "toy", "--json")
     assert (again.returncode, document(again)["cancelled"]) == (0, [])
 
 

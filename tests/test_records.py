@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.storage.records import (
@@ -20,6 +20,9 @@ from jobs.storage.records import (
     Segment,
     Shard,
 )
+
+# The machine may be busy with other things.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 EXAMPLES: list[Record] = [
     AttemptStart(2, 1, 1.5, "node7", 4711, "123_4", 1, ("cuda:0", "cpu"), 2, {"numpy": "2.0"}),
@@ -54,6 +57,7 @@ def test_an_undisturbed_commit_takes_no_room_for_what_did_not_happen() -> None:
     assert Commit(0, 64, {"a": "0" * 16}).to_json().keys() == {"type", "start", "stop", "hashes", "seconds"}
 
 
+@patient
 @given(st.integers(0, 1000), st.integers(0, 300), st.integers(1, 70))
 def test_batches_cover_a_shard_once_and_in_order(start: int, rows: int, batch_size: int) -> None:
     shard = Shard(0, start, start + rows)

@@ -9,11 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
+from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Shard
 from launcher.sharding import (
     ALIGNMENT,
     default_shards,
-    format_ranges,
     index_map,
     parse_ranges,
     split_by_cost,

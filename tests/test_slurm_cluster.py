@@ -67,9 +67,7 @@ def test_an_array_spreads_over_the_nodes_and_its_peak_memory_is_accounted(
     assert all(re.fullmatch(r"[1-9]\d*K", peak) for _, peak in rows())
 
 
-def test_a_job_over_its_memory_is_killed_and_ends_out_of_memory(
-    clean_slurm: SlurmCluster, tmp_path: Path
-) -> None:
+def test_a_job_over_its_memory_is_killed_and_ends_out_of_memory(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
     if not clean_slurm.memory_limits:
         pytest.skip("no cgroup v1 memory controller")
     eat = f"{sys.executable} -c 'x = bytearray(200 << 20)'; echo code $?"
@@ -81,9 +79,7 @@ def test_a_job_over_its_memory_is_killed_and_ends_out_of_memory(
     assert "code 0" in log_of(tmp_path, f"{modest}_0")
 
 
-def test_an_urgent_job_requeues_one_of_main_which_then_runs_again(
-    clean_slurm: SlurmCluster, tmp_path: Path
-) -> None:
+def test_an_urgent_job_requeues_one_of_main_which_then_runs_again(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
     script = 'echo restarts=${SLURM_RESTART_COUNT-none}; [ "$SLURM_RESTART_COUNT" ] || sleep 60'
     preempted = submit(clean_slurm, tmp_path, script, "--array=0", "--nodelist=n1", "--exclusive")
     wait_for(clean_slurm, preempted, "RUNNING")
@@ -95,9 +91,7 @@ def test_an_urgent_job_requeues_one_of_main_which_then_runs_again(
     assert re.findall(r"restarts=(\S+)", log_of(tmp_path, f"{preempted}_0")) == ["none", "1"]
 
 
-def test_a_dead_node_fails_or_requeues_its_jobs_and_can_return(
-    clean_slurm: SlurmCluster, tmp_path: Path
-) -> None:
+def test_a_dead_node_fails_or_requeues_its_jobs_and_can_return(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
     script = 'echo $$ >> pid; [ "$SLURM_RESTART_COUNT" ] || sleep 300'
     requeued = submit(clean_slurm, tmp_path, script, "--nodelist=n2")
     failed = submit(clean_slurm, tmp_path, "sleep 300", "--nodelist=n2", "--no-requeue")
@@ -115,9 +109,7 @@ def test_a_dead_node_fails_or_requeues_its_jobs_and_can_return(
     assert accounted(clean_slurm, requeued, "State")[0] == ["NODE_FAIL"]
 
 
-def test_a_dead_node_that_is_noticed_fails_its_jobs_at_once(
-    clean_slurm: SlurmCluster, tmp_path: Path
-) -> None:
+def test_a_dead_node_that_is_noticed_fails_its_jobs_at_once(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
     job_id = submit(clean_slurm, tmp_path, "sleep 300", "--nodelist=n3", "--no-requeue")
     wait_for(clean_slurm, job_id, "RUNNING")
     clean_slurm.kill_node("n3", noticed=True)
@@ -141,9 +133,7 @@ def test_submission_over_the_users_limit_is_refused(clean_slurm: SlurmCluster, t
 def test_a_job_sees_only_the_gpus_it_was_given(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
     script = "touch $SLURM_ARRAY_TASK_ID.here; until [ -e 0.here ] && [ -e 1.here ]; do sleep 0.1; done"
     show = "echo visible=${CUDA_VISIBLE_DEVICES-none}"
-    halves = submit(
-        clean_slurm, tmp_path, f"{show}; {script}", "--array=0-1", "--gres=gpu:1", "--nodelist=n4"
-    )
+    halves = submit(clean_slurm, tmp_path, f"{show}; {script}", "--array=0-1", "--gres=gpu:1", "--nodelist=n4")
     whole = submit(clean_slurm, tmp_path, show, "--array=0", "--gres=gpu:2")
     wait_for(clean_slurm, halves, "COMPLETED")
     wait_for(clean_slurm, whole, "COMPLETED")
@@ -161,9 +151,7 @@ def test_calls_are_counted_by_type_and_by_user(clean_slurm: SlurmCluster) -> Non
     assert calls["by_user"]["root"] >= 3
 
 
-def test_jobs_outlive_a_restart_of_the_controller_and_of_accounting(
-    clean_slurm: SlurmCluster, tmp_path: Path
-) -> None:
+def test_jobs_outlive_a_restart_of_the_controller_and_of_accounting(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
     job_id = submit(clean_slurm, tmp_path, "until [ -e go ]; do sleep 0.1; done", "--array=0-1")
     wait_for(clean_slurm, job_id, "RUNNING")
     clean_slurm.stop_accounting()
@@ -181,9 +169,7 @@ def test_jobs_outlive_a_restart_of_the_controller_and_of_accounting(
 
 
 def test_a_wait_in_vain_quotes_the_log(clean_slurm: SlurmCluster) -> None:
-    with pytest.raises(
-        ClusterError, match=r"not within 0 s: a miracle\n.*slurmctld\.log ends:\n.*slurmctld: "
-    ):
+    with pytest.raises(ClusterError, match=r"not within 0 s: a miracle\n.*slurmctld\.log ends:\n.*slurmctld: "):
         clean_slurm.wait(lambda: False, 0, "a miracle")
 
 
@@ -198,9 +184,7 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(slurm: SlurmCluster, tmp_p
     assert "n[1-4]" in slurm.run("sinfo")
 
 
-def test_a_start_that_fails_says_why_and_leaves_nothing(
-    slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_fails_says_why_and_leaves_nothing(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = int(re.findall(r"SlurmctldPort=(\d+)", slurm.conf.read_text())[0])
     monkeypatch.setattr("tests.slurm_cluster._free_ports", lambda count: list(range(taken, taken + count)))
     late = SlurmCluster()
@@ -220,9 +204,7 @@ def test_two_clusters_run_side_by_side_and_stop_leaves_no_process(
     assert "Invalid job array specification" in refused.value.stderr
     job_id = submit(other_slurm, tmp_path, "trap '' TERM; setsid sleep 300 & wait")
     wait_for(other_slurm, job_id, "RUNNING")
-    other_slurm.wait(
-        lambda: "sleep" in {process.name() for process in other_slurm.processes()}, 30, "it sleeps"
-    )
+    other_slurm.wait(lambda: "sleep" in {process.name() for process in other_slurm.processes()}, 30, "it sleeps")
     processes = other_slurm.processes()
     names = {process.name() for process in processes}
     assert names >= {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmstepd", "sleep"}

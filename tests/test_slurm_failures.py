@@ -74,11 +74,15 @@ def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited, tmp_path):
     assert (found["state"], found["samples"]["failed"]) == ("complete", 1)
     (failure,) = found["failures"]
     assert (failure["kind"], failure["shards"], failure["samples"]) == ("OUT_OF_MEMORY", [1], 1)
-    assert "--mem" in failure["advice"]
+    assert "--shards 1 --mem" in failure["advice"]
     assert failures(toy.run, 1).keys() == {20}
+    assert toy.accounted(1, "State") == {0: [["COMPLETED"]], 1: [["OUT_OF_MEMORY"]], 2: [["COMPLETED"]]}
     assert toy.run.submission_numbers() == [1]
     assert "doing its batch with all else idle" in toy.run.log(1).read_text()
     assert result_data(toy.run) == undisturbed_data((20,))
+    assert toy.rerun("--shards", "1", "--mem", "1100M")["shards"] == [1]
+    assert toy.end()["samples"] == ALL_OK
+    assert result_data(toy.run) == undisturbed_data()
 
 
 def test_a_sample_that_crashes_fails_alone(slurm_here, tmp_path):
@@ -140,7 +144,7 @@ def write_template(folder: Path) -> str:
 
 
 def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, "Toy", slurm={"template": write_template(tmp_path)}, shards=1)
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", options={"template": write_template(tmp_path)}, shards=1)
     toy.submit()
     found = toy.end()
     assert (found["state"], found["shards"]["failed"]) == ("failed", 1)

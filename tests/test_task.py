@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -60,6 +61,14 @@ def test_good_samples_of_a_bad_batch_keep_their_values(tmp_path):
     assert found["y"][: 9 * row_bytes] == expected["y"][: 9 * row_bytes]
     assert found["y"][10 * row_bytes :] == expected["y"][10 * row_bytes :]
     assert texts["text"].startswith(b"row 0row 1")
+
+
+def test_outputs_that_are_views_of_the_batch_are_stored_as_they_were(tmp_path):
+    run = make_run(tmp_path / "run", "Echo", 3000, batch_size=8)
+    assert run_task(run).returncode == 0
+    for start, (rows, _, _) in content(run).items():
+        values = np.frombuffer(rows["y"]).reshape(-1, 16)
+        assert (values == np.arange(start, start + len(values))[:, None]).all()
 
 
 def test_too_many_failed_samples_end_the_attempt_and_a_rerun_tries_them_again(tmp_path):

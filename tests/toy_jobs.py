@@ -125,3 +125,13 @@ class NoTorch(Job):
         import sys
 
         return {"worker": batch, "process": np.full(len(batch), int("torch" in sys.modules))}
+
+
+class Echo(Job):
+    """Returns views of its batch, as a Job may that passes something through."""
+
+    def load(self, sample: Sample) -> np.ndarray:
+        return np.full(16, float(sample["x"]))
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        return {"y": batch, "half": batch[:, :8]}

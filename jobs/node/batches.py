@@ -59,8 +59,10 @@ class BatchWork:
         self.open -= 1
         self.failed.update({sample.row: sample for sample in failed})
 
-    def add(self, rows: tuple[int, ...], columns: Columns) -> None:
-        """Results of some rows of the batch."""
+    def add(self, piece: Piece, rows: tuple[int, ...], columns: Columns) -> None:
+        """Results of some rows of the batch. They may be views of a slot that is reused before the batch is whole."""
+        if (piece.start, piece.stop) != (self.batch.start, self.batch.stop):
+            columns = {name: column.copy() for name, column in columns.items()}
         self.parts.append((np.array(rows) - self.batch.start, columns))
 
     def forms(self) -> list[Output]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from jobs.errors import BusyError, InputError, LauncherError
-from jobs.node import lifeline, slurm_job
+from jobs.node import disk, lifeline, slurm_job
 from jobs.node.signals import STOPPED, Signals
 from jobs.node.task import Stopped, Task
 from jobs.storage.plans import Plan, Submission
@@ -28,6 +28,10 @@ def run(arguments: list[str]) -> int:
     except LauncherError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except OSError as error:
+        if not disk.is_failing(error):
+            raise
+        disk.leave(error)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -10,18 +10,20 @@ from pathlib import Path
 from jobs.node import gpus
 from jobs.storage.plans import NodeSettings
 
+# The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
+CPU_SHARE = "LAUNCHER_CPUS"
+_SHARES = ("SLURM_CPUS_PER_TASK", CPU_SHARE)
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 
 def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
-    """CPUs that this task may really use: affinity, the cgroup's quota, and Slurm's cpus-per-task."""
+    """CPUs that this task may really use: affinity, the cgroup's quota, and its share by Slurm or the local executor."""
     limits = [len(os.sched_getaffinity(0))]
     quota = _cgroup_quota()
     if quota is not None:
         limits.append(max(1, int(quota)))
-    if environment.get("SLURM_CPUS_PER_TASK", "").isdigit():
-        limits.append(int(environment["SLURM_CPUS_PER_TASK"]))
-    return min(limits)
+    limits += [int(environment[name]) for name in _SHARES if environment.get(name, "").isdigit()]
+    return max(1, min(limits))
 
 
 def _cgroup_quota() -> float | None:

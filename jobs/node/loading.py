@@ -13,7 +13,7 @@ import numpy as np
 
 from jobs.job import Job
 from jobs.node.beacon import Beacon
-from jobs.node.messages import Loaded, Piece
+from jobs.node.messages import Broken, Loaded, Piece
 from jobs.storage.records import FailedSample
 from jobs.storage.samples import Samples
 
@@ -30,8 +30,19 @@ def failed_sample(row: int, stage: str, error: BaseException) -> FailedSample:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for Python's MemoryError, numpy's, and torch's for its devices (told by name: torch may not be loaded)."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    """True for lack of the host's memory, and of a device's (torch's error told by name: torch may not be loaded)."""
+    return _is_out_of_host_memory(error) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _is_out_of_host_memory(error: BaseException) -> bool:
+    """Python's MemoryError and numpy's, and what torch says."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
+def broken(stage: str, error: BaseException) -> Broken:
+    """What a child says that could not be set up; of lack of memory only the host's: more of it may be had."""
+    kind = "OUT_OF_MEMORY" if _is_out_of_host_memory(error) else "ERROR"
+    return Broken(kind, f"{stage}: {describe(error)}")
 
 
 def describe(error: BaseException) -> str:
@@ -69,8 +80,8 @@ class Loader:
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
         """Loads and collates; never raises for what the Job raises. The beacon is idle again when it returns."""
         seed_generators(self._seed, piece.start)
-        rows, items, failed = self._load_rows(piece)
-        batch, error = None, None
+        rows, items, failed, error = self._load_rows(piece)
+        batch = None
         if items:
             self._beacon.at(piece.start, piece.stop)
             try:
@@ -82,7 +93,8 @@ class Loader:
         self._beacon.idle()
         return Loaded(piece, tuple(rows), batch, tuple(failed), error)
 
-    def _load_rows(self, piece: Piece) -> tuple[list[int], list[Any], list[FailedSample]]:
+    def _load_rows(self, piece: Piece) -> tuple[list[int], list[Any], list[FailedSample], FailedSample | None]:
+        """(rows, their items, samples that failed, None); or (rows, [], failed, why they do not fit into memory together)."""
         rows: list[int] = []
         items: list[Any] = []
         failed: list[FailedSample] = []
@@ -96,6 +108,9 @@ class Loader:
                 items.append(load(sample))
                 rows.append(row)
             except (Exception, SystemExit) as problem:
+                if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
+                    rest = [other for other in range(row, piece.stop) if other not in skip]
+                    return rows + rest, [], failed, failed_sample(row, "LOAD", problem)
                 failed.append(failed_sample(row, "LOAD", problem))
                 print_traceback(row, "LOAD", problem)
-        return rows, items, failed
+        return rows, items, failed, None

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 from jobs.errors import OutputError
 from jobs.job import Job, make_job
-from jobs.node import lifeline
+from jobs.node import disk, lifeline
 from jobs.node.batches import BatchWork
 from jobs.node.beacon import Beacon
-from jobs.node.loading import Loader, describe, failed_sample, print_traceback, seed_generators
+from jobs.node.loading import Loader, broken, failed_sample, print_traceback, seed_generators
 from jobs.node.messages import (
     Batch,
     Broken,
@@ -70,15 +70,16 @@ def main(arguments: ProcessArguments, connection: Connection) -> None:
         job.setup(arguments.child.context)
     except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, Broken("ERROR", f"setup: {describe(error)}"))
+        report_broken(connection, broken("setup", error))
         return
     process = _Process(arguments, connection, job)
     try:
         process.run()
     except (_Leave, EOFError, ConnectionError):
         process.leave()
-    except OSError as error:  # a full disk, a quota, an I/O error: no sample's fault
-        report_broken(connection, Broken("DISK", describe(error)))
+    except OSError as error:  # of the run directory, mostly: no sample's fault
+        kind = "DISK" if disk.is_failing(error) else "ERROR"
+        report_broken(connection, Broken(kind, disk.describe(error, arguments.run.path)))
 
 
 def set_threads(count: int) -> None:
@@ -191,12 +192,12 @@ class _Process:
             self._source.release(loaded)
             return
         started = time.monotonic()
-        retry = self._process(work, loaded, batch)
-        self._source.release(loaded)
-        self._source.submit(retry)
+        self._source.submit(self._process(work, loaded, batch))
         work.seconds += time.monotonic() - started
         if work.open == 0:
             self._commit(work)
+        # Last of all: outputs may be views of the slot.
+        self._source.release(loaded)
 
     def _process(self, work: BatchWork, loaded: Loaded, batch: Any) -> list[Piece]:
         """Runs the Job on a piece; returns the pieces to try instead where it failed."""
@@ -206,7 +207,7 @@ class _Process:
             try:
                 columns = to_columns(self._job.process(batch), len(loaded.rows))
                 self._check(columns, work)
-                work.add(loaded.rows, columns)
+                work.add(loaded.piece, loaded.rows, columns)
             except (Exception, SystemExit) as error:
                 if len(loaded.rows) == 1:
                     print_traceback(loaded.rows[0], "PROCESS", error)

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.node import devices, gpus, memory
+from jobs.node import devices, disk, gpus, memory
 from jobs.node.alone import run_alone
 from jobs.node.children import Setting, prepare
 from jobs.node.crew import AttemptFailed, Crew, MemoryShort
@@ -30,7 +30,7 @@ _MEMORY_SHORTAGES = 3
 
 
 class Stopped(Exception):
-    """The task was told to leave; ``progress`` says whether it had committed anything."""
+    """The task was told to leave; ``progress`` says whether it had committed anything, of any of its shards."""
 
     def __init__(self, progress: bool) -> None:
         super().__init__()
@@ -51,6 +51,7 @@ class Task:
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._setting.memory, names)
         self._crew: Crew | None = None
+        self._progress = False
 
     def _make_setting(self) -> Setting:
         node = self._node
@@ -84,21 +85,30 @@ class Task:
             if self._crew:
                 self._crew.measure()
         except AttemptFailed as failure:
-            self._close_crew()
-            print(f"shard {attempt.shard.index} failed: {failure.kind}: {failure.message}", flush=True)
-            attempt.give_up(failure.kind, failure.message, self._meter.usage())
-            return False
+            return self._give_up(attempt, failure)
+        except OSError as error:
+            if not disk.is_failing(error):
+                raise
+            return self._give_up(attempt, AttemptFailed("DISK", disk.describe(error, self._run.path)))
         except Stopped:
             self._leave(attempt, self._meter.usage())
-            raise Stopped(attempt.committed > 0) from None
+            raise Stopped(self._progress) from None
+        self._progress |= attempt.committed > 0
         attempt.done(self._meter.usage())
         print(f"shard {attempt.shard.index} is done: {attempt.ok} ok, {attempt.failed} failed", flush=True)
         return True
 
+    def _give_up(self, attempt: ShardRun, failure: AttemptFailed) -> bool:
+        self._close_crew()
+        attempt.give_up(failure.kind, failure.message, self._meter.usage())
+        print(f"shard {attempt.shard.index} failed: {failure.kind}: {failure.message}", flush=True)
+        return False
+
     def _leave(self, attempt: ShardRun, usage: Usage) -> None:
         if self._crew:
             self._crew.halt(_HALT_GRACE)
-        if self._signals.requeue and not attempt.committed:
+        self._progress |= attempt.committed > 0
+        if self._signals.requeue and not self._progress:
             attempt.give_up("TIMEOUT", "no batch was finished within the time limit", usage)
         else:
             attempt.stopped(f"told to leave by {self._signals.name}", usage)
@@ -128,7 +138,7 @@ class Task:
         if crew.step([self._signals.socket]):
             self._signals.drain()
         if self._signals.stop:
-            raise Stopped(attempt.committed > 0)
+            raise Stopped(self._progress)
         attempt.sync_if_due(self._node.sync_interval)
 
     def _recover(self, attempt: ShardRun, short: MemoryShort, shortages: int) -> list[Batch]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.job import Context, make_job
 from jobs.node import lifeline
 from jobs.node.beacon import Beacon, Beacons
-from jobs.node.loading import Loader, describe
+from jobs.node.loading import Loader, broken
 from jobs.node.memory import limit_data
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.slots import SlotWriter
@@ -44,7 +44,7 @@ def main(arguments: ChildArguments, connection: Connection) -> None:
         job.setup_worker(arguments.context)
     except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, Broken("ERROR", f"setup_worker: {describe(error)}"))
+        report_broken(connection, broken("setup_worker", error))
         return
     beacon = Beacon(arguments.beacons.words, arguments.beacon)
     loader = Loader(job, Samples(arguments.manifest), beacon, arguments.context.seed)

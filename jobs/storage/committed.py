@@ -58,10 +58,6 @@ class ShardRows:
         commits = tuple(_usable(shard, layout, history.commits.values()))
         return cls(shard, done, layout, commits, history.bad_lines, tuple(sorted(versions)))
 
-    @property
-    def missing(self) -> int:
-        return self.shard.rows - sum(commit.stop - commit.start for commit in self.commits)
-
     def gaps(self) -> Iterator[Span]:
         """The missing rows."""
         at = self.shard.start
@@ -88,16 +84,10 @@ class ShardRows:
         if group:
             yield Span(group[0].start, group[-1].stop, tuple(group))
 
-    def _pieces(self) -> Iterator[Span]:
-        """Each commit, or fill, by itself."""
-        at = self.shard.start
-        for commit in self.commits:
-            if commit.start > at:
-                yield Span(at, commit.start)
-            yield Span(commit.start, commit.stop, (commit,) if commit.hashes else ())
-            at = commit.stop
-        if at < self.shard.stop:
-            yield Span(at, self.shard.stop)
+    def _pieces(self) -> list[Span]:
+        """Each commit and each gap by itself."""
+        spans = [Span(commit.start, commit.stop, (commit,) if commit.hashes else ()) for commit in self.commits]
+        return sorted([*spans, *self.gaps()], key=lambda span: span.start)
 
     def _bytes(self, commit: Commit) -> int:
         rows = sum(output.row_bytes for output in self.layout.outputs) * (commit.stop - commit.start)

@@ -17,6 +17,7 @@ from jobs.job import has_reduce, make_job
 from jobs.storage.block_copier import BlockCopier
 from jobs.storage.committed import Committed, Damage
 from jobs.storage.plans import Plan, Submission
+from jobs.storage.ranges import format_ranges
 from jobs.storage.reduction import summarize
 from jobs.storage.result_file import ResultFile, complete, create, replacing_result
 from jobs.storage.result_rows import StateWriter, put_ids
@@ -54,16 +55,17 @@ def gather(
     ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
     are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done,
     and DamageError where bytes differ from what was committed. Raises OutputError where shards do not fit together,
-    BusyError where another process makes the same result, RunError where it cannot be written.
+    BusyError where another process makes the same result, RunError where it cannot be written or the Job's reduce
+    raises, InputError where the Job cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    job = make_job(plan.job)
     path = output or run.result
     committed = Committed(run, plan)
     survey = Survey.take(run, plan, committed)
     if survey.not_done and not allow_missing:
         raise IncompleteError(_incomplete(run, plan, survey))
+    job = make_job(plan.job)
     damaged = list(survey.lost)
     try:
         with replacing_result(path) as (temporary, descriptor):
@@ -143,14 +145,14 @@ def _submission(submission: Submission) -> dict[str, Any]:
 
 def _incomplete(run: RunDir, plan: Plan, survey: Survey) -> str:
     return (
-        f"{run.path}: {len(survey.not_done)} of {plan.shard_count} shards are not done ({ranges(survey.not_done)}); "
+        f"{run.path}: {len(survey.not_done)} of {plan.shard_count} shards are not done ({format_ranges(survey.not_done)}); "
         f"{survey.missing} of {survey.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
         f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
     )
 
 
 def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
-    shards = ranges(sorted({damage.shard for damage in damaged}))
+    shards = format_ranges(sorted({damage.shard for damage in damaged}))
     lines = [f"  {damage}" for damage in damaged[:_LISTED]]
     if len(damaged) > _LISTED:
         lines.append(f"  and {len(damaged) - _LISTED} more")
@@ -162,14 +164,3 @@ def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
             f"`launcher gather {run.path} --allow-missing` leaves them out",
         ]
     )
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers as ``--shards`` takes them: 3,7-9."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ",".join("-".join(map(str, run)) for run in runs)

@@ -49,19 +49,25 @@ class Attempt:
 
 @dataclass
 class History:
-    """A journal replayed: what counts now. ``commits`` maps a batch's first row to its newest commit."""
+    """A journal replayed: what counts now. ``commits`` maps a batch's first row to its newest commit.
+
+    ``committed`` counts the samples that the last attempt committed.
+    """
 
     attempts: list[Attempt] = field(default_factory=list)
     layout: Layout | None = None
     commits: dict[int, Commit] = field(default_factory=dict)
     bad_lines: int = 0
+    committed: int = 0
 
     def apply(self, record: Record) -> None:
         match record:
             case Commit():
                 self.commits[record.start] = record
+                self.committed += record.stop - record.start
             case AttemptStart():
                 self.attempts.append(Attempt(record))
+                self.committed = 0
             case AttemptEnd():
                 if self.attempts:
                     self.attempts[-1].end = record

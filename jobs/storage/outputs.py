@@ -35,6 +35,10 @@ class Column:
     def rows(self) -> int:
         return len(self.data if self.lengths is None else self.lengths)
 
+    def copy(self) -> "Column":
+        """The same values in memory of their own."""
+        return Column(self.data.copy(), None if self.lengths is None else self.lengths.copy(), self.encoding)
+
     def form(self, name: str) -> Output:
         """The storage form of this column; its offset is not known yet."""
         return Output(name, self.lengths is not None, self.data.dtype.str, self.data.shape[1:], self.encoding)

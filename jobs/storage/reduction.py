@@ -3,7 +3,7 @@
 A block is one batch of the plan, so that the outcome does not depend on which machine ran what, nor on timing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,18 +23,22 @@ def summarize(job: Job, plan: Plan, result: ResultFile, outputs: tuple[Output, .
     Job raises, OutputError where a value cannot be stored.
     """
     state, any_block = None, False
-    try:
-        for block in blocks(plan, result, outputs):
-            state, any_block = job.reduce(state, block), True
-        if not any_block:
-            return {}
-        summary = state if type(job).finish is Job.finish else job.finish(state)
-    except Exception as error:  # the user's code; the shards are safe, so gathering again is all that it costs
-        raise RunError(_job_problem(job, error)) from error
+    for block in blocks(plan, result, outputs):
+        state, any_block = _call(job, job.reduce, state, block), True
+    if not any_block:
+        return {}
+    summary = state if type(job).finish is Job.finish else _call(job, job.finish, state)
     if not isinstance(summary, Mapping):
         found = type(summary).__name__
         raise OutputError(f"{_class_name(job)}.finish returned {found}; valid: a dict of name -> array")
     return {_name(name): _value(f"summary/{name}", value) for name, value in summary.items()}
+
+
+def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return method(*arguments)
+    except Exception as error:  # the user's code; the shards are safe, so gathering again is all that it costs
+        raise RunError(_job_problem(job, method.__name__, error)) from error
 
 
 def blocks(plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> Iterator[dict[str, Any]]:
@@ -85,13 +89,13 @@ def _is_text_array(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "U"
 
 
-def _job_problem(job: Job, error: Exception) -> str:
+def _job_problem(job: Job, method: str, error: Exception) -> str:
     where = ""
     traceback = error.__traceback__
     while traceback:
         where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
         traceback = traceback.tb_next
-    return f"{where}{_class_name(job)} raised at reduce or finish: {type(error).__name__}: {error}; all shards are kept"
+    return f"{where}{_class_name(job)}.{method} raised {type(error).__name__}: {error}; nothing is lost, gather again"
 
 
 def _class_name(job: Job) -> str:

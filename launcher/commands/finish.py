@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jobs.storage.ranges import format_ranges
 from launcher.commands.output import Output
 from launcher.runs import find_run, reference
 from launcher.status import result_path
@@ -87,8 +88,6 @@ def _listed(items: tuple[Any, ...]) -> list[str]:
 
 
 def _repair(run: str, report: Any) -> list[str]:
-    from launcher.sharding import format_ranges
-
     if report.damaged:
         shards = format_ranges(damage.shard for damage in report.damaged)
         return [f"next: launcher rerun {run} --shards {shards}"]

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan, Submission
+from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from launcher.commands.output import Output
 from launcher.config import Config, load_config
 from launcher.executors import choose_executor
 from launcher.progress import make_view, status_lines
 from launcher.runs import find_run, reference
-from launcher.sharding import format_ranges, parse_ranges
+from launcher.sharding import parse_ranges
 from launcher.submit import Selection, current_config, nothing_to_do, select_shards, write_planned
 from launcher.submit import submit as start_submission
 

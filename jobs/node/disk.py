@@ -1,0 +1,32 @@
+"""Disk: which errors mean that the run's file system takes no more, and how an array task says that without writing.
+
+Used by the task and its command. Such an error is nobody's but the file system's; the journal, which should tell it, lies
+on the same one, so the exit code tells it too.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+EXIT_CODE = 74  # EX_IOERR of sysexits.h
+_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
+
+
+def is_failing(error: OSError) -> bool:
+    """Whether the file system is full, over quota or broken; other errors are of the program or the machine."""
+    return error.errno in _ERRORS
+
+
+def describe(error: OSError, folder: Path) -> str:
+    """``/scratch/runs/toy: No space left on device``; writes through a descriptor name no file."""
+    return f"{error.filename or folder}: {error.strerror or error}"
+
+
+def leave(error: OSError) -> NoReturn:
+    """Ends this process; not by sys.exit, which fails (exit code 120) where the log cannot be written either."""
+    with contextlib.suppress(OSError):
+        print(f"cannot write to the run directory: {error}", file=sys.stderr, flush=True)
+    os._exit(EXIT_CODE)

@@ -1,0 +1,96 @@
+"""Answers: what Slurm's commands said, sorted and parsed. Pure; used by launcher.slurm.
+
+Errors of sbatch are sorted into those worth another try, those that mean "no more now", and those that the user has to mend.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_PASSING = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "backup controller",
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "Zero Bytes were transmitted",
+    "Transport endpoint is not connected",
+    "Resource temporarily unavailable",
+    "temporarily unable to accept job",
+    "Message timeout",
+    "Unexpected missing socket error",
+    "Munge encode failed",
+    "Protocol authentication error",
+)
+# The limits on jobs that wait or run, as Slurm's src/common/slurm_protocol_defs.c names them: QOSMaxSubmitJobPerUserLimit,
+# AssocGrpSubmitJobsLimit ... All other limits of the same kind stay as they are, however long one waits.
+_SUBMIT_LIMIT = re.compile(r"(?:Assoc|QOS)\w*SubmitJob\w*")
+_OTHER_LIMIT = re.compile(r"\b(?:Assoc|QOS)[A-Z]\w+")
+_ANY_LIMIT = "Job violates accounting/QOS policy"
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """How Slurm's accounting says that an array element ended.
+
+    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` and ``asked_time`` are as Slurm writes them.
+    """
+
+    job_id: str
+    index: int | None
+    state: str
+    exit_code: str
+    node: str
+    memory: int
+    asked_memory: str
+    asked_time: str
+
+
+ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
+
+
+def said(text: str) -> str:
+    """The errors among the lines that a command, or submitit for it, has left; all lines where none is marked as one."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    marked = [line for line in lines if "error: " in line or "fatal: " in line]
+    return " ".join(line.split("error: ", 1)[-1].strip() for line in marked or lines) or "no message"
+
+
+def is_passing(problem: str) -> bool:
+    """Whether the same call may succeed in a while: Slurm did not answer, or not in time."""
+    return any(text in problem for text in _PASSING)
+
+
+def is_submit_limit(problem: str) -> bool:
+    """Whether Slurm takes the same script once fewer jobs wait or run."""
+    if _SUBMIT_LIMIT.search(problem):
+        return True
+    return _ANY_LIMIT in problem and not _OTHER_LIMIT.search(problem)
+
+
+def read_submit_limit(text: str) -> int | None:
+    """The smallest number in sacctmgr's rows of limits; None where there is none."""
+    numbers = [int(word) for word in re.split(r"[|\n]", text) if word.isdigit()]
+    return min(numbers, default=None)
+
+
+def read_accounting(text: str) -> Iterator[Accounted]:
+    """Elements from sacct's rows: an element's own line tells its state; MaxRSS stands in the lines of its steps."""
+    memory: dict[str, int] = {}
+    rows: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        fields = line.split("|")
+        job, _, step = fields[0].partition(".")
+        memory[job] = max(memory.get(job, 0), _bytes(fields[4]))
+        if not step and "[" not in job:
+            rows[job] = fields  # of a requeued element the last line counts
+    for job, (_, state, code, node, _, asked_memory, asked_time, *_) in rows.items():
+        array, _, index = job.partition("_")
+        element = int(index) if index else None
+        yield Accounted(array, element, state.split()[0], code, node, memory[job], asked_memory, asked_time)
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([\d.]+)([KMGTP]?)", text)
+    return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else 0
