@@ -30,6 +30,9 @@ class Cancelled(RunError):
     """Somebody cancelled the run while its result was written."""
 
 
+# Shards that only have to go on: their task was told to leave. Where it got on, that may happen any number of times.
+_NO_FAILURE = _PROGRESS, _NO_PROGRESS = ("progress", "")
+
 Treatment = Callable[[str, Sequence[int]], dict[str, Any] | None]
 """Failure kind and shards -> resources that the next attempt gets beside those it had; None: it would end the same."""
 
@@ -67,7 +70,7 @@ def _retry(run: RunDir, submission: Submission, unfinished: Sequence[ShardState]
     """The next attempts at what is worth one: shards that need different things go into different submissions."""
     by_kind: dict[str, list[int]] = {}
     for state in unfinished:
-        by_kind.setdefault(state.failure.kind if state.failure else "", []).append(state.shard.index)
+        by_kind.setdefault(_kind(state), []).append(state.shard.index)
     again: dict[str, tuple[dict[str, Any], set[int]]] = {}
     for kind, shards in by_kind.items():
         resources = _next_resources(submission, kind, shards, treat)
@@ -76,13 +79,19 @@ def _retry(run: RunDir, submission: Submission, unfinished: Sequence[ShardState]
     return [made for resources, shards in again.values() for made in _continue(run, submission, resources, shards)]
 
 
+def _kind(state: ShardState) -> str:
+    if state.failure:
+        return state.failure.kind
+    return _PROGRESS if state.recent else _NO_PROGRESS
+
+
 def _next_resources(
     submission: Submission, kind: str, shards: Sequence[int], treat: Treatment
 ) -> dict[str, Any] | None:
     """What the next attempt at these shards gets; None where there is none."""
-    if kind and not is_retried(kind, can_give_more=True):
+    if kind not in _NO_FAILURE and not is_retried(kind, can_give_more=True):
         return None
-    attempt = submission.resources.get("attempt", 1) + (kind not in COSTS_NO_ATTEMPT)
+    attempt = submission.resources.get("attempt", 1) + (kind not in COSTS_NO_ATTEMPT | {_PROGRESS})
     if attempt > submission.resources.get("attempts", 1):
         return None
     more = treat(kind, shards)

@@ -101,9 +101,7 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int 
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _judge(
-    element: Element, shard: int, row: slurm.Accounted | None, silence: str, words: str
-) -> Failure | None:
+def _judge(element: Element, shard: int, row: slurm.Accounted | None, silence: str, words: str) -> Failure | None:
     """None where the journal tells, or where the shard only has to go on."""
     attempt = element.attempts[shard]
     if attempt and attempt.end and attempt.end.reason == "failed":

@@ -16,7 +16,7 @@ from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher import slurm
 from launcher.slurm_handover import follow, follower_of, hand_over, write_script
-from launcher.slurm_scripts import finalize_name, job_name
+from launcher.slurm_scripts import asked_options, finalize_name, job_name, task_size
 from launcher.submissions import may_run
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ class SlurmExecutor:
         return {"nodes_per_task": config.slurm.nodes_per_task}
 
     def describe(self, config: "Config") -> list[str]:
-        processes = config.processes
-        asked = ", ".join(f"{name}={value}" for name, value in sorted(config.slurm.options.items())) or "site defaults"
+        asked = asked_options(config, {})
+        size = task_size(config, asked)
+        words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
         lines = [
-            f"array task: {config.cpus_per_task(processes)} CPUs ({processes} processes x max(workers, 1)), "
-            f"{config.slurm.gpus or 'no'} GPUs; {asked}"
+            f"array task: {size.cpus} CPUs ({size.processes} processes x max(workers, 1)), {size.gpus or 'no'} GPUs; "
+            f"asked: {words}"
         ]
         if slurm.is_here():
             limits = slurm.limits()

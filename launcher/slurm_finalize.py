@@ -5,26 +5,27 @@ what is tried again or gathered, and submits that together with what was held ba
 """
 
 import argparse
+import contextlib
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LauncherError, RunError
+from jobs.errors import InputError, LauncherError
+from jobs.node import disk
 from jobs.node.slurm_job import requeue_self
-from jobs.storage.journal import replay
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher import slurm
-from launcher.evidence import by_element, judge
-from launcher.failures import Failure
-from launcher.finalize import Ending, finalize
-from launcher.logs import last_words
+from launcher.finalize import finalize
+from launcher.investigation import investigate
 from launcher.remedies import Need, remedy
 from launcher.slurm_handover import follower_of, hand_over, submission_config
-from launcher.slurm_scripts import asked_options, submission_log
-from launcher.submissions import Known, read_submissions
+from launcher.slurm_scripts import asked_options
+from launcher.submissions import Known, Outcome, read_submissions, update
 
 _SILENCE_SECONDS = 60.0
 
@@ -40,7 +41,26 @@ def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission
         is_last = submission is to_end[-1]
         finalize(run, plan, submission, ending, Treat(run, submission, needs), gathers=is_last)
     waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
-    return hand_over(run, waiting) if waiting else []
+    return _submit(run, waiting) if waiting else []
+
+
+def _submit(run: RunDir, waiting: Sequence[Submission]) -> list[Submission]:
+    """Hands submissions over; without avoiding failed nodes where Slurm refuses that, since there are no others."""
+    try:
+        return hand_over(run, waiting)
+    except InputError as error:
+        relaxed = [_with_all_nodes(run, submission) for submission in waiting]
+        if relaxed == waiting:
+            raise
+        print(f"{error}\ntrying again on nodes that failed before", flush=True)
+        return hand_over(run, relaxed)
+
+
+def _with_all_nodes(run: RunDir, submission: Submission) -> Submission:
+    options = {name: value for name, value in submission.resources.get("options", {}).items() if name != "exclude"}
+    if options == submission.resources.get("options", {}):
+        return submission
+    return update(run, submission, resources={**submission.resources, "options": options})
 
 
 def waits_for(known: Known, number: int) -> bool:
@@ -81,14 +101,34 @@ def main(arguments: Sequence[str]) -> int:
     try:
         started = _finalize_patiently(run, options.numbers)
     except slurm.LimitReached as error:
-        print(f"{error}; trying again later", flush=True)
-        return 0 if requeue_self() else 1
-    except (LauncherError, RunError) as error:
-        print(error, file=sys.stderr, flush=True)
+        return _try_later(str(error))
+    except Exception as error:  # the process boundary: whoever follows the run is told
+        if isinstance(error, OSError) and disk.is_failing(error):
+            return _try_later(disk.describe(error, run.path))
+        is_expected = isinstance(error, LauncherError)
+        print(error if is_expected else traceback.format_exc(), file=sys.stderr, flush=True)
+        _give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
         return 1
     for submission in started:
         print(f"submission {submission.number}: Slurm job {', '.join(submission.job_ids) or 'held back'}", flush=True)
     return 0
+
+
+def _try_later(why: str) -> int:
+    with contextlib.suppress(OSError):  # the log may be what cannot be written
+        print(f"{why}; trying again later", flush=True)
+    return 0 if requeue_self() else 1
+
+
+def _give_up(run: RunDir, numbers: Sequence[int], why: str) -> None:
+    """Records that nothing follows: attempts that Slurm never got are withdrawn, and their shards stay as they ended."""
+    for known in read_submissions(run):
+        if waits_for(known, numbers[0]) and not known.submission.job_ids:
+            run.script(known.number).unlink(missing_ok=True)
+            run.submission(known.number).unlink()
+    for number in numbers:
+        outcome = Outcome.read(run, number) or Outcome(time.time())
+        replace(outcome, error=why).write(run, number)
 
 
 def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]:

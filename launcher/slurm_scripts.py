@@ -8,6 +8,7 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from jobs.errors import InputError
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config import Config
-from launcher.template import Template, read_template
+from launcher.sbatch_options import gpus_asked
+from launcher.template import Template, merge, read_template
 from launcher.units import parse_time
 
 # Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
@@ -25,6 +27,7 @@ _SHORTEST_WARNING = 10
 # Options that say who pays and where it may run; the finalize job needs the same.
 _ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
 _FINALIZE_MEMORY = "2G"
+_TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
 
@@ -49,9 +52,9 @@ def submission_log(run: RunDir, number: int) -> Path:
 
 def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     """The script of a submission's array. Raises InputError where template and config do not go together."""
-    template = Template(*read_template(config.slurm.template, config.template_path))
-    _check_tasks(template, config)
-    options = _config_options(config, submission.resources) | _array_options(run, config, submission, template)
+    template = _template(config)
+    asked = _asked(template, config, submission.resources)
+    options = merge(asked, _array_options(run, config, submission, asked))
     return template.render(options, _command(run, config, submission.number, template))
 
 
@@ -70,30 +73,35 @@ def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids
         "kill-on-invalid-dep": "yes",
     }
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
-    return template.render(options, f"exec {shlex.join(command)}")
+    return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
 
 
-def _check_tasks(template: Template, config: Config) -> None:
-    """An array task is one supervisor, or one a node: more tasks would run the same shards twice."""
-    options = template.options | _config_options(config, {})
-    for name in ("ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-socket", "ntasks-per-core"):
-        if options.get(name) not in (None, "1"):
-            raise InputError(
-                f"{template.name}: --{name}={options[name]}: an array task is one process tree; set node.processes for "
-                "more processes, slurm.nodes_per_task for more nodes"
-            )
-    cpus = template.options.get("cpus-per-task")
-    needed = config.cpus_per_task(config.processes)
-    if cpus and cpus.isdigit() and int(cpus) < needed:
-        raise InputError(
-            f"{template.name}: --cpus-per-task={cpus} is too few: processes x workers need {needed}; raise it or leave it out"
-        )
+def _template(config: Config) -> Template:
+    return Template(*read_template(config.slurm.template, config.template_path))
 
 
 def asked_options(config: Config, resources: dict[str, Any]) -> Options:
     """What the array tasks of a submission ask for: the template's options, the config's, and what it got more of."""
-    template = Template(*read_template(config.slurm.template, config.template_path))
-    return template.options | _config_options(config, resources)
+    return _asked(_template(config), config, resources)
+
+
+def _asked(template: Template, config: Config, resources: dict[str, Any]) -> Options:
+    options = _config_options(config, resources)
+    asked = merge(template.options, options, without=_switched_off(config))
+
+    def where(name: str) -> str:
+        return f"{config.path}: slurm.{name.replace('-', '_')}" if name in options else template.where(name)
+
+    nodes = str(config.slurm.nodes_per_task)
+    for name in _TASK_OPTIONS:
+        if asked.get(name) not in (None, "1") and (name, asked[name]) != ("ntasks", nodes):
+            raise InputError(
+                f"{where(name)}: --{name}={asked[name]}: an array task is one process tree; set node.processes for "
+                "more processes, slurm.nodes_per_task for more nodes"
+            )
+    if asked.get("nodes") not in (None, "1", "1-1", nodes):
+        raise InputError(f"{where('nodes')}: --nodes={asked['nodes']}: set slurm.nodes_per_task for more than one node")
+    return asked
 
 
 def _config_options(config: Config, resources: dict[str, Any]) -> Options:
@@ -104,21 +112,51 @@ def _config_options(config: Config, resources: dict[str, Any]) -> Options:
     return {name: _text(value) for name, value in options.items() if value is not False and value is not None}
 
 
+def _switched_off(config: Config) -> set[str]:
+    """Options of the template that the config does not want (``exclusive: false``, ``gpus_per_task: 0``)."""
+    return {name for name, value in config.slurm.options.items() if value is False}
+
+
 def _text(value: Any) -> str | None:
     if value is True:
         return None
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _array_options(run: RunDir, config: Config, submission: Submission, template: Template) -> Options:
-    asked = template.options | _config_options(config, submission.resources)
+@dataclass(frozen=True)
+class TaskSize:
+    """What an array task takes; ``processes`` is one per GPU where the config leaves it open."""
+
+    processes: int
+    cpus: int
+    gpus: int
+
+
+def task_size(config: Config, asked: Options) -> TaskSize:
+    """Raises InputError where the CPUs asked for are too few."""
+    gpus = gpus_asked(asked)
+    is_open = config.node.processes is None and config.node.devices in ("auto", "cuda")
+    processes = max(gpus, 1) if is_open else config.processes
+    needed = config.cpus_per_task(processes)
+    given = _number(asked.get("cpus-per-task"))
+    if given and given < needed:
+        raise InputError(
+            f"slurm.template {config.slurm.template}: --cpus-per-task={given} is too few: {processes} process(es) x "
+            f"{max(config.node.workers, 1)} worker(s) need {needed}; raise it or leave it out"
+        )
+    return TaskSize(processes, max(needed, given, _number(asked.get("cpus-per-gpu")) * gpus), gpus)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _array_options(run: RunDir, config: Config, submission: Submission, asked: Options) -> Options:
     last = len(submission.groups) - 1
-    template_cpus = template.options.get("cpus-per-task") or "0"
-    cpus = max(config.cpus_per_task(config.processes), int(template_cpus) if template_cpus.isdigit() else 0)
     options: Options = {
         "job-name": job_name(run, submission.number),
         "array": f"0-{last}%{config.slurm.array_parallelism}",
-        "cpus-per-task": str(cpus),
+        "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(submission_log(run, submission.number)),
         "open-mode": "append",
         "requeue": None,

@@ -6,29 +6,34 @@ the end, where there is none). What cannot be meant is an error, not a surprise.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 
 from jobs.errors import InputError
+from launcher.sbatch_options import OPTIONS
 
 MARKER = "# launcher: command"
 _DIRECTIVE = "#SBATCH"
 # sbatch(1): the short forms of its options.
 _SHORT = {
     "-A": "account", "-a": "array", "-b": "begin", "-C": "constraint", "-c": "cpus-per-task", "-d": "dependency",
-    "-D": "chdir", "-e": "error", "-F": "nodefile", "-G": "gpus", "-H": "hold", "-i": "input", "-J": "job-name",
-    "-k": "no-kill", "-L": "licenses", "-M": "clusters", "-m": "distribution", "-N": "nodes", "-n": "ntasks",
-    "-O": "overcommit", "-o": "output", "-p": "partition", "-q": "qos", "-s": "oversubscribe", "-S": "core-spec",
-    "-t": "time", "-w": "nodelist", "-x": "exclude", "-B": "extra-node-info",
+    "-D": "chdir", "-e": "error", "-F": "nodefile", "-G": "gpus", "-H": "hold", "-h": "help", "-i": "input",
+    "-J": "job-name", "-k": "no-kill", "-L": "licenses", "-M": "clusters", "-m": "distribution", "-N": "nodes",
+    "-n": "ntasks", "-O": "overcommit", "-o": "output", "-p": "partition", "-Q": "quiet", "-q": "qos",
+    "-S": "core-spec", "-s": "oversubscribe", "-t": "time", "-u": "usage", "-V": "version", "-v": "verbose",
+    "-W": "wait", "-w": "nodelist", "-x": "exclude", "-B": "extra-node-info",
 }  # fmt: skip
+_ALIASES = {"tasks-per-node": "ntasks-per-node"}
 # Options of which sbatch takes one: the winner removes its rivals.
 _RIVALS = (
     frozenset({"mem", "mem-per-cpu", "mem-per-gpu"}),
-    frozenset({"gpus", "gpus-per-task", "gpus-per-node", "gres"}),
+    frozenset({"gpus", "gpus-per-task", "gpus-per-node"}),
     frozenset({"requeue", "no-requeue"}),
     frozenset({"ntasks", "ntasks-per-node"}),
+    frozenset({"cpus-per-task", "cpus-per-gpu"}),
 )
+_GPUS = _RIVALS[1]
 _REFUSED = {
     "wrap": "a template is a script of its own",
     "test-only": "sbatch would submit nothing",
@@ -67,9 +72,10 @@ class Template:
         """Raises InputError, with name and line, where sbatch would not take the text or not mean what it says."""
         self.name = name
         self.options: Options = {}
+        self._numbers: dict[str, int] = {}
         self._lines: list[str] = []
-        lines = text.splitlines()
-        if not lines or not lines[0].startswith("#!"):
+        lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+        if not lines[0].startswith("#!"):
             raise InputError(f"{name}:1: an sbatch script must begin with #!, such as #!/bin/bash")
         self.shebang = lines[0]
         body_began = False
@@ -88,22 +94,32 @@ class Template:
             if option in _REFUSED:
                 raise InputError(f"{where}: --{option} does not fit here: {_REFUSED[option]}")
             _set(self.options, option, value)
+            self._numbers[option] = number
+
+    def where(self, option: str) -> str:
+        """File and line of an option."""
+        return f"{self.name}:{self._numbers[option]}"
 
     def mentions(self, word: str) -> bool:
         """Whether the script itself uses a variable."""
         return any(word in line for line in self._lines if not line.startswith("#"))
 
     def render(self, options: Mapping[str, str | None], command: str) -> str:
-        """The script: the template's options, then ``options`` over them, and the command at its place."""
-        merged = dict(self.options)
-        for name, value in options.items():
-            _set(merged, name, value)
-        directives = [f"{_DIRECTIVE} {_format(name, value)}" for name, value in merged.items()]
+        """The script: these options, and the command at its place."""
+        directives = [f"{_DIRECTIVE} {_format(name, value)}" for name, value in options.items()]
         lines = [MARKER if line.strip() == MARKER else line for line in self._lines]
         if MARKER not in lines:
             lines += ["", MARKER]
         place = lines.index(MARKER)
         return "\n".join([self.shebang, *directives, *lines[:place], command, *lines[place + 1 :]]) + "\n"
+
+
+def merge(options: Options, over: Mapping[str, str | None], without: Collection[str] = ()) -> Options:
+    """``options``, less those named in ``without``, and others over them."""
+    merged = {name: value for name, value in options.items() if name not in without}
+    for name, value in over.items():
+        _set(merged, name, value)
+    return merged
 
 
 def _parse_directive(line: str, where: str) -> Options:
@@ -122,8 +138,15 @@ def _parse_directive(line: str, where: str) -> Options:
             raise InputError(f"{where}: {word!r} is no option of sbatch")
         if value is None and words and not words[0].startswith("-"):
             value = words.pop(0)
-        found[name] = value
+        found[_full_name(name)] = value
     return found
+
+
+def _full_name(name: str) -> str:
+    """The option that sbatch understands: it takes any beginning that fits only one (getopt_long(3))."""
+    known = [option for option in OPTIONS if option.startswith(name)]
+    full = known[0] if name not in OPTIONS and len(known) == 1 else name
+    return _ALIASES.get(full, full)
 
 
 def _split(word: str) -> tuple[str | None, str | None]:
@@ -140,7 +163,25 @@ def _set(options: Options, name: str, value: str | None) -> None:
         if name in rivals:
             for rival in rivals - {name}:
                 options.pop(rival, None)
+    if name in _GPUS:
+        _drop_gpus(options)
+    if name == "gres" and _is_gpu(value or ""):
+        for rival in _GPUS:
+            options.pop(rival, None)
     options[name] = value
+
+
+def _drop_gpus(options: Options) -> None:
+    """Takes the GPUs out of ``gres``, which may also ask for local disks, licenses and the like."""
+    others = [item for item in (options.get("gres") or "").split(",") if item and not _is_gpu(item)]
+    if others:
+        options["gres"] = ",".join(others)
+    else:
+        options.pop("gres", None)
+
+
+def _is_gpu(items: str) -> bool:
+    return any(item.strip().removeprefix("gres:").split(":")[0] == "gpu" for item in items.split(","))
 
 
 def _format(name: str, value: str | None) -> str:

@@ -3,6 +3,7 @@
 import mmap
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,14 +51,34 @@ class Hungry(Toy):
 
 
 class Slow(Toy):
-    """Takes ``delay`` seconds for each sample, and days for those in ``stuck``: at the first start that Slurm makes."""
+    """Takes ``delay`` seconds for each sample of the rows ``only``, and for ever for those in ``stuck``.
 
-    def __init__(self, delay: float = 0.0, stuck: tuple[int, ...] = ()) -> None:
+    So it does at the first start that Slurm makes; at others it is quick.
+    """
+
+    def __init__(self, delay: float = 0.0, only: tuple[int, int] = (0, 1 << 30), stuck: tuple[int, ...] = ()) -> None:
+        super().__init__()
         is_first = os.environ.get("SLURM_JOB_NAME", "").endswith(".1") and "SLURM_RESTART_COUNT" not in os.environ
-        super().__init__(delay=delay if is_first else 0.0)
+        self.seconds = delay if is_first else 0.0
+        self.slow_rows = range(*only)
         self.stuck = stuck if is_first else ()
 
     def load(self, sample: Sample) -> np.ndarray:
         if sample.index in self.stuck:
             time.sleep(1e6)
+        if sample.index in self.slow_rows:
+            time.sleep(self.seconds)
+        return super().load(sample)
+
+
+class SlowAndBroken(Slow):
+    """Cannot load its first sample until the file ``marker`` exists."""
+
+    def __init__(self, marker: str, **slow: Any) -> None:
+        super().__init__(**slow)
+        self.marker = Path(marker)
+
+    def load(self, sample: Sample) -> np.ndarray:
+        if sample.index == 0 and not self.marker.exists():
+            raise ValueError("not there yet")
         return super().load(sample)

@@ -85,12 +85,15 @@ class SlurmRun:
     # --- Slurm
 
     def accounted(self, number: int, *fields: str) -> dict[int, list[list[str]]]:
-        """Rows of sacct of a submission's elements, by array index: a row for each start."""
-        command = ["sacct", "-X", "-n", "-P", "--duplicates", f"--jobs={self.array(number)}"]
+        """Rows of sacct of an ended submission's elements, by array index: a row for each start."""
+        array = self.array(number)
+        names = [f"{array}_{index}" for index in range(len(self.submission(number).groups))]
+        command = ["sacct", "-X", "-n", "-P", "--duplicates", f"--jobs={array}"]
+        wait_until(lambda: sacct_knows(self.slurm.run(*command, "--format=JobID,State"), names))
         found: dict[int, list[list[str]]] = {}
         for line in self.slurm.run(*command, f"--format=JobID,{','.join(fields)}").splitlines():
             element, *values = line.split("|")
-            found.setdefault(int(element.partition("_")[2]), []).append(values)
+            found.setdefault(names.index(element), []).append(values)
         return found
 
     def asked(self, number: int, name: str) -> str | None:
@@ -113,6 +116,12 @@ class SlurmRun:
         """Names of this run's Slurm jobs that wait or run."""
         prefix = job_name(self.run, 0).removesuffix("0")
         return [name for name in self.slurm.run("squeue", "-h", "-o", "%j").split() if name.startswith(prefix)]
+
+
+def sacct_knows(text: str, names: list[str]) -> bool:
+    """Whether the last row of each of these elements says how it ended; the controller tells that with some delay."""
+    states = dict(line.split("|") for line in text.splitlines())
+    return states.keys() == set(names) and not {"RUNNING", "PENDING", "REQUEUED"} & set(states.values())
 
 
 def result_data(run: RunDir) -> dict[str, bytes]:

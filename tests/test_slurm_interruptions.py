@@ -1,0 +1,202 @@
+"""What ends array tasks from outside under a real Slurm: time limits, nodes, other jobs, people. No sample is lost."""
+
+import itertools
+
+import psutil
+import pytest
+
+from jobs.storage.journal import decode
+from jobs.storage.records import Commit
+from tests.launcher_runs import document, wait_until
+from tests.slurm_cluster import SlurmCluster
+from tests.slurm_runs import BATCH, ROWS, ROWS_OF_SHARD, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
+SLOW = "tests.greedy_jobs:Slow"
+# Four batches of 1.6 s: time to do something to a shard that has begun.
+DELAY = {"delay": 0.4}
+
+
+@pytest.fixture
+def slurm_here(clean_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    use_cluster(clean_slurm, monkeypatch)
+    return clean_slurm
+
+
+def done_twice(toy: SlurmRun, shard: int) -> set[int]:
+    """First rows of the batches that were committed more than once."""
+    records = map(decode, toy.run.journal(shard).read_bytes().splitlines())
+    commits = sorted(record.start for record in records if isinstance(record, Commit))
+    return {first for first, second in itertools.pairwise(commits) if first == second}
+
+
+def restarts(toy: SlurmRun, shard: int) -> list[int]:
+    """Slurm's restart count at each attempt of a shard."""
+    return [attempt.start.restart for attempt in toy.attempts(shard)]
+
+
+def ends(toy: SlurmRun, shard: int) -> list[tuple[str, str | None] | None]:
+    return [(a.end.reason, a.end.kind) if a.end else None for a in toy.attempts(shard)]
+
+
+def test_the_time_limit_requeues_what_gets_on_and_gives_more_time_only_to_what_does_not(slurm_here, tmp_path):
+    # Shard 0 needs more than the limit, shard 1 hangs at its first sample, shard 2 is quick; a minute is Slurm's least.
+    params = {"delay": 4.0, "only": [0, ROWS_OF_SHARD], "stuck": [ROWS_OF_SHARD]}
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, params, options={"time": "1"}, retry={"time_factor": 3})
+    array = toy.submit()
+    toy.await_state(f"{array}_0", "PENDING", 90)
+    toy.resume(f"{array}_0")
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert ends(toy, 0) == [("stopped", None), ("done", None)]
+    assert (restarts(toy, 0), done_twice(toy, 0)) == ([0, 1], set())
+    assert 0 < toy.attempts(0)[0].end.committed < ROWS_OF_SHARD
+    assert ends(toy, 1) == [("failed", "TIMEOUT"), ("done", None)]
+    assert ends(toy, 2) == [("done", None)]
+    assert toy.submission(2).shards == (1,)
+    limits = [toy.accounted(number, "Timelimit") for number in (1, 2)]
+    assert {tuple(row) for rows in limits[0].values() for row in rows} == {("00:01:00",)}
+    assert limits[1] == {0: [["00:03:00"]]}
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_requeue(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"exclusive": True})  # a node for each shard
+    array = toy.submit()
+    for shard in range(SHARDS):
+        toy.await_commits(shard)
+    requeued, failed = toy.node_of(f"{array}_0"), toy.node_of(f"{array}_1")
+    slurm_here.run("scontrol", "update", f"JobId={array}_1", "Requeue=0")
+    for node in (requeued, failed):
+        slurm_here.kill_node(node, noticed=True)
+    toy.resume(f"{array}_0")
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert restarts(toy, 0) == [0, 1]
+    assert toy.accounted(1, "State", "NodeList")[1] == [["NODE_FAIL", failed]]
+    assert toy.submission(2).shards == (1,)
+    assert toy.asked(2, "exclude") == failed
+    hosts = [attempt.start.host for attempt in toy.attempts(1)]
+    assert (hosts[0], hosts[1] not in (requeued, failed)) == (failed, True)
+    assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"nodelist": "n1"}, retry={"attempts": 1})
+    array = toy.submit()
+    for shard in range(SHARDS):
+        toy.await_commits(shard)
+    urgent = ("--partition=urgent", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
+    slurm_here.run("sbatch", *urgent)
+    wait_until(lambda: "stopped" in {end[0] for end in ends(toy, 0) if end})
+    for shard in range(SHARDS):
+        toy.resume(f"{array}_{shard}")
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert toy.run.submission_numbers() == [1]
+    assert [restarts(toy, shard) for shard in range(SHARDS)] == [[0, 1]] * SHARDS
+    assert {rows[0][0] for rows in toy.accounted(1, "State").values()} == {"PREEMPTED"}
+    assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_elements_that_a_person_cancels_are_left_until_a_rerun(slurm_here, tmp_path):
+    # Shard 2 still waits when it is cancelled: only two run at a time.
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"array_parallelism": 2})
+    array = toy.submit()
+    toy.await_commits(1)
+    slurm_here.run("scancel", f"{array}_1", f"{array}_2")
+    found = toy.end()
+    assert (found["state"], found["shards"]["done"]) == ("failed", 1)
+    assert [(f["kind"], f["shards"]) for f in found["failures"]] == [("CANCELLED", [1]), ("CANCELLED", [2])]
+    assert "rerun toy --shards 1" in found["failures"][0]["advice"]
+    assert ends(toy, 1) == [("stopped", None)]
+    assert toy.run.submission_numbers() == [1]
+    assert toy.rerun()["shards"] == [1, 2]
+    assert toy.end()["samples"] == ALL_OK
+    assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"array_parallelism": 1})
+    array = toy.submit()
+    toy.await_commits(0)
+    slurm_here.run("scancel", array)
+    found = toy.end()
+    assert {failure["kind"] for failure in found["failures"]} == {"CANCELLED"}
+    assert sorted(shard for failure in found["failures"] for shard in failure["shards"]) == [0, 1, 2]
+    assert toy.run.submission_numbers() == [1]
+    assert toy.queued() == []
+
+
+def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"array_parallelism": 2})
+    toy.submit()
+    toy.await_commits(1)
+    supervisors = [psutil.Process(toy.attempts(shard)[0].start.pid) for shard in (0, 1)]
+    family = [p for supervisor in supervisors for p in (supervisor, *supervisor.children(recursive=True))]
+    done = toy.launcher("cancel", toy.run.path, "--json")
+    assert (done.returncode, document(done)["cancelled"]) == (0, [1])
+    assert toy.queued() == []
+    assert [process for process in family if process.is_running()] == []
+    found = toy.status()
+    assert (found["state"], found["failures"]) == ("cancelled", [])
+    assert found["samples"]["ok"] >= BATCH
+    toy.rerun()
+    assert toy.end()["samples"] == ALL_OK
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(slurm_here, tmp_path):
+    # Shard 0 is done soon, with a failed sample; the others go on.
+    marker = tmp_path / "mended"
+    params = {"marker": str(marker), "delay": 1.0, "only": [ROWS_OF_SHARD, ROWS]}
+    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:SlowAndBroken", params, node={"max_failed_samples": 1})
+    array = toy.submit()
+    wait_until(toy.run.shard_done(0).exists)
+    toy.await_commits(1)
+    refused = toy.launcher("rerun", toy.run.path)
+    assert (refused.returncode, "running now" in refused.stderr) == (1, True)
+    before = toy.run.submission(1).read_bytes()
+    marker.touch()
+    assert toy.rerun("--shards", "0-2")["shards"] == [0]
+    assert toy.run.submission(1).read_bytes() == before
+    wait_until(lambda: len(toy.attempts(0)) == 2)
+    assert toy.slurm.job_states(array)[f"{array}_1"] == "RUNNING"
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert [len(toy.attempts(shard)) for shard in range(SHARDS)] == [2, 1, 1]
+    assert (toy.submission(1).shards, toy.submission(2).shards) == ((0, 1, 2), (0,))
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY)
+    planned = toy.launcher("plan", toy.config.name, "--json")
+    assert planned.returncode == 0, planned.stderr
+    (script,) = document(planned)["scripts"]
+    assert script["path"].endswith("submissions/0001.sbatch")
+    assert toy.status()["state"] == "planned"
+    array = slurm_here.run("sbatch", "--parsable", script["path"]).strip()
+    refused = toy.launcher("submit", toy.config.name)
+    assert (refused.returncode, "running now" in refused.stderr) == (1, True)
+    toy.await_commits(2)
+    assert toy.status()["state"] == "running"
+    assert toy.launcher("submit", toy.config.name).returncode == 1
+    found = toy.end()
+    assert (found["state"], found["shards"]["done"]) == ("incomplete", SHARDS)
+    gathered = toy.launcher("gather", toy.run.path)
+    assert gathered.returncode == 0, gathered.stderr
+    again = toy.launcher("submit", toy.config.name)
+    assert (again.returncode, "launcher verify" in again.stdout) == (0, True)
+    assert toy.run.submission_numbers() == [1]
+    assert toy.slurm.run("sacct", "-X", "-n", "-o", "JobName%100").split().count(job_name_of(toy, array)) == SHARDS
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def job_name_of(toy: SlurmRun, job_id: str) -> str:
+    return toy.slurm.run("sacct", "-X", "-n", "-o", "JobName%100", "-j", job_id).split()[0]
