@@ -54,9 +54,8 @@ def _unexplained(row: Accounted, shard: int, where: str, began: bool, words: str
         return Failure("CRASH", f"the array task was killed by signal {signal_number}{where}", shard)
     if row.state == "COMPLETED":
         return Failure("LOST", f"Slurm says COMPLETED{where}, but the shard is not done", shard)
-    return Failure(
-        "LOST", f"the array task ended{where} with exit status {status} and left no end in its journal", shard
-    )
+    ended = f"the array task ended{where} with exit status {status} and left no end in its journal"
+    return Failure("LOST", f"{ended}{said}", shard)
 
 
 def has_ended(row: Accounted | None) -> bool:

@@ -52,11 +52,11 @@ def investigate(run: RunDir, submission: Submission) -> tuple[Ending, dict[int, 
         return Ending(), {}
     silent = [index for index, element in undone.items() if element.is_silent]
     rows, silence = _account(submission, silent)
-    words = last_words(submission_log(run, submission.number))
     failures: dict[int, Failure] = {}
     needs: dict[int, Need] = {}
     for index, element in undone.items():
         row = rows.get(index)
+        words = _words(run, submission, submission.groups[index][0], element.began)
         for shard in element.attempts:
             failure = _judge(element, shard, row, silence, words)
             if failure:
@@ -99,6 +99,13 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int 
             return rows, silence
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _words(run: RunDir, submission: Submission, shard: int, began: bool) -> str:
+    """The last line that an element left: in its own log, or before it had one in that of all elements."""
+    own = run.log(shard)
+    has_own = began or (own.exists() and own.stat().st_mtime >= submission.created)
+    return last_words(own if has_own else submission_log(run, submission.number))
 
 
 def _judge(element: Element, shard: int, row: slurm.Accounted | None, silence: str, words: str) -> Failure | None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobs.storage.journal import replay
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher.submissions import in_hand, read_submissions
@@ -26,10 +27,16 @@ def last_words(path: Path) -> str:
 
 
 def log_paths(run: RunDir, shard: int) -> list[Path]:
-    """The logs that hold text of a shard: each attempt writes into the log of the first shard of its group."""
+    """The logs that hold text of a shard: each attempt writes into the log of the first shard of its group.
+
+    What kept a submission from making an attempt is in the submission's own log.
+    """
     submissions = [Submission.read(run.submission(number)) for number in run.submission_numbers()]
     firsts = [group[0] for submission in submissions for group in submission.groups if shard in group]
-    return [path for path in dict.fromkeys(map(run.log, firsts)) if path.exists()]
+    begun = {attempt.start.submission for attempt in replay(run.journal(shard)).attempts}
+    others = [s.number for s in submissions if shard in s.shards and s.number not in begun]
+    paths = dict.fromkeys([*map(run.log, firsts), *(run.submission(number).with_suffix(".log") for number in others)])
+    return [path for path in paths if path.exists()]
 
 
 def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes]:

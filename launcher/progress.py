@@ -167,18 +167,19 @@ def make_view(stream: TextIO) -> View:
     return TerminalView(stream) if stream.isatty() else LineView(stream)
 
 
-def follow(reader: StatusReader, view: View) -> Status:
+def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
     """Shows the run until it does not go on by itself; returns its last status.
 
-    The run directory tells all that happens but one thing: that Slurm lost the jobs. So Slurm is asked now and then.
+    The run directory tells all that happens but one thing: that Slurm lost the jobs. ``live``: Slurm is asked now and
+    then.
     """
     asked = time.monotonic()
     with view:
         while True:
             started = time.monotonic()
-            live = reader.uses_scheduler and started - asked > _SCHEDULER_SECONDS
-            asked = started if live else asked
-            status = reader.read(live=live)
+            asks = live and reader.uses_scheduler and started - asked > _SCHEDULER_SECONDS
+            asked = started if asks else asked
+            status = reader.read(live=asks)
             view.show(status)
             if status.state != "running":
                 return status

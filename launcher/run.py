@@ -34,7 +34,7 @@ def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str]
     with _signals_interrupt():
         try:
             submit(run, config, selection, attached=True)
-            return follow(reader, view)
+            return follow(reader, view, live=True)
         except KeyboardInterrupt:
             if choose_executor(config.executor).stops_with_launcher:
                 say("stopping the array tasks; Ctrl-C again stops them at once")

@@ -95,8 +95,10 @@ class _Submitter(SlurmExecutor):
         return self._script.read_text()
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        # An sbatch that outlived its launcher would submit what the next launcher does not find yet, and submits too.
+        bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         unset = [f"--unset={name}" for name in os.environ.keys() - clean_environment().keys()]
-        return ["env", *unset, "sbatch", str(self._script)]
+        return [*bound, "env", *unset, "sbatch", str(self._script)]
 
     def submit_script(self) -> str:
         """Returns the Slurm job id; raises what submitit raises."""

@@ -78,7 +78,7 @@ def read_submit_limit(text: str) -> int | None:
 def read_accounting(text: str) -> Iterator[Accounted]:
     """Elements from sacct's rows: an element's own line tells its state; MaxRSS stands in the lines of its steps.
 
-    Elements that never started share a line, such as 12_[3-7].
+    Elements that never started share a line, such as 12_[3-7]; it may be older than one of their own.
     """
     memory: dict[str, int] = {}
     rows: dict[str, list[str]] = {}
@@ -86,8 +86,10 @@ def read_accounting(text: str) -> Iterator[Accounted]:
         fields = line.split("|")
         job, _, step = fields[0].partition(".")
         memory[job] = max(memory.get(job, 0), _bytes(fields[4]))
-        for name in [] if step else _elements(job):
-            rows[name] = fields  # of a requeued element the last line counts
+        if "[" in job:
+            rows = dict.fromkeys(_elements(job), fields) | rows
+        elif not step:
+            rows[job] = fields  # of a requeued element the last line counts
     for job, (_, state, code, node, _, asked_memory, asked_time, *_) in rows.items():
         array, _, index = job.partition("_")
         element = int(index) if index else None
@@ -96,9 +98,7 @@ def read_accounting(text: str) -> Iterator[Accounted]:
 
 def _elements(job: str) -> list[str]:
     """``12_[0-6:2,9%4]`` -> 12_0, 12_2, 12_4, 12_6, 12_9: % begins how many may run at a time, : a step."""
-    array, bracket, text = job.partition("[")
-    if not bracket:
-        return [job]
+    array, _, text = job.partition("[")
     parts = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", text.partition("%")[0])
     ranges = [range(int(first), int(last or first) + 1, int(step or 1)) for first, last, step in parts]
     return [f"{array}{index}" for indices in ranges for index in indices]

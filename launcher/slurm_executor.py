@@ -17,7 +17,7 @@ from jobs.storage.rundir import RunDir
 from launcher import slurm
 from launcher.slurm_handover import follow, follower_of, hand_over, write_script
 from launcher.slurm_scripts import asked_options, finalize_name, job_name, task_size
-from launcher.submissions import may_run
+from launcher.submissions import may_run, update
 
 if TYPE_CHECKING:
     from launcher.config import Config
@@ -92,15 +92,17 @@ class SlurmExecutor:
     def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
         """Numbers of those that wait, run or will be finalized.
 
-        Arrays whose launcher was killed before it could submit their finalize job get one here.
+        Those whose launcher was killed get here what it could not record or submit any more: ids, the finalize job.
         """
         seen = self.observe(run, submissions)
         abandoned = [s for s in seen.submissions if not s.planned and not (s.process and may_run(run, s))]
-        unfollowed = [s for s in abandoned if s.number in seen.active and s.number not in seen.followed]
-        if not unfollowed:
-            return set(seen.active)
-        unsubmitted = [s for s in abandoned if s.number not in seen.active and s.process and not s.job_ids]
-        return set(seen.active) | {s.number for s in follow(run, unfollowed, unsubmitted)}
+        for submission in abandoned:
+            if submission.process and submission.number in seen.followed:
+                update(run, submission, process=None)
+        unfollowed = [s for s in abandoned if s.number in seen.active - seen.followed]
+        unsubmitted = [s for s in abandoned if s.process and s.number not in seen.active and not s.job_ids]
+        followed = follow(run, unfollowed, unsubmitted) if unfollowed else []
+        return set(seen.active) | {s.number for s in followed}
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
         """What Slurm has of these submissions: one squeue call, read by job name, and what launchers are at."""

@@ -17,7 +17,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config import Config
 from launcher.sbatch_options import gpus_asked
-from launcher.template import Template, merge, read_template
+from launcher.template import Template, array_template, finalize_template, merge
 from launcher.units import parse_time
 
 # Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
@@ -60,7 +60,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
 
 def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str]) -> str:
     """The script of the job that runs after these submissions' arrays, however they end."""
-    template = Template(*read_template("finalize", None))
+    template = finalize_template()
     asked = _config_options(config, {})
     options: Options = {name: asked[name] for name in _ACCOUNT_OPTIONS if name in asked}
     options |= {
@@ -77,7 +77,7 @@ def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids
 
 
 def _template(config: Config) -> Template:
-    return Template(*read_template(config.slurm.template, config.template_path))
+    return array_template(config.slurm.template, config.template_path)
 
 
 def asked_options(config: Config, resources: dict[str, Any]) -> Options:

@@ -50,7 +50,7 @@ def select_shards(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -
     free = [shard for shard in wanted if shard not in taken]
     reopened = [shard for shard in free if shard in done and asked is not None and _needs_work(run, plan, shard)]
     shards = sorted({shard for shard in free if shard not in done} | set(reopened))
-    running = {shard: taken[shard] for shard in wanted if shard in taken and shard not in done}
+    running = {shard: taken[shard] for shard in wanted if shard in taken and (asked is not None or shard not in done)}
     kept = tuple(shard for shard in free if shard in done and shard not in reopened)
     over = [k.number for k in submissions if k.outcome is None and not k.submission.planned]
     abandoned = tuple(set(over) - {known.number for known in active})
@@ -192,4 +192,6 @@ def nothing_to_do(run: RunDir, selection: Selection) -> str:
             f"{run.path}: all that is not done is running now (shards {format_ranges(selection.running)}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
-    return f"{run.path}: every shard is done; write the result with `launcher gather`, check it with `launcher verify`"
+    if run.result.exists():
+        return f"{run.path}: every shard is done and there is a result; check it with `launcher verify`"
+    return f"{run.path}: every shard is done; write the result with `launcher gather`"

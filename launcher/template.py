@@ -45,24 +45,35 @@ _REFUSED = {
     "kill-on-invalid-dep": "only the finalize job has a dependency",
 }
 
+_FINALIZE = "finalize"
+
 Options = dict[str, str | None]
 
 
-def read_template(name: str, path: Path | None) -> tuple[str, str]:
-    """The template's text and what to call it in messages. ``path`` is the site's script; else ``name`` is one of ours."""
+def array_template(name: str, path: Path | None) -> "Template":
+    """The template of array tasks: the site's script at ``path``, else one of ours."""
     if path is not None:
         try:
-            return path.read_text(), str(path)
+            return Template(path.read_text(), str(path))
         except OSError as error:
             raise InputError(f"slurm.template: {path}: cannot be read: {error.strerror}") from None
-    folder = resources.files("slurm_templates")
-    found = folder / f"{name}.sbatch"
-    if not found.is_file():
-        names = sorted(f.name.removesuffix(".sbatch") for f in folder.iterdir() if f.name.endswith(".sbatch"))
+    files = (file.name for file in resources.files("slurm_templates").iterdir())
+    names = sorted({file.removesuffix(".sbatch") for file in files if file.endswith(".sbatch")} - {_FINALIZE})
+    if name not in names:
         raise InputError(
             f"slurm.template: {name!r} is not there; valid: {', '.join(names)}, or the path of an sbatch script"
         )
-    return found.read_text(), f"slurm_templates/{name}.sbatch"
+    return _shipped(name)
+
+
+def finalize_template() -> "Template":
+    """The template of finalize jobs."""
+    return _shipped(_FINALIZE)
+
+
+def _shipped(name: str) -> "Template":
+    file = f"{name}.sbatch"
+    return Template((resources.files("slurm_templates") / file).read_text(), f"slurm_templates/{file}")
 
 
 class Template:

@@ -1,3 +1,9 @@
-"""What all tests share: the fixtures for tests against a real Slurm."""
+"""What all tests share: the fixtures for tests against a real Slurm, and Ctrl-C."""
+
+import signal
 
 pytest_plugins = ["tests.slurm_fixtures"]
+
+# A shell that starts the tests in the background makes them ignore SIGINT, and so would all that they start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,18 +24,26 @@ def _take(megabytes: int) -> mmap.mmap:
 
 
 class Hungry(Toy):
-    """Takes megabytes in its setup, and while it is at the manifest rows named in ``load`` and ``process``.
+    """Takes megabytes in its setups, and while it is at the manifest rows named in ``load`` and ``process``.
 
-    ``process`` takes as much for each sample of the batch.
+    ``process`` takes as much for each sample of the batch; ``setup_worker`` takes memory that is its own.
     """
 
     def __init__(
-        self, setup: int = 0, load: dict[str, int] | None = None, process: dict[str, int] | None = None
+        self,
+        setup: int = 0,
+        setup_worker: int = 0,
+        load: dict[str, int] | None = None,
+        process: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.at_setup = setup
+        self.at_setup_worker = setup_worker
         self.at_load = load or {}
         self.at_process = process or {}
+
+    def setup_worker(self, context: Context) -> None:
+        self.table = np.ones(self.at_setup_worker * _MEGABYTE, np.uint8)
 
     def setup(self, context: Context) -> None:
         self.held = _take(self.at_setup)
@@ -50,15 +58,36 @@ class Hungry(Toy):
             return super().process(batch)
 
 
+class Bulky(Toy):
+    """Each item holds megabytes until its batch is collated; they are never touched, so only a limit on data counts them."""
+
+    def __init__(self, megabytes: int) -> None:
+        super().__init__()
+        self.megabytes = megabytes
+
+    def load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        return super().load(sample), np.zeros(self.megabytes * _MEGABYTE, np.uint8)
+
+    def collate(self, items: list[Any]) -> np.ndarray:
+        return np.stack([item for item, _ in items])
+
+
 class Slow(Toy):
     """Takes ``delay`` seconds for each sample of the rows ``only``, and for ever for those in ``stuck``.
 
-    So it does at the first start that Slurm makes; at others it is quick.
+    So it does at the first start that Slurm makes in a submission; elsewhere it is quick.
     """
 
-    def __init__(self, delay: float = 0.0, only: tuple[int, int] = (0, 1 << 30), stuck: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        delay: float = 0.0,
+        only: tuple[int, int] = (0, 1 << 30),
+        stuck: tuple[int, ...] = (),
+        submission: int = 1,
+    ) -> None:
         super().__init__()
-        is_first = os.environ.get("SLURM_JOB_NAME", "").endswith(".1") and "SLURM_RESTART_COUNT" not in os.environ
+        is_there = os.environ.get("SLURM_JOB_NAME", "").endswith(f".{submission}")
+        is_first = is_there and "SLURM_RESTART_COUNT" not in os.environ
         self.seconds = delay if is_first else 0.0
         self.slow_rows = range(*only)
         self.stuck = stuck if is_first else ()
@@ -71,14 +100,20 @@ class Slow(Toy):
         return super().load(sample)
 
 
+class Wide(Slow):
+    """Has 64 KiB of results for each sample."""
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        return {**super().process(batch), "wide": np.repeat(batch[:, :1], 8192, axis=1)}
+
+
 class SlowAndBroken(Slow):
-    """Cannot load its first sample until the file ``marker`` exists."""
+    """Cannot be set up until the file ``marker`` exists."""
 
     def __init__(self, marker: str, **slow: Any) -> None:
         super().__init__(**slow)
         self.marker = Path(marker)
 
-    def load(self, sample: Sample) -> np.ndarray:
-        if sample.index == 0 and not self.marker.exists():
+    def setup(self, context: Context) -> None:
+        if not self.marker.exists():
             raise ValueError("not there yet")
-        return super().load(sample)

@@ -1,5 +1,6 @@
 """Runs on the test cluster: what the launcher says of one, what Slurm says of it, and what it has to compute."""
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -111,6 +112,11 @@ class SlurmRun:
     def resume(self, element: str) -> None:
         """Lets an element that was requeued start without its wait."""
         wait_until(lambda: self.slurm.start_now(element))
+
+    def restarts_of(self, job_id: str) -> int:
+        """How often Slurm has put a job back into the queue."""
+        found = re.search(r"Restarts=(\d+)", self.slurm.run("scontrol", "show", "job", job_id))
+        return int(found[1]) if found else 0
 
     def queued(self) -> list[str]:
         """Names of this run's Slurm jobs that wait or run."""

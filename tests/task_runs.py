@@ -28,7 +28,7 @@ def make_run(
     with pa.ipc.new_file(str(run.manifest), table.schema) as writer:
         writer.write_table(table, max_chunksize=BATCH_ROWS)
     boundaries = tuple(rows * shard // shards for shard in range(shards + 1))
-    spec = JobSpec(f"tests.toy_jobs:{job}", params or {}, str(Path(__file__).parents[1]))
+    spec = JobSpec(job if ":" in job else f"tests.toy_jobs:{job}", params or {}, str(Path(__file__).parents[1]))
     Plan("test", "0", 0.0, rows, None, boundaries, spec, batch_size, 0, {}).write(run.plan)
     write_submission(run, [(shard,) for shard in range(shards)], **node)
     return run
@@ -75,4 +75,11 @@ def content(run: RunDir, shard: int = 0) -> dict[int, Any]:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still run; zombies that nobody waits for are dead."""
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in processes if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

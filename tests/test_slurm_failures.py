@@ -1,15 +1,19 @@
 """What fails by itself under a real Slurm: memory, crashes, a broken start, a full disk; and how the run heals."""
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from launcher.submissions import Outcome
 from tests.launcher_runs import wait_until
 from tests.slurm_cluster import SlurmCluster
-from tests.slurm_runs import ROWS, SlurmRun, result_data, undisturbed_data, use_cluster
-from tests.task_runs import failures
+from tests.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
+from tests.task_runs import alive, failures
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
@@ -42,14 +46,31 @@ def test_a_batch_over_the_memory_limit_is_healed_with_more_memory_for_its_shard_
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(limited, tmp_path):
+@pytest.mark.parametrize("where", ["setup", "setup_worker"])
+def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(limited, tmp_path, where):
     retry = {"memory_factor": 4, "max_memory": "1100M"}
-    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"setup": 700}, rows=8, shards=1, retry=retry)
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {where: 700}, rows=8, shards=1, retry=retry)
     toy.submit()
     assert toy.end()["state"] == "complete"
+    assert [attempt.end.kind for attempt in toy.attempts(0)] == ["OUT_OF_MEMORY", None]
     (first,), (second,) = toy.accounted(1, "State", "ReqMem")[0], toy.accounted(2, "State", "ReqMem")[0]
-    assert first == ["OUT_OF_MEMORY", "600M"]
+    assert first == [
+        "OUT_OF_MEMORY" if where == "setup" else "FAILED",
+        "600M",
+    ]  # a worker is told before the kernel acts
     assert second == ["COMPLETED", "1100M"]
+
+
+def test_more_memory_than_any_node_has_ends_the_run_with_the_reason(limited, tmp_path):
+    retry = {"memory_factor": 100}
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"setup_worker": 700}, rows=8, shards=1, retry=retry)
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], [failure["kind"] for failure in found["failures"]]) == ("failed", ["OUT_OF_MEMORY"])
+    assert "Memory specification can not be satisfied" in found["error"]
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun("--mem", "1100M")
+    assert toy.end()["state"] == "complete"
 
 
 def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(limited, tmp_path):
@@ -104,7 +125,7 @@ def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here,
     supervisor = psutil.Process(toy.attempts(1)[0].start.pid)
     family = [supervisor, *supervisor.children(recursive=True)]
     supervisor.kill()
-    wait_until(lambda: not any(map(is_alive, family)))
+    wait_until(lambda: not alive(family))
     assert toy.end()["samples"] == ALL_OK
     outcome = Outcome.read(toy.run, 1)
     assert outcome is not None
@@ -114,13 +135,6 @@ def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here,
     assert toy.accounted(1, "ExitCode")[1] == [["0:9"]]
     assert (array, toy.submission(2).shards) == (toy.array(1), (1,))
     assert result_data(toy.run) == undisturbed_data()
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_one_attempt_means_that_nothing_is_tried_again(slurm_here, tmp_path):
@@ -156,4 +170,58 @@ def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(slurm_
     assert len(nodes) == len(set(nodes)) == 3
     excluded = [toy.asked(number, "exclude") for number in toy.run.submission_numbers()]
     assert excluded == [None, nodes[0], ",".join(nodes[:2])]
-    assert toy.queued() == []
+    wait_until(lambda: toy.queued() == [])
+    assert "/no/such/python" in toy.launcher("logs", toy.run.path, 0).stdout
+
+
+def test_a_node_that_failed_is_tried_again_where_there_is_no_other(slurm_here, tmp_path):
+    options = {"template": write_template(tmp_path), "nodelist": "n2"}
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", options=options, shards=1, retry={"attempts": 2})
+    toy.submit()
+    assert [failure["kind"] for failure in toy.end()["failures"]] == ["LAUNCH"]
+    assert [toy.accounted(number, "NodeList")[0] for number in (1, 2)] == [[["n2"]]] * 2
+    assert toy.asked(2, "exclude") is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB where runs go."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Takes all the room that is left; returns what takes it."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_a_full_disk_is_named_and_what_is_missing_follows_once_there_is_room(slurm_here, small_disk, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:Wide", {"delay": 0.4})
+    toy.submit()
+    for shard in range(SHARDS):
+        toy.await_commits(shard)
+    filler = fill(small_disk)
+    finalize = toy.submission(1).finalize_id
+    # The finalize job cannot record how it went, so it comes back later.
+    wait_until(lambda: toy.restarts_of(finalize) == 1)
+    assert toy.status()["shards"]["done"] == 0
+    filler.unlink()
+    toy.resume(finalize)
+    found = toy.end()
+    assert (found["state"], found["shards"]["failed"]) == ("failed", SHARDS)
+    assert {failure["kind"] for failure in found["failures"]} == {"DISK"}
+    assert all("No space left" in f["message"] or "disk full" in f["message"] for f in found["failures"])
+    assert all("make room" in failure["advice"] for failure in found["failures"])
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun()
+    assert toy.end()["samples"] == ALL_OK
+    data = result_data(toy.run)
+    assert data.pop("wide") == np.repeat(np.arange(ROWS, dtype=float), 8192).tobytes()
+    assert data == undisturbed_data()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from launcher.sbatch_options import OPTIONS
-from launcher.template import MARKER, Template, merge, read_template
+from launcher.template import MARKER, Template, array_template, merge
 
 SITE = """\
 #!/bin/bash -l
@@ -173,14 +173,14 @@ def test_the_place_of_an_option_is_known():
 
 def test_a_template_that_is_not_there_names_those_that_are():
     with pytest.raises(
-        InputError, match=r"'gpus' is not there; valid: apptainer, conda, cpu, finalize, gpu, modules, or"
+        InputError, match=r"'gpus' is not there; valid: apptainer, conda, cpu, gpu, modules, or"
     ):
-        read_template("gpus", None)
+        array_template("gpus", None)
 
 
 def test_a_template_that_cannot_be_read_says_why(tmp_path):
     with pytest.raises(InputError, match=r"slurm\.template: .*: cannot be read: Is a directory"):
-        read_template("", tmp_path)
+        array_template("", tmp_path)
 
 
 values = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=20).filter(

@@ -50,6 +50,9 @@ def _run_group(options: argparse.Namespace, signals: Signals) -> int:
     run = RunDir(options.run.resolve())
     plan = Plan.read(run.plan)
     submission = Submission.read(run.submission(options.submission))
+    if not 0 <= options.index < len(submission.groups):
+        print(f"array index {options.index} has no shards in submission {submission.number}; nothing to do")
+        return 0
     group = submission.groups[options.index]
     shards = slurm_job.own_shards(group) if slurm_job.is_inside() else list(group)
     if not shards:
