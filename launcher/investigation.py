@@ -17,7 +17,6 @@ from launcher.failures import Failure
 from launcher.finalize import Ending
 from launcher.logs import last_words
 from launcher.remedies import Need
-from launcher.slurm_scripts import submission_log
 
 # The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
 _ACCOUNTING_SECONDS = 60.0
@@ -105,7 +104,7 @@ def _words(run: RunDir, submission: Submission, shard: int, began: bool) -> str:
     """The last line that an element left: in its own log, or before it had one in that of all elements."""
     own = run.log(shard)
     has_own = began or (own.exists() and own.stat().st_mtime >= submission.created)
-    return last_words(own if has_own else submission_log(run, submission.number))
+    return last_words(own if has_own else run.submission_log(submission.number))
 
 
 def _judge(element: Element, shard: int, row: slurm.Accounted | None, silence: str, words: str) -> Failure | None:

@@ -70,7 +70,7 @@ class LocalExecutor:
         command = [sys.executable, "-P", "-m", "launcher.local", str(run.path.absolute()), str(submission.number)]
         if attached:
             command += ["--parent", str(os.getpid())]
-        log = _executor_log(run, submission.number)
+        log = run.submission_log(submission.number)
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -110,10 +110,6 @@ def _parallelism(config: "Config") -> int:
     if any(device.startswith("cuda") for device in _devices(config)):
         return 1
     return max(1, usable_cpus() // _cpus_per_task(config))
-
-
-def _executor_log(run: RunDir, number: int) -> Path:
-    return run.submission(number).with_suffix(".log")
 
 
 def _await_owner(run: RunDir, number: int, process: subprocess.Popen[bytes], log: Path) -> Submission:
@@ -193,7 +189,7 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:  # the process boundary: whoever follows the run is told
         traceback.print_exc()
         number = run.submission_numbers()[-1]
-        Outcome(time.time(), error=f"{type(error).__name__}: {error}; see {_executor_log(run, options.number)}").write(
+        Outcome(time.time(), error=f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}").write(
             run, number
         )
         return 1

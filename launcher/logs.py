@@ -35,7 +35,7 @@ def log_paths(run: RunDir, shard: int) -> list[Path]:
     firsts = [group[0] for submission in submissions for group in submission.groups if shard in group]
     begun = {attempt.start.submission for attempt in replay(run.journal(shard)).attempts}
     others = [s.number for s in submissions if shard in s.shards and s.number not in begun]
-    paths = dict.fromkeys([*map(run.log, firsts), *(run.submission(number).with_suffix(".log") for number in others)])
+    paths = dict.fromkeys([*map(run.log, firsts), *map(run.submission_log, others)])
     return [path for path in paths if path.exists()]
 
 

@@ -117,7 +117,7 @@ def follow(
     """
     number = started[0].number
     started = [update(run, s, resources={**s.resources, "follower": number}) for s in started]
-    path = run.submissions / f"{number:04d}.finalize.sbatch"
+    path = run.finalize_script(number)
     while True:
         numbers, job_ids = [s.number for s in started], [job_id for s in started for job_id in s.job_ids]
         write_bytes(path, finalize_script(run, submission_config(run, started[0]), numbers, job_ids).encode())

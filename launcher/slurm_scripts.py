@@ -45,11 +45,6 @@ def finalize_name(run: RunDir, number: int) -> str:
     return f"{job_name(run, number)}-finalize"
 
 
-def submission_log(run: RunDir, number: int) -> Path:
-    """What Slurm and the batch script say before the array task opens its own log; one file for all elements."""
-    return run.submission(number).with_suffix(".log")
-
-
 def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     """The script of a submission's array. Raises InputError where template and config do not go together."""
     template = _template(config)
@@ -66,7 +61,7 @@ def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids
     options |= {
         "job-name": finalize_name(run, numbers[0]),
         "mem": _FINALIZE_MEMORY,
-        "output": _pattern(submission_log(run, numbers[0])),
+        "output": _pattern(run.submission_log(numbers[0])),
         "open-mode": "append",
         "requeue": None,
         "dependency": f"afterany:{':'.join(job_ids)}",
@@ -157,7 +152,7 @@ def _array_options(run: RunDir, config: Config, submission: Submission, asked: O
         "job-name": job_name(run, submission.number),
         "array": f"0-{last}%{config.slurm.array_parallelism}",
         "cpus-per-task": str(task_size(config, asked).cpus),
-        "output": _pattern(submission_log(run, submission.number)),
+        "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
         "requeue": None,
         "signal": f"{_receiver(config)}USR2@{_warning(asked.get('time'))}",

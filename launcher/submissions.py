@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunError
@@ -35,21 +34,17 @@ class Outcome:
     error: str | None = None
 
     def write(self, run: RunDir, number: int) -> None:
-        write_json(_outcome_path(run, number), dataclasses.asdict(self))
+        write_json(run.outcome(number), dataclasses.asdict(self))
 
     @classmethod
     def read(cls, run: RunDir, number: int) -> "Outcome | None":
         """None while the submission goes on, and where its executor was killed."""
         try:
-            data = json.loads(_outcome_path(run, number).read_text())
+            data = json.loads(run.outcome(number).read_text())
         except FileNotFoundError:
             return None
         data["failures"] = {int(shard): Failure(**failure) for shard, failure in data["failures"].items()}
         return cls(**data)
-
-
-def _outcome_path(run: RunDir, number: int) -> Path:
-    return run.submission(number).with_suffix(".outcome")
 
 
 @dataclass(frozen=True)

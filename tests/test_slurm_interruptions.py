@@ -43,22 +43,25 @@ def ends(toy: SlurmRun, shard: int) -> list[tuple[str, str | None] | None]:
 
 
 def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(slurm_here, tmp_path):
-    # A minute is Slurm's least. Shard 0 needs longer, shard 1 hangs at its first sample, shard 2 does not heed the warning.
+    # A minute is Slurm's least. Shards 0 and 2 need longer, but 2 cannot requeue itself; 1 hangs at its first sample.
     params = {"delay": 4.0, "stuck": [ROWS_OF_SHARD]}
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, params, options={"time": "1"}, retry={"time_factor": 3})
+    no_scontrol = "if [ $SLURM_ARRAY_TASK_ID = 2 ]; then PATH=/no/commands; fi"
+    (tmp_path / "site.sbatch").write_text(f"#!/bin/bash\n{no_scontrol}\n# launcher: command\n")
+    options = {"time": "1", "template": "site.sbatch"}
+    toy = SlurmRun(slurm_here, tmp_path, SLOW, params, options=options, retry={"time_factor": 3})
     array = toy.submit()
-    toy.await_commits(2)
-    psutil.Process(toy.attempts(2)[0].start.pid).suspend()
     toy.await_state(f"{array}_0", "PENDING", 90)
     toy.resume(f"{array}_0")
-    found = toy.end(180)
+    found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
     assert ends(toy, 0) == [("stopped", None), ("done", None)]
     assert restarts(toy, 0) == [0, 1]
     assert 0 < toy.attempts(0)[0].end.committed < ROWS_OF_SHARD
     assert ends(toy, 1) == [("failed", "TIMEOUT"), ("done", None)]
-    assert toy.accounted(1, "State")[2] == [["TIMEOUT"]]
+    assert ends(toy, 2) == [("stopped", None), ("done", None)]
+    assert (restarts(toy, 2), toy.accounted(1, "ExitCode")[2]) == ([0, 0], [["75:0"]])
     assert [toy.submission(number).shards for number in toy.run.submission_numbers()] == [(0, 1, 2), (1,), (2,)]
+    assert [toy.submission(number).resources["attempt"] for number in (2, 3)] == [2, 1]
     limits = [set(itertools.chain(*itertools.chain(*toy.accounted(n, "Timelimit").values()))) for n in (1, 2, 3)]
     assert limits == [{"00:01:00"}, {"00:03:00"}, {"00:01:00"}]
     assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS

@@ -65,6 +65,18 @@ class RunDir:
     def script(self, number: int) -> Path:
         return self.submissions / f"{number:04d}.sbatch"
 
+    def finalize_script(self, number: int) -> Path:
+        """The script of the Slurm job that ends a submission, and others with it."""
+        return self.submissions / f"{number:04d}.finalize.sbatch"
+
+    def outcome(self, number: int) -> Path:
+        """How a submission ended; written last."""
+        return self.submissions / f"{number:04d}.outcome"
+
+    def submission_log(self, number: int) -> Path:
+        """What the executor says of a submission, and a batch script before the array task opens its own log."""
+        return self.submissions / f"{number:04d}.log"
+
     def submission_numbers(self) -> list[int]:
         """Numbers of the submissions written so far, ascending."""
         return sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))

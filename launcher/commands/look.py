@@ -16,7 +16,9 @@ def status(options: argparse.Namespace, output: Output) -> bool:
     from launcher.progress import follow, make_view, status_lines
 
     reader = StatusReader(runs.find_run(options.run))
-    found = follow(reader, make_view(output.stream), live=options.live) if options.watch else reader.read(live=options.live)
+    found = (
+        follow(reader, make_view(output.stream), live=options.live) if options.watch else reader.read(live=options.live)
+    )
     if options.json:
         output.document(**found.to_json(with_shards=options.shards))
     else:
