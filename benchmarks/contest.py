@@ -22,11 +22,11 @@ from benchmarks.gate import Gate
 from benchmarks.ours import plan_run, run_planned
 
 _ROOT = Path(__file__).parents[1]
-REPETITIONS = 7
+REPETITIONS = 5
 # Share of the machine that must be idle before a run, over this many seconds; a busy one is used all the same, later.
 _IDLE = 0.95
 _LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 15.0
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)

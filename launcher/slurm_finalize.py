@@ -1,7 +1,7 @@
 """The finalize job: ``python -m launcher.slurm_finalize RUN NUMBER...`` runs on a node when these submissions' arrays ended.
 
-It learns from journals, and where they are silent from one sacct call, why shards are not done, has launcher.finalize decide
-what is tried again or gathered, and submits that together with what was held back. Nothing stays on the login node.
+It learns from journals, and where they are silent from Slurm's accounting, why shards are not done, has launcher.finalize
+decide what is tried again or gathered, and submits that together with what was held back. Nothing stays on the login node.
 """
 
 import argparse

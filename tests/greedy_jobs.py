@@ -12,6 +12,7 @@ from jobs.job import Context
 from jobs.storage.samples import Sample
 from tests.toy_jobs import Toy
 
+ROWS_OF_SHARD, FREE = 16, 4
 _MEGABYTE = 1 << 20
 
 
@@ -73,30 +74,26 @@ class Bulky(Toy):
 
 
 class Slow(Toy):
-    """Takes ``delay`` seconds for each sample of the rows ``only``, and for ever for those in ``stuck``.
+    """Takes ``delay`` seconds for each sample, and for ever for those in ``stuck``.
 
-    So it does at the first start that Slurm makes in a submission; elsewhere it is quick.
+    It does not go beyond the first FREE rows of a shard of ROWS_OF_SHARD before the file ``gate`` exists. All this at the
+    first start that Slurm makes in a submission; elsewhere it is quick.
     """
 
     def __init__(
-        self,
-        delay: float = 0.0,
-        only: tuple[int, int] = (0, 1 << 30),
-        stuck: tuple[int, ...] = (),
-        submission: int = 1,
+        self, delay: float = 0.0, gate: str | None = None, stuck: tuple[int, ...] = (), submission: int = 1
     ) -> None:
-        super().__init__()
         is_there = os.environ.get("SLURM_JOB_NAME", "").endswith(f".{submission}")
         is_first = is_there and "SLURM_RESTART_COUNT" not in os.environ
-        self.seconds = delay if is_first else 0.0
-        self.slow_rows = range(*only)
+        super().__init__(delay=delay if is_first else 0.0)
+        self.gate = Path(gate) if gate and is_first else None
         self.stuck = stuck if is_first else ()
 
     def load(self, sample: Sample) -> np.ndarray:
         if sample.index in self.stuck:
             time.sleep(1e6)
-        if sample.index in self.slow_rows:
-            time.sleep(self.seconds)
+        while self.gate and sample.index % ROWS_OF_SHARD >= FREE and not self.gate.exists():
+            time.sleep(0.02)
         return super().load(sample)
 
 

@@ -3,10 +3,10 @@
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -17,25 +17,45 @@ from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher.slurm_scripts import job_name
 from launcher.status import StatusReader
+from tests.greedy_jobs import FREE, ROWS_OF_SHARD
 from tests.launcher_runs import document, launcher, run_of, status, wait_until, write_config
 from tests.slurm_cluster import SlurmCluster
 
-ROWS, SHARDS, BATCH = 48, 3, 4
-ROWS_OF_SHARD = ROWS // SHARDS
+SHARDS, BATCH = 3, FREE
+ROWS = SHARDS * ROWS_OF_SHARD
 
 
 class SlurmRun:
-    """A run of 48 rows in 3 shards of 4 batches, one array element each."""
+    """A run of 48 rows in 3 shards of 4 batches, one array element each.
+
+    A job that gets ``gated`` stops after the first batch of each shard until ``open_gate``.
+    """
 
     def __init__(self, slurm: SlurmCluster, folder: Path, job: str, params: Any = None, **sections: Any) -> None:
         self.slurm = slurm
         self.folder = folder
+        self.gate = folder / "gate"
         node = {"batch_size": BATCH, **sections.pop("node", {})}
         options = {"mem": "600M", **sections.pop("options", {})}
         rows, shards = sections.pop("rows", ROWS), sections.pop("shards", SHARDS)
         self.config = write_config(
             folder, rows, shards=shards, job=job, params=params, node=node, executor="slurm", slurm=options, **sections
         )
+
+    @classmethod
+    def gated(cls, slurm: SlurmCluster, folder: Path, job: str = "Slow", params: Any = None, **sections: Any) -> Self:
+        """A run of a Job of tests.greedy_jobs that waits for the gate; after it a batch takes half a second."""
+        gated = {"gate": str(folder / "gate"), "delay": 0.1}
+        return cls(slurm, folder, f"tests.greedy_jobs:{job}", {**gated, **(params or {})}, **sections)
+
+    def open_gate(self) -> None:
+        self.gate.touch()
+
+    def open_gate_after(self, array: str, indices: Iterable[int]) -> None:
+        """Opens it once Slurm has told these elements to leave: they finish a batch, but no second one."""
+        names = [f"{array}_{index}" for index in indices]
+        self.wait(lambda: all(self.slurm.job_states(name).get(name) != "RUNNING" for name in names))
+        self.open_gate()
 
     @property
     def run(self) -> RunDir:
@@ -63,8 +83,16 @@ class SlurmRun:
     def end(self, seconds: float = 120.0) -> Mapping[str, Any]:
         """Waits until nothing of the run goes on by itself; returns its status."""
         reader = StatusReader(self.run)
-        wait_until(lambda: reader.read().state != "running", seconds)
+        self.wait(lambda: reader.read().state != "running", seconds)
         return self.status()
+
+    def wait(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+        """Waits for a condition; fails with what Slurm has of the queue where it does not come to hold."""
+        try:
+            wait_until(condition, seconds)
+        except AssertionError as error:
+            queue = self.slurm.run("squeue", "-r", "-o", "%i %j %T %r %S %N")
+            raise AssertionError(f"{error}\n{queue}{self.slurm.run('sinfo', '-N', '-o', '%N %T %E')}") from None
 
     def history(self, shard: int) -> History:
         return replay(self.run.journal(shard))
@@ -74,7 +102,7 @@ class SlurmRun:
 
     def await_commits(self, shard: int, count: int = 1) -> None:
         """Waits until the shard has committed some batches."""
-        wait_until(lambda: len(self.history(shard).commits) >= count)
+        self.wait(lambda: len(self.history(shard).commits) >= count)
 
     def submission(self, number: int) -> Submission:
         return Submission.read(self.run.submission(number))
@@ -107,11 +135,11 @@ class SlurmRun:
         return self.slurm.run("squeue", "-h", "-o", "%N", "-j", element).strip()
 
     def await_state(self, element: str, state: str, seconds: float = 60.0) -> None:
-        wait_until(lambda: self.slurm.job_states(element).get(element) == state, seconds)
+        self.wait(lambda: self.slurm.job_states(element).get(element) == state, seconds)
 
     def resume(self, element: str) -> None:
         """Lets an element that was requeued start without its wait."""
-        wait_until(lambda: self.slurm.start_now(element))
+        self.wait(lambda: self.slurm.start_now(element))
 
     def restarts_of(self, job_id: str) -> int:
         """How often Slurm has put a job back into the queue."""

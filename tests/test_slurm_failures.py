@@ -119,12 +119,13 @@ def test_a_sample_that_crashes_fails_alone(slurm_here, tmp_path):
 
 
 def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:Slow", {"delay": 0.2})
+    toy = SlurmRun.gated(slurm_here, tmp_path)
     array = toy.submit()
     toy.await_commits(1)
     supervisor = psutil.Process(toy.attempts(1)[0].start.pid)
     family = [supervisor, *supervisor.children(recursive=True)]
     supervisor.kill()
+    toy.open_gate()
     wait_until(lambda: not alive(family))
     assert toy.end()["samples"] == ALL_OK
     outcome = Outcome.read(toy.run, 1)
@@ -138,10 +139,11 @@ def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here,
 
 
 def test_one_attempt_means_that_nothing_is_tried_again(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:Slow", {"delay": 0.2}, retry={"attempts": 1})
+    toy = SlurmRun.gated(slurm_here, tmp_path, retry={"attempts": 1})
     toy.submit()
     toy.await_commits(1)
     psutil.Process(toy.attempts(1)[0].start.pid).kill()
+    toy.open_gate()
     found = toy.end()
     assert (found["state"], found["shards"]["done"], found["shards"]["failed"]) == ("failed", 2, 1)
     assert [failure["kind"] for failure in found["failures"]] == ["CRASH"]
@@ -203,11 +205,12 @@ def fill(folder: Path) -> Path:
 
 
 def test_a_full_disk_is_named_and_what_is_missing_follows_once_there_is_room(slurm_here, small_disk, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:Wide", {"delay": 0.4})
+    toy = SlurmRun.gated(slurm_here, tmp_path, "Wide")
     toy.submit()
     for shard in range(SHARDS):
         toy.await_commits(shard)
     filler = fill(small_disk)
+    toy.open_gate()
     finalize = toy.submission(1).finalize_id
     # The finalize job cannot record how it went, so it comes back later.
     wait_until(lambda: toy.restarts_of(finalize) == 1)

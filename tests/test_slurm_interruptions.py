@@ -7,7 +7,7 @@ import pytest
 
 from jobs.storage.journal import decode
 from jobs.storage.records import Commit
-from tests.launcher_runs import document, wait_until
+from tests.launcher_runs import document, start, wait_until
 from tests.slurm_cluster import SlurmCluster
 from tests.slurm_runs import BATCH, ROWS, ROWS_OF_SHARD, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
 from tests.task_runs import alive
@@ -15,9 +15,6 @@ from tests.task_runs import alive
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
-SLOW = "tests.greedy_jobs:Slow"
-# Four batches of 1.6 s: time to do something to a shard that has begun.
-DELAY = {"delay": 0.4}
 
 
 @pytest.fixture
@@ -48,7 +45,8 @@ def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(slurm_her
     no_scontrol = "if [ $SLURM_ARRAY_TASK_ID = 2 ]; then PATH=/no/commands; fi"
     (tmp_path / "site.sbatch").write_text(f"#!/bin/bash\n{no_scontrol}\n# launcher: command\n")
     options = {"time": "1", "template": "site.sbatch"}
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, params, options=options, retry={"time_factor": 3})
+    sections = {"options": options, "node": {"batch_size": 1}, "retry": {"time_factor": 3}}
+    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:Slow", params, **sections)
     array = toy.submit()
     toy.await_state(f"{array}_0", "PENDING", 90)
     toy.resume(f"{array}_0")
@@ -69,7 +67,7 @@ def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(slurm_her
 
 
 def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_requeue(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"exclusive": True})  # a node for each shard
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"exclusive": True})  # a node for each shard
     array = toy.submit()
     for shard in range(SHARDS):
         toy.await_commits(shard)
@@ -77,6 +75,7 @@ def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_reque
     slurm_here.run("scontrol", "update", f"JobId={array}_1", "Requeue=0")
     for node in (requeued, failed):
         slurm_here.kill_node(node, noticed=True)
+    toy.open_gate()
     toy.resume(f"{array}_0")
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
@@ -91,14 +90,14 @@ def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_reque
 
 
 def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"nodelist": "n1"}, retry={"attempts": 1})
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"nodelist": "n1"}, retry={"attempts": 1})
     array = toy.submit()
     for shard in range(SHARDS):
         toy.await_commits(shard)
     slurm_here.run("scontrol", "update", f"JobId={array}_1", "Requeue=0")
     urgent = ("--partition=urgent", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
     slurm_here.run("sbatch", *urgent)
-    wait_until(lambda: "stopped" in {end[0] for end in ends(toy, 0) if end})
+    toy.open_gate_after(array, range(SHARDS))
     for shard in (0, 2):
         toy.resume(f"{array}_{shard}")
     found = toy.end()
@@ -113,10 +112,11 @@ def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here,
 
 def test_elements_that_a_person_cancels_are_left_until_a_rerun(slurm_here, tmp_path):
     # Shard 2 still waits when it is cancelled: only two run at a time.
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"array_parallelism": 2})
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2})
     array = toy.submit()
     toy.await_commits(1)
     slurm_here.run("scancel", f"{array}_1", f"{array}_2")
+    toy.open_gate_after(array, (1, 2))
     found = toy.end()
     assert (found["state"], found["shards"]["done"]) == ("failed", 1)
     assert {failure["kind"] for failure in found["failures"]} == {"CANCELLED"}
@@ -131,10 +131,11 @@ def test_elements_that_a_person_cancels_are_left_until_a_rerun(slurm_here, tmp_p
 
 
 def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"array_parallelism": 1})
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 1})
     array = toy.submit()
     toy.await_commits(0)
     slurm_here.run("scancel", array)
+    toy.open_gate_after(array, (0,))
     found = toy.end()
     assert {failure["kind"] for failure in found["failures"]} == {"CANCELLED"}
     assert sorted(shard for failure in found["failures"] for shard in failure["shards"]) == [0, 1, 2]
@@ -143,13 +144,16 @@ def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here, tmp_p
 
 
 def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY, options={"array_parallelism": 2})
-    toy.submit()
-    toy.await_commits(1)
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2})
+    array = toy.submit()
+    for shard in (0, 1):
+        toy.await_commits(shard)
     supervisors = [psutil.Process(toy.attempts(shard)[0].start.pid) for shard in (0, 1)]
     family = [p for supervisor in supervisors for p in (supervisor, *supervisor.children(recursive=True))]
-    done = toy.launcher("cancel", toy.run.path, "--json")
-    assert (done.returncode, document(done)["cancelled"]) == (0, [1])
+    cancel = start(tmp_path, "cancel", toy.run.path)
+    toy.open_gate_after(array, (0, 1))
+    said, _ = cancel.communicate(timeout=60)
+    assert cancel.returncode == 0, said
     assert toy.queued() == []
     assert alive(family) == []
     found = toy.status()
@@ -162,8 +166,7 @@ def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here, tmp_path):
 
 def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(slurm_here, tmp_path):
     marker = tmp_path / "mended"
-    params = {"marker": str(marker), "delay": 0.6, "submission": 2}
-    toy = SlurmRun(slurm_here, tmp_path, "tests.greedy_jobs:SlowAndBroken", params)
+    toy = SlurmRun.gated(slurm_here, tmp_path, "SlowAndBroken", {"marker": str(marker), "submission": 2})
     toy.submit()
     assert toy.end()["state"] == "failed"
     marker.touch()
@@ -174,7 +177,8 @@ def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(slur
     assert (refused.returncode, "running now (shards 1)" in refused.stderr) == (1, True)
     assert toy.rerun()["shards"] == [0, 2]
     assert toy.run.submission(2).read_bytes() == before
-    assert toy.slurm.job_states(toy.array(2))[f"{toy.array(2)}_0"] == "RUNNING"
+    wait_until(lambda: toy.run.shard_done(0).exists() and toy.run.shard_done(2).exists())
+    toy.open_gate()
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
     assert [[a.start.submission for a in toy.attempts(shard)] for shard in range(SHARDS)] == [[1, 3], [1, 2], [1, 3]]
@@ -182,7 +186,7 @@ def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(slur
 
 
 def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_here, tmp_path):
-    toy = SlurmRun(slurm_here, tmp_path, SLOW, DELAY)
+    toy = SlurmRun.gated(slurm_here, tmp_path)
     planned = toy.launcher("plan", toy.config.name, "--json")
     assert planned.returncode == 0, planned.stderr
     (script,) = document(planned)["scripts"]
@@ -194,6 +198,7 @@ def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_he
     toy.await_commits(2)
     assert toy.status()["state"] == "running"
     assert toy.launcher("submit", toy.config.name).returncode == 1
+    toy.open_gate()
     found = toy.end()
     assert (found["state"], found["shards"]["done"]) == ("incomplete", SHARDS)
     gathered = toy.launcher("gather", toy.run.path)

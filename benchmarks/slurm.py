@@ -1,0 +1,235 @@
+"""Slurm: what ours, submitit, datatrove and plain sbatch cost a scheduler, side by side on the test cluster.
+
+    python -m benchmarks.slurm [--repetitions 5] [--only latency,calls,submission]
+
+As root, where Slurm's daemons are installed (see tests/slurm_cluster.py). Each contestant is a fresh process; each
+repetition runs all of them in turns, in another order. Prints Markdown tables:
+
+latency: 32 trivial array tasks, from the start of the submitting command to the last result, and the files made
+calls: what reaches slurmctld (sdiag) and which of Slurm's commands are run, for 64 array tasks, followed to their end
+submission: the time of the submitting command for an array of 10,000 elements, held so that nothing runs
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.contest import await_quiet, machine, median, table
+from benchmarks.slurm_contestants import CONTESTANTS, OURS, PLANNED, Contestant
+from tests.slurm_cluster import SlurmCluster
+
+_ROOT = Path(__file__).parents[1]
+_TIMEOUT = 300.0
+# Questions of this benchmark itself, and what nodes say without any job.
+_NOT_COUNTED = {"REQUEST_STATS_INFO", "MESSAGE_NODE_REGISTRATION_STATUS", "REQUEST_PING"}
+_COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "sacctmgr", "scancel", "sinfo", "srun")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds from the start of the command to its end (``submitted``) and to the last result; files made in all."""
+
+    submitted: float
+    last: float
+    files: int
+
+
+class Bench:
+    """The cluster and the environment in which contestants run; commands of Slurm's that they call are counted."""
+
+    def __init__(self, cluster: SlurmCluster, scratch: Path) -> None:
+        self.cluster = cluster
+        self._scratch = scratch
+        self._calls = scratch / "calls"
+        self._env = {**cluster.env, "PYTHONPATH": str(_ROOT), "PATH": f"{self._make_counters()}:{cluster.env['PATH']}"}
+
+    def _make_counters(self) -> Path:
+        folder = self._scratch / "bin"
+        folder.mkdir()
+        for name in _COMMANDS:
+            real = shutil.which(name, path=self.cluster.env["PATH"])
+            (folder / name).write_text(f'#!/bin/sh\necho {name} >> {self._calls}\nexec {real} "$@"\n')
+            (folder / name).chmod(0o755)
+        return folder
+
+    def folder(self, contestant: Contestant, tasks: int, hold: bool) -> Path:
+        """An empty folder, after what there is to do before the clock starts."""
+        shutil.rmtree(self._scratch / "case", ignore_errors=True)
+        folder = self._scratch / "case" / "run"
+        folder.parent.mkdir()
+        contestant.prepare(tasks, folder, hold)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def start(self, command: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, cwd=_ROOT, env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def calls(self) -> Counter[str]:
+        """The commands of Slurm's run since the last call of this method."""
+        names = self._calls.read_text().split() if self._calls.exists() else []
+        self._calls.write_text("")
+        return Counter(names)
+
+    def await_end(self, contestant: Contestant, folder: Path) -> None:
+        if contestant.end:
+            _await(lambda: any(folder.glob(contestant.end or "")))
+        _await(lambda: not self.cluster.run("squeue", "-h"), pause=0.5)
+
+
+def _await(condition: Callable[[], object], pause: float = 0.01) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {_TIMEOUT:.0f} s")
+        time.sleep(pause)
+
+
+def run_tasks(bench: Bench, contestant: Contestant, tasks: int) -> Outcome:
+    """Submits the tasks and waits for all results, then for the end of whatever follows."""
+    folder = bench.folder(contestant, tasks, hold=False)
+    started = time.monotonic()
+    process = bench.start(contestant.command(tasks, folder, False))
+    ended: list[float] = []
+
+    def is_complete() -> bool:
+        if process.poll() is not None and not ended:
+            ended.append(time.monotonic() - started)
+        return (
+            sum(path.stat().st_size > 0 or path.parent != folder for path in folder.glob(contestant.results)) >= tasks
+        )
+
+    _await(is_complete)
+    last = time.monotonic() - started
+    if process.wait():
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    bench.await_end(contestant, folder)
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    return Outcome(ended[0] if ended else last, last, files)
+
+
+def submit_held(bench: Bench, contestant: Contestant, tasks: int) -> Outcome:
+    """The time of the submitting command alone; the elements never start."""
+    folder = bench.folder(contestant, tasks, hold=True)
+    before = sum(path.is_file() for path in folder.rglob("*"))
+    started = time.monotonic()
+    process = bench.start(contestant.command(tasks, folder, True))
+    if process.wait():
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    seconds = time.monotonic() - started
+    files = sum(path.is_file() for path in folder.rglob("*")) - before
+    bench.cluster.run("scancel", "--user=root")
+    _await(lambda: not bench.cluster.run("squeue", "-h"), pause=0.5)
+    return Outcome(seconds, seconds, files)
+
+
+def in_turns(
+    bench: Bench,
+    contestants: Mapping[str, Contestant],
+    repetitions: int,
+    measure: Callable[[Bench, Contestant, int], Outcome],
+    tasks: int,
+) -> dict[str, list[Outcome]]:
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for repetition in range(repetitions):
+        turn = repetition % len(names)
+        for name in names[turn:] + names[:turn]:
+            await_quiet()
+            outcomes[name].append(measure(bench, contestants[name], tasks))
+            print(f"{repetition + 1}/{repetitions} {name}: {outcomes[name][-1]}", file=sys.stderr)
+    return outcomes
+
+
+def latency(bench: Bench, repetitions: int) -> str:
+    tasks = 32
+    outcomes = in_turns(bench, CONTESTANTS, repetitions, run_tasks, tasks)
+    rows = [
+        [name, f"{median(o.last for o in runs):.1f}", _spread([o.last for o in runs], 1), str(runs[-1].files)]
+        for name, runs in outcomes.items()
+    ]
+    head = ("", "submit to last result, s", "(least to most)", "files made")
+    return f"{tasks} trivial array tasks, medians of {repetitions} repetitions in turns.\n\n{table(head, rows)}"
+
+
+def _spread(values: list[float], digits: int) -> str:
+    return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+
+
+def calls(bench: Bench, repetitions: int) -> str:
+    del repetitions  # counts do not differ by chance
+    tasks = 64
+    rows = []
+    for name, contestant in CONTESTANTS.items():
+        bench.cluster.run("sdiag", "--reset")
+        bench.calls()
+        _run_followed(bench, contestant, tasks)
+        _await(lambda: _count(bench, "REQUEST_COMPLETE_BATCH_SCRIPT") >= tasks)
+        found = {kind: n for kind, n in bench.cluster.sdiag()["by_type"].items() if kind not in _NOT_COUNTED}
+        rows.append([name, str(sum(found.values())), _listed(found), _listed(bench.calls())])
+        bench.await_end(contestant, bench._scratch / "case" / "run")
+    head = ("", "calls that slurmctld answered", "of which", "commands run")
+    return f"{tasks} trivial array tasks, followed to their end.\n\n{table(head, rows)}"
+
+
+def _run_followed(bench: Bench, contestant: Contestant, tasks: int) -> None:
+    folder = bench.folder(contestant, tasks, hold=False)
+    bench.start(contestant.command(tasks, folder, False)).wait()
+    if contestant.follow:
+        bench.start(contestant.follow(folder)).wait()
+    _await(lambda: len(list(folder.glob(contestant.results))) >= tasks)
+    if contestant.end:
+        _await(lambda: any(folder.glob(contestant.end or "")))
+
+
+def _count(bench: Bench, kind: str) -> int:
+    return bench.cluster.sdiag()["by_type"].get(kind, 0)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: -item[1])) or "none"
+
+
+def submission(bench: Bench, repetitions: int) -> str:
+    tasks = 10_000
+    contestants = {name: c for name, c in CONTESTANTS.items() if name != OURS}
+    contestants = {f"{OURS}, launcher submit": PLANNED, **contestants}
+    outcomes = in_turns(bench, contestants, repetitions, submit_held, tasks)
+    rows = [
+        [
+            name,
+            f"{median(o.submitted for o in runs):.2f}",
+            _spread([o.submitted for o in runs], 2),
+            f"{runs[-1].files:,}",
+        ]
+        for name, runs in outcomes.items()
+    ]
+    head = ("", "seconds", "(least to most)", "files made")
+    text = f"An array of {tasks:,} elements, from the start of the command to its end, medians of {repetitions} repetitions"
+    return f"{text} in turns. Ours: of a run that is planned.\n\n{table(head, rows)}"
+
+
+_PARTS = {"latency": latency, "calls": calls, "submission": submission}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--only", default=",".join(_PARTS), help="parts, with commas (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(max_array_size=10_001) as cluster:
+        bench = Bench(cluster, Path(scratch))
+        version = cluster.run("sbatch", "--version").strip()
+        print(f"{machine()}, {version}")
+        for name in options.only.split(","):
+            print(f"\n{_PARTS[name](bench, options.repetitions)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
