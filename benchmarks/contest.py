@@ -111,9 +111,10 @@ def _run(contestant: Contestant, work: str, folder: Path) -> Outcome:
 
 def _compare(outcomes: dict[str, list[Outcome]]) -> None:
     """All must have computed the same; batches of other samples may round differently."""
-    (first, reference), *others = [(name, runs[0].results) for name, runs in outcomes.items()]
+    runs = [(name, outcome.results) for name, repeated in outcomes.items() for outcome in repeated]
+    (first, reference), *others = runs
     for name, results in others:
-        if not np.allclose(results, reference, rtol=1e-4, atol=1e-6):
+        if results.shape != reference.shape or not np.allclose(results, reference, rtol=1e-4, atol=1e-6):
             raise RuntimeError(f"{name} and {first} computed different results")
     if not np.isfinite(reference).all() or np.ptp(reference, axis=0).max() == 0:
         raise RuntimeError("the results are the same for every sample")

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+_PATIENCE_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -18,9 +20,12 @@ class Gate:
     members: int
 
     def wait(self) -> None:
-        """Checks in; returns when all members have."""
+        """Checks in; returns when all members have. Raises TimeoutError where one does not come, so that none hangs."""
         (self.folder / f"{time.time_ns()}-{os.getpid()}").touch()
-        while len(os.listdir(self.folder)) < self.members:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while (present := len(os.listdir(self.folder))) < self.members:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{present} of {self.members} processes came to the start line")
             time.sleep(0.001)
 
     def opened(self) -> float:

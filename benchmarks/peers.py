@@ -125,7 +125,7 @@ def main(name: str, path: str, folder: Path, out: Path) -> None:
     for module in work.modules:
         importlib.import_module(module)
     if "torch" in sys.modules:
-        # One for every peer: with two, loaders and the model's threads fight for the cores, and each peer is slower.
+        # One for every peer: with two, loaders and the model's threads fight for the cores; none is faster for it.
         sys.modules["torch"].set_num_threads(1)
     gate = Gate(out / "gate", members)
     results = peer(work, gate)

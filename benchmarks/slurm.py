@@ -65,6 +65,8 @@ class Bench:
         folder = self._scratch / "case" / "run"
         folder.parent.mkdir()
         contestant.prepare(tasks, folder, hold)
+        if contestant.first:
+            run_to_end(self.start(contestant.first(folder)))
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -81,6 +83,11 @@ class Bench:
         if contestant.end:
             _await(lambda: any(folder.glob(contestant.end or "")))
         _await(lambda: not self.cluster.run("squeue", "-h"), pause=0.5)
+
+
+def run_to_end(process: subprocess.Popen[bytes]) -> None:
+    if process.wait():
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
 
 
 def _await(condition: Callable[[], object], pause: float = 0.01) -> None:
@@ -107,8 +114,7 @@ def run_tasks(bench: Bench, contestant: Contestant, tasks: int) -> Outcome:
 
     _await(is_complete)
     last = time.monotonic() - started
-    if process.wait():
-        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    run_to_end(process)
     bench.await_end(contestant, folder)
     files = sum(path.is_file() for path in folder.rglob("*"))
     return Outcome(ended[0] if ended else last, last, files)
@@ -119,9 +125,7 @@ def submit_held(bench: Bench, contestant: Contestant, tasks: int) -> Outcome:
     folder = bench.folder(contestant, tasks, hold=True)
     before = sum(path.is_file() for path in folder.rglob("*"))
     started = time.monotonic()
-    process = bench.start(contestant.command(tasks, folder, True))
-    if process.wait():
-        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    run_to_end(bench.start(contestant.command(tasks, folder, True)))
     seconds = time.monotonic() - started
     files = sum(path.is_file() for path in folder.rglob("*")) - before
     bench.cluster.run("scancel", "--user=root")

@@ -5,7 +5,6 @@ A contestant is a command, the files that show its results, and what there is to
 
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,15 +19,16 @@ _ONE_LINE = 'import os; print(int(os.environ["SLURM_ARRAY_TASK_ID"]) ** 2)'
 
 @dataclass(frozen=True)
 class Contestant:
-    """``command(tasks, folder, hold)`` submits, and with ``follow`` instead stays until all has ended.
+    """``command(tasks, folder, hold)`` submits; ``prepare`` and the command ``first`` come before the clock starts.
 
-    ``results`` is the glob, below the folder, of the files of which there is one for each result; ``end`` that of
-    what is there when nothing follows.
+    The command ``follow`` stays until all has ended. ``results`` is the glob, below the folder, of the files of which
+    there is one for each result; ``end`` that of what is there when nothing follows.
     """
 
     command: Callable[[int, Path, bool], list[str]]
     results: str
     prepare: Callable[[int, Path, bool], None] = lambda tasks, folder, hold: None
+    first: Callable[[Path], list[str]] | None = None
     follow: Callable[[Path], list[str]] | None = None
     end: str | None = None
 
@@ -49,11 +49,6 @@ def _write_config(tasks: int, folder: Path, hold: bool) -> None:
         "executor": "slurm", "slurm": asked,
     }  # fmt: skip
     (folder.parent / "config.yaml").write_text(json.dumps(config))
-
-
-def _plan(tasks: int, folder: Path, hold: bool) -> None:
-    _write_config(tasks, folder, hold)
-    subprocess.run(_launcher("plan", str(folder.parent / "config.yaml")), cwd=_ROOT, check=True, capture_output=True)
 
 
 def _submit_config(tasks: int, folder: Path, hold: bool) -> list[str]:
@@ -92,5 +87,10 @@ CONTESTANTS = {
 if find_spec("datatrove") is None:
     del CONTESTANTS[DATATROVE]
 
-PLANNED = Contestant(lambda tasks, folder, hold: _launcher("submit", str(folder)), CONTESTANTS[OURS].results, _plan)
+PLANNED = Contestant(
+    lambda tasks, folder, hold: _launcher("submit", str(folder)),
+    CONTESTANTS[OURS].results,
+    _write_config,
+    first=lambda folder: _launcher("plan", str(folder.parent / "config.yaml")),
+)
 """Ours, where the run was planned before."""

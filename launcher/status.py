@@ -16,7 +16,7 @@ from launcher.efficiency import Efficiency, more_memory, summarise
 from launcher.failures import Failure, FailureGroup, advice, group
 from launcher.runs import reference
 from launcher.shard_states import ShardReader, ShardState
-from launcher.submissions import Known, newest_by_shard, read_submissions
+from launcher.submissions import Known, Outcome, newest_by_shard, read_submissions
 
 SCHEMA = 1
 SHARD_STATES = ("done", "running", "pending", "failed")
@@ -153,7 +153,13 @@ def _ask_scheduler(run: RunDir, known: Sequence[Known]) -> tuple[list[Known], Ma
     asked = [k.submission for k in known if k.submission.executor == "slurm" and k.outcome is None]
     seen = SlurmExecutor().observe(run, asked)
     gone = {submission.number for submission in asked} - seen.active
-    return [replace(k, is_open=False) if k.number in gone else k for k in known], seen.entries
+    return [_ended(k) if k.number in gone else k for k in known], seen.entries
+
+
+def _ended(known: Known) -> Known:
+    """What a person submitted with sbatch has no finalize job that would write an outcome."""
+    outcome = Outcome(time.time()) if known.submission.planned else None
+    return replace(known, is_open=False, outcome=outcome)
 
 
 def _failures(shards: Sequence[ShardState]) -> Iterator[Failure]:

@@ -42,9 +42,11 @@ class Selection:
 def select_shards(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
     """What is not done and in nobody's hands; of ``asked`` also done shards that are damaged or have failed samples."""
     submissions = read_submissions(run)
-    states = ShardReader(run, plan).read(newest_by_shard(submissions))
     active = _active(run, submissions)
-    taken = in_hand(active) | {s.shard.index: 0 for s in states if s.state == "running"}
+    over = [known.number for known in submissions if known.outcome is None and known.number not in active]
+    seen = [replace(k, is_open=False, outcome=Outcome(time.time())) if k.number in over else k for k in submissions]
+    states = ShardReader(run, plan).read(newest_by_shard(seen))
+    taken = in_hand(active.values()) | {s.shard.index: 0 for s in states if s.state == "running"}
     wanted = range(plan.shard_count) if asked is None else asked
     done = {state.shard.index for state in states if state.state == "done"}
     free = [shard for shard in wanted if shard not in taken]
@@ -52,19 +54,18 @@ def select_shards(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -
     shards = sorted({shard for shard in free if shard not in done} | set(reopened))
     running = {shard: taken[shard] for shard in wanted if shard in taken and (asked is not None or shard not in done)}
     kept = tuple(shard for shard in free if shard in done and shard not in reopened)
-    over = [k.number for k in submissions if k.outcome is None and not k.submission.planned]
-    abandoned = tuple(set(over) - {known.number for known in active})
+    abandoned = tuple(known.number for known in submissions if known.number in over and not known.submission.planned)
     return Selection(tuple(shards), tuple(reopened), running, kept, abandoned)
 
 
-def _active(run: RunDir, submissions: Sequence[Known]) -> list[Known]:
-    """Those that really go on, each executor being asked once about its own; planned ones that were sbatched by hand too."""
+def _active(run: RunDir, submissions: Sequence[Known]) -> dict[int, Known]:
+    """Those that really go on, by number, also planned ones that were sbatched by hand; each executor is asked once."""
     asked = [known for known in submissions if known.outcome is None]
     active: set[int] = set()
     for name in {known.submission.executor for known in asked}:
         own = [known.submission for known in asked if known.submission.executor == name]
         active |= choose_executor(name).active(run, own)
-    return [replace(known, is_open=True) for known in asked if known.number in active]
+    return {known.number: replace(known, is_open=True) for known in asked if known.number in active}
 
 
 def _needs_work(run: RunDir, plan: Plan, shard: int) -> bool:

@@ -52,8 +52,12 @@ def test_cpus_are_bounded_by_affinity_and_by_slurm():
     assert usable_cpus({"LAUNCHER_CPUS": "1"}) == 1
 
 
-def test_cpu_processes_share_the_cpus_and_gpu_processes_take_one_thread():
-    assert [threads_for("cpu", 2, 8), threads_for("cpu", 16, 8), threads_for("cuda:0", 1, 8)] == [4, 1, 1]
+def test_threads_and_pool_workers_together_stay_within_the_cpus():
+    assert threads_for("cpu", 2, 0, 8) == 4
+    assert threads_for("cpu", 2, 3, 8) == 1
+    assert threads_for("cpu", 1, 2, 8) == 6
+    assert threads_for("cpu", 16, 2, 8) == 1
+    assert threads_for("cuda:0", 1, 0, 8) == 1
 
 
 class FakeNvml(types.ModuleType):

@@ -212,3 +212,18 @@ def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_he
 
 def job_name_of(toy: SlurmRun, job_id: str) -> str:
     return toy.slurm.run("sacct", "-X", "-n", "-o", "JobName%100", "-j", job_id).split()[0]
+
+
+def test_what_a_person_submitted_and_lost_is_completed_by_a_rerun(slurm_here, tmp_path):
+    toy = SlurmRun.gated(slurm_here, tmp_path)
+    toy.launcher("plan", toy.config.name)
+    array = slurm_here.run("sbatch", "--parsable", str(toy.run.script(1))).strip()
+    toy.await_commits(1)
+    psutil.Process(toy.attempts(1)[0].start.pid).kill()
+    toy.open_gate()
+    wait_until(lambda: slurm_here.run("squeue", "-h", "-j", array) == "")
+    found = document(toy.launcher("status", toy.run.path, "--live", "--json"))
+    assert (found["state"], [failure["kind"] for failure in found["failures"]]) == ("failed", ["LOST"])
+    assert toy.rerun()["shards"] == [1]
+    assert toy.end()["samples"] == ALL_OK
+    assert result_data(toy.run) == undisturbed_data()

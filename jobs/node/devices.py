@@ -78,6 +78,9 @@ def _device_list(devices: str | tuple[str, ...], usable: tuple[int, ...]) -> lis
     return ["cpu"]
 
 
-def threads_for(device: str, processes: int, cpus: int) -> int:
-    """Compute threads of a process: its fair share of the CPUs, 1 where a GPU does the computing."""
-    return 1 if device.startswith("cuda") else max(1, cpus // processes)
+def threads_for(device: str, processes: int, workers: int, cpus: int) -> int:
+    """Compute threads of a process: its fair share of the CPUs less its pool workers'; 1 where a GPU does the computing.
+
+    More would compete with the workers, and wait by spinning: on 2 cores, 2 threads beside 2 workers are slower than 1.
+    """
+    return 1 if device.startswith("cuda") else max(1, cpus // processes - workers)

@@ -57,7 +57,7 @@ class Task:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         cpus = devices.usable_cpus()
-        threads = tuple(devices.threads_for(device, len(assigned), cpus) for device in assigned)
+        threads = tuple(devices.threads_for(device, len(assigned), node.workers, cpus) for device in assigned)
         limit = node.memory or memory.task_limit()
         return Setting(
             self._plan.job, self._run, assigned, node.workers, threads, limit, self._scratch, self._plan.seed
