@@ -84,6 +84,8 @@ def prepare(setting: Setting) -> None:
         os.environ[name] = "1"
     os.environ.setdefault("MKL_CBWR", _mkl_branch())
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    # Threads that wait by spinning take the CPUs from pool workers and from other array tasks.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     once = {
         preload.SUPERVISOR: str(os.getpid()),
         preload.JOB: setting.job.path,

@@ -16,6 +16,8 @@ from jobs.storage.records import Commit, FailedSample
 DEATHS = 2
 # A process gets about this much work at a time, seconds: less costs messages, more leaves the last one working alone.
 DEAL_SECONDS = 0.5
+# A hand's message must fit into a pipe's buffer (200 KB, a batch takes 20 bytes): neither side may wait for the other.
+_LARGEST_HAND = 256
 
 
 @dataclass
@@ -64,10 +66,12 @@ class Dealer:
         """Batches for DEAL_SECONDS, but not so many that others would wait for this process at the end."""
         timed = int(DEAL_SECONDS / max(hand.seconds, 1e-6)) if hand.seconds is not None else 0
         fair = len(self._queue) // (2 * len(self._hands))
-        return max(self._depth, min(timed, fair))
+        return max(self._depth, min(timed, fair, _LARGEST_HAND))
 
     def _known(self, batch: Batch) -> Batch:
         """The batch with what is known of it by now."""
+        if not self._failed and not self._split:
+            return batch
         failed = {sample.row: sample for sample in batch.failed}
         failed |= {row: self._failed[row] for row in range(batch.start, batch.stop) if row in self._failed}
         split = batch.split or batch.start in self._split

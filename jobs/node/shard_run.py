@@ -79,14 +79,15 @@ class ShardRun:
             return
         path = self._run.shard_part(self.shard.index)
         if not path.exists():
-            self._history.commits.clear()
+            for start in list(self._history.commits):
+                self._history.forget(start)
             if create_shard_file(path, self.shard, layout.outputs) != layout:
                 raise DamageError(f"{path} is gone and cannot be made again as it was; remove {self._journal_path()}")
         self._file = ShardFile.open(self._run, self.shard, layout, write=True)
         self._ends = self._file.value_ends()
         damaged = [start for start, commit in self._history.commits.items() if self._file.damaged(commit)]
         for start in damaged:
-            del self._history.commits[start]
+            self._history.forget(start)
         if damaged:
             print(f"shard {self.shard.index}: {len(damaged)} batches are not on disk as committed; doing them again")
 

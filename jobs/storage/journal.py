@@ -51,7 +51,8 @@ class Attempt:
 class History:
     """A journal replayed: what counts now. ``commits`` maps a batch's first row to its newest commit.
 
-    ``committed`` counts the samples that the last attempt committed.
+    ``committed`` counts the samples that the last attempt committed; ``failed`` and ``ok`` all that count. They are kept as
+    records come, since a running attempt looks at them after every batch.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -59,11 +60,15 @@ class History:
     commits: dict[int, Commit] = field(default_factory=dict)
     bad_lines: int = 0
     committed: int = 0
+    ok: int = 0
+    failed: int = 0
 
     def apply(self, record: Record) -> None:
         match record:
             case Commit():
+                self.forget(record.start)
                 self.commits[record.start] = record
+                self._count(record, 1)
                 self.committed += record.stop - record.start
             case AttemptStart():
                 self.attempts.append(Attempt(record))
@@ -74,7 +79,19 @@ class History:
             case Layout():
                 self.layout = record
             case Retry():
-                self.commits = {row: c for row, c in self.commits.items() if not c.failed}
+                for start in [start for start, commit in self.commits.items() if commit.failed]:
+                    self.forget(start)
+
+    def forget(self, start: int) -> None:
+        """Makes the commit of a batch void, if there is one."""
+        commit = self.commits.pop(start, None)
+        if commit:
+            self._count(commit, -1)
+
+    def _count(self, commit: Commit, sign: int) -> None:
+        failed = len(commit.failed)
+        self.failed += sign * failed
+        self.ok += sign * (commit.stop - commit.start - failed)
 
     @property
     def last(self) -> Attempt | None:
@@ -83,14 +100,6 @@ class History:
     @property
     def failed_samples(self) -> Iterator[FailedSample]:
         return (sample for commit in self.commits.values() for sample in commit.failed)
-
-    @property
-    def failed(self) -> int:
-        return sum(len(commit.failed) for commit in self.commits.values())
-
-    @property
-    def ok(self) -> int:
-        return sum(commit.stop - commit.start for commit in self.commits.values()) - self.failed
 
 
 def replay(path: Path, size: int = -1) -> History:
