@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
@@ -56,7 +56,8 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
     while held:
         other = None if started else _another(run, submissions)
         try:
-            first, rest = _submit_array(run, held[0], shrinks=not started and not other)
+            number = started[0].number if started else held[0].number
+            first, rest = _submit_array(run, held[0], number, shrinks=not started and not other)
         except slurm.LimitReached:
             if other:
                 return [_hold(run, submission, other) for submission in held]
@@ -78,8 +79,7 @@ def _another(run: RunDir, submissions: Sequence[Submission]) -> Submission | Non
 
 
 def _hold(run: RunDir, submission: Submission, other: Submission) -> Submission:
-    resources = {**submission.resources, "follower": follower_of(other)}
-    return update(run, submission, resources=resources, finalize_id=other.finalize_id, process=None)
+    return _record(run, submission, follower_of(other), finalize_id=other.finalize_id, process=None)
 
 
 def _is_new(submission: Submission) -> bool:
@@ -87,7 +87,9 @@ def _is_new(submission: Submission) -> bool:
     return submission.process == ProcessIdentity.current().to_json()
 
 
-def _submit_array(run: RunDir, submission: Submission, *, shrinks: bool) -> tuple[Submission, list[Submission]]:
+def _submit_array(
+    run: RunDir, submission: Submission, follower: int, *, shrinks: bool
+) -> tuple[Submission, list[Submission]]:
     """Submits an array; ``shrinks``: half of it, a quarter ... where Slurm does not take all. Returns what is left, too.
 
     sacctmgr does not tell all limits (those of a QOS, of an account's other users), so the size is found by trying.
@@ -103,7 +105,7 @@ def _submit_array(run: RunDir, submission: Submission, *, shrinks: bool) -> tupl
                 write_script(run, submission)
                 raise
             size //= 2
-    started = update(run, part, job_ids=(job_id,))
+    started = _record(run, part, follower, job_ids=(job_id,))
     rest = [create(run, replace(submission, groups=groups[size:]))] if size < len(groups) else []
     return started, rest
 
@@ -116,7 +118,7 @@ def follow(
     ``is_new``: nobody can have submitted it before.
     """
     number = started[0].number
-    started = [update(run, s, resources={**s.resources, "follower": number}) for s in started]
+    started = [s if s.resources.get("follower") == number else _record(run, s, number) for s in started]
     path = run.finalize_script(number)
     while True:
         numbers, job_ids = [s.number for s in started], [job_id for s in started for job_id in s.job_ids]
@@ -127,8 +129,11 @@ def follow(
         except slurm.LimitReached:
             started, rest = _make_room(run, started)
             held = [*rest, *held]
-    held = [update(run, s, resources={**s.resources, "follower": number}) for s in held]
-    return [update(run, s, finalize_id=finalize_id, process=None) for s in (*started, *held)]
+    return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in (*started, *held)]
+
+
+def _record(run: RunDir, submission: Submission, follower: int, **changes: Any) -> Submission:
+    return update(run, submission, resources={**submission.resources, "follower": follower}, **changes)
 
 
 def _make_room(run: RunDir, started: Sequence[Submission]) -> tuple[list[Submission], list[Submission]]:

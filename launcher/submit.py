@@ -118,7 +118,7 @@ def submit(
     for number in selection.abandoned:
         Outcome(time.time()).write(run, number)
     submissions = record(run, config, selection.shards, retry_failed=retry_failed)
-    for shard in selection.shards:
+    for shard in selection.reopened:
         _reopen(run, shard)
     return executor.start(run, submissions, attached=attached)
 
@@ -148,9 +148,10 @@ def write_planned(run: RunDir, config: Config, shards: Sequence[int]) -> list[Pa
 
 def discard_planned(run: RunDir) -> None:
     """Removes submissions that were planned and that nobody has submitted: new ones take their numbers."""
+    begun = run.list_shards().journal
     for known in read_submissions(run):
-        begun = any(_began(run, known.submission, shard) for shard in known.submission.shards)
-        if known.submission.planned and not begun:
+        candidates = begun.intersection(known.submission.shards)
+        if known.submission.planned and not any(_began(run, known.submission, shard) for shard in candidates):
             run.script(known.number).unlink(missing_ok=True)
             run.submission(known.number).unlink()
 

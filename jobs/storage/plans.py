@@ -117,7 +117,8 @@ class Submission:
         return tuple(shard for group in self.groups for shard in group)
 
     def write(self, path: Path) -> None:
-        write_json(path, dataclasses.asdict(self))
+        # Not asdict, which copies each of many thousand groups.
+        write_json(path, {**vars(self), "node": dataclasses.asdict(self.node)})
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -84,10 +84,10 @@ def submit(options: argparse.Namespace, output: Output) -> bool:
 
 def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
     """A config is planned; a run goes on with the settings it had."""
-    from launcher.plan import make_plan
-
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
+        from launcher.plan import make_plan  # here, because it imports pandas
+
         config = load_config(path, options.set)
         return make_plan(config).run, config
     run = find_run(options.target)
