@@ -85,6 +85,13 @@ class Bench:
         _await(lambda: not self.cluster.run("squeue", "-h"), pause=0.5)
 
 
+def allow_jobs(cluster: SlurmCluster, count: int) -> None:
+    """Slurm's default for jobs in its queue is 10,000, and array elements count."""
+    cluster.stop_controller()
+    cluster.conf.write_text(f"{cluster.conf.read_text()}MaxJobCount={count}\n")
+    cluster.start_controller()
+
+
 def run_to_end(process: subprocess.Popen[bytes]) -> None:
     if process.wait():
         raise RuntimeError(f"{process.args} ended with {process.returncode}")
@@ -228,6 +235,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(_PARTS), help="parts, with commas (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(max_array_size=10_001) as cluster:
+        allow_jobs(cluster, 20_000)
         bench = Bench(cluster, Path(scratch))
         version = cluster.run("sbatch", "--version").strip()
         print(f"{machine()}, {version}")

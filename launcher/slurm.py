@@ -25,6 +25,7 @@ from jobs.errors import InputError, RunError
 from launcher.slurm_answers import (
     ACCOUNTED_FIELDS,
     is_passing,
+    is_queue_full,
     is_submit_limit,
     read_accounting,
     read_submit_limit,
@@ -33,7 +34,9 @@ from launcher.slurm_answers import (
 from launcher.slurm_answers import Accounted as Accounted
 
 _TIMEOUT = 60.0
+# Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
+_DEFAULT_JOB_COUNT = 10_000
 # Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
 _BACK_OFF = (1, 2, 5, 12, 30, 70)
 # A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
@@ -47,16 +50,26 @@ class LimitReached(RunError):
     """Slurm takes no more jobs of this user now; later it will."""
 
 
+class QueueFull(LimitReached):
+    """Slurm takes no more jobs of anybody now."""
+
+
 class NoAnswer(RunError):
     """Slurm did not answer, or not in time; later it may."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one submission may be: elements of an array, and jobs of this user at a time (None: no limit known)."""
+    """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all."""
 
     array_size: int
     submit_jobs: int | None
+    job_count: int
+
+    @property
+    def jobs(self) -> int:
+        """Jobs that this user can have at a time at most."""
+        return self.job_count if self.submit_jobs is None else min(self.submit_jobs, self.job_count)
 
 
 @dataclass(frozen=True)
@@ -148,6 +161,8 @@ def _without_twins(name: str, job_id: str) -> str:
 
 
 def _raise_if_final(problem: str, script: Path) -> None:
+    if is_queue_full(problem):
+        raise QueueFull(f"sbatch {script}: {problem}")
     if is_submit_limit(problem):
         raise LimitReached(f"sbatch {script}: {problem}")
     if not is_passing(problem):
@@ -190,11 +205,12 @@ def _named(names: Collection[str]) -> dict[str, set[str]]:
 
 
 def limits() -> Limits:
-    """Reads MaxArraySize from the controller and this user's submit limits from the accounting, where there is one."""
+    """Reads the controller's limits, and this user's own from the accounting, where there is one."""
     config = _ask("scontrol", "show", "config")
-    sizes = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
-    has_accounting = "accounting_storage/slurmdbd" in config
-    return Limits(int(sizes[1]) if sizes else DEFAULT_ARRAY_SIZE, _submit_limit() if has_accounting else None)
+    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
+    own = _submit_limit() if "accounting_storage/slurmdbd" in config else None
+    size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", _DEFAULT_JOB_COUNT)
+    return Limits(int(size), own, int(count))
 
 
 def _submit_limit() -> int | None:

@@ -17,7 +17,6 @@ _PASSING = (
     "Zero Bytes were transmitted",
     "Transport endpoint is not connected",
     "Resource temporarily unavailable",
-    "temporarily unable to accept job",
     "Message timeout",
     "Unexpected missing socket error",
     "Munge encode failed",
@@ -28,6 +27,8 @@ _PASSING = (
 _SUBMIT_LIMIT = re.compile(r"(?:Assoc|QOS)\w*SubmitJob\w*")
 _OTHER_LIMIT = re.compile(r"\b(?:Assoc|QOS)[A-Z]\w+")
 _ANY_LIMIT = "Job violates accounting/QOS policy"
+# MaxJobCount is reached, by the jobs of all users; sbatch itself has tried for two minutes (src/sbatch/sbatch.c).
+_QUEUE_FULL = ("Slurm job queue full", "Slurm temporarily unable to accept job", "Job creation temporarily disabled")
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,15 @@ def is_passing(problem: str) -> bool:
 
 
 def is_submit_limit(problem: str) -> bool:
-    """Whether Slurm takes the same script once fewer jobs wait or run."""
+    """Whether Slurm takes the same script once fewer jobs of this user, or of those he shares a limit with, wait or run."""
     if _SUBMIT_LIMIT.search(problem):
         return True
     return _ANY_LIMIT in problem and not _OTHER_LIMIT.search(problem)
+
+
+def is_queue_full(problem: str) -> bool:
+    """Whether Slurm takes the same script once fewer jobs of all users wait or run."""
+    return any(text in problem for text in _QUEUE_FULL)
 
 
 def read_submit_limit(text: str) -> int | None:

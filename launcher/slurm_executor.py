@@ -15,15 +15,12 @@ from jobs.errors import RunError
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher import slurm
-from launcher.slurm_handover import follow, follower_of, hand_over, write_script
+from launcher.slurm_handover import follow, follower_of, hand_over, largest_wave, write_script
 from launcher.slurm_scripts import asked_options, finalize_name, job_name, task_size
 from launcher.submissions import may_run, update
 
 if TYPE_CHECKING:
     from launcher.config import Config
-
-# Slurm counts each array element as a job; one place is for the finalize job, one for its successor.
-_FINALIZE_JOBS = 2
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,7 @@ class SlurmExecutor:
         if not slurm.is_here():  # planned on a machine without Slurm: the default of slurm.conf
             return slurm.DEFAULT_ARRAY_SIZE
         limits = slurm.limits()
-        by_user = max(1, limits.submit_jobs - _FINALIZE_JOBS) if limits.submit_jobs is not None else limits.array_size
-        return min(limits.array_size, by_user)
+        return min(limits.array_size, largest_wave(limits))
 
     def resources(self, config: "Config") -> dict[str, Any]:
         return {"nodes_per_task": config.slurm.nodes_per_task}

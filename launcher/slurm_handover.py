@@ -22,6 +22,8 @@ from launcher.submissions import Outcome, create, read_submissions, update
 if TYPE_CHECKING:
     from launcher.config import Config
 
+# Slurm counts each array element as a job; one place is for the finalize job, one for its successor.
+_FINALIZE_JOBS = 2
 # Slurm needs a moment to count what was cancelled as gone; seconds.
 _CANCEL_SECONDS = 1.0
 
@@ -46,6 +48,11 @@ def follower_of(submission: Submission) -> int:
     return int(submission.resources.get("follower", submission.number))
 
 
+def largest_wave(limits: slurm.Limits) -> int:
+    """The most elements that can be in Slurm at a time, in all arrays of the run."""
+    return max(1, limits.jobs - _FINALIZE_JOBS)
+
+
 def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission]:
     """Submits what Slurm takes, and a finalize job after it; the rest is held back for that job.
 
@@ -53,7 +60,10 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
     """
     started = [submission for submission in submissions if submission.job_ids]
     held = [submission for submission in submissions if not submission.job_ids]
+    room = largest_wave(slurm.limits()) if len(submissions) > 1 else None
     while held:
+        if room is not None and started and sum(len(s.groups) for s in (*started, held[0])) > room:
+            break
         other = None if started else _another(run, submissions)
         try:
             number = started[0].number if started else held[0].number
@@ -100,8 +110,8 @@ def _submit_array(
         try:
             job_id = slurm.submit(write_script(run, part), job_name(run, part.number), is_new=_is_new(submission))
             break
-        except slurm.LimitReached:
-            if not shrinks or size == 1:
+        except slurm.LimitReached as error:
+            if not shrinks or size == 1 or isinstance(error, slurm.QueueFull):
                 write_script(run, submission)
                 raise
             size //= 2

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.slurm_answers import Accounted, is_passing, is_submit_limit, read_accounting, read_submit_limit, said
+from launcher.slurm_answers import (
+    Accounted,
+    is_passing,
+    is_queue_full,
+    is_submit_limit,
+    read_accounting,
+    read_submit_limit,
+    said,
+)
 
 _POLICY = (
     "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -19,7 +27,6 @@ _POLICY = (
         "Batch job submission failed: Slurm backup controller in standby mode",
         "slurm_load_jobs error: Zero Bytes were transmitted or received",
         "Batch job submission failed: Resource temporarily unavailable",
-        "Slurm temporarily unable to accept job, sleeping and retrying",
         "Problem talking to the database: Connection refused",
     ],
 )
@@ -42,6 +49,19 @@ def test_what_passes_by_itself_is_worth_another_try(problem):
 def test_a_limit_on_submitted_jobs_means_no_more_now(problem):
     assert is_submit_limit(problem)
     assert not is_passing(problem)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "sbatch: Slurm temporarily unable to accept job, sleeping and retrying Batch job submission failed: Resource "
+        "temporarily unavailable",
+        "Slurm job queue full, sleeping and retrying Batch job submission failed",
+    ],
+)
+def test_a_full_queue_is_told_from_a_limit_of_the_user(problem):
+    assert is_queue_full(problem)
+    assert not is_submit_limit(problem)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,26 @@ def test_a_limit_that_nobody_knows_in_advance_is_found_by_trying(slurm_here, qos
     assert all(len(elements_that_ran(toy, shard)) == 1 for shard in range(4 * qos_limit))
 
 
+@pytest.fixture
+def small_slurm(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    """A second cluster, whose queue takes 20 jobs of all users together."""
+    with SlurmCluster() as cluster:
+        cluster.stop_controller()
+        cluster.conf.write_text(f"{cluster.conf.read_text()}MaxJobCount=20\n")
+        cluster.start_controller()
+        use_cluster(cluster, monkeypatch)
+        yield cluster
+
+
+def test_what_the_whole_queue_cannot_hold_is_held_back_without_asking(small_slurm, tmp_path):
+    toy = lean(small_slurm, tmp_path, 40, options={"hold": True})
+    small_slurm.run("sdiag", "--reset")
+    toy.submit()
+    assert small_slurm.sdiag()["by_type"]["REQUEST_SUBMIT_BATCH_JOB"] == 2  # sbatch would have waited for two minutes
+    assert [len(toy.submission(number).groups) for number in toy.run.submission_numbers()] == [18, 18, 4]
+    assert [len(toy.submission(number).job_ids) for number in toy.run.submission_numbers()] == [1, 0, 0]
+
+
 def test_where_slurm_takes_nothing_now_that_is_said_and_the_next_submit_goes_on(slurm_here, tmp_path):
     slurm_here.set_user_limit(max_submit_jobs=1)
     other = slurm_here.run("sbatch", "--parsable", "--hold", "--wrap=true").strip()
