@@ -11,6 +11,7 @@ submission: the time of the submitting command for an array of 10,000 elements, 
 """
 
 import argparse
+import compileall
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,9 @@ class Bench:
         self.cluster = cluster
         self._scratch = scratch
         self._calls = scratch / "calls"
-        self._env = {**cluster.env, "PYTHONPATH": str(_ROOT), "PATH": f"{self._make_counters()}:{cluster.env['PATH']}"}
+        # datatrove's tasks call a program that is installed beside Python.
+        path = f"{self._make_counters()}:{Path(sys.executable).parent}:{cluster.env['PATH']}"
+        self._env = {**cluster.env, "PYTHONPATH": str(_ROOT), "PATH": path}
 
     def _make_counters(self) -> Path:
         folder = self._scratch / "bin"
@@ -234,6 +237,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--only", default=",".join(_PARTS), help="parts, with commas (default: %(default)s)")
     options = parser.parse_args()
+    for name in ("jobs", "launcher", "benchmarks"):  # as pip does with what it installs, the peers among it
+        compileall.compile_dir(_ROOT / name, quiet=1)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(max_array_size=10_001) as cluster:
         allow_jobs(cluster, 20_000)
         bench = Bench(cluster, Path(scratch))

@@ -59,6 +59,17 @@ class Hungry(Toy):
             return super().process(batch)
 
 
+class Swollen(Hungry):
+    """As Hungry, but what ``process`` takes is its own, so that the task's own watch sees it; it holds it for a while."""
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        each = max(self.at_process.get(str(int(row)), 0) for row in batch[:, 0])
+        held = np.ones(each * len(batch) * _MEGABYTE, np.uint8)
+        time.sleep(1.5 if each else 0)
+        del held
+        return Toy.process(self, batch)
+
+
 class Bulky(Toy):
     """Each item holds megabytes until its batch is collated; they are never touched, so only a limit on data counts them."""
 

@@ -74,4 +74,4 @@ def test_a_batch_that_kills_twice_is_done_one_by_one():
     dealer.blame((4, 8), "CRASH", "died")
     dealer.blame((4, 8), "CRASH", "died")
     dealer.give_back(0)
-    assert [batch.split for batch in dealer.deal(0)] == [False, True]
+    assert [batch.most for batch in dealer.deal(0)] == [0, 1]

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from jobs.node.messages import NewSlot
 from jobs.node.slots import SlotReader, SlotWriter
+from jobs.node.transfer import Stay
 
 Pair = namedtuple("Pair", "a b")
 
@@ -21,7 +22,7 @@ class Ends:
     def __init__(self) -> None:
         mine, theirs = multiprocessing.Pipe()
         self.connection = theirs
-        self.writer, self.reader = SlotWriter(mine, 0), SlotReader(theirs)
+        self.writer, self.reader = SlotWriter(mine, 0), SlotReader(theirs, Stay())
         self.memories = 0
 
     def through(self, batch, slot=0):
@@ -38,7 +39,12 @@ arrays = hnp.arrays(
     st.sampled_from(["u1", "<f4", "<f8", "<i8", "?", "<c8"]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)
 )
 batches = st.recursive(
-    arrays | st.text() | st.none() | st.integers(),
+    arrays
+    | st.text()
+    | st.none()
+    | st.integers()
+    | st.binary(min_size=5000, max_size=5001)
+    | st.text("aé\ud800", min_size=5000),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
     max_leaves=6,
 )

@@ -1,8 +1,8 @@
 """Alone: a batch that ran out of memory, done again with all else idle, to learn whose fault it was. Used by the task.
 
 Memory that ran out is first nobody's fault: the batch gets a small crew of its own. If that dies too, its samples are
-tried one by one. A sample that runs out of memory all alone has failed; if each of them fits, the batch as a whole is
-too large, and the attempt ends as OUT_OF_MEMORY: with more memory the next one goes on.
+tried one by one. A sample that runs out of memory all alone has failed; if each of them fits, the batch is done one sample
+at a time. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with more memory the next one goes on.
 """
 
 from collections.abc import Callable
@@ -43,13 +43,10 @@ def run_alone(new_crew: Callable[[], Crew], ledger: Ledger, batch: Batch, step: 
     if short is None:
         return
     guilty = _find_guilty(new_crew, ledger, batch, short, step)
-    if not guilty:
-        rows = f"samples {batch.start} to {batch.stop - 1}"
-        raise AttemptFailed("OUT_OF_MEMORY", f"the batch of {rows} does not fit into memory, though each sample does")
-    batch = replace(batch, failed=(*batch.failed, *guilty))
     ledger.check(len(guilty))
-    if _run(new_crew, ledger, batch, step) is not None:
-        raise AttemptFailed("OUT_OF_MEMORY", "memory ran out again, without the samples that do not fit alone")
+    if _run(new_crew, ledger, replace(batch, most=1, failed=(*batch.failed, *guilty)), step) is not None:
+        rows = f"samples {batch.start} to {batch.stop - 1}"
+        raise AttemptFailed("OUT_OF_MEMORY", f"the batch of {rows} does not fit into memory, even one sample at a time")
 
 
 def _run(new_crew: Callable[[], Crew], ledger: Ledger, batch: Batch, step: Step) -> MemoryShort | None:

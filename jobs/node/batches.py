@@ -6,12 +6,16 @@ joined again before they are written: a commit is always a whole batch.
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from jobs.node.messages import Batch, Loaded, Piece
 from jobs.storage.outputs import Columns, join
 from jobs.storage.records import FailedSample, Output
+
+# A try that fails costs about as much as a piece that does not: one in so many is little.
+_PIECES_BEFORE_GROWTH = 64
 
 
 @dataclass
@@ -23,17 +27,16 @@ class BatchWork:
     seconds: float = 0.0
     split: bool = False
     failed: dict[int, FailedSample] = field(default_factory=dict)
-    parts: list[tuple[np.ndarray, Columns]] = field(default_factory=list)
+    # (positions in the batch, columns), or what else the port's outlet keeps of a piece
+    parts: list[Any] = field(default_factory=list)
 
     @classmethod
     def begin(cls, batch: Batch) -> "BatchWork":
-        return cls(batch, split=batch.split, failed={sample.row: sample for sample in batch.failed})
+        return cls(batch, failed={sample.row: sample for sample in batch.failed})
 
-    def pieces(self) -> list[Piece]:
-        """The pieces to load first: the batch as a whole, or its samples one by one where it is split."""
-        start, stop = self.batch.start, self.batch.stop
-        bounds = range(start, stop + 1) if self.batch.split else (start, stop)
-        return self._open(bounds)
+    def pieces(self, most: int = 0) -> list[Piece]:
+        """The pieces to load first: the batch as a whole, or at most ``most`` samples at a time, or ``batch.most``."""
+        return self._open_evenly(self.batch.start, self.batch.stop, _least(most, self.batch.most))
 
     def halves(self, loaded: Loaded) -> list[Piece]:
         """Two pieces with about half of the piece's samples each."""
@@ -44,11 +47,15 @@ class BatchWork:
         """A piece that its worker died on, with what is known of the batch since."""
         self.failed.update({sample.row: sample for sample in batch.failed})
         self.open -= 1
-        self.split |= batch.split
-        bounds = range(piece.start, piece.stop + 1) if batch.split else (piece.start, piece.stop)
-        return self._open(bounds)
+        return self._open_evenly(piece.start, piece.stop, batch.most)
 
-    def _open(self, bounds: range | tuple[int, ...]) -> list[Piece]:
+    def _open_evenly(self, start: int, stop: int, most: int) -> list[Piece]:
+        if not 0 < most < stop - start:
+            return self._open((start, stop))
+        self.split = True
+        return self._open((*range(start, stop, most), stop))
+
+    def _open(self, bounds: tuple[int, ...]) -> list[Piece]:
         skip = frozenset(self.failed)
         pieces = [Piece(self.batch.start, start, stop, skip) for start, stop in itertools.pairwise(bounds)]
         self.open += len(pieces)
@@ -72,3 +79,32 @@ class BatchWork:
     def columns(self) -> Columns:
         """The whole batch's outputs, fill values where samples failed; empty where all did."""
         return join(self.parts, self.batch.stop - self.batch.start)
+
+
+def _least(*limits: int) -> int:
+    """The smallest of limits of which 0 is none."""
+    return min((limit for limit in limits if limit), default=0)
+
+
+@dataclass
+class PieceLimit:
+    """How many samples a process takes at a time (0: all of a batch).
+
+    Half as many after memory did not do for more, twice as many again once that has gone well for a while: one sample
+    that is too large must not slow down all that follow.
+    """
+
+    samples: int = 0
+    _done: int = 0
+
+    def shrink(self, samples: int) -> None:
+        """So many samples at a time did not fit."""
+        self.samples, self._done = max(1, samples // 2), 0
+
+    def passed(self, samples: int) -> None:
+        """So many samples at a time did fit."""
+        if not self.samples or samples < self.samples:
+            return
+        self._done += 1
+        if self._done >= _PIECES_BEFORE_GROWTH:
+            self.samples, self._done = 2 * self.samples, 0

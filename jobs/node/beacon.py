@@ -3,34 +3,44 @@
 Written by pool workers and processes (two stores a sample), read by the supervisor.
 """
 
-import ctypes
-from multiprocessing.context import BaseContext
-from typing import Any
+import mmap
+import os
+
+from jobs.node.memory_file import memory_file
 
 _IDLE = -1
+# Two int64: first row, end of the rows.
+_SIZE = 16
 Span = tuple[int, int]
 
 
 class Beacons:
-    """The beacons of all children; made by the supervisor, passed to each child at its start."""
+    """The beacons of all children; made by the supervisor, which passes ``descriptor`` to each child at its start."""
 
-    def __init__(self, context: BaseContext, count: int) -> None:
-        self.words: Any = context.RawArray(ctypes.c_int64, [_IDLE] * (2 * count))
+    def __init__(self, count: int) -> None:
+        self.descriptor = memory_file("launcher-beacons", _SIZE * count)
+        self._words = _words(self.descriptor)
+        for index in range(count):
+            self.clear(index)
 
     def span(self, index: int) -> Span | None:
         """Manifest rows ``[start, stop)`` that the child is at; None while it is idle, starting or waiting."""
-        start, stop = self.words[2 * index], self.words[2 * index + 1]
+        start, stop = self._words[2 * index], self._words[2 * index + 1]
         return None if start == _IDLE else (start, stop)
 
     def clear(self, index: int) -> None:
-        self.words[2 * index] = self.words[2 * index + 1] = _IDLE
+        self._words[2 * index] = self._words[2 * index + 1] = _IDLE
+
+    def close(self) -> None:
+        """Children keep the memory that they have."""
+        os.close(self.descriptor)
 
 
 class Beacon:
-    """One child's own beacon."""
+    """One child's own beacon, number ``index`` of those behind the descriptor."""
 
-    def __init__(self, words: Any, index: int) -> None:
-        self._words = memoryview(words).cast("B").cast("q")
+    def __init__(self, descriptor: int, index: int) -> None:
+        self._words = _words(descriptor)
         self._start, self._stop = 2 * index, 2 * index + 1
 
     def at(self, start: int, stop: int) -> None:
@@ -40,3 +50,7 @@ class Beacon:
 
     def idle(self) -> None:
         self._words[self._start] = _IDLE
+
+
+def _words(descriptor: int) -> memoryview:
+    return memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size)).cast("q")

@@ -1,42 +1,36 @@
 """Children: the processes and pool workers of an array task, as the supervisor starts, watches and replaces them.
 
-All are forked by one fork server that has imported what the Job needs: never from a process that has used torch (its
-threads do not survive a fork). That is also why the supervisor starts the pool workers, not their process.
+All are forked by one fork server that has imported what the Job needs, pool workers too: their process may have used
+torch, whose threads do not survive a fork.
 """
 
+import contextlib
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
+from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
 from jobs.job import Context
-from jobs.node import preload, process, worker
+from jobs.node import process, worker
 from jobs.node.beacon import Beacons, Span
+from jobs.node.fork_server import Forked, ForkServer, Target
 from jobs.node.messages import Batch, Stop, Worker
+from jobs.node.port import Port
 from jobs.node.process import ProcessArguments
 from jobs.node.worker import ChildArguments
-from jobs.storage.records import JobSpec
-from jobs.storage.rundir import RunDir
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-# Libraries read these when they are imported. 1: children share the task's CPUs; processes raise it for themselves.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Setting:
     """What all children of a task share; ``memory`` is the most that one pool worker may take, bytes."""
 
-    job: JobSpec
-    run: RunDir
+    port: Port
     devices: tuple[str, ...]
     workers: int
     threads: tuple[int, ...]
@@ -51,7 +45,7 @@ class Child:
 
     process: int
     worker: int | None
-    handle: BaseProcess
+    handle: Forked
     beacon: int
     connection: Connection | None = None
     watched: tuple[Span | None, float] = (None, 0.0)
@@ -63,7 +57,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        return self.handle.pid or 0
+        return self.handle.pid
 
     def kill(self, kind: str | None = None) -> None:
         """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
@@ -78,47 +72,23 @@ class Child:
         return f"signal {-code} ({signal.Signals(-code).name})"
 
 
-def prepare(setting: Setting) -> None:
-    """Starts the fork server, which goes on importing while the supervisor does other things."""
-    for name in _THREAD_VARIABLES:
-        os.environ[name] = "1"
-    os.environ.setdefault("MKL_CBWR", _mkl_branch())
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    # Threads that wait by spinning take the CPUs from pool workers and from other array tasks.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    once = {
-        preload.SUPERVISOR: str(os.getpid()),
-        preload.JOB: setting.job.path,
-        preload.FOLDER: setting.job.folder or "",
-        # Without it Python puts the working directory first on the import path, before our own packages.
-        "PYTHONSAFEPATH": "1",
-    }
-    os.environ.update(once)
-    _CONTEXT.set_forkserver_preload([preload.__name__])
-    forkserver.ensure_running()
-    for name in once:
-        del os.environ[name]
-
-
-def _mkl_branch() -> str:
-    """Asks MKL for results that do not depend on the number of threads, at the machine's own vector width."""
-    return "AVX512,STRICT" if "avx512f" in Path("/proc/cpuinfo").read_text() else "AVX2,STRICT"
-
-
 @dataclass
 class Children:
     """All children of a task; a dead one is replaced by another with the same place."""
 
     setting: Setting
+    server: ForkServer
     processes: list[Child] = field(default_factory=list)
     workers: dict[tuple[int, int], Child] = field(default_factory=dict)
+    retired: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._per_process = 1 + self.setting.workers
-        self._beacons = Beacons(_CONTEXT, len(self.setting.devices) * self._per_process)
+        self._memory = self.setting.memory // len(self.setting.devices)
+        self._beacons = Beacons(len(self.setting.devices) * self._per_process)
 
     def __iter__(self) -> Iterator[Child]:
-        yield from self.processes
+        yield from (child for child in self.processes if child.process not in self.retired)
         yield from self.workers.values()
 
     def start(self) -> None:
@@ -126,13 +96,25 @@ class Children:
         for index in range(len(self.setting.devices)):
             self.processes.append(self._start_process(index))
         for index in range(len(self.setting.devices)):
-            self.start_workers(index)
+            with contextlib.suppress(ConnectionError):  # it died already; its sentinel tells
+                self.start_workers(index)
 
     def restart(self, child: Child) -> Child:
         """Replaces a dead process; its workers are gone with it and are started anew by ``start_workers``."""
         self.kill_workers(child.process)
         self.processes[child.process] = self._start_process(child.process)
         return self.processes[child.process]
+
+    def retire(self, index: int) -> None:
+        """Ends a process for good: it is not replaced."""
+        self.kill_workers(index)
+        child = self.processes[index]
+        child.kill()
+        child.handle.join()
+        if child.connection:
+            child.connection.close()
+        child.connection = None
+        self.retired.add(index)
 
     def kill_workers(self, index: int) -> None:
         for key in [key for key in self.workers if key[0] == index]:
@@ -156,37 +138,32 @@ class Children:
         owner = self.processes[index]
         if owner.connection is None:
             raise ConnectionError(f"process {index} is gone")
-        mine, theirs = _CONTEXT.Pipe()
+        mine, theirs = multiprocessing.Pipe()
         beacon = index * self._per_process + 1 + number
         arguments = self._arguments(index, number, beacon)
-        handle = self._launch(worker.main, (arguments, theirs), beacon)
-        theirs.close()
+        handle = self._launch(worker.main, arguments, theirs, beacon)
         self.workers[index, number] = Child(index, number, handle, beacon)
-        owner.connection.send(Worker(number, batches))
-        send_handle(owner.connection, mine.fileno(), owner.pid)
-        mine.close()
+        with mine:
+            owner.connection.send(Worker(number, batches))
+            send_handle(owner.connection, mine.fileno(), owner.pid)
 
     def _start_process(self, index: int) -> Child:
-        mine, theirs = _CONTEXT.Pipe()
+        mine, theirs = multiprocessing.Pipe()
         beacon = index * self._per_process
-        arguments = ProcessArguments(self._arguments(index, None, beacon), self.setting.run, self.setting.workers)
-        handle = self._launch(process.main, (arguments, theirs), beacon)
-        theirs.close()
+        arguments = ProcessArguments(self._arguments(index, None, beacon), self.setting.workers, self._memory)
+        handle = self._launch(process.main, arguments, theirs, beacon)
         return Child(index, None, handle, beacon, mine)
 
     def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
         setting = self.setting
         context = Context(setting.devices[index], index, number, setting.scratch, setting.seed)
         memory, threads = setting.memory, setting.threads[index]
-        return ChildArguments(
-            setting.job, context, setting.run.manifest, self._beacons, beacon, memory, threads if number is None else 1
-        )
+        return ChildArguments(setting.port, context, beacon, memory, threads if number is None else 1)
 
-    def _launch(self, target: Any, arguments: tuple[Any, ...], beacon: int) -> BaseProcess:
+    def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
         self._beacons.clear(beacon)
-        handle = _CONTEXT.Process(target=target, args=arguments)
-        handle.start()
-        return handle
+        with pipe:
+            return self.server.start(target, arguments, pipe.fileno(), self._beacons.descriptor)
 
     # --- watching
 
@@ -212,7 +189,7 @@ class Children:
     def holds(self, child: Child) -> bool:
         """False once the child was replaced: with its process, a worker goes too."""
         if child.worker is None:
-            return self.processes[child.process] is child
+            return self.processes[child.process] is child and child.process not in self.retired
         return self.workers.get((child.process, child.worker)) is child
 
     def overdue(self, sample_timeout: float) -> list[Child]:
@@ -228,7 +205,7 @@ class Children:
         return late
 
     def stop(self, grace: float) -> None:
-        """Lets all children tear down, for ``grace`` seconds, then kills what is left."""
+        """Lets all children tear down, for ``grace`` seconds."""
         for child in self.processes:
             try:
                 if child.connection:
@@ -238,10 +215,11 @@ class Children:
         deadline = time.monotonic() + grace
         for child in self:
             child.handle.join(max(0, deadline - time.monotonic()))
-        self.kill()
 
-    def kill(self) -> None:
+    def close(self) -> None:
+        """Kills what is left."""
         for child in self:
             child.kill()
         for child in self:
             child.handle.join()
+        self._beacons.close()

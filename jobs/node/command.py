@@ -69,7 +69,6 @@ def _run_shards(
 ) -> int:
     failed = False
     try:
-        task.prepare()
         for shard in shards:
             failed |= not task.run_shard(plan.shard(shard))
     except Stopped as stopped:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from jobs.node import memory
 from jobs.node.children import Child, Children, Setting
 from jobs.node.dealer import Dealer
+from jobs.node.fork_server import ForkServer
 from jobs.node.messages import Batch, Broken, Deal, Done, Halt, Halted, OpenShard, Place, Placed, Ready
 from jobs.node.meter import Meter
 from jobs.node.pool import SLOTS
@@ -21,6 +22,8 @@ from jobs.storage.records import Commit, Layout, Shard
 
 # Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
 TICK = 0.5
+# Batches that a process has in hand beside those of its workers: one being processed, one on its way to a GPU.
+_AHEAD = 2
 # A child that dies this often before it was ever ready will not come up.
 _START_DEATHS = 3
 
@@ -59,12 +62,13 @@ class Ledger(Protocol):
 class Crew:
     """Children of one setting; started with the first shard, kept for the next."""
 
-    def __init__(self, setting: Setting, node: NodeSettings, meter: Meter) -> None:
+    def __init__(self, setting: Setting, server: ForkServer, node: NodeSettings, meter: Meter) -> None:
         self.setting = setting
         self._node = node
         self._meter = meter
-        self._children = Children(setting)
+        self._children = Children(setting, server)
         self._ready: set[int] = set()
+        self._worked: set[int] = set()
         self._start_deaths: Counter[str] = Counter()
         self._dealer = Dealer([], len(setting.devices), 1)
         self._oom_kills = memory.oom_kills()
@@ -72,7 +76,7 @@ class Crew:
     def begin(self, ledger: Ledger, batches: Iterable[Batch]) -> None:
         """Starts on the batches of a shard."""
         self._ledger = ledger
-        depth = SLOTS * max(self.setting.workers, 1) + 1
+        depth = SLOTS * self.setting.workers + _AHEAD
         self._dealer = Dealer(batches, len(self.setting.devices), depth)
         if not self._children.processes:
             self._children.start()
@@ -80,6 +84,16 @@ class Crew:
             self._tell(child, OpenShard(ledger.shard, ledger.layout))
         for index in self._ready:
             self._deal(index)
+
+    def extend(self, batches: Iterable[Batch]) -> None:
+        """Adds batches to those under way."""
+        self._dealer.add(batches)
+        for index in self._ready:
+            self._deal(index)
+
+    def drop(self) -> list[Batch]:
+        """Forgets the batches that no process has yet; returns them."""
+        return self._dealer.drop()
 
     @property
     def finished(self) -> bool:
@@ -100,6 +114,7 @@ class Crew:
         for child in dead:
             if self._children.holds(child):
                 self._drain(child)
+            if self._children.holds(child):  # not given up by its last word
                 self._replace(child)
         self._look_after()
         return others
@@ -115,6 +130,7 @@ class Crew:
         match message:
             case Ready():
                 self._ready.add(child.process)
+                self._worked.add(child.process)
                 self._start_deaths.clear()
                 self._deal(child.process)
             case Place():
@@ -126,7 +142,7 @@ class Crew:
                 self._ledger.check(self._dealer.open_failures)
                 self._deal(child.process)
             case Broken():
-                raise AttemptFailed(message.kind, message.message)
+                self._give_up(child, message.kind, message.message)
 
     def _receive(self, child: Child) -> Any:
         """The next message of a process; None where it is gone, which its sentinel tells too."""
@@ -167,6 +183,8 @@ class Crew:
         print(f"{child.name} died of {child.exit_text()}{_at(rows)}; starting another", flush=True)
         if rows is None:
             self._count_start_death(child)
+            if not self._children.holds(child):
+                return
         elif self._was_memory(child):
             raise MemoryShort(rows, self.setting.devices[child.process], f"{child.name}{_at(rows)}")
         else:
@@ -194,7 +212,19 @@ class Crew:
         self._start_deaths[child.name] += 1
         if self._start_deaths[child.name] >= _START_DEATHS:
             kind = "OUT_OF_MEMORY" if self._was_memory(child) else "CRASH"
-            raise AttemptFailed(kind, f"{child.name} died {_START_DEATHS} times in a row: {child.exit_text()}")
+            self._give_up(child, kind, f"{child.name} died {_START_DEATHS} times in a row: {child.exit_text()}")
+
+    def _give_up(self, child: Child, kind: str, message: str) -> None:
+        """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""
+        was_lost = child.worker is None and child.process in self._worked and kind != "OUT_OF_MEMORY"
+        if not was_lost or not self._ready - {child.process}:
+            raise AttemptFailed(kind, message)
+        print(f"going on without {child.name} on {self.setting.devices[child.process]}: {message}", flush=True)
+        self._children.retire(child.process)
+        self._ready.discard(child.process)
+        self._dealer.give_back(child.process)
+        for index in self._ready:
+            self._deal(index)
 
     def _replace_process(self, child: Child) -> None:
         self._ready.discard(child.process)
@@ -253,7 +283,7 @@ class Crew:
         """Ends all children: in order within ``grace`` seconds, by SIGKILL after that."""
         if grace:
             self._children.stop(grace)
-        self._children.kill()
+        self._children.close()
 
 
 def _at(rows: tuple[int, int] | None) -> str:

@@ -39,6 +39,15 @@ class Dealer:
         self._split: set[int] = set()
         self._failed: dict[int, FailedSample] = {}
 
+    def add(self, batches: Iterable[Batch]) -> None:
+        self._queue.extend(batches)
+
+    def drop(self) -> list[Batch]:
+        """Forgets the batches that were not dealt; returns them."""
+        dropped = list(self._queue)
+        self._queue.clear()
+        return dropped
+
     @property
     def finished(self) -> bool:
         """Whether every batch was committed."""
@@ -66,7 +75,8 @@ class Dealer:
         """Batches for DEAL_SECONDS, but not so many that others would wait for this process at the end."""
         timed = int(DEAL_SECONDS / max(hand.seconds, 1e-6)) if hand.seconds is not None else 0
         fair = len(self._queue) // (2 * len(self._hands))
-        return max(self._depth, min(timed, fair, _LARGEST_HAND))
+        share = -(-(len(self._queue) + sum(len(other.batches) for other in self._hands)) // len(self._hands))
+        return min(max(self._depth, min(timed, fair, _LARGEST_HAND)), share)
 
     def _known(self, batch: Batch) -> Batch:
         """The batch with what is known of it by now."""
@@ -74,8 +84,8 @@ class Dealer:
             return batch
         failed = {sample.row: sample for sample in batch.failed}
         failed |= {row: self._failed[row] for row in range(batch.start, batch.stop) if row in self._failed}
-        split = batch.split or batch.start in self._split
-        return replace(batch, split=split, failed=tuple(failed.values()))
+        most = 1 if batch.start in self._split else batch.most
+        return replace(batch, most=most, failed=tuple(failed.values()))
 
     def done(self, process: int, commit: Commit) -> None:
         """A batch was committed."""

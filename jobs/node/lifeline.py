@@ -2,7 +2,7 @@
 
 Called first thing by every process of an array task. Linux sends a process the signal it asked for when its parent dies
 (prctl PR_SET_PDEATHSIG). Processes and pool workers are children of the fork server, not of the supervisor, so the
-fork server asks for it too (see preload.py) and the whole tree falls at once.
+fork server asks for it too, and the whole tree falls at once.
 """
 
 import ctypes

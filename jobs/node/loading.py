@@ -3,6 +3,7 @@
 Used by pool workers, and by processes that load their own samples.
 """
 
+import inspect
 import random
 import sys
 import traceback
@@ -14,8 +15,8 @@ import numpy as np
 from jobs.job import Job
 from jobs.node.beacon import Beacon
 from jobs.node.messages import Broken, Loaded, Piece
+from jobs.node.port import Port
 from jobs.storage.records import FailedSample
-from jobs.storage.samples import Samples
 
 _MESSAGE_CHARACTERS = 500
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
@@ -37,6 +38,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _is_out_of_host_memory(error: BaseException) -> bool:
     """Python's MemoryError and numpy's, and what torch says."""
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """True where CUDA can do no more in this process: a device gone, or a kernel that failed and took the context along.
+
+    torch says "CUDA error: ..." (AcceleratorError, before 2.8 RuntimeError), and every later call says it again.
+    """
+    return "CUDA error" in str(error) and not is_out_of_memory(error)
 
 
 def broken(stage: str, error: BaseException) -> Broken:
@@ -72,39 +81,47 @@ def seed_generators(seed: int, row: int) -> None:
             torch.cuda.manual_seed_all(value)
 
 
+# (rows, their items, samples that failed, None); or (rows, [], failed, why they do not fit into memory together).
+_Rows = tuple[list[int], list[Any], list[FailedSample], FailedSample | None]
+
+
 class Loader:
     """Loads pieces; ``place`` puts a collated batch where its process will see it."""
 
-    def __init__(self, job: Job, samples: Samples, beacon: Beacon, seed: int) -> None:
+    def __init__(self, job: Job, port: Port, beacon: Beacon, seed: int) -> None:
         self._job = job
-        self._samples = samples
+        self._samples = port.samples()
+        self._failed = port.failed
         self._beacon = beacon
         self._seed = seed
+        self._load_piece = self._load_rows
+        if inspect.iscoroutinefunction(job.load):
+            from jobs.node.async_loads import AsyncLoads  # asyncio takes a while to import, and few Jobs need it
+
+            self._load_all = AsyncLoads(job.load, beacon)
+            self._load_piece = self._load_concurrently
 
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
         """Loads and collates; never raises for what the Job raises. The beacon is idle again when it returns."""
         seed_generators(self._seed, piece.start)
-        rows, items, failed, error = self._load_rows(piece)
+        rows, items, failed, error = self._load_piece(piece)
         batch = None
         if items:
             self._beacon.at(piece.start, piece.stop)
             try:
                 batch = place(piece.slot, self._job.collate(items))
             except (Exception, SystemExit) as problem:
-                error = failed_sample(rows[0], "LOAD", problem)
-                if len(rows) == 1:
-                    print_traceback(rows[0], "LOAD", problem)
+                note = self._failed if len(rows) == 1 else failed_sample
+                error = note(rows[0], "LOAD", problem)
         self._beacon.idle()
         return Loaded(piece, tuple(rows), batch, tuple(failed), error)
 
-    def _load_rows(self, piece: Piece) -> tuple[list[int], list[Any], list[FailedSample], FailedSample | None]:
-        """(rows, their items, samples that failed, None); or (rows, [], failed, why they do not fit into memory together)."""
+    def _load_rows(self, piece: Piece) -> _Rows:
         rows: list[int] = []
         items: list[Any] = []
         failed: list[FailedSample] = []
         load, at, skip = self._job.load, self._beacon.at, piece.skip
-        for sample in self._samples.rows(piece.start, piece.stop):
-            row = sample.index
+        for row, sample in enumerate(self._samples.rows(piece.start, piece.stop), piece.start):
             if row in skip:
                 continue
             at(row, row + 1)
@@ -115,6 +132,26 @@ class Loader:
                 if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
                     rest = [other for other in range(row, piece.stop) if other not in skip]
                     return rows + rest, [], failed, failed_sample(row, "LOAD", problem)
-                failed.append(failed_sample(row, "LOAD", problem))
-                print_traceback(row, "LOAD", problem)
+                failed.append(self._failed(row, "LOAD", problem))
+        return rows, items, failed, None
+
+    def _load_concurrently(self, piece: Piece) -> _Rows:
+        """The same for an async load, whose samples share the memory: which of them was one too many is not told."""
+        numbered = enumerate(self._samples.rows(piece.start, piece.stop), piece.start)
+        samples = {row: sample for row, sample in numbered if row not in piece.skip}
+        rows: list[int] = []
+        items: list[Any] = []
+        failed: list[FailedSample] = []
+        short: list[tuple[int, BaseException]] = []
+        for row, (item, problem) in zip(samples, self._load_all(samples), strict=True):
+            if problem is None:
+                items.append(item)
+                rows.append(row)
+            elif is_out_of_memory(problem) and len(samples) > 1:
+                short.append((row, problem))
+            else:
+                failed.append(self._failed(row, "LOAD", problem))
+        if short:
+            rows = sorted(rows + [row for row, _ in short])
+            return rows, [], failed, failed_sample(short[0][0], "LOAD", short[0][1])
         return rows, items, failed, None

@@ -14,12 +14,13 @@ from jobs.storage.records import Commit, FailedSample, Layout, Output, Shard
 class Batch:
     """Supervisor -> process: rows ``[start, stop)``, always the same rows for the same plan.
 
-    ``failed`` are samples known to be bad; ``split`` asks for one sample at a time, since the batch killed its process.
+    ``failed`` are samples known to be bad; ``most`` is how many are loaded and processed at a time (0: all): fewer where
+    memory is short, one where the batch killed its process.
     """
 
     start: int
     stop: int
-    split: bool = False
+    most: int = 0
     failed: tuple[FailedSample, ...] = ()
 
 

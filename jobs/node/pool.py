@@ -13,9 +13,13 @@ from typing import Any, Protocol
 from jobs.node.loading import Loader
 from jobs.node.messages import Broken, Loaded, NewSlot, Piece
 from jobs.node.slots import SlotReader
+from jobs.node.transfer import Transfer
 
 # One slot is filled while the process works on the other; more only hide jitter, and take memory and cache.
 SLOTS = 2
+# Of the task's memory, the share that loaded batches of all its processes may take. What a Job needs to load and to
+# process them comes on top, and is as large again, or larger.
+_SHARE = 0.25
 
 
 class Source(Protocol):
@@ -54,19 +58,25 @@ class Inline:
 class _Worker:
     """What the process knows of one worker."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, slots: int, transfer: Transfer) -> None:
         self.connection = connection
-        self.reader = SlotReader(connection)
+        self.reader = SlotReader(connection, transfer)
         self.in_hand: dict[int, Piece] = {}
-        self.free = list(range(SLOTS))
+        self.free = list(range(slots))
         self.alive = True
 
 
 class Pool:
-    """The source of a process with workers. ``on_broken`` is called with what a worker could not survive."""
+    """The source of a process with workers. ``on_broken`` is called with what a worker could not survive.
 
-    def __init__(self, on_broken: Callable[[Broken], None]) -> None:
+    ``memory`` is the process's part of the task's, bytes: where batches are large against it, fewer are under way.
+    """
+
+    def __init__(self, on_broken: Callable[[Broken], None], transfer: Transfer, memory: int) -> None:
         self._on_broken = on_broken
+        self._transfer = transfer
+        self._budget = int(_SHARE * memory)
+        self._largest = 0
         self._workers: dict[int, _Worker] = {}
         self._waiting: deque[Piece] = deque()
         self._loaded: deque[tuple[_Worker, Loaded]] = deque()
@@ -75,7 +85,7 @@ class Pool:
     def replace(self, index: int, connection: Connection) -> list[Piece]:
         """Adds worker ``index``, or its successor; returns the pieces that its predecessor had in hand."""
         old = self._workers.get(index)
-        self._workers[index] = _Worker(connection)
+        self._workers[index] = _Worker(connection, SLOTS + self._transfer.ahead - 1, self._transfer)
         return self._bury(old) if old else []
 
     def _bury(self, worker: _Worker) -> list[Piece]:
@@ -96,10 +106,15 @@ class Pool:
     def _hand_out(self) -> None:
         while self._waiting:
             idle = [worker for worker in self._workers.values() if worker.free and worker.alive]
-            if not idle:
+            if not idle or not self._has_room():
                 return
             worker = max(idle, key=lambda candidate: len(candidate.free))
             self._send(worker, self._waiting.popleft())
+
+    def _has_room(self) -> bool:
+        """Whether one more piece fits into the budget; one is always under way."""
+        under_way = sum(len(worker.in_hand) for worker in self._workers.values()) + len(self._loaded) + len(self._taken)
+        return under_way == 0 or (under_way + 1) * self._largest <= self._budget
 
     def _send(self, worker: _Worker, piece: Piece) -> None:
         piece = replace(piece, slot=worker.free.pop())
@@ -120,6 +135,7 @@ class Pool:
             message = worker.connection.recv()
             if isinstance(message, NewSlot):
                 worker.reader.accept(message)
+                self._largest = max(self._largest, message.size)
         except (EOFError, OSError):  # OSError: it died in the middle of a message
             worker.alive = False
             return

@@ -1,6 +1,5 @@
-"""Preload: imported by the fork server before it forks anything, and by nobody else.
+"""Preload: what the fork server imports before it forks anything, once for all processes of the node.
 
-It ties the fork server to the supervisor and imports, once for all processes of the node, what the Job needs.
 A failing import is left for the process to meet again, where it is reported.
 """
 
@@ -9,36 +8,25 @@ import os
 import sys
 from types import ModuleType
 
-from jobs.node import lifeline
-
-JOB = "LAUNCHER_JOB"
-SUPERVISOR = "LAUNCHER_SUPERVISOR"
-FOLDER = "LAUNCHER_JOB_FOLDER"
+from jobs.storage.records import JobSpec
 
 
-def _preload() -> None:
-    supervisor = os.environ.pop(SUPERVISOR, None)
-    if supervisor is None:
-        return
-    os.environ.pop("PYTHONSAFEPATH", None)
-    lifeline.bind(int(supervisor))
-    lifeline.ignore_signals()
-    folder = os.environ.pop(FOLDER, "")
-    if folder:
-        sys.path.append(folder)
-    import_module("jobs.node.process")
-    module_name, _, class_name = os.environ.pop(JOB, "").partition(":")
+def preload(job: JobSpec) -> None:
+    """Imports what the children of this Job need: the node's own modules, the Job's, and those that it names."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if job.folder:
+        sys.path.append(job.folder)
+    for name in ("jobs.node.process", "numpy.random"):
+        import_module(name)
+    module_name, _, class_name = job.path.partition(":")
     module = import_module(module_name)
     for name in getattr(getattr(module, class_name, None), "preload", ()):
         import_module(name)
 
 
 def import_module(name: str) -> ModuleType | None:
-    """The module, or None where importing it raises anything at all: user code, whose error the process reports."""
+    """The module, or None where importing it raises anything: user code, whose error the process reports."""
     try:
         return importlib.import_module(name)
-    except Exception:
+    except (Exception, SystemExit):
         return None
-
-
-_preload()

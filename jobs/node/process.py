@@ -1,9 +1,10 @@
-"""Process: the entry point of a device process, which runs the Job on batches and writes rows into the shard file.
+"""Process: the entry point of a device process, which runs the Job on batches and stores what it returns.
 
 It takes batches from the supervisor, has them loaded by its pool (or loads them itself), processes them one after
-another, and reports each as a Commit once its bytes are in the file.
+another, and reports each as a Commit once its port has stored it.
 """
 
+import os
 import selectors
 import sys
 import time
@@ -14,11 +15,11 @@ from multiprocessing.reduction import recv_handle
 from typing import Any, NoReturn
 
 from jobs.errors import OutputError
-from jobs.job import Job, make_job
-from jobs.node import disk, lifeline
-from jobs.node.batches import BatchWork
+from jobs.job import Job
+from jobs.node import threads
+from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.beacon import Beacon
-from jobs.node.loading import Loader, broken, failed_sample, print_traceback, seed_generators
+from jobs.node.loading import Loader, broken, failed_sample, is_device_lost, seed_generators
 from jobs.node.messages import (
     Batch,
     Broken,
@@ -36,34 +37,30 @@ from jobs.node.messages import (
     Worker,
 )
 from jobs.node.pool import Inline, Pool
+from jobs.node.transfer import Arriving, transfer_to
 from jobs.node.worker import ChildArguments, report_broken
-from jobs.storage.outputs import Columns, check_form, to_columns
-from jobs.storage.records import Commit, FailedSample, Segment, Shard
-from jobs.storage.rundir import RunDir
-from jobs.storage.samples import Samples
-from jobs.storage.shard_file import ShardFile
+from jobs.storage.records import FailedSample
 
 
 @dataclass(frozen=True)
 class ProcessArguments:
-    """What a device process is started with, beside what every child gets."""
+    """What a device process is started with, beside what every child gets; ``memory`` is its part of the task's, bytes."""
 
     child: ChildArguments
-    run: RunDir
     workers: int
+    memory: int
 
 
 class _Leave(Exception):
     """Ends the process in order: the supervisor said so, or is gone."""
 
 
-def main(arguments: ProcessArguments, connection: Connection) -> None:
-    """Runs until the supervisor says Stop or goes away."""
-    lifeline.bind()
-    lifeline.ignore_signals()
-    set_threads(arguments.child.threads)
+def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
+    """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    connection = Connection(pipe)
+    threads.use(arguments.child.threads)
     try:
-        job = make_job(arguments.child.job)
+        job = arguments.child.port.job()
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
         _use_device(arguments.child.context.device)
@@ -72,24 +69,13 @@ def main(arguments: ProcessArguments, connection: Connection) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup", error))
         return
-    process = _Process(arguments, connection, job)
+    process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     try:
         process.run()
     except (_Leave, EOFError, ConnectionError):
         process.leave()
     except OSError as error:  # of the run directory, mostly: no sample's fault
-        kind = "DISK" if disk.is_failing(error) else "ERROR"
-        report_broken(connection, Broken(kind, disk.describe(error, arguments.run.path)))
-
-
-def set_threads(count: int) -> None:
-    """Sets the compute threads of this process; the environment says 1, so that the fork server has none."""
-    if count > 1:
-        import threadpoolctl
-
-        threadpoolctl.threadpool_limits(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
+        report_broken(connection, arguments.child.port.broken(error))
 
 
 def _use_device(device: str) -> None:
@@ -97,22 +83,30 @@ def _use_device(device: str) -> None:
         sys.modules["torch"].cuda.set_device(device)
 
 
+def _die_of(error: BaseException) -> NoReturn:
+    """Ends this process, and nothing else can help it; the beacon stays at the rows, for the supervisor to see."""
+    sys.excepthook(type(error), error, error.__traceback__)
+    sys.stderr.flush()
+    os._exit(os.EX_IOERR)
+
+
 class _Process:
     """The event loop: messages of the supervisor and the workers, and between them one piece at a time."""
 
-    def __init__(self, arguments: ProcessArguments, connection: Connection, job: Job) -> None:
-        self._run = arguments.run
+    def __init__(self, arguments: ProcessArguments, connection: Connection, beacon: Beacon, job: Job) -> None:
+        self._port = arguments.child.port
+        self._outlet = self._port.outlet(self._ask)
         self._connection = connection
         self._job = job
         self._seed = arguments.child.context.seed
-        self._beacon = Beacon(arguments.child.beacons.words, arguments.child.beacon)
-        self._pool = Pool(self._broken) if arguments.workers else None
-        loader = Loader(job, Samples(arguments.child.manifest), self._beacon, self._seed)
-        self._source = self._pool or Inline(loader)
+        self._beacon = beacon
+        self._transfer = transfer_to(arguments.child.context.device)
+        self._pool = Pool(self._broken, self._transfer, arguments.memory) if arguments.workers else None
+        self._source = self._pool or Inline(Loader(job, self._port, self._beacon, self._seed))
         self._works: dict[int, BatchWork] = {}
+        self._arriving: deque[tuple[Loaded, Arriving]] = deque()
+        self._limit = PieceLimit()
         self._backlog: deque[Any] = deque()
-        self._shard = Shard(0, 0, 0)
-        self._file: ShardFile | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(connection, selectors.EVENT_READ, None)
 
@@ -120,10 +114,18 @@ class _Process:
         """Never returns; raises _Leave, EOFError or ConnectionError to end in order."""
         self._connection.send(Ready())
         while True:
-            taken = self._source.take()
-            self._listen(None if taken is None else 0)
-            if taken is not None:
-                self._handle(*taken)
+            self._take()
+            self._listen(0 if self._arriving else None)
+            self._take()
+            if self._arriving:
+                self._handle(*self._arriving.popleft())
+
+    def _take(self) -> None:
+        """Sends loaded pieces on their way to the device."""
+        ahead = self._transfer.ahead if self._pool else 1
+        while len(self._arriving) < ahead and (taken := self._source.take()) is not None:
+            loaded, batch = taken
+            self._arriving.append((loaded, self._transfer.start(batch)))
 
     def leave(self) -> None:
         """Tears the Job down; the workers follow as their pipes close."""
@@ -151,10 +153,9 @@ class _Process:
             case Deal():
                 for batch in message.batches:
                     work = self._works[batch.start] = BatchWork.begin(batch)
-                    self._source.submit(work.pieces())
+                    self._source.submit(work.pieces(self._limit.samples))
             case OpenShard():
-                self._shard = message.shard
-                self._open(message)
+                self._outlet.open(message)
             case Worker():
                 self._new_worker(message)
             case Halt():
@@ -163,12 +164,6 @@ class _Process:
                 self._connection.send(Halted())
             case Stop():
                 raise _Leave
-
-    def _open(self, message: OpenShard | Placed) -> None:
-        if self._file:
-            self._file.close()
-        layout = message.layout
-        self._file = ShardFile.open(self._run, self._shard, layout, write=True) if layout else None
 
     def _new_worker(self, message: Worker) -> None:
         assert self._pool is not None
@@ -185,33 +180,33 @@ class _Process:
 
     # --- one piece
 
-    def _handle(self, loaded: Loaded, batch: Any) -> None:
+    def _handle(self, loaded: Loaded, arriving: Arriving) -> None:
         """Processes a loaded piece; a batch whose last piece this was is written."""
         work = self._works.get(loaded.piece.batch)
         if work is None:  # dropped by Halt
             self._source.release(loaded)
             return
         started = time.monotonic()
-        self._source.submit(self._process(work, loaded, batch))
+        self._source.submit(self._process(work, loaded, arriving))
         work.seconds += time.monotonic() - started
         if work.open == 0:
             self._commit(work)
         # Last of all: outputs may be views of the slot.
         self._source.release(loaded)
 
-    def _process(self, work: BatchWork, loaded: Loaded, batch: Any) -> list[Piece]:
+    def _process(self, work: BatchWork, loaded: Loaded, arriving: Arriving) -> list[Piece]:
         """Runs the Job on a piece; returns the pieces to try instead where it failed."""
         if loaded.error is None and loaded.rows:
             seed_generators(self._seed, loaded.piece.start)
             self._beacon.at(loaded.piece.start, loaded.piece.stop)
             try:
-                columns = to_columns(self._job.process(batch), len(loaded.rows))
-                self._check(columns, work)
-                work.add(loaded.piece, loaded.rows, columns)
+                self._outlet.keep(self._job.process(arriving()), loaded, work)
+                self._limit.passed(len(loaded.rows))
             except (Exception, SystemExit) as error:
-                if len(loaded.rows) == 1:
-                    print_traceback(loaded.rows[0], "PROCESS", error)
-                return self._divide(work, loaded, failed_sample(loaded.rows[0], "PROCESS", error))
+                if is_device_lost(error):
+                    _die_of(error)
+                note = self._port.failed if len(loaded.rows) == 1 else failed_sample
+                return self._divide(work, loaded, note(loaded.rows[0], "PROCESS", error))
             finally:
                 self._beacon.idle()
         elif loaded.error is not None:
@@ -219,53 +214,44 @@ class _Process:
         work.close(loaded.failed)
         return []
 
-    def _check(self, columns: Columns, work: BatchWork) -> None:
-        """Raises OutputError where outputs differ from the shard's layout or, before it is known, from the batch's."""
-        outputs = self._file.layout.outputs if self._file else work.forms()
-        if outputs:
-            check_form(columns, outputs)
-
     def _divide(self, work: BatchWork, loaded: Loaded, failure: FailedSample) -> list[Piece]:
         """Halves of a piece that failed as a whole; a single sample has failed for good."""
         work.split = True
         if len(loaded.rows) == 1:
             work.close((*loaded.failed, failure))
             return []
+        if failure.kind == "OUT_OF_MEMORY":
+            self._make_smaller(len(loaded.rows))
         work.close(loaded.failed)
         return work.halves(loaded)
+
+    def _make_smaller(self, rows: int) -> None:
+        """Memory did not do for so many samples at a time: what comes next gets fewer."""
+        self._limit.shrink(rows)
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()
+        print(f"out of memory with {rows} samples: going on with {self._limit.samples} at a time", flush=True)
 
     # --- one batch
 
     def _commit(self, work: BatchWork) -> None:
-        """Writes the batch and reports it."""
+        """Stores the batch and reports it."""
         start, stop = work.batch.start, work.batch.stop
-        columns = work.columns()
         try:
-            hashes, segments = self._write(work, columns) if columns else ({}, {})
+            commit = self._outlet.store(work)
         except OutputError:
             # Another process found another layout first; now that it is known, the samples are checked one by one.
-            self._obey(Deal((Batch(start, stop, split=True, failed=tuple(work.failed.values())),)))
+            self._obey(Deal((Batch(start, stop, most=1, failed=tuple(work.failed.values())),)))
             return
         del self._works[start]
-        failed = tuple(sorted(work.failed.values(), key=lambda sample: sample.row))
-        commit = Commit(start, stop, hashes, segments, failed, work.split or bool(failed), work.seconds)
         self._connection.send(Done(commit))
 
-    def _write(self, work: BatchWork, columns: Columns) -> tuple[dict[str, str], dict[str, Segment]]:
-        sizes = {name: column.data.nbytes for name, column in columns.items() if column.lengths is not None}
-        ends = self._place(columns, sizes) if self._file is None or sizes else {}
-        assert self._file is not None
-        self._check(columns, work)
-        return self._file.write(work.batch.start, columns, ends)
-
-    def _place(self, columns: Columns, sizes: dict[str, int]) -> dict[str, int]:
+    def _ask(self, request: Place) -> Placed:
         """Asks the supervisor where to write; what else it says meanwhile waits in the backlog."""
-        self._connection.send(Place(tuple(column.form(name) for name, column in columns.items()), sizes))
+        self._connection.send(request)
         while not isinstance(message := self._connection.recv(), Placed):
             if isinstance(message, Worker):  # a descriptor follows it in the pipe
                 self._new_worker(message)
             else:
                 self._backlog.append(message)
-        if self._file is None:
-            self._open(message)
-        return dict(message.ends)
+        return message

@@ -5,12 +5,13 @@ file before their commit is in the journal, and both are synced before the shard
 """
 
 import dataclasses
-import importlib.metadata
 import os
 import platform
 import socket
 import time
 from collections.abc import Mapping
+
+import numpy as np
 
 from jobs.errors import DamageError
 from jobs.node.crew import AttemptFailed
@@ -69,7 +70,7 @@ class ShardRun:
             restart=int(environment.get("SLURM_RESTART_COUNT", "0")),
             devices=devices,
             workers=self._submission.node.workers,
-            versions={"python": platform.python_version(), "numpy": importlib.metadata.version("numpy")},
+            versions={"python": platform.python_version(), "numpy": np.__version__},
         )
 
     def _open_file(self) -> None:

@@ -3,12 +3,12 @@
 A worker owns a few slots. It writes the arrays of a batch into one and sends their places; the process sees them as
 arrays on the same memory, and gives the slot back by handing out the next piece. The memory is anonymous (memfd: no
 name in /dev/shm that could leak, no limit from its size) and reused, because touching fresh pages costs ten times the
-copy. Anything that is not an array or tensor travels inside the message, pickled.
+copy. Anything that is not an array, a tensor, or long text or bytes travels inside the message, pickled.
 """
 
 import mmap
 import os
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
@@ -16,33 +16,29 @@ from typing import Any
 
 import numpy as np
 
+from jobs.node.memory_file import memory_file
 from jobs.node.messages import NewSlot
+from jobs.node.transfer import Transfer
 
 # Cache lines are 64 bytes; vector instructions want their operands aligned to them.
 _ALIGNMENT = 64
 # A slot grows by more than it must, since batches of different size would otherwise grow it again and again.
 _GROWTH = 1.25
+# Shorter text and bytes are cheaper in the message.
+_LARGE = 4096
+# What says nothing about a Job that could be faster: it is small.
+_SMALL = (str, bytes, int, float, complex, type(None))
+_said = False
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An array in a slot: ``tensor`` asks for a torch tensor on the other side."""
+    """An array in a slot; ``kind`` is what becomes of it on the other side: array, tensor, bytes or str."""
 
     offset: int
     shape: tuple[int, ...]
     dtype: str
-    tensor: bool
-
-
-def _memory_file(size: int) -> int:
-    """A descriptor of ``size`` bytes of shared memory; a deleted scratch file where the kernel has no memfd."""
-    try:
-        descriptor = os.memfd_create("launcher-slot", os.MFD_CLOEXEC)
-    except OSError:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
-    return descriptor
+    kind: str = "array"
 
 
 class SlotWriter:
@@ -66,7 +62,7 @@ class SlotWriter:
         memory = self._memory.get(slot)
         if memory is None or len(memory) < size:
             size = max(mmap.PAGESIZE, int(size * _GROWTH))
-            descriptor = _memory_file(size)
+            descriptor = memory_file("launcher-slot", size)
             self._connection.send(NewSlot(slot, size))
             send_handle(self._connection, descriptor, self._reader_pid)
             memory = self._memory[slot] = mmap.mmap(descriptor, size)
@@ -88,14 +84,35 @@ def _plan(value: Any, arrays: list[np.ndarray], size: int) -> tuple[Any, int]:
                 item, size = _plan(item, arrays, size)
                 items.append(item)
             return _same_sequence(value, items), size
-    tensor = type(value).__module__ == "torch" and hasattr(value, "numpy")
-    if tensor and str(value.dtype) != "torch.bfloat16":
-        value = value.detach().numpy()
-    if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+    kind, array = _as_array(value)
+    if array is None:
+        _say_pickled(value)
         return value, size
-    arrays.append(value)
+    arrays.append(array)
     offset = -(-size // _ALIGNMENT) * _ALIGNMENT
-    return Place(offset, value.shape, value.dtype.str, tensor), offset + value.nbytes
+    return Place(offset, array.shape, array.dtype.str, kind), offset + array.nbytes
+
+
+def _as_array(value: Any) -> tuple[str, np.ndarray | None]:
+    """The value's kind and its memory; None for what travels in the message."""
+    if isinstance(value, bytes | str) and len(value) >= _LARGE:
+        data = value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
+        return type(value).__name__, np.frombuffer(data, np.uint8)
+    if type(value).__module__ == "torch" and hasattr(value, "numpy") and str(value.dtype) != "torch.bfloat16":
+        return "tensor", value.detach().numpy()
+    is_plain = isinstance(value, np.ndarray) and not value.dtype.hasobject
+    return "array", value if is_plain else None
+
+
+def _say_pickled(value: Any) -> None:
+    global _said
+    if _said or isinstance(value, _SMALL) or type(value).__module__ == "numpy":
+        return
+    _said = True
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    print(
+        f"batches hold {kind}, which is pickled; arrays, tensors, text and bytes go through shared memory", flush=True
+    )
 
 
 def _same_sequence(like: Any, items: list[Any]) -> Any:
@@ -127,14 +144,18 @@ def _view(place: Place, memory: mmap.mmap) -> np.ndarray:
 class SlotReader:
     """The process's end for one worker: sees batches in the worker's slots."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, transfer: Transfer) -> None:
         self._connection = connection
+        self._transfer = transfer
         self._memory: dict[int, mmap.mmap] = {}
 
     def accept(self, new: NewSlot) -> None:
         """Maps the memory whose descriptor follows ``new`` in the pipe; the old one goes with its last array."""
         descriptor = recv_handle(self._connection)
+        if new.index in self._memory:
+            self._transfer.unlock(self._memory[new.index])
         self._memory[new.index] = mmap.mmap(descriptor, new.size)
+        self._transfer.lock(self._memory[new.index])
         os.close(descriptor)
 
     def get(self, slot: int, skeleton: Any) -> Any:
@@ -142,7 +163,7 @@ class SlotReader:
         match skeleton:
             case Place():
                 array = _view(skeleton, self._memory[slot])
-                return _tensor(array) if skeleton.tensor else array
+                return _FORMS[skeleton.kind](array)
             case dict():
                 return {key: self.get(slot, item) for key, item in skeleton.items()}
             case tuple() | list():
@@ -154,3 +175,11 @@ def _tensor(array: np.ndarray) -> Any:
     import torch
 
     return torch.from_numpy(array)
+
+
+_FORMS: dict[str, Callable[[np.ndarray], Any]] = {
+    "array": lambda array: array,
+    "tensor": _tensor,
+    "bytes": lambda array: array.tobytes(),
+    "str": lambda array: array.tobytes().decode(errors="surrogatepass"),
+}

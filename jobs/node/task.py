@@ -12,10 +12,13 @@ from pathlib import Path
 
 from jobs.node import devices, disk, gpus, memory
 from jobs.node.alone import run_alone
-from jobs.node.children import Setting, prepare
+from jobs.node.children import Setting
 from jobs.node.crew import AttemptFailed, Crew, MemoryShort
+from jobs.node.fork_server import ForkServer, ServerDied
 from jobs.node.messages import Batch
 from jobs.node.meter import Meter, Usage
+from jobs.node.preload import preload
+from jobs.node.run_port import RunPort
 from jobs.node.shard_run import ShardRun
 from jobs.node.signals import Signals
 from jobs.storage.plans import Plan, Submission
@@ -46,6 +49,8 @@ class Task:
         self._submission = submission
         self._node = submission.node
         self._signals = signals
+        # First, so that it imports what the Job needs while the shard is being opened.
+        self._server = ForkServer(lambda: preload(plan.job))
         self._scratch = Path(tempfile.mkdtemp(prefix="launcher-"))
         self._setting = self._make_setting()
         names = gpus.tokens(os.environ, devices.visible_gpus())
@@ -60,12 +65,8 @@ class Task:
         threads = tuple(devices.threads_for(device, len(assigned), node.workers, cpus) for device in assigned)
         limit = node.memory or memory.task_limit()
         return Setting(
-            self._plan.job, self._run, assigned, node.workers, threads, limit, self._scratch, self._plan.seed
+            RunPort(self._run, self._plan.job), assigned, node.workers, threads, limit, self._scratch, self._plan.seed
         )
-
-    def prepare(self) -> None:
-        """Starts the fork server, so that it imports while the shard is being opened."""
-        prepare(self._setting)
 
     def run_shard(self, shard: Shard) -> bool:
         """Runs what is left of a shard; False where it failed. Raises Stopped after a signal, BusyError."""
@@ -86,6 +87,8 @@ class Task:
                 self._crew.measure()
         except AttemptFailed as failure:
             return self._give_up(attempt, failure)
+        except ServerDied as died:
+            return self._give_up(attempt, AttemptFailed("CRASH", str(died)))
         except OSError as error:
             if not disk.is_failing(error):
                 raise
@@ -124,13 +127,16 @@ class Task:
                 self._run_batches(attempt, batches)
                 return
             except MemoryShort as short:
+                most = max(1, self._plan.batch_size >> (shortages + 1))
                 shortages += 1
-                batches = self._recover(attempt, short, shortages)
+                batches = [replace(batch, most=most) for batch in self._recover(attempt, short, shortages)]
 
     def _run_batches(self, attempt: ShardRun, batches: list[Batch]) -> None:
         if self._crew is None:
-            self._crew = Crew(self._setting, self._node, self._meter)
+            self._crew = Crew(self._setting, self._server, self._node, self._meter)
         self._crew.begin(attempt, batches)
+        if attempt.layout is None:
+            import h5py  # noqa: F401  now, while the processes start: the first batch needs it
         while not self._crew.finished:
             self._step(self._crew, attempt)
 
@@ -142,7 +148,10 @@ class Task:
         attempt.sync_if_due(self._node.sync_interval)
 
     def _recover(self, attempt: ShardRun, short: MemoryShort, shortages: int) -> list[Batch]:
-        """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed."""
+        """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed.
+
+        What is left is then done in smaller pieces: less is in memory at a time.
+        """
         assert self._crew is not None
         left = self._crew.unfinished()
         self._close_crew()
@@ -164,7 +173,7 @@ class Task:
             self._crew = crew
             self._step(crew, attempt)
 
-        run_alone(lambda: Crew(setting, self._node, self._meter), attempt, batch, step)
+        run_alone(lambda: Crew(setting, self._server, self._node, self._meter), attempt, batch, step)
         self._crew = None
         return [other for other in left if other.start != batch.start]
 
@@ -178,6 +187,7 @@ class Task:
     def finish(self) -> None:
         """The last thing of a task: children torn down, scratch folder removed."""
         self._close_crew(0.0 if self._signals.stop else _STOP_GRACE)
+        self._server.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 

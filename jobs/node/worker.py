@@ -5,17 +5,14 @@ import os
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-from jobs.job import Context, make_job
-from jobs.node import lifeline
-from jobs.node.beacon import Beacon, Beacons
+from jobs.job import Context
+from jobs.node.beacon import Beacon
 from jobs.node.loading import Loader, broken
 from jobs.node.memory import limit_data
 from jobs.node.messages import Broken, Piece, Stop
+from jobs.node.port import Port
 from jobs.node.slots import SlotWriter
-from jobs.storage.records import JobSpec
-from jobs.storage.samples import Samples
 
 # Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
 ORPHANED = os.EX_UNAVAILABLE
@@ -23,32 +20,28 @@ ORPHANED = os.EX_UNAVAILABLE
 
 @dataclass(frozen=True)
 class ChildArguments:
-    """What every child of the supervisor is started with; ``beacon`` is its index among ``beacons``."""
+    """What every child of the supervisor is started with; ``beacon`` is the number of its beacon."""
 
-    job: JobSpec
+    port: Port
     context: Context
-    manifest: Path
-    beacons: Beacons
     beacon: int
     memory: int
     threads: int = 1
 
 
-def main(arguments: ChildArguments, connection: Connection) -> None:
-    """Runs until the process goes away."""
-    lifeline.bind()
-    lifeline.ignore_signals()
+def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
+    """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    connection = Connection(pipe)
     limit_data(arguments.memory)
     try:
-        job = make_job(arguments.job)
+        job = arguments.port.job()
         job.setup_worker(arguments.context)
     except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup_worker", error))
         return
-    beacon = Beacon(arguments.beacons.words, arguments.beacon)
-    loader = Loader(job, Samples(arguments.manifest), beacon, arguments.context.seed)
-    _serve(loader, connection)
+    beacon = Beacon(beacons, arguments.beacon)
+    _serve(Loader(job, arguments.port, beacon, arguments.context.seed), connection)
     job.teardown()
     sys.exit(ORPHANED)
 
