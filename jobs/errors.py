@@ -8,7 +8,8 @@ Used by both packages. The tree::
     │   ├── BusyError             another attempt holds the shard
     │   └── IncompleteError       samples are missing, and the caller did not allow that
     ├── DamageError               bytes on disk differ from what a journal says was written
-    └── OutputError               a Job returned something that cannot be stored, or that differs from its first batch
+    ├── OutputError               a Job returned something that cannot be stored, or that differs from its first batch
+    └── SampleFailed              one sample of a Hierarchy failed
 
 ``str(error)`` is the whole message: what, where, what is valid, what to do.
 """
@@ -40,3 +41,23 @@ class DamageError(LauncherError):
 
 class OutputError(LauncherError):
     """The outputs of a Job cannot be stored, or differ in name, dtype or shape from the first batch."""
+
+
+class SampleFailed(LauncherError):
+    """One sample of a Hierarchy failed.
+
+    ``kind`` is LOAD, PROCESS, CRASH, SAMPLE_TIMEOUT or OUT_OF_MEMORY; ``index`` counts the samples from 0;
+    ``traceback`` is the text of the traceback in the worker, empty where there is none.
+    """
+
+    def __init__(self, kind: str, message: str, index: int, traceback: str = "") -> None:
+        super().__init__(f"sample {index} failed ({kind}): {message}")
+        self.kind = kind
+        self.message = message
+        self.index = index
+        self.traceback = traceback
+        if traceback:
+            self.add_note(f"In the worker:\n{traceback}")
+
+    def __reduce__(self) -> tuple[type["SampleFailed"], tuple[str, str, int, str]]:
+        return SampleFailed, (self.kind, self.message, self.index, self.traceback)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jobs.errors import InputError
+from jobs.parameters import arguments
 from jobs.storage.records import JobSpec
 from jobs.storage.samples import Sample
 
@@ -49,7 +50,11 @@ class Job:
         """Called once in each pool worker (a tokenizer, a decoder); in the process where there are no workers."""
 
     def load(self, sample: Sample) -> Any:
-        """One manifest row -> an item; raising fails that sample alone. Default: the row as a dict."""
+        """One manifest row -> an item; raising fails that sample alone. Default: the row as a dict.
+
+        It may be ``async def``: then the samples of a batch are loaded concurrently in one event loop, and it is for
+        the Job to limit how many at a time, and how long each may wait. Random numbers drawn in it are not repeatable.
+        """
         return dict(sample)
 
     def collate(self, items: list[Any]) -> Any:
@@ -67,7 +72,8 @@ class Job:
         """Optional fold at gather: called with the state (None at first) and blocks of results in manifest order.
 
         A block is one batch of the plan, without its failed samples: output name -> array (ragged: list of arrays, str
-        or bytes), and "index" -> manifest rows, int64. Batches without an ok sample are left out.
+        or bytes), and "index" -> rows of the result, int64. Batches without an ok sample are left out. Of several
+        manifests each is folded by itself.
         """
         raise NotImplementedError
 
@@ -141,7 +147,7 @@ def make_job(spec: JobSpec) -> Job:
         valid = ", ".join(signature.parameters) or "none"
         raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
     try:
-        return cls(**spec.params)
+        return cls(**arguments(cls, spec.params))
     except InputError:
         raise
     except Exception as error:  # the user's constructor refuses its parameters

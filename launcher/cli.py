@@ -57,6 +57,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     _add_starting(command)
     _add_looking(command)
     _add_finishing(command)
+    _add_beginning(command)
     return parser, made
 
 
@@ -103,6 +104,15 @@ def _add_finishing(command: _Command) -> None:
     for parser in (cancel, gather, verify):
         parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     gather.add_argument("--allow-missing", action="store_true", help="write a result although samples are missing")
+
+
+def _add_beginning(command: _Command) -> None:
+    jobs = command("jobs", "jobs.jobs", "the built-in Jobs, or one, with their parameters")
+    jobs.add_argument("name", metavar="JOB", nargs="?", help="a built-in Job, or module:Class")
+    init = command("init", "jobs.init", "write a commented config for a Job")
+    init.add_argument("job", metavar="JOB", help="a built-in Job (see `launcher jobs`), or module:Class")
+    init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
+    init.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -36,27 +36,35 @@ from launcher.config_sections import (
     check_name,
 )
 from launcher.units import parse_memory, parse_time
-from launcher.yaml_lines import Document, parse_document
+from launcher.yaml_lines import parse_document
 
 
 class Config(Section):
     """The whole config.yaml; ``path`` is the file it came from, ``folder`` that file's folder."""
 
     name: Annotated[str, AfterValidator(check_name)] = Field(description="the run directory is <runs>/<name>")
-    runs: PathText = "runs"
+    runs: PathText = Field(default="runs", description="folder of the runs; on a cluster, on the shared file system")
     job: JobSection
     data: DataSection
     node: NodeSection = NodeSection()
-    executor: Literal["auto", "slurm", "local"] = "auto"
+    executor: Literal["auto", "slurm", "local"] = Field(
+        default="auto", description="auto (Slurm where sbatch is found, else local), slurm, local"
+    )
     local: LocalSection = LocalSection()
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()
     output: OutputSection = OutputSection()
     _path: Path = PrivateAttr(default=Path("config.yaml"))
+    _places: Places = PrivateAttr(default=Places("config.yaml"))
 
     @property
     def path(self) -> Path:
         return self._path
+
+    @property
+    def places(self) -> Places:
+        """Where its keys were written, for what is found to be wrong with them later on."""
+        return self._places
 
     @property
     def folder(self) -> Path:
@@ -73,8 +81,9 @@ class Config(Section):
         return self.resolve(self.runs) / self.name
 
     @property
-    def output_path(self) -> Path:
-        return self.run_folder / "result.h5" if self.output.path is None else self.resolve(self.output.path)
+    def output_path(self) -> Path | None:
+        """Where the result is wanted; with several manifests it has {manifest}. None: in the run directory."""
+        return None if self.output.path is None else self.resolve(self.output.path)
 
     @property
     def template_path(self) -> Path | None:
@@ -113,6 +122,7 @@ class Config(Section):
         options, template = self.slurm.options, self.template_path
         found = [
             (("slurm", "cpus_per_task"), self._too_few_cpus(self.processes)),
+            (("output", "path"), self._wrong_output()),
             (("retry", "max_memory"), _below(self.retry.max_memory, options, "mem", parse_memory)),
             (("retry", "max_time"), _below(self.retry.max_time, options, "time", parse_time)),
             (
@@ -121,6 +131,17 @@ class Config(Section):
             ),
         ]
         return [(path, message) for path, message in found if message]
+
+    def _wrong_output(self) -> str | None:
+        """Several results need several paths, and one needs one."""
+        path, several = self.output.path, bool(self.data.manifests)
+        if path is None or several == ("{manifest}" in path):
+            return None
+        if several:
+            return (
+                f"{path} is one file, and each manifest has a result: put {{manifest}} into it, as in x-{{manifest}}.h5"
+            )
+        return "{manifest} stands for the name of one of several manifests; this config has one, without a name"
 
     def _too_few_cpus(self, processes: int) -> str | None:
         workers, asked = max(self.node.workers, 1), self.slurm.cpus_per_task
@@ -151,13 +172,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def config_from_mapping(data: Mapping[str, Any], path: Path) -> Config:
     """The config of ``to_mapping``; ``path`` is the file it first came from. Errors as in load_config."""
-    return _checked(data, path, Places(str(path), Document({}), ()), lambda config: [])
+    return _checked(data, path, Places(str(path)), lambda config: [])
 
 
 def _checked(data: Mapping[str, Any], path: Path, places: Places, check: Callable[[Config], list[Problem]]) -> Config:
     config, problems = check_mapping(Config, data)
     if config is not None:
-        config._path = path
+        config._path, config._places = path, places
         problems += check(config)
     if config is None or problems:
         raise InputError(places.report(problems))

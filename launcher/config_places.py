@@ -1,12 +1,12 @@
 """Places: where each key of a config was written, a line of the file or a ``--set``; and putting those in.
 
-Used by launcher.config, and by submit for what a rerun changes. Overrides are put in first; problems are then
-reported at the place of their key.
+Used by launcher.config, by submit for what a rerun changes, and by plan, whose config says where its keys are.
+Overrides are put in first; problems are then reported at the place of their key.
 """
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from jobs.errors import InputError
@@ -23,11 +23,14 @@ def dotted(path: KeyPath) -> str:
 
 @dataclass(frozen=True)
 class Places:
-    """Where each key was written: a line of the file, or a ``--set`` of the command line."""
+    """Where each key was written: a line of the file, or a ``--set`` of the command line.
 
-    name: str
-    document: Document
-    set_paths: tuple[KeyPath, ...]
+    Configs that differ in it alone are the same, so places compare as equal.
+    """
+
+    name: str = field(compare=False)
+    document: Document = field(default=Document({}), compare=False)
+    set_paths: tuple[KeyPath, ...] = field(default=(), compare=False)
 
     def report(self, problems: Sequence[Problem]) -> str:
         """All problems, a line each, in the order of the file; those of ``--set`` last."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from launcher.config_places import Problem, dotted
-from launcher.config_sections import SlurmSection
+from launcher.config_sections import SlurmSection, check_manifest_name, check_sources
 from launcher.sbatch_options import OPTIONS, check_option, nearest_options, option_name
 from launcher.yaml_lines import KeyPath
 
@@ -24,9 +24,11 @@ def check_mapping(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | 
     """The model of the data, None where it cannot be made, and all problems."""
     filled = {"job": {}, "data": {}, **data}
     # A section whose keys are all commented out is null in YAML: it means the defaults.
-    filled.update({key: {} for key in _sections(model) if key in filled and filled[key] is None})
+    filled.update({key: {} for key in sections(model) if key in filled and filled[key] is None})
     slurm, problems = _split_slurm(filled.get("slurm", {}))
     problems += [*_shard_problems(filled["data"]), *_params_problems(filled["job"])]
+    filled["data"], wrong = _check_manifests(filled["data"])
+    problems += wrong
     try:
         return model.model_validate({**filled, "slurm": slurm}), problems
     except ValidationError as error:
@@ -63,6 +65,21 @@ def _shard_problems(section: Any) -> Iterator[Problem]:
         yield ("data", pair[1]), "cannot be given together with data.shards: keep one (the other: null)"
 
 
+def _check_manifests(section: Any) -> tuple[Any, list[Problem]]:
+    """What is wrong with each of several manifests; the section without those."""
+    named = section.get("manifest") if isinstance(section, dict) else None
+    if not isinstance(named, dict) or not named:
+        return section, []
+    problems: list[Problem] = []
+    for name, sources in named.items():
+        try:
+            check_manifest_name(name)
+            check_sources(sources)
+        except ValueError as error:
+            problems.append((("data", "manifest", name), str(error)))
+    return {**section, "manifest": "-"} if problems else section, problems
+
+
 def _params_problems(section: Any) -> Iterator[Problem]:
     """Params are stored as JSON and passed as keyword arguments, so they have to be both."""
     params = section.get("params") if isinstance(section, dict) else None
@@ -85,7 +102,8 @@ def _not_plain(value: Any, path: KeyPath) -> Iterator[Problem]:
         yield path, f"must be text, a number, true, false, null, a list or a mapping, not a {kind}"
 
 
-def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The models of the keys that hold mappings."""
     kinds = ((name, field.annotation) for name, field in model.model_fields.items())
     return {name: kind for name, kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)}
 
@@ -96,27 +114,37 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _worded(details: ErrorDetails, model: type[BaseModel]) -> Problem:
-    path, kind, value = details["loc"], details["type"], details["input"]
-    sections = _sections(model)
-    around = sections[str(path[0])] if len(path) > 1 else model
+    path, kind = details["loc"], details["type"]
+    inner = sections(model)
+    around = inner[str(path[0])] if len(path) > 1 else model
     if kind == "extra_forbidden":
-        return path, _unknown(path, _keys(around), {name: _keys(kind) for name, kind in sections.items()})
+        return path, _unknown(path, _keys(around), {name: _keys(kind) for name, kind in inner.items()})
     if kind == "missing":
         meanings = {field.alias or name: field.description for name, field in around.model_fields.items()}
         return path, f"is required: {meanings[str(path[-1])]}"
+    return path, worded_value(details)
+
+
+def worded_value(details: ErrorDetails) -> str:
+    """What a value must be, and what it is."""
+    kind, value = details["type"], details["input"]
     if kind == "value_error":
-        return path, details["msg"].removeprefix("Value error, ")
+        return details["msg"].removeprefix("Value error, ")
     if kind in ("model_type", "dict_type"):
-        return path, f"must be a mapping, lines of `key: value` below it, not {_shown(value)}"
+        return f"must be a mapping, lines of `key: value` below it, not {shown(value)}"
     if kind == "string_type" and not isinstance(value, dict | list | None):
-        return path, f"must be text, not {_shown(value)}: write it in quotes"
+        return f"must be text, not {shown(value)}: write it in quotes"
     if kind == "string_too_short":
-        return path, "must not be empty"
+        return "must not be empty"
+    if kind == "missing":
+        return f"lacks {details['loc'][-1]!r}"
     plain = details["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
-    return path, f"{plain}, not {_shown(value)}"
+    plain = plain.replace("a valid boolean", "true or false")
+    return f"{plain}, not {shown(value)}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in a message: as JSON, so as it is written in the config."""
     return json.dumps(value, default=repr, ensure_ascii=False)
 
 

@@ -13,6 +13,7 @@ from jobs.storage.rundir import RunDir
 from launcher.config import differences
 
 _DECIDING = ("job.", "data.", "node.batch_size")
+_NOT_DECIDING = ("data.order",)
 
 
 def config_path(plan: Plan) -> Path:
@@ -22,7 +23,7 @@ def config_path(plan: Plan) -> Path:
 
 def deciding_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The differences of two configs (to_mapping) in what decides the result, a line each."""
-    return [line for line in differences(old, new) if line.startswith(_DECIDING)]
+    return [line for line in differences(old, new) if line.startswith(_DECIDING) and not line.startswith(_NOT_DECIDING)]
 
 
 def refuse_changes(run: RunDir, changes: Sequence[str]) -> None:

@@ -3,6 +3,9 @@
 The sources become one Arrow IPC file, in order, with record batches of 65,536 rows (the last one shorter), so
 that row i lies in batch i // 65536. The schema's metadata holds ``{"id": column or null, "rows": n}``. Ids
 are text, and unique; where there is no id column the row number is the id.
+
+Several manifests of one run become its parts, one after another in that file: their columns are united (null where a part
+lacks one), ids are unique within each, and the metadata has ``"parts": [[name, first row], ...]`` too.
 """
 
 import difflib
@@ -10,7 +13,7 @@ import glob
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
@@ -21,11 +24,12 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from jobs.storage.files import replacing
+from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from launcher.manifest_checks import Checks, as_costs, column_batches
 from launcher.manifest_csv import CsvSource
 from launcher.manifest_jsonl import JsonlSource
-from launcher.manifest_schema import Scan, check_columns, common_schema
+from launcher.manifest_schema import Scan, check_columns, common_schema, own_columns, with_all_columns
 from launcher.manifest_sources import (
     ArrowSource,
     GlobSource,
@@ -55,17 +59,21 @@ class SourceInfo:
 
 @dataclass(frozen=True)
 class ManifestInfo:
-    """A written manifest; ``id``: its id column, None for row numbers; ``fingerprint``: xxh3-128, hex."""
+    """A written manifest; ``id``: its id column, None for row numbers; ``fingerprint``: xxh3-128, hex.
+
+    ``parts`` is empty unless there are several manifests.
+    """
 
     rows: int
     columns: tuple[str, ...]
     id: str | None
     fingerprint: str
     sources: tuple[SourceInfo, ...]
+    parts: tuple[Part, ...] = ()
 
 
 def build_manifest(
-    sources: str | Sequence[str],
+    sources: str | Sequence[str] | Mapping[str, Sequence[str]],
     out: Path,
     id_column: str | None,
     cost_column: str | None,
@@ -74,12 +82,17 @@ def build_manifest(
 ) -> ManifestInfo:
     """Writes ``out``, whole or not at all; relative sources start at ``folder`` (default: where we are).
 
+    ``sources`` is one entry of data.manifest, several that are one table, or a mapping of names to those.
+
     A pattern means sample files, one row each, even where they are tables. Its columns are ``id`` (the path
     as matched: from ``folder`` on, unless the pattern is absolute), ``path`` (absolute), and ``size`` where
     that is the cost column; its default id column is ``id``. Raises InputError for what is wrong in the
     sources, with the row, and the line in text files.
     """
-    names = (sources,) if isinstance(sources, str) else sources
+    groups = dict(sources) if isinstance(sources, Mapping) else {}
+    names = [name for group in groups.values() for name in group]
+    if not isinstance(sources, Mapping):
+        names = [sources] if isinstance(sources, str) else list(sources)
     absolute = Path(os.path.abspath(folder or "."))
     opened = [_open(name, absolute, cost_column == "size") for name in names]
     if id_column is None and all(isinstance(source, GlobSource) for source in opened):
@@ -87,18 +100,38 @@ def build_manifest(
     states = [source.state() for source in opened]
     scans = [source.scan() for source in opened]
     rows = sum(scan.rows for scan in scans)
-    schema = _schema(scans, rows, id_column, cost_column)
-    checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans))
+    members = _members({name: len(group) for name, group in groups.items()}, scans)
+    parts = _parts(members)
+    schema = _schema(list(members.values()) or [scans], id_column, cost_column)
+    schema = schema.with_metadata({METADATA_KEY: _metadata(rows, id_column, parts)})
+    checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
     with replacing(out) as temporary:
-        parts = zip(opened, scans, states, strict=True)
-        batches = _rechunk(chain.from_iterable(_unchanged(*part, schema) for part in parts))
+        each = zip(opened, scans, states, strict=True)
+        batches = _rechunk(chain.from_iterable(_unchanged(*one, schema) for one in each))
         _write(temporary, schema, batches, checks)
         checks.finish(temporary)
     infos = [
         SourceInfo(source.location, scan.rows, *(state or (None, None)))
         for source, scan, state in zip(opened, scans, states, strict=True)
     ]
-    return ManifestInfo(rows, tuple(schema.names), id_column, checks.fingerprint.hexdigest(), tuple(infos))
+    return ManifestInfo(rows, tuple(schema.names), id_column, checks.fingerprint.hexdigest(), tuple(infos), parts)
+
+
+def _members(sizes: Mapping[str, int], scans: Sequence[Scan]) -> dict[str, Sequence[Scan]]:
+    """The scans of each part, by the number of its sources."""
+    ends = list(accumulate(sizes.values()))
+    return {name: scans[end - size : end] for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+def _parts(members: Mapping[str, Sequence[Scan]]) -> tuple[Part, ...]:
+    rows = {name: sum(scan.rows for scan in scans) for name, scans in members.items()}
+    ends = list(accumulate(rows.values()))
+    return tuple(Part(name, end - rows[name], end) for name, end in zip(rows, ends, strict=True))
+
+
+def _metadata(rows: int, id_column: str | None, parts: Sequence[Part]) -> bytes:
+    named = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
+    return json.dumps({"id": id_column, "rows": rows, **named}).encode()
 
 
 def read_costs(path: Path, column: str) -> npt.NDArray[np.float64]:
@@ -132,16 +165,15 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _schema(scans: Sequence[Scan], rows: int, id_column: str | None, cost_column: str | None) -> pa.Schema:
-    """The manifest's schema and metadata. Raises InputError where columns are missing or do not agree."""
-    filled = [scan for scan in scans if scan.rows]
+def _schema(parts: Sequence[Sequence[Scan]], id_column: str | None, cost_column: str | None) -> pa.Schema:
+    """The manifest's schema. Raises InputError where columns are missing or do not agree."""
+    filled = [found for scans in parts if (found := [scan for scan in scans if scan.rows])]
     if not filled:
-        raise InputError(f"{', '.join(scan.name for scan in scans)}: no samples; the manifest needs at least one row")
-    for scan in filled:
+        names = ", ".join(scan.name for scans in parts for scan in scans)
+        raise InputError(f"{names}: no samples; the manifest needs at least one row")
+    for scan in chain.from_iterable(filled):
         check_columns(scan.schema, scan.name, (("data.id", id_column), ("data.cost", cost_column)))
-    schema = common_schema(filled, id_column)
-    metadata = {"id": id_column, "rows": rows}
-    return schema.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
+    return common_schema(filled, id_column)
 
 
 def _locator(sources: Sequence[Source], scans: Sequence[Scan]) -> Callable[[int], str]:
@@ -158,12 +190,12 @@ def _locator(sources: Sequence[Source], scans: Sequence[Scan]) -> Callable[[int]
 def _unchanged(
     source: Source, scan: Scan, state: tuple[int, float] | None, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """The source's batches. Raises InputError where it is no longer what the scan saw."""
+    """The source's batches, with all columns. Raises InputError where it is no longer what the scan saw."""
     rows = 0
-    for batch in source.batches(schema):
+    for batch in source.batches(own_columns(schema, scan)):
         rows += batch.num_rows
         if rows <= scan.rows:
-            yield batch
+            yield with_all_columns(batch, schema)
     if rows != scan.rows or source.state() != state:
         raise InputError(f"{source.name}: changed while it was read; try again when it is complete")
 

@@ -5,7 +5,7 @@ equal.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from jobs.errors import InputError
+from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS
 from launcher.fingerprint import Fingerprint
 
@@ -24,11 +25,12 @@ _SHOWN = 5
 
 
 class IdCheck:
-    """Refuses ids that are missing, empty or there twice; ``place`` says where a manifest row comes from."""
+    """Refuses ids that are missing, empty or twice in one part; ``place`` says where a manifest row comes from."""
 
-    def __init__(self, column: str, rows: int, place: Place) -> None:
+    def __init__(self, column: str, rows: int, place: Place, parts: Sequence[Part]) -> None:
         self._column = column
         self._place = place
+        self._parts = parts or (Part(None, 0, rows),)
         self._hashes = np.empty(rows, np.uint64)
         self._rows = 0
 
@@ -45,11 +47,13 @@ class IdCheck:
 
     def finish(self, manifest: Path) -> None:
         """Raises InputError where an id is there twice; ``manifest`` holds the rows given to ``update``."""
-        ordered = np.sort(self._hashes)
-        suspects = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        if suspects.size:
-            rows = np.flatnonzero(np.isin(self._hashes, suspects))
-            self._compare(manifest, rows, rows.size - suspects.size)
+        for part in self._parts:
+            hashes = self._hashes[part.start : part.stop]
+            ordered = np.sort(hashes)
+            suspects = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+            if suspects.size:
+                rows = part.start + np.flatnonzero(np.isin(hashes, suspects))
+                self._compare(manifest, rows, rows.size - suspects.size)
 
     def _compare(self, manifest: Path, rows: npt.NDArray[np.int64], most: int) -> None:
         """Compares the ids of the rows, whose hashes are not unique, themselves."""
@@ -98,10 +102,16 @@ class Checks:
     """What sees every batch that is written: ids, costs and the fingerprint."""
 
     def __init__(
-        self, schema: pa.Schema, rows: int, id_column: str | None, cost_column: str | None, place: Place
+        self,
+        schema: pa.Schema,
+        rows: int,
+        id_column: str | None,
+        cost_column: str | None,
+        place: Place,
+        parts: Sequence[Part] = (),
     ) -> None:
         self.fingerprint = Fingerprint(schema)
-        self._ids = None if id_column is None else IdCheck(id_column, rows, place)
+        self._ids = None if id_column is None else IdCheck(id_column, rows, place, parts)
         self._costs = None if cost_column is None else CostCheck(cost_column, place)
 
     def update(self, batch: pa.RecordBatch) -> None:

@@ -6,8 +6,10 @@ are codes. In columns of numbers the usual spellings of a missing value (NA, nul
 """
 
 import csv
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +21,17 @@ from launcher.manifest_schema import Scan, plain_schema
 from launcher.manifest_sources import FileSource, not_utf8
 
 _BLOCK_BYTES = 2 * 2**20
-_NULLS = pa.array(pyarrow.csv.ConvertOptions().null_values)
+
+
+def _strings(words: Sequence[str]) -> pa.Array:
+    """As ``pa.array(words)``, which imports pandas, and that takes longer than all else of planning a small run."""
+    data = [word.encode() for word in words]
+    ends = array("i", accumulate(map(len, data), initial=0))
+    return pa.StringArray.from_buffers(len(data), pa.py_buffer(ends), pa.py_buffer(b"".join(data)))
+
+
+_NULLS = _strings(pyarrow.csv.ConvertOptions().null_values)
+_NULL = pa.nulls(1, pa.string())[0]
 # Words of each kind, in the order of preference; 15 digits are exact in a float64, 18 fit an int64.
 _KINDS = {
     pa.bool_(): r"^(?:true|True|TRUE|false|False|FALSE)$",
@@ -142,4 +154,4 @@ def _all_match(values: pa.Array, pattern: str) -> bool:
 def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return column
-    return pc.if_else(pc.is_in(column, value_set=_NULLS), pa.scalar(None, pa.string()), column).cast(kind)
+    return pc.if_else(pc.is_in(column, value_set=_NULLS), _NULL, column).cast(kind)

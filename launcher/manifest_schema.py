@@ -59,11 +59,21 @@ def plain_schema(schema: pa.Schema, name: str) -> pa.Schema:
     return pa.schema(fields)
 
 
-def common_schema(scans: Sequence[Scan], id_column: str | None) -> pa.Schema:
-    """One schema for all sources: the same columns, types widened where no value changes, ids as text.
+def common_schema(parts: Sequence[Sequence[Scan]], id_column: str | None) -> pa.Schema:
+    """One schema for the sources of all parts: types widened where no value changes, ids as text.
 
-    The columns have the order of the first source. Raises InputError where names or types do not agree.
+    Sources of one part have the same columns; the schema has those of all parts, in the order in which they come. Raises
+    InputError where names or types do not agree.
     """
+    for scans in parts:
+        _check_same_columns(scans)
+    all_scans = [scan for scans in parts for scan in scans]
+    names = dict.fromkeys(name for scan in all_scans for name in scan.schema.names)
+    having = {name: [scan for scan in all_scans if name in scan.schema.names] for name in names}
+    return pa.schema([pa.field(name, _common_type(having[name], name, name == id_column)) for name in names])
+
+
+def _check_same_columns(scans: Sequence[Scan]) -> None:
     first = scans[0]
     for scan in scans[1:]:
         missing = [name for name in first.schema.names if name not in scan.schema.names]
@@ -71,7 +81,6 @@ def common_schema(scans: Sequence[Scan], id_column: str | None) -> pa.Schema:
         if missing or extra:
             parts = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has also", extra)) if names]
             raise InputError(f"{scan.name}: {'; '.join(parts)}, unlike {first.name}; all parts need the same columns")
-    return pa.schema([pa.field(name, _common_type(scans, name, name == id_column)) for name in first.schema.names])
 
 
 def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
@@ -105,6 +114,20 @@ def _check_id_type(scan: Scan, name: str) -> None:
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch with the schema's columns, order and types. ArrowInvalid where a value does not fit."""
     columns = [batch.column(field.name).cast(field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def own_columns(schema: pa.Schema, scan: Scan) -> pa.Schema:
+    """The columns of the schema that a source has."""
+    return pa.schema([field for field in schema if field.name in scan.schema.names], schema.metadata)
+
+
+def with_all_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with nulls in the columns that it lacks."""
+    if batch.num_columns == len(schema):
+        return batch
+    own = set(batch.schema.names)
+    columns = [batch.column(f.name) if f.name in own else pa.nulls(batch.num_rows, f.type) for f in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

@@ -18,16 +18,18 @@ from typing import Any
 import xxhash
 
 from jobs.errors import InputError
-from jobs.job import make_job
+from jobs.job import job_class, make_job
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import FORMAT, Plan
+from jobs.storage.plans import FORMAT, FORMAT_OF_PARTS, Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from launcher.config import Config
+from launcher.config_places import Problem
 from launcher.guard import config_path, deciding_differences, refuse_changes
 from launcher.manifest import ManifestInfo, build_manifest, read_costs
+from launcher.parameters import check_params
 from launcher.provenance import describe_environment, describe_git
-from launcher.sharding import default_shards, split_by_cost, split_by_size, split_evenly
+from launcher.sharding import split_parts
 
 # Batches are seeded from it and their first row: the same plan always draws the same numbers.
 _SEED = 0
@@ -46,8 +48,7 @@ def make_plan(config: Config) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
-    _check_job(job)
-    _check_output(config)
+    _check_config(config, job)
     if run.plan.exists():
         return Planned(run, _check_existing(run, config, job), is_new=False)
     _check_folder(run)
@@ -59,21 +60,44 @@ def make_plan(config: Config) -> Planned:
     return Planned(run, plan, is_new=True)
 
 
-def _check_job(job: JobSpec) -> None:
-    """Makes a Job as array tasks will; what its module prints goes to stderr."""
+def _check_config(config: Config, job: JobSpec) -> None:
+    """Raises InputError with all that is wrong with the Job, its params and the place of the result."""
+    problems = [*_job_problems(job), *_output_problems(config)]
+    if problems:
+        raise InputError(config.places.report(problems))
+
+
+def _job_problems(job: JobSpec) -> list[Problem]:
+    """Makes a Job as array tasks will, if its params are of the right types; what its module prints goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            make_job(job)
+            problems = check_params(job_class(job), job.path, job.params)
+            if not problems:
+                make_job(job)
+        except InputError as error:
+            return [_placed(str(error), job)]
         except SystemExit as error:
-            raise InputError(
-                f"job.class: {job.path}: its module calls sys.exit({error.code!r}) when imported"
-            ) from None
+            return [(("job", "class"), f"{job.path}: its module calls sys.exit({error.code!r}) when imported")]
+    return problems
 
 
-def _check_output(config: Config) -> None:
-    folder = config.output_path.parent
-    if config.output.path is not None and not folder.is_dir():
-        raise InputError(f"{config.path}: output.path: no such folder: {folder}")
+def _placed(message: str, job: JobSpec) -> Problem:
+    """A message of the Job's own with the key that it is about: it begins with job.class, or with a parameter."""
+    if message.startswith("job.class: "):
+        return ("job", "class"), message.removeprefix("job.class: ")
+    text = message.removeprefix("job.params: ")
+    subject, _, rest = text.partition(": ")
+    return (("job", "params", subject), rest) if subject in job.params else (("job", "params"), text)
+
+
+def _output_problems(config: Config) -> list[Problem]:
+    path, run = config.output_path, RunDir(config.run_folder)
+    if path is None:
+        return []
+    names: list[str | None] = [*config.data.manifests] or [None]
+    folders = {run.result_of(name, path).parent for name in names}
+    missing = sorted(folder for folder in folders if not folder.is_dir())
+    return [(("output", "path"), f"no such folder: {folder}") for folder in missing]
 
 
 def _check_folder(run: RunDir) -> None:
@@ -88,11 +112,13 @@ def _check_folder(run: RunDir) -> None:
 
 
 def _build(config: Config, path: Path) -> ManifestInfo:
-    return build_manifest(config.data.sources, path, config.data.id, config.data.cost, folder=config.folder)
+    sources = config.data.manifests or config.data.sources
+    return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
 
 
 def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
     boundaries = _boundaries(config, manifest, path)
+    read = {key: value for key, value in asdict(manifest).items() if key != "parts"}
     return Plan(
         name=config.name,
         fingerprint=_fingerprint(config, job, manifest, boundaries),
@@ -104,24 +130,20 @@ def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) 
         batch_size=config.node.batch_size,
         seed=_SEED,
         config=config.to_mapping(),
-        manifest=json.loads(json.dumps(asdict(manifest))),  # lists, as they are read back
+        manifest=json.loads(json.dumps(read)),  # lists, as they are read back
         environment={"config": os.path.abspath(config.path), **describe_environment()},
         git=describe_git(config.folder),
+        format=FORMAT_OF_PARTS if manifest.parts else FORMAT,
+        parts=manifest.parts,
     )
 
 
 def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int, ...]:
     """First rows of the shards and, last, the number of rows."""
-    data, rows = config.data, manifest.rows
-    if data.cost is not None:
-        size = data.samples_per_shard
-        count = data.shards or (default_shards(rows) if size is None else -(-rows // size))
-        shards = split_by_cost(read_costs(path, data.cost), count)
-    elif data.samples_per_shard is not None:
-        shards = split_by_size(rows, data.samples_per_shard)
-    else:
-        shards = split_evenly(rows, data.shards or default_shards(rows))
-    return (0, *(shard.stop for shard in shards))
+    data = config.data
+    rows = [part.rows for part in manifest.parts] or [manifest.rows]
+    costs = None if data.cost is None else read_costs(path, data.cost)
+    return split_parts(rows, data.shards, data.samples_per_shard, costs)
 
 
 def _fingerprint(config: Config, job: JobSpec, manifest: ManifestInfo, boundaries: Sequence[int]) -> str:
@@ -135,6 +157,7 @@ def _fingerprint(config: Config, job: JobSpec, manifest: ManifestInfo, boundarie
         "batch_size": config.node.batch_size,
         "seed": _SEED,
         "boundaries": boundaries,
+        **({"parts": [asdict(part) for part in manifest.parts]} if manifest.parts else {}),
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(deciding, sort_keys=True).encode())
 
@@ -145,13 +168,20 @@ def _frozen_config(config: Config) -> str:
 
     data = config.to_mapping()
     data["runs"] = str(config.run_folder.parent)
-    data["data"]["manifest"] = [str(config.resolve(source)) for source in config.data.sources]
-    if config.output.path is not None:
-        data["output"]["path"] = str(config.output_path)
+    data["data"]["manifest"] = _absolute(config)
+    data["output"]["path"] = str(config.output_path) if config.output_path else None
     if config.template_path is not None:
         data["slurm"]["template"] = str(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _absolute(config: Config) -> list[str] | dict[str, list[str]]:
+    """data.manifest with absolute paths."""
+    named = config.data.manifests
+    if named:
+        return {name: [str(config.resolve(source)) for source in sources] for name, sources in named.items()}
+    return [str(config.resolve(source)) for source in config.data.sources]
 
 
 def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Self, TextIO
 
 from launcher.runs import reference
-from launcher.status import SHARD_STATES, Status, StatusReader, result_path
+from launcher.status import SHARD_STATES, Status, StatusReader
 
 _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
@@ -36,9 +36,9 @@ def duration(seconds: float) -> str:
 
 def summary_line(status: Status) -> str:
     """A run in one line."""
-    finished = status.ok + status.failed
-    share = 100 * finished // status.total if status.total else 100
-    parts = [f"{status.state}: {finished:,} of {status.total:,} samples ({share}%)"]
+    parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
+    if status.manifests:
+        parts[0] += f" of {len(status.manifests)} manifests"
     if status.failed:
         parts.append(f"{status.failed:,} failed")
     parts.append(f"shards {_shard_counts(status)}")
@@ -47,6 +47,11 @@ def summary_line(status: Status) -> str:
     if status.eta:
         parts.append(f"{duration(status.eta)} left")
     return ", ".join(parts)
+
+
+def _finished(samples: int, total: int) -> str:
+    share = 100 * samples // total if total else 100
+    return f"{samples:,} of {total:,} samples ({share}%)"
 
 
 def _shard_counts(status: Status) -> str:
@@ -61,6 +66,9 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
 
 def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     lines = [f"{reference(status.run)}  {summary_line(status)}"]
+    for one in status.manifests:
+        failed = f", {one.failed:,} failed" if one.failed else ""
+        lines.append(f"  {one.name}: {_finished(one.ok + one.failed, one.total)}{failed}")
     for group in status.groups[:_MAX_GROUPS]:
         samples = f"{group.samples:,} sample(s) in " if group.samples else ""
         lines.append(f"  {group.kind}, {samples}{len(group.shards)} shard(s): {_one_line(group.message)}")
@@ -94,7 +102,7 @@ def _shard_line(status: Status, number: int) -> str:
 def _next_step(status: Status) -> list[str]:
     name = reference(status.run)
     if status.state == "complete":
-        return [f"result: {result_path(status.run, status.submissions)}"]
+        return [f"result: {path}" for path in status.results]
     if status.count("done") == len(status.shards) and status.state != "running":
         return [f"next: launcher gather {name}"]
     steps = {

@@ -7,6 +7,7 @@
         found["tokens"][7]               # one row of a variable-length output
         found.to_pandas(["id", "label"])
 
+A run of several manifests has a result of each: ``results.open("runs/docstrings", manifest="train")``.
 Plain h5py reads the file too; the names below are those of its datasets.
 """
 
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
-from jobs.storage.plans import Submission
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.result_file import FAILED, MISSING, OK
 from jobs.storage.rundir import RunDir
 from launcher.runs import find_run
@@ -34,16 +35,21 @@ _NOT_OUTPUTS = {"id", "status", "errors", "summary"}
 _BLOCK = 65_536
 
 
-def open(path: str | Path, *, allow_incomplete: bool = False) -> "Results":  # noqa: A001 - it is read as results.open
-    """Opens a result.h5, or the result of a run, given as run directory or name.
+def open(  # noqa: A001 - it is read as results.open
+    path: str | Path, *, manifest: str | None = None, allow_incomplete: bool = False
+) -> "Results":
+    """Opens a result.h5, or the result of a run, given as run directory or name; of several, that of ``manifest``.
 
     Raises IncompleteError where samples are missing and ``allow_incomplete`` is not set, RunError where the run has no
-    result yet, InputError where there is no such run or the file is no result, DamageError where it cannot be read.
+    result yet, InputError where there is no such run or manifest or the file is no result, DamageError where it cannot
+    be read.
     """
     file = Path(path)
+    if file.is_file() and manifest is not None:
+        raise InputError(f"{file}: is one result; manifest= chooses among those of a run")
     if not file.is_file():
         run = find_run(str(path))
-        file = result_path(run)
+        file = result_path(run, manifest)
         if not file.is_file():
             raise RunError(f"{file}: there is no result yet; `launcher gather {run.path}` makes it")
     results = Results(file)
@@ -57,11 +63,17 @@ def open(path: str | Path, *, allow_incomplete: bool = False) -> "Results":  # n
     return results
 
 
-def result_path(run: RunDir) -> Path:
-    """Where the result of a run is, or will be: as its newest submission was told."""
+def result_path(run: RunDir, manifest: str | None = None) -> Path:
+    """Where the result of a run (and manifest) is, or will be: as its newest submission was told. Raises InputError."""
+    plan = Plan.read(run.plan)
+    if manifest is not None:
+        plan.part(manifest)
+    elif plan.parts:
+        names = ", ".join(repr(part.name) for part in plan.parts)
+        raise InputError(f"{run.path}: has a result of each manifest; give manifest=, one of {names}")
     numbers = run.submission_numbers()
     chosen = Submission.read(run.submission(numbers[-1])).resources.get("output") if numbers else None
-    return Path(chosen) if chosen else run.result
+    return run.result_of(manifest, Path(chosen) if chosen else None)
 
 
 class Ragged(Sequence[Any]):

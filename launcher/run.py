@@ -53,7 +53,7 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
         return status
     from jobs.storage.gather import gather
 
-    gather(run, output=config.output_path if config.output.path else None)
+    gather(run, output=config.output_path)
     return reader.read()
 
 

@@ -1,13 +1,15 @@
 """Sharding: rows or costs -> Shards; shards that are not done -> what each array index runs. Pure, no files.
 
-Used by plan (splits) and by submit and rerun (index map, ranges). Every split is contiguous, keeps the order,
+Used by plan (splits) and by submit and rerun (index map, order, ranges). Every split is contiguous, keeps the order,
 covers each row once and has no empty shard: with fewer rows than shards there are as many shards as rows, so
 the length of what comes back is the number of shards.
 """
 
+import heapq
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ _ALIGNED_EXCESS = 1.04  # with the search tolerance, still within 5% of the best
 _ROUNDING = 1 + 1e-9
 
 Floats = npt.NDArray[np.float64]
+Item = TypeVar("Item")
 
 
 def default_shards(rows: int) -> int:
@@ -32,6 +35,53 @@ def default_shards(rows: int) -> int:
     At most 1000 shards: an array of that size fits Slurm's default MaxArraySize of 1001.
     """
     return max(min(64, -(-rows // 100)), min(1000, -(-rows // 10_000)))
+
+
+def split_parts(
+    rows: Sequence[int], shards: int | None, samples_per_shard: int | None, costs: Floats | None = None
+) -> tuple[int, ...]:
+    """The first row of each shard of all parts and, last, the number of rows; no shard lies in two parts.
+
+    ``rows`` has the rows of each part, ``costs`` the cost of each row of all parts, float64 [sum(rows)]. With
+    ``samples_per_shard`` each part has shards of that size, or as many by cost. Otherwise ``shards`` (None:
+    default_shards) are shared out among the parts.
+    """
+    starts = [0, *itertools.accumulate(rows)]
+    pieces = None if costs is None else [costs[start:stop] for start, stop in itertools.pairwise(starts)]
+    if samples_per_shard is None:
+        weights = [float(count) for count in rows] if pieces is None else [float(piece.sum()) for piece in pieces]
+        counts = share_out(shards or default_shards(starts[-1]), weights, rows)
+    else:
+        counts = tuple(-(-count // samples_per_shard) for count in rows)
+    boundaries = [0]
+    for number, (count, start) in enumerate(zip(counts, starts, strict=False)):
+        if pieces is not None:
+            split = split_by_cost(pieces[number], max(count, 1))
+        elif samples_per_shard is not None:
+            split = split_by_size(rows[number], samples_per_shard)
+        else:
+            split = split_evenly(rows[number], max(count, 1))
+        boundaries += [start + shard.stop for shard in split]
+    return tuple(boundaries)
+
+
+def share_out(count: int, weights: Sequence[float], rows: Sequence[int]) -> tuple[int, ...]:
+    """How many of ``count`` shards each part gets, so that the heaviest shard is as light as can be.
+
+    A part with rows has at least one shard and at most one a row; a part without has none. Each further shard goes to
+    the part whose shards are the heaviest now (the highest averages of Jefferson and D'Hondt, from one seat on).
+    """
+    counts = [min(number, 1) for number in rows]
+    heaviest = [(-weight, part) for part, weight in enumerate(weights) if rows[part] > 1]
+    heapq.heapify(heaviest)
+    for _ in range(count - sum(counts)):
+        if not heaviest:
+            break
+        _, part = heapq.heappop(heaviest)
+        counts[part] += 1
+        if counts[part] < rows[part]:
+            heapq.heappush(heaviest, (-weights[part] / counts[part], part))
+    return tuple(counts)
 
 
 def split_evenly(rows: int, shards: int) -> tuple[Shard, ...]:
@@ -160,6 +210,16 @@ def index_map(not_done: Iterable[int], shards_per_task: int = 1) -> list[tuple[i
     """
     shards = sorted(set(not_done))
     return [tuple(shards[first : first + shards_per_task]) for first in range(0, len(shards), shards_per_task)]
+
+
+def interleave(queues: Sequence[Sequence[Item]]) -> list[Item]:
+    """The items of all queues side by side: each queue in its own order, all of them done to the same share at any time."""
+    placed = [
+        ((place + 0.5) / len(queue), number, item)
+        for number, queue in enumerate(queues)
+        for place, item in enumerate(queue)
+    ]
+    return [item for *_, item in sorted(placed, key=lambda entry: entry[:2])]
 
 
 def parse_ranges(text: str, total: int) -> tuple[int, ...]:

@@ -11,12 +11,13 @@ from typing import Any
 
 from jobs.storage.plans import Plan
 from jobs.storage.ranges import format_ranges
+from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from launcher.efficiency import Efficiency, more_memory, summarise
 from launcher.failures import Failure, FailureGroup, advice, group
 from launcher.runs import reference
 from launcher.shard_states import ShardReader, ShardState
-from launcher.submissions import Known, Outcome, newest_by_shard, read_submissions
+from launcher.submissions import Known, Outcome, chosen_output, newest_by_shard, read_submissions
 
 SCHEMA = 1
 SHARD_STATES = ("done", "running", "pending", "failed")
@@ -26,8 +27,28 @@ _CLOCK_SKEW = 2.0
 
 
 @dataclass(frozen=True)
+class Samples:
+    """How many samples there are, of one of several manifests."""
+
+    name: str
+    total: int
+    ok: int
+    failed: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "samples": _samples_json(self.total, self.ok, self.failed)}
+
+
+def _samples_json(total: int, ok: int, failed: int) -> dict[str, int]:
+    return {"total": total, "ok": ok, "failed": failed, "missing": total - ok - failed}
+
+
+@dataclass(frozen=True)
 class Status:
-    """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds."""
+    """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
+
+    ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
+    """
 
     run: RunDir
     state: str
@@ -39,6 +60,8 @@ class Status:
     eta: float | None
     groups: tuple[FailureGroup, ...]
     submissions: tuple[Known, ...]
+    results: tuple[Path, ...] = ()
+    manifests: tuple[Samples, ...] = ()
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of Slurm's queue by (state, reason)."""
 
@@ -83,7 +106,7 @@ class Status:
             "schema": SCHEMA,
             "run": str(self.run.path),
             "state": self.state,
-            "samples": {"total": self.total, "ok": self.ok, "failed": self.failed, "missing": self.missing},
+            "samples": _samples_json(self.total, self.ok, self.failed),
             "shards": {"total": len(self.shards), **{state: self.count(state) for state in SHARD_STATES}},
             "samples_per_second": None if self.rate is None else round(self.rate, 3),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
@@ -95,6 +118,8 @@ class Status:
         if self.queue is not None:
             entries = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in self.queue.items()]
             document["queue"] = entries
+        if self.manifests:
+            document["manifests"] = [manifest.to_json() for manifest in self.manifests]
         if self.error:
             document["error"] = self.error
         if with_shards:
@@ -137,13 +162,18 @@ class StatusReader:
             submissions, queue = _ask_scheduler(self.run, submissions)
         shards = self._shards.read(newest_by_shard(submissions))
         ok, failed = sum(shard.ok for shard in shards), sum(shard.failed for shard in shards)
-        state = _run_state(self.run, submissions, shards)
+        results = _results(self.run, self.plan, submissions)
+        state = _run_state([(path, _within(part, shards)) for part, path in results], submissions, shards)
         rate = _rate(shards, submissions[-1] if submissions else None)
         missing = self.plan.rows - ok - failed
         eta = missing / rate if rate and state == "running" else None
         groups = tuple(group(_failures(shards)))
         known = tuple(submissions)
-        return Status(self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, known, queue)
+        paths = tuple(path for _, path in results)
+        named = tuple(_count(part, shards) for part in self.plan.parts)
+        return Status(
+            self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, known, paths, named, queue
+        )
 
 
 def _ask_scheduler(run: RunDir, known: Sequence[Known]) -> tuple[list[Known], Mapping[tuple[str, str], int]]:
@@ -170,11 +200,22 @@ def _failures(shards: Sequence[ShardState]) -> Iterator[Failure]:
             yield Failure(sample.kind, sample.message, state.shard.index, samples=1)
 
 
-def _run_state(run: RunDir, submissions: Sequence[Known], shards: Sequence[ShardState]) -> str:
+def _within(part: Part, shards: Sequence[ShardState]) -> list[ShardState]:
+    return [state for state in shards if part.start <= state.shard.start < part.stop]
+
+
+def _count(part: Part, shards: Sequence[ShardState]) -> Samples:
+    own = _within(part, shards)
+    return Samples(str(part.name), part.rows, sum(state.ok for state in own), sum(state.failed for state in own))
+
+
+def _run_state(
+    results: Sequence[tuple[Path, Sequence[ShardState]]], submissions: Sequence[Known], shards: Sequence[ShardState]
+) -> str:
     if any(known.is_open for known in submissions) or any(shard.state == "running" for shard in shards):
         return "running"
     last = submissions[-1] if submissions else None
-    if all(shard.state == "done" for shard in shards) and _is_gathered(result_path(run, submissions), shards):
+    if all(shard.state == "done" for shard in shards) and all(_is_gathered(path, own) for path, own in results):
         return "complete"
     if last is None or (last.submission.planned and all(shard.state == "pending" for shard in shards)):
         return "planned"
@@ -183,10 +224,9 @@ def _run_state(run: RunDir, submissions: Sequence[Known], shards: Sequence[Shard
     return "failed" if any(shard.state == "failed" for shard in shards) else "incomplete"
 
 
-def result_path(run: RunDir, submissions: Sequence[Known]) -> Path:
-    """Where the result is, or will be: as the newest submission has it."""
-    chosen = submissions[-1].submission.resources.get("output") if submissions else None
-    return Path(chosen) if chosen else run.result
+def _results(run: RunDir, plan: Plan, submissions: Sequence[Known]) -> list[tuple[Part, Path]]:
+    chosen = chosen_output(submissions)
+    return [(part, run.result_of(part.name, chosen)) for part in plan.results]
 
 
 def _is_gathered(result: Path, shards: Sequence[ShardState]) -> bool:

@@ -8,8 +8,9 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunError
@@ -82,6 +83,12 @@ def may_run(run: RunDir, submission: Submission) -> bool:
     if owner.is_here:
         return owner.is_alive
     return time.time() - run.submission(submission.number).stat().st_mtime < _SILENCE
+
+
+def chosen_output(submissions: Sequence[Known]) -> Path | None:
+    """Where the newest submission wants the result; None: in the run directory."""
+    chosen = submissions[-1].submission.resources.get("output") if submissions else None
+    return Path(chosen) if chosen else None
 
 
 def newest_by_shard(submissions: Iterable[Known]) -> dict[int, Known]:

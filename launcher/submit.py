@@ -2,6 +2,7 @@
 
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from launcher.executors import Executor, choose_executor
 from launcher.guard import config_path, deciding_differences, refuse_changes
 from launcher.processes import ProcessIdentity
 from launcher.shard_states import ShardReader
-from launcher.submissions import Known, Outcome, create, in_hand, newest_by_shard, read_submissions
+from launcher.sharding import interleave
+from launcher.submissions import Known, Outcome, chosen_output, create, in_hand, newest_by_shard, read_submissions
 from launcher.units import parse_memory
 
 
@@ -129,9 +131,20 @@ def record(
     """Writes the submissions that run these shards: more than one where the executor limits their size."""
     executor = choose_executor(config.executor)
     groups = executor.groups(config, shards)
+    if config.data.order == "parallel":
+        groups = _side_by_side(Plan.read(run.plan), groups)
     size = executor.largest_submission(config) or len(groups)
     new = _new_submission(config, executor, retry_failed=retry_failed, planned=planned)
     return [create(run, replace(new, groups=groups[at : at + size])) for at in range(0, len(groups), size)]
+
+
+def _side_by_side(plan: Plan, groups: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """What array indices run, with those of each manifest in their order; a group counts where its first shard does."""
+    starts = [part.start for part in plan.results]
+    queues: list[list[tuple[int, ...]]] = [[] for _ in starts]
+    for group in groups:
+        queues[bisect_right(starts, plan.boundaries[group[0]]) - 1].append(group)
+    return tuple(interleave(queues))
 
 
 def write_planned(run: RunDir, config: Config, shards: Sequence[int]) -> list[Path]:
@@ -171,7 +184,7 @@ def _new_submission(config: Config, executor: Executor, *, retry_failed: bool, p
         resources={
             **executor.resources(config),
             "attempts": config.retry.attempts,
-            "output": str(config.output_path) if config.output.path else None,
+            "output": str(config.output_path) if config.output_path else None,
             "config": config.to_mapping(),
         },
         planned=planned,
@@ -194,6 +207,7 @@ def nothing_to_do(run: RunDir, selection: Selection) -> str:
             f"{run.path}: all that is not done is running now (shards {format_ranges(selection.running)}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
-    if run.result.exists():
+    chosen = chosen_output(read_submissions(run))
+    if all(run.result_of(part.name, chosen).exists() for part in Plan.read(run.plan).results):
         return f"{run.path}: every shard is done and there is a result; check it with `launcher verify`"
     return f"{run.path}: every shard is done; write the result with `launcher gather`"

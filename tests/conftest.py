@@ -1,8 +1,8 @@
-"""What all tests share: the fixtures for tests against a real Slurm, and Ctrl-C."""
+"""What all tests share: the fixtures for a real Slurm and for real speech, and Ctrl-C."""
 
 import signal
 
-pytest_plugins = ["tests.slurm_fixtures"]
+pytest_plugins = ["tests.slurm_fixtures", "tests.voices"]
 
 # A shell that starts the tests in the background makes them ignore SIGINT, and so would all that they start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from jobs.errors import InputError
 from launcher.config import Config, config_from_mapping, differences, load_config
+from launcher.config_problems import sections
 from launcher.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 from launcher.yaml_lines import parse_document
@@ -200,7 +202,7 @@ slurm:
         ("retry.memory_factor=0.5", "must be greater than or equal to 1"),
         ("retry.max_memory=all", "must be a size such as 64G"),
         ("retry.max_time=long", "must be a time such as 4:00:00"),
-        ("retry.exclude_failed_nodes=3", "must be a valid boolean"),
+        ("retry.exclude_failed_nodes=3", "must be true or false, not 3"),
         ('output.path=""', "must not be empty"),
         (
             "job.params.when=!!set {a}",
@@ -345,7 +347,7 @@ def test_paths_start_at_the_folder_of_the_config(folder: Path, tmp_path: Path) -
 
 def test_without_paths_the_result_is_in_the_run_directory_and_the_template_is_built_in(folder: Path) -> None:
     config = load(SMALL)
-    assert config.output_path == folder / "runs" / "small" / "result.h5"
+    assert config.output_path is None
     assert config.template_path is None
 
 
@@ -501,3 +503,77 @@ def test_every_option_that_is_not_computed_has_a_valid_value() -> None:
 )
 def test_gpus_are_counted_in_all_of_sbatchs_spellings(options: dict[str, object], gpus: int) -> None:
     assert gpus_asked(options) == gpus
+
+
+SEVERAL = """\
+name: several
+job: {class: my_jobs:Mine}
+data:
+  manifest:
+    train: [a.csv, b.csv]
+    test: c.csv
+"""
+
+
+def test_several_manifests_have_names(folder: Path) -> None:
+    data = load(SEVERAL, "data.order=parallel").data
+    assert data.manifests == {"train": ("a.csv", "b.csv"), "test": ("c.csv",)}
+    assert data.sources == ("a.csv", "b.csv", "c.csv")
+    assert data.order == "parallel"
+    assert load(SMALL).data.manifests == {}
+    again = config_from_mapping(json.loads(json.dumps(load(SEVERAL).to_mapping())), Path("config.yaml"))
+    assert again == load(SEVERAL)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("te/st: c.csv", "config.yaml:6: data.manifest.te/st: the name of a manifest is letters, digits, '_' and '-'"),
+        (
+            "test: 3",
+            "config.yaml:6: data.manifest.test: must be the path of a table, a glob of sample files, or a list",
+        ),
+        ("test: []", "config.yaml:6: data.manifest.test: must be the path of a table"),
+        ("test.part: c.csv", "config.yaml:6: data.manifest.test.part: the name of a manifest is letters"),
+    ],
+)
+def test_a_mistake_in_one_of_several_manifests_has_its_own_line(folder: Path, line: str, shown: str) -> None:
+    (problem,) = problems(SEVERAL.replace("test: c.csv", line))
+    assert problem.startswith(shown)
+
+
+def test_an_empty_mapping_of_manifests_is_refused(folder: Path) -> None:
+    (problem,) = problems(SMALL, "data.manifest={}")
+    assert "must be the path of a table" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        (SEVERAL, "x.h5", "put {manifest} into it, as in x-{manifest}.h5"),
+        (SMALL, "{manifest}.h5", "this config has one"),
+    ],
+)
+def test_an_output_path_names_each_result_once(folder: Path, text: str, path: str, message: str) -> None:
+    (problem,) = problems(text, f"output.path='{path}'")
+    assert problem.startswith("--set output.path: ")
+    assert message in problem
+
+
+def test_an_order_that_is_none_is_refused(folder: Path) -> None:
+    (problem,) = problems(SEVERAL, "data.order=random")
+    assert "must be 'sequential' or 'parallel'" in problem
+
+
+@pytest.mark.parametrize("section", ["slurm: ", "node:", "job: {class: my_jobs:Mine, params: }"])
+def test_a_section_whose_keys_are_all_commented_out_means_the_defaults(folder: Path, section: str) -> None:
+    text = SMALL if not section.startswith("job") else SMALL.replace("job: {class: my_jobs:Mine}\n", "")
+    assert load(f"{text}{section}\n").job.params == {}
+
+
+def test_every_key_has_a_meaning() -> None:
+    every: list[type[BaseModel]] = [Config, *sections(Config).values()]
+    for section in every:
+        fields = {name: field for name, field in section.model_fields.items() if name != "options"}
+        silent = [name for name, field in fields.items() if not field.description and name not in sections(Config)]
+        assert silent == [], section

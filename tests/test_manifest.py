@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
+from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, Samples
 from launcher import manifest_csv, manifest_jsonl
 from launcher.fingerprint import Fingerprint
@@ -597,3 +598,76 @@ def test_a_million_rows_take_less_than_300_mb(tmp_path: Path, kind: str) -> None
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert int(output[0]) == rows
     assert int(output[1]) < 300_000  # KiB
+
+
+def build_parts(parts: dict[str, list[str]], ids: str | None = None, cost: str | None = None) -> ManifestInfo:
+    return build_manifest(parts, Path("manifest.arrow"), ids, cost)
+
+
+def test_several_manifests_are_parts_of_one_with_the_columns_of_all(folder: Path) -> None:
+    write_csv(folder / "a.csv", [("id", "n"), ("x", 1), ("y", 2)])
+    write_csv(folder / "b.csv", [("id", "n"), ("z", 3)])
+    (folder / "c.jsonl").write_text('{"id": "x", "label": "l", "n": 2.5}\n')
+    write_csv(folder / "none.csv", [("id", "other")])
+    info = build_parts({"train": ["a.csv", "b.csv"], "none": ["none.csv"], "test": ["c.jsonl"]}, ids="id")
+    assert info.parts == (Part("train", 0, 3), Part("none", 3, 3), Part("test", 3, 4))
+    assert read().to_pylist() == [
+        {"id": "x", "n": 1.0, "label": None},
+        {"id": "y", "n": 2.0, "label": None},
+        {"id": "z", "n": 3.0, "label": None},
+        {"id": "x", "n": 2.5, "label": "l"},
+    ]
+
+
+def test_a_sample_knows_its_manifest_and_its_row_in_it(folder: Path) -> None:
+    for name, rows in (("a", 2), ("b", 0), ("c", 3)):
+        write_csv(folder / f"{name}.csv", [("n",), *((row,) for row in range(rows))])
+    build_parts({"a": ["a.csv"], "none": ["b.csv"], "c": ["c.csv"], "end": ["b.csv"]})
+    samples = Samples(Path("manifest.arrow")).rows(0, 5)
+    found = [(sample.manifest, sample.row, sample.index, sample.id) for sample in samples]
+    assert found == [("a", 0, 0, "0"), ("a", 1, 1, "1"), ("c", 0, 2, "0"), ("c", 1, 3, "1"), ("c", 2, 4, "2")]
+    build("c.csv")
+    assert [(sample.manifest, sample.row) for sample in Samples(Path("manifest.arrow")).rows(1, 3)] == [
+        (None, 1),
+        (None, 2),
+    ]
+
+
+def test_an_id_may_be_in_two_manifests_and_not_twice_in_one(folder: Path) -> None:
+    write_csv(folder / "a.csv", [("id",), ("x",), ("y",)])
+    write_csv(folder / "b.csv", [("id",), ("y",), ("x",)])
+    assert build_parts({"a": ["a.csv"], "b": ["b.csv"]}, ids="id").rows == 4
+    with pytest.raises(InputError, match=r"b.csv:2: row 1: id 'y' is already that of a.csv:3: row 2"):
+        build_parts({"a": ["a.csv"], "both": ["a.csv", "b.csv"]}, ids="id")
+
+
+def test_parts_whose_types_clash_are_refused_with_both_names(folder: Path) -> None:
+    pq.write_table(pa.table({"n": [1]}), "a.parquet")
+    pq.write_table(pa.table({"n": ["x"]}), "b.parquet")
+    with pytest.raises(
+        InputError, match=r"column 'n' has types that do not go together: int64 in a.parquet, string in b"
+    ):
+        build_parts({"a": ["a.parquet"], "b": ["b.parquet"]})
+    write_csv(folder / "c.csv", [("n",), (1,)])
+    write_csv(folder / "d.csv", [("m",), (1,)])
+    with pytest.raises(InputError, match=r"d.csv: lacks n; has also m, unlike c.csv"):
+        build_parts({"a": ["a.parquet"], "b": ["c.csv", "d.csv"]})
+
+
+def test_every_part_needs_the_columns_that_the_config_names(folder: Path) -> None:
+    write_csv(folder / "a.csv", [("id", "cost"), ("x", 1)])
+    write_csv(folder / "b.csv", [("id",), ("x",)])
+    with pytest.raises(InputError, match=r"b.csv: there is no column 'cost' \(data.cost\)"):
+        build_parts({"a": ["a.csv"], "b": ["b.csv"]}, ids="id", cost="cost")
+
+
+def test_parts_of_many_record_batches_keep_row_i_in_batch_i_over_65536(folder: Path) -> None:
+    rows = BATCH_ROWS + 7
+    pq.write_table(pa.table({"n": np.arange(rows)}), "a.parquet")
+    pq.write_table(pa.table({"n": np.arange(rows), "m": np.arange(rows)}), "b.parquet")
+    build_parts({"a": ["a.parquet"], "b": ["b.parquet"]})
+    first, last = Samples(Path("manifest.arrow")).rows(rows - 1, rows + 1)
+    assert (first["n"], first["m"], first.manifest) == (rows - 1, None, "a")
+    assert (last["n"], last["m"], last.manifest) == (0, 0, "b")
+    (last,) = Samples(Path("manifest.arrow")).rows(2 * rows - 1, 2 * rows)
+    assert (last["m"], last.row) == (rows - 1, rows - 1)

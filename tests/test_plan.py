@@ -185,7 +185,7 @@ def test_a_glob_of_files_is_a_manifest(tmp_path):
     [
         ("job.class=tests.toy_jobs:Toi", "the module's Jobs: .*Toy"),
         ("job.class=tests.no_such:Toy", "cannot import 'tests.no_such'"),
-        ("job.params.speed=3", "unexpected keyword argument 'speed'; valid: bad, delay"),
+        ("job.params.speed=3", "unknown parameter. Parameters of tests.toy_jobs:Toy: bad, delay"),
         ("data.manifest=dta.csv", "no such file.*did you mean data.csv"),
         ("data.id=name", "name"),
         ("output.path=nowhere/result.h5", "no such folder"),

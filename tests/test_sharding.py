@@ -15,10 +15,13 @@ from launcher.sharding import (
     ALIGNMENT,
     default_shards,
     index_map,
+    interleave,
     parse_ranges,
+    share_out,
     split_by_cost,
     split_by_size,
     split_evenly,
+    split_parts,
 )
 
 LARGE = 16 * ALIGNMENT
@@ -208,3 +211,65 @@ def test_ranges_are_short() -> None:
 def test_bad_ranges_say_what_is_wrong(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_ranges(text, 10)
+
+
+parts_lists = st.lists(st.integers(0, 60), min_size=1, max_size=6)
+
+
+@relaxed
+@given(parts_lists, st.integers(1, 80))
+def test_every_part_with_rows_has_a_shard_and_no_more_than_rows(rows: list[int], count: int) -> None:
+    shared = share_out(count, [float(number) for number in rows], rows)
+    assert all(min(number, 1) <= got <= number for got, number in zip(shared, rows, strict=True))
+    assert sum(shared) == min(max(count, sum(number > 0 for number in rows)), sum(rows))
+
+
+@relaxed
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9)), min_size=1, max_size=3), st.integers(1, 12))
+def test_no_other_sharing_out_has_a_lighter_heaviest_shard(parts: list[tuple[int, int]], count: int) -> None:
+    rows, weights = [number for number, _ in parts], [float(weight) for _, weight in parts]
+
+    def heaviest(counts: tuple[int, ...]) -> float:
+        return max(weight / number for weight, number in zip(weights, counts, strict=True))
+
+    shared = share_out(count, weights, rows)
+    others = itertools.product(*(range(1, number + 1) for number in rows))
+    assert heaviest(shared) <= min(heaviest(other) for other in others if sum(other) == sum(shared))
+
+
+@relaxed
+@given(parts_lists, st.one_of(st.none(), st.integers(1, 30)), st.one_of(st.none(), st.integers(1, 30)), st.booleans())
+def test_no_shard_lies_in_two_parts(rows: list[int], shards: int | None, size: int | None, by_cost: bool) -> None:
+    costs = np.arange(sum(rows), dtype=np.float64) if by_cost else None
+    boundaries = split_parts(rows, shards, None if shards else size, costs)
+    assert list(boundaries) == sorted(set(boundaries))
+    assert boundaries[0] == 0
+    assert set(itertools.accumulate(rows)) - {0} <= set(boundaries)
+    assert boundaries[-1] == sum(rows)
+
+
+@relaxed
+@given(st.integers(1, 300), st.one_of(st.none(), st.integers(1, 40)), st.one_of(st.none(), st.integers(1, 40)))
+def test_a_single_part_is_split_as_if_there_were_no_parts(rows: int, shards: int | None, size: int | None) -> None:
+    if size is not None and shards is None:
+        whole = split_by_size(rows, size)
+    else:
+        whole = split_evenly(rows, shards or default_shards(rows))
+    assert split_parts([rows], shards, None if shards else size) == (0, *(shard.stop for shard in whole))
+    costs = np.linspace(1, 5, rows)
+    by_cost = split_by_cost(costs, shards or default_shards(rows))
+    assert split_parts([rows], shards, None, costs) == (0, *(shard.stop for shard in by_cost))
+
+
+@relaxed
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5))
+def test_queues_side_by_side_keep_their_order_and_their_share(sizes: list[int]) -> None:
+    queues = [[(number, place) for place in range(size)] for number, size in enumerate(sizes)]
+    mixed = interleave(queues)
+    assert sorted(mixed) == [item for queue in queues for item in queue]
+    for number, queue in enumerate(queues):
+        assert [item for item in mixed if item[0] == number] == queue
+    for taken in range(1, len(mixed)):
+        for number, size in enumerate(sizes):
+            had = sum(item[0] == number for item in mixed[:taken])
+            assert abs(had - size * taken / len(mixed)) <= 1 + len(sizes) / 2

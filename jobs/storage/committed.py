@@ -10,7 +10,7 @@ from typing import Self
 
 from jobs.storage.journal import History, replay
 from jobs.storage.plans import Plan
-from jobs.storage.records import Commit, Layout, Shard
+from jobs.storage.records import Commit, Layout, Part, Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_file import ShardFile
 
@@ -52,10 +52,12 @@ class ShardRows:
     versions: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, shard: Shard, done: bool, history: History) -> Self:
+    def of(cls, shard: Shard, done: bool, history: History, first: int = 0) -> Self:
+        """``first`` is the manifest row that the shard's rows are counted from; the journal's are the manifest's."""
         layout = history.layout or Layout(())
         versions = {item for attempt in history.attempts for item in attempt.start.versions.items()}
-        commits = tuple(_usable(shard, layout, history.commits.values()))
+        found = history.commits.values()
+        commits = tuple(_usable(shard, layout, (c.counted_from(first) for c in found) if first else found))
         return cls(shard, done, layout, commits, history.bad_lines, tuple(sorted(versions)))
 
     def gaps(self) -> Iterator[Span]:
@@ -134,15 +136,19 @@ def _accounts_for(names: set[str], ragged: dict[str, int], commit: Commit) -> bo
 
 
 class Committed:
-    """The shards of a run as their journals were when first read; reading a shard again gives the same."""
+    """The shards of a part as their journals were when first read; reading a shard again gives the same.
 
-    def __init__(self, run: RunDir, plan: Plan) -> None:
+    Rows count from the part's first one, as in its result.
+    """
+
+    def __init__(self, run: RunDir, plan: Plan, part: Part) -> None:
         self._run = run
-        self._plan = plan
+        self._first = part.start
+        self._shards = plan.shards_of(part)
         self._done = run.list_shards().done
         self._sizes: dict[int, int] = {}
         self._kept: dict[int, ShardRows] = {}
-        self._room = KEPT_COMMITS
+        self._room = KEPT_COMMITS // len(plan.results)
         self._excluded: set[tuple[int, int]] = set()
 
     def exclude(self, damaged: Iterable[Damage]) -> None:
@@ -150,7 +156,7 @@ class Committed:
         self._excluded.update((damage.shard, damage.start) for damage in damaged)
 
     def shards(self) -> Iterator[ShardRows]:
-        for shard in self._plan.shards():
+        for shard in self._shards:
             rows = self._kept.get(shard.index) or self._read(shard)
             yield self._without_excluded(rows) if self._excluded else rows
 
@@ -158,7 +164,8 @@ class Committed:
         path = self._run.journal(shard.index)
         if shard.index not in self._sizes:
             self._sizes[shard.index] = path.stat().st_size if path.exists() else 0
-        rows = ShardRows.of(shard, shard.index in self._done, replay(path, self._sizes[shard.index]))
+        history = replay(path, self._sizes[shard.index])
+        rows = ShardRows.of(shard, shard.index in self._done, history, self._first)
         if len(rows.commits) < self._room:
             self._room -= len(rows.commits) + 1
             self._kept[shard.index] = rows

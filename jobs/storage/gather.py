@@ -1,4 +1,4 @@
-"""Gather: all shards' committed rows -> result.h5. Used by the command line and by the finalize job.
+"""Gather: all shards' committed rows -> result.h5, one for each manifest. Used by the command line and the finalize job.
 
 One pass over the data in constant memory: read a block, check its xxh3 against the journal, write it where it belongs
 in the result. Shards are never opened with HDF5: the journal's layout says where their rows are.
@@ -12,17 +12,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jobs.errors import DamageError, IncompleteError, RunError
-from jobs.job import has_reduce, make_job
+from jobs.job import Job, has_reduce, make_job
 from jobs.storage.block_copier import BlockCopier
-from jobs.storage.committed import Committed, Damage
+from jobs.storage.committed import Damage
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
+from jobs.storage.records import Part
 from jobs.storage.reduction import summarize
 from jobs.storage.result_file import ResultFile, complete, create, replacing_result
 from jobs.storage.result_rows import StateWriter, put_ids
 from jobs.storage.rundir import RunDir
-from jobs.storage.survey import Survey
+from jobs.storage.survey import Survey, Surveyed, survey_results
 
 # Bytes read and written at once: few system calls, and still in the processor's cache from read to write.
 BLOCK = 1 << 20
@@ -34,7 +37,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class GatherReport:
-    """What became of a gather. ``bytes`` is the size of the result; ``damaged`` are rows left out as missing."""
+    """What became of a gather. ``bytes`` is the size of the result; ``damaged`` are rows left out as missing.
+
+    With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them:
+    ``path`` has {manifest} for their names.
+    """
 
     path: Path
     complete: bool
@@ -45,12 +52,14 @@ class GatherReport:
     bytes: int
     damaged: tuple[Damage, ...]
     seconds: float
+    name: str | None = None
+    parts: "tuple[GatherReport, ...]" = ()
 
 
 def gather(
     run: RunDir, *, allow_missing: bool = False, output: Path | None = None, progress: Progress | None = None
 ) -> GatherReport:
-    """Makes the result at ``output`` (default: the run's result.h5), whole or not at all.
+    """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
 
     ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
     are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done,
@@ -60,57 +69,102 @@ def gather(
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    path = output or run.result
-    committed = Committed(run, plan)
-    survey = Survey.take(run, plan, committed)
-    if survey.not_done and not allow_missing:
-        raise IncompleteError(_incomplete(run, plan, survey))
-    job = make_job(plan.job)
-    damaged = list(survey.lost)
-    try:
-        with replacing_result(path) as (temporary, descriptor):
-            while True:
-                places = create(temporary, survey.contents, _provenance(run, plan, survey))
-                _check_space(temporary)
-                result = ResultFile(descriptor, places)
-                found = _fill(run, plan, committed, survey, result, progress)
-                damaged += found
-                if damaged and not allow_missing:
-                    raise DamageError(_damage(run, damaged))
-                if not found:
-                    break
-                # Values lie end to end, so leaving rows out moves all that follow.
-                committed.exclude(found)
-                survey = Survey.take(run, plan, committed)
-            summary = summarize(job, plan, result, survey.outputs) if has_reduce(job) else {}
-            complete(temporary, summary, whole=survey.whole)
-    except OSError as error:
-        raise RunError(f"{path}: gather stopped: {error}") from error
-    seconds = time.monotonic() - started
-    counts = (survey.rows, survey.ok, survey.failed, survey.missing)
-    return GatherReport(path, survey.whole, *counts, path.stat().st_size, tuple(damaged), seconds)
+    surveyed = survey_results(run, plan)
+    not_done = [shard for one in surveyed for shard in one.survey.not_done]
+    if not_done and not allow_missing:
+        raise IncompleteError(_incomplete(run, plan, not_done, sum(one.survey.missing for one in surveyed)))
+    reports = [_Gathering(run, plan, one, allow_missing, output, progress).write() for one in surveyed]
+    return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
 
 
-def _fill(
-    run: RunDir,
-    plan: Plan,
-    committed: Committed,
-    survey: Survey,
-    result: ResultFile,
-    progress: Progress | None,
-) -> list[Damage]:
-    """Writes all datasets; returns what differs from the journals."""
-    put_ids(result.put, run.manifest, plan)
-    states, copier = StateWriter(result.put), BlockCopier(result, survey.outputs)
-    damaged: list[Damage] = []
-    for shard in committed.shards():
-        states.add(shard)
-        with shard.open(run) as file:
-            for span in shard.spans(BLOCK):
-                damaged += copier.copy(shard.shard, file, span)
-                if progress:
-                    progress(span.stop, plan.rows)
-    return damaged
+def _total(run: RunDir, reports: Sequence[GatherReport], output: Path | None, seconds: float) -> GatherReport:
+    return GatherReport(
+        path=run.result_of("{manifest}", output),
+        complete=all(report.complete for report in reports),
+        rows=sum(report.rows for report in reports),
+        ok=sum(report.ok for report in reports),
+        failed=sum(report.failed for report in reports),
+        missing=sum(report.missing for report in reports),
+        bytes=sum(report.bytes for report in reports),
+        damaged=tuple(damage for report in reports for damage in report.damaged),
+        seconds=seconds,
+        parts=tuple(reports),
+    )
+
+
+class _Gathering:
+    """One result on its way."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        plan: Plan,
+        surveyed: Surveyed,
+        allow_missing: bool,
+        output: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._part = surveyed.part
+        self._committed = surveyed.committed
+        self._survey = surveyed.survey
+        self._allow_missing = allow_missing
+        self._path = run.result_of(surveyed.part.name, output)
+        self._progress = progress
+
+    def write(self) -> GatherReport:
+        started = time.monotonic()
+        job = make_job(self._plan.job)
+        damaged = list(self._survey.lost)
+        try:
+            with replacing_result(self._path) as (temporary, descriptor):
+                result = self._fill(temporary, descriptor, damaged)
+                complete(temporary, self._summary(job, result), whole=self._survey.whole)
+        except OSError as error:
+            raise RunError(f"{self._path}: gather stopped: {error}") from error
+        survey, size = self._survey, self._path.stat().st_size
+        counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(damaged))
+        return GatherReport(self._path, survey.whole, *counts, time.monotonic() - started, self._part.name)
+
+    def _fill(self, temporary: Path, descriptor: int, damaged: list[Damage]) -> ResultFile:
+        """Makes the file with all but the summary; what is left out as damaged is added to the list."""
+        while True:
+            provenance = _provenance(self._run, self._plan, self._part, self._survey)
+            places = create(temporary, self._survey.contents, provenance)
+            _check_space(temporary)
+            result = ResultFile(descriptor, places)
+            found = self._copy(result)
+            damaged += found
+            if damaged and not self._allow_missing:
+                raise DamageError(_damage(self._run, damaged))
+            if not found:
+                return result
+            # Values lie end to end, so leaving rows out moves all that follow.
+            self._committed.exclude(found)
+            outputs = self._survey.outputs
+            self._survey = Survey.take(self._run, self._plan, self._part, self._committed)
+            self._survey.assume(outputs if self._part.name else ())
+
+    def _copy(self, result: ResultFile) -> list[Damage]:
+        """Writes all datasets; returns what differs from the journals."""
+        put_ids(result.put, self._run.manifest, self._plan.id_column, self._part)
+        states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs)
+        damaged: list[Damage] = []
+        for shard in self._committed.shards():
+            states.add(shard)
+            with shard.open(self._run) as file:
+                for span in shard.spans(BLOCK):
+                    damaged += copier.copy(shard.shard, file, span)
+                    if self._progress:
+                        self._progress(self._part.start + span.stop, self._plan.rows)
+        return damaged
+
+    def _summary(self, job: Job, result: ResultFile) -> dict[str, np.ndarray]:
+        if not has_reduce(job):
+            return {}
+        shards = self._plan.shards_of(self._part)
+        return summarize(job, shards, self._plan.batch_size, result, self._survey.outputs)
 
 
 def _check_space(temporary: Path) -> None:
@@ -125,12 +179,13 @@ def _check_space(temporary: Path) -> None:
         )
 
 
-def _provenance(run: RunDir, plan: Plan, survey: Survey) -> dict[str, Any]:
-    """Where a result comes from: the plan, its submissions, the software, this machine."""
+def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
+    """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
     submissions = (Submission.read(run.submission(number)) for number in run.submission_numbers())
-    known = {key: value for key, value in asdict(plan).items() if key != "boundaries"}
-    return known | {
-        "shards": plan.shard_count,
+    known = {key: value for key, value in plan.to_json().items() if key != "boundaries"}
+    own = {"part": asdict(part)} if plan.parts else {}
+    return {**known, **own} | {
+        "shards": len(plan.shards_of(part)),
         "submissions": [_submission(submission) for submission in submissions],
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
         "gathered": time.time(),
@@ -143,10 +198,10 @@ def _submission(submission: Submission) -> dict[str, Any]:
     return known | {"shards": len(submission.shards)}
 
 
-def _incomplete(run: RunDir, plan: Plan, survey: Survey) -> str:
+def _incomplete(run: RunDir, plan: Plan, not_done: Sequence[int], missing: int) -> str:
     return (
-        f"{run.path}: {len(survey.not_done)} of {plan.shard_count} shards are not done ({format_ranges(survey.not_done)}); "
-        f"{survey.missing} of {survey.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
+        f"{run.path}: {len(not_done)} of {plan.shard_count} shards are not done ({format_ranges(not_done)}); "
+        f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
         f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
     )
 

@@ -5,22 +5,27 @@ to the next: which array index runs which shards, and how.
 """
 
 import dataclasses
+import difflib
 import json
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from jobs.errors import InputError, RunError
 from jobs.storage.files import write_json
-from jobs.storage.records import JobSpec, Shard
+from jobs.storage.records import JobSpec, Part, Shard
 
 FORMAT = 1
+FORMAT_OF_PARTS = 2
+"""The format of plans with several manifests."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run computes: ``boundaries`` are the shards' first rows and, last, the number of rows.
 
+    ``parts`` are the manifests where there are several, in the order of their rows; no shard lies in two of them.
     ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
     comparison; ``environment`` and ``git`` record what planned it.
     """
@@ -39,6 +44,7 @@ class Plan:
     environment: dict[str, str] = field(default_factory=dict)
     git: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+    parts: tuple[Part, ...] = ()
 
     @property
     def shard_count(self) -> int:
@@ -50,8 +56,35 @@ class Plan:
     def shards(self) -> list[Shard]:
         return [self.shard(index) for index in range(self.shard_count)]
 
+    @property
+    def results(self) -> tuple[Part, ...]:
+        """The rows of each result: those of the parts, or all."""
+        return self.parts or (Part(None, 0, self.rows),)
+
+    def shards_of(self, part: Part) -> list[Shard]:
+        """The shards of a part, their rows counted from the part's first."""
+        first, end = bisect_left(self.boundaries, part.start), bisect_left(self.boundaries, part.stop)
+        return [self.shard(index).counted_from(part.start) for index in range(first, end)]
+
+    def part(self, name: str) -> Part:
+        """One of several manifests. Raises InputError, with the valid names, where there is none of that name."""
+        found = next((part for part in self.parts if part.name == name), None)
+        if found is None:
+            names = [str(part.name) for part in self.parts]
+            near = difflib.get_close_matches(name, names, n=1)
+            guess = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(
+                f"no manifest {name!r}{guess}; the run has {', '.join(names) or 'only one, without a name'}"
+            )
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As in plan.json; ``parts`` only where there are some."""
+        data = dataclasses.asdict(self)
+        return data if self.parts else {key: value for key, value in data.items() if key != "parts"}
+
     def write(self, path: Path) -> None:
-        write_json(path, dataclasses.asdict(self))
+        write_json(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -60,12 +93,13 @@ class Plan:
             data = json.loads(path.read_text())
         except FileNotFoundError:
             raise InputError(f"{path.parent}: no run directory (it has no {path.name}); see `launcher list`") from None
-        if data["format"] != FORMAT:
+        if data["format"] not in (FORMAT, FORMAT_OF_PARTS):
             raise RunError(
-                f"{path} has format {data['format']}; this version reads {FORMAT}: use the one that planned it"
+                f"{path} has format {data['format']}; this version reads up to {FORMAT_OF_PARTS}: use the one that planned it"
             )
         job = JobSpec(**data.pop("job"))
-        return cls(**{**data, "boundaries": tuple(data["boundaries"]), "job": job})
+        parts = tuple(Part(**part) for part in data.pop("parts", ()))
+        return cls(**{**data, "boundaries": tuple(data["boundaries"]), "job": job, "parts": parts})
 
 
 @dataclass(frozen=True)

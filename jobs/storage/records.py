@@ -1,6 +1,6 @@
 """Records: the frozen facts that cross the run directory, JSON both ways.
 
-Made by the planner (Shard) and by array tasks (all others); read by resume, gather and status.
+Made by the planner (Shard, Part) and by array tasks (all others); read by resume, gather and status.
 """
 
 import dataclasses
@@ -26,6 +26,26 @@ class Shard:
 
     def batch_stop(self, batch_start: int, batch_size: int) -> int:
         return min(batch_start + batch_size, self.stop)
+
+    def counted_from(self, row: int) -> "Shard":
+        """The same shard, its rows counted from ``row`` on."""
+        return Shard(self.index, self.start - row, self.stop - row)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Manifest rows ``[start, stop)`` that become one result.
+
+    ``name`` is that of one of several manifests of a run; None: the run has only one, and these are all rows.
+    """
+
+    name: str | None
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +203,11 @@ class Commit(Record):
     failed: tuple[FailedSample, ...] = ()
     split: bool = False
     seconds: float = 0.0
+
+    def counted_from(self, row: int) -> "Commit":
+        """The same commit, its rows counted from ``row`` on."""
+        failed = tuple(dataclasses.replace(sample, row=sample.row - row) for sample in self.failed)
+        return dataclasses.replace(self, start=self.start - row, stop=self.stop - row, failed=failed)
 
     def to_json(self) -> dict[str, Any]:
         # Written once a batch, so without dataclasses.asdict (20 times slower) and without the empty fields.

@@ -3,7 +3,7 @@
 A block is one batch of the plan, so that the outcome does not depend on which machine ran what, nor on timing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,20 @@ import numpy as np
 from jobs.errors import OutputError, RunError
 from jobs.job import Job
 from jobs.storage.outputs import to_array
-from jobs.storage.plans import Plan
-from jobs.storage.records import Output
+from jobs.storage.records import Output, Shard
 from jobs.storage.result_file import OK, ResultFile
 
 
-def summarize(job: Job, plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> dict[str, np.ndarray]:
-    """``Job.reduce`` over all blocks, then ``Job.finish``: name -> array, of objects where it holds str.
+def summarize(
+    job: Job, shards: Sequence[Shard], batch_size: int, result: ResultFile, outputs: tuple[Output, ...]
+) -> dict[str, np.ndarray]:
+    """``Job.reduce`` over all blocks of a result, then ``Job.finish``: name -> array, of objects where it holds str.
 
     It is empty where no sample is ok. Without ``finish``, the state itself is that dict. Raises RunError where the
     Job raises, OutputError where a value cannot be stored.
     """
     state, any_block = None, False
-    for block in blocks(plan, result, outputs):
+    for block in blocks(shards, batch_size, result, outputs):
         state, any_block = _call(job, job.reduce, state, block), True
     if not any_block:
         return {}
@@ -41,14 +42,16 @@ def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
         raise RunError(_job_problem(job, method.__name__, error)) from error
 
 
-def blocks(plan: Plan, result: ResultFile, outputs: tuple[Output, ...]) -> Iterator[dict[str, Any]]:
-    """For each batch with ok samples: output name -> their values, and "index" -> their manifest rows (int64).
+def blocks(
+    shards: Sequence[Shard], batch_size: int, result: ResultFile, outputs: tuple[Output, ...]
+) -> Iterator[dict[str, Any]]:
+    """For each batch with ok samples: output name -> their values, and "index" -> their rows in the result (int64).
 
     Values of a fixed output are an array [n, *shape]; of a ragged one a list of n arrays, or of str or bytes.
     """
-    for shard in plan.shards():
-        for start in shard.batches(plan.batch_size):
-            stop = shard.batch_stop(start, plan.batch_size)
+    for shard in shards:
+        for start in shard.batches(batch_size):
+            stop = shard.batch_stop(start, batch_size)
             ok = result.read("status", start, stop) == OK
             if ok.any():
                 block: dict[str, Any] = {"index": np.flatnonzero(ok) + start}

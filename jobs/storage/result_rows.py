@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.storage.committed import ShardRows
-from jobs.storage.plans import Plan
-from jobs.storage.records import FailedSample
+from jobs.storage.records import FailedSample, Part
 from jobs.storage.result_file import FAILED, MISSING, OK, Put, put_strings
 
 # Row numbers are made in pieces of this many.
@@ -23,32 +22,40 @@ def text(value: str) -> bytes:
     return value.encode("utf-8", "backslashreplace")
 
 
-def put_ids(put: Put, manifest: Path, plan: Plan) -> None:
-    """The ids of the id column, as ``Sample.id`` has them; row numbers where there is no such column."""
-    if plan.id_column is None:
-        for start in range(0, plan.rows, _PIECE):
-            put("id", start, np.arange(start, min(start + _PIECE, plan.rows), dtype=np.int64))
+def put_ids(put: Put, manifest: Path, column: str | None, part: Part) -> None:
+    """The ids of a part, as ``Sample.id`` has them; row numbers where there is no id column."""
+    if column is None:
+        for start in range(0, part.rows, _PIECE):
+            put("id", start, np.arange(start, min(start + _PIECE, part.rows), dtype=np.int64))
         return
     row = at = 0
-    for array in _id_arrays(manifest, plan.id_column):
+    for array in _id_arrays(manifest, column, part.start, part.stop):
         lengths, values = _lengths_and_values(array)
         at = put_strings(put, "id", row, at, lengths, values)
         row += len(array)
 
 
-def count_ids(manifest: Path, column: str) -> tuple[int, int]:
-    """How many ids there are, and their bytes."""
-    rows = size = 0
-    for array in _id_arrays(manifest, column):
-        rows += len(array)
-        size += len(_lengths_and_values(array)[1])
-    return rows, size
+def count_id_bytes(manifest: Path, column: str, part: Part) -> int:
+    """The bytes of a part's ids."""
+    return sum(len(_lengths_and_values(array)[1]) for array in _id_arrays(manifest, column, part.start, part.stop))
 
 
-def _id_arrays(manifest: Path, column: str) -> Iterator[pa.LargeStringArray]:
+def count_rows(manifest: Path) -> int:
+    """The rows of the whole manifest."""
     with pa.memory_map(str(manifest)) as source, pa.ipc.open_file(source) as reader:
+        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+
+
+def _id_arrays(manifest: Path, column: str, start: int, stop: int) -> Iterator[pa.LargeStringArray]:
+    """The ids of manifest rows ``[start, stop)``, in pieces."""
+    with pa.memory_map(str(manifest)) as source, pa.ipc.open_file(source) as reader:
+        end = 0
         for number in range(reader.num_record_batches):
             array = reader.get_batch(number).column(column)
+            first, end = end, end + len(array)
+            if end <= start or first >= stop:
+                continue
+            array = array.slice(max(start - first, 0), stop - max(start, first))
             exact = pa.types.is_string(array.type) or pa.types.is_integer(array.type)
             if exact and not array.null_count:
                 yield array.cast(pa.large_string())

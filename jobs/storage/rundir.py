@@ -43,6 +43,15 @@ class RunDir:
     def result(self) -> Path:
         return self.path / "result.h5"
 
+    def result_of(self, manifest: str | None, chosen: Path | None = None) -> Path:
+        """Where the result of one of several manifests goes, or of the only one (None).
+
+        ``chosen`` is what the user wants instead of the run directory's; in it {manifest} stands for the name.
+        """
+        if manifest is None:
+            return chosen or self.result
+        return Path(str(chosen or self.path / "result-{manifest}.h5").replace("{manifest}", manifest))
+
     @property
     def report(self) -> Path:
         return self.path / "report.html"

@@ -4,7 +4,8 @@ Written by the planner, read by pool workers (and processes without workers), wh
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ METADATA_KEY = b"launcher"
 class _Block:
     """Some neighbouring rows; a column becomes Python objects when a sample first asks for it."""
 
-    __slots__ = ("_columns", "batch", "id_column")
+    __slots__ = ("_columns", "batch", "id_column", "parts")
 
-    def __init__(self, batch: pa.RecordBatch, id_column: str | None) -> None:
+    def __init__(self, batch: pa.RecordBatch, id_column: str | None, parts: Sequence[tuple[str, int]] = ()) -> None:
         self.batch = batch
         self.id_column = id_column
+        self.parts = parts
         self._columns: dict[str, list[Any]] = {}
 
     def column(self, name: str) -> list[Any]:
@@ -34,7 +36,12 @@ class _Block:
 
 
 class Sample(Mapping[str, Any]):
-    """One manifest row: column name -> value. ``index`` is the manifest row (int), ``id`` its id (str)."""
+    """One manifest row: column name -> value.
+
+    ``id`` is the row's id (str). ``manifest`` is the name of the manifest that it comes from, where a run has several,
+    else None; ``row`` is its row there, and in the result, from 0. ``index`` is its row among those of all manifests, so
+    the same as ``row`` where there is one.
+    """
 
     __slots__ = ("_block", "_position", "index")
 
@@ -46,7 +53,22 @@ class Sample(Mapping[str, Any]):
     @property
     def id(self) -> str:
         name = self._block.id_column
-        return str(self.index) if name is None else str(self._block.column(name)[self._position])
+        return str(self.row) if name is None else str(self._block.column(name)[self._position])
+
+    @property
+    def manifest(self) -> str | None:
+        part = self._part()
+        return None if part is None else part[0]
+
+    @property
+    def row(self) -> int:
+        part = self._part()
+        return self.index if part is None else self.index - part[1]
+
+    def _part(self) -> tuple[str, int] | None:
+        """The last part that begins at the row or before it; those without rows begin where the next one does."""
+        parts = self._block.parts
+        return parts[bisect_right(parts, self.index, key=lambda part: part[1]) - 1] if parts else None
 
     def __getitem__(self, name: str) -> Any:
         return self._block.column(name)[self._position]
@@ -66,7 +88,9 @@ class Samples:
 
     def __init__(self, path: Path) -> None:
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        self.id_column: str | None = json.loads(self._reader.schema.metadata[METADATA_KEY])["id"]
+        metadata = json.loads(self._reader.schema.metadata[METADATA_KEY])
+        self.id_column: str | None = metadata["id"]
+        self._parts = [(name, first) for name, first in metadata.get("parts", ())]
 
     def rows(self, start: int, stop: int) -> list[Sample]:
         """Samples of the manifest rows ``[start, stop)``."""
@@ -77,7 +101,7 @@ class Samples:
         while start < stop:
             number, within = divmod(start, BATCH_ROWS)
             batch = self._reader.get_batch(number).slice(within, stop - start)
-            yield _Block(batch, self.id_column), start
+            yield _Block(batch, self.id_column, self._parts), start
             start += batch.num_rows
 
 

@@ -1,4 +1,4 @@
-"""Survey: what a run has to gather, counted over all journals before any byte is copied.
+"""Survey: what a result has to hold, counted over all journals before any byte is copied.
 
 Used by gather, to decide whether it may go on and to make room for everything, and by verify.
 """
@@ -9,9 +9,9 @@ from typing import Self
 from jobs.errors import DamageError, OutputError
 from jobs.storage.committed import Committed, Damage, ShardRows
 from jobs.storage.plans import Plan
-from jobs.storage.records import Commit, Output
+from jobs.storage.records import Commit, Output, Part
 from jobs.storage.result_file import Contents
-from jobs.storage.result_rows import count_ids, text
+from jobs.storage.result_rows import count_id_bytes, count_rows, text
 from jobs.storage.rundir import RunDir
 
 
@@ -34,11 +34,11 @@ class Survey:
     _first: int = 0
 
     @classmethod
-    def take(cls, run: RunDir, plan: Plan, committed: Committed) -> Self:
+    def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed) -> Self:
         """Raises OutputError where shards differ in their outputs, DamageError where the manifest has changed."""
-        survey = cls(plan.rows)
+        survey = cls(part.rows)
         if plan.id_column is not None:
-            rows, survey.id_bytes = count_ids(run.manifest, plan.id_column)
+            rows, survey.id_bytes = count_rows(run.manifest), count_id_bytes(run.manifest, plan.id_column, part)
             if rows != plan.rows:
                 raise DamageError(f"{run.manifest} has {rows} rows, and the plan {plan.rows}: plan a new run")
         for shard in committed.shards():
@@ -58,6 +58,12 @@ class Survey:
     def contents(self) -> Contents:
         items = {o.name: self.value_bytes[o.name] // o.item_bytes for o in self.outputs if o.ragged}
         return Contents(self.rows, self.outputs, items, self.failed, self.kind_bytes, self.message_bytes, self.id_bytes)
+
+    def assume(self, outputs: tuple[Output, ...]) -> None:
+        """The outputs of a result in which no sample is ok: those of the run's other results."""
+        if not self.outputs:
+            self.outputs = outputs
+            self.value_bytes = {output.name: 0 for output in outputs if output.ragged}
 
     def add(self, shard: ShardRows) -> None:
         if shard.layout.outputs and shard.commits:
@@ -91,6 +97,27 @@ class Survey:
                 f"shards {self._first} and {shard.shard.index} have different outputs: {_describe(known)} in the one, "
                 f"{_describe(found)} in the other. The Job or its packages changed between them: plan a new run"
             )
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """One of a run's results before it is made, or looked at."""
+
+    part: Part
+    committed: Committed
+    survey: Survey
+
+
+def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:
+    """All results of a run; those in which no sample is ok have the outputs of the others. Raises as Survey.take does."""
+    found = []
+    for part in plan.results:
+        committed = Committed(run, plan, part)
+        found.append(Surveyed(part, committed, Survey.take(run, plan, part, committed)))
+    outputs: tuple[Output, ...] = next((one.survey.outputs for one in found if one.survey.outputs), ())
+    for one in found:
+        one.survey.assume(outputs)
+    return found
 
 
 def _forms(outputs: tuple[Output, ...]) -> dict[str, Output]:

@@ -6,19 +6,19 @@ the files (a result of which that is damaged does not open, or lacks a dataset).
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import DamageError
-from jobs.storage.committed import Committed, Damage, ShardRows
+from jobs.storage.committed import Damage, ShardRows
 from jobs.storage.gather import Progress
 from jobs.storage.plans import Plan
 from jobs.storage.result_check import ResultCheck
 from jobs.storage.result_file import ResultFile
 from jobs.storage.result_rows import put_ids
 from jobs.storage.rundir import RunDir
-from jobs.storage.survey import Survey
+from jobs.storage.survey import Surveyed, survey_results
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class VerifyReport:
 
     ``batches`` counts the commits of all shards, ``bad_lines`` the journals' lines that do not match their checksum (a
     crash leaves one; rows that only they told of are done again, or listed in ``damaged`` where the shard is done).
-    ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it.
+    ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
+    manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
     """
 
     shards: int
@@ -37,6 +38,8 @@ class VerifyReport:
     result: Path | None
     result_problems: tuple[str, ...]
     seconds: float
+    name: str | None = None
+    parts: "tuple[VerifyReport, ...]" = ()
 
     @property
     def ok(self) -> bool:
@@ -51,24 +54,46 @@ def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    committed = Committed(run, plan)
-    survey = Survey.take(run, plan, committed)
-    path = output or run.result
-    result = path if path.exists() else None
-    total = plan.rows * (2 if result else 1)
+    found = [(one, _existing(run.result_of(one.part.name, output))) for one in survey_results(run, plan)]
+    total = sum(one.part.rows * (2 if result else 1) for one, result in found)
+    reports: list[VerifyReport] = []
+    before = 0
+    for one, result in found:
+        reports.append(_verify(run, plan, one, result, _advance(progress, before, total)))
+        before += one.part.rows * (2 if result else 1)
+    return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
 
-    def advance(done: int) -> None:
-        if progress:
-            progress(done, total)
 
-    damaged, batches = list(survey.lost), 0
-    for shard in committed.shards():
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _advance(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total) if progress else None
+
+
+def _verify(
+    run: RunDir, plan: Plan, one: Surveyed, result: Path | None, advance: Callable[[int], None]
+) -> VerifyReport:
+    started = time.monotonic()
+    damaged, shards, batches = list(one.survey.lost), 0, 0
+    for shard in one.committed.shards():
         damaged += damaged_batches(run, shard)
+        shards += 1
         batches += len(shard.commits)
         advance(shard.shard.stop)
-    problems = check_result(run, plan, survey, committed, result, advance) if result else ()
+    problems = check_result(run, plan, one, result, advance) if result else ()
     seconds = time.monotonic() - started
-    return VerifyReport(plan.shard_count, batches, survey.bad_lines, tuple(damaged), result, problems, seconds)
+    counts = (shards, batches, one.survey.bad_lines, tuple(damaged))
+    return VerifyReport(*counts, result, problems, seconds, one.part.name)
+
+
+def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, seconds: float) -> VerifyReport:
+    shards, batches, lines = (sum(getattr(r, name) for r in reports) for name in ("shards", "batches", "bad_lines"))
+    damaged = tuple(damage for report in reports for damage in report.damaged)
+    result = run.result_of("{manifest}", output) if all(report.result for report in reports) else None
+    problems = tuple(f"{report.name}: {problem}" for report in reports for problem in report.result_problems)
+    return VerifyReport(shards, batches, lines, damaged, result, problems, seconds, parts=tuple(reports))
 
 
 def damaged_batches(run: RunDir, shard: ShardRows) -> list[Damage]:
@@ -82,19 +107,17 @@ def damaged_batches(run: RunDir, shard: ShardRows) -> list[Damage]:
     return found
 
 
-def check_result(
-    run: RunDir, plan: Plan, survey: Survey, committed: Committed, path: Path, advance: Callable[[int], None]
-) -> tuple[str, ...]:
+def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> tuple[str, ...]:
     """What in a result differs from the journals and the manifest, in words."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        check = ResultCheck(ResultFile.find(path, descriptor), survey.contents)
+        check = ResultCheck(ResultFile.find(path, descriptor), one.survey.contents)
         if check.problems:
             return tuple(check.problems)
-        put_ids(check.compare, run.manifest, plan)
-        for shard in committed.shards():
+        put_ids(check.compare, run.manifest, plan.id_column, one.part)
+        for shard in one.committed.shards():
             check.add(shard)
-            advance(plan.rows + shard.shard.stop)
+            advance(one.part.rows + shard.shard.stop)
         return tuple(check.problems)
     except DamageError as error:
         return (str(error),)

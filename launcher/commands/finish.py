@@ -9,8 +9,7 @@ from typing import Any
 from jobs.storage.ranges import format_ranges
 from launcher.commands.output import Output
 from launcher.runs import find_run, reference
-from launcher.status import result_path
-from launcher.submissions import read_submissions
+from launcher.submissions import chosen_output, read_submissions
 
 _LISTED = 20
 
@@ -33,46 +32,56 @@ def gather(options: argparse.Namespace, output: Output) -> bool:
 
     run = find_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
-        report = write_result(run, allow_missing=options.allow_missing, output=result_path(run, read_submissions(run)))
-    output.say(
-        f"result: {report.path} ({report.bytes / 1e6:,.1f} MB)",
-        f"samples: {report.ok:,} ok, {report.failed:,} failed, {report.missing:,} missing of {report.rows:,}",
-        *_listed(report.damaged),
-    )
-    output.document(
-        run=str(run.path),
-        result=str(report.path),
-        complete=report.complete,
-        samples={"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
-        bytes=report.bytes,
-        damaged=list(map(str, report.damaged)),
-    )
+        report = write_result(run, allow_missing=options.allow_missing, output=chosen_output(read_submissions(run)))
+    for one in report.parts or (report,):
+        output.say(
+            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB)",
+            f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
+            *_listed(one.damaged),
+        )
+    manifests = {"manifests": [{"name": one.name, **_gathered(one)} for one in report.parts]} if report.parts else {}
+    output.document(run=str(run.path), **_gathered(report), **manifests)
     return report.complete
+
+
+def _gathered(report: Any) -> dict[str, Any]:
+    return {
+        "result": str(report.path),
+        "complete": report.complete,
+        "samples": {"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
+        "bytes": report.bytes,
+        "damaged": list(map(str, report.damaged)),
+    }
 
 
 def verify(options: argparse.Namespace, output: Output) -> bool:
     from jobs.storage.verify import verify as check
 
     run = find_run(options.run)
-    report = check(run, output=result_path(run, read_submissions(run)))
-    result = _result_text(report.result, len(report.result_problems))
+    report = check(run, output=chosen_output(read_submissions(run)))
     output.say(
         f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
         *_listed(report.damaged),
-        f"result: {result}",
-        *_listed(report.result_problems),
-        *_repair(reference(run), report),
     )
-    output.document(
-        run=str(run.path),
-        ok=report.ok,
-        shards=report.shards,
-        batches=report.batches,
-        damaged=list(map(str, report.damaged)),
-        result=None if report.result is None else str(report.result),
-        result_problems=list(report.result_problems),
-    )
+    for one in report.parts or (report,):
+        of = f" of {one.name}" if one.name else ""
+        output.say(f"result{of}: {_result_text(one.result, len(one.result_problems))}", *_listed(one.result_problems))
+    if next_step := _repair(reference(run), report):
+        output.say(*next_step)
+    manifests = {"manifests": [{"name": one.name, **_verified(one)} for one in report.parts]} if report.parts else {}
+    output.document(run=str(run.path), **_verified(report), **manifests)
     return report.ok
+
+
+def _verified(report: Any) -> dict[str, Any]:
+    return {
+        "ok": report.ok,
+        "shards": report.shards,
+        "batches": report.batches,
+        "damaged": list(map(str, report.damaged)),
+        "result": None if report.result is None else str(report.result),
+        "result_problems": list(report.result_problems),
+    }
 
 
 def _result_text(path: Path | None, problems: int) -> str:

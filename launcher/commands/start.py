@@ -25,6 +25,7 @@ def plan(options: argparse.Namespace, output: Output) -> bool:
     config = load_config(Path(options.config), options.set)
     planned = make_plan(config)
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
+    manifests = [(part.name, part.rows, len(planned.plan.shards_of(part))) for part in planned.plan.parts]
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
     scripts = write_planned(run, config, range(planned.plan.shard_count))
@@ -35,6 +36,7 @@ def plan(options: argparse.Namespace, output: Output) -> bool:
     output.say(
         f"{'planned' if planned.is_new else 'already planned, nothing changed'}: {run.path}",
         f"samples: {planned.plan.rows:,} in {len(sizes)} shards of {min(sizes):,} to {max(sizes):,}",
+        *(f"  {name}: {rows:,} in {shards} shards" for name, rows, shards in manifests),
         f"executor: {executor.name}",
         *resources,
         *(f"script: {path}" for path in scripts),
@@ -47,6 +49,7 @@ def plan(options: argparse.Namespace, output: Output) -> bool:
         fingerprint=planned.plan.fingerprint,
         samples=planned.plan.rows,
         shards={"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
+        **({"manifests": [{"name": n, "samples": rows, "shards": s} for n, rows, s in manifests]} if manifests else {}),
         executor=executor.name,
         resources=resources,
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],

@@ -1,0 +1,175 @@
+"""AudioEmbedding: one vector per audio file, such as a speaker embedding, by a torch model on log-mel features.
+
+A built-in Job, named in a config as ``jobs.audio_embedding:AudioEmbedding``. Pool workers read, resample and compute
+features; the process runs the model on rows of similar length together, so that little of what it computes is padding.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jobs.inputs import bad_parameter, file_of, need_folder, need_number, need_packages, need_whole, text_of
+from jobs.job import Context, Job
+from jobs.log_mel import LogMel
+from jobs.torch_model import Dtype, TorchModel
+
+# Headers of WAV files written into a pipe claim the largest length there is, 2 or 4 GB.
+_STREAMED = 0x7FFF0000
+_CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+
+
+class AudioEmbedding(Job):
+    """Outputs per file: ``X`` float32 [d]; ``n_frames`` int32; ``spk_ids`` and ``spk_path``, text as in the manifest.
+
+    Args:
+        model: a TorchScript file (a relative one starts at the config's folder), or module:function that returns a
+            torch.nn.Module. It is called as model(features [b, frames, mels], lengths int64 [b]) -> [b, d] and must
+            ignore a row's frames from its length on, which are 0.
+        model_params: keyword arguments of the function
+        path: column of the files, in any format and with any number of channels; channels are averaged
+        speaker: column of who speaks, a name or a number
+        folder: where relative files start; itself it starts at the config's folder
+        sample_rate: Hz; all files are resampled to it
+        max_seconds: what comes after in a file is not read; null reads all
+        mels: number of filters; the formula of the features is in jobs/log_mel.py
+        window: seconds that a frame spans
+        hop: seconds from frame to frame
+        low: Hz where the filters begin
+        high: Hz where the filters end; null: half the sample rate
+        max_frames: of one call of the model, padding included; a file with more goes alone
+        max_padding: share of a call's frames that may be padding; 0, for a model that cannot ignore padding, puts only
+            files of equal length together
+        dtype: of weights and features
+
+    Raises InputError for parameters that cannot work. A file that cannot be read, is cut short, holds NaN, or is shorter
+    than a window fails its sample.
+    """
+
+    preload: ClassVar[tuple[str, ...]] = ("torch", "soundfile", "soxr")
+
+    def __init__(
+        self,
+        model: str,
+        model_params: dict[str, Any] | None = None,
+        path: str = "path",
+        speaker: str = "spk_id",
+        folder: Path = Path(),
+        sample_rate: int = 16_000,
+        max_seconds: float | None = 60.0,
+        mels: int = 80,
+        window: float = 0.025,
+        hop: float = 0.010,
+        low: float = 20.0,
+        high: float | None = None,
+        max_frames: int = 50_000,
+        max_padding: float = 0.2,
+        dtype: Dtype = "float32",
+    ) -> None:
+        need_packages("AudioEmbedding", "audio", "soundfile", "soxr")
+        self._model = TorchModel(model, model_params, dtype)
+        self._path, self._speaker = path, speaker
+        self._folder = need_folder("folder", folder)
+        self._rate = need_whole("sample_rate", sample_rate, "samples per second, such as 16000")
+        if max_seconds is not None:
+            need_number("max_seconds", max_seconds, "seconds over 0, or null")
+        self._max_seconds = max_seconds
+        self._max_frames = need_whole("max_frames", max_frames, "a number of frames")
+        self._max_padding = need_number(
+            "max_padding", max_padding, "a share from 0 to less than 1", above=-1e-9, most=0.999
+        )
+        self._log_mel = self._features(mels, window, hop, low, high)
+
+    def _features(self, mels: int, window: float, hop: float, low: float, high: float | None) -> LogMel:
+        """Checks what decides the features; lengths in seconds become samples."""
+        need_whole("mels", mels, "a number of filters")
+        nyquist = self._rate / 2
+        top = need_number("high", nyquist if high is None else high, f"Hz up to {nyquist:g}, or null", most=nyquist)
+        need_number("low", low, f"Hz from 0 to less than high, {top:g}", above=-1e-9, most=top * 0.999)
+        lengths = {}
+        for name, seconds in (("window", window), ("hop", hop)):
+            lengths[name] = round(need_number(name, seconds, "seconds", most=10.0) * self._rate)
+            if lengths[name] < 1:
+                raise bad_parameter(name, seconds, f"seconds, one sample at least: {1 / self._rate:g}")
+        return LogMel(self._rate, mels, lengths["window"], lengths["hop"], low, top)
+
+    def load(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, str, str]:
+        """Features float32 [frames, mels], speaker and path of a row; raises ValueError or OSError for a bad file."""
+        speaker, path = text_of(sample, self._speaker), file_of(sample, self._path, self._folder)
+        signal = read_audio(path, self._rate, self._max_seconds)
+        try:
+            return self._log_mel(signal), speaker, text_of(sample, self._path)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def collate(self, items: list[tuple[np.ndarray, str, str]]) -> dict[str, Any]:
+        """``frames`` float32 [sum of n_frames, mels], without padding, and ``n_frames`` int32 [n]."""
+        features, speakers, paths = zip(*items, strict=True)
+        n_frames = np.array([len(frames) for frames in features], np.int32)
+        return {"frames": np.concatenate(features), "n_frames": n_frames, "speakers": speakers, "paths": paths}
+
+    def setup(self, context: Context) -> None:
+        """Loads the model on ``context.device``."""
+        self._model.load(context)
+
+    def process(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """``X`` float32 [n, d] (torch, on the model's device), and what came with the batch."""
+        import torch
+
+        n_frames = batch["n_frames"]
+        frames = torch.from_numpy(batch["frames"]).to(self._model.device, self._model.dtype, non_blocking=True)
+        features = frames.split_with_sizes(n_frames.tolist())
+        groups = length_groups(n_frames, self._max_frames, self._max_padding)
+        ordered = torch.cat([self._embed([features[row] for row in rows]) for rows in groups])
+        back = torch.from_numpy(np.argsort(np.concatenate(groups)))
+        outputs = {"n_frames": n_frames, "spk_ids": list(batch["speakers"]), "spk_path": list(batch["paths"])}
+        return {"X": ordered[back.to(ordered.device)], **outputs}
+
+    def _embed(self, features: list[Any]) -> Any:
+        """Vectors [b, d] of b rows, tensors [frames, mels], padded to the longest of them."""
+        import torch
+
+        lengths = torch.tensor([len(frames) for frames in features], device=self._model.device)
+        return self._model(torch.nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)
+
+
+def length_groups(lengths: np.ndarray, max_frames: int, max_padding: float) -> list[list[int]]:
+    """Rows, each in one group, shortest first, so that no group exceeds either limit; a row over max_frames is alone.
+
+    A group of b rows takes b x its longest row; ``max_padding`` is the share of that which may be padding. It depends on
+    ``lengths``, int [n], alone, so that a batch gives the same bits wherever it is computed.
+    """
+    groups: list[list[int]] = []
+    filled = 0
+    for row in np.argsort(lengths, kind="stable").tolist():
+        length = int(lengths[row])
+        size = length * (len(groups[-1]) + 1) if groups else 0
+        if groups and size <= max_frames and size - filled - length <= max_padding * size:
+            groups[-1].append(row)
+            filled += length
+        else:
+            groups.append([row])
+            filled = length
+    return groups
+
+
+def read_audio(path: Path, rate: int, max_seconds: float | None) -> np.ndarray:
+    """The file's beginning as float32 [samples] at ``rate`` Hz, channels averaged; raises ValueError where it is damaged."""
+    import soundfile
+    import soxr
+
+    try:
+        info = soundfile.info(path, verbose=True)
+        cut = _CUT_SHORT.search(info.extra_info)
+        if cut and int(cut[2]) < int(cut[1]) < _STREAMED:
+            raise ValueError(f"{path}: cut short, it has {cut[2]} of {cut[1]} bytes of sound; copy or make it again")
+        count = -1 if max_seconds is None else max(1, round(max_seconds * info.samplerate))
+        signal, _ = soundfile.read(path, frames=count, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path}: cannot be read as audio: {error.error_string}") from None
+    signal = signal.mean(axis=1)
+    if not np.isfinite(signal).all():
+        raise ValueError(f"{path}: holds values that are no finite numbers")
+    return np.asarray(soxr.resample(signal, info.samplerate, rate), np.float32)

@@ -1,0 +1,72 @@
+"""Inputs: what the built-in jobs check before they use it: their parameters, and the columns of a manifest row.
+
+Used by AudioEmbedding and ImageEmbedding. A parameter that cannot work raises InputError, when the run is planned; a row
+that cannot be used raises ValueError, which fails that sample alone.
+"""
+
+import importlib.util
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError
+
+
+def bad_parameter(name: str, value: object, valid: str) -> InputError:
+    """The error for a value that cannot work; ``valid`` says which ones can."""
+    return InputError(f"job.params: {name}: {value!r} is not valid; valid: {valid}")
+
+
+def need_number(name: str, value: object, valid: str, *, above: float = 0.0, most: float = math.inf) -> float:
+    """A finite number with above < value <= most."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not above < value <= most or math.isinf(value):
+        raise bad_parameter(name, value, valid)
+    return float(value)
+
+
+def need_whole(name: str, value: object, valid: str) -> int:
+    """A whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise bad_parameter(name, value, valid)
+    return value
+
+
+def need_one_of(name: str, value: object, choices: Collection[str]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise bad_parameter(name, value, ", ".join(choices))
+    return value
+
+
+def need_folder(name: str, value: Path | str) -> Path:
+    """An existing folder, made absolute; a relative one starts where the task runs, in the config's folder."""
+    folder = Path(value).expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError(
+            f"job.params: {name}: there is no folder {folder}; valid: one that exists, or none to use {Path.cwd()}"
+        )
+    return folder
+
+
+def need_packages(job: str, extra: str, *packages: str) -> None:
+    """Raises InputError where one of the packages is not installed; imports none."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(f"{job} needs {' and '.join(missing)}: pip install 'launcher[{extra}]'")
+
+
+def text_of(sample: Mapping[str, Any], column: str) -> str:
+    """The row's value in a column, as text: an id may be a number. Raises ValueError where there is none."""
+    if column not in sample:
+        raise ValueError(f"the manifest has no column {column!r}; its columns: {', '.join(sample)}")
+    value = sample[column]
+    if value is None or value == "":
+        raise ValueError(f"column {column!r} is {'null' if value is None else 'empty'} here")
+    return str(value)
+
+
+def file_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path:
+    """The file that the row names, a relative one below ``folder``; raises ValueError, or OSError where there is none."""
+    path = folder / text_of(sample, column)
+    path.stat()
+    return path

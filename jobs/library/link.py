@@ -1,0 +1,211 @@
+"""Link: the caller's end of a Hierarchy: starts its supervisor, hands it batches in slots, and ends it.
+
+It starts no thread. The supervisor leaves when its connection or the caller ends, however that happens, and takes all
+children with it.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import RunError
+from jobs.library.exchange import Exchange
+from jobs.library.messages import Close, Drop, Dropped, Setup
+from jobs.library.outputs import Answer
+from jobs.library.pickles import Packed
+from jobs.node.messages import Batch, Broken, Done
+
+# Seconds that children get to tear down; what is still under way is not worth waiting for.
+_GRACE, _BUSY_GRACE = 5.0, 0.2
+# Seconds beyond that until the supervisor is killed.
+_PATIENCE = 5.0
+# Bytes under way, samples and results, from which on there are no more batches than keep everyone busy.
+_MUCH = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A batch under way: rows ``[start, stop)``, its slot, the bytes of its samples."""
+
+    start: int
+    stop: int
+    slot: int
+    size: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+class Link:
+    """A running supervisor. ``setup`` is complete but for the caller and the job's size."""
+
+    def __init__(self, setup: Setup, job: Packed) -> None:
+        self.processes = len(setup.devices)
+        self._least = self.processes * (1 + setup.workers) + 1
+        self._exchange = Exchange.create(setup.slots)
+        self._free = list(range(setup.slots))
+        self._under_way: dict[int, Handed] = {}
+        self._unwanted: set[int] = set()
+        self._result_bytes = 0.0
+        self.row = 0
+        """The row of the next sample; rows count the samples of all passes."""
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._problem = ""
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._popen = _start(theirs.fileno(), self._exchange.descriptor)
+        with contextlib.suppress(ConnectionError):  # receive tells what became of it
+            self._connection.send([os.path.abspath(path) for path in sys.path])
+            self._connection.send(replace(setup, caller=self._pid, job_size=self._exchange.put_job(job)))
+
+    def check(self) -> None:
+        """Raises RunError where nothing can be done with this link any more."""
+        if self._pid != os.getpid():
+            raise RunError(f"this Hierarchy belongs to process {self._pid}, which was forked; make one in this process")
+        if self._problem:
+            raise RunError(self._problem)
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """For one pass over samples at a time; raises RunError where another is not through, or in another thread."""
+        self.check()
+        if not self._lock.acquire(blocking=False):
+            raise RunError("this Hierarchy is busy: exhaust or close() what imap returned, or make another one")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    # --- batches
+
+    @property
+    def room(self) -> bool:
+        """Whether another batch may be handed out."""
+        much = sum(handed.size + handed.rows * self._result_bytes for handed in self._under_way.values()) > _MUCH
+        return bool(self._free) and (not much or len(self._under_way) < self._least)
+
+    def hand_out(self, samples: Packed, count: int) -> Handed:
+        """Sends ``count`` samples to the workers; only where there is room."""
+        slot = self._free.pop()
+        start, stop = self.row, self.row + count
+        handed = Handed(start, stop, slot, self._exchange.feed(slot, start, count, samples))
+        self._under_way[start] = handed
+        self.row = stop
+        with contextlib.suppress(ConnectionError):  # receive tells what became of it
+            self._connection.send(Batch(start, stop))
+        return handed
+
+    def receive(self, wait: bool) -> Handed | None:
+        """The next batch that is done; None for other news, or without ``wait`` for none.
+
+        Raises RunError where it cannot go on.
+        """
+        if not self._connection.poll(None if wait else 0):
+            return None
+        match self._message():
+            case Done(commit):
+                handed = self._under_way[commit.start]
+                if handed.start not in self._unwanted:
+                    return handed
+                self._release(handed.start)
+            case Dropped(batches):
+                for batch in batches:
+                    self._release(batch.start)
+            case Broken(kind, message):
+                raise self._fail(f"the Hierarchy cannot go on ({kind}): {message}")
+        return None
+
+    def _message(self) -> Any:
+        try:
+            return self._connection.recv()
+        except (EOFError, ConnectionError):
+            code = self._popen.wait()
+            how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+            raise self._fail(f"the supervisor of the Hierarchy ended by itself: {how}") from None
+        except BaseException:
+            self._problem = "this Hierarchy was interrupted in the middle of a message; make another"
+            raise
+
+    def _fail(self, problem: str) -> RunError:
+        self._problem = problem
+        return RunError(problem)
+
+    def take(self, handed: Handed) -> tuple[Answer, float, int]:
+        """What became of a batch that is done, the seconds it took, the bytes of its results; its slot is free then.
+
+        Raises whatever unpickling the results raises.
+        """
+        try:
+            answer, size = self._exchange.results(handed.slot)
+            self._result_bytes = size / handed.rows
+            return answer, self._exchange.seconds(handed.slot), size
+        finally:
+            self._release(handed.start)
+
+    def _release(self, start: int) -> None:
+        handed = self._under_way.pop(start)
+        self._unwanted.discard(start)
+        self._exchange.release(handed.slot)
+        self._free.append(handed.slot)
+
+    def drop(self, batches: Iterable[Handed]) -> None:
+        """These are not wanted any more, done or not."""
+        unwanted = {handed.start for handed in batches}
+        if unwanted and not self._problem:
+            self._unwanted |= unwanted
+            with contextlib.suppress(ConnectionError):
+                self._connection.send(Drop())
+
+    def rest(self) -> None:
+        """Gives memory back between two passes."""
+        for slot in self._free:
+            self._exchange.free(slot)
+
+    # --- the end
+
+    def end(self) -> None:
+        """Ends the supervisor and all children, and returns when they are gone; may be called again."""
+        if self._connection.closed:
+            return
+        forked = self._pid != os.getpid()
+        grace = _BUSY_GRACE if self._under_way or self._problem else _GRACE
+        self._problem = "this Hierarchy is closed"
+        try:
+            if not forked:
+                self._say_goodbye(grace)
+        finally:
+            self._connection.close()
+            self._exchange.close()
+            if not forked and self._popen.poll() is None:
+                self._popen.kill()
+                self._popen.wait()
+
+    def _say_goodbye(self, grace: float) -> None:
+        deadline = time.monotonic() + grace + _PATIENCE
+        with contextlib.suppress(EOFError, OSError, subprocess.TimeoutExpired):
+            self._connection.send(Close(grace))
+            while self._connection.poll(max(0, deadline - time.monotonic())):
+                self._connection.recv_bytes()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(max(0.1, deadline - time.monotonic()))
+
+
+def _start(caller: int, exchange: int) -> "subprocess.Popen[bytes]":
+    """Starts the supervisor; a Ctrl-C, which goes to it too, is blocked until it can ignore that."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("__main__.py")), str(caller), str(exchange)]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(command, pass_fds=(caller, exchange), stdin=subprocess.DEVNULL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,44 @@
+"""Messages between the caller of a Hierarchy and its supervisor, beside those of jobs.node.messages.
+
+The caller sends Setup, then a Batch for each slot that it has filled; the supervisor answers each with Done. Samples and
+results are in the exchange, so all messages are small.
+"""
+
+from dataclasses import dataclass
+
+from jobs.node.messages import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Caller -> supervisor: what to start. ``modules`` are imported before anything is forked."""
+
+    slots: int
+    modules: tuple[str, ...]
+    devices: tuple[str, ...]
+    workers: int
+    threads: tuple[int, ...]
+    sample_timeout: float
+    memory: int
+    seed: int
+    caller: int = 0
+    job_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Caller -> supervisor: what no process has begun is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Supervisor -> caller: these batches will not be done."""
+
+    batches: tuple[Batch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Caller -> supervisor: end all children, in order within ``grace`` seconds."""
+
+    grace: float

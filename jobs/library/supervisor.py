@@ -1,0 +1,161 @@
+"""Supervisor: the process of a Hierarchy that starts, watches and replaces its children, with the crew of an array task.
+
+It is an interpreter of its own, so that children are not forked from the caller, who may have threads, CUDA, and a
+notebook. It runs none of the user's code, takes batches from the caller, and leaves when the caller is gone.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import jobs.library
+from jobs.library.caller_port import CallerPort
+from jobs.library.messages import Close, Drop, Dropped, Setup
+from jobs.node import lifeline
+from jobs.node.alone import run_alone
+from jobs.node.children import Setting
+from jobs.node.crew import AttemptFailed, Crew, MemoryShort
+from jobs.node.fork_server import ForkServer, ServerDied
+from jobs.node.messages import Batch, Broken, Done, Place, Placed
+from jobs.node.meter import Meter
+from jobs.node.preload import import_module
+from jobs.storage.plans import NodeSettings
+from jobs.storage.records import Commit, Layout, Shard
+
+
+class _Leave(Exception):
+    """The caller closed the Hierarchy; children get ``grace`` seconds to tear down."""
+
+    def __init__(self, grace: float) -> None:
+        super().__init__()
+        self.grace = grace
+
+
+class Supervisor:
+    """Started with the caller's connection, the descriptor of the exchange, and the caller's first message."""
+
+    def __init__(self, caller: Connection, exchange: int, setup: Setup) -> None:
+        lifeline.ignore_signals()
+        jobs.library.inside = True
+        self._caller = caller
+        self._setup = setup
+        self._server = ForkServer(lambda: _preload(setup.modules))
+        self._scratch = Path(tempfile.mkdtemp(prefix="launcher-"))
+        self._crew: Crew | None = None
+        self._waiting: list[Batch] = []
+        self._dropping = False
+        port = CallerPort(os.getpid(), exchange, setup.slots, setup.job_size)
+        self._setting = Setting(
+            port, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
+        )
+
+    def run(self) -> None:
+        """Until the caller closes, or is gone, or nothing can go on, which the caller is told."""
+        grace = 0.0
+        try:
+            # What a crew prints is for the log of a task; a caller learns what became of the samples.
+            with contextlib.redirect_stdout(None), contextlib.suppress(EOFError, ConnectionError):
+                self._begin([])
+                while True:
+                    self._serve()
+        except _Leave as leave:
+            grace = leave.grace
+        except (AttemptFailed, ServerDied) as failure:
+            with contextlib.suppress(ConnectionError):
+                self._caller.send(Broken(getattr(failure, "kind", "CRASH"), str(failure)))
+        finally:
+            self._close_crew(grace)
+            self._server.close()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _new_crew(self, setting: Setting) -> Crew:
+        node = NodeSettings(workers=setting.workers, sample_timeout=self._setup.sample_timeout)
+        return Crew(setting, self._server, node, Meter(1, self._setup.memory, ()))
+
+    def _begin(self, batches: list[Batch]) -> None:
+        self._crew = self._new_crew(self._setting)
+        self._crew.begin(_Ledger(self._caller), batches)
+
+    def _close_crew(self, grace: float = 0.0) -> None:
+        crew, self._crew = self._crew, None
+        if crew:
+            crew.close(grace)
+
+    def _serve(self) -> None:
+        """Goes on until memory runs out, and again."""
+        assert self._crew
+        try:
+            while True:
+                self._step(self._crew)
+                if self._dropping:
+                    self._dropping = False
+                    self._caller.send(Dropped(tuple(self._crew.drop())))
+                if self._waiting:
+                    batches, self._waiting = self._waiting, []
+                    self._crew.extend(batches)
+        except MemoryShort as short:
+            self._recover(self._crew, short)
+
+    def _step(self, crew: Crew) -> None:
+        ready = crew.step([self._caller])
+        if os.getppid() != self._setup.caller:
+            raise EOFError
+        while ready and self._caller.poll():
+            self._obey(self._caller.recv())
+
+    def _obey(self, message: Any) -> None:
+        match message:
+            case Batch():
+                self._waiting.append(message)
+            case Drop():
+                self._caller.send(Dropped(tuple(self._waiting)))
+                self._waiting.clear()
+                self._dropping = True
+            case Close():
+                raise _Leave(message.grace)
+
+    def _recover(self, crew: Crew, short: MemoryShort) -> None:
+        """After memory ran out: does that batch with all else idle, then the others."""
+        left = crew.unfinished()
+        self._close_crew()
+        batch = next(batch for batch in left if batch.start <= short.rows[0] < batch.stop)
+        alone = replace(
+            self._setting,
+            devices=(short.device,),
+            threads=self._setting.threads[:1],
+            workers=min(self._setting.workers, 1),
+        )
+        run_alone(lambda: self._new_crew(alone), _Ledger(self._caller), batch, self._step)
+        self._begin([other for other in left if other.start != batch.start])
+
+
+class _Ledger:
+    """Where results go: the outlet has put them into the exchange, the caller is told."""
+
+    shard = Shard(0, 0, 0)
+    layout: Layout | None = None
+
+    def __init__(self, caller: Connection) -> None:
+        self._caller = caller
+
+    def place(self, request: Place) -> Placed:
+        raise NotImplementedError(f"results of a Hierarchy have no place in a file: {request}")
+
+    def commit(self, commit: Commit) -> None:
+        self._caller.send(Done(commit))
+
+    def check(self, open_failures: int) -> None:
+        """Any number of samples may fail."""
+
+
+def _preload(modules: tuple[str, ...]) -> None:
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    sys.stdout = sys.__stdout__  # the supervisor's may be silenced
+    for name in ("jobs.node.process", *modules):
+        import_module(name)

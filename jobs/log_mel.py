@@ -1,0 +1,65 @@
+"""LogMel: log-mel energies of a signal, with numpy alone. Used by AudioEmbedding, in the pool workers.
+
+Method: power spectra of windows, summed by triangular filters that stand at equal distances on the mel scale and
+overlap by half, mel(f) = 2595 log10(1 + f / 700), as in Young et al., The HTK Book, version 3.4, section 5.4 (filters
+linear in mel, as there); then the natural logarithm. Frames begin at 0, hop, 2 hop ... and lie within the signal.
+"""
+
+import numpy as np
+
+from jobs.errors import InputError
+
+FLOOR = 1e-10
+"""Energies below it count as it, so that silence has a logarithm."""
+
+# Frames are transformed in blocks that stay in a core's cache; an hour of audio then needs little more than its features.
+_BLOCK = 512
+
+
+class LogMel:
+    """Calling it turns a signal, float32 [samples], into float32 [frames, mels].
+
+    ``window`` and ``hop`` are numbers of samples. The window is Hann's (periodic), zero-padded to a power of two for the
+    Fourier transform. The filters span ``low`` to ``high`` Hz. frames = 1 + (samples - window) // hop.
+
+    Raises InputError where a filter would lie between two frequencies of the transform and catch none.
+    """
+
+    def __init__(self, sample_rate: int, mels: int, window: int, hop: int, low: float, high: float) -> None:
+        self._hop = hop
+        self._size = 1 << (window - 1).bit_length()
+        self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+        self._filters = mel_filters(np.fft.rfftfreq(self._size, 1 / sample_rate), mels, low, high)
+        empty = np.flatnonzero(~self._filters.any(axis=1))
+        if len(empty):
+            raise InputError(
+                f"job.params: mels: {mels} filters are too narrow for a window of {window} samples, "
+                f"number {empty[0] + 1} catches no frequency; valid: fewer mels, a longer window or a higher low"
+            )
+
+    def __call__(self, signal: np.ndarray) -> np.ndarray:
+        """Raises ValueError for a signal shorter than a window."""
+        window, mels = len(self._window), len(self._filters)
+        if len(signal) < window:
+            raise ValueError(f"{len(signal)} samples are less than one window of {window}")
+        frames = np.lib.stride_tricks.sliding_window_view(signal, window)[:: self._hop]
+        energies = np.empty((len(frames), mels), np.float32)
+        for start in range(0, len(frames), _BLOCK):
+            spectra = np.fft.rfft(frames[start : start + _BLOCK] * self._window, self._size)
+            power = spectra.real**2 + spectra.imag**2
+            energies[start : start + _BLOCK] = np.log(np.maximum(power @ self._filters.T, FLOOR))
+        return energies
+
+
+def mel_filters(frequencies: np.ndarray, mels: int, low: float, high: float) -> np.ndarray:
+    """Weights float64 [mels, frequencies] from 0 to 1 of triangles between ``low`` and ``high`` (Hz, like frequencies)."""
+    corners = np.linspace(mel(low), mel(high), mels + 2)[:, None]
+    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
+    place = mel(frequencies)
+    rising, falling = (place - left) / (centre - left), (right - place) / (right - centre)
+    return np.asarray(np.maximum(0, np.minimum(rising, falling)))
+
+
+def mel(frequency: np.ndarray | float) -> np.ndarray:
+    """The pitch in mels of a frequency in Hz."""
+    return np.asarray(2595 * np.log10(1 + np.asarray(frequency) / 700))

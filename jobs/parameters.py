@@ -1,0 +1,74 @@
+"""Parameters: the keyword arguments of a Job's class, and their types. Used by make_job and by the launcher's checks.
+
+``job.params`` is plain data (text, numbers, lists ...), checked by the launcher at planning. What plain data cannot be, the
+class gets by its annotations: a Path, a tuple, a set.
+"""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+UNKNOWN = inspect.Parameter.empty
+"""The type of a parameter without annotation, or with one that cannot be resolved; such values are taken as they are."""
+
+_COLLECTIONS = (tuple, set, frozenset)
+
+
+def named_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """What the class takes by keyword; without ``**options``, which takes anything."""
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: found for name, found in inspect.signature(cls).parameters.items() if found.kind in by_name}
+
+
+def takes_any(cls: type) -> bool:
+    """Whether the class has ``**options``."""
+    return any(found.kind is inspect.Parameter.VAR_KEYWORD for found in inspect.signature(cls).parameters.values())
+
+
+def annotation(cls: type, parameter: inspect.Parameter) -> Any:
+    """The parameter's type, resolved where it is written as text; UNKNOWN where there is none."""
+    if parameter.annotation is UNKNOWN:
+        return UNKNOWN
+    holder = type("holder", (), {"__annotations__": {"value": parameter.annotation}})
+    try:
+        names = getattr(inspect.unwrap(cls.__init__), "__globals__", {})  # type: ignore[misc]
+        return get_type_hints(holder, names, include_extras=True)["value"]
+    except (NameError, AttributeError, TypeError, SyntaxError):  # imported under TYPE_CHECKING alone, or no type at all
+        return UNKNOWN
+
+
+def arguments(cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The params as the class has annotated them."""
+    known = named_parameters(cls)
+    return {
+        name: as_annotated(value, annotation(cls, known[name])) if name in known else value
+        for name, value in params.items()
+    }
+
+
+def as_annotated(value: Any, kind: Any) -> Any:
+    """Text as Path and lists as tuples or sets, where the type says so, also inside lists and mappings; else unchanged."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return as_annotated(value, inner[0])
+    if origin in (Union, UnionType):
+        return value if type(value) in inner else _first_changed(value, inner)
+    if kind is Path:
+        return Path(value) if isinstance(value, str) else value
+    if isinstance(value, dict):
+        return {name: as_annotated(item, inner[1]) for name, item in value.items()} if len(inner) == 2 else value
+    if not isinstance(value, list):
+        return value
+    container = origin or kind
+    if container is tuple and inner and inner[-1] is not ...:
+        return tuple(map(as_annotated, value, inner))
+    items = [as_annotated(item, inner[0]) for item in value] if inner else value
+    return container(items) if container in _COLLECTIONS else items
+
+
+def _first_changed(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """The value as the first of the types that changes it."""
+    candidates = (as_annotated(value, kind) for kind in kinds)
+    return next((candidate for candidate in candidates if candidate != value), value)
