@@ -3,8 +3,10 @@
 Subclassed by users and by the built-in jobs; resolved by the planner (to check it) and by processes and pool workers.
 """
 
+import contextlib
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,7 +149,9 @@ def make_job(spec: JobSpec) -> Job:
         valid = ", ".join(signature.parameters) or "none"
         raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
     try:
-        return cls(**arguments(cls, spec.params))
+        # As in array tasks, where relative paths start in the config's folder, whoever plans or gathers from where.
+        with contextlib.chdir(spec.folder if spec.folder and os.path.isdir(spec.folder) else os.curdir):
+            return cls(**arguments(cls, spec.params))
     except InputError:
         raise
     except Exception as error:  # the user's constructor refuses its parameters

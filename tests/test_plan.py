@@ -242,3 +242,15 @@ def test_a_plan_of_a_newer_format_is_not_misread(config):
     run.plan.write_text(json.dumps({**data, "format": 99}))
     with pytest.raises(Exception, match="format 99"):
         make_plan(load_config(config))
+
+
+def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_is_planned(config, monkeypatch):
+    (config.parent / "table.txt").write_text("x")
+    (config.parent / "reads_table.py").write_text(
+        "from jobs.job import Job\n\n\nclass ReadsTable(Job):\n    def __init__(self, table: str) -> None:\n"
+        "        open(table).close()\n"
+    )
+    monkeypatch.chdir("/")
+    params = ('job.class="reads_table:ReadsTable"', 'job.params={"table": "table.txt"}')
+    assert planned(config, *params).job.params == {"table": "table.txt"}
+    assert Path.cwd() == Path("/")

@@ -91,10 +91,15 @@ class Samples:
         metadata = json.loads(self._reader.schema.metadata[METADATA_KEY])
         self.id_column: str | None = metadata["id"]
         self._parts = [(name, first) for name, first in metadata.get("parts", ())]
+        # Where the file holds some rows of a manifest, for a probe: their numbers there.
+        self._origins: Sequence[int] | None = metadata.get("origins")
 
     def rows(self, start: int, stop: int) -> list[Sample]:
         """Samples of the manifest rows ``[start, stop)``."""
-        return [sample for block, first in self.blocks(start, stop) for sample in _samples(block, first)]
+        found = [sample for block, first in self.blocks(start, stop) for sample in _samples(block, first)]
+        for sample in found if self._origins else ():
+            sample.index = self._origins[sample.index]
+        return found
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int]]:
         """The record batches that hold the rows, sliced to them, each with its first manifest row."""

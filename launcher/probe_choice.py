@@ -1,0 +1,51 @@
+"""Choice: which of the settings that were measured is worth it. Pure. Used by probe.
+
+What is scarce is a GPU where array tasks have one, else a CPU: the settings within 5% of the best rate for each of them
+count as equal, and of those the one that takes least is chosen.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from launcher.probe_measurement import Measurement
+
+# Differences below this are noise, or not worth more of anything.
+WORTH = 1.05
+
+
+def choose(measured: Sequence[Measurement]) -> Measurement:
+    """The setting to take, of those with a batch size.
+
+    With GPUs: the fewest CPUs, then the fewest processes. On CPUs: the fewest processes for a CPU (each holds a copy of
+    the model, pool workers do not), then the fewest CPUs, then the fewest workers.
+    """
+    best = max(found.value for found in measured)
+    near = [found for found in measured if found.value * WORTH >= best]
+    return min(near, key=_takes)
+
+
+def _takes(found: Measurement) -> tuple[float, float, int]:
+    setting = found.setting
+    if found.gpus:
+        return found.cpus, setting.processes, setting.workers
+    return setting.processes / found.cpus, found.cpus, setting.workers
+
+
+def choose_batch(measured: Sequence[Measurement]) -> Measurement:
+    """The batch size to take, from smaller to larger ones: the next one as long as it is worth it."""
+    chosen, *larger = measured
+    for found in larger:
+        if found.rate < WORTH * chosen.rate:
+            break
+        chosen = found
+    return chosen
+
+
+def crowding(chosen: Measurement, measured: Iterable[Measurement]) -> float:
+    """How much of its rate for a CPU is left when many work beside each other: of the widest task like it; at most 1."""
+    like = [
+        found
+        for found in measured
+        if (found.setting.workers, found.setting.batch_size) == (chosen.setting.workers, chosen.setting.batch_size)
+    ]
+    widest = max(like, key=lambda found: found.cpus, default=chosen)
+    return min(1.0, widest.value / chosen.value)

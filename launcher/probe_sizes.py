@@ -1,0 +1,84 @@
+"""Sizes: how many shards, how much memory and time, how many array tasks at a time. Pure arithmetic. Used by probe's advice.
+
+A shard is to take 30 to 60 minutes: long enough that start-up does not matter, short enough to fit into gaps of a busy
+cluster and to be lost without tears.
+"""
+
+import math
+from dataclasses import dataclass
+
+_SHARD_SECONDS = 45 * 60.0
+_LONGEST = 4 / 3  # of the shard seconds
+# A shard takes at least so many times its start-up, so that this costs 5%.
+STARTUPS = 20
+# Shards of a run on one machine, per array task at a time: the last ones end at about the same time.
+_LOCAL_SHARE = 4
+# Each shard has at most 3 files: what file systems and people can still list.
+MOST_SHARDS = 10_000
+_MOST_AT_A_TIME = 256
+_LONG_WAIT = 24 * 3600.0
+_GIB = 1 << 30
+MEMORY_MARGIN = 1.3
+TIME_MARGIN = 2
+_USUAL_MINUTES = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is to be done, and what limits it.
+
+    ``local_tasks``: array tasks at a time of this machine; None: Slurm runs them. ``parts`` are manifests, ``batches``
+    those of all rows; ``largest_array`` and ``largest_queue`` are Slurm's limits for arrays and for a user's jobs.
+    """
+
+    rows: int
+    batches: int
+    parts: int = 1
+    local_tasks: int | None = None
+    shards_per_task: int = 1
+    largest_array: int = 1001
+    largest_queue: int = 10_000
+
+
+def shard_count(seconds: float, startup: float, scope: Scope) -> int:
+    """Shards for work that takes one array task ``seconds``, each after ``startup``; at least 1, at most one a batch."""
+    target = max(_SHARD_SECONDS, STARTUPS * startup)
+    count = max(round(seconds / target), math.ceil(seconds / (target * _LONGEST)), 1)
+    if scope.local_tasks is not None:
+        count = max(count, _local_count(seconds, startup, scope.local_tasks))
+    most = min(scope.batches, MOST_SHARDS, scope.largest_array * scope.shards_per_task)
+    return max(min(count, most), min(scope.parts, scope.batches), 1)
+
+
+def _local_count(seconds: float, startup: float, tasks: int) -> int:
+    """Some shards for each of the tasks at a time, as far as start-up allows, and one in any case where that is faster."""
+    worth = int(seconds / (STARTUPS * startup)) if startup > 0 else _LOCAL_SHARE * tasks
+    rounds = min(worth // tasks, _LOCAL_SHARE)
+    return tasks * max(rounds, 1) if rounds or seconds / tasks > startup else 1
+
+
+def memory_size(peak: int) -> int:
+    """Bytes to ask for: the peak and 30% more, in half GiB."""
+    half = _GIB // 2
+    return max(math.ceil(peak * MEMORY_MARGIN / half), 1) * half
+
+
+def time_limit(task_seconds: float, startup: float) -> int:
+    """Seconds to ask for: twice what a task takes, its start-up, and that rounded up to a value that people use."""
+    minutes = (TIME_MARGIN * task_seconds + startup) / 60
+    usual = next((usual for usual in _USUAL_MINUTES if usual >= minutes), 0)
+    return (usual or math.ceil(minutes / 1440) * 1440) * 60
+
+
+def at_a_time(tasks: int, task_seconds: float, largest_queue: int) -> int:
+    """Array tasks at a time: all, or as many as end a large array in even rounds, of a day in all where that can be."""
+    rounds = math.ceil(tasks / _MOST_AT_A_TIME)
+    if rounds * task_seconds > _LONG_WAIT:
+        rounds = max(1, min(rounds, int(_LONG_WAIT / task_seconds)))
+    return max(1, min(math.ceil(tasks / rounds), largest_queue))
+
+
+def wall_seconds(tasks: int, together: int, task_seconds: float, startup: float) -> float:
+    """From the first task's start to the last one's end, were they never to wait in a queue."""
+    return math.ceil(tasks / together) * (task_seconds + startup)
+

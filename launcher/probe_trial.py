@@ -1,0 +1,172 @@
+"""Trial: one array task, run on a few samples in a run directory of its own, followed from outside and stopped in time.
+
+Used by probe. It is the same `python -m jobs` as in a run, on as many CPUs as an array task of that setting gets.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobs.node.devices import CPU_SHARE
+from jobs.storage.journal import Attempt, decode, replay
+from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.records import Commit, Layout
+from jobs.storage.rundir import RunDir
+from launcher.logs import last_words
+
+_TICK = 0.01
+_KILL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is tried: processes of an array task, pool workers of each, samples of a batch."""
+
+    processes: int
+    workers: int
+    batch_size: int
+
+    @property
+    def lanes(self) -> int:
+        """Batches that are worked on at the same time; also the CPUs of the array task."""
+        return self.processes * max(self.workers, 1)
+
+    def __str__(self) -> str:
+        plural = "" if self.processes == 1 else "es"
+        return f"{self.processes} process{plural} x {self.workers} workers, batches of {self.batch_size}"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was seen of a task: ``times`` are those of its commits, in seconds since it was started.
+
+    ``last`` is its attempt as the journal tells it, None where it never came that far; ``words`` are its log's last ones;
+    ``stopped`` says that it did not run to its end, ``interrupted`` that a person wanted that.
+    """
+
+    times: tuple[float, ...]
+    commits: tuple[Commit, ...]
+    layout: Layout | None
+    last: Attempt | None
+    status: int
+    words: str
+    stopped: bool
+    interrupted: bool = False
+
+
+Enough = Callable[[Sequence[float]], bool]
+"""The times of the commits so far -> whether that will do."""
+
+
+def prepare(folder: Path, plan: Plan, setting: Setting, node: NodeSettings, rows: int) -> RunDir:
+    """A run directory of one shard of ``rows`` samples; its manifest is for the caller to write."""
+    run = RunDir(folder)
+    run.make()
+    replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=setting.batch_size).write(run.plan)
+    # Failed samples are for the probe to judge: what the others take is worth knowing all the same.
+    node = replace(node, processes=setting.processes, workers=setting.workers, max_failed_samples=1.0)
+    Submission(1, "local", time.time(), ((0,),), node).write(run.submission(1))
+    return run
+
+
+def run_trial(
+    run: RunDir, cpus: Sequence[int], environment: Mapping[str, str], enough: Enough, deadline: float
+) -> Trace:
+    """Runs the task on these CPUs until it has done ``enough`` or all, and has ended by ``deadline`` (time.monotonic).
+
+    It is told to leave in good order, which lets it finish the batches at hand, and ended where that takes too long; so
+    too at Ctrl-C.
+    """
+    started = time.monotonic()
+    process = _start(run, cpus, environment)
+    tail = _Tail(run.journal(0), started)
+    # Half of a short time at most: a task that has nothing at hand leaves at once.
+    grace = min(10.0, 0.5 * max(deadline - started, 0.0))
+    stopped = interrupted = False
+    try:
+        while process.poll() is None and not stopped:
+            tail.read()
+            stopped = enough(tail.times) or time.monotonic() > deadline - grace
+            time.sleep(_TICK)
+    except KeyboardInterrupt:
+        stopped = interrupted = True
+    _stop(process, min(deadline, time.monotonic() + grace))
+    if not stopped:
+        tail.read()
+    past, words = replay(run.journal(0)), last_words(run.log(0))
+    commits = tuple(tail.commits)
+    return Trace(
+        tuple(tail.times), commits, past.layout, past.last, process.returncode, words, stopped, interrupted
+    )
+
+
+def _start(run: RunDir, cpus: Sequence[int], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-P", "-m", "jobs", str(run.path.absolute()), "1", "0", "--parent", str(os.getpid())]
+    own = os.sched_getaffinity(0)
+    with run.log(0).open("ab") as log:
+        try:
+            os.sched_setaffinity(0, cpus)  # children inherit it
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **environment, CPU_SHARE: str(len(cpus))},
+            )
+        finally:
+            os.sched_setaffinity(0, own)
+
+
+def _stop(process: "subprocess.Popen[bytes]", deadline: float) -> None:
+    """SIGTERM, at the deadline again, which ends it at once, and SIGKILL should even that not do, or at Ctrl-C."""
+    try:
+        for wait in (max(deadline - time.monotonic(), 0.0), _KILL_SECONDS):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(wait)
+                return
+    except KeyboardInterrupt:
+        pass
+    process.kill()
+    process.wait()
+
+
+class _Tail:
+    """The commits that a journal got, and when."""
+
+    def __init__(self, path: Path, started: float) -> None:
+        self._path = path
+        self._started = started
+        self._position = 0
+        self._lines: list[bytes] = []
+        self.times: list[float] = []
+
+    def read(self) -> None:
+        """Looks for new lines; they are decoded later, for the task needs the CPUs now."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                lines, newline, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return
+        self._position += len(lines) + len(newline)
+        found = [line for line in lines.split(b"\n") if b'"type":"commit"' in line[:40]]
+        self._lines += found
+        self.times += [time.monotonic() - self._started] * len(found)
+
+    @property
+    def commits(self) -> list[Commit]:
+        return [record for line in self._lines if isinstance(record := decode(line), Commit)]
+
+
+def output_bytes(trace: Trace) -> int:
+    """Bytes of results that the commits stand for."""
+    rows = sum(commit.stop - commit.start for commit in trace.commits)
+    fixed = sum(output.row_bytes for output in trace.layout.outputs) * rows if trace.layout else 0
+    return fixed + sum(segment.size for commit in trace.commits for segment in commit.segments.values())
