@@ -125,7 +125,7 @@ class Hierarchy:
         return self._iterate(Stream(self._link, samples, size, ordered), on_error)
 
     def _iterate(self, stream: Stream, on_error: OnError) -> Iterator[list[Any]]:
-        with self._link.claim(), contextlib.closing(iter(stream)) as batches:
+        with contextlib.closing(iter(stream)) as batches:
             for results, failures in batches:
                 if failures and on_error == "raise":
                     place = next(place for place, result in enumerate(results) if isinstance(result, SampleFailed))

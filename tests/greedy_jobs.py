@@ -59,6 +59,20 @@ class Hungry(Toy):
             return super().process(batch)
 
 
+class Leaky(Toy):
+    """Keeps ``megabytes`` at each call of ``process`` with manifest rows from ``first`` to ``last``."""
+
+    def __init__(self, first: int, last: int, megabytes: int) -> None:
+        super().__init__()
+        self.first, self.last, self.megabytes = first, last, megabytes
+        self.kept: list[mmap.mmap] = []
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        if self.first <= batch[0, 0] <= self.last:
+            self.kept.append(_take(self.megabytes))
+        return super().process(batch)
+
+
 class Swollen(Hungry):
     """As Hungry, but what ``process`` takes is its own, so that the task's own watch sees it; it holds it for a while."""
 

@@ -37,7 +37,11 @@ class Script:
 
     def end(self) -> tuple[int, str, str]:
         """(exit code, stdout, stderr) once it ends."""
-        out, err = self.process.communicate(self._stdin, timeout=120)
+        try:
+            out, err = self.process.communicate(self._stdin, timeout=120)
+        except BaseException:  # the test is over, so the script is
+            self.process.kill()
+            raise
         return self.process.returncode, out, err
 
     def line(self) -> str:

@@ -95,7 +95,7 @@ print(results, left())
 def test_what_workers_print_arrives(tmp_path):
     text = """
 from jobs import Hierarchy
-with Hierarchy(lambda number: print("sample", number), workers=2) as hierarchy:
+with Hierarchy(lambda number: print(f"sample {number}\\n", end=""), workers=2) as hierarchy:
     hierarchy.map(range(3))
 """
     assert sorted(run(tmp_path, text).splitlines()) == ["sample 0", "sample 1", "sample 2"]
@@ -215,7 +215,7 @@ print(hierarchy.map([2]))
 def test_nothing_is_left_when_the_process_is_ended_by_a_signal(tmp_path, number):
     script = Script(tmp_path, BUSY)
     assert script.line() == "[0, 1, 2, 3, 4, 5]"
-    assert len(script.running()) == 5
+    until(lambda: len(script.running()) == 5)
     script.process.send_signal(number)
     script.process.wait()
     until(lambda: script.running() == [])
@@ -225,10 +225,12 @@ def test_nothing_is_left_when_the_process_is_ended_by_a_signal(tmp_path, number)
 def test_ctrl_c_ends_the_block_with_keyboard_interrupt_and_nothing_else_is_printed(tmp_path):
     text = (
         BUSY
-        + "with hierarchy:\n    try:\n        next(results)\n    finally:\n        hierarchy.close()\n        print(left())\n"
+        + "with hierarchy:\n    try:\n        print('inside', flush=True)\n        next(results)\n"
+        + "    finally:\n        hierarchy.close()\n        print(left())\n"
     )
     script = Script(tmp_path, text)
-    script.line()
+    while script.line() != "inside":
+        pass
     os.killpg(script.process.pid, signal.SIGINT)
     code, out, err = script.end()
     assert code == -signal.SIGINT

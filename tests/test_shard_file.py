@@ -216,3 +216,13 @@ def test_all_that_a_killed_process_committed_is_intact(run: RunDir, seed: int) -
     assert set(range(0, seen + 1, 16)) <= set(history.commits)
     with ShardFile.open(run, Shard(0, 0, 100_000), history.layout) as file:
         assert not any(file.damaged(commit) for commit in history.commits.values())
+
+
+def test_what_a_killed_writer_left_is_taken_over_by_the_next(tmp_path):
+    path = tmp_path / "000000.part.h5"
+    left = path.with_name(f".{path.name}.tmp")
+    left.write_bytes(b"half a file, longer than a whole one" * 1000)
+    create_shard_file(path, Shard(0, 0, 4), [Output("y", False, "<f4", (2,))])
+    assert not left.exists()
+    with h5py.File(path) as file:
+        assert file["y"].shape == (4, 2)

@@ -33,17 +33,30 @@ def limited(slurm_here: SlurmCluster) -> SlurmCluster:
     return slurm_here
 
 
-def test_a_batch_over_the_memory_limit_is_healed_with_more_memory_for_its_shard_alone(limited, tmp_path):
+def test_a_batch_over_the_memory_limit_is_done_sample_by_sample_in_the_same_attempt(limited, tmp_path):
     # Row 20 is in shard 1; four samples of its batch take 800 MB, each alone fits.
-    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"process": {"20": 200}}, retry={"memory_factor": 2})
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Hungry", {"process": {"20": 200}})
     toy.submit()
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert [attempt.end.kind for attempt in toy.attempts(1)] == ["OUT_OF_MEMORY", None]
-    assert toy.accounted(1, "ReqMem") == {0: [["600M"]], 1: [["600M"]], 2: [["600M"]]}
-    assert toy.accounted(2, "ReqMem") == {0: [["1200M"]]}
-    assert toy.submission(2).shards == (1,)
+    assert [attempt.end.kind for attempt in toy.attempts(1)] == [None]
+    assert toy.run.submission_numbers() == [1]
+    assert "memory ran out" in toy.run.log(1).read_text()
     assert result_data(toy.run) == undisturbed_data()
+
+
+def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_shard_alone(limited, tmp_path):
+    params, shards = {"first": 32, "last": 63, "megabytes": 300}, {"rows": 96, "shards": 3}
+    toy = SlurmRun(limited, tmp_path, "tests.greedy_jobs:Leaky", params, retry={"memory_factor": 6}, **shards)
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["samples"]["ok"]) == ("complete", 96)
+    first, last = toy.attempts(1)
+    assert first.end is None or first.end.kind == "OUT_OF_MEMORY"  # None: the kernel took the supervisor too
+    assert last.end.kind is None
+    assert toy.accounted(1, "ReqMem") == {0: [["600M"]], 1: [["600M"]], 2: [["600M"]]}
+    assert toy.accounted(2, "ReqMem") == {0: [["3600M"]]}
+    assert toy.submission(2).shards == (1,)
 
 
 @pytest.mark.parametrize("where", ["setup", "setup_worker"])

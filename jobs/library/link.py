@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -57,6 +57,7 @@ class Link:
         self._under_way: dict[int, Handed] = {}
         self._unwanted: set[int] = set()
         self._result_bytes = 0.0
+        self._settled = True
         self.row = 0
         """The row of the next sample; rows count the samples of all passes."""
         self._lock = threading.Lock()
@@ -80,12 +81,27 @@ class Link:
     def claim(self) -> Iterator[None]:
         """For one pass over samples at a time; raises RunError where another is not through, or in another thread."""
         self.check()
-        if not self._lock.acquire(blocking=False):
-            raise RunError("this Hierarchy is busy: exhaust or close() what imap returned, or make another one")
+        claimed = False
         try:
+            claimed = self._lock.acquire(blocking=False)
+            if not claimed:
+                raise RunError("this Hierarchy is busy: exhaust or close() what imap returned, or make another one")
+            self._settle()
             yield
+            self._rest()
         finally:
-            self._lock.release()
+            if claimed:
+                self._drop()
+                self._lock.release()
+
+    def _settle(self) -> None:
+        """Finds out what is still under way of earlier passes, however they ended: an interrupt may come anywhere."""
+        self._settled = not self._under_way
+        self._drop()
+        while not self._settled:
+            self.receive(wait=True)
+        taken = {handed.slot for handed in self._under_way.values()}
+        self._free = [slot for slot in range(self._exchange.slots) if slot not in taken]
 
     # --- batches
 
@@ -119,9 +135,10 @@ class Link:
                 if handed.start not in self._unwanted:
                     return handed
                 self._release(handed.start)
-            case Dropped(batches):
-                for batch in batches:
-                    self._release(batch.start)
+            case Dropped(row, left):
+                for start in [start for start in self._under_way if start < row and start not in left]:
+                    self._release(start)
+                self._settled = row == self.row
             case Broken(kind, message):
                 raise self._fail(f"the Hierarchy cannot go on ({kind}): {message}")
         return None
@@ -159,15 +176,14 @@ class Link:
         self._exchange.release(handed.slot)
         self._free.append(handed.slot)
 
-    def drop(self, batches: Iterable[Handed]) -> None:
-        """These are not wanted any more, done or not."""
-        unwanted = {handed.start for handed in batches}
-        if unwanted and not self._problem:
-            self._unwanted |= unwanted
+    def _drop(self) -> None:
+        """What is under way is not wanted any more, done or not."""
+        if self._under_way and not self._problem:
+            self._unwanted = set(self._under_way)
             with contextlib.suppress(ConnectionError):
-                self._connection.send(Drop())
+                self._connection.send(Drop(self.row))
 
-    def rest(self) -> None:
+    def _rest(self) -> None:
         """Gives memory back between two passes."""
         for slot in self._free:
             self._exchange.free(slot)

@@ -6,8 +6,6 @@ results are in the exchange, so all messages are small.
 
 from dataclasses import dataclass
 
-from jobs.node.messages import Batch
-
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -27,14 +25,17 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Caller -> supervisor: what no process has begun is not wanted any more."""
+    """Caller -> supervisor: what no process has of the rows before ``row`` is not wanted any more."""
+
+    row: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Supervisor -> caller: these batches will not be done."""
+    """Supervisor -> caller: of the batches before ``row``, only those with these first rows will still be done."""
 
-    batches: tuple[Batch, ...]
+    row: int
+    left: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ class Stream:
         self._done: dict[int, Handed] = {}
 
     def __iter__(self) -> Generator[tuple[list[Any], bool], None, None]:
-        self._first = self._link.row
-        try:
+        with self._link.claim():
+            self._first = self._link.row
             while True:
                 self._feed()
                 if self._under_way:
@@ -49,10 +49,6 @@ class Stream:
                     return
                 else:  # an earlier pass was given up, and its batches still have all slots
                     self._link.receive(wait=True)
-        finally:
-            self._link.drop(self._under_way.values())
-            if not self._under_way:
-                self._link.rest()
 
     # --- samples
 

@@ -49,7 +49,7 @@ class Supervisor:
         self._scratch = Path(tempfile.mkdtemp(prefix="launcher-"))
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
-        self._dropping = False
+        self._dropping: Drop | None = None
         port = CallerPort(os.getpid(), exchange, setup.slots, setup.job_size)
         self._setting = Setting(
             port, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
@@ -94,8 +94,10 @@ class Supervisor:
             while True:
                 self._step(self._crew)
                 if self._dropping:
-                    self._dropping = False
-                    self._caller.send(Dropped(tuple(self._crew.drop())))
+                    drop, self._dropping = self._dropping, None
+                    self._crew.drop()
+                    left = frozenset(batch.start for batch in self._crew.unfinished())
+                    self._caller.send(Dropped(drop.row, left))
                 if self._waiting:
                     batches, self._waiting = self._waiting, []
                     self._crew.extend(batches)
@@ -114,9 +116,8 @@ class Supervisor:
             case Batch():
                 self._waiting.append(message)
             case Drop():
-                self._caller.send(Dropped(tuple(self._waiting)))
                 self._waiting.clear()
-                self._dropping = True
+                self._dropping = message
             case Close():
                 raise _Leave(message.grace)
 

@@ -97,8 +97,9 @@ class Samples:
     def rows(self, start: int, stop: int) -> list[Sample]:
         """Samples of the manifest rows ``[start, stop)``."""
         found = [sample for block, first in self.blocks(start, stop) for sample in _samples(block, first)]
-        for sample in found if self._origins else ():
-            sample.index = self._origins[sample.index]
+        if self._origins:
+            for sample in found:
+                sample.index = self._origins[sample.index]
         return found
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int]]:

@@ -63,8 +63,11 @@ def dataset_name(output: Output) -> str:
 
 
 def create_shard_file(path: Path, shard: Shard, outputs: Sequence[Output]) -> Layout:
-    """Makes the file for all rows of a shard, whole or not at all; returns the outputs with their offsets."""
-    with replacing(path) as temporary, create_file(temporary) as file:
+    """Makes the file for all rows of a shard, whole or not at all; returns the outputs with their offsets.
+
+    The caller holds the shard's lock.
+    """
+    with replacing(path, alone=True) as temporary, create_file(temporary) as file:
         file.attrs.update({"shard": shard.index, "start": shard.start, "stop": shard.stop})
         placed = tuple(replace(output, offset=_create_output(file, shard, output)) for output in outputs)
     return Layout(placed)
