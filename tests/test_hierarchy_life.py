@@ -160,7 +160,6 @@ print(hierarchy.map([3]))
 
 
 def test_a_notebook_cell_works(tmp_path):
-    pytest.importorskip("ipykernel")
     from jupyter_client.manager import run_kernel
 
     with run_kernel(cwd=str(tmp_path), env={**os.environ, "PYTHONPATH": str(ROOT)}) as client:

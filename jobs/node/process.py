@@ -123,8 +123,14 @@ class _Process:
     def _take(self) -> None:
         """Sends loaded pieces on their way to the device."""
         ahead = self._transfer.ahead if self._pool else 1
-        while len(self._arriving) < ahead and (taken := self._source.take()) is not None:
+        while len(self._arriving) < ahead:
+            started = time.monotonic()
+            taken = self._source.take()
+            if taken is None:
+                return
             loaded, batch = taken
+            if not self._pool and loaded.piece.batch in self._works:  # it has just loaded the piece itself
+                self._works[loaded.piece.batch].seconds += time.monotonic() - started
             self._arriving.append((loaded, self._transfer.start(batch)))
 
     def leave(self) -> None:
