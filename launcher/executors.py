@@ -27,6 +27,9 @@ class Executor(Protocol):
     has_limits: bool
     """Whether array tasks have limits of memory and time that a rerun can raise (--mem, --time)."""
 
+    def prepare(self) -> None:
+        """Something is going to be submitted, after a while."""
+
     def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
         """Array index -> the shards that it runs, in sequence."""
 

@@ -43,6 +43,9 @@ class LocalExecutor:
     stops_with_launcher = True
     has_limits = False
 
+    def prepare(self) -> None:
+        pass
+
     def groups(self, config: "Config", shards: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         return tuple((shard,) for shard in sorted(shards))
 

@@ -8,11 +8,13 @@ import contextlib
 import getpass
 import io
 import os
+import queue as queues
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from pathlib import Path
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
-from jobs.errors import InputError, RunError
+from jobs.errors import InputError, LauncherError, RunError
 from launcher.slurm_answers import (
     ACCOUNTED_FIELDS,
     is_passing,
@@ -204,8 +206,34 @@ def _named(names: Collection[str]) -> dict[str, set[str]]:
     return found
 
 
+_asked_ahead: "queues.SimpleQueue[Limits | Exception] | None" = None
+
+
+def ask_limits_ahead() -> None:
+    """Asks for the limits while other things are done: sacctmgr takes as long as planning a small run."""
+    global _asked_ahead
+    answers = _asked_ahead = queues.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(_read_limits())
+        except LauncherError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+
+
 def limits() -> Limits:
-    """Reads the controller's limits, and this user's own from the accounting, where there is one."""
+    """The controller's limits, and this user's own from the accounting, where there is one."""
+    global _asked_ahead
+    answers, _asked_ahead = _asked_ahead, None
+    answer = answers.get() if answers else _read_limits()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _read_limits() -> Limits:
     config = _ask("scontrol", "show", "config")
     numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
     own = _submit_limit() if "accounting_storage/slurmdbd" in config else None

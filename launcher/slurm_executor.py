@@ -43,6 +43,10 @@ class SlurmExecutor:
     stops_with_launcher = False
     has_limits = True
 
+    def prepare(self) -> None:
+        if slurm.is_here():
+            slurm.ask_limits_ahead()
+
     def groups(self, config: "Config", shards: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         from launcher.sharding import index_map
 

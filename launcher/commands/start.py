@@ -89,9 +89,10 @@ def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
     """A config is planned; a run goes on with the settings it had."""
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
-        from launcher.plan import make_plan  # here, because it imports pandas
+        from launcher.plan import make_plan  # here, because it takes a while to import
 
         config = load_config(path, options.set)
+        choose_executor(config.executor).prepare()
         return make_plan(config).run, config
     run = find_run(options.target)
     return run, current_config(run, Plan.read(run.plan), options.set)
