@@ -22,12 +22,27 @@ class Gate:
     def wait(self) -> None:
         """Checks in; returns when all members have. Raises TimeoutError where one does not come, so that none hangs."""
         (self.folder / f"{time.time_ns()}-{os.getpid()}").touch()
+        self.await_members(self.members)
+
+    def await_members(self, count: int) -> None:
+        """Returns when ``count`` have checked in; raises TimeoutError."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while (present := len(os.listdir(self.folder))) < self.members:
+        # A millisecond for the usual three; many look less often, lest they take the CPUs from those still starting.
+        pause = self.members**2 / 10_000
+        while (present := len(os.listdir(self.folder))) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{present} of {self.members} processes came to the start line")
-            time.sleep(0.001)
+                raise TimeoutError(f"{present} of {count} processes came to the start line")
+            time.sleep(pause)
 
     def opened(self) -> float:
-        """When the last member checked in, seconds since the epoch."""
-        return max(int(name.partition("-")[0]) for name in os.listdir(self.folder)) / 1e9
+        """When the last other member checked in, seconds since the epoch; NaN where none did."""
+        return max((when for when, _ in self._others()), default=float("nan")) / 1e9
+
+    def pids(self) -> list[int]:
+        """The other processes that have checked in."""
+        return [pid for _, pid in self._others()]
+
+    def _others(self) -> list[tuple[int, int]]:
+        """(nanoseconds, process) of all but this process."""
+        pairs = (name.split("-") for name in os.listdir(self.folder))
+        return [(int(when), int(pid)) for when, pid in pairs if int(pid) != os.getpid()]

@@ -1,6 +1,7 @@
-"""Images: JPEG files, decoded one by one and embedded by a small network. A work of benchmarks/node.py."""
+"""Images: 2,000 JPEG files, decoded one by one and embedded by a small network. Works of node_images.py."""
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 COUNT = 2000
+DEVICE_SECONDS = 0.0008
+"""What a sample takes of the pretended device."""
 _SIDE = 256
 _CROP = 224
 
@@ -25,23 +28,22 @@ def make_images(folder: Path) -> None:
 
 
 class Images:
-    """Files -> uint8 [3, 224, 224] -> float32 [64]."""
+    """Files, over and over -> uint8 [3, 224, 224] -> float32 [64]."""
 
     batch_size = 32
-    modules = ("torch",)
+    modules: tuple[str, ...] = ("torch",)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.sources = [f"{number:05d}.jpg" for number in range(COUNT)]
         self._network: Any = None
 
-    def load(self, source: str) -> np.ndarray:
+    def load(self, source: int) -> np.ndarray:
         margin = (_SIDE - _CROP) // 2
-        with Image.open(self._folder / source) as image:
+        with Image.open(self._folder / f"{source % COUNT:05d}.jpg") as image:
             pixels = np.asarray(image.convert("RGB").crop((margin, margin, margin + _CROP, margin + _CROP)))
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
-    def setup(self) -> None:
+    def setup(self, process: int) -> None:
         import torch
         from torch import nn
 
@@ -61,3 +63,16 @@ class Images:
         with torch.inference_mode():
             result: np.ndarray = self._network(torch.from_numpy(batch).float().div_(255)).numpy()
         return result
+
+
+class ImagesOnDevice(Images):
+    """The same files, where a device computes and the process only waits for it: uint8 [3, 224, 224] -> float32 [3]."""
+
+    modules = ()
+
+    def setup(self, process: int) -> None:
+        pass
+
+    def process(self, batch: np.ndarray) -> np.ndarray:
+        time.sleep(DEVICE_SECONDS * len(batch))
+        return batch[:, :, _CROP // 2, _CROP // 2].astype(np.float32)

@@ -1,49 +1,89 @@
-"""node: 2,000 JPEGs, decoded and embedded by a small network on the CPU: how much of the machine each design uses.
+"""node: the node runtime beside its peers, in turns, in one run: Markdown tables, goals, and plots.
 
-``python -m benchmarks.node`` prints a Markdown table. Share of the ideal = (CPU seconds of the bare work / cores) /
-seconds; the bare work is measured in every repetition, in one warm process.
+    python -m benchmarks.node [--only images,tiny] [--repetitions 10] [--setting 2x0] [--largest 10000000]
+
+Parts: images and device (2,000 JPEGs), moving (large samples), tiny (small ones), start (processes that need torch),
+first (the first batch), memory (of a run), devices (a slow and a fast one). The plots go into docs/plots.
 """
 
+import argparse
+import compileall
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.contest import REPETITIONS, Outcome, cores, hold, machine, median, ours, peer, table
-from benchmarks.images import COUNT, make_images
+from benchmarks import plots
+from benchmarks.contest import machine
+from benchmarks.node_devices import devices
+from benchmarks.node_images import device, images
+from benchmarks.node_memory import run_memory
+from benchmarks.node_moving import moving
+from benchmarks.node_start import first_batch, start
+from benchmarks.node_tiny import tiny
+from benchmarks.ours import Ours
+from benchmarks.section import Bench, Section
 
-_CONTESTANTS = {
-    "the bare work, one process": peer("bare"),
-    "ours, 2 processes x 0 workers": ours(2, 0),
-    "ours, 1 process x 2 workers": ours(1, 2),
-    "array_split over 2 processes": peer("array_split"),
-    "DataLoader, 2 workers": peer("loader"),
-    "a queue item per sample, 2 loaders": peer("queue"),
+_ROOT = Path(__file__).parents[1]
+_PARTS: dict[str, Callable[[Bench], Section]] = {
+    "images": images,
+    "device": device,
+    "moving": moving,
+    "tiny": tiny,
+    "start": start,
+    "first": first_batch,
+    "memory": run_memory,
+    "devices": devices,
 }
 
 
+def _setting(text: str) -> Ours:
+    processes, _, workers = text.partition("x")
+    return Ours(int(processes), int(workers))
+
+
+def _parts(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(_PARTS):
+        raise argparse.ArgumentTypeError(f"no part {', '.join(sorted(unknown))}; valid: {', '.join(_PARTS)}")
+    return names
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=_parts, default=list(_PARTS), help="parts, with commas (default: all)")
+    parser.add_argument("--repetitions", type=int, help="of each part (default: 2 to 10, each part's own)")
+    parser.add_argument(
+        "--setting", type=_setting, action="append", metavar="PxW",
+        help="processes x workers of ours in the part images, as `launcher probe` recommends; may be given several times "
+        "(default: 2x0 and 1x2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--largest", type=int, default=1_000_000, help="samples, of the part tiny (default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
 def main() -> None:
+    options = _arguments()
+    for name in ("jobs", "benchmarks"):  # as pip does with what it installs, the peers among it
+        compileall.compile_dir(_ROOT / name, quiet=1)
+    settings = tuple(options.setting or (Ours(2, 0), Ours(1, 2)))
+    print(f"{machine()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        folder = Path(scratch) / "images"
-        folder.mkdir()
-        make_images(folder)
-        outcomes = hold(_CONTESTANTS, "benchmarks.images:Images", folder)
-    bare, *others = outcomes
-    ideals = [outcome.cpu / cores() for outcome in outcomes[bare]]
-    print(f"{machine()}\n\n{COUNT:,} images, medians of {REPETITIONS} repetitions in turns. {_bare(outcomes[bare])}\n")
-    head = ("design", "images/s, steady", "share of the ideal, steady", "(least to most)", "whole run, s")
-    print(table(head, (_row(name, outcomes[name], ideals) for name in others)))
+        bench = Bench(Path(scratch), options.repetitions, settings, options.largest)
+        for name in options.only:
+            section = _PARTS[name](bench)
+            print(section.markdown(), flush=True)
+            _draw(section)
 
 
-def _bare(outcomes: list[Outcome]) -> str:
-    cpu = median(outcome.cpu for outcome in outcomes)
-    had = min(outcome.cpu / outcome.steady for outcome in outcomes)
-    return f"Bare work: {cpu:.2f} CPU seconds; other programs left its process at least {had:.0%} of a core."
-
-
-def _row(name: str, outcomes: list[Outcome], ideals: list[float]) -> list[str]:
-    shares = [ideal / outcome.steady for ideal, outcome in zip(ideals, outcomes, strict=True)]
-    rate = COUNT / median(outcome.steady for outcome in outcomes)
-    wall = median(outcome.wall for outcome in outcomes)
-    return [name, f"{rate:,.0f}", f"{median(shares):.2f}", f"{min(shares):.2f} to {max(shares):.2f}", f"{wall:.2f}"]
+def _draw(section: Section) -> None:
+    if section.plots and not plots.available():
+        print("no plots: pip install 'launcher[benchmark]'", file=sys.stderr)
+        return
+    for plot in section.plots:
+        print(f"written: {plot.write(_ROOT / 'docs' / 'plots')}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Ours: a benchmark's work as a planned run of one shard, run by an array task as Slurm would start it.
 
-Used by contest.py. What is measured is the whole path: manifest, task, shard file, journal, syncs.
+Used by the parts of node.py. What is measured is the whole path: manifest, task, shard file, journal, syncs.
 """
 
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.gate import Gate
-from benchmarks.work import TorchJob, WorkJob, make_work
+from benchmarks.work import Case, TorchJob, WorkJob
 from jobs.storage.journal import replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.records import JobSpec
@@ -26,55 +25,54 @@ _ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A run of one shard, ready to be started."""
+class Ours:
+    """A contestant: an array task of ``processes`` with ``workers`` each."""
 
-    run: RunDir
-    plan: Plan
-    gate: Gate
+    processes: int
+    workers: int
 
-    def command(self) -> list[str]:
-        return [sys.executable, "-P", "-m", "jobs", str(self.run.path), "1", "0"]
+    def __str__(self) -> str:
+        return f"ours, {self.processes} {'process' if self.processes == 1 else 'processes'} x {self.workers} workers"
 
-    def end(self) -> float:
-        """When all was in the shard file, journaled and synced (epoch seconds); RuntimeError where the task failed."""
-        last = replay(self.run.journal(0)).last
+    def command(self, case: Case, out: Path, late: int) -> list[str]:
+        """Plans the case as one shard."""
+        run = RunDir(out / "run")
+        run.make()
+        _write_manifest(run.manifest, case.count)
+        gate = Gate(out / "gate", self.processes * (1 + self.workers) + late)
+        _plan(case, gate).write(run.plan)
+        node = NodeSettings(processes=self.processes, workers=self.workers, devices="cpu", max_failed_samples=0)
+        Submission(1, "local", time.time(), ((0,),), node).write(run.submission(1))
+        return [sys.executable, "-P", "-m", "jobs", str(run.path), "1", "0"]
+
+    def end(self, out: Path) -> float:
+        """When all was in the shard file, journaled and synced; RuntimeError where the task did not do all samples."""
+        last = replay(RunDir(out / "run").journal(0)).last
         if last is None or last.end is None or last.end.reason != "done" or last.end.failed:
-            raise RuntimeError(f"the task of {self.run.path} did not do all samples: {last}")
+            raise RuntimeError(f"the task of {out} did not do all samples: {last}")
         return last.end.time
 
-    def results(self) -> np.ndarray:
-        """The shard's results [rows, *shape]."""
-        layout = replay(self.run.journal(0)).layout
+    def results(self, out: Path) -> np.ndarray:
+        run = RunDir(out / "run")
+        layout, shard = replay(run.journal(0)).layout, Plan.read(run.plan).shard(0)
         if layout is None:
-            raise RuntimeError(f"{self.run.path} has no results")
+            raise RuntimeError(f"{run.path} has no results")
         output = layout.outputs[0]
-        with ShardFile.open(self.run, self.plan.shard(0), layout, done=True) as file:
-            data = file.read_rows(output, 0, self.plan.rows)
-        return np.frombuffer(data, output.dtype).reshape(self.plan.rows, *output.shape)
+        with ShardFile.open(run, shard, layout, done=True) as file:
+            data = file.read_rows(output, 0, shard.rows)
+        return np.frombuffer(data, output.dtype).reshape(shard.rows, *output.shape)
 
 
-def plan_run(path: str, folder: Path, out: Path, processes: int, workers: int) -> Planned:
-    """Plans a work as one shard in ``out``."""
-    work = make_work(path, folder)
-    run = RunDir(out / "run")
-    run.make()
-    rows = len(work.sources)
+def _write_manifest(path: Path, rows: int) -> None:
     metadata = {METADATA_KEY: json.dumps({"id": None, "rows": rows}).encode()}
-    table = pa.table({"source": list(work.sources)}).replace_schema_metadata(metadata)
-    with pa.ipc.new_file(str(run.manifest), table.schema) as writer:
+    table = pa.table({"source": np.arange(rows)}).replace_schema_metadata(metadata)
+    with pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table, max_chunksize=BATCH_ROWS)
-    gate = Gate(out / "gate", processes * (1 + workers))
+
+
+def _plan(case: Case, gate: Gate) -> Plan:
+    work = case.make()
     job = TorchJob if "torch" in work.modules else WorkJob
-    params = {"work": path, "folder": str(folder), "gate": str(gate.folder), "members": gate.members}
+    params = {"work": case.work, "folder": str(case.folder), "gate": str(gate.folder), "members": gate.members}
     spec = JobSpec(f"{job.__module__}:{job.__name__}", params, str(_ROOT))
-    plan = Plan("benchmark", "0", time.time(), rows, None, (0, rows), spec, work.batch_size, 0, {})
-    plan.write(run.plan)
-    node = NodeSettings(processes=processes, workers=workers, devices="cpu", max_failed_samples=0)
-    Submission(1, "local", time.time(), ((0,),), node).write(run.submission(1))
-    return Planned(run, plan, gate)
-
-
-def run_planned(planned: Planned) -> None:
-    """Runs the task to its end; raises CalledProcessError."""
-    subprocess.run(planned.command(), cwd=_ROOT, stdout=subprocess.DEVNULL, check=True)
+    return Plan("benchmark", "0", time.time(), case.count, None, (0, case.count), spec, work.batch_size, 0, {})

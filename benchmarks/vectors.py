@@ -1,17 +1,16 @@
-"""Vectors: samples so small that only the overhead of moving them counts. A work of benchmarks/tiny.py."""
+"""Vectors: samples so small that only what it costs to move them counts. Works of several parts of node.py."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 
-COUNT = 100_000
 _WIDTH = 16
-_FILE = "vectors.npy"
-
-
-def make_vectors(folder: Path) -> None:
-    """COUNT vectors of 16 float32, always the same."""
-    np.save(folder / _FILE, np.random.default_rng(0).random((COUNT, _WIDTH), np.float32))
+# A prime: no two batches under way hold the same vectors, and the memory does not grow with the samples.
+_DISTINCT = 9973
+FAST_SECONDS = 0.001
+SLOWER = 4
+"""How many times slower the slow device is."""
 
 
 class Vectors:
@@ -21,17 +20,42 @@ class Vectors:
     modules: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
-        # asarray: the same mapped file, without the subclass that makes each indexing five times slower.
-        self._vectors = np.asarray(np.load(folder / _FILE, mmap_mode="c"))
-        self.sources = range(COUNT)
+        self._vectors = np.random.default_rng(0).random((_DISTINCT, _WIDTH), np.float32)
 
     def load(self, source: int) -> np.ndarray:
-        row: np.ndarray = self._vectors[source]
+        row: np.ndarray = self._vectors[source % _DISTINCT]
         return row
 
-    def setup(self) -> None:
-        self.process(np.zeros((1, _WIDTH), np.float32))
+    def setup(self, process: int) -> None:
+        Vectors.process(self, np.zeros((1, _WIDTH), np.float32))
 
     def process(self, batch: np.ndarray) -> np.ndarray:
         result: np.ndarray = np.sqrt(batch + 1)
         return result
+
+
+class UnequalDevices(Vectors):
+    """The same, where each process waits for its device, and that of process 1 is SLOWER times slower."""
+
+    batch_size = 8
+
+    def setup(self, process: int) -> None:
+        super().setup(process)
+        self._seconds = FAST_SECONDS * (SLOWER if process == 1 else 1)
+
+    def process(self, batch: np.ndarray) -> np.ndarray:
+        time.sleep(self._seconds * len(batch))
+        return super().process(batch)
+
+
+class TorchVectors(Vectors):
+    """The same, one by one, by processes that need torch."""
+
+    batch_size = 1
+    modules = ("torch",)
+
+    def setup(self, process: int) -> None:
+        import torch
+
+        super().setup(process)
+        torch.zeros(1)

@@ -1,10 +1,10 @@
 """Work: what ours and every peer compute in a benchmark, and the Job that hands it to ours.
 
-A work is a list of sources (what a manifest holds), a load for each, and a process for a batch.
+A work has a load for each of its sources, which are row numbers (what a manifest holds), and a process for a batch.
 """
 
 import importlib
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -19,32 +19,38 @@ class Work(Protocol):
     """Made from the folder that holds its data, in each process; cheap to make."""
 
     batch_size: int
-    sources: Sequence[Any]
     modules: tuple[str, ...]
     """Imported once before anything is forked, by whoever forks."""
 
-    def load(self, source: Any) -> np.ndarray:
+    def load(self, source: int) -> np.ndarray:
         """One sample."""
 
-    def setup(self) -> None:
-        """Before the first ``process``: the model, warmed up."""
+    def setup(self, process: int) -> None:
+        """Before the first ``process`` of the process of this number: the model, warmed up."""
 
     def process(self, batch: np.ndarray) -> np.ndarray:
         """A batch of stacked samples -> one row of results each."""
 
 
-def make_work(path: str, folder: Path) -> Work:
-    """The work of a path ``module:Class`` below this package, over the data in ``folder``."""
-    module, _, name = path.partition(":")
-    work: Work = getattr(importlib.import_module(module), name)(folder)
-    return work
+@dataclass(frozen=True)
+class Case:
+    """What is computed: ``count`` samples of a work (``module:Class``) over the data in ``folder``."""
+
+    work: str
+    folder: Path
+    count: int
+
+    def make(self) -> Work:
+        module, _, name = self.work.partition(":")
+        work: Work = getattr(importlib.import_module(module), name)(self.folder)
+        return work
 
 
 class WorkJob(Job):
     """A work as a Job: ``gate`` is the folder of the start line, ``members`` how many processes start there."""
 
     def __init__(self, work: str, folder: str, gate: str, members: int) -> None:
-        self._work = make_work(work, Path(folder))
+        self._work = Case(work, Path(folder), 0).make()
         self._gate = Gate(Path(gate), members)
 
     def setup_worker(self, context: Context) -> None:
@@ -55,7 +61,7 @@ class WorkJob(Job):
         return self._work.load(sample["source"])
 
     def setup(self, context: Context) -> None:
-        self._work.setup()
+        self._work.setup(context.process_index)
         self._gate.wait()
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:

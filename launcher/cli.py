@@ -71,13 +71,19 @@ def _add_starting(command: _Command) -> None:
     rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
     for parser in (run, plan):
         parser.add_argument("config", metavar="CONFIG", help="config.yaml")
+    probe = command(
+        "probe", "probe.probe", "run a few samples here, and recommend processes, workers, batch size, shards ..."
+    )
+    probe.add_argument("config", metavar="CONFIG", help="config.yaml")
+    probe.add_argument("--seconds", metavar="60", type=float, default=60.0, help="time for it at most (default: 60)")
+    probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
     plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
     submit.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
     rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     rerun.add_argument("--shards", metavar="3,7-9", help="only these; done ones too if damaged or with failed samples")
     rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
     rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
-    for parser in (run, plan, submit, rerun):
+    for parser in (run, plan, submit, rerun, probe):
         parser.add_argument(
             "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
         )

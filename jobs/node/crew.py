@@ -244,7 +244,7 @@ class Crew:
 
     def _look_after(self) -> None:
         """Every tick: time-outs and memory."""
-        if time.monotonic() - self._meter.read_at < TICK:
+        if not self._meter.is_due(TICK):
             return
         for child in self._children.overdue(self._node.sample_timeout):
             child.kill("SAMPLE_TIMEOUT")

@@ -1,5 +1,6 @@
 """Memory: how much this task may use, and how much its processes do use. Read by the supervisor."""
 
+import re
 import resource
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 # The share of a hard limit that is left free: the kernel kills at the limit, and slots and pages come in bursts.
 _HEADROOM = 0.10
 _UNLIMITED = 1 << 60
+_SHARES = re.compile(r"^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB", re.MULTILINE)
 
 
 def task_limit() -> int:
@@ -57,8 +59,18 @@ def _read(path: Path) -> str | None:
 
 
 def resident(pid: int) -> int:
-    """Private memory of a process, bytes; 0 where it is gone. Slots are counted with the worker that fills them."""
-    return _field(Path(f"/proc/{pid}/status"), "RssAnon:") or 0
+    """What a process takes of the task's memory, bytes; 0 where it is gone.
+
+    Pages that it shares (slots, and what a fork left as it was) are divided among those that have them, and pages of
+    files do not count, since the kernel drops them when memory gets short: Pss_Anon and Pss_Shmem of proc_pid_smaps(5).
+    Before Linux 5.4, which does not tell these, all that is resident and not of a file.
+    """
+    text = _read(Path(f"/proc/{pid}/smaps_rollup")) or ""
+    shares = [int(kilobytes) * 1024 for kilobytes in _SHARES.findall(text)]
+    if shares or not text:
+        return sum(shares)
+    status = Path(f"/proc/{pid}/status")
+    return (_field(status, "RssAnon:") or 0) + (_field(status, "RssShmem:") or 0)
 
 
 def _field(path: Path, name: str) -> int | None:

@@ -10,6 +10,8 @@ from jobs.node import gpus, memory
 
 # NVML takes milliseconds to ask.
 _GPU_SECONDS = 5.0
+# Of the supervisor's time, what readings may take at most.
+_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Meter:
 
     def __init__(self, cpus: int, memory_limit: int, gpu_names: Sequence[str]) -> None:
         self.read_at = 0.0
+        self._cost = 0.0
         self._cpus = cpus
         self._limit = memory_limit
         self._gpu_names = gpu_names
@@ -46,13 +49,18 @@ class Meter:
         self._peak, self._gpu = 0, []
         self._cpu_before = self._cpu_so_far()
 
+    def is_due(self, interval: float) -> bool:
+        """Whether it is time for a reading: every ``interval`` seconds, less often where many processes make it slow."""
+        return time.monotonic() - self.read_at >= max(interval, self._cost / _SHARE)
+
     def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
         """Takes a reading; returns (total bytes, pid of the largest, its bytes)."""
-        known = list(pids)
+        known, started = list(pids), time.monotonic()
         self._cpu.update({pid: cpu_seconds(pid) or self._cpu.get(pid, 0.0) for pid in known})
         total, pid, size = memory.largest(known)
         self._peak = max(self._peak, total + memory.resident(os.getpid()))
         self.read_at = time.monotonic()
+        self._cost = self.read_at - started
         self._read_gpus()
         return total, pid, size
 

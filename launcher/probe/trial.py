@@ -18,9 +18,16 @@ from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.records import Commit, Layout
 from jobs.storage.rundir import RunDir
 from launcher.logs import last_words
+from launcher.probe.memory import PeakMemory
 
 _TICK = 0.01
 _KILL_SECONDS = 5.0
+_IDLE_SECONDS = 0.5
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """``1 CPU``, ``2 CPUs``."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,8 @@ class Setting:
         return self.processes * max(self.workers, 1)
 
     def __str__(self) -> str:
-        plural = "" if self.processes == 1 else "es"
-        return f"{self.processes} process{plural} x {self.workers} workers, batches of {self.batch_size}"
+        processes = counted(self.processes, "process", "processes")
+        return f"{processes} x {counted(self.workers, 'worker')}, batches of {self.batch_size}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class Trace:
     """What was seen of a task: ``times`` are those of its commits, in seconds since it was started.
 
     ``last`` is its attempt as the journal tells it, None where it never came that far; ``words`` are its log's last ones;
-    ``stopped`` says that it did not run to its end, ``interrupted`` that a person wanted that.
+    ``peak_memory`` is that of all its processes, bytes; ``stopped`` says that it did not run to its end, ``interrupted``
+    that a person wanted that.
     """
 
     times: tuple[float, ...]
@@ -55,8 +63,22 @@ class Trace:
     last: Attempt | None
     status: int
     words: str
+    peak_memory: int
     stopped: bool
     interrupted: bool = False
+
+    @property
+    def problem(self) -> str | None:
+        """What went wrong; None where nothing did, but that there was no time for more."""
+        end = self.last.end if self.last else None
+        if end and end.reason == "failed":
+            return f"{end.kind}: {end.message}"
+        if self.commits and all(len(commit.failed) == commit.stop - commit.start for commit in self.commits):
+            sample = self.commits[0].failed[0]
+            return f"every sample failed, for example: {sample.kind}: {sample.message}"
+        if self.stopped or (end and end.reason == "done"):
+            return None
+        return f"the array task ended with status {self.status}: {self.words or 'it said nothing'}"
 
 
 Enough = Callable[[Sequence[float]], bool]
@@ -77,31 +99,38 @@ def prepare(folder: Path, plan: Plan, setting: Setting, node: NodeSettings, rows
 def run_trial(
     run: RunDir, cpus: Sequence[int], environment: Mapping[str, str], enough: Enough, deadline: float
 ) -> Trace:
-    """Runs the task on these CPUs until it has done ``enough`` or all, and has ended by ``deadline`` (time.monotonic).
+    """Runs the task on these CPUs until it has done all, or ``enough``, or a person presses Ctrl-C.
 
-    It is told to leave in good order, which lets it finish the batches at hand, and ended where that takes too long; so
-    too at Ctrl-C.
+    It is told to leave in good order, which lets it finish the batches at hand, and is ended at ``deadline``
+    (time.monotonic) however far that is.
     """
     started = time.monotonic()
     process = _start(run, cpus, environment)
-    tail = _Tail(run.journal(0), started)
-    # Half of a short time at most: a task that has nothing at hand leaves at once.
-    grace = min(10.0, 0.5 * max(deadline - started, 0.0))
+    tail, memory = _Tail(run.journal(0), started), PeakMemory(process.pid)
     stopped = interrupted = False
     try:
         while process.poll() is None and not stopped:
             tail.read()
-            stopped = enough(tail.times) or time.monotonic() > deadline - grace
+            memory.look()
+            stopped = enough(tail.times)
             time.sleep(_TICK)
     except KeyboardInterrupt:
         stopped = interrupted = True
-    _stop(process, min(deadline, time.monotonic() + grace))
+    # Where not even a first batch is done, there is nothing that would be worth waiting for.
+    _stop(process, deadline if tail.times else min(deadline, time.monotonic() + _IDLE_SECONDS))
     if not stopped:
         tail.read()
-    past, words = replay(run.journal(0)), last_words(run.log(0))
-    commits = tuple(tail.commits)
+    past = replay(run.journal(0))
     return Trace(
-        tuple(tail.times), commits, past.layout, past.last, process.returncode, words, stopped, interrupted
+        times=tuple(tail.times),
+        commits=tuple(tail.commits),
+        layout=past.layout,
+        last=past.last,
+        status=process.returncode,
+        words=last_words(run.log(0)),
+        peak_memory=memory.bytes,
+        stopped=stopped,
+        interrupted=interrupted,
     )
 
 

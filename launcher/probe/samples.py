@@ -28,22 +28,24 @@ class ProbeSamples:
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         self._order = random.Random(0).sample(range(rows), min(rows, _MOST_ROWS))
         self._weights = _weights(read_costs(path, cost)) if cost else np.ones(rows)
-        self._taken = 0
+        self._used = 0
 
     @property
     def repeated(self) -> bool:
-        """Whether some rows were taken more than once."""
-        return self._taken > len(self._order)
+        """Whether some rows were used more than once."""
+        return self._used > len(self._order)
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def take(self, count: int) -> list[int]:
-        """The next rows, ``count`` at most and none twice; after the last one they begin anew."""
-        count = min(count, len(self._order))
-        first = self._taken % len(self._order)
-        self._taken += count
-        return [*self._order, *self._order][first : first + count]
+    def next(self, count: int) -> list[int]:
+        """The next rows that were not used, ``count`` at most and none twice; after the last one they begin anew."""
+        first = self._used % len(self._order)
+        return [*self._order, *self._order][first : first + min(count, len(self._order))]
+
+    def use(self, count: int) -> None:
+        """That many of the next rows were read."""
+        self._used += count
 
     def weights(self, rows: Sequence[int]) -> npt.NDArray[np.float64]:
         """What each of the rows costs, in costs of a mean row of the whole manifest: float64 [len(rows)]."""
@@ -53,7 +55,9 @@ class ProbeSamples:
         """A manifest of these rows, in this order."""
         found = np.sort(np.array(rows))
         pieces = [
-            pa.Table.from_batches([self._reader.get_batch(int(number))]).take(found[found // BATCH_ROWS == number] % BATCH_ROWS)
+            pa.Table.from_batches([self._reader.get_batch(int(number))]).take(
+                found[found // BATCH_ROWS == number] % BATCH_ROWS
+            )
             for number in np.unique(found // BATCH_ROWS)
         ]
         table = pa.concat_tables(pieces).take(np.searchsorted(found, rows)).combine_chunks()
@@ -65,4 +69,5 @@ class ProbeSamples:
 
 def _weights(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     mean = float(costs.mean())
-    return costs / mean if mean > 0 else np.ones(len(costs))
+    # Nothing is free, whatever its cost says.
+    return np.maximum(costs / mean, 1e-3) if mean > 0 else np.ones(len(costs))

@@ -52,7 +52,7 @@ def shard_count(seconds: float, startup: float, scope: Scope) -> int:
 
 def _local_count(seconds: float, startup: float, tasks: int) -> int:
     """Some shards for each of the tasks at a time, as far as start-up allows, and one in any case where that is faster."""
-    worth = int(seconds / (STARTUPS * startup)) if startup > 0 else _LOCAL_SHARE * tasks
+    worth = int(seconds / (STARTUPS * max(startup, 1e-3)))
     rounds = min(worth // tasks, _LOCAL_SHARE)
     return tasks * max(rounds, 1) if rounds or seconds / tasks > startup else 1
 
@@ -81,4 +81,3 @@ def at_a_time(tasks: int, task_seconds: float, largest_queue: int) -> int:
 def wall_seconds(tasks: int, together: int, task_seconds: float, startup: float) -> float:
     """From the first task's start to the last one's end, were they never to wait in a queue."""
     return math.ceil(tasks / together) * (task_seconds + startup)
-

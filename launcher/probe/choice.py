@@ -6,7 +6,7 @@ count as equal, and of those the one that takes least is chosen.
 
 from collections.abc import Iterable, Sequence
 
-from launcher.probe_measurement import Measurement
+from launcher.probe.measurement import Measurement
 
 # Differences below this are noise, or not worth more of anything.
 WORTH = 1.05
@@ -41,11 +41,19 @@ def choose_batch(measured: Sequence[Measurement]) -> Measurement:
 
 
 def crowding(chosen: Measurement, measured: Iterable[Measurement]) -> float:
-    """How much of its rate for a CPU is left when many work beside each other: of the widest task like it; at most 1."""
-    like = [
-        found
+    """How much of its rate for a CPU a task keeps when others work beside it, at most 1.
+
+    Told by the widest task with as many pool workers, against one like the chosen with the same size of batch.
+    """
+    like = {
+        (found.setting.processes, found.setting.batch_size): found
         for found in measured
-        if (found.setting.workers, found.setting.batch_size) == (chosen.setting.workers, chosen.setting.batch_size)
-    ]
-    widest = max(like, key=lambda found: found.cpus, default=chosen)
-    return min(1.0, widest.value / chosen.value)
+        if _workers(found) == _workers(chosen)
+    }
+    widest = max(like.values(), key=lambda found: found.cpus, default=chosen)
+    alone = like.get((chosen.setting.processes, widest.setting.batch_size), widest)
+    return min(1.0, widest.value / alone.value)
+
+
+def _workers(found: Measurement) -> int:
+    return found.setting.workers

@@ -1,0 +1,54 @@
+"""Memory: what process trees take, as proportional set size: a page that several have in common counts once in all.
+
+Used by the parts of node.py as watches (see contest.py).
+"""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from benchmarks.gate import Gate
+
+_PAUSE_SECONDS = 0.01
+
+
+def proportional(pids: Iterable[int]) -> float:
+    """MiB of these processes; those that are gone take nothing."""
+    return sum(map(_proportional, pids)) / 1024
+
+
+def _proportional(pid: int) -> int:
+    """KiB, by proc(5), smaps_rollup."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return 0
+
+
+def peak(process: "subprocess.Popen[bytes]", out: Path) -> float:
+    """The most that a run and all its children take at a time, MiB."""
+    most, tree = 0.0, psutil.Process(process.pid)
+    while process.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            most = max(most, proportional([process.pid, *(child.pid for child in tree.children(recursive=True))]))
+        time.sleep(_PAUSE_SECONDS)
+    return most
+
+
+class Idle:
+    """A watch for ``members`` processes that are ready and wait at the gate, which opens when their memory is known."""
+
+    def __init__(self, members: int) -> None:
+        self._members = members
+
+    def __call__(self, process: "subprocess.Popen[bytes]", out: Path) -> float:
+        """MiB of each, on average."""
+        gate = Gate(out / "gate", self._members + 1)
+        gate.await_members(self._members)
+        each = proportional(gate.pids()) / self._members
+        gate.wait()
+        return each

@@ -1,0 +1,149 @@
+"""probe."""
+
+import argparse
+import math
+import signal
+import textwrap
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError, RunError
+from jobs.storage.rundir import RunDir
+from launcher.commands.output import Output
+from launcher.config import Config, load_config
+from launcher.executors import choose_executor
+from launcher.probe.advice import Advice, advise
+from launcher.probe.machine import Machine, find_machine
+from launcher.probe.measurement import Measurement
+from launcher.probe.sizes import MOST_SHARDS, Scope
+from launcher.probe.trial import counted
+from launcher.progress import duration
+
+_WIDTH = 120
+_LEAST_SECONDS = 5.0
+
+
+def probe(options: argparse.Namespace, output: Output) -> bool:
+    from launcher.probe.folder import throw_away_run
+    from launcher.probe.session import probe as measure_settings
+
+    if not math.isfinite(options.seconds) or options.seconds < _LEAST_SECONDS:
+        raise InputError(f"--seconds {options.seconds:g}: must be a number from {_LEAST_SECONDS:g}")
+    path = Path(options.config)
+    config = load_config(path, options.set)
+    machine = find_machine(config)
+    with _signals_interrupt():
+        with throw_away_run(config) as planned:
+            output.say(
+                f"on {machine.describe()}, {options.seconds:g} s at most; no Slurm job is submitted",
+                "what is measured holds for nodes like this one: try it on one of those that will do the work (srun --pty)",
+            )
+            found = measure_settings(config, planned, machine, options.seconds, output.say)
+        advice = advise(
+            config, found.chosen, found.measured, _scope(config, found.plan.rows, found.chosen, machine, output)
+        )
+    notes = [*found.notes, *_planned_already(config, advice)]
+    output.say("", *_lines(advice), *(f"note: {note}" for note in notes))
+    written = options.write and not found.interrupted
+    if written:
+        from launcher.probe.config import write_config
+
+        write_config(path, config, advice.recommendations)
+        output.say(f"written: {path}", f"next: launcher plan {path}")
+    else:
+        output.say(
+            "interrupted: this is what was known by then" if found.interrupted else "to put it into the config: --write"
+        )
+    output.document(
+        config=str(path),
+        machine={**asdict(machine), "gpus": machine.gpus},
+        interrupted=found.interrupted,
+        measurements=[_measured(one) for one in found.measured],
+        chosen=asdict(found.chosen.setting),
+        **advice.to_json(),
+        notes=notes,
+        written=str(path) if written else None,
+    )
+    if found.interrupted:
+        raise SystemExit(130)  # all is said, in one document
+    return True
+
+
+def _signals_interrupt() -> ExitStack:
+    """While open, SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that nothing stays behind."""
+    stack = ExitStack()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        stack.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
+    return stack
+
+
+def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, output: Output) -> Scope:
+    """What limits the sizes: this machine, or Slurm as it answers."""
+    batches = math.ceil(rows / chosen.setting.batch_size)
+    parts = max(len(config.data.manifests), 1)
+    if choose_executor(config.executor).name == "local":
+        asked = config.local.parallelism
+        together = max(1, len(machine.cpus) // chosen.cpus) if not machine.gpus else 1
+        return Scope(rows, batches, parts, together if asked == "auto" else asked)
+    from launcher import slurm
+
+    shards_per_task = config.slurm.shards_per_task
+    array_size, jobs = slurm.DEFAULT_ARRAY_SIZE, MOST_SHARDS
+    if slurm.is_here():
+        try:
+            limits = slurm.limits()
+            array_size, jobs = limits.array_size, limits.jobs
+        except RunError as error:  # what was measured is worth more than its limits
+            output.say(f"Slurm's own limits are not known, so its defaults count: {error}")
+    return Scope(rows, batches, parts, None, shards_per_task, array_size, jobs)
+
+
+def _planned_already(config: Config, advice: Advice) -> list[str]:
+    """Shards and batch size are fixed once a run is planned."""
+    changed = [
+        r.name for r in advice.recommendations if r.value != r.was and r.name.startswith(("data.", "node.batch"))
+    ]
+    if not changed or not RunDir(config.run_folder).plan.exists():
+        return []
+    return [
+        f"the run {config.run_folder} is planned already, and {' and '.join(changed)} cannot change in it: give the next "
+        f"one another name"
+    ]
+
+
+def _lines(advice: Advice) -> list[str]:
+    expected, lines = advice.expected, []
+    names = max(len(one.name) for one in advice.recommendations)
+    values = max(len(_text(one.value)) for one in advice.recommendations)
+    for one in advice.recommendations:
+        head = f"  {one.name:<{names}}  {_text(one.value):<{values}}  "
+        was = "" if one.value == one.was else f"was {_text(one.was)}; "
+        lines += textwrap.wrap(was + one.reason, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    gpus = f", {expected.gpu_hours:,.2f} GPU hours" if expected.gpu_hours else ""
+    return [
+        "recommended:",
+        *lines,
+        f"expected for {expected.samples:,} samples: {duration(expected.wall_seconds)} in "
+        f"{counted(expected.tasks, 'array task')} (waiting for Slurm not counted), {expected.cpu_hours:,.2f} CPU hours{gpus}, "
+        f"{_size(expected.output_bytes)} of output",
+    ]
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def _measured(found: Measurement) -> dict[str, Any]:
+    """One measurement as JSON; of failed samples their number."""
+    data = {key: value for key, value in vars(found).items() if key not in ("setting", "failed")}
+    return {**asdict(found.setting), "cpus": found.cpus, **data, "failed": len(found.failed)}

@@ -1,0 +1,178 @@
+"""Advice: what a probe recommends for a config, each value with its reason, and what the whole dataset will take. Pure.
+
+Made from what was probed; printed, written into the config and given as JSON by the probe command.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from launcher.config import Config
+from launcher.probe import sizes as sizes
+from launcher.probe.choice import WORTH, crowding
+from launcher.probe.measurement import Measurement
+from launcher.probe.sizes import Scope
+from launcher.probe.trial import counted
+from launcher.units import format_memory, format_time
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A value for a key of the config; ``was`` is what it has now."""
+
+    key: tuple[str, str]
+    value: int | str | None
+    was: Any
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.key)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What all samples will take: seconds from the first array task to the last, hours of CPUs and GPUs, bytes of results."""
+
+    samples: int
+    tasks: int
+    wall_seconds: float
+    cpu_hours: float
+    gpu_hours: float
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Recommendations, in the order of the config, and what they lead to."""
+
+    recommendations: tuple[Recommendation, ...]
+    expected: Expected
+
+    def to_json(self) -> dict[str, Any]:
+        listed = [
+            {"key": one.name, "value": one.value, "was": one.was, "reason": one.reason} for one in self.recommendations
+        ]
+        return {"recommendations": listed, "expected": asdict(self.expected)}
+
+
+def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement], scope: Scope) -> Advice:
+    """What to set, and what the rows of ``scope`` take then."""
+    crowded = crowding(chosen, measured)
+    seconds = scope.rows / (chosen.rate * crowded)
+    # The first start-up found nothing in the page cache, as those on other nodes will.
+    startup = max(found.startup for found in measured)
+    shards = sizes.shard_count(seconds, startup, scope)
+    tasks = math.ceil(shards / scope.shards_per_task)
+    task_seconds = seconds / shards * min(scope.shards_per_task, shards)
+    together = sizes.at_a_time(tasks, task_seconds + startup, scope.largest_queue)
+    at_once = min(scope.local_tasks or together, tasks)
+    cpu_seconds = (seconds + tasks * startup) * chosen.cpus
+    expected = Expected(
+        samples=scope.rows,
+        tasks=tasks,
+        wall_seconds=sizes.wall_seconds(tasks, at_once, task_seconds, startup),
+        cpu_hours=cpu_seconds / 3600,
+        gpu_hours=cpu_seconds / chosen.cpus * chosen.gpus / 3600,
+        output_bytes=round(chosen.output_bytes * scope.rows),
+    )
+    limit = sizes.time_limit(task_seconds, startup)
+    values = [
+        *_node(config, chosen, measured, crowded),
+        _shards(config, scope, shards, seconds, startup),
+        _memory(chosen),
+        (
+            ("slurm", "time"),
+            format_time(limit),
+            f"an array task takes {_words(task_seconds)} after {_words(startup)} of start-up; twice that, rounded up",
+        ),
+        (("slurm", "array_parallelism"), together, _together_reason(tasks, together, task_seconds + startup, scope)),
+    ]
+    return Advice(
+        tuple(Recommendation(key, value, _now(config, key), reason) for key, value, reason in values), expected
+    )
+
+
+_Value = tuple[tuple[str, str], int | str | None, str]
+
+
+def _now(config: Config, key: tuple[str, str]) -> Any:
+    section = config.to_mapping()[key[0]]
+    return section.get(key[1])
+
+
+def _node(config: Config, chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
+    setting = chosen.setting
+    # As long as it is one for each device, a task with other devices gets as many as it needs.
+    processes = None if chosen.gpus and setting.processes == chosen.gpus else setting.processes
+    return [
+        (("node", "processes"), processes, _processes_reason(chosen, measured, crowded)),
+        (("node", "workers"), setting.workers, _workers_reason(chosen, measured)),
+        (("node", "batch_size"), setting.batch_size, _batch_reason(chosen, measured)),
+    ]
+
+
+def _per(found: Measurement) -> str:
+    return f"{found.value:,.4g} samples/s per {'GPU' if found.gpus else 'CPU'}"
+
+
+def _processes_reason(chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> str:
+    others = [m for m in measured if m.setting.processes != chosen.setting.processes]
+    if not others:
+        return f"{_per(chosen)}; no other number was measured"
+    other = max(others, key=lambda found: found.value)
+    beside = f"; side by side on all CPUs each keeps {crowded:.0%} of that" if crowded < 1 / WORTH else ""
+    return f"{_per(chosen)}, {other.value:,.4g} with {counted(other.setting.processes, 'process', 'processes')}{beside}"
+
+
+def _workers_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
+    others = [m for m in measured if m.setting.workers != chosen.setting.workers]
+    if not others:
+        return f"{_per(chosen)}; no other number was measured"
+    other = max(others, key=lambda found: found.value)
+    fed = min((m for m in measured if m.setting.workers), key=lambda m: m.setting.workers)
+    return (
+        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.setting.workers, 'worker')}; "
+        f"a process with {counted(fed.setting.workers, 'worker')} computes {fed.busy:.0%} of the time"
+    )
+
+
+def _batch_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
+    shape = (chosen.setting.processes, chosen.setting.workers)
+    others = [m for m in measured if (m.setting.processes, m.setting.workers) == shape and m.setting != chosen.setting]
+    if not others:
+        return f"{chosen.rate:,.4g} samples/s; no other size was measured"
+    listed = ", ".join(f"{m.rate:,.4g} in batches of {m.setting.batch_size}" for m in others)
+    return f"{chosen.rate:,.4g} samples/s, {listed}"
+
+
+def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: float) -> _Value:
+    each = f"{_words(seconds / shards)} each, start-up {_words(startup)}"
+    if scope.local_tasks is not None:
+        each += f", {scope.local_tasks} at a time on this machine"
+    if config.data.samples_per_shard is None:
+        return ("data", "shards"), shards, each
+    return ("data", "samples_per_shard"), math.ceil(scope.rows / shards), f"{shards} shards: {each}"
+
+
+def _memory(chosen: Measurement) -> _Value:
+    peak = f"{chosen.peak_memory / _GIB:.2f} GiB"
+    value = format_memory(sizes.memory_size(chosen.peak_memory))
+    return ("slurm", "mem"), value, f"all processes together took {peak}; and 30% more, in half GiB"
+
+
+def _together_reason(tasks: int, together: int, seconds: float, scope: Scope) -> str:
+    if together >= tasks:
+        return f"all {tasks} at once" if tasks > 1 else "there is one array task"
+    rounds = math.ceil(tasks / together)
+    queue = "; Slurm takes no more of yours" if together == scope.largest_queue else ""
+    return f"{tasks} array tasks in {rounds} even rounds of {_words(seconds)}{queue}"
+
+
+def _words(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,65 @@
+"""Machine: what of this machine an array task may be tried on: CPUs, GPUs, memory. Used by probe."""
+
+import os
+import socket
+from dataclasses import dataclass, replace
+
+from jobs.errors import InputError
+from jobs.node.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
+from jobs.node.gpus import tokens
+from jobs.node.memory import task_limit
+from jobs.storage.plans import NodeSettings
+from launcher.config import Config
+from launcher.executors import choose_executor
+from launcher.probe.trial import counted
+from launcher.submit import node_settings
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``cpus`` are numbers of CPUs; ``visible`` is CUDA_VISIBLE_DEVICES for a task, None: as it is; ``memory`` bytes.
+
+    ``devices`` are those of a task with one process each.
+    """
+
+    host: str
+    cpus: tuple[int, ...]
+    devices: tuple[str, ...]
+    visible: str | None
+    memory: int
+
+    @property
+    def gpus(self) -> int:
+        return len({device for device in self.devices if device.startswith("cuda")})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {} if self.visible is None else {"CUDA_VISIBLE_DEVICES": self.visible}
+
+    def describe(self) -> str:
+        cpus, gpus = counted(len(self.cpus), "CPU"), counted(self.gpus, "GPU")
+        return f"{self.host}: {cpus}, {gpus}, {self.memory / 2**30:.1f} GiB of memory"
+
+
+def find_machine(config: Config) -> Machine:
+    """What array tasks of this config would have here. Raises InputError where they are to have more GPUs than there are."""
+    settings = replace(node_settings(config), processes=None)
+    visible = _visible(config, settings)
+    environment = dict(os.environ) if visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
+    devices = process_devices(settings, usable_gpus(settings, environment))
+    cpus = tuple(sorted(os.sched_getaffinity(0)))[: usable_cpus()]
+    return Machine(socket.gethostname(), cpus, devices, visible, settings.memory or task_limit())
+
+
+def _visible(config: Config, settings: NodeSettings) -> str | None:
+    """The GPUs that Slurm would show to a task: as many as it asks for; outside Slurm, those that are here."""
+    if choose_executor(config.executor).name != "slurm" or settings.devices == "cpu":
+        return None
+    asked, here = config.slurm.gpus, usable_gpus(settings)
+    if asked > len(here):
+        raise InputError(
+            f"{config.path}: array tasks ask for {asked} GPUs, and there are {len(here)} here: run the probe on a node like "
+            "theirs (srun --pty or salloc, with the same options), or try fewer: --set slurm.gpus_per_task=1"
+        )
+    names = tokens(os.environ, visible_gpus())
+    return ",".join(names[number] for number in here[:asked])

@@ -1,0 +1,133 @@
+"""Measurement: what a trial tells of its setting: samples a second, memory, start-up. Made from a Trace. Pure.
+
+The rate is that of a long run: taken between commits, so neither start-up nor the last batches count, for which some
+processes and workers have nothing to do any more.
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.storage.records import FailedSample
+from launcher.probe.trial import Setting, Trace, counted, output_bytes
+
+# Batches of each lane that a rate is to be made of.
+_BATCHES = 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """``rate`` is samples a second, of mean cost; ``startup`` seconds from nothing to the first batch.
+
+    ``process_seconds`` is what a sample takes of a process, its loading too where there are no pool workers;
+    ``peak_memory`` (bytes) is of all processes of the task; ``output_bytes`` of a sample. ``slowest`` and ``median`` are
+    seconds of a batch, 0 where several were worked on at a time. ``rough``: so few batches were done that start-up is part
+    of the rate.
+    """
+
+    setting: Setting
+    gpus: int
+    samples: int
+    rate: float
+    startup: float
+    process_seconds: float
+    peak_memory: int
+    cpu_use: float | None
+    gpu_use: float | None
+    output_bytes: float
+    failed: tuple[FailedSample, ...] = ()
+    slowest: float = 0.0
+    median: float = 0.0
+    rough: bool = False
+
+    @property
+    def cpus(self) -> int:
+        return self.setting.lanes
+
+    @property
+    def value(self) -> float:
+        """Samples a second for what is scarce: a GPU where the task has some, else a CPU."""
+        return self.rate / (self.gpus or self.cpus)
+
+    @property
+    def busy(self) -> float:
+        """The share of its time that a process computes, 0 to 1; without pool workers, that it computes or loads."""
+        return min(self.process_seconds * self.rate / self.setting.processes, 1.0)
+
+    def describe(self) -> str:
+        """In one line."""
+        cpus, per = counted(self.cpus, "CPU"), "GPU" if self.gpus else "CPU"
+        return (
+            f"{self.setting}: {self.rate:,.1f} samples/s on {cpus}, {self.value:,.1f} per {per}; "
+            f"{self.peak_memory / 2**30:.2f} GiB; start-up {self.startup:.1f} s"
+        )
+
+
+def is_enough(times: Sequence[float], lanes: int, seconds: float) -> bool:
+    """Whether commits at these times make a rate: some of each lane, and over so many seconds."""
+    return len(times) >= (1 + _BATCHES) * lanes and times[-1] - times[lanes - 1] >= seconds
+
+
+def measure(setting: Setting, gpus: int, trace: Trace, weights: npt.NDArray[np.float64]) -> Measurement:
+    """``weights`` has what each row of the trial costs, in costs of a mean row: float64 [rows].
+
+    The trace has a commit at least.
+    """
+    work = [float(weights[commit.start : commit.stop].sum()) for commit in trace.commits]
+    times, lanes = trace.times, setting.lanes
+    # The lanes begin together, so their first commits come together: they end what was not at full speed.
+    first = lanes if len(times) > lanes and times[-1] > times[lanes - 1] else 0
+    begun = times[first - 1] if first else 0.0
+    # Whole rounds of the lanes, for they may go in step; without the last one, in which some have nothing to do any more.
+    rounds = len(times) // lanes - (0 if trace.stopped or len(times) < (2 + _BATCHES) * lanes else 1)
+    last = rounds * lanes if rounds > 1 else len(times)
+    rate = sum(work[first:last]) / max(times[last - 1] - begun, 1e-6)
+    mean_work = sum(work) / len(work)
+    gaps = [after - before for before, after in pairwise(times)] if lanes == 1 else []
+    end = trace.last.end if trace.last else None
+    rows = sum(commit.stop - commit.start for commit in trace.commits)
+    return Measurement(
+        setting=setting,
+        gpus=gpus,
+        samples=rows,
+        rate=rate,
+        startup=max(times[0] - lanes * mean_work / rate, 0.0) if first else 0.0,
+        process_seconds=sum(commit.seconds for commit in trace.commits[first:last]) / max(sum(work[first:last]), 1e-9),
+        peak_memory=max(trace.peak_memory, end.peak_memory if end else 0),
+        cpu_use=end.cpu_seconds / (end.seconds * setting.lanes) if end and end.seconds else None,
+        gpu_use=end.gpu_use if end else None,
+        output_bytes=output_bytes(trace) / rows,
+        failed=tuple(sample for commit in trace.commits for sample in commit.failed),
+        slowest=max(gaps, default=0.0),
+        median=statistics.median(gaps) if gaps else 0.0,
+        rough=not first,
+    )
+
+
+def pool(measured: Iterable[Measurement]) -> list[Measurement]:
+    """One measurement of each setting, in the order of their first ones: rates are averaged, the rest is the most."""
+    found: dict[Setting, Measurement] = {}
+    for one in measured:
+        other = found.get(one.setting)
+        found[one.setting] = _joined(other, one) if other else one
+    return list(found.values())
+
+
+def _joined(one: Measurement, other: Measurement) -> Measurement:
+    samples = one.samples + other.samples
+    return replace(
+        one,
+        samples=samples,
+        rate=samples / (one.samples / one.rate + other.samples / other.rate),
+        startup=max(one.startup, other.startup),
+        process_seconds=(one.process_seconds * one.samples + other.process_seconds * other.samples) / samples,
+        peak_memory=max(one.peak_memory, other.peak_memory),
+        failed=(*one.failed, *other.failed),
+        slowest=max(one.slowest, other.slowest),
+        median=max(one.median, other.median),
+        rough=one.rough and other.rough,
+    )
