@@ -8,7 +8,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,24 +87,26 @@ class Job:
         """Called once in each process and pool worker that ends in order."""
 
 
-def stack(items: Sequence[Any]) -> Any:
+def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = np.stack) -> Any:
     """Stacks arrays, tensors and numbers along a new first axis, inside dicts, tuples and lists too; the rest is a list.
 
-    Raises ValueError where shapes or keys differ.
+    ``join`` stacks arrays. Raises ValueError where shapes or keys differ.
     """
     first = items[0]
     if isinstance(first, dict):
         if any(item.keys() != first.keys() for item in items):
             raise ValueError("collate: items have different keys")
-        return {key: stack([item[key] for item in items]) for key in first}
+        return {key: stack([item[key] for item in items], join) for key in first}
     if isinstance(first, tuple | list):
-        columns = [stack(column) for column in zip(*items, strict=True)]
+        columns = [stack(column, join) for column in zip(*items, strict=True)]
         return tuple(columns) if isinstance(first, tuple) else columns
     if hasattr(first, "detach"):
         import torch
 
         return torch.stack(list(items))
-    if isinstance(first, np.ndarray | np.generic | int | float):
+    if isinstance(first, np.ndarray):
+        return join(items)
+    if isinstance(first, np.generic | int | float):
         return np.stack([np.asarray(item) for item in items])
     return list(items)
 

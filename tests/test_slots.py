@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jobs.node.messages import NewSlot
-from jobs.node.slots import SlotReader, SlotWriter
+from jobs.node.slots import SlotReader, SlotWriter, Stacked
 from jobs.node.transfer import Stay
 
 Pair = namedtuple("Pair", "a b")
@@ -48,6 +48,28 @@ batches = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
     max_leaves=6,
 )
+
+
+items = st.integers(1, 5).flatmap(
+    lambda count: st.lists(
+        hnp.arrays(st.sampled_from(["u1", "<f4", "?"]), st.sampled_from([(), (3,), (0, 2), (2, 3)])),
+        min_size=count,
+        max_size=count,
+    )
+)
+
+
+@given(items)
+def test_arrays_that_are_stacked_in_the_slot_arrive_as_if_stacked_before(arrays):
+    try:
+        expected = np.stack(arrays)
+    except ValueError as problem:
+        with pytest.raises(ValueError, match=str(problem)):
+            Stacked.of(arrays)
+        return
+    found = Ends().through({"x": Stacked.of(arrays)})["x"]
+    assert found.dtype == expected.dtype
+    assert equal(found, expected)
 
 
 def equal(a, b) -> bool:

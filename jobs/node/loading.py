@@ -7,12 +7,13 @@ import inspect
 import random
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from jobs.job import Job
+from jobs.job import Job, stack
 from jobs.node.beacon import Beacon
 from jobs.node.messages import Broken, Loaded, Piece
 from jobs.node.port import Port
@@ -86,14 +87,21 @@ _Rows = tuple[list[int], list[Any], list[FailedSample], FailedSample | None]
 
 
 class Loader:
-    """Loads pieces; ``place`` puts a collated batch where its process will see it."""
+    """Loads pieces; ``place`` puts a collated batch where its process will see it.
 
-    def __init__(self, job: Job, port: Port, beacon: Beacon, seed: int) -> None:
+    ``join`` is how the default ``collate`` stacks arrays: a pool worker does it right in the slot.
+    """
+
+    def __init__(
+        self, job: Job, port: Port, beacon: Beacon, seed: int, join: Callable[[Sequence[np.ndarray]], Any] = np.stack
+    ) -> None:
         self._job = job
         self._samples = port.samples()
         self._failed = port.failed
         self._beacon = beacon
         self._seed = seed
+        is_default = getattr(job.collate, "__func__", None) is Job.collate
+        self._collate = partial(stack, join=join) if is_default else job.collate
         self._load_piece = self._load_rows
         if inspect.iscoroutinefunction(job.load):
             from jobs.node.async_loads import AsyncLoads  # asyncio takes a while to import, and few Jobs need it
@@ -109,7 +117,7 @@ class Loader:
         if items:
             self._beacon.at(piece.start, piece.stop)
             try:
-                batch = place(piece.slot, self._job.collate(items))
+                batch = place(piece.slot, self._collate(items))
             except (Exception, SystemExit) as problem:
                 note = self._failed if len(rows) == 1 else failed_sample
                 error = note(rows[0], "LOAD", problem)

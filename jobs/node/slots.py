@@ -8,7 +8,7 @@ copy. Anything that is not an array, a tensor, or long text or bytes travels ins
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
@@ -51,7 +51,7 @@ class SlotWriter:
 
     def put(self, slot: int, batch: Any) -> Any:
         """Copies the arrays of ``batch`` into the slot; returns the batch with a Place for each."""
-        arrays: list[np.ndarray] = []
+        arrays: list[np.ndarray | Stacked] = []
         skeleton, size = _plan(batch, arrays, 0)
         if arrays:
             memory = self._reserve(slot, size)
@@ -70,7 +70,30 @@ class SlotWriter:
         return memory
 
 
-def _plan(value: Any, arrays: list[np.ndarray], size: int) -> tuple[Any, int]:
+class Stacked:
+    """Arrays of one shape and dtype that are still to be stacked: into the slot, without a copy in between."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.arrays = arrays
+        self.shape = (len(arrays), *arrays[0].shape)
+        self.dtype = arrays[0].dtype
+        self.nbytes = len(arrays) * arrays[0].nbytes
+
+    @classmethod
+    def of(cls, arrays: Sequence[Any]) -> "Stacked | np.ndarray":
+        """As np.stack, which does it at once where arrays differ: it raises, or finds a common dtype."""
+        first = arrays[0]
+        same = all(
+            isinstance(array, np.ndarray) and array.shape == first.shape and array.dtype == first.dtype
+            for array in arrays
+        )
+        return cls(arrays) if same and not first.dtype.hasobject else np.stack(arrays)
+
+    def copy_to(self, target: np.ndarray) -> None:
+        np.stack(self.arrays, out=target)
+
+
+def _plan(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple[Any, int]:
     """Replaces arrays by Places, collecting them in order; returns the skeleton and the bytes needed."""
     match value:
         case dict():
@@ -93,14 +116,14 @@ def _plan(value: Any, arrays: list[np.ndarray], size: int) -> tuple[Any, int]:
     return Place(offset, array.shape, array.dtype.str, kind), offset + array.nbytes
 
 
-def _as_array(value: Any) -> tuple[str, np.ndarray | None]:
+def _as_array(value: Any) -> tuple[str, np.ndarray | Stacked | None]:
     """The value's kind and its memory; None for what travels in the message."""
     if isinstance(value, bytes | str) and len(value) >= _LARGE:
         data = value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
         return type(value).__name__, np.frombuffer(data, np.uint8)
     if type(value).__module__ == "torch" and hasattr(value, "numpy") and str(value.dtype) != "torch.bfloat16":
         return "tensor", value.detach().numpy()
-    is_plain = isinstance(value, np.ndarray) and not value.dtype.hasobject
+    is_plain = isinstance(value, np.ndarray | Stacked) and not value.dtype.hasobject
     return "array", value if is_plain else None
 
 
@@ -132,9 +155,13 @@ def _places(skeleton: Any) -> list[Place]:
     return []
 
 
-def _fill(skeleton: Any, arrays: list[np.ndarray], memory: mmap.mmap) -> None:
+def _fill(skeleton: Any, arrays: list[np.ndarray | Stacked], memory: mmap.mmap) -> None:
     for place, array in zip(_places(skeleton), arrays, strict=True):
-        np.copyto(_view(place, memory), array)
+        view = _view(place, memory)
+        if isinstance(array, Stacked):
+            array.copy_to(view)
+        else:
+            np.copyto(view, array)
 
 
 def _view(place: Place, memory: mmap.mmap) -> np.ndarray:

@@ -12,7 +12,7 @@ from jobs.node.loading import Loader, broken
 from jobs.node.memory import limit_data
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.port import Port
-from jobs.node.slots import SlotWriter
+from jobs.node.slots import SlotWriter, Stacked
 
 # Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
 ORPHANED = os.EX_UNAVAILABLE
@@ -41,7 +41,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         report_broken(connection, broken("setup_worker", error))
         return
     beacon = Beacon(beacons, arguments.beacon)
-    _serve(Loader(job, arguments.port, beacon, arguments.context.seed), connection)
+    _serve(Loader(job, arguments.port, beacon, arguments.context.seed, Stacked.of), connection)
     job.teardown()
     sys.exit(ORPHANED)
 
