@@ -4,24 +4,18 @@ Used by the Slurm executor and by its finalize job. Every call has a time limit,
 question about a whole run is one call. A controller that does not answer is waited for, two minutes long.
 """
 
-import contextlib
 import getpass
-import io
 import os
 import queue as queues
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-from submitit.slurm.slurm import SlurmExecutor
 
 from jobs.errors import InputError, LauncherError, RunError
 from launcher.slurm_answers import (
@@ -58,6 +52,14 @@ class QueueFull(LimitReached):
 
 class NoAnswer(RunError):
     """Slurm did not answer, or not in time; later it may."""
+
+
+class SbatchFailed(Exception):
+    """sbatch did not submit; the text is what it said."""
+
+
+class NoJobId(Exception):
+    """sbatch submitted, it seems, but what it said has no job id in it."""
 
 
 @dataclass(frozen=True)
@@ -99,27 +101,6 @@ def clean_environment() -> dict[str, str]:
 # --- submitting
 
 
-class _Submitter(SlurmExecutor):
-    """submitit's executor, submitting a script that is on disk already: nothing is pickled, no file is made per element."""
-
-    def __init__(self, folder: str, script: Path) -> None:
-        super().__init__(folder)
-        self._script = script
-
-    def _make_submission_file_text(self, command: str, uid: str) -> str:
-        return self._script.read_text()
-
-    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        # An sbatch that outlived its launcher would submit what the next launcher does not find yet, and submits too.
-        bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-        unset = [f"--unset={name}" for name in os.environ.keys() - clean_environment().keys()]
-        return [*bound, "env", *unset, "sbatch", str(self._script)]
-
-    def submit_script(self) -> str:
-        """Returns the Slurm job id; raises what submitit raises."""
-        return self._submit_command("").job_id
-
-
 def submit(script: Path, name: str, *, is_new: bool = True) -> str:
     """Submits a script; returns the Slurm job id. ``name`` is its job name, which no other submission has.
 
@@ -136,8 +117,8 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
         try:
             job_id = _submit_once(script, name)
             return _without_twins(name, job_id) if number else job_id
-        except FailedJobError as error:
-            problem = said(str(error))
+        except SbatchFailed as error:
+            problem = str(error)
             _raise_if_final(problem, script)
         if number < len(_BACK_OFF):
             _pause("sbatch", problem, _BACK_OFF[number])
@@ -145,14 +126,14 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
 
 
 def _submit_once(script: Path, name: str) -> str:
-    # submitit prints what sbatch said; here it is in the error, which may be none for the user.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        try:
-            return _Submitter(folder, script).submit_script()
-        except FailedSubmissionError as error:  # sbatch succeeded, but its answer has no job id in it
-            if found := find([name]).get(name):
-                return found
-            raise InputError(f"sbatch {script}: {said(str(error))}") from None
+    from launcher.slurm_submitter import sbatch
+
+    try:
+        return sbatch(script)
+    except NoJobId as error:
+        if found := find([name]).get(name):
+            return found
+        raise InputError(f"sbatch {script}: {error}") from None
 
 
 def _without_twins(name: str, job_id: str) -> str:

@@ -12,7 +12,21 @@ from jobs.storage.records import AttemptEnd, AttemptStart
 from launcher.cli import make_parser
 from tests.launcher_runs import command, document, environment, launcher, run_of, write_config
 
-COMMANDS = ["run", "plan", "submit", "rerun", "status", "logs", "list", "cancel", "gather", "verify", "jobs", "init"]
+COMMANDS = [
+    "run",
+    "plan",
+    "submit",
+    "rerun",
+    "probe",
+    "status",
+    "logs",
+    "list",
+    "cancel",
+    "gather",
+    "verify",
+    "jobs",
+    "init",
+]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan, Submission
@@ -14,13 +15,15 @@ from launcher.config import Config, load_config
 from launcher.executors import choose_executor
 from launcher.progress import make_view, status_lines
 from launcher.runs import find_run, reference
-from launcher.sharding import parse_ranges
-from launcher.submit import Selection, current_config, nothing_to_do, select_shards, write_planned
-from launcher.submit import submit as start_submission
+
+# What imports numpy or pyarrow is imported in the functions below, so that Slurm is asked for its limits before.
+if TYPE_CHECKING:
+    from launcher.submit import Selection
 
 
 def plan(options: argparse.Namespace, output: Output) -> bool:
     from launcher.plan import make_plan
+    from launcher.submit import write_planned
 
     config = load_config(Path(options.config), options.set)
     planned = make_plan(config)
@@ -81,6 +84,8 @@ def run(options: argparse.Namespace, output: Output) -> bool:
 
 def submit(options: argparse.Namespace, output: Output) -> bool:
     run, config = _target(options)
+    from launcher.submit import select_shards
+
     selection = select_shards(run, Plan.read(run.plan))
     return _start(run, config, selection, output, retry_failed=False)
 
@@ -89,16 +94,21 @@ def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
     """A config is planned; a run goes on with the settings it had."""
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
-        from launcher.plan import make_plan  # here, because it takes a while to import
-
         config = load_config(path, options.set)
         choose_executor(config.executor).prepare()
+        from launcher.plan import make_plan
+
         return make_plan(config).run, config
+    from launcher.submit import current_config
+
     run = find_run(options.target)
     return run, current_config(run, Plan.read(run.plan), options.set)
 
 
 def rerun(options: argparse.Namespace, output: Output) -> bool:
+    from launcher.sharding import parse_ranges
+    from launcher.submit import current_config, select_shards
+
     run = find_run(options.run)
     read = Plan.read(run.plan)
     limits = [f"slurm.{name}={value}" for name in ("mem", "time") if (value := getattr(options, name))]
@@ -114,7 +124,10 @@ def rerun(options: argparse.Namespace, output: Output) -> bool:
     return _start(run, config, selection, output, retry_failed=asked is not None)
 
 
-def _start(run: RunDir, config: Config, selection: Selection, output: Output, *, retry_failed: bool) -> bool:
+def _start(run: RunDir, config: Config, selection: "Selection", output: Output, *, retry_failed: bool) -> bool:
+    from launcher.submit import nothing_to_do
+    from launcher.submit import submit as start_submission
+
     if not selection.shards and not selection.running:
         output.say(nothing_to_do(run, selection))
         output.document(run=str(run.path), submission=None, shards=[])
