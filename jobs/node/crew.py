@@ -22,8 +22,6 @@ from jobs.storage.records import Commit, Layout, Shard
 
 # Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
 TICK = 0.5
-# Batches that a process has in hand beside those of its workers: one being processed, one on its way to a GPU.
-_AHEAD = 2
 # A child that dies this often before it was ever ready will not come up.
 _START_DEATHS = 3
 
@@ -76,7 +74,8 @@ class Crew:
     def begin(self, ledger: Ledger, batches: Iterable[Batch]) -> None:
         """Starts on the batches of a shard."""
         self._ledger = ledger
-        depth = SLOTS * self.setting.workers + _AHEAD
+        on_its_way = any(device.startswith("cuda") for device in self.setting.devices)
+        depth = SLOTS * self.setting.workers + 1 + on_its_way
         self._dealer = Dealer(batches, len(self.setting.devices), depth)
         if not self._children.processes:
             self._children.start()
