@@ -78,6 +78,14 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [process for process in processes if _runs(process)]
 
 
+def runs(pid: int) -> bool:
+    """Whether a process runs; a zombie, which the machine's init may be slow to reap, is dead."""
+    try:
+        return _runs(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _runs(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

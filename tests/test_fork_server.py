@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from jobs.node.fork_server import Forked, ForkServer, ServerDied
 from tests.launcher_runs import wait_until
+from tests.task_runs import runs
 
 
 def nothing() -> None:
@@ -124,7 +124,7 @@ def test_the_children_of_a_killed_server_die_and_others_can_be_started(server):
     first = server.start(sleep, 600)
     os.kill(server._pid, signal.SIGKILL)
     assert ended(first) == -signal.SIGKILL
-    wait_until(lambda: not psutil.pid_exists(first.pid) or psutil.Process(first.pid).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not runs(first.pid))
     assert ended(server.start(leave, 5)) == 5
 
 
@@ -155,5 +155,5 @@ def test_nothing_is_left_when_the_supervisor_dies(tmp_path):
     pids = [int(word) for word in supervisor.stdout.readline().split()]
     supervisor.kill()
     supervisor.wait()
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    wait_until(lambda: not any(map(runs, pids)))
     supervisor.stdout.close()

@@ -18,6 +18,7 @@ from launcher.slurm_scripts import job_name
 from tests.launcher_runs import ROOT, newest, start, wait_until
 from tests.slurm_cluster import SlurmCluster
 from tests.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
+from tests.task_runs import runs
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
@@ -163,7 +164,7 @@ def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(slurm_here, tmp_p
     pid = tmp_path / "bin" / "sbatch.pid"
     wait_until(lambda: pid.exists() and pid.read_text().strip())
     process.kill()
-    wait_until(lambda: not psutil.pid_exists(int(pid.read_text())))
+    wait_until(lambda: not runs(int(pid.read_text())))
     process.wait()
     toy.submit()
     assert jobs_of(toy) == ["2", "2-finalize"]

@@ -4,7 +4,6 @@ Used by pool workers, and by processes that load their own samples.
 """
 
 import inspect
-import random
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from jobs.job import Job, stack
 from jobs.node.beacon import Beacon
+from jobs.node.generators import seed_generators
 from jobs.node.messages import Broken, Loaded, Piece
 from jobs.node.port import Port
 from jobs.storage.records import FailedSample
@@ -67,19 +67,6 @@ def print_traceback(row: int, stage: str, error: BaseException) -> None:
         text = "".join(traceback.format_exception(error))
         more = "further tracebacks of this process are not printed\n" if _printed == _TRACEBACKS else ""
         print(f"sample {row} failed ({stage}):\n{text}{more}", end="", file=sys.stderr, flush=True)
-
-
-def seed_generators(seed: int, row: int) -> None:
-    """Seeds Python's, numpy's and (where it is loaded) torch's generators, so that random Jobs are repeatable."""
-    value = hash((seed, row)) & 0xFFFFFFFF
-    random.seed(value)
-    np.random.seed(value)
-    torch = sys.modules.get("torch")
-    if torch:
-        # torch.manual_seed formats a stack trace at each call, which is 100 times slower.
-        torch.default_generator.manual_seed(value)
-        if torch.cuda.is_initialized():
-            torch.cuda.manual_seed_all(value)
 
 
 # (rows, their items, samples that failed, None); or (rows, [], failed, why they do not fit into memory together).

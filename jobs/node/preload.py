@@ -16,8 +16,7 @@ def preload(job: JobSpec) -> None:
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if job.folder:
         sys.path.append(job.folder)
-    for name in ("jobs.node.process", "numpy.random"):
-        import_module(name)
+    import_module("jobs.node.process")
     module_name, _, class_name = job.path.partition(":")
     module = import_module(module_name)
     for name in getattr(getattr(module, class_name, None), "preload", ()):

@@ -19,7 +19,8 @@ from jobs.job import Job
 from jobs.node import threads
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.beacon import Beacon
-from jobs.node.loading import Loader, broken, failed_sample, is_device_lost, seed_generators
+from jobs.node.generators import seed_generators
+from jobs.node.loading import Loader, broken, failed_sample, is_device_lost
 from jobs.node.messages import (
     Batch,
     Broken,

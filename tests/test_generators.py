@@ -1,0 +1,42 @@
+"""Generators: repeatable from the first draw on, also where numpy's is imported only by that draw."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jobs.node.generators import seed_generators
+
+LATE = """
+import sys
+import numpy as np
+from jobs.node.generators import seed_generators
+for row in range(3):
+    seed_generators(7, row)
+assert "numpy.random" not in sys.modules
+print(np.random.rand(), end=" ")
+seed_generators(7, 3)
+print(np.random.rand())
+"""
+
+
+def draws(seed: int, row: int) -> float:
+    seed_generators(seed, row)
+    return float(np.random.rand())
+
+
+def test_the_first_draw_is_seeded_although_it_imports_the_generator():
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
+    assert [float(word) for word in done.stdout.split()] == [draws(7, 2), draws(7, 3)]
+
+
+@pytest.mark.parametrize("other", [(7, 3), (8, 2)])
+def test_draws_depend_on_seed_and_row_and_on_nothing_else(other):
+    assert draws(7, 2) == draws(7, 2)
+    assert draws(7, 2) != draws(*other)
+
+
+def test_generators_that_a_job_makes_itself_are_left_alone():
+    seed_generators(7, 2)
+    assert np.random.default_rng(5).random() == np.random.default_rng(5).random()
