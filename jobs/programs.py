@@ -78,8 +78,7 @@ class Programs:
         self._mark = f"LAUNCHER_PROGRAMS={os.getpid()}-{secrets.token_hex(8)}"
         name, _, value = self._mark.encode().partition(b"=")
         self._environment = {**os.environb, name: value}
-        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+        _adopt_orphans(True)
         for number in _STOPS:
             self._count(number)
         self._watcher = self._watch()
@@ -103,6 +102,7 @@ class Programs:
     def close(self) -> None:
         """Ends the watcher, and with it whatever may be left."""
         self._watcher.communicate()
+        _adopt_orphans(False)
 
     def run(self, call: Call) -> Finished:
         """Runs a program to its end, or ends it; raises OSError where it cannot be started."""
@@ -219,6 +219,12 @@ class _Pipes:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:
                 pipe.close()
+
+
+def _adopt_orphans(does: bool) -> None:
+    """Whether what this process's descendants leave running becomes its child."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(does), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
 @contextlib.contextmanager
