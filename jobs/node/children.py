@@ -6,7 +6,6 @@ torch, whose threads do not survive a fork.
 
 import contextlib
 import multiprocessing
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 from jobs.job import Context
 from jobs.node import process, worker
 from jobs.node.beacon import Beacons, Span
-from jobs.node.fork_server import Forked, ForkServer, Target
+from jobs.node.fork_server import Forked, ForkServer, Target, exit_text
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.port import Port
 from jobs.node.process import ProcessArguments
@@ -65,11 +64,7 @@ class Child:
         self.handle.kill()
 
     def exit_text(self) -> str:
-        """How it ended, for messages: ``signal 11 (SIGSEGV)`` or ``exit code 3``."""
-        code = self.handle.exitcode
-        if code is None or code >= 0:
-            return f"exit code {code}"
-        return f"signal {-code} ({signal.Signals(-code).name})"
+        return exit_text(self.handle.exitcode)
 
 
 @dataclass

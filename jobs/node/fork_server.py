@@ -36,6 +36,13 @@ class ServerDied(Exception):
     """The fork server dies again and again, so of what it imports; the text says how."""
 
 
+def exit_text(code: int | None) -> str:
+    """How a process ended, for messages: ``signal 11 (SIGSEGV)`` or ``exit code 3``."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    return f"signal {-code} ({signal.Signals(-code).name})"
+
+
 class Forked:
     """A child of the fork server, as the supervisor sees it; ``sentinel`` becomes readable when it is dead."""
 
@@ -112,8 +119,7 @@ class ForkServer:
 
     def _end(self) -> str:
         self._connection.close()
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        return f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
+        return exit_text(os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1]))
 
     def close(self) -> None:
         """Ends the server; its children die with it."""
