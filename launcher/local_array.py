@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from jobs.node.devices import CPU_SHARE, usable_cpus
 from jobs.storage.plans import Submission
@@ -19,6 +20,22 @@ from jobs.storage.rundir import RunDir
 _FIRST_GRACE = 25.0
 _SECOND_GRACE = 10.0
 _TICK = 0.02
+
+
+def start_task(
+    run: RunDir, submission: int, index: int, log: Path, environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Starts an array task that leaves when this process dies; what it prints is appended to ``log``."""
+    arguments = [str(run.path.absolute()), str(submission), str(index), "--parent", str(os.getpid())]
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "jobs", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
 
 
 class StopRequests:
@@ -65,17 +82,9 @@ class LocalArray:
         return ended
 
     def _start(self, index: int) -> subprocess.Popen[bytes]:
-        arguments = [str(self._run.path.absolute()), str(self._submission.number), str(index)]
-        command = [sys.executable, "-P", "-m", "jobs", *arguments, "--parent", str(os.getpid())]
-        with self._run.log(self._submission.groups[index][0]).open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, CPU_SHARE: str(max(1, usable_cpus() // self._parallelism))},
-            )
+        environment = {**os.environ, CPU_SHARE: str(max(1, usable_cpus() // self._parallelism))}
+        log = self._run.log(self._submission.groups[index][0])
+        return start_task(self._run, self._submission.number, index, log, environment)
 
     def _reap(self) -> dict[int, int]:
         statuses = {index: task.poll() for index, task in self._tasks.items()}

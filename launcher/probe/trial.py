@@ -6,7 +6,6 @@ Used by probe. It is the same `python -m jobs` as in a run, on as many CPUs as a
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from jobs.storage.journal import Attempt, decode, replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.records import Commit, Layout
 from jobs.storage.rundir import RunDir
+from launcher.local_array import start_task
 from launcher.logs import last_words
 from launcher.probe.memory import PeakMemory
 
@@ -135,21 +135,12 @@ def run_trial(
 
 
 def _start(run: RunDir, cpus: Sequence[int], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-P", "-m", "jobs", str(run.path.absolute()), "1", "0", "--parent", str(os.getpid())]
     own = os.sched_getaffinity(0)
-    with run.log(0).open("ab") as log:
-        try:
-            os.sched_setaffinity(0, cpus)  # children inherit it
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **environment, CPU_SHARE: str(len(cpus))},
-            )
-        finally:
-            os.sched_setaffinity(0, own)
+    try:
+        os.sched_setaffinity(0, cpus)  # children inherit it
+        return start_task(run, 1, 0, run.log(0), {**os.environ, **environment, CPU_SHARE: str(len(cpus))})
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _stop(process: "subprocess.Popen[bytes]", deadline: float) -> None:
