@@ -17,7 +17,7 @@ import jobs
 from jobs.errors import InputError
 from jobs.job import Job, job_class
 from jobs.storage.records import JobSpec
-from launcher.parameters import Parameter, docstring, read_parameters
+from launcher.config.parameters import Parameter, docstring, read_parameters
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from jobs.errors import RunError
 from jobs.storage.rundir import RunDir
 from launcher.cancel import cancel_run
-from launcher.config import Config
+from launcher.config.config import Config
 from launcher.executors import choose_executor
-from launcher.plan import Planned
-from launcher.progress import View, follow
+from launcher.plan.plan import Planned
 from launcher.runs import reference
-from launcher.status import Status, StatusReader
+from launcher.status.progress import View, follow
+from launcher.status.status import Status, StatusReader
 from launcher.submissions import read_submissions
 from launcher.submit import nothing_to_do, select_shards, submit
 

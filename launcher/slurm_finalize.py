@@ -1,6 +1,6 @@
 """The finalize job: ``python -m launcher.slurm_finalize RUN NUMBER...`` runs on a node when these submissions' arrays ended.
 
-It learns from journals, and where they are silent from Slurm's accounting, why shards are not done, has launcher.finalize
+It learns from journals, and where they are silent from Slurm's accounting, why shards are not done, has healing.finalize
 decide what is tried again or gathered, and submits that together with what was held back. Nothing stays on the login node.
 """
 
@@ -19,12 +19,12 @@ from jobs.node import disk
 from jobs.node.slurm_job import requeue_self
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
-from launcher import slurm
-from launcher.finalize import finalize
-from launcher.investigation import investigate
-from launcher.remedies import Need, remedy
-from launcher.slurm_handover import follower_of, hand_over, submission_config
-from launcher.slurm_scripts import asked_options
+from launcher.healing.finalize import finalize
+from launcher.healing.investigation import investigate
+from launcher.healing.remedies import Need, remedy
+from launcher.slurm import scheduler
+from launcher.slurm.handover import follower_of, hand_over, submission_config
+from launcher.slurm.scripts import asked_options
 from launcher.submissions import Known, Outcome, read_submissions, update
 
 _SILENCE_SECONDS = 60.0
@@ -72,7 +72,7 @@ def waits_for(known: Known, number: int) -> bool:
 
 
 class Treat:
-    """What shards of a submission get at the next attempt: see launcher.remedies."""
+    """What shards of a submission get at the next attempt: see healing.remedies."""
 
     def __init__(self, run: RunDir, submission: Submission, needs: Mapping[int, Need]) -> None:
         config = submission_config(run, submission)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
     run = RunDir(options.run)
     try:
         started = _finalize_patiently(run, options.numbers)
-    except slurm.LimitReached as error:
+    except scheduler.LimitReached as error:
         return _try_later(str(error))
     except Exception as error:  # the process boundary: whoever follows the run is told
         if isinstance(error, OSError) and disk.is_failing(error):
@@ -136,7 +136,7 @@ def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]
     while True:
         try:
             return finalize_submissions(run, numbers)
-        except slurm.NoAnswer as error:
+        except scheduler.NoAnswer as error:
             print(f"{error}; waiting for Slurm", flush=True)
             time.sleep(_SILENCE_SECONDS)
 

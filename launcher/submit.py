@@ -15,15 +15,15 @@ from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from jobs.storage.verify import damaged_batches
-from launcher.config import Config, config_from_mapping
-from launcher.config_places import apply_overrides
+from launcher.config.config import Config, config_from_mapping
+from launcher.config.places import apply_overrides
+from launcher.config.units import parse_memory
 from launcher.executors import Executor, choose_executor
-from launcher.guard import config_path, deciding_differences, refuse_changes
+from launcher.plan.guard import config_path, deciding_differences, refuse_changes
+from launcher.plan.sharding import interleave
 from launcher.processes import ProcessIdentity
-from launcher.shard_states import ShardReader
-from launcher.sharding import interleave
+from launcher.status.shard_states import ShardReader
 from launcher.submissions import Known, Outcome, chosen_output, create, in_hand, newest_by_shard, read_submissions
-from launcher.units import parse_memory
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pytest
 from jobs.storage.journal import Attempt, History, replay
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
-from launcher.slurm_scripts import job_name
-from launcher.status import StatusReader
+from launcher.slurm.scripts import job_name
+from launcher.status.status import StatusReader
 from tests.greedy_jobs import FREE, ROWS_OF_SHARD
 from tests.launcher_runs import document, launcher, run_of, status, wait_until, write_config
 from tests.slurm_cluster import SlurmCluster

@@ -9,12 +9,12 @@ import yaml
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan
-from launcher.blank_config import render
 from launcher.catalogue import Entry, built_in, find
-from launcher.config import Config, load_config
-from launcher.config_problems import sections
-from launcher.parameters import UNKNOWN
-from launcher.plan import make_plan
+from launcher.config.blank import render
+from launcher.config.config import Config, load_config
+from launcher.config.parameters import UNKNOWN
+from launcher.config.problems import sections
+from launcher.plan.plan import make_plan
 from tests.launcher_runs import document, launcher
 from tests.test_imports import loaded
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from jobs.errors import InputError
-from launcher.config import Config, config_from_mapping, differences, load_config
-from launcher.config_problems import sections
-from launcher.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
-from launcher.units import format_memory, format_time, parse_memory, parse_time
-from launcher.yaml_lines import parse_document
+from launcher.config.config import Config, config_from_mapping, differences, load_config
+from launcher.config.problems import sections
+from launcher.config.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
+from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+from launcher.config.yaml_lines import parse_document
 
 SMALL = """\
 name: small

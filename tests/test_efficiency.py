@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.storage.records import AttemptEnd
-from launcher.efficiency import more_memory, summarise
+from launcher.status.efficiency import more_memory, summarise
 
 GIB = 1 << 30
 END = AttemptEnd(

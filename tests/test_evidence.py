@@ -2,9 +2,9 @@
 
 import pytest
 
-from launcher.evidence import has_ended, judge
 from launcher.failures import EXIT_NO_DISK, from_exit_status
-from launcher.slurm_answers import Accounted
+from launcher.healing.evidence import has_ended, judge
+from launcher.slurm.answers import Accounted
 
 
 def accounted(state: str, exit_code: str = "0:0", node: str = "n7") -> Accounted:

@@ -14,7 +14,7 @@ import yaml
 from jobs.audio_embedding import AudioEmbedding
 from jobs.image_embedding import ImageEmbedding
 from jobs.job import Job
-from launcher.config import load_config
+from launcher.config.config import load_config
 from tests.launcher_runs import ROOT
 from tests.test_torch_model import context
 

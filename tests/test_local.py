@@ -17,7 +17,7 @@ import pytest
 from jobs.storage.journal import is_running, replay
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
-from launcher.status import StatusReader
+from launcher.status.status import StatusReader
 from tests.launcher_runs import (
     command,
     document,

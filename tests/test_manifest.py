@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, Samples
-from launcher import manifest_csv, manifest_jsonl
-from launcher.fingerprint import Fingerprint
-from launcher.manifest import ManifestInfo, build_manifest, read_costs
+from launcher.manifest import csv_source, jsonl_source
+from launcher.manifest.fingerprint import Fingerprint
+from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
 
 ROWS = [("007", "b/x.jpg", 3), ("a,b", 'say "hi"\nthere', 0), ("ü", "", 12)]
 TABLE = pa.table(
@@ -45,8 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text files in many blocks, as large ones are."""
-    monkeypatch.setattr(manifest_csv, "_BLOCK_BYTES", 256)
-    monkeypatch.setattr(manifest_jsonl, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(csv_source, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(jsonl_source, "_BLOCK_BYTES", 256)
 
 
 def write_csv(path: Path, rows: list[tuple[Any, ...]], delimiter: str = ",") -> None:
@@ -489,15 +489,15 @@ def test_costs_are_read_back_as_numbers(folder: Path, values: list[Any]) -> None
 
 def test_a_source_that_grows_while_it_is_read_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_csv(folder / "a.csv", [("id",), ("a",)])
-    scan = manifest_csv.CsvSource.scan
+    scan = csv_source.CsvSource.scan
 
-    def scan_then_append(source: manifest_csv.CsvSource) -> Any:
+    def scan_then_append(source: csv_source.CsvSource) -> Any:
         found = scan(source)
         with source.path.open("a") as file:
             file.write("b\n")
         return found
 
-    monkeypatch.setattr(manifest_csv.CsvSource, "scan", scan_then_append)
+    monkeypatch.setattr(csv_source.CsvSource, "scan", scan_then_append)
     assert refused("a.csv", ids="id") == "a.csv: changed while it was read; try again when it is complete"
 
 
@@ -575,7 +575,7 @@ def test_a_fingerprint_covers_column_names_and_types() -> None:
 PEAK = """
 import re, sys
 from pathlib import Path
-from launcher.manifest import build_manifest
+from launcher.manifest.manifest import build_manifest
 print(build_manifest(sys.argv[1], Path(sys.argv[2]), "id", "cost").rows)
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """

@@ -10,10 +10,10 @@ from jobs.job import Job, make_job
 from jobs.parameters import UNKNOWN, as_annotated
 from jobs.storage.records import JobSpec
 from launcher import results
-from launcher.config import load_config
-from launcher.parameters import check_params, read_parameters
-from launcher.plan import make_plan
-from launcher.yaml_lines import parse_document
+from launcher.config.config import load_config
+from launcher.config.parameters import check_params, read_parameters
+from launcher.config.yaml_lines import parse_document
+from launcher.plan.plan import make_plan
 from tests.launcher_runs import launcher, write_config
 from tests.typed_jobs import NoParameters, Open, Typed
 

@@ -26,9 +26,9 @@ from jobs.storage.records import JobSpec, Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.verify import verify
 from launcher import results
-from launcher.config import load_config
-from launcher.plan import make_plan
-from launcher.status import StatusReader
+from launcher.config.config import load_config
+from launcher.plan.plan import make_plan
+from launcher.status.status import StatusReader
 from launcher.submissions import Outcome
 from tests.builders import build_plan, change_plan, everything, flip_byte, write_shard
 from tests.launcher_runs import ROOT, document, launcher, newest, run_of, status, write_config

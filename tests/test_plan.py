@@ -14,8 +14,8 @@ from jobs.errors import InputError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
-from launcher.config import load_config
-from launcher.plan import make_plan
+from launcher.config.config import load_config
+from launcher.plan.plan import make_plan
 from tests.launcher_runs import write_config
 
 

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from jobs.storage.records import Commit, FailedSample, Layout, Output
 from jobs.storage.samples import BATCH_ROWS, Samples
-from launcher.config import load_config
-from launcher.manifest import build_manifest
+from launcher.config.config import load_config
+from launcher.config.units import parse_time
+from launcher.manifest.manifest import build_manifest
 from launcher.probe.advice import advise
 from launcher.probe.choice import choose, choose_batch, crowding
 from launcher.probe.config import edited, write_config
@@ -42,7 +43,6 @@ from launcher.probe.sizes import (
     wall_seconds,
 )
 from launcher.probe.trial import Setting, Trace
-from launcher.units import parse_time
 from tests import launcher_runs
 from tests.launcher_runs import document, launcher, start, wait_until
 from tests.task_runs import alive

@@ -19,7 +19,7 @@ import pytest
 from pydantic import BaseModel
 
 from launcher.cli import make_parser
-from launcher.config import Config
+from launcher.config.config import Config
 from tests.launcher_runs import ROOT
 from tests.slurm_cluster import SlurmCluster
 

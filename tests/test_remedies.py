@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.config_sections import RetrySection
-from launcher.remedies import Need, remedy
-from launcher.units import format_memory, format_time, parse_memory, parse_time
+from launcher.config.sections import RetrySection
+from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+from launcher.healing.remedies import Need, remedy
 
 GIB = 1 << 30
 ASKED = {"mem": "4G", "time": "01:00:00", "partition": "long"}

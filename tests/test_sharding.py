@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Shard
-from launcher.sharding import (
+from launcher.plan.sharding import (
     ALIGNMENT,
     default_shards,
     index_map,

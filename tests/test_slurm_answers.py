@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.slurm_answers import (
+from launcher.slurm.answers import (
     Accounted,
     is_passing,
     is_queue_full,

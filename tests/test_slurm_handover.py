@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from launcher.slurm_scripts import job_name
+from launcher.slurm.scripts import job_name
 from tests.launcher_runs import ROOT, newest, start, wait_until
 from tests.slurm_cluster import SlurmCluster
 from tests.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster

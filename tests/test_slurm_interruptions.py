@@ -7,7 +7,7 @@ import pytest
 
 from jobs.storage.journal import decode
 from jobs.storage.records import Commit
-from launcher.slurm_scripts import job_name
+from launcher.slurm.scripts import job_name
 from tests.launcher_runs import document, start, wait_until
 from tests.slurm_cluster import SlurmCluster
 from tests.slurm_runs import BATCH, ROWS, ROWS_OF_SHARD, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster

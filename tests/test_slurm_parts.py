@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.storage.plans import Plan
-from launcher.status import StatusReader
+from launcher.status.status import StatusReader
 from tests.launcher_runs import document, launcher, run_of, wait_until
 from tests.slurm_cluster import SlurmCluster
 from tests.slurm_runs import use_cluster

@@ -12,10 +12,10 @@ import pytest
 from jobs.errors import InputError
 from jobs.storage.plans import NodeSettings, Submission
 from jobs.storage.rundir import RunDir
-from launcher.config import Config, load_config
-from launcher.plan import make_plan
-from launcher.slurm_scripts import array_script, finalize_script, job_name
-from launcher.template import Template
+from launcher.config.config import Config, load_config
+from launcher.plan.plan import make_plan
+from launcher.slurm.scripts import array_script, finalize_script, job_name
+from launcher.slurm.template import Template
 from tests.launcher_runs import write_config
 from tests.slurm_cluster import SlurmCluster
 

@@ -15,8 +15,8 @@ from jobs.storage.records import AttemptEnd, AttemptStart, Commit, FailedSample,
 from jobs.storage.rundir import RunDir
 from launcher.failures import Failure
 from launcher.processes import ProcessIdentity, host_name
-from launcher.progress import LineView, duration, status_lines, summary_line
-from launcher.status import Status, StatusReader
+from launcher.status.progress import LineView, duration, status_lines, summary_line
+from launcher.status.status import Status, StatusReader
 from launcher.submissions import Outcome, update
 from tests.task_runs import make_run, write_submission
 

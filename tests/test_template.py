@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from launcher.sbatch_options import OPTIONS
-from launcher.template import MARKER, Template, array_template, merge
+from launcher.config.sbatch_options import OPTIONS
+from launcher.slurm.template import MARKER, Template, array_template, merge
 
 SITE = """\
 #!/bin/bash -l

@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.errors import InputError
 from launcher.catalogue import Entry, built_in, find
 from launcher.commands.output import Output
-from launcher.parameters import Parameter
+from launcher.config.parameters import Parameter
 
 _WIDTH = 120
 
@@ -45,7 +45,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 
 def init(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.blank_config import render
+    from launcher.config.blank import render
 
     path = Path(options.file)
     entry = find(options.job, path.parent)

@@ -9,11 +9,11 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher import runs
 from launcher.commands.output import Output
-from launcher.status import Status, StatusReader
+from launcher.status.status import Status, StatusReader
 
 
 def status(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.progress import follow, make_view, status_lines
+    from launcher.status.progress import follow, make_view, status_lines
 
     reader = StatusReader(runs.find_run(options.run))
     found = (
@@ -46,7 +46,7 @@ def logs(options: argparse.Namespace, output: Output) -> bool:
 
 
 def list_runs(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.progress import summary_line
+    from launcher.status.progress import summary_line
 
     folder = Path(options.folder)
     if not folder.is_dir() and options.folder != "runs":

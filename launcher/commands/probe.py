@@ -12,14 +12,14 @@ from typing import Any
 from jobs.errors import InputError, RunError
 from jobs.storage.rundir import RunDir
 from launcher.commands.output import Output
-from launcher.config import Config, load_config
+from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
 from launcher.probe.advice import Advice, advise
 from launcher.probe.machine import Machine, find_machine
 from launcher.probe.measurement import Measurement
 from launcher.probe.sizes import MOST_SHARDS, Scope
 from launcher.probe.trial import counted
-from launcher.progress import duration
+from launcher.status.progress import duration
 
 _WIDTH = 120
 _LEAST_SECONDS = 5.0
@@ -87,13 +87,13 @@ def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, out
         asked = config.local.parallelism
         together = max(1, len(machine.cpus) // chosen.cpus) if not machine.gpus else 1
         return Scope(rows, batches, parts, together if asked == "auto" else asked)
-    from launcher import slurm
+    from launcher.slurm import scheduler
 
     shards_per_task = config.slurm.shards_per_task
-    array_size, jobs = slurm.DEFAULT_ARRAY_SIZE, MOST_SHARDS
-    if slurm.is_here():
+    array_size, jobs = scheduler.DEFAULT_ARRAY_SIZE, MOST_SHARDS
+    if scheduler.is_here():
         try:
-            limits = slurm.limits()
+            limits = scheduler.limits()
             array_size, jobs = limits.array_size, limits.jobs
         except RunError as error:  # what was measured is worth more than its limits
             output.say(f"Slurm's own limits are not known, so its defaults count: {error}")

@@ -11,10 +11,10 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from launcher.commands.output import Output
-from launcher.config import Config, load_config
+from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
-from launcher.progress import make_view, status_lines
 from launcher.runs import find_run, reference
+from launcher.status.progress import make_view, status_lines
 
 # What imports numpy or pyarrow is imported in the functions below, so that Slurm is asked for its limits before.
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def plan(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.plan import make_plan
+    from launcher.plan.plan import make_plan
     from launcher.submit import write_planned
 
     config = load_config(Path(options.config), options.set)
@@ -64,13 +64,13 @@ def check_scripts(scripts: Sequence[Path]) -> list[str]:
     """What Slurm says of the first script, where there is one to ask."""
     if not scripts or not shutil.which("sbatch"):
         return []
-    from launcher import slurm
+    from launcher.slurm import scheduler
 
-    return [f"sbatch --test-only: {slurm.test_only(scripts[0])}"]
+    return [f"sbatch --test-only: {scheduler.test_only(scripts[0])}"]
 
 
 def run(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.plan import make_plan
+    from launcher.plan.plan import make_plan
     from launcher.run import run_to_end
 
     config = load_config(Path(options.config), options.set)
@@ -96,7 +96,7 @@ def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         config = load_config(path, options.set)
         choose_executor(config.executor).prepare()
-        from launcher.plan import make_plan
+        from launcher.plan.plan import make_plan
 
         return make_plan(config).run, config
     from launcher.submit import current_config
@@ -106,7 +106,7 @@ def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
 
 
 def rerun(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.sharding import parse_ranges
+    from launcher.plan.sharding import parse_ranges
     from launcher.submit import current_config, select_shards
 
     run = find_run(options.run)

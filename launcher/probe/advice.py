@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.config import Config
+from launcher.config.config import Config
+from launcher.config.units import format_memory, format_time
 from launcher.probe import sizes as sizes
 from launcher.probe.choice import WORTH, crowding
 from launcher.probe.measurement import Measurement
 from launcher.probe.sizes import Scope
 from launcher.probe.trial import counted
-from launcher.units import format_memory, format_time
 
 _GIB = 1 << 30
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from jobs.errors import InputError
 from jobs.storage.files import write_bytes
-from launcher.config import Config, load_config
+from launcher.config.config import Config, load_config
+from launcher.config.sbatch_options import option_name
+from launcher.config.yaml_lines import parse_document
 from launcher.probe.advice import Recommendation
-from launcher.sbatch_options import option_name
-from launcher.yaml_lines import parse_document
 
 # Other ways of sbatch to ask for memory, of which a job can use one.
 _OTHER_MEMORY = ("mem-per-cpu", "mem-per-gpu")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launcher.config import Config
-from launcher.plan import Planned, make_plan
+from launcher.config.config import Config
+from launcher.plan.plan import Planned, make_plan
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from jobs.node.devices import process_devices, usable_cpus, usable_gpus, visible
 from jobs.node.gpus import tokens
 from jobs.node.memory import task_limit
 from jobs.storage.plans import NodeSettings
-from launcher.config import Config
+from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.probe.trial import counted
 from launcher.submit import node_settings

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
-from launcher.manifest import read_costs
+from launcher.manifest.manifest import read_costs
 
 # More than any trial of a minute's probe gets through, but for samples that are next to nothing.
 _MOST_ROWS = 200_000

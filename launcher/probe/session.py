@@ -14,8 +14,8 @@ from pathlib import Path
 
 from jobs.errors import RunError
 from jobs.storage.plans import Plan
-from launcher.config import Config
-from launcher.plan import Planned
+from launcher.config.config import Config
+from launcher.plan.plan import Planned
 from launcher.probe.choice import WORTH, choose, choose_batch
 from launcher.probe.machine import Machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool

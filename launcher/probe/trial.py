@@ -16,7 +16,7 @@ from jobs.storage.journal import Attempt, decode, replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.records import Commit, Layout
 from jobs.storage.rundir import RunDir
-from launcher.local_array import start_task
+from launcher.local.array import start_task
 from launcher.logs import last_words
 from launcher.probe.memory import PeakMemory
 

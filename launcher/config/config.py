@@ -1,0 +1,225 @@
+"""Config: config.yaml as one frozen model, every default filled in. Made by the command line, read by plan.
+
+Rules that hold for the whole file:
+
+- Paths (``runs``, ``data.manifest``, ``slurm.template``, ``output.path``) are relative to the config file's
+  own folder, so that a config gives the same run from any working directory. ``Config`` keeps them as
+  written; its properties and ``folder`` give the absolute ones.
+- Sizes and times are written as for sbatch (units.py) and kept in one spelling, so that ``240`` and
+  ``4:00:00`` compare as equal.
+- Without ``data.shards`` and ``data.samples_per_shard`` the number of shards follows from the number of
+  samples (plan.sharding.default_shards).
+- All mistakes are reported at once, each with file and line (problems.py).
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PrivateAttr
+
+from jobs.errors import InputError
+from launcher.config.places import Places, Problem, apply_overrides
+from launcher.config.problems import check_mapping
+from launcher.config.sections import (
+    DataSection,
+    JobSection,
+    LocalSection,
+    NodeSection,
+    OutputSection,
+    PathText,
+    RetrySection,
+    Section,
+    SlurmSection,
+    check_name,
+)
+from launcher.config.units import parse_memory, parse_time
+from launcher.config.yaml_lines import parse_document
+
+
+class Config(Section):
+    """The whole config.yaml; ``path`` is the file it came from, ``folder`` that file's folder."""
+
+    name: Annotated[str, AfterValidator(check_name)] = Field(description="the run directory is <runs>/<name>")
+    runs: PathText = Field(default="runs", description="folder of the runs; on a cluster, on the shared file system")
+    job: JobSection
+    data: DataSection
+    node: NodeSection = NodeSection()
+    executor: Literal["auto", "slurm", "local"] = Field(
+        default="auto", description="auto (Slurm where sbatch is found, else local), slurm, local"
+    )
+    local: LocalSection = LocalSection()
+    slurm: SlurmSection = SlurmSection()
+    retry: RetrySection = RetrySection()
+    output: OutputSection = OutputSection()
+    _path: Path = PrivateAttr(default=Path("config.yaml"))
+    _places: Places = PrivateAttr(default=Places("config.yaml"))
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def places(self) -> Places:
+        """Where its keys were written, for what is found to be wrong with them later on."""
+        return self._places
+
+    @property
+    def folder(self) -> Path:
+        """Absolute; all relative paths of the config start here."""
+        return Path(os.path.abspath(self._path)).parent
+
+    def resolve(self, path: str) -> Path:
+        """A path of the config as an absolute one, ``~`` expanded."""
+        return Path(os.path.normpath(self.folder / Path(path).expanduser()))
+
+    @property
+    def run_folder(self) -> Path:
+        """The run directory, ``<runs>/<name>``."""
+        return self.resolve(self.runs) / self.name
+
+    @property
+    def output_path(self) -> Path | None:
+        """Where the result is wanted; with several manifests it has {manifest}. None: in the run directory."""
+        return None if self.output.path is None else self.resolve(self.output.path)
+
+    @property
+    def template_path(self) -> Path | None:
+        """The site's own sbatch script; None where ``slurm.template`` names one of slurm_templates/."""
+        template = self.slurm.template
+        return self.resolve(template) if "/" in template or template.endswith(".sbatch") else None
+
+    @property
+    def processes(self) -> int:
+        """Processes per array task, as far as the config alone tells: as set, or one per device asked for."""
+        if self.node.processes is not None:
+            return self.node.processes
+        if isinstance(self.node.devices, tuple):
+            return len(self.node.devices)
+        return 1 if self.node.devices == "cpu" else max(self.slurm.gpus, 1)
+
+    def cpus_per_task(self, processes: int) -> int:
+        """CPUs of an array task: processes x max(workers, 1), or ``slurm.cpus_per_task`` where larger.
+
+        Raises InputError where ``slurm.cpus_per_task`` is smaller.
+        """
+        problem = self._too_few_cpus(processes)
+        if problem:
+            raise InputError(f"{self.path}: slurm.cpus_per_task: {problem}")
+        return max(processes * max(self.node.workers, 1), self.slurm.cpus_per_task or 0)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data for JSON: all defaults, paths as written; ``config_from_mapping`` reads it back."""
+        data = self.model_dump(mode="json", by_alias=True)
+        options = data["slurm"].pop("options")
+        data["slurm"].update({name.replace("-", "_"): value for name, value in options.items()})
+        return data
+
+    def problems(self) -> list[Problem]:
+        """What is wrong between fields that are right each by itself, and files that are not there."""
+        options, template = self.slurm.options, self.template_path
+        found = [
+            (("slurm", "cpus_per_task"), self._too_few_cpus(self.processes)),
+            (("output", "path"), self._wrong_output()),
+            (("retry", "max_memory"), _below(self.retry.max_memory, options, "mem", parse_memory)),
+            (("retry", "max_time"), _below(self.retry.max_time, options, "time", parse_time)),
+            (
+                ("slurm", "template"),
+                f"no such file: {template}" if template and not template.is_file() else None,
+            ),
+        ]
+        return [(path, message) for path, message in found if message]
+
+    def _wrong_output(self) -> str | None:
+        """Several results need several paths, and one needs one."""
+        path, several = self.output.path, bool(self.data.manifests)
+        if path is None or several == ("{manifest}" in path):
+            return None
+        if several:
+            return (
+                f"{path} is one file, and each manifest has a result: put {{manifest}} into it, as in x-{{manifest}}.h5"
+            )
+        return "{manifest} stands for the name of one of several manifests; this config has one, without a name"
+
+    def _too_few_cpus(self, processes: int) -> str | None:
+        workers, asked = max(self.node.workers, 1), self.slurm.cpus_per_task
+        if asked is None or asked >= processes * workers:
+            return None
+        return (
+            f"{asked} is too few: {processes} process(es) x {workers} worker(s) need {processes * workers}; "
+            "raise it, leave it out, or lower node.processes or node.workers"
+        )
+
+
+def _below(limit: str | None, options: Mapping[str, Any], name: str, parse: Callable[[str], int]) -> str | None:
+    asked = options.get(name)
+    if limit is None or asked is None or parse(limit) >= parse(asked):
+        return None
+    return f"{limit} is less than slurm.{name} ({asked}); raise it or leave it out"
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads and checks a config; ``overrides`` are ``key.sub=value`` (of ``--set``), the value as in YAML.
+
+    Raises InputError with all mistakes, one a line: ``config.yaml:14: node.worker: unknown key. ...``.
+    """
+    document = parse_document(_read(path), str(path))
+    data, set_paths = apply_overrides(document.data, overrides)
+    return _checked(data, path, Places(str(path), document, set_paths), Config.problems)
+
+
+def config_from_mapping(data: Mapping[str, Any], path: Path) -> Config:
+    """The config of ``to_mapping``; ``path`` is the file it first came from. Errors as in load_config."""
+    return _checked(data, path, Places(str(path)), lambda config: [])
+
+
+def _checked(data: Mapping[str, Any], path: Path, places: Places, check: Callable[[Config], list[Problem]]) -> Config:
+    config, problems = check_mapping(Config, data)
+    if config is not None:
+        config._path, config._places = path, places
+        problems += check(config)
+    if config is None or problems:
+        raise InputError(places.report(problems))
+    return config
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the path of a config.yaml") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What changed between two ``to_mapping``, by line: ``data.shards: 64 -> 32``; missing keys are null."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    changes = ((key, before.get(key, "null"), after.get(key, "null")) for key in {**before, **after})
+    return [f"{key}: {was} -> {now}" for key, was, now in changes if was != now]
+
+
+def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys and values as JSON, which tells 1 (samples) from 1.0 (a share)."""
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _leaves(item, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", _shown(item)
+
+
+def _shown(value: Any) -> str:
+    """JSON, but text without its quotes unless it would read as something else."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return quoted
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    return quoted

@@ -1,0 +1,92 @@
+"""Places: where each key of a config was written, a line of the file or a ``--set``; and putting those in.
+
+Used by config.py, by submit for what a rerun changes, and by plan, whose config says where its keys are.
+Overrides are put in first; problems are then reported at the place of their key.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from jobs.errors import InputError
+from launcher.config.sbatch_options import option_name
+from launcher.config.yaml_lines import Document, KeyPath, parse_value
+
+Problem: TypeAlias = tuple[KeyPath, str]
+
+
+def dotted(path: KeyPath) -> str:
+    """``("data", "manifest", 0)`` as ``data.manifest[0]``."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each key was written: a line of the file, or a ``--set`` of the command line.
+
+    Configs that differ in it alone are the same, so places compare as equal.
+    """
+
+    name: str = field(compare=False)
+    document: Document = field(default=Document({}), compare=False)
+    set_paths: tuple[KeyPath, ...] = field(default=(), compare=False)
+
+    def report(self, problems: Sequence[Problem]) -> str:
+        """All problems, a line each, in the order of the file; those of ``--set`` last."""
+        located = sorted(self._located(path, text) for path, text in problems)
+        return "\n".join(message for _, message in located)
+
+    def _located(self, path: KeyPath, text: str) -> tuple[int, str]:
+        for set_path in sorted(self.set_paths, key=len, reverse=True):
+            if path[: len(set_path)] == set_path:
+                inner = "" if path == set_path else f"{dotted(path)}: "
+                return 2**31, f"--set {dotted(set_path)}: {inner}{text}"
+        line = self._line(path)
+        where = f"{self.name}:{line}" if line else self.name
+        return line, f"{where}: {dotted(path)}: {text}"
+
+    def _line(self, path: KeyPath) -> int:
+        if not self.document.lines:
+            return 0
+        if path[0] == "slurm" and len(path) > 1:
+            dashed = (path[0], option_name(str(path[1])))
+            path = dashed if dashed in self.document.lines else path
+        return self.document.line(path)
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[KeyPath, ...]]:
+    """The data with each ``key.sub=value`` put in, and their key paths. InputError names all that fail."""
+    changed = copy.deepcopy(dict(data))
+    paths: list[KeyPath] = []
+    problems = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        path = tuple(key.strip().split("."))
+        try:
+            if not equals or not all(path):
+                raise ValueError("write it as key.sub=value, such as node.workers=4")
+            paths.append(_put(changed, path, parse_value(text)))
+        except ValueError as error:
+            problems.append(f"--set {key.strip()}: {error}")
+    if problems:
+        raise InputError("\n".join(problems))
+    return changed, tuple(paths)
+
+
+def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> KeyPath:
+    """Sets one value, making the sections on the way; the path as it is spelled in problems comes back."""
+    if path[0] == "slurm" and len(path) > 1:
+        path = ("slurm", path[1].replace("-", "_"), *path[2:])
+        section = data.get("slurm")
+        if isinstance(section, dict):
+            data["slurm"] = {key: item for key, item in section.items() if key.replace("-", "_") != path[1]}
+    inner = data
+    for depth, key in enumerate(path[:-1], start=1):
+        if inner.get(key) is None:
+            inner[key] = {}
+        inner = inner[key]
+        if not isinstance(inner, dict):
+            raise ValueError(f"{dotted(path[:depth])} is {inner!r}, not a mapping with keys below it")
+    inner[path[-1]] = value
+    return path

@@ -1,0 +1,162 @@
+"""What is wrong with a config: checks a mapping against the models and words each mistake. Used by config.py.
+
+A problem is a key path and a message; places.py says where that key is.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from launcher.config.places import Problem, dotted
+from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
+from launcher.config.sections import SlurmSection, check_manifest_name, check_sources
+from launcher.config.yaml_lines import KeyPath
+
+Model = TypeVar("Model", bound=BaseModel)
+_SLURM_KEYS = SlurmSection.model_fields.keys() - {"options"}
+
+
+def check_mapping(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | None, list[Problem]]:
+    """The model of the data, None where it cannot be made, and all problems."""
+    filled = {"job": {}, "data": {}, **data}
+    # A section whose keys are all commented out is null in YAML: it means the defaults.
+    filled.update({key: {} for key in sections(model) if key in filled and filled[key] is None})
+    slurm, problems = _split_slurm(filled.get("slurm", {}))
+    problems += [*_shard_problems(filled["data"]), *_params_problems(filled["job"])]
+    filled["data"], wrong = _check_manifests(filled["data"])
+    problems += wrong
+    try:
+        return model.model_validate({**filled, "slurm": slurm}), problems
+    except ValidationError as error:
+        return None, problems + [_worded(details, model) for details in error.errors()]
+
+
+def _split_slurm(section: Any) -> tuple[Any, list[Problem]]:
+    """The section with its sbatch options checked and moved below ``options``."""
+    if not isinstance(section, dict):
+        return section, []
+    own: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key, value in section.items():
+        name, spelled = option_name(key), key.replace("-", "_")
+        path = ("slurm", spelled)
+        if spelled in own or name in options:
+            problems.append((path, f"is written twice, with '_' and with '-': keep {spelled}"))
+        elif spelled in _SLURM_KEYS:
+            own[spelled] = value
+        elif name not in OPTIONS:
+            problems.append((path, _unknown(path, sorted(_SLURM_KEYS), {})))
+        elif value is not None:
+            try:
+                options[name] = check_option(name, value)
+            except ValueError as error:
+                problems.append((path, str(error)))
+    return {**own, "options": options}, problems
+
+
+def _shard_problems(section: Any) -> Iterator[Problem]:
+    pair = ("shards", "samples_per_shard")
+    if isinstance(section, dict) and all(section.get(key) is not None for key in pair):
+        yield ("data", pair[1]), "cannot be given together with data.shards: keep one (the other: null)"
+
+
+def _check_manifests(section: Any) -> tuple[Any, list[Problem]]:
+    """What is wrong with each of several manifests; the section without those."""
+    named = section.get("manifest") if isinstance(section, dict) else None
+    if not isinstance(named, dict) or not named:
+        return section, []
+    problems: list[Problem] = []
+    for name, sources in named.items():
+        try:
+            check_manifest_name(name)
+            check_sources(sources)
+        except ValueError as error:
+            problems.append((("data", "manifest", name), str(error)))
+    return {**section, "manifest": "-"} if problems else section, problems
+
+
+def _params_problems(section: Any) -> Iterator[Problem]:
+    """Params are stored as JSON and passed as keyword arguments, so they have to be both."""
+    params = section.get("params") if isinstance(section, dict) else None
+    for key, value in params.items() if isinstance(params, dict) else ():
+        path = ("job", "params", key)
+        if not key.isidentifier():
+            yield path, "cannot be a keyword argument of the class: letters, digits and '_' only"
+        yield from _not_plain(value, path)
+
+
+def _not_plain(value: Any, path: KeyPath) -> Iterator[Problem]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_plain(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_plain(item, (*path, index))
+    elif not isinstance(value, str | int | float | None):
+        kind = type(value).__name__
+        yield path, f"must be text, a number, true, false, null, a list or a mapping, not a {kind}"
+
+
+def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The models of the keys that hold mappings."""
+    kinds = ((name, field.annotation) for name, field in model.model_fields.items())
+    return {name: kind for name, kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)}
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """The keys of a section as users write them."""
+    return [field.alias or name for name, field in model.model_fields.items() if name != "options"]
+
+
+def _worded(details: ErrorDetails, model: type[BaseModel]) -> Problem:
+    path, kind = details["loc"], details["type"]
+    inner = sections(model)
+    around = inner[str(path[0])] if len(path) > 1 else model
+    if kind == "extra_forbidden":
+        return path, _unknown(path, _keys(around), {name: _keys(kind) for name, kind in inner.items()})
+    if kind == "missing":
+        meanings = {field.alias or name: field.description for name, field in around.model_fields.items()}
+        return path, f"is required: {meanings[str(path[-1])]}"
+    return path, worded_value(details)
+
+
+def worded_value(details: ErrorDetails) -> str:
+    """What a value must be, and what it is."""
+    kind, value = details["type"], details["input"]
+    if kind == "value_error":
+        return details["msg"].removeprefix("Value error, ")
+    if kind in ("model_type", "dict_type"):
+        return f"must be a mapping, lines of `key: value` below it, not {shown(value)}"
+    if kind == "string_type" and not isinstance(value, dict | list | None):
+        return f"must be text, not {shown(value)}: write it in quotes"
+    if kind == "string_too_short":
+        return "must not be empty"
+    if kind == "missing":
+        return f"lacks {details['loc'][-1]!r}"
+    plain = details["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
+    plain = plain.replace("a valid boolean", "true or false")
+    return f"{plain}, not {shown(value)}"
+
+
+def shown(value: Any) -> str:
+    """A value in a message: as JSON, so as it is written in the config."""
+    return json.dumps(value, default=repr, ensure_ascii=False)
+
+
+def _unknown(path: KeyPath, valid: Sequence[str], sections: Mapping[str, Sequence[str]]) -> str:
+    """The message for an unknown key: the nearest valid one, here or elsewhere, and all valid here."""
+    key, above = str(path[-1]), path[:-1]
+    near = [dotted((*above, name)) for name in difflib.get_close_matches(key, valid, n=1)]
+    if not near and path[0] == "slurm":
+        near = [f"slurm.{name}" for name in nearest_options(key)]
+    for name, keys in sections.items() if not near else ():
+        near += [f"{name}.{other}" for other in difflib.get_close_matches(key, keys, n=1, cutoff=0.8)]
+    near = near or ([f"slurm.{key}"] if sections and option_name(key) in OPTIONS else [])
+    guess = f" Did you mean {' or '.join(near)}?" if near else ""
+    more = " and sbatch's long options (man sbatch)" if path[0] == "slurm" else ""
+    return f"unknown key.{guess} Valid keys: {', '.join(valid)}{more}"

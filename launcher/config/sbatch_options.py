@@ -1,0 +1,116 @@
+"""The long options of sbatch: which exist, which take a value, which the launcher sets itself. For config.
+
+Names: the options with a set function for sbatch in Slurm's src/common/slurm_opt.c, of 22.05 and of 26.11
+together; an option that a cluster's own Slurm does not know is refused there by sbatch, by name.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+
+OptionValue: TypeAlias = str | int | float | bool | list[str | int | float]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WITH_VALUE = _words("""
+    account acctg-freq array autocomplete batch bb bbf begin chdir cluster cluster-constraint clusters
+    comment constraint container container-id context core-spec cores-per-socket cpu-freq cpus-per-gpu
+    cpus-per-task deadline delay-boot dependency distribution error exclude export export-file extra
+    extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres
+    gres-flags hint input job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem
+    mem-bind mem-per-cpu mem-per-gpu mem-update mincpus network nodefile nodelist nodes ntasks
+    ntasks-per-core ntasks-per-gpu ntasks-per-node ntasks-per-socket ntasks-per-tres open-mode output
+    partition power prefer priority profile qos reservation resources runtime segment signal
+    sockets-per-node switches tasks-per-node thread-spec threads-per-core time time-min tmp tres-bind
+    tres-per-task uid wait-all-nodes wckey wrap
+""")
+_FLAGS = _words("""
+    consolidate-segments contiguous external get-user-env help hold ignore-pbs no-requeue overcommit
+    oversubscribe parsable quiet reboot spread-job spread-segments stepmgr test-only usage use-min-nodes
+    verbose version wait
+""")
+_OPTIONAL_VALUE = frozenset(("exclusive", "nice", "no-kill", "oom-kill-step", "propagate", "requeue", "resv-ports"))
+OPTIONS = _WITH_VALUE | _FLAGS | _OPTIONAL_VALUE
+
+_NOT_A_JOB = "with it sbatch submits nothing"
+_RUN_FOLDER = "array tasks write below the run directory"
+COMPUTED = {
+    "array": "computed from the shards; set data.shards, slurm.shards_per_task or slurm.array_parallelism",
+    "chdir": "the submission script sets the folder it runs in",
+    "cpus-per-gpu": "CPUs are counted per array task; set node.processes, node.workers, slurm.cpus_per_task",
+    "dependency": "the finalize job depends on the array",
+    "error": f"{_RUN_FOLDER}; see `launcher logs`",
+    "job-name": "the Slurm job is found again by its name; set name",
+    "no-requeue": "an array task requeues itself before its time limit",
+    "nodes": "nodes are counted per array task; set slurm.nodes_per_task",
+    "open-mode": "logs are appended to over attempts",
+    "output": f"{_RUN_FOLDER}; see `launcher logs`",
+    "parsable": "the launcher reads the job id of sbatch itself",
+    "requeue": "an array task requeues itself before its time limit",
+    "signal": "the launcher asks for the warning before the time limit itself",
+    "test-only": f"{_NOT_A_JOB}; use `launcher plan --script`",
+    "wait": "use `launcher run` to wait for the result",
+    "wrap": "the submission script is made from slurm.template",
+    **dict.fromkeys(("autocomplete", "help", "usage", "version"), _NOT_A_JOB),
+}
+_SIZES = frozenset(("mem", "mem-per-cpu", "mem-per-gpu"))
+_TIMES = frozenset(("time", "time-min"))
+
+
+def option_name(key: str) -> str:
+    """The sbatch spelling of a key: ``gpus_per_node`` is ``gpus-per-node``."""
+    return key.replace("_", "-")
+
+
+def nearest_options(key: str) -> list[str]:
+    """Options that look like ``key``, best first, spelled as in config.yaml."""
+    usable = sorted(OPTIONS - COMPUTED.keys())
+    return [name.replace("-", "_") for name in difflib.get_close_matches(option_name(key), usable, n=3)]
+
+
+def check_option(name: str, value: Any) -> OptionValue:
+    """The value as it goes into the script, sizes and times in one form. ValueError says what is valid."""
+    if name in COMPUTED:
+        raise ValueError(f"is not for a config to set: {COMPUTED[name]}")
+    if isinstance(value, bool):
+        if name in _WITH_VALUE:
+            raise ValueError(f"needs a value: sbatch --{name}=VALUE, not {str(value).lower()}")
+        return value
+    if name in _FLAGS:
+        raise ValueError(f"takes no value: true or false, not {value!r}")
+    if name in _SIZES:
+        return format_memory(parse_memory(value))
+    if name in _TIMES:
+        return format_time(parse_time(value))
+    items = value if isinstance(value, list) else [value]
+    if not items or not all(map(_is_plain, items)):
+        raise ValueError(f"must be one line of text, a number, true, false or a list of these, not {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether it fits on one #SBATCH line."""
+    if isinstance(item, str):
+        return item.strip() != "" and item.isprintable()
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
+def gpus_asked(options: Mapping[str, Any]) -> int:
+    """GPUs of an array task that the options ask for, in any of sbatch's ways; 0 without."""
+    for name in ("gpus-per-task", "gpus-per-node", "gpus"):
+        if name in options:
+            return sum(_trailing_count(item) for item in str(options[name]).split(","))
+    gres = options.get("gres", ())
+    items = gres if isinstance(gres, list | tuple) else str(gres).split(",")
+    return sum(_trailing_count(item) for item in map(str, items) if item.split(":")[0] == "gpu")
+
+
+def _trailing_count(item: str) -> int:
+    """The number of ``2``, ``a100:2``, ``gpu:a100:2`` or ``gpu:a100:2(S:0-1)``; 1 where none is given."""
+    last = item.split("(")[0].rsplit(":", 1)[-1]
+    return int(last) if last.isdigit() else 1

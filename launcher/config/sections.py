@@ -1,0 +1,237 @@
+"""The sections of config.yaml as frozen models: names, types, defaults and ranges. Used by config.py.
+
+The defaults here are the documented ones. Where a value can be of two kinds, a function says what is valid,
+because a message about each kind in turn would not help.
+"""
+
+import re
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from launcher.config.sbatch_options import OptionValue, gpus_asked
+from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MANIFEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+_CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_DEVICE = re.compile(r"cpu|cuda:\d+")
+_GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,[\w.-]+:\d+)*")
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            "must be a folder name: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign"
+        )
+    return value
+
+
+def _class_path(value: str) -> str:
+    if not _CLASS.fullmatch(value):
+        raise ValueError("must be module:Class, such as jobs.text_embedding:TextEmbedding")
+    return value
+
+
+def _empty_if_null(value: Any) -> Any:
+    """A mapping whose keys are all commented out is null in YAML."""
+    return {} if value is None else value
+
+
+def check_sources(value: Any) -> str | tuple[str, ...]:
+    """One manifest: a table, a glob, or a list of these."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, str) and item for item in value):
+        return tuple(value)
+    raise ValueError(f"must be the path of a table, a glob of sample files, or a list of these, not {value!r}")
+
+
+def check_manifest_name(name: str) -> None:
+    """The name of one of several manifests, which is part of a file's name."""
+    if not _MANIFEST_NAME.fullmatch(name):
+        raise ValueError(
+            "the name of a manifest is letters, digits, '_' and '-', at most 50, not beginning with a sign"
+        )
+
+
+def _manifest(value: Any) -> str | tuple[str, ...] | dict[str, str | tuple[str, ...]]:
+    if isinstance(value, dict) and value:
+        return {name: check_sources(sources) for name, sources in value.items()}
+    return check_sources(value)
+
+
+def _devices(value: Any) -> str | tuple[str, ...]:
+    if value in ("auto", "cpu", "cuda"):
+        return str(value)
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, list) and items and all(isinstance(item, str) and _DEVICE.fullmatch(item) for item in items):
+        return tuple(items)
+    raise ValueError(f"must be auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu], not {value!r}")
+
+
+def _failure_limit(value: Any) -> float | int:
+    if (_is_number(value, int) and value >= 0) or (_is_number(value, float) and 0 <= value <= 1):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"must be a share from 0.0 to 1.0 or a number of samples (0, 1, 2 ...), not {value!r}")
+
+
+def _parallelism(value: Any) -> int | Literal["auto"]:
+    if value == "auto" or (_is_number(value, int) and value >= 1):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"must be auto or a number from 1, not {value!r}")
+
+
+def _gpus(value: Any) -> int | str | None:
+    if value is None or (_is_number(value, int) and value >= 0):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, str) and _GPUS.fullmatch(value):
+        return value
+    raise ValueError(f"must be a number from 0, with a type before it if need be (a100:2), not {value!r}")
+
+
+def _size(value: Any) -> str | None:
+    return None if value is None else format_memory(parse_memory(value))
+
+
+def _duration(value: Any) -> str | None:
+    return None if value is None else format_time(parse_time(value))
+
+
+Size: TypeAlias = Annotated[str | None, BeforeValidator(_size)]
+Duration: TypeAlias = Annotated[str | None, BeforeValidator(_duration)]
+Names: TypeAlias = str | tuple[str, ...]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Column: TypeAlias = Annotated[str, Field(min_length=1)]
+PathText: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=False)
+
+
+class JobSection(Section):
+    """The user's Job: ``module:Class`` and its keyword arguments, which are left as they are."""
+
+    class_: Annotated[str, AfterValidator(_class_path)] = Field(
+        alias="class", description="the Job, such as jobs.text_embedding:TextEmbedding"
+    )
+    params: Annotated[dict[str, Any], BeforeValidator(_empty_if_null)] = Field(
+        default={}, description="keyword arguments of the class"
+    )
+
+
+class DataSection(Section):
+    """The samples, and how they are cut into shards."""
+
+    manifest: Annotated[Names | dict[str, Names], BeforeValidator(_manifest)] = Field(
+        description="a .csv .tsv .jsonl .parquet .arrow file, a glob, a list of these, or name: manifest for several"
+    )
+    id: Column | None = Field(default=None, description="column of unique ids; null: the row number (a glob: the path)")
+    cost: Column | None = Field(
+        default=None, description="column of numbers to balance the shards by; null: samples cost the same"
+    )
+    shards: Count | None = Field(
+        default=None, description="number of shards; null: from the number of samples, 1000 at most"
+    )
+    samples_per_shard: Count | None = Field(default=None, description="instead of data.shards")
+    order: Literal["sequential", "parallel"] = Field(
+        default="sequential", description="several manifests: one after another, or side by side (parallel)"
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All sources of all manifests."""
+        if isinstance(self.manifest, dict):
+            return tuple(source for sources in self.manifests.values() for source in sources)
+        return (self.manifest,) if isinstance(self.manifest, str) else self.manifest
+
+    @property
+    def manifests(self) -> dict[str, tuple[str, ...]]:
+        """The sources of each of several manifests by its name; empty where there is one."""
+        named = self.manifest if isinstance(self.manifest, dict) else {}
+        return {name: (sources,) if isinstance(sources, str) else sources for name, sources in named.items()}
+
+
+class NodeSection(Section):
+    """What runs inside an array task. ``processes`` None: one per device. ``memory``: its own bound."""
+
+    processes: Count | None = Field(default=None, description="processes of an array task; null: one per device")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="pool workers per process; 0: the process loads its own samples"
+    )
+    devices: Annotated[Names, BeforeValidator(_devices)] = Field(
+        default="auto", description="auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu]"
+    )
+    batch_size: Count = Field(default=64, description="samples of a batch")
+    sample_timeout: Annotated[float, Field(gt=0)] = Field(default=600.0, description="seconds; a sample over it fails")
+    max_failed_samples: Annotated[float | int, BeforeValidator(_failure_limit)] = Field(
+        default=0.01, description="share (float) or number (int) of a shard's samples; over it the shard fails"
+    )
+    sync_interval: Annotated[float, Field(gt=0)] = Field(default=10.0, description="seconds between syncs to disk")
+    memory: Size = Field(
+        default=None,
+        description="what an array task may use; null: its cgroup's limit, or the machine's memory, less 10%",
+    )
+
+
+class LocalSection(Section):
+    """The local executor: array tasks at a time."""
+
+    parallelism: Annotated[int | Literal["auto"], BeforeValidator(_parallelism)] = Field(
+        default="auto", description="array tasks at a time; auto: as the CPUs allow, 1 with GPUs"
+    )
+
+
+class SlurmSection(Section):
+    """The Slurm executor. ``options``: all other keys, by sbatch's long names (``mem-per-cpu``), no nulls."""
+
+    template: PathText = Field(
+        default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
+    )
+    array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
+    shards_per_task: Count = Field(default=1, description="shards that an array task runs, one after another")
+    nodes_per_task: Count = Field(default=1, description="nodes of an array task; over 1, they share its shards")
+    cpus_per_task: Count | None = Field(
+        default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
+    )
+    gpus_per_task: Annotated[int | str | None, BeforeValidator(_gpus)] = Field(
+        default=None, description="as for sbatch: a number, or type:number"
+    )
+    options: dict[str, OptionValue] = {}
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that an array task asks for, in any of sbatch's ways."""
+        own = {} if self.gpus_per_task is None else {"gpus-per-task": self.gpus_per_task}
+        return gpus_asked({**self.options, **own})
+
+
+class RetrySection(Section):
+    """What the finalize job may do: attempts per shard in all, the growth of memory and time."""
+
+    attempts: Count = Field(default=3, description="attempts at a shard in all")
+    memory_factor: Annotated[float, Field(ge=1)] = Field(
+        default=1.5, description="growth of memory after OUT_OF_MEMORY"
+    )
+    max_memory: Size = Field(default=None, description="limit of that growth")
+    time_factor: Annotated[float, Field(ge=1)] = Field(
+        default=1.5, description="growth of the time limit after TIMEOUT without progress"
+    )
+    max_time: Duration = Field(default=None, description="limit of that growth")
+    exclude_failed_nodes: bool = Field(default=True, description="avoid nodes that failed or could not start a task")
+
+
+class OutputSection(Section):
+    """Where the result goes; None: result.h5 in the run directory."""
+
+    path: PathText | None = Field(
+        default=None,
+        description="where the result goes, {manifest} for the name of several; null: result.h5 in the run directory",
+    )

@@ -1,0 +1,1 @@
+"""What becomes of shards that are not done when a submission has ended."""

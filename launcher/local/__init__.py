@@ -1,0 +1,1 @@
+"""Array tasks as processes of this machine."""

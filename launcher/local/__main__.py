@@ -1,0 +1,8 @@
+"""``python -m launcher.local RUN NUMBER``: the process that runs a local submission."""
+
+import sys
+
+from launcher.local.executor import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The manifest: tables and sample files as one table of samples."""

@@ -1,0 +1,157 @@
+"""Checks of a manifest while it is written: ids are there and unique, costs are numbers. Used by manifest.
+
+Memory is 16 bytes a row: ids are compared by their xxh3-64 hashes, and by themselves where two hashes are
+equal.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from jobs.errors import InputError
+from jobs.storage.records import Part
+from jobs.storage.samples import BATCH_ROWS
+from launcher.manifest.fingerprint import Fingerprint
+
+Place: TypeAlias = Callable[[int], str]
+_SHOWN = 5
+
+
+class IdCheck:
+    """Refuses ids that are missing, empty or twice in one part; ``place`` says where a manifest row comes from."""
+
+    def __init__(self, column: str, rows: int, place: Place, parts: Sequence[Part]) -> None:
+        self._column = column
+        self._place = place
+        self._parts = parts or (Part(None, 0, rows),)
+        self._hashes = np.empty(rows, np.uint64)
+        self._rows = 0
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        ids = batch.column(self._column)
+        absent = pc.index(pc.fill_null(pc.equal(ids, ""), True), True).as_py()
+        if absent >= 0:
+            where = self._place(self._rows + absent)
+            raise InputError(f"{where}: has no id in column {self._column!r}; every sample needs one")
+        hashes = map(xxhash.xxh3_64_intdigest, ids.cast(pa.binary()).to_pylist())
+        end = self._rows + len(ids)
+        self._hashes[self._rows : end] = np.fromiter(hashes, np.uint64, len(ids))
+        self._rows = end
+
+    def finish(self, manifest: Path) -> None:
+        """Raises InputError where an id is there twice; ``manifest`` holds the rows given to ``update``."""
+        for part in self._parts:
+            hashes = self._hashes[part.start : part.stop]
+            ordered = np.sort(hashes)
+            suspects = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+            if suspects.size:
+                rows = part.start + np.flatnonzero(np.isin(hashes, suspects))
+                self._compare(manifest, rows, rows.size - suspects.size)
+
+    def _compare(self, manifest: Path, rows: npt.NDArray[np.int64], most: int) -> None:
+        """Compares the ids of the rows, whose hashes are not unique, themselves."""
+        first: dict[str, int] = {}
+        pairs: list[tuple[str, int, int]] = []
+        for row, value in zip(rows.tolist(), _values(manifest, self._column, rows), strict=True):
+            before = first.setdefault(value, row)
+            if before != row:
+                pairs.append((value, before, row))
+            if len(pairs) == _SHOWN:
+                break
+        if not pairs:
+            return
+        value, before, row = pairs[0]
+        others = [f"; so are {other!r} in rows {one + 1} and {two + 1}" for other, one, two in pairs[1:]]
+        raise InputError(
+            f"{self._place(row)}: id {value!r} is already that of {self._place(before)}{''.join(others)}; "
+            f"{most} row(s) in all repeat an id. Ids (column {self._column!r}) must be unique: "
+            "choose another column as data.id, or leave it out to use row numbers"
+        )
+
+
+class CostCheck:
+    """Refuses costs that are not finite numbers from 0."""
+
+    def __init__(self, column: str, place: Place) -> None:
+        self._column = column
+        self._place = place
+        self._rows = 0
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        column = batch.column(self._column)
+        costs = as_costs(column)
+        wrong = np.flatnonzero(~(np.isfinite(costs) & (costs >= 0)))
+        if wrong.size:
+            value = column[int(wrong[0])].as_py()
+            where = self._place(self._rows + int(wrong[0]))
+            shown = "nothing" if value in (None, "") else repr(value)
+            raise InputError(
+                f"{where}: cost in column {self._column!r} (data.cost) must be a number from 0, not {shown}"
+            )
+        self._rows += len(costs)
+
+
+class Checks:
+    """What sees every batch that is written: ids, costs and the fingerprint."""
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        rows: int,
+        id_column: str | None,
+        cost_column: str | None,
+        place: Place,
+        parts: Sequence[Part] = (),
+    ) -> None:
+        self.fingerprint = Fingerprint(schema)
+        self._ids = None if id_column is None else IdCheck(id_column, rows, place, parts)
+        self._costs = None if cost_column is None else CostCheck(cost_column, place)
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        self.fingerprint.update(batch)
+        for check in (self._ids, self._costs):
+            if check is not None:
+                check.update(batch)
+
+    def finish(self, manifest: Path) -> None:
+        if self._ids is not None:
+            self._ids.finish(manifest)
+
+
+def as_costs(column: pa.Array) -> npt.NDArray[np.float64]:
+    """The values as float64; NaN for those that are missing or no numbers."""
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    return np.array([_number(value) for value in column.to_pylist()], np.float64)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return math.nan
+
+
+def column_batches(manifest: Path, column: str) -> Iterator[pa.Array]:
+    """One column of a written manifest, a record batch at a time."""
+    with pa.OSFile(str(manifest)) as file:
+        index = pa.ipc.open_file(file).schema.get_field_index(column)
+        reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=[index]))
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number).column(0)
+
+
+def _values(manifest: Path, column: str, rows: npt.NDArray[np.int64]) -> Iterator[str]:
+    """The column's values in the given rows, which ascend."""
+    for number, values in enumerate(column_batches(manifest, column)):
+        first = number * BATCH_ROWS
+        begin, end = np.searchsorted(rows, (first, first + BATCH_ROWS))
+        yield from values.take(pa.array(rows[begin:end] - first)).to_pylist()

@@ -1,0 +1,230 @@
+"""Manifest: tables and sample files -> manifest.arrow, streamed, in constant memory. Used by plan.
+
+The sources become one Arrow IPC file, in order, with record batches of 65,536 rows (the last one shorter), so
+that row i lies in batch i // 65536. The schema's metadata holds ``{"id": column or null, "rows": n}``. Ids
+are text, and unique; where there is no id column the row number is the id.
+
+Several manifests of one run become its parts, one after another in that file: their columns are united (null where a part
+lacks one), ids are unique within each, and the metadata has ``"parts": [[name, first row], ...]`` too.
+"""
+
+import difflib
+import glob
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.errors import InputError
+from jobs.storage.files import replacing
+from jobs.storage.records import Part
+from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
+from launcher.manifest.checks import Checks, as_costs, column_batches
+from launcher.manifest.csv_source import CsvSource
+from launcher.manifest.jsonl_source import JsonlSource
+from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, with_all_columns
+from launcher.manifest.sources import (
+    ArrowSource,
+    GlobSource,
+    ParquetSource,
+    Source,
+    display,
+)
+
+_KINDS: dict[str, Callable[[Path], Source]] = {
+    ".csv": lambda path: CsvSource(path, ","),
+    ".tsv": lambda path: CsvSource(path, "\t"),
+    ".jsonl": JsonlSource,
+    ".parquet": ParquetSource,
+    ".arrow": ArrowSource,
+}
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """One entry of data.manifest as read; ``size`` (bytes) and ``mtime`` (seconds) are None for a glob."""
+
+    path: str
+    rows: int
+    size: int | None
+    mtime: float | None
+
+
+@dataclass(frozen=True)
+class ManifestInfo:
+    """A written manifest; ``id``: its id column, None for row numbers; ``fingerprint``: xxh3-128, hex.
+
+    ``parts`` is empty unless there are several manifests.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    id: str | None
+    fingerprint: str
+    sources: tuple[SourceInfo, ...]
+    parts: tuple[Part, ...] = ()
+
+
+def build_manifest(
+    sources: str | Sequence[str] | Mapping[str, Sequence[str]],
+    out: Path,
+    id_column: str | None,
+    cost_column: str | None,
+    *,
+    folder: Path | None = None,
+) -> ManifestInfo:
+    """Writes ``out``, whole or not at all; relative sources start at ``folder`` (default: where we are).
+
+    ``sources`` is one entry of data.manifest, several that are one table, or a mapping of names to those.
+
+    A pattern means sample files, one row each, even where they are tables. Its columns are ``id`` (the path
+    as matched: from ``folder`` on, unless the pattern is absolute), ``path`` (absolute), and ``size`` where
+    that is the cost column; its default id column is ``id``. Raises InputError for what is wrong in the
+    sources, with the row, and the line in text files.
+    """
+    groups = dict(sources) if isinstance(sources, Mapping) else {}
+    names = [name for group in groups.values() for name in group]
+    if not isinstance(sources, Mapping):
+        names = [sources] if isinstance(sources, str) else list(sources)
+    absolute = Path(os.path.abspath(folder or "."))
+    opened = [_open(name, absolute, cost_column == "size") for name in names]
+    if id_column is None and all(isinstance(source, GlobSource) for source in opened):
+        id_column = "id"
+    states = [source.state() for source in opened]
+    scans = [source.scan() for source in opened]
+    rows = sum(scan.rows for scan in scans)
+    members = _members({name: len(group) for name, group in groups.items()}, scans)
+    parts = _parts(members)
+    schema = _schema(list(members.values()) or [scans], id_column, cost_column)
+    schema = schema.with_metadata({METADATA_KEY: _metadata(rows, id_column, parts)})
+    checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
+    with replacing(out) as temporary:
+        each = zip(opened, scans, states, strict=True)
+        batches = _rechunk(chain.from_iterable(_unchanged(*one, schema) for one in each))
+        _write(temporary, schema, batches, checks)
+        checks.finish(temporary)
+    infos = [
+        SourceInfo(source.location, scan.rows, *(state or (None, None)))
+        for source, scan, state in zip(opened, scans, states, strict=True)
+    ]
+    return ManifestInfo(rows, tuple(schema.names), id_column, checks.fingerprint.hexdigest(), tuple(infos), parts)
+
+
+def _members(sizes: Mapping[str, int], scans: Sequence[Scan]) -> dict[str, Sequence[Scan]]:
+    """The scans of each part, by the number of its sources."""
+    ends = list(accumulate(sizes.values()))
+    return {name: scans[end - size : end] for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+def _parts(members: Mapping[str, Sequence[Scan]]) -> tuple[Part, ...]:
+    rows = {name: sum(scan.rows for scan in scans) for name, scans in members.items()}
+    ends = list(accumulate(rows.values()))
+    return tuple(Part(name, end - rows[name], end) for name, end in zip(rows, ends, strict=True))
+
+
+def _metadata(rows: int, id_column: str | None, parts: Sequence[Part]) -> bytes:
+    named = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
+    return json.dumps({"id": id_column, "rows": rows, **named}).encode()
+
+
+def read_costs(path: Path, column: str) -> npt.NDArray[np.float64]:
+    """The cost of each row of a written manifest, float64 [rows]."""
+    return np.concatenate([as_costs(values) for values in column_batches(path, column)])
+
+
+def _open(source: str, folder: Path, sizes: bool) -> Source:
+    """The source by its name. Raises InputError where it is no file or of no known kind."""
+    path = Path(os.path.normpath(folder / Path(source).expanduser()))
+    if os.path.isdir(path):
+        pattern = f"{source.rstrip('/')}/*.jpg"
+        raise InputError(f"{display(path)}: is a folder; for its files write a pattern such as {pattern}")
+    if not os.path.exists(path):
+        if glob.has_magic(source):
+            return GlobSource(os.path.expanduser(source), folder, sizes)
+        near = difflib.get_close_matches(path.name, _names(path.parent), n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{display(path)}: no such file (data.manifest){guess}")
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        valid = ", ".join(_KINDS)
+        raise InputError(f"{display(path)}: unknown kind of manifest; valid: {valid}, or a pattern with *")
+    return kind(path)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _schema(parts: Sequence[Sequence[Scan]], id_column: str | None, cost_column: str | None) -> pa.Schema:
+    """The manifest's schema. Raises InputError where columns are missing or do not agree."""
+    filled = [found for scans in parts if (found := [scan for scan in scans if scan.rows])]
+    if not filled:
+        names = ", ".join(scan.name for scans in parts for scan in scans)
+        raise InputError(f"{names}: no samples; the manifest needs at least one row")
+    for scan in chain.from_iterable(filled):
+        check_columns(scan.schema, scan.name, (("data.id", id_column), ("data.cost", cost_column)))
+    return common_schema(filled, id_column)
+
+
+def _locator(sources: Sequence[Source], scans: Sequence[Scan]) -> Callable[[int], str]:
+    """A function from manifest rows to places in the sources."""
+    starts = [0, *accumulate(scan.rows for scan in scans)]
+
+    def place(row: int) -> str:
+        number = bisect_right(starts, row) - 1
+        return sources[number].place(row - starts[number])
+
+    return place
+
+
+def _unchanged(
+    source: Source, scan: Scan, state: tuple[int, float] | None, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """The source's batches, with all columns. Raises InputError where it is no longer what the scan saw."""
+    rows = 0
+    for batch in source.batches(own_columns(schema, scan)):
+        rows += batch.num_rows
+        if rows <= scan.rows:
+            yield with_all_columns(batch, schema)
+    if rows != scan.rows or source.state() != state:
+        raise InputError(f"{source.name}: changed while it was read; try again when it is complete")
+
+
+def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], checks: Checks) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in batches:
+            checks.update(batch)
+            writer.write_batch(batch)
+
+
+def _rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of BATCH_ROWS, the last one shorter."""
+    pending: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        pending.append(batch)
+        rows += batch.num_rows
+        if rows >= BATCH_ROWS:
+            table = pa.Table.from_batches(pending)
+            full = rows // BATCH_ROWS * BATCH_ROWS
+            yield from (_joined(table.slice(start, BATCH_ROWS)) for start in range(0, full, BATCH_ROWS))
+            pending, rows = table.slice(full).to_batches(), rows - full
+    if rows:
+        yield _joined(pa.Table.from_batches(pending))
+
+
+def _joined(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    if len(batches) > 1:  # Arrow could not join the text of a column: its offsets are 32 bits
+        raise InputError(f"a column holds over 2 GB in {BATCH_ROWS} rows; put such data into files of their own")
+    return batches[0]

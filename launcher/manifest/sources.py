@@ -1,0 +1,172 @@
+"""Sources: the files that a manifest is made of, read as record batches in constant memory. Used by manifest.
+
+A source is read twice: ``scan`` finds its column types and rows, ``batches`` reads it with the types of the
+whole manifest. A type can then never change at row 900,000, and the written schema has the number of rows.
+"""
+
+import glob
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import InputError
+from jobs.storage.samples import BATCH_ROWS
+from launcher.manifest.schema import Scan, cast_batch, plain_schema
+
+_Reader: TypeAlias = pa.RecordBatchReader | pa.RecordBatchFileReader
+
+
+class Source(ABC):
+    """One entry of data.manifest; ``name`` is how messages call it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def scan(self) -> Scan:
+        """Column types and rows. Raises InputError where the source cannot be read."""
+
+    @abstractmethod
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """All rows in order, cast to the schema, in batches of any size. Raises InputError as scan does."""
+
+    @property
+    def location(self) -> str:
+        """What the plan records: the absolute path of a file, or the pattern."""
+        return self.name
+
+    def place(self, row: int) -> str:
+        """Where a row (from 0) is, for messages: ``x.parquet: row 42``, rows counted from 1."""
+        return f"{self.name}: row {row + 1}"
+
+    def state(self) -> tuple[int, float] | None:
+        """Size in bytes and time of last change, None for sources that are no single file."""
+        return None
+
+
+class FileSource(Source):
+    """A table in one file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(display(path))
+        self.path = path
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    def state(self) -> tuple[int, float] | None:
+        with self.reading():
+            status = self.path.stat()
+        return status.st_size, status.st_mtime
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What goes wrong inside, with the file's name, as InputError."""
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self.name}: cannot be read: {error}") from None
+
+
+class ParquetSource(FileSource):
+    """A .parquet file, read by pages; pre-buffering would hold whole row groups."""
+
+    def scan(self) -> Scan:
+        with self.reading(), pq.ParquetFile(self.path, pre_buffer=False) as file:
+            return Scan(self.name, plain_schema(file.schema_arrow, self.name), file.metadata.num_rows)
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        with self.reading(), pq.ParquetFile(self.path, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                yield cast_batch(batch, schema)
+
+
+class ArrowSource(FileSource):
+    """An .arrow file in the IPC file or stream format."""
+
+    def scan(self) -> Scan:
+        with self.reading(), pa.memory_map(str(self.path)) as file:
+            reader = self._open(file)
+            rows = sum(batch.num_rows for batch in self._read(reader))
+            return Scan(self.name, plain_schema(reader.schema, self.name), rows)
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        with self.reading(), pa.OSFile(str(self.path)) as file:
+            for batch in self._read(self._open(file)):
+                yield cast_batch(batch, schema)
+
+    @staticmethod
+    def _open(file: pa.NativeFile) -> _Reader:
+        is_file = file.read(6) == b"ARROW1"
+        file.seek(0)
+        return pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+
+    @staticmethod
+    def _read(reader: _Reader) -> Iterator[pa.RecordBatch]:
+        if isinstance(reader, pa.RecordBatchFileReader):
+            return (reader.get_batch(number) for number in range(reader.num_record_batches))
+        return iter(reader)
+
+
+class GlobSource(Source):
+    """The files that match a pattern, one sample each, sorted: columns ``id``, ``path`` and maybe ``size``.
+
+    ``id`` is the path as the pattern gives it, from the config's folder on; ``path`` is absolute; ``size`` is
+    in bytes. Folders are left out; a link to nothing is a sample, so that it is not lost without a word.
+    """
+
+    def __init__(self, pattern: str, folder: Path, sizes: bool) -> None:
+        super().__init__(pattern)
+        self.folder = folder
+        self.sizes = sizes
+        self._matches: list[str] = []
+
+    def scan(self) -> Scan:
+        found = glob.iglob(self.name, root_dir=self.folder, recursive=True)
+        self._matches = sorted({match for match in found if not os.path.isdir(self.folder / match)})
+        if not self._matches:
+            raise InputError(f"{self.name}: no file matches this pattern in {self.folder}")
+        columns = [("id", pa.string()), ("path", pa.string()), ("size", pa.int64())]
+        return Scan(self.name, pa.schema(columns[: 3 if self.sizes else 2]), len(self._matches))
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(self._matches), BATCH_ROWS):
+            ids = self._matches[start : start + BATCH_ROWS]
+            paths = [os.path.normpath(self.folder / match) for match in ids]
+            try:
+                columns = {"id": pa.array(ids, pa.string()), "path": pa.array(paths, pa.string())}
+                if self.sizes:
+                    columns["size"] = pa.array([os.stat(path).st_size for path in paths], pa.int64())
+            except UnicodeEncodeError as error:
+                raise InputError(f"{self.name}: file name {error.object!r} is not UTF-8; rename the file") from None
+            except OSError as error:
+                raise InputError(f"{self.name}: {error.filename}: no size: {error.strerror}") from None
+            yield cast_batch(pa.RecordBatch.from_pydict(columns), schema)
+
+    def place(self, row: int) -> str:
+        return f"{self.name}: {self._matches[row]}"
+
+
+def display(path: Path) -> str:
+    """A path for messages: relative where it is below the working directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def not_utf8(path: Path, name: str) -> str:
+    """A message with the first line that is not UTF-8; empty where all are."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                byte = f"{line[error.start]:#x}"
+                return f"{name}:{number}: not UTF-8 text (byte {byte}); convert it: iconv -f LATIN1 -t UTF-8"
+    return ""

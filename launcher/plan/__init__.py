@@ -1,0 +1,1 @@
+"""Planning: from a config to a run directory, and what must not change after it."""

@@ -1,0 +1,217 @@
+"""Planning: Config -> run directory. Checks everything that can be checked before a node is asked for.
+
+plan.json is written last, so a folder without it was interrupted and is planned anew. A run that is planned already is
+only compared: its fingerprint covers all that decides the bytes of the result.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from jobs.errors import InputError
+from jobs.job import job_class, make_job
+from jobs.storage.files import write_bytes
+from jobs.storage.plans import FORMAT, FORMAT_OF_PARTS, Plan
+from jobs.storage.records import JobSpec
+from jobs.storage.rundir import RunDir
+from launcher.config.config import Config
+from launcher.config.parameters import check_params
+from launcher.config.places import Problem
+from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
+from launcher.plan.guard import config_path, deciding_differences, refuse_changes
+from launcher.plan.provenance import describe_environment, describe_git
+from launcher.plan.sharding import split_parts
+
+# Batches are seeded from it and their first row: the same plan always draws the same numbers.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that is ready to submit; ``is_new`` is False where it had been planned before."""
+
+    run: RunDir
+    plan: Plan
+    is_new: bool
+
+
+def make_plan(config: Config) -> Planned:
+    """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
+    run = RunDir(config.run_folder)
+    job = JobSpec(config.job.class_, config.job.params, str(config.folder))
+    _check_config(config, job)
+    if run.plan.exists():
+        return Planned(run, _check_existing(run, config, job), is_new=False)
+    _check_folder(run)
+    run.make()
+    manifest = _build(config, run.manifest)
+    plan = _new_plan(config, job, manifest, run.manifest)
+    write_bytes(run.config, _frozen_config(config).encode())
+    plan.write(run.plan)
+    return Planned(run, plan, is_new=True)
+
+
+def _check_config(config: Config, job: JobSpec) -> None:
+    """Raises InputError with all that is wrong with the Job, its params and the place of the result."""
+    problems = [*_job_problems(job), *_output_problems(config)]
+    if problems:
+        raise InputError(config.places.report(problems))
+
+
+def _job_problems(job: JobSpec) -> list[Problem]:
+    """Makes a Job as array tasks will, if its params are of the right types; what its module prints goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            problems = check_params(job_class(job), job.path, job.params)
+            if not problems:
+                make_job(job)
+        except InputError as error:
+            return [_placed(str(error), job)]
+        except SystemExit as error:
+            return [(("job", "class"), f"{job.path}: its module calls sys.exit({error.code!r}) when imported")]
+    return problems
+
+
+def _placed(message: str, job: JobSpec) -> Problem:
+    """A message of the Job's own with the key that it is about: it begins with job.class, or with a parameter."""
+    if message.startswith("job.class: "):
+        return ("job", "class"), message.removeprefix("job.class: ")
+    text = message.removeprefix("job.params: ")
+    subject, _, rest = text.partition(": ")
+    return (("job", "params", subject), rest) if subject in job.params else (("job", "params"), text)
+
+
+def _output_problems(config: Config) -> list[Problem]:
+    path, run = config.output_path, RunDir(config.run_folder)
+    if path is None:
+        return []
+    names: list[str | None] = [*config.data.manifests] or [None]
+    folders = {run.result_of(name, path).parent for name in names}
+    missing = sorted(folder for folder in folders if not folder.is_dir())
+    return [(("output", "path"), f"no such folder: {folder}") for folder in missing]
+
+
+def _check_folder(run: RunDir) -> None:
+    """Raises InputError where the run directory exists and holds something else."""
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
+    own = {path.name for path in (run.submissions, run.shards, run.logs, run.config, run.manifest)}
+    names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
+    strange = [name for name in names if name not in own and not name.endswith(".tmp")]
+    if strange:
+        raise InputError(f"{run.path}: exists and is no run directory (it holds {strange[0]!r}); choose another name")
+
+
+def _build(config: Config, path: Path) -> ManifestInfo:
+    sources = config.data.manifests or config.data.sources
+    return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
+
+
+def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
+    boundaries = _boundaries(config, manifest, path)
+    read = {key: value for key, value in asdict(manifest).items() if key != "parts"}
+    return Plan(
+        name=config.name,
+        fingerprint=_fingerprint(config, job, manifest, boundaries),
+        created=time.time(),
+        rows=manifest.rows,
+        id_column=manifest.id,
+        boundaries=boundaries,
+        job=job,
+        batch_size=config.node.batch_size,
+        seed=_SEED,
+        config=config.to_mapping(),
+        manifest=json.loads(json.dumps(read)),  # lists, as they are read back
+        environment={"config": os.path.abspath(config.path), **describe_environment()},
+        git=describe_git(config.folder),
+        format=FORMAT_OF_PARTS if manifest.parts else FORMAT,
+        parts=manifest.parts,
+    )
+
+
+def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int, ...]:
+    """First rows of the shards and, last, the number of rows."""
+    data = config.data
+    rows = [part.rows for part in manifest.parts] or [manifest.rows]
+    costs = None if data.cost is None else read_costs(path, data.cost)
+    return split_parts(rows, data.shards, data.samples_per_shard, costs)
+
+
+def _fingerprint(config: Config, job: JobSpec, manifest: ManifestInfo, boundaries: Sequence[int]) -> str:
+    """xxh3-128 of all that decides the bytes of the result."""
+    deciding = {
+        "format": FORMAT,
+        "manifest": manifest.fingerprint,
+        "id": manifest.id,
+        "job": job.path,
+        "params": job.params,
+        "batch_size": config.node.batch_size,
+        "seed": _SEED,
+        "boundaries": boundaries,
+        **({"parts": [asdict(part) for part in manifest.parts]} if manifest.parts else {}),
+    }
+    return xxhash.xxh3_128_hexdigest(json.dumps(deciding, sort_keys=True).encode())
+
+
+def _frozen_config(config: Config) -> str:
+    """The config with all defaults and absolute paths, so that it means the same from inside the run directory."""
+    import yaml
+
+    data = config.to_mapping()
+    data["runs"] = str(config.run_folder.parent)
+    data["data"]["manifest"] = _absolute(config)
+    data["output"]["path"] = str(config.output_path) if config.output_path else None
+    if config.template_path is not None:
+        data["slurm"]["template"] = str(config.template_path)
+    head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
+    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _absolute(config: Config) -> list[str] | dict[str, list[str]]:
+    """data.manifest with absolute paths."""
+    named = config.data.manifests
+    if named:
+        return {name: [str(config.resolve(source)) for source in sources] for name, sources in named.items()}
+    return [str(config.resolve(source)) for source in config.data.sources]
+
+
+def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
+    """The plan of the run, if this config gives the same result; raises InputError with each difference."""
+    plan = Plan.read(run.plan)
+    changes = deciding_differences(plan.config, config.to_mapping())
+    if not changes and _sources_unchanged(plan, config):
+        return plan
+    with tempfile.TemporaryDirectory(dir=run.path) as folder:
+        path = Path(folder) / run.manifest.name
+        manifest = _build(config, path)
+        fingerprint = _fingerprint(config, job, manifest, _boundaries(config, manifest, path))
+    if fingerprint == plan.fingerprint:
+        return plan
+    if manifest.fingerprint != plan.manifest["fingerprint"]:
+        changes.append(f"the samples in data.manifest changed: {plan.rows} rows then, {manifest.rows} now")
+    refuse_changes(run, changes or ["planned by another version of the launcher"])
+    return plan
+
+
+def _sources_unchanged(plan: Plan, config: Config) -> bool:
+    """Whether every source is a file with the size and time that it had; the files of a glob are listed anew."""
+    if config_path(plan).parent != config.folder:
+        return False
+    return all(_is_same_file(source) for source in plan.manifest["sources"])
+
+
+def _is_same_file(source: Mapping[str, Any]) -> bool:
+    try:
+        now = os.stat(source["path"])
+    except OSError:
+        return False
+    return source["size"] is not None and (now.st_size, now.st_mtime) == (source["size"], source["mtime"])

@@ -1,0 +1,1 @@
+"""Slurm: array tasks as job arrays, and all that is said to its commands."""

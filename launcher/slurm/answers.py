@@ -1,0 +1,115 @@
+"""Answers: what Slurm's commands said, sorted and parsed. Pure; used by scheduler.py.
+
+Errors of sbatch are sorted into those worth another try, those that mean "no more now", and those that the user has to mend.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_PASSING = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "backup controller",
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "Zero Bytes were transmitted",
+    "Transport endpoint is not connected",
+    "Resource temporarily unavailable",
+    "Message timeout",
+    "Unexpected missing socket error",
+    "Munge encode failed",
+    "Protocol authentication error",
+)
+# The limits on jobs that wait or run, as Slurm's src/common/slurm_protocol_defs.c names them: QOSMaxSubmitJobPerUserLimit,
+# AssocGrpSubmitJobsLimit ... All other limits of the same kind stay as they are, however long one waits.
+_SUBMIT_LIMIT = re.compile(r"(?:Assoc|QOS)\w*SubmitJob\w*")
+_OTHER_LIMIT = re.compile(r"\b(?:Assoc|QOS)[A-Z]\w+")
+_ANY_LIMIT = "Job violates accounting/QOS policy"
+# MaxJobCount is reached, by the jobs of all users; sbatch itself has tried for two minutes (src/sbatch/sbatch.c).
+_QUEUE_FULL = ("Slurm job queue full", "Slurm temporarily unable to accept job", "Job creation temporarily disabled")
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """How Slurm's accounting says that an array element ended.
+
+    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` and ``asked_time`` are as Slurm writes them.
+    """
+
+    job_id: str
+    index: int | None
+    state: str
+    exit_code: str
+    node: str
+    memory: int
+    asked_memory: str
+    asked_time: str
+
+
+ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
+
+
+def said(text: str) -> str:
+    """The errors among the lines that a command, or submitit for it, has left; all lines where none is marked as one."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    marked = [line for line in lines if "error: " in line or "fatal: " in line]
+    return " ".join(line.split("error: ", 1)[-1].strip() for line in marked or lines) or "no message"
+
+
+def is_passing(problem: str) -> bool:
+    """Whether the same call may succeed in a while: Slurm did not answer, or not in time."""
+    return any(text in problem for text in _PASSING)
+
+
+def is_submit_limit(problem: str) -> bool:
+    """Whether Slurm takes the same script once fewer jobs of this user, or of those he shares a limit with, wait or run."""
+    if _SUBMIT_LIMIT.search(problem):
+        return True
+    return _ANY_LIMIT in problem and not _OTHER_LIMIT.search(problem)
+
+
+def is_queue_full(problem: str) -> bool:
+    """Whether Slurm takes the same script once fewer jobs of all users wait or run."""
+    return any(text in problem for text in _QUEUE_FULL)
+
+
+def read_submit_limit(text: str) -> int | None:
+    """The smallest number in sacctmgr's rows of limits; None where there is none."""
+    numbers = [int(word) for word in re.split(r"[|\n]", text) if word.isdigit()]
+    return min(numbers, default=None)
+
+
+def read_accounting(text: str) -> Iterator[Accounted]:
+    """Elements from sacct's rows: an element's own line tells its state; MaxRSS stands in the lines of its steps.
+
+    Elements that never started share a line, such as 12_[3-7]; it may be older than one of their own.
+    """
+    memory: dict[str, int] = {}
+    rows: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        fields = line.split("|")
+        job, _, step = fields[0].partition(".")
+        memory[job] = max(memory.get(job, 0), _bytes(fields[4]))
+        if "[" in job:
+            rows = dict.fromkeys(_elements(job), fields) | rows
+        elif not step:
+            rows[job] = fields  # of a requeued element the last line counts
+    for job, (_, state, code, node, _, asked_memory, asked_time, *_) in rows.items():
+        array, _, index = job.partition("_")
+        element = int(index) if index else None
+        yield Accounted(array, element, state.split()[0], code, node, memory.get(job, 0), asked_memory, asked_time)
+
+
+def _elements(job: str) -> list[str]:
+    """``12_[0-6:2,9%4]`` -> 12_0, 12_2, 12_4, 12_6, 12_9: % begins how many may run at a time, : a step."""
+    array, _, text = job.partition("[")
+    parts = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", text.partition("%")[0])
+    ranges = [range(int(first), int(last or first) + 1, int(step or 1)) for first, last, step in parts]
+    return [f"{array}{index}" for indices in ranges for index in indices]
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([\d.]+)([KMGTP]?)", text)
+    return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else 0

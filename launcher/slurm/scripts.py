@@ -1,0 +1,192 @@
+"""The sbatch scripts of a run: what the config, a retry and the launcher itself ask for, as text. Used by the Slurm executor.
+
+``array_script`` runs a submission's array tasks, ``finalize_script`` what follows them. Both are complete: sbatch of the
+file by hand does the same.
+"""
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.rundir import RunDir
+from launcher.config.config import Config
+from launcher.config.sbatch_options import gpus_asked
+from launcher.config.units import parse_time
+from launcher.slurm.template import Template, array_template, finalize_template, merge
+
+# Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
+# task leaves within 20 s.
+_WARNING = 60
+_SHORTEST_WARNING = 10
+# Options that say who pays and where it may run; the finalize job needs the same.
+_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
+_FINALIZE_MEMORY = "2G"
+_TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
+
+Options = dict[str, str | None]
+
+
+def job_name(run: RunDir, number: int) -> str:
+    """The Slurm job name of a submission: the run's name, a hash of where and when it was planned, the number.
+
+    It is unique for a user, also where a run was deleted and planned anew while jobs of the old one are in the queue.
+    """
+    planned = f"{run.path.absolute()} {Plan.read(run.plan).created}"
+    return f"{run.name}-{hashlib.sha256(planned.encode()).hexdigest()[:8]}.{number}"
+
+
+def finalize_name(run: RunDir, number: int) -> str:
+    return f"{job_name(run, number)}-finalize"
+
+
+def array_script(run: RunDir, config: Config, submission: Submission) -> str:
+    """The script of a submission's array. Raises InputError where template and config do not go together."""
+    template = _template(config)
+    asked = _asked(template, config, submission.resources)
+    options = merge(asked, _array_options(run, config, submission, asked))
+    return template.render(options, _command(run, config, submission.number, template))
+
+
+def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str]) -> str:
+    """The script of the job that runs after these submissions' arrays, however they end."""
+    template = finalize_template()
+    asked = _config_options(config, {})
+    options: Options = {name: asked[name] for name in _ACCOUNT_OPTIONS if name in asked}
+    options |= {
+        "job-name": finalize_name(run, numbers[0]),
+        "mem": _FINALIZE_MEMORY,
+        "output": _pattern(run.submission_log(numbers[0])),
+        "open-mode": "append",
+        "requeue": None,
+        "dependency": f"afterany:{':'.join(job_ids)}",
+        "kill-on-invalid-dep": "yes",
+    }
+    command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
+    return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
+
+
+def _template(config: Config) -> Template:
+    return array_template(config.slurm.template, config.template_path)
+
+
+def asked_options(config: Config, resources: dict[str, Any]) -> Options:
+    """What the array tasks of a submission ask for: the template's options, the config's, and what it got more of."""
+    return _asked(_template(config), config, resources)
+
+
+def _asked(template: Template, config: Config, resources: dict[str, Any]) -> Options:
+    options = _config_options(config, resources)
+    asked = merge(template.options, options, without=_switched_off(config))
+
+    def where(name: str) -> str:
+        return f"{config.path}: slurm.{name.replace('-', '_')}" if name in options else template.where(name)
+
+    nodes = str(config.slurm.nodes_per_task)
+    for name in _TASK_OPTIONS:
+        if asked.get(name) not in (None, "1") and (name, asked[name]) != ("ntasks", nodes):
+            raise InputError(
+                f"{where(name)}: --{name}={asked[name]}: an array task is one process tree; set node.processes for "
+                "more processes, slurm.nodes_per_task for more nodes"
+            )
+    if asked.get("nodes") not in (None, "1", "1-1", nodes):
+        raise InputError(f"{where('nodes')}: --nodes={asked['nodes']}: set slurm.nodes_per_task for more than one node")
+    return asked
+
+
+def _config_options(config: Config, resources: dict[str, Any]) -> Options:
+    """The config's sbatch options, and over them what this submission was given more of (mem, time, exclude)."""
+    options = {**config.slurm.options, **resources.get("options", {})}
+    if config.slurm.gpus_per_task is not None:
+        options["gpus-per-task"] = config.slurm.gpus_per_task
+    return {name: _text(value) for name, value in options.items() if value is not False and value is not None}
+
+
+def _switched_off(config: Config) -> set[str]:
+    """Options of the template that the config does not want (``exclusive: false``, ``gpus_per_task: 0``)."""
+    return {name for name, value in config.slurm.options.items() if value is False}
+
+
+def _text(value: Any) -> str | None:
+    if value is True:
+        return None
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@dataclass(frozen=True)
+class TaskSize:
+    """What an array task takes; ``processes`` is one per GPU where the config leaves it open."""
+
+    processes: int
+    cpus: int
+    gpus: int
+
+
+def task_size(config: Config, asked: Options) -> TaskSize:
+    """Raises InputError where the CPUs asked for are too few."""
+    gpus = gpus_asked(asked)
+    is_open = config.node.processes is None and config.node.devices in ("auto", "cuda")
+    processes = max(gpus, 1) if is_open else config.processes
+    needed = config.cpus_per_task(processes)
+    given = _number(asked.get("cpus-per-task"))
+    if given and given < needed:
+        raise InputError(
+            f"slurm.template {config.slurm.template}: --cpus-per-task={given} is too few: {processes} process(es) x "
+            f"{max(config.node.workers, 1)} worker(s) need {needed}; raise it or leave it out"
+        )
+    return TaskSize(processes, max(needed, given, _number(asked.get("cpus-per-gpu")) * gpus), gpus)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _array_options(run: RunDir, config: Config, submission: Submission, asked: Options) -> Options:
+    last = len(submission.groups) - 1
+    options: Options = {
+        "job-name": job_name(run, submission.number),
+        "array": f"0-{last}%{config.slurm.array_parallelism}",
+        "cpus-per-task": str(task_size(config, asked).cpus),
+        "output": _pattern(run.submission_log(submission.number)),
+        "open-mode": "append",
+        "requeue": None,
+        "signal": f"{_receiver(config)}USR2@{_warning(asked.get('time'))}",
+    }
+    if config.slurm.nodes_per_task > 1:
+        return options | {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
+    return options | {"ntasks": "1"}
+
+
+def _receiver(config: Config) -> str:
+    """The batch script's own process is the supervisor, or srun's children are."""
+    return "" if config.slurm.nodes_per_task > 1 else "B:"
+
+
+def _warning(limit: str | None) -> int:
+    """Seconds of warning: a quarter of a short limit, so that some work is done before it."""
+    try:
+        seconds = parse_time(limit) if limit else 3600
+    except ValueError:
+        seconds = 3600
+    return max(_SHORTEST_WARNING, min(_WARNING, seconds // 4))
+
+
+def _pattern(path: Path) -> str:
+    """A path as sbatch reads file names: % begins a replacement."""
+    return str(path.absolute()).replace("%", "%%")
+
+
+def _command(run: RunDir, config: Config, number: int, template: Template) -> str:
+    """``exec``, so that Slurm's signals reach the supervisor; a template may set a prefix and another Python."""
+    words = [f'"${{LAUNCHER_PYTHON:-{sys.executable}}}"', "-P", "-m", "jobs"]
+    words += [shlex.quote(str(run.path.absolute())), str(number)]
+    if template.mentions("LAUNCHER_PREFIX"):
+        words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
+    if config.slurm.nodes_per_task > 1:
+        words.insert(0, "srun --kill-on-bad-exit=0 --cpus-per-task=$SLURM_CPUS_PER_TASK")
+    return " ".join(["exec", *words])

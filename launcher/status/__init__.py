@@ -1,0 +1,1 @@
+"""How a run stands, from its directory alone, and how that is shown."""

@@ -1,0 +1,194 @@
+"""Progress: a Status as text, and views that follow a run: redrawn on a terminal, a line now and then in a pipe."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol, Self, TextIO
+
+from launcher.runs import reference
+from launcher.status.status import SHARD_STATES, Status, StatusReader
+
+_LINE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+# Looking takes at most this share of the time, however large the run is.
+_LOOK_SHARE = 0.1
+# One squeue call in this time, seconds, is less than admins notice.
+_SCHEDULER_SECONDS = 300.0
+_MAX_GROUPS = 10
+_BAR_WIDTH = 60
+_MAX_MESSAGE = 400
+
+
+def _efficiency_lines(status: Status) -> list[str]:
+    """What was used of what was asked; said once the run has ended, when there is something to conclude."""
+    found = status.efficiency
+    if found is None or status.state == "running":
+        return []
+    return [f"  next time: {line}" for line in found.advice()]
+
+
+def duration(seconds: float) -> str:
+    """``1:02:03``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}"
+
+
+def summary_line(status: Status) -> str:
+    """A run in one line."""
+    parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
+    if status.manifests:
+        parts[0] += f" of {len(status.manifests)} manifests"
+    if status.failed:
+        parts.append(f"{status.failed:,} failed")
+    parts.append(f"shards {_shard_counts(status)}")
+    if status.state == "running" and status.rate:
+        parts.append(f"{status.rate:,.1f} samples/s")
+    if status.eta:
+        parts.append(f"{duration(status.eta)} left")
+    return ", ".join(parts)
+
+
+def _finished(samples: int, total: int) -> str:
+    share = 100 * samples // total if total else 100
+    return f"{samples:,} of {total:,} samples ({share}%)"
+
+
+def _shard_counts(status: Status) -> str:
+    counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
+    return ", ".join(counts) or "none"
+
+
+def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
+    """The text of `launcher status`."""
+    return [*_state_lines(status, with_shards=with_shards), *_next_step(status)]
+
+
+def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
+    lines = [f"{reference(status.run)}  {summary_line(status)}"]
+    for one in status.manifests:
+        failed = f", {one.failed:,} failed" if one.failed else ""
+        lines.append(f"  {one.name}: {_finished(one.ok + one.failed, one.total)}{failed}")
+    for group in status.groups[:_MAX_GROUPS]:
+        samples = f"{group.samples:,} sample(s) in " if group.samples else ""
+        lines.append(f"  {group.kind}, {samples}{len(group.shards)} shard(s): {_one_line(group.message)}")
+        lines.append(f"    {status.advice(group)}")
+    if len(status.groups) > _MAX_GROUPS:
+        lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
+    lines += _efficiency_lines(status)
+    if status.queue is not None:
+        lines += [f"  Slurm's queue: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
+    if with_shards:
+        lines += [_shard_line(status, number) for number in range(len(status.shards))]
+    if status.error and status.state != "complete":
+        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {status.error}")
+    if status.is_abandoned:
+        lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
+    return lines
+
+
+def _one_line(message: str) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]} ..."
+
+
+def _shard_line(status: Status, number: int) -> str:
+    shard = status.shards[number]
+    failed = f", {shard.failed} failed" if shard.failed else ""
+    why = f", {shard.failure.kind}: {_one_line(shard.failure.message)}" if shard.failure else ""
+    return f"  shard {number}: {shard.state}, {shard.ok + shard.failed} of {shard.shard.rows} samples{failed}{why}"
+
+
+def _next_step(status: Status) -> list[str]:
+    name = reference(status.run)
+    if status.state == "complete":
+        return [f"result: {path}" for path in status.results]
+    if status.count("done") == len(status.shards) and status.state != "running":
+        return [f"next: launcher gather {name}"]
+    steps = {
+        "planned": f"next: launcher submit {name}",
+        "running": f"next: launcher status {name} --watch",
+    }
+    return [steps.get(status.state, f"next: launcher rerun {name}")]
+
+
+class View(Protocol):
+    """Shows a status that changes."""
+
+    def show(self, status: Status) -> None:
+        """Called with each new status."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class LineView(AbstractContextManager["LineView"]):
+    """A line when something changed, at most one in some seconds; the command prints how it ended."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._last: tuple[object, ...] = ()
+        self._shown_at = -_LINE_SECONDS
+
+    def show(self, status: Status) -> None:
+        now = self._clock()
+        seen = (status.state, status.ok, status.failed, *map(status.count, SHARD_STATES))
+        if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state == "running":
+            self._last, self._shown_at = seen, now
+            print(summary_line(status), file=self._stream, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class TerminalView:
+    """A bar and the text of `launcher status`, redrawn in place."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True)
+
+    def show(self, status: Status) -> None:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        screen = Table.grid()
+        screen.add_row(ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=_BAR_WIDTH))
+        screen.add_row(Text("\n".join(_state_lines(status))))
+        self._live.update(screen, refresh=True)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+
+def make_view(stream: TextIO) -> View:
+    """The view that suits the stream."""
+    return TerminalView(stream) if stream.isatty() else LineView(stream)
+
+
+def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
+    """Shows the run until it does not go on by itself; returns its last status.
+
+    The run directory tells all that happens but one thing: that Slurm lost the jobs. ``live``: Slurm is asked now and
+    then.
+    """
+    asked = time.monotonic()
+    with view:
+        while True:
+            started = time.monotonic()
+            asks = live and reader.uses_scheduler and started - asked > _SCHEDULER_SECONDS
+            asked = started if asks else asked
+            status = reader.read(live=asks)
+            view.show(status)
+            if status.state != "running":
+                return status
+            time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / _LOOK_SHARE))

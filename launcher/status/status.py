@@ -1,0 +1,252 @@
+"""Status: how a run stands, from its directory alone. Made by StatusReader, shown by the status, run and list commands.
+
+It asks no scheduler and opens no HDF5 file, so it is cheap on a login node however large the run is.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.storage.plans import Plan
+from jobs.storage.ranges import format_ranges
+from jobs.storage.records import Part
+from jobs.storage.rundir import RunDir
+from launcher.failures import Failure, FailureGroup, advice, group
+from launcher.runs import reference
+from launcher.status.efficiency import Efficiency, more_memory, summarise
+from launcher.status.shard_states import ShardReader, ShardState
+from launcher.submissions import Known, Outcome, chosen_output, newest_by_shard, read_submissions
+
+SCHEMA = 1
+SHARD_STATES = ("done", "running", "pending", "failed")
+
+# The file server's clock may be behind a node's by this much; seconds.
+_CLOCK_SKEW = 2.0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How many samples there are, of one of several manifests."""
+
+    name: str
+    total: int
+    ok: int
+    failed: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "samples": _samples_json(self.total, self.ok, self.failed)}
+
+
+def _samples_json(total: int, ok: int, failed: int) -> dict[str, int]:
+    return {"total": total, "ok": ok, "failed": failed, "missing": total - ok - failed}
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
+
+    ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
+    """
+
+    run: RunDir
+    state: str
+    total: int
+    ok: int
+    failed: int
+    shards: tuple[ShardState, ...]
+    rate: float | None
+    eta: float | None
+    groups: tuple[FailureGroup, ...]
+    submissions: tuple[Known, ...]
+    results: tuple[Path, ...] = ()
+    manifests: tuple[Samples, ...] = ()
+    queue: Mapping[tuple[str, str], int] | None = None
+    """With --live: entries of Slurm's queue by (state, reason)."""
+
+    @property
+    def efficiency(self) -> Efficiency | None:
+        """What the attempts took of what they were given."""
+        return summarise(shard.end for shard in self.shards if shard.end)
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.ok - self.failed
+
+    @property
+    def executor(self) -> str | None:
+        return self.submissions[-1].submission.executor if self.submissions else None
+
+    @property
+    def error(self) -> str | None:
+        """Why the newest submission could not retry or write the result."""
+        outcome = self.submissions[-1].outcome if self.submissions else None
+        return outcome.error if outcome else None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether whatever ran the newest submission was killed before it could end it."""
+        last = self.submissions[-1] if self.submissions else None
+        return last is not None and last.outcome is None and not last.is_open
+
+    def count(self, state: str) -> int:
+        """Shards in a state."""
+        return sum(shard.state == state for shard in self.shards)
+
+    def advice(self, group: FailureGroup) -> str:
+        """What to do about a group of failures, with the exact command."""
+        ends = [end for shard in group.shards if (end := self.shards[shard].end)]
+        memory = more_memory(ends) or ("64G", "it ran out")
+        return advice(group, reference(self.run), format_ranges(group.shards), self.executor or "local", memory)
+
+    def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:
+        """The document of ``status --json``."""
+        document: dict[str, Any] = {
+            "schema": SCHEMA,
+            "run": str(self.run.path),
+            "state": self.state,
+            "samples": _samples_json(self.total, self.ok, self.failed),
+            "shards": {"total": len(self.shards), **{state: self.count(state) for state in SHARD_STATES}},
+            "samples_per_second": None if self.rate is None else round(self.rate, 3),
+            "eta_seconds": None if self.eta is None else round(self.eta, 1),
+            "failures": [group.to_json(self.advice(group)) for group in self.groups],
+            "submissions": [_submission_json(known) for known in self.submissions],
+            "scheduler_calls": 0 if self.queue is None else 1,
+            "efficiency": self.efficiency.to_json() if self.efficiency else None,
+        }
+        if self.queue is not None:
+            entries = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in self.queue.items()]
+            document["queue"] = entries
+        if self.manifests:
+            document["manifests"] = [manifest.to_json() for manifest in self.manifests]
+        if self.error:
+            document["error"] = self.error
+        if with_shards:
+            document["shard_list"] = [_shard_json(shard) for shard in self.shards]
+        return document
+
+
+def _submission_json(known: Known) -> dict[str, Any]:
+    submission = known.submission
+    job_id = submission.job_ids[0] if submission.job_ids else None
+    return {"number": known.number, "job_id": job_id, "shards": len(submission.shards)}
+
+
+def _shard_json(state: ShardState) -> dict[str, Any]:
+    counts = {"samples": state.shard.rows, "ok": state.ok, "failed": state.failed}
+    why = {"kind": state.failure.kind, "message": state.failure.message} if state.failure else {}
+    return {"shard": state.shard.index, "state": state.state, **counts, **why}
+
+
+class StatusReader:
+    """Reads the status of one run, again and again; what is read once is not read again."""
+
+    def __init__(self, run: RunDir) -> None:
+        """Raises InputError where ``run`` is no run directory."""
+        self.run = run
+        self.plan = Plan.read(run.plan)
+        self._shards = ShardReader(run, self.plan)
+
+    @property
+    def uses_scheduler(self) -> bool:
+        """Whether the newest submission is a scheduler's."""
+        submissions = read_submissions(self.run)
+        return bool(submissions) and submissions[-1].submission.executor != "local"
+
+    def read(self, *, live: bool = False) -> Status:
+        """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
+        submissions = read_submissions(self.run)
+        queue: Mapping[tuple[str, str], int] | None = None
+        if live:
+            submissions, queue = _ask_scheduler(self.run, submissions)
+        shards = self._shards.read(newest_by_shard(submissions))
+        ok, failed = sum(shard.ok for shard in shards), sum(shard.failed for shard in shards)
+        results = _results(self.run, self.plan, submissions)
+        state = _run_state([(path, _within(part, shards)) for part, path in results], submissions, shards)
+        rate = _rate(shards, submissions[-1] if submissions else None)
+        missing = self.plan.rows - ok - failed
+        eta = missing / rate if rate and state == "running" else None
+        groups = tuple(group(_failures(shards)))
+        known = tuple(submissions)
+        paths = tuple(path for _, path in results)
+        named = tuple(_count(part, shards) for part in self.plan.parts)
+        return Status(
+            self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, known, paths, named, queue
+        )
+
+
+def _ask_scheduler(run: RunDir, known: Sequence[Known]) -> tuple[list[Known], Mapping[tuple[str, str], int]]:
+    """Submissions that Slurm has nothing of any more do not go on, whatever they left behind."""
+    from launcher.slurm.executor import SlurmExecutor
+
+    asked = [k.submission for k in known if k.submission.executor == "slurm" and k.outcome is None]
+    seen = SlurmExecutor().observe(run, asked)
+    gone = {submission.number for submission in asked} - seen.active
+    return [_ended(k) if k.number in gone else k for k in known], seen.entries
+
+
+def _ended(known: Known) -> Known:
+    """What a person submitted with sbatch has no finalize job that would write an outcome."""
+    outcome = Outcome(time.time()) if known.submission.planned else None
+    return replace(known, is_open=False, outcome=outcome)
+
+
+def _failures(shards: Sequence[ShardState]) -> Iterator[Failure]:
+    for state in shards:
+        if state.failure:
+            yield state.failure
+        for sample in state.samples:
+            yield Failure(sample.kind, sample.message, state.shard.index, samples=1)
+
+
+def _within(part: Part, shards: Sequence[ShardState]) -> list[ShardState]:
+    return [state for state in shards if part.start <= state.shard.start < part.stop]
+
+
+def _count(part: Part, shards: Sequence[ShardState]) -> Samples:
+    own = _within(part, shards)
+    return Samples(str(part.name), part.rows, sum(state.ok for state in own), sum(state.failed for state in own))
+
+
+def _run_state(
+    results: Sequence[tuple[Path, Sequence[ShardState]]], submissions: Sequence[Known], shards: Sequence[ShardState]
+) -> str:
+    if any(known.is_open for known in submissions) or any(shard.state == "running" for shard in shards):
+        return "running"
+    last = submissions[-1] if submissions else None
+    if all(shard.state == "done" for shard in shards) and all(_is_gathered(path, own) for path, own in results):
+        return "complete"
+    if last is None or (last.submission.planned and all(shard.state == "pending" for shard in shards)):
+        return "planned"
+    if last.outcome and last.outcome.cancelled:
+        return "cancelled"
+    return "failed" if any(shard.state == "failed" for shard in shards) else "incomplete"
+
+
+def _results(run: RunDir, plan: Plan, submissions: Sequence[Known]) -> list[tuple[Part, Path]]:
+    chosen = chosen_output(submissions)
+    return [(part, run.result_of(part.name, chosen)) for part in plan.results]
+
+
+def _is_gathered(result: Path, shards: Sequence[ShardState]) -> bool:
+    """Whether the result is newer than every shard; a run that was gathered before its last shards is not."""
+    try:
+        written = result.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return all(shard.until is None or shard.until <= written + _CLOCK_SKEW for shard in shards)
+
+
+def _rate(shards: Sequence[ShardState], newest: Known | None) -> float | None:
+    """Samples per second that the newest submission committed, over the time in which its attempts ran."""
+    if newest is None:
+        return None
+    mine = set(newest.submission.shards)
+    recent = [state for state in shards if state.since is not None and state.shard.index in mine]
+    if not recent:
+        return None
+    ends = [time.time() if state.until is None else state.until for state in recent]
+    until = time.time() if newest.is_open else max(ends)
+    seconds = until - min(state.since for state in recent if state.since is not None)
+    return sum(state.recent for state in recent) / seconds if seconds > 0 else None
