@@ -18,6 +18,7 @@ def main() -> int:
     # Here, because it imports numpy, which starts as many threads as the environment says.
     from jobs.node.command import run
 
+    gc.freeze()
     gc.enable()
     return run(sys.argv[1:])
 

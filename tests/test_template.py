@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from launcher.config.sbatch_options import OPTIONS
+from launcher.config.sbatch_options import ALIASES, OPTIONS
 from launcher.slurm.template import MARKER, Template, array_template, merge
 
 SITE = """\
@@ -185,7 +185,7 @@ values = st.text(st.characters(exclude_categories=["C", "Z"], include_characters
     str.strip
 )
 names = st.sampled_from(
-    sorted(OPTIONS - {"wrap", "test-only", "help", "usage", "version", "wait", "parsable", "kill-on-invalid-dep"})
+    sorted(OPTIONS - ALIASES.keys() - {"wrap", "test-only", "help", "usage", "version", "wait", "parsable", "kill-on-invalid-dep"})
 )
 
 
@@ -194,4 +194,8 @@ def test_what_was_rendered_is_read_back_as_it_was(options):
     wanted = merge({}, options)
     made = template("#!/bin/sh\n")
     again = template(made.render(wanted, "exec run")).options
-    assert again == {("ntasks-per-node" if name == "tasks-per-node" else name): value for name, value in wanted.items()}
+    assert again == wanted
+
+
+def test_an_option_by_its_other_name_has_the_same_rivals():
+    assert options_of("#SBATCH --ntasks=4", "#SBATCH --tasks-per-node=2") == {"ntasks-per-node": "2"}

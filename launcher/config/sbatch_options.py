@@ -36,6 +36,8 @@ _FLAGS = _words("""
 """)
 _OPTIONAL_VALUE = frozenset(("exclusive", "nice", "no-kill", "oom-kill-step", "propagate", "requeue", "resv-ports"))
 OPTIONS = _WITH_VALUE | _FLAGS | _OPTIONAL_VALUE
+# Two names for one option; everything but users' input has the second.
+ALIASES = {"tasks-per-node": "ntasks-per-node"}
 
 _NOT_A_JOB = "with it sbatch submits nothing"
 _RUN_FOLDER = "array tasks write below the run directory"
@@ -64,7 +66,8 @@ _TIMES = frozenset(("time", "time-min"))
 
 def option_name(key: str) -> str:
     """The sbatch spelling of a key: ``gpus_per_node`` is ``gpus-per-node``."""
-    return key.replace("_", "-")
+    name = key.replace("_", "-")
+    return ALIASES.get(name, name)
 
 
 def nearest_options(key: str) -> list[str]:

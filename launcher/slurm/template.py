@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from jobs.errors import InputError
-from launcher.config.sbatch_options import OPTIONS
+from launcher.config.sbatch_options import ALIASES, OPTIONS
 
 MARKER = "# launcher: command"
 _DIRECTIVE = "#SBATCH"
@@ -24,7 +24,6 @@ _SHORT = {
     "-S": "core-spec", "-s": "oversubscribe", "-t": "time", "-u": "usage", "-V": "version", "-v": "verbose",
     "-W": "wait", "-w": "nodelist", "-x": "exclude", "-B": "extra-node-info",
 }  # fmt: skip
-_ALIASES = {"tasks-per-node": "ntasks-per-node"}
 # Options of which sbatch takes one: the winner removes its rivals.
 _RIVALS = (
     frozenset({"mem", "mem-per-cpu", "mem-per-gpu"}),
@@ -157,7 +156,7 @@ def _full_name(name: str) -> str:
     """The option that sbatch understands: it takes any beginning that fits only one (getopt_long(3))."""
     known = [option for option in OPTIONS if option.startswith(name)]
     full = known[0] if name not in OPTIONS and len(known) == 1 else name
-    return _ALIASES.get(full, full)
+    return ALIASES.get(full, full)
 
 
 def _split(word: str) -> tuple[str | None, str | None]:
