@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class Link:
             self._popen = _start(theirs.fileno(), self._exchange.descriptor)
         with contextlib.suppress(ConnectionError):  # receive tells what became of it
             self._connection.send([os.path.abspath(path) for path in sys.path])
-            self._connection.send(replace(setup, caller=self._pid, job_size=self._exchange.put_job(job)))
+            self._connection.send(setup._replace(caller=self._pid, job_size=self._exchange.put_job(job)))
 
     def check(self) -> None:
         """Raises RunError where nothing can be done with this link any more."""

@@ -4,11 +4,10 @@ The caller sends Setup, then a Batch for each slot that it has filled; the super
 results are in the exchange, so all messages are small.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """Caller -> supervisor: what to start. ``modules`` are imported before anything is forked."""
 
     slots: int
@@ -23,23 +22,20 @@ class Setup:
     job_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(NamedTuple):
     """Caller -> supervisor: what no process has of the rows before ``row`` is not wanted any more."""
 
     row: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(NamedTuple):
     """Supervisor -> caller: of the batches before ``row``, only those with these first rows will still be done."""
 
     row: int
     left: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """Caller -> supervisor: end all children, in order within ``grace`` seconds."""
 
     grace: float

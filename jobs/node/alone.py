@@ -6,7 +6,6 @@ at a time. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from jobs.node.crew import AttemptFailed, Crew, Ledger, MemoryShort
 from jobs.node.messages import Batch, Place, Placed
@@ -44,7 +43,7 @@ def run_alone(new_crew: Callable[[], Crew], ledger: Ledger, batch: Batch, step: 
         return
     guilty = _find_guilty(new_crew, ledger, batch, short, step)
     ledger.check(len(guilty))
-    if _run(new_crew, ledger, replace(batch, most=1, failed=(*batch.failed, *guilty)), step) is not None:
+    if _run(new_crew, ledger, batch._replace(most=1, failed=(*batch.failed, *guilty)), step) is not None:
         rows = f"samples {batch.start} to {batch.stop - 1}"
         raise AttemptFailed("OUT_OF_MEMORY", f"the batch of {rows} does not fit into memory, even one sample at a time")
 

@@ -6,7 +6,7 @@ goes back to the front of the queue. A row that its child died on twice is given
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from jobs.node.beacon import Span
 from jobs.node.messages import Batch
@@ -85,7 +85,7 @@ class Dealer:
         failed = {sample.row: sample for sample in batch.failed}
         failed |= {row: self._failed[row] for row in range(batch.start, batch.stop) if row in self._failed}
         most = 1 if batch.start in self._split else batch.most
-        return replace(batch, most=most, failed=tuple(failed.values()))
+        return batch._replace(most=most, failed=tuple(failed.values()))
 
     def done(self, process: int, commit: Commit) -> None:
         """A batch was committed."""

@@ -7,7 +7,6 @@ moment when something imports it.
 import random
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
@@ -15,7 +14,7 @@ from types import ModuleType
 _NUMPY = "numpy.random.mtrand"
 
 
-class _SeedsAtImport(MetaPathFinder):
+class _SeedsAtImport:
     """Finds numpy's generator as Python would, and has it seeded as soon as it is there."""
 
     value = 0

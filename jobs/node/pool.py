@@ -6,7 +6,6 @@ pipe of its own (no shared queue, so no lock that a dead worker could hold), and
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
@@ -117,7 +116,7 @@ class Pool:
         return under_way == 0 or (under_way + 1) * self._largest <= self._budget
 
     def _send(self, worker: _Worker, piece: Piece) -> None:
-        piece = replace(piece, slot=worker.free.pop())
+        piece = piece._replace(slot=worker.free.pop())
         worker.in_hand[piece.slot] = piece
         try:
             worker.connection.send(piece)

@@ -175,8 +175,8 @@ class _Process:
     def _new_worker(self, message: Worker) -> None:
         assert self._pool is not None
         connection = Connection(recv_handle(self._connection))
-        lost = self._pool.replace(message.index, connection)
-        self._selector.register(connection, selectors.EVENT_READ, message.index)
+        lost = self._pool.replace(message.number, connection)
+        self._selector.register(connection, selectors.EVENT_READ, message.number)
         known = {batch.start: batch for batch in message.batches}
         for piece in lost:
             work = self._works.get(piece.batch)

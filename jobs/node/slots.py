@@ -179,10 +179,10 @@ class SlotReader:
     def accept(self, new: NewSlot) -> None:
         """Maps the memory whose descriptor follows ``new`` in the pipe; the old one goes with its last array."""
         descriptor = recv_handle(self._connection)
-        if new.index in self._memory:
-            self._transfer.unlock(self._memory[new.index])
-        self._memory[new.index] = mmap.mmap(descriptor, new.size)
-        self._transfer.lock(self._memory[new.index])
+        if new.number in self._memory:
+            self._transfer.unlock(self._memory[new.number])
+        self._memory[new.number] = mmap.mmap(descriptor, new.size)
+        self._transfer.lock(self._memory[new.number])
         os.close(descriptor)
 
     def get(self, slot: int, skeleton: Any) -> Any:

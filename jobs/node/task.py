@@ -129,7 +129,7 @@ class Task:
             except MemoryShort as short:
                 most = max(1, self._plan.batch_size >> (shortages + 1))
                 shortages += 1
-                batches = [replace(batch, most=most) for batch in self._recover(attempt, short, shortages)]
+                batches = [batch._replace(most=most) for batch in self._recover(attempt, short, shortages)]
 
     def _run_batches(self, attempt: ShardRun, batches: list[Batch]) -> None:
         if self._crew is None:

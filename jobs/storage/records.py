@@ -5,7 +5,7 @@ Made by the planner (Shard, Part) and by array tasks (all others); read by resum
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,7 @@ class FailedSample:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Where the values of one ragged output of a batch lie in the values file: bytes, and their xxh3-64."""
 
     offset: int
@@ -213,7 +212,7 @@ class Commit(Record):
         # Written once a batch, so without dataclasses.asdict (20 times slower) and without the empty fields.
         data: dict[str, Any] = {"type": "commit", "start": self.start, "stop": self.stop, "hashes": self.hashes}
         if self.segments:
-            data["segments"] = {name: [s.offset, s.size, s.hash] for name, s in self.segments.items()}
+            data["segments"] = self.segments
         if self.failed:
             data["failed"] = [[f.row, f.kind, f.message, f.attempts] for f in self.failed]
         if self.split:
