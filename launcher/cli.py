@@ -4,11 +4,13 @@ Exit codes: 0 done and complete; 1 something failed or the result is not complet
 """
 
 import argparse
+import gc
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
@@ -133,6 +135,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _import(module: str) -> ModuleType:
+    """Imports make many objects and hardly any garbage: looking for it would take a sixth of the time."""
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -140,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")
-        function = getattr(import_module(f"launcher.commands.{module}"), name)
+        function = getattr(_import(f"launcher.commands.{module}"), name)
         complete = function(options, output)
         sys.stdout.flush()
         return DONE if complete else FAILED

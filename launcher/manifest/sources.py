@@ -10,14 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.errors import InputError
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.schema import Scan, cast_batch, plain_schema
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 _Reader: TypeAlias = pa.RecordBatchReader | pa.RecordBatchFileReader
 
@@ -79,13 +81,20 @@ class ParquetSource(FileSource):
     """A .parquet file, read by pages; pre-buffering would hold whole row groups."""
 
     def scan(self) -> Scan:
-        with self.reading(), pq.ParquetFile(self.path, pre_buffer=False) as file:
+        with self._open() as file:
             return Scan(self.name, plain_schema(file.schema_arrow, self.name), file.metadata.num_rows)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with self.reading(), pq.ParquetFile(self.path, pre_buffer=False) as file:
+        with self._open() as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 yield cast_batch(batch, schema)
+
+    @contextmanager
+    def _open(self) -> Iterator["ParquetFile"]:
+        from pyarrow.parquet import ParquetFile  # 10 ms, for its remote file systems: not for a CSV file
+
+        with self.reading(), ParquetFile(self.path, pre_buffer=False) as file:
+            yield file
 
 
 class ArrowSource(FileSource):
