@@ -185,7 +185,11 @@ values = st.text(st.characters(exclude_categories=["C", "Z"], include_characters
     str.strip
 )
 names = st.sampled_from(
-    sorted(OPTIONS - ALIASES.keys() - {"wrap", "test-only", "help", "usage", "version", "wait", "parsable", "kill-on-invalid-dep"})
+    sorted(
+        OPTIONS
+        - ALIASES.keys()
+        - {"wrap", "test-only", "help", "usage", "version", "wait", "parsable", "kill-on-invalid-dep"}
+    )
 )
 
 
