@@ -5,6 +5,7 @@ joined again before they are written: a commit is always a whole batch.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,11 +67,12 @@ class BatchWork:
         self.open -= 1
         self.failed.update({sample.row: sample for sample in failed})
 
-    def add(self, piece: Piece, rows: tuple[int, ...], columns: Columns) -> None:
+    def add(self, piece: Piece, rows: Sequence[int], columns: Columns) -> None:
         """Results of some rows of the batch. They may be views of a slot that is reused before the batch is whole."""
         if (piece.start, piece.stop) != (self.batch.start, self.batch.stop):
             columns = {name: column.copy() for name, column in columns.items()}
-        self.parts.append((np.array(rows) - self.batch.start, columns))
+        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, range) else np.array(rows)
+        self.parts.append((numbers - self.batch.start, columns))
 
     def forms(self) -> list[Output]:
         """The form of the results so far; empty before the first."""

@@ -1,6 +1,6 @@
 """Beacon: a word of shared memory in which a child says which rows it is at, so that its death or silence has a cause.
 
-Written by pool workers and processes (two stores a sample), read by the supervisor.
+Written by pool workers and processes (a store a sample), read by the supervisor.
 """
 
 import mmap
@@ -26,7 +26,7 @@ class Beacons:
     def span(self, index: int) -> Span | None:
         """Manifest rows ``[start, stop)`` that the child is at; None while it is idle, starting or waiting."""
         start, stop = self._words[2 * index], self._words[2 * index + 1]
-        return None if start == _IDLE else (start, stop)
+        return None if start == _IDLE else (start, max(stop, start + 1))
 
     def clear(self, index: int) -> None:
         self._words[2 * index] = self._words[2 * index + 1] = _IDLE
@@ -47,6 +47,14 @@ class Beacon:
         """The child now works on the rows ``[start, stop)``."""
         self._words[self._stop] = stop
         self._words[self._start] = start
+
+    def one_by_one(self) -> None:
+        """The child, idle now, is about to work on single rows."""
+        self._words[self._stop] = _IDLE
+
+    def at_row(self, row: int) -> None:
+        """The child now works on this row, after ``one_by_one``."""
+        self._words[self._start] = row
 
     def idle(self) -> None:
         self._words[self._start] = _IDLE

@@ -6,7 +6,7 @@ Used by pool workers, and by processes that load their own samples.
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -69,8 +69,8 @@ def print_traceback(row: int, stage: str, error: BaseException) -> None:
         print(f"sample {row} failed ({stage}):\n{text}{more}", end="", file=sys.stderr, flush=True)
 
 
-# (rows, their items, samples that failed, None); or (rows, [], failed, why they do not fit into memory together).
-_Rows = tuple[list[int], list[Any], list[FailedSample], FailedSample | None]
+# (items, samples that failed, None); or ([], failed, why the others do not fit into memory together).
+_Items = tuple[list[Any], list[FailedSample], FailedSample | None]
 
 
 class Loader:
@@ -99,7 +99,8 @@ class Loader:
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
         """Loads and collates; never raises for what the Job raises. The beacon is idle again when it returns."""
         seed_generators(self._seed, piece.start)
-        rows, items, failed, error = self._load_piece(piece)
+        items, failed, error = self._load_piece(piece)
+        rows = _rows(piece, failed)
         batch = None
         if items:
             self._beacon.at(piece.start, piece.stop)
@@ -109,44 +110,47 @@ class Loader:
                 note = self._failed if len(rows) == 1 else failed_sample
                 error = note(rows[0], "LOAD", problem)
         self._beacon.idle()
-        return Loaded(piece, tuple(rows), batch, tuple(failed), error)
+        return Loaded(piece, rows, batch, tuple(failed), error)
 
-    def _load_rows(self, piece: Piece) -> _Rows:
-        rows: list[int] = []
+    def _load_rows(self, piece: Piece) -> _Items:
         items: list[Any] = []
         failed: list[FailedSample] = []
-        load, at, skip = self._job.load, self._beacon.at, piece.skip
-        for row, sample in enumerate(self._samples.rows(piece.start, piece.stop), piece.start):
-            if row in skip:
-                continue
-            at(row, row + 1)
+        load, at_row = self._job.load, self._beacon.at_row
+        self._beacon.one_by_one()
+        for row, sample in self._wanted(piece):
+            at_row(row)
             try:
                 items.append(load(sample))
-                rows.append(row)
             except (Exception, SystemExit) as problem:
                 if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
-                    rest = [other for other in range(row, piece.stop) if other not in skip]
-                    return rows + rest, [], failed, failed_sample(row, "LOAD", problem)
+                    return [], failed, failed_sample(row, "LOAD", problem)
                 failed.append(self._failed(row, "LOAD", problem))
-        return rows, items, failed, None
+        return items, failed, None
 
-    def _load_concurrently(self, piece: Piece) -> _Rows:
-        """The same for an async load, whose samples share the memory: which of them was one too many is not told."""
+    def _wanted(self, piece: Piece) -> Iterable[tuple[int, Any]]:
         numbered = enumerate(self._samples.rows(piece.start, piece.stop), piece.start)
-        samples = {row: sample for row, sample in numbered if row not in piece.skip}
-        rows: list[int] = []
+        return [(row, sample) for row, sample in numbered if row not in piece.skip] if piece.skip else numbered
+
+    def _load_concurrently(self, piece: Piece) -> _Items:
+        """The same for an async load, whose samples share the memory: which of them was one too many is not told."""
+        samples = dict(self._wanted(piece))
         items: list[Any] = []
         failed: list[FailedSample] = []
         short: list[tuple[int, BaseException]] = []
         for row, (item, problem) in zip(samples, self._load_all(samples), strict=True):
             if problem is None:
                 items.append(item)
-                rows.append(row)
             elif is_out_of_memory(problem) and len(samples) > 1:
                 short.append((row, problem))
             else:
                 failed.append(self._failed(row, "LOAD", problem))
         if short:
-            rows = sorted(rows + [row for row, _ in short])
-            return rows, [], failed, failed_sample(short[0][0], "LOAD", short[0][1])
-        return rows, items, failed, None
+            return [], failed, failed_sample(short[0][0], "LOAD", short[0][1])
+        return items, failed, None
+
+
+def _rows(piece: Piece, failed: Sequence[FailedSample]) -> Sequence[int]:
+    """The rows of a piece without those to skip and those that failed."""
+    missing = piece.skip.union(sample.row for sample in failed)
+    rows = range(piece.start, piece.stop)
+    return tuple(row for row in rows if row not in missing) if missing else rows

@@ -4,7 +4,7 @@ They are small (row ranges, slot numbers, hashes); samples travel in slots, resu
 tuples, not dataclasses: these would take 6 ms of every start, and half as long again to pickle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jobs.storage.records import Commit, FailedSample, Layout, Output, Shard
@@ -112,12 +112,12 @@ class NewSlot(NamedTuple):
 class Loaded(NamedTuple):
     """Worker -> process: a piece is in its slot.
 
-    ``rows`` are those that loaded; ``batch`` is their collated batch with arrays replaced by places in the slot;
-    ``error`` says why collating failed.
+    ``rows`` are those that loaded (a range where none is missing: small in a pipe); ``batch`` is their collated batch
+    with arrays replaced by places in the slot; ``error`` says why collating failed.
     """
 
     piece: Piece
-    rows: tuple[int, ...]
+    rows: Sequence[int]
     batch: Any
     failed: tuple[FailedSample, ...]
     error: FailedSample | None = None

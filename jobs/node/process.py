@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from jobs.errors import OutputError
 from jobs.job import Job
-from jobs.node import threads
+from jobs.node import heap, threads
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
@@ -59,6 +59,7 @@ class _Leave(Exception):
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     connection = Connection(pipe)
+    heap.keep_freed()
     threads.use(arguments.child.threads)
     try:
         job = arguments.child.port.job()

@@ -83,14 +83,19 @@ class Stacked:
     def of(cls, arrays: Sequence[Any]) -> "Stacked | np.ndarray":
         """As np.stack, which does it at once where arrays differ: it raises, or finds a common dtype."""
         first = arrays[0]
-        same = all(
-            isinstance(array, np.ndarray) and array.shape == first.shape and array.dtype == first.dtype
-            for array in arrays
-        )
-        return cls(arrays) if same and not first.dtype.hasobject else np.stack(arrays)
+        shape, dtype = first.shape, first.dtype
+        for array in arrays:
+            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+                return np.stack(arrays)
+        return np.stack(arrays) if dtype.hasobject else cls(arrays)
 
     def copy_to(self, target: np.ndarray) -> None:
-        np.stack(self.arrays, out=target)
+        """np.stack into ``target``, which is contiguous; without the view of each array that np.stack makes first."""
+        if len(self.shape) == 1:
+            np.stack(self.arrays, out=target)
+        else:
+            length, each, *rest = self.shape
+            np.concatenate(self.arrays, out=target.reshape(length * each, *rest))
 
 
 def _plan(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple[Any, int]:

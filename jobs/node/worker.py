@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from jobs.job import Context
+from jobs.node import heap
 from jobs.node.beacon import Beacon
 from jobs.node.loading import Loader, broken
 from jobs.node.memory import limit_data
@@ -32,6 +33,7 @@ class ChildArguments:
 def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     connection = Connection(pipe)
+    heap.keep_freed()
     limit_data(arguments.memory)
     try:
         job = arguments.port.job()

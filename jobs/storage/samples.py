@@ -16,23 +16,29 @@ BATCH_ROWS = 65_536
 METADATA_KEY = b"launcher"
 
 
-class _Block:
-    """Some neighbouring rows; a column becomes Python objects when a sample first asks for it."""
+class _Columns(dict[str, list[Any]]):
+    """The columns of some rows; each becomes Python objects when a sample first asks for it."""
 
-    __slots__ = ("_columns", "batch", "id_column", "parts")
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch
+
+    def __missing__(self, name: str) -> list[Any]:
+        # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
+        values: list[Any] = self._batch.column(name).to_pylist()
+        self[name] = values
+        return values
+
+
+class _Block:
+    """Some neighbouring rows."""
+
+    __slots__ = ("batch", "columns", "id_column", "parts")
 
     def __init__(self, batch: pa.RecordBatch, id_column: str | None, parts: Sequence[tuple[str, int]] = ()) -> None:
         self.batch = batch
+        self.columns = _Columns(batch)
         self.id_column = id_column
         self.parts = parts
-        self._columns: dict[str, list[Any]] = {}
-
-    def column(self, name: str) -> list[Any]:
-        values = self._columns.get(name)
-        if values is None:
-            # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
-            values = self._columns[name] = self.batch.column(name).to_pylist()
-        return values
 
 
 class Sample(Mapping[str, Any]):
@@ -53,7 +59,7 @@ class Sample(Mapping[str, Any]):
     @property
     def id(self) -> str:
         name = self._block.id_column
-        return str(self.row) if name is None else str(self._block.column(name)[self._position])
+        return str(self.row) if name is None else str(self._block.columns[name][self._position])
 
     @property
     def manifest(self) -> str | None:
@@ -71,7 +77,7 @@ class Sample(Mapping[str, Any]):
         return parts[bisect_right(parts, self.index, key=lambda part: part[1]) - 1] if parts else None
 
     def __getitem__(self, name: str) -> Any:
-        return self._block.column(name)[self._position]
+        return self._block.columns[name][self._position]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._block.batch.schema.names)
