@@ -44,7 +44,7 @@ def show(path: str, query: str) -> None:
     print(f"{run.path}: {len(ids)} embeddings of {vectors.shape[1]} numbers; nearest to {query!r}:")
     samples = Samples(run.manifest)
     for row, cosine in nearest(vectors, embed(Plan.read(run.plan), query), NEIGHBOURS):
-        first_line = samples.rows(row, row + 1)[0]["text"].partition("\n")[0]
+        first_line = next(samples.rows(row, row + 1))["text"].partition("\n")[0]
         print(f"  {cosine:.3f}  {ids[row]}: {first_line}")
 
 

@@ -120,7 +120,7 @@ def test_every_kind_of_table_gives_the_same_rows_and_fingerprint(folder: Path, k
 
 def test_array_tasks_read_the_rows_and_ids_of_the_manifest(folder: Path) -> None:
     build(write_source("csv", folder), ids="id")
-    samples = Samples(Path("manifest.arrow")).rows(1, 3)
+    samples = list(Samples(Path("manifest.arrow")).rows(1, 3))
     assert [(sample.index, sample.id, sample["size"]) for sample in samples] == [(1, "a,b", 0), (2, "ü", 12)]
 
 
@@ -623,7 +623,7 @@ def test_a_sample_knows_its_manifest_and_its_row_in_it(folder: Path) -> None:
     for name, rows in (("a", 2), ("b", 0), ("c", 3)):
         write_csv(folder / f"{name}.csv", [("n",), *((row,) for row in range(rows))])
     build_parts({"a": ["a.csv"], "none": ["b.csv"], "c": ["c.csv"], "end": ["b.csv"]})
-    samples = Samples(Path("manifest.arrow")).rows(0, 5)
+    samples = list(Samples(Path("manifest.arrow")).rows(0, 5))
     found = [(sample.manifest, sample.row, sample.index, sample.id) for sample in samples]
     assert found == [("a", 0, 0, "0"), ("a", 1, 1, "1"), ("c", 0, 2, "0"), ("c", 1, 3, "1"), ("c", 2, 4, "2")]
     build("c.csv")

@@ -77,7 +77,7 @@ def test_an_interrupted_planning_is_done_again(config):
     (run.path / ".manifest.arrow.1.tmp").write_bytes(b"quarter")
     again = make_plan(load_config(config))
     assert again.is_new
-    assert len(Samples(run.manifest).rows(0, 100)) == 100
+    assert len(list(Samples(run.manifest).rows(0, 100))) == 100
 
 
 @pytest.mark.parametrize(

@@ -361,7 +361,7 @@ def test_samples_are_spread_and_know_their_place_in_the_whole_manifest(tmp_path)
     samples = ProbeSamples(tmp_path / "manifest.arrow", rows, None)
     first = samples.next(500)
     samples.write(first, tmp_path / "some.arrow")
-    found = Samples(tmp_path / "some.arrow").rows(0, 500)
+    found = list(Samples(tmp_path / "some.arrow").rows(0, 500))
     assert [sample.index for sample in found] == [sample.row for sample in found] == first
     assert [sample.id for sample in found] == [str(row) for row in first]
     assert [sample["x"] for sample in found] == [2 * row for row in first]

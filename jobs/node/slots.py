@@ -9,10 +9,9 @@ copy. Anything that is not an array, a tensor, or long text or bytes travels ins
 import mmap
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +30,7 @@ _SMALL = (str, bytes, int, float, complex, type(None))
 _said = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """An array in a slot; ``kind`` is what becomes of it on the other side: array, tensor, bytes or str."""
 
     offset: int
@@ -83,9 +81,9 @@ class Stacked:
     def of(cls, arrays: Sequence[Any]) -> "Stacked | np.ndarray":
         """As np.stack, which does it at once where arrays differ: it raises, or finds a common dtype."""
         first = arrays[0]
-        shape, dtype = first.shape, first.dtype
+        kind, shape, dtype = type(first), first.shape, first.dtype
         for array in arrays:
-            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+            if type(array) is not kind or array.shape != shape or array.dtype != dtype:
                 return np.stack(arrays)
         return np.stack(arrays) if dtype.hasobject else cls(arrays)
 

@@ -75,7 +75,10 @@ class Output:
 
     def same_form(self, other: "Output") -> bool:
         """Whether both store the same kind of values; the offset does not matter."""
-        return dataclasses.replace(self, offset=0) == dataclasses.replace(other, offset=0)
+        return self._form() == other._form()
+
+    def _form(self) -> tuple[Any, ...]:
+        return self.name, self.ragged, self.dtype, self.shape, self.encoding
 
     @property
     def row_bytes(self) -> int:

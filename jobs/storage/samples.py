@@ -3,6 +3,7 @@
 Written by the planner, read by pool workers (and processes without workers), which hand each row to ``Job.load``.
 """
 
+import itertools
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,13 +101,17 @@ class Samples:
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self._origins: Sequence[int] | None = metadata.get("origins")
 
-    def rows(self, start: int, stop: int) -> list[Sample]:
-        """Samples of the manifest rows ``[start, stop)``."""
-        found = [sample for block, first in self.blocks(start, stop) for sample in _samples(block, first)]
-        if self._origins:
-            for sample in found:
-                sample.index = self._origins[sample.index]
-        return found
+    def rows(self, start: int, stop: int) -> Iterator[Sample]:
+        """Samples of the manifest rows ``[start, stop)``.
+
+        Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
+        """
+        return itertools.chain.from_iterable(itertools.starmap(self._samples, self.blocks(start, stop)))
+
+    def _samples(self, block: _Block, first: int) -> Iterator[Sample]:
+        numbers = range(first, first + block.batch.num_rows)
+        indices = [self._origins[number] for number in numbers] if self._origins else numbers
+        return map(Sample, itertools.repeat(block), itertools.count(), indices)
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int]]:
         """The record batches that hold the rows, sliced to them, each with its first manifest row."""
@@ -115,7 +120,3 @@ class Samples:
             batch = self._reader.get_batch(number).slice(within, stop - start)
             yield _Block(batch, self.id_column, self._parts), start
             start += batch.num_rows
-
-
-def _samples(block: _Block, first: int) -> list[Sample]:
-    return [Sample(block, position, first + position) for position in range(block.batch.num_rows)]
