@@ -51,6 +51,18 @@ def test_a_fast_process_gets_more_than_a_slow_one():
     assert len(dealer.deal(1)) == 3
 
 
+def test_a_process_is_dealt_again_when_half_of_its_hand_is_done():
+    dealer = Dealer(batches(2000), 2, 3)
+    hand = list(dealer.deal(0))
+    dealer.done(0, commit(hand.pop(), 0.005))
+    hand += dealer.deal(0)
+    size = len(hand)
+    while not (dealt := dealer.deal(0)):
+        dealer.done(0, commit(hand.pop(), 0.005))
+    assert size // 3 <= len(hand) <= size // 2
+    assert len(hand) + len(dealt) >= size - 1
+
+
 def test_the_last_batches_are_shared_out():
     dealer = Dealer(batches(12), 2, 1)
     dealer.done(0, commit(dealer.deal(0)[0], 0.0001))

@@ -6,10 +6,10 @@ torch, whose threads do not survive a fork.
 
 import contextlib
 import multiprocessing
+import selectors
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -23,6 +23,9 @@ from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.port import Port
 from jobs.node.process import ProcessArguments
 from jobs.node.worker import ChildArguments
+
+# What it means that something became readable.
+_TALKS, _DIES, _OTHER = "talks", "dies", "other"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Setting:
     seed: int
 
 
-@dataclass
+@dataclass(eq=False)
 class Child:
     """A process, or pool worker ``worker`` of it, that was started."""
 
@@ -81,6 +84,8 @@ class Children:
         self._per_process = 1 + self.setting.workers
         self._memory = self.setting.memory // len(self.setting.devices)
         self._beacons = Beacons(len(self.setting.devices) * self._per_process)
+        self._selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self._watched: list[tuple[Any, str, Any]] = []
 
     def __iter__(self) -> Iterator[Child]:
         yield from (child for child in self.processes if child.process not in self.retired)
@@ -171,15 +176,29 @@ class Children:
 
         Dead processes come before dead workers.
         """
-        sentinels = {child.handle.sentinel: child for child in self}
-        talking = {child.connection: child for child in self.processes if child.connection}
-        ready = connection.wait([*talking, *sentinels, *extra], timeout)
-        dead = [sentinels[item] for item in ready if item in sentinels]
+        self._watch(extra)
+        ready = [key.data for key, _ in self._selector.select(timeout)]
+        dead = [child for role, child in ready if role == _DIES]
         return (
-            [talking[item] for item in ready if item in talking],
+            [child for role, child in ready if role == _TALKS],
             sorted(dead, key=lambda child: child.worker is not None),
-            [item for item in ready if item in extra],
+            [other for role, other in ready if role == _OTHER],
         )
+
+    def _watch(self, extra: list[Any]) -> None:
+        """Has the selector watch what there is now; it changes when a child does."""
+        watched = [
+            *((child.connection, _TALKS, child) for child in self.processes if child.connection),
+            *((child.handle.sentinel, _DIES, child) for child in self),
+            *((other, _OTHER, other) for other in extra),
+        ]
+        if watched == self._watched:
+            return
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
+        for source, role, thing in watched:
+            self._selector.register(source, selectors.EVENT_READ, (role, thing))
+        self._watched = watched
 
     def holds(self, child: Child) -> bool:
         """False once the child was replaced: with its process, a worker goes too."""
@@ -218,3 +237,4 @@ class Children:
         for child in self:
             child.handle.join()
         self._beacons.close()
+        self._selector.close()

@@ -64,9 +64,12 @@ class Dealer:
         return len(self._failed)
 
     def deal(self, process: int) -> tuple[Batch, ...]:
-        """Batches for a process, as many as fit into its hand; may be empty."""
+        """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages."""
         hand = self._hands[process]
-        count = min(self._hand_size(hand) - len(hand.batches), len(self._queue))
+        size = self._hand_size(hand)
+        if len(hand.batches) >= max(self._depth, size // 2 + 1):
+            return ()
+        count = min(size - len(hand.batches), len(self._queue))
         dealt = tuple(self._known(self._queue.popleft()) for _ in range(max(0, count)))
         hand.batches.update({batch.start: batch for batch in dealt})
         return dealt
