@@ -16,25 +16,30 @@ from benchmarks.gate import Gate
 _PAUSE_SECONDS = 0.01
 
 
-def proportional(pids: Iterable[int]) -> float:
+# Of proc_pid_smaps(5): all pages; those that are of no file, so that the kernel cannot drop them.
+_ALL, _OWN = ("Pss:",), ("Pss_Anon:", "Pss_Shmem:")
+
+
+def proportional(pids: Iterable[int], kinds: tuple[str, ...] = _ALL) -> float:
     """MiB of these processes; those that are gone take nothing."""
-    return sum(map(_proportional, pids)) / 1024
+    return sum(_proportional(pid, kinds) for pid in pids) / 1024
 
 
-def _proportional(pid: int) -> int:
-    """KiB, by proc(5), smaps_rollup."""
+def _proportional(pid: int, kinds: tuple[str, ...]) -> int:
+    """KiB, by smaps_rollup."""
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return sum(int(line.split()[1]) for line in lines if line.startswith(kinds))
     return 0
 
 
 def peak(process: "subprocess.Popen[bytes]", out: Path) -> float:
-    """The most that a run and all its children take at a time, MiB."""
+    """The most that a run and all its children take at a time, MiB, without the pages of files."""
     most, tree = 0.0, psutil.Process(process.pid)
     while process.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            most = max(most, proportional([process.pid, *(child.pid for child in tree.children(recursive=True))]))
+            pids = [process.pid, *(child.pid for child in tree.children(recursive=True))]
+            most = max(most, proportional(pids, _OWN))
         time.sleep(_PAUSE_SECONDS)
     return most
 
