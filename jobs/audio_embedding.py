@@ -49,6 +49,7 @@ class AudioEmbedding(Job):
     """
 
     preload: ClassVar[tuple[str, ...]] = ("torch", "soundfile", "soxr")
+    param_files: ClassVar[tuple[str, ...]] = ("model",)
 
     def __init__(
         self,

@@ -63,6 +63,7 @@ class ImageEmbedding(Job):
         "PIL.JpegImagePlugin",
         "PIL.PngImagePlugin",
     )
+    param_files: ClassVar[tuple[str, ...]] = ("model",)
 
     def __init__(
         self,

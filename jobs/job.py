@@ -47,6 +47,8 @@ class Job:
 
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that are imported once on each node before processes are forked (torch takes a second each time else)."""
+    param_files: ClassVar[tuple[str, ...]] = ()
+    """Parameters that name a file or folder which decides the results (weights): with another, a run does not go on."""
 
     def setup_worker(self, context: Context) -> None:
         """Called once in each pool worker (a tokenizer, a decoder); in the process where there are no workers."""

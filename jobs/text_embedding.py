@@ -46,6 +46,7 @@ class TextEmbedding(Job):
 
     # transformers imports its parts late: modeling_utils is most of what loading a model imports (1.2 s).
     preload: ClassVar[tuple[str, ...]] = ("torch", "transformers", "transformers.modeling_utils")
+    param_files: ClassVar[tuple[str, ...]] = ("model",)
 
     def __init__(
         self,

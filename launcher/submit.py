@@ -20,6 +20,7 @@ from launcher.config.places import apply_overrides
 from launcher.config.units import parse_memory
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
+from launcher.plan.param_files import changed_files
 from launcher.plan.sharding import interleave
 from launcher.processes import ProcessIdentity
 from launcher.status.shard_states import ShardReader
@@ -100,7 +101,7 @@ def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Co
     mapping = (submissions[-1].submission.resources.get("config") if submissions else None) or plan.config
     changed, _ = apply_overrides(mapping, overrides)
     config = config_from_mapping(changed, config_path(plan))
-    refuse_changes(run, deciding_differences(mapping, config.to_mapping()))
+    refuse_changes(run, deciding_differences(mapping, config.to_mapping()) or changed_files(plan))
     return config
 
 

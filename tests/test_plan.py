@@ -16,6 +16,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
+from launcher.submit import current_config
 from tests.launcher_runs import write_config
 
 
@@ -108,6 +109,60 @@ def test_what_does_not_decide_the_result_may_change(config, override):
     first = planned(config)
     assert make_plan(load_config(config, [override])).plan == first
     assert elsewhere(config, "other", override) == first.fingerprint
+
+
+WEIGHTED = """
+from jobs.job import Job
+
+class Weighted(Job):
+    param_files = ("weights",)
+    def __init__(self, weights: str) -> None: ...
+"""
+
+
+@pytest.fixture
+def weighted(config):
+    """A config whose Job has a file of weights and is planned."""
+    (config.parent / "weighted_job.py").write_text(WEIGHTED)
+    (config.parent / "w.bin").write_bytes(b"first")
+    write_config(config.parent, job="weighted_job:Weighted", params={"weights": "w.bin"})
+    assert planned(config).files["weights"]["path"] == str(config.parent / "w.bin")
+    return config
+
+
+def test_a_file_of_the_params_with_other_content_is_refused(weighted):
+    file = weighted.parent / "w.bin"
+    file.write_bytes(b"other")
+    with pytest.raises(InputError, match=rf"job\.params\.weights: {file} is not what it was"):
+        planned(weighted)
+    run = make_plan(load_config(weighted, ["name=new"])).run
+    file.unlink()
+    with pytest.raises(InputError, match="is not what it was"):
+        current_config(run, Plan.read(run.plan))
+
+
+def test_a_file_of_the_params_that_was_copied_is_the_same(weighted):
+    file = weighted.parent / "w.bin"
+    file.unlink()
+    file.write_bytes(b"first")
+    os.utime(file, (1, 1))
+    assert not make_plan(load_config(weighted)).is_new
+
+
+def test_a_folder_of_the_params_is_compared_file_by_file(weighted):
+    folder = weighted.parent / "model"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.bin").write_bytes(b"a")
+    overrides = ("name=folder", "job.params.weights=model")
+    planned(weighted, *overrides)
+    assert planned(weighted, *overrides).files["weights"]["path"] == str(folder)
+    (folder / "deep" / "b.bin").write_bytes(b"")
+    with pytest.raises(InputError, match="is not what it was"):
+        planned(weighted, *overrides)
+
+
+def test_params_that_name_no_file_are_left_out(weighted):
+    assert planned(weighted, "name=other", "job.params.weights=module:function").files == {}
 
 
 def test_a_changed_manifest_is_refused(config):

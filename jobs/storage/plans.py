@@ -26,7 +26,7 @@ class Plan:
 
     ``parts`` are the manifests where there are several, in the order of their rows; no shard lies in two of them.
     ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
-    comparison; ``environment`` and ``git`` record what planned it.
+    comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name (launcher.plan).
     """
 
     name: str
@@ -44,6 +44,7 @@ class Plan:
     git: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     parts: tuple[Part, ...] = ()
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def shard_count(self) -> int:
@@ -80,9 +81,9 @@ class Plan:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """As in plan.json; ``parts`` only where there are some."""
+        """As in plan.json; ``parts`` and ``files`` only where there are some."""
         data = dataclasses.asdict(self)
-        return data if self.parts else {key: value for key, value in data.items() if key != "parts"}
+        return {key: value for key, value in data.items() if value or key not in ("parts", "files")}
 
     def write(self, path: Path) -> None:
         write_json(path, self.to_json())

@@ -28,6 +28,7 @@ from launcher.config.parameters import check_params
 from launcher.config.places import Problem
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
+from launcher.plan.param_files import changed_files, describe_files
 from launcher.plan.provenance import describe_environment, describe_git
 from launcher.plan.sharding import split_parts
 
@@ -135,6 +136,7 @@ def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) 
         git=describe_git(config.folder),
         format=FORMAT_OF_PARTS if manifest.parts else FORMAT,
         parts=manifest.parts,
+        files=describe_files(job_class(job), job),
     )
 
 
@@ -187,15 +189,16 @@ def _absolute(config: Config) -> list[str] | dict[str, list[str]]:
 def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
     """The plan of the run, if this config gives the same result; raises InputError with each difference."""
     plan = Plan.read(run.plan)
-    changes = deciding_differences(plan.config, config.to_mapping())
-    if not changes and _sources_unchanged(plan, config):
+    changes, replaced = deciding_differences(plan.config, config.to_mapping()), changed_files(plan)
+    if not changes and not replaced and _sources_unchanged(plan, config):
         return plan
     with tempfile.TemporaryDirectory(dir=run.path) as folder:
         path = Path(folder) / run.manifest.name
         manifest = _build(config, path)
         fingerprint = _fingerprint(config, job, manifest, _boundaries(config, manifest, path))
-    if fingerprint == plan.fingerprint:
+    if fingerprint == plan.fingerprint and not replaced:
         return plan
+    changes += replaced
     if manifest.fingerprint != plan.manifest["fingerprint"]:
         changes.append(f"the samples in data.manifest changed: {plan.rows} rows then, {manifest.rows} now")
     refuse_changes(run, changes or ["planned by another version of the launcher"])

@@ -1,0 +1,73 @@
+"""Param files: files and folders that a Job's params name (weights), as they were when the run was planned.
+
+Made by planning, compared by whatever goes on with a run: results of two models must not end up in one. A file of the
+same size and time is taken for the same; of one that is not, the content decides.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from jobs.job import Job
+from jobs.storage.plans import Plan
+from jobs.storage.records import JobSpec
+
+_BLOCK = 1 << 24
+
+
+def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
+    """Parameter -> path, stamp and hash of the file or folder it names; a value that is no path of one is left out."""
+    named = {name: job.params.get(name) for name in cls.param_files}
+    paths = {name: _path(value, job) for name, value in named.items() if isinstance(value, str)}
+    return {
+        name: {"path": str(path), "stamp": _stamp(path), "hash": _hash(path)}
+        for name, path in paths.items()
+        if path.exists()
+    }
+
+
+def _path(value: str, job: JobSpec) -> Path:
+    """Relative paths start in the config's folder, as in array tasks."""
+    return Path(job.folder or "", Path(value).expanduser())
+
+
+def changed_files(plan: Plan) -> list[str]:
+    """A line for each file of the plan's params whose content is another now, or that is gone."""
+    return [
+        f"job.params.{name}: {known['path']} is not what it was, so it would give other results"
+        for name, known in plan.files.items()
+        if _has_changed(Path(known["path"]), known)
+    ]
+
+
+def _has_changed(path: Path, known: dict[str, Any]) -> bool:
+    if not path.exists():
+        return True
+    return not (_stamp(path) == known["stamp"] or _hash(path) == known["hash"])
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """(name within ``path``, file), in the order of the names."""
+    if path.is_file():
+        yield "", path
+    else:
+        yield from sorted((str(file.relative_to(path)), file) for file in path.rglob("*") if file.is_file())
+
+
+def _stamp(path: Path) -> list[list[Any]]:
+    """Name, bytes and time (ns) of each file."""
+    stats = ((name, file.stat()) for name, file in _files(path))
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+
+def _hash(path: Path) -> str:
+    """The xxh3-128 of all names, sizes and contents."""
+    digest = xxhash.xxh3_128()
+    for name, file in _files(path):
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
