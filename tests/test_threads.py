@@ -61,16 +61,3 @@ def test_a_task_has_no_more_running_threads_than_cpus(tmp_path, cpus, processes,
 def test_threads_that_a_job_sets_itself_stay(tmp_path):
     run = make_run(tmp_path, "tests.threaded_jobs:OwnThreads", 16, workers=1, params={"count": 3})
     assert run_task(run).returncode == 0
-
-
-def test_workers_give_way_to_their_process(tmp_path):
-    run = make_run(tmp_path, "tests.threaded_jobs:MatrixProducts", 100_000, batch_size=8, workers=2, processes=1)
-    with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as task:
-        try:
-            wait_until(lambda: len(history(run).commits) > 0)
-            tree = [task.pid, *(child.pid for child in psutil.Process(task.pid).children(recursive=True))]
-            policies = sorted(os.sched_getscheduler(pid) for pid in tree)
-        finally:
-            task.kill()
-    # supervisor, fork server, process; and its workers
-    assert policies == [*[os.SCHED_OTHER] * 3, *[os.SCHED_BATCH] * 2]

@@ -34,7 +34,6 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     connection = Connection(pipe)
     heap.keep_freed()
-    _give_way()
     limit_data(arguments.memory)
     try:
         job = arguments.port.job()
@@ -47,15 +46,6 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     _serve(Loader(job, arguments.port, beacon, arguments.context.seed, Stacked.of), connection)
     job.teardown()
     sys.exit(ORPHANED)
-
-
-def _give_way() -> None:
-    """Woken up, a worker does not preempt its process, which has little to do before its device computes again.
-
-    They share the CPUs of a task, and on its tick the kernel runs a worker all the same: sched(7), SCHED_BATCH.
-    """
-    with contextlib.suppress(OSError):  # where a container forbids it
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:

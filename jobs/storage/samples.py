@@ -98,6 +98,7 @@ class Samples:
         metadata = json.loads(self._reader.schema.metadata[METADATA_KEY])
         self.id_column: str | None = metadata["id"]
         self._parts = [(name, first) for name, first in metadata.get("parts", ())]
+        self._kept: tuple[int, pa.RecordBatch] = (-1, None)
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self._origins: Sequence[int] | None = metadata.get("origins")
 
@@ -113,10 +114,16 @@ class Samples:
         indices = [self._origins[number] for number in numbers] if self._origins else numbers
         return map(Sample, itertools.repeat(block), itertools.count(), indices)
 
+    def _batch(self, number: int) -> pa.RecordBatch:
+        """A record batch of the file, a view of the map; kept, since the next rows are of the same, as a rule."""
+        if number != self._kept[0]:
+            self._kept = number, self._reader.get_batch(number)
+        return self._kept[1]
+
     def blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int]]:
         """The record batches that hold the rows, sliced to them, each with its first manifest row."""
         while start < stop:
             number, within = divmod(start, BATCH_ROWS)
-            batch = self._reader.get_batch(number).slice(within, stop - start)
+            batch = self._batch(number).slice(within, stop - start)
             yield _Block(batch, self.id_column, self._parts), start
             start += batch.num_rows
