@@ -183,7 +183,8 @@ class ShardRun:
         self._end("failed", kind, message, usage)
 
     def _end(self, reason: str, kind: str | None, message: str, usage: Usage) -> None:
-        self._sync()
+        if self._file:
+            self._file.sync()
         seconds = round(time.time() - self._started, 3)
         end = AttemptEnd(
             reason,
@@ -197,7 +198,7 @@ class ShardRun:
             **dataclasses.asdict(usage),
         )
         self._append(end)
-        self._journal.sync()
+        self._journal.sync()  # with the commits since the last time: one wait for the disk, not two
 
     def close(self) -> None:
         self._journal.close()
