@@ -187,6 +187,17 @@ def test_a_second_attempt_at_a_running_shard_leaves_it_alone(tmp_path):
     assert "another attempt is running this shard" in ended.stderr
 
 
+def test_a_batch_whose_first_part_came_before_the_layout_is_checked_against_it(tmp_path):
+    """Half of the first batch is done, then the second makes the layout, then the rest of the first fails."""
+    run = make_run(tmp_path / "run", "TwoForms", 12, batch_size=4, workers=1, max_failed_samples=4)
+    assert run_task(run).returncode == 0
+    found = {row: sample.message for row, sample in failures(run).items()}
+    assert found.keys() == {0, 1, 2, 3}
+    assert "output 'y' is <f4 [n]; the first batch had <i8 [n]" in found[0]
+    stored = [np.frombuffer(content(run)[start][0]["y"], np.int64).tolist() for start in (0, 4, 8)]
+    assert stored == [[0, 0, 0, 0], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
 def test_rows_that_are_damaged_on_disk_are_done_again(tmp_path):
     run = make_run(tmp_path / "run", "Random", 400)
     assert run_task(run).returncode == 0

@@ -18,12 +18,12 @@ _LOOKS = 150
 
 
 def running_threads(pid: int) -> int:
-    """Threads of the children of ``pid`` that run or want to, now; itself, the supervisor, only wakes now and then."""
+    """Threads of the tree of ``pid`` that run or want to, now."""
     try:
-        children = psutil.Process(pid).children(recursive=True)
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0
-    return sum(state == "R" for process in children for state in _states(process.pid))
+    return sum(state == "R" for process in tree for state in _states(process.pid))
 
 
 def _states(pid: int) -> Iterator[str]:
@@ -52,8 +52,8 @@ def test_a_task_has_no_more_running_threads_than_cpus(tmp_path, cpus, processes,
             task.kill()
     # More CPUs than the machine has cannot be seen as such from the outside: affinity is a limit as well.
     allowed = max(processes * max(workers, 1), min(cpus, len(os.sched_getaffinity(0))))
-    # A process has little to do beside its workers, but it is one more.
-    above = sum(count > allowed + (workers > 0) for count in seen)
+    # The supervisor's own thread wakes now and then; a process and a worker overlap while they hand over.
+    above = sum(count > allowed + 1 for count in seen)
     assert max(seen) > 0
     assert above <= _LOOKS // 20, seen
 

@@ -79,11 +79,11 @@ class ShardOutlet:
 
     def _write(self, work: BatchWork, columns: Columns) -> tuple[dict[str, str], dict[str, Segment]]:
         sizes = {name: column.data.nbytes for name, column in columns.items() if column.lengths is not None}
-        is_first = self._file is None
-        ends = self._place(columns, sizes) if is_first or sizes else {}
+        ends = self._place(columns, sizes) if self._file is None or sizes else {}
         assert self._file is not None
-        if is_first:  # where another process was first, the layout is not of this batch
-            self._check(columns, work)
+        self._check(
+            columns, work
+        )  # parts that were kept before there was a layout were checked against each other alone
         return self._file.write(work.batch.start, columns, ends)
 
     def _place(self, columns: Columns, sizes: dict[str, int]) -> dict[str, int]:
