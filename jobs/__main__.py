@@ -5,21 +5,18 @@ SLURM_ARRAY_TASK_ID. Exit codes: 0 all shards of the task are done; 1 one failed
 written; 75 stopped, resumable.
 """
 
-import gc
 import os
 import sys
 
+from jobs.imports import many_imports
 from jobs.node import threads
 
 
 def main() -> int:
     threads.prepare()
-    gc.disable()  # imports make many objects and hardly any garbage
-    # Here, because it imports numpy, which starts as many threads as the environment says.
-    from jobs.node.command import run
-
-    gc.freeze()
-    gc.enable()
+    with many_imports():
+        # Here, because it imports numpy, which starts as many threads as the environment says.
+        from jobs.node.command import run
     return run(sys.argv[1:])
 
 

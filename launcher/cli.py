@@ -4,16 +4,15 @@ Exit codes: 0 done and complete; 1 something failed or the result is not complet
 """
 
 import argparse
-import gc
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from types import ModuleType
 from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
+from jobs.imports import many_imports
 from launcher import __version__
 from launcher.commands.output import Output
 
@@ -135,16 +134,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _import(module: str) -> ModuleType:
-    """Imports make many objects and hardly any garbage: looking for it would take a sixth of the time."""
-    gc.disable()
-    try:
-        return import_module(module)
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -152,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")
-        function = getattr(_import(f"launcher.commands.{module}"), name)
+        with many_imports():
+            function = getattr(import_module(f"launcher.commands.{module}"), name)
         complete = function(options, output)
         sys.stdout.flush()
         return DONE if complete else FAILED

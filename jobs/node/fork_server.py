@@ -7,7 +7,6 @@ socket file: twice the CPU time of a small array task (docs/benchmarks.md).
 """
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import selectors
@@ -22,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
+from jobs.imports import many_imports
 from jobs.node import lifeline
 
 _FORK = multiprocessing.get_context("fork")
@@ -140,8 +140,10 @@ def _live(requests: Connection, supervisor: int, prepare: Callable[[], None]) ->
         lifeline.bind(supervisor)
         lifeline.ignore_signals()
         _close_all_but(requests.fileno())
-        prepare()
-        gc.freeze()  # a collection in a child would write to, so copy, all pages that it shares with the others
+        with (
+            many_imports()
+        ):  # a collection in a child would write to, so copy, all pages that it shares with the others
+            prepare()
         _Server(requests).serve()
     except (EOFError, ConnectionError):
         code = os.EX_OK  # the supervisor is done

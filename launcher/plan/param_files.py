@@ -4,6 +4,7 @@ Made by planning, compared by whatever goes on with a run: results of two models
 same size and time is taken for the same; of one that is not, the content decides.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,6 @@ import xxhash
 from jobs.job import Job
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
-
-_BLOCK = 1 << 24
 
 
 def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
@@ -43,9 +42,7 @@ def changed_files(plan: Plan) -> list[str]:
 
 
 def _has_changed(path: Path, known: dict[str, Any]) -> bool:
-    if not path.exists():
-        return True
-    return not (_stamp(path) == known["stamp"] or _hash(path) == known["hash"])
+    return not (path.exists() and (_stamp(path) == known["stamp"] or _hash(path) == known["hash"]))
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
@@ -68,6 +65,5 @@ def _hash(path: Path) -> str:
     for name, file in _files(path):
         digest.update(f"{name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
