@@ -15,16 +15,20 @@ def cancel_run(run: RunDir) -> list[int]:
     """Cancels all submissions that go on and waits for their end; returns their numbers. Raises RunError as executors do."""
     cancelled: list[int] = []
     for _ in range(_ROUNDS):
-        open_now = [known for known in read_submissions(run) if known.is_open]
-        if not open_now:
+        known = read_submissions(run)
+        stopped = [one.number for one in reversed(known) if (one.is_open or one.is_by_hand) and _cancel(run, one)]
+        cancelled += stopped
+        if not stopped and not any(one.is_open for one in known):
             return cancelled
-        cancelled += [known.number for known in reversed(open_now) if _cancel(run, known)]
     raise RunError(f"{run.path}: new submissions were started meanwhile; run `launcher cancel` again")
 
 
 def _cancel(run: RunDir, known: Known) -> bool:
-    """Stops one; returns whether anything of it ran. It has an outcome then, also where its executor left none."""
+    """Stops one; returns whether anything of it ran. It has an outcome then, also where its executor left none.
+
+    One that nobody submitted stays as it was planned.
+    """
     was_running = choose_executor(known.submission.executor).cancel(run, known.submission)
-    if Outcome.read(run, known.number) is None:
+    if Outcome.read(run, known.number) is None and (was_running or not known.is_by_hand):
         Outcome(time.time(), cancelled=True).write(run, known.number)
     return was_running

@@ -60,6 +60,11 @@ class Known:
     def number(self) -> int:
         return self.submission.number
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether it was planned for a person to submit; only the scheduler knows if that was done, and nobody ends it."""
+        return self.submission.planned and self.outcome is None
+
 
 def read_submissions(run: RunDir) -> list[Known]:
     """All submissions of a run, in order; asks no scheduler."""

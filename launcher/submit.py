@@ -165,7 +165,7 @@ def discard_planned(run: RunDir) -> None:
     begun = run.list_shards().journal
     for known in read_submissions(run):
         candidates = begun.intersection(known.submission.shards)
-        if known.submission.planned and not any(_began(run, known.submission, shard) for shard in candidates):
+        if known.is_by_hand and not any(_began(run, known.submission, shard) for shard in candidates):
             run.script(known.number).unlink(missing_ok=True)
             run.submission(known.number).unlink()
 

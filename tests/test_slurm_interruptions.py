@@ -197,6 +197,7 @@ def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_he
     assert (refused.returncode, "running now" in refused.stderr) == (1, True)
     toy.await_commits(2)
     assert toy.status()["state"] == "running"
+    assert "without a word" not in toy.launcher("status", toy.run.path).stdout
     assert toy.launcher("submit", toy.config.name).returncode == 1
     toy.open_gate()
     found = toy.end()
@@ -209,6 +210,23 @@ def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_he
     toy.wait(lambda: len(accounted_elements(toy, 1)) >= SHARDS)
     assert accounted_elements(toy, 1) == [f"{array}_{index}" for index in range(SHARDS)]
     assert result_data(toy.run) == undisturbed_data()
+
+
+def test_what_a_person_submits_is_seen_in_the_queue_and_can_be_cancelled(slurm_here, tmp_path):
+    toy = SlurmRun.gated(slurm_here, tmp_path)
+    (script,) = document(toy.launcher("plan", toy.config.name, "--json"))["scripts"]
+    assert "nothing" in toy.launcher("cancel", toy.run.path).stdout
+    assert toy.status()["state"] == "planned"
+    slurm_here.run("sbatch", "--hold", script["path"])
+    assert "1 PENDING" in (shown := toy.launcher("status", toy.run.path, "--live").stdout)
+    assert "running" in shown.splitlines()[0]
+    cancelled = toy.launcher("cancel", toy.run.path)
+    assert (cancelled.returncode, "what is done is kept" in cancelled.stdout) == (0, True)
+    assert toy.queued() == []
+    assert toy.status()["state"] == "cancelled"
+    toy.open_gate()
+    toy.rerun()
+    assert toy.end()["samples"] == ALL_OK
 
 
 def accounted_elements(toy: SlurmRun, number: int) -> list[str]:

@@ -120,6 +120,8 @@ class SlurmExecutor:
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
+        if submission.planned and not scheduler.is_here():
+            return False  # planned on a machine without Slurm
         seen = self.observe(run, [submission])
         if not seen.active:
             return False

@@ -88,7 +88,7 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and last.outcome is None and not last.is_open
+        return last is not None and last.outcome is None and not last.is_open and not last.is_by_hand
 
     def count(self, state: str) -> int:
         """Shards in a state."""
@@ -177,18 +177,19 @@ class StatusReader:
 
 
 def _ask_scheduler(run: RunDir, known: Sequence[Known]) -> tuple[list[Known], Mapping[tuple[str, str], int]]:
-    """Submissions that Slurm has nothing of any more do not go on, whatever they left behind."""
+    """Submissions go on if Slurm has something of them, whatever they left behind."""
     from launcher.slurm.executor import SlurmExecutor
 
     asked = [k.submission for k in known if k.submission.executor == "slurm" and k.outcome is None]
     seen = SlurmExecutor().observe(run, asked)
     gone = {submission.number for submission in asked} - seen.active
-    return [_ended(k) if k.number in gone else k for k in known], seen.entries
+    now = [replace(k, is_open=True) if k.number in seen.active else k for k in known]
+    return [_ended(k) if k.number in gone else k for k in now], seen.entries
 
 
 def _ended(known: Known) -> Known:
     """What a person submitted with sbatch has no finalize job that would write an outcome."""
-    outcome = Outcome(time.time()) if known.submission.planned else None
+    outcome = Outcome(time.time()) if known.is_by_hand else None
     return replace(known, is_open=False, outcome=outcome)
 
 
@@ -217,10 +218,10 @@ def _run_state(
     last = submissions[-1] if submissions else None
     if all(shard.state == "done" for shard in shards) and all(_is_gathered(path, own) for path, own in results):
         return "complete"
+    if last and last.outcome and last.outcome.cancelled:
+        return "cancelled"
     if last is None or (last.submission.planned and all(shard.state == "pending" for shard in shards)):
         return "planned"
-    if last.outcome and last.outcome.cancelled:
-        return "cancelled"
     return "failed" if any(shard.state == "failed" for shard in shards) else "incomplete"
 
 
