@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import OutputError
-from jobs.storage.outputs import Columns, check_form, fill_value, join, to_columns
+from jobs.storage.outputs import Columns, check_form, fill_value, join, own, to_columns
 
 # The machine may be busy with other things.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,6 +51,31 @@ def test_an_array_is_stored_as_it_is(dtype: str) -> None:
     assert column.data.dtype == array.dtype
     assert column.lengths is None
     np.testing.assert_array_equal(column.data, array)
+
+
+def test_owned_outputs_do_not_change_with_what_the_job_writes_to() -> None:
+    torch = pytest.importorskip("torch")
+    array, rows, tensor = np.arange(6.0).reshape(3, 2), [np.arange(2), np.arange(5)[1:], np.arange(0)], torch.arange(3)
+    outputs = {
+        "array": array,
+        "half": array[:, :1],
+        "rows": rows,
+        "tensor": tensor,
+        "text": ["a", "b", "c"],
+        "none": None,
+    }
+
+    owned = own(outputs)
+    expected = to_columns({name: own(value) for name, value in outputs.items() if name != "none"}, 3)
+    array[:], rows[0][:], tensor[:] = -1, -1, -1
+
+    assert owned.pop("none") is None
+    found = to_columns(owned, 3)
+    for name, column in expected.items():
+        np.testing.assert_array_equal(found[name].data, column.data)
+        np.testing.assert_array_equal(found[name].lengths, column.lengths)
+    assert found["rows"].data.tolist() == [0, 1, 1, 2, 3, 4]
+    assert found["tensor"].data.tolist() == [0, 1, 2]
 
 
 def test_an_array_in_another_byte_order_or_layout_keeps_its_values() -> None:

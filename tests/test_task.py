@@ -21,12 +21,12 @@ def test_the_bytes_do_not_depend_on_processes_and_workers(tmp_path, processes, w
     assert content(reference) == content(other)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_each_bad_sample_fails_alone_with_its_kind(tmp_path, workers):
+@pytest.mark.parametrize(("workers", "wait"), [(0, 0), (2, 0), (0, 0.03), (2, 0.03)])
+def test_each_bad_sample_fails_alone_with_its_kind(tmp_path, workers, wait):
     bad = {"3": "raise", "21": "exit", "40": "segfault", "77": "sleep", "150": "shape", "170": "process-kill"}
     bad |= {"180": "process-raise", "190": "process-rows"}
     settings = {"workers": workers, "sample_timeout": 1, "max_failed_samples": 20}
-    run = make_run(tmp_path / "run", "Toy", 200, params={"bad": bad}, **settings)
+    run = make_run(tmp_path / "run", "Toy", 200, params={"bad": bad, "wait": wait}, **settings)
     assert run_task(run).returncode == 0
     found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
     assert found.keys() == {int(row) for row in bad}
@@ -69,6 +69,19 @@ def test_outputs_that_are_views_of_the_batch_are_stored_as_they_were(tmp_path):
     for start, (rows, _, _) in content(run).items():
         values = np.frombuffer(rows["y"]).reshape(-1, 16)
         assert (values == np.arange(start, start + len(values))[:, None]).all()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_while_a_device_computes_results_are_stored_and_stay_as_they_were(tmp_path, workers):
+    run = make_run(tmp_path / "run", "Waits", 3000, batch_size=64, workers=workers)
+    assert run_task(run).returncode == 0
+    seen = []
+    for start, (rows, _, _) in content(run).items():
+        values = np.frombuffer(rows["y"]).reshape(-1, 16)
+        assert (values == np.arange(start, start + len(values))[:, None]).all()
+        seen.append(tuple(np.frombuffer(rows["threads"], np.int64)[:2]))
+    assert seen[0] == (1, 1)
+    assert seen[-1] == (1, 2)
 
 
 def test_too_many_failed_samples_end_the_attempt_and_a_rerun_tries_them_again(tmp_path):
@@ -120,11 +133,19 @@ def test_a_shard_whose_samples_all_fail_within_the_budget_is_done(tmp_path):
     assert (history(run).ok, history(run).failed) == (0, 8)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
-def test_a_signal_commits_and_leaves_and_the_next_attempt_goes_on(tmp_path, stop):
-    run = make_run(tmp_path / "run", "Random", 2000, params={"delay": 0.002})
+@pytest.mark.parametrize(
+    ("stop", "params"),
+    [
+        (signal.SIGTERM, {"delay": 0.002}),
+        (signal.SIGINT, {"delay": 0.002}),
+        (signal.SIGUSR2, {"delay": 0.002}),
+        (signal.SIGTERM, {"wait": 0.03}),
+    ],
+)
+def test_a_signal_commits_and_leaves_and_the_next_attempt_goes_on(tmp_path, stop, params):
+    run = make_run(tmp_path / "run", "Random", 2000, params=params)
     task = subprocess.Popen(command(run))
-    wait_for_commits(run, 5)
+    wait_for_commits(run, 8)
     tree = psutil.Process(task.pid).children(recursive=True)
     task.send_signal(stop)
     assert task.wait(20) == 75

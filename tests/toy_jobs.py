@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from typing import Any
 
@@ -15,12 +16,14 @@ from jobs.storage.samples import Sample
 class Toy(Job):
     """Doubles the column ``x``; fixed, text and ragged outputs.
 
-    ``bad`` maps a manifest row (as text: YAML and JSON keys) to what happens there.
+    ``bad`` maps a manifest row (as text: YAML and JSON keys) to what happens there. ``wait`` is how long process waits, as
+    if for a device, seconds.
     """
 
-    def __init__(self, bad: dict[str, str] | None = None, delay: float = 0.0) -> None:
+    def __init__(self, bad: dict[str, str] | None = None, delay: float = 0.0, wait: float = 0.0) -> None:
         self.bad = bad or {}
         self.delay = delay
+        self.wait = wait
 
     def load(self, sample: Sample) -> np.ndarray:
         time.sleep(self.delay)
@@ -42,6 +45,7 @@ class Toy(Job):
         return np.full(4, float(sample["x"]))
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:
+        time.sleep(self.wait)
         rows = batch[:, 0].astype(int)
         for row in rows:
             match self.bad.get(str(row)):
@@ -61,14 +65,16 @@ class Toy(Job):
 class Random(Job):
     """Uses the generators, so its results are repeatable only if they are seeded by batch."""
 
-    def __init__(self, delay: float = 0.0) -> None:
+    def __init__(self, delay: float = 0.0, wait: float = 0.0) -> None:
         self.delay = delay
+        self.wait = wait
 
     def load(self, sample: Sample) -> np.ndarray:
         time.sleep(self.delay)
         return np.full(8, float(sample["x"])) + np.random.rand()
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:
+        time.sleep(self.wait)
         rows = batch[:, 0].astype(int)
         return {"y": batch * 2 + random.random(), "text": [str(row) for row in rows]}
 
@@ -135,6 +141,23 @@ class Echo(Job):
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:
         return {"y": batch, "half": batch[:, :8]}
+
+
+class Waits(Job):
+    """Waits for a device, returns one array again and again, and tells how many threads its process has."""
+
+    def setup(self, context: Context) -> None:
+        self.result = np.zeros((64, 16))
+
+    def load(self, sample: Sample) -> np.ndarray:
+        return np.full(16, float(sample["x"]))
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        self.result[:] = np.nan
+        time.sleep(0.02)
+        self.result[: len(batch)] = batch
+        threads = [threading.current_thread() is threading.main_thread(), threading.active_count()]
+        return {"y": self.result[: len(batch)], "threads": np.tile(threads, (len(batch), 1))}
 
 
 class TwoForms(Job):

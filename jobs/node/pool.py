@@ -6,13 +6,15 @@ pipe of its own (no shared queue, so no lock that a dead worker could hold), and
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Protocol
 
+from jobs.node.job_runner import Fetch
 from jobs.node.loading import Loader
 from jobs.node.messages import Broken, Loaded, NewSlot, Piece
 from jobs.node.slots import SlotReader
-from jobs.node.transfer import Transfer
+from jobs.node.transfer import Arriving, Transfer
 
 # One slot is filled while the process works on the other; more only hide jitter, and take memory and cache.
 SLOTS = 2
@@ -25,13 +27,18 @@ class Source(Protocol):
     """Where a process gets loaded pieces from."""
 
     def submit(self, pieces: Sequence[Piece]) -> None: ...
-    def take(self) -> tuple[Loaded, Any] | None: ...
+    def take(self) -> Fetch | None:
+        """The next piece for the Job, which stays valid until ``release``; None where there is none yet."""
+
     def release(self, loaded: Loaded) -> None: ...
-    def drop(self) -> None: ...
+    def drop(self) -> None:
+        """Forgets the pieces that are waiting."""
+
+    def stop(self) -> None: ...
 
 
 class Inline:
-    """The source of a process without workers: loads a piece when it is taken."""
+    """The source of a process without workers, which loads its pieces itself."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -40,18 +47,21 @@ class Inline:
     def submit(self, pieces: Sequence[Piece]) -> None:
         self._waiting.extend(pieces)
 
-    def take(self) -> tuple[Loaded, Any] | None:
-        """The next piece and its batch; None where none is waiting."""
-        if not self._waiting:
-            return None
-        loaded = self._loader.load(self._waiting.popleft())
-        return loaded, loaded.batch
+    def take(self) -> Fetch | None:
+        return partial(self._load, self._waiting.popleft()) if self._waiting else None
+
+    def _load(self, piece: Piece) -> tuple[Loaded, Arriving]:
+        loaded = self._loader.load(piece)
+        return loaded, lambda: loaded.batch
 
     def release(self, loaded: Loaded) -> None:
         pass
 
     def drop(self) -> None:
         self._waiting.clear()
+
+    def stop(self) -> None:
+        pass
 
 
 class _Worker:
@@ -144,13 +154,14 @@ class Pool:
         elif isinstance(message, Broken):
             self._on_broken(message)
 
-    def take(self) -> tuple[Loaded, Any] | None:
-        """A loaded piece and its batch, which stays valid until ``release``; None where none has arrived."""
+    def take(self) -> Fetch | None:
+        """A loaded piece, on its way to the device from now on."""
         if not self._loaded:
             return None
         worker, loaded = self._loaded.popleft()
         self._taken[id(loaded)] = worker
-        return loaded, worker.reader.get(loaded.piece.slot, loaded.batch)
+        arriving = self._transfer.start(worker.reader.get(loaded.piece.slot, loaded.batch))
+        return lambda: (loaded, arriving)
 
     def release(self, loaded: Loaded) -> None:
         """Gives the piece's slot back to its worker, which gets the next piece."""
@@ -158,7 +169,7 @@ class Pool:
         self._hand_out()
 
     def drop(self) -> None:
-        """Forgets what is waiting; what workers have in hand still comes."""
+        """What workers have in hand still comes."""
         self._waiting.clear()
 
     def stop(self) -> None:

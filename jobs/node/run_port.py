@@ -81,9 +81,7 @@ class ShardOutlet:
         sizes = {name: column.data.nbytes for name, column in columns.items() if column.lengths is not None}
         ends = self._place(columns, sizes) if self._file is None or sizes else {}
         assert self._file is not None
-        self._check(
-            columns, work
-        )  # parts that were kept before there was a layout were checked against each other alone
+        self._check(columns, work)  # what was kept before there was a layout was checked against itself alone
         return self._file.write(work.batch.start, columns, ends)
 
     def _place(self, columns: Columns, sizes: dict[str, int]) -> dict[str, int]:

@@ -100,6 +100,17 @@ def _ragged(name: str, arrays: list[np.ndarray]) -> Column:
     return Column(np.ascontiguousarray(np.concatenate(arrays)), lengths)
 
 
+def own(outputs: Any) -> Any:
+    """What ``process`` returned, in memory that the Job will not write to again, and on the host."""
+    if isinstance(outputs, Mapping):
+        return {name: own(value) for name, value in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return [value if isinstance(value, str | bytes | int | float) else own(value) for value in outputs]
+    if hasattr(outputs, "detach"):
+        return outputs.detach().to("cpu", copy=True)
+    return np.array(outputs) if hasattr(outputs, "__array__") else outputs
+
+
 def to_array(name: str, value: Any) -> np.ndarray:
     """A contiguous little-endian array of a storable dtype, from an array, a torch tensor or numbers.
 

@@ -4,14 +4,16 @@ import random
 import subprocess
 
 import psutil
+import pytest
 
 from tests.task_runs import alive, command, content, history, make_run, run_task
 
 
-def test_thirty_kills_of_random_processes_change_nothing(tmp_path):
+@pytest.mark.parametrize("params", [{"delay": 0.003}, {"wait": 0.04}])
+def test_thirty_kills_of_random_processes_change_nothing(tmp_path, params):
     reference = make_run(tmp_path / "reference", "Random", 1500)
     assert run_task(reference).returncode == 0
-    run = make_run(tmp_path / "run", "Random", 1500, params={"delay": 0.003}, processes=2)
+    run = make_run(tmp_path / "run", "Random", 1500, params=params, processes=2)
     dice, kills, attempts = random.Random(20), 0, 0
     while not run.shard_done(0).exists():
         attempts += 1
