@@ -1,6 +1,8 @@
 """JobRunner: what it gives back, and that it does so while it is at the next piece."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -130,3 +132,30 @@ def test_a_job_that_waits_is_seen(runner):
         runner.give(piece(row, 0.0))
         runner.collect()
     assert runner.waits
+
+
+class Computes(Job):
+    def process(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            np.sqrt(np.arange(1000))
+        return {"y": batch}
+
+
+def test_a_job_that_shares_its_cpu_with_others_does_not_wait(runner):
+    before = os.sched_getaffinity(0)
+    cpu = {min(before)}
+    busy = f"import os; os.sched_setaffinity(0, {cpu})\nwhile True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(3)]
+    try:
+        os.sched_setaffinity(0, cpu)
+        runner._job = Computes()
+        for row in range(20):
+            runner.give(piece(row, 0.0))
+            runner.collect()
+    finally:
+        os.sched_setaffinity(0, before)
+        for other in others:
+            other.kill()
+            other.wait()
+    assert not runner.waits

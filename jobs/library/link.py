@@ -22,7 +22,8 @@ from jobs.library.exchange import Exchange
 from jobs.library.messages import Close, Drop, Dropped, Setup
 from jobs.library.outputs import Answer
 from jobs.library.pickles import Packed
-from jobs.node.messages import Batch, Broken, Done
+from jobs.node.messages import Batch, Broken
+from jobs.storage.records import Commit
 
 # Seconds that children get to tear down; what is still under way is not worth waiting for.
 _GRACE, _BUSY_GRACE = 5.0, 0.2
@@ -130,8 +131,8 @@ class Link:
         if not self._connection.poll(None if wait else 0):
             return None
         match self._message():
-            case Done(commit):
-                handed = self._under_way[commit.start]
+            case Commit(start):
+                handed = self._under_way[start]
                 if handed.start not in self._unwanted:
                     return handed
                 self._release(handed.start)

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,7 +23,7 @@ from jobs.node.alone import run_alone
 from jobs.node.children import Setting
 from jobs.node.crew import AttemptFailed, Crew, MemoryShort
 from jobs.node.fork_server import ForkServer, ServerDied
-from jobs.node.messages import Batch, Broken, Done, Place, Placed
+from jobs.node.messages import Batch, Broken, Place, Placed
 from jobs.node.meter import Meter
 from jobs.node.preload import import_module
 from jobs.storage.plans import NodeSettings
@@ -148,8 +149,9 @@ class _Ledger:
     def place(self, request: Place) -> Placed:
         raise NotImplementedError(f"results of a Hierarchy have no place in a file: {request}")
 
-    def commit(self, commit: Commit) -> None:
-        self._caller.send(Done(commit))
+    def commit(self, commits: Sequence[Commit]) -> None:
+        for commit in commits:
+            self._caller.send(commit)
 
     def check(self, open_failures: int) -> None:
         """Any number of samples may fail."""

@@ -5,7 +5,7 @@ tried one by one. A sample that runs out of memory all alone has failed; if each
 at a time. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with more memory the next one goes on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jobs.node.crew import AttemptFailed, Crew, Ledger, MemoryShort
 from jobs.node.messages import Batch, Place, Placed
@@ -26,7 +26,7 @@ class _Trial:
     def place(self, request: Place) -> Placed:
         return self._ledger.place(request)
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commits: Sequence[Commit]) -> None:
         pass
 
     def check(self, open_failures: int) -> None:

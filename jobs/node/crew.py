@@ -6,7 +6,7 @@ Used by the task. It knows nothing of journals: what a process wants to commit g
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from jobs.node import memory
@@ -52,7 +52,7 @@ class Ledger(Protocol):
     @property
     def layout(self) -> Layout | None: ...
     def place(self, request: Place) -> Placed: ...
-    def commit(self, commit: Commit) -> None: ...
+    def commit(self, commits: Sequence[Commit]) -> None: ...
     def check(self, open_failures: int) -> None:
         """Raises AttemptFailed where too many samples failed; ``open_failures`` are not committed yet."""
 
@@ -135,8 +135,9 @@ class Crew:
             case Place():
                 self._tell(child, self._ledger.place(message))
             case Done():
-                self._ledger.commit(message.commit)
-                self._dealer.done(child.process, message.commit)
+                self._ledger.commit(message.commits)
+                for commit in message.commits:
+                    self._dealer.done(child.process, commit)
                 self._start_deaths.clear()
                 self._ledger.check(self._dealer.open_failures)
                 self._deal(child.process)
@@ -273,7 +274,7 @@ class Crew:
         """Takes a message of a process that was told to halt; returns the process once it is through."""
         message = self._receive(child)
         if isinstance(message, Done):
-            self._ledger.commit(message.commit)
+            self._ledger.commit(message.commits)
         elif isinstance(message, Place):
             self._tell(child, self._ledger.place(message))
         return {child.process} if message is None or isinstance(message, Halted | Broken) else set()

@@ -8,6 +8,7 @@ each other.
 
 import ctypes
 import os
+import resource
 import sys
 import time
 from collections import deque
@@ -30,8 +31,8 @@ Fetch = Callable[[], tuple[Loaded, Arriving]]
 
 # Pieces that the runner has at a time beside the messenger: one that is processed, one that is ready.
 _AHEAD = 2
-# process() waits if it takes less CPU time than this share of its own, looked at once it has taken so many seconds.
-_COMPUTES = 0.5
+# process() waits if it does so for this share of its time, looked at once it has taken so many seconds.
+_WAITS = 0.5
 _LOOK_SECONDS = 0.1
 
 # Python's own lets go of the interpreter lock around it; the messenger would take it, and the device wait until it stores.
@@ -58,7 +59,7 @@ class JobRunner:
         self._seed = seed
         self._inbox: SimpleQueue[Fetch | None] = SimpleQueue()
         self._outbox: deque[Processed | OSError] = deque()
-        self._seconds = self._cpu_seconds = 0.0
+        self._seconds = self._waited = 0.0
         self._is_alone = False
         self.busy = 0
         self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -66,7 +67,7 @@ class JobRunner:
     @property
     def waits(self) -> bool:
         """Whether process() spends its time waiting rather than computing, as far as it has been seen."""
-        return self._seconds > _LOOK_SECONDS and self._cpu_seconds < _COMPUTES * self._seconds
+        return self._seconds > _LOOK_SECONDS and self._waited > _WAITS * self._seconds
 
     # --- called by the messenger
 
@@ -149,11 +150,18 @@ class JobRunner:
     def _watched(self, arriving: Arriving) -> Any:
         """Runs process(); with a messenger beside it, the outputs are out of the Job's reach before its next batch."""
         batch = arriving()
-        started, cpu = time.monotonic(), time.process_time()
+        started, cpu, switches = time.monotonic(), time.process_time(), _own_switches()
         outputs = self._job.process(batch)
-        self._seconds += time.monotonic() - started
-        self._cpu_seconds += time.process_time() - cpu
+        seconds = time.monotonic() - started
+        self._seconds += seconds
+        if _own_switches() > switches:
+            self._waited += seconds - (time.process_time() - cpu)
         return own(outputs) if self._is_alone else outputs
+
+
+def _own_switches() -> int:
+    """How often this thread has left the CPU because it had to wait, not because others were to have it (getrusage(2))."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 def _die_of(error: BaseException) -> NoReturn:

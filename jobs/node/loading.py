@@ -115,10 +115,10 @@ class Loader:
     def _load_rows(self, piece: Piece) -> _Items:
         items: list[Any] = []
         failed: list[FailedSample] = []
-        load, at_row = self._job.load, self._beacon.at_row
-        self._beacon.one_by_one()
+        load = self._job.load
+        words, at = self._beacon.one_by_one()
         for row, sample in self._wanted(piece):
-            at_row(row)
+            words[at] = row
             try:
                 items.append(load(sample))
             except (Exception, SystemExit) as problem:

@@ -77,9 +77,9 @@ class Halted(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Process -> supervisor: a batch is in the shard file."""
+    """Process -> supervisor: batches are in the shard file."""
 
-    commit: Commit
+    commits: tuple[Commit, ...]
 
 
 class Broken(NamedTuple):

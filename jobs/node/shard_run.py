@@ -9,7 +9,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -141,10 +141,10 @@ class ShardRun:
         assert self._history.layout is not None
         return Placed(self._history.layout, ends)
 
-    def commit(self, commit: Commit) -> None:
-        """Journals a batch whose rows are in the file."""
-        self._append(commit)
-        self.committed += commit.stop - commit.start
+    def commit(self, commits: Sequence[Commit]) -> None:
+        """Journals batches whose rows are in the file."""
+        self._append(*commits)
+        self.committed += sum(commit.stop - commit.start for commit in commits)
         self._unsynced = True
 
     def sync_if_due(self, interval: float) -> None:
@@ -160,9 +160,10 @@ class ShardRun:
         self._journal.sync()
         self._unsynced = False
 
-    def _append(self, record: AttemptStart | AttemptEnd | Commit | Layout | Retry) -> None:
-        self._journal.append([record])
-        self._history.apply(record)
+    def _append(self, *records: AttemptStart | AttemptEnd | Commit | Layout | Retry) -> None:
+        self._journal.append(records)
+        for record in records:
+            self._history.apply(record)
 
     # --- end
 
