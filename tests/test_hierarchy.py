@@ -19,7 +19,7 @@ import jobs
 from jobs import Hierarchy
 from jobs.errors import InputError, RunError, SampleFailed
 from jobs.library.batch_size import BatchSize
-from tests.hierarchy_jobs import Leaves, Scale, Unready, misbehave
+from tests.hierarchy_jobs import Leaves, Passes, Scale, Unready, misbehave
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +265,14 @@ def test_a_function_of_a_module_that_the_workers_do_not_have_says_so():
 
 
 # --- Jobs
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_that_are_parts_of_the_batch_stay_as_they_were_when_it_is_done_in_halves(workers):
+    with Hierarchy(Passes, devices=["cpu"], workers=workers, batch_size=16) as hierarchy:
+        results = hierarchy.map(range(64), on_error="return")
+    assert [number for number, result in enumerate(results) if isinstance(result, SampleFailed)] == [13]
+    assert all((result["rows"] == number).all() for number, result in enumerate(results) if number != 13)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

@@ -14,6 +14,7 @@ from jobs.node.beacon import Beacon, Beacons
 from jobs.node.job_runner import JobRunner, Processed
 from jobs.node.loading import failed_sample
 from jobs.node.messages import Loaded, Piece
+from jobs.storage.outputs import own
 from tests.launcher_runs import wait_until
 
 
@@ -21,6 +22,8 @@ class Notes:
     """Of a port, what a runner uses."""
 
     failed = staticmethod(failed_sample)
+    own = staticmethod(own)
+    own = staticmethod(own)
 
 
 class Gated(Job):

@@ -1,6 +1,7 @@
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -56,20 +57,14 @@ def test_an_array_is_stored_as_it_is(dtype: str) -> None:
 def test_owned_outputs_do_not_change_with_what_the_job_writes_to() -> None:
     torch = pytest.importorskip("torch")
     array, rows, tensor = np.arange(6.0).reshape(3, 2), [np.arange(2), np.arange(5)[1:], np.arange(0)], torch.arange(3)
-    outputs = {
-        "array": array,
-        "half": array[:, :1],
-        "rows": rows,
-        "tensor": tensor,
-        "text": ["a", "b", "c"],
-        "none": None,
-    }
+    series = pandas.Series([1, 2], [7, 8])
+    outputs = {"array": array, "half": array[:, :1], "rows": rows, "tensor": tensor, "text": ["a", "b", "c"]}
 
-    owned = own(outputs)
-    expected = to_columns({name: own(value) for name, value in outputs.items() if name != "none"}, 3)
-    array[:], rows[0][:], tensor[:] = -1, -1, -1
+    owned, others = own(outputs), own({"none": None, "pairs": [(1, b"x"), (2, b"y")], "series": series})
+    expected = to_columns({name: own(value) for name, value in outputs.items()}, 3)
+    array[:], rows[0][:], tensor[:], series[:] = -1, -1, -1, -1
 
-    assert owned.pop("none") is None
+    assert (others["none"], others["pairs"], others["series"].to_dict()) == (None, [(1, b"x"), (2, b"y")], {7: 1, 8: 2})
     found = to_columns(owned, 3)
     for name, column in expected.items():
         np.testing.assert_array_equal(found[name].data, column.data)

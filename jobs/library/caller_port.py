@@ -6,10 +6,11 @@ from typing import Any
 
 from jobs.job import Job
 from jobs.library.exchange import Exchange
-from jobs.library.outputs import Part, TracedSample, check, own, pack_answer
+from jobs.library.outputs import Part, TracedSample, check, pack_answer
 from jobs.node.batches import BatchWork
 from jobs.node.loading import describe, failed_sample
 from jobs.node.messages import Broken, Loaded, OpenShard, Place, Placed
+from jobs.storage.outputs import own
 from jobs.storage.records import Commit, FailedSample
 
 # A traceback is cut to its last characters.
@@ -54,6 +55,10 @@ class CallerPort:
 
     def samples(self) -> "CallerSamples":
         return CallerSamples(self._open())
+
+    def own(self, outputs: Any) -> Any:
+        """A function's results are objects of their own, one a sample."""
+        return outputs if self._stage else own(outputs)
 
     def outlet(self, ask: Callable[[Place], Placed]) -> "CallerOutlet":
         return CallerOutlet(self._open(), of_function=self._stage is not None)
@@ -107,7 +112,7 @@ class CallerOutlet:
             return
         rows = tuple(row - work.batch.start for row in loaded.rows)
         # The slot of the pool worker is reused before the batch is whole.
-        work.parts.append(Part(rows, own(values) if isinstance(values, dict) else values))
+        work.parts.append(Part(rows, own(values)))
 
     def store(self, work: BatchWork) -> Commit:
         start, stop = work.batch.start, work.batch.stop

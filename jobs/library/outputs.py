@@ -57,11 +57,6 @@ def _column(name: object, value: Any, count: int) -> Any:
     return value
 
 
-def own(values: dict[str, Any]) -> dict[str, Any]:
-    """The same in memory of its own."""
-    return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in values.items()}
-
-
 def rows(values: Values) -> list[Any]:
     """One result for each row: the function's own, or {output name: its row}."""
     if isinstance(values, list):

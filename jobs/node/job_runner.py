@@ -23,7 +23,6 @@ from jobs.node.loading import failed_sample, is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.port import Port
 from jobs.node.transfer import Arriving
-from jobs.storage.outputs import own
 from jobs.storage.records import FailedSample
 
 Fetch = Callable[[], tuple[Loaded, Arriving]]
@@ -156,7 +155,7 @@ class JobRunner:
         self._seconds += seconds
         if _own_switches() > switches:
             self._waited += seconds - (time.process_time() - cpu)
-        return own(outputs) if self._is_alone else outputs
+        return self._port.own(outputs) if self._is_alone else outputs
 
 
 def _own_switches() -> int:

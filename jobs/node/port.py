@@ -41,6 +41,9 @@ class Port(Protocol):
 
     def samples(self) -> Rows: ...
 
+    def own(self, outputs: Any) -> Any:
+        """What ``Job.process`` returned, in memory that it does not write to when it is called again."""
+
     def outlet(self, ask: Callable[[Place], Placed]) -> Outlet:
         """``ask`` asks the supervisor, and waits for the answer."""
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.job import Job, make_job
 from jobs.node import disk
 from jobs.node.batches import BatchWork
 from jobs.node.loading import failed_sample, print_traceback
 from jobs.node.messages import Broken, Loaded, OpenShard, Place, Placed
-from jobs.storage.outputs import Columns, check_form, to_columns
+from jobs.storage.outputs import Columns, check_form, own, to_columns
 from jobs.storage.records import Commit, FailedSample, JobSpec, Layout, Segment, Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
@@ -27,6 +28,9 @@ class RunPort:
 
     def samples(self) -> Samples:
         return Samples(self.run.manifest)
+
+    def own(self, outputs: Any) -> Any:
+        return own(outputs)
 
     def outlet(self, ask: Callable[[Place], Placed]) -> "ShardOutlet":
         return ShardOutlet(self.run, ask)

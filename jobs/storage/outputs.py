@@ -100,15 +100,18 @@ def _ragged(name: str, arrays: list[np.ndarray]) -> Column:
     return Column(np.ascontiguousarray(np.concatenate(arrays)), lengths)
 
 
-def own(outputs: Any) -> Any:
-    """What ``process`` returned, in memory that the Job will not write to again, and on the host."""
-    if isinstance(outputs, Mapping):
-        return {name: own(value) for name, value in outputs.items()}
-    if isinstance(outputs, list | tuple):
-        return [value if isinstance(value, str | bytes | int | float) else own(value) for value in outputs]
-    if hasattr(outputs, "detach"):
-        return outputs.detach().to("cpu", copy=True)
-    return np.array(outputs) if hasattr(outputs, "__array__") else outputs
+def own(value: Any) -> Any:
+    """What ``process`` returned, of the same types, on the host, and in memory that the Job will not write to again.
+
+    Objects that are no arrays stay as they are.
+    """
+    if isinstance(value, dict):
+        return {name: own(item) for name, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)([item if isinstance(item, str | bytes) else own(item) for item in value])
+    if hasattr(value, "detach"):
+        return value.detach().to("cpu", copy=True)
+    return value.copy() if hasattr(value, "__array__") and hasattr(value, "copy") else value
 
 
 def to_array(name: str, value: Any) -> np.ndarray:
