@@ -112,7 +112,7 @@ class CallerOutlet:
             return
         rows = tuple(row - work.batch.start for row in loaded.rows)
         # The slot of the pool worker is reused before the batch is whole.
-        work.parts.append(Part(rows, own(values)))
+        work.parts.append(Part(rows, values if self._of_function else own(values)))
 
     def store(self, work: BatchWork) -> Commit:
         start, stop = work.batch.start, work.batch.stop
