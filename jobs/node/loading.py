@@ -80,7 +80,7 @@ class Loader:
     """
 
     def __init__(
-        self, job: Job, port: Port, beacon: Beacon, seed: int, join: Callable[[Sequence[np.ndarray]], Any] = np.stack
+        self, job: Job, port: Port, beacon: Beacon, seed: int, join: Callable[[Sequence[np.ndarray]], Any]
     ) -> None:
         self._job = job
         self._samples = port.samples()

@@ -14,6 +14,7 @@ from jobs.node.loading import Loader, broken
 from jobs.node.messages import Ready
 from jobs.node.messenger import Messenger
 from jobs.node.pool import Inline, Pool, Source
+from jobs.node.slots import stack_now
 from jobs.node.transfer import transfer_to
 from jobs.node.worker import ChildArguments, report_broken
 
@@ -95,4 +96,4 @@ def _source(arguments: ProcessArguments, job: Job, connection: Connection, beaco
     child = arguments.child
     if arguments.workers:
         return Pool(connection.send, transfer_to(child.context.device), arguments.memory)
-    return Inline(Loader(job, child.port, beacon, child.context.seed))
+    return Inline(Loader(job, child.port, beacon, child.context.seed, stack_now))

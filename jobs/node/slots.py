@@ -96,6 +96,16 @@ class Stacked:
             np.concatenate(self.arrays, out=target.reshape(length * each, *rest))
 
 
+def stack_now(arrays: Sequence[Any]) -> np.ndarray:
+    """As np.stack, and several times faster where there are many small arrays."""
+    stacked = Stacked.of(arrays)
+    if isinstance(stacked, np.ndarray):
+        return stacked
+    target = np.empty(stacked.shape, stacked.dtype)
+    stacked.copy_to(target)
+    return target
+
+
 def _plan(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple[Any, int]:
     """Replaces arrays by Places, collecting them in order; returns the skeleton and the bytes needed."""
     match value:
