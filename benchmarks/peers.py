@@ -72,6 +72,14 @@ def bare(bench: Bench, work: Work) -> np.ndarray:
     return results
 
 
+def loaded_before(bench: Bench, work: Work) -> np.ndarray:
+    """No design: one process that has all batches before it begins, so that only its device counts."""
+    work.setup(0)
+    batches = list(_batches(work, bench.sources))
+    bench.gate(1).wait()
+    return np.concatenate([work.process(batch) for batch in batches])
+
+
 def halves(bench: Bench, work: Work) -> None:
     """As many bare processes, each with a fixed part, that never speak to anybody: no design can do better on equal work."""
     _apart(_half, bench, work)
@@ -259,7 +267,19 @@ def ray_data(bench: Bench, work: Work) -> np.ndarray:
 
 DESIGNS: dict[str, Callable[[Bench, Work], np.ndarray | None]] = {
     function.__name__: function
-    for function in (bare, halves, memcpy, array_split, loader, queue, torch_queue, pool_map, pool_imap, ray_data)
+    for function in (
+        bare,
+        loaded_before,
+        halves,
+        memcpy,
+        array_split,
+        loader,
+        queue,
+        torch_queue,
+        pool_map,
+        pool_imap,
+        ray_data,
+    )
 }
 
 
