@@ -125,6 +125,17 @@ def test_a_process_that_cannot_start_ends_the_attempt(tmp_path):
     assert "died 3 times in a row: signal 11 (SIGSEGV)" in end.message
 
 
+@pytest.mark.parametrize("wait", [0, 0.03])
+def test_a_process_that_dies_again_and_again_at_no_sample_ends_the_attempt(tmp_path, wait):
+    run = make_run(tmp_path / "run", "Unstorable", 800, params={"wait": wait})
+    ended = run_task(run)
+    assert (ended.returncode, "nobody thought of this" in ended.stderr) == (1, True)
+    end = history(run).last.end
+    assert end.kind == "CRASH"
+    assert "died 3 times in a row" in end.message
+    assert set(history(run).commits) == set(range(0, 160, 16))
+
+
 def test_a_shard_whose_samples_all_fail_within_the_budget_is_done(tmp_path):
     bad = {str(row): "raise" for row in range(8)}
     run = make_run(tmp_path / "run", "Toy", 8, params={"bad": bad}, max_failed_samples=1.0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jobs.job import Context, Job
 from jobs.storage.samples import Sample
+from jobs.storage.shard_file import ShardFile
 
 
 class Toy(Job):
@@ -131,6 +132,20 @@ class NoTorch(Job):
         import sys
 
         return {"worker": batch, "process": np.full(len(batch), int("torch" in sys.modules))}
+
+
+class Unstorable(Toy):
+    """From row 160 on, something that nobody thought of goes wrong where its results are stored."""
+
+    def setup(self, context: Context) -> None:
+        write = ShardFile.write
+
+        def break_down(file: ShardFile, start: int, *arguments: Any) -> Any:
+            if start >= 160:
+                raise ValueError("nobody thought of this")
+            return write(file, start, *arguments)
+
+        ShardFile.write = break_down  # type: ignore[method-assign]
 
 
 class Echo(Job):

@@ -22,8 +22,8 @@ from jobs.storage.records import Commit, Layout, Shard
 
 # Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
 TICK = 0.5
-# A child that dies this often before it was ever ready will not come up.
-_START_DEATHS = 3
+# A child that dies this often while it is at no row, with nothing committed in between, will go on dying.
+_IDLE_DEATHS = 3
 
 
 class AttemptFailed(Exception):
@@ -67,7 +67,7 @@ class Crew:
         self._children = Children(setting, server)
         self._ready: set[int] = set()
         self._worked: set[int] = set()
-        self._start_deaths: Counter[str] = Counter()
+        self._idle_deaths: Counter[str] = Counter()
         self._dealer = Dealer([], len(setting.devices), 1)
         self._oom_kills = memory.oom_kills()
 
@@ -130,7 +130,6 @@ class Crew:
             case Ready():
                 self._ready.add(child.process)
                 self._worked.add(child.process)
-                self._start_deaths.clear()
                 self._deal(child.process)
             case Place():
                 self._tell(child, self._ledger.place(message))
@@ -138,7 +137,7 @@ class Crew:
                 self._ledger.commit(message.commits)
                 for commit in message.commits:
                     self._dealer.done(child.process, commit)
-                self._start_deaths.clear()
+                self._idle_deaths.clear()
                 self._ledger.check(self._dealer.open_failures)
                 self._deal(child.process)
             case Broken():
@@ -182,7 +181,7 @@ class Crew:
             return
         print(f"{child.name} died of {child.exit_text()}{_at(rows)}; starting another", flush=True)
         if rows is None:
-            self._count_start_death(child)
+            self._count_idle_death(child)
             if not self._children.holds(child):
                 return
         elif self._was_memory(child):
@@ -208,11 +207,11 @@ class Crew:
         role = "the process" if child.worker is None else "the pool worker"
         return f"{role} died of {child.exit_text()}"
 
-    def _count_start_death(self, child: Child) -> None:
-        self._start_deaths[child.name] += 1
-        if self._start_deaths[child.name] >= _START_DEATHS:
+    def _count_idle_death(self, child: Child) -> None:
+        self._idle_deaths[child.name] += 1
+        if self._idle_deaths[child.name] >= _IDLE_DEATHS:
             kind = "OUT_OF_MEMORY" if self._was_memory(child) else "CRASH"
-            self._give_up(child, kind, f"{child.name} died {_START_DEATHS} times in a row: {child.exit_text()}")
+            self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {child.exit_text()}")
 
     def _give_up(self, child: Child, kind: str, message: str) -> None:
         """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""

@@ -44,6 +44,7 @@ class Messenger:
         self._reported = 0.0
         self._is_halting = False
         self.is_told_to_leave = False
+        self._worker_pipes: dict[int, Connection] = {}
         self._selector = selectors.DefaultSelector()
         self._listen_to(connection, lambda: self._obey(connection.recv()))
         self._listen_to(runner.descriptor, lambda: os.eventfd_read(runner.descriptor))
@@ -121,8 +122,10 @@ class Messenger:
         pool = self._source
         assert isinstance(pool, Pool)
         connection = Connection(recv_handle(self._connection))
-        lost = pool.replace(message.number, connection)
+        self._forget_worker(message.number)
+        self._worker_pipes[message.number] = connection
         self._listen_to(connection, lambda: self._hear_worker(pool, message.number, connection))
+        lost = pool.replace(message.number, connection)
         known = {batch.start: batch for batch in message.batches}
         for piece in lost:
             work = self._works.get(piece.batch)
@@ -132,7 +135,13 @@ class Messenger:
         pool.submit([])
 
     def _hear_worker(self, pool: Pool, number: int, connection: Connection) -> None:
-        if not pool.receive(number):
+        # Its successor may have been told of just before, and its last words were read then.
+        if self._worker_pipes.get(number) is connection and not pool.receive(number):
+            self._forget_worker(number)
+
+    def _forget_worker(self, number: int) -> None:
+        connection = self._worker_pipes.pop(number, None)
+        if connection:
             self._selector.unregister(connection)
 
     # --- one piece

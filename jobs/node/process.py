@@ -1,5 +1,6 @@
 """Process: the entry point of a device process: sets up the Job, and brings together who talks and who runs it."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -63,26 +64,30 @@ class _Process:
         self._runner = JobRunner(job, child.port, beacon, child.context.seed)
         source = _source(arguments, job, connection, beacon)
         self._messenger = Messenger(connection, child.port, source, self._runner)
+        self._has_ended = False
 
     def run(self) -> None:
         """Returns when the process is to end."""
         self._connection.send(Ready())
-        waits = self._device.startswith("cuda") or not self._talk(until=lambda: self._runner.waits)
-        if waits:
+        if not self._device.startswith("cuda"):
+            self._talk(until=lambda: self._runner.waits)
+        if not self._has_ended:
             self._runner.leave_to_main_thread()
             threading.Thread(target=self._talk_beside, name="messenger", daemon=True).start()
             self._runner.run()
         if self._messenger.is_told_to_leave:
             self._job.teardown()
+        elif not self._has_ended:
+            sys.exit(os.EX_SOFTWARE)  # the log has the traceback of the messenger's thread
 
-    def _talk(self, until: Callable[[], bool]) -> bool:
-        """False where ``until`` ended it; True where the process is to end."""
+    def _talk(self, until: Callable[[], bool]) -> None:
+        """Until ``until`` says so, or the process is to end."""
         try:
             self._messenger.run(until)
+            self._has_ended = self._messenger.is_told_to_leave
         except OSError as error:  # of the run directory, mostly: no sample's fault
             report_broken(self._connection, self._port.broken(error))
-            return True
-        return self._messenger.is_told_to_leave
+            self._has_ended = True
 
     def _talk_beside(self) -> None:
         try:
