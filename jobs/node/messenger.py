@@ -55,17 +55,20 @@ class Messenger:
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Returns when ``until`` says so, or the supervisor, or it is gone; raises OSError where storage fails."""
         try:
+            self._loop(until)
+        except (EOFError, ConnectionError):
+            self.is_told_to_leave = True
+        if self.is_told_to_leave:
+            self._source.stop()  # the workers follow as their pipes close
+
+    def _loop(self, until: Callable[[], bool]) -> None:
+        try:
             while not (until() or self.is_told_to_leave):
                 self._feed()
                 is_busy, due = self._collect(), self._report()
                 self._listen(0 if is_busy else due)
-        except (EOFError, ConnectionError):
-            self.is_told_to_leave = True
-        except OSError:
-            self._send_stored()  # what was stored before it
-            raise
-        if self.is_told_to_leave:
-            self._source.stop()  # the workers follow as their pipes close
+        finally:
+            self._send_stored()  # whatever ended it, what is stored counts
 
     def _feed(self) -> None:
         while self._runner.has_room and not self._is_halting:
