@@ -16,7 +16,7 @@ def cancel_run(run: RunDir) -> list[int]:
     cancelled: list[int] = []
     for _ in range(_ROUNDS):
         known = read_submissions(run)
-        stopped = [one.number for one in reversed(known) if (one.is_open or one.is_by_hand) and _cancel(run, one)]
+        stopped = [one.number for one in reversed(known) if one.may_go_on and _cancel(run, one)]
         cancelled += stopped
         if not stopped and not any(one.is_open for one in known):
             return cancelled

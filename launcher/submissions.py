@@ -65,6 +65,11 @@ class Known:
         """Whether it was planned for a person to submit; only the scheduler knows if that was done, and nobody ends it."""
         return self.submission.planned and self.outcome is None
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether something of it may be waiting or running, as far as can be told without the scheduler."""
+        return self.is_open or self.is_by_hand
+
 
 def read_submissions(run: RunDir) -> list[Known]:
     """All submissions of a run, in order; asks no scheduler."""

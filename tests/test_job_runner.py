@@ -23,7 +23,6 @@ class Notes:
 
     failed = staticmethod(failed_sample)
     own = staticmethod(own)
-    own = staticmethod(own)
 
 
 class Gated(Job):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from jobs.job import Job
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
-from jobs.node.loading import failed_sample, is_device_lost
+from jobs.node.loading import failed_piece, is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.port import Port
 from jobs.node.transfer import Arriving
@@ -134,28 +134,29 @@ class JobRunner:
         seed_generators(self._seed, loaded.piece.start)
         self._beacon.at(loaded.piece.start, loaded.piece.stop)
         try:
-            return self._watched(arriving), None
+            batch = arriving()
+            if self._is_alone:  # the Job gets its next batch before these outputs are stored
+                return self._port.own(self._job.process(batch)), None
+            return self._process_watched(batch), None
         except (Exception, SystemExit) as error:
             if is_device_lost(error):
                 _die_of(error)
-            note = self._port.failed if len(loaded.rows) == 1 else failed_sample
-            failure = note(loaded.rows[0], "PROCESS", error)
+            failure = failed_piece(self._port, loaded.rows, "PROCESS", error)
         finally:
             self._beacon.idle()
         if failure.kind == "OUT_OF_MEMORY" and "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()  # here, where no part of the failed piece is referred to any more
         return None, failure
 
-    def _watched(self, arriving: Arriving) -> Any:
-        """Runs process(); with a messenger beside it, the outputs are out of the Job's reach before its next batch."""
-        batch = arriving()
+    def _process_watched(self, batch: Any) -> Any:
+        """Runs process(), and sees whether it waits."""
         started, cpu, switches = time.monotonic(), time.process_time(), _own_switches()
         outputs = self._job.process(batch)
         seconds = time.monotonic() - started
         self._seconds += seconds
         if _own_switches() > switches:
             self._waited += seconds - (time.process_time() - cpu)
-        return self._port.own(outputs) if self._is_alone else outputs
+        return outputs
 
 
 def _own_switches() -> int:

@@ -31,6 +31,12 @@ def failed_sample(row: int, stage: str, error: BaseException) -> FailedSample:
     return FailedSample(row, kind, describe(error))
 
 
+def failed_piece(port: Port, rows: Sequence[int], stage: str, error: BaseException) -> FailedSample:
+    """Why a piece failed as a whole, as of its first row; a single sample has failed for good, which the port notes."""
+    note = port.failed if len(rows) == 1 else failed_sample
+    return note(rows[0], stage, error)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """True for lack of the host's memory, and of a device's (torch's error told by name: torch may not be loaded)."""
     return _is_out_of_host_memory(error) or type(error).__name__ == "OutOfMemoryError"
@@ -84,7 +90,7 @@ class Loader:
     ) -> None:
         self._job = job
         self._samples = port.samples()
-        self._failed = port.failed
+        self._port = port
         self._beacon = beacon
         self._seed = seed
         is_default = getattr(job.collate, "__func__", None) is Job.collate
@@ -107,8 +113,7 @@ class Loader:
             try:
                 batch = place(piece.slot, self._collate(items))
             except (Exception, SystemExit) as problem:
-                note = self._failed if len(rows) == 1 else failed_sample
-                error = note(rows[0], "LOAD", problem)
+                error = failed_piece(self._port, rows, "LOAD", problem)
         self._beacon.idle()
         return Loaded(piece, rows, batch, tuple(failed), error)
 
@@ -124,7 +129,7 @@ class Loader:
             except (Exception, SystemExit) as problem:
                 if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
                     return [], failed, failed_sample(row, "LOAD", problem)
-                failed.append(self._failed(row, "LOAD", problem))
+                failed.append(self._port.failed(row, "LOAD", problem))
         return items, failed, None
 
     def _wanted(self, piece: Piece) -> Iterable[tuple[int, Any]]:
@@ -143,7 +148,7 @@ class Loader:
             elif is_out_of_memory(problem) and len(samples) > 1:
                 short.append((row, problem))
             else:
-                failed.append(self._failed(row, "LOAD", problem))
+                failed.append(self._port.failed(row, "LOAD", problem))
         if short:
             return [], failed, failed_sample(short[0][0], "LOAD", short[0][1])
         return items, failed, None

@@ -16,7 +16,7 @@ from typing import Any
 from jobs.errors import OutputError
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.job_runner import JobRunner, Processed
-from jobs.node.loading import failed_sample
+from jobs.node.loading import failed_piece
 from jobs.node.messages import Batch, Deal, Done, Halt, Halted, OpenShard, Piece, Place, Placed, Stop, Worker
 from jobs.node.pool import Pool, Source
 from jobs.node.port import Port
@@ -52,7 +52,7 @@ class Messenger:
     def _listen_to(self, file: Connection | int, callback: Callable[[], object]) -> None:
         self._selector.register(file, selectors.EVENT_READ, callback)
 
-    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+    def run(self, until: Callable[[], bool]) -> None:
         """Returns when ``until`` says so, or the supervisor, or it is gone; raises OSError where storage fails."""
         try:
             self._loop(until)
@@ -169,8 +169,7 @@ class Messenger:
                 self._outlet.keep(processed.outputs, loaded, work)
                 self._limit.passed(len(loaded.rows))
             except Exception as error:  # what a Job returned may raise anything when it is looked at
-                note = self._port.failed if len(loaded.rows) == 1 else failed_sample
-                failure = note(loaded.rows[0], "PROCESS", error)
+                failure = failed_piece(self._port, loaded.rows, "PROCESS", error)
         if failure:
             return self._divide(work, processed, failure)
         work.close(loaded.failed)

@@ -133,7 +133,7 @@ class Pool:
     def _most_slots(self) -> int:
         """Slots that a worker may use."""
         fit = _RING // self._largest if self._largest else 0
-        return max(SLOTS + self._transfer.ahead - 1, min(fit, _MOST_SLOTS))
+        return max(SLOTS + self._transfer.on_their_way, min(fit, _MOST_SLOTS))
 
     def _has_room(self) -> bool:
         """Whether one more piece fits into the budget; one is always under way."""

@@ -16,9 +16,9 @@ Arriving = Callable[[], Any]
 
 
 class Transfer(Protocol):
-    """``ahead`` is how many batches are on their way or being processed at a time."""
+    """``on_their_way`` is how many batches are copied while another is processed: so many slots more are in use."""
 
-    ahead: int
+    on_their_way: int
 
     def start(self, batch: Any) -> Arriving: ...
     def lock(self, memory: mmap.mmap) -> None:
@@ -31,7 +31,7 @@ class Transfer(Protocol):
 class Stay:
     """The transfer of a CPU process: batches are where they must be."""
 
-    ahead = 1
+    on_their_way = 0
 
     def start(self, batch: Any) -> Arriving:
         return lambda: batch
@@ -46,7 +46,7 @@ class Stay:
 class ToGpu:
     """The transfer of a process on ``device`` ("cuda:0"); ``torch`` is the module, given so that it can be stood in for."""
 
-    ahead = 2
+    on_their_way = 1
 
     def __init__(self, device: str, torch: Any) -> None:
         self._torch = torch

@@ -155,8 +155,7 @@ class ShardReader:
         """The lock tells on this machine; elsewhere the attempt runs as long as its submission does."""
         if is_running(self._run.journal(shard.index)):
             return True
-        may_go_on = known.is_open or known.is_by_hand
-        return may_go_on and not (known.submission.executor == "local" and start.host == host_name())
+        return known.may_go_on and not (known.submission.executor == "local" and start.host == host_name())
 
 
 def _not_begun(shard: Shard, known: Known | None) -> tuple[str, Failure | None]:

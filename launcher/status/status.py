@@ -88,7 +88,7 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and last.outcome is None and not last.is_open and not last.is_by_hand
+        return last is not None and last.outcome is None and not last.may_go_on
 
     def count(self, state: str) -> int:
         """Shards in a state."""
