@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.storage.journal import replay
+from jobs.storage.journal import is_running, replay
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher.submissions import in_hand, read_submissions
@@ -56,4 +56,5 @@ def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes
 
 
 def _goes_on(run: RunDir, shard: int) -> bool:
-    return not run.shard_done(shard).exists() and shard in in_hand(read_submissions(run))
+    is_over = run.shard_done(shard).exists() or shard not in in_hand(read_submissions(run))
+    return not is_over or is_running(run.journal(shard))  # an attempt writes its last words after the shard is done
