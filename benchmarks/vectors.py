@@ -48,6 +48,13 @@ class UnequalDevices(Vectors):
         return super().process(batch)
 
 
+class SlowDevice(UnequalDevices):
+    """The slow one of the two, in whichever process."""
+
+    def setup(self, process: int) -> None:
+        super().setup(1)
+
+
 class TorchVectors(Vectors):
     """The same, one by one, by processes that need torch."""
 

@@ -15,6 +15,9 @@ import pyarrow as pa
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
 BATCH_ROWS = 65_536
 METADATA_KEY = b"launcher"
+# Rows that are read at least, for the pieces that follow: to find 8 of them and make Python objects of a column takes as
+# long as for these, a tenth of a millisecond where a process has just slept.
+_AHEAD = 256
 
 
 class _Columns(dict[str, list[Any]]):
@@ -31,13 +34,17 @@ class _Columns(dict[str, list[Any]]):
 
 
 class _Block:
-    """Some neighbouring rows."""
+    """The neighbouring rows of ``batch``, the first of which is row ``first`` of the file, the last that before ``stop``."""
 
-    __slots__ = ("batch", "columns", "id_column", "parts")
+    __slots__ = ("batch", "columns", "first", "id_column", "parts", "stop")
 
-    def __init__(self, batch: pa.RecordBatch, id_column: str | None, parts: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(
+        self, batch: pa.RecordBatch, first: int, id_column: str | None, parts: Sequence[tuple[str, int]]
+    ) -> None:
         self.batch = batch
         self.columns = _Columns(batch)
+        self.first = first
+        self.stop = first + batch.num_rows
         self.id_column = id_column
         self.parts = parts
 
@@ -99,6 +106,7 @@ class Samples:
         self.id_column: str | None = metadata["id"]
         self._parts = [(name, first) for name, first in metadata.get("parts", ())]
         self._kept: tuple[int, pa.RecordBatch] = (-1, None)
+        self._block: _Block | None = None
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self._origins: Sequence[int] | None = metadata.get("origins")
 
@@ -107,23 +115,29 @@ class Samples:
 
         Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
         """
-        return itertools.chain.from_iterable(itertools.starmap(self._samples, self.blocks(start, stop)))
+        return itertools.chain.from_iterable(itertools.starmap(self._samples, self._blocks(start, stop)))
 
-    def _samples(self, block: _Block, first: int) -> Iterator[Sample]:
-        numbers = range(first, first + block.batch.num_rows)
-        indices = [self._origins[number] for number in numbers] if self._origins else numbers
-        return map(Sample, itertools.repeat(block), itertools.count(), indices)
+    def _samples(self, block: _Block, start: int, stop: int) -> Iterator[Sample]:
+        indices = self._origins[start:stop] if self._origins else range(start, stop)
+        return map(Sample, itertools.repeat(block), range(start - block.first, stop - block.first), indices)
+
+    def _blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int, int]]:
+        """The blocks that hold the rows, each with those that are in it."""
+        while start < stop:
+            block = self._block
+            if block is None or not block.first <= start < block.stop:
+                block = self._block = self._read(start, max(stop, start + _AHEAD))
+            end = min(stop, block.stop)
+            yield block, start, end
+            start = end
+
+    def _read(self, start: int, stop: int) -> _Block:
+        """The rows as far as they are in the record batch of the first."""
+        number, within = divmod(start, BATCH_ROWS)
+        return _Block(self._batch(number).slice(within, stop - start), start, self.id_column, self._parts)
 
     def _batch(self, number: int) -> pa.RecordBatch:
         """A record batch of the file, a view of the map; kept, since the next rows are of the same, as a rule."""
         if number != self._kept[0]:
             self._kept = number, self._reader.get_batch(number)
         return self._kept[1]
-
-    def blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int]]:
-        """The record batches that hold the rows, sliced to them, each with its first manifest row."""
-        while start < stop:
-            number, within = divmod(start, BATCH_ROWS)
-            batch = self._batch(number).slice(within, stop - start)
-            yield _Block(batch, self.id_column, self._parts), start
-            start += batch.num_rows
