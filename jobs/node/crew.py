@@ -120,7 +120,7 @@ class Crew:
 
     def measure(self) -> None:
         """Takes a last reading of what the children use, before they go."""
-        self._meter.read((child.pid for child in self._children), exact=True)
+        self._meter.read(child.pid for child in self._children)
 
     # --- messages
 

@@ -41,8 +41,9 @@ class Meter:
         self.read_at = 0.0
         self._cost = 0.0
         self._exact_at = 0.0
-        self._quick: tuple[list[int], int] | None = None
+        self._quick: tuple[list[int], int] = [], 0
         self._largest = 0, 0, 0
+        self._together = 0
         self._cpus = cpus
         self._limit = memory_limit
         self._gpu_names = gpu_names
@@ -54,35 +55,31 @@ class Meter:
 
     def begin(self) -> None:
         """A new attempt begins: what was taken until now is not its own."""
-        self._peak, self._gpu, self._quick = 0, [], None
+        self._peak, self._gpu = 0, []
         self._cpu_before = self._cpu_so_far()
 
     def is_due(self, interval: float) -> bool:
         """Whether it is time for a reading: every ``interval`` seconds, less often where many processes make it slow."""
         return time.monotonic() - self.read_at >= max(interval, self._cost / _SHARE)
 
-    def read(self, pids: Iterable[int], *, exact: bool = False) -> tuple[int, int, int]:
+    def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
         """Takes a reading; returns (total bytes, pid of the largest, its bytes), of the last exact one if that will do."""
         known, started = list(pids), time.monotonic()
         self._cpu.update({pid: cpu_seconds(pid) or self._cpu.get(pid, 0.0) for pid in known})
         quick = known, sum(map(memory.pages_of, known))
-        if exact or self._has_changed(quick) or started - self._exact_at >= _EXACT_SECONDS:
-            self._read_memory(known)
+        if self._has_changed(quick) or started - self._exact_at >= _EXACT_SECONDS:
+            self._largest = memory.largest(known)
+            self._together = self._largest[0] + memory.resident(os.getpid())
             self._quick, self._exact_at = quick, started
+        self._peak = max(self._peak, self._together)
         self.read_at = time.monotonic()
         self._cost = self.read_at - started
         self._read_gpus()
         return self._largest
 
     def _has_changed(self, quick: tuple[list[int], int]) -> bool:
-        if self._quick is None:
-            return True
         (known, pages), (known_then, pages_then) = quick, self._quick
         return known != known_then or abs(pages - pages_then) > _CHANGE * pages_then
-
-    def _read_memory(self, pids: list[int]) -> None:
-        self._largest = memory.largest(pids)
-        self._peak = max(self._peak, self._largest[0] + memory.resident(os.getpid()))
 
     def _read_gpus(self) -> None:
         if not self._gpu_names or self.read_at - self._gpu_read_at < _GPU_SECONDS:
