@@ -27,8 +27,8 @@ class Context:
 
     ``device`` is a torch device string ("cpu", "cuda:0"); ``process_index`` counts the processes of the array task;
     ``worker_index`` counts the pool workers of the process, None in the process itself. ``scratch`` is a folder of the
-    node that is removed at the end of the task. ``seed`` is the run's; before every batch, the generators of Python,
-    numpy and torch are seeded from it and the batch's first row.
+    node that is removed at the end of the task or, where that was killed, by your next task there. ``seed`` is the run's;
+    before every batch, the generators of Python, numpy and torch are seeded from it and the batch's first row.
     """
 
     device: str

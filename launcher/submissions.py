@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunError
+from jobs.process_identity import ProcessIdentity
 from jobs.storage.files import fsync_folder, write_json
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher.failures import Failure
-from launcher.processes import ProcessIdentity
 
 # An executor on another machine shows that it lives by touching its submission this often; seconds.
 HEARTBEAT = 30.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import RunError
+from jobs.process_identity import ProcessIdentity
 from jobs.storage.committed import ShardRows
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import replay
@@ -22,7 +23,6 @@ from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files
 from launcher.plan.sharding import interleave
-from launcher.processes import ProcessIdentity
 from launcher.status.shard_states import ShardReader
 from launcher.submissions import Known, Outcome, chosen_output, create, in_hand, newest_by_shard, read_submissions
 

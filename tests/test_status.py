@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.process_identity import ProcessIdentity, host_name
 from jobs.storage.journal import Journal
 from jobs.storage.plans import Submission
 from jobs.storage.records import AttemptEnd, AttemptStart, Commit, FailedSample, Record, Retry
 from jobs.storage.rundir import RunDir
 from launcher.failures import Failure
-from launcher.processes import ProcessIdentity, host_name
 from launcher.status.progress import LineView, duration, status_lines, summary_line
 from launcher.status.status import Status, StatusReader
 from launcher.submissions import Outcome, update

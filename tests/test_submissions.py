@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from jobs.errors import RunError
+from jobs.process_identity import ProcessIdentity
 from jobs.storage.plans import NodeSettings, Submission
 from jobs.storage.rundir import RunDir
 from launcher.failures import Failure
-from launcher.processes import ProcessIdentity
 from launcher.submissions import Outcome, create, in_hand, newest_by_shard, read_submissions
 
 

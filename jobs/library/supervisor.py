@@ -8,11 +8,9 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import jobs.library
@@ -26,6 +24,7 @@ from jobs.node.fork_server import ForkServer, ServerDied
 from jobs.node.messages import Batch, Broken, Place, Placed
 from jobs.node.meter import Meter
 from jobs.node.preload import import_module
+from jobs.scratch import make_scratch
 from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit, Layout, Shard
 
@@ -47,7 +46,7 @@ class Supervisor:
         self._caller = caller
         self._setup = setup
         self._server = ForkServer(lambda: _preload(setup.modules))
-        self._scratch = Path(tempfile.mkdtemp(prefix="launcher-"))
+        self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
         self._dropping: Drop | None = None

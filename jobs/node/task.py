@@ -6,9 +6,7 @@ heeds signals. It imports no torch and runs none of the user's code, so it survi
 
 import os
 import shutil
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from jobs.node import devices, disk, gpus, memory
 from jobs.node.alone import run_alone
@@ -21,6 +19,7 @@ from jobs.node.preload import preload
 from jobs.node.run_port import RunPort
 from jobs.node.shard_run import ShardRun
 from jobs.node.signals import Signals
+from jobs.scratch import make_scratch
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
@@ -51,7 +50,7 @@ class Task:
         self._signals = signals
         # First, so that it imports what the Job needs while the shard is being opened.
         self._server = ForkServer(lambda: preload(plan.job))
-        self._scratch = Path(tempfile.mkdtemp(prefix="launcher-"))
+        self._scratch = make_scratch()
         self._setting = self._make_setting()
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._setting.memory, names)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.errors import RunError
 from jobs.node import lifeline
 from jobs.node.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
+from jobs.process_identity import ProcessIdentity
 from jobs.storage.journal import replay
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -25,7 +26,6 @@ from launcher.failures import EXIT_STOPPED, Failure, from_exit_status
 from launcher.healing.finalize import Cancelled, Ending, finalize
 from launcher.local.array import LocalArray, StopRequests
 from launcher.logs import last_words
-from launcher.processes import ProcessIdentity
 from launcher.submissions import HEARTBEAT, Outcome, may_run, update
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
 """The folder of a probe: its throw-away run, planned as the real one will be, and its trials. Used by the probe command."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from jobs.scratch import make_scratch
 from launcher.config.config import Config
 from launcher.plan.plan import Planned, make_plan
 
@@ -19,7 +18,7 @@ def throw_away_run(config: Config) -> Iterator[Planned]:
     runs = config.resolve(config.runs)
     made = [path for path in (runs, *runs.parents) if not path.exists()]
     runs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=runs))
+    folder = make_scratch(runs, ".probe-")
     try:
         yield make_plan(config.model_copy(update={"runs": str(folder), "name": "plan"}))
     finally:

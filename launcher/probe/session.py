@@ -5,7 +5,6 @@ time for what they load, the whole machine, larger batches. Time that is up, and
 """
 
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import RunError
+from jobs.scratch import make_scratch
 from jobs.storage.plans import Plan
 from launcher.config.config import Config
 from launcher.plan.plan import Planned
@@ -59,7 +59,7 @@ def probe(config: Config, planned: Planned, machine: Machine, seconds: float, sa
 
     KeyboardInterrupt where a person ended it before anything was.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="launcher-probe-"))
+    scratch = make_scratch()
     try:
         return _Prober(config, planned, machine, seconds, scratch, say).run()
     finally:

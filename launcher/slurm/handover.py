@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.process_identity import ProcessIdentity
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
-from launcher.processes import ProcessIdentity
 from launcher.slurm import scheduler
 from launcher.slurm.scripts import array_script, finalize_name, finalize_script, job_name
 from launcher.submissions import Outcome, create, read_submissions, update

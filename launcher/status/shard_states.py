@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.process_identity import host_name
 from jobs.storage.journal import History, decode, is_running, read_end
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptEnd, AttemptStart, FailedSample, Shard
 from jobs.storage.rundir import RunDir
 from launcher.failures import Failure
-from launcher.processes import host_name
 from launcher.submissions import Known
 
 LOST_MESSAGE = "the attempt left no trace of its end"

@@ -1,6 +1,7 @@
 """ProcessIdentity: a process that can be found again, and never mistaken for another that got its pid later.
 
-Recorded in submissions by the local executor; used to tell whether a run still runs and to cancel it.
+Recorded in submissions by the local executor, which tells by it whether a run still runs, and cancels it; in the names of
+scratch folders.
 """
 
 import os
