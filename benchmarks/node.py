@@ -55,8 +55,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, help="of each part (default: 2 to 10, each part's own)")
     parser.add_argument(
         "--setting", type=_setting, action="append", metavar="PxW",
-        help="processes x workers of ours in the part images, as `launcher probe` recommends; may be given several times "
-        "(default: 2x0 and 1x2)",
+        help="processes x workers of ours in the part images; may be given several times, what `launcher probe` recommends "
+        "first: that is held to the goal (default: 2x0 and 1x2)",
     )  # fmt: skip
     parser.add_argument(
         "--largest", type=int, default=1_000_000, help="samples, of the part tiny (default: %(default)s)"

@@ -35,7 +35,7 @@ def tiny(bench: Bench) -> Section:
         for size in sizes
         if (name, size) in names
     }
-    outcomes = bench.hold(entries, 3)
+    outcomes = bench.hold(entries, 5)
     seconds = {pair: steady(outcomes, f"{pair[0]}: {pair[1]}") for pair in names}
     costs = {
         name: [(size, seconds[name, size] / size * 1e6) for size in sizes if (name, size) in names] for name in designs

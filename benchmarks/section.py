@@ -14,7 +14,10 @@ from benchmarks.plots import Plot
 
 @dataclass(frozen=True)
 class Bench:
-    """How to measure: ``repetitions`` where the user says so, ``settings`` of ours, ``largest`` number of samples."""
+    """How to measure: ``repetitions`` where the user says so, ``largest`` number of samples.
+
+    ``settings`` are those of ours in the part images, the recommended one first.
+    """
 
     scratch: Path
     repetitions: int | None
