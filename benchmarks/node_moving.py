@@ -23,7 +23,7 @@ def moving(bench: Bench) -> Section:
         "torch queue, a tensor an item, 2 loaders": Entry(Peer("torch_queue"), case(3_000)),
         "mp.Queue, a sample an item, 2 loaders": Entry(Peer("queue"), case(1_500)),
     }
-    outcomes = bench.hold(entries, 3)
+    outcomes = bench.hold(entries, 5)
     rates = {name: [_rate(run, entries[name].case.count) for run in runs] for name, runs in outcomes.items()}
     medians = {name: median(found) for name, found in rates.items()}
     text = (
