@@ -1,6 +1,7 @@
 """Samples: the manifest's rows as an array task reads them, in whatever order and number it asks for them."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,16 @@ def test_a_probe_reads_the_numbers_that_rows_have_in_the_whole_manifest(tmp_path
         assert [(s.index, s["x"]) for s in samples.rows(start, start + 8)] == [
             (n, n) for n in origins[start : start + 8]
         ]
+
+
+def test_large_rows_are_not_read_ahead(tmp_path):
+    text = ["x" * 10_000 + str(row) for row in range(1000)]
+    write_manifest(tmp_path / "manifest.arrow", {"text": text}, None)
+    samples = Samples(tmp_path / "manifest.arrow")
+    (first, *_) = samples.rows(0, 8)
+    tracemalloc.start()
+    assert first["text"] == text[0]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 10_000 + 100_000
+    assert [sample["text"] for sample in samples.rows(5, 300)] == text[5:300]

@@ -1,5 +1,6 @@
 """Scratch: folders that outlive no process for long, and nothing else that is ever removed."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -84,3 +85,11 @@ def test_a_link_that_has_such_a_name_is_not_followed(tmp_path):
     left.symlink_to(data)
     make_scratch(tmp_path)
     assert (data / "precious").read_text() == "yes"
+
+
+def test_where_nobody_may_list_the_folder_the_next_is_made_all_the_same(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert make_scratch(tmp_path).is_dir()

@@ -16,8 +16,9 @@ import pyarrow as pa
 BATCH_ROWS = 65_536
 METADATA_KEY = b"launcher"
 # Rows that are read at least, for the pieces that follow: to find 8 of them and make Python objects of a column takes as
-# long as for these, a tenth of a millisecond where a process has just slept.
+# long as for these, a tenth of a millisecond where a process has just slept. Unless they are more than so many bytes.
 _AHEAD = 256
+_AHEAD_BYTES = 1 << 20
 
 
 class _Columns(dict[str, list[Any]]):
@@ -126,15 +127,19 @@ class Samples:
         while start < stop:
             block = self._block
             if block is None or not block.first <= start < block.stop:
-                block = self._block = self._read(start, max(stop, start + _AHEAD))
+                block = self._block = self._read(start, stop)
             end = min(stop, block.stop)
             yield block, start, end
             start = end
 
     def _read(self, start: int, stop: int) -> _Block:
-        """The rows as far as they are in the record batch of the first."""
+        """The rows as far as they are in the record batch of the first, and perhaps some of those that follow."""
         number, within = divmod(start, BATCH_ROWS)
-        return _Block(self._batch(number).slice(within, stop - start), start, self.id_column, self._parts)
+        rows = stop - start
+        batch = self._batch(number).slice(within, max(rows, _AHEAD))
+        if rows < _AHEAD and batch.nbytes > _AHEAD_BYTES:
+            batch = batch.slice(0, rows)
+        return _Block(batch, start, self.id_column, self._parts)
 
     def _batch(self, number: int) -> pa.RecordBatch:
         """A record batch of the file, a view of the map; kept, since the next rows are of the same, as a rule."""
