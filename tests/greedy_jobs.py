@@ -59,6 +59,20 @@ class Hungry(Toy):
             return super().process(batch)
 
 
+class Scores(Toy):
+    """What the kernel adds to the score of worker and process when it looks for one to kill."""
+
+    def load(self, sample: Sample) -> int:
+        return _score()
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        return {"worker": np.asarray(batch), "process": [_score()] * len(batch)}
+
+
+def _score() -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
 class Leaky(Toy):
     """Keeps ``megabytes`` at each call of ``process`` with manifest rows from ``first`` to ``last``."""
 

@@ -2,10 +2,14 @@
 
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.node.loading import broken, failed_sample
+from jobs.storage.plans import Plan
+from jobs.storage.shard_file import ShardFile
 from tests.launcher_runs import wait_until
 from tests.task_runs import command, content, history, make_run, run_task, write_submission
 
@@ -34,6 +38,16 @@ def test_a_pool_worker_whose_setup_does_not_fit_into_memory_ends_the_attempt_as_
     end = history(run).last.end
     assert end.kind == "OUT_OF_MEMORY"
     assert end.message.startswith("setup_worker: ")
+
+
+def test_the_kernel_kills_children_before_the_supervisor(tmp_path):
+    run = make_run(tmp_path, "tests.greedy_jobs:Scores", 8, workers=1)
+    assert run_task(run).returncode == 0
+    mine = int(Path("/proc/self/oom_score_adj").read_text())
+    with ShardFile.open(run, Plan.read(run.plan).shard(0), history(run).layout, done=True) as file:
+        for output in file.layout.outputs:
+            rows = np.frombuffer(file.read_rows(output, 0, 8), output.dtype)
+            assert set(rows.tolist()) == {min(1000, mine + 200)}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from jobs.node import heap, threads
 from jobs.node.beacon import Beacon
 from jobs.node.job_runner import JobRunner
 from jobs.node.loading import Loader, broken
+from jobs.node.memory import go_first
 from jobs.node.messages import Ready
 from jobs.node.messenger import Messenger
 from jobs.node.pool import Inline, Pool, Source
@@ -33,6 +34,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     connection = Connection(pipe)
     heap.keep_freed()
+    go_first()
     threads.use(arguments.child.threads)
     try:
         job = arguments.child.port.job()

@@ -10,7 +10,7 @@ from jobs.job import Context
 from jobs.node import heap
 from jobs.node.beacon import Beacon
 from jobs.node.loading import Loader, broken
-from jobs.node.memory import limit_data
+from jobs.node.memory import go_first, limit_data
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.port import Port
 from jobs.node.slots import SlotWriter, Stacked
@@ -34,6 +34,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     connection = Connection(pipe)
     heap.keep_freed()
+    go_first()
     limit_data(arguments.memory)
     try:
         job = arguments.port.job()
