@@ -2,8 +2,9 @@
 
 import shlex
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
 
 from jobs.errors import RunError
 from jobs.storage.rundir import RunDir
@@ -31,14 +32,14 @@ def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str]
         raise RunError(nothing_to_do(run, selection))
     if not selection.shards:
         return _gathered(run, reader, config)
-    with _signals_interrupt():
+    with Interrupts() as interrupts:
         try:
             submit(run, config, selection, attached=True)
             return follow(reader, view, live=True)
         except KeyboardInterrupt:
             if choose_executor(config.executor).stops_with_launcher:
                 say("stopping the array tasks; Ctrl-C again stops them at once")
-                _stop(run)
+                _stop(run, interrupts)
                 say(f"what is done is kept; to go on: launcher run {shlex.quote(str(config.path))}")
             else:
                 name = reference(run)
@@ -57,18 +58,51 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     return reader.read()
 
 
-def _stop(run: RunDir) -> None:
+def _stop(run: RunDir, interrupts: "Interrupts") -> None:
     """Cancels what this launcher started; another Ctrl-C asks again, which ends the array tasks at once."""
     while any(known.is_open for known in read_submissions(run)):
         try:
-            cancel_run(run)
+            with interrupts.raised():
+                cancel_run(run)
         except KeyboardInterrupt:
             continue
 
 
-def _signals_interrupt() -> ExitStack:
-    """While open, SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does."""
-    stack = ExitStack()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        stack.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
-    return stack
+class Interrupts:
+    """While open, the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt, later ones only where they are ``raised``.
+
+    Elsewhere a second one, which may come at any moment after the first, would end the launcher before its array tasks.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._is_raising = True
+        self._is_waiting = False
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a shell's background
+                self._before[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._is_waiting = not self._is_raising
+        if self._is_raising:
+            self._is_raising = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """In here they raise KeyboardInterrupt; one that came before does so at once."""
+        self._is_raising = True
+        try:
+            if self._is_waiting:
+                self._is_waiting = False
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._is_raising = False
