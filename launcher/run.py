@@ -1,16 +1,14 @@
 """Run: plan, submit, follow, gather in the foreground; the array tasks leave when it does. Used by the run command."""
 
 import shlex
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from collections.abc import Callable
 
 from jobs.errors import RunError
 from jobs.storage.rundir import RunDir
 from launcher.cancel import cancel_run
 from launcher.config.config import Config
 from launcher.executors import choose_executor
+from launcher.interrupts import Interrupts
 from launcher.plan.plan import Planned
 from launcher.runs import reference
 from launcher.status.progress import View, follow
@@ -58,7 +56,7 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     return reader.read()
 
 
-def _stop(run: RunDir, interrupts: "Interrupts") -> None:
+def _stop(run: RunDir, interrupts: Interrupts) -> None:
     """Cancels what this launcher started; another Ctrl-C asks again, which ends the array tasks at once."""
     while any(known.is_open for known in read_submissions(run)):
         try:
@@ -66,43 +64,3 @@ def _stop(run: RunDir, interrupts: "Interrupts") -> None:
                 cancel_run(run)
         except KeyboardInterrupt:
             continue
-
-
-class Interrupts:
-    """While open, the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt, later ones only where they are ``raised``.
-
-    Elsewhere a second one, which may come at any moment after the first, would end the launcher before its array tasks.
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[signal.Signals, Any] = {}
-        self._is_raising = True
-        self._is_waiting = False
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a shell's background
-                self._before[number] = signal.signal(number, self._interrupt)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _interrupt(self, number: int, frame: object) -> None:
-        self._is_waiting = not self._is_raising
-        if self._is_raising:
-            self._is_raising = False
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def raised(self) -> Iterator[None]:
-        """In here they raise KeyboardInterrupt; one that came before does so at once."""
-        self._is_raising = True
-        try:
-            if self._is_waiting:
-                self._is_waiting = False
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._is_raising = False

@@ -2,9 +2,7 @@
 
 import argparse
 import math
-import signal
 import textwrap
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from jobs.storage.rundir import RunDir
 from launcher.commands.output import Output
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
+from launcher.interrupts import Interrupts
 from launcher.probe.advice import Advice, advise
 from launcher.probe.machine import Machine, find_machine
 from launcher.probe.measurement import Measurement
@@ -34,7 +33,7 @@ def probe(options: argparse.Namespace, output: Output) -> bool:
     path = Path(options.config)
     config = load_config(path, options.set)
     machine = find_machine(config)
-    with _signals_interrupt():
+    with Interrupts():
         with throw_away_run(config) as planned:
             output.say(
                 f"on {machine.describe()}, {options.seconds:g} s at most; no Slurm job is submitted",
@@ -69,14 +68,6 @@ def probe(options: argparse.Namespace, output: Output) -> bool:
     if found.interrupted:
         raise SystemExit(130)  # all is said, in one document
     return True
-
-
-def _signals_interrupt() -> ExitStack:
-    """While open, SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that nothing stays behind."""
-    stack = ExitStack()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        stack.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
-    return stack
 
 
 def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, output: Output) -> Scope:

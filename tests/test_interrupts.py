@@ -1,10 +1,10 @@
-"""Run: what interrupts a run in the foreground, and when."""
+"""Interrupts: when a request to stop is acted on."""
 
 import signal
 
 import pytest
 
-from launcher.run import Interrupts
+from launcher.interrupts import Interrupts
 
 
 def test_a_second_interrupt_waits_until_it_can_be_acted_on():
