@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.node.dealer import Dealer
+from jobs.node.dealer import KILLS, Dealer
 from jobs.node.messages import Batch
 from jobs.storage.records import Commit
 
@@ -78,6 +78,18 @@ def test_one_death_at_a_row_is_forgiven_the_second_is_not():
     (failed,) = dealer.in_hand(0)[0].failed
     assert (failed.row, failed.kind, failed.attempts) == (2, "CRASH", 2)
     assert dealer.open_failures == 1
+
+
+def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves():
+    dealer = Dealer(batches(2), 1, 2)
+    dealer.deal(0)
+    for _ in range(KILLS - 1):
+        dealer.blame((2, 3), "CRASH", "killed", KILLS)
+    dealer.blame((2, 3), "CRASH", "died")
+    assert dealer.in_hand(0)[0].failed == ()
+    dealer.blame((2, 3), "CRASH", "killed", KILLS)
+    (failed,) = dealer.in_hand(0)[0].failed
+    assert (failed.row, failed.message, failed.attempts) == (2, "killed", KILLS)
 
 
 def test_a_batch_that_kills_twice_is_done_one_by_one():

@@ -212,13 +212,21 @@ print(hierarchy.map([2]))
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_nothing_is_left_when_the_process_is_ended_by_a_signal(tmp_path, number):
-    script = Script(tmp_path, BUSY)
+    script = Script(tmp_path, f"{BUSY}next(results)\n")
     assert script.line() == "[0, 1, 2, 3, 4, 5]"
     until(lambda: len(script.running()) == 5)
     script.process.send_signal(number)
-    script.process.wait()
+    assert script.end()[0] == -number
     until(lambda: script.running() == [])
-    script.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_a_signal_comes_while_the_script_ends(tmp_path, number):
+    script = Script(tmp_path, BUSY)
+    assert script.line() == "[0, 1, 2, 3, 4, 5]"
+    script.process.send_signal(number)
+    assert script.end()[0] in (0, -number)
+    until(lambda: script.running() == [])
 
 
 def test_ctrl_c_ends_the_block_with_keyboard_interrupt_and_nothing_else_is_printed(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
+from jobs.node.dealer import KILLS
 from jobs.storage.journal import Journal
 from tests.task_runs import alive, command, content, failures, history, make_run, run_task, write_submission
 
@@ -19,6 +20,16 @@ def test_the_bytes_do_not_depend_on_processes_and_workers(tmp_path, processes, w
     other = make_run(tmp_path / "other", "Random", 500, workers=workers, processes=processes)
     assert run_task(reference).returncode == run_task(other).returncode == 0
     assert content(reference) == content(other)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kills_that_meet_at_one_batch_change_no_bytes(tmp_path, workers):
+    reference = make_run(tmp_path / "reference", "Random", 200)
+    params = {"tally": str(tmp_path / "tally"), "times": KILLS - 1}
+    run = make_run(tmp_path / "run", "Struck", 200, params=params, workers=workers)
+    assert run_task(reference).returncode == run_task(run).returncode == 0
+    assert (tmp_path / "tally").stat().st_size == 2 * (KILLS - 1)
+    assert content(run) == content(reference)
 
 
 @pytest.mark.parametrize(("workers", "wait"), [(0, 0), (2, 0), (0, 0.03), (2, 0.03)])

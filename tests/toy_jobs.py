@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,32 @@ class Random(Job):
         time.sleep(self.wait)
         rows = batch[:, 0].astype(int)
         return {"y": batch * 2 + random.random(), "text": [str(row) for row in rows]}
+
+
+class Struck(Random):
+    """Random, killed from outside while it is at row 100: ``times`` times in load, then as often in process."""
+
+    def __init__(self, tally: str, times: int) -> None:
+        super().__init__()
+        self.tally = Path(tally)
+        self.times = times
+
+    def load(self, sample: Sample) -> np.ndarray:
+        if sample.index == 100:
+            self._strike(self.times)
+        return super().load(sample)
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        if 100 in batch[:, 0].astype(int):
+            self._strike(2 * self.times)
+        return super().process(batch)
+
+    def _strike(self, most: int) -> None:
+        with self.tally.open("a") as file:
+            if file.tell() < most:
+                file.write("x")
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class BadSetup(Job):

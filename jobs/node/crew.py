@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from jobs.node import memory
 from jobs.node.children import Child, Children, Setting
-from jobs.node.dealer import Dealer
+from jobs.node.dealer import DEATHS, KILLS, Dealer
 from jobs.node.fork_server import ForkServer
 from jobs.node.messages import Batch, Broken, Deal, Done, Halt, Halted, OpenShard, Place, Placed, Ready
 from jobs.node.meter import Meter
@@ -187,7 +187,9 @@ class Crew:
         elif self._was_memory(child):
             raise MemoryShort(rows, self.setting.devices[child.process], f"{child.name}{_at(rows)}")
         else:
-            self._dealer.blame(rows, child.killed_for or "CRASH", self._cause(child))
+            from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
+            most = KILLS if from_outside else DEATHS
+            self._dealer.blame(rows, child.killed_for or "CRASH", self._cause(child), most)
             self._ledger.check(self._dealer.open_failures)
         if child.worker is None:
             self._replace_process(child)

@@ -1,7 +1,7 @@
 """Dealer: which batches are still to do, which process has them, and which rows are under suspicion. Pure bookkeeping.
 
 Used by the supervisor. Processes get batches as they finish some, so a slow device takes less; what a dead process had
-goes back to the front of the queue. A row that its child died on twice is given up, never the run.
+goes back to the front of the queue. A row that its child dies on again and again is given up, never the run.
 """
 
 from collections import Counter, deque
@@ -12,8 +12,10 @@ from jobs.node.beacon import Span
 from jobs.node.messages import Batch
 from jobs.storage.records import Commit, FailedSample
 
-# One death may be bad luck (a stray kill, memory taken by a neighbour); the second on the same row is its own.
+# One crash may be bad luck; the second on the same row is its own.
 DEATHS = 2
+# SIGKILL comes from outside, so it takes more of them: fewer may well meet at one row, or at the second try of a batch.
+KILLS = 5
 # A process gets about this much work at a time, seconds: less costs messages, more leaves the last one working alone.
 DEAL_SECONDS = 0.5
 # A hand's message must fit into a pipe's buffer (200 KB, a batch takes 20 bytes): neither side may wait for the other.
@@ -35,7 +37,7 @@ class Dealer:
         self._queue = deque(batches)
         self._hands = [_Hand() for _ in range(processes)]
         self._depth = depth
-        self._deaths: Counter[Span] = Counter()
+        self._deaths: Counter[tuple[Span, int]] = Counter()
         self._split: set[int] = set()
         self._failed: dict[int, FailedSample] = {}
 
@@ -107,18 +109,18 @@ class Dealer:
         self._queue.extendleft(sorted(hand.batches.values(), key=lambda batch: -batch.start))
         self._hands[process] = _Hand(seconds=hand.seconds)
 
-    def blame(self, span: Span, kind: str, message: str) -> None:
+    def blame(self, span: Span, kind: str, message: str, most: int = DEATHS) -> None:
         """A child died, or had to be killed, while it was at these rows.
 
-        A single row that did it twice has failed for good. More rows (a batch in process or collate) are done one
-        by one after the second time, which leads to a single row.
+        A single row has failed for good when it happens for the ``most``-th time. More rows (a batch in process or
+        collate) are done one by one then, which leads to a single row.
         """
-        self._deaths[span] += 1
-        if self._deaths[span] < DEATHS:
+        self._deaths[span, most] += 1
+        if self._deaths[span, most] < most:
             return
         start, stop = span
         if stop - start == 1:
-            self._failed[start] = FailedSample(start, kind, message, DEATHS)
+            self._failed[start] = FailedSample(start, kind, message, most)
         else:
             dealt = (batch for hand in self._hands for batch in hand.batches.values())
             self._split |= {batch.start for batch in dealt if _overlap(batch, span)}
