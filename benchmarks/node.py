@@ -1,6 +1,6 @@
 """node: the node runtime beside its peers, in turns, in one run: Markdown tables, goals, and plots.
 
-    python -m benchmarks.node [--only images,tiny] [--repetitions 10] [--setting 2x0] [--largest 10000000]
+    python -m benchmarks.node [--only images,tiny] [--repetitions 10] [--setting 2x0] [--largest 1000000]
 
 Parts: images and device (2,000 JPEGs), moving (large samples), tiny (small ones), start (processes that need torch),
 first (the first batch), memory (of a run), devices (a slow and a fast one). The plots go into docs/plots.
@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
         "first: that is held to the goal (default: 2x0 and 1x2)",
     )  # fmt: skip
     parser.add_argument(
-        "--largest", type=int, default=1_000_000, help="samples, of the part tiny (default: %(default)s)"
+        "--largest", type=int, default=10_000_000, help="samples, of the part tiny (default: %(default)s)"
     )
     return parser.parse_args()
 

@@ -35,19 +35,21 @@ class _Columns(dict[str, list[Any]]):
 
 
 class _Block:
-    """The neighbouring rows of ``batch``, the first of which is row ``first`` of the file, the last that before ``stop``."""
+    """The neighbouring rows of ``batch``, the first of which is row ``first`` of the file, the last that before ``stop``.
 
-    __slots__ = ("batch", "columns", "first", "id_column", "parts", "stop")
+    ``indices`` are their rows in the manifest.
+    """
 
-    def __init__(
-        self, batch: pa.RecordBatch, first: int, id_column: str | None, parts: Sequence[tuple[str, int]]
-    ) -> None:
+    __slots__ = ("batch", "columns", "first", "id_column", "indices", "parts", "stop")
+
+    def __init__(self, batch: pa.RecordBatch, first: int, samples: "Samples") -> None:
         self.batch = batch
         self.columns = _Columns(batch)
         self.first = first
         self.stop = first + batch.num_rows
-        self.id_column = id_column
-        self.parts = parts
+        self.id_column = samples.id_column
+        self.parts = samples.parts
+        self.indices = samples.origins[first : self.stop] if samples.origins else range(first, self.stop)
 
 
 class Sample(Mapping[str, Any]):
@@ -58,12 +60,16 @@ class Sample(Mapping[str, Any]):
     the same as ``row`` where there is one.
     """
 
-    __slots__ = ("_block", "_position", "index")
+    # One is made for each row, so it keeps no more than it must.
+    __slots__ = ("_block", "_position")
 
-    def __init__(self, block: _Block, position: int, index: int) -> None:
+    def __init__(self, block: _Block, position: int) -> None:
         self._block = block
         self._position = position
-        self.index = index
+
+    @property
+    def index(self) -> int:
+        return self._block.indices[self._position]
 
     @property
     def id(self) -> str:
@@ -98,6 +104,10 @@ class Sample(Mapping[str, Any]):
         return f"Sample(index={self.index}, {dict(self)})"
 
 
+def _samples(block: _Block, start: int, stop: int) -> Iterator[Sample]:
+    return map(Sample, itertools.repeat(block), range(start - block.first, stop - block.first))
+
+
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
@@ -105,22 +115,18 @@ class Samples:
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         metadata = json.loads(self._reader.schema.metadata[METADATA_KEY])
         self.id_column: str | None = metadata["id"]
-        self._parts = [(name, first) for name, first in metadata.get("parts", ())]
+        self.parts: Sequence[tuple[str, int]] = [(name, first) for name, first in metadata.get("parts", ())]
+        # Where the file holds some rows of a manifest, for a probe: their numbers there.
+        self.origins: Sequence[int] | None = metadata.get("origins")
         self._kept: tuple[int, pa.RecordBatch] = (-1, None)
         self._block: _Block | None = None
-        # Where the file holds some rows of a manifest, for a probe: their numbers there.
-        self._origins: Sequence[int] | None = metadata.get("origins")
 
     def rows(self, start: int, stop: int) -> Iterator[Sample]:
         """Samples of the manifest rows ``[start, stop)``.
 
         Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
         """
-        return itertools.chain.from_iterable(itertools.starmap(self._samples, self._blocks(start, stop)))
-
-    def _samples(self, block: _Block, start: int, stop: int) -> Iterator[Sample]:
-        indices = self._origins[start:stop] if self._origins else range(start, stop)
-        return map(Sample, itertools.repeat(block), range(start - block.first, stop - block.first), indices)
+        return itertools.chain.from_iterable(itertools.starmap(_samples, self._blocks(start, stop)))
 
     def _blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int, int]]:
         """The blocks that hold the rows, each with those that are in it."""
@@ -139,7 +145,7 @@ class Samples:
         batch = self._batch(number).slice(within, max(rows, _AHEAD))
         if rows < _AHEAD and batch.nbytes > _AHEAD_BYTES:
             batch = batch.slice(0, rows)
-        return _Block(batch, start, self.id_column, self._parts)
+        return _Block(batch, start, self)
 
     def _batch(self, number: int) -> pa.RecordBatch:
         """A record batch of the file, a view of the map; kept, since the next rows are of the same, as a rule."""
