@@ -9,11 +9,11 @@ import os
 import sys
 
 from jobs.imports import many_imports
-from jobs.node import threads
+from jobs.node import environment
 
 
 def main() -> int:
-    threads.prepare()
+    environment.prepare()
     with many_imports():
         # Here, because it imports numpy, which starts as many threads as the environment says.
         from jobs.node.command import run

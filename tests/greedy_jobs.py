@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from jobs.job import Context
 from jobs.storage.samples import Sample
@@ -110,6 +111,19 @@ class Bulky(Toy):
 
     def collate(self, items: list[Any]) -> np.ndarray:
         return np.stack([item for item, _ in items])
+
+
+class Tabular(Toy):
+    """Allocates a little by Arrow, then ``megabytes`` that only a limit on data counts, in pool workers."""
+
+    def __init__(self, megabytes: int) -> None:
+        super().__init__()
+        self.megabytes = megabytes
+
+    def load(self, sample: Sample) -> np.ndarray:
+        pa.array([sample.index])
+        np.zeros(self.megabytes * _MEGABYTE, np.uint8)
+        return super().load(sample)
 
 
 class Slow(Toy):

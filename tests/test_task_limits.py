@@ -31,6 +31,11 @@ def test_a_sample_that_does_not_fit_into_memory_alone_fails_alone(tmp_path):
     assert {sample.kind for sample in history(bulky).failed_samples} == {"OUT_OF_MEMORY"}
 
 
+def test_arrow_takes_no_more_of_a_pool_workers_memory_than_it_needs(tmp_path):
+    run = make_run(tmp_path, "tests.greedy_jobs:Tabular", 8, params={"megabytes": 700}, workers=1, memory=3 << 29)
+    assert run_task(run).returncode == 0
+
+
 def test_a_pool_worker_whose_setup_does_not_fit_into_memory_ends_the_attempt_as_out_of_memory(tmp_path):
     settings = {"workers": 1, "memory": 500 << 20}
     run = make_run(tmp_path, "tests.greedy_jobs:Hungry", 8, params={"setup_worker": 600}, **settings)

@@ -12,9 +12,9 @@ def main() -> None:
     caller, exchange = Connection(int(sys.argv[1])), int(sys.argv[2])
     try:
         sys.path[:] = caller.recv()
-        from jobs.node import threads
+        from jobs.node import environment
 
-        threads.prepare()
+        environment.prepare()
         # Here, because it imports numpy, which starts as many threads as the environment says.
         from jobs.library.supervisor import Supervisor
 

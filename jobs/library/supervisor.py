@@ -157,7 +157,6 @@ class _Ledger:
 
 
 def _preload(modules: tuple[str, ...]) -> None:
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     sys.stdout = sys.__stdout__  # the supervisor's may be silenced
     for name in ("jobs.node.process", *modules):
         import_module(name)

@@ -4,7 +4,6 @@ A failing import is left for the process to meet again, where it is reported.
 """
 
 import importlib
-import os
 import sys
 from types import ModuleType
 
@@ -13,7 +12,6 @@ from jobs.storage.records import JobSpec
 
 def preload(job: JobSpec) -> None:
     """Imports what the children of this Job need: the node's own modules, the Job's, and those that it names."""
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if job.folder:
         sys.path.append(job.folder)
     import_module("jobs.node.process")
