@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.batches import BatchWork, PieceLimit
-from jobs.node.loading import is_device_lost
+from jobs.node.loading import is_device_lost, is_out_of_memory
 from jobs.node.messages import Batch
 from tests.task_runs import content, failures, history, make_run, run_task
 
@@ -120,6 +120,16 @@ def test_a_lost_device_is_told_from_other_errors(text, lost):
     assert is_device_lost(RuntimeError(text)) == lost
 
 
-def test_out_of_memory_is_never_a_lost_device():
-    error = type("OutOfMemoryError", (RuntimeError,), {})("CUDA error: out of memory")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB"),
+        ("AcceleratorError", "CUDA error: out of memory"),
+        ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ("RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_out_of_memory_is_never_a_lost_device(name, text):
+    error = type(name, (RuntimeError,), {})(text)
+    assert is_out_of_memory(error)
     assert not is_device_lost(error)

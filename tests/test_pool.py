@@ -1,5 +1,6 @@
 """Pool: how many pieces a worker has in hand, and where they go when it dies. The test plays the worker."""
 
+import mmap
 import os
 from collections.abc import Iterator
 from multiprocessing import Pipe
@@ -11,7 +12,7 @@ import pytest
 from jobs.node.messages import Loaded, Piece
 from jobs.node.pool import Pool
 from jobs.node.slots import SlotWriter
-from jobs.node.transfer import Stay
+from jobs.node.transfer import Stay, Transfer
 
 MB = 1 << 20
 
@@ -25,8 +26,21 @@ def arrived(connection: Connection) -> Iterator[Piece]:
         yield connection.recv()
 
 
-def new_pool(memory: int) -> tuple[Pool, Connection]:
-    pool = Pool(lambda broken: pytest.fail(broken.message), Stay(), memory)
+class Locks(Stay):
+    """Notes which memory is page-locked."""
+
+    def __init__(self) -> None:
+        self.locked: list[mmap.mmap] = []
+
+    def lock(self, memory: mmap.mmap) -> None:
+        self.locked.append(memory)
+
+    def unlock(self, memory: mmap.mmap) -> None:
+        self.locked.remove(memory)
+
+
+def new_pool(memory: int, transfer: Transfer | None = None) -> tuple[Pool, Connection]:
+    pool = Pool(lambda broken: pytest.fail(broken.message), transfer or Stay(), memory)
     ours, workers = Pipe()
     assert pool.replace(0, ours) == []
     return pool, workers
@@ -75,3 +89,21 @@ def test_what_a_dead_worker_had_in_hand_is_returned():
     assert pool.replace(0, ours) == had
     pool.submit(had, first=True)
     assert [piece.start for piece in arrived(successor)] == [0, 1]
+
+
+@pytest.mark.parametrize("loaded", [0, 1, 2])
+def test_slots_of_a_dead_worker_are_unlocked_when_the_last_of_its_batches_was_used(loaded):
+    transfer = Locks()
+    pool, worker = new_pool(1 << 30, transfer)
+    writer = SlotWriter(worker, os.getpid())
+    pool.submit(pieces(2))
+    for piece in list(arrived(worker))[:loaded]:
+        load(pool, worker, writer, piece, 100)
+    taken = [fetch()[0] for fetch in iter(pool.take, None)]
+    assert len(taken) == len(transfer.locked) == loaded
+    worker.close()
+    pool.replace(0, Pipe()[0])
+    for piece in taken:
+        assert len(transfer.locked) == loaded
+        pool.release(piece)
+    assert transfer.locked == []

@@ -37,18 +37,34 @@ class Torch:
         self.stream = "main"
         self.calls: list[str] = []
         self.locked: dict[int, int] = {}
-        side = SimpleNamespace(record_event=lambda: self.calls.append(f"event on {self.stream}") or "event")
-        main = SimpleNamespace(wait_event=lambda event: self.calls.append(f"main waits for {event}"))
-        runtime = SimpleNamespace(
-            cudaHostRegister=lambda address, size, flags: self.locked.update({address: size}),
-            cudaHostUnregister=self.locked.pop,
+        side = SimpleNamespace(
+            record_event=lambda: self.calls.append(f"event on {self.stream}") or "event",
+            synchronize=lambda: self.calls.append(f"all copied, {len(self.locked)} locked"),
         )
+        main = SimpleNamespace(wait_event=lambda event: self.calls.append(f"main waits for {event}"))
+        self.refuses = False
+        self.last_error = 0
+        runtime = SimpleNamespace(cudaHostRegister=self._lock, cudaHostUnregister=self.locked.pop)
         self.cuda = SimpleNamespace(
             Stream=lambda device: side,
             stream=self._on_side,
             current_stream=lambda device: main,
             cudart=lambda: runtime,
         )
+
+    def _lock(self, address: int, size: int, flags: int) -> int:
+        if self.refuses:
+            self.last_error = 2
+            return 2
+        self.locked[address] = size
+        return 0
+
+    def ones(self, size: int, device: str) -> "Tensor":
+        """A kernel's launch, as torch looks at it: the thread's last error counts, whoever made it, and is forgotten."""
+        error, self.last_error = self.last_error, 0
+        if error:
+            raise RuntimeError("CUDA error: out of memory")
+        return Tensor(device, self)
 
     @contextmanager
     def _on_side(self, stream: Any) -> Any:
@@ -85,7 +101,18 @@ def test_slots_are_page_locked_as_long_as_they_are_mapped(torch):
     assert list(torch.locked.values()) == [8192]
     transfer.unlock(memory)
     assert not torch.locked
+    assert torch.calls == ["all copied, 1 locked"]
     memory.close()  # nothing holds on to it
+
+
+def test_a_slot_that_cannot_be_page_locked_is_said_once_and_no_error_is_left_for_the_next_kernel(torch, capsys):
+    transfer, torch.refuses = ToGpu("cuda:0", torch), True
+    for _ in range(2):
+        with mmap.mmap(-1, 8192) as memory:
+            transfer.lock(memory)
+            torch.ones(1, "cuda:0")
+            transfer.unlock(memory)
+    assert capsys.readouterr().out == "slots cannot be page-locked (CUDA error 2): copies to cuda:0 take longer\n"
 
 
 def test_a_cpu_process_sees_the_batch_as_it_is():

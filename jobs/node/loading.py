@@ -20,6 +20,8 @@ from jobs.node.port import Port
 from jobs.storage.records import FailedSample
 
 _MESSAGE_CHARACTERS = 500
+# What is told of a GPU without memory where it is not torch's allocator that asks: CUDA's own needs, cuBLAS, cuDNN.
+_NO_DEVICE_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
 _TRACEBACKS = 20
 _printed = 0
@@ -39,7 +41,11 @@ def failed_piece(port: Port, rows: Sequence[int], stage: str, error: BaseExcepti
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True for lack of the host's memory, and of a device's (torch's error told by name: torch may not be loaded)."""
-    return _is_out_of_host_memory(error) or type(error).__name__ == "OutOfMemoryError"
+    return (
+        _is_out_of_host_memory(error)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(text in str(error) for text in _NO_DEVICE_MEMORY)
+    )
 
 
 def _is_out_of_host_memory(error: BaseException) -> bool:

@@ -77,11 +77,30 @@ class _Worker:
         self.in_hand: dict[int, Piece] = {}
         self.free = list(range(_MOST_SLOTS))
         self.alive = True
+        self._is_buried = False
 
     @property
     def used(self) -> int:
         """Slots that are being filled, or that the process has not given back."""
         return _MOST_SLOTS - len(self.free)
+
+    def give_back(self, slot: int) -> None:
+        self.free.append(slot)
+        self._close_if_through()
+
+    def bury(self) -> list[Piece]:
+        """It is dead: returns the pieces that it had in hand. What it had loaded may still be used."""
+        self.connection.close()
+        lost = list(self.in_hand.values())
+        self.free += self.in_hand
+        self.in_hand.clear()
+        self._is_buried = True
+        self._close_if_through()
+        return lost
+
+    def _close_if_through(self) -> None:
+        if self._is_buried and not self.used:
+            self.reader.close()
 
 
 class Pool:
@@ -110,8 +129,7 @@ class Pool:
         """Takes what a dead worker had still sent; returns what it had not."""
         while worker.alive and worker.connection.poll():
             self._receive(worker)
-        worker.connection.close()
-        return list(worker.in_hand.values())
+        return worker.bury()
 
     def submit(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
         """Queues pieces; ``first`` puts them before the others (retries)."""
@@ -180,7 +198,7 @@ class Pool:
 
     def release(self, loaded: Loaded) -> None:
         """Gives the piece's slot back to its worker, which gets the next piece."""
-        self._taken.pop(id(loaded)).free.append(loaded.piece.slot)
+        self._taken.pop(id(loaded)).give_back(loaded.piece.slot)
         self._hand_out()
 
     def drop(self) -> None:

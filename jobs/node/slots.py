@@ -209,6 +209,11 @@ class SlotReader:
         self._transfer.lock(self._memory[new.number])
         os.close(descriptor)
 
+    def close(self) -> None:
+        """No slot is used any more; the memory goes with its last array."""
+        while self._memory:
+            self._transfer.unlock(self._memory.popitem()[1])
+
     def get(self, slot: int, skeleton: Any) -> Any:
         """The batch, its arrays being views of the slot; valid until the slot is handed out again."""
         match skeleton:

@@ -5,6 +5,7 @@ the copy needs neither the CPU nor the computing stream (CUDA C++ Programming Gu
 Execution"). numpy arrays stay where they are: what becomes of them is for the Job to say. On a CPU nothing is copied.
 """
 
+import contextlib
 import ctypes
 import mmap
 import sys
@@ -52,6 +53,8 @@ class ToGpu:
         self._torch = torch
         self._device = device
         self._stream = torch.cuda.Stream(device=device)
+        self._locked: set[int] = set()
+        self._may_lock = True
 
     def start(self, batch: Any) -> Arriving:
         """Queues the copies; what they read must stay as it is until the batch has arrived."""
@@ -85,11 +88,28 @@ class ToGpu:
         return moved[-1]
 
     def lock(self, memory: mmap.mmap) -> None:
-        """Page-locks the memory. Where the system refuses (RLIMIT_MEMLOCK), copies work all the same, but wait."""
-        self._torch.cuda.cudart().cudaHostRegister(_address(memory), len(memory), 0)
+        """Page-locks the memory. Where the system refuses, that is said once: copies work all the same, but wait."""
+        if not self._may_lock:
+            return
+        error = int(self._torch.cuda.cudart().cudaHostRegister(_address(memory), len(memory), 0))
+        if error:
+            self._may_lock = False
+            print(f"slots cannot be page-locked (CUDA error {error}): copies to {self._device} take longer", flush=True)
+            self._forget_error()
+        else:
+            self._locked.add(_address(memory))
 
     def unlock(self, memory: mmap.mmap) -> None:
-        self._torch.cuda.cudart().cudaHostUnregister(_address(memory))
+        """CUDA must hear of it: it would copy from the old pages, whatever were mapped at this address later."""
+        if _address(memory) in self._locked:
+            self._locked.remove(_address(memory))
+            self._stream.synchronize()  # perhaps a batch that the Job failed on is still being copied
+            self._torch.cuda.cudart().cudaHostUnregister(_address(memory))
+
+    def _forget_error(self) -> None:
+        """CUDA keeps the last error of a thread, and torch takes it for that of the next kernel: this one's."""
+        with contextlib.suppress(RuntimeError):
+            self._torch.ones(1, device=self._device)
 
 
 def _address(memory: mmap.mmap) -> int:
