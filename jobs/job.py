@@ -42,7 +42,8 @@ class Job:
     """Base class; a subclass needs ``process``, and most have ``load`` and ``setup``.
 
     The class's keyword arguments are ``job.params`` of the config. One object is made in each process and each pool
-    worker; nothing is shared between them.
+    worker; nothing is shared between them. The class's module is imported once on a node, and all processes are forked
+    from there, so that it may ask if there is a GPU but must not use one before ``setup``.
     """
 
     preload: ClassVar[tuple[str, ...]] = ()

@@ -15,6 +15,8 @@ def prepare() -> None:
     # Arrow's own allocator, mimalloc, reserves 1 GiB for its first byte, of what a pool worker may have as its data, and
     # takes huge pages: 4 MB of each child.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # torch.cuda.is_available(), which many modules ask when they are imported, would make forked processes unable to use CUDA.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     # GPUs have the numbers that NVML and Slurm give them.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 

@@ -50,8 +50,19 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
 
 
 def _use_device(device: str) -> None:
-    if device.startswith("cuda") and "torch" in sys.modules:
+    """Makes it this thread's; raises RuntimeError where it cannot be used."""
+    if not device.startswith("cuda") or "torch" not in sys.modules:
+        return
+    try:
         sys.modules["torch"].cuda.set_device(device)
+    except RuntimeError as error:
+        if "forked subprocess" not in str(error):
+            raise
+        # torch's advice, to spawn processes, is not for users to follow: theirs are forked, ready with all imports.
+        raise RuntimeError(
+            f"{device} cannot be used: the Job's module, or one that it imports, uses CUDA when it is imported; "
+            "use it in setup() and later only"
+        ) from error
 
 
 class _Process:
