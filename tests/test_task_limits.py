@@ -1,5 +1,6 @@
 """Array tasks at their limits: memory that is short, time that is up."""
 
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.node import memory
 from jobs.node.loading import broken, failed_sample
 from jobs.storage.plans import Plan
 from jobs.storage.shard_file import ShardFile
@@ -53,6 +55,12 @@ def test_the_kernel_kills_children_before_the_supervisor(tmp_path):
         for output in file.layout.outputs:
             rows = np.frombuffer(file.read_rows(output, 0, 8), output.dtype)
             assert set(rows.tolist()) == {min(1000, mine + 200)}
+
+
+def test_outside_all_cgroups_the_machines_oom_kills_are_counted(monkeypatch):
+    monkeypatch.setattr(memory, "_cgroup_files", lambda v1, v2: [Path("/nonexistent")])
+    (kills,) = re.findall(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
+    assert memory.oom_kills() >= int(kills)
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ def _cgroup_limits() -> list[int]:
 
 
 def oom_kills() -> int:
-    """How often the kernel's OOM killer took a process of this task's cgroups so far."""
-    texts = [_read(file) for file in _cgroup_files("memory.oom_control", "memory.events")]
-    lines = [line.split() for text in texts if text for line in text.splitlines()]
+    """How often the kernel's OOM killer took a process of this task's cgroups so far; without any, of the machine."""
+    texts = [text for file in _cgroup_files("memory.oom_control", "memory.events") if (text := _read(file))]
+    lines = [line.split() for text in texts or [_read(Path("/proc/vmstat")) or ""] for line in text.splitlines()]
     return sum(int(line[1]) for line in lines if len(line) == 2 and line[0] == "oom_kill")
 
 
