@@ -81,7 +81,7 @@ def _goals(costs: dict[str, list[tuple[int, float]]]) -> list[Goal]:
         at_least("times DataLoader, samples/s", costs[_LOADER][-1][1] / main, 4),
         at_least("times a queue item per sample, samples/s", costs[_QUEUE][-1][1] / main, 25),
     ]
-    if further:
+    if len(further) > 1:
         shown = " ".join(f"{cost:.2f}" for cost in further)
         sizes = ", ".join(f"{size:,}" for size, _ in steps)
         text = f"a further sample, µs, from {sizes}: flat, the largest at most {_FLAT} times the smallest"

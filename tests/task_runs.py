@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pyarrow as pa
 
@@ -71,6 +72,17 @@ def content(run: RunDir, shard: int = 0) -> dict[int, Any]:
             values = {name: bytes(file.read_segment(name, s)) for name, s in commit.segments.items()}
             found[start] = (rows, values, commit.failed)
     return found
+
+
+def results(run: RunDir, shard: int = 0) -> dict[str, np.ndarray]:
+    """The rows of every output of a done shard, all of them fixed, as flat arrays."""
+    layout, rows = history(run, shard).layout, Plan.read(run.plan).shard(shard)
+    assert layout is not None
+    with ShardFile.open(run, rows, layout, done=True) as file:
+        return {
+            output.name: np.frombuffer(file.read_rows(output, rows.start, rows.stop), output.dtype)
+            for output in layout.outputs
+        }
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

@@ -4,15 +4,11 @@ import sys
 from types import SimpleNamespace
 from typing import NoReturn
 
-import numpy as np
 import pytest
 
 from jobs.node import environment
 from jobs.node.process import _use_device
-from jobs.storage.journal import replay
-from jobs.storage.plans import Plan
-from jobs.storage.shard_file import ShardFile
-from tests.task_runs import make_run, run_task
+from tests.task_runs import make_run, results, run_task
 
 
 def test_users_own_values_win_but_for_threads(monkeypatch):
@@ -33,10 +29,7 @@ def test_a_module_may_ask_for_cuda_when_it_is_imported(tmp_path, device):
     run = make_run(tmp_path, "tests.eager_jobs:Doubles", 20, workers=1, devices=(device,))
     done = run_task(run)
     assert done.returncode == 0, done.stdout + done.stderr
-    layout = replay(run.journal(0)).layout
-    assert layout is not None
-    with ShardFile.open(run, Plan.read(run.plan).shard(0), layout, done=True) as file:
-        found = {output.name: np.frombuffer(file.read_rows(output, 0, 20), output.dtype) for output in layout.outputs}
+    found = results(run)
     assert found["y"].tolist() == [2.0 * row for row in range(20)]
     assert found["cuda"].all() or device == "cpu"
 

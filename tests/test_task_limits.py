@@ -5,15 +5,12 @@ import signal
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jobs.node import memory
 from jobs.node.loading import broken, failed_sample
-from jobs.storage.plans import Plan
-from jobs.storage.shard_file import ShardFile
 from tests.launcher_runs import wait_until
-from tests.task_runs import command, content, history, make_run, run_task, write_submission
+from tests.task_runs import command, content, history, make_run, results, run_task, write_submission
 
 
 def test_samples_that_fit_into_memory_but_not_together_are_done_in_parts(tmp_path):
@@ -51,10 +48,10 @@ def test_the_kernel_kills_children_before_the_supervisor(tmp_path):
     run = make_run(tmp_path, "tests.greedy_jobs:Scores", 8, workers=1)
     assert run_task(run).returncode == 0
     mine = int(Path("/proc/self/oom_score_adj").read_text())
-    with ShardFile.open(run, Plan.read(run.plan).shard(0), history(run).layout, done=True) as file:
-        for output in file.layout.outputs:
-            rows = np.frombuffer(file.read_rows(output, 0, 8), output.dtype)
-            assert set(rows.tolist()) == {min(1000, mine + 200)}
+    found = results(run)
+    assert found.keys() == {"worker", "process"}
+    for rows in found.values():
+        assert set(rows.tolist()) == {min(1000, mine + 200)}
 
 
 def test_outside_all_cgroups_the_machines_oom_kills_are_counted(monkeypatch):

@@ -187,10 +187,7 @@ class Crew:
         elif self._was_memory(child):
             raise MemoryShort(rows, self.setting.devices[child.process], f"{child.name}{_at(rows)}")
         else:
-            from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
-            most = KILLS if from_outside else DEATHS
-            self._dealer.blame(rows, child.killed_for or "CRASH", self._cause(child), most)
-            self._ledger.check(self._dealer.open_failures)
+            self._blame(child, rows)
         if child.worker is None:
             self._replace_process(child)
         else:
@@ -202,6 +199,12 @@ class Crew:
         by_kernel = child.handle.exitcode == -signal.SIGKILL and kills > self._oom_kills
         self._oom_kills = kills
         return by_kernel or child.killed_for == "OUT_OF_MEMORY"
+
+    def _blame(self, child: Child, rows: tuple[int, int]) -> None:
+        is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
+        deaths = KILLS if is_from_outside else DEATHS
+        self._dealer.blame(rows, child.killed_for or "CRASH", self._cause(child), deaths)
+        self._ledger.check(self._dealer.open_failures)
 
     def _cause(self, child: Child) -> str:
         if child.killed_for == "SAMPLE_TIMEOUT":

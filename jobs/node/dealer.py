@@ -37,6 +37,7 @@ class Dealer:
         self._queue = deque(batches)
         self._hands = [_Hand() for _ in range(processes)]
         self._depth = depth
+        # By how many it takes, too: kills from outside do not count towards crashes.
         self._deaths: Counter[tuple[Span, int]] = Counter()
         self._split: set[int] = set()
         self._failed: dict[int, FailedSample] = {}
@@ -109,18 +110,18 @@ class Dealer:
         self._queue.extendleft(sorted(hand.batches.values(), key=lambda batch: -batch.start))
         self._hands[process] = _Hand(seconds=hand.seconds)
 
-    def blame(self, span: Span, kind: str, message: str, most: int = DEATHS) -> None:
+    def blame(self, span: Span, kind: str, message: str, deaths: int = DEATHS) -> None:
         """A child died, or had to be killed, while it was at these rows.
 
-        A single row has failed for good when it happens for the ``most``-th time. More rows (a batch in process or
-        collate) are done one by one then, which leads to a single row.
+        When it was so for the ``deaths``-th time, a single row has failed for good. More rows (a batch in process or
+        collate) are done one by one, which leads to a single row.
         """
-        self._deaths[span, most] += 1
-        if self._deaths[span, most] < most:
+        self._deaths[span, deaths] += 1
+        if self._deaths[span, deaths] < deaths:
             return
         start, stop = span
         if stop - start == 1:
-            self._failed[start] = FailedSample(start, kind, message, most)
+            self._failed[start] = FailedSample(start, kind, message, deaths)
         else:
             dealt = (batch for hand in self._hands for batch in hand.batches.values())
             self._split |= {batch.start for batch in dealt if _overlap(batch, span)}

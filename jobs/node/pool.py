@@ -77,7 +77,6 @@ class _Worker:
         self.in_hand: dict[int, Piece] = {}
         self.free = list(range(_MOST_SLOTS))
         self.alive = True
-        self._is_buried = False
 
     @property
     def used(self) -> int:
@@ -94,12 +93,11 @@ class _Worker:
         lost = list(self.in_hand.values())
         self.free += self.in_hand
         self.in_hand.clear()
-        self._is_buried = True
         self._close_if_through()
         return lost
 
     def _close_if_through(self) -> None:
-        if self._is_buried and not self.used:
+        if self.connection.closed and not self.used:
             self.reader.close()
 
 
