@@ -21,13 +21,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jobs.storage.gather import gather
+from jobs.gather.gather import gather
 from jobs.storage.journal import replay
 from jobs.storage.plans import Plan
 from jobs.storage.records import Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_file import create_dataset, create_file
-from tests.builders import build_run
+from tests.support.builders import build_run
 
 _ROOT = Path(__file__).parents[1]
 WIDTH = 512

@@ -15,7 +15,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.samples import Samples
 from jobs.text_embedding import TextEmbedding
 from launcher import results
-from launcher.runs import find_run
+from launcher.runs.find import find_run
 
 NEIGHBOURS = 5
 

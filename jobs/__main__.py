@@ -8,15 +8,15 @@ written; 75 stopped, resumable.
 import os
 import sys
 
-from jobs.imports import many_imports
-from jobs.node import environment
+from jobs.machine import environment
+from jobs.machine.imports import many_imports
 
 
 def main() -> int:
     environment.prepare()
     with many_imports():
         # Here, because it imports numpy, which starts as many threads as the environment says.
-        from jobs.node.command import run
+        from jobs.node.supervisor.entry_point import run
     return run(sys.argv[1:])
 
 

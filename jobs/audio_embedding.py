@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jobs.embedding.log_mel import LogMel
+from jobs.embedding.torch_model import Dtype, TorchModel
 from jobs.inputs import bad_parameter, file_of, need_folder, need_number, need_packages, need_whole, text_of
 from jobs.job import Context, Job
-from jobs.log_mel import LogMel
-from jobs.torch_model import Dtype, TorchModel
 
 # Headers of WAV files written into a pipe claim the largest length there is, 2 or 4 GB.
 _STREAMED = 0x7FFF0000

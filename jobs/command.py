@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jobs.argument import Argument
 from jobs.errors import InputError
 from jobs.inputs import bad_parameter, need_number, need_one_of, need_whole
 from jobs.job import Context, Job
-from jobs.programs import Call, Finished, Programs
+from jobs.program.argument import Argument
+from jobs.program.programs import Call, Finished, Programs
 from jobs.storage.samples import Sample
 
 FORMS = ("text", "bytes")

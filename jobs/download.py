@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jobs.checksum import Checksum
 from jobs.errors import InputError
-from jobs.file_names import checked_name, name_of_url
+from jobs.http.checksum import Checksum
+from jobs.http.file_names import checked_name, name_of_url
+from jobs.http.part_file import PartFile, PartialDownload
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole, text_of
 from jobs.job import Context, Job
-from jobs.part_file import Part, PartFile
 from jobs.storage.samples import Sample
 
 # Seconds between looks at a file that another process is at.
@@ -55,7 +55,7 @@ class Download(Job):
     parameters that cannot work; DownloadError or ValueError, for that sample, with the reason.
     """
 
-    preload: ClassVar[tuple[str, ...]] = ("jobs.fetcher",)
+    preload: ClassVar[tuple[str, ...]] = ("jobs.http.fetcher",)
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class Download(Job):
 
     def setup_worker(self, context: Context) -> None:
         """Makes the HTTP client."""
-        from jobs.fetcher import Fetcher, Limits
+        from jobs.http.fetcher import Fetcher, FetchLimits
 
         headers = {name: os.path.expandvars(value) for name, value in self._headers.items()}
-        self._fetcher = Fetcher(Limits(**self._limits), headers)
+        self._fetcher = Fetcher(FetchLimits(**self._limits), headers)
         self._turns = asyncio.Semaphore(self._concurrency)
 
     async def load(self, sample: Sample) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Download(Job):
         async with self._turns:
             if self._folder:
                 return await self._into_file(url, self._folder / self._name_of(sample, url), checksum)
-            part = Part(url, checksum)
+            part = PartialDownload(url, checksum)
             status = await self._fetcher.fetch(part)
             return {"content": part.content(), **_facts(part, status)}
 
@@ -141,7 +141,7 @@ class Download(Job):
         return {"path": str(path), **_facts(part, status)}
 
 
-def _facts(part: Part, status: int) -> dict[str, Any]:
+def _facts(part: PartialDownload, status: int) -> dict[str, Any]:
     return {"bytes": np.int64(part.size), "sha256": part.digest(), "http_status": np.int32(status)}
 
 

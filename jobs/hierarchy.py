@@ -17,13 +17,13 @@ import jobs.library
 from jobs.errors import InputError, SampleFailed
 from jobs.job import Job
 from jobs.library.batch_size import BatchSize
+from jobs.library.caller_messages import Setup
 from jobs.library.exchange import LARGEST_BATCH
 from jobs.library.link import Link
-from jobs.library.messages import Setup
 from jobs.library.pickles import CANNOT, Packed, modules_named, pack_by_value, where_it_fails
 from jobs.library.stream import Stream
-from jobs.node import devices as node_devices
-from jobs.node import memory as node_memory
+from jobs.machine import devices as node_devices
+from jobs.machine import memory as node_memory
 from jobs.storage.plans import NodeSettings
 
 OnError = Literal["raise", "return"]

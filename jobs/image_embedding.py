@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from jobs.embedding.torch_model import Dtype, TorchModel
 from jobs.errors import InputError
 from jobs.inputs import bad_parameter, file_of, need_folder, need_number, need_one_of, need_packages, need_whole
 from jobs.job import Context, Job
-from jobs.torch_model import Dtype, TorchModel
 
 if TYPE_CHECKING:
     import torch

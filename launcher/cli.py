@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
-from jobs.imports import many_imports
+from jobs.machine.imports import many_imports
 from launcher import __version__
-from launcher.commands.output import Output
+from launcher.commands.printer import Printer
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -137,7 +137,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    output = Output("--json" in arguments)
+    output = Printer("--json" in arguments)
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")

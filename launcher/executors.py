@@ -1,7 +1,7 @@
 """Executor: what runs the array tasks of a submission. Chosen by the config; used by submit, rerun, run and cancel.
 
 An executor only executes: which shards, with which settings, is in the Submission; what is tried again, and when the
-result is written, is decided in healing.finalize, which an executor calls once all tasks of a submission have ended.
+result is written, is decided in retry.finalize, which an executor calls once all tasks of a submission have ended.
 """
 
 import shutil
@@ -63,10 +63,10 @@ class Executor(Protocol):
 
 def choose_executor(name: str) -> Executor:
     """The executor of a config (auto, slurm, local) or of a submission."""
-    from launcher.local.executor import LocalExecutor
+    from launcher.local.local_executor import LocalExecutor
 
     if name == "slurm" or (name == "auto" and shutil.which("sbatch")):
-        from launcher.slurm.executor import SlurmExecutor
+        from launcher.slurm.slurm_executor import SlurmExecutor
 
         return SlurmExecutor()
     return LocalExecutor()

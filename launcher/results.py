@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
+from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.result_file import FAILED, MISSING, OK
 from jobs.storage.rundir import RunDir
-from launcher.runs import find_run
+from launcher.runs.find import find_run
 
 if TYPE_CHECKING:
     import h5py

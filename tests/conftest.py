@@ -2,7 +2,7 @@
 
 import signal
 
-pytest_plugins = ["tests.slurm_fixtures", "tests.voices"]
+pytest_plugins = ["tests.support.slurm_fixtures", "tests.support.voices"]
 
 # A shell that starts the tests in the background makes them ignore SIGINT, and so would all that they start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -29,8 +29,8 @@ from typing import Self
 
 import psutil
 
-from tests.slurm_conf import NODES, write_configuration
-from tests.slurm_daemons import MEMORY_CGROUP, ClusterError, Daemons
+from tests.support.slurm_conf import NODES, write_configuration
+from tests.support.slurm_daemons import MEMORY_CGROUP, ClusterError, Daemons
 
 PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

@@ -12,7 +12,7 @@ def main() -> None:
     caller, exchange = Connection(int(sys.argv[1])), int(sys.argv[2])
     try:
         sys.path[:] = caller.recv()
-        from jobs.node import environment
+        from jobs.machine import environment
 
         environment.prepare()
         # Here, because it imports numpy, which starts as many threads as the environment says.

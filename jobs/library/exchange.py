@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.errors import RunError
 from jobs.library.pickles import Packed, unpack
-from jobs.node.memory_file import memory_file
+from jobs.machine.memory_file import memory_file
 from jobs.storage.files import read_fully, write_fully
 
 # Addresses of one region, bytes: as much as a batch can hold.

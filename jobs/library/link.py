@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunError
+from jobs.library.answers import Answer
+from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.library.exchange import Exchange
-from jobs.library.messages import Close, Drop, Dropped, Setup
-from jobs.library.outputs import Answer
 from jobs.library.pickles import Packed
 from jobs.node.messages import Batch, Broken
 from jobs.storage.records import Commit

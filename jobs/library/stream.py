@@ -11,9 +11,9 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from jobs.errors import InputError, RunError
+from jobs.library.answers import results
 from jobs.library.batch_size import SOURCE_SECONDS, BatchSize
 from jobs.library.link import Handed, Link
-from jobs.library.outputs import results
 from jobs.library.pickles import CANNOT, Packed, pack
 
 # Samples that are drawn between two looks at the clock.

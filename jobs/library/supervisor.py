@@ -14,17 +14,17 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import jobs.library
-from jobs.library.caller_port import CallerPort
-from jobs.library.messages import Close, Drop, Dropped, Setup
-from jobs.node import lifeline
-from jobs.node.alone import run_alone
-from jobs.node.children import Setting
-from jobs.node.crew import AttemptFailed, Crew, MemoryShort
-from jobs.node.fork_server import ForkServer, ServerDied
-from jobs.node.messages import Batch, Broken, Place, Placed
-from jobs.node.meter import Meter
-from jobs.node.preload import import_module
-from jobs.scratch import make_scratch
+from jobs.library.caller_backend import CallerBackend
+from jobs.library.caller_messages import Close, Drop, Dropped, Setup
+from jobs.machine import lifeline
+from jobs.machine.scratch import make_scratch
+from jobs.node.messages import Allocate, Allocated, Batch, Broken
+from jobs.node.supervisor.alone import run_alone
+from jobs.node.supervisor.children import CrewSettings
+from jobs.node.supervisor.crew import AttemptFailed, Crew, MemoryShort
+from jobs.node.supervisor.fork_server import ForkServer, ServerDied
+from jobs.node.supervisor.meter import Meter
+from jobs.node.supervisor.preload import import_module
 from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit, Layout, Shard
 
@@ -50,9 +50,9 @@ class Supervisor:
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
         self._dropping: Drop | None = None
-        port = CallerPort(os.getpid(), exchange, setup.slots, setup.job_size)
-        self._setting = Setting(
-            port, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
+        backend = CallerBackend(os.getpid(), exchange, setup.slots, setup.job_size)
+        self._setting = CrewSettings(
+            backend, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
         )
 
     def run(self) -> None:
@@ -74,13 +74,13 @@ class Supervisor:
             self._server.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _new_crew(self, setting: Setting) -> Crew:
+    def _new_crew(self, setting: CrewSettings) -> Crew:
         node = NodeSettings(workers=setting.workers, sample_timeout=self._setup.sample_timeout)
         return Crew(setting, self._server, node, Meter(1, self._setup.memory, ()))
 
     def _begin(self, batches: list[Batch]) -> None:
         self._crew = self._new_crew(self._setting)
-        self._crew.begin(_Ledger(self._caller), batches)
+        self._crew.begin(_CommitLog(self._caller), batches)
 
     def _close_crew(self, grace: float = 0.0) -> None:
         crew, self._crew = self._crew, None
@@ -132,12 +132,12 @@ class Supervisor:
             threads=self._setting.threads[:1],
             workers=min(self._setting.workers, 1),
         )
-        run_alone(lambda: self._new_crew(alone), _Ledger(self._caller), batch, self._step)
+        run_alone(lambda: self._new_crew(alone), _CommitLog(self._caller), batch, self._step)
         self._begin([other for other in left if other.start != batch.start])
 
 
-class _Ledger:
-    """Where results go: the outlet has put them into the exchange, the caller is told."""
+class _CommitLog:
+    """Where results go: the writer has put them into the exchange, the caller is told."""
 
     shard = Shard(0, 0, 0)
     layout: Layout | None = None
@@ -145,7 +145,7 @@ class _Ledger:
     def __init__(self, caller: Connection) -> None:
         self._caller = caller
 
-    def place(self, request: Place) -> Placed:
+    def allocate(self, request: Allocate) -> Allocated:
         raise NotImplementedError(f"results of a Hierarchy have no place in a file: {request}")
 
     def commit(self, commits: Sequence[Commit]) -> None:
@@ -158,5 +158,5 @@ class _Ledger:
 
 def _preload(modules: tuple[str, ...]) -> None:
     sys.stdout = sys.__stdout__  # the supervisor's may be silenced
-    for name in ("jobs.node.process", *modules):
+    for name in ("jobs.node.process.process", *modules):
         import_module(name)

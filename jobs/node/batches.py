@@ -28,7 +28,7 @@ class BatchWork:
     seconds: float = 0.0
     split: bool = False
     failed: dict[int, FailedSample] = field(default_factory=dict)
-    # (positions in the batch, columns), or what else the port's outlet keeps of a piece
+    # (positions in the batch, columns), or what else the backend's writer keeps of a piece
     parts: list[Any] = field(default_factory=list)
 
     @classmethod

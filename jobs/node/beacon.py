@@ -6,12 +6,12 @@ Written by pool workers and processes (a store a sample), read by the supervisor
 import mmap
 import os
 
-from jobs.node.memory_file import memory_file
+from jobs.machine.memory_file import memory_file
 
 _IDLE = -1
 # Two int64: first row, end of the rows.
 _SIZE = 16
-Span = tuple[int, int]
+RowRange = tuple[int, int]
 
 
 class Beacons:
@@ -23,7 +23,7 @@ class Beacons:
         for index in range(count):
             self.clear(index)
 
-    def span(self, index: int) -> Span | None:
+    def span(self, index: int) -> RowRange | None:
         """Manifest rows ``[start, stop)`` that the child is at; None while it is idle, starting or waiting."""
         start, stop = self._words[2 * index], self._words[2 * index + 1]
         return None if start == _IDLE else (start, max(stop, start + 1))

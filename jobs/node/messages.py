@@ -36,14 +36,14 @@ class OpenShard(NamedTuple):
     layout: Layout | None
 
 
-class Place(NamedTuple):
+class Allocate(NamedTuple):
     """Process -> supervisor: asks where to write outputs of these forms; ``sizes`` are the ragged ones' bytes."""
 
     outputs: tuple[Output, ...]
     sizes: dict[str, int]
 
 
-class Placed(NamedTuple):
+class Allocated(NamedTuple):
     """Supervisor -> process: the shard's layout, and where the ragged values go in their files (bytes)."""
 
     layout: Layout

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.node.memory_file import memory_file
+from jobs.machine.memory_file import memory_file
 from jobs.node.messages import NewSlot
 from jobs.node.transfer import Transfer
 
@@ -30,7 +30,7 @@ _SMALL = (str, bytes, int, float, complex, type(None))
 _said = False
 
 
-class Place(NamedTuple):
+class SlotArray(NamedTuple):
     """An array in a slot; ``kind`` is what becomes of it on the other side: array, tensor, bytes or str."""
 
     offset: int
@@ -48,7 +48,7 @@ class SlotWriter:
         self._memory: dict[int, mmap.mmap] = {}
 
     def put(self, slot: int, batch: Any) -> Any:
-        """Copies the arrays of ``batch`` into the slot; returns the batch with a Place for each."""
+        """Copies the arrays of ``batch`` into the slot; returns the batch with a SlotArray for each."""
         arrays: list[np.ndarray | Stacked] = []
         skeleton, size = _plan(batch, arrays, 0)
         if arrays:
@@ -137,7 +137,7 @@ def _plan(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple[An
         return value, size
     arrays.append(array)
     offset = -(-size // _ALIGNMENT) * _ALIGNMENT
-    return Place(offset, array.shape, array.dtype.str, kind), offset + array.nbytes
+    return SlotArray(offset, array.shape, array.dtype.str, kind), offset + array.nbytes
 
 
 def _as_array(value: Any) -> tuple[str, np.ndarray | Stacked | None]:
@@ -168,9 +168,9 @@ def _same_sequence(like: Any, items: list[Any]) -> Any:
     return tuple(items) if isinstance(like, tuple) else items
 
 
-def _places(skeleton: Any) -> list[Place]:
+def _places(skeleton: Any) -> list[SlotArray]:
     match skeleton:
-        case Place():
+        case SlotArray():
             return [skeleton]
         case dict():
             return [place for item in skeleton.values() for place in _places(item)]
@@ -188,7 +188,7 @@ def _fill(skeleton: Any, arrays: list[np.ndarray | Stacked], memory: mmap.mmap) 
             np.copyto(view, array)
 
 
-def _view(place: Place, memory: mmap.mmap) -> np.ndarray:
+def _view(place: SlotArray, memory: mmap.mmap) -> np.ndarray:
     return np.ndarray(place.shape, place.dtype, memory, place.offset)
 
 
@@ -217,7 +217,7 @@ class SlotReader:
     def get(self, slot: int, skeleton: Any) -> Any:
         """The batch, its arrays being views of the slot; valid until the slot is handed out again."""
         match skeleton:
-            case Place():
+            case SlotArray():
                 array = _view(skeleton, self._memory[slot])
                 return _FORMS[skeleton.kind](array)
             case dict():

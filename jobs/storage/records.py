@@ -139,7 +139,7 @@ class AttemptEnd(Record):
     """Why an attempt ended: ``done``, ``stopped`` (by a signal, resumable) or ``failed`` (with a failure kind).
 
     ``ok`` and ``failed`` count the shard's samples so far, so that status needs a journal's last line alone;
-    ``committed`` counts those of this attempt. What it was given (CPUs, bytes) and took follows, see jobs.node.meter.
+    ``committed`` counts those of this attempt. What it was given (CPUs, bytes) and took follows, see supervisor/meter.py.
     """
 
     type: ClassVar[str] = "end"

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from jobs.storage.ranges import format_ranges
-from launcher.commands.output import Output
-from launcher.runs import find_run, reference
-from launcher.submissions import chosen_output, read_submissions
+from launcher.commands.printer import Printer
+from launcher.runs.find import find_run, reference
+from launcher.runs.submissions import chosen_output, read_submissions
 
 _LISTED = 20
 
 
-def cancel(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.cancel import cancel_run
+def cancel(options: argparse.Namespace, output: Printer) -> bool:
+    from launcher.submit.cancel import cancel_run
 
     run = find_run(options.run)
     cancelled = cancel_run(run)
@@ -27,8 +27,8 @@ def cancel(options: argparse.Namespace, output: Output) -> bool:
     return True
 
 
-def gather(options: argparse.Namespace, output: Output) -> bool:
-    from jobs.storage.gather import gather as write_result
+def gather(options: argparse.Namespace, output: Printer) -> bool:
+    from jobs.gather.gather import gather as write_result
 
     run = find_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
@@ -54,8 +54,8 @@ def _gathered(report: Any) -> dict[str, Any]:
     }
 
 
-def verify(options: argparse.Namespace, output: Output) -> bool:
-    from jobs.storage.verify import verify as check
+def verify(options: argparse.Namespace, output: Printer) -> bool:
+    from jobs.gather.verify import verify as check
 
     run = find_run(options.run)
     report = check(run, output=chosen_output(read_submissions(run)))

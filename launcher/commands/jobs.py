@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import InputError
-from launcher.catalogue import Entry, built_in, find
-from launcher.commands.output import Output
-from launcher.config.parameters import Parameter
+from launcher.catalogue.catalogue import Entry, built_in, find
+from launcher.catalogue.param_types import Parameter
+from launcher.commands.printer import Printer
 
 _WIDTH = 120
 
 
-def jobs(options: argparse.Namespace, output: Output) -> bool:
+def jobs(options: argparse.Namespace, output: Printer) -> bool:
     if options.name is None:
         entries = built_in()
         output.say(*(line for entry in entries for line in [entry.path, *_parts(entry), ""]))
@@ -44,8 +44,8 @@ def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")
 
 
-def init(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.config.blank import render
+def init(options: argparse.Namespace, output: Printer) -> bool:
+    from launcher.catalogue.blank import render
 
     path = Path(options.file)
     entry = find(options.job, path.parent)

@@ -7,12 +7,12 @@ from pathlib import Path
 from jobs.errors import InputError, LauncherError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher import runs
-from launcher.commands.output import Output
+from launcher.commands.printer import Printer
+from launcher.runs import find as runs
 from launcher.status.status import Status, StatusReader
 
 
-def status(options: argparse.Namespace, output: Output) -> bool:
+def status(options: argparse.Namespace, output: Printer) -> bool:
     from launcher.status.progress import follow, make_view, status_lines
 
     reader = StatusReader(runs.find_run(options.run))
@@ -26,8 +26,8 @@ def status(options: argparse.Namespace, output: Output) -> bool:
     return found.state not in ("failed", "incomplete", "cancelled")
 
 
-def logs(options: argparse.Namespace, output: Output) -> bool:
-    from launcher.logs import log_paths, read_log
+def logs(options: argparse.Namespace, output: Printer) -> bool:
+    from launcher.runs.logs import log_paths, read_log
 
     run, shard = runs.find_run(options.run), options.shard
     count = Plan.read(run.plan).shard_count
@@ -45,7 +45,7 @@ def logs(options: argparse.Namespace, output: Output) -> bool:
     return True
 
 
-def list_runs(options: argparse.Namespace, output: Output) -> bool:
+def list_runs(options: argparse.Namespace, output: Printer) -> bool:
     from launcher.status.progress import summary_line
 
     folder = Path(options.folder)

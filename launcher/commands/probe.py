@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.errors import InputError, RunError
 from jobs.storage.rundir import RunDir
-from launcher.commands.output import Output
+from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
 from launcher.interrupts import Interrupts
@@ -24,7 +24,7 @@ _WIDTH = 120
 _LEAST_SECONDS = 5.0
 
 
-def probe(options: argparse.Namespace, output: Output) -> bool:
+def probe(options: argparse.Namespace, output: Printer) -> bool:
     from launcher.probe.folder import throw_away_run
     from launcher.probe.session import probe as measure_settings
 
@@ -47,7 +47,7 @@ def probe(options: argparse.Namespace, output: Output) -> bool:
     output.say("", *_lines(advice), *(f"note: {note}" for note in notes))
     written = options.write and not found.interrupted
     if written:
-        from launcher.probe.config import write_config
+        from launcher.probe.config_writer import write_config
 
         write_config(path, config, advice.recommendations)
         output.say(f"written: {path}", f"next: launcher plan {path}")
@@ -70,7 +70,7 @@ def probe(options: argparse.Namespace, output: Output) -> bool:
     return True
 
 
-def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, output: Output) -> Scope:
+def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, output: Printer) -> Scope:
     """What limits the sizes: this machine, or Slurm as it answers."""
     batches = math.ceil(rows / chosen.setting.batch_size)
     parts = max(len(config.data.manifests), 1)

@@ -10,20 +10,20 @@ from jobs.errors import InputError
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
-from launcher.commands.output import Output
+from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
-from launcher.runs import find_run, reference
+from launcher.runs.find import find_run, reference
 from launcher.status.progress import make_view, status_lines
 
 # What imports numpy or pyarrow is imported in the functions below, so that Slurm is asked for its limits before.
 if TYPE_CHECKING:
-    from launcher.submit import Selection
+    from launcher.submit.submit import Selection
 
 
-def plan(options: argparse.Namespace, output: Output) -> bool:
+def plan(options: argparse.Namespace, output: Printer) -> bool:
     from launcher.plan.plan import make_plan
-    from launcher.submit import write_planned
+    from launcher.submit.submit import write_planned
 
     config = load_config(Path(options.config), options.set)
     planned = make_plan(config)
@@ -69,9 +69,9 @@ def check_scripts(scripts: Sequence[Path]) -> list[str]:
     return [f"sbatch --test-only: {scheduler.test_only(scripts[0])}"]
 
 
-def run(options: argparse.Namespace, output: Output) -> bool:
+def run(options: argparse.Namespace, output: Printer) -> bool:
     from launcher.plan.plan import make_plan
-    from launcher.run import run_to_end
+    from launcher.submit.follow import run_to_end
 
     config = load_config(Path(options.config), options.set)
     planned = make_plan(config)
@@ -82,9 +82,9 @@ def run(options: argparse.Namespace, output: Output) -> bool:
     return status.state == "complete"
 
 
-def submit(options: argparse.Namespace, output: Output) -> bool:
+def submit(options: argparse.Namespace, output: Printer) -> bool:
     run, config = _target(options)
-    from launcher.submit import select_shards
+    from launcher.submit.submit import select_shards
 
     selection = select_shards(run, Plan.read(run.plan))
     return _start(run, config, selection, output, retry_failed=False)
@@ -99,15 +99,15 @@ def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
         from launcher.plan.plan import make_plan
 
         return make_plan(config).run, config
-    from launcher.submit import current_config
+    from launcher.submit.submit import current_config
 
     run = find_run(options.target)
     return run, current_config(run, Plan.read(run.plan), options.set)
 
 
-def rerun(options: argparse.Namespace, output: Output) -> bool:
+def rerun(options: argparse.Namespace, output: Printer) -> bool:
     from launcher.plan.sharding import parse_ranges
-    from launcher.submit import current_config, select_shards
+    from launcher.submit.submit import current_config, select_shards
 
     run = find_run(options.run)
     read = Plan.read(run.plan)
@@ -124,9 +124,9 @@ def rerun(options: argparse.Namespace, output: Output) -> bool:
     return _start(run, config, selection, output, retry_failed=asked is not None)
 
 
-def _start(run: RunDir, config: Config, selection: "Selection", output: Output, *, retry_failed: bool) -> bool:
-    from launcher.submit import nothing_to_do
-    from launcher.submit import submit as start_submission
+def _start(run: RunDir, config: Config, selection: "Selection", output: Printer, *, retry_failed: bool) -> bool:
+    from launcher.submit.submit import nothing_to_do
+    from launcher.submit.submit import submit as start_submission
 
     if not selection.shards and not selection.running:
         output.say(nothing_to_do(run, selection))

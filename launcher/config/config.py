@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
-from launcher.config.places import Places, Problem, apply_overrides
+from launcher.config.origins import Places, Problem, apply_overrides
 from launcher.config.problems import check_mapping
 from launcher.config.sections import (
     DataSection,

@@ -1,6 +1,6 @@
 """What is wrong with a config: checks a mapping against the models and words each mistake. Used by config.py.
 
-A problem is a key path and a message; places.py says where that key is.
+A problem is a key path and a message; origins.py says where that key is.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from launcher.config.places import Problem, dotted
+from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
 from launcher.config.sections import SlurmSection, check_manifest_name, check_sources
 from launcher.config.yaml_lines import KeyPath

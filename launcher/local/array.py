@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from jobs.node.devices import CPU_SHARE, usable_cpus
+from jobs.machine.devices import CPU_SHARE, usable_cpus
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 

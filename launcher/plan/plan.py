@@ -23,9 +23,9 @@ from jobs.storage.files import write_bytes
 from jobs.storage.plans import FORMAT, FORMAT_OF_PARTS, Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
+from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
-from launcher.config.parameters import check_params
-from launcher.config.places import Problem
+from launcher.config.origins import Problem
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files, describe_files

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobs.scratch import make_scratch
+from jobs.machine.scratch import make_scratch
 from launcher.config.config import Config
 from launcher.plan.plan import Planned, make_plan
 

@@ -5,14 +5,14 @@ import socket
 from dataclasses import dataclass, replace
 
 from jobs.errors import InputError
-from jobs.node.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
-from jobs.node.gpus import tokens
-from jobs.node.memory import task_limit
+from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
+from jobs.machine.gpus import tokens
+from jobs.machine.memory import task_limit
 from jobs.storage.plans import NodeSettings
 from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.probe.trial import counted
-from launcher.submit import node_settings
+from launcher.submit.submit import node_settings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.storage.records import FailedSample
-from launcher.probe.trial import Setting, Trace, counted, output_bytes
+from launcher.probe.trial import Trace, TrialSettings, counted, output_bytes
 
 # Batches of each lane that a rate is to be made of.
 _BATCHES = 3
@@ -29,7 +29,7 @@ class Measurement:
     of the rate.
     """
 
-    setting: Setting
+    setting: TrialSettings
     gpus: int
     samples: int
     rate: float
@@ -72,7 +72,7 @@ def is_enough(times: Sequence[float], lanes: int, seconds: float) -> bool:
     return len(times) >= (1 + _BATCHES) * lanes and times[-1] - times[lanes - 1] >= seconds
 
 
-def measure(setting: Setting, gpus: int, trace: Trace, weights: npt.NDArray[np.float64]) -> Measurement:
+def measure(setting: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArray[np.float64]) -> Measurement:
     """``weights`` has what each row of the trial costs, in costs of a mean row: float64 [rows].
 
     The trace has a commit at least.
@@ -110,7 +110,7 @@ def measure(setting: Setting, gpus: int, trace: Trace, weights: npt.NDArray[np.f
 
 def pool(measured: Iterable[Measurement]) -> list[Measurement]:
     """One measurement of each setting, in the order of their first ones: rates are averaged, the rest is the most."""
-    found: dict[Setting, Measurement] = {}
+    found: dict[TrialSettings, Measurement] = {}
     for one in measured:
         other = found.get(one.setting)
         found[one.setting] = _joined(other, one) if other else one

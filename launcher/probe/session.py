@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import RunError
-from jobs.scratch import make_scratch
+from jobs.machine.scratch import make_scratch
 from jobs.storage.plans import Plan
 from launcher.config.config import Config
 from launcher.plan.plan import Planned
 from launcher.probe.choice import WORTH, choose, choose_batch
 from launcher.probe.machine import Machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool
-from launcher.probe.samples import ProbeSamples
-from launcher.probe.trial import Setting, Trace, prepare, run_trial
-from launcher.submit import node_settings
+from launcher.probe.probe_samples import ProbeSamples
+from launcher.probe.trial import Trace, TrialSettings, prepare, run_trial
+from launcher.submit.submit import node_settings
 
 # Shares of the time: of a rate that can be relied on, and the most that one trial after the first may take for it.
 _RATE_SHARE = 1 / 15
@@ -115,15 +115,15 @@ class _Prober:
         if self._samples_are_few():
             self._notes.append(f"there are only {self._plan.rows} samples: too few to tell much")
         seconds = self._seconds * _FIRST_SHARE
-        found = self._measure(Setting(self._base, 0, self._batch_size), seconds, is_first=True)
+        found = self._measure(TrialSettings(self._base, 0, self._batch_size), seconds, is_first=True)
         if found is None and self._batch_size > 1:
             self._notes.append(
                 f"no batch of {self._batch_size} was done within {seconds:.0f} s, so smaller ones were measured"
             )
-            found = self._measure(Setting(self._base, 0, 1), self._left(), is_first=True)
+            found = self._measure(TrialSettings(self._base, 0, 1), self._left(), is_first=True)
             self._batch_size = 1 if found is None else max(1, int(self._seconds * _RATE_SHARE * found.rate))
             if self._batch_size > 1:
-                self._try(Setting(self._base, 0, self._batch_size))
+                self._try(TrialSettings(self._base, 0, self._batch_size))
         if found is None:
             raise RunError(
                 f"no sample was done within {self._seconds:.0f} s, so nothing is known: give it more time, --seconds "
@@ -140,7 +140,7 @@ class _Prober:
         """As long as processes have time left to take what more of them would load, and they bring something."""
         best = self._measured[-1].value
         for workers in (1, 2, 4, _MOST_WORKERS):
-            setting = Setting(self._base, workers, self._batch_size)
+            setting = TrialSettings(self._base, workers, self._batch_size)
             if setting.lanes > len(self._machine.cpus):
                 return
             found = self._try(setting)
@@ -157,7 +157,7 @@ class _Prober:
         most = len(self._machine.cpus) // (lanes * self._base) * self._base
         processes = min(most, 2 * self._base) if like.gpus else min(most, self._fitting(like))
         if processes > like.setting.processes:
-            self._try(Setting(processes, like.setting.workers, self._batch_size))
+            self._try(TrialSettings(processes, like.setting.workers, self._batch_size))
 
     def _fitting(self, like: Measurement) -> int:
         """Processes that fit into the machine's memory; all that is known is what some take together."""
@@ -168,7 +168,7 @@ class _Prober:
         """Twice the size, and twice that, as long as it is worth it."""
         before = self._chosen()
         for factor in (2, 4, 8, 16):
-            setting = Setting(*_shape(before), factor * self._batch_size)
+            setting = TrialSettings(*_shape(before), factor * self._batch_size)
             rows_are_few = setting.batch_size * setting.lanes * 4 > len(self._samples)
             if rows_are_few or 2 * before.peak_memory > _MEMORY_SHARE * self._machine.memory:
                 return
@@ -202,18 +202,18 @@ class _Prober:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _try(self, setting: Setting) -> Measurement | None:
+    def _try(self, setting: TrialSettings) -> Measurement | None:
         """Raises _Over where no time is left for it."""
         if self._left() < self._need(setting):
             raise _Over
         return self._measure(setting, self._seconds * _TRIAL_SHARE + self._need(setting))
 
-    def _need(self, setting: Setting) -> float:
+    def _need(self, setting: TrialSettings) -> float:
         """Seconds without which a trial tells nothing: start-up, two batches of each lane, and the way out."""
         last = self._measured[-1]
         return (last.startup + 2.5 * setting.batch_size * last.cpus / last.rate) * 4 / 3
 
-    def _measure(self, setting: Setting, seconds: float, *, is_first: bool = False) -> Measurement | None:
+    def _measure(self, setting: TrialSettings, seconds: float, *, is_first: bool = False) -> Measurement | None:
         """Runs a trial; None where it committed nothing, and a note if that was not for lack of time.
 
         Raises RunError where the first one fails: then all would.
@@ -241,13 +241,13 @@ class _Prober:
         """Seconds that a task gets to leave in good order: more than it takes, but not most of what is left."""
         return min(_GRACE, (self._deadline - started) / 4)
 
-    def _row_count(self, setting: Setting) -> int:
+    def _row_count(self, setting: TrialSettings) -> int:
         """Rows that last for the time of a trial, as far as that is known."""
         rate = max((found.value * setting.lanes for found in self._measured), default=0.0)
         least = max(_FIRST_ROWS, 8 * setting.lanes * setting.batch_size)
         return max(least, int(3 * rate * self._seconds * _TRIAL_SHARE))
 
-    def _judged(self, setting: Setting, trace: Trace, rows: Sequence[int], is_first: bool) -> Measurement | None:
+    def _judged(self, setting: TrialSettings, trace: Trace, rows: Sequence[int], is_first: bool) -> Measurement | None:
         problem, found = trace.problem, None
         # A setting that does not last to the end is none to choose.
         counts = is_first or problem is None

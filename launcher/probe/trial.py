@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.node.devices import CPU_SHARE
+from jobs.machine.devices import CPU_SHARE
 from jobs.storage.journal import Attempt, decode, replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.records import Commit, Layout
 from jobs.storage.rundir import RunDir
 from launcher.local.array import start_task
-from launcher.logs import last_words
-from launcher.probe.memory import PeakMemory
+from launcher.probe.tree_memory import PeakMemory
+from launcher.runs.logs import last_words
 
 _TICK = 0.01
 _KILL_SECONDS = 5.0
@@ -31,7 +31,7 @@ def counted(count: int, one: str, several: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrialSettings:
     """What is tried: processes of an array task, pool workers of each, samples of a batch."""
 
     processes: int
@@ -85,7 +85,7 @@ Enough = Callable[[Sequence[float]], bool]
 """The times of the commits so far -> whether that will do."""
 
 
-def prepare(folder: Path, plan: Plan, setting: Setting, node: NodeSettings, rows: int) -> RunDir:
+def prepare(folder: Path, plan: Plan, setting: TrialSettings, node: NodeSettings, rows: int) -> RunDir:
     """A run directory of one shard of ``rows`` samples; its manifest is for the caller to write."""
     run = RunDir(folder)
     run.make()

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.process_identity import ProcessIdentity
+from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler
 from launcher.slurm.scripts import array_script, finalize_name, finalize_script, job_name
-from launcher.submissions import Outcome, create, read_submissions, update
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -48,7 +48,7 @@ def follower_of(submission: Submission) -> int:
     return int(submission.resources.get("follower", submission.number))
 
 
-def largest_wave(limits: scheduler.Limits) -> int:
+def largest_wave(limits: scheduler.SlurmLimits) -> int:
     """The most elements that can be in Slurm at a time, in all arrays of the run."""
     return max(1, limits.jobs - _FINALIZE_JOBS)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError, RunError
-from launcher.slurm.answers import (
+from launcher.slurm.parsers import (
     ACCOUNTED_FIELDS,
     is_passing,
     is_queue_full,
@@ -27,7 +27,7 @@ from launcher.slurm.answers import (
     read_submit_limit,
     said,
 )
-from launcher.slurm.answers import Accounted as Accounted
+from launcher.slurm.parsers import Accounted as Accounted
 
 _TIMEOUT = 60.0
 # Of slurm.conf(5).
@@ -63,7 +63,7 @@ class NoJobId(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class SlurmLimits:
     """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all."""
 
     array_size: int
@@ -187,7 +187,7 @@ def _named(names: Collection[str]) -> dict[str, set[str]]:
     return found
 
 
-_asked_ahead: "queues.SimpleQueue[Limits | Exception] | None" = None
+_asked_ahead: "queues.SimpleQueue[SlurmLimits | Exception] | None" = None
 
 
 def ask_limits_ahead() -> None:
@@ -204,7 +204,7 @@ def ask_limits_ahead() -> None:
     threading.Thread(target=ask, daemon=True).start()
 
 
-def limits() -> Limits:
+def limits() -> SlurmLimits:
     """The controller's limits, and this user's own from the accounting, where there is one."""
     global _asked_ahead
     answers, _asked_ahead = _asked_ahead, None
@@ -214,12 +214,12 @@ def limits() -> Limits:
     return answer
 
 
-def _read_limits() -> Limits:
+def _read_limits() -> SlurmLimits:
     config = _ask("scontrol", "show", "config")
     numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
     own = _submit_limit() if "accounting_storage/slurmdbd" in config else None
     size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", _DEFAULT_JOB_COUNT)
-    return Limits(int(size), own, int(count))
+    return SlurmLimits(int(size), own, int(count))
 
 
 def _submit_limit() -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
-from launcher.slurm.answers import said
+from launcher.slurm.parsers import said
 from launcher.slurm.scheduler import NoJobId, SbatchFailed, clean_environment
 
 

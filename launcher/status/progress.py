@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol, Self, TextIO
 
-from launcher.runs import reference
+from launcher.runs.find import reference
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 
 _LINE_SECONDS = 5.0

@@ -13,11 +13,11 @@ from jobs.storage.plans import Plan
 from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
-from launcher.failures import Failure, FailureGroup, advice, group
-from launcher.runs import reference
+from launcher.runs.failures import Failure, FailureGroup, advice, group
+from launcher.runs.find import reference
+from launcher.runs.shard_states import ShardReader, ShardState
+from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, newest_by_shard, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
-from launcher.status.shard_states import ShardReader, ShardState
-from launcher.submissions import Known, Outcome, chosen_output, newest_by_shard, read_submissions
 
 SCHEMA = 1
 SHARD_STATES = ("done", "running", "pending", "failed")
@@ -27,7 +27,7 @@ _CLOCK_SKEW = 2.0
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleCounts:
     """How many samples there are, of one of several manifests."""
 
     name: str
@@ -59,9 +59,9 @@ class Status:
     rate: float | None
     eta: float | None
     groups: tuple[FailureGroup, ...]
-    submissions: tuple[Known, ...]
+    submissions: tuple[SubmissionState, ...]
     results: tuple[Path, ...] = ()
-    manifests: tuple[Samples, ...] = ()
+    manifests: tuple[SampleCounts, ...] = ()
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of Slurm's queue by (state, reason)."""
 
@@ -127,7 +127,7 @@ class Status:
         return document
 
 
-def _submission_json(known: Known) -> dict[str, Any]:
+def _submission_json(known: SubmissionState) -> dict[str, Any]:
     submission = known.submission
     job_id = submission.job_ids[0] if submission.job_ids else None
     return {"number": known.number, "job_id": job_id, "shards": len(submission.shards)}
@@ -176,9 +176,11 @@ class StatusReader:
         )
 
 
-def _ask_scheduler(run: RunDir, known: Sequence[Known]) -> tuple[list[Known], Mapping[tuple[str, str], int]]:
+def _ask_scheduler(
+    run: RunDir, known: Sequence[SubmissionState]
+) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int]]:
     """Submissions go on if Slurm has something of them, whatever they left behind."""
-    from launcher.slurm.executor import SlurmExecutor
+    from launcher.slurm.slurm_executor import SlurmExecutor
 
     asked = [k.submission for k in known if k.submission.executor == "slurm" and k.outcome is None]
     seen = SlurmExecutor().observe(run, asked)
@@ -187,7 +189,7 @@ def _ask_scheduler(run: RunDir, known: Sequence[Known]) -> tuple[list[Known], Ma
     return [_ended(k) if k.number in gone else k for k in now], seen.entries
 
 
-def _ended(known: Known) -> Known:
+def _ended(known: SubmissionState) -> SubmissionState:
     """What a person submitted with sbatch has no finalize job that would write an outcome."""
     outcome = Outcome(time.time()) if known.is_by_hand else None
     return replace(known, is_open=False, outcome=outcome)
@@ -205,13 +207,15 @@ def _within(part: Part, shards: Sequence[ShardState]) -> list[ShardState]:
     return [state for state in shards if part.start <= state.shard.start < part.stop]
 
 
-def _count(part: Part, shards: Sequence[ShardState]) -> Samples:
+def _count(part: Part, shards: Sequence[ShardState]) -> SampleCounts:
     own = _within(part, shards)
-    return Samples(str(part.name), part.rows, sum(state.ok for state in own), sum(state.failed for state in own))
+    return SampleCounts(str(part.name), part.rows, sum(state.ok for state in own), sum(state.failed for state in own))
 
 
 def _run_state(
-    results: Sequence[tuple[Path, Sequence[ShardState]]], submissions: Sequence[Known], shards: Sequence[ShardState]
+    results: Sequence[tuple[Path, Sequence[ShardState]]],
+    submissions: Sequence[SubmissionState],
+    shards: Sequence[ShardState],
 ) -> str:
     if any(known.is_open for known in submissions) or any(shard.state == "running" for shard in shards):
         return "running"
@@ -225,7 +229,7 @@ def _run_state(
     return "failed" if any(shard.state == "failed" for shard in shards) else "incomplete"
 
 
-def _results(run: RunDir, plan: Plan, submissions: Sequence[Known]) -> list[tuple[Part, Path]]:
+def _results(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState]) -> list[tuple[Part, Path]]:
     chosen = chosen_output(submissions)
     return [(part, run.result_of(part.name, chosen)) for part in plan.results]
 
@@ -239,7 +243,7 @@ def _is_gathered(result: Path, shards: Sequence[ShardState]) -> bool:
     return all(shard.until is None or shard.until <= written + _CLOCK_SKEW for shard in shards)
 
 
-def _rate(shards: Sequence[ShardState], newest: Known | None) -> float | None:
+def _rate(shards: Sequence[ShardState], newest: SubmissionState | None) -> float | None:
     """Samples per second that the newest submission committed, over the time in which its attempts ran."""
     if newest is None:
         return None

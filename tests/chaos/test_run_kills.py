@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import psutil
 
-from tests.launcher_runs import launcher, run_of, start, write_config
-from tests.task_runs import alive
+from tests.support.launcher_runs import launcher, run_of, start, write_config
+from tests.support.task_runs import alive
 
 KILLS = 30
 

@@ -6,7 +6,7 @@ import subprocess
 import psutil
 import pytest
 
-from tests.task_runs import alive, command, content, history, make_run, run_task
+from tests.support.task_runs import alive, command, content, history, make_run, run_task
 
 
 @pytest.mark.parametrize("params", [{"delay": 0.003}, {"wait": 0.04}])

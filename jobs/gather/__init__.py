@@ -1,0 +1,1 @@
+"""Shards -> result.h5, and checking both."""

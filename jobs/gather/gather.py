@@ -1,0 +1,221 @@
+"""Gather: all shards' committed rows -> result.h5, one for each manifest. Used by the command line and the finalize job.
+
+One pass over the data in constant memory: read a block, check its xxh3 against the journal, write it where it belongs
+in the result. Shards are never opened with HDF5: the journal's layout says where their rows are.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import DamageError, IncompleteError, RunError
+from jobs.gather.block_copier import BlockCopier
+from jobs.gather.committed import Damage
+from jobs.gather.reduction import summarize
+from jobs.gather.result_file import ResultFile, complete, create, replacing_result
+from jobs.gather.result_rows import StateWriter, put_ids
+from jobs.gather.survey import Survey, Surveyed, survey_results
+from jobs.job import Job, has_reduce, make_job
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.ranges import format_ranges
+from jobs.storage.records import Part
+from jobs.storage.rundir import RunDir
+
+# Bytes read and written at once: few system calls, and still in the processor's cache from read to write.
+BLOCK = 1 << 20
+
+_LISTED = 10
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class GatherReport:
+    """What became of a gather. ``bytes`` is the size of the result; ``damaged`` are rows left out as missing.
+
+    With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them:
+    ``path`` has {manifest} for their names.
+    """
+
+    path: Path
+    complete: bool
+    rows: int
+    ok: int
+    failed: int
+    missing: int
+    bytes: int
+    damaged: tuple[Damage, ...]
+    seconds: float
+    name: str | None = None
+    parts: "tuple[GatherReport, ...]" = ()
+
+
+def gather(
+    run: RunDir, *, allow_missing: bool = False, output: Path | None = None, progress: Progress | None = None
+) -> GatherReport:
+    """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
+
+    ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
+    are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done,
+    and DamageError where bytes differ from what was committed. Raises OutputError where shards do not fit together,
+    BusyError where another process makes the same result, RunError where it cannot be written or the Job's reduce
+    raises, InputError where the Job cannot be imported here.
+    """
+    started = time.monotonic()
+    plan = Plan.read(run.plan)
+    surveyed = survey_results(run, plan)
+    not_done = [shard for one in surveyed for shard in one.survey.not_done]
+    if not_done and not allow_missing:
+        raise IncompleteError(_incomplete(run, plan, not_done, sum(one.survey.missing for one in surveyed)))
+    reports = [_Gathering(run, plan, one, allow_missing, output, progress).write() for one in surveyed]
+    return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+
+
+def _total(run: RunDir, reports: Sequence[GatherReport], output: Path | None, seconds: float) -> GatherReport:
+    return GatherReport(
+        path=run.result_of("{manifest}", output),
+        complete=all(report.complete for report in reports),
+        rows=sum(report.rows for report in reports),
+        ok=sum(report.ok for report in reports),
+        failed=sum(report.failed for report in reports),
+        missing=sum(report.missing for report in reports),
+        bytes=sum(report.bytes for report in reports),
+        damaged=tuple(damage for report in reports for damage in report.damaged),
+        seconds=seconds,
+        parts=tuple(reports),
+    )
+
+
+class _Gathering:
+    """One result on its way."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        plan: Plan,
+        surveyed: Surveyed,
+        allow_missing: bool,
+        output: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._part = surveyed.part
+        self._committed = surveyed.committed
+        self._survey = surveyed.survey
+        self._allow_missing = allow_missing
+        self._path = run.result_of(surveyed.part.name, output)
+        self._progress = progress
+
+    def write(self) -> GatherReport:
+        started = time.monotonic()
+        job = make_job(self._plan.job)
+        damaged = list(self._survey.lost)
+        try:
+            with replacing_result(self._path) as (temporary, descriptor):
+                result = self._fill(temporary, descriptor, damaged)
+                complete(temporary, self._summary(job, result), whole=self._survey.whole)
+        except OSError as error:
+            raise RunError(f"{self._path}: gather stopped: {error}") from error
+        survey, size = self._survey, self._path.stat().st_size
+        counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(damaged))
+        return GatherReport(self._path, survey.whole, *counts, time.monotonic() - started, self._part.name)
+
+    def _fill(self, temporary: Path, descriptor: int, damaged: list[Damage]) -> ResultFile:
+        """Makes the file with all but the summary; what is left out as damaged is added to the list."""
+        while True:
+            provenance = _provenance(self._run, self._plan, self._part, self._survey)
+            places = create(temporary, self._survey.contents, provenance)
+            _check_space(temporary)
+            result = ResultFile(descriptor, places)
+            found = self._copy(result)
+            damaged += found
+            if damaged and not self._allow_missing:
+                raise DamageError(_damage(self._run, damaged))
+            if not found:
+                return result
+            # Values lie end to end, so leaving rows out moves all that follow.
+            self._committed.exclude(found)
+            outputs = self._survey.outputs
+            self._survey = Survey.take(self._run, self._plan, self._part, self._committed)
+            self._survey.assume(outputs if self._part.name else ())
+
+    def _copy(self, result: ResultFile) -> list[Damage]:
+        """Writes all datasets; returns what differs from the journals."""
+        put_ids(result.put, self._run.manifest, self._plan.id_column, self._part)
+        states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs)
+        damaged: list[Damage] = []
+        for shard in self._committed.shards():
+            states.add(shard)
+            with shard.open(self._run) as file:
+                for span in shard.spans(BLOCK):
+                    damaged += copier.copy(shard.shard, file, span)
+                    if self._progress:
+                        self._progress(self._part.start + span.stop, self._plan.rows)
+        return damaged
+
+    def _summary(self, job: Job, result: ResultFile) -> dict[str, np.ndarray]:
+        if not has_reduce(job):
+            return {}
+        shards = self._plan.shards_of(self._part)
+        return summarize(job, shards, self._plan.batch_size, result, self._survey.outputs)
+
+
+def _check_space(temporary: Path) -> None:
+    """Says at once that the data will not fit; the file so far is one large hole."""
+    needed = temporary.stat().st_size
+    system = os.statvfs(temporary.parent)
+    free = system.f_bavail * system.f_frsize
+    if free < needed:
+        raise RunError(
+            f"{temporary.parent}: the result needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: "
+            "make room, or set output.path to another file system"
+        )
+
+
+def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
+    """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
+    submissions = (Submission.read(run.submission(number)) for number in run.submission_numbers())
+    known = {key: value for key, value in plan.to_json().items() if key != "boundaries"}
+    own = {"part": asdict(part)} if plan.parts else {}
+    return {**known, **own} | {
+        "shards": len(plan.shards_of(part)),
+        "submissions": [_submission(submission) for submission in submissions],
+        "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
+        "gathered": time.time(),
+        "host": socket.gethostname(),
+    }
+
+
+def _submission(submission: Submission) -> dict[str, Any]:
+    known = {key: value for key, value in asdict(submission).items() if key != "groups"}
+    return known | {"shards": len(submission.shards)}
+
+
+def _incomplete(run: RunDir, plan: Plan, not_done: Sequence[int], missing: int) -> str:
+    return (
+        f"{run.path}: {len(not_done)} of {plan.shard_count} shards are not done ({format_ranges(not_done)}); "
+        f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
+        f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
+    )
+
+
+def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
+    shards = format_ranges(sorted({damage.shard for damage in damaged}))
+    lines = [f"  {damage}" for damage in damaged[:_LISTED]]
+    if len(damaged) > _LISTED:
+        lines.append(f"  and {len(damaged) - _LISTED} more")
+    return "\n".join(
+        [
+            f"{run.path}: {len(damaged)} batches are not on disk as they were written, in shards {shards}:",
+            *lines,
+            f"`launcher rerun {run.path} --shards {shards}` computes them again; "
+            f"`launcher gather {run.path} --allow-missing` leaves them out",
+        ]
+    )

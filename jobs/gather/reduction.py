@@ -1,0 +1,105 @@
+"""Reduction: folding a Job's results at gather, block by block in manifest order.
+
+A block is one batch of the plan, so that the outcome does not depend on which machine ran what, nor on timing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import OutputError, RunError
+from jobs.gather.result_file import OK, ResultFile
+from jobs.job import Job
+from jobs.storage.outputs import to_array
+from jobs.storage.records import Output, Shard
+
+
+def summarize(
+    job: Job, shards: Sequence[Shard], batch_size: int, result: ResultFile, outputs: tuple[Output, ...]
+) -> dict[str, np.ndarray]:
+    """``Job.reduce`` over all blocks of a result, then ``Job.finish``: name -> array, of objects where it holds str.
+
+    It is empty where no sample is ok. Without ``finish``, the state itself is that dict. Raises RunError where the
+    Job raises, OutputError where a value cannot be stored.
+    """
+    state, any_block = None, False
+    for block in blocks(shards, batch_size, result, outputs):
+        state, any_block = _call(job, job.reduce, state, block), True
+    if not any_block:
+        return {}
+    summary = state if type(job).finish is Job.finish else _call(job, job.finish, state)
+    if not isinstance(summary, Mapping):
+        found = type(summary).__name__
+        raise OutputError(f"{_class_name(job)}.finish returned {found}; valid: a dict of name -> array")
+    return {_name(name): _value(f"summary/{name}", value) for name, value in summary.items()}
+
+
+def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return method(*arguments)
+    except Exception as error:  # the user's code; the shards are safe, so gathering again is all that it costs
+        raise RunError(_job_problem(job, method.__name__, error)) from error
+
+
+def blocks(
+    shards: Sequence[Shard], batch_size: int, result: ResultFile, outputs: tuple[Output, ...]
+) -> Iterator[dict[str, Any]]:
+    """For each batch with ok samples: output name -> their values, and "index" -> their rows in the result (int64).
+
+    Values of a fixed output are an array [n, *shape]; of a ragged one a list of n arrays, or of str or bytes.
+    """
+    for shard in shards:
+        for start in shard.batches(batch_size):
+            stop = shard.batch_stop(start, batch_size)
+            ok = result.read("status", start, stop) == OK
+            if ok.any():
+                block: dict[str, Any] = {"index": np.flatnonzero(ok) + start}
+                yield block | {output.name: _values(result, output, start, stop, ok) for output in outputs}
+
+
+def _values(result: ResultFile, output: Output, start: int, stop: int, ok: np.ndarray) -> Any:
+    if not output.ragged:
+        rows = result.read(output.name, start, stop)
+        return rows if ok.all() else rows[ok]
+    offsets = result.read(f"{output.name}/offsets", start, stop + 1)
+    items = result.read(f"{output.name}/values", offsets[0], offsets[-1])
+    bounds = zip(offsets[:-1][ok] - offsets[0], offsets[1:][ok] - offsets[0], strict=True)
+    values = [items[begin:end] for begin, end in bounds]
+    if output.encoding is None:
+        return values
+    strings = [value.tobytes() for value in values]
+    return strings if output.encoding == "bytes" else [string.decode() for string in strings]
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name or "/" in name or name in {".", ".."}:
+        raise OutputError(f"summary name {name!r} is not valid; valid: text without /")
+    return name
+
+
+def _value(name: str, value: Any) -> np.ndarray:
+    texts = [value] if isinstance(value, str) else list(value.flat) if _is_text_array(value) else value
+    if not (isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts)):
+        return to_array(name, value)
+    for text in texts:
+        if "\0" in text or text.encode(errors="ignore").decode() != text:
+            raise OutputError(f"{name}: {text!r} holds characters that HDF5 cannot store as text")
+    return np.array(value, object)
+
+
+def _is_text_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "U"
+
+
+def _job_problem(job: Job, method: str, error: Exception) -> str:
+    where = ""
+    traceback = error.__traceback__
+    while traceback:
+        where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
+        traceback = traceback.tb_next
+    return f"{where}{_class_name(job)}.{method} raised {type(error).__name__}: {error}; nothing is lost, gather again"
+
+
+def _class_name(job: Job) -> str:
+    return type(job).__name__

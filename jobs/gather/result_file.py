@@ -1,0 +1,208 @@
+"""ResultFile: result.h5 as places in a file, every dataset preallocated and contiguous.
+
+Gather makes it and fills it with pwrite; verify and reductions find the same places in it. HDF5 has it open only
+while it is created and while its last attributes are written.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from jobs.errors import BusyError, DamageError
+from jobs.storage.files import read_fully, rename_synced, try_lock, write_fully
+from jobs.storage.outputs import fill_value
+from jobs.storage.records import Output
+from jobs.storage.shard_file import create_dataset, create_file
+
+MISSING, OK, FAILED = 0, 1, 2
+"""What ``/status`` says of a sample."""
+
+Put = Callable[[str, int, np.ndarray], None]
+"""Writes or compares rows of a dataset: its name, the first row, the rows."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a result will hold. ``items`` counts the items of each ragged output; the rest are counts and bytes.
+
+    ``id_bytes`` is None where ids are row numbers.
+    """
+
+    rows: int
+    outputs: tuple[Output, ...]
+    items: Mapping[str, int]
+    errors: int = 0
+    kind_bytes: int = 0
+    message_bytes: int = 0
+    id_bytes: int | None = None
+
+    def datasets(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """The dtype and shape of each dataset."""
+        found: dict[str, tuple[str, tuple[int, ...]]] = {}
+        if self.id_bytes is None:
+            found["id"] = ("<i8", (self.rows,))
+        else:
+            found.update(_strings("id", self.rows, self.id_bytes))
+        found["status"] = ("|u1", (self.rows,))
+        found["errors/row"] = ("<i8", (self.errors,))
+        found.update(_strings("errors/kind", self.errors, self.kind_bytes))
+        found.update(_strings("errors/message", self.errors, self.message_bytes))
+        found["errors/attempts"] = ("<i4", (self.errors,))
+        for output in self.outputs:
+            if output.ragged:
+                found[f"{output.name}/values"] = (output.dtype, (self.items[output.name], *output.shape))
+                found[f"{output.name}/offsets"] = ("<i8", (self.rows + 1,))
+            else:
+                found[output.name] = (output.dtype, (self.rows, *output.shape))
+        return found
+
+    def encodings(self) -> dict[str, str]:
+        """The groups that hold strings, and how these are encoded."""
+        found = {output.name: output.encoding for output in self.outputs if output.encoding}
+        found.update({"errors/kind": "utf-8", "errors/message": "utf-8"})
+        return found if self.id_bytes is None else {"id": "utf-8", **found}
+
+
+def _strings(name: str, rows: int, size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {f"{name}/values": ("|u1", (size,)), f"{name}/offsets": ("<i8", (rows + 1,))}
+
+
+@dataclass(frozen=True)
+class StoredDataset:
+    """A dataset in the file: position of its first byte, dtype, shape."""
+
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+
+
+def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dict[str, StoredDataset]:
+    """Makes an incomplete result without data (an existing file is emptied); returns its datasets' places."""
+    with create_file(path) as file:
+        file.attrs["complete"] = False
+        file.attrs["provenance"] = json.dumps(provenance)
+        places = {
+            name: StoredDataset(create_dataset(file, name, dtype, shape), np.dtype(dtype), shape)
+            for name, (dtype, shape) in contents.datasets().items()
+        }
+        for name, encoding in contents.encodings().items():
+            file[name].attrs["encoding"] = encoding
+        file["status"].attrs["values"] = f"{MISSING} missing, {OK} ok, {FAILED} failed"
+    return places
+
+
+def complete(path: Path, summary: Mapping[str, np.ndarray], *, whole: bool) -> None:
+    """Writes /summary (object arrays hold str), and last of all the attribute ``complete``."""
+    import h5py
+
+    with h5py.File(path, "r+", locking=False) as file:
+        group = file.create_group("summary")
+        for name, value in summary.items():
+            group.create_dataset(name, data=value, dtype=h5py.string_dtype() if value.dtype == object else None)
+        file.flush()
+        file.attrs["complete"] = whole
+
+
+@contextmanager
+def replacing_result(path: Path) -> Iterator[tuple[Path, int]]:
+    """Yields ``NAME.part.h5`` in the folder of ``path``, locked, and its descriptor; on success it replaces ``path``.
+
+    On an exception it is removed, and ``path`` left as it was. Raises BusyError where another process has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".part{path.suffix}")
+    descriptor = _open_locked(temporary)
+    try:
+        yield temporary, descriptor
+        rename_synced(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if not try_lock(descriptor):
+            os.close(descriptor)
+            raise BusyError(f"{path}: another process is gathering this result now; wait for it")
+        # Between open and lock its last owner may have renamed or removed the file.
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """The datasets of a result, read and written by their places; ``descriptor`` belongs to the caller."""
+
+    descriptor: int
+    places: Mapping[str, StoredDataset]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, path: Path, descriptor: int) -> Self:
+        """The places of a finished file. Raises DamageError where HDF5 cannot read it."""
+        import h5py
+
+        places: dict[str, StoredDataset] = {}
+
+        def add(name: str, item: object) -> None:
+            offset = item.id.get_offset() if isinstance(item, h5py.Dataset) else None
+            if isinstance(item, h5py.Dataset) and not name.startswith("summary/"):
+                places[name] = StoredDataset(offset or 0, item.dtype, item.shape)
+
+        try:
+            with h5py.File(path, "r") as file:
+                file.visititems(add)
+                attributes = dict(file.attrs)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
+        return cls(descriptor, places, attributes)
+
+    def put(self, name: str, first: int, rows: np.ndarray) -> None:
+        """Writes rows from row ``first`` on."""
+        self.put_bytes(name, first, rows.reshape(-1).view(np.uint8).data)
+
+    def put_bytes(self, name: str, first: int, data: memoryview) -> None:
+        place = self.places[name]
+        write_fully(self.descriptor, data, place.offset + first * place.row_bytes)
+
+    def read(self, name: str, first: int, stop: int) -> np.ndarray:
+        """Rows ``[first, stop)``. Raises DamageError where the file ends before them."""
+        place = self.places[name]
+        data = self.read_bytes(name, first, stop)
+        if len(data) < (stop - first) * place.row_bytes:
+            raise DamageError(f"{name}: the file ends within rows {first}-{stop - 1}")
+        return np.frombuffer(data, place.dtype).reshape(stop - first, *place.shape[1:])
+
+    def read_bytes(self, name: str, first: int, stop: int) -> memoryview:
+        """The bytes of rows ``[first, stop)``; fewer where the file ends."""
+        place = self.places[name]
+        data = memoryview(bytearray((stop - first) * place.row_bytes))
+        return data[: read_fully(self.descriptor, data, place.offset + first * place.row_bytes)]
+
+
+def fill_rows(output: Output, rows: int) -> np.ndarray:
+    """What ``rows`` rows of a fixed output hold that have no value."""
+    dtype = np.dtype(output.dtype)
+    return np.full((rows, *output.shape), fill_value(dtype), dtype)
+
+
+def put_strings(put: Put, name: str, first: int, at: int, lengths: np.ndarray, values: bytes | memoryview) -> int:
+    """Puts strings from row ``first`` on, whose bytes begin at ``at``; returns where they end."""
+    put(f"{name}/offsets", first + 1, at + np.cumsum(lengths, dtype=np.int64))
+    put(f"{name}/values", at, np.frombuffer(values, np.uint8))
+    return at + len(values)

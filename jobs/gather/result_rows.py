@@ -1,0 +1,104 @@
+"""The rows of a result that describe its samples: ids, status, errors. Gather puts them, verify compares them.
+
+Ids come from the manifest, record batch by record batch; status and errors from the journals, shard by shard.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.gather.committed import ShardRows
+from jobs.gather.result_file import FAILED, MISSING, OK, Put, put_strings
+from jobs.storage.records import FailedSample, Part
+
+# Row numbers are made in pieces of this many.
+_PIECE = 1 << 18
+
+
+def text(value: str) -> bytes:
+    """As stored: UTF-8, with escapes for what UTF-8 cannot hold (file names that are not text)."""
+    return value.encode("utf-8", "backslashreplace")
+
+
+def put_ids(put: Put, manifest: Path, column: str | None, part: Part) -> None:
+    """The ids of a part, as ``Sample.id`` has them; row numbers where there is no id column."""
+    if column is None:
+        for start in range(0, part.rows, _PIECE):
+            put("id", start, np.arange(start, min(start + _PIECE, part.rows), dtype=np.int64))
+        return
+    row = at = 0
+    for array in _id_arrays(manifest, column, part.start, part.stop):
+        lengths, values = _lengths_and_values(array)
+        at = put_strings(put, "id", row, at, lengths, values)
+        row += len(array)
+
+
+def count_id_bytes(manifest: Path, column: str, part: Part) -> int:
+    """The bytes of a part's ids."""
+    return sum(len(_lengths_and_values(array)[1]) for array in _id_arrays(manifest, column, part.start, part.stop))
+
+
+def count_rows(manifest: Path) -> int:
+    """The rows of the whole manifest."""
+    with pa.memory_map(str(manifest)) as source, pa.ipc.open_file(source) as reader:
+        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+
+
+def _id_arrays(manifest: Path, column: str, start: int, stop: int) -> Iterator[pa.LargeStringArray]:
+    """The ids of manifest rows ``[start, stop)``, in pieces."""
+    with pa.memory_map(str(manifest)) as source, pa.ipc.open_file(source) as reader:
+        end = 0
+        for number in range(reader.num_record_batches):
+            array = reader.get_batch(number).column(column)
+            first, end = end, end + len(array)
+            if end <= start or first >= stop:
+                continue
+            array = array.slice(max(start - first, 0), stop - max(start, first))
+            exact = pa.types.is_string(array.type) or pa.types.is_integer(array.type)
+            if exact and not array.null_count:
+                yield array.cast(pa.large_string())
+            else:
+                yield pa.array([str(value) for value in array.to_pylist()], pa.large_string())
+
+
+def _lengths_and_values(array: pa.LargeStringArray) -> tuple[np.ndarray, memoryview]:
+    _, offsets_buffer, values_buffer = array.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
+    values = memoryview(values_buffer or b"")
+    return np.diff(offsets), values[offsets[0] : offsets[-1]]
+
+
+class StateWriter:
+    """Puts /status and /errors, shard after shard."""
+
+    def __init__(self, put: Put) -> None:
+        self._put = put
+        self._errors = 0
+        self._ends = {"kind": 0, "message": 0}
+
+    def add(self, rows: ShardRows) -> None:
+        first = rows.shard.start
+        status = np.full(rows.shard.rows, MISSING, np.uint8)
+        failed: list[FailedSample] = []
+        for commit in rows.commits:
+            status[commit.start - first : commit.stop - first] = OK
+            failed.extend(commit.failed)
+        failed.sort(key=lambda sample: sample.row)
+        status[[sample.row - first for sample in failed]] = FAILED
+        self._put("status", first, status)
+        if failed:
+            self._add_errors(failed)
+
+    def _add_errors(self, failed: list[FailedSample]) -> None:
+        self._put("errors/row", self._errors, np.array([sample.row for sample in failed], np.int64))
+        self._put("errors/attempts", self._errors, np.array([sample.attempts for sample in failed], np.int32))
+        self._add_strings("kind", [text(sample.kind) for sample in failed])
+        self._add_strings("message", [text(sample.message) for sample in failed])
+        self._errors += len(failed)
+
+    def _add_strings(self, name: str, values: list[bytes]) -> None:
+        lengths = np.array([len(value) for value in values], np.int64)
+        end = put_strings(self._put, f"errors/{name}", self._errors, self._ends[name], lengths, b"".join(values))
+        self._ends[name] = end

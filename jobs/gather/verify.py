@@ -1,0 +1,125 @@
+"""Verify: every row of the shards and of the result, hashed again and compared with the journals and the manifest.
+
+Used by the command line. Not covered: /summary, which only the Job could compute again, and what HDF5 itself keeps in
+the files (a result of which that is damaged does not open, or lacks a dataset).
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import DamageError
+from jobs.gather.committed import Damage, ShardRows
+from jobs.gather.gather import Progress
+from jobs.gather.result_check import ResultCheck
+from jobs.gather.result_file import ResultFile
+from jobs.gather.result_rows import put_ids
+from jobs.gather.survey import Surveyed, survey_results
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was looked at, and what is damaged.
+
+    ``batches`` counts the commits of all shards, ``bad_lines`` the journals' lines that do not match their checksum (a
+    crash leaves one; rows that only they told of are done again, or listed in ``damaged`` where the shard is done).
+    ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
+    manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
+    """
+
+    shards: int
+    batches: int
+    bad_lines: int
+    damaged: tuple[Damage, ...]
+    result: Path | None
+    result_problems: tuple[str, ...]
+    seconds: float
+    name: str | None = None
+    parts: "tuple[VerifyReport, ...]" = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.damaged and not self.result_problems
+
+
+def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None = None) -> VerifyReport:
+    """Checks all shards, done or not, and the result at ``output`` (default: the run's result.h5) if there is one.
+
+    ``progress`` is called with the rows done and all rows, which count twice where there is a result. Raises
+    OutputError where shards do not fit together.
+    """
+    started = time.monotonic()
+    plan = Plan.read(run.plan)
+    found = [(one, _existing(run.result_of(one.part.name, output))) for one in survey_results(run, plan)]
+    total = sum(one.part.rows * (2 if result else 1) for one, result in found)
+    reports: list[VerifyReport] = []
+    before = 0
+    for one, result in found:
+        reports.append(_verify(run, plan, one, result, _advance(progress, before, total)))
+        before += one.part.rows * (2 if result else 1)
+    return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _advance(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total) if progress else None
+
+
+def _verify(
+    run: RunDir, plan: Plan, one: Surveyed, result: Path | None, advance: Callable[[int], None]
+) -> VerifyReport:
+    started = time.monotonic()
+    damaged, shards, batches = list(one.survey.lost), 0, 0
+    for shard in one.committed.shards():
+        damaged += damaged_batches(run, shard)
+        shards += 1
+        batches += len(shard.commits)
+        advance(shard.shard.stop)
+    problems = check_result(run, plan, one, result, advance) if result else ()
+    seconds = time.monotonic() - started
+    counts = (shards, batches, one.survey.bad_lines, tuple(damaged))
+    return VerifyReport(*counts, result, problems, seconds, one.part.name)
+
+
+def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, seconds: float) -> VerifyReport:
+    shards, batches, lines = (sum(getattr(r, name) for r in reports) for name in ("shards", "batches", "bad_lines"))
+    damaged = tuple(damage for report in reports for damage in report.damaged)
+    result = run.result_of("{manifest}", output) if all(report.result for report in reports) else None
+    problems = tuple(f"{report.name}: {problem}" for report in reports for problem in report.result_problems)
+    return VerifyReport(shards, batches, lines, damaged, result, problems, seconds, parts=tuple(reports))
+
+
+def damaged_batches(run: RunDir, shard: ShardRows) -> list[Damage]:
+    """The committed batches of a shard whose bytes are not as the journal says."""
+    found: list[Damage] = []
+    with shard.open(run) as file:
+        for commit in (commit for commit in shard.commits if commit.hashes):
+            what = file.damaged(commit) if file else ["shard file"]
+            if what:
+                found.append(Damage(shard.shard.index, commit.start, commit.stop, tuple(what)))
+    return found
+
+
+def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> tuple[str, ...]:
+    """What in a result differs from the journals and the manifest, in words."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check = ResultCheck(ResultFile.find(path, descriptor), one.survey.contents)
+        if check.problems:
+            return tuple(check.problems)
+        put_ids(check.compare, run.manifest, plan.id_column, one.part)
+        for shard in one.committed.shards():
+            check.add(shard)
+            advance(one.part.rows + shard.shard.stop)
+        return tuple(check.problems)
+    except DamageError as error:
+        return (str(error),)
+    finally:
+        os.close(descriptor)

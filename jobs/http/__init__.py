@@ -1,0 +1,1 @@
+"""What the Download Job is made of."""

@@ -1,0 +1,163 @@
+"""PartFile: a download on its way. It becomes NAME all at once, when it is whole. Used by Download.
+
+What has arrived is in NAME.part; NAME.part.json, a Checkpoint, says where it came from and what it hashes to. A part that
+does not match its checkpoint, after a crash of the machine perhaps, counts for nothing.
+"""
+
+import io
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Self
+
+from jobs.http.checksum import Checksum, new_hash
+from jobs.storage.files import rename_synced, try_lock, write_json
+
+PART = ".part"
+CHECKPOINT = ".part.json"
+# Bytes between checkpoints: what a kill can cost. A download of less than that is simply begun anew.
+_INTERVAL = 8 << 20
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The first ``size`` bytes of what ``url`` was while its ``validator`` (an ETag or a date) held."""
+
+    url: str
+    validator: str
+    size: int
+    sha256: str
+
+
+class PartialDownload:
+    """What has arrived of one download, in ``file``: ``size`` bytes, hashed as they come.
+
+    ``validator`` names the version of the url that they are of; "": none, so that nothing can be added later.
+    """
+
+    def __init__(self, url: str, checksum: Checksum | None, file: IO[bytes] | None = None) -> None:
+        self.url = url
+        self.file = io.BytesIO() if file is None else file
+        self._expected = checksum
+        self._begin("")
+
+    def _begin(self, validator: str) -> None:
+        self.validator = validator
+        self.size = 0
+        algorithms = {"sha256", self._expected.algorithm if self._expected else "sha256"}
+        self._hashes = {name: new_hash(name) for name in algorithms}
+
+    def restart(self, validator: str = "") -> None:
+        """Forgets what has arrived; what follows is of the version that ``validator`` names."""
+        self._begin(validator)
+        self.file.seek(0)
+        self.file.truncate()
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self._count(data)
+
+    def _count(self, data: bytes) -> None:
+        self.size += len(data)
+        for found in self._hashes.values():
+            found.update(data)
+
+    def digest(self, algorithm: str = "sha256") -> str:
+        """Hash of what has arrived, hexadecimal."""
+        digest: str = self._hashes[algorithm].hexdigest()
+        return digest
+
+    def mismatch(self) -> str | None:
+        """What is wrong with the whole, where its checksum says so."""
+        expected = self._expected
+        if expected is None or self.digest(expected.algorithm) == expected.digest:
+            return None
+        return f"the {self.size} bytes that came do not match the {expected.algorithm} checksum"
+
+    def content(self) -> bytes:
+        """All that has arrived."""
+        self.file.seek(0)
+        return self.file.read()
+
+
+class PartFile(PartialDownload):
+    """A PartialDownload in a file that is locked while this object is open, and resumed from where it was left."""
+
+    @classmethod
+    def open(cls, path: Path, url: str, checksum: Checksum | None) -> Self | None:
+        """The part of the file ``path``; None while another process or task is at it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + PART)
+        file = part.open("a+b")
+        if try_lock(file.fileno()) and _is_still(file, part):
+            return cls(path, url, checksum, file)
+        file.close()
+        return None
+
+    def __init__(self, path: Path, url: str, checksum: Checksum | None, file: IO[bytes]) -> None:
+        super().__init__(url, checksum, file)
+        self._path = path
+        self._part = path.with_name(path.name + PART)
+        self._checkpoint = path.with_name(path.name + CHECKPOINT)
+        self._saved = 0
+        self._finished = False
+        self._resume()
+
+    def _resume(self) -> None:
+        found = self._read_checkpoint()
+        self.file.seek(0)
+        while found and self.size < found.size and (data := self.file.read(min(_BLOCK, found.size - self.size))):
+            self._count(data)
+        if found and found.url == self.url and (self.size, self.digest()) == (found.size, found.sha256):
+            self.validator = found.validator
+            self.file.truncate(self.size)
+            self._saved = self.size
+        else:
+            self.restart()
+
+    def _read_checkpoint(self) -> Checkpoint | None:
+        try:
+            return Checkpoint(**json.loads(self._checkpoint.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def restart(self, validator: str = "") -> None:
+        super().restart(validator)
+        self._saved = 0
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.size - self._saved >= _INTERVAL and self.validator:
+            self._save()
+
+    def _save(self) -> None:
+        self.file.flush()
+        checkpoint = Checkpoint(self.url, self.validator, self.size, self.digest())
+        write_json(self._checkpoint, asdict(checkpoint))
+        self._saved = self.size
+
+    def finish(self) -> None:
+        """Makes it the file that it was on its way to; after that, it survives a crash of the machine."""
+        self.file.flush()
+        rename_synced(self._part, self._path)
+        self._finished = True
+        self._checkpoint.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Keeps what can be resumed, and removes the rest."""
+        if not self._finished and self.size and self.validator:
+            self._save()
+        elif not self._finished:
+            self._part.unlink(missing_ok=True)
+            self._checkpoint.unlink(missing_ok=True)
+        self.file.close()
+
+
+def _is_still(file: IO[bytes], part: Path) -> bool:
+    """Whether the file has this name: whoever had the lock may have finished and renamed it."""
+    try:
+        return os.fstat(file.fileno()).st_ino == part.stat().st_ino
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,86 @@
+"""Devices: what this array task may use, and which device each process gets.
+
+Used by the supervisor, which imports no torch, so GPUs are counted without it.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from jobs.machine import gpus
+from jobs.storage.plans import NodeSettings
+
+# The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
+CPU_SHARE = "LAUNCHER_CPUS"
+_SHARES = ("SLURM_CPUS_PER_TASK", CPU_SHARE)
+_GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
+
+
+def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
+    """CPUs that this task may really use: affinity, the cgroup's quota, and its share by Slurm or the local executor."""
+    limits = [len(os.sched_getaffinity(0))]
+    quota = _cgroup_quota()
+    if quota is not None:
+        limits.append(max(1, int(quota)))
+    limits += [int(environment[name]) for name in _SHARES if environment.get(name, "").isdigit()]
+    return max(1, min(limits))
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs of the cgroup's bandwidth limit (v2 cpu.max, v1 cfs quota), as seen from inside; None: no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    return None if quota.strip() in ("max", "-1") else int(quota) / int(period)
+
+
+def usable_gpus(settings: NodeSettings, environment: Mapping[str, str] = os.environ) -> tuple[int, ...]:
+    """CUDA's numbers of the GPUs that a task may take.
+
+    Those that Slurm or the user made visible; where nobody chose (``devices: auto`` outside Slurm), those that are free.
+    """
+    count = visible_gpus(environment)
+    if settings.devices != "auto" or "SLURM_JOB_ID" in environment or "CUDA_VISIBLE_DEVICES" in environment:
+        return tuple(range(count))
+    return gpus.free(count) if count else ()
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
+    """GPUs that CUDA will show to a process: the entries of CUDA_VISIBLE_DEVICES, else those of the driver.
+
+    Entries are opaque (indices, UUIDs, MIG names); CUDA ignores an entry of -1 and everything after it.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(list(_GPU_FOLDER.iterdir())) if _GPU_FOLDER.is_dir() else 0
+    entries = [entry.strip() for entry in visible.split(",")]
+    ends = [number for number, entry in enumerate(entries) if entry in ("", "-1")]
+    return ends[0] if ends else len(entries)
+
+
+def process_devices(settings: NodeSettings, usable: tuple[int, ...]) -> tuple[str, ...]:
+    """The device of each process. One process per listed or usable device, or ``processes`` of them in turn."""
+    devices = _device_list(settings.devices, usable)
+    count = settings.processes or len(devices)
+    return tuple(devices[number % len(devices)] for number in range(count))
+
+
+def _device_list(devices: str | tuple[str, ...], usable: tuple[int, ...]) -> list[str]:
+    if isinstance(devices, tuple):
+        return list(devices)
+    if devices == "cuda" or (devices == "auto" and usable):
+        return [f"cuda:{number}" for number in usable or (0,)]
+    return ["cpu"]
+
+
+def threads_for(device: str, processes: int, workers: int, cpus: int) -> int:
+    """Compute threads of a process: its fair share of the CPUs less its pool workers'; 1 where a GPU does the computing.
+
+    More would compete with the workers, and wait by spinning: on 2 cores, 2 threads beside 2 workers are slower than 1.
+    """
+    return 1 if device.startswith("cuda") else max(1, cpus // processes - workers)

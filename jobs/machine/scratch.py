@@ -1,0 +1,51 @@
+"""Scratch: folders that are gone with the process that made them; what killed ones left goes when the next is made.
+
+Made by array tasks (for their Jobs, on the node's own disk), by jobs.Hierarchy and by probes. A name tells whose the folder
+is, so that no file in it and no lock is needed, which file systems may not know.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import xxhash
+
+from jobs.machine.process_identity import ProcessIdentity
+
+
+def make_scratch(folder: Path | None = None, prefix: str = "launcher-") -> Path:
+    """A new folder of this process in ``folder`` (default: TMPDIR).
+
+    Removes those with the prefix whose processes are gone: this user's, of this machine since it started.
+    """
+    place = folder or Path(tempfile.gettempdir())
+    for path in _abandoned(place, prefix):
+        shutil.rmtree(path, ignore_errors=True)
+    me = ProcessIdentity.current()
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{_machine(me)}-{me.pid}-{me.start}-", dir=place))
+
+
+def _abandoned(folder: Path, prefix: str) -> Iterator[Path]:
+    me = ProcessIdentity.current()
+    name = re.compile(rf"{re.escape(prefix)}{_machine(me)}-(\d+)-(\d+)-\w+")
+    with suppress(PermissionError), os.scandir(folder) as entries:  # some sites let nobody list /tmp
+        for entry in entries:
+            found = name.fullmatch(entry.name)
+            if found and _is_mine(entry) and not ProcessIdentity(me.host, me.boot, *map(int, found.groups())).is_alive:
+                yield Path(entry.path)
+
+
+def _is_mine(entry: os.DirEntry[str]) -> bool:
+    with suppress(FileNotFoundError):
+        return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+    return False
+
+
+def _machine(process: ProcessIdentity) -> str:
+    """Where the process's pid means this process: the machine, since it started, and the container."""
+    place = f"{process.host} {process.boot} {os.readlink('/proc/self/ns/pid')}"
+    return xxhash.xxh32_hexdigest(place.encode())

@@ -1,0 +1,54 @@
+"""Backend: where the children of a crew get their Job and samples from, and where results go.
+
+A task's is the run directory (process/run_backend.py); that of jobs.Hierarchy is memory shared with its caller
+(jobs/library/caller_backend.py). Picked by who starts the crew, pickled to every child.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from jobs.job import Job
+from jobs.node.batches import BatchWork
+from jobs.node.messages import Allocate, Allocated, Broken, Loaded, OpenShard
+from jobs.storage.records import Commit, FailedSample
+
+
+class SampleReader(Protocol):
+    """The samples, by their rows."""
+
+    def rows(self, start: int, stop: int) -> Iterable[Any]:
+        """What ``Job.load`` gets for each of the rows ``[start, stop)``, in order."""
+
+
+class ResultWriter(Protocol):
+    """A process's end for results."""
+
+    def open(self, message: OpenShard) -> None:
+        """The batches that follow are of this shard."""
+
+    def keep(self, outputs: object, loaded: Loaded, work: BatchWork) -> None:
+        """Takes what ``Job.process`` returned for a piece into its batch; raises OutputError where it is not valid."""
+
+    def store(self, work: BatchWork) -> Commit:
+        """Puts a whole batch where it belongs; raises OutputError where it must be checked sample by sample."""
+
+
+class Backend(Protocol):
+    """Made by the supervisor; every child has a copy."""
+
+    def job(self) -> Job:
+        """The Job, new in each child; raises whatever making it raises."""
+
+    def samples(self) -> SampleReader: ...
+
+    def own(self, outputs: Any) -> Any:
+        """What ``Job.process`` returned, in memory that it does not write to when it is called again."""
+
+    def writer(self, ask: Callable[[Allocate], Allocated]) -> ResultWriter:
+        """``ask`` asks the supervisor, and waits for the answer."""
+
+    def failed(self, row: int, stage: str, error: BaseException) -> FailedSample:
+        """Takes note of a sample that failed for good; ``stage`` is LOAD or PROCESS."""
+
+    def broken(self, error: OSError) -> Broken:
+        """Why a child cannot go on that could not read samples or store results."""

@@ -1,0 +1,1 @@
+"""A device process: one per device of an array task."""

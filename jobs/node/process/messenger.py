@@ -1,0 +1,233 @@
+"""Messenger: the part of a device process that talks: to the supervisor, to its pool workers, to where results go.
+
+It takes batches from the supervisor, has them loaded, gives them to the JobRunner piece by piece, and reports each as a
+Commit once its backend has stored it. All that a process knows of its batches is here, and only here.
+"""
+
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from typing import Any
+
+from jobs.errors import OutputError
+from jobs.node.backend import Backend
+from jobs.node.batches import BatchWork, PieceLimit
+from jobs.node.messages import Allocate, Allocated, Batch, Deal, Done, Halt, Halted, OpenShard, Piece, Stop, Worker
+from jobs.node.process.job_runner import JobRunner, Processed
+from jobs.node.process.pool import PieceSource, Pool
+from jobs.node.worker.loading import failed_piece
+from jobs.storage.records import Commit, FailedSample
+
+# A report wakes the supervisor, which costs both a tenth of what 1,000 tiny samples take. So batches that take less than
+# _TINY seconds to process are reported together, after this many seconds: no more work than that is done again after a kill.
+_TOGETHER = 0.01
+_TINY = 0.001
+
+
+class Messenger:
+    """The event loop of a process: its thread is the main one, or one of its own (see JobRunner)."""
+
+    def __init__(self, connection: Connection, backend: Backend, source: PieceSource, runner: JobRunner) -> None:
+        self._connection = connection
+        self._backend = backend
+        self._writer = backend.writer(self._ask)
+        self._source = source
+        self._runner = runner
+        self._works: dict[int, BatchWork] = {}
+        self._limit = PieceLimit()
+        self._backlog: deque[Any] = deque()
+        self._stored: list[Commit] = []
+        self._reported = 0.0
+        self._is_halting = False
+        self.is_told_to_leave = False
+        self._worker_pipes: dict[int, Connection] = {}
+        self._selector = selectors.DefaultSelector()
+        self._listen_to(connection, lambda: self._obey(connection.recv()))
+        self._listen_to(runner.descriptor, lambda: os.eventfd_read(runner.descriptor))
+
+    def _listen_to(self, file: Connection | int, callback: Callable[[], object]) -> None:
+        self._selector.register(file, selectors.EVENT_READ, callback)
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Returns when ``until`` says so, or the supervisor, or it is gone; raises OSError where storage fails."""
+        try:
+            self._loop(until)
+        except (EOFError, ConnectionError):
+            self.is_told_to_leave = True
+        if self.is_told_to_leave:
+            self._source.stop()  # the workers follow as their pipes close
+
+    def _loop(self, until: Callable[[], bool]) -> None:
+        try:
+            while not (until() or self.is_told_to_leave):
+                self._feed()
+                is_busy, due = self._collect(), self._report()
+                self._listen(0 if is_busy else due)
+        finally:
+            self._send_stored()  # whatever ended it, what is stored counts
+
+    def _feed(self) -> None:
+        while self._runner.has_room and not self._is_halting:
+            fetch = self._source.take()
+            if fetch is None:
+                return
+            self._runner.give(fetch)
+
+    def _collect(self) -> bool:
+        """Takes what the Job is through with; False where there was nothing."""
+        is_any = False
+        while processed := self._runner.collect():
+            self._handle(processed)
+            is_any = True
+        self._halt_if_through()
+        return is_any
+
+    # --- messages
+
+    def _listen(self, timeout: float | None) -> None:
+        while self._backlog:
+            self._obey(self._backlog.popleft())
+            timeout = 0
+        for key, _ in self._selector.select(timeout):
+            key.data()
+
+    def _obey(self, message: Any) -> None:
+        match message:
+            case Deal():
+                for batch in message.batches:
+                    work = self._works[batch.start] = BatchWork.begin(batch)
+                    self._source.submit(work.pieces(self._limit.samples))
+            case OpenShard():
+                self._writer.open(message)
+            case Worker():
+                self._new_worker(message)
+            case Halt():
+                self._is_halting = True
+                self._runner.take_back()
+                self._halt_if_through()
+            case Stop():
+                self.is_told_to_leave = True
+
+    def _halt_if_through(self) -> None:
+        """Told to halt, the process finishes the piece at hand and drops the rest."""
+        if self._is_halting and not self._runner.busy:
+            self._is_halting = False
+            self._source.drop()
+            self._works.clear()
+            self._send_stored()
+            self._connection.send(Halted())
+
+    def _new_worker(self, message: Worker) -> None:
+        pool = self._source
+        assert isinstance(pool, Pool)
+        connection = Connection(recv_handle(self._connection))
+        self._forget_worker(message.number)
+        self._worker_pipes[message.number] = connection
+        self._listen_to(connection, lambda: self._hear_worker(pool, message.number, connection))
+        lost = pool.replace(message.number, connection)
+        known = {batch.start: batch for batch in message.batches}
+        for piece in lost:
+            work = self._works.get(piece.batch)
+            if work:
+                batch = known.get(piece.batch, work.batch)
+                pool.submit(work.again(piece, batch), first=True)
+        pool.submit([])
+
+    def _hear_worker(self, pool: Pool, number: int, connection: Connection) -> None:
+        # Its successor may have been told of just before, and its last words were read then.
+        if self._worker_pipes.get(number) is connection and not pool.receive(number):
+            self._forget_worker(number)
+
+    def _forget_worker(self, number: int) -> None:
+        connection = self._worker_pipes.pop(number, None)
+        if connection:
+            self._selector.unregister(connection)
+
+    # --- one piece
+
+    def _handle(self, processed: Processed) -> None:
+        """Keeps what the Job returned for a piece; a batch whose last piece this was is stored."""
+        loaded = processed.loaded
+        work = self._works.get(loaded.piece.batch)
+        if work:  # else dropped by Halt
+            work.seconds += processed.seconds
+            self._source.submit(self._keep(work, processed))
+            if work.open == 0:
+                self._commit(work)
+        # Last of all: outputs may be views of the slot.
+        self._source.release(loaded)
+
+    def _keep(self, work: BatchWork, processed: Processed) -> list[Piece]:
+        """Returns the pieces to try instead where it failed."""
+        loaded, failure = processed.loaded, processed.failure
+        if loaded.rows and failure is None:
+            try:
+                self._writer.keep(processed.outputs, loaded, work)
+                self._limit.passed(len(loaded.rows))
+            except Exception as error:  # what a Job returned may raise anything when it is looked at
+                failure = failed_piece(self._backend, loaded.rows, "PROCESS", error)
+        if failure:
+            return self._divide(work, processed, failure)
+        work.close(loaded.failed)
+        return []
+
+    def _divide(self, work: BatchWork, processed: Processed, failure: FailedSample) -> list[Piece]:
+        """Halves of a piece that failed as a whole; a single sample has failed for good."""
+        loaded = processed.loaded
+        work.split = True
+        if len(loaded.rows) == 1:
+            work.close((*loaded.failed, failure))
+            return []
+        if failure.kind == "OUT_OF_MEMORY":
+            self._make_smaller(len(loaded.rows))
+        work.close(loaded.failed)
+        return work.halves(loaded)
+
+    def _make_smaller(self, rows: int) -> None:
+        """Memory did not do for so many samples at a time: what comes next gets fewer."""
+        self._limit.shrink(rows)
+        print(f"out of memory with {rows} samples: going on with {self._limit.samples} at a time", flush=True)
+
+    # --- one batch
+
+    def _commit(self, work: BatchWork) -> None:
+        """Stores the batch and reports it."""
+        start, stop = work.batch.start, work.batch.stop
+        try:
+            commit = self._writer.store(work)
+        except OutputError:
+            # Another process found another layout first; now that it is known, the samples are checked one by one.
+            self._obey(Deal((Batch(start, stop, most=1, failed=tuple(work.failed.values())),)))
+            return
+        del self._works[start]
+        self._stored.append(commit)
+
+    def _report(self) -> float | None:
+        """Reports what is stored, tiny batches together; returns in how many seconds the rest is due, if there is any."""
+        if not self._stored:
+            return None
+        left = self._reported + _TOGETHER - time.monotonic()
+        if left > 0 and self._works and self._stored[-1].seconds < _TINY:
+            return left
+        self._send_stored()
+        return None
+
+    def _send_stored(self) -> None:
+        if self._stored:
+            self._connection.send(Done(tuple(self._stored)))
+            self._stored.clear()
+            self._reported = time.monotonic()
+
+    def _ask(self, request: Allocate) -> Allocated:
+        """Asks the supervisor where to write; what else it says meanwhile waits in the backlog."""
+        self._connection.send(request)
+        while not isinstance(message := self._connection.recv(), Allocated):
+            if isinstance(message, Worker):  # a descriptor follows it in the pipe
+                self._new_worker(message)
+            else:
+                self._backlog.append(message)
+        return message

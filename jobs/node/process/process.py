@@ -1,0 +1,117 @@
+"""Process: the entry point of a device process: sets up the Job, and brings together who talks and who runs it."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from jobs.job import Job
+from jobs.machine import heap, threads
+from jobs.machine.memory import go_first
+from jobs.node.beacon import Beacon
+from jobs.node.messages import Ready
+from jobs.node.process.job_runner import JobRunner
+from jobs.node.process.messenger import Messenger
+from jobs.node.process.pool import Inline, PieceSource, Pool
+from jobs.node.slots import stack_now
+from jobs.node.transfer import transfer_to
+from jobs.node.worker.loading import Loader, broken
+from jobs.node.worker.worker import ChildArguments, report_broken
+
+
+@dataclass(frozen=True)
+class ProcessArguments:
+    """What a device process is started with, beside what every child gets; ``memory`` is its part of the task's, bytes."""
+
+    child: ChildArguments
+    workers: int
+    memory: int
+
+
+def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
+    """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    connection = Connection(pipe)
+    heap.keep_freed()
+    go_first()
+    threads.use(arguments.child.threads)
+    try:
+        job = arguments.child.backend.job()
+        if not arguments.workers:
+            job.setup_worker(arguments.child.context)
+        _use_device(arguments.child.context.device)
+        job.setup(arguments.child.context)
+    except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
+        sys.excepthook(type(error), error, error.__traceback__)
+        report_broken(connection, broken("setup", error))
+        return
+    _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job).run()
+
+
+def _use_device(device: str) -> None:
+    """Makes it this thread's; raises RuntimeError where it cannot be used."""
+    if not device.startswith("cuda") or "torch" not in sys.modules:
+        return
+    try:
+        sys.modules["torch"].cuda.set_device(device)
+    except RuntimeError as error:
+        if "forked subprocess" not in str(error):
+            raise
+        # torch's advice, to spawn processes, is not for users to follow: theirs are forked, ready with all imports.
+        raise RuntimeError(
+            f"{device} cannot be used: the Job's module, or one that it imports, uses CUDA when it is imported; "
+            "use it in setup() and later only"
+        ) from error
+
+
+class _Process:
+    """A messenger and a runner: in one thread, unless there is a GPU to wait for, or the runner is seen to wait."""
+
+    def __init__(self, arguments: ProcessArguments, connection: Connection, beacon: Beacon, job: Job) -> None:
+        child = arguments.child
+        self._backend = child.backend
+        self._connection = connection
+        self._device = child.context.device
+        self._job = job
+        self._runner = JobRunner(job, child.backend, beacon, child.context.seed)
+        source = _source(arguments, job, connection, beacon)
+        self._messenger = Messenger(connection, child.backend, source, self._runner)
+        self._has_ended = False
+
+    def run(self) -> None:
+        """Returns when the process is to end."""
+        self._connection.send(Ready())
+        if not self._device.startswith("cuda"):
+            self._talk(until=lambda: self._runner.waits)
+        if not self._has_ended:
+            self._runner.leave_to_main_thread()
+            threading.Thread(target=self._talk_beside, name="messenger", daemon=True).start()
+            self._runner.run()
+        if self._messenger.is_told_to_leave:
+            self._job.teardown()
+        elif not self._has_ended:
+            sys.exit(os.EX_SOFTWARE)  # the log has the traceback of the messenger's thread
+
+    def _talk(self, until: Callable[[], bool]) -> None:
+        """Until ``until`` says so, or the process is to end."""
+        try:
+            self._messenger.run(until)
+            self._has_ended = self._messenger.is_told_to_leave
+        except OSError as error:  # of the run directory, mostly: no sample's fault
+            report_broken(self._connection, self._backend.broken(error))
+            self._has_ended = True
+
+    def _talk_beside(self) -> None:
+        try:
+            _use_device(self._device)  # which is a thread's own
+            self._talk(until=lambda: False)
+        finally:
+            self._runner.end()
+
+
+def _source(arguments: ProcessArguments, job: Job, connection: Connection, beacon: Beacon) -> PieceSource:
+    child = arguments.child
+    if arguments.workers:
+        return Pool(connection.send, transfer_to(child.context.device), arguments.memory)
+    return Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now))

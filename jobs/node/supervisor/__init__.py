@@ -1,0 +1,1 @@
+"""The supervisor of an array task: starts the processes and pool workers, keeps the journals."""

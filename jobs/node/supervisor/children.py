@@ -1,0 +1,241 @@
+"""Children: the processes and pool workers of an array task, as the supervisor starts, watches and replaces them.
+
+All are forked by one fork server that has imported what the Job needs, pool workers too: their process may have used
+torch, whose threads do not survive a fork.
+"""
+
+import contextlib
+import multiprocessing
+import selectors
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
+from pathlib import Path
+from typing import Any
+
+from jobs.job import Context
+from jobs.node.backend import Backend
+from jobs.node.beacon import Beacons, RowRange
+from jobs.node.messages import Batch, Stop, Worker
+from jobs.node.process import process
+from jobs.node.process.process import ProcessArguments
+from jobs.node.supervisor.fork_server import Forked, ForkServer, Target, exit_text
+from jobs.node.worker import worker
+from jobs.node.worker.worker import ChildArguments
+
+# What it means that something became readable.
+_TALKS, _DIES, _OTHER = "talks", "dies", "other"
+
+
+@dataclass(frozen=True)
+class CrewSettings:
+    """What all children of a task share; ``memory`` is the most that one pool worker may take, bytes."""
+
+    backend: Backend
+    devices: tuple[str, ...]
+    workers: int
+    threads: tuple[int, ...]
+    memory: int
+    scratch: Path
+    seed: int
+
+
+@dataclass(eq=False)
+class Child:
+    """A process, or pool worker ``worker`` of it, that was started."""
+
+    process: int
+    worker: int | None
+    handle: Forked
+    beacon: int
+    connection: Connection | None = None
+    watched: tuple[RowRange | None, float] = (None, 0.0)
+    killed_for: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"process {self.process}" + ("" if self.worker is None else f", pool worker {self.worker}")
+
+    @property
+    def pid(self) -> int:
+        return self.handle.pid
+
+    def kill(self, kind: str | None = None) -> None:
+        """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
+        self.killed_for = kind
+        self.handle.kill()
+
+    def exit_text(self) -> str:
+        return exit_text(self.handle.exitcode)
+
+
+@dataclass
+class Children:
+    """All children of a task; a dead one is replaced by another with the same place."""
+
+    setting: CrewSettings
+    server: ForkServer
+    processes: list[Child] = field(default_factory=list)
+    workers: dict[tuple[int, int], Child] = field(default_factory=dict)
+    retired: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._per_process = 1 + self.setting.workers
+        self._memory = self.setting.memory // len(self.setting.devices)
+        self._beacons = Beacons(len(self.setting.devices) * self._per_process)
+        self._selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self._watched: list[tuple[Any, str, Any]] = []
+
+    def __iter__(self) -> Iterator[Child]:
+        yield from (child for child in self.processes if child.process not in self.retired)
+        yield from self.workers.values()
+
+    def start(self) -> None:
+        """Starts every process and its workers."""
+        for index in range(len(self.setting.devices)):
+            self.processes.append(self._start_process(index))
+        for index in range(len(self.setting.devices)):
+            with contextlib.suppress(ConnectionError):  # it died already; its sentinel tells
+                self.start_workers(index)
+
+    def restart(self, child: Child) -> Child:
+        """Replaces a dead process; its workers are gone with it and are started anew by ``start_workers``."""
+        self.kill_workers(child.process)
+        self.processes[child.process] = self._start_process(child.process)
+        return self.processes[child.process]
+
+    def retire(self, index: int) -> None:
+        """Ends a process for good: it is not replaced."""
+        self.kill_workers(index)
+        child = self.processes[index]
+        child.kill()
+        child.handle.join()
+        if child.connection:
+            child.connection.close()
+        child.connection = None
+        self.retired.add(index)
+
+    def kill_workers(self, index: int) -> None:
+        for key in [key for key in self.workers if key[0] == index]:
+            dead = self.workers.pop(key)
+            dead.kill()
+            dead.handle.join()
+
+    def forget(self, worker: Child) -> None:
+        """Removes a dead worker that is not to be replaced."""
+        del self.workers[worker.process, worker.worker or 0]
+
+    def start_workers(self, index: int) -> None:
+        for number in range(self.setting.workers):
+            self.start_worker(index, number, ())
+
+    def start_worker(self, index: int, number: int, batches: tuple[Batch, ...]) -> None:
+        """Starts pool worker ``number`` of a process and gives the process its connection.
+
+        Raises ConnectionError where the process is gone.
+        """
+        owner = self.processes[index]
+        if owner.connection is None:
+            raise ConnectionError(f"process {index} is gone")
+        mine, theirs = multiprocessing.Pipe()
+        beacon = index * self._per_process + 1 + number
+        arguments = self._arguments(index, number, beacon)
+        handle = self._launch(worker.main, arguments, theirs, beacon)
+        self.workers[index, number] = Child(index, number, handle, beacon)
+        with mine:
+            owner.connection.send(Worker(number, batches))
+            send_handle(owner.connection, mine.fileno(), owner.pid)
+
+    def _start_process(self, index: int) -> Child:
+        mine, theirs = multiprocessing.Pipe()
+        beacon = index * self._per_process
+        arguments = ProcessArguments(self._arguments(index, None, beacon), self.setting.workers, self._memory)
+        handle = self._launch(process.main, arguments, theirs, beacon)
+        return Child(index, None, handle, beacon, mine)
+
+    def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
+        setting = self.setting
+        context = Context(setting.devices[index], index, number, setting.scratch, setting.seed)
+        memory, threads = setting.memory, setting.threads[index]
+        return ChildArguments(setting.backend, context, beacon, memory, threads if number is None else 1)
+
+    def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
+        self._beacons.clear(beacon)
+        with pipe:
+            return self.server.start(target, arguments, pipe.fileno(), self._beacons.descriptor)
+
+    # --- watching
+
+    def span(self, child: Child) -> RowRange | None:
+        """The rows that the child is at, or was at when it died."""
+        return self._beacons.span(child.beacon)
+
+    def wait(self, timeout: float, extra: list[Any]) -> tuple[list[Child], list[Child], list[Any]]:
+        """Waits for something to happen: (processes that sent a message, dead children, ready ones of ``extra``).
+
+        Dead processes come before dead workers.
+        """
+        self._watch(extra)
+        ready = [key.data for key, _ in self._selector.select(timeout)]
+        dead = [child for role, child in ready if role == _DIES]
+        return (
+            [child for role, child in ready if role == _TALKS],
+            sorted(dead, key=lambda child: child.worker is not None),
+            [other for role, other in ready if role == _OTHER],
+        )
+
+    def _watch(self, extra: list[Any]) -> None:
+        """Has the selector watch what there is now; it changes when a child does."""
+        watched = [
+            *((child.connection, _TALKS, child) for child in self.processes if child.connection),
+            *((child.handle.sentinel, _DIES, child) for child in self),
+            *((other, _OTHER, other) for other in extra),
+        ]
+        if watched == self._watched:
+            return
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
+        for source, role, thing in watched:
+            self._selector.register(source, selectors.EVENT_READ, (role, thing))
+        self._watched = watched
+
+    def holds(self, child: Child) -> bool:
+        """False once the child was replaced: with its process, a worker goes too."""
+        if child.worker is None:
+            return self.processes[child.process] is child and child.process not in self.retired
+        return self.workers.get((child.process, child.worker)) is child
+
+    def overdue(self, sample_timeout: float) -> list[Child]:
+        """Children that have been at the same rows for longer than ``sample_timeout`` seconds for each of them."""
+        now = time.monotonic()
+        late = []
+        for child in self:
+            span = self.span(child)
+            if span != child.watched[0]:
+                child.watched = (span, now)
+            elif span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) and not child.killed_for:
+                late.append(child)
+        return late
+
+    def stop(self, grace: float) -> None:
+        """Lets all children tear down, for ``grace`` seconds."""
+        for child in self.processes:
+            try:
+                if child.connection:
+                    child.connection.send(Stop())
+            except ConnectionError:
+                continue
+        deadline = time.monotonic() + grace
+        for child in self:
+            child.handle.join(max(0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """Kills what is left."""
+        for child in self:
+            child.kill()
+        for child in self:
+            child.handle.join()
+        self._beacons.close()
+        self._selector.close()

@@ -1,0 +1,296 @@
+"""Crew: the processes and pool workers at work on a shard: deals them batches, takes their commits, replaces the dead.
+
+Used by the task. It knows nothing of journals: what a process wants to commit goes to a CommitLog.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from jobs.machine import memory
+from jobs.node.messages import Allocate, Allocated, Batch, Broken, Deal, Done, Halt, Halted, OpenShard, Ready
+from jobs.node.process.pool import SLOTS
+from jobs.node.supervisor.children import Child, Children, CrewSettings
+from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
+from jobs.node.supervisor.fork_server import ForkServer
+from jobs.node.supervisor.meter import Meter
+from jobs.node.worker.worker import ORPHANED
+from jobs.storage.plans import NodeSettings
+from jobs.storage.records import Commit, Layout, Shard
+
+# Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
+TICK = 0.5
+# A child that dies this often while it is at no row, with nothing committed in between, will go on dying.
+_IDLE_DEATHS = 3
+
+
+class AttemptFailed(Exception):
+    """The attempt cannot go on; ``kind`` is a failure kind."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class MemoryShort(Exception):
+    """A child was killed because the task's memory ran out; ``rows`` are those it was at, ``device`` its process's."""
+
+    def __init__(self, rows: tuple[int, int], device: str, text: str) -> None:
+        super().__init__(text)
+        self.rows = rows
+        self.device = device
+
+
+class CommitLog(Protocol):
+    """Where a crew's results go."""
+
+    shard: Shard
+
+    @property
+    def layout(self) -> Layout | None: ...
+    def allocate(self, request: Allocate) -> Allocated: ...
+    def commit(self, commits: Sequence[Commit]) -> None: ...
+    def check(self, open_failures: int) -> None:
+        """Raises AttemptFailed where too many samples failed; ``open_failures`` are not committed yet."""
+
+
+class Crew:
+    """Children of one setting; started with the first shard, kept for the next."""
+
+    def __init__(self, setting: CrewSettings, server: ForkServer, node: NodeSettings, meter: Meter) -> None:
+        self.setting = setting
+        self._node = node
+        self._meter = meter
+        self._children = Children(setting, server)
+        self._ready: set[int] = set()
+        self._worked: set[int] = set()
+        self._idle_deaths: Counter[str] = Counter()
+        self._dealer = Dealer([], len(setting.devices), 1)
+        self._oom_kills = memory.oom_kills()
+
+    def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
+        """Starts on the batches of a shard."""
+        self._commit_log = commit_log
+        on_its_way = any(device.startswith("cuda") for device in self.setting.devices)
+        depth = SLOTS * self.setting.workers + 1 + on_its_way
+        self._dealer = Dealer(batches, len(self.setting.devices), depth)
+        if not self._children.processes:
+            self._children.start()
+        for child in self._children.processes:
+            self._tell(child, OpenShard(commit_log.shard, commit_log.layout))
+        for index in self._ready:
+            self._deal(index)
+
+    def extend(self, batches: Iterable[Batch]) -> None:
+        """Adds batches to those under way."""
+        self._dealer.add(batches)
+        for index in self._ready:
+            self._deal(index)
+
+    def drop(self) -> list[Batch]:
+        """Forgets the batches that no process has yet; returns them."""
+        return self._dealer.drop()
+
+    @property
+    def finished(self) -> bool:
+        return self._dealer.finished
+
+    def unfinished(self) -> list[Batch]:
+        """The batches that were not committed, in order."""
+        return self._dealer.unfinished()
+
+    def step(self, extra: list[Any]) -> list[Any]:
+        """Waits for the next thing to happen and deals with it; returns which of ``extra`` became readable.
+
+        Raises AttemptFailed or MemoryShort.
+        """
+        talking, dead, others = self._children.wait(TICK, extra)
+        for child in talking:
+            self._read(child)
+        for child in dead:
+            if self._children.holds(child):
+                self._drain(child)
+            if self._children.holds(child):  # not given up by its last word
+                self._replace(child)
+        self._look_after()
+        return others
+
+    def measure(self) -> None:
+        """Takes a last reading of what the children use, before they go."""
+        self._meter.read(child.pid for child in self._children)
+
+    # --- messages
+
+    def _read(self, child: Child) -> None:
+        message = self._receive(child)
+        match message:
+            case Ready():
+                self._ready.add(child.process)
+                self._worked.add(child.process)
+                self._deal(child.process)
+            case Allocate():
+                self._tell(child, self._commit_log.allocate(message))
+            case Done():
+                self._commit_log.commit(message.commits)
+                for commit in message.commits:
+                    self._dealer.done(child.process, commit)
+                self._idle_deaths.clear()
+                self._commit_log.check(self._dealer.open_failures)
+                self._deal(child.process)
+            case Broken():
+                self._give_up(child, message.kind, message.message)
+
+    def _receive(self, child: Child) -> Any:
+        """The next message of a process; None where it is gone, which its sentinel tells too."""
+        assert child.connection is not None
+        try:
+            return child.connection.recv()
+        except (EOFError, OSError):
+            child.connection.close()
+            child.connection = None
+            return None
+
+    def _drain(self, child: Child) -> None:
+        """Reads what a dead process had still sent: commits count, and so does its last word."""
+        while child.connection and child.connection.poll():
+            self._read(child)
+
+    def _deal(self, index: int) -> None:
+        batches = self._dealer.deal(index)
+        if batches:
+            self._tell(self._children.processes[index], Deal(batches))
+
+    def _tell(self, child: Child, message: Any) -> None:
+        try:
+            if child.connection:
+                child.connection.send(message)
+        except ConnectionError:
+            return  # it died; its sentinel tells, and its successor is told anew
+
+    # --- deaths
+
+    def _replace(self, child: Child) -> None:
+        """Notes what a dead child was at, and starts another in its place."""
+        child.handle.join()
+        rows = self._children.span(child)
+        if child.worker is not None and rows is None and child.handle.exitcode == ORPHANED:
+            self._children.forget(child)  # its process is dying, and will be replaced with all its workers
+            return
+        print(f"{child.name} died of {child.exit_text()}{_at(rows)}; starting another", flush=True)
+        if rows is None:
+            self._count_idle_death(child)
+            if not self._children.holds(child):
+                return
+        elif self._was_memory(child):
+            raise MemoryShort(rows, self.setting.devices[child.process], f"{child.name}{_at(rows)}")
+        else:
+            self._blame(child, rows)
+        if child.worker is None:
+            self._replace_process(child)
+        else:
+            self._start_worker(child.process, child.worker)
+
+    def _was_memory(self, child: Child) -> bool:
+        """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
+        kills = memory.oom_kills()
+        by_kernel = child.handle.exitcode == -signal.SIGKILL and kills > self._oom_kills
+        self._oom_kills = kills
+        return by_kernel or child.killed_for == "OUT_OF_MEMORY"
+
+    def _blame(self, child: Child, rows: tuple[int, int]) -> None:
+        is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
+        deaths = KILLS if is_from_outside else DEATHS
+        self._dealer.blame(rows, child.killed_for or "CRASH", self._cause(child), deaths)
+        self._commit_log.check(self._dealer.open_failures)
+
+    def _cause(self, child: Child) -> str:
+        if child.killed_for == "SAMPLE_TIMEOUT":
+            return f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
+        role = "the process" if child.worker is None else "the pool worker"
+        return f"{role} died of {child.exit_text()}"
+
+    def _count_idle_death(self, child: Child) -> None:
+        self._idle_deaths[child.name] += 1
+        if self._idle_deaths[child.name] >= _IDLE_DEATHS:
+            kind = "OUT_OF_MEMORY" if self._was_memory(child) else "CRASH"
+            self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {child.exit_text()}")
+
+    def _give_up(self, child: Child, kind: str, message: str) -> None:
+        """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""
+        was_lost = child.worker is None and child.process in self._worked and kind != "OUT_OF_MEMORY"
+        if not was_lost or not self._ready - {child.process}:
+            raise AttemptFailed(kind, message)
+        print(f"going on without {child.name} on {self.setting.devices[child.process]}: {message}", flush=True)
+        self._children.retire(child.process)
+        self._ready.discard(child.process)
+        self._dealer.give_back(child.process)
+        for index in self._ready:
+            self._deal(index)
+
+    def _replace_process(self, child: Child) -> None:
+        self._ready.discard(child.process)
+        self._dealer.give_back(child.process)
+        successor = self._children.restart(child)
+        self._tell(successor, OpenShard(self._commit_log.shard, self._commit_log.layout))
+        for number in range(self.setting.workers):
+            self._start_worker(child.process, number)
+
+    def _start_worker(self, index: int, number: int) -> None:
+        try:
+            self._children.start_worker(index, number, self._dealer.in_hand(index))
+        except ConnectionError:
+            return  # its process died as well and will be replaced with all its workers
+
+    # --- the watch
+
+    def _look_after(self) -> None:
+        """Every tick: time-outs and memory."""
+        if not self._meter.is_due(TICK):
+            return
+        for child in self._children.overdue(self._node.sample_timeout):
+            child.kill("SAMPLE_TIMEOUT")
+        total, pid, _ = self._meter.read(child.pid for child in self._children)
+        if total > self.setting.memory:
+            for child in self._children:
+                if child.pid == pid and not child.killed_for:
+                    child.kill("OUT_OF_MEMORY")
+
+    # --- the end
+
+    def halt(self, grace: float) -> None:
+        """Lets the processes finish the batch at hand, for ``grace`` seconds, and commits it."""
+        waiting = set(self._ready)
+        deadline = time.monotonic() + grace
+        for index in waiting:
+            self._tell(self._children.processes[index], Halt())
+        while waiting and time.monotonic() < deadline:
+            talking, dead, _ = self._children.wait(TICK, [])
+            for child in talking:
+                waiting -= self._read_last(child)
+            waiting -= {child.process for child in dead if child.worker is None}
+            if dead:
+                time.sleep(0.01)  # the sentinel of a dead worker stays ready, and nobody replaces it now
+
+    def _read_last(self, child: Child) -> set[int]:
+        """Takes a message of a process that was told to halt; returns the process once it is through."""
+        message = self._receive(child)
+        if isinstance(message, Done):
+            self._commit_log.commit(message.commits)
+        elif isinstance(message, Allocate):
+            self._tell(child, self._commit_log.allocate(message))
+        return {child.process} if message is None or isinstance(message, Halted | Broken) else set()
+
+    def close(self, grace: float = 0.0) -> None:
+        """Ends all children: in order within ``grace`` seconds, by SIGKILL after that."""
+        if grace:
+            self._children.stop(grace)
+        self._children.close()
+
+
+def _at(rows: tuple[int, int] | None) -> str:
+    if rows is None:
+        return ""
+    return f" at sample {rows[0]}" if rows[1] - rows[0] == 1 else f" at samples {rows[0]} to {rows[1] - 1}"

@@ -1,0 +1,131 @@
+"""Dealer: which batches are still to do, which process has them, and which rows are under suspicion. Pure bookkeeping.
+
+Used by the supervisor. Processes get batches as they finish some, so a slow device takes less; what a dead process had
+goes back to the front of the queue. A row that its child dies on again and again is given up, never the run.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from jobs.node.beacon import RowRange
+from jobs.node.messages import Batch
+from jobs.storage.records import Commit, FailedSample
+
+# One crash may be bad luck; the second on the same row is its own.
+DEATHS = 2
+# SIGKILL comes from outside, so it takes more of them: fewer may well meet at one row, or at the second try of a batch.
+KILLS = 5
+# A process gets about this much work at a time, seconds: less costs messages, more leaves the last one working alone.
+DEAL_SECONDS = 0.5
+# A hand's message must fit into a pipe's buffer (200 KB, a batch takes 20 bytes): neither side may wait for the other.
+_LARGEST_HAND = 256
+
+
+@dataclass
+class _Hand:
+    """What one process has to do; ``seconds`` is its time per batch, smoothed."""
+
+    batches: dict[int, Batch] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+class Dealer:
+    """The batches of one shard. ``depth`` is the least number that a process has in hand, to keep its workers busy."""
+
+    def __init__(self, batches: Iterable[Batch], processes: int, depth: int) -> None:
+        self._queue = deque(batches)
+        self._hands = [_Hand() for _ in range(processes)]
+        self._depth = depth
+        # By how many it takes, too: kills from outside do not count towards crashes.
+        self._deaths: Counter[tuple[RowRange, int]] = Counter()
+        self._split: set[int] = set()
+        self._failed: dict[int, FailedSample] = {}
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        self._queue.extend(batches)
+
+    def drop(self) -> list[Batch]:
+        """Forgets the batches that were not dealt; returns them."""
+        dropped = list(self._queue)
+        self._queue.clear()
+        return dropped
+
+    @property
+    def finished(self) -> bool:
+        """Whether every batch was committed."""
+        return not self._queue and not any(hand.batches for hand in self._hands)
+
+    def unfinished(self) -> list[Batch]:
+        """The batches that were not committed, in order, with what is known of them."""
+        dealt = [batch for hand in self._hands for batch in hand.batches.values()]
+        return sorted(map(self._known, [*self._queue, *dealt]), key=lambda batch: batch.start)
+
+    @property
+    def open_failures(self) -> int:
+        """Samples given up whose batch is not committed yet."""
+        return len(self._failed)
+
+    def deal(self, process: int) -> tuple[Batch, ...]:
+        """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages."""
+        hand = self._hands[process]
+        size = self._hand_size(hand)
+        if len(hand.batches) >= max(self._depth, size // 2 + 1):
+            return ()
+        count = min(size - len(hand.batches), len(self._queue))
+        dealt = tuple(self._known(self._queue.popleft()) for _ in range(max(0, count)))
+        hand.batches.update({batch.start: batch for batch in dealt})
+        return dealt
+
+    def _hand_size(self, hand: _Hand) -> int:
+        """Batches for DEAL_SECONDS, but not so many that others would wait for this process at the end."""
+        timed = int(DEAL_SECONDS / max(hand.seconds, 1e-6)) if hand.seconds is not None else 0
+        fair = len(self._queue) // (2 * len(self._hands))
+        share = -(-(len(self._queue) + sum(len(other.batches) for other in self._hands)) // len(self._hands))
+        return min(max(self._depth, min(timed, fair, _LARGEST_HAND)), share)
+
+    def _known(self, batch: Batch) -> Batch:
+        """The batch with what is known of it by now."""
+        if not self._failed and not self._split:
+            return batch
+        failed = {sample.row: sample for sample in batch.failed}
+        failed |= {row: self._failed[row] for row in range(batch.start, batch.stop) if row in self._failed}
+        most = 1 if batch.start in self._split else batch.most
+        return batch._replace(most=most, failed=tuple(failed.values()))
+
+    def done(self, process: int, commit: Commit) -> None:
+        """A batch was committed."""
+        hand = self._hands[process]
+        del hand.batches[commit.start]
+        hand.seconds = commit.seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * commit.seconds
+        self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
+
+    def in_hand(self, process: int) -> tuple[Batch, ...]:
+        """What a process has to do, with what is known by now: a new worker's process needs it."""
+        return tuple(self._known(batch) for batch in self._hands[process].batches.values())
+
+    def give_back(self, process: int) -> None:
+        """The process died: its batches go to the front of the queue, in order."""
+        hand = self._hands[process]
+        self._queue.extendleft(sorted(hand.batches.values(), key=lambda batch: -batch.start))
+        self._hands[process] = _Hand(seconds=hand.seconds)
+
+    def blame(self, span: RowRange, kind: str, message: str, deaths: int = DEATHS) -> None:
+        """A child died, or had to be killed, while it was at these rows.
+
+        When it was so for the ``deaths``-th time, a single row has failed for good. More rows (a batch in process or
+        collate) are done one by one, which leads to a single row.
+        """
+        self._deaths[span, deaths] += 1
+        if self._deaths[span, deaths] < deaths:
+            return
+        start, stop = span
+        if stop - start == 1:
+            self._failed[start] = FailedSample(start, kind, message, deaths)
+        else:
+            dealt = (batch for hand in self._hands for batch in hand.batches.values())
+            self._split |= {batch.start for batch in dealt if _overlap(batch, span)}
+
+
+def _overlap(batch: Batch, span: RowRange) -> bool:
+    return batch.start < span[1] and span[0] < batch.stop

@@ -1,0 +1,29 @@
+"""Preload: what the fork server imports before it forks anything, once for all processes of the node.
+
+A failing import is left for the process to meet again, where it is reported.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+
+from jobs.storage.records import JobSpec
+
+
+def preload(job: JobSpec) -> None:
+    """Imports what the children of this Job need: the node's own modules, the Job's, and those that it names."""
+    if job.folder:
+        sys.path.append(job.folder)
+    import_module("jobs.node.process.process")
+    module_name, _, class_name = job.path.partition(":")
+    module = import_module(module_name)
+    for name in getattr(getattr(module, class_name, None), "preload", ()):
+        import_module(name)
+
+
+def import_module(name: str) -> ModuleType | None:
+    """The module, or None where importing it raises anything: user code, whose error the process reports."""
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit):
+        return None

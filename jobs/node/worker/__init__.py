@@ -1,0 +1,1 @@
+"""A pool worker: loads samples for its process."""

@@ -1,0 +1,66 @@
+"""Worker: the entry point of a pool worker, which loads the pieces that its process hands out, into its slots."""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from jobs.job import Context
+from jobs.machine import heap
+from jobs.machine.memory import go_first, limit_data
+from jobs.node.backend import Backend
+from jobs.node.beacon import Beacon
+from jobs.node.messages import Broken, Piece, Stop
+from jobs.node.slots import SlotWriter, Stacked
+from jobs.node.worker.loading import Loader, broken
+
+# Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
+ORPHANED = os.EX_UNAVAILABLE
+
+
+@dataclass(frozen=True)
+class ChildArguments:
+    """What every child of the supervisor is started with; ``beacon`` is the number of its beacon."""
+
+    backend: Backend
+    context: Context
+    beacon: int
+    memory: int
+    threads: int = 1
+
+
+def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
+    """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    connection = Connection(pipe)
+    heap.keep_freed()
+    go_first()
+    limit_data(arguments.memory)
+    try:
+        job = arguments.backend.job()
+        job.setup_worker(arguments.context)
+    except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
+        sys.excepthook(type(error), error, error.__traceback__)
+        report_broken(connection, broken("setup_worker", error))
+        return
+    beacon = Beacon(beacons, arguments.beacon)
+    _serve(Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of), connection)
+    job.teardown()
+    sys.exit(ORPHANED)
+
+
+def report_broken(connection: Connection, broken: Broken) -> None:
+    """Says why this child cannot go on, and waits to be ended: the message must be read before the death is seen."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        connection.send(broken)
+        while not isinstance(connection.recv(), Stop):
+            pass
+
+
+def _serve(loader: Loader, connection: Connection) -> None:
+    slots = SlotWriter(connection, os.getppid())
+    try:
+        while isinstance(piece := connection.recv(), Piece):
+            connection.send(loader.load(piece, slots.put))
+    except (EOFError, ConnectionError):
+        return  # its successor gets workers of its own

@@ -1,0 +1,1 @@
+"""What the Command Job is made of."""

@@ -1,0 +1,1 @@
+"""Which Jobs there are, their parameters, and configs for them."""

@@ -1,0 +1,101 @@
+"""BlankConfig: a commented config.yaml for a Job, with every key, its default and its meaning. Used by the init command."""
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from jobs.errors import InputError
+from launcher.catalogue.catalogue import Entry
+from launcher.catalogue.param_types import Parameter, check_params
+from launcher.config.config import Config, config_from_mapping
+from launcher.config.origins import Places, apply_overrides
+from launcher.config.problems import sections
+from launcher.config.yaml_lines import parse_value
+
+_WIDTH = 110
+_COLUMN = 36
+_HEAD = "Paths are relative to this file's folder. Check it with `launcher plan {name}`, start it with `launcher run {name}`."
+_MANIFEST = "samples.csv"
+
+
+def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
+    """The text of a config that is going to be at ``path``; ``overrides`` are ``key.sub=value``.
+
+    Parameters without a default that are not given are commented out: planning tells what is missing. Raises InputError
+    for overrides that are not valid.
+    """
+    config = _config(entry, path, overrides)
+    lines = [f"# {_HEAD.format(name=path.name)}"]
+    inner = sections(Config)
+    for key, value in config.to_mapping().items():
+        if key == "job":
+            lines += ["job:", f"  class: {entry.path}", *_params(entry.parameters, config.job.params)]
+        elif key in inner:
+            lines += [f"{key}:", *_keys(inner[key], value)]
+        else:
+            lines.append(_line("", key, value, Config.model_fields[key].description))
+    return "\n".join(lines) + "\n"
+
+
+def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
+    """The config as if all was set; raises InputError where it is not valid."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", entry.path.rpartition(":")[2].rpartition(".")[2]).lower()
+    start = {"name": name, "job": {"class": entry.path}, "data": {"manifest": _MANIFEST}}
+    data, _ = apply_overrides(start, overrides)
+    config = config_from_mapping(data, path)
+    if config.job.class_ != entry.path:
+        raise InputError(f"--set job.class: the Job is {entry.path}; give another one as JOB")
+    found = check_params(entry.cls, entry.path, config.job.params)
+    wrong = [problem for problem in found if problem[0][2] in config.job.params]
+    if wrong:
+        raise InputError(Places(str(path)).report(wrong))
+    return config
+
+
+def _keys(section: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of a section; sbatch options, of which there are many, as far as they are set."""
+    for key, value in values.items():
+        field = section.model_fields.get(key)
+        yield _line("  ", key, value, field.description if field else None)
+    if "options" in section.model_fields:
+        yield "  # and any other long option of sbatch, with _ for -: partition, account, qos, mem, time, constraint ..."
+
+
+def _line(indent: str, key: str, value: Any, meaning: str | None) -> str:
+    text = f"{indent}{key}: {_yaml(value)}"
+    return f"{text:{_COLUMN}} # {meaning}" if meaning else text
+
+
+def _params(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> Iterator[str]:
+    yield "  params:"
+    for parameter in parameters:
+        told = ", ".join(filter(None, [parameter.type_text, "required" if parameter.required else ""]))
+        words = " ".join(filter(None, [f"{told}:" if parameter.words and told else told, parameter.words]))
+        yield from textwrap.wrap(words, _WIDTH, initial_indent="    # ", subsequent_indent="    # ")
+        if parameter.required and parameter.name not in given:
+            yield f"    # {parameter.name}:"
+        else:
+            value = given.get(parameter.name, to_jsonable_python(parameter.default, fallback=repr))
+            yield f"    {parameter.name}: {_yaml(value)}"
+    known = {parameter.name for parameter in parameters}
+    yield from (f"    {name}: {_yaml(value)}" for name, value in given.items() if name not in known)
+
+
+def _yaml(value: Any) -> str:
+    """A value on one line: text without quotes where that reads back as the same."""
+    if isinstance(value, str) and re.fullmatch(r"[\w./~*-][\w ./~*:-]*", value, re.ASCII) and _reads_back(value):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _reads_back(text: str) -> bool:
+    try:
+        return bool(parse_value(text) == text)
+    except ValueError:
+        return False

@@ -1,1 +1,0 @@
-"""What becomes of shards that are not done when a submission has ended."""

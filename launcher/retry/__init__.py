@@ -1,0 +1,1 @@
+"""What is tried again when a submission has ended, and with how much more."""

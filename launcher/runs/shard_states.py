@@ -1,0 +1,174 @@
+"""ShardState: where each shard of a run stands, from one directory listing and the journals. Used by status and rerun.
+
+A done shard costs a look at the end of its journal; the journals of others are read as they grow, so a reader that is
+asked again (--watch) reads only what is new.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.machine.process_identity import host_name
+from jobs.storage.journal import History, decode, is_running, read_end
+from jobs.storage.plans import Plan
+from jobs.storage.records import AttemptEnd, AttemptStart, FailedSample, Shard
+from jobs.storage.rundir import RunDir
+from launcher.runs.failures import Failure
+from launcher.runs.submissions import SubmissionState
+
+LOST_MESSAGE = "the attempt left no trace of its end"
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """``state`` is pending, running, done or failed; ``ok`` and ``failed`` count samples.
+
+    ``recent`` counts the samples that the newest submission committed, from the time ``since`` to ``until`` (seconds
+    since the epoch; None: it goes on). ``end`` is how the last attempt that ended did.
+    """
+
+    shard: Shard
+    state: str
+    ok: int = 0
+    failed: int = 0
+    failure: Failure | None = None
+    samples: tuple[FailedSample, ...] = ()
+    recent: int = 0
+    since: float | None = None
+    until: float | None = None
+    end: AttemptEnd | None = None
+
+
+@dataclass
+class _GrowingJournal:
+    """A journal read so far; ``before`` counts the samples that were committed when the last attempt began."""
+
+    path: Path
+    history: History = field(default_factory=History)
+    before: int = 0
+    _offset: int = 0
+
+    def read_on(self) -> History:
+        """Takes in the lines that came since the last call; a line without its end is left for the next."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return self.history
+        complete = data[: data.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        for line in complete.splitlines():
+            record = decode(line) if line else None
+            if isinstance(record, AttemptStart):
+                self.before = self.history.ok + self.history.failed
+            if record:
+                self.history.apply(record)
+        return self.history
+
+
+class ShardReader:
+    """Reads the states of a run's shards, again and again."""
+
+    def __init__(self, run: RunDir, plan: Plan) -> None:
+        self._run = run
+        self._plan = plan
+        self._journals: dict[int, _GrowingJournal] = {}
+        self._done: dict[int, AttemptEnd] = {}
+
+    def read(self, newest: Mapping[int, SubmissionState]) -> list[ShardState]:
+        """All shards in order; ``newest`` is the last submission of each shard that has one."""
+        done = self._run.list_shards().done
+        return [
+            self._read_done(shard, newest.get(shard.index))
+            if shard.index in done
+            else self._read_open(shard, newest.get(shard.index))
+            for shard in self._plan.shards()
+        ]
+
+    def history(self, index: int) -> History:
+        """The shard's journal as of now."""
+        return self._journal(index).read_on()
+
+    def _journal(self, index: int) -> _GrowingJournal:
+        return self._journals.setdefault(index, _GrowingJournal(self._run.journal(index)))
+
+    def _read_done(self, shard: Shard, known: SubmissionState | None) -> ShardState:
+        end = self._done_end(shard.index)
+        if end is None:
+            return ShardState(shard, "failed", failure=_lost(shard, "its journal is missing or damaged"))
+        samples = tuple(self.history(shard.index).failed_samples) if end.failed else ()
+        is_recent = known is not None and end.time >= known.submission.created
+        since, until = (end.time - end.seconds, end.time) if is_recent else (None, end.time)
+        recent = end.committed if is_recent else 0
+        return ShardState(shard, "done", end.ok, end.failed, None, samples, recent, since, until, end)
+
+    def _done_end(self, index: int) -> AttemptEnd | None:
+        end = self._done.get(index)
+        if end is None:
+            end = _read_end(self._run.journal(index)) or self._last_end(index)
+            if end:
+                self._done[index] = end
+        return end
+
+    def _last_end(self, index: int) -> AttemptEnd | None:
+        last = self.history(index).last
+        return last.end if last else None
+
+    def _read_open(self, shard: Shard, known: SubmissionState | None) -> ShardState:
+        self._done.pop(shard.index, None)
+        journal = self._journal(shard.index)
+        history = journal.read_on()
+        state, failure = self._judge(shard, history, known)
+        last = history.last
+        is_recent = last is not None and known is not None and last.start.submission == known.number
+        return ShardState(
+            shard,
+            state,
+            history.ok,
+            history.failed,
+            failure,
+            tuple(history.failed_samples),
+            history.ok + history.failed - journal.before if is_recent else 0,
+            last.start.time if last and is_recent else None,
+            last.end.time if last and last.end else None,
+            last.end if last else None,
+        )
+
+    def _judge(self, shard: Shard, history: History, known: SubmissionState | None) -> tuple[str, Failure | None]:
+        """The state of a shard that is not done, and why it failed."""
+        last = history.last
+        if known is None or last is None or last.start.submission < known.number:
+            return _not_begun(shard, known)
+        recorded = known.outcome.failures.get(shard.index) if known.outcome else None
+        if last.end is None or last.end.reason == "done":
+            if self._runs(shard, last.start, known):
+                return "running", None
+            if known.outcome and known.outcome.cancelled and not recorded:
+                return "pending", None  # it was killed on purpose
+            return "failed", recorded or _lost(shard, LOST_MESSAGE)
+        if last.end.reason == "failed":
+            return "failed", Failure(last.end.kind or "ERROR", last.end.message, shard.index)
+        return ("failed", recorded) if recorded else ("pending", None)
+
+    def _runs(self, shard: Shard, start: AttemptStart, known: SubmissionState) -> bool:
+        """The lock tells on this machine; elsewhere the attempt runs as long as its submission does."""
+        if is_running(self._run.journal(shard.index)):
+            return True
+        return known.may_go_on and not (known.submission.executor == "local" and start.host == host_name())
+
+
+def _not_begun(shard: Shard, known: SubmissionState | None) -> tuple[str, Failure | None]:
+    recorded = known.outcome.failures.get(shard.index) if known and known.outcome else None
+    return ("failed", recorded) if recorded else ("pending", None)
+
+
+def _lost(shard: Shard, message: str) -> Failure:
+    return Failure("LOST", message, shard.index)
+
+
+def _read_end(path: Path) -> AttemptEnd | None:
+    try:
+        return read_end(path)
+    except FileNotFoundError:
+        return None

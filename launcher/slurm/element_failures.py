@@ -1,0 +1,120 @@
+"""Investigation: why the elements of an ended Slurm array left shards undone: the journals' word, else the accounting's.
+
+Used by the finalize job. What a row of the accounting means is in accounting.py.
+"""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from jobs.errors import LauncherError
+from jobs.storage.journal import Attempt, replay
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from launcher.retry.finalize import Ending
+from launcher.retry.policy import Need
+from launcher.runs.failures import Failure
+from launcher.runs.logs import last_words
+from launcher.slurm import scheduler
+from launcher.slurm.accounting import by_element, has_ended, judge
+
+# The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
+_ACCOUNTING_SECONDS = 60.0
+_LONGEST_PAUSE = 5.0
+# Ends that somebody else decided on, after which the task left in order.
+_TAKEN = ("CANCELLED", "NODE_FAIL", "PREEMPTED")
+
+
+@dataclass(frozen=True)
+class Element:
+    """An array element: its undone shards with the attempt that this submission last made at each (None: none).
+
+    ``began``: it made one at any of its shards; ``stopped``: it was told to leave, and did; ``progress``: it committed.
+    """
+
+    attempts: Mapping[int, Attempt | None]
+    began: bool
+    stopped: bool
+    progress: bool
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the journals do not tell of each shard why it is undone."""
+        return not all(attempt and attempt.end and attempt.end.reason == "failed" for attempt in self.attempts.values())
+
+
+def investigate(run: RunDir, submission: Submission) -> tuple[Ending, dict[int, Need]]:
+    """Why shards of an ended submission are not done, as far as their journals do not tell, and what they had."""
+    elements = {index: _element(run, submission, group) for index, group in enumerate(submission.groups)}
+    undone = {index: element for index, element in elements.items() if element.attempts}
+    if not undone:
+        return Ending(), {}
+    silent = [index for index, element in undone.items() if element.is_silent]
+    rows, silence = _account(submission, silent)
+    failures: dict[int, Failure] = {}
+    needs: dict[int, Need] = {}
+    for index, element in undone.items():
+        row = rows.get(index)
+        words = _words(run, submission, submission.groups[index][0], element.began)
+        for shard in element.attempts:
+            failure = _judge(element, shard, row, silence, words)
+            if failure:
+                failures[shard] = failure
+            if row:
+                needs[shard] = Need(shard, row.node, row.asked_memory, row.asked_time)
+    return Ending(failures), needs
+
+
+def _element(run: RunDir, submission: Submission, group: tuple[int, ...]) -> Element:
+    histories = {shard: replay(run.journal(shard)) for shard in group}
+    made = {
+        shard: history.last
+        for shard, history in histories.items()
+        if history.last and history.last.start.submission == submission.number
+    }
+    return Element(
+        attempts={shard: made.get(shard) for shard in group if not run.shard_done(shard).exists()},
+        began=bool(made),
+        stopped=any(attempt.end is not None and attempt.end.reason == "stopped" for attempt in made.values()),
+        progress=any(histories[shard].committed for shard in made),
+    )
+
+
+def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int | None, scheduler.Accounted], str]:
+    """Rows of sacct by array index, and what to say where it has no answer; waits until it knows how ``silent`` ended."""
+    if not submission.job_ids:
+        return {}, "it was never submitted"
+    deadline = time.monotonic() + _ACCOUNTING_SECONDS
+    pause = 0.5
+    while True:
+        rows, silence = {}, ""
+        try:
+            rows = by_element(scheduler.accounting(submission.job_ids, submission.created))
+        except LauncherError as error:
+            silence = f"Slurm's accounting cannot be asked ({error})"
+            if not isinstance(error, scheduler.NoAnswer):
+                return rows, silence
+        if time.monotonic() > deadline or (not silence and all(has_ended(rows.get(index)) for index in silent)):
+            return rows, silence
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _words(run: RunDir, submission: Submission, shard: int, began: bool) -> str:
+    """The last line that an element left: in its own log, or before it had one in that of all elements."""
+    own = run.log(shard)
+    has_own = began or (own.exists() and own.stat().st_mtime >= submission.created)
+    return last_words(own if has_own else run.submission_log(submission.number))
+
+
+def _judge(element: Element, shard: int, row: scheduler.Accounted | None, silence: str, words: str) -> Failure | None:
+    """None where the journal tells, or where the shard only has to go on."""
+    attempt = element.attempts[shard]
+    if attempt and attempt.end and attempt.end.reason == "failed":
+        return None
+    if element.stopped and (row is None or row.state not in _TAKEN):
+        return None
+    if row is None and silence:
+        return Failure("LOST", f"the array task left no end in its journal; {silence}", shard)
+    failure = judge(row, shard, began=element.began, words=words)
+    return None if failure.kind == "TIMEOUT" and element.progress else failure

@@ -1,0 +1,141 @@
+"""The finalize job: ``launcher.slurm_finalize RUN NUMBER...`` runs on a node when the arrays of these submissions have ended.
+
+It learns from journals, and where they are silent from Slurm's accounting, why shards are not done, has retry.finalize
+decide what is tried again or gathered, and submits that together with what was held back. Nothing stays on the login node.
+"""
+
+import argparse
+import contextlib
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError, LauncherError
+from jobs.machine import disk
+from jobs.node.supervisor.slurm_job import requeue_self
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.rundir import RunDir
+from launcher.retry.finalize import finalize
+from launcher.retry.policy import Need, remedy
+from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, update
+from launcher.slurm import scheduler
+from launcher.slurm.element_failures import investigate
+from launcher.slurm.handover import follower_of, hand_over, submission_config
+from launcher.slurm.scripts import asked_options
+
+_SILENCE_SECONDS = 60.0
+
+
+def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
+    """Ends the submissions and starts what follows; returns the submissions started."""
+    plan = Plan.read(run.plan)
+    ended = [Submission.read(run.submission(number)) for number in numbers]
+    open_numbers = {known.number for known in read_submissions(run) if known.outcome is None}
+    to_end = [submission for submission in ended if submission.number in open_numbers]
+    for submission in to_end:
+        ending, needs = investigate(run, submission)
+        is_last = submission is to_end[-1]
+        finalize(run, plan, submission, ending, Treat(run, submission, needs), gathers=is_last)
+    waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
+    return _submit(run, waiting) if waiting else []
+
+
+def _submit(run: RunDir, waiting: Sequence[Submission]) -> list[Submission]:
+    """Hands submissions over; without avoiding failed nodes where Slurm refuses that, since there are no others."""
+    try:
+        return hand_over(run, waiting)
+    except InputError as error:
+        relaxed = [_with_all_nodes(run, submission) for submission in waiting]
+        if relaxed == waiting:
+            raise
+        print(f"{error}\ntrying again on nodes that failed before", flush=True)
+        return hand_over(run, relaxed)
+
+
+def _with_all_nodes(run: RunDir, submission: Submission) -> Submission:
+    options = {name: value for name, value in submission.resources.get("options", {}).items() if name != "exclude"}
+    if options == submission.resources.get("options", {}):
+        return submission
+    return update(run, submission, resources={**submission.resources, "options": options})
+
+
+def waits_for(known: SubmissionState, number: int) -> bool:
+    """Whether a submission is to be submitted by the finalize job of that number: held back, or another attempt."""
+    submission = known.submission
+    if known.outcome or submission.planned or submission.process or submission.executor != "slurm":
+        return False
+    return follower_of(submission) == number
+
+
+class Treat:
+    """What shards of a submission get at the next attempt: see retry.policy."""
+
+    def __init__(self, run: RunDir, submission: Submission, needs: Mapping[int, Need]) -> None:
+        config = submission_config(run, submission)
+        self._retry = config.retry
+        self._options = asked_options(config, submission.resources)
+        self._changed = submission.resources.get("options", {})
+        self._needs = needs
+
+    def __call__(self, kind: str, shards: Sequence[int]) -> dict[str, Any] | None:
+        """None where nothing more can be given."""
+        needs = [self._needs.get(shard, Need(shard)) for shard in shards]
+        options = remedy(self._retry, self._options, kind, needs)
+        if options is None:
+            return None
+        changed = {name: value for name, value in options.items() if self._options.get(name) != value}
+        return {"options": {**self._changed, **changed}}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The finalize job's process; exit code 0: ended or goes on in other jobs."""
+    parser = argparse.ArgumentParser(prog="python -m launcher.slurm_finalize", description="Ends Slurm submissions.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("numbers", type=int, nargs="+")
+    options = parser.parse_args(arguments)
+    run = RunDir(options.run)
+    try:
+        started = _finalize_patiently(run, options.numbers)
+    except scheduler.LimitReached as error:
+        return _try_later(str(error))
+    except Exception as error:  # the process boundary: whoever follows the run is told
+        if isinstance(error, OSError) and disk.is_failing(error):
+            return _try_later(disk.describe(error, run.path))
+        is_expected = isinstance(error, LauncherError)
+        print(error if is_expected else traceback.format_exc(), file=sys.stderr, flush=True)
+        _give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
+        return 1
+    for submission in started:
+        print(f"submission {submission.number}: Slurm job {', '.join(submission.job_ids) or 'held back'}", flush=True)
+    return 0
+
+
+def _try_later(why: str) -> int:
+    with contextlib.suppress(OSError):  # the log may be what cannot be written
+        print(f"{why}; trying again later", flush=True)
+    return 0 if requeue_self() else 1
+
+
+def _give_up(run: RunDir, numbers: Sequence[int], why: str) -> None:
+    """Records that nothing follows: attempts that Slurm never got are withdrawn, and their shards stay as they ended."""
+    for known in read_submissions(run):
+        if waits_for(known, numbers[0]) and not known.submission.job_ids:
+            run.script(known.number).unlink(missing_ok=True)
+            run.submission(known.number).unlink()
+    for number in numbers:
+        outcome = Outcome.read(run, number) or Outcome(time.time())
+        replace(outcome, error=why).write(run, number)
+
+
+def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
+    """While Slurm is silent (an upgrade may take an hour) it waits: nobody else would go on with the run."""
+    while True:
+        try:
+            return finalize_submissions(run, numbers)
+        except scheduler.NoAnswer as error:
+            print(f"{error}; waiting for Slurm", flush=True)
+            time.sleep(_SILENCE_SECONDS)

@@ -1,0 +1,1 @@
+"""Starting, following and cancelling what is not done."""

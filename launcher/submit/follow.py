@@ -1,0 +1,66 @@
+"""Run: plan, submit, follow, gather in the foreground; the array tasks leave when it does. Used by the run command."""
+
+import shlex
+from collections.abc import Callable
+
+from jobs.errors import RunError
+from jobs.storage.rundir import RunDir
+from launcher.config.config import Config
+from launcher.executors import choose_executor
+from launcher.interrupts import Interrupts
+from launcher.plan.plan import Planned
+from launcher.runs.find import reference
+from launcher.runs.submissions import read_submissions
+from launcher.status.progress import View, follow
+from launcher.status.status import Status, StatusReader
+from launcher.submit.cancel import cancel_run
+from launcher.submit.submit import nothing_to_do, select_shards, submit
+
+
+def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str], None]) -> Status:
+    """Submits what is not done and follows until the result is there or nothing more can be done.
+
+    At Ctrl-C, SIGTERM or SIGHUP it stops the array tasks in good order, at the second one at once, says how to go on, and
+    raises KeyboardInterrupt. Array tasks of a scheduler go on.
+    """
+    run, plan = planned.run, planned.plan
+    reader = StatusReader(run)
+    selection = select_shards(run, plan)
+    if selection.running:
+        raise RunError(nothing_to_do(run, selection))
+    if not selection.shards:
+        return _gathered(run, reader, config)
+    with Interrupts() as interrupts:
+        try:
+            submit(run, config, selection, attached=True)
+            return follow(reader, view, live=True)
+        except KeyboardInterrupt:
+            if choose_executor(config.executor).stops_with_launcher:
+                say("stopping the array tasks; Ctrl-C again stops them at once")
+                _stop(run, interrupts)
+                say(f"what is done is kept; to go on: launcher run {shlex.quote(str(config.path))}")
+            else:
+                name = reference(run)
+                say(f"the run goes on; follow it: launcher status {name} --watch, stop it: launcher cancel {name}")
+            raise
+
+
+def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
+    """Every shard is done: writes the result, if that is missing or older."""
+    status = reader.read()
+    if status.state == "complete":
+        return status
+    from jobs.gather.gather import gather
+
+    gather(run, output=config.output_path)
+    return reader.read()
+
+
+def _stop(run: RunDir, interrupts: Interrupts) -> None:
+    """Cancels what this launcher started; another Ctrl-C asks again, which ends the array tasks at once."""
+    while any(known.is_open for known in read_submissions(run)):
+        try:
+            with interrupts.raised():
+                cancel_run(run)
+        except KeyboardInterrupt:
+            continue

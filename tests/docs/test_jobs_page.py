@@ -1,0 +1,68 @@
+"""docs/jobs.md: its tables are the parameters of the classes, its configs are valid, its model works."""
+
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from jobs.audio_embedding import AudioEmbedding
+from jobs.image_embedding import ImageEmbedding
+from jobs.job import Job
+from launcher.config.config import load_config
+from tests.jobs.embedding.test_torch_model import context
+from tests.support.launcher_runs import ROOT
+
+PAGE = (ROOT / "docs" / "jobs.md").read_text()
+TOLD_IN_WORDS = {"model", "folder", "mean", "std"}
+CLASSES = pytest.mark.parametrize("job", [AudioEmbedding, ImageEmbedding])
+
+
+def section(job: type[Job]) -> str:
+    return PAGE.partition(f"\n## {job.__module__}:{job.__name__}\n")[2].partition("\n## ")[0]
+
+
+def block(job: type[Job], language: str) -> str:
+    found = re.search(rf"^```{language}\n(.*?)^```$", section(job), re.MULTILINE | re.DOTALL)
+    assert found, f"no {language} block for {job.__name__}"
+    return found[1]
+
+
+@CLASSES
+def test_the_table_of_a_job_has_its_parameters_and_their_defaults(job: type[Job]) -> None:
+    told: dict[str, str] = {}
+    table = section(job).partition("| parameter | default |")[2]
+    for names, defaults in re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", table, re.MULTILINE):
+        words = [word.strip().strip("`") for word in defaults.split(",")]
+        told |= dict(zip((name.strip("`") for name in names.split(", ")), words, strict=True))
+    found = inspect.signature(job).parameters
+    assert told.keys() == found.keys()
+    for name in found.keys() - TOLD_IN_WORDS:
+        default = found[name].default
+        assert told[name] == (default if isinstance(default, str) else json.dumps(default)), name
+
+
+@CLASSES
+def test_the_config_of_a_job_is_valid(job: type[Job], tmp_path: Path) -> None:
+    text = block(job, "yaml")
+    (tmp_path / "config.yaml").write_text(text)
+    assert load_config(tmp_path / "config.yaml").job.class_ == f"{job.__module__}:{job.__name__}"
+    inspect.signature(job).bind(**yaml.safe_load(text)["job"]["params"])
+
+
+def test_the_model_of_the_page_leaves_out_padding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pooling.py").write_text(block(AudioEmbedding, "python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, seconds in enumerate([1.0, 0.3, 0.6]):
+        noise = np.random.default_rng(number).normal(size=int(16000 * seconds)) * 0.1
+        soundfile.write(tmp_path / f"{number}.wav", noise, 16000)
+    job = AudioEmbedding("pooling:MeanOverTime", max_padding=0.9, folder=tmp_path)
+    job.setup(context())
+    monkeypatch.delitem(sys.modules, "pooling")
+    items = [job.load({"path": f"{number}.wav", "spk_id": "a"}) for number in range(3)]
+    np.testing.assert_allclose(job.process(job.collate(items))["X"], [item[0].mean(0) for item in items], rtol=1e-4)

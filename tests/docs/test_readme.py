@@ -1,0 +1,226 @@
+"""The README tells the truth: its commands run, in their order, and its tables are those of the code.
+
+What installs something (`make ...`) is not run, but the targets must be there, and what `make demo` runs after installing
+is run on fewer samples.
+"""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from launcher.cli import make_parser
+from launcher.config.config import Config
+from tests.slurm_cluster import SlurmCluster
+from tests.support.launcher_runs import ROOT
+
+README = (ROOT / "README.md").read_text()
+SAMPLES = 48
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the heading it stands under, its language, its text."""
+
+    section: str
+    language: str
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    for section in re.split(r"^## ", README, flags=re.MULTILINE)[1:]:
+        heading, _, body = section.partition("\n")
+        for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", body, re.MULTILINE | re.DOTALL):
+            yield Block(heading, language, text)
+
+
+def texts(section: str, language: str) -> list[str]:
+    found = [block.text for block in blocks() if (block.section, block.language) == (section, language)]
+    assert found, f"the README has no {language} block under {section!r}"
+    return found
+
+
+def commands(section: str) -> list[str]:
+    """The shell commands of a section, one a line."""
+    lines = (line.strip() for text in texts(section, "sh") for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def rows(section: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    body = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    lines = [line for line in body.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def sh(command: str, folder: Path, **variables: str) -> str:
+    """Runs a command of the README as a reader would, with `.venv` active; returns what it prints."""
+    path = os.pathsep.join([str(BIN), variables.pop("PATH", os.environ["PATH"])])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables, "PATH": path}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def fewer(manifest: Path) -> None:
+    """Cuts a CSV to its first SAMPLES rows."""
+    with manifest.open(newline="") as file:
+        head = list(csv.reader(file))[: SAMPLES + 1]
+    with manifest.open("w", newline="") as file:
+        csv.writer(file).writerows(head)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What of the repository the README's commands use; the demo has few shards."""
+    for name in ("demo", "jobs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    config = (ROOT / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(re.sub(r"shards: \d+", "shards: 2", config))
+    return tmp_path
+
+
+@pytest.fixture
+def demo(checkout: Path) -> Path:
+    """The same with the demo's manifest, cut short."""
+    sh("python -m demo.docstrings data/docstrings.csv", checkout)
+    fewer(checkout / "data" / "docstrings.csv")
+    return checkout
+
+
+def test_the_readme_is_one_that_people_read_to_its_end() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+def test_every_block_of_commands_is_run_or_checked_here() -> None:
+    assert {block.section for block in blocks() if block.language == "sh"} == {"Start", "On Slurm", "Your own Job"}
+    assert {block.language for block in blocks()} <= {"", "sh", "python", "yaml"}
+
+
+@pytest.mark.parametrize("command", commands("Start"))
+def test_the_commands_that_set_up_are_targets_of_make(command: str) -> None:
+    words = command.split()
+    assert words[0] == "make"
+    assert sh(f"{command} --dry-run", ROOT)
+
+
+def test_what_the_demo_runs_finds_neighbours(demo: Path) -> None:
+    recipe = [line for line in sh("make demo --dry-run --always-make", ROOT).splitlines() if "pip " not in line]
+    steps = [line.removeprefix(".venv/bin/") for line in recipe if "launcher run" in line or "neighbours" in line]
+    assert [step.split()[0] for step in steps] == ["launcher", "python"]
+    shown = [sh(step, demo) for step in steps]
+    assert f"complete: {SAMPLES} of {SAMPLES} samples (100%), shards 2 done" in shown[0]
+    assert f"{SAMPLES} embeddings of 384 numbers; nearest to 'parse a JSON document':" in shown[1]
+
+
+def test_the_job_of_the_readme_runs_and_its_results_are_read(checkout: Path) -> None:
+    for text in texts("Your own Job", "python") + texts("Your own Job", "yaml"):
+        name = re.fullmatch(r"# (\S+)", text.splitlines()[0])
+        assert name, "the first line of a file in the README is its name"
+        (checkout / name[1]).write_text(text)
+    shown = [sh(command, checkout) for command in commands("Your own Job")]
+    assert "complete: " in shown[-1]
+    (script,) = texts("Results", "python")
+    (checkout / "read.py").write_text(script)
+    files = len(list((ROOT / "jobs").rglob("*.py")))
+    assert f"({files}, 256)" in sh("python read.py", checkout)
+
+
+@pytest.mark.slurm
+@pytest.mark.xdist_group("slurm")
+def test_the_commands_of_the_slurm_section_run_on_slurm(clean_slurm: SlurmCluster, demo: Path) -> None:
+    config = demo / "config.yaml"
+    config.write_text(f"{config.read_text()}slurm: {{mem: 2G}}\n")
+    shown = {line: sh(line, demo, **clean_slurm.env) for line in commands("On Slurm")}
+    printed = list(shown.values())
+    assert "#SBATCH --array=0-1%256" in printed[0]
+    assert "Slurm job " in printed[1]
+    assert f"complete: {SAMPLES} of {SAMPLES} samples" in printed[2]
+    assert "every shard is done" in printed[3]
+    assert "0 damaged" in printed[4]
+    assert "intact" in printed[4]
+
+
+def test_the_table_of_commands_is_the_command_line() -> None:
+    _, parsers = make_parser()
+    told = {row[0].strip("`").split()[1]: row[0] for row in rows("Commands")}
+    assert told.keys() == parsers.keys()
+    for name, text in told.items():
+        flags = {flag for action in parsers[name]._actions for flag in action.option_strings}
+        mentioned = {flag for flag in flags - {"-h", "--help", "--json", "--set", "--follow"} if flag.startswith("-")}
+        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text)) == mentioned, name
+
+
+def keys(model: type[BaseModel], above: str = "") -> dict[str, Any]:
+    """All keys of a config and their defaults, as YAML writes them; "" for those that must be given."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        key = above + (field.alias or name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= keys(inner, f"{key}.")
+        else:
+            found[key] = "" if field.is_required() else written(field.default)
+    return found
+
+
+def written(value: Any) -> str:
+    words = {None: "null", True: "true"}
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f"`{words[value] if isinstance(value, bool | None) else value}`"
+
+
+def test_the_table_of_keys_is_the_config() -> None:
+    told = {row[0].strip("`"): row[1] for row in rows("config.yaml")}
+    del told["slurm.<option>"]
+    expected = keys(Config)
+    del expected["slurm.options"]
+    assert told == expected
+
+
+def test_every_template_is_named() -> None:
+    (row,) = [row for row in rows("config.yaml") if row[0] == "`slurm.template`"]
+    templates = {path.stem for path in (ROOT / "slurm_templates").glob("*.sbatch")} - {"finalize"}
+    assert templates == set(re.findall(r"\w+", row[2].partition(", or")[0]))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/dependencies.md"])
+def test_every_link_between_documents_leads_somewhere(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), f"{document}: {target}"
+
+
+@pytest.mark.parametrize("folder", ["jobs", "launcher"])
+def test_the_architecture_names_every_module(folder: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = {path.name for path in (ROOT / folder).rglob("*.py")} - {"__init__.py", "__main__.py"}
+    assert {name for name in modules if not re.search(rf"(?<![\w]){re.escape(name)}", text)} == set()
+
+
+def test_every_dependency_is_accounted_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = [name for group in groups for name in group]
+    names = {re.split(r"[\[<>=~!;]", name)[0] for name in wanted} - {"launcher"}
+    told = {cell for row in dependency_rows() for cell in re.findall(r"`([^`]+)`", row[0])}
+    assert told == names
+
+
+def dependency_rows() -> list[list[str]]:
+    """The rows of the tables of packages that are used."""
+    lines = (ROOT / "docs" / "dependencies.md").read_text().partition("## Not used")[0].splitlines()
+    return [line.strip("|").split("|") for line in lines if line.startswith("| `")]

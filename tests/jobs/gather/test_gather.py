@@ -1,0 +1,738 @@
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import BusyError, DamageError, IncompleteError, InputError, OutputError, RunError
+from jobs.gather.committed import KEPT_COMMITS
+from jobs.gather.gather import gather
+from jobs.job import Job
+from jobs.storage.journal import Journal, replay
+from jobs.storage.outputs import fill_value
+from jobs.storage.plans import Plan
+from jobs.storage.records import Commit, JobSpec
+from jobs.storage.rundir import RunDir
+from tests.support.builders import build_plan, build_run, change_plan, everything, flip_byte, vectors, write_shard
+from tests.support.launcher_runs import ROOT
+
+# The machine may be busy with other things.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """64 samples in 3 shards, all done; 3 samples failed, one batch of them as a whole."""
+    return build_run(tmp_path / "run", (0, 20, 50, 64), failed=[3, 16, 17, 18, 19, 22])
+
+
+def read_rows(item: Any) -> list[Any]:
+    """One value a row of a fixed output or a group of values and offsets."""
+    if isinstance(item, h5py.Dataset):
+        return list(item[()])
+    offsets, values = item["offsets"][()], item["values"][()]
+    rows = [values[start:stop] for start, stop in itertools.pairwise(offsets)]
+    encoding = item.attrs.get("encoding")
+    return rows if encoding is None else [bytes(row) if encoding == "bytes" else bytes(row).decode() for row in rows]
+
+
+def check_outputs(path: Path, rows: int, ok: set[int]) -> None:
+    """Whether the outputs are those of ``everything``, with fill values where a row is not ok."""
+    expected = everything(np.arange(rows))
+    with h5py.File(path) as file:
+        assert set(file) == {*expected, "id", "status", "errors", "summary"}
+        for name, values in expected.items():
+            found = read_rows(file[name])
+            assert len(found) == rows
+            for row in range(rows):
+                if row in ok:
+                    np.testing.assert_array_equal(found[row], values[row])
+                elif isinstance(file[name], h5py.Dataset):
+                    np.testing.assert_array_equal(found[row], np.full_like(values[row], fill_value(file[name].dtype)))
+                else:
+                    assert len(found[row]) == 0
+
+
+def test_the_result_holds_each_sample_in_manifest_order(run: RunDir) -> None:
+    report = gather(run)
+
+    check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22})
+    assert (report.rows, report.ok, report.failed, report.missing) == (64, 58, 6, 0)
+    assert report.complete
+    assert report.path == run.result
+    assert report.bytes == run.result.stat().st_size
+    assert report.damaged == ()
+    assert not (run.path / "result.part.h5").exists()
+
+
+def test_status_and_errors_tell_of_failed_samples(run: RunDir) -> None:
+    gather(run)
+
+    with h5py.File(run.result) as file:
+        assert np.flatnonzero(file["status"][()] == 2).tolist() == [3, 16, 17, 18, 19, 22]
+        assert np.count_nonzero(file["status"][()] == 1) == 58
+        assert file["errors/row"][()].tolist() == [3, 16, 17, 18, 19, 22]
+        assert file["errors/attempts"][()].tolist() == [2] * 6
+        assert read_rows(file["errors/kind"]) == ["LOAD"] * 6
+        assert read_rows(file["errors/message"])[0] == "cannot read sample 3: ☠"
+        assert [file[name].dtype.str for name in ("status", "errors/row", "errors/attempts")] == ["|u1", "<i8", "<i4"]
+
+
+def test_datasets_are_contiguous(run: RunDir) -> None:
+    gather(run)
+
+    with h5py.File(run.result) as file:
+        layouts: dict[str, Any] = {}
+        file.visititems(lambda name, item: layouts.update({name: getattr(item, "chunks", None)}))
+    assert set(layouts.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [[f"böx/{n}.jpg" for n in range(12)], [n * 7 - 20 for n in range(12)], [n / 2 for n in range(12)], [""] * 12],
+    ids=["text", "integers", "floats", "empty"],
+)
+def test_ids_are_those_of_the_id_column(tmp_path: Path, ids: list[Any]) -> None:
+    run = build_run(tmp_path / "run", (0, 5, 12), vectors, ids=ids)
+
+    gather(run)
+
+    with h5py.File(run.result) as file:
+        assert read_rows(file["id"]) == [str(one) for one in ids]
+        assert file["id"].attrs["encoding"] == "utf-8"
+
+
+def test_ids_of_many_record_batches_are_all_there(tmp_path: Path) -> None:
+    rows = 150_000
+    run = build_run(tmp_path / "run", (0, rows), vectors, ids=[f"s{n}" for n in range(rows)], batch_size=rows)
+
+    gather(run)
+
+    with h5py.File(run.result) as file:
+        assert read_rows(file["id"]) == [f"s{n}" for n in range(rows)]
+
+
+def test_without_an_id_column_ids_are_row_numbers(run: RunDir) -> None:
+    gather(run)
+
+    with h5py.File(run.result) as file:
+        assert file["id"].dtype == np.int64
+        assert file["id"][()].tolist() == list(range(64))
+
+
+def test_provenance_names_plan_submissions_and_software(run: RunDir) -> None:
+    change_plan(run, git={"commit": "abc"}, config={"name": "run", "words": ["x" * 100] * 10_000})
+    gather(run)
+
+    with h5py.File(run.result) as file:
+        found = json.loads(file.attrs["provenance"])
+    assert found["fingerprint"] == Plan.read(run.plan).fingerprint
+    assert found["git"] == {"commit": "abc"}
+    assert len(found["config"]["words"]) == 10_000
+    assert found["versions"] == {"python": ["3.11"]}
+    assert [(one["number"], one["shards"]) for one in found["submissions"]] == [(1, 3)]
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> dict[str, Any]:
+    sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=5))
+    boundaries = [sum(sizes[:n]) for n in range(len(sizes) + 1)]
+    rows = boundaries[-1]
+    return {
+        "boundaries": boundaries,
+        "batch_size": draw(st.integers(1, 9)),
+        "failed": draw(st.sets(st.integers(0, rows - 1))),
+        "seed": draw(st.integers(0, 1000)),
+        "missing_share": draw(st.sampled_from([0, 0, 0.5])),
+    }
+
+
+def build_drawn(path: Path, drawn: dict[str, Any]) -> tuple[RunDir, set[int], set[int]]:
+    """A run with its batches written in any order, some not at all; the rows that are ok, and those missing."""
+    run = build_plan(path, drawn["boundaries"], batch_size=drawn["batch_size"])
+    order = random.Random(drawn["seed"])
+    missing: set[int] = set()
+    for shard in Plan.read(run.plan).shards():
+        batches = list(shard.batches(drawn["batch_size"]))
+        order.shuffle(batches)
+        left_out = [batch for batch in batches if order.random() < drawn["missing_share"]]
+        written = [batch for batch in batches if batch not in left_out]
+        write_shard(run, shard.index, failed=drawn["failed"], batches=written, done=not left_out)
+        for batch in left_out:
+            missing.update(range(batch, shard.batch_stop(batch, drawn["batch_size"])))
+    return run, set(range(drawn["boundaries"][-1])) - missing - drawn["failed"], missing
+
+
+@given(runs())
+@settings(patient, max_examples=60)
+def test_any_run_gathers_to_what_was_computed(drawn: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run, ok, missing = build_drawn(Path(folder) / "run", drawn)
+        rows = drawn["boundaries"][-1]
+
+        report = gather(run, allow_missing=True)
+
+        assert (report.ok, report.missing, report.complete) == (len(ok), len(missing), not missing)
+        with h5py.File(run.result) as file:
+            status = file["status"][()]
+            assert set(np.flatnonzero(status == 0)) == missing
+            assert set(np.flatnonzero(status == 1)) == ok
+            assert bool(file.attrs["complete"]) == (not missing)
+            names = set(file)
+        if ok:
+            check_outputs(run.result, rows, ok)
+        else:
+            assert names == {"id", "status", "errors", "summary"}
+
+
+@given(runs(), st.integers(1, 4096))
+@settings(patient, max_examples=20)
+def test_the_bytes_of_the_result_do_not_depend_on_the_size_of_the_blocks(drawn: dict[str, Any], block: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        run, _, _ = build_drawn(Path(folder) / "run", drawn)
+        one, other = Path(folder) / "one.h5", Path(folder) / "other.h5"
+        patch.setattr("jobs.gather.gather.time.time", lambda: 0.0)
+        gather(run, output=one, allow_missing=True)
+        patch.setattr("jobs.gather.gather.BLOCK", block)
+        gather(run, output=other, allow_missing=True)
+
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_many_commits_gather_the_same_when_journals_are_read_twice(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert KEPT_COMMITS > 9
+    monkeypatch.setattr("jobs.gather.committed.KEPT_COMMITS", 0)
+
+    gather(run)
+
+    check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22})
+
+
+def test_commits_that_come_during_the_gather_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.gather.committed.KEPT_COMMITS", 0)
+    run = build_plan(tmp_path / "run", (0, 16, 48))
+    write_shard(run, 0)
+    write_shard(run, 1, batches=[16], done=False)
+
+    def come(done: int, total: int) -> None:
+        if done == 16:
+            write_shard(run, 1, batches=[24, 32], done=False)
+
+    report = gather(run, allow_missing=True, progress=come)
+
+    assert report.missing == 24
+    check_outputs(run.result, 48, set(range(24)))
+
+
+def test_progress_counts_rows_up_to_all(run: RunDir) -> None:
+    seen: list[tuple[int, int]] = []
+    gather(run, progress=lambda done, total: seen.append((done, total)))
+
+    assert seen[-1] == (64, 64)
+    assert seen == sorted(seen)
+
+
+def test_a_run_whose_samples_all_failed_has_a_result_without_outputs(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 5, 12), failed=range(12))
+
+    report = gather(run)
+
+    assert (report.failed, report.complete) == (12, True)
+    with h5py.File(run.result) as file:
+        assert set(file) == {"id", "status", "errors", "summary"}
+
+
+def test_messages_that_are_no_text_are_escaped(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 8))
+    write_shard(run, 0, failed=[3])
+    lines = run.journal(0).read_bytes()
+    history = replay(run.journal(0))
+    commit = history.commits[0].to_json() | {"failed": [[3, "LOAD", "no file \udcff.jpg", 1]]}
+    run.journal(0).unlink()
+    with Journal(run.journal(0)) as journal:
+        assert history.layout is not None
+        journal.append([history.layout, Commit.from_json(commit)])
+    assert lines != run.journal(0).read_bytes()
+
+    gather(run)
+
+    with h5py.File(run.result) as file:
+        assert read_rows(file["errors/message"]) == ["no file \\udcff.jpg"]
+
+
+def test_the_result_goes_where_it_is_wanted(run: RunDir, tmp_path: Path) -> None:
+    output = tmp_path / "results" / "of today" / "vectors.v2.h5"
+
+    report = gather(run, output=output)
+
+    assert report.path == output
+    check_outputs(output, 64, set(range(64)) - {3, 16, 17, 18, 19, 22})
+    assert [path.name for path in output.parent.iterdir()] == ["vectors.v2.h5"]
+    assert not run.result.exists()
+
+
+def test_gathering_again_replaces_the_result(run: RunDir) -> None:
+    run.result.write_bytes(b"old")
+
+    gather(run)
+
+    check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22})
+
+
+# --- not complete
+
+
+def test_a_shard_that_is_not_done_is_incomplete_and_names_what_to_do(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 16, 32, 48, 64, 80))
+    write_shard(run, 0)
+    write_shard(run, 2, batches=[32], done=False)
+    write_shard(run, 4)
+
+    with pytest.raises(IncompleteError) as error:
+        gather(run)
+
+    assert "3 of 5 shards are not done (1-3); 40 of 80 samples have no result yet" in str(error.value)
+    assert f"launcher rerun {run.path}" in str(error.value)
+    assert "--allow-missing" in str(error.value)
+    assert not list(run.path.glob("result*"))
+
+
+def test_a_shard_whose_file_has_its_first_name_is_not_complete_even_with_all_rows(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 16))
+    write_shard(run, 0, failed=range(9), done=False)
+
+    with pytest.raises(IncompleteError, match="1 of 1 shards are not done"):
+        gather(run)
+    report = gather(run, allow_missing=True)
+
+    assert (report.missing, report.complete) == (0, False)
+    check_outputs(run.result, 16, set(range(9, 16)))
+
+
+def test_a_deleted_shard_is_not_done(run: RunDir) -> None:
+    run.shard_done(1).unlink()
+
+    with pytest.raises(IncompleteError, match=r"1 of 3 shards are not done \(1\)"):
+        gather(run)
+    report = gather(run, allow_missing=True)
+
+    assert report.missing == 30
+    assert {damage.what for damage in report.damaged} == {("shard file",)}
+    check_outputs(run.result, 64, {*range(20), *range(50, 64)} - {3, 16, 17, 18, 19})
+
+
+def test_an_existing_result_survives_a_gather_that_fails(run: RunDir) -> None:
+    gather(run)
+    before = run.result.read_bytes()
+    flip_byte(run.shard_done(2), 10_000)
+    flip_byte(run.values(2, "text"), 3)
+
+    with pytest.raises(DamageError):
+        gather(run)
+
+    assert run.result.read_bytes() == before
+    assert not (run.path / "result.part.h5").exists()
+
+
+# --- damage
+
+
+def positions(run: RunDir, shard: int) -> Iterator[tuple[Path, int]]:
+    """Some bytes of each output of a shard, and of its values."""
+    history = replay(run.journal(shard))
+    assert history.layout is not None
+    rows = Plan.read(run.plan).shard(shard).rows
+    for output in history.layout.outputs:
+        for position in (0, rows * output.row_bytes // 2, rows * output.row_bytes - 1):
+            yield run.shard_done(shard), output.offset + position
+        if output.ragged:
+            for position in (0, run.values(shard, output.name).stat().st_size - 1):
+                yield run.values(shard, output.name), position
+
+
+def test_any_damaged_byte_is_refused_and_the_shard_is_named(run: RunDir) -> None:
+    for path, position in positions(run, 1):
+        flip_byte(path, position)
+
+        with pytest.raises(DamageError, match="shard 1, rows") as error:
+            gather(run)
+
+        assert f"`launcher rerun {run.path} --shards 1`" in str(error.value)
+        assert not run.result.exists()
+        flip_byte(path, position)
+    gather(run)
+
+
+def test_all_damage_is_listed_at_once(run: RunDir) -> None:
+    flip_byte(run.values(0, "tokens"), 0)
+    flip_byte(run.values(2, "text"), 0)
+
+    with pytest.raises(DamageError) as error:
+        gather(run)
+
+    assert "2 batches are not on disk as they were written, in shards 0,2" in str(error.value)
+    assert "shard 0, rows 0-7: tokens" in str(error.value)
+    assert "shard 2, rows 50-57: text" in str(error.value)
+    assert "--shards 0,2" in str(error.value)
+
+
+def test_a_long_list_of_damage_is_cut(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 100), vectors, batch_size=2)
+    os.truncate(run.shard_done(0), 2048)
+
+    with pytest.raises(DamageError, match=r"50 batches .*\n(.*\n){10}  and 40 more\n"):
+        gather(run)
+
+
+def test_damaged_batches_are_left_out_when_that_is_allowed(run: RunDir) -> None:
+    flip_byte(run.values(0, "tokens"), 0)  # rows 0-7
+    flip_byte(run.values(2, "text"), run.values(2, "text").stat().st_size - 1)  # rows 58-63
+
+    report = gather(run, allow_missing=True)
+
+    assert (report.missing, report.complete) == (14, False)
+    assert [str(damage) for damage in report.damaged] == ["shard 0, rows 0-7: tokens", "shard 2, rows 58-63: text"]
+    check_outputs(run.result, 64, set(range(8, 58)) - {16, 17, 18, 19, 22})
+
+
+@pytest.mark.parametrize("name", ["shard", "values"])
+def test_a_truncated_file_is_refused(run: RunDir, name: str) -> None:
+    history = replay(run.journal(1))
+    assert history.layout is not None
+    if name == "shard":
+        os.truncate(run.shard_done(1), history.layout.outputs[-1].offset + 10 * 8)
+    else:
+        os.truncate(run.values(1, "text"), history.commits[36].segments["text"].offset)
+
+    with pytest.raises(DamageError, match="in shards 1:"):
+        gather(run)
+    report = gather(run, allow_missing=True)
+
+    damaged = {"shard": [28, 36, 44], "values": [36, 44]}[name]
+    assert [damage.start for damage in report.damaged] == damaged
+    assert report.missing == 50 - damaged[0]
+
+
+def test_a_deleted_values_file_is_damage(run: RunDir) -> None:
+    run.values(1, "text").unlink()
+
+    with pytest.raises(DamageError, match="shard 1, rows 20-27: shard file"):
+        gather(run)
+
+
+def test_a_damaged_commit_of_a_done_shard_is_damage(run: RunDir) -> None:
+    lines = run.journal(1).read_bytes().split(b"\n")
+    number = next(n for n, line in enumerate(lines) if b'"start":28,' in line)
+    flip_byte(run.journal(1), len(b"\n".join(lines[:number])) + 40)
+
+    with pytest.raises(DamageError, match="shard 1, rows 28-35: journal"):
+        gather(run)
+    report = gather(run, allow_missing=True)
+
+    assert report.missing == 8
+    check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22, *range(28, 36)})
+
+
+@pytest.mark.parametrize("gone", ["layout", "all"])
+def test_a_done_shard_that_its_journal_does_not_describe_is_damage(run: RunDir, gone: str) -> None:
+    lines = run.journal(1).read_bytes().split(b"\n")
+    kept = [line for line in lines if b'"type":"layout"' not in line] if gone == "layout" else []
+    run.journal(1).write_bytes(b"\n".join(kept))
+
+    with pytest.raises(DamageError, match="shard 1, rows 20-49: journal"):
+        gather(run)
+
+
+def test_what_hdf5_keeps_in_a_shard_file_is_not_needed(run: RunDir) -> None:
+    for shard in range(3):
+        with run.shard_done(shard).open("r+b") as file:
+            file.write(bytes(96))
+
+    gather(run)
+
+    check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22})
+
+
+def test_commits_that_do_not_belong_to_the_shard_do_not_count(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 16, 32))
+    write_shard(run, 0)
+    write_shard(run, 1)
+    history = replay(run.journal(1))
+    with Journal(run.journal(0)) as journal:
+        journal.append([Commit(4, 12, history.commits[16].hashes, history.commits[16].segments)])
+        journal.append([*history.commits.values()])
+
+    gather(run)
+
+    check_outputs(run.result, 32, set(range(32)))
+
+
+def test_shards_with_other_outputs_are_refused_and_both_are_named(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 8, 16, 24))
+    write_shard(run, 0, vectors)
+    write_shard(run, 1, vectors)
+    write_shard(run, 2, lambda rows: {"vector": np.zeros((len(rows), 3), np.float32)})
+
+    with pytest.raises(OutputError) as error:
+        gather(run)
+
+    assert "shards 0 and 2" in str(error.value)
+    assert r"vector <f4 [n, 4] in the one, vector <f4 [n, 3] in the other" in str(error.value)
+
+
+def test_a_manifest_with_other_rows_than_planned_is_refused(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 8), vectors, ids=list("abcdefgh"))
+    other = build_run(tmp_path / "other", (0, 9), vectors, ids=list("abcdefghi"))
+    run.manifest.write_bytes(other.manifest.read_bytes())
+
+    with pytest.raises(DamageError, match="has 9 rows, and the plan 8"):
+        gather(run)
+
+
+def test_a_folder_without_a_plan_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        gather(RunDir(tmp_path))
+
+
+# --- crashes and the machine
+
+GATHER = """
+import sys
+from pathlib import Path
+from jobs.gather.gather import gather
+from jobs.storage.rundir import RunDir
+gather(RunDir(Path(sys.argv[1])), progress=lambda done, total: print(done, flush=True))
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_killed_gather_leaves_no_result_and_the_next_one_works(tmp_path: Path, seed: int) -> None:
+    run = build_run(tmp_path / "run", range(0, 801, 8))
+    command = [sys.executable, "-c", GATHER, str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        for _ in range(random.Random(seed).randint(1, 90)):
+            process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+
+    if run.result.exists():  # it was faster than the signal
+        check_outputs(run.result, 800, set(range(800)))
+    else:
+        with h5py.File(run.path / "result.part.h5") as file:
+            assert not file.attrs["complete"]
+    gather(run)
+    check_outputs(run.result, 800, set(range(800)))
+    assert not (run.path / "result.part.h5").exists()
+
+
+def test_two_gathers_at_a_time_are_refused(run: RunDir) -> None:
+    refused: list[str] = []
+
+    def second(done: int, total: int) -> None:
+        with pytest.raises(BusyError, match=r"result\.part\.h5: another process is gathering") as error:
+            gather(run)
+        refused.append(str(error.value))
+
+    gather(run, progress=second)
+
+    assert refused
+    check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22})
+
+
+FILE_SIZE_LIMIT = """
+import resource, sys
+from pathlib import Path
+from jobs.errors import RunError
+from jobs.gather.gather import gather
+from jobs.storage.rundir import RunDir
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+try:
+    gather(RunDir(Path(sys.argv[1])))
+except RunError as error:
+    print(error)
+"""
+
+
+def test_a_file_system_that_refuses_more_bytes_is_one_clear_error(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 4000), vectors, batch_size=500)
+
+    done = subprocess.run(
+        [sys.executable, "-c", FILE_SIZE_LIMIT, str(run.path)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert f"{run.result}: gather stopped: " in done.stdout
+    assert not list(run.path.glob("result*"))
+
+
+def test_too_little_room_is_known_before_copying(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 100, 2, 2, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("jobs.gather.gather.os.statvfs", lambda path: full)
+    seen: list[int] = []
+
+    with pytest.raises(RunError, match=r"the result needs .* GB and .* GB are free: make room, or set output\.path"):
+        gather(run, progress=lambda done, total: seen.append(done))
+
+    assert not seen
+    assert not list(run.path.glob("result*"))
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
+    def compute(rows: np.ndarray) -> dict[str, Any]:
+        return {"wide": np.ones((len(rows), 4096), np.float32), "long": [np.ones(1000, np.float64)] * len(rows)}
+
+    run = build_run(tmp_path / "run", range(0, 2049, 512), compute, batch_size=32)
+    tracemalloc.start()
+    try:
+        report = gather(run)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert report.bytes > 45 << 20
+    assert peak < 6 << 20
+
+
+# --- reductions
+
+
+class Mean(Job):
+    """Means of the vectors and of the lengths of the texts, and the rows in the order that they came in."""
+
+    def reduce(self, state: Any, block: dict[str, Any]) -> Any:
+        state = state or {"sum": np.zeros(4), "rows": [], "text": []}
+        state["sum"] += block["vector"].sum(axis=0, dtype=np.float64)
+        state["rows"] += block["index"].tolist()
+        state["text"] += block["text"]
+        assert all(isinstance(tokens, np.ndarray) for tokens in block["tokens"])
+        assert all(isinstance(blob, bytes) for blob in block["blob"])
+        assert {len(values) for values in block.values()} == {len(block["index"])}
+        return state
+
+    def finish(self, state: Any) -> dict[str, Any]:
+        count = len(state["rows"])
+        words = np.array(["a", "zwölf"])
+        return {
+            "mean": state["sum"] / count, "count": count, "rows": state["rows"], "text": state["text"],
+            "words": words, "title": "means — ☠", "share": 0.5,
+        }  # fmt: skip
+
+
+class Count(Job):
+    """Without finish: the state is the summary."""
+
+    def reduce(self, state: Any, block: dict[str, Any]) -> Any:
+        return {"blocks": (state or {"blocks": 0})["blocks"] + 1}
+
+
+class Broken(Job):
+    def reduce(self, state: Any, block: dict[str, Any]) -> Any:
+        raise ZeroDivisionError("no such thing")
+
+
+class Odd(Job):
+    """Returns ``what`` as its summary."""
+
+    values: ClassVar[dict[str, Any]] = {
+        "list": [1],
+        "slash": {"a/b": 1},
+        "object": {"a": object()},
+        "nul": {"a": "x\0"},
+    }
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def reduce(self, state: Any, block: dict[str, Any]) -> Any:
+        return state
+
+    def finish(self, state: Any) -> dict[str, Any]:
+        return self.values[self._what]  # type: ignore[no-any-return]
+
+
+def summary_of(run: RunDir) -> dict[str, Any]:
+    with h5py.File(run.result) as file:
+        return {
+            name: item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
+            for name, item in file["summary"].items()
+        }
+
+
+@pytest.mark.parametrize("boundaries", [(0, 64), (0, 20, 50, 64)], ids=["one shard", "three shards"])
+def test_reduce_sees_the_ok_rows_in_manifest_order(tmp_path: Path, boundaries: tuple[int, ...]) -> None:
+    failed = [3, 16, 17, 18, 19, 22]
+    job = JobSpec("tests.jobs.gather.test_gather:Mean")
+    run = build_plan(tmp_path / "run", boundaries, job=job)
+    for shard in Plan.read(run.plan).shards():
+        write_shard(run, shard.index, failed=failed, batches=list(shard.batches(8))[::-1])
+
+    gather(run)
+
+    found, ok = summary_of(run), [row for row in range(64) if row not in failed]
+    expected = everything(np.array(ok))
+    assert found["rows"].tolist() == ok
+    assert found["count"] == 58
+    assert list(found["text"]) == expected["text"]
+    np.testing.assert_allclose(found["mean"], expected["vector"].mean(axis=0))
+    assert list(found["words"]) == ["a", "zwölf"]
+    assert found["title"] == "means — ☠"
+    assert found["share"] == 0.5
+
+
+def test_blocks_are_the_batches_of_the_plan_that_have_ok_samples(tmp_path: Path) -> None:
+    run = build_run(
+        tmp_path / "run", (0, 20, 50, 64), failed=range(8, 16), job=JobSpec("tests.jobs.gather.test_gather:Count")
+    )
+
+    gather(run)
+
+    assert summary_of(run) == {"blocks": 3 - 1 + 4 + 2}
+
+
+def test_without_an_ok_sample_there_is_no_summary(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 8), failed=range(8), job=JobSpec("tests.jobs.gather.test_gather:Broken"))
+
+    gather(run)
+
+    assert summary_of(run) == {}
+
+
+def test_a_reduce_that_raises_is_one_clear_error_with_its_line(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 8), vectors, job=JobSpec("tests.jobs.gather.test_gather:Broken"))
+
+    with pytest.raises(RunError, match=r"test_gather\.py:\d+: Broken\.reduce raised ZeroDivisionError: no such thing"):
+        gather(run)
+
+    assert not list(run.path.glob("result*"))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("list", "Odd.finish returned list; valid: a dict"),
+        ("slash", "summary name 'a/b' is not valid"),
+        ("object", "'summary/a' has dtype object"),
+        ("nul", "summary/a: .* cannot store"),
+    ],
+)
+def test_a_summary_that_cannot_be_stored_is_refused(tmp_path: Path, what: str, message: str) -> None:
+    run = build_run(tmp_path / "run", (0, 8), vectors, job=JobSpec("tests.jobs.gather.test_gather:Odd", {"what": what}))
+
+    with pytest.raises(OutputError, match=message):
+        gather(run)
+
+    assert not list(run.path.glob("result*"))

@@ -1,0 +1,107 @@
+"""Devices: what a task may use decides what its processes get, without torch."""
+
+import os
+import sys
+import types
+
+import pytest
+
+from jobs.machine import gpus
+from jobs.machine.devices import process_devices, threads_for, usable_cpus, usable_gpus, visible_gpus
+from jobs.storage.plans import NodeSettings
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"),
+    [
+        ("0,1", 2),
+        ("", 0),
+        ("-1", 0),
+        ("0,-1,1", 1),
+        ("GPU-8f6a,GPU-12", 2),
+        ("MIG-GPU-8f6a/1/0", 1),
+        ("NoDevFiles,", 1),
+    ],
+)
+def test_cuda_visible_devices_holds_opaque_entries(visible, count):
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible}) == count
+
+
+@pytest.mark.parametrize(
+    ("settings", "usable", "devices"),
+    [
+        (NodeSettings(), (), ("cpu",)),
+        (NodeSettings(processes=3), (), ("cpu",) * 3),
+        (NodeSettings(), (0, 1), ("cuda:0", "cuda:1")),
+        (NodeSettings(), (1, 3), ("cuda:1", "cuda:3")),
+        (NodeSettings(processes=4), (0, 1), ("cuda:0", "cuda:1", "cuda:0", "cuda:1")),
+        (NodeSettings(devices="cpu"), (0, 1), ("cpu",)),
+        (NodeSettings(devices=("cuda:0", "cuda:0", "cpu")), (0,), ("cuda:0", "cuda:0", "cpu")),
+        (NodeSettings(devices="cuda"), (), ("cuda:0",)),
+    ],
+)
+def test_processes_get_their_devices_in_turn(settings, usable, devices):
+    assert process_devices(settings, usable) == devices
+
+
+def test_cpus_are_bounded_by_affinity_and_by_slurm():
+    affinity = len(os.sched_getaffinity(0))
+    assert 1 <= usable_cpus({}) <= affinity
+    assert usable_cpus({"SLURM_CPUS_PER_TASK": "1"}) == 1
+    assert usable_cpus({"SLURM_CPUS_PER_TASK": "4096"}) <= affinity
+    assert usable_cpus({"LAUNCHER_CPUS": "1"}) == 1
+
+
+def test_threads_and_pool_workers_together_stay_within_the_cpus():
+    assert threads_for("cpu", 2, 0, 8) == 4
+    assert threads_for("cpu", 2, 3, 8) == 1
+    assert threads_for("cpu", 1, 2, 8) == 6
+    assert threads_for("cpu", 16, 2, 8) == 1
+    assert threads_for("cuda:0", 1, 0, 8) == 1
+
+
+class FakeNvml(types.ModuleType):
+    """Stands for pynvml, since a test machine has no NVIDIA driver: GPU 1 is in use."""
+
+    NVMLError = RuntimeError
+
+    def nvmlInit(self) -> None: ...
+
+    def nvmlShutdown(self) -> None: ...
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        return {"GPU-a": 0, "GPU-b": 1}[uuid]
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(used=30 if handle == 1 else 1, total=100)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(gpu=[20, 80][handle])
+
+
+def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
+    monkeypatch.setattr("jobs.machine.devices.visible_gpus", lambda environment: 3)
+    assert usable_gpus(NodeSettings(), {}) == (0, 2)
+    assert usable_gpus(NodeSettings(), {"SLURM_JOB_ID": "1"}) == (0, 1, 2)
+    assert usable_gpus(NodeSettings(devices="cuda"), {}) == (0, 1, 2)
+
+
+def test_gpu_use_is_the_mean_over_the_tasks_own_gpus(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
+    assert gpus.utilisation(("0", "GPU-b")) == pytest.approx(0.5)
+    assert gpus.utilisation(()) is None
+
+
+@pytest.mark.skipif(os.path.exists("/proc/driver/nvidia"), reason="has an NVIDIA driver")
+def test_without_a_driver_no_gpu_counts_as_taken_and_no_use_is_known():
+    assert gpus.free(2) == (0, 1)
+    assert gpus.utilisation(("0",)) is None
+
+
+def test_gpus_are_named_as_cuda_visible_devices_has_them():
+    assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "GPU-a,MIG-b,-1"}, 2) == ("GPU-a", "MIG-b")
+    assert gpus.tokens({}, 2) == ("0", "1")

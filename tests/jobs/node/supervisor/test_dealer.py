@@ -1,0 +1,101 @@
+"""The dealer's bookkeeping: every batch is committed once, whatever dies; the guilty row is found."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.node.messages import Batch
+from jobs.node.supervisor.dealer import KILLS, Dealer
+from jobs.storage.records import Commit
+
+
+def batches(count: int) -> list[Batch]:
+    return [Batch(start, start + 4) for start in range(0, 4 * count, 4)]
+
+
+def commit(batch: Batch, seconds: float = 0.1) -> Commit:
+    return Commit(batch.start, batch.stop, {}, seconds=seconds)
+
+
+@given(st.integers(0, 40), st.integers(1, 4), st.integers(1, 5), st.randoms())
+def test_every_batch_is_committed_once_whatever_dies(count, processes, depth, random):
+    dealer = Dealer(batches(count), processes, depth)
+    hands = [list(dealer.deal(process)) for process in range(processes)]
+    committed = []
+    while not dealer.finished:
+        process = random.randrange(processes)
+        if random.random() < 0.2:
+            dealer.give_back(process)
+            hands[process] = []
+        elif hands[process]:
+            batch = hands[process].pop(random.randrange(len(hands[process])))
+            dealer.done(process, commit(batch, random.random()))
+            committed.append(batch.start)
+        hands[process] += dealer.deal(process)
+    assert sorted(committed) == [batch.start for batch in batches(count)]
+
+
+def test_batches_of_a_dead_process_come_first_and_in_order():
+    dealer = Dealer(batches(10), 2, 3)
+    dealer.deal(0)
+    dealer.deal(1)
+    dealer.give_back(0)
+    assert [batch.start for batch in dealer.deal(0)] == [0, 4, 8]
+
+
+def test_a_fast_process_gets_more_than_a_slow_one():
+    dealer = Dealer(batches(400), 2, 3)
+    for process, seconds in ((0, 0.001), (1, 10.0)):
+        for batch in dealer.deal(process):
+            dealer.done(process, commit(batch, seconds))
+    assert len(dealer.deal(0)) > 20
+    assert len(dealer.deal(1)) == 3
+
+
+def test_a_process_is_dealt_again_when_half_of_its_hand_is_done():
+    dealer = Dealer(batches(2000), 2, 3)
+    hand = list(dealer.deal(0))
+    dealer.done(0, commit(hand.pop(), 0.005))
+    hand += dealer.deal(0)
+    size = len(hand)
+    while not (dealt := dealer.deal(0)):
+        dealer.done(0, commit(hand.pop(), 0.005))
+    assert size // 3 <= len(hand) <= size // 2
+    assert len(hand) + len(dealt) >= size - 1
+
+
+def test_the_last_batches_are_shared_out():
+    dealer = Dealer(batches(12), 2, 1)
+    dealer.done(0, commit(dealer.deal(0)[0], 0.0001))
+    assert len(dealer.deal(0)) <= 3
+
+
+def test_one_death_at_a_row_is_forgiven_the_second_is_not():
+    dealer = Dealer(batches(2), 1, 2)
+    dealer.deal(0)
+    dealer.blame((2, 3), "CRASH", "died")
+    assert dealer.in_hand(0)[0].failed == ()
+    dealer.blame((2, 3), "CRASH", "died")
+    (failed,) = dealer.in_hand(0)[0].failed
+    assert (failed.row, failed.kind, failed.attempts) == (2, "CRASH", 2)
+    assert dealer.open_failures == 1
+
+
+def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves():
+    dealer = Dealer(batches(2), 1, 2)
+    dealer.deal(0)
+    for _ in range(KILLS - 1):
+        dealer.blame((2, 3), "CRASH", "killed", KILLS)
+    dealer.blame((2, 3), "CRASH", "died")
+    assert dealer.in_hand(0)[0].failed == ()
+    dealer.blame((2, 3), "CRASH", "killed", KILLS)
+    (failed,) = dealer.in_hand(0)[0].failed
+    assert (failed.row, failed.message, failed.attempts) == (2, "killed", KILLS)
+
+
+def test_a_batch_that_kills_twice_is_done_one_by_one():
+    dealer = Dealer(batches(2), 1, 2)
+    dealer.deal(0)
+    dealer.blame((4, 8), "CRASH", "died")
+    dealer.blame((4, 8), "CRASH", "died")
+    dealer.give_back(0)
+    assert [batch.most for batch in dealer.deal(0)] == [0, 1]

@@ -1,0 +1,81 @@
+"""A Job whose load is `async def`: the samples of a batch are loaded at once, and each still fails alone."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from jobs.job import Job
+from jobs.storage.samples import Sample
+from tests.support.task_runs import content, failures, history, make_run, run_task
+
+MODULE = "tests.jobs.node.worker.test_async_loads:"
+
+
+class Meeting(Job):
+    """Each sample waits for all others of its batch; ``bad`` says what some do instead of loading."""
+
+    def __init__(self, batch: int = 16, bad: dict[str, str] | None = None) -> None:
+        self.batch = batch
+        self.bad = bad or {}
+        self.here: list[int] = []
+
+    async def load(self, sample: Sample) -> int:
+        self.here.append(sample.index)
+        while len(self.here) < self.batch and not self.bad:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        self.here.clear()
+        match self.bad.get(str(sample.index)):
+            case "raise":
+                raise ValueError("bad sample")
+            case "exit":
+                raise SystemExit(3)
+            case "cancel":
+                raise asyncio.CancelledError
+            case "memory":
+                raise MemoryError("too much")
+            case "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "hang":
+                await asyncio.sleep(3600)
+        return int(sample["x"])
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"y": batch * 2}
+
+
+class Alone(Meeting):
+    """The same, one sample after another."""
+
+    def load(self, sample: Sample) -> int:  # type: ignore[override]
+        return int(sample["x"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_samples_of_a_batch_are_loaded_at_the_same_time_and_give_the_same_bytes(
+    tmp_path: Any, workers: int
+) -> None:
+    run = make_run(tmp_path / "run", f"{MODULE}Meeting", 96, workers=workers)
+    other = make_run(tmp_path / "other", f"{MODULE}Alone", 96)
+    assert run_task(run).returncode == run_task(other).returncode == 0
+    assert content(run) == content(other)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Any, workers: int) -> None:
+    bad = {"3": "raise", "4": "exit", "5": "cancel", "20": "memory", "33": "crash", "40": "hang"}
+    settings = {"workers": workers, "sample_timeout": 1, "max_failed_samples": 9}
+    run = make_run(tmp_path / "run", f"{MODULE}Meeting", 64, params={"bad": bad}, **settings)
+    assert run_task(run).returncode == 0
+    found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
+    assert found[3] == ("LOAD", "ValueError: bad sample")
+    assert found[4] == ("LOAD", "SystemExit: 3")
+    assert found[5][0] == "LOAD"
+    assert found[20][0] == "OUT_OF_MEMORY"
+    assert found[33][0] == "CRASH"
+    assert found[40] == ("SAMPLE_TIMEOUT", "took longer than sample_timeout (1 s)")
+    assert found.keys() == {int(row) for row in bad}
+    assert history(run).ok == 64 - len(bad)

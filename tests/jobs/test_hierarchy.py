@@ -1,0 +1,547 @@
+"""Hierarchy: results in order, failures of single samples, bounded memory, with real processes."""
+
+import asyncio
+import functools
+import itertools
+import operator
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jobs
+from jobs import Hierarchy
+from jobs.errors import InputError, RunError, SampleFailed
+from jobs.library.batch_size import BatchSize
+from tests.example_jobs.hierarchy_jobs import Leaves, Passes, Scale, Unready, misbehave
+
+
+@pytest.fixture(scope="module")
+def squares():
+    with Hierarchy(lambda number: number * number, workers=2) as hierarchy:
+        yield hierarchy
+
+
+@pytest.fixture(scope="module")
+def echo():
+    with Hierarchy(lambda value: value, workers=2) as hierarchy:
+        yield hierarchy
+
+
+@pytest.fixture(scope="module")
+def troubled():
+    with Hierarchy(misbehave, workers=2) as hierarchy:
+        yield hierarchy
+
+
+def supervisor(hierarchy: Hierarchy) -> psutil.Process:
+    return psutil.Process(hierarchy._link._popen.pid)
+
+
+def shared_bytes(hierarchy: Hierarchy) -> int:
+    """What the exchange takes of memory."""
+    return os.fstat(hierarchy._link._exchange.descriptor).st_blocks * 512
+
+
+# --- order
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers() | st.text() | st.none() | st.lists(st.floats(allow_nan=False)), max_size=300))
+def test_any_samples_come_back_in_their_order(echo, samples):
+    assert echo.map(samples) == samples
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 100_000])
+def test_map_and_imap_keep_the_order(squares, count):
+    expected = [number * number for number in range(count)]
+    assert squares.map(range(count)) == expected
+    assert list(squares.imap(iter(range(count)))) == expected
+
+
+def test_many_passes_over_many_samples_lose_and_mix_nothing(squares):
+    expected = [number * number for number in range(20_000)]
+    for _ in range(50):
+        assert squares.map(range(20_000)) == expected
+
+
+def test_unordered_has_every_result_once(squares):
+    assert sorted(squares.imap_unordered(range(5000))) == [number * number for number in range(5000)]
+
+
+def test_a_result_that_is_ready_overtakes_only_where_order_is_not_asked_for():
+    with Hierarchy(lambda seconds: time.sleep(seconds) or seconds, workers=2, batch_size=1) as hierarchy:
+        hierarchy.map([0, 0])
+        assert list(hierarchy.imap_unordered([1.0, 0.0])) == [0.0, 1.0]
+        assert list(hierarchy.imap([1.0, 0.0])) == [1.0, 0.0]
+
+
+def test_reduce_folds_in_the_order_of_the_samples(squares):
+    assert squares.reduce(operator.add, range(1000)) == sum(number * number for number in range(1000))
+    assert squares.reduce(lambda text, number: f"{text} {number}", range(4), "") == " 0 1 4 9"
+    assert squares.reduce(operator.add, [], 5) == 5
+    with pytest.raises(TypeError):
+        squares.reduce(operator.add, [])
+
+
+# --- samples without end, back-pressure
+
+
+def test_imap_of_samples_without_end_draws_a_bounded_number(echo):
+    drawn = itertools.count()
+    results = echo.imap(drawn)
+    assert [next(results) for _ in range(1000)] == list(range(1000))
+    results.close()
+    assert next(drawn) < 1_000_000
+
+
+def test_a_consumer_that_stops_stops_the_producers():
+    with Hierarchy(lambda number: number, workers=2, batch_size=10) as hierarchy:
+        drawn = []
+        results = hierarchy.imap(number for number in itertools.count() if drawn.append(number) is None)
+        next(results)
+        first = len(drawn)
+        time.sleep(0.3)
+        assert len(drawn) == first <= 10 * 20
+        results.close()
+
+
+def test_a_slow_source_does_not_hold_back_results():
+    def source():
+        for number in range(5):
+            yield number
+            time.sleep(0.2)
+
+    with Hierarchy(lambda number: number, workers=2) as hierarchy:
+        hierarchy.map(range(5000))
+        began = time.monotonic()
+        results = hierarchy.imap(source())
+        assert next(results) == 0
+        assert time.monotonic() - began < 0.9
+        assert list(results) == [1, 2, 3, 4]
+
+
+def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way():
+    most = 0
+    with Hierarchy(lambda number: np.full(1 << 20, number % 256, np.uint8), workers=2) as hierarchy:
+        for number, array in enumerate(hierarchy.imap(range(600))):
+            assert array[0] == number % 256
+            most = max(most, shared_bytes(hierarchy))
+        assert most < 100 << 20
+        assert shared_bytes(hierarchy) < 4 << 20
+
+
+def test_a_slow_worker_takes_less(tmp_path):
+    slow = tmp_path / "slow"
+
+    def work(number):
+        try:
+            os.close(os.open(slow, os.O_CREAT | os.O_EXCL))
+            work.slow = True
+        except FileExistsError:
+            pass
+        time.sleep(0.05 if getattr(work, "slow", False) else 0.002)
+        return os.getpid()
+
+    with Hierarchy(work, workers=2) as hierarchy:
+        counts = np.unique(hierarchy.map(range(300)), return_counts=True)[1]
+    assert len(counts) == 2
+    assert counts.min() < 100
+
+
+def test_slow_samples_are_shared_out_evenly():
+    def work(number):
+        time.sleep(0.3)
+        return os.getpid()
+
+    with Hierarchy(work, workers=2) as hierarchy:
+        assert max(np.unique(hierarchy.map(range(4)), return_counts=True)[1]) == 2
+
+
+# --- what travels
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(6).reshape(2, 3),
+        np.arange(100_000.0).reshape(100, 1000),
+        np.arange(200_000)[::2],
+        np.array(["a", None], object),
+        {"a": [np.zeros(20_000), "x"], "b": (1, b"y" * 50_000)},
+    ],
+    ids=["small", "large", "strided", "objects", "nested"],
+)
+def test_arrays_travel_both_ways_and_are_writable_and_their_owners(echo, value):
+    (found,) = echo.map([value])
+    np.testing.assert_equal(found, value)
+    if isinstance(found, np.ndarray):
+        found[:1] = found[:1]
+        assert found is not value
+
+
+def test_a_function_may_change_its_sample():
+    def change(array):
+        array += 1
+        return array
+
+    with Hierarchy(change, workers=2) as hierarchy:
+        samples = [np.full(50_000, float(number)) for number in range(40)]
+        assert [array[0] for array in hierarchy.map(samples)] == [number + 1 for number in range(40)]
+        assert [array[0] for array in samples] == list(range(40))
+
+
+def test_a_result_is_not_overwritten_by_later_ones(echo):
+    kept = list(echo.imap(np.full(50_000, number) for number in range(200)))
+    assert [(array == number).all() for number, array in enumerate(kept)] == [True] * 200
+
+
+def test_tensors_travel_both_ways_after_torch_was_used_here():
+    torch = pytest.importorskip("torch")
+    big = torch.rand(300, 300)
+    big @ big
+
+    with Hierarchy(lambda tensor: (tensor * 2, tensor.shape), workers=2) as hierarchy:
+        (double, shape), (half, _) = hierarchy.map([big, torch.ones(2, dtype=torch.bfloat16)])
+    assert torch.equal(double, big * 2)
+    assert shape == big.shape
+    assert half.dtype == torch.bfloat16
+
+
+def test_a_tensor_keeps_that_it_requires_a_gradient(echo):
+    torch = pytest.importorskip("torch")
+    (found,) = echo.map([torch.ones(3, requires_grad=True)])
+    assert found.requires_grad
+
+
+def test_a_sample_that_cannot_be_sent_is_named(squares):
+    with pytest.raises(InputError, match=r"sample 2 \(a generator\) cannot be sent to the workers.*path or a number"):
+        squares.map([1, 2, (number for number in range(3))])
+    assert squares.map([3]) == [9]
+
+
+def test_a_result_that_cannot_be_sent_fails_its_sample_alone(troubled):
+    ok, failed = troubled.map(["ok", "generator"], on_error="return")
+    assert ok == "ok"
+    assert failed.kind == "PROCESS"
+    assert "its result (a generator) cannot be sent back" in failed.message
+
+
+def test_a_function_that_cannot_be_sent_is_refused_and_what_holds_it_is_named():
+    lock = threading.Lock()
+    with pytest.raises(InputError, match=r"the variable 'lock' \(a lock\) cannot be sent to other processes"):
+        Hierarchy(lambda number: lock)
+
+
+def test_a_job_that_cannot_be_sent_is_refused_and_its_attribute_is_named():
+    job = Scale()
+    job.lock = threading.Lock()
+    with pytest.raises(InputError, match=r"the attribute 'lock' \(a lock\) cannot be sent"):
+        Hierarchy(job)
+
+
+def test_a_function_of_a_module_that_the_workers_do_not_have_says_so():
+    import types
+
+    module = types.ModuleType("nowhere")
+    exec("def function(x): return x", module.__dict__)
+    import sys
+
+    sys.modules["nowhere"] = module
+    try:
+        with (
+            Hierarchy(module.function, workers=1) as hierarchy,
+            pytest.raises(RunError, match="No module named 'nowhere'"),
+        ):
+            hierarchy.map([1])
+    finally:
+        del sys.modules["nowhere"]
+
+
+# --- Jobs
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_that_are_parts_of_the_batch_stay_as_they_were_when_it_is_done_in_halves(workers):
+    with Hierarchy(Passes, devices=["cpu"], workers=workers, batch_size=16) as hierarchy:
+        results = hierarchy.map(range(64), on_error="return")
+    assert [number for number, result in enumerate(results) if isinstance(result, SampleFailed)] == [13]
+    assert all((result["rows"] == number).all() for number, result in enumerate(results) if number != 13)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_the_result_of_a_jobs_sample_is_its_row_of_the_outputs(workers):
+    with Hierarchy(Scale(3), devices=["cpu", "cpu"], workers=workers, batch_size=7) as hierarchy:
+        results = hierarchy.map(range(100))
+    assert [result["text"] for result in results] == [f"cpu {number}" for number in range(100)]
+    assert all((result["y"] == 3 * number).all() for number, result in enumerate(results))
+
+
+def test_a_jobs_class_is_made_in_each_process():
+    with Hierarchy(Scale, devices=["cpu"], workers=1) as hierarchy:
+        assert hierarchy.map([4])[0]["y"][0] == 8
+
+
+def test_a_job_that_returns_no_dict_is_told_what_is_valid():
+    class Lists(Scale):
+        def process(self, batch):
+            return list(batch)
+
+    class Short(Scale):
+        def process(self, batch):
+            return {"y": batch[1:]}
+
+    for job, message in ((Lists(), "a list; valid: a dict of output name"), (Short(), "has 0 rows for a batch of 1")):
+        with Hierarchy(job, devices=["cpu"], workers=1) as hierarchy:
+            (failed,) = hierarchy.map([1], on_error="return")
+        assert failed.kind == "PROCESS"
+        assert message in failed.message
+
+
+def test_a_setup_that_fails_is_told_at_the_first_pass():
+    with Hierarchy(Unready(), devices=["cpu"], workers=1) as hierarchy:
+        with pytest.raises(RunError, match=r"cannot go on \(ERROR\): setup: RuntimeError: no such model"):
+            hierarchy.map([1])
+        with pytest.raises(RunError, match="no such model"):
+            hierarchy.map([1])
+
+
+def test_jobs_are_torn_down_at_the_end(tmp_path):
+    with Hierarchy(Leaves(tmp_path), devices=["cpu"], workers=2) as hierarchy:
+        hierarchy.map([1])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("what", "kind", "message"),
+    [
+        ("load", "LOAD", "ValueError: cannot load 30"),
+        ("process", "PROCESS", "RuntimeError: cannot process 30"),
+        ("kill-worker", "CRASH", "SIGKILL"),
+        ("kill-process", "CRASH", "SIGSEGV"),
+    ],
+)
+def test_a_bad_sample_of_a_job_fails_alone(workers, what, kind, message):
+    with Hierarchy(Scale(2, {30: what}), devices=["cpu"], workers=workers, batch_size=16) as hierarchy:
+        results = hierarchy.map(range(64), on_error="return")
+    failed = results.pop(30)
+    assert (failed.kind, failed.index) == (kind, 30)
+    assert message in failed.message
+    assert all(isinstance(result, dict) for result in results)
+
+
+def test_an_async_function_runs_for_the_samples_of_a_batch_at_the_same_time():
+    async def wait(number):
+        await asyncio.sleep(0.2)
+        return number / (number - 7)
+
+    with Hierarchy(wait, workers=1, batch_size=20) as hierarchy:
+        hierarchy.map([1])
+        began = time.monotonic()
+        results = hierarchy.map(range(20), on_error="return")
+        assert time.monotonic() - began < 2
+    failed = results.pop(7)
+    assert (failed.kind, failed.index) == ("PROCESS", 7)
+    assert results == [number / (number - 7) for number in range(20) if number != 7]
+
+
+# --- failures
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "message"),
+    [
+        ("raise", "PROCESS", "ValueError: bad sample"),
+        ("exit", "PROCESS", "SystemExit: 3"),
+        ("segfault", "CRASH", "SIGSEGV"),
+        ("kill", "CRASH", "SIGKILL"),
+    ],
+)
+def test_a_bad_sample_fails_alone(troubled, what, kind, message):
+    samples = [*range(500), what, *range(500)]
+    results = troubled.map(samples, on_error="return")
+    failed = results.pop(500)
+    assert isinstance(failed, SampleFailed)
+    assert (failed.kind, failed.index) == (kind, 500)
+    assert message in failed.message
+    assert results == [*range(500), *range(500)]
+
+
+def test_several_bad_samples_fail_each_for_itself(troubled):
+    samples = ["raise" if number % 10 == 3 else number for number in range(1000)]
+    results = troubled.map(samples, on_error="return")
+    assert [isinstance(result, SampleFailed) for result in results] == [number % 10 == 3 for number in range(1000)]
+
+
+def test_a_failure_is_raised_in_its_turn_with_the_text_of_its_traceback_and_the_hierarchy_goes_on(troubled):
+    results = troubled.imap([*range(100), "raise", *range(1000)])
+    good = list(itertools.islice(results, 100))
+    with pytest.raises(SampleFailed, match=r"sample 100 failed \(PROCESS\): ValueError: bad sample") as caught:
+        next(results)
+    assert good == list(range(100))
+    assert 'raise ValueError("bad sample")' in caught.value.traceback
+    assert "hierarchy_jobs.py" in caught.value.__notes__[0]
+    assert troubled.map([1, 2]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "run", [Hierarchy.map, functools.partial(Hierarchy.reduce, function=max)], ids=["map", "reduce"]
+)
+def test_map_and_reduce_raise_by_default(troubled, run):
+    with pytest.raises(SampleFailed):
+        run(troubled, samples=[1, "raise", 2])
+    with pytest.raises(SampleFailed):
+        list(troubled.imap_unordered([1, "raise", 2]))
+
+
+def test_a_sample_over_its_time_fails_alone():
+    with Hierarchy(misbehave, workers=2, sample_timeout=0.5) as hierarchy:
+        results = hierarchy.map([1, 2, "sleep", 3], on_error="return")
+    assert results[:2] + results[3:] == [1, 2, 3]
+    assert (results[2].kind, results[2].index) == ("SAMPLE_TIMEOUT", 2)
+
+
+def test_a_sample_that_takes_all_memory_fails_alone():
+    with Hierarchy(misbehave, workers=2, memory=1 << 30) as hierarchy:
+        results = hierarchy.map([*range(50), "allocate", *range(50)], on_error="return")
+    failed = results.pop(50)
+    assert (failed.kind, failed.index) == ("OUT_OF_MEMORY", 50)
+    assert results == [*range(50), *range(50)]
+
+
+def test_workers_that_are_killed_from_outside_cost_no_sample():
+    with Hierarchy(lambda number: time.sleep(0.001) or number, workers=2) as hierarchy:
+        results = hierarchy.imap(range(2000))
+        first = [next(results) for _ in range(100)]
+        for _ in range(2):
+            supervisor(hierarchy).children()[0].children()[0].kill()
+            first += [next(results) for _ in range(300)]
+        assert first + list(results) == list(range(2000))
+
+
+def test_a_supervisor_that_is_killed_is_told():
+    with Hierarchy(misbehave, workers=1) as hierarchy:
+        hierarchy.map([1])
+        supervisor(hierarchy).kill()
+        with pytest.raises(RunError, match=r"ended by itself: signal 9 \(SIGKILL\)"):
+            hierarchy.map(["sleep"])
+
+
+def test_samples_that_raise_raise_here_and_the_hierarchy_goes_on(squares):
+    def source():
+        yield from range(100)
+        raise KeyError("source")
+
+    with pytest.raises(KeyError, match="source"):
+        squares.map(source())
+    assert squares.map([2]) == [4]
+
+
+# --- use
+
+
+def test_one_pass_at_a_time(squares):
+    results = squares.imap(range(100_000))
+    next(results)
+    with pytest.raises(RunError, match="busy: exhaust or close"):
+        squares.map([1])
+    results.close()
+    assert squares.map([1]) == [1]
+
+
+def test_an_abandoned_pass_leaves_no_trace_in_the_next(squares):
+    for number in range(30):
+        results = squares.imap(itertools.count())
+        assert [next(results) for _ in range(number)] == [n * n for n in range(number)]
+        del results
+        assert squares.map(range(number, 200)) == [n * n for n in range(number, 200)]
+
+
+def test_a_closed_hierarchy_says_so():
+    hierarchy = Hierarchy(misbehave, workers=1)
+    hierarchy.close()
+    hierarchy.close()
+    with pytest.raises(RunError, match="closed"):
+        hierarchy.map([1])
+
+
+def test_random_numbers_are_repeatable_with_a_seed_and_differ_without():
+    def draw(number):
+        return np.random.rand()
+
+    def run(seed):
+        with Hierarchy(draw, workers=2, batch_size=5, seed=seed) as hierarchy:
+            return hierarchy.map(range(20))
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+    assert run(None) != run(None)
+    assert len(set(run(1))) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"job": 3}, "job: 3 is neither a Job nor a function"),
+        ({"workers": -1}, "workers: -1 is not valid; valid: a whole number from 0 on"),
+        ({"workers": 1.5}, "workers: 1.5"),
+        ({"batch_size": 0}, "batch_size: 0"),
+        ({"sample_timeout": 0}, "sample_timeout: 0 is not valid; valid: seconds over 0"),
+        ({"devices": []}, "the list is empty"),
+        ({"devices": ["gpu"]}, "devices: 'gpu' is not valid here; valid: \"auto\", or a list of cpu"),
+        ({"devices": ["cuda:77"]}, "devices: 'cuda:77'"),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_is_valid(arguments, message):
+    with pytest.raises(InputError) as caught:
+        Hierarchy(**{"job": misbehave, **arguments})
+    assert message in str(caught.value)
+
+
+def test_a_bad_on_error_is_named(squares):
+    with pytest.raises(InputError, match='on_error: \'ignore\' is not valid; valid: "raise", "return"'):
+        squares.imap([], on_error="ignore")
+
+
+def test_a_hierarchy_is_no_sample_of_another(squares):
+    with pytest.raises(InputError, match="cannot be sent to other processes"):
+        Hierarchy(lambda number: squares)
+
+
+def test_the_package_names_it():
+    assert jobs.Hierarchy is Hierarchy
+    assert not hasattr(jobs, "hierarchy_of")
+
+
+# --- batch sizes
+
+
+@given(st.floats(1e-8, 10), st.floats(1, 1e7), st.integers(1, 64), st.integers(1, 200))
+def test_batches_grow_to_their_time_and_no_further(seconds, size, processes, batches):
+    sizes = BatchSize(processes, None)
+    for _ in range(batches):
+        count = sizes.next(None)
+        sizes.drawn(count, 1e-9)
+        sizes.sent(count, int(count * size))
+        assert count == 1 or count * seconds <= 0.011 or seconds * count <= 8 * 0.011
+        sizes.done(count, count * seconds, count)
+    assert 1 <= sizes.next(None) <= max(1, 0.0101 / seconds)
+    assert sizes.next(0) <= sizes.next(None)
+
+
+def test_a_fixed_size_is_kept():
+    sizes = BatchSize(2, 10)
+    sizes.done(10, 100.0, 10)
+    assert sizes.next(3) == 10
+
+
+def test_paths_and_other_plain_objects_travel(echo):
+    samples = [Path("/tmp"), 1j, {1, 2}, range(3), slice(1, 2), Exception("x").args]
+    assert echo.map(samples) == samples

@@ -1,0 +1,409 @@
+"""The local executor: runs, kills, interrupts, retries, cancels, reruns; with real processes, signals and files."""
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.storage.journal import is_running, replay
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from launcher.status.status import StatusReader
+from tests.support.launcher_runs import (
+    command,
+    document,
+    environment,
+    launcher,
+    newest,
+    run_of,
+    start,
+    status,
+    wait_until,
+    write_config,
+)
+from tests.support.task_runs import alive, content
+
+SLOW = {"delay": 0.05}
+
+
+def tasks_of(run: RunDir) -> list[psutil.Process]:
+    """All living processes of a run: launchers, executors, array tasks and what these started."""
+    text = str(run.path)
+    roots = [p for p in psutil.process_iter() if p.pid != os.getpid() and text in " ".join(_command_line(p))]
+    return alive([*roots, *(child for root in roots for child in _children(root))])
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def committed(run: RunDir) -> int:
+    return StatusReader(run).read().ok
+
+
+def wait_for_progress(run: RunDir, process: subprocess.Popen[str] | None = None) -> None:
+    """Waits until some samples are committed; fails at once where the launcher has ended."""
+
+    def has_progress() -> bool:
+        assert process is None or process.poll() is None, process.communicate()[0]
+        return run.plan.exists() and committed(run) >= 8
+
+    wait_until(has_progress)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return write_config(tmp_path)
+
+
+@pytest.fixture
+def slow(tmp_path):
+    return write_config(tmp_path, rows=200, params=SLOW)
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A run that takes minutes, for tests that stop it."""
+    return write_config(tmp_path, rows=8000, params=SLOW)
+
+
+def test_run_computes_everything_and_writes_the_result(config):
+    done = launcher(config.parent, "run", config.name, "--json")
+    assert done.returncode == 0, done.stderr
+    found = document(done)
+    assert found["state"] == "complete"
+    assert found["samples"] == {"total": 100, "ok": 100, "failed": 0, "missing": 0}
+    assert run_of(config).result.exists()
+    assert tasks_of(run_of(config)) == []
+
+
+def test_a_second_run_of_what_is_complete_does_nothing(config):
+    launcher(config.parent, "run", config.name)
+    again = launcher(config.parent, "run", config.name)
+    assert again.returncode == 0
+    assert run_of(config).submission_numbers() == [1]
+
+
+def test_submit_returns_at_once_and_the_run_goes_on_to_the_result(slow):
+    run = run_of(slow)
+    done = launcher(slow.parent, "submit", slow.name, "--json")
+    assert done.returncode == 0, done.stderr
+    assert document(done)["submission"] == 1
+    assert document(done)["process"]["pid"] == newest(run).process["pid"]
+    assert status(slow.parent, run)["state"] == "running"
+    watched = launcher(slow.parent, "status", "toy", "--watch")
+    assert watched.returncode == 0, watched.stdout
+    assert StatusReader(run).read().state == "complete"
+
+
+def test_what_runs_is_not_submitted_again(endless):
+    run = run_of(endless)
+    launcher(endless.parent, "submit", endless.name)
+    for again in (("run", endless.name), ("submit", "toy"), ("rerun", "toy")):
+        refused = launcher(endless.parent, *again)
+        assert refused.returncode == 1
+        assert "running now" in refused.stderr
+    assert run.submission_numbers() == [1]
+    assert launcher(endless.parent, "cancel", "toy").returncode == 0
+
+
+def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow, tmp_path):
+    run = run_of(slow)
+    process = start(slow.parent, "run", slow.name)
+    wait_for_progress(run, process)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert f"launcher run {slow.name}" in text
+    assert "Traceback" not in text
+    assert tasks_of(run) == []
+    assert status(slow.parent, run)["state"] == "cancelled"
+    kept = committed(run)
+    assert kept >= 8
+    resumed = launcher(slow.parent, "run", slow.name)
+    assert resumed.returncode == 0, resumed.stderr
+    ends = [attempt.end for shard in range(4) for attempt in replay(run.journal(shard)).attempts]
+    assert sum(end.committed for end in ends if end) == 200
+    other = write_config(tmp_path / "undisturbed", rows=200)
+    assert launcher(other.parent, "run", other.name).returncode == 0
+    assert [content(run, shard) for shard in range(4)] == [content(run_of(other), shard) for shard in range(4)]
+
+
+def test_interrupted_twice_it_ends_at_once(tmp_path):
+    slow = write_config(tmp_path, rows=8, shards=1, params={"bad": {"3": "sleep"}})
+    run = run_of(slow)
+    process = start(slow.parent, "run", slow.name)
+    wait_until(lambda: run.plan.exists() and is_running(run.journal(0)) and replay(run.journal(0)).attempts)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, text
+    assert tasks_of(run) == []
+    found = status(slow.parent, run)
+    assert (found["state"], found["shards"]["pending"], found["failures"]) == ("cancelled", 1, [])
+
+
+def start_in_terminal(folder: Path, *arguments: object) -> tuple[subprocess.Popen[bytes], int]:
+    """Starts the launcher in a terminal of its own; returns it and the terminal's other end."""
+    outside, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env={**environment(), "TERM": "xterm-256color"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(inside)
+    return process, outside
+
+
+def read_terminal(outside: int, until: bytes = b"\0") -> bytes:
+    """What the terminal showed, until a text comes or its program has ended."""
+    shown = b""
+    try:
+        while until not in shown:
+            shown += os.read(outside, 65536)
+    except OSError:  # the program has ended
+        pass
+    return shown
+
+
+def test_on_a_terminal_the_view_is_redrawn_and_the_end_is_left_on_the_screen(slow):
+    process, outside = start_in_terminal(slow.parent, "run", slow.name)
+    shown = read_terminal(outside)
+    assert process.wait(timeout=60) == 0
+    assert shown.count(b"running: ") > 2
+    assert b"\x1b[2K" in shown
+    assert b"complete: 200 of 200 samples (100%)" in shown
+    assert shown.rstrip().endswith(b"result.h5")
+
+
+def test_the_interrupt_key_stops_the_run_in_order(endless):
+    run = run_of(endless)
+    process, outside = start_in_terminal(endless.parent, "run", endless.name)
+    shown = read_terminal(outside, until=b"running: 1")
+    os.write(outside, b"\x03")
+    shown += read_terminal(outside)
+    assert process.wait(timeout=60) == 130
+    assert b"what is done is kept" in shown
+    assert b"Traceback" not in shown
+    assert tasks_of(run) == []
+    assert status(endless.parent, run)["state"] == "cancelled"
+    ends = [attempt.end for shard in range(4) for attempt in replay(run.journal(shard)).attempts]
+    assert {end.reason for end in ends if end} <= {"done", "stopped"}
+    assert all(ends)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminated_it_stops_its_tasks_too(endless, number):
+    run = run_of(endless)
+    process = start(endless.parent, "run", endless.name)
+    wait_for_progress(run, process)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert tasks_of(run) == []
+
+
+def test_no_task_outlives_a_launcher_that_was_killed(slow):
+    run = run_of(slow)
+    process = start(slow.parent, "run", slow.name)
+    wait_for_progress(run, process)
+    process.kill()
+    process.wait()
+    wait_until(lambda: tasks_of(run) == [])
+    assert launcher(slow.parent, "run", slow.name).returncode == 0
+
+
+def test_no_task_outlives_a_killed_executor_and_the_run_resumes(slow):
+    run = run_of(slow)
+    launcher(slow.parent, "submit", slow.name)
+    wait_for_progress(run)
+    os.kill(newest(run).process["pid"], signal.SIGKILL)
+    wait_until(lambda: tasks_of(run) == [])
+    found = StatusReader(run).read()
+    assert (found.state in ("incomplete", "failed"), found.is_abandoned) == (True, True)
+    assert launcher(slow.parent, "run", slow.name).returncode == 0
+
+
+def test_a_task_that_is_killed_is_tried_again(slow):
+    run = run_of(slow)
+    launcher(slow.parent, "submit", slow.name)
+    wait_for_progress(run)
+    victim = next(p for p in tasks_of(run) if "jobs" in p.cmdline() and "--parent" in p.cmdline())
+    victim.kill()
+    assert launcher(slow.parent, "status", "toy", "--watch").returncode == 0
+    assert run.submission_numbers() == [1, 2]
+    assert len(newest(run).shards) == 1
+    outcome = json.loads(run.submission(1).with_suffix(".outcome").read_text())
+    assert [failure["kind"] for failure in outcome["failures"].values()] == ["CRASH"]
+
+
+def test_attempts_are_limited(tmp_path):
+    config = write_config(tmp_path, rows=8, shards=1, job="DyingSetup", retry={"attempts": 2})
+    done = launcher(tmp_path, "run", config.name, "--json")
+    assert done.returncode == 1
+    (failure,) = document(done)["failures"]
+    assert failure["kind"] == "CRASH"
+    assert run_of(config).submission_numbers() == [1, 2]
+
+
+def test_an_error_of_the_job_is_reported_and_not_tried_again(tmp_path):
+    config = write_config(tmp_path, job="BadSetup")
+    done = launcher(tmp_path, "run", config.name, "--json")
+    assert done.returncode == 1
+    (failure,) = document(done)["failures"]
+    assert (failure["kind"], failure["shards"]) == ("ERROR", [0, 1, 2, 3])
+    assert "no such model" in failure["message"]
+    assert run_of(config).submission_numbers() == [1]
+
+
+def test_cancel_stops_everything_and_keeps_what_is_done(endless):
+    run = run_of(endless)
+    launcher(endless.parent, "submit", endless.name)
+    wait_for_progress(run)
+    done = launcher(endless.parent, "cancel", "toy", "--json")
+    assert (done.returncode, document(done)["cancelled"]) == (0, [1])
+    assert tasks_of(run) == []
+    found = status(endless.parent, run)
+    assert found["state"] == "cancelled"
+    assert found["samples"]["ok"] >= 8
+    again = launcher(endless.parent, "cancel", "toy", "--json")
+    assert (again.returncode, document(again)["cancelled"]) == (0, [])
+
+
+def test_cancel_spares_a_process_that_got_the_pid_later(config):
+    run = run_of(config)
+    launcher(config.parent, "run", config.name)
+    bystander = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    submission = newest(run)
+    run.submission(1).with_suffix(".outcome").unlink()
+    record = json.loads(run.submission(1).read_text())
+    record["process"]["pid"] = bystander.pid
+    run.submission(1).write_text(json.dumps(record))
+    assert submission.process["pid"] != bystander.pid
+    assert launcher(config.parent, "cancel", "toy").returncode == 0
+    assert bystander.poll() is None
+    bystander.communicate()
+
+
+def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path):
+    config = write_config(tmp_path, params={"bad": {"30": "raise"}})
+    run = run_of(config)
+    assert launcher(tmp_path, "run", config.name).returncode == 1
+    assert sorted(run.list_shards().done) == [0, 2, 3]
+    done = launcher(tmp_path, "rerun", "toy", "--set", "node.max_failed_samples=1", "--json")
+    assert document(done)["shards"] == [1]
+    assert launcher(tmp_path, "status", "--watch").returncode == 0
+    assert newest(run).node.max_failed_samples == 1
+    assert status(tmp_path, run)["samples"] == {"total": 100, "ok": 99, "failed": 1, "missing": 0}
+
+
+def test_settings_of_a_rerun_hold_for_the_next_one(tmp_path):
+    config = write_config(tmp_path, job="BadSetup")
+    launcher(tmp_path, "run", config.name)
+    for more in (["--set", "node.workers=0"], []):
+        launcher(tmp_path, "rerun", "toy", *more)
+        launcher(tmp_path, "status", "--watch")
+    assert newest(run_of(config)).node.workers == 0
+
+
+def test_rerun_of_named_shards_tries_failed_samples_again(tmp_path):
+    marker = tmp_path / "repaired"
+    config = write_config(
+        tmp_path,
+        job="tests.example_jobs.mended_jobs:FailsUntil",
+        params={"marker": str(marker)},
+        node={"max_failed_samples": 1},
+    )
+    run = run_of(config)
+    assert launcher(tmp_path, "run", config.name).returncode == 0
+    assert status(tmp_path, run)["samples"]["failed"] == 1
+    marker.touch()
+    done = launcher(tmp_path, "rerun", "toy", "--shards", "0-3", "--json")
+    assert document(done)["shards"] == [0]
+    assert "1-3" in done.stderr
+    assert launcher(tmp_path, "status", "--watch").returncode == 0
+    assert status(tmp_path, run)["samples"] == {"total": 100, "ok": 100, "failed": 0, "missing": 0}
+
+
+def test_rerun_of_a_damaged_shard_repairs_it(config):
+    run = run_of(config)
+    launcher(config.parent, "run", config.name)
+    good = content(run, 2)
+    damage(run, 2)
+    found = launcher(config.parent, "verify", "toy")
+    assert found.returncode == 1
+    assert "launcher rerun toy --shards 2" in found.stdout
+    assert document(launcher(config.parent, "rerun", "toy", "--shards", "1,2", "--json"))["shards"] == [2]
+    assert launcher(config.parent, "status", "--watch").returncode == 0
+    assert content(run, 2) == good
+    assert launcher(config.parent, "verify", "toy").returncode == 0
+
+
+def damage(run: RunDir, shard: int) -> None:
+    """Changes one byte of a done shard's first output."""
+    layout = replay(run.journal(shard)).layout
+    assert layout is not None
+    data = bytearray(run.shard_done(shard).read_bytes())
+    data[layout.outputs[0].offset] ^= 1
+    run.shard_done(shard).write_bytes(data)
+
+
+def test_a_damaged_shard_stops_the_gather_and_says_what_to_do(config):
+    run = run_of(config)
+    launcher(config.parent, "run", config.name)
+    damage(run, 2)
+    failed = launcher(config.parent, "gather", "toy")
+    assert failed.returncode == 1
+    assert "--shards 2" in failed.stderr
+    partial = launcher(config.parent, "gather", "toy", "--allow-missing", "--json")
+    assert partial.returncode == 1
+    assert document(partial)["complete"] is False
+
+
+def test_logs_hold_all_attempts_of_a_shard(tmp_path):
+    config = write_config(tmp_path, rows=8, shards=1, job="DyingSetup", retry={"attempts": 2})
+    launcher(tmp_path, "run", config.name)
+    text = launcher(tmp_path, "logs", "toy", 0).stdout
+    assert "attempt 1" in text
+    assert "attempt 2" in text
+    assert document(launcher(tmp_path, "logs", "toy", 0, "--json"))["text"] == text
+
+
+def test_logs_are_followed_to_the_end_of_the_shard(slow):
+    launcher(slow.parent, "submit", slow.name)
+    followed = launcher(slow.parent, "logs", "toy", 3, "-f")
+    assert followed.returncode == 0
+    assert "shard 3 is done" in followed.stdout
+    launcher(slow.parent, "status", "--watch")
+
+
+def test_the_submission_is_written_before_anything_starts(config):
+    run = run_of(config)
+    launcher(config.parent, "run", config.name)
+    created = Submission.read(run.submission(1)).created
+    assert created <= min(replay(run.journal(shard)).attempts[0].start.time for shard in range(4))

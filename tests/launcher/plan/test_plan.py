@@ -1,0 +1,315 @@
+"""Planning: what is checked, what is written, what makes two plans the same run."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import InputError
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from jobs.storage.samples import Samples
+from launcher.config.config import load_config
+from launcher.plan.plan import make_plan
+from launcher.submit.submit import current_config
+from tests.support.launcher_runs import write_config
+
+
+@pytest.fixture
+def config(tmp_path):
+    return write_config(tmp_path)
+
+
+def planned(config: Path, *overrides: str) -> Plan:
+    return make_plan(load_config(config, overrides)).plan
+
+
+def fingerprint(config: Path, *overrides: str) -> str:
+    return planned(config, *overrides).fingerprint
+
+
+def elsewhere(config: Path, name: str, *overrides: str) -> str:
+    """The fingerprint of a run of another name."""
+    return fingerprint(config, f"name={name}", *overrides)
+
+
+def test_a_plan_is_read_back_as_it_was_written(config):
+    made = make_plan(load_config(config))
+    assert made.is_new
+    assert Plan.read(made.run.plan) == made.plan
+    assert made.run.path == config.parent / "runs" / "toy"
+
+
+def test_the_run_directory_holds_manifest_config_and_folders(config):
+    run = make_plan(load_config(config)).run
+    assert [sample["x"] for sample in Samples(run.manifest).rows(0, 100)] == list(range(100))
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "config.yaml", "logs", "manifest.arrow", "plan.json", "shards", "submissions",
+    ]  # fmt: skip
+
+
+def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config):
+    run = make_plan(load_config(config)).run
+    frozen = load_config(run.config)
+    assert frozen.run_folder == run.path
+    assert frozen.node == load_config(config).node
+    assert yaml.safe_load(run.config.read_text())["retry"]["attempts"] == 3
+    assert make_plan(frozen).is_new is False
+
+
+def test_planning_again_changes_nothing(config):
+    first = make_plan(load_config(config))
+    before = {path: path.stat().st_mtime_ns for path in first.run.path.rglob("*")}
+    again = make_plan(load_config(config))
+    assert not again.is_new
+    assert again.plan == first.plan
+    assert {path: path.stat().st_mtime_ns for path in first.run.path.rglob("*")} == before
+
+
+def test_an_interrupted_planning_is_done_again(config):
+    run = make_plan(load_config(config)).run
+    run.plan.unlink()
+    run.manifest.write_bytes(b"half")
+    (run.path / ".manifest.arrow.1.tmp").write_bytes(b"quarter")
+    again = make_plan(load_config(config))
+    assert again.is_new
+    assert len(list(Samples(run.manifest).rows(0, 100))) == 100
+
+
+@pytest.mark.parametrize(
+    ("override", "shown"),
+    [
+        ("data.shards=5", "data.shards: 4 -> 5"),
+        ("node.batch_size=16", "node.batch_size: 8 -> 16"),
+        ("job.params.delay=0.5", "job.params.delay: null -> 0.5"),
+        (
+            "job.class=tests.example_jobs.toy_jobs:Random",
+            "job.class: tests.example_jobs.toy_jobs:Toy -> tests.example_jobs.toy_jobs:Random",
+        ),
+        ("data.id=x", "data.id: null -> x"),
+    ],
+)
+def test_what_decides_the_result_may_not_change_and_is_named(config, override, shown):
+    make_plan(load_config(config))
+    with pytest.raises(InputError) as caught:
+        make_plan(load_config(config, [override]))
+    assert f"  {shown}\n" in str(caught.value)
+    assert "--set name=toy-2" in str(caught.value)
+    assert "rm -r" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["node.processes=2", "node.workers=0", "node.devices=cpu", "node.sync_interval=1", "node.sample_timeout=9",
+     "node.max_failed_samples=5", "executor=auto", "local.parallelism=1", "slurm.mem=4G", "retry.attempts=1"],
+)  # fmt: skip
+def test_what_does_not_decide_the_result_may_change(config, override):
+    first = planned(config)
+    assert make_plan(load_config(config, [override])).plan == first
+    assert elsewhere(config, "other", override) == first.fingerprint
+
+
+WEIGHTED = """
+from jobs.job import Job
+
+class Weighted(Job):
+    param_files = ("weights",)
+    def __init__(self, weights: str) -> None: ...
+"""
+
+
+@pytest.fixture
+def weighted(config):
+    """A config whose Job has a file of weights and is planned."""
+    (config.parent / "weighted_job.py").write_text(WEIGHTED)
+    (config.parent / "w.bin").write_bytes(b"first")
+    write_config(config.parent, job="weighted_job:Weighted", params={"weights": "w.bin"})
+    assert planned(config).files["weights"]["path"] == str(config.parent / "w.bin")
+    return config
+
+
+def test_a_file_of_the_params_with_other_content_is_refused(weighted):
+    file = weighted.parent / "w.bin"
+    file.write_bytes(b"other")
+    with pytest.raises(InputError, match=rf"job\.params\.weights: {file} is not what it was"):
+        planned(weighted)
+    run = make_plan(load_config(weighted, ["name=new"])).run
+    file.unlink()
+    with pytest.raises(InputError, match="is not what it was"):
+        current_config(run, Plan.read(run.plan))
+
+
+def test_a_file_of_the_params_that_was_copied_is_the_same(weighted):
+    file = weighted.parent / "w.bin"
+    file.unlink()
+    file.write_bytes(b"first")
+    os.utime(file, (1, 1))
+    assert not make_plan(load_config(weighted)).is_new
+
+
+def test_a_folder_of_the_params_is_compared_file_by_file(weighted):
+    folder = weighted.parent / "model"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.bin").write_bytes(b"a")
+    overrides = ("name=folder", "job.params.weights=model")
+    planned(weighted, *overrides)
+    assert planned(weighted, *overrides).files["weights"]["path"] == str(folder)
+    (folder / "deep" / "b.bin").write_bytes(b"")
+    with pytest.raises(InputError, match="is not what it was"):
+        planned(weighted, *overrides)
+
+
+def test_params_that_name_no_file_are_left_out(weighted):
+    assert planned(weighted, "name=other", "job.params.weights=module:function").files == {}
+
+
+def test_a_changed_manifest_is_refused(config):
+    make_plan(load_config(config))
+    with (config.parent / "data.csv").open("a") as file:
+        file.write("100\n")
+    with pytest.raises(InputError, match=r"the samples in data\.manifest changed: 100 rows then, 101 now"):
+        make_plan(load_config(config))
+
+
+def test_a_manifest_that_was_only_touched_is_the_same(config):
+    first = planned(config)
+    os.utime(config.parent / "data.csv", (1, 1))
+    assert planned(config) == first
+
+
+def test_the_same_samples_in_another_place_are_the_same_run(config, tmp_path):
+    other = write_config(tmp_path / "elsewhere")
+    assert fingerprint(config) == fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["data.shards=5", "node.batch_size=16", "job.params.delay=0.5", "job.class=tests.example_jobs.toy_jobs:Random"],
+)
+def test_the_fingerprint_covers_what_decides_the_result(config, override):
+    assert fingerprint(config) != elsewhere(config, "other", override)
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_params(tmp_path):
+    prints = []
+    for name, params in (("a", {"delay": 0.1, "bad": {}}), ("b", {"bad": {}, "delay": 0.1})):
+        prints.append(fingerprint(write_config(tmp_path / name, params=params)))
+    assert prints[0] == prints[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(1, 300), shards=st.integers(1, 40))
+def test_shards_cover_every_row_once(tmp_path_factory, rows, shards):
+    plan = planned(write_config(tmp_path_factory.mktemp("plan"), rows=rows, shards=shards))
+    covered = [row for shard in plan.shards() for row in range(shard.start, shard.stop)]
+    assert covered == list(range(rows))
+    assert plan.shard_count == min(rows, shards)
+
+
+def test_shards_are_balanced_by_cost(tmp_path):
+    config = write_config(tmp_path, data={"cost": "cost", "shards": 4})
+    costs = [100 if row == 0 else 1 for row in range(100)]
+    lines = [f"{row},{cost}\n" for row, cost in enumerate(costs)]
+    (tmp_path / "data.csv").write_text("x,cost\n" + "".join(lines))
+    plan = planned(config)
+    totals = [sum(costs[shard.start : shard.stop]) for shard in plan.shards()]
+    assert totals[0] == 100
+    assert max(totals[1:]) <= 34
+
+
+def test_samples_per_shard_sets_the_size(tmp_path):
+    config = write_config(tmp_path, data={"shards": None, "samples_per_shard": 30})
+    assert [shard.rows for shard in planned(config).shards()] == [30, 30, 30, 10]
+
+
+def test_a_glob_of_files_is_a_manifest(tmp_path):
+    config = write_config(tmp_path, shards=2, data={"manifest": "images/*.jpg"})
+    (tmp_path / "images").mkdir()
+    for name in ("b", "a", "c"):
+        (tmp_path / "images" / f"{name}.jpg").touch()
+    plan = planned(config)
+    assert (plan.rows, plan.id_column) == (3, "id")
+    (tmp_path / "images" / "d.jpg").touch()
+    with pytest.raises(InputError, match="3 rows then, 4 now"):
+        make_plan(load_config(config))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("job.class=tests.example_jobs.toy_jobs:Toi", "the module's Jobs: .*Toy"),
+        ("job.class=tests.no_such:Toy", "cannot import 'tests.no_such'"),
+        ("job.params.speed=3", "unknown parameter. Parameters of tests.example_jobs.toy_jobs:Toy: bad, delay"),
+        ("data.manifest=dta.csv", "no such file.*did you mean data.csv"),
+        ("data.id=name", "name"),
+        ("output.path=nowhere/result.h5", "no such folder"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_can_be_submitted(config, override, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(load_config(config, [override]))
+    assert not (config.parent / "runs" / "toy" / "plan.json").exists()
+
+
+def test_a_module_that_exits_when_imported_is_bad_input(config):
+    (config.parent / "script.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(InputError, match=r"calls sys\.exit"):
+        make_plan(load_config(config, ["job.class=script:Main"]))
+
+
+def test_what_a_module_prints_does_not_reach_stdout(config, capsys):
+    (config.parent / "chatty.py").write_text("print('hello')\nfrom tests.example_jobs.toy_jobs import Toy\n")
+    make_plan(load_config(config, ["job.class=chatty:Toy"]))
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "hello\n")
+
+
+def test_a_folder_that_is_no_run_is_left_alone(config):
+    strange = config.parent / "runs" / "toy"
+    strange.mkdir(parents=True)
+    (strange / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"it holds 'thesis.tex'"):
+        make_plan(load_config(config))
+    assert [path.name for path in strange.iterdir()] == ["thesis.tex"]
+
+
+def test_the_plan_records_what_made_it(config):
+    folder = config.parent
+    for command in (["init", "-q"], ["add", "data.csv"], ["commit", "-qm", "data"]):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "-C", str(folder), *identity, *command], check=True)
+    (folder / "data.csv").write_text("x\n1\n")
+    plan = planned(config)
+    assert len(plan.git["commit"]) == 40
+    assert plan.git["dirty"] is True
+    assert {"python", "torch", "numpy", "h5py", "platform", "hostname", "user"} <= plan.environment.keys()
+
+
+def test_no_git_repository_is_no_problem(config, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(config.parent.parent))
+    assert planned(config).git == {}
+
+
+def test_a_plan_of_a_newer_format_is_not_misread(config):
+    run: RunDir = make_plan(load_config(config)).run
+    data = json.loads(run.plan.read_text())
+    run.plan.write_text(json.dumps({**data, "format": 99}))
+    with pytest.raises(Exception, match="format 99"):
+        make_plan(load_config(config))
+
+
+def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_is_planned(config, monkeypatch):
+    (config.parent / "table.txt").write_text("x")
+    (config.parent / "reads_table.py").write_text(
+        "from jobs.job import Job\n\n\nclass ReadsTable(Job):\n    def __init__(self, table: str) -> None:\n"
+        "        open(table).close()\n"
+    )
+    monkeypatch.chdir("/")
+    params = ('job.class="reads_table:ReadsTable"', 'job.params={"table": "table.txt"}')
+    assert planned(config, *params).job.params == {"table": "table.txt"}
+    assert Path.cwd() == Path("/")

@@ -1,0 +1,78 @@
+"""Evidence: what Slurm's accounting says of an element becomes a failure with its kind and a message that names the node."""
+
+import pytest
+
+from launcher.runs.failures import EXIT_NO_DISK, from_exit_status
+from launcher.slurm.accounting import has_ended, judge
+from launcher.slurm.parsers import Accounted
+
+
+def accounted(state: str, exit_code: str = "0:0", node: str = "n7") -> Accounted:
+    return Accounted("12", 0, state, exit_code, node, 0, "4G", "01:00:00")
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "words"),
+    [
+        (accounted("OUT_OF_MEMORY", "0:125"), "OUT_OF_MEMORY", ["n7", "4G"]),
+        (accounted("FAILED", "0:125"), "OUT_OF_MEMORY", ["n7", "4G"]),
+        (accounted("TIMEOUT", "0:0"), "TIMEOUT", ["n7", "01:00:00"]),
+        (accounted("DEADLINE", "0:0"), "TIMEOUT", ["n7"]),
+        (accounted("NODE_FAIL", "1:0"), "NODE_FAIL", ["n7"]),
+        (accounted("BOOT_FAIL", "1:0"), "NODE_FAIL", ["n7"]),
+        (accounted("PREEMPTED", "0:0"), "PREEMPTED", ["n7"]),
+        (accounted("CANCELLED", "0:15"), "CANCELLED", ["n7"]),
+        (accounted("FAILED", "0:9"), "CRASH", ["n7", "signal 9"]),
+        (accounted("FAILED", "1:0"), "LOST", ["n7", "exit status 1", "last line"]),
+        (accounted("COMPLETED", "0:0"), "LOST", ["n7"]),
+        (accounted("FAILED", f"{EXIT_NO_DISK}:0"), "DISK", ["n7", "quota"]),
+    ],
+)
+def test_an_element_that_began_has_the_kind_that_slurm_tells(row, kind, words):
+    failure = judge(row, 3, began=True, words="last line")
+    assert (failure.kind, failure.shard) == (kind, 3)
+    assert [word for word in words if word not in failure.message] == []
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        (accounted("FAILED", "127:0"), "LAUNCH"),
+        (accounted("FAILED", "0:53"), "LAUNCH"),
+        (accounted("NODE_FAIL"), "NODE_FAIL"),
+        (accounted("FAILED", f"{EXIT_NO_DISK}:0"), "DISK"),
+    ],
+)
+def test_an_element_that_never_began_was_not_launched_unless_slurm_knows_better(row, kind):
+    failure = judge(row, 3, began=False, words="python: not found")
+    assert failure.kind == kind
+    assert kind != "LAUNCH" or failure.message.endswith("python: not found")
+
+
+def test_an_element_that_slurm_does_not_know_is_lost():
+    assert judge(None, 3, began=True, words="").kind == "LOST"
+
+
+def test_an_element_that_never_got_a_node_names_none():
+    assert (
+        judge(accounted("CANCELLED", node="None assigned"), 3, began=False, words="").message == "Slurm says CANCELLED"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "ended"),
+    [
+        (None, False),
+        (accounted("PENDING"), False),
+        (accounted("RUNNING"), False),
+        (accounted("REQUEUED"), False),
+        (accounted("COMPLETED"), True),
+        (accounted("CANCELLED"), True),
+    ],
+)
+def test_accounting_that_lags_behind_is_told_from_an_end(row, ended):
+    assert has_ended(row) is ended
+
+
+def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full():
+    assert from_exit_status(EXIT_NO_DISK, 3, "").kind == "DISK"

@@ -1,0 +1,251 @@
+"""What fails by itself under a real Slurm: memory, crashes, a broken start, a full disk; and how the run heals."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from launcher.runs.submissions import Outcome
+from tests.slurm_cluster import SlurmCluster
+from tests.support.launcher_runs import wait_until
+from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
+from tests.support.task_runs import alive, failures
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
+
+
+@pytest.fixture
+def slurm_here(clean_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    use_cluster(clean_slurm, monkeypatch)
+    return clean_slurm
+
+
+@pytest.fixture
+def limited(slurm_here: SlurmCluster) -> SlurmCluster:
+    if not slurm_here.memory_limits:
+        pytest.skip("no cgroup v1 memory controller")
+    return slurm_here
+
+
+def test_a_batch_over_the_memory_limit_is_done_sample_by_sample_in_the_same_attempt(limited, tmp_path):
+    # Row 20 is in shard 1; four samples of its batch take 800 MB, each alone fits.
+    toy = SlurmRun(limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"process": {"20": 200}})
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert [attempt.end.kind for attempt in toy.attempts(1)] == [None]
+    assert toy.run.submission_numbers() == [1]
+    assert "memory ran out" in toy.run.log(1).read_text()
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_shard_alone(limited, tmp_path):
+    params, shards = {"first": 32, "last": 63, "megabytes": 300}, {"rows": 96, "shards": 3}
+    toy = SlurmRun(
+        limited, tmp_path, "tests.example_jobs.greedy_jobs:Leaky", params, retry={"memory_factor": 6}, **shards
+    )
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["samples"]["ok"]) == ("complete", 96)
+    first, last = toy.attempts(1)
+    assert first.end is None or first.end.kind == "OUT_OF_MEMORY"  # None: the kernel took the supervisor too
+    assert last.end.kind is None
+    assert toy.accounted(1, "ReqMem") == {0: [["600M"]], 1: [["600M"]], 2: [["600M"]]}
+    assert toy.accounted(2, "ReqMem") == {0: [["3600M"]]}
+    assert toy.submission(2).shards == (1,)
+
+
+@pytest.mark.parametrize("where", ["setup", "setup_worker"])
+def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(limited, tmp_path, where):
+    retry = {"memory_factor": 4, "max_memory": "1100M"}
+    toy = SlurmRun(
+        limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {where: 700}, rows=8, shards=1, retry=retry
+    )
+    toy.submit()
+    assert toy.end()["state"] == "complete"
+    assert [attempt.end.kind for attempt in toy.attempts(0)] == ["OUT_OF_MEMORY", None]
+    (first,), (second,) = toy.accounted(1, "State", "ReqMem")[0], toy.accounted(2, "State", "ReqMem")[0]
+    assert first == [
+        "OUT_OF_MEMORY" if where == "setup" else "FAILED",
+        "600M",
+    ]  # a worker is told before the kernel acts
+    assert second == ["COMPLETED", "1100M"]
+
+
+def test_more_memory_than_any_node_has_ends_the_run_with_the_reason(limited, tmp_path):
+    retry = {"memory_factor": 100}
+    toy = SlurmRun(
+        limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"setup_worker": 700}, rows=8, shards=1, retry=retry
+    )
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], [failure["kind"] for failure in found["failures"]]) == ("failed", ["OUT_OF_MEMORY"])
+    assert "Memory specification can not be satisfied" in found["error"]
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun("--mem", "1100M")
+    assert toy.end()["state"] == "complete"
+
+
+def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(limited, tmp_path):
+    retry = {"max_memory": "600M"}
+    toy = SlurmRun(
+        limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"setup": 700}, rows=8, shards=1, retry=retry
+    )
+    toy.submit()
+    found = toy.end()
+    (failure,) = found["failures"]
+    assert (found["state"], failure["kind"]) == ("failed", "OUT_OF_MEMORY")
+    assert "rerun toy --shards 0 --mem" in failure["advice"].replace(str(toy.run.path), "toy")
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun("--mem", "1100M")
+    assert toy.end()["state"] == "complete"
+    assert toy.accounted(2, "ReqMem") == {0: [["1100M"]]}
+
+
+def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited, tmp_path):
+    node = {"max_failed_samples": 1}
+    toy = SlurmRun(limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"load": {"20": 700}}, node=node)
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["samples"]["failed"]) == ("complete", 1)
+    (failure,) = found["failures"]
+    assert (failure["kind"], failure["shards"], failure["samples"]) == ("OUT_OF_MEMORY", [1], 1)
+    assert "--shards 1 --mem" in failure["advice"]
+    assert failures(toy.run, 1).keys() == {20}
+    assert toy.accounted(1, "State") == {0: [["COMPLETED"]], 1: [["OUT_OF_MEMORY"]], 2: [["COMPLETED"]]}
+    assert toy.run.submission_numbers() == [1]
+    assert "doing its batch with all else idle" in toy.run.log(1).read_text()
+    assert result_data(toy.run) == undisturbed_data((20,))
+    assert toy.rerun("--shards", "1", "--mem", "1100M")["shards"] == [1]
+    assert toy.end()["samples"] == ALL_OK
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_a_sample_that_crashes_fails_alone(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", {"bad": {"20": "segfault"}}, node={"max_failed_samples": 1})
+    toy.submit()
+    found = toy.end()
+    assert found["state"] == "complete"
+    (failure,) = found["failures"]
+    assert (failure["kind"], failure["shards"], failure["samples"]) == ("CRASH", [1], 1)
+    assert "SIGSEGV" in failure["message"]
+    assert {tuple(rows[0]) for rows in toy.accounted(1, "State").values()} == {("COMPLETED",)}
+    assert result_data(toy.run) == undisturbed_data((20,))
+
+
+def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here, tmp_path):
+    toy = SlurmRun.gated(slurm_here, tmp_path)
+    array = toy.submit()
+    toy.await_commits(1)
+    supervisor = psutil.Process(toy.attempts(1)[0].start.pid)
+    family = [supervisor, *supervisor.children(recursive=True)]
+    supervisor.kill()
+    toy.open_gate()
+    wait_until(lambda: not alive(family))
+    assert toy.end()["samples"] == ALL_OK
+    outcome = Outcome.read(toy.run, 1)
+    assert outcome is not None
+    (shard,) = outcome.failures
+    assert (shard, outcome.failures[1].kind) == (1, "CRASH")
+    assert "signal 9" in outcome.failures[1].message
+    assert toy.accounted(1, "ExitCode")[1] == [["0:9"]]
+    assert (array, toy.submission(2).shards) == (toy.array(1), (1,))
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_one_attempt_means_that_nothing_is_tried_again(slurm_here, tmp_path):
+    toy = SlurmRun.gated(slurm_here, tmp_path, retry={"attempts": 1})
+    toy.submit()
+    toy.await_commits(1)
+    psutil.Process(toy.attempts(1)[0].start.pid).kill()
+    toy.open_gate()
+    found = toy.end()
+    assert (found["state"], found["shards"]["done"], found["shards"]["failed"]) == ("failed", 2, 1)
+    assert [failure["kind"] for failure in found["failures"]] == ["CRASH"]
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun()
+    assert toy.end()["state"] == "complete"
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def write_template(folder: Path) -> str:
+    """A site's script whose Python is not there."""
+    (folder / "site.sbatch").write_text("#!/bin/bash\nLAUNCHER_PYTHON=/no/such/python\n# launcher: command\n")
+    return "site.sbatch"
+
+
+def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(slurm_here, tmp_path):
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", options={"template": write_template(tmp_path)}, shards=1)
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], found["shards"]["failed"]) == ("failed", 1)
+    (failure,) = found["failures"]
+    assert failure["kind"] == "LAUNCH"
+    assert "/no/such/python: No such file or directory" in failure["message"]
+    assert "launcher logs" in failure["advice"]
+    nodes = [toy.accounted(number, "NodeList")[0][0][0] for number in toy.run.submission_numbers()]
+    assert len(nodes) == len(set(nodes)) == 3
+    excluded = [toy.asked(number, "exclude") for number in toy.run.submission_numbers()]
+    assert excluded == [None, nodes[0], ",".join(nodes[:2])]
+    wait_until(lambda: toy.queued() == [])
+    assert "/no/such/python" in toy.launcher("logs", toy.run.path, 0).stdout
+
+
+def test_a_node_that_failed_is_tried_again_where_there_is_no_other(slurm_here, tmp_path):
+    options = {"template": write_template(tmp_path), "nodelist": "n2"}
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", options=options, shards=1, retry={"attempts": 2})
+    toy.submit()
+    assert [failure["kind"] for failure in toy.end()["failures"]] == ["LAUNCH"]
+    assert [toy.accounted(number, "NodeList")[0] for number in (1, 2)] == [[["n2"]]] * 2
+    assert toy.asked(2, "exclude") is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB where runs go."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Takes all the room that is left; returns what takes it."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_a_full_disk_is_named_and_what_is_missing_follows_once_there_is_room(slurm_here, small_disk, tmp_path):
+    toy = SlurmRun.gated(slurm_here, tmp_path, "Wide")
+    toy.submit()
+    for shard in range(SHARDS):
+        toy.await_commits(shard)
+    filler = fill(small_disk)
+    toy.open_gate()
+    finalize = toy.submission(1).finalize_id
+    # The finalize job cannot record how it went, so it comes back later.
+    wait_until(lambda: toy.restarts_of(finalize) == 1)
+    assert toy.status()["shards"]["done"] == 0
+    filler.unlink()
+    toy.resume(finalize)
+    found = toy.end()
+    assert (found["state"], found["shards"]["failed"]) == ("failed", SHARDS)
+    assert {failure["kind"] for failure in found["failures"]} == {"DISK"}
+    assert all("No space left" in f["message"] or "disk full" in f["message"] for f in found["failures"])
+    assert all("make room" in failure["advice"] for failure in found["failures"])
+    assert toy.run.submission_numbers() == [1]
+    toy.rerun()
+    assert toy.end()["samples"] == ALL_OK
+    data = result_data(toy.run)
+    assert data.pop("wide") == np.repeat(np.arange(ROWS, dtype=float), 8192).tobytes()
+    assert data == undisturbed_data()

@@ -1,0 +1,149 @@
+"""What Slurm's commands say: which errors pass, which mean "no more now", what sacct's rows mean."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launcher.slurm.parsers import (
+    Accounted,
+    is_passing,
+    is_queue_full,
+    is_submit_limit,
+    read_accounting,
+    read_submit_limit,
+    said,
+)
+
+_POLICY = (
+    "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "Batch job submission failed: Socket timed out on send/recv operation",
+        "Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "Batch job submission failed: Slurm backup controller in standby mode",
+        "slurm_load_jobs error: Zero Bytes were transmitted or received",
+        "Batch job submission failed: Resource temporarily unavailable",
+        "Problem talking to the database: Connection refused",
+    ],
+)
+def test_what_passes_by_itself_is_worth_another_try(problem):
+    assert is_passing(problem)
+    assert not is_submit_limit(problem)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        f"AssocMaxSubmitJobLimit {_POLICY}",
+        f"AssocGrpSubmitJobsLimit {_POLICY}",
+        f"QOSMaxSubmitJobPerUserLimit {_POLICY}",
+        f"QOSMaxSubmitJobPerAccountLimit {_POLICY}",
+        f"QOSGrpSubmitJobsLimit {_POLICY}",
+        _POLICY,
+    ],
+)
+def test_a_limit_on_submitted_jobs_means_no_more_now(problem):
+    assert is_submit_limit(problem)
+    assert not is_passing(problem)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "sbatch: Slurm temporarily unable to accept job, sleeping and retrying Batch job submission failed: Resource "
+        "temporarily unavailable",
+        "Slurm job queue full, sleeping and retrying Batch job submission failed",
+    ],
+)
+def test_a_full_queue_is_told_from_a_limit_of_the_user(problem):
+    assert is_queue_full(problem)
+    assert not is_submit_limit(problem)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        f"QOSMaxWallDurationPerJobLimit {_POLICY}",
+        f"AssocMaxCpuPerJobLimit {_POLICY}",
+        f"QOSMaxGRESPerJob {_POLICY}",
+        "invalid partition specified: nope Batch job submission failed: Invalid partition name specified",
+        "Batch job submission failed: Invalid account or account/partition combination specified",
+        "Batch job submission failed: Invalid job array specification",
+        "Memory specification can not be satisfied",
+        "sbatch: unrecognized option '--foo=1'",
+    ],
+)
+def test_the_rest_is_for_the_user_to_mend(problem):
+    assert not is_submit_limit(problem)
+    assert not is_passing(problem)
+
+
+def test_errors_are_taken_out_of_what_a_command_said():
+    text = "sbatch: warning: can't honor\nsbatch: error: QOSMaxX\nsbatch: error: Batch job submission failed: Y\n"
+    assert said(text) == "QOSMaxX Batch job submission failed: Y"
+    assert said("slurm_load_jobs error: Invalid job id specified\n") == "Invalid job id specified"
+    assert said("sbatch: unrecognized option '--foo'\nTry \"sbatch --help\"\n").startswith(
+        "sbatch: unrecognized option"
+    )
+    assert said("\n") == "no message"
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("", None), ("|\n|\n", None), ("100|\n|\n", 100), ("100|\n|40\n7000|\n", 40), ("0|", 0)]
+)
+def test_the_smallest_limit_on_submitted_jobs_counts(text, limit):
+    assert read_submit_limit(text) == limit
+
+
+ROWS = """\
+12_0|COMPLETED|0:0|n1||600M|01:00:00
+12_0.batch|COMPLETED|0:0|n1|1536K|600M|01:00:00
+12_1|CANCELLED by 1000|0:0|n2||600M|01:00:00
+12_1.batch|CANCELLED|0:15|n2|2M||
+12_2|NODE_FAIL|1:0|n2||600M|01:00:00
+12_2|OUT_OF_MEMORY|0:125|n3||600M|01:00:00
+12_2.batch|OUT_OF_MEMORY|0:125|n3|1.5G||
+12_2.extern|COMPLETED|0:0|n3|100||
+13|TIMEOUT|0:0|n4||4Gn|UNLIMITED
+"""
+
+
+def test_rows_of_sacct_are_read_by_element():
+    found = list(read_accounting(ROWS))
+    assert found == [
+        Accounted("12", 0, "COMPLETED", "0:0", "n1", 1536 << 10, "600M", "01:00:00"),
+        Accounted("12", 1, "CANCELLED", "0:0", "n2", 2 << 20, "600M", "01:00:00"),
+        Accounted("12", 2, "OUT_OF_MEMORY", "0:125", "n3", 3 << 29, "600M", "01:00:00"),
+        Accounted("13", None, "TIMEOUT", "0:0", "n4", 0, "4Gn", "UNLIMITED"),
+    ]
+
+
+def test_of_a_requeued_element_the_last_start_counts():
+    assert [row.state for row in read_accounting(ROWS) if row.index == 2] == ["OUT_OF_MEMORY"]
+
+
+@pytest.mark.parametrize(
+    ("indices", "elements"),
+    [
+        ("[3]", {3}),
+        ("[3-5]", {3, 4, 5}),
+        ("[0-1,7,9-10%2]", {0, 1, 7, 9, 10}),
+        ("[0-6:3]", {0, 3, 6}),
+    ],
+)
+def test_elements_that_never_started_share_a_row(indices, elements):
+    found = list(read_accounting(f"12_{indices}|CANCELLED by 0|0:0|None assigned||600M|01:00:00\n"))
+    assert {row.index for row in found} == elements
+    assert {(row.job_id, row.state, row.memory) for row in found} == {("12", "CANCELLED", 0)}
+
+
+@given(st.lists(st.integers(0, 3000), unique=True, min_size=1), st.sampled_from(["", "K", "M", "G"]))
+def test_every_element_of_an_array_is_found(indices, unit):
+    lines = [f"7_{index}|FAILED|1:0|n1||1G|1:00\n7_{index}.batch|FAILED|1:0|n1|3{unit}||\n" for index in indices]
+    found = list(read_accounting("".join(lines)))
+    assert [row.index for row in found] == indices
+    assert {row.memory for row in found} == {3 * 1024 ** " KMG".index(unit or " ")}

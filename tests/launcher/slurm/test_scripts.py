@@ -1,0 +1,230 @@
+"""The sbatch scripts of a run: what is computed, what the config asks for, what does not go together."""
+
+import json
+import shlex
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.errors import InputError
+from jobs.storage.plans import NodeSettings, Submission
+from jobs.storage.rundir import RunDir
+from launcher.config.config import Config, load_config
+from launcher.plan.plan import make_plan
+from launcher.slurm.scripts import array_script, finalize_script, job_name
+from launcher.slurm.template import Template
+from tests.slurm_cluster import SlurmCluster
+from tests.support.launcher_runs import ROOT, write_config
+
+TEMPLATES = sorted(path.stem for path in (ROOT / "slurm_templates").glob("*.sbatch"))
+
+
+def planned(folder: Path, **sections: Any) -> tuple[RunDir, Config]:
+    config = load_config(write_config(folder, executor="slurm", **sections))
+    return make_plan(config).run, config
+
+
+def submission(count: int = 4, **resources: Any) -> Submission:
+    return Submission(7, "slurm", 0.0, tuple((shard,) for shard in range(count)), NodeSettings(), resources=resources)
+
+
+def array_options(folder: Path, made: Submission | None = None, **sections: Any) -> dict[str, str | None]:
+    run, config = planned(folder, **sections)
+    return Template(array_script(run, config, made or submission()), "script").options
+
+
+def site(folder: Path, *lines: str) -> dict[str, Any]:
+    """A slurm section with a site's own template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "site.sbatch").write_text("\n".join(["#!/bin/bash", *lines, ""]))
+    return {"template": "./site.sbatch"}
+
+
+def refusal(folder: Path, **sections: Any) -> str:
+    with pytest.raises(InputError) as refused:
+        array_options(folder, **sections)
+    return str(refused.value)
+
+
+def test_the_array_is_numbered_from_0_and_writes_below_the_run(tmp_path):
+    run, config = planned(tmp_path)
+    options = Template(array_script(run, config, submission(2500)), "script").options
+    assert options["array"] == "0-2499%256"
+    assert options["output"] == str(run.submissions / "0007.log")
+    assert options["job-name"] == job_name(run, 7)
+    assert (options["open-mode"], options["requeue"], options["ntasks"]) == ("append", None, "1")
+
+
+def test_a_script_for_10000_scattered_shards_is_short(tmp_path):
+    run, config = planned(tmp_path)
+    scattered = replace(submission(), groups=tuple((3 * number,) for number in range(10000)))
+    text = array_script(run, config, scattered)
+    assert Template(text, "script").options["array"] == "0-9999%256"
+    assert len(text) < 2000
+
+
+def test_cpus_are_processes_times_workers(tmp_path):
+    node = {"processes": 2, "workers": 3}
+    assert array_options(tmp_path, node=node)["cpus-per-task"] == "6"
+    assert array_options(tmp_path, node={"processes": 2, "workers": 0})["cpus-per-task"] == "2"
+    assert array_options(tmp_path, node=node, slurm={"cpus_per_task": 9})["cpus-per-task"] == "9"
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus"),
+    [
+        ({"gpus_per_task": 2}, "8"),
+        ({"gres": "gpu:a100:2,lscratch:10"}, "8"),
+        ({"gpus_per_node": 3}, "12"),
+        ({"template": "gpu"}, "4"),
+        ({"template": "gpu", "gpus_per_task": 2}, "8"),
+        ({"template": "cpu"}, "4"),
+    ],
+)
+def test_there_is_a_process_for_each_gpu_asked_for_and_cpus_for_each_process(tmp_path, asked, cpus):
+    assert array_options(tmp_path, node={"workers": 4}, slurm=asked)["cpus-per-task"] == cpus
+
+
+def test_gpus_of_a_sites_own_script_are_counted_too(tmp_path):
+    slurm = site(tmp_path, "#SBATCH --gres=gpu:4")
+    assert array_options(tmp_path, node={"workers": 2}, slurm=slurm)["cpus-per-task"] == "8"
+
+
+def test_cpus_that_a_sites_own_script_asks_for_are_kept_if_they_are_enough(tmp_path):
+    for line in ("--cpus-per-task=12", "-c 12", "--cpus-per-gpu=6 --gpus=2"):
+        slurm = site(tmp_path, f"#SBATCH {line}")
+        assert array_options(tmp_path, node={"workers": 2}, slurm=slurm)["cpus-per-task"] == "12"
+    few = refusal(tmp_path, node={"workers": 2, "processes": 2}, slurm=site(tmp_path, "#SBATCH --cpus-per-task=3"))
+    assert "--cpus-per-task=3 is too few: 2 process(es) x 2 worker(s) need 4" in few
+
+
+def test_the_config_wins_over_the_template_and_a_retry_over_both(tmp_path):
+    slurm = {
+        **site(tmp_path, "#SBATCH --mem=1G --time=10 --partition=short --exclusive"),
+        "mem": "2G",
+        "exclusive": False,
+    }
+    options = array_options(tmp_path, slurm=slurm)
+    assert (options["mem"], options["time"], options["partition"]) == ("2G", "10", "short")
+    assert "exclusive" not in options
+    assert array_options(tmp_path, submission(options={"mem": "3G", "exclude": "n1"}), slurm=slurm)["mem"] == "3G"
+    per_cpu = {**site(tmp_path, "#SBATCH --mem=1G"), "mem_per_cpu": "500M"}
+    assert "mem" not in array_options(tmp_path, slurm=per_cpu)
+
+
+def test_what_the_launcher_computes_wins_over_a_sites_array_script(tmp_path):
+    slurm = site(tmp_path, "#SBATCH --array=1-100 --output=%A_%a.out --job-name=mine --no-requeue --signal=USR1@5")
+    options = array_options(tmp_path, slurm=slurm)
+    assert options["array"] == "0-3%256"
+    assert options["signal"] == "B:USR2@60"
+    assert "no-requeue" not in options
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--ntasks=8", "site.sbatch:3: --ntasks=8: an array task is one process tree; set node.processes"),
+        ("-n 8", "site.sbatch:3: --ntasks=8"),
+        ("--tasks-per-node=4", "site.sbatch:3: --ntasks-per-node=4"),
+        ("--ntasks-per-gpu=2", "site.sbatch:3: --ntasks-per-gpu=2"),
+        ("--nodes=2", "site.sbatch:3: --nodes=2: set slurm.nodes_per_task"),
+        ("-N 2-4", "site.sbatch:3: --nodes=2-4: set slurm.nodes_per_task"),
+    ],
+)
+def test_more_tasks_or_nodes_are_refused_with_file_and_line(tmp_path, line, message):
+    assert message in refusal(tmp_path, slurm=site(tmp_path, "# ours", f"#SBATCH {line}"))
+
+
+def test_more_tasks_in_the_config_are_refused_with_the_key(tmp_path):
+    assert "config.yaml: slurm.ntasks: --ntasks=8" in refusal(tmp_path, slurm={"ntasks": 8})
+    other_name = refusal(tmp_path, slurm={"tasks_per_node": 4})
+    assert "config.yaml: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
+
+
+def test_several_nodes_are_one_srun_task_each(tmp_path):
+    run, config = planned(tmp_path, slurm={**site(tmp_path, "#SBATCH --nodes=2 --ntasks=2"), "nodes_per_task": 2})
+    text = array_script(run, config, submission())
+    options = Template(text, "script").options
+    assert (options["nodes"], options["ntasks-per-node"], options.get("ntasks")) == ("2", "1", None)
+    assert options["signal"] == "USR2@60"
+    assert text.splitlines()[-1].startswith("exec srun --kill-on-bad-exit=0 --cpus-per-task=$SLURM_CPUS_PER_TASK ")
+
+
+@pytest.mark.parametrize(("time", "warning"), [(None, 60), ("1", 15), ("0:30", 10), ("4:00:00", 60), ("UNLIMITED", 60)])
+def test_the_warning_before_the_limit_leaves_time_to_work(tmp_path, time, warning):
+    slurm = site(tmp_path, *([f"#SBATCH --time={time}"] if time else []))
+    assert array_options(tmp_path, slurm=slurm)["signal"] == f"B:USR2@{warning}"
+
+
+def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_path):
+    folder = tmp_path / 'it\'s 100% "mine" $HOME'
+    run, config = planned(folder)
+    text = array_script(run, config, submission())
+    assert Template(text, "script").options["output"] == str(run.submissions / "0007.log").replace("%", "%%")
+    command = text.splitlines()[-1].replace("exec ", "printf '%s\\n' ", 1)
+    words = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words[1:] == ["-P", "-m", "jobs", str(run.path), "7"]
+    assert str(run.path) in shlex.split(finalize_script(run, config, [7], ["123"]).splitlines()[-1])
+
+
+def test_a_template_may_set_another_python_and_a_prefix(tmp_path):
+    slurm = site(tmp_path, "LAUNCHER_PREFIX=(echo in 'my image')", "LAUNCHER_PYTHON='py thon'")
+    run, config = planned(tmp_path, slurm=slurm)
+    said = subprocess.run(
+        ["bash"], input=array_script(run, config, submission()), capture_output=True, text=True, check=True
+    )
+    assert said.stdout == f"in my image py thon -P -m jobs {run.path} 7\n"
+
+
+def test_the_finalize_job_waits_for_all_arrays_and_asks_for_what_concerns_the_account_alone(tmp_path):
+    slurm = {"account": "lab", "partition": "long", "qos": "high", "mem": "90G", "gpus_per_task": 4, "time": "10:00:00"}
+    run, config = planned(tmp_path, slurm=slurm)
+    options = Template(
+        finalize_script(run, config, [1, 2], ["11", "12"]).replace("#SBATCH --kill", "# --kill"), "f"
+    ).options
+    assert options["dependency"] == "afterany:11:12"
+    assert (options["account"], options["partition"], options["qos"]) == ("lab", "long", "high")
+    assert (options["mem"], options["cpus-per-task"]) == ("2G", "1")
+    assert not any("gpu" in name or name == "gres" for name in options)
+    assert "#SBATCH --kill-on-invalid-dep=yes\n" in finalize_script(run, config, [1], ["11"])
+
+
+def test_a_run_that_was_deleted_and_planned_again_has_other_job_names(tmp_path):
+    run, _ = planned(tmp_path)
+    before = job_name(run, 1)
+    assert job_name(run, 1) == before != job_name(run, 2)
+    plan = json.loads(run.plan.read_text())
+    run.plan.write_text(json.dumps({**plan, "created": plan["created"] + 1}))
+    assert job_name(run, 1) != before
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_bash_reads_every_script_that_a_shipped_template_gives(tmp_path, name):
+    assert bash_reads(script_of(tmp_path, name))
+
+
+def script_of(folder: Path, name: str) -> str:
+    run, config = planned(folder, slurm={} if name == "finalize" else {"template": name})
+    if name == "finalize":
+        return finalize_script(run, config, [1], ["1"])
+    return array_script(run, config, submission())
+
+
+def bash_reads(text: str) -> bool:
+    read = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    return (read.returncode, read.stderr) == (0, "")
+
+
+@pytest.mark.slurm
+@pytest.mark.xdist_group("slurm")
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_slurm_takes_every_script_that_a_shipped_template_gives(slurm: SlurmCluster, tmp_path: Path, name: str):
+    text = script_of(tmp_path, name)
+    (tmp_path / "script").write_text(text)
+    said = subprocess.run(
+        ["sbatch", "--test-only", str(tmp_path / "script")], env=slurm.env, capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, "to start at" in said.stderr) == (0, True), said.stderr

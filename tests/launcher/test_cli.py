@@ -1,0 +1,186 @@
+"""The command line: exit codes, one JSON document, and messages that say what is wrong and what is valid."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jobs.storage.journal import Journal
+from jobs.storage.records import AttemptEnd, AttemptStart
+from launcher.cli import make_parser
+from tests.support.launcher_runs import command, document, environment, launcher, run_of, write_config
+
+COMMANDS = [
+    "run",
+    "plan",
+    "submit",
+    "rerun",
+    "probe",
+    "status",
+    "logs",
+    "list",
+    "cancel",
+    "gather",
+    "verify",
+    "jobs",
+    "init",
+]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A planned run."""
+    config = write_config(tmp_path_factory.mktemp("cli"))
+    assert launcher(config.parent, "plan", config.name).returncode == 0
+    return config
+
+
+def test_the_commands_are_those_that_exist():
+    _, commands = make_parser()
+    assert list(commands) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_json(config, name):
+    shown = launcher(config.parent, name, "--help")
+    assert shown.returncode == 0
+    assert "--json" in shown.stdout
+
+
+BAD_INPUT = {
+    "no command": ([], "COMMAND"),
+    "mistyped command": (["stauts"], "did you mean status?"),
+    "unknown flag": (["status", "--shard"], "did you mean --shards?"),
+    "abbreviated flag": (["gather", "--allow"], "did you mean --allow-missing?"),
+    "missing argument": (["run"], "CONFIG"),
+    "no such config": (["run", "confg.yaml"], "no such file"),
+    "folder as config": (["run", "."], "cannot be read"),
+    "unknown key": (["plan", "config.yaml", "--set", "node.worker=2"], "node.workers"),
+    "malformed override": (["plan", "config.yaml", "--set", "node.workers"], "key.sub=value"),
+    "no such run": (["status", "tory"], "did you mean: toy"),
+    "no such run directory": (["status", "runs/tory"], "did you mean: toy"),
+    "a file as run": (["status", "config.yaml"], "RUN is a run directory"),
+    "a folder as run": (["status", "runs"], "not a run directory"),
+    "no such shard": (["logs", "toy", "4"], "the run has shards 0-3"),
+    "a shard that is no number": (["logs", "toy", "three"], "invalid int value"),
+    "bad ranges": (["rerun", "toy", "--shards", "3-1"], "goes backwards"),
+    "ranges beyond the run": (["rerun", "toy", "--shards", "2-9"], "the run has shards 0-3"),
+    "memory of a local run": (["rerun", "toy", "--mem", "64G"], "for Slurm"),
+    "a rerun that decides otherwise": (["rerun", "toy", "--set", "node.batch_size=9"], "node.batch_size: 8 -> 9"),
+    "no such runs folder": (["list", "nowhere"], "no such folder"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_told_in_one_message_without_traceback(config, arguments, message):
+    done = launcher(config.parent, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("launcher: ")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_bad_input_with_json_is_a_document_too(config):
+    done = launcher(config.parent, "status", "tory", "--json")
+    assert done.returncode == 2
+    assert "did you mean" in document(done)["error"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["plan", "config.yaml"], ["status", "toy"], ["status", "toy", "--shards"], ["list"], ["logs", "toy", "0"],
+     ["cancel", "toy"], ["verify", "toy"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_with_json_stdout_is_one_document(config, arguments):
+    done = launcher(config.parent, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert document(done)["schema"] == 1
+
+
+def test_plan_says_what_will_run_and_where(config):
+    done = launcher(config.parent, "plan", config.name)
+    assert done.returncode == 0
+    for text in (str(run_of(config).path), "100 in 4 shards of 25 to 25", "local", "1 CPUs", "launcher submit toy"):
+        assert text in done.stdout
+
+
+def test_gather_of_an_incomplete_run_fails_and_says_what_to_do(config):
+    done = launcher(config.parent, "gather", "toy")
+    assert done.returncode == 1
+    assert "launcher rerun" in done.stderr
+    assert "--allow-missing" in done.stderr
+
+
+def test_status_lists_each_shard(config):
+    done = launcher(config.parent, "status", "toy", "--shards")
+    assert done.returncode == 0
+    assert [line for line in done.stdout.splitlines() if line.startswith("  shard ")] == [
+        f"  shard {number}: pending, 0 of 25 samples" for number in range(4)
+    ]
+
+
+def test_a_run_is_found_by_name_by_path_and_as_the_newest(config):
+    documents = [
+        document(launcher(config.parent, "status", *target, "--json")) for target in (["toy"], ["runs/toy"], [])
+    ]
+    assert {Path(found["run"]).name for found in documents} == {"toy"}
+    other = write_config(config.parent / "elsewhere", name="other", runs="../runs")
+    assert launcher(config.parent, "plan", other).returncode == 0
+    assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "other"
+    os.utime(run_of(config).plan)
+    assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "toy"
+
+
+def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path):
+    config = write_config(tmp_path)
+    launcher(tmp_path, "plan", config.name)
+    run = run_of(config)
+    launcher(tmp_path, "submit", config.name, "--set", "retry.attempts=1")
+    launcher(tmp_path, "cancel", "toy")
+    number = run.submission_numbers()[-1]
+    with Journal(run.journal(2)) as journal:
+        start = AttemptStart(9, number, 0.0, "here", 1)
+        journal.append([start, AttemptEnd("failed", 1.0, 0, 0, "DISK", "No space left on device")])
+    run.submission(number).with_suffix(".outcome").unlink()
+    done = launcher(tmp_path, "status", "toy")
+    assert done.returncode == 1
+    assert "DISK, 1 shard(s): No space left on device" in done.stdout
+    assert "launcher rerun toy --shards 2" in done.stdout
+
+
+def test_list_shows_every_run_even_those_that_cannot_be_read(tmp_path):
+    for name in ("one", "two"):
+        config = write_config(tmp_path, name=name)
+        assert launcher(tmp_path, "plan", config.name).returncode == 0
+    plan = tmp_path / "runs" / "two" / "plan.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "format": 99}))
+    done = launcher(tmp_path, "list")
+    assert done.returncode == 0
+    assert "one  planned: 0 of 100 samples" in done.stdout
+    assert "format 99" in done.stdout
+    assert len(document(launcher(tmp_path, "list", "--json"))["runs"]) == 2
+
+
+def test_a_reader_that_goes_away_is_no_traceback(config):
+    first = subprocess.Popen(
+        command("status", "toy", "--shards"), cwd=config.parent, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert first.stdout is not None
+    assert first.stderr is not None
+    first.stdout.close()
+    assert "Traceback" not in first.stderr.read()
+    first.wait(timeout=60)
+
+
+def test_a_folder_that_cannot_be_written_is_told_without_traceback(tmp_path):
+    (tmp_path / "file").touch()
+    config = write_config(tmp_path, runs="file")
+    done = launcher(tmp_path, "plan", config.name)
+    assert done.returncode in (1, 2)
+    assert "file" in done.stderr
+    assert "Traceback" not in done.stderr

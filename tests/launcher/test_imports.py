@@ -1,0 +1,141 @@
+"""What imports what: one direction, and nothing heavy where a command must answer at once."""
+
+import ast
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.storage.journal import Journal
+from jobs.storage.plans import Plan
+from jobs.storage.records import AttemptEnd, AttemptStart, Commit
+from tests.support.launcher_runs import ROOT, environment, launcher, write_config
+from tests.support.task_runs import make_run
+
+HEAVY = {"torch", "pandas", "h5py", "pyarrow"}
+NOT_IN_JOBS = {"launcher", "yaml", "pandas", "submitit", "pydantic", "rich"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path, *, everywhere: bool) -> set[str]:
+    """Top-level packages that a module imports: when it is imported, or anywhere in it."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if everywhere else at_import(tree)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements that run when the module is imported: not those in functions, nor under TYPE_CHECKING."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        yield child
+        yield from at_import(child)
+
+
+def loaded(*arguments: str) -> set[str]:
+    """Top-level modules that a command of the launcher has imported when it ends."""
+    program = (
+        "import sys; from launcher.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print('MODULES', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], env=environment(), capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.partition("MODULES ")[2].split())
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    config = write_config(tmp_path_factory.mktemp("planned"), rows=640, shards=64)
+    assert launcher(config.parent, "plan", config.name).returncode == 0
+    return config.parent / "runs" / "toy"
+
+
+def test_every_module_is_looked_at():
+    assert len(modules("jobs")) > 20
+    assert len(modules("launcher")) > 20
+
+
+@pytest.mark.parametrize("path", modules("jobs"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_jobs_never_import_the_launcher(path):
+    assert "launcher" not in imports(path, everywhere=True)
+
+
+@pytest.mark.parametrize("path", modules("jobs"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_jobs_import_nothing_of_the_login_node_at_import(path):
+    assert imports(path, everywhere=False) & NOT_IN_JOBS == set()
+
+
+@pytest.mark.parametrize("package", ["jobs", "launcher"])
+def test_no_module_imports_the_tests(package):
+    for path in modules(package):
+        assert "tests" not in imports(path, everywhere=True)
+
+
+@pytest.mark.parametrize("path", modules("launcher"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_slurm_modules_know_submitit(path):
+    if path.parent != ROOT / "launcher" / "slurm":
+        assert "submitit" not in imports(path, everywhere=True)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["status", "--help"], ["list"], ["nonsense"]])
+def test_help_and_mistakes_import_nothing_heavy(command):
+    assert loaded(*command) & (HEAVY | {"numpy", "pydantic", "yaml", "rich"}) == set()
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--shards"]])
+def test_status_imports_nothing_heavy(planned, flags):
+    assert loaded("status", str(planned), *flags) & (HEAVY | {"pydantic", "yaml", "rich"}) == set()
+
+
+@pytest.mark.parametrize("command", ["cancel", "logs"])
+def test_looking_after_a_run_imports_nothing_heavy(planned, command):
+    arguments = [command, str(planned), *(["0"] if command == "logs" else [])]
+    assert loaded(*arguments) & HEAVY == set()
+
+
+def seconds(*arguments: str) -> float:
+    """CPU time of a Python command, the least of some runs: what it takes however loaded the machine is."""
+    times = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], env=environment(), capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times)
+
+
+def test_help_is_there_within_150_ms_of_an_empty_interpreter():
+    assert seconds("-m", "launcher", "--help") - seconds("-c", "pass") < 0.15
+
+
+def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_path):
+    """Of 9,600 samples in batches of 16; half of the shards are done, half stopped on their way."""
+    run = make_run(tmp_path / "run", "Toy", 64 * 150, shards=64, batch_size=16)
+    for shard in Plan.read(run.plan).shards():
+        with Journal(run.journal(shard.index)) as journal:
+            journal.append([AttemptStart(1, 1, time.time(), "node", 1)])
+            journal.append(Commit(row, min(row + 16, shard.stop), {"y": "0" * 16}) for row in shard.batches(16))
+            journal.append([AttemptEnd("done" if shard.index % 2 else "stopped", time.time(), 150, 0)])
+        if shard.index % 2:
+            run.shard_done(shard.index).touch()
+    assert seconds("-m", "launcher", "status", str(run.path)) - seconds("-c", "pass") < 0.25

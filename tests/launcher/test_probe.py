@@ -1,0 +1,689 @@
+"""The probe: what it chooses and computes, and the command on Jobs whose costs are known."""
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import InputError
+from jobs.storage.records import Commit, FailedSample, Layout, Output
+from jobs.storage.samples import BATCH_ROWS, Samples
+from launcher.config.config import load_config
+from launcher.config.units import parse_time
+from launcher.manifest.manifest import build_manifest
+from launcher.probe.advice import advise
+from launcher.probe.choice import choose, choose_batch, crowding
+from launcher.probe.config_writer import edited, write_config
+from launcher.probe.machine import find_machine
+from launcher.probe.measurement import Measurement, is_enough, measure, pool
+from launcher.probe.probe_samples import ProbeSamples
+from launcher.probe.sizes import (
+    MOST_SHARDS,
+    STARTUPS,
+    Scope,
+    at_a_time,
+    memory_size,
+    shard_count,
+    time_limit,
+    wall_seconds,
+)
+from launcher.probe.tree_memory import tree_memory
+from launcher.probe.trial import Trace, TrialSettings
+from tests.support import launcher_runs
+from tests.support.launcher_runs import document, launcher, start, wait_until
+from tests.support.task_runs import alive
+
+GIB = 1 << 30
+JOBS = """
+import time
+import numpy as np
+from jobs.job import Job
+
+class SlowLoad(Job):
+    def load(self, sample):
+        time.sleep(0.04)  # long against the time that a loaded machine takes to wake it
+        return np.full(4, float(sample["x"]))
+    def process(self, batch):
+        return {"y": batch}
+
+class SlowProcess(Job):
+    def load(self, sample):
+        return np.full(4, float(sample["x"]))
+    def process(self, batch):
+        time.sleep(0.02 * len(batch))  # what a neighbour on the same CPU does not change
+        return {"y": batch}
+
+class Crawling(Job):
+    def load(self, sample):
+        time.sleep(0.25)
+        return np.zeros(1)
+    def process(self, batch):
+        return {"y": batch}
+
+class Stuck(Job):
+    def load(self, sample):
+        time.sleep(3600)
+
+class Failing(Job):
+    def __init__(self, share: float = 1.0):
+        self.share = share
+    def load(self, sample):
+        if sample["x"] % 100 < 100 * self.share:
+            raise ValueError("no such picture")
+        time.sleep(0.002)
+        return np.zeros(2)
+    def process(self, batch):
+        return {"y": batch}
+"""
+
+
+def measurement(
+    processes: int = 1, workers: int = 0, batch_size: int = 8, rate: float = 100.0, *, gpus: int = 0, **other: float
+) -> Measurement:
+    known = {"samples": 100, "startup": 2.0, "process_seconds": 0.005, "peak_memory": GIB, "output_bytes": 10.0}
+    return Measurement(
+        TrialSettings(processes, workers, batch_size), gpus, rate=rate, cpu_use=None, gpu_use=None, **{**known, **other}
+    )  # type: ignore[arg-type]
+
+
+# --- the choice
+
+
+def test_a_smaller_task_is_chosen_among_those_as_good_per_cpu():
+    alone = measurement(1, 0, rate=100)
+    assert choose([alone, measurement(2, 0, rate=203), measurement(4, 0, rate=300)]) is alone
+
+
+def test_a_larger_task_is_chosen_where_each_of_its_cpus_does_more():
+    wide = measurement(2, 0, rate=240)
+    assert choose([measurement(1, 0, rate=100), wide]) is wide
+
+
+def test_pool_workers_are_preferred_to_processes_that_do_as_much():
+    """Each process holds a copy of the model."""
+    with_workers = measurement(1, 2, rate=200)
+    assert choose([measurement(1, 0, rate=100), with_workers, measurement(2, 0, rate=200)]) is with_workers
+
+
+def test_pool_workers_that_bring_less_than_their_cpu_are_not_chosen():
+    alone = measurement(1, 0, rate=100)
+    assert choose([alone, measurement(1, 2, rate=120)]) is alone
+
+
+def test_with_gpus_the_fewest_cpus_that_keep_them_busy_are_chosen():
+    enough = measurement(1, 4, rate=970, gpus=1)
+    found = [measurement(1, workers, rate=rate, gpus=1) for workers, rate in ((0, 100), (2, 500), (8, 1000))]
+    assert choose([*found, enough]) is enough
+
+
+def test_a_larger_batch_has_to_be_worth_it():
+    small, equal, better = (
+        measurement(rate=100),
+        measurement(batch_size=16, rate=104),
+        measurement(batch_size=32, rate=300),
+    )
+    assert choose_batch([small, equal, better]) is small
+    assert choose_batch([small, better]) is better
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8), st.floats(0.01, 1e6)), min_size=1, max_size=12))
+def test_what_is_chosen_is_always_within_a_twentieth_of_the_best(found):
+    measured = [measurement(processes, workers, rate=rate) for processes, workers, rate in found]
+    assert choose(measured).value * 1.0501 >= max(one.value for one in measured)
+
+
+def test_tasks_beside_each_other_slow_each_other_down():
+    alone, larger, wide = measurement(1), measurement(1, batch_size=16, rate=120), measurement(4, rate=200)
+    assert crowding(alone, [alone, wide]) == 0.5
+    assert crowding(larger, [alone, larger, wide]) == 0.5
+    assert crowding(alone, [alone]) == 1.0
+
+
+def test_measurements_of_one_setting_are_joined():
+    first, second = measurement(rate=100), measurement(rate=50, startup=5.0, peak_memory=2 * GIB)
+    (joined,) = pool([first, second])
+    assert (joined.samples, joined.startup, joined.peak_memory) == (200, 5.0, 2 * GIB)
+    assert joined.rate == pytest.approx(200 / 3)
+
+
+# --- the measurement
+
+
+def trace(times: list[float], rows: int = 10, *, stopped: bool = True, seconds: float = 0.0) -> Trace:
+    commits = tuple(Commit(at * rows, (at + 1) * rows, {}, seconds=seconds) for at in range(len(times)))
+    layout = Layout((Output("y", False, "<f4", (8,)),))
+    return Trace(tuple(times), commits, layout, None, 75, "", GIB, stopped)
+
+
+def test_the_rate_is_that_between_commits_without_start_up():
+    found = measure(TrialSettings(1, 0, 10), 0, trace([5.0, 6.0, 7.0, 8.0, 9.0], seconds=0.25), np.ones(50))
+    assert (found.rate, found.startup, found.samples) == (10.0, 4.0, 50)
+    assert found.process_seconds == pytest.approx(0.025)
+    assert found.busy == pytest.approx(0.25)
+    assert found.output_bytes == 32
+
+
+@given(st.integers(1, 6), st.integers(2, 9), st.floats(0.1, 50), st.integers(0, 5))
+def test_the_rate_of_processes_that_commit_in_step_is_right_wherever_it_stops(processes, rounds, seconds, more):
+    times = [3.0 + seconds * number for number in range(1, rounds + 1) for _ in range(processes)]
+    times += [3.0 + seconds * (rounds + 1)] * min(more, processes - 1)
+    found = measure(TrialSettings(processes, 0, 10), 0, trace(times), np.ones(10 * len(times)))
+    assert found.rate == pytest.approx(10 * processes / seconds)
+    assert found.startup == pytest.approx(3.0)
+
+
+def test_samples_count_by_their_cost():
+    found = measure(TrialSettings(1, 0, 10), 0, trace([1.0, 2.0, 4.0]), np.repeat([1.0, 1.0, 2.0], 10))
+    assert found.rate == 10.0
+
+
+def test_one_batch_gives_a_rough_rate():
+    found = measure(TrialSettings(2, 0, 10), 0, trace([5.0], stopped=False), np.ones(10))
+    assert (found.rate, found.rough) == (2.0, True)
+
+
+def test_a_rate_needs_some_batches_of_each_lane_and_some_time():
+    assert not is_enough([], 1, 1.0)
+    assert not is_enough([1.0, 9.0], 2, 1.0)
+    assert not is_enough([1.0, 1.1, 1.2, 1.3], 1, 1.0)
+    assert is_enough([1.0, 1.5, 2.0, 2.5], 1, 1.0)
+
+
+MEMORY = """
+import mmap, os, sys
+own = bytearray(100 << 20)
+shared = mmap.mmap(-1, 100 << 20)
+for at in range(0, 100 << 20, 4096):
+    own[at] = shared[at] = 1
+child = os.fork()
+for at in range(0, 100 << 20, 4096):
+    shared[at]
+    own[at]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_memory_that_processes_share_counts_once():
+    with subprocess.Popen([sys.executable, "-c", MEMORY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdin
+        assert [process.stdout.readline() for _ in range(2)] == [b"ready\n"] * 2
+        found = tree_memory(process.pid)
+        process.stdin.close()
+    assert 200 << 20 <= found <= 230 << 20
+
+
+def test_the_memory_of_a_process_that_is_gone_is_none():
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert tree_memory(process.pid) == 0
+
+
+# --- the sizes
+
+
+seconds_of_work = st.floats(0.01, 1e9)
+startups = st.floats(0, 600)
+
+
+@given(seconds_of_work, startups, st.integers(1, 10**9), st.integers(1, 20), st.integers(100, 10_000))
+def test_shards_take_half_an_hour_to_an_hour_or_as_long_as_the_limits_make_them(
+    seconds, startup, batches, parts, array
+):
+    shards = shard_count(seconds, startup, Scope(batches, batches, parts, largest_array=array))
+    each = seconds / shards
+    assert 1 <= shards <= min(max(batches, 1), max(MOST_SHARDS, parts))
+    assert shards >= min(parts, batches)
+    if shards > max(parts, 1):
+        assert each >= 1800 * 0.99
+        assert each >= STARTUPS * startup / 1.5
+    if shards < min(batches, array, MOST_SHARDS) and startup * STARTUPS <= 2700:
+        assert each <= 3600.01
+
+
+@given(seconds_of_work, startups, st.integers(1, 128))
+def test_on_one_machine_all_array_tasks_get_as_many_shards(seconds, startup, tasks):
+    shards = shard_count(seconds, startup, Scope(10**9, 10**9, 1, local_tasks=tasks))
+    if seconds < 1800 and shards > 1:
+        assert shards % tasks == 0
+    if seconds / tasks > startup:
+        assert shards >= min(tasks, MOST_SHARDS)
+
+
+@given(st.integers(0, 1 << 45))
+def test_memory_is_a_third_above_the_peak_in_half_gib(peak):
+    size = memory_size(peak)
+    assert size % (GIB // 2) == 0
+    assert peak * 1.3 <= size <= max(peak * 1.3 + GIB // 2, GIB // 2)
+
+
+@given(st.floats(0.1, 1e6), startups)
+def test_the_time_limit_is_twice_what_it_takes_or_more(seconds, startup):
+    limit = time_limit(seconds, startup)
+    assert limit >= 2 * seconds + startup
+    assert limit <= max(2 * (2 * seconds + startup) + 60, 600) + 86_400 * (limit > 86_400)
+    assert limit % 300 == 0
+
+
+def test_time_limits_are_values_that_people_use():
+    assert [time_limit(minutes * 60, 0) // 60 for minutes in (1, 7, 45, 70, 500, 800)] == [10, 15, 90, 180, 1440, 2880]
+
+
+@given(st.integers(1, 20_000), st.floats(1, 1e5), st.integers(1, 20_000))
+def test_fewer_tasks_at_a_time_never_cost_a_round(tasks, seconds, queue):
+    together = at_a_time(tasks, seconds, queue)
+    assert 1 <= together <= min(tasks, queue)
+    if together < tasks and together < queue:
+        rounds = math.ceil(tasks / together)
+        assert together > 1
+        assert rounds == 1 or math.ceil(tasks / (together - 1)) > rounds
+
+
+def test_all_tasks_run_at_once_where_they_are_few():
+    assert at_a_time(20, 2700, 10_000) == 20
+    assert at_a_time(300, 2700, 10_000) == 150
+    assert wall_seconds(300, 150, 2700, 10) == 2 * 2710
+
+
+def test_a_wait_of_days_is_cut_to_one():
+    together = at_a_time(10_000, 3600, 10_000)
+    assert math.ceil(10_000 / together) * 3600 <= 24 * 3600
+
+
+# --- the advice
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load_config(launcher_runs.write_config(tmp_path, shards=4))
+
+
+def advised(config, chosen, measured=(), scope=None):
+    advice = advise(config, chosen, measured or [chosen], scope or Scope(1_000_000, 125_000))
+    return {one.name: one for one in advice.recommendations}, advice.expected
+
+
+def test_every_recommendation_has_its_reason_and_what_it_was(config):
+    told, expected = advised(config, measurement(1, 2, rate=100))
+    assert list(told) == [
+        "node.processes", "node.workers", "node.batch_size", "data.shards", "slurm.mem", "slurm.time",
+        "slurm.array_parallelism",
+    ]  # fmt: skip
+    assert (told["node.workers"].value, told["node.workers"].was) == (2, 1)
+    assert told["slurm.mem"].value == "1536M"
+    assert all(one.reason for one in told.values())
+    assert (expected.samples, expected.output_bytes) == (1_000_000, 10_000_000)
+    assert expected.cpu_hours == pytest.approx(2 * (10_000 + 2 * expected.tasks) / 3600)
+    assert expected.gpu_hours == 0
+
+
+def test_samples_per_shard_stays_the_way_to_say_it(tmp_path):
+    config = load_config(launcher_runs.write_config(tmp_path, shards=None, data={"samples_per_shard": 10}))
+    told, expected = advised(config, measurement())
+    assert told["data.samples_per_shard"].value == math.ceil(1_000_000 / expected.tasks)
+    assert "data.shards" not in told
+
+
+def test_one_process_for_each_gpu_is_left_open(config):
+    told, expected = advised(config, measurement(1, 4, gpus=1))
+    assert told["node.processes"].value is None
+    assert expected.gpu_hours == pytest.approx(expected.cpu_hours / 4)
+
+
+def test_more_gpus_than_there_are_here_are_refused(tmp_path):
+    path = launcher_runs.write_config(tmp_path, executor="slurm", slurm={"gpus_per_task": 64})
+    with pytest.raises(InputError, match=r"ask for 64 GPUs, and there are .* run the probe on a node like"):
+        find_machine(load_config(path))
+
+
+# --- the samples
+
+
+def test_samples_are_spread_and_know_their_place_in_the_whole_manifest(tmp_path):
+    rows = BATCH_ROWS + 1000
+    (tmp_path / "a.csv").write_text("x\n" + "".join(f"{2 * row}\n" for row in range(rows)))
+    build_manifest("a.csv", tmp_path / "manifest.arrow", None, None, folder=tmp_path)
+    samples = ProbeSamples(tmp_path / "manifest.arrow", rows, None)
+    first = samples.next(500)
+    samples.write(first, tmp_path / "some.arrow")
+    found = list(Samples(tmp_path / "some.arrow").rows(0, 500))
+    assert [sample.index for sample in found] == [sample.row for sample in found] == first
+    assert [sample.id for sample in found] == [str(row) for row in first]
+    assert [sample["x"] for sample in found] == [2 * row for row in first]
+    assert min(first) < rows / 10
+    assert max(first) > rows * 9 / 10
+
+
+def test_samples_of_several_manifests_know_theirs(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("x\n" + "".join(f"{name}{row}\n" for row in range(10)))
+    sources = {name: [f"{name}.csv"] for name in "ab"}
+    build_manifest(sources, tmp_path / "manifest.arrow", None, None, folder=tmp_path)
+    samples = ProbeSamples(tmp_path / "manifest.arrow", 20, None)
+    samples.write(samples.next(20), tmp_path / "some.arrow")
+    for sample in Samples(tmp_path / "some.arrow").rows(0, 20):
+        assert sample["x"] == f"{sample.manifest}{sample.row}"
+
+
+def test_each_trial_gets_other_samples_until_there_are_none(tmp_path):
+    (tmp_path / "a.csv").write_text("x,cost\n" + "".join(f"{row},{row}\n" for row in range(10)))
+    build_manifest("a.csv", tmp_path / "manifest.arrow", None, "cost", folder=tmp_path)
+    samples = ProbeSamples(tmp_path / "manifest.arrow", 10, "cost")
+    taken = []
+    for _ in range(2):
+        taken += samples.next(5)
+        samples.use(5)
+    assert sorted(taken) == list(range(10))
+    assert not samples.repeated
+    assert sorted(samples.next(100)) == list(range(10))
+    assert list(samples.weights([0, 9])) == [0.001, 2]
+
+
+# --- the config file
+
+
+TEXT = """\
+# How it is done
+name: x
+data:
+    manifest: "a.csv"   # all of them
+    shards: 4           # old
+node: {workers: 2, batch_size: 4}   # in one line
+slurm:
+    # mem: 4G
+    partition: null
+    mem-per-cpu: 2G
+"""
+VALUES = {
+    ("data", "shards"): 128,
+    ("node", "processes"): None,
+    ("node", "workers"): 0,
+    ("slurm", "mem"): "4G",
+    ("slurm", "time"): "4:00:00",
+}
+
+
+def test_new_values_leave_comments_and_all_else():
+    changed = edited(TEXT, VALUES)
+    assert [line.partition("#")[2] for line in TEXT.splitlines() if "#" in line] == [
+        line.partition("#")[2] for line in changed.splitlines() if "#" in line
+    ]
+    found = yaml.safe_load(changed)
+    assert found["data"] == {"manifest": "a.csv", "shards": 128}
+    assert found["node"] == {"workers": 0, "batch_size": 4}
+    assert "    partition: null\n" in changed
+    assert "    time: 4:00:00\n" in changed
+    assert "mem-per-cpu" not in changed, "sbatch takes only one of them"
+
+
+@pytest.mark.parametrize(
+    "text", ["name: x\n", "name: x\nslurm:\nnode:\n", '{"name": "x", "slurm": {}}', "name: x\nslurm: # none\n"]
+)
+def test_sections_that_are_not_there_are_made(text):
+    found = yaml.safe_load(edited(text, {("slurm", "mem"): "4G", ("node", "workers"): 3}))
+    assert found["slurm"] == {"mem": "4G"}
+    assert found["node"] == {"workers": 3}
+
+
+def test_what_would_not_load_is_not_written(tmp_path):
+    path = launcher_runs.write_config(tmp_path, retry={"max_memory": "1G"})
+    before, config = path.read_text(), load_config(path)
+    advice = advise(config, measurement(peak_memory=8 * GIB), [measurement()], Scope(1000, 100))
+    with pytest.raises(InputError, match=r"retry.max_memory: 1G is less than slurm.mem"):
+        write_config(path, config, advice.recommendations)
+    assert path.read_text() == before
+
+
+def test_cpus_that_would_be_too_few_are_raised(tmp_path):
+    path = launcher_runs.write_config(tmp_path, slurm={"cpus_per_task": 2})
+    config = load_config(path)
+    chosen = measurement(2, 4)
+    write_config(path, config, advise(config, chosen, [chosen], Scope(1000, 100)).recommendations)
+    assert load_config(path).slurm.cpus_per_task == 8
+
+
+# --- the command
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Where all temporary folders go; empty at the end."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+def written(folder: Path, job: str, rows: int = 20_000, **sections) -> Path:
+    path = launcher_runs.write_config(folder, rows, job=f"probe_jobs:{job}", **sections)
+    (folder / "probe_jobs.py").write_text(JOBS)
+    return path
+
+
+def probed(path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs a probe; nothing of it stays."""
+    done = launcher(path.parent, "probe", path.name, *arguments)
+    assert not (path.parent / "runs").exists()
+    assert tasks_of(path.parent) == []
+    return done
+
+
+def tasks_of(folder: Path) -> list[psutil.Process]:
+    """Living array tasks of this folder's runs, and what they started (their command lines are the same)."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in " ".join(process.cmdline()) or process.environ().get("TMPDIR", "").startswith(
+                str(folder)
+            ):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in alive(found) if process.pid != os.getpid()]
+
+
+def values(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert done.returncode == 0, done.stderr
+    return {one["key"]: one["value"] for one in document(done)["recommendations"]}
+
+
+def test_workers_are_recommended_where_loading_waits(tmp_path, scratch):
+    done = probed(written(tmp_path, "SlowLoad", node={"batch_size": 4}), "--seconds", 15, "--json")
+    found = values(done)
+    if len(os.sched_getaffinity(0)) > 1:
+        assert found["node.workers"] > 0, done.stdout
+    assert document(done)["measurements"][0]["rate"] == pytest.approx(25, rel=0.3)
+    assert document(done)["expected"]["samples"] == 20_000
+
+
+def test_no_workers_are_recommended_where_processing_takes_all_the_time(tmp_path, scratch):
+    done = probed(written(tmp_path, "SlowProcess"), "--seconds", 12, "--json")
+    assert values(done)["node.workers"] == 0, done.stdout
+    (reason,) = [one["reason"] for one in document(done)["recommendations"] if one["key"] == "node.workers"]
+    assert re.search(r"a process with 1 worker computes (9\d|100)% of the time", reason)
+
+
+def test_the_config_written_keeps_its_comments_and_plans(tmp_path, scratch):
+    path = written(tmp_path, "SlowProcess")
+    path.write_text(
+        "# mine\n" + yaml.safe_dump(json.loads(path.read_text()), sort_keys=False).replace("node:", "node: # the node")
+    )
+    done = probed(path, "--seconds", 6, "--write")
+    assert done.returncode == 0, done.stderr
+    assert f"written: {path.name}" in done.stdout
+    text = path.read_text()
+    assert "# mine\n" in text
+    assert "node: # the node\n" in text
+    config = load_config(path)
+    assert (config.node.workers, config.slurm.options["time"]) == (0, "0:10:00")
+    planned = launcher(tmp_path, "plan", path.name)
+    assert planned.returncode == 0, planned.stderr
+    assert f"in {config.data.shards} shards" in planned.stdout
+
+
+def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path, scratch):
+    path = written(tmp_path, "Crawling", node={"batch_size": 4})
+    began = time.monotonic()
+    done = probed(path, "--seconds", 8)
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    assert took < 8 + 6, "planning and cleaning up come on top"
+    assert "node.processes" in done.stdout
+
+
+def test_batches_that_take_too_long_are_made_smaller(tmp_path, scratch):
+    done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), "--seconds", 12, "--json")
+    assert values(done)["node.batch_size"] < 100
+    assert any("no batch of 1000 was done" in note for note in document(done)["notes"])
+
+
+def test_a_sample_longer_than_all_the_time_is_told(tmp_path, scratch):
+    done = probed(written(tmp_path, "Stuck"), "--seconds", 5)
+    assert done.returncode == 1
+    assert "no sample was done within 5 s" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (
+            "tests.example_jobs.toy_jobs:BadSetup",
+            "nothing could be measured: ERROR: setup: RuntimeError: no such model",
+        ),
+        ("tests.example_jobs.toy_jobs:DyingSetup", "nothing could be measured: CRASH: "),
+        (
+            "probe_jobs:Failing",
+            "nothing could be measured: every sample failed, for example: LOAD: ValueError: no such picture",
+        ),
+    ],
+)
+def test_a_job_that_cannot_work_is_told_with_kind_and_message(tmp_path, scratch, job, message):
+    path = written(tmp_path, "Failing")
+    path.write_text(path.read_text().replace("probe_jobs:Failing", job))
+    done = probed(path, "--seconds", 20)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_samples_that_fail_are_counted_and_compared_with_what_may(tmp_path, scratch):
+    done = probed(written(tmp_path, "Failing", params={"share": 0.2}), "--seconds", 6, "--json")
+    notes = " ".join(document(done)["notes"])
+    assert re.search(r"\d+ of \d+ samples failed, \d+ of them: LOAD: ValueError: no such picture", notes)
+    assert "more than node.max_failed_samples allows" in notes
+    assert values(done)["node.batch_size"]
+
+
+def test_on_slurm_the_sizes_are_those_of_its_arrays(tmp_path, scratch, monkeypatch):
+    """A cluster that takes arrays of 4 elements and 3 jobs of a user's."""
+    for name, answer in (("sbatch", ""), ("scontrol", "MaxArraySize = 4\nMaxJobCount = 3\n"), ("squeue", "")):
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f"#!/bin/sh\nprintf '{answer}'\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    path = written(tmp_path, "Crawling", rows=100_000, executor="slurm", node={"batch_size": 1})
+    done = probed(path, "--seconds", 6, "--json")
+    found = values(done)
+    assert (found["data.shards"], found["slurm.array_parallelism"]) == (4, 3)
+    assert parse_time(found["slurm.time"]) > document(done)["expected"]["wall_seconds"] - 10, "of two rounds"
+
+
+def test_a_few_samples_give_a_rough_answer(tmp_path, scratch):
+    done = probed(written(tmp_path, "SlowLoad", rows=3), "--seconds", 6, "--json")
+    assert values(done)["data.shards"] == 1
+    assert any("there are only 3 samples" in note for note in document(done)["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.yaml"], "nothing.yaml: no such file"),
+        (["config.yaml", "--seconds", "1"], "--seconds 1: must be a number from 5"),
+        (["config.yaml", "--set", "node.batch_size=0"], "node.batch_size"),
+        (["config.yaml", "--set", "job.params={speed: 3}"], "job.params.speed: unknown parameter"),
+        (["config.yaml", "--set", "data.manifest=nothing.csv"], "nothing.csv: no such file"),
+    ],
+)
+def test_bad_input_is_told_and_leaves_nothing(tmp_path, scratch, arguments, message):
+    written(tmp_path, "SlowLoad", rows=3)
+    done = launcher(tmp_path, "probe", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_gives_what_is_known_by_then(tmp_path, scratch):
+    path = written(tmp_path, "SlowLoad")
+    process = start(tmp_path, "probe", path.name, "--write")
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "samples/s" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    text = "".join(lines) + process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "node.processes" in text
+    assert "interrupted: this is what was known by then" in text
+    assert "Traceback" not in text
+    assert "slurm" not in json.loads(path.read_text()), "half a probe is not written"
+    assert not (tmp_path / "runs").exists()
+    assert tasks_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_before_anything_is_known_leaves_nothing(tmp_path, scratch, number):
+    process = start(tmp_path, "probe", written(tmp_path, "Stuck").name)
+    wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/shards/000000.journal")))
+    process.send_signal(number)
+    text = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, text
+    assert "Traceback" not in text
+    assert not (tmp_path / "runs").exists()
+    assert tasks_of(tmp_path) == []
+
+
+def test_runs_that_are_there_stay_as_they_are(tmp_path, scratch):
+    path = written(tmp_path, "SlowLoad", rows=40)
+    assert launcher(tmp_path, "plan", path.name).returncode == 0
+    before = sorted(str(found) for found in (tmp_path / "runs").rglob("*"))
+    done = launcher(tmp_path, "probe", path.name, "--seconds", 6)
+    assert done.returncode == 0, done.stderr
+    assert "is planned already, and data.shards" in done.stdout
+    assert sorted(str(found) for found in (tmp_path / "runs").rglob("*")) == before
+
+
+def test_only_writing_imports_the_writer_of_yaml():
+    program = "import sys, launcher.commands.probe, launcher.probe.config_writer; print('ruamel' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=launcher_runs.environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_a_failed_sample_is_reported_by_the_measurement():
+    failed = FailedSample(0, "LOAD", "no")
+    seen = trace([1.0, 2.0])
+    seen = replace(seen, commits=(replace(seen.commits[0], failed=(failed,)), seen.commits[1]))
+    assert measure(TrialSettings(1, 0, 10), 0, seen, np.ones(20)).failed == (failed,)

@@ -1,0 +1,91 @@
+"""Configs and commands for tests of the launcher: real files, real processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_config(
+    folder: Path, rows: int = 100, *, shards: int = 4, job: str = "Toy", params: Any = None, **sections: Any
+) -> Path:
+    """A config (JSON is YAML) of a toy Job over a CSV with the column ``x`` = 0, 1, 2 ...; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.csv").write_text("x\n" + "".join(f"{row}\n" for row in range(rows)))
+    node = {"workers": 1, "batch_size": 8, "max_failed_samples": 0, "sync_interval": 0.2, **sections.pop("node", {})}
+    config = {
+        "name": "toy",
+        "job": {"class": job if ":" in job else f"tests.example_jobs.toy_jobs:{job}", "params": params or {}},
+        "data": {"manifest": "data.csv", "shards": shards, **sections.pop("data", {})},
+        "node": node,
+        "executor": "local",
+        "local": {"parallelism": 2},
+        **sections,
+    }
+    path = folder / "config.yaml"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def run_of(config: Path) -> RunDir:
+    return RunDir(config.parent / "runs" / json.loads(config.read_text())["name"])
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-P", "-m", "launcher", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def launcher(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the launcher in a folder, to its end."""
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Starts a command of the launcher, in a session of its own as in a terminal."""
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def document(done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
+    """The JSON document on stdout."""
+    found: Mapping[str, Any] = json.loads(done.stdout)
+    assert found["schema"] == 1
+    return found
+
+
+def status(folder: Path, run: RunDir) -> Mapping[str, Any]:
+    return document(launcher(folder, "status", run.path, "--json"))
+
+
+def newest(run: RunDir) -> Submission:
+    return Submission.read(run.submission(run.submission_numbers()[-1]))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Waits for a condition; fails where it does not come to hold."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come to hold in time"
+        time.sleep(0.02)
