@@ -78,7 +78,7 @@ class Hierarchy:
             modules=(*getattr(job, "preload", ()), *named) if is_job else tuple(named),
             devices=assigned,
             workers=workers,
-            threads=_threads(assigned, workers),
+            threads=node_devices.compute_threads(assigned, workers),
             sample_timeout=float("inf") if sample_timeout is None else sample_timeout,
             memory=memory or node_memory.task_limit(),
             seed=secrets.randbits(32) if seed is None else seed,
@@ -200,11 +200,6 @@ def _devices(devices: str | Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise InputError('devices: the list is empty; valid: "auto", or a list such as ["cpu", "cuda:0"]')
     return names
-
-
-def _threads(assigned: tuple[str, ...], workers: int) -> tuple[int, ...]:
-    cpus = node_devices.usable_cpus()
-    return tuple(node_devices.threads_for(device, len(assigned), workers, cpus) for device in assigned)
 
 
 def _pack_job(job: object) -> Packed:

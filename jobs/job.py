@@ -19,6 +19,7 @@ from jobs.errors import InputError
 from jobs.parameters import arguments
 from jobs.storage.records import JobSpec
 from jobs.storage.samples import Sample
+from jobs.tensors import is_tensor
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = np
     if isinstance(first, tuple | list):
         columns = [stack(column, join) for column in zip(*items, strict=True)]
         return tuple(columns) if isinstance(first, tuple) else columns
-    if hasattr(first, "detach"):
+    if is_tensor(first):
         import torch
 
         return torch.stack(list(items))

@@ -12,11 +12,10 @@ from importlib import import_module
 from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
+from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from jobs.machine.imports import many_imports
 from launcher import __version__
 from launcher.commands.printer import Printer
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _RUN_HELP = "run directory or run name (default: the newest run below ./runs)"
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."

@@ -21,6 +21,7 @@ import numpy as np
 
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.result_file import FAILED, MISSING, OK
+from jobs.storage.outputs import NOT_OUTPUTS
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import find_run
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILED", "MISSING", "OK", "Ragged", "Results", "open", "result_path"]
 
-_NOT_OUTPUTS = {"id", "status", "errors", "summary"}
 _BLOCK = 65_536
 
 
@@ -174,7 +174,7 @@ class Results:
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """Names of the Job's outputs, sorted."""
-        return tuple(name for name in sorted(self._file) if name not in _NOT_OUTPUTS)
+        return tuple(name for name in sorted(self._file) if name not in NOT_OUTPUTS)
 
     @cached_property
     def ids(self) -> np.ndarray:

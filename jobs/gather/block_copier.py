@@ -9,12 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from jobs.gather.committed import CopyRange, Damage
-from jobs.gather.result_file import ResultFile, fill_rows
+from jobs.gather.result_file import ResultFile, put_fill
 from jobs.storage.records import Output, Segment, Shard
 from jobs.storage.shard_file import ShardFile, digest
-
-# Rows of fill values are made in pieces of about this many bytes.
-_PIECE = 1 << 20
 
 
 class BlockCopier:
@@ -47,13 +44,7 @@ class BlockCopier:
                 ends = np.full(span.stop - span.start, self._items[output.name])
                 self._result.put(f"{output.name}/offsets", span.start + 1, ends)
             elif np.dtype(output.dtype).kind in "fc":  # zeros are there already: nothing was written here before
-                self._fill_fixed(output, span)
-
-    def _fill_fixed(self, output: Output, span: CopyRange) -> None:
-        step = max(_PIECE // max(output.row_bytes, 1), 1)
-        rows = fill_rows(output, min(step, span.stop - span.start))
-        for start in range(span.start, span.stop, step):
-            self._result.put(output.name, start, rows[: span.stop - start])
+                put_fill(self._result.put, output, span.start, span.stop)
 
     def _copy_fixed(self, file: ShardFile, output: Output, span: CopyRange) -> list[int]:
         rows = file.read_rows(output, span.start, span.stop, self._room((span.stop - span.start) * output.row_bytes))

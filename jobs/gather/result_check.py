@@ -6,13 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from jobs.gather.committed import CopyRange, ShardRows
-from jobs.gather.result_file import MISSING, Contents, ResultFile, fill_rows
+from jobs.gather.result_file import MISSING, Contents, ResultFile, put_fill
 from jobs.gather.result_rows import StateWriter
 from jobs.storage.records import Commit, Output
 from jobs.storage.shard_file import digest
-
-# Rows of fill values are compared in pieces of about this many bytes.
-_PIECE = 1 << 20
 
 
 class ResultCheck:
@@ -95,7 +92,5 @@ class ResultCheck:
                 offsets = self._result.read(f"{output.name}/offsets", span.start, span.stop + 1)
                 if (offsets != offsets[0]).any():
                     self._add(output.name, span.start, span.stop)
-                continue
-            step = max(_PIECE // max(output.row_bytes, 1), 1)
-            for start in range(span.start, span.stop, step):
-                self.compare(output.name, start, fill_rows(output, min(step, span.stop - start)))
+            else:
+                put_fill(self.compare, output, span.start, span.stop)

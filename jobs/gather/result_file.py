@@ -15,10 +15,13 @@ from typing import Any, Self
 import numpy as np
 
 from jobs.errors import BusyError, DamageError
-from jobs.storage.files import read_fully, rename_synced, try_lock, write_fully
+from jobs.storage.files import has_name, read_fully, rename_synced, try_lock, write_fully
 from jobs.storage.outputs import fill_value
 from jobs.storage.records import Output
 from jobs.storage.shard_file import create_dataset, create_file
+
+# Rows of fill values are put in pieces of about this many bytes.
+_PIECE = 1 << 20
 
 MISSING, OK, FAILED = 0, 1, 2
 """What ``/status`` says of a sample."""
@@ -138,8 +141,7 @@ def _open_locked(path: Path) -> int:
         if not try_lock(descriptor):
             os.close(descriptor)
             raise BusyError(f"{path}: another process is gathering this result now; wait for it")
-        # Between open and lock its last owner may have renamed or removed the file.
-        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+        if has_name(descriptor, path):
             return descriptor
         os.close(descriptor)
 
@@ -195,10 +197,13 @@ class ResultFile:
         return data[: read_fully(self.descriptor, data, place.offset + first * place.row_bytes)]
 
 
-def fill_rows(output: Output, rows: int) -> np.ndarray:
-    """What ``rows`` rows of a fixed output hold that have no value."""
+def put_fill(put: Put, output: Output, start: int, stop: int) -> None:
+    """Puts what the rows ``[start, stop)`` of a fixed output hold that have no value, in pieces."""
+    step = max(_PIECE // max(output.row_bytes, 1), 1)
     dtype = np.dtype(output.dtype)
-    return np.full((rows, *output.shape), fill_value(dtype), dtype)
+    rows = np.full((min(step, stop - start), *output.shape), fill_value(dtype), dtype)
+    for first in range(start, stop, step):
+        put(output.name, first, rows[: stop - first])
 
 
 def put_strings(put: Put, name: str, first: int, at: int, lengths: np.ndarray, values: bytes | memoryview) -> int:

@@ -6,13 +6,12 @@ does not match its checkpoint, after a crash of the machine perhaps, counts for 
 
 import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
 
 from jobs.http.checksum import Checksum, new_hash
-from jobs.storage.files import rename_synced, try_lock, write_json
+from jobs.storage.files import has_name, rename_synced, try_lock, write_json
 
 PART = ".part"
 CHECKPOINT = ".part.json"
@@ -91,7 +90,7 @@ class PartFile(PartialDownload):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + PART)
         file = part.open("a+b")
-        if try_lock(file.fileno()) and _is_still(file, part):
+        if try_lock(file.fileno()) and has_name(file.fileno(), part):
             return cls(path, url, checksum, file)
         file.close()
         return None
@@ -153,11 +152,3 @@ class PartFile(PartialDownload):
             self._part.unlink(missing_ok=True)
             self._checkpoint.unlink(missing_ok=True)
         self.file.close()
-
-
-def _is_still(file: IO[bytes], part: Path) -> bool:
-    """Whether the file has this name: whoever had the lock may have finished and renamed it."""
-    try:
-        return os.fstat(file.fileno()).st_ino == part.stat().st_ino
-    except FileNotFoundError:
-        return False

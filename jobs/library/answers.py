@@ -12,6 +12,7 @@ import numpy as np
 from jobs.errors import OutputError, SampleFailed
 from jobs.library.pickles import CANNOT, Packed, pack
 from jobs.storage.records import FailedSample
+from jobs.tensors import is_tensor, to_numpy
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,8 @@ def check(outputs: object, count: int) -> dict[str, Any]:
 
 
 def _column(name: object, value: Any, count: int) -> Any:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    if is_tensor(value):
+        value = to_numpy(value)
     if not isinstance(value, np.ndarray | Sequence) or isinstance(value, str | bytes) or np.ndim(value) == 0:
         raise OutputError(
             f"output {name!r} is a {type(value).__name__}; valid: an array, tensor or list, a row a sample"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunError
+from jobs.exit_codes import exit_text
 from jobs.library.answers import Answer
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.library.exchange import Exchange
@@ -148,8 +149,7 @@ class Link:
         try:
             return self._connection.recv()
         except (EOFError, ConnectionError):
-            code = self._popen.wait()
-            how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+            how = exit_text(self._popen.wait())
             raise self._fail(f"the supervisor of the Hierarchy ended by itself: {how}") from None
         except BaseException:
             self._problem = "this Hierarchy was interrupted in the middle of a message; make another"

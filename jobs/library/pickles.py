@@ -14,6 +14,8 @@ from copyreg import dispatch_table
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.tensors import from_numpy, is_numpy_dtype
+
 # Arrays from this size on, bytes, are not copied into the pickle; smaller ones are cheaper inside it.
 _LARGE = 1 << 14
 # pickle and the classes themselves raise all of these for what cannot be pickled.
@@ -81,15 +83,13 @@ def _pickle(pickler_class: Any, value: Any) -> Packed:
 def _reduce_tensor(tensor: Any) -> Reduction | Any:
     """A tensor on the CPU is an array on the way: torch's own pickles copy it several times."""
     plain = tensor.device.type == "cpu" and str(tensor.layout) == "torch.strided" and not tensor.is_conj()
-    if not plain or tensor.is_quantized or tensor.is_neg() or str(tensor.dtype) == "torch.bfloat16":
+    if not plain or tensor.is_quantized or tensor.is_neg() or not is_numpy_dtype(tensor):
         return tensor.__reduce_ex__(5)
     return _tensor, (tensor.detach().numpy(), tensor.requires_grad)
 
 
 def _tensor(array: Any, requires_grad: bool) -> Any:
-    import torch
-
-    return torch.from_numpy(array).requires_grad_(requires_grad)
+    return from_numpy(array).requires_grad_(requires_grad)
 
 
 def unpack(data: Buffer, buffers: Sequence[Buffer]) -> Any:

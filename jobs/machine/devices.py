@@ -4,16 +4,25 @@ Used by the supervisor, which imports no torch, so GPUs are counted without it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from jobs.machine import gpus
-from jobs.storage.plans import NodeSettings
 
 # The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
 CPU_SHARE = "LAUNCHER_CPUS"
 _SHARES = ("SLURM_CPUS_PER_TASK", CPU_SHARE)
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
+
+
+class DeviceSettings(Protocol):
+    """What decides the devices of a task: "auto", "cpu", "cuda" or a list of them, and how many processes (None: all)."""
+
+    @property
+    def devices(self) -> str | tuple[str, ...]: ...
+    @property
+    def processes(self) -> int | None: ...
 
 
 def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
@@ -39,7 +48,7 @@ def _cgroup_quota() -> float | None:
     return None if quota.strip() in ("max", "-1") else int(quota) / int(period)
 
 
-def usable_gpus(settings: NodeSettings, environment: Mapping[str, str] = os.environ) -> tuple[int, ...]:
+def usable_gpus(settings: DeviceSettings, environment: Mapping[str, str] = os.environ) -> tuple[int, ...]:
     """CUDA's numbers of the GPUs that a task may take.
 
     Those that Slurm or the user made visible; where nobody chose (``devices: auto`` outside Slurm), those that are free.
@@ -63,7 +72,7 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
     return ends[0] if ends else len(entries)
 
 
-def process_devices(settings: NodeSettings, usable: tuple[int, ...]) -> tuple[str, ...]:
+def process_devices(settings: DeviceSettings, usable: tuple[int, ...]) -> tuple[str, ...]:
     """The device of each process. One process per listed or usable device, or ``processes`` of them in turn."""
     devices = _device_list(settings.devices, usable)
     count = settings.processes or len(devices)
@@ -84,3 +93,9 @@ def threads_for(device: str, processes: int, workers: int, cpus: int) -> int:
     More would compete with the workers, and wait by spinning: on 2 cores, 2 threads beside 2 workers are slower than 1.
     """
     return 1 if device.startswith("cuda") else max(1, cpus // processes - workers)
+
+
+def compute_threads(devices: Sequence[str], workers: int) -> tuple[int, ...]:
+    """Compute threads of the processes on these devices, with ``workers`` pool workers each, on this task's CPUs."""
+    cpus = usable_cpus()
+    return tuple(threads_for(device, len(devices), workers, cpus) for device in devices)

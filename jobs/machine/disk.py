@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-EXIT_CODE = 74  # EX_IOERR of sysexits.h
+from jobs import exit_codes
+
 _ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
 
 
@@ -29,4 +30,4 @@ def leave(error: OSError) -> NoReturn:
     """Ends this process; not by sys.exit, which fails (exit code 120) where the log cannot be written either."""
     with contextlib.suppress(OSError):
         print(f"cannot write to the run directory: {error}", file=sys.stderr, flush=True)
-    os._exit(EXIT_CODE)
+    os._exit(exit_codes.NO_DISK)

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from jobs.machine.process_stat import ProcessStat
+
 
 @dataclass(frozen=True)
 class ProcessIdentity:
@@ -77,12 +79,9 @@ def host_name() -> str:
 
 
 def _start_time(pid: int) -> int | None:
-    try:
-        # The name in field 2 may hold spaces and brackets, so count from its end.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    stat = ProcessStat.of(pid)
+    # A zombie is as good as gone: it only waits for its parent to ask how it ended.
+    return None if stat is None or stat.state in "ZX" else stat.start
 
 
 def _boot_id() -> str:

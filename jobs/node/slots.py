@@ -18,6 +18,7 @@ import numpy as np
 from jobs.machine.memory_file import memory_file
 from jobs.node.messages import NewSlot
 from jobs.node.transfer import Transfer
+from jobs.tensors import from_numpy, is_numpy_dtype
 
 # Cache lines are 64 bytes; vector instructions want their operands aligned to them.
 _ALIGNMENT = 64
@@ -145,7 +146,7 @@ def _as_array(value: Any) -> tuple[str, np.ndarray | Stacked | None]:
     if isinstance(value, bytes | str) and len(value) >= _LARGE:
         data = value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
         return type(value).__name__, np.frombuffer(data, np.uint8)
-    if type(value).__module__ == "torch" and hasattr(value, "numpy") and str(value.dtype) != "torch.bfloat16":
+    if type(value).__module__ == "torch" and hasattr(value, "numpy") and is_numpy_dtype(value):
         return "tensor", value.detach().numpy()
     is_plain = isinstance(value, np.ndarray | Stacked) and not value.dtype.hasobject
     return "array", value if is_plain else None
@@ -227,15 +228,9 @@ class SlotReader:
         return skeleton
 
 
-def _tensor(array: np.ndarray) -> Any:
-    import torch
-
-    return torch.from_numpy(array)
-
-
 _FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "array": lambda array: array,
-    "tensor": _tensor,
+    "tensor": from_numpy,
     "bytes": lambda array: array.tobytes(),
     "str": lambda array: array.tobytes().decode(errors="surrogatepass"),
 }

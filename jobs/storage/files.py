@@ -112,6 +112,17 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def has_name(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one of this name.
+
+    To be asked after ``try_lock``: between open and lock, the lock's last owner may have renamed or removed the file.
+    """
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process of this machine has the lock (of others too, where the file system shares locks).
 

@@ -14,9 +14,12 @@ import numpy as np
 
 from jobs.errors import OutputError
 from jobs.storage.records import Output
+from jobs.tensors import is_tensor, to_numpy
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED = {"id", "index", "status", "errors", "summary"}
+NOT_OUTPUTS = frozenset({"id", "status", "errors", "summary"})
+"""What else a result holds beside the outputs."""
+_RESERVED = {*NOT_OUTPUTS, "index"}  # a reduction's blocks have the rows under this name
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def own(value: Any) -> Any:
         return {name: own(item) for name, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)([item if isinstance(item, str | bytes) else own(item) for item in value])
-    if hasattr(value, "detach"):
+    if is_tensor(value):
         return value.detach().to("cpu", copy=True)
     return value.copy() if hasattr(value, "__array__") and hasattr(value, "copy") else value
 
@@ -119,11 +122,8 @@ def to_array(name: str, value: Any) -> np.ndarray:
 
     Raises OutputError for everything else.
     """
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
     try:
-        array = np.asarray(value)
+        array = to_numpy(value) if is_tensor(value) else np.asarray(value)
     except ValueError as error:
         raise OutputError(f"output {name!r}: {error}; for rows of different length return a list of arrays") from None
     if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:

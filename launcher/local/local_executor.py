@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs import exit_codes
 from jobs.errors import RunError
 from jobs.machine import lifeline
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
@@ -24,7 +25,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.local.array import LocalArray, StopRequests
 from launcher.retry.finalize import Cancelled, Ending, finalize
-from launcher.runs.failures import EXIT_STOPPED, Failure, from_exit_status
+from launcher.runs.failures import Failure, from_exit_status
 from launcher.runs.logs import last_words
 from launcher.runs.submissions import HEARTBEAT, Outcome, may_run, update
 
@@ -168,7 +169,7 @@ def _failures(run: RunDir, submission: Submission, statuses: dict[int, int]) -> 
     found = {}
     for index, status in statuses.items():
         shards = [shard for shard in submission.groups[index] if not run.shard_done(shard).exists()]
-        for shard in shards if status != EXIT_STOPPED else ():
+        for shard in shards if status != exit_codes.STOPPED else ():
             last = replay(run.journal(shard)).last
             if last is None or last.start.submission != submission.number or last.end is None:
                 words = last_words(run.log(submission.groups[index][0]))

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# The contract with `python -m jobs`.
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_NO_DISK, EXIT_STOPPED = 0, 1, 2, 74, 75
+from jobs import exit_codes
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
@@ -138,9 +137,9 @@ def from_exit_status(status: int, shard: int, last_words: str) -> Failure:
         name = signal.Signals(-status).name if -status in signal.valid_signals() else f"signal {-status}"
         hint = "; the kernel does this when memory runs out" if -status == signal.SIGKILL else ""
         return Failure("CRASH", f"the array task was killed by {name}{hint}", shard)
-    if status == EXIT_DONE:
+    if status == exit_codes.DONE:
         return Failure("LOST", "the array task ended well, but the shard is not done", shard)
-    if status == EXIT_NO_DISK:
+    if status == exit_codes.NO_DISK:
         return Failure("DISK", NO_DISK_MESSAGE, shard)
     ended = f"the array task ended with exit status {status}"
     return Failure("LAUNCH", f"{ended}: {last_words}" if last_words else ended, shard)

@@ -6,7 +6,8 @@ told to leave.
 
 from collections.abc import Iterable
 
-from launcher.runs.failures import EXIT_NO_DISK, NO_DISK_MESSAGE, Failure
+from jobs import exit_codes
+from launcher.runs.failures import NO_DISK_MESSAGE, Failure
 from launcher.slurm.scheduler import Accounted
 
 # State of sacct(1), section JOB STATE CODES -> failure kind.
@@ -46,7 +47,7 @@ def _unexplained(row: Accounted, shard: int, where: str, began: bool, words: str
     """States COMPLETED and FAILED: only the exit status and the log tell more."""
     status, _, signal_number = row.exit_code.partition(":")
     said = f": {words}" if words else ""
-    if status == str(EXIT_NO_DISK):
+    if status == str(exit_codes.NO_DISK):
         return Failure("DISK", f"{NO_DISK_MESSAGE}{where}", shard)
     if not began:
         return Failure("LAUNCH", f"the array task never started{where}, exit status {status}{said}", shard)

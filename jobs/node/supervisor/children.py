@@ -15,13 +15,14 @@ from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
+from jobs.exit_codes import exit_text
 from jobs.job import Context
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacons, RowRange
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
 from jobs.node.process.process import ProcessArguments
-from jobs.node.supervisor.fork_server import Forked, ForkServer, Target, exit_text
+from jobs.node.supervisor.fork_server import Forked, ForkServer, Target
 from jobs.node.worker import worker
 from jobs.node.worker.worker import ChildArguments
 

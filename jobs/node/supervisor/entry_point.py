@@ -6,10 +6,11 @@ import signal
 import sys
 from pathlib import Path
 
+from jobs import exit_codes
 from jobs.errors import BusyError, InputError, LauncherError
 from jobs.machine import disk, lifeline
 from jobs.node.supervisor import slurm_job
-from jobs.node.supervisor.signals import STOPPED, Signals
+from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.task import Stopped, Task
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -25,10 +26,10 @@ def run(arguments: list[str]) -> int:
         return _run_group(options, signals)
     except BusyError as error:
         print(error, file=sys.stderr)
-        return STOPPED
+        return exit_codes.STOPPED
     except LauncherError as error:
         print(error, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return exit_codes.BAD_INPUT if isinstance(error, InputError) else exit_codes.FAILED
     except OSError as error:
         if not disk.is_failing(error):
             raise
@@ -53,11 +54,11 @@ def _run_group(options: argparse.Namespace, signals: Signals) -> int:
     submission = Submission.read(run.submission(options.submission))
     if not 0 <= options.index < len(submission.groups):
         print(f"array index {options.index} has no shards in submission {submission.number}; nothing to do")
-        return 0
+        return exit_codes.DONE
     group = submission.groups[options.index]
     shards = slurm_job.own_shards(group) if slurm_job.is_inside() else list(group)
     if not shards:
-        return 0
+        return exit_codes.DONE
     if slurm_job.is_inside():
         slurm_job.open_log(run.log(shards[0]))
     if plan.job.folder:
@@ -76,7 +77,7 @@ def _run_shards(
         task.finish()
         if signals.requeue and stopped.progress and slurm_job.is_inside():
             slurm_job.requeue(run, group)
-        return STOPPED if stopped.progress or not signals.requeue else 1
+        return exit_codes.STOPPED if stopped.progress or not signals.requeue else exit_codes.FAILED
     finally:
         task.finish()
-    return 1 if failed else 0
+    return exit_codes.FAILED if failed else exit_codes.DONE

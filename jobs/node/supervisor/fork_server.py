@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
+from jobs.exit_codes import exit_text
 from jobs.machine import lifeline
 from jobs.machine.imports import many_imports
 
@@ -34,13 +35,6 @@ Target = Callable[..., None]
 
 class ServerDied(Exception):
     """The fork server dies again and again, so of what it imports; the text says how."""
-
-
-def exit_text(code: int | None) -> str:
-    """How a process ended, for messages: ``signal 11 (SIGSEGV)`` or ``exit code 3``."""
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    return f"signal {-code} ({signal.Signals(-code).name})"
 
 
 class Forked:

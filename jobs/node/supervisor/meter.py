@@ -4,9 +4,9 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.machine import gpus, memory
+from jobs.machine.process_stat import ProcessStat
 
 # NVML takes milliseconds to ask.
 _GPU_SECONDS = 5.0
@@ -65,7 +65,7 @@ class Meter:
     def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
         """Takes a reading; returns (total bytes, pid of the largest, its bytes), of the last exact one if that will do."""
         known, started = list(pids), time.monotonic()
-        self._cpu.update({pid: cpu_seconds(pid) or self._cpu.get(pid, 0.0) for pid in known})
+        self._cpu.update({pid: stat.cpu_seconds for pid in known if (stat := ProcessStat.of(pid))})
         quick = known, sum(map(memory.pages_of, known))
         if self._has_changed(quick) or started - self._exact_at >= _EXACT_SECONDS:
             self._largest = memory.largest(known)
@@ -97,12 +97,3 @@ class Meter:
 
     def _cpu_so_far(self) -> float:
         return sum(self._cpu.values()) + time.process_time()
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system CPU seconds of a process so far; 0 where it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

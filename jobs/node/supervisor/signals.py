@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 
-STOPPED = 75  # exit code EX_TEMPFAIL of sysexits.h: not finished, can be resumed
+from jobs.exit_codes import STOPPED
 
 
 class Signals:

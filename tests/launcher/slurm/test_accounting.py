@@ -2,7 +2,8 @@
 
 import pytest
 
-from launcher.runs.failures import EXIT_NO_DISK, from_exit_status
+from jobs.exit_codes import NO_DISK
+from launcher.runs.failures import from_exit_status
 from launcher.slurm.accounting import has_ended, judge
 from launcher.slurm.parsers import Accounted
 
@@ -25,7 +26,7 @@ def accounted(state: str, exit_code: str = "0:0", node: str = "n7") -> Accounted
         (accounted("FAILED", "0:9"), "CRASH", ["n7", "signal 9"]),
         (accounted("FAILED", "1:0"), "LOST", ["n7", "exit status 1", "last line"]),
         (accounted("COMPLETED", "0:0"), "LOST", ["n7"]),
-        (accounted("FAILED", f"{EXIT_NO_DISK}:0"), "DISK", ["n7", "quota"]),
+        (accounted("FAILED", f"{NO_DISK}:0"), "DISK", ["n7", "quota"]),
     ],
 )
 def test_an_element_that_began_has_the_kind_that_slurm_tells(row, kind, words):
@@ -40,7 +41,7 @@ def test_an_element_that_began_has_the_kind_that_slurm_tells(row, kind, words):
         (accounted("FAILED", "127:0"), "LAUNCH"),
         (accounted("FAILED", "0:53"), "LAUNCH"),
         (accounted("NODE_FAIL"), "NODE_FAIL"),
-        (accounted("FAILED", f"{EXIT_NO_DISK}:0"), "DISK"),
+        (accounted("FAILED", f"{NO_DISK}:0"), "DISK"),
     ],
 )
 def test_an_element_that_never_began_was_not_launched_unless_slurm_knows_better(row, kind):
@@ -75,4 +76,4 @@ def test_accounting_that_lags_behind_is_told_from_an_end(row, ended):
 
 
 def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full():
-    assert from_exit_status(EXIT_NO_DISK, 3, "").kind == "DISK"
+    assert from_exit_status(NO_DISK, 3, "").kind == "DISK"
