@@ -18,6 +18,8 @@ from jobs.storage.files import is_locked, try_lock
 from jobs.storage.records import RECORDS, AttemptEnd, AttemptStart, Commit, FailedSample, Layout, Record, Retry
 
 _JSON = json.JSONDecoder()
+# An end record fits into so many bytes: its message is cut.
+_TAIL = 4096
 
 
 def encode(record: Record) -> bytes:
@@ -51,8 +53,9 @@ class Attempt:
 class History:
     """A journal replayed: what counts now. ``commits`` maps a batch's first row to its newest commit.
 
-    ``committed`` counts the samples that the last attempt committed; ``failed`` and ``ok`` all that count. They are kept as
-    records come, since a running attempt looks at them after every batch.
+    ``committed`` counts the samples that the last attempt committed; ``failed`` and ``ok`` all that count, and ``before``
+    those of them when the last attempt began. They are kept as records come, since a running attempt looks at them after
+    every batch.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -62,6 +65,16 @@ class History:
     committed: int = 0
     ok: int = 0
     failed: int = 0
+    before: int = 0
+
+    def read(self, lines: Iterable[bytes]) -> None:
+        """Applies what lines of the journal say, without their newlines."""
+        for line in lines:
+            record = decode(line) if line else None
+            if record:
+                self.apply(record)
+            elif line:
+                self.bad_lines += 1
 
     def apply(self, record: Record) -> None:
         match record:
@@ -73,6 +86,7 @@ class History:
             case AttemptStart():
                 self.attempts.append(Attempt(record))
                 self.committed = 0
+                self.before = self.ok + self.failed
             case AttemptEnd():
                 if self.attempts:
                     self.attempts[-1].end = record
@@ -113,27 +127,53 @@ def replay(path: Path, size: int = -1) -> History:
             data = file.read(size)
     except FileNotFoundError:
         return history
-    for line in data.split(b"\n"):
-        record = decode(line) if line else None
-        if record:
-            history.apply(record)
-        elif line:
-            history.bad_lines += 1
+    history.read(data.split(b"\n"))
     return history
 
 
-def read_end(path: Path, tail: int = 4096) -> AttemptEnd | None:
-    """The end record in the journal's last line, read without the rest; None where the last line is no end."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        while True:
-            file.seek(max(0, size - tail))
-            _, before, line = file.read().rstrip(b"\n").rpartition(b"\n")
-            if before or tail >= size:
-                break
-            tail *= 8
-    record = decode(line)
-    return record if isinstance(record, AttemptEnd) else None
+class JournalReader:
+    """A journal that another process appends to; what was read of it is not read again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._history = History()
+
+    def new_lines(self) -> list[bytes]:
+        """The lines that came since the last call, not decoded; none where there is no journal yet.
+
+        A line without its newline is left for the next call: it is being written.
+        """
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                lines, newline, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return []
+        self._offset += len(lines) + len(newline)
+        return lines.split(b"\n") if newline else []
+
+    def history(self) -> History:
+        """All that the journal says as of now; not to be mixed with calls of ``new_lines``, which takes lines away."""
+        self._history.read(self.new_lines())
+        return self._history
+
+    def end(self) -> AttemptEnd | None:
+        """The end record in the last line, read without the rest; None where there is no journal, or its end is none."""
+        tail = _TAIL
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                while True:
+                    file.seek(max(0, size - tail))
+                    _, before, line = file.read().rstrip(b"\n").rpartition(b"\n")
+                    if before or tail >= size:
+                        break
+                    tail *= 8
+        except FileNotFoundError:
+            return None
+        record = decode(line)
+        return record if isinstance(record, AttemptEnd) else None
 
 
 class Journal:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.machine.devices import CPU_SHARE
-from jobs.storage.journal import Attempt, decode, replay
+from jobs.storage.journal import Attempt, JournalReader, decode, replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.records import Commit, Layout
 from jobs.storage.rundir import RunDir
@@ -161,22 +161,14 @@ class _Tail:
     """The commits that a journal got, and when."""
 
     def __init__(self, path: Path, started: float) -> None:
-        self._path = path
+        self._journal = JournalReader(path)
         self._started = started
-        self._position = 0
         self._lines: list[bytes] = []
         self.times: list[float] = []
 
     def read(self) -> None:
         """Looks for new lines; they are decoded later, for the task needs the CPUs now."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._position)
-                lines, newline, _ = file.read().rpartition(b"\n")
-        except FileNotFoundError:
-            return
-        self._position += len(lines) + len(newline)
-        found = [line for line in lines.split(b"\n") if b'"type":"commit"' in line[:40]]
+        found = [line for line in self._journal.new_lines() if b'"type":"commit"' in line[:40]]
         self._lines += found
         self.times += [time.monotonic() - self._started] * len(found)
 

@@ -5,11 +5,10 @@ asked again (--watch) reads only what is new.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from jobs.machine.process_identity import host_name
-from jobs.storage.journal import History, decode, is_running, read_end
+from jobs.storage.journal import History, JournalReader, is_running
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptEnd, AttemptStart, FailedSample, Shard
 from jobs.storage.rundir import RunDir
@@ -39,41 +38,13 @@ class ShardState:
     end: AttemptEnd | None = None
 
 
-@dataclass
-class _GrowingJournal:
-    """A journal read so far; ``before`` counts the samples that were committed when the last attempt began."""
-
-    path: Path
-    history: History = field(default_factory=History)
-    before: int = 0
-    _offset: int = 0
-
-    def read_on(self) -> History:
-        """Takes in the lines that came since the last call; a line without its end is left for the next."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return self.history
-        complete = data[: data.rfind(b"\n") + 1]
-        self._offset += len(complete)
-        for line in complete.splitlines():
-            record = decode(line) if line else None
-            if isinstance(record, AttemptStart):
-                self.before = self.history.ok + self.history.failed
-            if record:
-                self.history.apply(record)
-        return self.history
-
-
 class ShardReader:
     """Reads the states of a run's shards, again and again."""
 
     def __init__(self, run: RunDir, plan: Plan) -> None:
         self._run = run
         self._plan = plan
-        self._journals: dict[int, _GrowingJournal] = {}
+        self._journals: dict[int, JournalReader] = {}
         self._done: dict[int, AttemptEnd] = {}
 
     def read(self, newest: Mapping[int, SubmissionState]) -> list[ShardState]:
@@ -88,10 +59,10 @@ class ShardReader:
 
     def history(self, index: int) -> History:
         """The shard's journal as of now."""
-        return self._journal(index).read_on()
+        return self._journal(index).history()
 
-    def _journal(self, index: int) -> _GrowingJournal:
-        return self._journals.setdefault(index, _GrowingJournal(self._run.journal(index)))
+    def _journal(self, index: int) -> JournalReader:
+        return self._journals.setdefault(index, JournalReader(self._run.journal(index)))
 
     def _read_done(self, shard: Shard, known: SubmissionState | None) -> ShardState:
         end = self._done_end(shard.index)
@@ -106,7 +77,7 @@ class ShardReader:
     def _done_end(self, index: int) -> AttemptEnd | None:
         end = self._done.get(index)
         if end is None:
-            end = _read_end(self._run.journal(index)) or self._last_end(index)
+            end = self._journal(index).end() or self._last_end(index)
             if end:
                 self._done[index] = end
         return end
@@ -117,8 +88,7 @@ class ShardReader:
 
     def _read_open(self, shard: Shard, known: SubmissionState | None) -> ShardState:
         self._done.pop(shard.index, None)
-        journal = self._journal(shard.index)
-        history = journal.read_on()
+        history = self.history(shard.index)
         state, failure = self._judge(shard, history, known)
         last = history.last
         is_recent = last is not None and known is not None and last.start.submission == known.number
@@ -129,7 +99,7 @@ class ShardReader:
             history.failed,
             failure,
             tuple(history.failed_samples),
-            history.ok + history.failed - journal.before if is_recent else 0,
+            history.ok + history.failed - history.before if is_recent else 0,
             last.start.time if last and is_recent else None,
             last.end.time if last and last.end else None,
             last.end if last else None,
@@ -165,10 +135,3 @@ def _not_begun(shard: Shard, known: SubmissionState | None) -> tuple[str, Failur
 
 def _lost(shard: Shard, message: str) -> Failure:
     return Failure("LOST", message, shard.index)
-
-
-def _read_end(path: Path) -> AttemptEnd | None:
-    try:
-        return read_end(path)
-    except FileNotFoundError:
-        return None

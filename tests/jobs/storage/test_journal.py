@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BusyError
-from jobs.storage.journal import History, Journal, decode, encode, is_running, read_end, replay
+from jobs.storage.journal import History, Journal, JournalReader, decode, encode, is_running, replay
 from jobs.storage.records import (
     AttemptEnd,
     AttemptStart,
@@ -257,7 +257,7 @@ def test_the_end_is_read_from_the_last_line(tmp_path: Path, before: int, message
     end = AttemptEnd("failed", 2.0, 64, 0, "ERROR", message)
     append(path, [START] * before + [end])
 
-    assert read_end(path) == end
+    assert JournalReader(path).end() == end
 
 
 @pytest.mark.parametrize("after", [b"\n", b"\n\n"])
@@ -265,7 +265,7 @@ def test_the_end_is_found_before_empty_lines(tmp_path: Path, after: bytes) -> No
     path = tmp_path / "journal"
     path.write_bytes(encode(END) + after)
 
-    assert read_end(path) == END
+    assert JournalReader(path).end() == END
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,30 @@ def test_there_is_no_end_where_the_last_line_is_none(tmp_path: Path, content: by
     path = tmp_path / "journal"
     path.write_bytes(content)
 
-    assert read_end(path) is None
+    assert JournalReader(path).end() is None
+
+
+def test_a_growing_journal_gives_each_line_once_and_none_that_is_half_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    reader = JournalReader(path)
+    assert reader.new_lines() == []
+    line = encode(START)
+    path.write_bytes(line + line[:20])
+    assert reader.new_lines() == [line[:-1]]
+    assert reader.new_lines() == []
+    append(path, [END])  # a later writer ends the torn line
+    assert reader.new_lines() == [line[:20], encode(END)[:-1]]
+
+
+def test_the_history_of_a_growing_journal_is_that_of_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    reader = JournalReader(path)
+    assert reader.history() == History()
+    append(path, [START, Commit(0, 64, {"a": ""}), END])
+    reader.history()
+    append(path, [START, Commit(64, 128, {"a": ""})])
+    assert reader.history() == replay(path)
+    assert reader.history().before == 64
 
 
 HOLDER = """
