@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,7 +18,7 @@ from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.machine import lifeline
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Allocate, Allocated, Batch, Broken
-from jobs.node.supervisor.alone import run_alone
+from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.crew import AttemptFailed, Crew, MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
@@ -51,7 +50,7 @@ class Supervisor:
         self._waiting: list[Batch] = []
         self._dropping: Drop | None = None
         backend = CallerBackend(os.getpid(), exchange, setup.slots, setup.job_size)
-        self._setting = CrewSettings(
+        self._settings = CrewSettings(
             backend, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
         )
 
@@ -74,12 +73,12 @@ class Supervisor:
             self._server.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _new_crew(self, setting: CrewSettings) -> Crew:
-        node = NodeSettings(workers=setting.workers, sample_timeout=self._setup.sample_timeout)
-        return Crew(setting, self._server, node, Meter(1, self._setup.memory, ()))
+    def _new_crew(self, settings: CrewSettings) -> Crew:
+        node = NodeSettings(workers=settings.workers, sample_timeout=self._setup.sample_timeout)
+        return Crew(settings, self._server, node, Meter(1, self._setup.memory, ()))
 
     def _begin(self, batches: list[Batch]) -> None:
-        self._crew = self._new_crew(self._setting)
+        self._crew = self._new_crew(self._settings)
         self._crew.begin(_CommitLog(self._caller), batches)
 
     def _close_crew(self, grace: float = 0.0) -> None:
@@ -102,7 +101,8 @@ class Supervisor:
                     batches, self._waiting = self._waiting, []
                     self._crew.extend(batches)
         except MemoryShort as short:
-            self._recover(self._crew, short)
+            crew, self._crew = self._crew, None
+            self._begin(recover(crew, short, _CommitLog(self._caller), self._new_crew, self._step))
 
     def _step(self, crew: Crew) -> None:
         ready = crew.step([self._caller])
@@ -120,20 +120,6 @@ class Supervisor:
                 self._dropping = message
             case Close():
                 raise _Leave(message.grace)
-
-    def _recover(self, crew: Crew, short: MemoryShort) -> None:
-        """After memory ran out: does that batch with all else idle, then the others."""
-        left = crew.unfinished()
-        self._close_crew()
-        batch = next(batch for batch in left if batch.start <= short.rows[0] < batch.stop)
-        alone = replace(
-            self._setting,
-            devices=(short.device,),
-            threads=self._setting.threads[:1],
-            workers=min(self._setting.workers, 1),
-        )
-        run_alone(lambda: self._new_crew(alone), _CommitLog(self._caller), batch, self._step)
-        self._begin([other for other in left if other.start != batch.start])
 
 
 class _CommitLog:

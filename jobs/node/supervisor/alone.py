@@ -1,4 +1,4 @@
-"""Alone: a batch that ran out of memory, done again with all else idle, to learn whose fault it was. Used by the task.
+"""Alone: a batch that ran out of memory, done again with all else idle, to learn whose fault it was.
 
 Memory that ran out is first nobody's fault: the batch gets a small crew of its own. If that dies too, its samples are
 tried one by one. A sample that runs out of memory all alone has failed; if each of them fits, the batch is done one sample
@@ -8,6 +8,7 @@ at a time. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with 
 from collections.abc import Callable, Sequence
 
 from jobs.node.messages import Allocate, Allocated, Batch
+from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.crew import AttemptFailed, CommitLog, Crew, MemoryShort
 from jobs.storage.records import Commit, FailedSample, Layout, Shard
 
@@ -33,11 +34,26 @@ class _Trial:
         pass
 
 
+NewCrew = Callable[[CrewSettings], Crew]
 Step = Callable[[Crew], None]
+"""Drives a crew, and raises what ends the attempt."""
 
 
-def run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> None:
-    """Commits the batch, or raises AttemptFailed. ``step`` drives a crew, and raises what ends the attempt."""
+def recover(crew: Crew, short: MemoryShort, commit_log: CommitLog, new_crew: NewCrew, step: Step) -> list[Batch]:
+    """After memory ran out: ends the crew, has its batch done with all else idle, and returns what is left besides.
+
+    Raises AttemptFailed where the batch does not fit into memory however it is done.
+    """
+    left = crew.unfinished()
+    crew.close()
+    batch = next(batch for batch in left if batch.start <= short.rows[0] < batch.stop)
+    settings = crew.settings.alone(short.device)
+    _run_alone(lambda: new_crew(settings), commit_log, batch, step)
+    return [other for other in left if other.start != batch.start]
+
+
+def _run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> None:
+    """Commits the batch, or raises AttemptFailed."""
     short = _run(new_crew, commit_log, batch, step)
     if short is None:
         return

@@ -9,7 +9,7 @@ import multiprocessing
 import selectors
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -41,6 +41,10 @@ class CrewSettings:
     memory: int
     scratch: Path
     seed: int
+
+    def alone(self, device: str) -> "CrewSettings":
+        """Those of a crew of one process on this device, with one pool worker at most."""
+        return replace(self, devices=(device,), threads=self.threads[:1], workers=min(self.workers, 1))
 
 
 @dataclass(eq=False)
@@ -76,16 +80,16 @@ class Child:
 class Children:
     """All children of a task; a dead one is replaced by another with the same place."""
 
-    setting: CrewSettings
+    settings: CrewSettings
     server: ForkServer
     processes: list[Child] = field(default_factory=list)
     workers: dict[tuple[int, int], Child] = field(default_factory=dict)
     retired: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._per_process = 1 + self.setting.workers
-        self._memory = self.setting.memory // len(self.setting.devices)
-        self._beacons = Beacons(len(self.setting.devices) * self._per_process)
+        self._per_process = 1 + self.settings.workers
+        self._memory = self.settings.memory // len(self.settings.devices)
+        self._beacons = Beacons(len(self.settings.devices) * self._per_process)
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._watched: list[tuple[Any, str, Any]] = []
 
@@ -95,9 +99,9 @@ class Children:
 
     def start(self) -> None:
         """Starts every process and its workers."""
-        for index in range(len(self.setting.devices)):
+        for index in range(len(self.settings.devices)):
             self.processes.append(self._start_process(index))
-        for index in range(len(self.setting.devices)):
+        for index in range(len(self.settings.devices)):
             with contextlib.suppress(ConnectionError):  # it died already; its sentinel tells
                 self.start_workers(index)
 
@@ -129,7 +133,7 @@ class Children:
         del self.workers[worker.process, worker.worker or 0]
 
     def start_workers(self, index: int) -> None:
-        for number in range(self.setting.workers):
+        for number in range(self.settings.workers):
             self.start_worker(index, number, ())
 
     def start_worker(self, index: int, number: int, batches: tuple[Batch, ...]) -> None:
@@ -152,15 +156,15 @@ class Children:
     def _start_process(self, index: int) -> Child:
         mine, theirs = multiprocessing.Pipe()
         beacon = index * self._per_process
-        arguments = ProcessArguments(self._arguments(index, None, beacon), self.setting.workers, self._memory)
+        arguments = ProcessArguments(self._arguments(index, None, beacon), self.settings.workers, self._memory)
         handle = self._launch(process.main, arguments, theirs, beacon)
         return Child(index, None, handle, beacon, mine)
 
     def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
-        setting = self.setting
-        context = Context(setting.devices[index], index, number, setting.scratch, setting.seed)
-        memory, threads = setting.memory, setting.threads[index]
-        return ChildArguments(setting.backend, context, beacon, memory, threads if number is None else 1)
+        settings = self.settings
+        context = Context(settings.devices[index], index, number, settings.scratch, settings.seed)
+        memory, threads = settings.memory, settings.threads[index]
+        return ChildArguments(settings.backend, context, beacon, memory, threads if number is None else 1)
 
     def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
         self._beacons.clear(beacon)

@@ -58,25 +58,25 @@ class CommitLog(Protocol):
 
 
 class Crew:
-    """Children of one setting; started with the first shard, kept for the next."""
+    """Children with the same settings; started with the first shard, kept for the next."""
 
-    def __init__(self, setting: CrewSettings, server: ForkServer, node: NodeSettings, meter: Meter) -> None:
-        self.setting = setting
+    def __init__(self, settings: CrewSettings, server: ForkServer, node: NodeSettings, meter: Meter) -> None:
+        self.settings = settings
         self._node = node
         self._meter = meter
-        self._children = Children(setting, server)
+        self._children = Children(settings, server)
         self._ready: set[int] = set()
         self._worked: set[int] = set()
         self._idle_deaths: Counter[str] = Counter()
-        self._dealer = Dealer([], len(setting.devices), 1)
+        self._dealer = Dealer([], len(settings.devices), 1)
         self._oom_kills = memory.oom_kills()
 
     def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
         """Starts on the batches of a shard."""
         self._commit_log = commit_log
-        on_its_way = any(device.startswith("cuda") for device in self.setting.devices)
-        depth = SLOTS * self.setting.workers + 1 + on_its_way
-        self._dealer = Dealer(batches, len(self.setting.devices), depth)
+        on_its_way = any(device.startswith("cuda") for device in self.settings.devices)
+        depth = SLOTS * self.settings.workers + 1 + on_its_way
+        self._dealer = Dealer(batches, len(self.settings.devices), depth)
         if not self._children.processes:
             self._children.start()
         for child in self._children.processes:
@@ -185,7 +185,7 @@ class Crew:
             if not self._children.holds(child):
                 return
         elif self._was_memory(child):
-            raise MemoryShort(rows, self.setting.devices[child.process], f"{child.name}{_at(rows)}")
+            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{_at(rows)}")
         else:
             self._blame(child, rows)
         if child.worker is None:
@@ -223,7 +223,7 @@ class Crew:
         was_lost = child.worker is None and child.process in self._worked and kind != "OUT_OF_MEMORY"
         if not was_lost or not self._ready - {child.process}:
             raise AttemptFailed(kind, message)
-        print(f"going on without {child.name} on {self.setting.devices[child.process]}: {message}", flush=True)
+        print(f"going on without {child.name} on {self.settings.devices[child.process]}: {message}", flush=True)
         self._children.retire(child.process)
         self._ready.discard(child.process)
         self._dealer.give_back(child.process)
@@ -235,7 +235,7 @@ class Crew:
         self._dealer.give_back(child.process)
         successor = self._children.restart(child)
         self._tell(successor, OpenShard(self._commit_log.shard, self._commit_log.layout))
-        for number in range(self.setting.workers):
+        for number in range(self.settings.workers):
             self._start_worker(child.process, number)
 
     def _start_worker(self, index: int, number: int) -> None:
@@ -253,7 +253,7 @@ class Crew:
         for child in self._children.overdue(self._node.sample_timeout):
             child.kill("SAMPLE_TIMEOUT")
         total, pid, _ = self._meter.read(child.pid for child in self._children)
-        if total > self.setting.memory:
+        if total > self.settings.memory:
             for child in self._children:
                 if child.pid == pid and not child.killed_for:
                     child.kill("OUT_OF_MEMORY")

@@ -6,13 +6,12 @@ heeds signals. It imports no torch and runs none of the user's code, so it survi
 
 import os
 import shutil
-from dataclasses import replace
 
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
-from jobs.node.supervisor.alone import run_alone
+from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.crew import AttemptFailed, Crew, MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
@@ -51,26 +50,23 @@ class Task:
         # First, so that it imports what the Job needs while the shard is being opened.
         self._server = ForkServer(lambda: preload(plan.job))
         self._scratch = make_scratch()
-        self._setting = self._make_setting()
+        self._settings = self._make_settings()
         names = gpus.tokens(os.environ, devices.visible_gpus())
-        self._meter = Meter(devices.usable_cpus(), self._setting.memory, names)
+        self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
         self._crew: Crew | None = None
         self._progress = False
 
-    def _make_setting(self) -> CrewSettings:
+    def _make_settings(self) -> CrewSettings:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
-        cpus = devices.usable_cpus()
-        threads = tuple(devices.threads_for(device, len(assigned), node.workers, cpus) for device in assigned)
-        limit = node.memory or memory.task_limit()
         return CrewSettings(
-            RunBackend(self._run, self._plan.job),
-            assigned,
-            node.workers,
-            threads,
-            limit,
-            self._scratch,
-            self._plan.seed,
+            backend=RunBackend(self._run, self._plan.job),
+            devices=assigned,
+            workers=node.workers,
+            threads=devices.compute_threads(assigned, node.workers),
+            memory=node.memory or memory.task_limit(),
+            scratch=self._scratch,
+            seed=self._plan.seed,
         )
 
     def run_shard(self, shard: Shard) -> bool:
@@ -124,21 +120,26 @@ class Task:
     # --- one shard
 
     def _work(self, attempt: ShardRun) -> None:
-        batches = attempt.begin(self._setting.devices)
-        print(_describe(attempt, batches, self._setting), flush=True)
+        batches = attempt.begin(self._settings.devices)
+        print(_describe(attempt, batches, self._settings), flush=True)
         shortages = 0
         while batches:
             try:
                 self._run_batches(attempt, batches)
                 return
             except MemoryShort as short:
-                most = max(1, self._plan.batch_size >> (shortages + 1))
                 shortages += 1
-                batches = [batch._replace(most=most) for batch in self._recover(attempt, short, shortages)]
+                left = self._recover(attempt, short, shortages)
+                # Less is in memory at a time from now on, or it would run out again.
+                most = max(1, self._plan.batch_size >> shortages)
+                batches = [batch._replace(most=most) for batch in left]
+
+    def _new_crew(self, settings: CrewSettings) -> Crew:
+        return Crew(settings, self._server, self._node, self._meter)
 
     def _run_batches(self, attempt: ShardRun, batches: list[Batch]) -> None:
         if self._crew is None:
-            self._crew = Crew(self._setting, self._server, self._node, self._meter)
+            self._crew = self._new_crew(self._settings)
         self._crew.begin(attempt, batches)
         if attempt.layout is None:
             import h5py  # noqa: F401  now, while the processes start: the first batch needs it
@@ -153,34 +154,18 @@ class Task:
         attempt.sync_if_due(self._node.sync_interval)
 
     def _recover(self, attempt: ShardRun, short: MemoryShort, shortages: int) -> list[Batch]:
-        """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed.
-
-        What is left is then done in smaller pieces: less is in memory at a time.
-        """
-        assert self._crew is not None
-        left = self._crew.unfinished()
-        self._close_crew()
-        limit = f"{self._setting.memory / 2**30:.1f} GiB"
+        """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed."""
+        # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
+        crew, self._crew = self._crew, None
+        assert crew is not None
+        limit = f"{self._settings.memory / 2**30:.1f} GiB"
         if shortages > _MEMORY_SHORTAGES:
+            crew.close()
             raise AttemptFailed(
                 "OUT_OF_MEMORY", f"memory ran out {shortages} times, last with {short}; the task may use {limit}"
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
-        batch = next(batch for batch in left if batch.start <= short.rows[0] < batch.stop)
-        setting = replace(
-            self._setting,
-            devices=(short.device,),
-            threads=self._setting.threads[:1],
-            workers=min(self._setting.workers, 1),
-        )
-
-        def step(crew: Crew) -> None:
-            self._crew = crew
-            self._step(crew, attempt)
-
-        run_alone(lambda: Crew(setting, self._server, self._node, self._meter), attempt, batch, step)
-        self._crew = None
-        return [other for other in left if other.start != batch.start]
+        return recover(crew, short, attempt, self._new_crew, lambda alone: self._step(alone, attempt))
 
     # --- the end
 
@@ -196,9 +181,9 @@ class Task:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def _describe(attempt: ShardRun, batches: list[Batch], setting: CrewSettings) -> str:
+def _describe(attempt: ShardRun, batches: list[Batch], settings: CrewSettings) -> str:
     rows = sum(batch.stop - batch.start for batch in batches)
     return (
         f"shard {attempt.shard.index}, attempt {attempt.attempt}: {rows} of {attempt.shard.rows} samples to do; "
-        f"processes on {', '.join(setting.devices)}, {setting.workers} pool workers each"
+        f"processes on {', '.join(settings.devices)}, {settings.workers} pool workers each"
     )

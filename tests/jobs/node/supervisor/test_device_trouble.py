@@ -1,13 +1,16 @@
 """Devices that run out of memory, break or vanish: the run goes on, with smaller pieces or without them."""
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.exit_codes import STOPPED
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.messages import Batch
 from jobs.node.worker.loading import is_device_lost, is_out_of_memory
-from tests.support.task_runs import content, failures, history, make_run, run_task
+from tests.support.task_runs import command, content, failures, history, make_run, run_task
 
 JOBS = "tests.example_jobs.device_jobs"
 
@@ -80,6 +83,20 @@ def test_a_batch_that_does_not_fit_beside_the_others_is_done_in_smaller_pieces(t
     assert rows_of(run) == rows_of(reference)
     assert "memory ran out" in done.stdout
     assert history(run).commits[16].split
+
+
+def test_a_task_that_is_told_to_leave_while_a_batch_is_alone_leaves_in_good_order(tmp_path):
+    params, settings = {"process": {"20": 60}}, {"workers": 1, "memory": 400 << 20}
+    run = make_run(
+        tmp_path / "run", "tests.example_jobs.greedy_jobs:Swollen", 64, batch_size=8, params=params, **settings
+    )
+    with subprocess.Popen(command(run), stdout=subprocess.PIPE, text=True) as task:
+        assert task.stdout is not None
+        assert any("memory ran out" in line for line in task.stdout)
+        task.terminate()
+        task.stdout.read()
+        assert task.wait(60) == STOPPED
+    assert history(run).last.end.reason == "stopped"
 
 
 @given(st.integers(1, 40), st.integers(0, 50), st.integers(0, 50))
