@@ -6,7 +6,6 @@ A built-in Job, named in a config as ``jobs.command:Command``. Each pool worker 
 import codecs
 import contextlib
 import shutil
-import signal
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jobs.errors import InputError
+from jobs.exit_codes import exit_text
 from jobs.inputs import bad_parameter, need_number, need_one_of, need_whole
 from jobs.job import Context, Job
 from jobs.program.argument import Argument
@@ -72,7 +72,10 @@ class Command(Job):
         self._forms = {
             name: need_one_of(name, form, FORMS) for name, form in (("stdout", stdout), ("stderr", stderr)) if form
         }
-        self._files = {name: _below("files", path) for name, path in (files or {}).items()}
+        self._files = dict(files or {})
+        for path in self._files.values():
+            if not isinstance(path, str) or not path or Path(path).is_absolute() or ".." in Path(path).parts:
+                raise bad_parameter("files", path, "output name -> path of a file below {tmp}")
         asking = [*self._command, *([self._stdin] if self._stdin else [])]
         self._needs_folder = bool(self._files) or any("tmp" in word.fields for word in asking)
         if taken := self._files.keys() & {"stdout", "stderr", "exit_code"}:
@@ -136,11 +139,8 @@ class Command(Job):
         if not finished.problem and finished.code in self._exit_codes:
             return None
         valid = ", ".join(map(str, sorted(self._exit_codes)))
-        how = finished.problem or (
-            f"killed by signal {-finished.code} ({signal.Signals(-finished.code).name})"
-            if finished.code < 0
-            else f"exit code {finished.code} (success: {valid})"
-        )
+        ended = exit_text(finished.code)
+        how = finished.problem or (f"killed by {ended}" if finished.code < 0 else f"{ended} (success: {valid})")
         said = finished.stderr.tail.decode(errors="replace").strip()[-_TOLD:]
         return f"{how}; stderr: {said}" if said else how
 
@@ -165,12 +165,6 @@ class Command(Job):
             raise ProgramError(f"{{tmp}}/{path.name} is larger than max_output ({self._limit} bytes)")
         with path.open("rb") as file:
             return file.read(self._limit)
-
-
-def _below(parameter: str, path: object) -> str:
-    if not isinstance(path, str) or not path or Path(path).is_absolute() or ".." in Path(path).parts:
-        raise bad_parameter(parameter, path, "output name -> path of a file below {tmp}")
-    return path
 
 
 def _decode(name: str, content: bytes, cut: bool) -> str:

@@ -1,6 +1,6 @@
 """The exceptions of the project: what they mean, and which one a caller can rely on.
 
-Used by both packages. The tree::
+Those of both packages. The tree::
 
     LauncherError                 something that the user can read and act on
     ├── InputError                bad arguments, config, manifest or Job class: exit code 2

@@ -11,7 +11,7 @@ DONE = 0
 FAILED = 1
 """Something failed, or the result is not complete; of an array task, a shard failed, as its journal tells."""
 BAD_INPUT = 2
-"""Bad input, told in one message."""
+"""Bad input; one message says what, where and what to do."""
 NO_DISK = 74
 """EX_IOERR, of an array task: the run directory cannot be written, so the journal does not tell."""
 STOPPED = 75

@@ -1,6 +1,6 @@
 """Hierarchy: device processes and their pool workers as a library: a Job or function over any iterable of samples.
 
-Used by people's scripts and notebooks. The children are those of an array task (jobs/node), with the same handling of
+For people's scripts and notebooks. The children are those of an array task (jobs/node), with the same handling of
 failures; what they read and write goes through memory shared with the caller (jobs/library).
 """
 

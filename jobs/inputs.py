@@ -1,7 +1,7 @@
 """Inputs: what the built-in jobs check before they use it: their parameters, and the columns of a manifest row.
 
-Used by AudioEmbedding and ImageEmbedding. A parameter that cannot work raises InputError, when the run is planned; a row
-that cannot be used raises ValueError, which fails that sample alone.
+A parameter that cannot work raises InputError, when the run is planned; a row that cannot be used raises ValueError,
+which fails that sample alone.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Parameters: the keyword arguments of a Job's class, and their types. Used by make_job and by the launcher's checks.
+"""Parameters: the keyword arguments of a Job's class, and their types.
 
 ``job.params`` is plain data (text, numbers, lists ...), checked by the launcher at planning. What plain data cannot be, the
 class gets by its annotations: a Path, a tuple, a set.
@@ -54,7 +54,9 @@ def as_annotated(value: Any, kind: Any) -> Any:
     if origin is Annotated:
         return as_annotated(value, inner[0])
     if origin in (Union, UnionType):
-        return value if type(value) in inner else _first_changed(value, inner)
+        # As it is where one of the types is its own, else as the first that changes it.
+        candidates = [] if type(value) in inner else [as_annotated(value, one) for one in inner]
+        return next((candidate for candidate in candidates if candidate != value), value)
     if kind is Path:
         return Path(value) if isinstance(value, str) else value
     if isinstance(value, dict):
@@ -66,9 +68,3 @@ def as_annotated(value: Any, kind: Any) -> Any:
         return tuple(map(as_annotated, value, inner))
     items = [as_annotated(item, inner[0]) for item in value] if inner else value
     return container(items) if container in _COLLECTIONS else items
-
-
-def _first_changed(value: Any, kinds: tuple[Any, ...]) -> Any:
-    """The value as the first of the types that changes it."""
-    candidates = (as_annotated(value, kind) for kind in kinds)
-    return next((candidate for candidate in candidates if candidate != value), value)

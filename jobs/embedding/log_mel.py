@@ -1,4 +1,4 @@
-"""LogMel: log-mel energies of a signal, with numpy alone. Used by AudioEmbedding, in the pool workers.
+"""LogMel: log-mel energies of a signal, with numpy alone.
 
 Method: power spectra of windows, summed by triangular filters that stand at equal distances on the mel scale and
 overlap by half, mel(f) = 2595 log10(1 + f / 700), as in Young et al., The HTK Book, version 3.4, section 5.4 (filters

@@ -1,6 +1,6 @@
 """TorchModel: the torch model that the parameter ``model`` of a built-in job names.
 
-Used by AudioEmbedding and ImageEmbedding: checked when the job is made, loaded in the processes alone.
+It is checked when the job is made, and loaded in the processes alone.
 """
 
 import importlib
@@ -39,19 +39,16 @@ class TorchModel:
         self._source = source
         self._is_factory = bool(_FACTORY.fullmatch(source))
         if self._is_factory:
-            self._check_factory()
+            # The top package alone: to find the rest would import it, and what it needs, in every worker.
+            package = source.partition(".")[0].partition(":")[0]
+            if importlib.util.find_spec(package) is None:
+                raise InputError(f"job.params: model: {source}: there is no module {package!r}; valid: {VALID}")
         elif not Path(source).expanduser().is_file():
             raise InputError(
                 f"job.params: model: there is no file {Path(source).expanduser().absolute()}; valid: {VALID}"
             )
         elif self._params:
             raise bad_parameter("model_params", self._params, "none for a TorchScript file, which takes no parameters")
-
-    def _check_factory(self) -> None:
-        """Looks for the top package alone: to find the rest would import it, and what it needs, in every worker."""
-        package = self._source.partition(".")[0].partition(":")[0]
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"job.params: model: {self._source}: there is no module {package!r}; valid: {VALID}")
 
     def load(self, context: Context, layout: "torch.memory_format | None" = None) -> None:
         """Makes the model on ``context.device``. A factory with random weights makes the same ones in every process."""
@@ -99,11 +96,7 @@ class TorchModel:
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             found = self._module(first, *rest)
             if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(first):
+                form = f"shape {list(found.shape)}" if hasattr(found, "shape") else f"type {type(found).__name__}"
                 wanted = f"a tensor of shape [{len(first)}, d]"
-                raise OutputError(f"the model returned {_form(found)} for {len(first)} samples; valid: {wanted}")
+                raise OutputError(f"the model returned {form} for {len(first)} samples; valid: {wanted}")
             return found.float()
-
-
-def _form(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return f"type {type(value).__name__}" if shape is None else f"shape {list(shape)}"

@@ -1,7 +1,4 @@
-"""BlockCopier: rows of shards into the result, block by block: read, check against the journal, write.
-
-Used by gather.
-"""
+"""BlockCopier: rows of shards into the result, block by block: read, check against the journal, write."""
 
 import itertools
 from collections.abc import Sequence

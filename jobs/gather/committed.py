@@ -4,7 +4,7 @@ A commit counts if it lies within its shard, overlaps no other and accounts for 
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -98,21 +98,17 @@ class ShardRows:
     @contextmanager
     def open(self, run: RunDir) -> Iterator[ShardFile | None]:
         """The shard's files, whether it is done or not; None where one is gone, or where there never was one."""
-        file = self._find(run) if any(commit.hashes for commit in self.commits) else None
+        file = None
+        # Done, part, done: a part file that gets its final name between two looks is found by the third.
+        for done in (True, False, True) if any(commit.hashes for commit in self.commits) else ():
+            with suppress(FileNotFoundError):
+                file = ShardFile.open(run, self.shard, self.layout, done=done)
+                break
         try:
             yield file
         finally:
             if file:
                 file.close()
-
-    def _find(self, run: RunDir) -> ShardFile | None:
-        # Done, part, done: a part file that gets its final name between two looks is found by the third.
-        for done in (True, False, True):
-            try:
-                return ShardFile.open(run, self.shard, self.layout, done=done)
-            except FileNotFoundError:
-                continue
-        return None
 
 
 def _usable(shard: Shard, layout: Layout, commits: Iterable[Commit]) -> Iterator[Commit]:
@@ -158,7 +154,10 @@ class Committed:
     def shards(self) -> Iterator[ShardRows]:
         for shard in self._shards:
             rows = self._kept.get(shard.index) or self._read(shard)
-            yield self._without_excluded(rows) if self._excluded else rows
+            if self._excluded:
+                commits = (one for one in rows.commits if (shard.index, one.start) not in self._excluded)
+                rows = replace(rows, commits=tuple(commits))
+            yield rows
 
     def _read(self, shard: Shard) -> ShardRows:
         path = self._run.journal(shard.index)
@@ -170,7 +169,3 @@ class Committed:
             self._room -= len(rows.commits) + 1
             self._kept[shard.index] = rows
         return rows
-
-    def _without_excluded(self, rows: ShardRows) -> ShardRows:
-        kept = (commit for commit in rows.commits if (rows.shard.index, commit.start) not in self._excluded)
-        return replace(rows, commits=tuple(kept))

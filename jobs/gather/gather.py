@@ -1,4 +1,4 @@
-"""Gather: all shards' committed rows -> result.h5, one for each manifest. Used by the command line and the finalize job.
+"""Gather: all shards' committed rows -> result.h5, one for each manifest.
 
 One pass over the data in constant memory: read a block, check its xxh3 against the journal, write it where it belongs
 in the result. Shards are never opened with HDF5: the journal's layout says where their rows are.

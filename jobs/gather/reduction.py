@@ -39,7 +39,12 @@ def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return method(*arguments)
     except Exception as error:  # the user's code; the shards are safe, so gathering again is all that it costs
-        raise RunError(_job_problem(job, method.__name__, error)) from error
+        where, traceback = "", error.__traceback__
+        while traceback:
+            where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
+            traceback = traceback.tb_next
+        problem = f"{_class_name(job)}.{method.__name__} raised {type(error).__name__}: {error}"
+        raise RunError(f"{where}{problem}; nothing is lost, gather again") from error
 
 
 def blocks(
@@ -79,26 +84,15 @@ def _name(name: object) -> str:
 
 
 def _value(name: str, value: Any) -> np.ndarray:
-    texts = [value] if isinstance(value, str) else list(value.flat) if _is_text_array(value) else value
+    texts = [value] if isinstance(value, str) else value
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        texts = list(value.flat)
     if not (isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts)):
         return to_array(name, value)
     for text in texts:
         if "\0" in text or text.encode(errors="ignore").decode() != text:
             raise OutputError(f"{name}: {text!r} holds characters that HDF5 cannot store as text")
     return np.array(value, object)
-
-
-def _is_text_array(value: object) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "U"
-
-
-def _job_problem(job: Job, method: str, error: Exception) -> str:
-    where = ""
-    traceback = error.__traceback__
-    while traceback:
-        where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
-        traceback = traceback.tb_next
-    return f"{where}{_class_name(job)}.{method} raised {type(error).__name__}: {error}; nothing is lost, gather again"
 
 
 def _class_name(job: Job) -> str:

@@ -1,6 +1,5 @@
-"""ResultCheck: a finished result compared with the journals and the manifest. Used by verify."""
+"""ResultCheck: a finished result compared with the journals and the manifest."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from jobs.gather.committed import CopyRange, ShardRows
 from jobs.gather.result_file import MISSING, Contents, ResultFile, put_fill
 from jobs.gather.result_rows import StateWriter
-from jobs.storage.records import Commit, Output
+from jobs.storage.records import Commit
 from jobs.storage.shard_file import digest
 
 
@@ -54,10 +53,13 @@ class ResultCheck:
             shard = self._gathered(shard)
         self._states.add(shard)
         for commit in shard.commits:
-            if commit.hashes:
-                self._check_batch(shard.layout.outputs, commit)
-            else:
+            if not commit.hashes:
                 self._check_fill(CopyRange(commit.start, commit.stop))
+                continue
+            for output in shard.layout.outputs:
+                intact = self._intact_ragged if output.ragged else self._intact_fixed
+                if not intact(output.name, commit):
+                    self._add(output.name, commit.start, commit.stop)
         for gap in shard.gaps():
             self._check_fill(gap)
 
@@ -67,12 +69,6 @@ class ResultCheck:
         first = shard.shard.start
         kept = (c for c in shard.commits if (status[c.start - first : c.stop - first] != MISSING).any())
         return replace(shard, commits=tuple(kept))
-
-    def _check_batch(self, outputs: Sequence[Output], commit: Commit) -> None:
-        for output in outputs:
-            intact = self._intact_ragged if output.ragged else self._intact_fixed
-            if not intact(output.name, commit):
-                self._add(output.name, commit.start, commit.stop)
 
     def _intact_fixed(self, name: str, commit: Commit) -> bool:
         return digest(self._result.read_bytes(name, commit.start, commit.stop)) == commit.hashes[name]

@@ -1,6 +1,6 @@
 """Survey: what a result has to hold, counted over all journals before any byte is copied.
 
-Used by gather, to decide whether it may go on and to make room for everything, and by verify.
+It decides whether a gather may go on, and makes room for everything.
 """
 
 from dataclasses import dataclass, field, replace
@@ -91,7 +91,10 @@ class Survey:
         if not self.outputs:
             self.outputs, self._first = shard.layout.outputs, shard.shard.index
             self.value_bytes = {output.name: 0 for output in self.outputs if output.ragged}
-        known, found = (_forms(outputs) for outputs in (self.outputs, shard.layout.outputs))
+        known, found = (
+            {output.name: replace(output, offset=0) for output in outputs}
+            for outputs in (self.outputs, shard.layout.outputs)
+        )
         if known != found:
             raise OutputError(
                 f"shards {self._first} and {shard.shard.index} have different outputs: {_describe(known)} in the one, "
@@ -118,10 +121,6 @@ def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:
     for one in found:
         one.survey.assume(outputs)
     return found
-
-
-def _forms(outputs: tuple[Output, ...]) -> dict[str, Output]:
-    return {output.name: replace(output, offset=0) for output in outputs}
 
 
 def _describe(forms: dict[str, Output]) -> str:

@@ -1,7 +1,7 @@
 """Verify: every row of the shards and of the result, hashed again and compared with the journals and the manifest.
 
-Used by the command line. Not covered: /summary, which only the Job could compute again, and what HDF5 itself keeps in
-the files (a result of which that is damaged does not open, or lacks a dataset).
+Not covered: /summary, which only the Job could compute again, and what HDF5 itself keeps in the files (a result of
+which that is damaged does not open, or lacks a dataset).
 """
 
 import os
@@ -26,7 +26,7 @@ class VerifyReport:
     """What was looked at, and what is damaged.
 
     ``batches`` counts the commits of all shards, ``bad_lines`` the journals' lines that do not match their checksum (a
-    crash leaves one; rows that only they told of are done again, or listed in ``damaged`` where the shard is done).
+    crash leaves one; rows that only they had are done again, or listed in ``damaged`` where the shard is done).
     ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
     manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
     """

@@ -1,4 +1,4 @@
-"""Checksum: what a file must hash to, as a manifest says it. Used by Download."""
+"""Checksum: what a file must hash to, as a manifest says it."""
 
 import hashlib
 import re

@@ -1,8 +1,8 @@
 """Fetcher: HTTP requests of one process: as many at a time as a host may get, tried again while that can help.
 
-Used by Download. The pause before a new try is drawn from 0 to a limit that doubles, so that those who failed together do
-not come back together ("full jitter": Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015). Ranges and
-their conditions are those of RFC 9110, sections 13.1.5 and 14.
+The pause before a new try is drawn from 0 to a limit that doubles, so that those who failed together do not come back
+together ("full jitter": Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015). Ranges and their
+conditions are those of RFC 9110, sections 13.1.5 and 14.
 """
 
 import asyncio
@@ -149,7 +149,7 @@ class Fetcher:
             raise _TryAgain(f"{part.size} of {total} bytes came")
 
     def _begin(self, response: httpx2.Response, part: PartialDownload, host: _Host) -> int | None:
-        """Makes ``part`` what the body is to be added to; returns the size of the whole, where it is told."""
+        """Makes ``part`` what the body is to be added to; returns the size of the whole, where it is known."""
         status = response.status_code
         if status in (200, 203):
             part.restart(_validator(response))

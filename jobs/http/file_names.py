@@ -1,7 +1,4 @@
-"""File names: where below a folder a download goes, so that it stays there and no two go to the same place.
-
-Used by Download.
-"""
+"""File names: where below a folder a download goes, so that it stays there and no two go to the same place."""
 
 import hashlib
 import re
@@ -16,7 +13,7 @@ _LONGEST = 200
 
 
 def name_of_url(url: str) -> str:
-    """A relative path of its own for each url, told apart by 96 bits of its sha256; the end of the url is for people."""
+    """A relative path of its own for each url, kept apart by 96 bits of its sha256; the end of the url is for people."""
     digest = hashlib.sha256(url.encode()).hexdigest()
     readable = _STRANGE.sub("_", unquote(urlsplit(url).path.rpartition("/")[2]))[-60:]
     name = f"{digest[:2]}/{digest[:24]}-{readable}".removesuffix("-")

@@ -1,4 +1,4 @@
-"""PartFile: a download on its way. It becomes NAME all at once, when it is whole. Used by Download.
+"""PartFile: a download on its way. It becomes NAME all at once, when it is whole.
 
 What has arrived is in NAME.part; NAME.part.json, a Checkpoint, says where it came from and what it hashes to. A part that
 does not match its checkpoint, after a crash of the machine perhaps, counts for nothing.
@@ -6,6 +6,7 @@ does not match its checkpoint, after a crash of the machine perhaps, counts for 
 
 import io
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -105,7 +106,9 @@ class PartFile(PartialDownload):
         self._resume()
 
     def _resume(self) -> None:
-        found = self._read_checkpoint()
+        found = None
+        with suppress(OSError, ValueError, TypeError):  # there is none, or a crash of the machine damaged it
+            found = Checkpoint(**json.loads(self._checkpoint.read_bytes()))
         self.file.seek(0)
         while found and self.size < found.size and (data := self.file.read(min(_BLOCK, found.size - self.size))):
             self._count(data)
@@ -115,12 +118,6 @@ class PartFile(PartialDownload):
             self._saved = self.size
         else:
             self.restart()
-
-    def _read_checkpoint(self) -> Checkpoint | None:
-        try:
-            return Checkpoint(**json.loads(self._checkpoint.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
 
     def restart(self, validator: str = "") -> None:
         super().restart(validator)

@@ -1,6 +1,6 @@
 """BatchSize: how many samples go into the next batch: enough that handing it out costs little, in time and in memory.
 
-Used by a stream; a Job has a batch size of its own.
+That of functions: a Job has a batch size of its own.
 """
 
 # Seconds that a batch should take its worker: what it costs beside is about 0.3 ms.

@@ -65,16 +65,13 @@ class CallerBackend:
 
     def failed(self, row: int, stage: str, error: BaseException) -> FailedSample:
         sample = failed_sample(row, self._stage or stage, error)
-        return TracedSample(row, sample.kind, sample.message, traceback=_text(error))
+        # From the user's code on, as Python prints it.
+        frames = error.__traceback__.tb_next if error.__traceback__ else None
+        text = "".join(traceback.format_exception(type(error), error, frames))
+        return TracedSample(row, sample.kind, sample.message, traceback=text[-_TRACEBACK_CHARACTERS:])
 
     def broken(self, error: OSError) -> Broken:
         return Broken("ERROR", describe(error))
-
-
-def _text(error: BaseException) -> str:
-    """The traceback from the user's code on, as Python prints it."""
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
-    return "".join(traceback.format_exception(type(error), error, frames))[-_TRACEBACK_CHARACTERS:]
 
 
 class CallerSamples:

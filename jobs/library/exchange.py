@@ -122,6 +122,7 @@ class Exchange:
 
     def feed(self, slot: int, start: int, count: int, samples: Packed) -> int:
         """Stores the samples of ``count`` rows from ``start`` on; returns their size, bytes."""
+        # Whole before the supervisor hears of the batch: its worker finds it by this row of the table.
         size = self._fed[slot].write(samples)
         self._table[slot] = start << _COUNT_BITS | count, size, 0, 0, 0
         return size

@@ -90,7 +90,8 @@ class Link:
                 raise RunError("this Hierarchy is busy: exhaust or close() what imap returned, or make another one")
             self._settle()
             yield
-            self._rest()
+            for slot in self._free:  # nobody knows when the next pass will be, nor how large its batches are
+                self._exchange.free(slot)
         finally:
             if claimed:
                 self._drop()
@@ -118,6 +119,7 @@ class Link:
         slot = self._free.pop()
         start, stop = self.row, self.row + count
         handed = Handed(start, stop, slot, self._exchange.feed(slot, start, count, samples))
+        # Noted before it is sent: an interrupt that comes in between must find the slot taken, and the rows used up.
         self._under_way[start] = handed
         self.row = stop
         with contextlib.suppress(ConnectionError):  # receive tells what became of it
@@ -184,18 +186,15 @@ class Link:
             with contextlib.suppress(ConnectionError):
                 self._connection.send(Drop(self.row))
 
-    def _rest(self) -> None:
-        """Gives memory back between two passes."""
-        for slot in self._free:
-            self._exchange.free(slot)
-
     # --- the end
 
     def end(self) -> None:
         """Ends the supervisor and all children, and returns when they are gone; may be called again."""
         if self._connection.closed:
             return
-        forked = self._pid != os.getpid()
+        forked = (
+            self._pid != os.getpid()
+        )  # then the supervisor is another's, and only this copy of the descriptors goes
         grace = _BUSY_GRACE if self._under_way or self._problem else _GRACE
         self._problem = "this Hierarchy is closed"
         try:

@@ -1,7 +1,7 @@
 """Pickles: Python objects as bytes and large buffers, by value where another process could not find them by name.
 
-Used by both ends of an exchange. Plain pickle does nearly everything, and is the fastest; what it cannot do, and what
-lives in ``__main__`` (a script, a notebook, stdin), which no other process has, cloudpickle does.
+Plain pickle does nearly everything, and is the fastest; what it cannot do, and what lives in ``__main__`` (a script, a
+notebook, stdin), which no other process has, cloudpickle does.
 """
 
 import io

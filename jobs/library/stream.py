@@ -1,7 +1,7 @@
 """Stream: one pass over samples: cuts them into batches, keeps a bounded number under way, restores their order.
 
-Used by Hierarchy. Everything happens in the caller's thread while it asks for results, so a consumer that stops asking
-stops the producers too, as soon as all slots are taken.
+Everything happens in the caller's thread while it asks for results, so a consumer that stops asking stops the producers
+too, as soon as all slots are taken.
 """
 
 import itertools

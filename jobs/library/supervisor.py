@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any
 
 import jobs.library
 from jobs.library.caller_backend import CallerBackend
@@ -55,7 +54,7 @@ class Supervisor:
         )
 
     def run(self) -> None:
-        """Until the caller closes, or is gone, or nothing can go on, which the caller is told."""
+        """Until the caller closes, or is gone, or nothing can go on, which the caller hears."""
         grace = 0.0
         try:
             # What a crew prints is for the log of a task; a caller learns what became of the samples.
@@ -69,7 +68,8 @@ class Supervisor:
             with contextlib.suppress(ConnectionError):
                 self._caller.send(Broken(getattr(failure, "kind", "CRASH"), str(failure)))
         finally:
-            self._close_crew(grace)
+            if self._crew:
+                self._crew.close(grace)
             self._server.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -79,12 +79,7 @@ class Supervisor:
 
     def _begin(self, batches: list[Batch]) -> None:
         self._crew = self._new_crew(self._settings)
-        self._crew.begin(_CommitLog(self._caller), batches)
-
-    def _close_crew(self, grace: float = 0.0) -> None:
-        crew, self._crew = self._crew, None
-        if crew:
-            crew.close(grace)
+        self._crew.begin(_CallerLog(self._caller), batches)
 
     def _serve(self) -> None:
         """Goes on until memory runs out, and again."""
@@ -101,29 +96,27 @@ class Supervisor:
                     batches, self._waiting = self._waiting, []
                     self._crew.extend(batches)
         except MemoryShort as short:
+            # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            self._begin(recover(crew, short, _CommitLog(self._caller), self._new_crew, self._step))
+            self._begin(recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step))
 
     def _step(self, crew: Crew) -> None:
         ready = crew.step([self._caller])
         if os.getppid() != self._setup.caller:
             raise EOFError
         while ready and self._caller.poll():
-            self._obey(self._caller.recv())
-
-    def _obey(self, message: Any) -> None:
-        match message:
-            case Batch():
-                self._waiting.append(message)
-            case Drop():
-                self._waiting.clear()
-                self._dropping = message
-            case Close():
-                raise _Leave(message.grace)
+            match message := self._caller.recv():
+                case Batch():
+                    self._waiting.append(message)
+                case Drop():
+                    self._waiting.clear()
+                    self._dropping = message
+                case Close():
+                    raise _Leave(message.grace)
 
 
-class _CommitLog:
-    """Where results go: the writer has put them into the exchange, the caller is told."""
+class _CallerLog:
+    """The CommitLog of a Hierarchy: the writer has put them into the exchange, the caller hears of each."""
 
     shard = Shard(0, 0, 0)
     layout: Layout | None = None

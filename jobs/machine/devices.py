@@ -1,6 +1,6 @@
 """Devices: what this array task may use, and which device each process gets.
 
-Used by the supervisor, which imports no torch, so GPUs are counted without it.
+GPUs are counted without torch, which the supervisor does not import.
 """
 
 import os
@@ -74,17 +74,13 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
 
 def process_devices(settings: DeviceSettings, usable: tuple[int, ...]) -> tuple[str, ...]:
     """The device of each process. One process per listed or usable device, or ``processes`` of them in turn."""
-    devices = _device_list(settings.devices, usable)
+    devices: tuple[str, ...] = ("cpu",)
+    if isinstance(settings.devices, tuple):
+        devices = settings.devices
+    elif settings.devices == "cuda" or (settings.devices == "auto" and usable):
+        devices = tuple(f"cuda:{number}" for number in usable or (0,))
     count = settings.processes or len(devices)
     return tuple(devices[number % len(devices)] for number in range(count))
-
-
-def _device_list(devices: str | tuple[str, ...], usable: tuple[int, ...]) -> list[str]:
-    if isinstance(devices, tuple):
-        return list(devices)
-    if devices == "cuda" or (devices == "auto" and usable):
-        return [f"cuda:{number}" for number in usable or (0,)]
-    return ["cpu"]
 
 
 def threads_for(device: str, processes: int, workers: int, cpus: int) -> int:

@@ -1,7 +1,7 @@
 """Disk: which errors mean that the run's file system takes no more, and how an array task says that without writing.
 
-Used by the task and its command. Such an error is nobody's but the file system's; the journal, which should tell it, lies
-on the same one, so the exit code tells it too.
+Such an error is nobody's but the file system's; the journal, which should have it, lies on the same one, so the exit
+code tells it too.
 """
 
 import contextlib

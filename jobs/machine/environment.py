@@ -9,7 +9,9 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 def prepare() -> None:
     """For libraries that are imported from now on, here and in forked processes. But for threads, users' own values win."""
     os.environ.update(dict.fromkeys(_THREADS, "1"))
-    os.environ.setdefault("MKL_CBWR", _mkl_branch())
+    # MKL's results then do not depend on the number of threads; at the machine's own vector width.
+    width = "AVX512" if "avx512f" in Path("/proc/cpuinfo").read_text() else "AVX2"
+    os.environ.setdefault("MKL_CBWR", f"{width},STRICT")
     # Threads that wait by spinning take the CPUs from pool workers and from other array tasks.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Arrow's own allocator, mimalloc, reserves 1 GiB for its first byte, of what a pool worker may have as its data, and
@@ -19,8 +21,3 @@ def prepare() -> None:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     # GPUs have the numbers that NVML and Slurm give them.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-
-
-def _mkl_branch() -> str:
-    """Asks MKL for results that do not depend on the number of threads, at the machine's own vector width."""
-    return "AVX512,STRICT" if "avx512f" in Path("/proc/cpuinfo").read_text() else "AVX2,STRICT"

@@ -1,4 +1,4 @@
-"""GPUs: which of this machine's are free, and how busy a task's are, told by NVML. Used by the supervisor.
+"""GPUs: which of this machine's are free, and how busy a task's are, as NVML has it.
 
 NVML needs no CUDA context and no torch. Where it is missing (no driver, no package) nothing is known: no GPU counts as
 taken, and no use is recorded.

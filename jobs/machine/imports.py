@@ -1,4 +1,4 @@
-"""Imports of many modules at once, faster. Used where the programs of both packages start, and by the fork server.
+"""Imports of many modules at once, faster: where the programs of both packages start, and in the fork server.
 
 Imports make many objects and hardly any garbage, but Python looks for some again and again: it took a tenth of the CPU
 time of a small array task, and of `launcher plan` (docs/benchmarks.md).

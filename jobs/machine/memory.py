@@ -15,19 +15,12 @@ _SHARES = re.compile(r"^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB", re.MULTILINE)
 
 
 def task_limit() -> int:
-    """Bytes this task may use: the cgroup's limit (or the machine's memory) less 10%."""
-    return int(min(_machine(), *_cgroup_limits(), _UNLIMITED) * (1 - _HEADROOM))
-
-
-def _machine() -> int:
-    return _field(Path("/proc/meminfo"), "MemTotal:") or _UNLIMITED
-
-
-def _cgroup_limits() -> list[int]:
-    """The limits of this process's cgroup and of all above it, v1 and v2, bytes."""
+    """Bytes this task may use: the least limit of its cgroup and of all above (or the machine's memory) less 10%."""
     files = _cgroup_files("memory.limit_in_bytes", "memory.max")
     texts = [text for file in files if (text := _read(file))]
-    return [_UNLIMITED, *(int(text) for text in texts if text.strip().isdigit())]
+    limits = [int(text) for text in texts if text.strip().isdigit()]
+    machine = _field(Path("/proc/meminfo"), "MemTotal:") or _UNLIMITED
+    return int(min(machine, *limits, _UNLIMITED) * (1 - _HEADROOM))
 
 
 def oom_kills() -> int:

@@ -11,18 +11,15 @@ def memory_file(name: str, size: int) -> int:
 
     It has no name in /dev/shm that could leak, and no limit from the size of /dev/shm.
     """
+    global _said
     try:
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
     except OSError as error:
-        _say_once(error)
+        if not _said:
+            place = tempfile.gettempdir()
+            print(f"no anonymous shared memory here ({error}): using scratch files in {place}", flush=True)
+        _said = True
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)
     return descriptor
-
-
-def _say_once(error: OSError) -> None:
-    global _said
-    if not _said:
-        _said = True
-        print(f"no anonymous shared memory here ({error}): using scratch files in {tempfile.gettempdir()}", flush=True)

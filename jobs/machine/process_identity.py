@@ -1,7 +1,7 @@
 """ProcessIdentity: a process that can be found again, and never mistaken for another that got its pid later.
 
-Recorded in submissions by the local executor, which tells by it whether a run still runs, and cancels it; in the names of
-scratch folders.
+Recorded in submissions by the local executor, which tells by it whether a run still runs, and cancels it; in the names
+of scratch folders.
 """
 
 import os
@@ -59,6 +59,7 @@ class ProcessIdentity:
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal, if it still runs."""
+        # Looked at right before the signal: Linux gives a pid away again only after it has gone through all others.
         if self.is_alive:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)

@@ -40,6 +40,8 @@ def _abandoned(folder: Path, prefix: str) -> Iterator[Path]:
 
 
 def _is_mine(entry: os.DirEntry[str]) -> bool:
+    # TMPDIR is everybody's: a link in it may lead anywhere, and a folder be another user's, or removed just now by a task
+    # that looks for the same ones.
     with suppress(FileNotFoundError):
         return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
     return False

@@ -1,6 +1,6 @@
 """Compute threads: one in every child of an array task, and in a process on a CPU its share of the task's CPUs.
 
-Numeric libraries have one from the environment (environment.py); here a process gets more. Used by processes.
+Numeric libraries have one from the environment (environment.py); here a process gets more.
 """
 
 import sys

@@ -37,7 +37,8 @@ class BatchWork:
 
     def pieces(self, most: int = 0) -> list[Piece]:
         """The pieces to load first: the batch as a whole, or at most ``most`` samples at a time, or ``batch.most``."""
-        return self._open_evenly(self.batch.start, self.batch.stop, _least(most, self.batch.most))
+        limits = [limit for limit in (most, self.batch.most) if limit]
+        return self._open_evenly(self.batch.start, self.batch.stop, min(limits, default=0))
 
     def halves(self, loaded: Loaded) -> list[Piece]:
         """Two pieces with about half of the piece's samples each."""
@@ -81,11 +82,6 @@ class BatchWork:
     def columns(self) -> Columns:
         """The whole batch's outputs, fill values where samples failed; empty where all did."""
         return join(self.parts, self.batch.stop - self.batch.start)
-
-
-def _least(*limits: int) -> int:
-    """The smallest of limits of which 0 is none."""
-    return min((limit for limit in limits if limit), default=0)
 
 
 @dataclass

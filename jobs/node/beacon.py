@@ -45,7 +45,7 @@ class Beacon:
 
     def at(self, start: int, stop: int) -> None:
         """The child now works on the rows ``[start, stop)``."""
-        self._words[self._stop] = stop
+        self._words[self._stop] = stop  # before the start, which says that there are rows: it may be killed in between
         self._words[self._start] = start
 
     def one_by_one(self) -> tuple[memoryview, int]:

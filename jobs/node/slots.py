@@ -51,10 +51,16 @@ class SlotWriter:
     def put(self, slot: int, batch: Any) -> Any:
         """Copies the arrays of ``batch`` into the slot; returns the batch with a SlotArray for each."""
         arrays: list[np.ndarray | Stacked] = []
-        skeleton, size = _plan(batch, arrays, 0)
-        if arrays:
-            memory = self._reserve(slot, size)
-            _fill(skeleton, arrays, memory)
+        skeleton, size = _lay_out(batch, arrays, 0)
+        if not arrays:
+            return skeleton
+        memory = self._reserve(slot, size)
+        for place, array in zip(_slot_arrays(skeleton), arrays, strict=True):
+            view = _view(place, memory)
+            if isinstance(array, Stacked):
+                array.copy_to(view)
+            else:
+                np.copyto(view, array)
         return skeleton
 
     def _reserve(self, slot: int, size: int) -> mmap.mmap:
@@ -62,6 +68,8 @@ class SlotWriter:
         if memory is None or len(memory) < size:
             size = max(mmap.PAGESIZE, int(size * _GROWTH))
             descriptor = memory_file("launcher-slot", size)
+            # The message before the descriptor: it tells the reader to take one from the pipe. What the reader still has of
+            # the smaller memory stays mapped there.
             self._connection.send(NewSlot(slot, size))
             send_handle(self._connection, descriptor, self._reader_pid)
             memory = self._memory[slot] = mmap.mmap(descriptor, size)
@@ -118,18 +126,18 @@ def stack_now(arrays: Sequence[Any]) -> np.ndarray:
     return target
 
 
-def _plan(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple[Any, int]:
-    """Replaces arrays by Places, collecting them in order; returns the skeleton and the bytes needed."""
+def _lay_out(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple[Any, int]:
+    """Replaces arrays by SlotArrays, collecting them in order; returns the skeleton and the bytes needed."""
     match value:
         case dict():
             pairs = {}
             for key, item in value.items():
-                pairs[key], size = _plan(item, arrays, size)
+                pairs[key], size = _lay_out(item, arrays, size)
             return pairs, size
         case tuple() | list():
             items = []
             for item in value:
-                item, size = _plan(item, arrays, size)
+                item, size = _lay_out(item, arrays, size)
                 items.append(item)
             return _same_sequence(value, items), size
     kind, array = _as_array(value)
@@ -169,24 +177,15 @@ def _same_sequence(like: Any, items: list[Any]) -> Any:
     return tuple(items) if isinstance(like, tuple) else items
 
 
-def _places(skeleton: Any) -> list[SlotArray]:
+def _slot_arrays(skeleton: Any) -> list[SlotArray]:
     match skeleton:
         case SlotArray():
             return [skeleton]
         case dict():
-            return [place for item in skeleton.values() for place in _places(item)]
+            return [place for item in skeleton.values() for place in _slot_arrays(item)]
         case tuple() | list():
-            return [place for item in skeleton for place in _places(item)]
+            return [place for item in skeleton for place in _slot_arrays(item)]
     return []
-
-
-def _fill(skeleton: Any, arrays: list[np.ndarray | Stacked], memory: mmap.mmap) -> None:
-    for place, array in zip(_places(skeleton), arrays, strict=True):
-        view = _view(place, memory)
-        if isinstance(array, Stacked):
-            array.copy_to(view)
-        else:
-            np.copyto(view, array)
 
 
 def _view(place: SlotArray, memory: mmap.mmap) -> np.ndarray:

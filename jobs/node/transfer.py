@@ -63,7 +63,7 @@ class ToGpu:
             with self._torch.cuda.stream(self._stream):
                 moved = self._move(batch, tensors)
                 arrived = self._stream.record_event()
-        except Exception as error:  # no memory on the device, mostly: told where this batch is processed
+        except Exception as error:  # no memory on the device, mostly: raised where this batch is processed
             return _raising(error)
 
         def wait() -> Any:
@@ -95,7 +95,9 @@ class ToGpu:
         if error:
             self._may_lock = False
             print(f"slots cannot be page-locked (CUDA error {error}): copies to {self._device} take longer", flush=True)
-            self._forget_error()
+            # CUDA keeps the last error of a thread, and torch takes it for that of the next kernel: this one's.
+            with contextlib.suppress(RuntimeError):
+                self._torch.ones(1, device=self._device)
         else:
             self._locked.add(_address(memory))
 
@@ -105,11 +107,6 @@ class ToGpu:
             self._locked.remove(_address(memory))
             self._stream.synchronize()  # perhaps a batch that the Job failed on is still being copied
             self._torch.cuda.cudart().cudaHostUnregister(_address(memory))
-
-    def _forget_error(self) -> None:
-        """CUDA keeps the last error of a thread, and torch takes it for that of the next kernel: this one's."""
-        with contextlib.suppress(RuntimeError):
-            self._torch.ones(1, device=self._device)
 
 
 def _address(memory: mmap.mmap) -> int:

@@ -1,4 +1,4 @@
-"""Argument: a word of a program's command line, with fields that each sample fills. Used by Command."""
+"""Argument: a word of a program's command line, with fields that each sample fills."""
 
 import string
 from collections.abc import Mapping

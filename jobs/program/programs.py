@@ -1,7 +1,7 @@
 """Programs: external programs of one process, one at a time, with an end to what they may take and leave behind.
 
-Used by Command. A program is started by vfork, in the process group of a Watcher, which ends it if this process dies. What
-a program leaves running when it ends becomes a child of this process (PR_SET_CHILD_SUBREAPER) and is killed.
+A program is started by vfork, in the process group of a Watcher, which ends it if this process dies. What a program
+leaves running when it ends becomes a child of this process (PR_SET_CHILD_SUBREAPER) and is killed.
 """
 
 import contextlib

@@ -24,17 +24,14 @@ def main(mark: str) -> None:
         pass
     quiet = 0
     while quiet < _QUIET_LOOKS:
-        found = [pid for pid in _processes() if is_marked(pid, mark)]
+        processes = (int(name) for name in os.listdir("/proc") if name.isdigit())
+        found = [pid for pid in processes if is_marked(pid, mark)]
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         quiet = 0 if found else quiet + 1
         time.sleep(_PAUSE)
     os.killpg(0, signal.SIGKILL)
-
-
-def _processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def is_marked(pid: int, mark: str) -> bool:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: writing by temp + fsync + rename, and locks. Used wherever a file is made at once."""
+"""Files that are whole or absent: writing by temp + fsync + rename, and locks."""
 
 import ctypes
 import errno
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Locks are those of an open file (F_OFD_SETLK), not of a process: the latter end as soon as the process closes any
+# descriptor of the file, as whoever reads a journal does.
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
@@ -50,6 +52,8 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[Path]:
 
 def rename_synced(source: Path, target: Path) -> None:
     """fsync, rename, fsync of the folder: after it returns, ``target`` survives a crash."""
+    # The bytes before the name: file systems may write a rename first, and a crash would leave a whole file's name on
+    # half a file.
     descriptor = os.open(source, os.O_RDONLY)
     try:
         os.fsync(descriptor)

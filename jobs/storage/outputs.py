@@ -1,8 +1,8 @@
 """Outputs: what ``Job.process`` returned, as columns of bytes ready to be stored.
 
-Used by the device process to check, join and write batches. An array is stored as it is, one row a sample. A list
-says "one thing a sample": of numbers, it becomes an array; of arrays, a ragged output (values and lengths); of str or
-bytes, ragged uint8. That depends on the types alone, never on the data, so each batch is stored the same way.
+An array is stored as it is, one row a sample. A list says "one thing a sample": of numbers, it becomes an array; of
+arrays, a ragged output (values and lengths); of str or bytes, ragged uint8. That depends on the types alone, never on
+the data, so each batch is stored the same way.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Ranges of numbers as people type and read them: ``3,7-9``. Used in messages and by ``--shards``."""
+"""Ranges of numbers as people type and read them: ``3,7-9``."""
 
 import itertools
 from collections.abc import Iterable

@@ -1,7 +1,6 @@
 """RunDir: every path of a run. Nobody else joins paths; login node and compute node both use it."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,14 +113,8 @@ class RunDir:
     def list_shards(self) -> ShardListing:
         """One directory listing: which shards are done, begun, or have a journal."""
         found: dict[str, set[int]] = {".h5": set(), ".part.h5": set(), ".journal": set()}
-        for number, suffix in self._shard_files():
-            found[suffix].add(number)
-        return ShardListing(*(frozenset(found[key]) for key in (".h5", ".part.h5", ".journal")))
-
-    def _shard_files(self) -> Iterator[tuple[int, str]]:
-        if not self.shards.is_dir():
-            return
-        for entry in self.shards.iterdir():
+        for entry in self.shards.iterdir() if self.shards.is_dir() else ():
             match = _SHARD_FILE.fullmatch(entry.name)
             if match:
-                yield int(match[1]), match[2]
+                found[match[2]].add(int(match[1]))
+        return ShardListing(*(frozenset(found[key]) for key in (".h5", ".part.h5", ".journal")))

@@ -34,7 +34,7 @@ class _Columns(dict[str, list[Any]]):
         return values
 
 
-class _Block:
+class _Window:
     """The neighbouring rows of ``batch``, the first of which is row ``first`` of the file, the last that before ``stop``.
 
     ``indices`` are their rows in the manifest.
@@ -61,20 +61,20 @@ class Sample(Mapping[str, Any]):
     """
 
     # One is made for each row, so it keeps no more than it must.
-    __slots__ = ("_block", "_position")
+    __slots__ = ("_position", "_window")
 
-    def __init__(self, block: _Block, position: int) -> None:
-        self._block = block
+    def __init__(self, window: _Window, position: int) -> None:
+        self._window = window
         self._position = position
 
     @property
     def index(self) -> int:
-        return self._block.indices[self._position]
+        return self._window.indices[self._position]
 
     @property
     def id(self) -> str:
-        name = self._block.id_column
-        return str(self.row) if name is None else str(self._block.columns[name][self._position])
+        name = self._window.id_column
+        return str(self.row) if name is None else str(self._window.columns[name][self._position])
 
     @property
     def manifest(self) -> str | None:
@@ -88,24 +88,24 @@ class Sample(Mapping[str, Any]):
 
     def _part(self) -> tuple[str, int] | None:
         """The last part that begins at the row or before it; those without rows begin where the next one does."""
-        parts = self._block.parts
+        parts = self._window.parts
         return parts[bisect_right(parts, self.index, key=lambda part: part[1]) - 1] if parts else None
 
     def __getitem__(self, name: str) -> Any:
-        return self._block.columns[name][self._position]
+        return self._window.columns[name][self._position]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._block.batch.schema.names)
+        return iter(self._window.batch.schema.names)
 
     def __len__(self) -> int:
-        return int(self._block.batch.num_columns)
+        return int(self._window.batch.num_columns)
 
     def __repr__(self) -> str:
         return f"Sample(index={self.index}, {dict(self)})"
 
 
-def _samples(block: _Block, start: int, stop: int) -> Iterator[Sample]:
-    return map(Sample, itertools.repeat(block), range(start - block.first, stop - block.first))
+def _samples(window: _Window, start: int, stop: int) -> Iterator[Sample]:
+    return map(Sample, itertools.repeat(window), range(start - window.first, stop - window.first))
 
 
 class Samples:
@@ -119,33 +119,33 @@ class Samples:
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self.origins: Sequence[int] | None = metadata.get("origins")
         self._kept: tuple[int, pa.RecordBatch] = (-1, None)
-        self._block: _Block | None = None
+        self._window: _Window | None = None
 
     def rows(self, start: int, stop: int) -> Iterator[Sample]:
         """Samples of the manifest rows ``[start, stop)``.
 
         Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
         """
-        return itertools.chain.from_iterable(itertools.starmap(_samples, self._blocks(start, stop)))
+        return itertools.chain.from_iterable(itertools.starmap(_samples, self._windows(start, stop)))
 
-    def _blocks(self, start: int, stop: int) -> Iterator[tuple[_Block, int, int]]:
-        """The blocks that hold the rows, each with those that are in it."""
+    def _windows(self, start: int, stop: int) -> Iterator[tuple[_Window, int, int]]:
+        """The windows that hold the rows, each with those that are in it."""
         while start < stop:
-            block = self._block
-            if block is None or not block.first <= start < block.stop:
-                block = self._block = self._read(start, stop)
-            end = min(stop, block.stop)
-            yield block, start, end
+            window = self._window
+            if window is None or not window.first <= start < window.stop:
+                window = self._window = self._read(start, stop)
+            end = min(stop, window.stop)
+            yield window, start, end
             start = end
 
-    def _read(self, start: int, stop: int) -> _Block:
+    def _read(self, start: int, stop: int) -> _Window:
         """The rows as far as they are in the record batch of the first, and perhaps some of those that follow."""
         number, within = divmod(start, BATCH_ROWS)
         rows = stop - start
         batch = self._batch(number).slice(within, max(rows, _AHEAD))
         if rows < _AHEAD and batch.nbytes > _AHEAD_BYTES:
             batch = batch.slice(0, rows)
-        return _Block(batch, start, self)
+        return _Window(batch, start, self)
 
     def _batch(self, number: int) -> pa.RecordBatch:
         """A record batch of the file, a view of the map; kept, since the next rows are of the same, as a rule."""

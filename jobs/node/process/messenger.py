@@ -43,7 +43,7 @@ class Messenger:
         self._stored: list[Commit] = []
         self._reported = 0.0
         self._is_halting = False
-        self.is_told_to_leave = False
+        self.must_leave = False
         self._worker_pipes: dict[int, Connection] = {}
         self._selector = selectors.DefaultSelector()
         self._listen_to(connection, lambda: self._obey(connection.recv()))
@@ -57,25 +57,19 @@ class Messenger:
         try:
             self._loop(until)
         except (EOFError, ConnectionError):
-            self.is_told_to_leave = True
-        if self.is_told_to_leave:
+            self.must_leave = True
+        if self.must_leave:
             self._source.stop()  # the workers follow as their pipes close
 
     def _loop(self, until: Callable[[], bool]) -> None:
         try:
-            while not (until() or self.is_told_to_leave):
-                self._feed()
+            while not (until() or self.must_leave):
+                while self._runner.has_room and not self._is_halting and (fetch := self._source.take()):
+                    self._runner.give(fetch)
                 is_busy, due = self._collect(), self._report()
                 self._listen(0 if is_busy else due)
         finally:
             self._send_stored()  # whatever ended it, what is stored counts
-
-    def _feed(self) -> None:
-        while self._runner.has_room and not self._is_halting:
-            fetch = self._source.take()
-            if fetch is None:
-                return
-            self._runner.give(fetch)
 
     def _collect(self) -> bool:
         """Takes what the Job is through with; False where there was nothing."""
@@ -110,7 +104,7 @@ class Messenger:
                 self._runner.take_back()
                 self._halt_if_through()
             case Stop():
-                self.is_told_to_leave = True
+                self.must_leave = True
 
     def _halt_if_through(self) -> None:
         """Told to halt, the process finishes the piece at hand and drops the rest."""
@@ -124,6 +118,7 @@ class Messenger:
     def _new_worker(self, message: Worker) -> None:
         pool = self._source
         assert isinstance(pool, Pool)
+        # Taken from the pipe at once, whatever else is under way: it follows the message.
         connection = Connection(recv_handle(self._connection))
         self._forget_worker(message.number)
         self._worker_pipes[message.number] = connection
@@ -135,10 +130,10 @@ class Messenger:
             if work:
                 batch = known.get(piece.batch, work.batch)
                 pool.submit(work.again(piece, batch), first=True)
-        pool.submit([])
+        pool.submit([])  # the new worker gets what waits, also where nothing was lost
 
     def _hear_worker(self, pool: Pool, number: int, connection: Connection) -> None:
-        # Its successor may have been told of just before, and its last words were read then.
+        # Its successor may have come just before, and its last words were read then.
         if self._worker_pipes.get(number) is connection and not pool.receive(number):
             self._forget_worker(number)
 
@@ -183,14 +178,12 @@ class Messenger:
             work.close((*loaded.failed, failure))
             return []
         if failure.kind == "OUT_OF_MEMORY":
-            self._make_smaller(len(loaded.rows))
+            # What comes next would not fit either.
+            self._limit.shrink(len(loaded.rows))
+            fewer = self._limit.samples
+            print(f"out of memory with {len(loaded.rows)} samples: going on with {fewer} at a time", flush=True)
         work.close(loaded.failed)
         return work.halves(loaded)
-
-    def _make_smaller(self, rows: int) -> None:
-        """Memory did not do for so many samples at a time: what comes next gets fewer."""
-        self._limit.shrink(rows)
-        print(f"out of memory with {rows} samples: going on with {self._limit.samples} at a time", flush=True)
 
     # --- one batch
 

@@ -6,7 +6,6 @@ pipe of its own (no shared queue, so no lock that a dead worker could hold), and
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from multiprocessing.connection import Connection
 from typing import Protocol
 
@@ -52,11 +51,15 @@ class Inline:
         self._waiting.extend(pieces)
 
     def take(self) -> Fetch | None:
-        return partial(self._load, self._waiting.popleft()) if self._waiting else None
+        if not self._waiting:
+            return None
+        piece = self._waiting.popleft()
 
-    def _load(self, piece: Piece) -> tuple[Loaded, Arriving]:
-        loaded = self._loader.load(piece)
-        return loaded, lambda: loaded.batch
+        def fetch() -> tuple[Loaded, Arriving]:
+            loaded = self._loader.load(piece)
+            return loaded, lambda: loaded.batch
+
+        return fetch
 
     def release(self, loaded: Loaded) -> None:
         pass
@@ -121,13 +124,11 @@ class Pool:
         """Adds worker ``index``, or its successor; returns the pieces that its predecessor had in hand."""
         old = self._workers.get(index)
         self._workers[index] = _Worker(connection, self._transfer)
-        return self._bury(old) if old else []
-
-    def _bury(self, worker: _Worker) -> list[Piece]:
-        """Takes what a dead worker had still sent; returns what it had not."""
-        while worker.alive and worker.connection.poll():
-            self._receive(worker)
-        return worker.bury()
+        if old is None:
+            return []
+        while old.alive and old.connection.poll():  # what it had still sent need not be loaded again
+            self._receive(old)
+        return old.bury()
 
     def submit(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
         """Queues pieces; ``first`` puts them before the others (retries)."""

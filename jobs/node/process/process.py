@@ -75,7 +75,11 @@ class _Process:
         self._device = child.context.device
         self._job = job
         self._runner = JobRunner(job, child.backend, beacon, child.context.seed)
-        source = _source(arguments, job, connection, beacon)
+        source: PieceSource
+        if arguments.workers:
+            source = Pool(connection.send, transfer_to(self._device), arguments.memory)
+        else:
+            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now))
         self._messenger = Messenger(connection, child.backend, source, self._runner)
         self._has_ended = False
 
@@ -88,7 +92,7 @@ class _Process:
             self._runner.leave_to_main_thread()
             threading.Thread(target=self._talk_beside, name="messenger", daemon=True).start()
             self._runner.run()
-        if self._messenger.is_told_to_leave:
+        if self._messenger.must_leave:
             self._job.teardown()
         elif not self._has_ended:
             sys.exit(os.EX_SOFTWARE)  # the log has the traceback of the messenger's thread
@@ -97,7 +101,7 @@ class _Process:
         """Until ``until`` says so, or the process is to end."""
         try:
             self._messenger.run(until)
-            self._has_ended = self._messenger.is_told_to_leave
+            self._has_ended = self._messenger.must_leave
         except OSError as error:  # of the run directory, mostly: no sample's fault
             report_broken(self._connection, self._backend.broken(error))
             self._has_ended = True
@@ -108,10 +112,3 @@ class _Process:
             self._talk(until=lambda: False)
         finally:
             self._runner.end()
-
-
-def _source(arguments: ProcessArguments, job: Job, connection: Connection, beacon: Beacon) -> PieceSource:
-    child = arguments.child
-    if arguments.workers:
-        return Pool(connection.send, transfer_to(child.context.device), arguments.memory)
-    return Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now))

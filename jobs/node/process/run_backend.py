@@ -1,6 +1,6 @@
 """RunBackend: the backend of a task's children: Job and samples of a planned run, results into the shard file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +83,12 @@ class ShardWriter:
 
     def _write(self, work: BatchWork, columns: Columns) -> tuple[dict[str, str], dict[str, Segment]]:
         sizes = {name: column.data.nbytes for name, column in columns.items() if column.lengths is not None}
-        ends = self._place(columns, sizes) if self._file is None or sizes else {}
+        ends: Mapping[str, int] = {}
+        if self._file is None or sizes:
+            placed = self._ask(Allocate(tuple(column.form(name) for name, column in columns.items()), sizes))
+            ends = placed.ends
+            if self._file is None:
+                self._open_file(placed.layout)
         assert self._file is not None
         self._check(columns, work)  # what was kept before there was a layout was checked against itself alone
         return self._file.write(work.batch.start, columns, ends)
-
-    def _place(self, columns: Columns, sizes: dict[str, int]) -> dict[str, int]:
-        placed = self._ask(Allocate(tuple(column.form(name) for name, column in columns.items()), sizes))
-        if self._file is None:
-            self._open_file(placed.layout)
-        return dict(placed.ends)

@@ -13,8 +13,8 @@ from jobs.node.supervisor.crew import AttemptFailed, CommitLog, Crew, MemoryShor
 from jobs.storage.records import Commit, FailedSample, Layout, Shard
 
 
-class _Trial:
-    """A commit_log for samples that are only tried: they are written to their rows, but not committed."""
+class _NoCommits:
+    """A CommitLog for samples that are only tried: they are written to their rows, but not committed."""
 
     def __init__(self, commit_log: CommitLog) -> None:
         self._commit_log = commit_log
@@ -84,10 +84,10 @@ def _find_guilty(
     """The samples that run out of memory all alone; only those are tried at which a child died."""
     known = {sample.row for sample in batch.failed}
     rows = [row for row in range(*short.rows) if row not in known]
-    trial = _Trial(commit_log)
+    tried = _NoCommits(commit_log)
     message = "the sample alone needs more memory than the task has"
     return [
         FailedSample(row, "OUT_OF_MEMORY", message, 3)
         for row in rows
-        if _run(new_crew, trial, Batch(row, row + 1), step) is not None
+        if _run(new_crew, tried, Batch(row, row + 1), step) is not None
     ]

@@ -148,8 +148,9 @@ class Children:
         beacon = index * self._per_process + 1 + number
         arguments = self._arguments(index, number, beacon)
         handle = self._launch(worker.main, arguments, theirs, beacon)
+        # Noted before the process hears of it: where that is gone, the worker must be ended all the same.
         self.workers[index, number] = Child(index, number, handle, beacon)
-        with mine:
+        with mine:  # closed here, so that the worker sees the end of its pipe when the process dies
             owner.connection.send(Worker(number, batches))
             send_handle(owner.connection, mine.fileno(), owner.pid)
 
@@ -167,7 +168,7 @@ class Children:
         return ChildArguments(settings.backend, context, beacon, memory, threads if number is None else 1)
 
     def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
-        self._beacons.clear(beacon)
+        self._beacons.clear(beacon)  # first, or the rows of its predecessor would be laid to its charge
         with pipe:
             return self.server.start(target, arguments, pipe.fileno(), self._beacons.descriptor)
 
@@ -180,7 +181,7 @@ class Children:
     def wait(self, timeout: float, extra: list[Any]) -> tuple[list[Child], list[Child], list[Any]]:
         """Waits for something to happen: (processes that sent a message, dead children, ready ones of ``extra``).
 
-        Dead processes come before dead workers.
+        Dead processes come before dead workers, which are not replaced by themselves once their process is.
         """
         self._watch(extra)
         ready = [key.data for key, _ in self._selector.select(timeout)]

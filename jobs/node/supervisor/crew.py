@@ -1,6 +1,6 @@
 """Crew: the processes and pool workers at work on a shard: deals them batches, takes their commits, replaces the dead.
 
-Used by the task. It knows nothing of journals: what a process wants to commit goes to a CommitLog.
+It knows nothing of journals: what a process wants to commit goes to a CommitLog.
 """
 
 import signal
@@ -79,6 +79,7 @@ class Crew:
         self._dealer = Dealer(batches, len(self.settings.devices), depth)
         if not self._children.processes:
             self._children.start()
+        # All of them before any batch: a process must know the shard before rows of it come, also one that is not ready yet.
         for child in self._children.processes:
             self._tell(child, OpenShard(commit_log.shard, commit_log.layout))
         for index in self._ready:
@@ -111,9 +112,10 @@ class Crew:
         for child in talking:
             self._read(child)
         for child in dead:
+            # What it had still sent counts: commits, and a last word by which it may be given up.
+            while self._children.holds(child) and child.connection and child.connection.poll():
+                self._read(child)
             if self._children.holds(child):
-                self._drain(child)
-            if self._children.holds(child):  # not given up by its last word
                 self._replace(child)
         self._look_after()
         return others
@@ -153,11 +155,6 @@ class Crew:
             child.connection = None
             return None
 
-    def _drain(self, child: Child) -> None:
-        """Reads what a dead process had still sent: commits count, and so does its last word."""
-        while child.connection and child.connection.poll():
-            self._read(child)
-
     def _deal(self, index: int) -> None:
         batches = self._dealer.deal(index)
         if batches:
@@ -168,7 +165,7 @@ class Crew:
             if child.connection:
                 child.connection.send(message)
         except ConnectionError:
-            return  # it died; its sentinel tells, and its successor is told anew
+            return  # it died; its sentinel tells, and its successor gets a message of its own
 
     # --- deaths
 
@@ -195,6 +192,7 @@ class Crew:
 
     def _was_memory(self, child: Child) -> bool:
         """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
+        # The kernel does not say whom it took; its count went up since the last death, and this one was by SIGKILL.
         kills = memory.oom_kills()
         by_kernel = child.handle.exitcode == -signal.SIGKILL and kills > self._oom_kills
         self._oom_kills = kills
@@ -203,14 +201,12 @@ class Crew:
     def _blame(self, child: Child, rows: tuple[int, int]) -> None:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
         deaths = KILLS if is_from_outside else DEATHS
-        self._dealer.blame(rows, child.killed_for or "CRASH", self._cause(child), deaths)
-        self._commit_log.check(self._dealer.open_failures)
-
-    def _cause(self, child: Child) -> str:
-        if child.killed_for == "SAMPLE_TIMEOUT":
-            return f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
         role = "the process" if child.worker is None else "the pool worker"
-        return f"{role} died of {child.exit_text()}"
+        cause = f"{role} died of {child.exit_text()}"
+        if child.killed_for == "SAMPLE_TIMEOUT":
+            cause = f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
+        self._dealer.blame(rows, child.killed_for or "CRASH", cause, deaths)
+        self._commit_log.check(self._dealer.open_failures)
 
     def _count_idle_death(self, child: Child) -> None:
         self._idle_deaths[child.name] += 1
@@ -275,7 +271,7 @@ class Crew:
                 time.sleep(0.01)  # the sentinel of a dead worker stays ready, and nobody replaces it now
 
     def _read_last(self, child: Child) -> set[int]:
-        """Takes a message of a process that was told to halt; returns the process once it is through."""
+        """Takes a message of a process that got Halt; returns the process once it is through."""
         message = self._receive(child)
         if isinstance(message, Done):
             self._commit_log.commit(message.commits)

@@ -1,7 +1,7 @@
 """Dealer: which batches are still to do, which process has them, and which rows are under suspicion. Pure bookkeeping.
 
-Used by the supervisor. Processes get batches as they finish some, so a slow device takes less; what a dead process had
-goes back to the front of the queue. A row that its child dies on again and again is given up, never the run.
+Processes get batches as they finish some, so a slow device takes less; what a dead process had goes back to the front
+of the queue. A row that its child dies on again and again is given up, never the run.
 """
 
 from collections import Counter, deque
@@ -124,8 +124,4 @@ class Dealer:
             self._failed[start] = FailedSample(start, kind, message, deaths)
         else:
             dealt = (batch for hand in self._hands for batch in hand.batches.values())
-            self._split |= {batch.start for batch in dealt if _overlap(batch, span)}
-
-
-def _overlap(batch: Batch, span: RowRange) -> bool:
-    return batch.start < span[1] and span[0] < batch.stop
+            self._split |= {batch.start for batch in dealt if batch.start < stop and start < batch.stop}

@@ -1,4 +1,4 @@
-"""The command line of an array task: arguments -> Task -> exit code. Used by ``python -m jobs``."""
+"""The command line of an array task: arguments -> Task -> exit code."""
 
 import argparse
 import os

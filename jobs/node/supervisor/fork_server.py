@@ -1,4 +1,4 @@
-"""ForkServer: forks the children of an array task. Used by the supervisor, through children.py.
+"""ForkServer: forks the children of an array task.
 
 Children are forked, because imports take longer than most other things at their start; and not by the supervisor, which
 must run none of the user's code, but by a copy of it that imports what the Job needs and starts no thread (threads do
@@ -49,14 +49,11 @@ class Forked:
     def exitcode(self) -> int | None:
         """As subprocess gives it, minus the signal where one killed it; None while it runs."""
         if self._exit_code is None and self.sentinel.poll():
-            self._exit_code = self._read()
+            try:
+                (self._exit_code,) = _EXIT_CODE.unpack(os.read(self.sentinel.fileno(), _EXIT_CODE.size))
+            except (struct.error, OSError):
+                self._exit_code = -signal.SIGKILL  # the server died without a word, and all its children with it
         return self._exit_code
-
-    def _read(self) -> int:
-        try:
-            return int(_EXIT_CODE.unpack(os.read(self.sentinel.fileno(), _EXIT_CODE.size))[0])
-        except (struct.error, OSError):
-            return -signal.SIGKILL  # the server died without a word, and all its children with it
 
     def kill(self) -> None:
         """SIGKILL, if it lives."""
@@ -87,7 +84,7 @@ class ForkServer:
         self._pid = os.fork()
         if self._pid == 0:
             _live(theirs, supervisor, self._prepare)
-        theirs.close()
+        theirs.close()  # or the end of the server would not end the pipe
 
     def start(self, target: Target, arguments: Any, *descriptors: int) -> Forked:
         """Forks a child that calls ``target(arguments, *descriptors)``; raises ServerDied.
@@ -108,7 +105,7 @@ class ForkServer:
         self._connection.send((target, arguments, len(descriptors)))
         for descriptor in (theirs.fileno(), *descriptors):
             send_handle(self._connection, descriptor, self._pid)
-        theirs.close()
+        theirs.close()  # only the server has this end from now on, so the sentinel tells of its death too
         return Forked(self._connection.recv(), mine)
 
     def _end(self) -> str:
@@ -130,13 +127,14 @@ def _live(requests: Connection, supervisor: int, prepare: Callable[[], None]) ->
     """The server's life; never returns, so that nothing of the supervisor's is run or collected here."""
     code = os.EX_SOFTWARE
     try:
+        # Before all that takes time: a signal must not wake the supervisor by its own socket, which this copy has too, and
+        # a supervisor that dies during the imports must not leave a server behind.
         signal.set_wakeup_fd(-1)
         lifeline.bind(supervisor)
         lifeline.ignore_signals()
         _close_all_but(requests.fileno())
-        with (
-            many_imports()
-        ):  # a collection in a child would write to, so copy, all pages that it shares with the others
+        # A collection in a child would write to, so copy, all pages that it shares with the others.
+        with many_imports():
             prepare()
         _Server(requests).serve()
     except (EOFError, ConnectionError):
@@ -170,7 +168,7 @@ class _Call:
         lifeline.bind(self.server)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for descriptor in self.foreign:
+        for descriptor in self.foreign:  # with a copy of another child's status here, its death would not be seen
             os.close(descriptor)
         self.target(self.arguments, *self.descriptors)
 
@@ -209,6 +207,7 @@ class _Server:
         for descriptor in descriptors:
             os.close(descriptor)
         assert child.pid
+        # It may be dead by now: that is noticed in `serve` alone, after this, by the byte that SIGCHLD has left.
         self._children[child.pid] = child, status
         self._requests.send(child.pid)
 

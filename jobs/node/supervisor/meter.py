@@ -1,4 +1,4 @@
-"""Meter: what a task's processes take, for the journal: memory at its peak, CPU seconds, GPU use. Read by the crew."""
+"""Meter: what a task's processes take, for the journal: memory at its peak, CPU seconds, GPU use."""
 
 import os
 import time
@@ -41,7 +41,8 @@ class Meter:
         self.read_at = 0.0
         self._cost = 0.0
         self._exact_at = 0.0
-        self._quick: tuple[list[int], int] = [], 0
+        self._known: list[int] = []
+        self._pages = 0
         self._largest = 0, 0, 0
         self._together = 0
         self._cpus = cpus
@@ -66,20 +67,17 @@ class Meter:
         """Takes a reading; returns (total bytes, pid of the largest, its bytes), of the last exact one if that will do."""
         known, started = list(pids), time.monotonic()
         self._cpu.update({pid: stat.cpu_seconds for pid in known if (stat := ProcessStat.of(pid))})
-        quick = known, sum(map(memory.pages_of, known))
-        if self._has_changed(quick) or started - self._exact_at >= _EXACT_SECONDS:
+        pages = sum(map(memory.pages_of, known))
+        has_changed = known != self._known or abs(pages - self._pages) > _CHANGE * self._pages
+        if has_changed or started - self._exact_at >= _EXACT_SECONDS:
             self._largest = memory.largest(known)
             self._together = self._largest[0] + memory.resident(os.getpid())
-            self._quick, self._exact_at = quick, started
+            self._known, self._pages, self._exact_at = known, pages, started
         self._peak = max(self._peak, self._together)
         self.read_at = time.monotonic()
         self._cost = self.read_at - started
         self._read_gpus()
         return self._largest
-
-    def _has_changed(self, quick: tuple[list[int], int]) -> bool:
-        (known, pages), (known_then, pages_then) = quick, self._quick
-        return known != known_then or abs(pages - pages_then) > _CHANGE * pages_then
 
     def _read_gpus(self) -> None:
         if not self._gpu_names or self.read_at - self._gpu_read_at < _GPU_SECONDS:

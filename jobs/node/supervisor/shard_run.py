@@ -1,7 +1,7 @@
 """ShardRun: one attempt at one shard, as far as it touches the disk: resume, layout, commits, syncs, the end.
 
-Used by the supervisor, the journal's only writer. The order of things is what makes kills harmless: rows are in the
-file before their commit is in the journal, and both are synced before the shard file gets its final name.
+The supervisor is the journal's only writer. The order of things is what makes kills harmless: rows are in the file
+before their commit is in the journal, and both are synced before the shard file gets its final name.
 """
 
 import dataclasses
@@ -176,7 +176,7 @@ class ShardRun:
         rename_synced(part, self._run.shard_done(self.shard.index))
 
     def stopped(self, message: str, usage: Usage) -> None:
-        """The attempt was told to leave; the next one goes on from here."""
+        """The attempt has to leave; the next one goes on from here."""
         self._end("stopped", None, message, usage)
 
     def give_up(self, kind: str, message: str, usage: Usage) -> None:

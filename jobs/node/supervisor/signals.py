@@ -1,4 +1,4 @@
-"""Signals: what the scheduler or a person asks of a running array task. Used by the supervisor.
+"""Signals: what the scheduler or a person asks of a running array task.
 
 SIGTERM and SIGINT: commit and leave. SIGUSR2 (Slurm, before the time limit): the same, and queue again. A second
 SIGTERM or SIGINT: leave at once, which loses nothing but the batches under way.
@@ -20,15 +20,18 @@ class Signals:
         self.name = ""
         self.socket, self._wake = socket.socketpair()
         self.socket.setblocking(False)
-        self._wake.setblocking(False)
+        self._wake.setblocking(False)  # a full buffer must not hold up a handler; one byte in it is enough
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGUSR2, self._on_requeue)
 
     def _on_stop(self, number: int, frame: object) -> None:
+        # After SIGUSR2 it is not the second one but takes its place: Slurm is ending the job, and it is too late to requeue.
         if self.stop and not self.requeue:
-            os._exit(STOPPED)  # children die with this process, see lifeline
+            # Not sys.exit, whose exception might come in the middle of a write and set off more of them. Children die with
+            # this process, see lifeline.
+            os._exit(STOPPED)
         self.stop, self.requeue = True, False
         self.name = signal.Signals(number).name
 

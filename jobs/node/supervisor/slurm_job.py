@@ -1,7 +1,7 @@
 """SlurmJob: what an array task needs of Slurm on its node: which shards are its own, its log, its requeue.
 
-Used by the command of an array task. Outside Slurm there is nothing to do. (What the login node asks of Slurm is in
-launcher.slurm.scheduler; a compute node has to requeue its own job without it.)
+Outside Slurm there is nothing to do. (What the login node asks of Slurm is in launcher.slurm.scheduler; a compute node
+has to requeue its own job without it.)
 """
 
 import os

@@ -23,7 +23,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
 
-# Seconds that processes get to finish the batch at hand when the task is told to leave (Slurm's KillWait is 30).
+# Seconds that processes get to finish the batch at hand when the task has to leave (Slurm's KillWait is 30).
 _HALT_GRACE = 8.0
 _STOP_GRACE = 5.0
 # Each time memory runs out costs a restart of all processes; beyond this the memory is plainly too small.
@@ -31,7 +31,7 @@ _MEMORY_SHORTAGES = 3
 
 
 class Stopped(Exception):
-    """The task was told to leave; ``progress`` says whether it had committed anything, of any of its shards."""
+    """The task has to leave; ``progress`` says whether it had committed anything, of any of its shards."""
 
     def __init__(self, progress: bool) -> None:
         super().__init__()

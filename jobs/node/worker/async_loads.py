@@ -1,4 +1,4 @@
-"""AsyncLoads: the samples of a piece loaded all at once, for a Job whose ``load`` is ``async def``. Used by the Loader."""
+"""AsyncLoads: the samples of a piece loaded all at once, for a Job whose ``load`` is ``async def``."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -21,7 +21,7 @@ class AsyncLoads:
         """(item, None) or (None, what load raised) of each of the samples, which are given by their rows.
 
         The beacon is at all rows of the piece until one sample is left, and then at that one: so a time-out or a
-        crash is told of the same rows each time, and a sample that hangs is known by itself.
+        crash is laid to the same rows each time, and a sample that hangs is known by itself.
         """
         if samples:
             self._beacon.at(min(samples), max(samples) + 1)

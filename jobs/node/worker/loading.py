@@ -1,6 +1,6 @@
 """Loader: manifest rows -> items -> batch, with the Job's load and collate; one bad sample fails alone.
 
-Used by pool workers, and by processes that load their own samples.
+In a pool worker, or in a process that loads its own samples.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from jobs.node.messages import Broken, Loaded, Piece
 from jobs.storage.records import FailedSample
 
 _MESSAGE_CHARACTERS = 500
-# What is told of a GPU without memory where it is not torch's allocator that asks: CUDA's own needs, cuBLAS, cuDNN.
+# How a GPU without memory is reported where it is not torch's allocator that asks: CUDA's own needs, cuBLAS, cuDNN.
 _NO_DEVICE_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
 _TRACEBACKS = 20
@@ -40,7 +40,7 @@ def failed_piece(backend: Backend, rows: Sequence[int], stage: str, error: BaseE
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for lack of the host's memory, and of a device's (torch's error told by name: torch may not be loaded)."""
+    """True for lack of the host's memory, and of a device's (torch's error known by its name: torch may not be loaded)."""
     return (
         _is_out_of_host_memory(error)
         or type(error).__name__ == "OutOfMemoryError"
@@ -143,7 +143,7 @@ class Loader:
         return [(row, sample) for row, sample in numbered if row not in piece.skip] if piece.skip else numbered
 
     def _load_concurrently(self, piece: Piece) -> _Items:
-        """The same for an async load, whose samples share the memory: which of them was one too many is not told."""
+        """The same for an async load, whose samples share the memory: which of them was one too many is not known."""
         samples = dict(self._wanted(piece))
         items: list[Any] = []
         failed: list[FailedSample] = []
