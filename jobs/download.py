@@ -7,7 +7,6 @@ time.
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,7 +97,9 @@ class Download(Job):
 
     async def load(self, sample: Sample) -> dict[str, Any]:
         """Downloads a row's url: ``bytes``, ``sha256``, ``http_status``, and ``path`` or ``content``."""
-        url, checksum = text_of(sample, self._url), self._checksum_of(sample)
+        url, checksum = text_of(sample, self._url), None
+        if self._checksum and not (self._checksum in sample and sample[self._checksum] in (None, "")):
+            checksum = Checksum.of(text_of(sample, self._checksum))
         async with self._turns:
             if self._folder:
                 return await self._into_file(url, self._folder / self._name_of(sample, url), checksum)
@@ -109,11 +110,6 @@ class Download(Job):
     def process(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The facts about the files, as they were loaded."""
         return batch
-
-    def _checksum_of(self, sample: Mapping[str, Any]) -> Checksum | None:
-        if self._checksum is None or (self._checksum in sample and sample[self._checksum] in (None, "")):
-            return None
-        return Checksum.of(text_of(sample, self._checksum))
 
     def _name_of(self, sample: Sample, url: str) -> str:
         if self._name is None:
