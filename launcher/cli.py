@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
 from jobs.machine.imports import many_imports
+from jobs.nearest import did_you_mean, nearest
 from launcher import __version__
 from launcher.commands.printer import Printer
 
@@ -30,15 +31,12 @@ class _Parser(argparse.ArgumentParser):
         unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if unknown:
             valid = re.findall(r"[\w-]+", unknown[2])
-            message = f"no command {unknown[1]!r}{_nearest(unknown[1], valid)}"
+            message = f"no command {unknown[1]!r}{_guess(unknown[1], valid)}"
         raise InputError(f"{message}\nsee `{self.prog} --help`")
 
 
-def _nearest(word: str, valid: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, valid, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(valid)}"
+def _guess(word: str, valid: Sequence[str]) -> str:
+    return did_you_mean(nearest(word, valid)) or f"; valid: {', '.join(valid)}"
 
 
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -129,8 +127,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         chosen = commands[options.command]
         valid = [name for action in chosen._actions for name in action.option_strings]
-        near = _nearest(unknown[0].partition("=")[0], valid)
-        chosen.error(f"{unknown[0]!r} is not expected{near}")
+        chosen.error(f"{unknown[0]!r} is not expected{_guess(unknown[0].partition('=')[0], valid)}")
     return options
 
 

@@ -4,7 +4,6 @@ The types are those of the constructor's annotations, checked by pydantic as str
 number, 1.5 no whole number, true not 1. What has no annotation is taken as it is.
 """
 
-import difflib
 import inspect
 import json
 import re
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from jobs.nearest import did_you_mean, nearest
 from jobs.parameters import UNKNOWN, annotation, named_parameters, takes_any
 from launcher.config.origins import Problem
 from launcher.config.problems import shown, worded_value
@@ -90,8 +90,7 @@ def check_params(cls: type, path: str, params: Mapping[str, Any]) -> list[Proble
 
 
 def _unknown(name: str, path: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1)
-    guess = f" Did you mean {near[0]}?" if near else ""
+    guess = did_you_mean(nearest(name, valid), as_sentence=True)
     return f"unknown parameter.{guess} Parameters of {path}: {', '.join(valid) or 'none'}; see `launcher jobs {path}`"
 
 
@@ -145,8 +144,7 @@ def _members(kind: Any) -> list[Any]:
 def _nearest_choice(kind: Any, value: Any) -> str:
     (member,) = _members(kind)
     choices = get_args(member) if get_origin(member) is Literal else ()
-    near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return did_you_mean(nearest(str(value), map(str, choices)))
 
 
 def docstring(cls: type) -> str:

@@ -3,7 +3,6 @@
 A problem is a key path and a message; origins.py says where that key is.
 """
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from jobs.nearest import did_you_mean, nearest
 from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
 from launcher.config.sections import SlurmSection, check_manifest_name, check_sources
@@ -151,12 +151,11 @@ def shown(value: Any) -> str:
 def _unknown(path: KeyPath, valid: Sequence[str], sections: Mapping[str, Sequence[str]]) -> str:
     """The message for an unknown key: the nearest valid one, here or elsewhere, and all valid here."""
     key, above = str(path[-1]), path[:-1]
-    near = [dotted((*above, name)) for name in difflib.get_close_matches(key, valid, n=1)]
+    near = [dotted((*above, name)) for name in nearest(key, valid)]
     if not near and path[0] == "slurm":
         near = [f"slurm.{name}" for name in nearest_options(key)]
     for name, keys in sections.items() if not near else ():
-        near += [f"{name}.{other}" for other in difflib.get_close_matches(key, keys, n=1, cutoff=0.8)]
+        near += [f"{name}.{other}" for other in nearest(key, keys, cutoff=0.8)]
     near = near or ([f"slurm.{key}"] if sections and option_name(key) in OPTIONS else [])
-    guess = f" Did you mean {' or '.join(near)}?" if near else ""
     more = " and sbatch's long options (man sbatch)" if path[0] == "slurm" else ""
-    return f"unknown key.{guess} Valid keys: {', '.join(valid)}{more}"
+    return f"unknown key.{did_you_mean(near, as_sentence=True)} Valid keys: {', '.join(valid)}{more}"

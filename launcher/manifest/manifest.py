@@ -8,7 +8,6 @@ Several manifests of one run become its parts, one after another in that file: t
 lacks one), ids are unique within each, and the metadata has ``"parts": [[name, first row], ...]`` too.
 """
 
-import difflib
 import glob
 import json
 import os
@@ -23,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import InputError
+from jobs.nearest import did_you_mean, nearest
 from jobs.storage.files import replacing
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
@@ -148,8 +148,7 @@ def _open(source: str, folder: Path, sizes: bool) -> Source:
     if not os.path.exists(path):
         if glob.has_magic(source):
             return GlobSource(os.path.expanduser(source), folder, sizes)
-        near = difflib.get_close_matches(path.name, _names(path.parent), n=1)
-        guess = f"; did you mean {near[0]}?" if near else ""
+        guess = did_you_mean(nearest(path.name, _names(path.parent)))
         raise InputError(f"{display(path)}: no such file (data.manifest){guess}")
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:

@@ -4,13 +4,13 @@ Types are made plain first (no dictionaries, views or 64-bit offsets), so that a
 the fingerprint depends on the values alone.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from jobs.errors import InputError
+from jobs.nearest import did_you_mean, nearest
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def check_columns(schema: pa.Schema, name: str, wanted: Sequence[tuple[str, str 
     """Raises InputError unless the columns that config keys name are there; ``wanted``: (key, column)."""
     for key, column in wanted:
         if column is not None and column not in schema.names:
-            near = difflib.get_close_matches(column, schema.names, n=1)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
+            near = [repr(name) for name in nearest(column, schema.names)]
+            guess = did_you_mean(near, as_sentence=True)
             names = ", ".join(schema.names)
             raise InputError(f"{name}: there is no column {column!r} ({key}).{guess} Its columns: {names}")
