@@ -17,8 +17,7 @@ from launcher.probe.advice import Advice, advise
 from launcher.probe.machine import Machine, find_machine
 from launcher.probe.measurement import Measurement
 from launcher.probe.sizes import MOST_SHARDS, Scope
-from launcher.probe.trial import counted
-from launcher.status.progress import duration
+from launcher.units import clock_time, counted, decimal_size
 
 _WIDTH = 120
 _LEAST_SECONDS = 5.0
@@ -116,22 +115,14 @@ def _lines(advice: Advice) -> list[str]:
     return [
         "recommended:",
         *lines,
-        f"expected for {expected.samples:,} samples: {duration(expected.wall_seconds)} in "
+        f"expected for {expected.samples:,} samples: {clock_time(expected.wall_seconds)} in "
         f"{counted(expected.tasks, 'array task')} (waiting for Slurm not counted), {expected.cpu_hours:,.2f} CPU hours{gpus}, "
-        f"{_size(expected.output_bytes)} of output",
+        f"{decimal_size(expected.output_bytes)} of output",
     ]
 
 
 def _text(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
 
 
 def _measured(found: Measurement) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from launcher.config.sections import (
     SlurmSection,
     check_name,
 )
-from launcher.config.units import parse_memory, parse_time
 from launcher.config.yaml_lines import parse_document
+from launcher.units import parse_memory, parse_time
 
 
 class Config(Section):

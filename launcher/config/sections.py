@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from launcher.config.sbatch_options import OptionValue, gpus_asked
-from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MANIFEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")

@@ -9,14 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.config.config import Config
-from launcher.config.units import format_memory, format_time
-from launcher.probe import sizes as sizes
+from launcher.probe import sizes
 from launcher.probe.choice import WORTH, crowding
 from launcher.probe.measurement import Measurement
 from launcher.probe.sizes import Scope
-from launcher.probe.trial import counted
-
-_GIB = 1 << 30
+from launcher.units import counted, format_memory, format_time, gibibytes, rough_time
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
         (
             ("slurm", "time"),
             format_time(limit),
-            f"an array task takes {_words(task_seconds)} after {_words(startup)} of start-up; twice that, rounded up",
+            f"an array task takes {rough_time(task_seconds)} after {rough_time(startup)} of start-up; twice that, rounded up",
         ),
         (("slurm", "array_parallelism"), together, _together_reason(tasks, together, task_seconds + startup, scope)),
     ]
@@ -150,7 +147,7 @@ def _batch_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
 
 
 def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: float) -> _Value:
-    each = f"{_words(seconds / shards)} each, start-up {_words(startup)}"
+    each = f"{rough_time(seconds / shards)} each, start-up {rough_time(startup)}"
     if scope.local_tasks is not None:
         each += f", {scope.local_tasks} at a time on this machine"
     if config.data.samples_per_shard is None:
@@ -159,8 +156,8 @@ def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: 
 
 
 def _memory(chosen: Measurement) -> _Value:
-    peak = f"{chosen.peak_memory / _GIB:.2f} GiB"
     value = format_memory(sizes.memory_size(chosen.peak_memory))
+    peak = gibibytes(chosen.peak_memory, 2)
     return ("slurm", "mem"), value, f"all processes together took {peak}; and 30% more, in half GiB"
 
 
@@ -169,10 +166,4 @@ def _together_reason(tasks: int, together: int, seconds: float, scope: Scope) ->
         return f"all {tasks} at once" if tasks > 1 else "there is one array task"
     rounds = math.ceil(tasks / together)
     queue = "; Slurm takes no more of yours" if together == scope.largest_queue else ""
-    return f"{tasks} array tasks in {rounds} even rounds of {_words(seconds)}{queue}"
-
-
-def _words(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{tasks} array tasks in {rounds} even rounds of {rough_time(seconds)}{queue}"

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.storage.records import FailedSample
-from launcher.probe.trial import Trace, TrialSettings, counted, output_bytes
+from launcher.probe.trial import Trace, TrialSettings, output_bytes
+from launcher.units import counted, gibibytes
 
 # Batches of each lane that a rate is to be made of.
 _BATCHES = 3
@@ -63,7 +64,7 @@ class Measurement:
         cpus, per = counted(self.cpus, "CPU"), "GPU" if self.gpus else "CPU"
         return (
             f"{self.setting}: {self.rate:,.1f} samples/s on {cpus}, {self.value:,.1f} per {per}; "
-            f"{self.peak_memory / 2**30:.2f} GiB; start-up {self.startup:.1f} s"
+            f"{gibibytes(self.peak_memory, 2)}; start-up {self.startup:.1f} s"
         )
 
 

@@ -19,15 +19,11 @@ from jobs.storage.rundir import RunDir
 from launcher.local.array import start_task
 from launcher.probe.tree_memory import PeakMemory
 from launcher.runs.logs import last_words
+from launcher.units import counted
 
 _TICK = 0.01
 _KILL_SECONDS = 5.0
 _IDLE_SECONDS = 0.5
-
-
-def counted(count: int, one: str, several: str = "") -> str:
-    """``1 CPU``, ``2 CPUs``."""
-    return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
 @dataclass(frozen=True)

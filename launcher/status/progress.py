@@ -7,6 +7,7 @@ from typing import Protocol, Self, TextIO
 
 from launcher.runs.find import reference
 from launcher.status.status import SHARD_STATES, Status, StatusReader
+from launcher.units import clock_time
 
 _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
@@ -27,13 +28,6 @@ def _efficiency_lines(status: Status) -> list[str]:
     return [f"  next time: {line}" for line in found.advice()]
 
 
-def duration(seconds: float) -> str:
-    """``1:02:03``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}"
-
-
 def summary_line(status: Status) -> str:
     """A run in one line."""
     parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
@@ -45,7 +39,7 @@ def summary_line(status: Status) -> str:
     if status.state == "running" and status.rate:
         parts.append(f"{status.rate:,.1f} samples/s")
     if status.eta:
-        parts.append(f"{duration(status.eta)} left")
+        parts.append(f"{clock_time(status.eta)} left")
     return ", ".join(parts)
 
 

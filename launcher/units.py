@@ -1,12 +1,13 @@
-"""Memory sizes and time limits as sbatch writes them. Used by config, the retry policy and the sbatch script.
+"""Units: sizes, times and counts as text, in the forms of sbatch and in those for people.
 
-Sizes count in powers of 1024 and a number without a unit is megabytes; times without a colon are minutes:
-both as in sbatch(1), options --mem and --time.
+For sbatch (and in config.yaml) sizes count in powers of 1024 and a number without a unit is megabytes; times without a
+colon are minutes: both as in sbatch(1), options --mem and --time.
 """
 
 import re
 
-_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+GIB = 2**30
+_UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
 _TIME = re.compile(r"(?:(?P<days>\d+)-(?P<parts>\d+(?::\d+){0,2}))|(?P<short>\d+(?::\d+){0,2})")
 SIZE_FORMS = "a size such as 64G, 1.5T or 500M (K, M, G, T; a plain number is megabytes)"
@@ -54,3 +55,41 @@ def format_time(seconds: int) -> str:
     days, hour = divmod(hours, 24)
     clock = f"{minute:02d}:{second:02d}"
     return f"{days}-{hour:02d}:{clock}" if days else f"{hour}:{clock}"
+
+
+def gigabytes(size: int) -> str:
+    """Bytes as ``1.5G``, short, as the config takes them too."""
+    return f"{size / GIB:.1f}G"
+
+
+def gibibytes(size: int, digits: int = 1) -> str:
+    """Bytes as ``1.5 GiB``."""
+    return f"{size / GIB:.{digits}f} GiB"
+
+
+def decimal_size(size: float) -> str:
+    """Bytes in powers of 1000, as disks have them: ``1.23 MB``."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def clock_time(seconds: float) -> str:
+    """Seconds as ``1:02:03``; hours count on beyond a day."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}"
+
+
+def rough_time(seconds: float) -> str:
+    """Seconds as one number: ``90.0 s``, ``45 min`` or ``2.5 h``."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """``1 CPU``, ``2 CPUs``."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
