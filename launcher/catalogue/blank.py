@@ -14,7 +14,7 @@ from jobs.errors import InputError
 from launcher.catalogue.catalogue import Entry
 from launcher.catalogue.param_types import Parameter, check_params
 from launcher.config.config import Config, config_from_mapping
-from launcher.config.origins import Places, apply_overrides
+from launcher.config.origins import Origins, apply_overrides
 from launcher.config.problems import sections
 from launcher.config.yaml_lines import parse_value
 
@@ -54,7 +54,7 @@ def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
     found = check_params(entry.cls, entry.path, config.job.params)
     wrong = [problem for problem in found if problem[0][2] in config.job.params]
     if wrong:
-        raise InputError(Places(str(path)).report(wrong))
+        raise InputError(Origins(str(path)).report(wrong))
     return config
 
 

@@ -1,7 +1,6 @@
-"""Places: where each key of a config was written, a line of the file or a ``--set``; and putting those in.
+"""Origins: where each key of a config was written, a line of the file or a ``--set``; and putting those in.
 
-Used by config.py, by submit for what a rerun changes, and by plan, whose config says where its keys are.
-Overrides are put in first; problems are then reported at the place of their key.
+Overrides are put in first; problems are then reported with the origin of their key.
 """
 
 import copy
@@ -22,10 +21,10 @@ def dotted(path: KeyPath) -> str:
 
 
 @dataclass(frozen=True)
-class Places:
+class Origins:
     """Where each key was written: a line of the file, or a ``--set`` of the command line.
 
-    Configs that differ in it alone are the same, so places compare as equal.
+    Configs that differ in it alone are the same, so origins compare as equal.
     """
 
     name: str = field(compare=False)

@@ -62,10 +62,10 @@ def make_plan(config: Config) -> Planned:
 
 
 def _check_config(config: Config, job: JobSpec) -> None:
-    """Raises InputError with all that is wrong with the Job, its params and the place of the result."""
+    """Raises InputError with all that is wrong with the Job, its params and the path of the result."""
     problems = [*_job_problems(job), *_output_problems(config)]
     if problems:
-        raise InputError(config.places.report(problems))
+        raise InputError(config.origins.report(problems))
 
 
 def _job_problems(job: JobSpec) -> list[Problem]:
