@@ -134,24 +134,24 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    output = Printer("--json" in arguments)
+    printer = Printer("--json" in arguments)
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")
         with many_imports():
             function = getattr(import_module(f"launcher.commands.{module}"), name)
-        complete = function(options, output)
+        complete = function(options, printer)
         sys.stdout.flush()
         return DONE if complete else FAILED
     except LauncherError as error:
-        output.error(str(error))
+        printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
     except KeyboardInterrupt:
-        output.error("interrupted")
+        printer.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        output.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        printer.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED

@@ -13,16 +13,16 @@ from launcher.commands.printer import Printer
 _WIDTH = 120
 
 
-def jobs(options: argparse.Namespace, output: Printer) -> bool:
+def jobs(options: argparse.Namespace, printer: Printer) -> bool:
     if options.name is None:
         entries = built_in()
-        output.say(*(line for entry in entries for line in [entry.path, *_parts(entry), ""]))
-        output.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
-        output.document(jobs=[entry.to_json() for entry in entries])
+        printer.say(*(line for entry in entries for line in [entry.path, *_parts(entry), ""]))
+        printer.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
+        printer.document(jobs=[entry.to_json() for entry in entries])
         return True
     entry = find(options.name, Path())
-    output.say(entry.path, "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry))
-    output.document(**entry.to_json())
+    printer.say(entry.path, "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry))
+    printer.document(**entry.to_json())
     return True
 
 
@@ -44,7 +44,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")
 
 
-def init(options: argparse.Namespace, output: Printer) -> bool:
+def init(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.catalogue.blank import render
 
     path = Path(options.file)
@@ -59,6 +59,6 @@ def init(options: argparse.Namespace, output: Printer) -> bool:
         raise InputError(f"{path}: there is no folder {path.parent}") from None
     missing = [p.name for p in entry.parameters if p.required and f"    # {p.name}:" in text.splitlines()]
     fill_in = [f"fill in: {', '.join([*(f'job.params.{name}' for name in missing), 'data.manifest'])}"]
-    output.say(f"written: {path}", *fill_in, f"next: launcher plan {path}")
-    output.document(config=str(path), job=entry.path)
+    printer.say(f"written: {path}", *fill_in, f"next: launcher plan {path}")
+    printer.document(config=str(path), job=entry.path)
     return True

@@ -23,7 +23,7 @@ _WIDTH = 120
 _LEAST_SECONDS = 5.0
 
 
-def probe(options: argparse.Namespace, output: Printer) -> bool:
+def probe(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.probe.folder import throw_away_run
     from launcher.probe.session import probe as measure_settings
 
@@ -34,32 +34,32 @@ def probe(options: argparse.Namespace, output: Printer) -> bool:
     machine = find_machine(config)
     with Interrupts():
         with throw_away_run(config) as planned:
-            output.say(
+            printer.say(
                 f"on {machine.describe()}, {options.seconds:g} s at most; no Slurm job is submitted",
                 "what is measured holds for nodes like this one: try it on one of those that will do the work (srun --pty)",
             )
-            found = measure_settings(config, planned, machine, options.seconds, output.say)
+            found = measure_settings(config, planned, machine, options.seconds, printer.say)
         advice = advise(
-            config, found.chosen, found.measured, _scope(config, found.plan.rows, found.chosen, machine, output)
+            config, found.chosen, found.measured, _scope(config, found.plan.rows, found.chosen, machine, printer)
         )
     notes = [*found.notes, *_planned_already(config, advice)]
-    output.say("", *_lines(advice), *(f"note: {note}" for note in notes))
+    printer.say("", *_lines(advice), *(f"note: {note}" for note in notes))
     written = options.write and not found.interrupted
     if written:
         from launcher.probe.config_writer import write_config
 
         write_config(path, config, advice.recommendations)
-        output.say(f"written: {path}", f"next: launcher plan {path}")
+        printer.say(f"written: {path}", f"next: launcher plan {path}")
     else:
-        output.say(
+        printer.say(
             "interrupted: this is what was known by then" if found.interrupted else "to put it into the config: --write"
         )
-    output.document(
+    printer.document(
         config=str(path),
         machine={**asdict(machine), "gpus": machine.gpus},
         interrupted=found.interrupted,
         measurements=[_measured(one) for one in found.measured],
-        chosen=asdict(found.chosen.setting),
+        chosen=asdict(found.chosen.settings),
         **advice.to_json(),
         notes=notes,
         written=str(path) if written else None,
@@ -69,9 +69,9 @@ def probe(options: argparse.Namespace, output: Printer) -> bool:
     return True
 
 
-def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, output: Printer) -> Scope:
+def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, printer: Printer) -> Scope:
     """What limits the sizes: this machine, or Slurm as it answers."""
-    batches = math.ceil(rows / chosen.setting.batch_size)
+    batches = math.ceil(rows / chosen.settings.batch_size)
     parts = max(len(config.data.manifests), 1)
     if choose_executor(config.executor).name == "local":
         asked = config.local.parallelism
@@ -86,7 +86,7 @@ def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, out
             limits = scheduler.limits()
             array_size, jobs = limits.array_size, limits.jobs
         except RunError as error:  # what was measured is worth more than its limits
-            output.say(f"Slurm's own limits are not known, so its defaults count: {error}")
+            printer.say(f"Slurm's own limits are not known, so its defaults count: {error}")
     return Scope(rows, batches, parts, None, shards_per_task, array_size, jobs)
 
 
@@ -127,5 +127,5 @@ def _text(value: Any) -> str:
 
 def _measured(found: Measurement) -> dict[str, Any]:
     """One measurement as JSON; of failed samples their number."""
-    data = {key: value for key, value in vars(found).items() if key not in ("setting", "failed")}
-    return {**asdict(found.setting), "cpus": found.cpus, **data, "failed": len(found.failed)}
+    data = {key: value for key, value in vars(found).items() if key not in ("settings", "failed")}
+    return {**asdict(found.settings), "cpus": found.cpus, **data, "failed": len(found.failed)}

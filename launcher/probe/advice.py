@@ -102,13 +102,13 @@ def _now(config: Config, key: tuple[str, str]) -> Any:
 
 
 def _node(config: Config, chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
-    setting = chosen.setting
+    settings = chosen.settings
     # As long as it is one for each device, a task with other devices gets as many as it needs.
-    processes = None if chosen.gpus and setting.processes == chosen.gpus else setting.processes
+    processes = None if chosen.gpus and settings.processes == chosen.gpus else settings.processes
     return [
         (("node", "processes"), processes, _processes_reason(chosen, measured, crowded)),
-        (("node", "workers"), setting.workers, _workers_reason(chosen, measured)),
-        (("node", "batch_size"), setting.batch_size, _batch_reason(chosen, measured)),
+        (("node", "workers"), settings.workers, _workers_reason(chosen, measured)),
+        (("node", "batch_size"), settings.batch_size, _batch_reason(chosen, measured)),
     ]
 
 
@@ -117,32 +117,36 @@ def _per(found: Measurement) -> str:
 
 
 def _processes_reason(chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> str:
-    others = [m for m in measured if m.setting.processes != chosen.setting.processes]
+    others = [m for m in measured if m.settings.processes != chosen.settings.processes]
     if not others:
         return f"{_per(chosen)}; no other number was measured"
     other = max(others, key=lambda found: found.value)
     beside = f"; side by side on all CPUs each keeps {crowded:.0%} of that" if crowded < 1 / WORTH else ""
-    return f"{_per(chosen)}, {other.value:,.4g} with {counted(other.setting.processes, 'process', 'processes')}{beside}"
+    return (
+        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.settings.processes, 'process', 'processes')}{beside}"
+    )
 
 
 def _workers_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
-    others = [m for m in measured if m.setting.workers != chosen.setting.workers]
+    others = [m for m in measured if m.settings.workers != chosen.settings.workers]
     if not others:
         return f"{_per(chosen)}; no other number was measured"
     other = max(others, key=lambda found: found.value)
-    fed = min((m for m in measured if m.setting.workers), key=lambda m: m.setting.workers)
+    fed = min((m for m in measured if m.settings.workers), key=lambda m: m.settings.workers)
     return (
-        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.setting.workers, 'worker')}; "
-        f"a process with {counted(fed.setting.workers, 'worker')} computes {fed.busy:.0%} of the time"
+        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.settings.workers, 'worker')}; "
+        f"a process with {counted(fed.settings.workers, 'worker')} computes {fed.busy:.0%} of the time"
     )
 
 
 def _batch_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
-    shape = (chosen.setting.processes, chosen.setting.workers)
-    others = [m for m in measured if (m.setting.processes, m.setting.workers) == shape and m.setting != chosen.setting]
+    shape = (chosen.settings.processes, chosen.settings.workers)
+    others = [
+        m for m in measured if (m.settings.processes, m.settings.workers) == shape and m.settings != chosen.settings
+    ]
     if not others:
         return f"{chosen.rate:,.4g} samples/s; no other size was measured"
-    listed = ", ".join(f"{m.rate:,.4g} in batches of {m.setting.batch_size}" for m in others)
+    listed = ", ".join(f"{m.rate:,.4g} in batches of {m.settings.batch_size}" for m in others)
     return f"{chosen.rate:,.4g} samples/s, {listed}"
 
 

@@ -13,7 +13,7 @@ WORTH = 1.05
 
 
 def choose(measured: Sequence[Measurement]) -> Measurement:
-    """The setting to take, of those with a batch size.
+    """The measured settings to take, of those with one batch size.
 
     With GPUs: the fewest CPUs, then the fewest processes. On CPUs: the fewest processes for a CPU (each holds a copy of
     the model, pool workers do not), then the fewest CPUs, then the fewest workers.
@@ -24,10 +24,10 @@ def choose(measured: Sequence[Measurement]) -> Measurement:
 
 
 def _takes(found: Measurement) -> tuple[float, float, int]:
-    setting = found.setting
+    settings = found.settings
     if found.gpus:
-        return found.cpus, setting.processes, setting.workers
-    return setting.processes / found.cpus, found.cpus, setting.workers
+        return found.cpus, settings.processes, settings.workers
+    return settings.processes / found.cpus, found.cpus, settings.workers
 
 
 def choose_batch(measured: Sequence[Measurement]) -> Measurement:
@@ -46,14 +46,14 @@ def crowding(chosen: Measurement, measured: Iterable[Measurement]) -> float:
     Told by the widest task with as many pool workers, against one like the chosen with the same size of batch.
     """
     like = {
-        (found.setting.processes, found.setting.batch_size): found
+        (found.settings.processes, found.settings.batch_size): found
         for found in measured
         if _workers(found) == _workers(chosen)
     }
     widest = max(like.values(), key=lambda found: found.cpus, default=chosen)
-    alone = like.get((chosen.setting.processes, widest.setting.batch_size), widest)
+    alone = like.get((chosen.settings.processes, widest.settings.batch_size), widest)
     return min(1.0, widest.value / alone.value)
 
 
 def _workers(found: Measurement) -> int:
-    return found.setting.workers
+    return found.settings.workers
