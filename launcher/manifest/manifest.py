@@ -1,4 +1,4 @@
-"""Manifest: tables and sample files -> manifest.arrow, streamed, in constant memory. Used by plan.
+"""Manifest: tables and sample files -> manifest.arrow, streamed, in constant memory.
 
 The sources become one Arrow IPC file, in order, with record batches of 65,536 rows (the last one shorter), so
 that row i lies in batch i // 65536. The schema's metadata holds ``{"id": column or null, "rows": n}``. Ids
@@ -8,7 +8,6 @@ Several manifests of one run become its parts, one after another in that file: t
 lacks one), ids are unique within each, and the metadata has ``"parts": [[name, first row], ...]`` too.
 """
 
-import glob
 import json
 import os
 from bisect import bisect_right
@@ -22,29 +21,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import InputError
-from jobs.nearest import did_you_mean, nearest
 from jobs.storage.files import replacing
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from launcher.manifest.checks import Checks, as_costs, column_batches
-from launcher.manifest.csv_source import CsvSource
-from launcher.manifest.jsonl_source import JsonlSource
+from launcher.manifest.formats import open_source
 from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, with_all_columns
-from launcher.manifest.sources import (
-    ArrowSource,
-    GlobSource,
-    ParquetSource,
-    Source,
-    display,
-)
-
-_KINDS: dict[str, Callable[[Path], Source]] = {
-    ".csv": lambda path: CsvSource(path, ","),
-    ".tsv": lambda path: CsvSource(path, "\t"),
-    ".jsonl": JsonlSource,
-    ".parquet": ParquetSource,
-    ".arrow": ArrowSource,
-}
+from launcher.manifest.sources import GlobSource, Source
 
 
 @dataclass(frozen=True)
@@ -94,21 +77,27 @@ def build_manifest(
     if not isinstance(sources, Mapping):
         names = [sources] if isinstance(sources, str) else list(sources)
     absolute = Path(os.path.abspath(folder or "."))
-    opened = [_open(name, absolute, cost_column == "size") for name in names]
+    opened = [open_source(name, absolute, cost_column == "size") for name in names]
     if id_column is None and all(isinstance(source, GlobSource) for source in opened):
         id_column = "id"
     states = [source.state() for source in opened]
     scans = [source.scan() for source in opened]
     rows = sum(scan.rows for scan in scans)
-    members = _members({name: len(group) for name, group in groups.items()}, scans)
+    ends = accumulate(map(len, groups.values()))
+    members = {name: scans[end - len(groups[name]) : end] for name, end in zip(groups, ends, strict=True)}
     parts = _parts(members)
     schema = _schema(list(members.values()) or [scans], id_column, cost_column)
-    schema = schema.with_metadata({METADATA_KEY: _metadata(rows, id_column, parts)})
+    named = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
+    schema = schema.with_metadata({METADATA_KEY: json.dumps({"id": id_column, "rows": rows, **named}).encode()})
     checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
+    each = zip(opened, scans, states, strict=True)
+    batches = _rechunk(chain.from_iterable(_unchanged(*one, schema) for one in each))
     with replacing(out) as temporary:
-        each = zip(opened, scans, states, strict=True)
-        batches = _rechunk(chain.from_iterable(_unchanged(*one, schema) for one in each))
-        _write(temporary, schema, batches, checks)
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in batches:
+                checks.update(batch)
+                writer.write_batch(batch)
+        # Ids are compared in the file before it gets its name: a manifest that is there has passed all checks.
         checks.finish(temporary)
     infos = [
         SourceInfo(source.location, scan.rows, *(state or (None, None)))
@@ -117,51 +106,15 @@ def build_manifest(
     return ManifestInfo(rows, tuple(schema.names), id_column, checks.fingerprint.hexdigest(), tuple(infos), parts)
 
 
-def _members(sizes: Mapping[str, int], scans: Sequence[Scan]) -> dict[str, Sequence[Scan]]:
-    """The scans of each part, by the number of its sources."""
-    ends = list(accumulate(sizes.values()))
-    return {name: scans[end - size : end] for (name, size), end in zip(sizes.items(), ends, strict=True)}
-
-
 def _parts(members: Mapping[str, Sequence[Scan]]) -> tuple[Part, ...]:
+    """The rows of each manifest, by the scans of its sources."""
     rows = {name: sum(scan.rows for scan in scans) for name, scans in members.items()}
-    ends = list(accumulate(rows.values()))
-    return tuple(Part(name, end - rows[name], end) for name, end in zip(rows, ends, strict=True))
-
-
-def _metadata(rows: int, id_column: str | None, parts: Sequence[Part]) -> bytes:
-    named = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
-    return json.dumps({"id": id_column, "rows": rows, **named}).encode()
+    return tuple(Part(name, end - rows[name], end) for name, end in zip(rows, accumulate(rows.values()), strict=True))
 
 
 def read_costs(path: Path, column: str) -> npt.NDArray[np.float64]:
     """The cost of each row of a written manifest, float64 [rows]."""
     return np.concatenate([as_costs(values) for values in column_batches(path, column)])
-
-
-def _open(source: str, folder: Path, sizes: bool) -> Source:
-    """The source by its name. Raises InputError where it is no file or of no known kind."""
-    path = Path(os.path.normpath(folder / Path(source).expanduser()))
-    if os.path.isdir(path):
-        pattern = f"{source.rstrip('/')}/*.jpg"
-        raise InputError(f"{display(path)}: is a folder; for its files write a pattern such as {pattern}")
-    if not os.path.exists(path):
-        if glob.has_magic(source):
-            return GlobSource(os.path.expanduser(source), folder, sizes)
-        guess = did_you_mean(nearest(path.name, _names(path.parent)))
-        raise InputError(f"{display(path)}: no such file (data.manifest){guess}")
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None:
-        valid = ", ".join(_KINDS)
-        raise InputError(f"{display(path)}: unknown kind of manifest; valid: {valid}, or a pattern with *")
-    return kind(path)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _schema(parts: Sequence[Sequence[Scan]], id_column: str | None, cost_column: str | None) -> pa.Schema:
@@ -197,13 +150,6 @@ def _unchanged(
             yield with_all_columns(batch, schema)
     if rows != scan.rows or source.state() != state:
         raise InputError(f"{source.name}: changed while it was read; try again when it is complete")
-
-
-def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], checks: Checks) -> None:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in batches:
-            checks.update(batch)
-            writer.write_batch(batch)
 
 
 def _rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
