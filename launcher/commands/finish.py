@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import sys
-from pathlib import Path
 from typing import Any
 
 from jobs.storage.ranges import format_ranges
@@ -64,8 +63,11 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         *_listed(report.damaged),
     )
     for one in report.parts or (report,):
-        of = f" of {one.name}" if one.name else ""
-        printer.say(f"result{of}: {_result_text(one.result, len(one.result_problems))}", *_listed(one.result_problems))
+        of, problems = f" of {one.name}" if one.name else "", len(one.result_problems)
+        found = (
+            f"{one.result}, {f'{problems} problem(s)' if problems else 'intact'}" if one.result else "not written yet"
+        )
+        printer.say(f"result{of}: {found}", *_listed(one.result_problems))
     if next_step := _repair(reference(run), report):
         printer.say(*next_step)
     manifests = {"manifests": [{"name": one.name, **_verified(one)} for one in report.parts]} if report.parts else {}
@@ -82,12 +84,6 @@ def _verified(report: Any) -> dict[str, Any]:
         "result": None if report.result is None else str(report.result),
         "result_problems": list(report.result_problems),
     }
-
-
-def _result_text(path: Path | None, problems: int) -> str:
-    if path is None:
-        return "not written yet"
-    return f"{path}, {'intact' if not problems else f'{problems} problem(s)'}"
 
 
 def _listed(items: tuple[Any, ...]) -> list[str]:

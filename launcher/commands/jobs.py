@@ -2,12 +2,10 @@
 
 import argparse
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import InputError
 from launcher.catalogue.catalogue import Entry, built_in, find
-from launcher.catalogue.param_types import Parameter
 from launcher.commands.printer import Printer
 
 _WIDTH = 120
@@ -16,7 +14,8 @@ _WIDTH = 120
 def jobs(options: argparse.Namespace, printer: Printer) -> bool:
     if options.name is None:
         entries = built_in()
-        printer.say(*(line for entry in entries for line in [entry.path, *_parts(entry), ""]))
+        for entry in entries:
+            printer.say(entry.path, *_wrapped(entry.summary, "  "), *_parameter_lines(entry), "")
         printer.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
         printer.document(jobs=[entry.to_json() for entry in entries])
         return True
@@ -26,18 +25,13 @@ def jobs(options: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
-def _parts(entry: Entry) -> list[str]:
-    return [*_wrapped(entry.summary, "  "), *_parameter_lines(entry)]
-
-
 def _parameter_lines(entry: Entry) -> list[str]:
-    return [line for parameter in entry.parameters for line in _parameter(parameter)] or ["  none"]
-
-
-def _parameter(parameter: Parameter) -> Iterator[str]:
-    told = ", ".join(filter(None, [parameter.type_text, parameter.default_text]))
-    words = f": {parameter.words}" if parameter.words else ""
-    yield from _wrapped(f"{parameter.name} ({told}){words}", "  ")
+    lines: list[str] = []
+    for parameter in entry.parameters:
+        type_and_default = ", ".join(filter(None, [parameter.type_text, parameter.default_text]))
+        words = f": {parameter.words}" if parameter.words else ""
+        lines += _wrapped(f"{parameter.name} ({type_and_default}){words}", "  ")
+    return lines or ["  none"]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -80,7 +80,11 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
     values = [
         *_node(config, chosen, measured, crowded),
         _shards(config, scope, shards, seconds, startup),
-        _memory(chosen),
+        (
+            ("slurm", "mem"),
+            format_memory(sizes.memory_size(chosen.peak_memory)),
+            f"all processes together took {gibibytes(chosen.peak_memory, 2)}; and 30% more, in half GiB",
+        ),
         (
             ("slurm", "time"),
             format_time(limit),
@@ -88,17 +92,13 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
         ),
         (("slurm", "array_parallelism"), together, _together_reason(tasks, together, task_seconds + startup, scope)),
     ]
+    now = config.to_mapping()
     return Advice(
-        tuple(Recommendation(key, value, _now(config, key), reason) for key, value, reason in values), expected
+        tuple(Recommendation(key, value, now[key[0]].get(key[1]), reason) for key, value, reason in values), expected
     )
 
 
 _Value = tuple[tuple[str, str], int | str | None, str]
-
-
-def _now(config: Config, key: tuple[str, str]) -> Any:
-    section = config.to_mapping()[key[0]]
-    return section.get(key[1])
 
 
 def _node(config: Config, chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
@@ -157,12 +157,6 @@ def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: 
     if config.data.samples_per_shard is None:
         return ("data", "shards"), shards, each
     return ("data", "samples_per_shard"), math.ceil(scope.rows / shards), f"{shards} shards: {each}"
-
-
-def _memory(chosen: Measurement) -> _Value:
-    value = format_memory(sizes.memory_size(chosen.peak_memory))
-    peak = gibibytes(chosen.peak_memory, 2)
-    return ("slurm", "mem"), value, f"all processes together took {peak}; and 30% more, in half GiB"
 
 
 def _together_reason(tasks: int, together: int, seconds: float, scope: Scope) -> str:

@@ -48,12 +48,8 @@ def crowding(chosen: Measurement, measured: Iterable[Measurement]) -> float:
     like = {
         (found.settings.processes, found.settings.batch_size): found
         for found in measured
-        if _workers(found) == _workers(chosen)
+        if found.settings.workers == chosen.settings.workers
     }
     widest = max(like.values(), key=lambda found: found.cpus, default=chosen)
     alone = like.get((chosen.settings.processes, widest.settings.batch_size), widest)
     return min(1.0, widest.value / alone.value)
-
-
-def _workers(found: Measurement) -> int:
-    return found.settings.workers

@@ -20,14 +20,6 @@ _BAR_WIDTH = 60
 _MAX_MESSAGE = 400
 
 
-def _efficiency_lines(status: Status) -> list[str]:
-    """What was used of what was asked; said once the run has ended, when there is something to conclude."""
-    found = status.efficiency
-    if found is None or status.state == "running":
-        return []
-    return [f"  next time: {line}" for line in found.advice()]
-
-
 def summary_line(status: Status) -> str:
     """A run in one line."""
     parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
@@ -35,7 +27,8 @@ def summary_line(status: Status) -> str:
         parts[0] += f" of {len(status.manifests)} manifests"
     if status.failed:
         parts.append(f"{status.failed:,} failed")
-    parts.append(f"shards {_shard_counts(status)}")
+    counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
+    parts.append(f"shards {', '.join(counts) or 'none'}")
     if status.state == "running" and status.rate:
         parts.append(f"{status.rate:,.1f} samples/s")
     if status.eta:
@@ -46,11 +39,6 @@ def summary_line(status: Status) -> str:
 def _finished(samples: int, total: int) -> str:
     share = 100 * samples // total if total else 100
     return f"{samples:,} of {total:,} samples ({share}%)"
-
-
-def _shard_counts(status: Status) -> str:
-    counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
-    return ", ".join(counts) or "none"
 
 
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
@@ -69,7 +57,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(f"    {status.advice(group)}")
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
-    lines += _efficiency_lines(status)
+    if status.efficiency and status.state != "running":  # before, there is nothing to conclude
+        lines += [f"  next time: {line}" for line in status.efficiency.advice()]
     if status.queue is not None:
         lines += [f"  Slurm's queue: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
     if with_shards:
