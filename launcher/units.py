@@ -32,20 +32,13 @@ def format_memory(size: int) -> str:
 def parse_time(value: str | int) -> int:
     """Seconds of a time limit such as ``4:00:00``. Raises ValueError, with the valid forms, if it is none."""
     match = None if isinstance(value, bool) else _TIME.fullmatch(str(value))
-    seconds = 0 if match is None else _seconds(match)
+    # days-hours[:minutes[:seconds]], or hours:minutes:seconds, minutes:seconds, minutes
+    days, parts = (match["days"], (match["parts"] or match["short"]).split(":")) if match else (None, ["0"])
+    scales = (3600, 60, 1) if days or len(parts) == 3 else (60, 1)
+    seconds = int(days or 0) * 86_400 + sum(int(part) * scale for part, scale in zip(parts, scales, strict=False))
     if seconds == 0:
         raise ValueError(f"must be {TIME_FORMS}, not {value!r}; for no limit of your own leave it out")
     return seconds
-
-
-def _seconds(match: re.Match[str]) -> int:
-    if match["days"] is not None:  # days-hours[:minutes[:seconds]]
-        parts, scales = match["parts"].split(":"), (3600, 60, 1)
-    else:  # minutes, minutes:seconds or hours:minutes:seconds
-        parts = match["short"].split(":")
-        scales = (3600, 60, 1) if len(parts) == 3 else (60, 1, 0)
-    clock = sum(int(part) * scale for part, scale in zip(parts, scales, strict=False))
-    return int(match["days"] or 0) * 86_400 + clock
 
 
 def format_time(seconds: int) -> str:

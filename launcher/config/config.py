@@ -1,4 +1,4 @@
-"""Config: config.yaml as one frozen model, every default filled in. Made by the command line, read by plan.
+"""Config: config.yaml as one frozen model, every default filled in.
 
 Rules that hold for the whole file:
 
@@ -215,11 +215,9 @@ def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, st
 
 def _shown(value: Any) -> str:
     """JSON, but text without its quotes unless it would read as something else."""
-    quoted = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, str):
-        return quoted
-    try:
-        json.loads(value)
-    except ValueError:
-        return value
-    return quoted
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value, ensure_ascii=False)

@@ -41,17 +41,11 @@ class Origins:
             if path[: len(set_path)] == set_path:
                 inner = "" if path == set_path else f"{dotted(path)}: "
                 return 2**31, f"--set {dotted(set_path)}: {inner}{text}"
-        line = self._line(path)
-        where = f"{self.name}:{line}" if line else self.name
-        return line, f"{where}: {dotted(path)}: {text}"
-
-    def _line(self, path: KeyPath) -> int:
         if not self.document.lines:
-            return 0
-        if path[0] == "slurm" and len(path) > 1:
-            dashed = (path[0], option_name(str(path[1])))
-            path = dashed if dashed in self.document.lines else path
-        return self.document.line(path)
+            return 0, f"{self.name}: {dotted(path)}: {text}"
+        dashed = ("slurm", option_name(str(path[1]))) if path[0] == "slurm" and len(path) > 1 else path
+        line = self.document.line(dashed if dashed in self.document.lines else path)
+        return line, f"{self.name}:{line}: {dotted(path)}: {text}"
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[KeyPath, ...]]:

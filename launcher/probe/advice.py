@@ -78,7 +78,7 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
     )
     limit = sizes.time_limit(task_seconds, startup)
     values = [
-        *_node(config, chosen, measured, crowded),
+        *_node(chosen, measured, crowded),
         _shards(config, scope, shards, seconds, startup),
         (
             ("slurm", "mem"),
@@ -101,7 +101,7 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
 _Value = tuple[tuple[str, str], int | str | None, str]
 
 
-def _node(config: Config, chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
+def _node(chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
     settings = chosen.settings
     # As long as it is one for each device, a task with other devices gets as many as it needs.
     processes = None if chosen.gpus and settings.processes == chosen.gpus else settings.processes

@@ -105,14 +105,14 @@ class _Prober:
                 raise
             interrupted = True
         chosen = self._chosen()
-        self._notes += self._judge(chosen)
+        self._notes += self._warnings(chosen)
         return Probed(self._plan, chosen, tuple(pool(self._measured)), tuple(self._notes), interrupted)
 
     # --- what is tried
 
     def _first(self) -> None:
         """One process for each device, without workers; in batches of one sample where the config's take too long."""
-        if self._samples_are_few():
+        if self._plan.rows < 4 * self._batch_size:
             self._notes.append(f"there are only {self._plan.rows} samples: too few to tell much")
         seconds = self._seconds * _FIRST_SHARE
         found = self._measure(TrialSettings(self._base, 0, self._batch_size), seconds, is_first=True)
@@ -133,9 +133,6 @@ class _Prober:
             again = self._measure(found.settings, self._seconds * _TRIAL_SHARE)
             self._measured = [again] if again else [found]
 
-    def _samples_are_few(self) -> bool:
-        return self._plan.rows < 4 * self._batch_size
-
     def _more_workers(self) -> None:
         """As long as processes have time left to take what more of them would load, and they bring something."""
         best = self._measured[-1].value
@@ -155,14 +152,12 @@ class _Prober:
         like = choose(self._measured)
         lanes = max(like.settings.workers, 1)
         most = len(self._machine.cpus) // (lanes * self._base) * self._base
-        processes = min(most, 2 * self._base) if like.gpus else min(most, self._fitting(like))
+        # As many as fit into memory: all that is known is what some take together.
+        each = like.peak_memory / like.settings.processes
+        fitting = int(_MEMORY_SHARE * self._machine.memory / each) if each else like.settings.processes
+        processes = min(most, 2 * self._base if like.gpus else fitting)
         if processes > like.settings.processes:
             self._try(TrialSettings(processes, like.settings.workers, self._batch_size))
-
-    def _fitting(self, like: Measurement) -> int:
-        """Processes that fit into the machine's memory; all that is known is what some take together."""
-        each = like.peak_memory / like.settings.processes
-        return int(_MEMORY_SHARE * self._machine.memory / each) if each else like.settings.processes
 
     def _larger_batches(self) -> None:
         """Twice the size, and twice that, as long as it is worth it."""
@@ -226,20 +221,18 @@ class _Prober:
         self._samples.write(rows, run.manifest)
         rate_seconds = self._seconds * _RATE_SHARE
 
+        # For leaving in good order a task gets more time than it takes, but not most of what is left.
+        last_moment = self._deadline - min(_GRACE, (self._deadline - started) / 4)
+
         def enough(times: Sequence[float]) -> bool:
-            now = time.monotonic()
-            is_late = now > started + seconds or self._deadline - now < self._grace(started)
+            is_late = time.monotonic() > min(started + seconds, last_moment)
             return is_late or is_enough(times, settings.lanes, rate_seconds)
 
         cpus = self._machine.cpus[: settings.lanes]
         trace = run_trial(run, cpus, self._environment, enough, self._deadline)
         self._samples.use(sum(commit.stop - commit.start for commit in trace.commits))
         shutil.rmtree(folder, ignore_errors=True)
-        return self._judged(settings, trace, rows, is_first)
-
-    def _grace(self, started: float) -> float:
-        """Seconds that a task gets to leave in good order: more than it takes, but not most of what is left."""
-        return min(_GRACE, (self._deadline - started) / 4)
+        return self._note_trial(settings, trace, rows, is_first)
 
     def _row_count(self, settings: TrialSettings) -> int:
         """Rows that last for the time of a trial, as far as that is known."""
@@ -247,7 +240,10 @@ class _Prober:
         least = max(_FIRST_ROWS, 8 * settings.lanes * settings.batch_size)
         return max(least, int(3 * rate * self._seconds * _TRIAL_SHARE))
 
-    def _judged(self, settings: TrialSettings, trace: Trace, rows: Sequence[int], is_first: bool) -> Measurement | None:
+    def _note_trial(
+        self, settings: TrialSettings, trace: Trace, rows: Sequence[int], is_first: bool
+    ) -> Measurement | None:
+        """Keeps what the trial measured, if it measured something, and notes what went wrong in it."""
         problem, found = trace.problem, None
         # Settings that do not last to the end are none to choose.
         counts = is_first or problem is None
@@ -265,7 +261,8 @@ class _Prober:
 
     # --- the end
 
-    def _judge(self, chosen: Measurement) -> Iterator[str]:
+    def _warnings(self, chosen: Measurement) -> Iterator[str]:
+        """What in the samples speaks against trusting the figures, or against the run going as well."""
         tried = sum(found.samples for found in self._measured)
         failed = [sample for found in self._measured for sample in found.failed]
         if failed:
