@@ -1,4 +1,4 @@
-"""The long options of sbatch: which exist, which take a value, which the launcher sets itself. For config.
+"""The long options of sbatch: which exist, which take a value, which the launcher sets itself.
 
 Names: the options with a set function for sbatch in Slurm's src/common/slurm_opt.c, of 22.05 and of 26.11
 together; an option that a cluster's own Slurm does not know is refused there by sbatch, by name.

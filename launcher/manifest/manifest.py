@@ -80,6 +80,7 @@ def build_manifest(
     opened = [open_source(name, absolute, cost_column == "size") for name in names]
     if id_column is None and all(isinstance(source, GlobSource) for source in opened):
         id_column = "id"
+    # Before the scans: what changes while it is scanned has another state when it has been read.
     states = [source.state() for source in opened]
     scans = [source.scan() for source in opened]
     rows = sum(scan.rows for scan in scans)

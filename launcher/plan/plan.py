@@ -57,6 +57,7 @@ def make_plan(config: Config) -> Planned:
     manifest = _build(config, run.manifest)
     plan = _new_plan(config, job, manifest, run.manifest)
     write_bytes(run.config, _frozen_config(config).encode())
+    # Last: it makes the folder a run. Killed before, planning leaves what the next one writes again.
     plan.write(run.plan)
     return Planned(run, plan, is_new=True)
 
@@ -179,6 +180,7 @@ def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
     changes, replaced = deciding_differences(plan.config, config.to_mapping()), changed_files(plan)
     if not changes and not replaced and _sources_unchanged(plan, config):
         return plan
+    # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
     with tempfile.TemporaryDirectory(dir=run.path) as folder:
         path = Path(folder) / run.manifest.name
         manifest = _build(config, path)

@@ -1,7 +1,4 @@
-"""Advice: what a probe recommends for a config, each value with its reason, and what the whole dataset will take. Pure.
-
-Made from what was probed; printed, written into the config and given as JSON by the probe command.
-"""
+"""Advice: what a probe recommends for a config, each value with its reason, and what the whole dataset takes then. Pure."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Choice: which of the settings that were measured is worth it. Pure. Used by probe.
+"""Choice: which of the settings that were measured is worth it. Pure.
 
 What is scarce is a GPU where array tasks have one, else a CPU: the settings within 5% of the best rate for each of them
 count as equal, and of those the one that takes least is chosen.
@@ -43,7 +43,7 @@ def choose_batch(measured: Sequence[Measurement]) -> Measurement:
 def crowding(chosen: Measurement, measured: Iterable[Measurement]) -> float:
     """How much of its rate for a CPU a task keeps when others work beside it, at most 1.
 
-    Told by the widest task with as many pool workers, against one like the chosen with the same size of batch.
+    Seen from the widest task with as many pool workers, against one like the chosen with the same size of batch.
     """
     like = {
         (found.settings.processes, found.settings.batch_size): found

@@ -1,4 +1,4 @@
-"""Machine: what of this machine an array task may be tried on: CPUs, GPUs, memory. Used by probe."""
+"""Machine: what of this machine an array task may be tried on: CPUs, GPUs, memory."""
 
 import os
 import socket

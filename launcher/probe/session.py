@@ -1,4 +1,4 @@
-"""Probe: a few samples of a dataset, run under some settings within a time limit. Used by the probe command.
+"""Probe: a few samples of a dataset, run under some settings within a time limit.
 
 Settings are tried in the order of what they tell: one process that loads its own samples, pool workers as long as it has
 time for what they load, the whole machine, larger batches. Time that is up, and Ctrl-C, end it with what is known by then.
@@ -31,7 +31,7 @@ _FIRST_SHARE = 1 / 2
 _FIRST_ROWS = 2000
 # Pool workers of a process at most: beyond, tasks become large, and the process has no time left to take what they load.
 _MOST_WORKERS = 8
-# A task finishes the batches at hand within 8 s when it is told to leave.
+# A task finishes the batches at hand within 8 s when it is asked to leave.
 _GRACE = 10.0
 # Settings that came this close to the best are worth a second look, if there is time: neighbours may have disturbed them.
 _CLOSE = 0.8

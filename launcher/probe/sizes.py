@@ -1,4 +1,4 @@
-"""Sizes: how many shards, how much memory and time, how many array tasks at a time. Pure arithmetic. Used by probe's advice.
+"""Sizes: how many shards, how much memory and time, how many array tasks at a time. Pure arithmetic.
 
 A shard is to take 30 to 60 minutes: long enough that start-up does not matter, short enough to fit into gaps of a busy
 cluster and to be lost without tears.

@@ -1,4 +1,4 @@
-"""Memory of a process and of all below it, as a Slurm job's limit counts it. Used by probe's trials."""
+"""Memory of a process and of all below it, as a Slurm job's limit counts it."""
 
 import time
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Trial: one array task, run on a few samples in a run directory of its own, followed from outside and stopped in time.
 
-Used by probe. It is the same `python -m jobs` as in a run, on as many CPUs as an array task of those settings gets.
+It is the same `python -m jobs` as in a run, on as many CPUs as an array task of those settings gets.
 """
 
 import contextlib
@@ -97,7 +97,7 @@ def run_trial(
 ) -> Trace:
     """Runs the task on these CPUs until it has done all, or ``enough``, or a person presses Ctrl-C.
 
-    It is told to leave in good order, which lets it finish the batches at hand, and is ended at ``deadline``
+    It is asked to leave in good order, which lets it finish the batches at hand, and is ended at ``deadline``
     (time.monotonic) however far that is.
     """
     started = time.monotonic()
