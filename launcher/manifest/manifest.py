@@ -13,7 +13,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -72,34 +72,25 @@ def build_manifest(
     that is the cost column; its default id column is ``id``. Raises InputError for what is wrong in the
     sources, with the row, and the line in text files.
     """
-    groups = dict(sources) if isinstance(sources, Mapping) else {}
-    names = [name for group in groups.values() for name in group]
-    if not isinstance(sources, Mapping):
-        names = [sources] if isinstance(sources, str) else list(sources)
-    absolute = Path(os.path.abspath(folder or "."))
-    opened = [open_source(name, absolute, cost_column == "size") for name in names]
+    single = [sources] if isinstance(sources, str) else sources
+    groups = single if isinstance(single, Mapping) else {"": single}
+    start, sizes = Path(os.path.abspath(folder or ".")), cost_column == "size"
+    opened = [open_source(entry, start, sizes) for group in groups.values() for entry in group]
     if id_column is None and all(isinstance(source, GlobSource) for source in opened):
         id_column = "id"
     # Before the scans: what changes while it is scanned has another state when it has been read.
     states = [source.state() for source in opened]
     scans = [source.scan() for source in opened]
+    rest = iter(scans)
+    members = {name: list(islice(rest, len(group))) for name, group in groups.items()}
+    parts = tuple(_parts(members)) if isinstance(sources, Mapping) else ()
     rows = sum(scan.rows for scan in scans)
-    ends = accumulate(map(len, groups.values()))
-    members = {name: scans[end - len(groups[name]) : end] for name, end in zip(groups, ends, strict=True)}
-    parts = _parts(members)
-    schema = _schema(list(members.values()) or [scans], id_column, cost_column)
-    named = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
-    schema = schema.with_metadata({METADATA_KEY: json.dumps({"id": id_column, "rows": rows, **named}).encode()})
+    metadata = {"id": id_column, "rows": rows, **({"parts": [[p.name, p.start] for p in parts]} if parts else {})}
+    schema = _schema(list(members.values()), id_column, cost_column)
+    schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
     checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
-    each = zip(opened, scans, states, strict=True)
-    batches = _rechunk(chain.from_iterable(_unchanged(*one, schema) for one in each))
-    with replacing(out) as temporary:
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for batch in batches:
-                checks.update(batch)
-                writer.write_batch(batch)
-        # Ids are compared in the file before it gets its name: a manifest that is there has passed all checks.
-        checks.finish(temporary)
+    read = zip(opened, scans, states, strict=True)
+    _write(out, schema, chain.from_iterable(_unchanged(*one, schema) for one in read), checks)
     infos = [
         SourceInfo(source.location, scan.rows, *(state or (None, None)))
         for source, scan, state in zip(opened, scans, states, strict=True)
@@ -107,10 +98,13 @@ def build_manifest(
     return ManifestInfo(rows, tuple(schema.names), id_column, checks.fingerprint.hexdigest(), tuple(infos), parts)
 
 
-def _parts(members: Mapping[str, Sequence[Scan]]) -> tuple[Part, ...]:
+def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:
     """The rows of each manifest, by the scans of its sources."""
-    rows = {name: sum(scan.rows for scan in scans) for name, scans in members.items()}
-    return tuple(Part(name, end - rows[name], end) for name, end in zip(rows, accumulate(rows.values()), strict=True))
+    start = 0
+    for name, scans in members.items():
+        stop = start + sum(scan.rows for scan in scans)
+        yield Part(name, start, stop)
+        start = stop
 
 
 def read_costs(path: Path, column: str) -> npt.NDArray[np.float64]:
@@ -151,6 +145,17 @@ def _unchanged(
             yield with_all_columns(batch, schema)
     if rows != scan.rows or source.state() != state:
         raise InputError(f"{source.name}: changed while it was read; try again when it is complete")
+
+
+def _write(out: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], checks: Checks) -> None:
+    """Writes the manifest, whole or not at all."""
+    with replacing(out) as temporary:
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in _rechunk(batches):
+                checks.update(batch)
+                writer.write_batch(batch)
+        # Ids are compared in the file before it gets its name: a manifest that is there has passed all checks.
+        checks.finish(temporary)
 
 
 def _rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
