@@ -14,6 +14,7 @@ from typing import NoReturn
 from jobs.errors import InputError, LauncherError
 from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from jobs.machine.imports import many_imports
+from jobs.nearest import did_you_mean, nearest
 from launcher import __version__
 from launcher.commands.printer import Printer
 
@@ -29,15 +30,12 @@ class _Parser(argparse.ArgumentParser):
         unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if unknown:
             valid = re.findall(r"[\w-]+", unknown[2])
-            message = f"no command {unknown[1]!r}{_nearest(unknown[1], valid)}"
+            message = f"no command {unknown[1]!r}{_guess(unknown[1], valid)}"
         raise InputError(f"{message}\nsee `{self.prog} --help`")
 
 
-def _nearest(word: str, valid: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, valid, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(valid)}"
+def _guess(word: str, valid: Sequence[str]) -> str:
+    return did_you_mean(nearest(word, valid)) or f"; valid: {', '.join(valid)}"
 
 
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -128,32 +126,31 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         chosen = commands[options.command]
         valid = [name for action in chosen._actions for name in action.option_strings]
-        near = _nearest(unknown[0].partition("=")[0], valid)
-        chosen.error(f"{unknown[0]!r} is not expected{near}")
+        chosen.error(f"{unknown[0]!r} is not expected{_guess(unknown[0].partition('=')[0], valid)}")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    output = Printer("--json" in arguments)
+    printer = Printer("--json" in arguments)
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")
         with many_imports():
             function = getattr(import_module(f"launcher.commands.{module}"), name)
-        complete = function(options, output)
+        complete = function(options, printer)
         sys.stdout.flush()
         return DONE if complete else FAILED
     except LauncherError as error:
-        output.error(str(error))
+        printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
     except KeyboardInterrupt:
-        output.error("interrupted")
+        printer.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        output.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        printer.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED

@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C and other requests to stop, while a command has processes to end. Used by the run and probe commands."""
+"""Interrupts: Ctrl-C and other requests to stop, while a command has processes to end."""
 
 import signal
 from collections.abc import Iterator
@@ -31,12 +31,14 @@ class Interrupts:
     def _interrupt(self, number: int, frame: object) -> None:
         self._is_waiting = not self._is_raising
         if self._is_raising:
+            # Before the raise: a second signal may come while the first one's exception unwinds, and is only noted then.
             self._is_raising = False
             raise KeyboardInterrupt
 
     @contextmanager
     def raised(self) -> Iterator[None]:
         """In here they raise KeyboardInterrupt; one that came before does so at once."""
+        # In this order: a signal between the two lines raises. Had one looked first, it would be noted and wait for ever.
         self._is_raising = True
         try:
             if self._is_waiting:

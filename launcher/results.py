@@ -1,4 +1,4 @@
-"""Results: a run's result.h5 open for analysis. Used in users' scripts and notebooks, and by the report.
+"""Results: a run's result.h5 open for analysis, in users' scripts and notebooks.
 
     from launcher import results
 
@@ -64,7 +64,7 @@ def open(  # noqa: A001 - it is read as results.open
 
 
 def result_path(run: RunDir, manifest: str | None = None) -> Path:
-    """Where the result of a run (and manifest) is, or will be: as its newest submission was told. Raises InputError."""
+    """Where the result of a run (and manifest) is, or will be: where its newest submission wants it. Raises InputError."""
     plan = Plan.read(run.plan)
     if manifest is not None:
         plan.part(manifest)
@@ -114,12 +114,11 @@ class Ragged(Sequence[Any]):
         start = self.offsets[first]
         items = self._values[start : self.offsets[last + 1]]
         bounds = self.offsets[first : last + 2] - start
-        return [self._row(items[bounds[row - first] : bounds[row - first + 1]]) for row in rows]
-
-    def _row(self, items: np.ndarray) -> Any:
+        found = [items[bounds[row - first] : bounds[row - first + 1]] for row in rows]
         if self._encoding is None:
-            return items
-        return items.tobytes() if self._encoding == "bytes" else items.tobytes().decode(self._encoding)
+            return found
+        text = [values.tobytes() for values in found]
+        return text if self._encoding == "bytes" else [value.decode(self._encoding) for value in text]
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), _BLOCK):
@@ -202,7 +201,10 @@ class Results:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What the Job's ``finish`` returned: name -> array, number or str."""
-        return {name: _summary_value(item) for name, item in self._file["summary"].items()}
+        import h5py
+
+        items = self._file["summary"].items()
+        return {name: (item.asstr() if h5py.check_string_dtype(item.dtype) else item)[()] for name, item in items}
 
     def __getitem__(self, name: str) -> Any:
         """A fixed output as an array [rows, *shape], read whole; a variable-length one as Ragged."""
@@ -279,9 +281,3 @@ def _cells(values: Any) -> Any:
     if isinstance(values, list):
         return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
     return values if values.ndim == 1 else list(values)
-
-
-def _summary_value(item: "h5py.Dataset") -> Any:
-    import h5py
-
-    return item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]

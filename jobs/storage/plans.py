@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jobs.errors import InputError, RunError
+from jobs.nearest import did_you_mean, nearest
 from jobs.storage.files import write_json
 from jobs.storage.records import JobSpec, Part, Shard
 
@@ -71,10 +72,7 @@ class Plan:
         found = next((part for part in self.parts if part.name == name), None)
         if found is None:
             names = [str(part.name) for part in self.parts]
-            import difflib  # takes 0.5 ms of an array task, which never comes here
-
-            near = difflib.get_close_matches(name, names, n=1)
-            guess = f"; did you mean {near[0]!r}?" if near else ""
+            guess = did_you_mean([repr(near) for near in nearest(name, names)])
             raise InputError(
                 f"no manifest {name!r}{guess}; the run has {', '.join(names) or 'only one, without a name'}"
             )

@@ -1,9 +1,10 @@
-"""BlankConfig: a commented config.yaml for a Job, with every key, its default and its meaning. Used by the init command."""
+"""BlankConfig: a commented config.yaml for a Job, with every key, its default and its meaning."""
 
 import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from jobs.errors import InputError
 from launcher.catalogue.catalogue import Entry
 from launcher.catalogue.param_types import Parameter, check_params
 from launcher.config.config import Config, config_from_mapping
-from launcher.config.origins import Places, apply_overrides
+from launcher.config.origins import Origins, apply_overrides
 from launcher.config.problems import sections
 from launcher.config.yaml_lines import parse_value
 
@@ -27,7 +28,7 @@ _MANIFEST = "samples.csv"
 def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
     """The text of a config that is going to be at ``path``; ``overrides`` are ``key.sub=value``.
 
-    Parameters without a default that are not given are commented out: planning tells what is missing. Raises InputError
+    Parameters without a default that are not given are commented out: planning names what is missing. Raises InputError
     for overrides that are not valid.
     """
     config = _config(entry, path, overrides)
@@ -54,7 +55,7 @@ def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
     found = check_params(entry.cls, entry.path, config.job.params)
     wrong = [problem for problem in found if problem[0][2] in config.job.params]
     if wrong:
-        raise InputError(Places(str(path)).report(wrong))
+        raise InputError(Origins(str(path)).report(wrong))
     return config
 
 
@@ -75,8 +76,8 @@ def _line(indent: str, key: str, value: Any, meaning: str | None) -> str:
 def _params(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> Iterator[str]:
     yield "  params:"
     for parameter in parameters:
-        told = ", ".join(filter(None, [parameter.type_text, "required" if parameter.required else ""]))
-        words = " ".join(filter(None, [f"{told}:" if parameter.words and told else told, parameter.words]))
+        head = ", ".join(filter(None, [parameter.type_text, "required" if parameter.required else ""]))
+        words = " ".join(filter(None, [f"{head}:" if parameter.words and head else head, parameter.words]))
         yield from textwrap.wrap(words, _WIDTH, initial_indent="    # ", subsequent_indent="    # ")
         if parameter.required and parameter.name not in given:
             yield f"    # {parameter.name}:"
@@ -89,13 +90,8 @@ def _params(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> Iterat
 
 def _yaml(value: Any) -> str:
     """A value on one line: text without quotes where that reads back as the same."""
-    if isinstance(value, str) and re.fullmatch(r"[\w./~*-][\w ./~*:-]*", value, re.ASCII) and _reads_back(value):
-        return value
+    if isinstance(value, str) and re.fullmatch(r"[\w./~*-][\w ./~*:-]*", value, re.ASCII):
+        with suppress(ValueError):
+            if parse_value(value) == value:
+                return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def _reads_back(text: str) -> bool:
-    try:
-        return bool(parse_value(text) == text)
-    except ValueError:
-        return False

@@ -3,7 +3,6 @@
 Built in are all modules of the package ``jobs`` that define a Job; a user's own Job is found by ``module:Class``.
 """
 
-import difflib
 import inspect
 import pkgutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import jobs
 from jobs.errors import InputError
 from jobs.job import Job, job_class
+from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from launcher.catalogue.param_types import Parameter, docstring, read_parameters
 
@@ -82,7 +82,6 @@ def find(name: str, folder: Path) -> Entry:
     names = {known.lower(): entry for entry in entries for known in entry.names}
     if name.lower() in names:
         return names[name.lower()]
-    near = difflib.get_close_matches(name.lower(), names, n=1)
-    guess = f"did you mean {names[near[0]].path}? " if near else ""
+    guess = did_you_mean([names[near].path for near in nearest(name.lower(), names)]) or ";"
     listed = ", ".join(entry.path for entry in entries)
-    raise InputError(f"no Job {name!r}; {guess}Built in: {listed}; your own: module:Class")
+    raise InputError(f"no Job {name!r}{guess} Built in: {listed}; your own: module:Class")

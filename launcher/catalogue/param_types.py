@@ -1,14 +1,13 @@
-"""Parameters: what a Job takes as ``job.params``, told and checked. Used by plan, and by the jobs and init commands.
+"""Parameters: what a Job takes as ``job.params``, described and checked.
 
 The types are those of the constructor's annotations, checked by pydantic as strictly as the config's own keys: "5" is no
 number, 1.5 no whole number, true not 1. What has no annotation is taken as it is.
 """
 
-import difflib
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from jobs.nearest import did_you_mean, nearest
 from jobs.parameters import UNKNOWN, annotation, named_parameters, takes_any
 from launcher.config.origins import Problem
 from launcher.config.problems import shown, worded_value
@@ -53,8 +53,8 @@ class Parameter:
     def to_json(self) -> dict[str, Any]:
         """An entry of ``launcher jobs --json``; without a default where it has to be given."""
         default = {} if self.required else {"default": to_jsonable_python(self.default, fallback=repr)}
-        told = {"name": self.name, "type": self.type_text or None, "required": self.required}
-        return {**told, **default, "description": self.words}
+        described = {"name": self.name, "type": self.type_text or None, "required": self.required}
+        return {**described, **default, "description": self.words}
 
 
 def _type_text(kind: Any) -> str:
@@ -84,20 +84,15 @@ def check_params(cls: type, path: str, params: Mapping[str, Any]) -> list[Proble
         if name in known:
             problems += _value_problems(known[name], value)
         elif not takes_any(cls):
-            problems.append(((*_PARAMS, name), _unknown(name, path, list(known))))
-    missing = [found for name, found in known.items() if found.required and name not in params]
-    return problems + [((*_PARAMS, found.name), _missing(found)) for found in missing]
-
-
-def _unknown(name: str, path: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1)
-    guess = f" Did you mean {near[0]}?" if near else ""
-    return f"unknown parameter.{guess} Parameters of {path}: {', '.join(valid) or 'none'}; see `launcher jobs {path}`"
-
-
-def _missing(parameter: Parameter) -> str:
-    kind = f" ({parameter.type_text})" if parameter.type_text else ""
-    return f"is required{kind}{f': {parameter.words}' if parameter.words else ''}"
+            guess, valid = did_you_mean(nearest(name, known), as_sentence=True), ", ".join(known) or "none"
+            text = f"unknown parameter.{guess} Parameters of {path}: {valid}; see `launcher jobs {path}`"
+            problems.append(((*_PARAMS, name), text))
+    for name, parameter in known.items():
+        if parameter.required and name not in params:
+            kind = f" ({parameter.type_text})" if parameter.type_text else ""
+            words = f": {parameter.words}" if parameter.words else ""
+            problems.append(((*_PARAMS, name), f"is required{kind}{words}"))
+    return problems
 
 
 def _value_problems(parameter: Parameter, value: Any) -> Iterator[Problem]:
@@ -145,8 +140,7 @@ def _members(kind: Any) -> list[Any]:
 def _nearest_choice(kind: Any, value: Any) -> str:
     (member,) = _members(kind)
     choices = get_args(member) if get_origin(member) is Literal else ()
-    near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return did_you_mean(nearest(str(value), map(str, choices)))
 
 
 def docstring(cls: type) -> str:
@@ -161,15 +155,11 @@ def _words(text: str, name: str) -> str:
     if listed:
         return " ".join(listed[1].split())
     marked = f"``{name}``"
-    clauses = _clauses(text)
+    # Sentences, cut where they begin to speak of a ``name``; items of a list are sentences.
+    flat = " ".join(re.sub(r"\n\s*\n|^\s*[-*] ", ". ", text, flags=re.MULTILINE).split())
+    clauses = [part.strip(" .;") for sentence in _SENTENCE.findall(flat) for part in _BEGINNING.split(sentence)]
     heads = [(clause, head) for clause in clauses if (head := _HEAD.match(clause))]
     own = [clause[head.end() :] for clause, head in heads if marked in head[0]]
     pieces = [piece for clause in clauses for piece in clause.split("; ")]
     elsewhere = [piece for piece in pieces if marked in piece and not piece.startswith("``")]
     return next(iter([*own, *elsewhere]), "").replace("``", "")
-
-
-def _clauses(text: str) -> list[str]:
-    """The sentences of a docstring, cut where they begin to speak of a ``name``; items of a list are sentences."""
-    flat = " ".join(re.sub(r"\n\s*\n|^\s*[-*] ", ". ", text, flags=re.MULTILINE).split())
-    return [clause.strip(" .;") for sentence in _SENTENCE.findall(flat) for clause in _BEGINNING.split(sentence)]

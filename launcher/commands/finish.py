@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import sys
-from pathlib import Path
 from typing import Any
 
 from jobs.storage.ranges import format_ranges
@@ -14,33 +13,33 @@ from launcher.runs.submissions import chosen_output, read_submissions
 _LISTED = 20
 
 
-def cancel(options: argparse.Namespace, output: Printer) -> bool:
+def cancel(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.submit.cancel import cancel_run
 
     run = find_run(options.run)
     cancelled = cancel_run(run)
     if cancelled:
-        output.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {reference(run)}")
+        printer.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {reference(run)}")
     else:
-        output.say(f"nothing of {run.path} is running")
-    output.document(run=str(run.path), cancelled=cancelled)
+        printer.say(f"nothing of {run.path} is running")
+    printer.document(run=str(run.path), cancelled=cancelled)
     return True
 
 
-def gather(options: argparse.Namespace, output: Printer) -> bool:
+def gather(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.gather import gather as write_result
 
     run = find_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
         report = write_result(run, allow_missing=options.allow_missing, output=chosen_output(read_submissions(run)))
     for one in report.parts or (report,):
-        output.say(
+        printer.say(
             f"result: {one.path} ({one.bytes / 1e6:,.1f} MB)",
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
     manifests = {"manifests": [{"name": one.name, **_gathered(one)} for one in report.parts]} if report.parts else {}
-    output.document(run=str(run.path), **_gathered(report), **manifests)
+    printer.document(run=str(run.path), **_gathered(report), **manifests)
     return report.complete
 
 
@@ -54,22 +53,25 @@ def _gathered(report: Any) -> dict[str, Any]:
     }
 
 
-def verify(options: argparse.Namespace, output: Printer) -> bool:
+def verify(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.verify import verify as check
 
     run = find_run(options.run)
     report = check(run, output=chosen_output(read_submissions(run)))
-    output.say(
+    printer.say(
         f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
         *_listed(report.damaged),
     )
     for one in report.parts or (report,):
-        of = f" of {one.name}" if one.name else ""
-        output.say(f"result{of}: {_result_text(one.result, len(one.result_problems))}", *_listed(one.result_problems))
+        of, problems = f" of {one.name}" if one.name else "", len(one.result_problems)
+        found = (
+            f"{one.result}, {f'{problems} problem(s)' if problems else 'intact'}" if one.result else "not written yet"
+        )
+        printer.say(f"result{of}: {found}", *_listed(one.result_problems))
     if next_step := _repair(reference(run), report):
-        output.say(*next_step)
+        printer.say(*next_step)
     manifests = {"manifests": [{"name": one.name, **_verified(one)} for one in report.parts]} if report.parts else {}
-    output.document(run=str(run.path), **_verified(report), **manifests)
+    printer.document(run=str(run.path), **_verified(report), **manifests)
     return report.ok
 
 
@@ -82,12 +84,6 @@ def _verified(report: Any) -> dict[str, Any]:
         "result": None if report.result is None else str(report.result),
         "result_problems": list(report.result_problems),
     }
-
-
-def _result_text(path: Path | None, problems: int) -> str:
-    if path is None:
-        return "not written yet"
-    return f"{path}, {'intact' if not problems else f'{problems} problem(s)'}"
 
 
 def _listed(items: tuple[Any, ...]) -> list[str]:

@@ -2,49 +2,43 @@
 
 import argparse
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import InputError
 from launcher.catalogue.catalogue import Entry, built_in, find
-from launcher.catalogue.param_types import Parameter
 from launcher.commands.printer import Printer
 
 _WIDTH = 120
 
 
-def jobs(options: argparse.Namespace, output: Printer) -> bool:
+def jobs(options: argparse.Namespace, printer: Printer) -> bool:
     if options.name is None:
         entries = built_in()
-        output.say(*(line for entry in entries for line in [entry.path, *_parts(entry), ""]))
-        output.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
-        output.document(jobs=[entry.to_json() for entry in entries])
+        for entry in entries:
+            printer.say(entry.path, *_wrapped(entry.summary, "  "), *_parameter_lines(entry), "")
+        printer.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
+        printer.document(jobs=[entry.to_json() for entry in entries])
         return True
     entry = find(options.name, Path())
-    output.say(entry.path, "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry))
-    output.document(**entry.to_json())
+    printer.say(entry.path, "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry))
+    printer.document(**entry.to_json())
     return True
 
 
-def _parts(entry: Entry) -> list[str]:
-    return [*_wrapped(entry.summary, "  "), *_parameter_lines(entry)]
-
-
 def _parameter_lines(entry: Entry) -> list[str]:
-    return [line for parameter in entry.parameters for line in _parameter(parameter)] or ["  none"]
-
-
-def _parameter(parameter: Parameter) -> Iterator[str]:
-    told = ", ".join(filter(None, [parameter.type_text, parameter.default_text]))
-    words = f": {parameter.words}" if parameter.words else ""
-    yield from _wrapped(f"{parameter.name} ({told}){words}", "  ")
+    lines: list[str] = []
+    for parameter in entry.parameters:
+        type_and_default = ", ".join(filter(None, [parameter.type_text, parameter.default_text]))
+        words = f": {parameter.words}" if parameter.words else ""
+        lines += _wrapped(f"{parameter.name} ({type_and_default}){words}", "  ")
+    return lines or ["  none"]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")
 
 
-def init(options: argparse.Namespace, output: Printer) -> bool:
+def init(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.catalogue.blank import render
 
     path = Path(options.file)
@@ -59,6 +53,6 @@ def init(options: argparse.Namespace, output: Printer) -> bool:
         raise InputError(f"{path}: there is no folder {path.parent}") from None
     missing = [p.name for p in entry.parameters if p.required and f"    # {p.name}:" in text.splitlines()]
     fill_in = [f"fill in: {', '.join([*(f'job.params.{name}' for name in missing), 'data.manifest'])}"]
-    output.say(f"written: {path}", *fill_in, f"next: launcher plan {path}")
-    output.document(config=str(path), job=entry.path)
+    printer.say(f"written: {path}", *fill_in, f"next: launcher plan {path}")
+    printer.document(config=str(path), job=entry.path)
     return True

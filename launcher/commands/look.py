@@ -12,21 +12,20 @@ from launcher.runs import find as runs
 from launcher.status.status import Status, StatusReader
 
 
-def status(options: argparse.Namespace, output: Printer) -> bool:
+def status(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.status.progress import follow, make_view, status_lines
 
     reader = StatusReader(runs.find_run(options.run))
-    found = (
-        follow(reader, make_view(output.stream), live=options.live) if options.watch else reader.read(live=options.live)
-    )
+    stream, live = printer.stream, options.live
+    found = follow(reader, make_view(stream), live=live) if options.watch else reader.read(live=live)
     if options.json:
-        output.document(**found.to_json(with_shards=options.shards))
+        printer.document(**found.to_json(with_shards=options.shards))
     else:
-        output.say(*status_lines(found, with_shards=options.shards))
+        printer.say(*status_lines(found, with_shards=options.shards))
     return found.state not in ("failed", "incomplete", "cancelled")
 
 
-def logs(options: argparse.Namespace, output: Printer) -> bool:
+def logs(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.runs.logs import log_paths, read_log
 
     run, shard = runs.find_run(options.run), options.shard
@@ -35,7 +34,7 @@ def logs(options: argparse.Namespace, output: Printer) -> bool:
         raise InputError(f"{run.path}: there is no shard {shard}; the run has shards 0-{count - 1}")
     if options.json:
         text = b"".join(read_log(run, shard, follow=options.follow)).decode(errors="replace")
-        output.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)
+        printer.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)
         return True
     for piece in read_log(run, shard, follow=options.follow):
         sys.stdout.buffer.write(piece)
@@ -45,7 +44,7 @@ def logs(options: argparse.Namespace, output: Printer) -> bool:
     return True
 
 
-def list_runs(options: argparse.Namespace, output: Printer) -> bool:
+def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.status.progress import summary_line
 
     folder = Path(options.folder)
@@ -53,11 +52,13 @@ def list_runs(options: argparse.Namespace, output: Printer) -> bool:
         raise InputError(f"{folder}: no such folder; give the folder that holds the runs")
     found = [(run, _try_status(run)) for run in runs.list_runs(folder)]
     if not found and not options.json:
-        output.say(f"no run below {folder.absolute()}")
+        printer.say(f"no run below {folder.absolute()}")
     width = max((len(run.name) for run, _ in found), default=0)
     for run, status in found if not options.json else ():
-        output.say(f"{run.name:{width}}  {summary_line(status) if isinstance(status, Status) else status}")
-    output.document(runs=[s.to_json() if isinstance(s, Status) else {"run": str(r.path), "error": s} for r, s in found])
+        printer.say(f"{run.name:{width}}  {summary_line(status) if isinstance(status, Status) else status}")
+    printer.document(
+        runs=[s.to_json() if isinstance(s, Status) else {"run": str(r.path), "error": s} for r, s in found]
+    )
     return True
 
 

@@ -17,14 +17,13 @@ from launcher.probe.advice import Advice, advise
 from launcher.probe.machine import Machine, find_machine
 from launcher.probe.measurement import Measurement
 from launcher.probe.sizes import MOST_SHARDS, Scope
-from launcher.probe.trial import counted
-from launcher.status.progress import duration
+from launcher.units import clock_time, counted, decimal_size
 
 _WIDTH = 120
 _LEAST_SECONDS = 5.0
 
 
-def probe(options: argparse.Namespace, output: Printer) -> bool:
+def probe(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.probe.folder import throw_away_run
     from launcher.probe.session import probe as measure_settings
 
@@ -35,32 +34,32 @@ def probe(options: argparse.Namespace, output: Printer) -> bool:
     machine = find_machine(config)
     with Interrupts():
         with throw_away_run(config) as planned:
-            output.say(
+            printer.say(
                 f"on {machine.describe()}, {options.seconds:g} s at most; no Slurm job is submitted",
                 "what is measured holds for nodes like this one: try it on one of those that will do the work (srun --pty)",
             )
-            found = measure_settings(config, planned, machine, options.seconds, output.say)
+            found = measure_settings(config, planned, machine, options.seconds, printer.say)
         advice = advise(
-            config, found.chosen, found.measured, _scope(config, found.plan.rows, found.chosen, machine, output)
+            config, found.chosen, found.measured, _scope(config, found.plan.rows, found.chosen, machine, printer)
         )
     notes = [*found.notes, *_planned_already(config, advice)]
-    output.say("", *_lines(advice), *(f"note: {note}" for note in notes))
+    printer.say("", *_lines(advice), *(f"note: {note}" for note in notes))
     written = options.write and not found.interrupted
     if written:
         from launcher.probe.config_writer import write_config
 
         write_config(path, config, advice.recommendations)
-        output.say(f"written: {path}", f"next: launcher plan {path}")
+        printer.say(f"written: {path}", f"next: launcher plan {path}")
     else:
-        output.say(
+        printer.say(
             "interrupted: this is what was known by then" if found.interrupted else "to put it into the config: --write"
         )
-    output.document(
+    printer.document(
         config=str(path),
         machine={**asdict(machine), "gpus": machine.gpus},
         interrupted=found.interrupted,
         measurements=[_measured(one) for one in found.measured],
-        chosen=asdict(found.chosen.setting),
+        chosen=asdict(found.chosen.settings),
         **advice.to_json(),
         notes=notes,
         written=str(path) if written else None,
@@ -70,9 +69,9 @@ def probe(options: argparse.Namespace, output: Printer) -> bool:
     return True
 
 
-def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, output: Printer) -> Scope:
+def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, printer: Printer) -> Scope:
     """What limits the sizes: this machine, or Slurm as it answers."""
-    batches = math.ceil(rows / chosen.setting.batch_size)
+    batches = math.ceil(rows / chosen.settings.batch_size)
     parts = max(len(config.data.manifests), 1)
     if choose_executor(config.executor).name == "local":
         asked = config.local.parallelism
@@ -87,7 +86,7 @@ def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, out
             limits = scheduler.limits()
             array_size, jobs = limits.array_size, limits.jobs
         except RunError as error:  # what was measured is worth more than its limits
-            output.say(f"Slurm's own limits are not known, so its defaults count: {error}")
+            printer.say(f"Slurm's own limits are not known, so its defaults count: {error}")
     return Scope(rows, batches, parts, None, shards_per_task, array_size, jobs)
 
 
@@ -116,9 +115,9 @@ def _lines(advice: Advice) -> list[str]:
     return [
         "recommended:",
         *lines,
-        f"expected for {expected.samples:,} samples: {duration(expected.wall_seconds)} in "
+        f"expected for {expected.samples:,} samples: {clock_time(expected.wall_seconds)} in "
         f"{counted(expected.tasks, 'array task')} (waiting for Slurm not counted), {expected.cpu_hours:,.2f} CPU hours{gpus}, "
-        f"{_size(expected.output_bytes)} of output",
+        f"{decimal_size(expected.output_bytes)} of output",
     ]
 
 
@@ -126,15 +125,7 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _size(size: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
-
-
 def _measured(found: Measurement) -> dict[str, Any]:
     """One measurement as JSON; of failed samples their number."""
-    data = {key: value for key, value in vars(found).items() if key not in ("setting", "failed")}
-    return {**asdict(found.setting), "cpus": found.cpus, **data, "failed": len(found.failed)}
+    data = {key: value for key, value in vars(found).items() if key not in ("settings", "failed")}
+    return {**asdict(found.settings), "cpus": found.cpus, **data, "failed": len(found.failed)}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from launcher.submit.submit import Selection
 
 
-def plan(options: argparse.Namespace, output: Printer) -> bool:
+def plan(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
@@ -36,7 +36,7 @@ def plan(options: argparse.Namespace, output: Printer) -> bool:
     if options.script and not options.json:
         for path in scripts:
             print(path.read_text())
-    output.say(
+    printer.say(
         f"{'planned' if planned.is_new else 'already planned, nothing changed'}: {run.path}",
         f"samples: {planned.plan.rows:,} in {len(sizes)} shards of {min(sizes):,} to {max(sizes):,}",
         *(f"  {name}: {rows:,} in {shards} shards" for name, rows, shards in manifests),
@@ -46,7 +46,7 @@ def plan(options: argparse.Namespace, output: Printer) -> bool:
         *checked,
         f"next: launcher submit {reference(run)}, or launcher run {options.config}",
     )
-    output.document(
+    printer.document(
         run=str(run.path),
         is_new=planned.is_new,
         fingerprint=planned.plan.fingerprint,
@@ -69,25 +69,25 @@ def check_scripts(scripts: Sequence[Path]) -> list[str]:
     return [f"sbatch --test-only: {scheduler.test_only(scripts[0])}"]
 
 
-def run(options: argparse.Namespace, output: Printer) -> bool:
+def run(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import make_plan
     from launcher.submit.follow import run_to_end
 
     config = load_config(Path(options.config), options.set)
     planned = make_plan(config)
-    output.say(f"run directory: {planned.run.path}")
-    status = run_to_end(planned, config, make_view(output.stream), output.say)
-    output.say(*status_lines(status))
-    output.document(**status.to_json())
+    printer.say(f"run directory: {planned.run.path}")
+    status = run_to_end(planned, config, make_view(printer.stream), printer.say)
+    printer.say(*status_lines(status))
+    printer.document(**status.to_json())
     return status.state == "complete"
 
 
-def submit(options: argparse.Namespace, output: Printer) -> bool:
+def submit(options: argparse.Namespace, printer: Printer) -> bool:
     run, config = _target(options)
     from launcher.submit.submit import select_shards
 
     selection = select_shards(run, Plan.read(run.plan))
-    return _start(run, config, selection, output, retry_failed=False)
+    return _start(run, config, selection, printer, retry_failed=False)
 
 
 def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
@@ -105,7 +105,7 @@ def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
     return run, current_config(run, Plan.read(run.plan), options.set)
 
 
-def rerun(options: argparse.Namespace, output: Printer) -> bool:
+def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.sharding import parse_ranges
     from launcher.submit.submit import current_config, select_shards
 
@@ -118,28 +118,28 @@ def rerun(options: argparse.Namespace, output: Printer) -> bool:
     asked = None if options.shards is None else parse_ranges(options.shards, read.shard_count)
     selection = select_shards(run, read, asked)
     if asked and selection.running:
-        output.say(f"left out, since they run now: shards {format_ranges(selection.running)}")
+        printer.say(f"left out, since they run now: shards {format_ranges(selection.running)}")
     if asked and selection.kept:
-        output.say(f"left out, since they are done and nothing in them failed: shards {format_ranges(selection.kept)}")
-    return _start(run, config, selection, output, retry_failed=asked is not None)
+        printer.say(f"left out, since they are done and nothing in them failed: shards {format_ranges(selection.kept)}")
+    return _start(run, config, selection, printer, retry_failed=asked is not None)
 
 
-def _start(run: RunDir, config: Config, selection: "Selection", output: Printer, *, retry_failed: bool) -> bool:
+def _start(run: RunDir, config: Config, selection: "Selection", printer: Printer, *, retry_failed: bool) -> bool:
     from launcher.submit.submit import nothing_to_do
     from launcher.submit.submit import submit as start_submission
 
     if not selection.shards and not selection.running:
-        output.say(nothing_to_do(run, selection))
-        output.document(run=str(run.path), submission=None, shards=[])
+        printer.say(nothing_to_do(run, selection))
+        printer.document(run=str(run.path), submission=None, shards=[])
         return True
     submissions = start_submission(run, config, selection, retry_failed=retry_failed)
-    output.say(
+    printer.say(
         f"run directory: {run.path}",
         *(f"submission {made.number}: {len(made.shards)} shard(s), {_ids(made)}" for made in submissions),
         f"follow: launcher status {reference(run)} --watch",
     )
     first = submissions[0]
-    output.document(
+    printer.document(
         run=str(run.path),
         submission=first.number,
         executor=first.executor,

@@ -1,4 +1,4 @@
-"""Config: config.yaml as one frozen model, every default filled in. Made by the command line, read by plan.
+"""Config: config.yaml as one frozen model, every default filled in.
 
 Rules that hold for the whole file:
 
@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
-from launcher.config.origins import Places, Problem, apply_overrides
+from launcher.config.origins import Origins, Problem, apply_overrides
 from launcher.config.problems import check_mapping
 from launcher.config.sections import (
     DataSection,
@@ -35,8 +35,8 @@ from launcher.config.sections import (
     SlurmSection,
     check_name,
 )
-from launcher.config.units import parse_memory, parse_time
 from launcher.config.yaml_lines import parse_document
+from launcher.units import parse_memory, parse_time
 
 
 class Config(Section):
@@ -55,16 +55,16 @@ class Config(Section):
     retry: RetrySection = RetrySection()
     output: OutputSection = OutputSection()
     _path: Path = PrivateAttr(default=Path("config.yaml"))
-    _places: Places = PrivateAttr(default=Places("config.yaml"))
+    _origins: Origins = PrivateAttr(default=Origins("config.yaml"))
 
     @property
     def path(self) -> Path:
         return self._path
 
     @property
-    def places(self) -> Places:
+    def origins(self) -> Origins:
         """Where its keys were written, for what is found to be wrong with them later on."""
-        return self._places
+        return self._origins
 
     @property
     def folder(self) -> Path:
@@ -167,21 +167,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     document = parse_document(_read(path), str(path))
     data, set_paths = apply_overrides(document.data, overrides)
-    return _checked(data, path, Places(str(path), document, set_paths), Config.problems)
+    return _checked(data, path, Origins(str(path), document, set_paths), Config.problems)
 
 
 def config_from_mapping(data: Mapping[str, Any], path: Path) -> Config:
     """The config of ``to_mapping``; ``path`` is the file it first came from. Errors as in load_config."""
-    return _checked(data, path, Places(str(path)), lambda config: [])
+    return _checked(data, path, Origins(str(path)), lambda config: [])
 
 
-def _checked(data: Mapping[str, Any], path: Path, places: Places, check: Callable[[Config], list[Problem]]) -> Config:
+def _checked(data: Mapping[str, Any], path: Path, origins: Origins, check: Callable[[Config], list[Problem]]) -> Config:
     config, problems = check_mapping(Config, data)
     if config is not None:
-        config._path, config._places = path, places
+        config._path, config._origins = path, origins
         problems += check(config)
     if config is None or problems:
-        raise InputError(places.report(problems))
+        raise InputError(origins.report(problems))
     return config
 
 
@@ -215,11 +215,9 @@ def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, st
 
 def _shown(value: Any) -> str:
     """JSON, but text without its quotes unless it would read as something else."""
-    quoted = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, str):
-        return quoted
-    try:
-        json.loads(value)
-    except ValueError:
-        return value
-    return quoted
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,6 @@
-"""Places: where each key of a config was written, a line of the file or a ``--set``; and putting those in.
+"""Origins: where each key of a config was written, a line of the file or a ``--set``; and putting those in.
 
-Used by config.py, by submit for what a rerun changes, and by plan, whose config says where its keys are.
-Overrides are put in first; problems are then reported at the place of their key.
+Overrides are put in first; problems are then reported with the origin of their key.
 """
 
 import copy
@@ -22,10 +21,10 @@ def dotted(path: KeyPath) -> str:
 
 
 @dataclass(frozen=True)
-class Places:
+class Origins:
     """Where each key was written: a line of the file, or a ``--set`` of the command line.
 
-    Configs that differ in it alone are the same, so places compare as equal.
+    Configs that differ in it alone are the same, so origins compare as equal.
     """
 
     name: str = field(compare=False)
@@ -42,17 +41,11 @@ class Places:
             if path[: len(set_path)] == set_path:
                 inner = "" if path == set_path else f"{dotted(path)}: "
                 return 2**31, f"--set {dotted(set_path)}: {inner}{text}"
-        line = self._line(path)
-        where = f"{self.name}:{line}" if line else self.name
-        return line, f"{where}: {dotted(path)}: {text}"
-
-    def _line(self, path: KeyPath) -> int:
         if not self.document.lines:
-            return 0
-        if path[0] == "slurm" and len(path) > 1:
-            dashed = (path[0], option_name(str(path[1])))
-            path = dashed if dashed in self.document.lines else path
-        return self.document.line(path)
+            return 0, f"{self.name}: {dotted(path)}: {text}"
+        dashed = ("slurm", option_name(str(path[1]))) if path[0] == "slurm" and len(path) > 1 else path
+        line = self.document.line(dashed if dashed in self.document.lines else path)
+        return line, f"{self.name}:{line}: {dotted(path)}: {text}"
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[KeyPath, ...]]:

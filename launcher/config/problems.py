@@ -1,9 +1,8 @@
-"""What is wrong with a config: checks a mapping against the models and words each mistake. Used by config.py.
+"""What is wrong with a config: checks a mapping against the models and words each mistake.
 
 A problem is a key path and a message; origins.py says where that key is.
 """
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from jobs.nearest import did_you_mean, nearest
 from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
 from launcher.config.sections import SlurmSection, check_manifest_name, check_sources
@@ -26,8 +26,8 @@ def check_mapping(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | 
     # A section whose keys are all commented out is null in YAML: it means the defaults.
     filled.update({key: {} for key in sections(model) if key in filled and filled[key] is None})
     slurm, problems = _split_slurm(filled.get("slurm", {}))
-    problems += [*_shard_problems(filled["data"]), *_params_problems(filled["job"])]
-    filled["data"], wrong = _check_manifests(filled["data"])
+    problems += _params_problems(filled["job"])
+    filled["data"], wrong = _check_data(filled["data"])
     problems += wrong
     try:
         return model.model_validate({**filled, "slurm": slurm}), problems
@@ -59,25 +59,22 @@ def _split_slurm(section: Any) -> tuple[Any, list[Problem]]:
     return {**own, "options": options}, problems
 
 
-def _shard_problems(section: Any) -> Iterator[Problem]:
-    pair = ("shards", "samples_per_shard")
-    if isinstance(section, dict) and all(section.get(key) is not None for key in pair):
-        yield ("data", pair[1]), "cannot be given together with data.shards: keep one (the other: null)"
-
-
-def _check_manifests(section: Any) -> tuple[Any, list[Problem]]:
-    """What is wrong with each of several manifests; the section without those."""
-    named = section.get("manifest") if isinstance(section, dict) else None
-    if not isinstance(named, dict) or not named:
+def _check_data(section: Any) -> tuple[Any, list[Problem]]:
+    """The section, and what is wrong in it between two keys, or in each of several manifests, which are left out then."""
+    if not isinstance(section, dict):
         return section, []
-    problems: list[Problem] = []
-    for name, sources in named.items():
+    both = section.get("shards") is not None and section.get("samples_per_shard") is not None
+    problem = "cannot be given together with data.shards: keep one (the other: null)"
+    problems: list[Problem] = [(("data", "samples_per_shard"), problem)] if both else []
+    named = section.get("manifest")
+    for name, sources in named.items() if isinstance(named, dict) else ():
         try:
             check_manifest_name(name)
             check_sources(sources)
         except ValueError as error:
             problems.append((("data", "manifest", name), str(error)))
-    return {**section, "manifest": "-"} if problems else section, problems
+            section = {**section, "manifest": "-"}
+    return section, problems
 
 
 def _params_problems(section: Any) -> Iterator[Problem]:
@@ -151,12 +148,11 @@ def shown(value: Any) -> str:
 def _unknown(path: KeyPath, valid: Sequence[str], sections: Mapping[str, Sequence[str]]) -> str:
     """The message for an unknown key: the nearest valid one, here or elsewhere, and all valid here."""
     key, above = str(path[-1]), path[:-1]
-    near = [dotted((*above, name)) for name in difflib.get_close_matches(key, valid, n=1)]
+    near = [dotted((*above, name)) for name in nearest(key, valid)]
     if not near and path[0] == "slurm":
         near = [f"slurm.{name}" for name in nearest_options(key)]
     for name, keys in sections.items() if not near else ():
-        near += [f"{name}.{other}" for other in difflib.get_close_matches(key, keys, n=1, cutoff=0.8)]
+        near += [f"{name}.{other}" for other in nearest(key, keys, cutoff=0.8)]
     near = near or ([f"slurm.{key}"] if sections and option_name(key) in OPTIONS else [])
-    guess = f" Did you mean {' or '.join(near)}?" if near else ""
     more = " and sbatch's long options (man sbatch)" if path[0] == "slurm" else ""
-    return f"unknown key.{guess} Valid keys: {', '.join(valid)}{more}"
+    return f"unknown key.{did_you_mean(near, as_sentence=True)} Valid keys: {', '.join(valid)}{more}"

@@ -1,14 +1,14 @@
-"""The long options of sbatch: which exist, which take a value, which the launcher sets itself. For config.
+"""The long options of sbatch: which exist, which take a value, which the launcher sets itself.
 
 Names: the options with a set function for sbatch in Slurm's src/common/slurm_opt.c, of 22.05 and of 26.11
 together; an option that a cluster's own Slurm does not know is refused there by sbatch, by name.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+from jobs.nearest import nearest
+from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 OptionValue: TypeAlias = str | int | float | bool | list[str | int | float]
 
@@ -73,7 +73,7 @@ def option_name(key: str) -> str:
 def nearest_options(key: str) -> list[str]:
     """Options that look like ``key``, best first, spelled as in config.yaml."""
     usable = sorted(OPTIONS - COMPUTED.keys())
-    return [name.replace("-", "_") for name in difflib.get_close_matches(option_name(key), usable, n=3)]
+    return [name.replace("-", "_") for name in nearest(option_name(key), usable, most=3)]
 
 
 def check_option(name: str, value: Any) -> OptionValue:

@@ -1,45 +1,48 @@
-"""The sections of config.yaml as frozen models: names, types, defaults and ranges. Used by config.py.
+"""The sections of config.yaml as frozen models: names, types, defaults and ranges.
 
 The defaults here are the documented ones. Where a value can be of two kinds, a function says what is valid,
 because a message about each kind in turn would not help.
 """
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from launcher.config.sbatch_options import OptionValue, gpus_asked
-from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+from launcher.manifest.formats import FORMATS
+from launcher.units import format_memory, format_time, parse_memory, parse_time
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MANIFEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
-_CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _DEVICE = re.compile(r"cpu|cuda:\d+")
 _GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,[\w.-]+:\d+)*")
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _matching(pattern: str, message: str) -> Callable[[str], str]:
+    """A check for text that matches the whole pattern; it returns the text, or raises ValueError with the message."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(message)
+        return value
+
+    return check
 
 
-def check_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(
-            "must be a folder name: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign"
-        )
-    return value
-
-
-def _class_path(value: str) -> str:
-    if not _CLASS.fullmatch(value):
-        raise ValueError("must be module:Class, such as jobs.text_embedding:TextEmbedding")
-    return value
-
-
-def _empty_if_null(value: Any) -> Any:
-    """A mapping whose keys are all commented out is null in YAML."""
-    return {} if value is None else value
+check_name = _matching(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
+    "must be a folder name: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign",
+)
+# It is part of a file's name.
+check_manifest_name = _matching(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}",
+    "the name of a manifest is letters, digits, '_' and '-', at most 50, not beginning with a sign",
+)
+_check_class = _matching(
+    r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*",
+    "must be module:Class, such as jobs.text_embedding:TextEmbedding",
+)
 
 
 def check_sources(value: Any) -> str | tuple[str, ...]:
@@ -49,14 +52,6 @@ def check_sources(value: Any) -> str | tuple[str, ...]:
     if isinstance(value, list) and value and all(isinstance(item, str) and item for item in value):
         return tuple(value)
     raise ValueError(f"must be the path of a table, a glob of sample files, or a list of these, not {value!r}")
-
-
-def check_manifest_name(name: str) -> None:
-    """The name of one of several manifests, which is part of a file's name."""
-    if not _MANIFEST_NAME.fullmatch(name):
-        raise ValueError(
-            "the name of a manifest is letters, digits, '_' and '-', at most 50, not beginning with a sign"
-        )
 
 
 def _manifest(value: Any) -> str | tuple[str, ...] | dict[str, str | tuple[str, ...]]:
@@ -74,40 +69,52 @@ def _devices(value: Any) -> str | tuple[str, ...]:
     raise ValueError(f"must be auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu], not {value!r}")
 
 
-def _failure_limit(value: Any) -> float | int:
-    if (_is_number(value, int) and value >= 0) or (_is_number(value, float) and 0 <= value <= 1):
-        return value  # type: ignore[no-any-return]
-    raise ValueError(f"must be a share from 0.0 to 1.0 or a number of samples (0, 1, 2 ...), not {value!r}")
+def _valid_if(is_valid: Callable[[Any], bool], meaning: str) -> BeforeValidator:
+    """A check of a value that may be of two kinds; it stays as it is."""
+
+    def check(value: Any) -> Any:
+        if is_valid(value):
+            return value
+        raise ValueError(f"must be {meaning}, not {value!r}")
+
+    return BeforeValidator(check)
 
 
-def _parallelism(value: Any) -> int | Literal["auto"]:
-    if value == "auto" or (_is_number(value, int) and value >= 1):
-        return value  # type: ignore[no-any-return]
-    raise ValueError(f"must be auto or a number from 1, not {value!r}")
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _gpus(value: Any) -> int | str | None:
-    if value is None or (_is_number(value, int) and value >= 0):
-        return value  # type: ignore[no-any-return]
-    if isinstance(value, str) and _GPUS.fullmatch(value):
-        return value
-    raise ValueError(f"must be a number from 0, with a type before it if need be (a100:2), not {value!r}")
+def _spelled(parse: Callable[[Any], int], write: Callable[[int], str]) -> BeforeValidator:
+    """A size or time in one spelling, so that equal ones compare as equal."""
+    return BeforeValidator(lambda value: None if value is None else write(parse(value)))
 
 
-def _size(value: Any) -> str | None:
-    return None if value is None else format_memory(parse_memory(value))
-
-
-def _duration(value: Any) -> str | None:
-    return None if value is None else format_time(parse_time(value))
-
-
-Size: TypeAlias = Annotated[str | None, BeforeValidator(_size)]
-Duration: TypeAlias = Annotated[str | None, BeforeValidator(_duration)]
+Size: TypeAlias = Annotated[str | None, _spelled(parse_memory, format_memory)]
+Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time)]
 Names: TypeAlias = str | tuple[str, ...]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Column: TypeAlias = Annotated[str, Field(min_length=1)]
 PathText: TypeAlias = Annotated[str, Field(min_length=1)]
+Devices: TypeAlias = Annotated[Names, BeforeValidator(_devices)]
+# A mapping whose keys are all commented out is null in YAML.
+Params: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
+FailureLimit: TypeAlias = Annotated[
+    float | int,
+    _valid_if(
+        lambda value: _is_whole(value, 0) or (isinstance(value, float) and 0 <= value <= 1),
+        "a share from 0.0 to 1.0 or a number of samples (0, 1, 2 ...)",
+    ),
+]
+Parallelism: TypeAlias = Annotated[
+    int | Literal["auto"], _valid_if(lambda value: value == "auto" or _is_whole(value, 1), "auto or a number from 1")
+]
+Gpus: TypeAlias = Annotated[
+    int | str | None,
+    _valid_if(
+        lambda value: value is None or _is_whole(value, 0) or (isinstance(value, str) and bool(_GPUS.fullmatch(value))),
+        "a number from 0, with a type before it if need be (a100:2)",
+    ),
+]
 
 
 class Section(BaseModel):
@@ -119,19 +126,17 @@ class Section(BaseModel):
 class JobSection(Section):
     """The user's Job: ``module:Class`` and its keyword arguments, which are left as they are."""
 
-    class_: Annotated[str, AfterValidator(_class_path)] = Field(
+    class_: Annotated[str, AfterValidator(_check_class)] = Field(
         alias="class", description="the Job, such as jobs.text_embedding:TextEmbedding"
     )
-    params: Annotated[dict[str, Any], BeforeValidator(_empty_if_null)] = Field(
-        default={}, description="keyword arguments of the class"
-    )
+    params: Params = Field(default={}, description="keyword arguments of the class")
 
 
 class DataSection(Section):
     """The samples, and how they are cut into shards."""
 
     manifest: Annotated[Names | dict[str, Names], BeforeValidator(_manifest)] = Field(
-        description="a .csv .tsv .jsonl .parquet .arrow file, a glob, a list of these, or name: manifest for several"
+        description=f"a {' '.join(FORMATS)} file, a glob, a list of these, or name: manifest for several"
     )
     id: Column | None = Field(default=None, description="column of unique ids; null: the row number (a glob: the path)")
     cost: Column | None = Field(
@@ -166,12 +171,10 @@ class NodeSection(Section):
     workers: Annotated[int, Field(ge=0)] = Field(
         default=2, description="pool workers per process; 0: the process loads its own samples"
     )
-    devices: Annotated[Names, BeforeValidator(_devices)] = Field(
-        default="auto", description="auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu]"
-    )
+    devices: Devices = Field(default="auto", description="auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu]")
     batch_size: Count = Field(default=64, description="samples of a batch")
     sample_timeout: Annotated[float, Field(gt=0)] = Field(default=600.0, description="seconds; a sample over it fails")
-    max_failed_samples: Annotated[float | int, BeforeValidator(_failure_limit)] = Field(
+    max_failed_samples: FailureLimit = Field(
         default=0.01, description="share (float) or number (int) of a shard's samples; over it the shard fails"
     )
     sync_interval: Annotated[float, Field(gt=0)] = Field(default=10.0, description="seconds between syncs to disk")
@@ -184,7 +187,7 @@ class NodeSection(Section):
 class LocalSection(Section):
     """The local executor: array tasks at a time."""
 
-    parallelism: Annotated[int | Literal["auto"], BeforeValidator(_parallelism)] = Field(
+    parallelism: Parallelism = Field(
         default="auto", description="array tasks at a time; auto: as the CPUs allow, 1 with GPUs"
     )
 
@@ -201,9 +204,7 @@ class SlurmSection(Section):
     cpus_per_task: Count | None = Field(
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
-    gpus_per_task: Annotated[int | str | None, BeforeValidator(_gpus)] = Field(
-        default=None, description="as for sbatch: a number, or type:number"
-    )
+    gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
     options: dict[str, OptionValue] = {}
 
     @property

@@ -1,4 +1,4 @@
-"""YAML with line numbers: text -> data and the line of every key. Used by config to say where a mistake is.
+"""YAML with line numbers: text -> data and the line of every key.
 
 Numbers follow the YAML 1.2 core schema, so ``4:00:00`` is text (YAML 1.1: 14400) and ``1e-4`` a number (YAML
 1.1: text); dates stay text; yes, no, on and off are booleans, as PyYAML has it. Repeated keys are errors.

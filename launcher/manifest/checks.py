@@ -1,4 +1,4 @@
-"""Checks of a manifest while it is written: ids are there and unique, costs are numbers. Used by manifest.
+"""Checks of a manifest while it is written: ids are there and unique, costs are numbers.
 
 Memory is 16 bytes a row: ids are compared by their xxh3-64 hashes, and by themselves where two hashes are
 equal.

@@ -1,4 +1,4 @@
-"""CSV and TSV sources: read as text, typed by all their rows. Used by manifest.
+"""CSV and TSV sources: read as text, typed by all their rows.
 
 A column is boolean, whole numbers or numbers if every value is, in the whole file; else it is text,
 unchanged. A number with a leading zero, or too long to be kept exactly, makes its column text: such things
@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,11 +40,9 @@ _KINDS = {
 
 
 class CsvSource(FileSource):
-    """A .csv or .tsv file: UTF-8, one header line, fields quoted with ``"`` where need be."""
+    """A .csv file: UTF-8, one header line, fields quoted with ``"`` where need be."""
 
-    def __init__(self, path: Path, delimiter: str) -> None:
-        super().__init__(path)
-        self.delimiter = delimiter
+    delimiter = ","
 
     def scan(self) -> Scan:
         rows, last = 0, None
@@ -131,6 +128,12 @@ class CsvSource(FileSource):
         return None
 
 
+class TsvSource(CsvSource):
+    """A .tsv file: the same with tabs."""
+
+    delimiter = "\t"
+
+
 class _Kinds:
     """The kinds that all values of a column so far can be."""
 
@@ -141,14 +144,11 @@ class _Kinds:
     def update(self, column: pa.Array) -> None:
         values = column.filter(pc.invert(pc.is_in(column, value_set=_NULLS)))
         self._empty = self._empty and len(values) == 0
-        self._possible = [kind for kind in self._possible if _all_match(values, _KINDS[kind])]
+        matches = {kind: pc.match_substring_regex(values, _KINDS[kind]) for kind in self._possible}
+        self._possible = [kind for kind, found in matches.items() if pc.all(found, min_count=0).as_py()]
 
     def best(self) -> pa.DataType:
         return pa.null() if self._empty else next(iter(self._possible), pa.string())
-
-
-def _all_match(values: pa.Array, pattern: str) -> bool:
-    return bool(pc.all(pc.match_substring_regex(values, pattern), min_count=0).as_py())
 
 
 def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Fingerprint: a hash of rows that depends on their values alone. Used by manifest; a plan is bound to it.
+"""Fingerprint: a hash of rows that depends on their values alone. A plan is bound to it.
 
 The same rows from a CSV, a Parquet or an Arrow file, in record batches of any size, hash alike as long as the
 column types are the same: offsets, padding, validity bitmaps and bytes under nulls are left out.

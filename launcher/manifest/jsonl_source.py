@@ -1,4 +1,4 @@
-"""JSON Lines sources: one object a line, read in blocks of lines. Used by manifest.
+"""JSON Lines sources: one object a line, read in blocks of lines.
 
 Types are those that Arrow infers, over all rows; text that looks like a date stays text, and a key that a row
 lacks is null.
@@ -36,7 +36,8 @@ class JsonlSource(FileSource):
     def scan(self) -> Scan:
         schema, rows = pa.schema([]), 0
         for block in self._blocks():
-            found = _without_dates(self._parse(block, None).schema)
+            read = self._parse(block, None).schema
+            found = pa.schema([pa.field(field.name, _text_for_dates(field.type)) for field in read])
             try:
                 schema = pa.unify_schemas([schema, found], promote_options="permissive")
             except pa.ArrowTypeError as error:
@@ -99,10 +100,6 @@ def _is_object(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
-
-
-def _without_dates(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([pa.field(field.name, _text_for_dates(field.type)) for field in schema])
 
 
 def _text_for_dates(kind: pa.DataType) -> pa.DataType:

@@ -1,4 +1,4 @@
-"""Manifest: tables and sample files -> manifest.arrow, streamed, in constant memory. Used by plan.
+"""Manifest: tables and sample files -> manifest.arrow, streamed, in constant memory.
 
 The sources become one Arrow IPC file, in order, with record batches of 65,536 rows (the last one shorter), so
 that row i lies in batch i // 65536. The schema's metadata holds ``{"id": column or null, "rows": n}``. Ids
@@ -8,14 +8,12 @@ Several manifests of one run become its parts, one after another in that file: t
 lacks one), ids are unique within each, and the metadata has ``"parts": [[name, first row], ...]`` too.
 """
 
-import difflib
-import glob
 import json
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -27,24 +25,9 @@ from jobs.storage.files import replacing
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from launcher.manifest.checks import Checks, as_costs, column_batches
-from launcher.manifest.csv_source import CsvSource
-from launcher.manifest.jsonl_source import JsonlSource
+from launcher.manifest.formats import open_source
 from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, with_all_columns
-from launcher.manifest.sources import (
-    ArrowSource,
-    GlobSource,
-    ParquetSource,
-    Source,
-    display,
-)
-
-_KINDS: dict[str, Callable[[Path], Source]] = {
-    ".csv": lambda path: CsvSource(path, ","),
-    ".tsv": lambda path: CsvSource(path, "\t"),
-    ".jsonl": JsonlSource,
-    ".parquet": ParquetSource,
-    ".arrow": ArrowSource,
-}
+from launcher.manifest.sources import GlobSource, Source
 
 
 @dataclass(frozen=True)
@@ -89,27 +72,25 @@ def build_manifest(
     that is the cost column; its default id column is ``id``. Raises InputError for what is wrong in the
     sources, with the row, and the line in text files.
     """
-    groups = dict(sources) if isinstance(sources, Mapping) else {}
-    names = [name for group in groups.values() for name in group]
-    if not isinstance(sources, Mapping):
-        names = [sources] if isinstance(sources, str) else list(sources)
-    absolute = Path(os.path.abspath(folder or "."))
-    opened = [_open(name, absolute, cost_column == "size") for name in names]
+    single = [sources] if isinstance(sources, str) else sources
+    groups = single if isinstance(single, Mapping) else {"": single}
+    start, sizes = Path(os.path.abspath(folder or ".")), cost_column == "size"
+    opened = [open_source(entry, start, sizes) for group in groups.values() for entry in group]
     if id_column is None and all(isinstance(source, GlobSource) for source in opened):
         id_column = "id"
+    # Before the scans: what changes while it is scanned has another state when it has been read.
     states = [source.state() for source in opened]
     scans = [source.scan() for source in opened]
+    rest = iter(scans)
+    members = {name: list(islice(rest, len(group))) for name, group in groups.items()}
+    parts = tuple(_parts(members)) if isinstance(sources, Mapping) else ()
     rows = sum(scan.rows for scan in scans)
-    members = _members({name: len(group) for name, group in groups.items()}, scans)
-    parts = _parts(members)
-    schema = _schema(list(members.values()) or [scans], id_column, cost_column)
-    schema = schema.with_metadata({METADATA_KEY: _metadata(rows, id_column, parts)})
+    metadata = {"id": id_column, "rows": rows, **({"parts": [[p.name, p.start] for p in parts]} if parts else {})}
+    schema = _schema(list(members.values()), id_column, cost_column)
+    schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
     checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
-    with replacing(out) as temporary:
-        each = zip(opened, scans, states, strict=True)
-        batches = _rechunk(chain.from_iterable(_unchanged(*one, schema) for one in each))
-        _write(temporary, schema, batches, checks)
-        checks.finish(temporary)
+    read = zip(opened, scans, states, strict=True)
+    _write(out, schema, chain.from_iterable(_unchanged(*one, schema) for one in read), checks)
     infos = [
         SourceInfo(source.location, scan.rows, *(state or (None, None)))
         for source, scan, state in zip(opened, scans, states, strict=True)
@@ -117,52 +98,18 @@ def build_manifest(
     return ManifestInfo(rows, tuple(schema.names), id_column, checks.fingerprint.hexdigest(), tuple(infos), parts)
 
 
-def _members(sizes: Mapping[str, int], scans: Sequence[Scan]) -> dict[str, Sequence[Scan]]:
-    """The scans of each part, by the number of its sources."""
-    ends = list(accumulate(sizes.values()))
-    return {name: scans[end - size : end] for (name, size), end in zip(sizes.items(), ends, strict=True)}
-
-
-def _parts(members: Mapping[str, Sequence[Scan]]) -> tuple[Part, ...]:
-    rows = {name: sum(scan.rows for scan in scans) for name, scans in members.items()}
-    ends = list(accumulate(rows.values()))
-    return tuple(Part(name, end - rows[name], end) for name, end in zip(rows, ends, strict=True))
-
-
-def _metadata(rows: int, id_column: str | None, parts: Sequence[Part]) -> bytes:
-    named = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
-    return json.dumps({"id": id_column, "rows": rows, **named}).encode()
+def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:
+    """The rows of each manifest, by the scans of its sources."""
+    start = 0
+    for name, scans in members.items():
+        stop = start + sum(scan.rows for scan in scans)
+        yield Part(name, start, stop)
+        start = stop
 
 
 def read_costs(path: Path, column: str) -> npt.NDArray[np.float64]:
     """The cost of each row of a written manifest, float64 [rows]."""
     return np.concatenate([as_costs(values) for values in column_batches(path, column)])
-
-
-def _open(source: str, folder: Path, sizes: bool) -> Source:
-    """The source by its name. Raises InputError where it is no file or of no known kind."""
-    path = Path(os.path.normpath(folder / Path(source).expanduser()))
-    if os.path.isdir(path):
-        pattern = f"{source.rstrip('/')}/*.jpg"
-        raise InputError(f"{display(path)}: is a folder; for its files write a pattern such as {pattern}")
-    if not os.path.exists(path):
-        if glob.has_magic(source):
-            return GlobSource(os.path.expanduser(source), folder, sizes)
-        near = difflib.get_close_matches(path.name, _names(path.parent), n=1)
-        guess = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"{display(path)}: no such file (data.manifest){guess}")
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None:
-        valid = ", ".join(_KINDS)
-        raise InputError(f"{display(path)}: unknown kind of manifest; valid: {valid}, or a pattern with *")
-    return kind(path)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _schema(parts: Sequence[Sequence[Scan]], id_column: str | None, cost_column: str | None) -> pa.Schema:
@@ -200,11 +147,15 @@ def _unchanged(
         raise InputError(f"{source.name}: changed while it was read; try again when it is complete")
 
 
-def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], checks: Checks) -> None:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in batches:
-            checks.update(batch)
-            writer.write_batch(batch)
+def _write(out: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], checks: Checks) -> None:
+    """Writes the manifest, whole or not at all."""
+    with replacing(out) as temporary:
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in _rechunk(batches):
+                checks.update(batch)
+                writer.write_batch(batch)
+        # Ids are compared in the file before it gets its name: a manifest that is there has passed all checks.
+        checks.finish(temporary)
 
 
 def _rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,16 +1,16 @@
-"""Column types of a manifest: from the sources' own to one schema, and batches cast to it. Used by manifest.
+"""Column types of a manifest: from the sources' own to one schema, and batches cast to it.
 
 Types are made plain first (no dictionaries, views or 64-bit offsets), so that array tasks meet few kinds and
 the fingerprint depends on the values alone.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from jobs.errors import InputError
+from jobs.nearest import did_you_mean, nearest
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,12 @@ def _check_same_columns(scans: Sequence[Scan]) -> None:
 def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
     if is_id:
         for scan in scans:
-            _check_id_type(scan, name)
+            kind = scan.schema.field(name).type
+            can_be_text = pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
+            if not (scan.as_text or can_be_text):
+                raise InputError(
+                    f"{scan.name}: column {name!r} (data.id) has type {kind}; ids are text or whole numbers"
+                )
         return pa.string()
     try:
         schemas = [pa.schema([scan.schema.field(name)]) for scan in scans]
@@ -103,12 +108,6 @@ def _text_if_possible(scans: Sequence[Scan], name: str) -> pa.DataType:
         return pa.string()
     kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
     raise InputError(f"column {name!r} has types that do not go together: {kinds}; write it with one type")
-
-
-def _check_id_type(scan: Scan, name: str) -> None:
-    kind = scan.schema.field(name).type
-    if not (scan.as_text or pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise InputError(f"{scan.name}: column {name!r} (data.id) has type {kind}; ids are text or whole numbers")
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -135,7 +134,7 @@ def check_columns(schema: pa.Schema, name: str, wanted: Sequence[tuple[str, str 
     """Raises InputError unless the columns that config keys name are there; ``wanted``: (key, column)."""
     for key, column in wanted:
         if column is not None and column not in schema.names:
-            near = difflib.get_close_matches(column, schema.names, n=1)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
+            near = [repr(name) for name in nearest(column, schema.names)]
+            guess = did_you_mean(near, as_sentence=True)
             names = ", ".join(schema.names)
             raise InputError(f"{name}: there is no column {column!r} ({key}).{guess} Its columns: {names}")

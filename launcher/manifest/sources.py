@@ -1,4 +1,4 @@
-"""Sources: the files that a manifest is made of, read as record batches in constant memory. Used by manifest.
+"""Sources: the files that a manifest is made of, read as record batches in constant memory.
 
 A source is read twice: ``scan`` finds its column types and rows, ``batches`` reads it with the types of the
 whole manifest. A type can then never change at row 900,000, and the written schema has the number of rows.

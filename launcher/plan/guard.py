@@ -1,7 +1,4 @@
-"""Guard: keeps what decides a run's result as it was planned; other settings may change from one submission to the next.
-
-Used by plan and by whatever submits.
-"""
+"""Guard: keeps what decides a run's result as it was planned; other settings may change from submission to submission."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +10,7 @@ from jobs.storage.rundir import RunDir
 from launcher.config.config import differences
 
 _DECIDING = ("job.", "data.", "node.batch_size")
+# Which array index runs which shards; the shards stay the same.
 _NOT_DECIDING = ("data.order",)
 
 

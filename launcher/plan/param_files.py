@@ -19,7 +19,9 @@ from jobs.storage.records import JobSpec
 def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
     """Parameter -> path, stamp and hash of the file or folder it names; a value that is no path of one is left out."""
     named = {name: job.params.get(name) for name in cls.param_files}
-    paths = {name: _path(value, job) for name, value in named.items() if isinstance(value, str)}
+    # Relative paths start in the config's folder, as in array tasks.
+    start = job.folder or ""
+    paths = {name: Path(start, Path(value).expanduser()) for name, value in named.items() if isinstance(value, str)}
     return {
         name: {"path": str(path), "stamp": _stamp(path), "hash": _hash(path)}
         for name, path in paths.items()
@@ -27,22 +29,14 @@ def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
     }
 
 
-def _path(value: str, job: JobSpec) -> Path:
-    """Relative paths start in the config's folder, as in array tasks."""
-    return Path(job.folder or "", Path(value).expanduser())
-
-
 def changed_files(plan: Plan) -> list[str]:
     """A line for each file of the plan's params whose content is another now, or that is gone."""
-    return [
-        f"job.params.{name}: {known['path']} is not what it was, so it would give other results"
-        for name, known in plan.files.items()
-        if _has_changed(Path(known["path"]), known)
-    ]
-
-
-def _has_changed(path: Path, known: dict[str, Any]) -> bool:
-    return not (path.exists() and (_stamp(path) == known["stamp"] or _hash(path) == known["hash"]))
+    changes: list[str] = []
+    for name, known in plan.files.items():
+        path = Path(known["path"])
+        if not (path.exists() and (_stamp(path) == known["stamp"] or _hash(path) == known["hash"])):
+            changes.append(f"job.params.{name}: {path} is not what it was, so it would give other results")
+    return changes
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

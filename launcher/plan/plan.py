@@ -10,10 +10,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
@@ -49,7 +48,8 @@ def make_plan(config: Config) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
-    _check_config(config, job)
+    if problems := [*_job_problems(job), *_output_problems(config)]:
+        raise InputError(config.origins.report(problems))
     if run.plan.exists():
         return Planned(run, _check_existing(run, config, job), is_new=False)
     _check_folder(run)
@@ -57,15 +57,9 @@ def make_plan(config: Config) -> Planned:
     manifest = _build(config, run.manifest)
     plan = _new_plan(config, job, manifest, run.manifest)
     write_bytes(run.config, _frozen_config(config).encode())
+    # Last: it makes the folder a run. Killed before, planning leaves what the next one writes again.
     plan.write(run.plan)
     return Planned(run, plan, is_new=True)
-
-
-def _check_config(config: Config, job: JobSpec) -> None:
-    """Raises InputError with all that is wrong with the Job, its params and the place of the result."""
-    problems = [*_job_problems(job), *_output_problems(config)]
-    if problems:
-        raise InputError(config.places.report(problems))
 
 
 def _job_problems(job: JobSpec) -> list[Problem]:
@@ -170,20 +164,14 @@ def _frozen_config(config: Config) -> str:
 
     data = config.to_mapping()
     data["runs"] = str(config.run_folder.parent)
-    data["data"]["manifest"] = _absolute(config)
+    named = config.data.manifests or {"": config.data.sources}
+    absolute = {name: [str(config.resolve(source)) for source in sources] for name, sources in named.items()}
+    data["data"]["manifest"] = absolute.get("", absolute)
     data["output"]["path"] = str(config.output_path) if config.output_path else None
     if config.template_path is not None:
         data["slurm"]["template"] = str(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-
-
-def _absolute(config: Config) -> list[str] | dict[str, list[str]]:
-    """data.manifest with absolute paths."""
-    named = config.data.manifests
-    if named:
-        return {name: [str(config.resolve(source)) for source in sources] for name, sources in named.items()}
-    return [str(config.resolve(source)) for source in config.data.sources]
 
 
 def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
@@ -192,6 +180,7 @@ def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
     changes, replaced = deciding_differences(plan.config, config.to_mapping()), changed_files(plan)
     if not changes and not replaced and _sources_unchanged(plan, config):
         return plan
+    # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
     with tempfile.TemporaryDirectory(dir=run.path) as folder:
         path = Path(folder) / run.manifest.name
         manifest = _build(config, path)
@@ -209,12 +198,11 @@ def _sources_unchanged(plan: Plan, config: Config) -> bool:
     """Whether every source is a file with the size and time that it had; the files of a glob are listed anew."""
     if config_path(plan).parent != config.folder:
         return False
-    return all(_is_same_file(source) for source in plan.manifest["sources"])
-
-
-def _is_same_file(source: Mapping[str, Any]) -> bool:
-    try:
-        now = os.stat(source["path"])
-    except OSError:
-        return False
-    return source["size"] is not None and (now.st_size, now.st_mtime) == (source["size"], source["mtime"])
+    for source in plan.manifest["sources"]:
+        try:
+            now = os.stat(source["path"])
+        except OSError:
+            return False
+        if (now.st_size, now.st_mtime) != (source["size"], source["mtime"]):
+            return False
+    return True

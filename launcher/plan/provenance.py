@@ -16,6 +16,10 @@ _GIT_SECONDS = 10
 
 def describe_environment() -> dict[str, str]:
     """Versions of what computes, the machine, the user."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        user = "unknown"
     versions = {name: version for name in _PACKAGES if (version := _version(name))}
     return {
         "launcher": __version__,
@@ -23,7 +27,7 @@ def describe_environment() -> dict[str, str]:
         **versions,
         "platform": platform.platform(),
         "hostname": socket.gethostname(),
-        "user": _user(),
+        "user": user,
     }
 
 
@@ -32,13 +36,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return "unknown"
 
 
 def describe_git(folder: Path) -> dict[str, Any]:

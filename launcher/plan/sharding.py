@@ -1,8 +1,7 @@
 """Sharding: rows or costs -> Shards; shards that are not done -> what each array index runs. Pure, no files.
 
-Used by plan (splits) and by submit and rerun (index map, order, ranges). Every split is contiguous, keeps the order,
-covers each row once and has no empty shard: with fewer rows than shards there are as many shards as rows, so
-the length of what comes back is the number of shards.
+Every split is contiguous, keeps the order, covers each row once and has no empty shard: with fewer rows than shards
+there are as many shards as rows, so the length of what comes back is the number of shards.
 """
 
 import heapq

@@ -1,7 +1,4 @@
-"""Advice: what a probe recommends for a config, each value with its reason, and what the whole dataset will take. Pure.
-
-Made from what was probed; printed, written into the config and given as JSON by the probe command.
-"""
+"""Advice: what a probe recommends for a config, each value with its reason, and what the whole dataset takes then. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.config.config import Config
-from launcher.config.units import format_memory, format_time
-from launcher.probe import sizes as sizes
+from launcher.probe import sizes
 from launcher.probe.choice import WORTH, crowding
 from launcher.probe.measurement import Measurement
 from launcher.probe.sizes import Scope
-from launcher.probe.trial import counted
-
-_GIB = 1 << 30
+from launcher.units import counted, format_memory, format_time, gibibytes, rough_time
 
 
 @dataclass(frozen=True)
@@ -81,37 +75,37 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
     )
     limit = sizes.time_limit(task_seconds, startup)
     values = [
-        *_node(config, chosen, measured, crowded),
+        *_node(chosen, measured, crowded),
         _shards(config, scope, shards, seconds, startup),
-        _memory(chosen),
+        (
+            ("slurm", "mem"),
+            format_memory(sizes.memory_size(chosen.peak_memory)),
+            f"all processes together took {gibibytes(chosen.peak_memory, 2)}; and 30% more, in half GiB",
+        ),
         (
             ("slurm", "time"),
             format_time(limit),
-            f"an array task takes {_words(task_seconds)} after {_words(startup)} of start-up; twice that, rounded up",
+            f"an array task takes {rough_time(task_seconds)} after {rough_time(startup)} of start-up; twice that, rounded up",
         ),
         (("slurm", "array_parallelism"), together, _together_reason(tasks, together, task_seconds + startup, scope)),
     ]
+    now = config.to_mapping()
     return Advice(
-        tuple(Recommendation(key, value, _now(config, key), reason) for key, value, reason in values), expected
+        tuple(Recommendation(key, value, now[key[0]].get(key[1]), reason) for key, value, reason in values), expected
     )
 
 
 _Value = tuple[tuple[str, str], int | str | None, str]
 
 
-def _now(config: Config, key: tuple[str, str]) -> Any:
-    section = config.to_mapping()[key[0]]
-    return section.get(key[1])
-
-
-def _node(config: Config, chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
-    setting = chosen.setting
+def _node(chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
+    settings = chosen.settings
     # As long as it is one for each device, a task with other devices gets as many as it needs.
-    processes = None if chosen.gpus and setting.processes == chosen.gpus else setting.processes
+    processes = None if chosen.gpus and settings.processes == chosen.gpus else settings.processes
     return [
         (("node", "processes"), processes, _processes_reason(chosen, measured, crowded)),
-        (("node", "workers"), setting.workers, _workers_reason(chosen, measured)),
-        (("node", "batch_size"), setting.batch_size, _batch_reason(chosen, measured)),
+        (("node", "workers"), settings.workers, _workers_reason(chosen, measured)),
+        (("node", "batch_size"), settings.batch_size, _batch_reason(chosen, measured)),
     ]
 
 
@@ -120,37 +114,41 @@ def _per(found: Measurement) -> str:
 
 
 def _processes_reason(chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> str:
-    others = [m for m in measured if m.setting.processes != chosen.setting.processes]
+    others = [m for m in measured if m.settings.processes != chosen.settings.processes]
     if not others:
         return f"{_per(chosen)}; no other number was measured"
     other = max(others, key=lambda found: found.value)
     beside = f"; side by side on all CPUs each keeps {crowded:.0%} of that" if crowded < 1 / WORTH else ""
-    return f"{_per(chosen)}, {other.value:,.4g} with {counted(other.setting.processes, 'process', 'processes')}{beside}"
+    return (
+        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.settings.processes, 'process', 'processes')}{beside}"
+    )
 
 
 def _workers_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
-    others = [m for m in measured if m.setting.workers != chosen.setting.workers]
+    others = [m for m in measured if m.settings.workers != chosen.settings.workers]
     if not others:
         return f"{_per(chosen)}; no other number was measured"
     other = max(others, key=lambda found: found.value)
-    fed = min((m for m in measured if m.setting.workers), key=lambda m: m.setting.workers)
+    fed = min((m for m in measured if m.settings.workers), key=lambda m: m.settings.workers)
     return (
-        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.setting.workers, 'worker')}; "
-        f"a process with {counted(fed.setting.workers, 'worker')} computes {fed.busy:.0%} of the time"
+        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.settings.workers, 'worker')}; "
+        f"a process with {counted(fed.settings.workers, 'worker')} computes {fed.busy:.0%} of the time"
     )
 
 
 def _batch_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
-    shape = (chosen.setting.processes, chosen.setting.workers)
-    others = [m for m in measured if (m.setting.processes, m.setting.workers) == shape and m.setting != chosen.setting]
+    shape = (chosen.settings.processes, chosen.settings.workers)
+    others = [
+        m for m in measured if (m.settings.processes, m.settings.workers) == shape and m.settings != chosen.settings
+    ]
     if not others:
         return f"{chosen.rate:,.4g} samples/s; no other size was measured"
-    listed = ", ".join(f"{m.rate:,.4g} in batches of {m.setting.batch_size}" for m in others)
+    listed = ", ".join(f"{m.rate:,.4g} in batches of {m.settings.batch_size}" for m in others)
     return f"{chosen.rate:,.4g} samples/s, {listed}"
 
 
 def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: float) -> _Value:
-    each = f"{_words(seconds / shards)} each, start-up {_words(startup)}"
+    each = f"{rough_time(seconds / shards)} each, start-up {rough_time(startup)}"
     if scope.local_tasks is not None:
         each += f", {scope.local_tasks} at a time on this machine"
     if config.data.samples_per_shard is None:
@@ -158,21 +156,9 @@ def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: 
     return ("data", "samples_per_shard"), math.ceil(scope.rows / shards), f"{shards} shards: {each}"
 
 
-def _memory(chosen: Measurement) -> _Value:
-    peak = f"{chosen.peak_memory / _GIB:.2f} GiB"
-    value = format_memory(sizes.memory_size(chosen.peak_memory))
-    return ("slurm", "mem"), value, f"all processes together took {peak}; and 30% more, in half GiB"
-
-
 def _together_reason(tasks: int, together: int, seconds: float, scope: Scope) -> str:
     if together >= tasks:
         return f"all {tasks} at once" if tasks > 1 else "there is one array task"
     rounds = math.ceil(tasks / together)
     queue = "; Slurm takes no more of yours" if together == scope.largest_queue else ""
-    return f"{tasks} array tasks in {rounds} even rounds of {_words(seconds)}{queue}"
-
-
-def _words(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{tasks} array tasks in {rounds} even rounds of {rough_time(seconds)}{queue}"

@@ -1,4 +1,4 @@
-"""Choice: which of the settings that were measured is worth it. Pure. Used by probe.
+"""Choice: which of the settings that were measured is worth it. Pure.
 
 What is scarce is a GPU where array tasks have one, else a CPU: the settings within 5% of the best rate for each of them
 count as equal, and of those the one that takes least is chosen.
@@ -13,7 +13,7 @@ WORTH = 1.05
 
 
 def choose(measured: Sequence[Measurement]) -> Measurement:
-    """The setting to take, of those with a batch size.
+    """The measured settings to take, of those with one batch size.
 
     With GPUs: the fewest CPUs, then the fewest processes. On CPUs: the fewest processes for a CPU (each holds a copy of
     the model, pool workers do not), then the fewest CPUs, then the fewest workers.
@@ -24,10 +24,10 @@ def choose(measured: Sequence[Measurement]) -> Measurement:
 
 
 def _takes(found: Measurement) -> tuple[float, float, int]:
-    setting = found.setting
+    settings = found.settings
     if found.gpus:
-        return found.cpus, setting.processes, setting.workers
-    return setting.processes / found.cpus, found.cpus, setting.workers
+        return found.cpus, settings.processes, settings.workers
+    return settings.processes / found.cpus, found.cpus, settings.workers
 
 
 def choose_batch(measured: Sequence[Measurement]) -> Measurement:
@@ -43,17 +43,13 @@ def choose_batch(measured: Sequence[Measurement]) -> Measurement:
 def crowding(chosen: Measurement, measured: Iterable[Measurement]) -> float:
     """How much of its rate for a CPU a task keeps when others work beside it, at most 1.
 
-    Told by the widest task with as many pool workers, against one like the chosen with the same size of batch.
+    Seen from the widest task with as many pool workers, against one like the chosen with the same size of batch.
     """
     like = {
-        (found.setting.processes, found.setting.batch_size): found
+        (found.settings.processes, found.settings.batch_size): found
         for found in measured
-        if _workers(found) == _workers(chosen)
+        if found.settings.workers == chosen.settings.workers
     }
     widest = max(like.values(), key=lambda found: found.cpus, default=chosen)
-    alone = like.get((chosen.setting.processes, widest.setting.batch_size), widest)
+    alone = like.get((chosen.settings.processes, widest.settings.batch_size), widest)
     return min(1.0, widest.value / alone.value)
-
-
-def _workers(found: Measurement) -> int:
-    return found.setting.workers

@@ -1,4 +1,4 @@
-"""Writes what a probe recommends into a config file; comments, order and all other values stay. Used by the probe command.
+"""Writes what a probe recommends into a config file; comments, order and all other values stay.
 
 Nothing is written that would not load again: the new text is read back and compared with what it is to say.
 """

@@ -1,4 +1,4 @@
-"""The folder of a probe: its throw-away run, planned as the real one will be, and its trials. Used by the probe command."""
+"""The folder of a probe: its throw-away run, planned as the real one will be, and its trials."""
 
 import shutil
 from collections.abc import Iterator

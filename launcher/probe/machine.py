@@ -1,4 +1,4 @@
-"""Machine: what of this machine an array task may be tried on: CPUs, GPUs, memory. Used by probe."""
+"""Machine: what of this machine an array task may be tried on: CPUs, GPUs, memory."""
 
 import os
 import socket
@@ -11,8 +11,8 @@ from jobs.machine.memory import task_limit
 from jobs.storage.plans import NodeSettings
 from launcher.config.config import Config
 from launcher.executors import choose_executor
-from launcher.probe.trial import counted
 from launcher.submit.submit import node_settings
+from launcher.units import counted, gibibytes
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Machine:
 
     def describe(self) -> str:
         cpus, gpus = counted(len(self.cpus), "CPU"), counted(self.gpus, "GPU")
-        return f"{self.host}: {cpus}, {gpus}, {self.memory / 2**30:.1f} GiB of memory"
+        return f"{self.host}: {cpus}, {gpus}, {gibibytes(self.memory)} of memory"
 
 
 def find_machine(config: Config) -> Machine:

@@ -1,4 +1,4 @@
-"""Measurement: what a trial tells of its setting: samples a second, memory, start-up. Made from a Trace. Pure.
+"""Measurement: what a trial tells of its settings: samples a second, memory, start-up. Made from a Trace. Pure.
 
 The rate is that of a long run: taken between commits, so neither start-up nor the last batches count, for which some
 processes and workers have nothing to do any more.
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.storage.records import FailedSample
-from launcher.probe.trial import Trace, TrialSettings, counted, output_bytes
+from launcher.probe.trial import Trace, TrialSettings, output_bytes
+from launcher.units import counted, gibibytes
 
 # Batches of each lane that a rate is to be made of.
 _BATCHES = 3
@@ -29,7 +30,7 @@ class Measurement:
     of the rate.
     """
 
-    setting: TrialSettings
+    settings: TrialSettings
     gpus: int
     samples: int
     rate: float
@@ -46,7 +47,7 @@ class Measurement:
 
     @property
     def cpus(self) -> int:
-        return self.setting.lanes
+        return self.settings.lanes
 
     @property
     def value(self) -> float:
@@ -56,14 +57,14 @@ class Measurement:
     @property
     def busy(self) -> float:
         """The share of its time that a process computes, 0 to 1; without pool workers, that it computes or loads."""
-        return min(self.process_seconds * self.rate / self.setting.processes, 1.0)
+        return min(self.process_seconds * self.rate / self.settings.processes, 1.0)
 
     def describe(self) -> str:
         """In one line."""
         cpus, per = counted(self.cpus, "CPU"), "GPU" if self.gpus else "CPU"
         return (
-            f"{self.setting}: {self.rate:,.1f} samples/s on {cpus}, {self.value:,.1f} per {per}; "
-            f"{self.peak_memory / 2**30:.2f} GiB; start-up {self.startup:.1f} s"
+            f"{self.settings}: {self.rate:,.1f} samples/s on {cpus}, {self.value:,.1f} per {per}; "
+            f"{gibibytes(self.peak_memory, 2)}; start-up {self.startup:.1f} s"
         )
 
 
@@ -72,13 +73,13 @@ def is_enough(times: Sequence[float], lanes: int, seconds: float) -> bool:
     return len(times) >= (1 + _BATCHES) * lanes and times[-1] - times[lanes - 1] >= seconds
 
 
-def measure(setting: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArray[np.float64]) -> Measurement:
+def measure(settings: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArray[np.float64]) -> Measurement:
     """``weights`` has what each row of the trial costs, in costs of a mean row: float64 [rows].
 
     The trace has a commit at least.
     """
     work = [float(weights[commit.start : commit.stop].sum()) for commit in trace.commits]
-    times, lanes = trace.times, setting.lanes
+    times, lanes = trace.times, settings.lanes
     # The lanes begin together, so their first commits come together: they end what was not at full speed.
     first = lanes if len(times) > lanes and times[-1] > times[lanes - 1] else 0
     begun = times[first - 1] if first else 0.0
@@ -91,14 +92,14 @@ def measure(setting: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArra
     end = trace.last.end if trace.last else None
     rows = sum(commit.stop - commit.start for commit in trace.commits)
     return Measurement(
-        setting=setting,
+        settings=settings,
         gpus=gpus,
         samples=rows,
         rate=rate,
         startup=max(times[0] - lanes * mean_work / rate, 0.0) if first else 0.0,
         process_seconds=sum(commit.seconds for commit in trace.commits[first:last]) / max(sum(work[first:last]), 1e-9),
         peak_memory=max(trace.peak_memory, end.peak_memory if end else 0),
-        cpu_use=end.cpu_seconds / (end.seconds * setting.lanes) if end and end.seconds else None,
+        cpu_use=end.cpu_seconds / (end.seconds * settings.lanes) if end and end.seconds else None,
         gpu_use=end.gpu_use if end else None,
         output_bytes=output_bytes(trace) / rows,
         failed=tuple(sample for commit in trace.commits for sample in commit.failed),
@@ -109,11 +110,11 @@ def measure(setting: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArra
 
 
 def pool(measured: Iterable[Measurement]) -> list[Measurement]:
-    """One measurement of each setting, in the order of their first ones: rates are averaged, the rest is the most."""
+    """One measurement of each TrialSettings, in the order of their first ones: rates are averaged, the rest is the most."""
     found: dict[TrialSettings, Measurement] = {}
     for one in measured:
-        other = found.get(one.setting)
-        found[one.setting] = _joined(other, one) if other else one
+        other = found.get(one.settings)
+        found[one.settings] = _joined(other, one) if other else one
     return list(found.values())
 
 

@@ -1,4 +1,4 @@
-"""ProbeSamples: rows of a manifest in a random order, as small manifests of their own. Used by probe's trials.
+"""ProbeSamples: rows of a manifest in a random order, as small manifests of their own.
 
 Neighbouring rows are often alike (sorted by size, by date), so the first ones tell little of all. Each trial gets other
 rows, as long as there are some: what an earlier one has read would come from memory. In a small manifest a sample has the

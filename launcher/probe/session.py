@@ -1,4 +1,4 @@
-"""Probe: a few samples of a dataset, run under some settings within a time limit. Used by the probe command.
+"""Probe: a few samples of a dataset, run under some settings within a time limit.
 
 Settings are tried in the order of what they tell: one process that loads its own samples, pool workers as long as it has
 time for what they load, the whole machine, larger batches. Time that is up, and Ctrl-C, end it with what is known by then.
@@ -31,11 +31,11 @@ _FIRST_SHARE = 1 / 2
 _FIRST_ROWS = 2000
 # Pool workers of a process at most: beyond, tasks become large, and the process has no time left to take what they load.
 _MOST_WORKERS = 8
-# A task finishes the batches at hand within 8 s when it is told to leave.
+# A task finishes the batches at hand within 8 s when it is asked to leave.
 _GRACE = 10.0
-# A setting that came this close to the best is worth a second look, if there is time: neighbours may have disturbed it.
+# Settings that came this close to the best are worth a second look, if there is time: neighbours may have disturbed them.
 _CLOSE = 0.8
-# Room left in memory when a larger setting is tried.
+# Room left in memory when larger settings are tried.
 _MEMORY_SHARE = 0.8
 
 
@@ -105,14 +105,14 @@ class _Prober:
                 raise
             interrupted = True
         chosen = self._chosen()
-        self._notes += self._judge(chosen)
+        self._notes += self._warnings(chosen)
         return Probed(self._plan, chosen, tuple(pool(self._measured)), tuple(self._notes), interrupted)
 
     # --- what is tried
 
     def _first(self) -> None:
         """One process for each device, without workers; in batches of one sample where the config's take too long."""
-        if self._samples_are_few():
+        if self._plan.rows < 4 * self._batch_size:
             self._notes.append(f"there are only {self._plan.rows} samples: too few to tell much")
         seconds = self._seconds * _FIRST_SHARE
         found = self._measure(TrialSettings(self._base, 0, self._batch_size), seconds, is_first=True)
@@ -130,20 +130,17 @@ class _Prober:
                 f"{10 * self._seconds:.0f}; the Job's setup and its first sample have to fit in"
             )
         if found.rate * self._seconds * _RATE_SHARE > found.samples and len(self._samples) > 2 * found.samples:
-            again = self._measure(found.setting, self._seconds * _TRIAL_SHARE)
+            again = self._measure(found.settings, self._seconds * _TRIAL_SHARE)
             self._measured = [again] if again else [found]
-
-    def _samples_are_few(self) -> bool:
-        return self._plan.rows < 4 * self._batch_size
 
     def _more_workers(self) -> None:
         """As long as processes have time left to take what more of them would load, and they bring something."""
         best = self._measured[-1].value
         for workers in (1, 2, 4, _MOST_WORKERS):
-            setting = TrialSettings(self._base, workers, self._batch_size)
-            if setting.lanes > len(self._machine.cpus):
+            settings = TrialSettings(self._base, workers, self._batch_size)
+            if settings.lanes > len(self._machine.cpus):
                 return
-            found = self._try(setting)
+            found = self._try(settings)
             if found is None or found.busy * WORTH > 1 or found.value * WORTH < best:
                 return
             if found.gpus and workers > 1 and found.value < WORTH * best:
@@ -153,26 +150,24 @@ class _Prober:
     def _all_cpus(self) -> None:
         """As many processes as the CPUs allow, or two for each GPU."""
         like = choose(self._measured)
-        lanes = max(like.setting.workers, 1)
+        lanes = max(like.settings.workers, 1)
         most = len(self._machine.cpus) // (lanes * self._base) * self._base
-        processes = min(most, 2 * self._base) if like.gpus else min(most, self._fitting(like))
-        if processes > like.setting.processes:
-            self._try(TrialSettings(processes, like.setting.workers, self._batch_size))
-
-    def _fitting(self, like: Measurement) -> int:
-        """Processes that fit into the machine's memory; all that is known is what some take together."""
-        each = like.peak_memory / like.setting.processes
-        return int(_MEMORY_SHARE * self._machine.memory / each) if each else like.setting.processes
+        # As many as fit into memory: all that is known is what some take together.
+        each = like.peak_memory / like.settings.processes
+        fitting = int(_MEMORY_SHARE * self._machine.memory / each) if each else like.settings.processes
+        processes = min(most, 2 * self._base if like.gpus else fitting)
+        if processes > like.settings.processes:
+            self._try(TrialSettings(processes, like.settings.workers, self._batch_size))
 
     def _larger_batches(self) -> None:
         """Twice the size, and twice that, as long as it is worth it."""
         before = self._chosen()
         for factor in (2, 4, 8, 16):
-            setting = TrialSettings(*_shape(before), factor * self._batch_size)
-            rows_are_few = setting.batch_size * setting.lanes * 4 > len(self._samples)
+            settings = TrialSettings(*_shape(before), factor * self._batch_size)
+            rows_are_few = settings.batch_size * settings.lanes * 4 > len(self._samples)
             if rows_are_few or 2 * before.peak_memory > _MEMORY_SHARE * self._machine.memory:
                 return
-            found = self._try(setting)
+            found = self._try(settings)
             if found is None or found.rate < WORTH * before.rate:
                 return
             before = found
@@ -184,88 +179,90 @@ class _Prober:
         """
         best = max(found.value for found in self._measured)
         most = len(self._machine.cpus)
-        close = [m.setting for m in pool(self._measured) if m.value > _CLOSE * best or m.cpus == most]
-        for setting in reversed(close if len(close) > 1 else []):
-            if self._left() > self._need(setting):
-                self._try(setting)
+        close = [m.settings for m in pool(self._measured) if m.value > _CLOSE * best or m.cpus == most]
+        for settings in reversed(close if len(close) > 1 else []):
+            if self._left() > self._need(settings):
+                self._try(settings)
 
     def _chosen(self) -> Measurement:
         """First among settings with the same size of batch, then among the sizes."""
         pooled = pool(self._measured)
-        same = [found for found in pooled if found.setting.batch_size == self._batch_size]
+        same = [found for found in pooled if found.settings.batch_size == self._batch_size]
         shape = _shape(choose(same or pooled))
         sizes = [found for found in pooled if _shape(found) == shape]
-        return choose_batch(sorted(sizes, key=lambda found: found.setting.batch_size))
+        return choose_batch(sorted(sizes, key=lambda found: found.settings.batch_size))
 
     # --- one trial
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _try(self, setting: TrialSettings) -> Measurement | None:
+    def _try(self, settings: TrialSettings) -> Measurement | None:
         """Raises _Over where no time is left for it."""
-        if self._left() < self._need(setting):
+        if self._left() < self._need(settings):
             raise _Over
-        return self._measure(setting, self._seconds * _TRIAL_SHARE + self._need(setting))
+        return self._measure(settings, self._seconds * _TRIAL_SHARE + self._need(settings))
 
-    def _need(self, setting: TrialSettings) -> float:
+    def _need(self, settings: TrialSettings) -> float:
         """Seconds without which a trial tells nothing: start-up, two batches of each lane, and the way out."""
         last = self._measured[-1]
-        return (last.startup + 2.5 * setting.batch_size * last.cpus / last.rate) * 4 / 3
+        return (last.startup + 2.5 * settings.batch_size * last.cpus / last.rate) * 4 / 3
 
-    def _measure(self, setting: TrialSettings, seconds: float, *, is_first: bool = False) -> Measurement | None:
+    def _measure(self, settings: TrialSettings, seconds: float, *, is_first: bool = False) -> Measurement | None:
         """Runs a trial; None where it committed nothing, and a note if that was not for lack of time.
 
         Raises RunError where the first one fails: then all would.
         """
-        rows = self._samples.next(self._row_count(setting))
+        rows = self._samples.next(self._row_count(settings))
         self._trials += 1
         folder = self._folder / f"{self._trials:03d}"
         started = time.monotonic()
-        run = prepare(folder, self._plan, setting, self._node, len(rows))
+        run = prepare(folder, self._plan, settings, self._node, len(rows))
         self._samples.write(rows, run.manifest)
         rate_seconds = self._seconds * _RATE_SHARE
 
-        def enough(times: Sequence[float]) -> bool:
-            now = time.monotonic()
-            is_late = now > started + seconds or self._deadline - now < self._grace(started)
-            return is_late or is_enough(times, setting.lanes, rate_seconds)
+        # For leaving in good order a task gets more time than it takes, but not most of what is left.
+        last_moment = self._deadline - min(_GRACE, (self._deadline - started) / 4)
 
-        cpus = self._machine.cpus[: setting.lanes]
+        def enough(times: Sequence[float]) -> bool:
+            is_late = time.monotonic() > min(started + seconds, last_moment)
+            return is_late or is_enough(times, settings.lanes, rate_seconds)
+
+        cpus = self._machine.cpus[: settings.lanes]
         trace = run_trial(run, cpus, self._environment, enough, self._deadline)
         self._samples.use(sum(commit.stop - commit.start for commit in trace.commits))
         shutil.rmtree(folder, ignore_errors=True)
-        return self._judged(setting, trace, rows, is_first)
+        return self._note_trial(settings, trace, rows, is_first)
 
-    def _grace(self, started: float) -> float:
-        """Seconds that a task gets to leave in good order: more than it takes, but not most of what is left."""
-        return min(_GRACE, (self._deadline - started) / 4)
-
-    def _row_count(self, setting: TrialSettings) -> int:
+    def _row_count(self, settings: TrialSettings) -> int:
         """Rows that last for the time of a trial, as far as that is known."""
-        rate = max((found.value * setting.lanes for found in self._measured), default=0.0)
-        least = max(_FIRST_ROWS, 8 * setting.lanes * setting.batch_size)
+        rate = max((found.value * settings.lanes for found in self._measured), default=0.0)
+        least = max(_FIRST_ROWS, 8 * settings.lanes * settings.batch_size)
         return max(least, int(3 * rate * self._seconds * _TRIAL_SHARE))
 
-    def _judged(self, setting: TrialSettings, trace: Trace, rows: Sequence[int], is_first: bool) -> Measurement | None:
+    def _note_trial(
+        self, settings: TrialSettings, trace: Trace, rows: Sequence[int], is_first: bool
+    ) -> Measurement | None:
+        """Keeps what the trial measured, if it measured something, and notes what went wrong in it."""
         problem, found = trace.problem, None
-        # A setting that does not last to the end is none to choose.
+        # Settings that do not last to the end are none to choose.
         counts = is_first or problem is None
         if counts and any(len(commit.failed) < commit.stop - commit.start for commit in trace.commits):
-            found = measure(setting, self._machine.gpus, trace, self._samples.weights(rows))
+            found = measure(settings, self._machine.gpus, trace, self._samples.weights(rows))
             self._measured.append(found)
             self._say(f"  {found.describe()}")
         elif problem and is_first and not trace.interrupted:
             raise RunError(f"nothing could be measured: {problem}")
         if problem:
-            self._notes.append(f"{setting}: {problem}")
+            self._notes.append(f"{settings}: {problem}")
         if trace.interrupted:
             raise KeyboardInterrupt
         return found
 
     # --- the end
 
-    def _judge(self, chosen: Measurement) -> Iterator[str]:
+    def _warnings(self, chosen: Measurement) -> Iterator[str]:
+        """What in the samples speaks against trusting the figures, or against the run going as well."""
         tried = sum(found.samples for found in self._measured)
         failed = [sample for found in self._measured for sample in found.failed]
         if failed:
@@ -286,4 +283,4 @@ class _Prober:
 
 
 def _shape(found: Measurement) -> tuple[int, int]:
-    return found.setting.processes, found.setting.workers
+    return found.settings.processes, found.settings.workers

@@ -1,4 +1,4 @@
-"""Sizes: how many shards, how much memory and time, how many array tasks at a time. Pure arithmetic. Used by probe's advice.
+"""Sizes: how many shards, how much memory and time, how many array tasks at a time. Pure arithmetic.
 
 A shard is to take 30 to 60 minutes: long enough that start-up does not matter, short enough to fit into gaps of a busy
 cluster and to be lost without tears.
@@ -6,6 +6,8 @@ cluster and to be lost without tears.
 
 import math
 from dataclasses import dataclass
+
+from launcher.units import GIB
 
 _SHARD_SECONDS = 45 * 60.0
 _LONGEST = 4 / 3  # of the shard seconds
@@ -17,7 +19,6 @@ _LOCAL_SHARE = 4
 MOST_SHARDS = 10_000
 _MOST_AT_A_TIME = 256
 _LONG_WAIT = 24 * 3600.0
-_GIB = 1 << 30
 MEMORY_MARGIN = 1.3
 TIME_MARGIN = 2
 _USUAL_MINUTES = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440)
@@ -59,7 +60,7 @@ def _local_count(seconds: float, startup: float, tasks: int) -> int:
 
 def memory_size(peak: int) -> int:
     """Bytes to ask for: the peak and 30% more, in half GiB."""
-    half = _GIB // 2
+    half = GIB // 2
     return max(math.ceil(peak * MEMORY_MARGIN / half), 1) * half
 
 

@@ -1,4 +1,4 @@
-"""Memory of a process and of all below it, as a Slurm job's limit counts it. Used by probe's trials."""
+"""Memory of a process and of all below it, as a Slurm job's limit counts it."""
 
 import time
 from collections.abc import Iterator
@@ -19,15 +19,13 @@ def tree_memory(pid: int) -> int:
 def _tree(pid: int) -> Iterator[int]:
     yield pid
     try:
-        children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
+        children = [
+            child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        ]
     except OSError:
         return
     for child in children:
-        yield from _tree(child)
-
-
-def _children(task: Path) -> list[int]:
-    return list(map(int, (task / "children").read_text().split()))
+        yield from _tree(int(child))
 
 
 class PeakMemory:

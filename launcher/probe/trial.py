@@ -1,6 +1,6 @@
 """Trial: one array task, run on a few samples in a run directory of its own, followed from outside and stopped in time.
 
-Used by probe. It is the same `python -m jobs` as in a run, on as many CPUs as an array task of that setting gets.
+It is the same `python -m jobs` as in a run, on as many CPUs as an array task of those settings gets.
 """
 
 import contextlib
@@ -19,15 +19,11 @@ from jobs.storage.rundir import RunDir
 from launcher.local.array import start_task
 from launcher.probe.tree_memory import PeakMemory
 from launcher.runs.logs import last_words
+from launcher.units import counted
 
 _TICK = 0.01
 _KILL_SECONDS = 5.0
 _IDLE_SECONDS = 0.5
-
-
-def counted(count: int, one: str, several: str = "") -> str:
-    """``1 CPU``, ``2 CPUs``."""
-    return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
 @dataclass(frozen=True)
@@ -85,13 +81,13 @@ Enough = Callable[[Sequence[float]], bool]
 """The times of the commits so far -> whether that will do."""
 
 
-def prepare(folder: Path, plan: Plan, setting: TrialSettings, node: NodeSettings, rows: int) -> RunDir:
+def prepare(folder: Path, plan: Plan, settings: TrialSettings, node: NodeSettings, rows: int) -> RunDir:
     """A run directory of one shard of ``rows`` samples; its manifest is for the caller to write."""
     run = RunDir(folder)
     run.make()
-    replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=setting.batch_size).write(run.plan)
+    replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=settings.batch_size).write(run.plan)
     # Failed samples are for the probe to judge: what the others take is worth knowing all the same.
-    node = replace(node, processes=setting.processes, workers=setting.workers, max_failed_samples=1.0)
+    node = replace(node, processes=settings.processes, workers=settings.workers, max_failed_samples=1.0)
     Submission(1, "local", time.time(), ((0,),), node).write(run.submission(1))
     return run
 
@@ -101,7 +97,7 @@ def run_trial(
 ) -> Trace:
     """Runs the task on these CPUs until it has done all, or ``enough``, or a person presses Ctrl-C.
 
-    It is told to leave in good order, which lets it finish the batches at hand, and is ended at ``deadline``
+    It is asked to leave in good order, which lets it finish the batches at hand, and is ended at ``deadline``
     (time.monotonic) however far that is.
     """
     started = time.monotonic()

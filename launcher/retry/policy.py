@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.config.sections import RetrySection
-from launcher.config.units import format_memory, format_time, parse_memory, parse_time
+from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _BAD_NODE = frozenset({"NODE_FAIL", "LAUNCH"})
 _MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")

@@ -3,11 +3,11 @@
 A run directory is one that has a plan.json; planning writes that file last.
 """
 
-import difflib
 import shlex
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.nearest import nearest
 from jobs.storage.rundir import RunDir
 
 RUNS_FOLDER = Path("runs")
@@ -44,7 +44,7 @@ def _not_found(text: str, candidates: list[Path]) -> str:
         return f"{text}: not a run directory (it has no plan.json); valid: runs/NAME, or a run's name"
     folder = path.parent if "/" in text else RUNS_FOLDER
     names = [run.name for run in list_runs(folder)]
-    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    close = nearest(path.name, names, most=3, cutoff=0.5)
     listed = ", ".join(close or names[:5]) or "none"
     hint = "did you mean" if close else "the runs there"
     return f"{text}: no such run, neither here nor below {folder.absolute()}; {hint}: {listed}"

@@ -121,12 +121,15 @@ def create(run: RunDir, submission: Submission) -> Submission:
     temporary = run.submission(number).with_suffix(f".{os.getpid()}.tmp")
     numbered.write(temporary)
     try:
+        # A link, since rename would replace: of two launchers that choose the same number one gets it, the other the next.
         os.link(temporary, run.submission(number))
     except FileExistsError:
         return create(run, submission)
     finally:
         temporary.unlink()
+    # On disk before anything is started: after a crash there may be a record of nothing, but no tasks without a record.
     fsync_folder(run.submissions)
+    # Only now, when others can see it: two that looked before they wrote could both find the shards free.
     _withdraw_if_taken(run, numbered)
     return numbered
 
@@ -144,6 +147,7 @@ def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
 
 def update(run: RunDir, submission: Submission, **changes: Any) -> Submission:
     """Writes the submission anew with some fields changed (its ids, once they are known)."""
+    # By rename: readers see it with its ids or without. Only the process that owns the submission may write it.
     changed = dataclasses.replace(submission, **changes)
     changed.write(run.submission(changed.number))
     return changed

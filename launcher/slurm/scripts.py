@@ -17,8 +17,8 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.sbatch_options import gpus_asked
-from launcher.config.units import parse_time
 from launcher.slurm.template import Template, array_template, finalize_template, merge
+from launcher.units import parse_time
 
 # Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
 # task leaves within 20 s.

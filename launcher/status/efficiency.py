@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.storage.records import AttemptEnd
+from launcher.units import GIB, gigabytes
 
 # The next run's samples differ a little from this one's.
 _MEMORY_MARGIN = 1.25
 _TIME_MARGIN = 1.5
 _SHORTAGE_FACTOR = 1.5
-_GIB = 1 << 30
 # Below this share of the CPUs given, fewer would do as well; above the other one, more may help.
 _IDLE = 0.5
 
@@ -35,7 +35,7 @@ class Efficiency:
     @property
     def memory(self) -> int:
         """Bytes to ask for: the largest peak and a quarter more, in whole or half GiB."""
-        step = _GIB if self.peak_memory > 4 * _GIB else _GIB // 2
+        step = GIB if self.peak_memory > 4 * GIB else GIB // 2
         return max(step, math.ceil(self.peak_memory * _MEMORY_MARGIN / step) * step)
 
     @property
@@ -46,7 +46,7 @@ class Efficiency:
     def advice(self) -> list[str]:
         """Recommendations, with their reasons."""
         lines = [
-            f"ask for mem {_gib(self.memory)} (peak {_gib(self.peak_memory)} of {_gib(self.memory_limit)}) "
+            f"ask for mem {gigabytes(self.memory)} (peak {gigabytes(self.peak_memory)} of {gigabytes(self.memory_limit)}) "
             f"and time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
         ]
         if self.cpus > 1 and self.cpu_use < _IDLE:
@@ -94,9 +94,5 @@ def more_memory(ends: Iterable[AttemptEnd]) -> tuple[str, str] | None:
     # An attempt may use what was asked for less a tenth.
     asked = max(end.memory_limit for end in known) / 0.9
     peak = max(end.peak_memory for end in known)
-    wanted = math.ceil(max(_SHORTAGE_FACTOR * asked, _MEMORY_MARGIN * peak) / _GIB)
-    return f"{wanted}G", f"peak was {_gib(peak)} of {_gib(round(asked))}"
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f}G"
+    wanted = math.ceil(max(_SHORTAGE_FACTOR * asked, _MEMORY_MARGIN * peak) / GIB)
+    return f"{wanted}G", f"peak was {gigabytes(peak)} of {gigabytes(round(asked))}"

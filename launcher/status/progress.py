@@ -7,6 +7,7 @@ from typing import Protocol, Self, TextIO
 
 from launcher.runs.find import reference
 from launcher.status.status import SHARD_STATES, Status, StatusReader
+from launcher.units import clock_time
 
 _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
@@ -19,21 +20,6 @@ _BAR_WIDTH = 60
 _MAX_MESSAGE = 400
 
 
-def _efficiency_lines(status: Status) -> list[str]:
-    """What was used of what was asked; said once the run has ended, when there is something to conclude."""
-    found = status.efficiency
-    if found is None or status.state == "running":
-        return []
-    return [f"  next time: {line}" for line in found.advice()]
-
-
-def duration(seconds: float) -> str:
-    """``1:02:03``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}"
-
-
 def summary_line(status: Status) -> str:
     """A run in one line."""
     parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
@@ -41,22 +27,18 @@ def summary_line(status: Status) -> str:
         parts[0] += f" of {len(status.manifests)} manifests"
     if status.failed:
         parts.append(f"{status.failed:,} failed")
-    parts.append(f"shards {_shard_counts(status)}")
+    counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
+    parts.append(f"shards {', '.join(counts) or 'none'}")
     if status.state == "running" and status.rate:
         parts.append(f"{status.rate:,.1f} samples/s")
     if status.eta:
-        parts.append(f"{duration(status.eta)} left")
+        parts.append(f"{clock_time(status.eta)} left")
     return ", ".join(parts)
 
 
 def _finished(samples: int, total: int) -> str:
     share = 100 * samples // total if total else 100
     return f"{samples:,} of {total:,} samples ({share}%)"
-
-
-def _shard_counts(status: Status) -> str:
-    counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
-    return ", ".join(counts) or "none"
 
 
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
@@ -75,7 +57,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(f"    {status.advice(group)}")
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
-    lines += _efficiency_lines(status)
+    if status.efficiency and status.state != "running":  # before, there is nothing to conclude
+        lines += [f"  next time: {line}" for line in status.efficiency.advice()]
     if status.queue is not None:
         lines += [f"  Slurm's queue: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
     if with_shards:

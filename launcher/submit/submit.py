@@ -18,7 +18,6 @@ from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
-from launcher.config.units import parse_memory
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files
@@ -33,6 +32,7 @@ from launcher.runs.submissions import (
     newest_by_shard,
     read_submissions,
 )
+from launcher.units import parse_memory
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from jobs.errors import InputError
 from jobs.storage.records import Commit, FailedSample, Layout, Output
 from jobs.storage.samples import BATCH_ROWS, Samples
 from launcher.config.config import load_config
-from launcher.config.units import parse_time
 from launcher.manifest.manifest import build_manifest
 from launcher.probe.advice import advise
 from launcher.probe.choice import choose, choose_batch, crowding
@@ -43,6 +42,7 @@ from launcher.probe.sizes import (
 )
 from launcher.probe.tree_memory import tree_memory
 from launcher.probe.trial import Trace, TrialSettings
+from launcher.units import parse_time
 from tests.support import launcher_runs
 from tests.support.launcher_runs import document, launcher, start, wait_until
 from tests.support.task_runs import alive

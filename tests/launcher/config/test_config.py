@@ -4,15 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from jobs.errors import InputError
 from launcher.config.config import Config, config_from_mapping, differences, load_config
 from launcher.config.problems import sections
 from launcher.config.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
-from launcher.config.units import format_memory, format_time, parse_memory, parse_time
 from launcher.config.yaml_lines import parse_document
 
 SMALL = """\
@@ -429,53 +426,6 @@ def test_differences_tell_a_share_from_a_number_and_text_from_null() -> None:
         "a: [1] -> [1, 2]",
         "b.c: null -> true",
     ]
-
-
-@settings(deadline=None)
-@given(st.integers(1, 2**50))
-def test_sizes_read_back_as_written_rounded_up_to_megabytes(size: int) -> None:
-    assert parse_memory(format_memory(size)) == -(-size // 2**20) * 2**20
-
-
-@settings(deadline=None)
-@given(st.integers(1, 10**9))
-def test_times_read_back_as_written(seconds: int) -> None:
-    assert parse_time(format_time(seconds)) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("64G", 64 << 30), ("1.5T", 3 << 39), (500, 500 << 20), ("2 GiB", 2 << 30), ("10kb", 10 << 10)],
-)
-def test_sizes_are_those_of_sbatch(text: str | int, size: int) -> None:
-    assert parse_memory(text) == size
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        (30, 1800),
-        ("1:30", 90),
-        ("4:00:00", 14400),
-        ("2-0", 172800),
-        ("1-12:30", 131400),
-        ("1-00:00:01", 86401),
-    ],
-)
-def test_times_are_those_of_sbatch(text: str | int, seconds: int) -> None:
-    assert parse_time(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "G", "-1G", "1.G", "64GX", True, None, "1,5G"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must be a size"):
-        parse_memory(text)
-
-
-@pytest.mark.parametrize("text", ["", "1:2:3:4", "-5", "1-", "UNLIMITED", True, None, "0:00"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must be a time"):
-        parse_time(text)
 
 
 def test_every_option_that_is_not_computed_has_a_valid_value() -> None:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.config.sections import RetrySection
-from launcher.config.units import format_memory, format_time, parse_memory, parse_time
 from launcher.retry.policy import Need, remedy
+from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 GIB = 1 << 30
 ASKED = {"mem": "4G", "time": "01:00:00", "partition": "long"}

@@ -16,7 +16,7 @@ from jobs.storage.records import AttemptEnd, AttemptStart, Commit, FailedSample,
 from jobs.storage.rundir import RunDir
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
-from launcher.status.progress import LineView, duration, status_lines, summary_line
+from launcher.status.progress import LineView, status_lines, summary_line
 from launcher.status.status import Status, StatusReader
 from tests.support.task_runs import make_run, write_submission
 
@@ -278,7 +278,3 @@ def test_the_line_names_rate_and_time_left(run):
     assert summary_line(status) == (
         "running: 51 of 100 samples (51%), 1 failed, shards 4 pending, 2.0 samples/s, 1:02:03 left"
     )
-
-
-def test_durations():
-    assert [duration(seconds) for seconds in (0, 59.6, 3600, 90061)] == ["0:00:00", "0:01:00", "1:00:00", "25:01:01"]
