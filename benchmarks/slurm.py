@@ -97,7 +97,7 @@ def allow_jobs(cluster: SlurmCluster, count: int) -> None:
 
 def run_to_end(process: subprocess.Popen[bytes]) -> None:
     if process.wait():
-        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
 
 
 def _await(condition: Callable[[], object], pause: float = 0.01) -> None:

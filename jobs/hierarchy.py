@@ -96,14 +96,14 @@ class Hierarchy:
         """
         return [result for batch in self._batches(samples, on_error, ordered=True) for result in batch]
 
-    def imap(self, samples: Iterable[Any], *, on_error: OnError = "raise") -> Iterator[Any]:
+    def imap(self, samples: Iterable[Any], *, on_error: OnError = "raise") -> Generator[Any, None, None]:
         """The results one after another, in the order of the samples, which may be without end.
 
         Samples are drawn, in the caller's thread, when results are asked for, and a bounded number ahead.
         """
         return _flat(self._batches(samples, on_error, ordered=True))
 
-    def imap_unordered(self, samples: Iterable[Any], *, on_error: OnError = "raise") -> Iterator[Any]:
+    def imap_unordered(self, samples: Iterable[Any], *, on_error: OnError = "raise") -> Generator[Any, None, None]:
         """The same, as they are done."""
         return _flat(self._batches(samples, on_error, ordered=False))
 

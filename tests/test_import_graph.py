@@ -132,34 +132,34 @@ def circle(pairs: Iterable[tuple[str, str]]) -> list[str]:
     return []
 
 
-def test_the_table_has_every_room():
+def test_the_table_has_every_room() -> None:
     assert {room(module) for module in modules()} == TABLE.keys()
 
 
 @pytest.mark.parametrize("importer", TABLE)
-def test_a_room_imports_only_what_the_table_lets_it(importer):
+def test_a_room_imports_only_what_the_table_lets_it(importer) -> None:
     for module, other in sorted(arrows() - EXCEPTIONS):
         if room(module) == importer != room(other):
             assert room(other) in ALLOWED[importer], f"{module} imports {other}, and {importer} may not"
 
 
-def test_the_table_has_no_circle():
+def test_the_table_has_no_circle() -> None:
     assert circle((importer, other) for importer, others in ALLOWED.items() for other in others) == []
 
 
-def test_the_rooms_have_no_circle():
+def test_the_rooms_have_no_circle() -> None:
     pairs = {(room(module), room(other)) for module, other in arrows() - EXCEPTIONS}
     assert circle((importer, other) for importer, other in pairs if importer != other) == []
 
 
-def test_the_modules_have_no_circle():
+def test_the_modules_have_no_circle() -> None:
     assert circle(arrows() - EXCEPTIONS) == []
 
 
-def test_each_exception_is_still_needed():
+def test_each_exception_is_still_needed() -> None:
     assert arrows() >= EXCEPTIONS
 
 
-def test_a_circle_is_found():
+def test_a_circle_is_found() -> None:
     assert set(circle([("a", "b"), ("b", "c"), ("c", "a"), ("a", "d")])) == {"a", "b", "c"}
     assert circle([("a", "b"), ("a", "c"), ("b", "c")]) == []

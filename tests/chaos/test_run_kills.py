@@ -3,6 +3,8 @@
 import os
 import random
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,7 +16,7 @@ from tests.support.task_runs import alive
 KILLS = 30
 
 
-def datasets(path) -> dict[str, np.ndarray]:
+def datasets(path: Path) -> dict[str, np.ndarray]:
     """Everything in a result but its provenance."""
     found: dict[str, np.ndarray] = {}
     with h5py.File(path) as file:
@@ -23,8 +25,8 @@ def datasets(path) -> dict[str, np.ndarray]:
     return found
 
 
-def test_thirty_kills_of_any_process_of_a_run_leave_the_same_result_and_no_orphan(tmp_path):
-    settings = {"rows": 800, "job": "Random", "shards": 4, "node": {"processes": 2, "workers": 1}}
+def test_thirty_kills_of_any_process_of_a_run_leave_the_same_result_and_no_orphan(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"rows": 800, "job": "Random", "shards": 4, "node": {"processes": 2, "workers": 1}}
     calm = write_config(tmp_path / "calm", **settings)
     assert launcher(calm.parent, "run", calm).returncode == 0
     config = write_config(tmp_path / "wild", **settings, params={"delay": 0.004})
@@ -42,7 +44,7 @@ def test_thirty_kills_of_any_process_of_a_run_leave_the_same_result_and_no_orpha
         h5py.File(path).close()
 
 
-def run_and_kill(config, dice: random.Random, budget: int) -> int:
+def run_and_kill(config: Path, dice: random.Random, budget: int) -> int:
     """`launcher run` once, killing random processes of it; returns how many were killed."""
     kills = 0
     process = start(config.parent, "run", config)
@@ -63,7 +65,7 @@ def run_and_kill(config, dice: random.Random, budget: int) -> int:
     return kills
 
 
-def of_run(config) -> list[psutil.Process]:
+def of_run(config: Path) -> list[psutil.Process]:
     """Processes that name the run's folder, also those whose parents are gone."""
     text = str(config.parent)
     return [

@@ -2,15 +2,17 @@
 
 import random
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support.task_runs import alive, command, content, history, make_run, run_task
+from jobs.storage.rundir import RunDir
+from tests.support.task_runs import alive, command, content, last_end, make_run, run_task
 
 
 @pytest.mark.parametrize("params", [{"delay": 0.003}, {"wait": 0.04}])
-def test_thirty_kills_of_random_processes_change_nothing(tmp_path, params):
+def test_thirty_kills_of_random_processes_change_nothing(tmp_path: Path, params: dict[str, float]) -> None:
     reference = make_run(tmp_path / "reference", "Random", 1500)
     assert run_task(reference).returncode == 0
     run = make_run(tmp_path / "run", "Random", 1500, params=params, processes=2)
@@ -19,11 +21,11 @@ def test_thirty_kills_of_random_processes_change_nothing(tmp_path, params):
         attempts += 1
         assert attempts < 100
         kills += run_and_kill(run, dice, 30 - kills)
-    assert kills >= 30 or history(run).last.end.reason == "done"
+    assert kills >= 30 or last_end(run).reason == "done"
     assert content(run) == content(reference)
 
 
-def run_and_kill(run, dice: random.Random, budget: int) -> int:
+def run_and_kill(run: RunDir, dice: random.Random, budget: int) -> int:
     """One attempt in which random processes of the tree are killed; returns how many were."""
     kills = 0
     task = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

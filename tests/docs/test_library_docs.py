@@ -1,6 +1,7 @@
 """The code of docs/library.md runs as scripts, prints what it promises, and leaves nothing behind."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -22,13 +23,13 @@ def test_every_block_is_run() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(SHOWN)))
-def test_a_block_prints_what_it_should(tmp_path, number) -> None:
+def test_a_block_prints_what_it_should(tmp_path: Path, number: int) -> None:
     shown = run(tmp_path, BLOCKS[number])
     assert shown == SHOWN[number] or re.fullmatch(SHOWN[number], shown)
 
 
 @pytest.mark.gpu
-def test_the_model_runs_on_a_gpu(tmp_path) -> None:
+def test_the_model_runs_on_a_gpu(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")

@@ -63,7 +63,7 @@ class Hungry(Toy):
 class Scores(Toy):
     """What the kernel adds to the score of worker and process when it looks for one to kill."""
 
-    def load(self, sample: Sample) -> int:
+    def load(self, sample: Sample) -> Any:
         return _score()
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Bulky(Toy):
         super().__init__()
         self.megabytes = megabytes
 
-    def load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    def load(self, sample: Sample) -> Any:
         return super().load(sample), np.zeros(self.megabytes * _MEGABYTE, np.uint8)
 
     def collate(self, items: list[Any]) -> np.ndarray:

@@ -172,7 +172,7 @@ class Unstorable(Toy):
                 raise ValueError("nobody thought of this")
             return write(file, start, *arguments)
 
-        ShardFile.write = break_down  # type: ignore[method-assign]
+        ShardFile.write = break_down  # type: ignore[assignment, method-assign]
 
 
 class Echo(Job):

@@ -30,7 +30,10 @@ from tests.support.voices import Speech
 RATE, MELS = 8000, 40
 FEATURES = LogMel(RATE, MELS, 200, 80, 20.0, 4000.0)
 BATCH = 32
-STATISTICS = {"model": "tests.support.embedding_models:SpeechStatistics", "model_params": {"centre": [0.0] * MELS}}
+STATISTICS: dict[str, Any] = {
+    "model": "tests.support.embedding_models:SpeechStatistics",
+    "model_params": {"centre": [0.0] * MELS},
+}
 
 
 # --- on real speech
@@ -52,7 +55,7 @@ def model(speech: Speech) -> Path:
 @pytest.fixture(scope="session")
 def expected(speech: Speech, model: Path) -> np.ndarray:
     """The model called directly on one file after another, float32 [files, d]."""
-    script = torch.jit.load(model)
+    script: Any = torch.jit.load(model)  # type: ignore[no-untyped-call]
     features = [features_of(path)[None] for path in speech.paths]
     with torch.inference_mode():
         return torch.cat([script(one, torch.tensor([one.shape[1]])) for one in features]).numpy()
@@ -94,7 +97,7 @@ def test_every_embedding_is_that_of_the_model_called_directly_on_the_file(
     with results.open(computed) as found:
         assert list(found.ids) == [path.stem for path in speech.paths]
         vectors = np.asarray(found["X"])
-        assert (vectors.dtype, vectors.shape) == (np.float32, expected.shape)
+        assert (vectors.dtype, vectors.shape) == (np.dtype(np.float32), expected.shape)
         np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
         lengths = [len(features_of(path)) for path in speech.paths]
         assert (found["n_frames"].dtype, list(found["n_frames"])) == (np.int32, lengths)
@@ -240,7 +243,10 @@ def test_a_tone_has_the_same_embedding_at_any_sample_rate(tmp_path: Path) -> Non
     job = started(high=3000.0)
     vectors = []
     for rate in (8000, 11025, 16000, 44100):
-        tone = sum(np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate) for hertz in (200, 440, 1000, 2500)) / 8
+        tone = (
+            np.sum([np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate) for hertz in (200, 440, 1000, 2500)], axis=0)
+            / 8
+        )
         noise = soxr.resample(np.random.default_rng(0).normal(size=4000) * 0.1, 2000, rate, "VHQ")
         soundfile.write(tmp_path / f"{rate}.wav", tone + noise[: len(tone)], rate, subtype="FLOAT")
         vectors.append(embed(job, [tmp_path / f"{rate}.wav"])["X"][0, :MELS])

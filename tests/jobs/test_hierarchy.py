@@ -7,7 +7,9 @@ import operator
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -23,19 +25,19 @@ from tests.example_jobs.hierarchy_jobs import Leaves, Passes, Scale, Unready, mi
 
 
 @pytest.fixture(scope="module")
-def squares():
+def squares() -> Iterator[Hierarchy]:
     with Hierarchy(lambda number: number * number, workers=2) as hierarchy:
         yield hierarchy
 
 
 @pytest.fixture(scope="module")
-def echo():
+def echo() -> Iterator[Hierarchy]:
     with Hierarchy(lambda value: value, workers=2) as hierarchy:
         yield hierarchy
 
 
 @pytest.fixture(scope="module")
-def troubled():
+def troubled() -> Iterator[Hierarchy]:
     with Hierarchy(misbehave, workers=2) as hierarchy:
         yield hierarchy
 
@@ -54,35 +56,39 @@ def shared_bytes(hierarchy: Hierarchy) -> int:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers() | st.text() | st.none() | st.lists(st.floats(allow_nan=False)), max_size=300))
-def test_any_samples_come_back_in_their_order(echo, samples):
+def test_any_samples_come_back_in_their_order(echo: Hierarchy, samples: list[Any]) -> None:
     assert echo.map(samples) == samples
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 100_000])
-def test_map_and_imap_keep_the_order(squares, count):
+def test_map_and_imap_keep_the_order(squares: Hierarchy, count: int) -> None:
     expected = [number * number for number in range(count)]
     assert squares.map(range(count)) == expected
     assert list(squares.imap(iter(range(count)))) == expected
 
 
-def test_many_passes_over_many_samples_lose_and_mix_nothing(squares):
+def test_many_passes_over_many_samples_lose_and_mix_nothing(squares: Hierarchy) -> None:
     expected = [number * number for number in range(20_000)]
     for _ in range(50):
         assert squares.map(range(20_000)) == expected
 
 
-def test_unordered_has_every_result_once(squares):
+def test_unordered_has_every_result_once(squares: Hierarchy) -> None:
     assert sorted(squares.imap_unordered(range(5000))) == [number * number for number in range(5000)]
 
 
-def test_a_result_that_is_ready_overtakes_only_where_order_is_not_asked_for():
-    with Hierarchy(lambda seconds: time.sleep(seconds) or seconds, workers=2, batch_size=1) as hierarchy:
+def test_a_result_that_is_ready_overtakes_only_where_order_is_not_asked_for() -> None:
+    def wait(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    with Hierarchy(wait, workers=2, batch_size=1) as hierarchy:
         hierarchy.map([0, 0])
         assert list(hierarchy.imap_unordered([1.0, 0.0])) == [0.0, 1.0]
         assert list(hierarchy.imap([1.0, 0.0])) == [1.0, 0.0]
 
 
-def test_reduce_folds_in_the_order_of_the_samples(squares):
+def test_reduce_folds_in_the_order_of_the_samples(squares: Hierarchy) -> None:
     assert squares.reduce(operator.add, range(1000)) == sum(number * number for number in range(1000))
     assert squares.reduce(lambda text, number: f"{text} {number}", range(4), "") == " 0 1 4 9"
     assert squares.reduce(operator.add, [], 5) == 5
@@ -93,7 +99,7 @@ def test_reduce_folds_in_the_order_of_the_samples(squares):
 # --- samples without end, back-pressure
 
 
-def test_imap_of_samples_without_end_draws_a_bounded_number(echo):
+def test_imap_of_samples_without_end_draws_a_bounded_number(echo: Hierarchy) -> None:
     drawn = itertools.count()
     results = echo.imap(drawn)
     assert [next(results) for _ in range(1000)] == list(range(1000))
@@ -101,10 +107,16 @@ def test_imap_of_samples_without_end_draws_a_bounded_number(echo):
     assert next(drawn) < 1_000_000
 
 
-def test_a_consumer_that_stops_stops_the_producers():
+def test_a_consumer_that_stops_stops_the_producers() -> None:
     with Hierarchy(lambda number: number, workers=2, batch_size=10) as hierarchy:
-        drawn = []
-        results = hierarchy.imap(number for number in itertools.count() if drawn.append(number) is None)
+        drawn: list[int] = []
+
+        def source() -> Iterator[int]:
+            for number in itertools.count():
+                drawn.append(number)
+                yield number
+
+        results = hierarchy.imap(source())
         next(results)
         first = len(drawn)
         time.sleep(0.3)
@@ -112,8 +124,8 @@ def test_a_consumer_that_stops_stops_the_producers():
         results.close()
 
 
-def test_a_slow_source_does_not_hold_back_results():
-    def source():
+def test_a_slow_source_does_not_hold_back_results() -> None:
+    def source() -> Iterator[int]:
         for number in range(5):
             yield number
             time.sleep(0.2)
@@ -127,7 +139,7 @@ def test_a_slow_source_does_not_hold_back_results():
         assert list(results) == [1, 2, 3, 4]
 
 
-def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way():
+def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way() -> None:
     most = 0
     with Hierarchy(lambda number: np.full(1 << 20, number % 256, np.uint8), workers=2) as hierarchy:
         for number, array in enumerate(hierarchy.imap(range(600))):
@@ -137,13 +149,13 @@ def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way():
         assert shared_bytes(hierarchy) < 4 << 20
 
 
-def test_a_slow_worker_takes_less(tmp_path):
+def test_a_slow_worker_takes_less(tmp_path: Path) -> None:
     slow = tmp_path / "slow"
 
-    def work(number):
+    def work(number: int) -> int:
         try:
             os.close(os.open(slow, os.O_CREAT | os.O_EXCL))
-            work.slow = True
+            work.slow = True  # type: ignore[attr-defined]
         except FileExistsError:
             pass
         time.sleep(0.05 if getattr(work, "slow", False) else 0.002)
@@ -155,8 +167,8 @@ def test_a_slow_worker_takes_less(tmp_path):
     assert counts.min() < 100
 
 
-def test_slow_samples_are_shared_out_evenly():
-    def work(number):
+def test_slow_samples_are_shared_out_evenly() -> None:
+    def work(number: int) -> int:
         time.sleep(0.3)
         return os.getpid()
 
@@ -178,7 +190,7 @@ def test_slow_samples_are_shared_out_evenly():
     ],
     ids=["small", "large", "strided", "objects", "nested"],
 )
-def test_arrays_travel_both_ways_and_are_writable_and_their_owners(echo, value):
+def test_arrays_travel_both_ways_and_are_writable_and_their_owners(echo: Hierarchy, value: Any) -> None:
     (found,) = echo.map([value])
     np.testing.assert_equal(found, value)
     if isinstance(found, np.ndarray):
@@ -186,8 +198,8 @@ def test_arrays_travel_both_ways_and_are_writable_and_their_owners(echo, value):
         assert found is not value
 
 
-def test_a_function_may_change_its_sample():
-    def change(array):
+def test_a_function_may_change_its_sample() -> None:
+    def change(array: np.ndarray) -> np.ndarray:
         array += 1
         return array
 
@@ -197,12 +209,12 @@ def test_a_function_may_change_its_sample():
         assert [array[0] for array in samples] == list(range(40))
 
 
-def test_a_result_is_not_overwritten_by_later_ones(echo):
+def test_a_result_is_not_overwritten_by_later_ones(echo: Hierarchy) -> None:
     kept = list(echo.imap(np.full(50_000, number) for number in range(200)))
     assert [(array == number).all() for number, array in enumerate(kept)] == [True] * 200
 
 
-def test_tensors_travel_both_ways_after_torch_was_used_here():
+def test_tensors_travel_both_ways_after_torch_was_used_here() -> None:
     torch = pytest.importorskip("torch")
     big = torch.rand(300, 300)
     big @ big
@@ -214,39 +226,39 @@ def test_tensors_travel_both_ways_after_torch_was_used_here():
     assert half.dtype == torch.bfloat16
 
 
-def test_a_tensor_keeps_that_it_requires_a_gradient(echo):
+def test_a_tensor_keeps_that_it_requires_a_gradient(echo: Hierarchy) -> None:
     torch = pytest.importorskip("torch")
     (found,) = echo.map([torch.ones(3, requires_grad=True)])
     assert found.requires_grad
 
 
-def test_a_sample_that_cannot_be_sent_is_named(squares):
+def test_a_sample_that_cannot_be_sent_is_named(squares: Hierarchy) -> None:
     with pytest.raises(InputError, match=r"sample 2 \(a generator\) cannot be sent to the workers.*path or a number"):
         squares.map([1, 2, (number for number in range(3))])
     assert squares.map([3]) == [9]
 
 
-def test_a_result_that_cannot_be_sent_fails_its_sample_alone(troubled):
+def test_a_result_that_cannot_be_sent_fails_its_sample_alone(troubled: Hierarchy) -> None:
     ok, failed = troubled.map(["ok", "generator"], on_error="return")
     assert ok == "ok"
     assert failed.kind == "PROCESS"
     assert "its result (a generator) cannot be sent back" in failed.message
 
 
-def test_a_function_that_cannot_be_sent_is_refused_and_what_holds_it_is_named():
+def test_a_function_that_cannot_be_sent_is_refused_and_what_holds_it_is_named() -> None:
     lock = threading.Lock()
     with pytest.raises(InputError, match=r"the variable 'lock' \(a lock\) cannot be sent to other processes"):
         Hierarchy(lambda number: lock)
 
 
-def test_a_job_that_cannot_be_sent_is_refused_and_its_attribute_is_named():
-    job = Scale()
+def test_a_job_that_cannot_be_sent_is_refused_and_its_attribute_is_named() -> None:
+    job: Any = Scale()
     job.lock = threading.Lock()
     with pytest.raises(InputError, match=r"the attribute 'lock' \(a lock\) cannot be sent"):
         Hierarchy(job)
 
 
-def test_a_function_of_a_module_that_the_workers_do_not_have_says_so():
+def test_a_function_of_a_module_that_the_workers_do_not_have_says_so() -> None:
     import types
 
     module = types.ModuleType("nowhere")
@@ -268,7 +280,7 @@ def test_a_function_of_a_module_that_the_workers_do_not_have_says_so():
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_results_that_are_parts_of_the_batch_stay_as_they_were_when_it_is_done_in_halves(workers):
+def test_results_that_are_parts_of_the_batch_stay_as_they_were_when_it_is_done_in_halves(workers: int) -> None:
     with Hierarchy(Passes, devices=["cpu"], workers=workers, batch_size=16) as hierarchy:
         results = hierarchy.map(range(64), on_error="return")
     assert [number for number, result in enumerate(results) if isinstance(result, SampleFailed)] == [13]
@@ -276,25 +288,25 @@ def test_results_that_are_parts_of_the_batch_stay_as_they_were_when_it_is_done_i
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_the_result_of_a_jobs_sample_is_its_row_of_the_outputs(workers):
+def test_the_result_of_a_jobs_sample_is_its_row_of_the_outputs(workers: int) -> None:
     with Hierarchy(Scale(3), devices=["cpu", "cpu"], workers=workers, batch_size=7) as hierarchy:
         results = hierarchy.map(range(100))
     assert [result["text"] for result in results] == [f"cpu {number}" for number in range(100)]
     assert all((result["y"] == 3 * number).all() for number, result in enumerate(results))
 
 
-def test_a_jobs_class_is_made_in_each_process():
+def test_a_jobs_class_is_made_in_each_process() -> None:
     with Hierarchy(Scale, devices=["cpu"], workers=1) as hierarchy:
         assert hierarchy.map([4])[0]["y"][0] == 8
 
 
-def test_a_job_that_returns_no_dict_is_told_what_is_valid():
+def test_a_job_that_returns_no_dict_is_told_what_is_valid() -> None:
     class Lists(Scale):
-        def process(self, batch):
+        def process(self, batch: Any) -> Any:
             return list(batch)
 
     class Short(Scale):
-        def process(self, batch):
+        def process(self, batch: Any) -> Any:
             return {"y": batch[1:]}
 
     for job, message in ((Lists(), "a list; valid: a dict of output name"), (Short(), "has 0 rows for a batch of 1")):
@@ -304,7 +316,7 @@ def test_a_job_that_returns_no_dict_is_told_what_is_valid():
         assert message in failed.message
 
 
-def test_a_setup_that_fails_is_told_at_the_first_pass():
+def test_a_setup_that_fails_is_told_at_the_first_pass() -> None:
     with Hierarchy(Unready(), devices=["cpu"], workers=1) as hierarchy:
         with pytest.raises(RunError, match=r"cannot go on \(ERROR\): setup: RuntimeError: no such model"):
             hierarchy.map([1])
@@ -312,7 +324,7 @@ def test_a_setup_that_fails_is_told_at_the_first_pass():
             hierarchy.map([1])
 
 
-def test_jobs_are_torn_down_at_the_end(tmp_path):
+def test_jobs_are_torn_down_at_the_end(tmp_path: Path) -> None:
     with Hierarchy(Leaves(tmp_path), devices=["cpu"], workers=2) as hierarchy:
         hierarchy.map([1])
     assert len(list(tmp_path.iterdir())) == 3
@@ -328,7 +340,7 @@ def test_jobs_are_torn_down_at_the_end(tmp_path):
         ("kill-process", "CRASH", "SIGSEGV"),
     ],
 )
-def test_a_bad_sample_of_a_job_fails_alone(workers, what, kind, message):
+def test_a_bad_sample_of_a_job_fails_alone(workers: int, what: str, kind: str, message: str) -> None:
     with Hierarchy(Scale(2, {30: what}), devices=["cpu"], workers=workers, batch_size=16) as hierarchy:
         results = hierarchy.map(range(64), on_error="return")
     failed = results.pop(30)
@@ -337,8 +349,8 @@ def test_a_bad_sample_of_a_job_fails_alone(workers, what, kind, message):
     assert all(isinstance(result, dict) for result in results)
 
 
-def test_an_async_function_runs_for_the_samples_of_a_batch_at_the_same_time():
-    async def wait(number):
+def test_an_async_function_runs_for_the_samples_of_a_batch_at_the_same_time() -> None:
+    async def wait(number: int) -> float:
         await asyncio.sleep(0.2)
         return number / (number - 7)
 
@@ -364,7 +376,7 @@ def test_an_async_function_runs_for_the_samples_of_a_batch_at_the_same_time():
         ("kill", "CRASH", "SIGKILL"),
     ],
 )
-def test_a_bad_sample_fails_alone(troubled, what, kind, message):
+def test_a_bad_sample_fails_alone(troubled: Hierarchy, what: str, kind: str, message: str) -> None:
     samples = [*range(500), what, *range(500)]
     results = troubled.map(samples, on_error="return")
     failed = results.pop(500)
@@ -374,13 +386,15 @@ def test_a_bad_sample_fails_alone(troubled, what, kind, message):
     assert results == [*range(500), *range(500)]
 
 
-def test_several_bad_samples_fail_each_for_itself(troubled):
+def test_several_bad_samples_fail_each_for_itself(troubled: Hierarchy) -> None:
     samples = ["raise" if number % 10 == 3 else number for number in range(1000)]
     results = troubled.map(samples, on_error="return")
     assert [isinstance(result, SampleFailed) for result in results] == [number % 10 == 3 for number in range(1000)]
 
 
-def test_a_failure_is_raised_in_its_turn_with_the_text_of_its_traceback_and_the_hierarchy_goes_on(troubled):
+def test_a_failure_is_raised_in_its_turn_with_the_text_of_its_traceback_and_the_hierarchy_goes_on(
+    troubled: Hierarchy,
+) -> None:
     results = troubled.imap([*range(100), "raise", *range(1000)])
     good = list(itertools.islice(results, 100))
     with pytest.raises(SampleFailed, match=r"sample 100 failed \(PROCESS\): ValueError: bad sample") as caught:
@@ -394,21 +408,21 @@ def test_a_failure_is_raised_in_its_turn_with_the_text_of_its_traceback_and_the_
 @pytest.mark.parametrize(
     "run", [Hierarchy.map, functools.partial(Hierarchy.reduce, function=max)], ids=["map", "reduce"]
 )
-def test_map_and_reduce_raise_by_default(troubled, run):
+def test_map_and_reduce_raise_by_default(troubled: Hierarchy, run: Callable[..., object]) -> None:
     with pytest.raises(SampleFailed):
         run(troubled, samples=[1, "raise", 2])
     with pytest.raises(SampleFailed):
         list(troubled.imap_unordered([1, "raise", 2]))
 
 
-def test_a_sample_over_its_time_fails_alone():
+def test_a_sample_over_its_time_fails_alone() -> None:
     with Hierarchy(misbehave, workers=2, sample_timeout=0.5) as hierarchy:
         results = hierarchy.map([1, 2, "sleep", 3], on_error="return")
     assert results[:2] + results[3:] == [1, 2, 3]
     assert (results[2].kind, results[2].index) == ("SAMPLE_TIMEOUT", 2)
 
 
-def test_a_sample_that_takes_all_memory_fails_alone():
+def test_a_sample_that_takes_all_memory_fails_alone() -> None:
     with Hierarchy(misbehave, workers=2, memory=1 << 30) as hierarchy:
         results = hierarchy.map([*range(50), "allocate", *range(50)], on_error="return")
     failed = results.pop(50)
@@ -416,8 +430,12 @@ def test_a_sample_that_takes_all_memory_fails_alone():
     assert results == [*range(50), *range(50)]
 
 
-def test_workers_that_are_killed_from_outside_cost_no_sample():
-    with Hierarchy(lambda number: time.sleep(0.001) or number, workers=2) as hierarchy:
+def test_workers_that_are_killed_from_outside_cost_no_sample() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.001)
+        return number
+
+    with Hierarchy(work, workers=2) as hierarchy:
         results = hierarchy.imap(range(2000))
         first = [next(results) for _ in range(100)]
         for _ in range(2):
@@ -426,7 +444,7 @@ def test_workers_that_are_killed_from_outside_cost_no_sample():
         assert first + list(results) == list(range(2000))
 
 
-def test_a_supervisor_that_is_killed_is_told():
+def test_a_supervisor_that_is_killed_is_told() -> None:
     with Hierarchy(misbehave, workers=1) as hierarchy:
         hierarchy.map([1])
         supervisor(hierarchy).kill()
@@ -434,8 +452,8 @@ def test_a_supervisor_that_is_killed_is_told():
             hierarchy.map(["sleep"])
 
 
-def test_samples_that_raise_raise_here_and_the_hierarchy_goes_on(squares):
-    def source():
+def test_samples_that_raise_raise_here_and_the_hierarchy_goes_on(squares: Hierarchy) -> None:
+    def source() -> Iterator[int]:
         yield from range(100)
         raise KeyError("source")
 
@@ -447,7 +465,7 @@ def test_samples_that_raise_raise_here_and_the_hierarchy_goes_on(squares):
 # --- use
 
 
-def test_one_pass_at_a_time(squares):
+def test_one_pass_at_a_time(squares: Hierarchy) -> None:
     results = squares.imap(range(100_000))
     next(results)
     with pytest.raises(RunError, match="busy: exhaust or close"):
@@ -456,7 +474,7 @@ def test_one_pass_at_a_time(squares):
     assert squares.map([1]) == [1]
 
 
-def test_an_abandoned_pass_leaves_no_trace_in_the_next(squares):
+def test_an_abandoned_pass_leaves_no_trace_in_the_next(squares: Hierarchy) -> None:
     for number in range(30):
         results = squares.imap(itertools.count())
         assert [next(results) for _ in range(number)] == [n * n for n in range(number)]
@@ -464,7 +482,7 @@ def test_an_abandoned_pass_leaves_no_trace_in_the_next(squares):
         assert squares.map(range(number, 200)) == [n * n for n in range(number, 200)]
 
 
-def test_a_closed_hierarchy_says_so():
+def test_a_closed_hierarchy_says_so() -> None:
     hierarchy = Hierarchy(misbehave, workers=1)
     hierarchy.close()
     hierarchy.close()
@@ -472,11 +490,11 @@ def test_a_closed_hierarchy_says_so():
         hierarchy.map([1])
 
 
-def test_random_numbers_are_repeatable_with_a_seed_and_differ_without():
-    def draw(number):
+def test_random_numbers_are_repeatable_with_a_seed_and_differ_without() -> None:
+    def draw(number: int) -> float:
         return np.random.rand()
 
-    def run(seed):
+    def run(seed: int | None) -> list[float]:
         with Hierarchy(draw, workers=2, batch_size=5, seed=seed) as hierarchy:
             return hierarchy.map(range(20))
 
@@ -499,23 +517,23 @@ def test_random_numbers_are_repeatable_with_a_seed_and_differ_without():
         ({"devices": ["cuda:77"]}, "devices: 'cuda:77'"),
     ],
 )
-def test_a_bad_argument_is_named_with_what_is_valid(arguments, message):
+def test_a_bad_argument_is_named_with_what_is_valid(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         Hierarchy(**{"job": misbehave, **arguments})
     assert message in str(caught.value)
 
 
-def test_a_bad_on_error_is_named(squares):
+def test_a_bad_on_error_is_named(squares: Hierarchy) -> None:
     with pytest.raises(InputError, match='on_error: \'ignore\' is not valid; valid: "raise", "return"'):
-        squares.imap([], on_error="ignore")
+        squares.imap([], on_error="ignore")  # type: ignore[arg-type]
 
 
-def test_a_hierarchy_is_no_sample_of_another(squares):
+def test_a_hierarchy_is_no_sample_of_another(squares: Hierarchy) -> None:
     with pytest.raises(InputError, match="cannot be sent to other processes"):
         Hierarchy(lambda number: squares)
 
 
-def test_the_package_names_it():
+def test_the_package_names_it() -> None:
     assert jobs.Hierarchy is Hierarchy
     assert not hasattr(jobs, "hierarchy_of")
 
@@ -524,7 +542,7 @@ def test_the_package_names_it():
 
 
 @given(st.floats(1e-8, 10), st.floats(1, 1e7), st.integers(1, 64), st.integers(1, 200))
-def test_batches_grow_to_their_time_and_no_further(seconds, size, processes, batches):
+def test_batches_grow_to_their_time_and_no_further(seconds: float, size: float, processes: int, batches: int) -> None:
     sizes = BatchSize(processes, None)
     for _ in range(batches):
         count = sizes.next(None)
@@ -536,12 +554,12 @@ def test_batches_grow_to_their_time_and_no_further(seconds, size, processes, bat
     assert sizes.next(0) <= sizes.next(None)
 
 
-def test_a_fixed_size_is_kept():
+def test_a_fixed_size_is_kept() -> None:
     sizes = BatchSize(2, 10)
     sizes.done(10, 100.0, 10)
     assert sizes.next(3) == 10
 
 
-def test_paths_and_other_plain_objects_travel(echo):
+def test_paths_and_other_plain_objects_travel(echo: Hierarchy) -> None:
     samples = [Path("/tmp"), 1j, {1, 2}, range(3), slice(1, 2), Exception("x").args]
     assert echo.map(samples) == samples

@@ -37,7 +37,7 @@ print([next(results) for _ in range(6)], flush=True)
     [((), None), (("-",), "{}"), (("-i",), "{}"), (("-c", "{}"), None)],
     ids=["file", "-", "-i", "-c"],
 )
-def test_functions_of_main_work_without_a_guard(tmp_path, arguments, stdin):
+def test_functions_of_main_work_without_a_guard(tmp_path: Path, arguments: tuple[str, ...], stdin: str | None) -> None:
     text = f"""{SQUARE}
 from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ print(results[3], isinstance(results[3], Pair), len(results))
     assert "Pair(a=4, b=9) True 100" in run(tmp_path, text, arguments=filled, stdin=text if stdin else None)
 
 
-def test_lambdas_closures_and_modules_beside_the_script_work(tmp_path):
+def test_lambdas_closures_and_modules_beside_the_script_work(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("def double(number):\n    return 2 * number\n")
     text = """
 from jobs import Hierarchy
@@ -74,7 +74,7 @@ for function in (double, adder(1), lambda number: number - 1):
     assert run(tmp_path, text).splitlines() == ["[0, 2, 4, 6]", "[1, 3, 5, 7]", "[-1, 0, 1, 2]"]
 
 
-def test_it_works_in_a_thread_that_ends_before_the_hierarchy_does(tmp_path):
+def test_it_works_in_a_thread_that_ends_before_the_hierarchy_does(tmp_path: Path) -> None:
     text = f"""{SQUARE}{LEFT}
 import threading
 made = []
@@ -92,7 +92,7 @@ print(results, left())
     assert run(tmp_path, text).splitlines() == ["[0, 1, 4, 9]", "[0, 1, 4, 9] (0, 0, 0)"]
 
 
-def test_what_workers_print_arrives(tmp_path):
+def test_what_workers_print_arrives(tmp_path: Path) -> None:
     text = """
 from jobs import Hierarchy
 with Hierarchy(lambda number: print(f"sample {number}\\n", end=""), workers=2) as hierarchy:
@@ -101,7 +101,7 @@ with Hierarchy(lambda number: print(f"sample {number}\\n", end=""), workers=2) a
     assert sorted(run(tmp_path, text).splitlines()) == ["sample 0", "sample 1", "sample 2"]
 
 
-def test_a_process_spawned_by_the_script_may_make_one(tmp_path):
+def test_a_process_spawned_by_the_script_may_make_one(tmp_path: Path) -> None:
     text = f"""{SQUARE}
 import multiprocessing
 def child(queue):
@@ -117,7 +117,7 @@ if __name__ == "__main__":
     assert run(tmp_path, text) == "[0, 1, 4, 9]\n"
 
 
-def test_one_made_while_a_spawned_process_imports_the_script_is_refused(tmp_path):
+def test_one_made_while_a_spawned_process_imports_the_script_is_refused(tmp_path: Path) -> None:
     text = f"""{SQUARE}
 import multiprocessing
 hierarchy = Hierarchy(square, workers=1)
@@ -133,7 +133,7 @@ print(process.exitcode, hierarchy.map([3]))
     assert script.running() == []
 
 
-def test_one_made_by_a_module_that_its_own_workers_import_is_refused(tmp_path):
+def test_one_made_by_a_module_that_its_own_workers_import_is_refused(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(f"{SQUARE}hierarchy = Hierarchy(square, workers=1)\n")
     script = Script(tmp_path, "import work\nprint(work.hierarchy.map([3]))")
     code, _, err = script.end()
@@ -143,7 +143,7 @@ def test_one_made_by_a_module_that_its_own_workers_import_is_refused(tmp_path):
     assert script.running() == []
 
 
-def test_a_forked_copy_is_told_and_ends_nothing(tmp_path):
+def test_a_forked_copy_is_told_and_ends_nothing(tmp_path: Path) -> None:
     text = f"""{SQUARE}
 import os
 hierarchy = Hierarchy(square, workers=2)
@@ -159,10 +159,12 @@ print(hierarchy.map([3]))
     assert run(tmp_path, text).splitlines() == ["RunError True", "[9]"]
 
 
-def test_a_notebook_cell_works(tmp_path):
+def test_a_notebook_cell_works(tmp_path: Path) -> None:
+    from jupyter_client.blocking.client import BlockingKernelClient
     from jupyter_client.manager import run_kernel
 
     with run_kernel(cwd=str(tmp_path), env={**os.environ, "PYTHONPATH": str(ROOT)}) as client:
+        assert isinstance(client, BlockingKernelClient)
         cells = (SQUARE, "with Hierarchy(square, workers=2) as h: print(h.map(range(4)))", f"{LEFT}\nprint(left()[0])")
         shown = []
         for cell in cells:
@@ -173,7 +175,7 @@ def test_a_notebook_cell_works(tmp_path):
     assert "".join(shown).split("\n")[:2] == ["[0, 1, 4, 9]", "0"]
 
 
-def test_importing_the_package_is_light():
+def test_importing_the_package_is_light() -> None:
     program = "import sys, jobs; print({'numpy', 'torch', 'cloudpickle', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
@@ -185,7 +187,7 @@ def test_importing_the_package_is_light():
 @pytest.mark.parametrize(
     "end", ["pass", "raise KeyError", "next(hierarchy.imap(range(10)))", "raise KeyboardInterrupt"]
 )
-def test_nothing_is_left_when_the_block_ends(tmp_path, end):
+def test_nothing_is_left_when_the_block_ends(tmp_path: Path, end: str) -> None:
     text = f"""{SQUARE}{LEFT}
 import torch
 before = set(os.listdir("/dev/shm"))
@@ -200,7 +202,7 @@ print(left(), set(os.listdir("/dev/shm")) - before)
     assert run(tmp_path, text) == "(0, 0, 0) set()\n"
 
 
-def test_nothing_is_left_when_one_is_collected_or_never_closed(tmp_path):
+def test_nothing_is_left_when_one_is_collected_or_never_closed(tmp_path: Path) -> None:
     text = f"""{SQUARE}{LEFT}
 Hierarchy(square, workers=2)
 print(left())
@@ -211,7 +213,7 @@ print(hierarchy.map([2]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_nothing_is_left_when_the_process_is_ended_by_a_signal(tmp_path, number):
+def test_nothing_is_left_when_the_process_is_ended_by_a_signal(tmp_path: Path, number: int) -> None:
     script = Script(tmp_path, f"{BUSY}next(results)\n")
     assert script.line() == "[0, 1, 2, 3, 4, 5]"
     until(lambda: len(script.running()) == 5)
@@ -221,7 +223,7 @@ def test_nothing_is_left_when_the_process_is_ended_by_a_signal(tmp_path, number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_when_a_signal_comes_while_the_script_ends(tmp_path, number):
+def test_nothing_is_left_when_a_signal_comes_while_the_script_ends(tmp_path: Path, number: int) -> None:
     script = Script(tmp_path, BUSY)
     assert script.line() == "[0, 1, 2, 3, 4, 5]"
     script.process.send_signal(number)
@@ -229,7 +231,7 @@ def test_nothing_is_left_when_a_signal_comes_while_the_script_ends(tmp_path, num
     until(lambda: script.running() == [])
 
 
-def test_ctrl_c_ends_the_block_with_keyboard_interrupt_and_nothing_else_is_printed(tmp_path):
+def test_ctrl_c_ends_the_block_with_keyboard_interrupt_and_nothing_else_is_printed(tmp_path: Path) -> None:
     text = (
         BUSY
         + "with hierarchy:\n    try:\n        print('inside', flush=True)\n        next(results)\n"
@@ -247,7 +249,7 @@ def test_ctrl_c_ends_the_block_with_keyboard_interrupt_and_nothing_else_is_print
     assert script.running() == []
 
 
-def test_after_an_interrupted_pass_another_one_works(tmp_path):
+def test_after_an_interrupted_pass_another_one_works(tmp_path: Path) -> None:
     text = f"""{SQUARE}
 import signal, itertools
 hierarchy = Hierarchy(square, workers=2)
@@ -268,7 +270,7 @@ print("fine")
     assert run(tmp_path, text) == "fine\n"
 
 
-def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path):
+def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     text = (
         BUSY
         + "hierarchy._link._popen.kill()\ntry:\n    next(results)\nexcept Exception as error: print(error)\ntime.sleep(30)\n"
@@ -281,7 +283,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path):
     script.end()
 
 
-def test_scratch_folders_are_removed(tmp_path):
+def test_scratch_folders_are_removed(tmp_path: Path) -> None:
     text = f"""{SQUARE}
 import tempfile
 with Hierarchy(square, workers=1) as hierarchy:

@@ -22,7 +22,7 @@ from tests.support.launcher_runs import launcher, run_of
 
 WIDTH, HEIGHT = 96, 64
 SIZE = 32
-VISION = {"model": "tests.support.embedding_models:Vision", "size": SIZE, "crop": 1.0}
+VISION: dict[str, Any] = {"model": "tests.support.embedding_models:Vision", "size": SIZE, "crop": 1.0}
 # How a camera that was held this way up stores the picture: the inverse of what its EXIF orientation asks for.
 STORED = {
     1: None,

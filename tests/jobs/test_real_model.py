@@ -84,10 +84,10 @@ def directly(texts: list[str]) -> np.ndarray:
         encoded = tokenizer(text, truncation=True, max_length=32, return_tensors="pt")
         with torch.inference_mode():
             vectors.append(model(**encoded).last_hidden_state[0].mean(0).numpy())
-    return np.array(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def test_a_real_model_gives_the_same_bits_under_any_tree_and_after_a_kill(tmp_path):
+def test_a_real_model_gives_the_same_bits_under_any_tree_and_after_a_kill(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "plain", 300)
     plain = write_config(tmp_path / "plain", processes=1, workers=0)
     assert launcher(plain.parent, "run", plain).returncode == 0

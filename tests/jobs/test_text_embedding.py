@@ -72,7 +72,7 @@ def reference(texts: list[str], max_tokens: int) -> tuple[np.ndarray, list[int]]
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))
 
 
 @pytest.mark.parametrize("max_tokens", [16, 256])
@@ -87,8 +87,8 @@ def test_embeddings_and_token_counts_are_those_of_transformers_called_directly(m
 
 def test_outputs_have_the_documented_dtypes_and_shapes(job: TextEmbedding) -> None:
     found = embed(job, TEXTS)
-    assert (found["embedding"].dtype, found["embedding"].shape) == (np.float32, (len(TEXTS), 384))
-    assert (found["n_tokens"].dtype, found["n_tokens"].shape) == (np.int32, (len(TEXTS),))
+    assert (found["embedding"].dtype, found["embedding"].shape) == (np.dtype(np.float32), (len(TEXTS), 384))
+    assert (found["n_tokens"].dtype, found["n_tokens"].shape) == (np.dtype(np.int32), (len(TEXTS),))
 
 
 def test_vectors_have_length_one_only_when_normalized(job: TextEmbedding) -> None:

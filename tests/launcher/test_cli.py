@@ -30,20 +30,20 @@ COMMANDS = [
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A planned run."""
     config = write_config(tmp_path_factory.mktemp("cli"))
     assert launcher(config.parent, "plan", config.name).returncode == 0
     return config
 
 
-def test_the_commands_are_those_that_exist():
+def test_the_commands_are_those_that_exist() -> None:
     _, commands = make_parser()
     assert list(commands) == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_json(config, name):
+def test_every_command_has_help_and_json(config: Path, name: str) -> None:
     shown = launcher(config.parent, name, "--help")
     assert shown.returncode == 0
     assert "--json" in shown.stdout
@@ -74,7 +74,7 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input_is_told_in_one_message_without_traceback(config, arguments, message):
+def test_bad_input_is_told_in_one_message_without_traceback(config: Path, arguments: list[str], message: str) -> None:
     done = launcher(config.parent, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -83,7 +83,7 @@ def test_bad_input_is_told_in_one_message_without_traceback(config, arguments, m
     assert done.stdout == ""
 
 
-def test_bad_input_with_json_is_a_document_too(config):
+def test_bad_input_with_json_is_a_document_too(config: Path) -> None:
     done = launcher(config.parent, "status", "tory", "--json")
     assert done.returncode == 2
     assert "did you mean" in document(done)["error"]
@@ -95,27 +95,27 @@ def test_bad_input_with_json_is_a_document_too(config):
      ["cancel", "toy"], ["verify", "toy"]],
     ids=" ".join,
 )  # fmt: skip
-def test_with_json_stdout_is_one_document(config, arguments):
+def test_with_json_stdout_is_one_document(config: Path, arguments: list[str]) -> None:
     done = launcher(config.parent, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert document(done)["schema"] == 1
 
 
-def test_plan_says_what_will_run_and_where(config):
+def test_plan_says_what_will_run_and_where(config: Path) -> None:
     done = launcher(config.parent, "plan", config.name)
     assert done.returncode == 0
     for text in (str(run_of(config).path), "100 in 4 shards of 25 to 25", "local", "1 CPUs", "launcher submit toy"):
         assert text in done.stdout
 
 
-def test_gather_of_an_incomplete_run_fails_and_says_what_to_do(config):
+def test_gather_of_an_incomplete_run_fails_and_says_what_to_do(config: Path) -> None:
     done = launcher(config.parent, "gather", "toy")
     assert done.returncode == 1
     assert "launcher rerun" in done.stderr
     assert "--allow-missing" in done.stderr
 
 
-def test_status_lists_each_shard(config):
+def test_status_lists_each_shard(config: Path) -> None:
     done = launcher(config.parent, "status", "toy", "--shards")
     assert done.returncode == 0
     assert [line for line in done.stdout.splitlines() if line.startswith("  shard ")] == [
@@ -123,7 +123,7 @@ def test_status_lists_each_shard(config):
     ]
 
 
-def test_a_run_is_found_by_name_by_path_and_as_the_newest(config):
+def test_a_run_is_found_by_name_by_path_and_as_the_newest(config: Path) -> None:
     documents = [
         document(launcher(config.parent, "status", *target, "--json")) for target in (["toy"], ["runs/toy"], [])
     ]
@@ -135,7 +135,7 @@ def test_a_run_is_found_by_name_by_path_and_as_the_newest(config):
     assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "toy"
 
 
-def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path):
+def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     launcher(tmp_path, "plan", config.name)
     run = run_of(config)
@@ -152,7 +152,7 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path):
     assert "launcher rerun toy --shards 2" in done.stdout
 
 
-def test_list_shows_every_run_even_those_that_cannot_be_read(tmp_path):
+def test_list_shows_every_run_even_those_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("one", "two"):
         config = write_config(tmp_path, name=name)
         assert launcher(tmp_path, "plan", config.name).returncode == 0
@@ -165,7 +165,7 @@ def test_list_shows_every_run_even_those_that_cannot_be_read(tmp_path):
     assert len(document(launcher(tmp_path, "list", "--json"))["runs"]) == 2
 
 
-def test_a_reader_that_goes_away_is_no_traceback(config):
+def test_a_reader_that_goes_away_is_no_traceback(config: Path) -> None:
     first = subprocess.Popen(
         command("status", "toy", "--shards"), cwd=config.parent, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -177,7 +177,7 @@ def test_a_reader_that_goes_away_is_no_traceback(config):
     first.wait(timeout=60)
 
 
-def test_a_folder_that_cannot_be_written_is_told_without_traceback(tmp_path):
+def test_a_folder_that_cannot_be_written_is_told_without_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = write_config(tmp_path, runs="file")
     done = launcher(tmp_path, "plan", config.name)

@@ -64,51 +64,51 @@ def loaded(*arguments: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory):
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = write_config(tmp_path_factory.mktemp("planned"), rows=640, shards=64)
     assert launcher(config.parent, "plan", config.name).returncode == 0
     return config.parent / "runs" / "toy"
 
 
-def test_every_module_is_looked_at():
+def test_every_module_is_looked_at() -> None:
     assert len(modules("jobs")) > 20
     assert len(modules("launcher")) > 20
 
 
 @pytest.mark.parametrize("path", modules("jobs"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_jobs_never_import_the_launcher(path):
+def test_jobs_never_import_the_launcher(path: Path) -> None:
     assert "launcher" not in imports(path, everywhere=True)
 
 
 @pytest.mark.parametrize("path", modules("jobs"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_jobs_import_nothing_of_the_login_node_at_import(path):
+def test_jobs_import_nothing_of_the_login_node_at_import(path: Path) -> None:
     assert imports(path, everywhere=False) & NOT_IN_JOBS == set()
 
 
 @pytest.mark.parametrize("package", ["jobs", "launcher"])
-def test_no_module_imports_the_tests(package):
+def test_no_module_imports_the_tests(package: str) -> None:
     for path in modules(package):
         assert "tests" not in imports(path, everywhere=True)
 
 
 @pytest.mark.parametrize("path", modules("launcher"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_slurm_modules_know_submitit(path):
+def test_only_slurm_modules_know_submitit(path: Path) -> None:
     if path.parent != ROOT / "launcher" / "slurm":
         assert "submitit" not in imports(path, everywhere=True)
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["status", "--help"], ["list"], ["nonsense"]])
-def test_help_and_mistakes_import_nothing_heavy(command):
+def test_help_and_mistakes_import_nothing_heavy(command: list[str]) -> None:
     assert loaded(*command) & (HEAVY | {"numpy", "pydantic", "yaml", "rich"}) == set()
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"], ["--shards"]])
-def test_status_imports_nothing_heavy(planned, flags):
+def test_status_imports_nothing_heavy(planned: Path, flags: list[str]) -> None:
     assert loaded("status", str(planned), *flags) & (HEAVY | {"pydantic", "yaml", "rich"}) == set()
 
 
 @pytest.mark.parametrize("command", ["cancel", "logs"])
-def test_looking_after_a_run_imports_nothing_heavy(planned, command):
+def test_looking_after_a_run_imports_nothing_heavy(planned: Path, command: str) -> None:
     arguments = [command, str(planned), *(["0"] if command == "logs" else [])]
     assert loaded(*arguments) & HEAVY == set()
 
@@ -124,11 +124,11 @@ def seconds(*arguments: str) -> float:
     return min(times)
 
 
-def test_help_is_there_within_150_ms_of_an_empty_interpreter():
+def test_help_is_there_within_150_ms_of_an_empty_interpreter() -> None:
     assert seconds("-m", "launcher", "--help") - seconds("-c", "pass") < 0.15
 
 
-def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_path):
+def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_path: Path) -> None:
     """Of 9,600 samples in batches of 16; half of the shards are done, half stopped on their way."""
     run = make_run(tmp_path / "run", "Toy", 64 * 150, shards=64, batch_size=16)
     for shard in Plan.read(run.plan).shards():

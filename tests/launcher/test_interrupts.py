@@ -7,7 +7,7 @@ import pytest
 from launcher.interrupts import Interrupts
 
 
-def test_a_second_interrupt_waits_until_it_can_be_acted_on():
+def test_a_second_interrupt_waits_until_it_can_be_acted_on() -> None:
     with Interrupts() as interrupts:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -20,7 +20,7 @@ def test_a_second_interrupt_waits_until_it_can_be_acted_on():
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_signals_that_were_ignored_stay_so():
+def test_signals_that_were_ignored_stay_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interrupts():

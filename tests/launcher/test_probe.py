@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -22,9 +24,9 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from jobs.storage.records import Commit, FailedSample, Layout, Output
 from jobs.storage.samples import BATCH_ROWS, Samples
-from launcher.config.config import load_config
+from launcher.config.config import Config, load_config
 from launcher.manifest.manifest import build_manifest
-from launcher.probe.advice import advise
+from launcher.probe.advice import Expected, Recommendation, advise
 from launcher.probe.choice import choose, choose_batch, crowding
 from launcher.probe.config_writer import edited, write_config
 from launcher.probe.machine import find_machine
@@ -92,45 +94,51 @@ class Failing(Job):
 
 
 def measurement(
-    processes: int = 1, workers: int = 0, batch_size: int = 8, rate: float = 100.0, *, gpus: int = 0, **other: float
+    processes: int = 1, workers: int = 0, batch_size: int = 8, rate: float = 100.0, *, gpus: int = 0, **other: Any
 ) -> Measurement:
-    known = {"samples": 100, "startup": 2.0, "process_seconds": 0.005, "peak_memory": GIB, "output_bytes": 10.0}
+    known: dict[str, Any] = {
+        "samples": 100,
+        "startup": 2.0,
+        "process_seconds": 0.005,
+        "peak_memory": GIB,
+        "output_bytes": 10.0,
+    }
     return Measurement(
         TrialSettings(processes, workers, batch_size), gpus, rate=rate, cpu_use=None, gpu_use=None, **{**known, **other}
-    )  # type: ignore[arg-type]
+    )
 
 
 # --- the choice
 
 
-def test_a_smaller_task_is_chosen_among_those_as_good_per_cpu():
+def test_a_smaller_task_is_chosen_among_those_as_good_per_cpu() -> None:
     alone = measurement(1, 0, rate=100)
     assert choose([alone, measurement(2, 0, rate=203), measurement(4, 0, rate=300)]) is alone
 
 
-def test_a_larger_task_is_chosen_where_each_of_its_cpus_does_more():
+def test_a_larger_task_is_chosen_where_each_of_its_cpus_does_more() -> None:
     wide = measurement(2, 0, rate=240)
     assert choose([measurement(1, 0, rate=100), wide]) is wide
 
 
-def test_pool_workers_are_preferred_to_processes_that_do_as_much():
+def test_pool_workers_are_preferred_to_processes_that_do_as_much() -> None:
     """Each process holds a copy of the model."""
     with_workers = measurement(1, 2, rate=200)
     assert choose([measurement(1, 0, rate=100), with_workers, measurement(2, 0, rate=200)]) is with_workers
 
 
-def test_pool_workers_that_bring_less_than_their_cpu_are_not_chosen():
+def test_pool_workers_that_bring_less_than_their_cpu_are_not_chosen() -> None:
     alone = measurement(1, 0, rate=100)
     assert choose([alone, measurement(1, 2, rate=120)]) is alone
 
 
-def test_with_gpus_the_fewest_cpus_that_keep_them_busy_are_chosen():
+def test_with_gpus_the_fewest_cpus_that_keep_them_busy_are_chosen() -> None:
     enough = measurement(1, 4, rate=970, gpus=1)
     found = [measurement(1, workers, rate=rate, gpus=1) for workers, rate in ((0, 100), (2, 500), (8, 1000))]
     assert choose([*found, enough]) is enough
 
 
-def test_a_larger_batch_has_to_be_worth_it():
+def test_a_larger_batch_has_to_be_worth_it() -> None:
     small, equal, better = (
         measurement(rate=100),
         measurement(batch_size=16, rate=104),
@@ -141,19 +149,19 @@ def test_a_larger_batch_has_to_be_worth_it():
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8), st.floats(0.01, 1e6)), min_size=1, max_size=12))
-def test_what_is_chosen_is_always_within_a_twentieth_of_the_best(found):
+def test_what_is_chosen_is_always_within_a_twentieth_of_the_best(found: list[tuple[int, int, float]]) -> None:
     measured = [measurement(processes, workers, rate=rate) for processes, workers, rate in found]
     assert choose(measured).value * 1.0501 >= max(one.value for one in measured)
 
 
-def test_tasks_beside_each_other_slow_each_other_down():
+def test_tasks_beside_each_other_slow_each_other_down() -> None:
     alone, larger, wide = measurement(1), measurement(1, batch_size=16, rate=120), measurement(4, rate=200)
     assert crowding(alone, [alone, wide]) == 0.5
     assert crowding(larger, [alone, larger, wide]) == 0.5
     assert crowding(alone, [alone]) == 1.0
 
 
-def test_measurements_of_one_setting_are_joined():
+def test_measurements_of_one_setting_are_joined() -> None:
     first, second = measurement(rate=100), measurement(rate=50, startup=5.0, peak_memory=2 * GIB)
     (joined,) = pool([first, second])
     assert (joined.samples, joined.startup, joined.peak_memory) == (200, 5.0, 2 * GIB)
@@ -169,7 +177,7 @@ def trace(times: list[float], rows: int = 10, *, stopped: bool = True, seconds: 
     return Trace(tuple(times), commits, layout, None, 75, "", GIB, stopped)
 
 
-def test_the_rate_is_that_between_commits_without_start_up():
+def test_the_rate_is_that_between_commits_without_start_up() -> None:
     found = measure(TrialSettings(1, 0, 10), 0, trace([5.0, 6.0, 7.0, 8.0, 9.0], seconds=0.25), np.ones(50))
     assert (found.rate, found.startup, found.samples) == (10.0, 4.0, 50)
     assert found.process_seconds == pytest.approx(0.025)
@@ -178,7 +186,9 @@ def test_the_rate_is_that_between_commits_without_start_up():
 
 
 @given(st.integers(1, 6), st.integers(2, 9), st.floats(0.1, 50), st.integers(0, 5))
-def test_the_rate_of_processes_that_commit_in_step_is_right_wherever_it_stops(processes, rounds, seconds, more):
+def test_the_rate_of_processes_that_commit_in_step_is_right_wherever_it_stops(
+    processes: int, rounds: int, seconds: float, more: int
+) -> None:
     times = [3.0 + seconds * number for number in range(1, rounds + 1) for _ in range(processes)]
     times += [3.0 + seconds * (rounds + 1)] * min(more, processes - 1)
     found = measure(TrialSettings(processes, 0, 10), 0, trace(times), np.ones(10 * len(times)))
@@ -186,17 +196,17 @@ def test_the_rate_of_processes_that_commit_in_step_is_right_wherever_it_stops(pr
     assert found.startup == pytest.approx(3.0)
 
 
-def test_samples_count_by_their_cost():
+def test_samples_count_by_their_cost() -> None:
     found = measure(TrialSettings(1, 0, 10), 0, trace([1.0, 2.0, 4.0]), np.repeat([1.0, 1.0, 2.0], 10))
     assert found.rate == 10.0
 
 
-def test_one_batch_gives_a_rough_rate():
+def test_one_batch_gives_a_rough_rate() -> None:
     found = measure(TrialSettings(2, 0, 10), 0, trace([5.0], stopped=False), np.ones(10))
     assert (found.rate, found.rough) == (2.0, True)
 
 
-def test_a_rate_needs_some_batches_of_each_lane_and_some_time():
+def test_a_rate_needs_some_batches_of_each_lane_and_some_time() -> None:
     assert not is_enough([], 1, 1.0)
     assert not is_enough([1.0, 9.0], 2, 1.0)
     assert not is_enough([1.0, 1.1, 1.2, 1.3], 1, 1.0)
@@ -218,7 +228,7 @@ sys.stdin.read()
 """
 
 
-def test_memory_that_processes_share_counts_once():
+def test_memory_that_processes_share_counts_once() -> None:
     with subprocess.Popen([sys.executable, "-c", MEMORY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdin
@@ -228,7 +238,7 @@ def test_memory_that_processes_share_counts_once():
     assert 200 << 20 <= found <= 230 << 20
 
 
-def test_the_memory_of_a_process_that_is_gone_is_none():
+def test_the_memory_of_a_process_that_is_gone_is_none() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     assert tree_memory(process.pid) == 0
@@ -243,8 +253,8 @@ startups = st.floats(0, 600)
 
 @given(seconds_of_work, startups, st.integers(1, 10**9), st.integers(1, 20), st.integers(100, 10_000))
 def test_shards_take_half_an_hour_to_an_hour_or_as_long_as_the_limits_make_them(
-    seconds, startup, batches, parts, array
-):
+    seconds: float, startup: float, batches: int, parts: int, array: int
+) -> None:
     shards = shard_count(seconds, startup, Scope(batches, batches, parts, largest_array=array))
     each = seconds / shards
     assert 1 <= shards <= min(max(batches, 1), max(MOST_SHARDS, parts))
@@ -257,7 +267,7 @@ def test_shards_take_half_an_hour_to_an_hour_or_as_long_as_the_limits_make_them(
 
 
 @given(seconds_of_work, startups, st.integers(1, 128))
-def test_on_one_machine_all_array_tasks_get_as_many_shards(seconds, startup, tasks):
+def test_on_one_machine_all_array_tasks_get_as_many_shards(seconds: float, startup: float, tasks: int) -> None:
     shards = shard_count(seconds, startup, Scope(10**9, 10**9, 1, local_tasks=tasks))
     if seconds < 1800 and shards > 1:
         assert shards % tasks == 0
@@ -266,26 +276,26 @@ def test_on_one_machine_all_array_tasks_get_as_many_shards(seconds, startup, tas
 
 
 @given(st.integers(0, 1 << 45))
-def test_memory_is_a_third_above_the_peak_in_half_gib(peak):
+def test_memory_is_a_third_above_the_peak_in_half_gib(peak: int) -> None:
     size = memory_size(peak)
     assert size % (GIB // 2) == 0
     assert peak * 1.3 <= size <= max(peak * 1.3 + GIB // 2, GIB // 2)
 
 
 @given(st.floats(0.1, 1e6), startups)
-def test_the_time_limit_is_twice_what_it_takes_or_more(seconds, startup):
+def test_the_time_limit_is_twice_what_it_takes_or_more(seconds: float, startup: float) -> None:
     limit = time_limit(seconds, startup)
     assert limit >= 2 * seconds + startup
     assert limit <= max(2 * (2 * seconds + startup) + 60, 600) + 86_400 * (limit > 86_400)
     assert limit % 300 == 0
 
 
-def test_time_limits_are_values_that_people_use():
+def test_time_limits_are_values_that_people_use() -> None:
     assert [time_limit(minutes * 60, 0) // 60 for minutes in (1, 7, 45, 70, 500, 800)] == [10, 15, 90, 180, 1440, 2880]
 
 
 @given(st.integers(1, 20_000), st.floats(1, 1e5), st.integers(1, 20_000))
-def test_fewer_tasks_at_a_time_never_cost_a_round(tasks, seconds, queue):
+def test_fewer_tasks_at_a_time_never_cost_a_round(tasks: int, seconds: float, queue: int) -> None:
     together = at_a_time(tasks, seconds, queue)
     assert 1 <= together <= min(tasks, queue)
     if together < tasks and together < queue:
@@ -294,13 +304,13 @@ def test_fewer_tasks_at_a_time_never_cost_a_round(tasks, seconds, queue):
         assert rounds == 1 or math.ceil(tasks / (together - 1)) > rounds
 
 
-def test_all_tasks_run_at_once_where_they_are_few():
+def test_all_tasks_run_at_once_where_they_are_few() -> None:
     assert at_a_time(20, 2700, 10_000) == 20
     assert at_a_time(300, 2700, 10_000) == 150
     assert wall_seconds(300, 150, 2700, 10) == 2 * 2710
 
 
-def test_a_wait_of_days_is_cut_to_one():
+def test_a_wait_of_days_is_cut_to_one() -> None:
     together = at_a_time(10_000, 3600, 10_000)
     assert math.ceil(10_000 / together) * 3600 <= 24 * 3600
 
@@ -309,16 +319,18 @@ def test_a_wait_of_days_is_cut_to_one():
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(tmp_path: Path) -> Config:
     return load_config(launcher_runs.write_config(tmp_path, shards=4))
 
 
-def advised(config, chosen, measured=(), scope=None):
+def advised(
+    config: Config, chosen: Measurement, measured: Sequence[Measurement] = (), scope: Scope | None = None
+) -> tuple[dict[str, Recommendation], Expected]:
     advice = advise(config, chosen, measured or [chosen], scope or Scope(1_000_000, 125_000))
     return {one.name: one for one in advice.recommendations}, advice.expected
 
 
-def test_every_recommendation_has_its_reason_and_what_it_was(config):
+def test_every_recommendation_has_its_reason_and_what_it_was(config: Config) -> None:
     told, expected = advised(config, measurement(1, 2, rate=100))
     assert list(told) == [
         "node.processes", "node.workers", "node.batch_size", "data.shards", "slurm.mem", "slurm.time",
@@ -332,20 +344,20 @@ def test_every_recommendation_has_its_reason_and_what_it_was(config):
     assert expected.gpu_hours == 0
 
 
-def test_samples_per_shard_stays_the_way_to_say_it(tmp_path):
+def test_samples_per_shard_stays_the_way_to_say_it(tmp_path: Path) -> None:
     config = load_config(launcher_runs.write_config(tmp_path, shards=None, data={"samples_per_shard": 10}))
     told, expected = advised(config, measurement())
     assert told["data.samples_per_shard"].value == math.ceil(1_000_000 / expected.tasks)
     assert "data.shards" not in told
 
 
-def test_one_process_for_each_gpu_is_left_open(config):
+def test_one_process_for_each_gpu_is_left_open(config: Config) -> None:
     told, expected = advised(config, measurement(1, 4, gpus=1))
     assert told["node.processes"].value is None
     assert expected.gpu_hours == pytest.approx(expected.cpu_hours / 4)
 
 
-def test_more_gpus_than_there_are_here_are_refused(tmp_path):
+def test_more_gpus_than_there_are_here_are_refused(tmp_path: Path) -> None:
     path = launcher_runs.write_config(tmp_path, executor="slurm", slurm={"gpus_per_task": 64})
     with pytest.raises(InputError, match=r"ask for 64 GPUs, and there are .* run the probe on a node like"):
         find_machine(load_config(path))
@@ -354,7 +366,7 @@ def test_more_gpus_than_there_are_here_are_refused(tmp_path):
 # --- the samples
 
 
-def test_samples_are_spread_and_know_their_place_in_the_whole_manifest(tmp_path):
+def test_samples_are_spread_and_know_their_place_in_the_whole_manifest(tmp_path: Path) -> None:
     rows = BATCH_ROWS + 1000
     (tmp_path / "a.csv").write_text("x\n" + "".join(f"{2 * row}\n" for row in range(rows)))
     build_manifest("a.csv", tmp_path / "manifest.arrow", None, None, folder=tmp_path)
@@ -369,7 +381,7 @@ def test_samples_are_spread_and_know_their_place_in_the_whole_manifest(tmp_path)
     assert max(first) > rows * 9 / 10
 
 
-def test_samples_of_several_manifests_know_theirs(tmp_path):
+def test_samples_of_several_manifests_know_theirs(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.csv").write_text("x\n" + "".join(f"{name}{row}\n" for row in range(10)))
     sources = {name: [f"{name}.csv"] for name in "ab"}
@@ -380,7 +392,7 @@ def test_samples_of_several_manifests_know_theirs(tmp_path):
         assert sample["x"] == f"{sample.manifest}{sample.row}"
 
 
-def test_each_trial_gets_other_samples_until_there_are_none(tmp_path):
+def test_each_trial_gets_other_samples_until_there_are_none(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,cost\n" + "".join(f"{row},{row}\n" for row in range(10)))
     build_manifest("a.csv", tmp_path / "manifest.arrow", None, "cost", folder=tmp_path)
     samples = ProbeSamples(tmp_path / "manifest.arrow", 10, "cost")
@@ -418,7 +430,7 @@ VALUES = {
 }
 
 
-def test_new_values_leave_comments_and_all_else():
+def test_new_values_leave_comments_and_all_else() -> None:
     changed = edited(TEXT, VALUES)
     assert [line.partition("#")[2] for line in TEXT.splitlines() if "#" in line] == [
         line.partition("#")[2] for line in changed.splitlines() if "#" in line
@@ -434,13 +446,13 @@ def test_new_values_leave_comments_and_all_else():
 @pytest.mark.parametrize(
     "text", ["name: x\n", "name: x\nslurm:\nnode:\n", '{"name": "x", "slurm": {}}', "name: x\nslurm: # none\n"]
 )
-def test_sections_that_are_not_there_are_made(text):
+def test_sections_that_are_not_there_are_made(text: str) -> None:
     found = yaml.safe_load(edited(text, {("slurm", "mem"): "4G", ("node", "workers"): 3}))
     assert found["slurm"] == {"mem": "4G"}
     assert found["node"] == {"workers": 3}
 
 
-def test_what_would_not_load_is_not_written(tmp_path):
+def test_what_would_not_load_is_not_written(tmp_path: Path) -> None:
     path = launcher_runs.write_config(tmp_path, retry={"max_memory": "1G"})
     before, config = path.read_text(), load_config(path)
     advice = advise(config, measurement(peak_memory=8 * GIB), [measurement()], Scope(1000, 100))
@@ -449,7 +461,7 @@ def test_what_would_not_load_is_not_written(tmp_path):
     assert path.read_text() == before
 
 
-def test_cpus_that_would_be_too_few_are_raised(tmp_path):
+def test_cpus_that_would_be_too_few_are_raised(tmp_path: Path) -> None:
     path = launcher_runs.write_config(tmp_path, slurm={"cpus_per_task": 2})
     config = load_config(path)
     chosen = measurement(2, 4)
@@ -461,7 +473,7 @@ def test_cpus_that_would_be_too_few_are_raised(tmp_path):
 
 
 @pytest.fixture
-def scratch(tmp_path, monkeypatch):
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where all temporary folders go; empty at the end."""
     folder = tmp_path / "scratch"
     folder.mkdir()
@@ -471,7 +483,7 @@ def scratch(tmp_path, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-def written(folder: Path, job: str, rows: int = 20_000, **sections) -> Path:
+def written(folder: Path, job: str, rows: int = 20_000, **sections: Any) -> Path:
     path = launcher_runs.write_config(folder, rows, job=f"probe_jobs:{job}", **sections)
     (folder / "probe_jobs.py").write_text(JOBS)
     return path
@@ -499,12 +511,12 @@ def tasks_of(folder: Path) -> list[psutil.Process]:
     return [process for process in alive(found) if process.pid != os.getpid()]
 
 
-def values(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def values(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     return {one["key"]: one["value"] for one in document(done)["recommendations"]}
 
 
-def test_workers_are_recommended_where_loading_waits(tmp_path, scratch):
+def test_workers_are_recommended_where_loading_waits(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "SlowLoad", node={"batch_size": 4}), "--seconds", 15, "--json")
     found = values(done)
     if len(os.sched_getaffinity(0)) > 1:
@@ -513,14 +525,14 @@ def test_workers_are_recommended_where_loading_waits(tmp_path, scratch):
     assert document(done)["expected"]["samples"] == 20_000
 
 
-def test_no_workers_are_recommended_where_processing_takes_all_the_time(tmp_path, scratch):
+def test_no_workers_are_recommended_where_processing_takes_all_the_time(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "SlowProcess"), "--seconds", 12, "--json")
     assert values(done)["node.workers"] == 0, done.stdout
     (reason,) = [one["reason"] for one in document(done)["recommendations"] if one["key"] == "node.workers"]
     assert re.search(r"a process with 1 worker computes (9\d|100)% of the time", reason)
 
 
-def test_the_config_written_keeps_its_comments_and_plans(tmp_path, scratch):
+def test_the_config_written_keeps_its_comments_and_plans(tmp_path: Path, scratch: Path) -> None:
     path = written(tmp_path, "SlowProcess")
     path.write_text(
         "# mine\n" + yaml.safe_dump(json.loads(path.read_text()), sort_keys=False).replace("node:", "node: # the node")
@@ -538,7 +550,7 @@ def test_the_config_written_keeps_its_comments_and_plans(tmp_path, scratch):
     assert f"in {config.data.shards} shards" in planned.stdout
 
 
-def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path, scratch):
+def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: Path) -> None:
     path = written(tmp_path, "Crawling", node={"batch_size": 4})
     began = time.monotonic()
     done = probed(path, "--seconds", 8)
@@ -548,13 +560,13 @@ def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path, scratch):
     assert "node.processes" in done.stdout
 
 
-def test_batches_that_take_too_long_are_made_smaller(tmp_path, scratch):
+def test_batches_that_take_too_long_are_made_smaller(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), "--seconds", 12, "--json")
     assert values(done)["node.batch_size"] < 100
     assert any("no batch of 1000 was done" in note for note in document(done)["notes"])
 
 
-def test_a_sample_longer_than_all_the_time_is_told(tmp_path, scratch):
+def test_a_sample_longer_than_all_the_time_is_told(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "Stuck"), "--seconds", 5)
     assert done.returncode == 1
     assert "no sample was done within 5 s" in done.stderr
@@ -575,7 +587,9 @@ def test_a_sample_longer_than_all_the_time_is_told(tmp_path, scratch):
         ),
     ],
 )
-def test_a_job_that_cannot_work_is_told_with_kind_and_message(tmp_path, scratch, job, message):
+def test_a_job_that_cannot_work_is_told_with_kind_and_message(
+    tmp_path: Path, scratch: Path, job: str, message: str
+) -> None:
     path = written(tmp_path, "Failing")
     path.write_text(path.read_text().replace("probe_jobs:Failing", job))
     done = probed(path, "--seconds", 20)
@@ -584,7 +598,7 @@ def test_a_job_that_cannot_work_is_told_with_kind_and_message(tmp_path, scratch,
     assert "Traceback" not in done.stderr
 
 
-def test_samples_that_fail_are_counted_and_compared_with_what_may(tmp_path, scratch):
+def test_samples_that_fail_are_counted_and_compared_with_what_may(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "Failing", params={"share": 0.2}), "--seconds", 6, "--json")
     notes = " ".join(document(done)["notes"])
     assert re.search(r"\d+ of \d+ samples failed, \d+ of them: LOAD: ValueError: no such picture", notes)
@@ -592,7 +606,9 @@ def test_samples_that_fail_are_counted_and_compared_with_what_may(tmp_path, scra
     assert values(done)["node.batch_size"]
 
 
-def test_on_slurm_the_sizes_are_those_of_its_arrays(tmp_path, scratch, monkeypatch):
+def test_on_slurm_the_sizes_are_those_of_its_arrays(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cluster that takes arrays of 4 elements and 3 jobs of a user's."""
     for name, answer in (("sbatch", ""), ("scontrol", "MaxArraySize = 4\nMaxJobCount = 3\n"), ("squeue", "")):
         tool = tmp_path / "bin" / name
@@ -607,7 +623,7 @@ def test_on_slurm_the_sizes_are_those_of_its_arrays(tmp_path, scratch, monkeypat
     assert parse_time(found["slurm.time"]) > document(done)["expected"]["wall_seconds"] - 10, "of two rounds"
 
 
-def test_a_few_samples_give_a_rough_answer(tmp_path, scratch):
+def test_a_few_samples_give_a_rough_answer(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "SlowLoad", rows=3), "--seconds", 6, "--json")
     assert values(done)["data.shards"] == 1
     assert any("there are only 3 samples" in note for note in document(done)["notes"])
@@ -623,7 +639,9 @@ def test_a_few_samples_give_a_rough_answer(tmp_path, scratch):
         (["config.yaml", "--set", "data.manifest=nothing.csv"], "nothing.csv: no such file"),
     ],
 )
-def test_bad_input_is_told_and_leaves_nothing(tmp_path, scratch, arguments, message):
+def test_bad_input_is_told_and_leaves_nothing(
+    tmp_path: Path, scratch: Path, arguments: list[str], message: str
+) -> None:
     written(tmp_path, "SlowLoad", rows=3)
     done = launcher(tmp_path, "probe", *arguments)
     assert done.returncode == 2
@@ -632,7 +650,7 @@ def test_bad_input_is_told_and_leaves_nothing(tmp_path, scratch, arguments, mess
     assert not (tmp_path / "runs").exists()
 
 
-def test_ctrl_c_gives_what_is_known_by_then(tmp_path, scratch):
+def test_ctrl_c_gives_what_is_known_by_then(tmp_path: Path, scratch: Path) -> None:
     path = written(tmp_path, "SlowLoad")
     process = start(tmp_path, "probe", path.name, "--write")
     assert process.stdout
@@ -653,7 +671,7 @@ def test_ctrl_c_gives_what_is_known_by_then(tmp_path, scratch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_end_before_anything_is_known_leaves_nothing(tmp_path, scratch, number):
+def test_an_end_before_anything_is_known_leaves_nothing(tmp_path: Path, scratch: Path, number: int) -> None:
     process = start(tmp_path, "probe", written(tmp_path, "Stuck").name)
     wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/shards/000000.journal")))
     process.send_signal(number)
@@ -664,7 +682,7 @@ def test_an_end_before_anything_is_known_leaves_nothing(tmp_path, scratch, numbe
     assert tasks_of(tmp_path) == []
 
 
-def test_runs_that_are_there_stay_as_they_are(tmp_path, scratch):
+def test_runs_that_are_there_stay_as_they_are(tmp_path: Path, scratch: Path) -> None:
     path = written(tmp_path, "SlowLoad", rows=40)
     assert launcher(tmp_path, "plan", path.name).returncode == 0
     before = sorted(str(found) for found in (tmp_path / "runs").rglob("*"))
@@ -674,7 +692,7 @@ def test_runs_that_are_there_stay_as_they_are(tmp_path, scratch):
     assert sorted(str(found) for found in (tmp_path / "runs").rglob("*")) == before
 
 
-def test_only_writing_imports_the_writer_of_yaml():
+def test_only_writing_imports_the_writer_of_yaml() -> None:
     program = "import sys, launcher.commands.probe, launcher.probe.config_writer; print('ruamel' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], env=launcher_runs.environment(), capture_output=True, text=True, check=True
@@ -682,7 +700,7 @@ def test_only_writing_imports_the_writer_of_yaml():
     assert done.stdout.strip() == "False"
 
 
-def test_a_failed_sample_is_reported_by_the_measurement():
+def test_a_failed_sample_is_reported_by_the_measurement() -> None:
     failed = FailedSample(0, "LOAD", "no")
     seen = trace([1.0, 2.0])
     seen = replace(seen, commits=(replace(seen.commits[0], failed=(failed,)), seen.commits[1]))

@@ -65,7 +65,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         parse_time(text)
 
 
-def test_durations():
+def test_durations() -> None:
     assert [clock_time(seconds) for seconds in (0, 59.6, 3600, 90061)] == ["0:00:00", "0:01:00", "1:00:00", "25:01:01"]
 
 

@@ -10,6 +10,9 @@ import torch
 class SpeechStatistics(torch.nn.Module):
     """[b, frames, mels], [b] -> [b, 4 mels]: mean and deviation over time of normalised features and of a convolution."""
 
+    centre: torch.Tensor
+    kernel: torch.Tensor
+
     def __init__(self, centre: list[float]) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(1)

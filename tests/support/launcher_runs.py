@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def write_config(
-    folder: Path, rows: int = 100, *, shards: int = 4, job: str = "Toy", params: Any = None, **sections: Any
+    folder: Path, rows: int = 100, *, shards: int | None = 4, job: str = "Toy", params: Any = None, **sections: Any
 ) -> Path:
     """A config (JSON is YAML) of a toy Job over a CSV with the column ``x`` = 0, 1, 2 ...; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,13 @@ def status(folder: Path, run: RunDir) -> Mapping[str, Any]:
 
 def newest(run: RunDir) -> Submission:
     return Submission.read(run.submission(run.submission_numbers()[-1]))
+
+
+def executor_pid(run: RunDir) -> int:
+    """The process of the local executor that has the newest submission."""
+    process = newest(run).process
+    assert process is not None
+    return int(process["pid"])
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -100,6 +100,12 @@ class SlurmRun:
     def attempts(self, shard: int) -> list[Attempt]:
         return self.history(shard).attempts
 
+    def kinds(self, shard: int) -> list[str | None]:
+        """Why its attempts ended; all of them have."""
+        ends = [attempt.end for attempt in self.attempts(shard)]
+        assert all(ends)
+        return [end.kind for end in ends if end]
+
     def await_commits(self, shard: int, count: int = 1) -> None:
         """Waits until the shard has committed some batches."""
         self.wait(lambda: len(self.history(shard).commits) >= count)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from jobs.storage.journal import History, replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import FailedSample, JobSpec
+from jobs.storage.records import AttemptEnd, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.shard_file import ShardFile
@@ -57,19 +57,32 @@ def history(run: RunDir, shard: int = 0) -> History:
     return replay(run.journal(shard))
 
 
+def last_end(run: RunDir, shard: int = 0) -> AttemptEnd:
+    """How the newest attempt at a shard ended; it has to have ended."""
+    last = history(run, shard).last
+    assert last
+    assert last.end
+    return last.end
+
+
+def layout_of(run: RunDir, shard: int = 0) -> Layout:
+    layout = history(run, shard).layout
+    assert layout is not None
+    return layout
+
+
 def failures(run: RunDir, shard: int = 0) -> dict[int, FailedSample]:
     return {sample.row: sample for sample in history(run, shard).failed_samples}
 
 
 def content(run: RunDir, shard: int = 0) -> dict[int, Any]:
     """The bytes of every batch of a done shard, checked against the journal; where values lie in their file is no matter."""
-    past = history(run, shard)
-    assert past.layout is not None
+    past, layout = history(run, shard), layout_of(run, shard)
     found: dict[int, Any] = {}
-    with ShardFile.open(run, Plan.read(run.plan).shard(shard), past.layout, done=True) as file:
+    with ShardFile.open(run, Plan.read(run.plan).shard(shard), layout, done=True) as file:
         for start, commit in sorted(past.commits.items()):
             assert file.damaged(commit) == []
-            rows = {o.name: bytes(file.read_rows(o, start, commit.stop)) for o in past.layout.outputs}
+            rows = {o.name: bytes(file.read_rows(o, start, commit.stop)) for o in layout.outputs}
             values = {name: bytes(file.read_segment(name, s)) for name, s in commit.segments.items()}
             found[start] = (rows, values, commit.failed)
     return found
@@ -77,8 +90,7 @@ def content(run: RunDir, shard: int = 0) -> dict[int, Any]:
 
 def results(run: RunDir, shard: int = 0) -> dict[str, np.ndarray]:
     """The rows of every output of a done shard, all of them fixed, as flat arrays."""
-    layout, rows = history(run, shard).layout, Plan.read(run.plan).shard(shard)
-    assert layout is not None
+    layout, rows = layout_of(run, shard), Plan.read(run.plan).shard(shard)
     with ShardFile.open(run, rows, layout, done=True) as file:
         return {
             output.name: np.frombuffer(file.read_rows(output, rows.start, rows.stop), output.dtype)

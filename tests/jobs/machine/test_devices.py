@@ -23,7 +23,7 @@ from jobs.storage.plans import NodeSettings
         ("NoDevFiles,", 1),
     ],
 )
-def test_cuda_visible_devices_holds_opaque_entries(visible, count):
+def test_cuda_visible_devices_holds_opaque_entries(visible: str, count: int) -> None:
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible}) == count
 
 
@@ -40,11 +40,13 @@ def test_cuda_visible_devices_holds_opaque_entries(visible, count):
         (NodeSettings(devices="cuda"), (), ("cuda:0",)),
     ],
 )
-def test_processes_get_their_devices_in_turn(settings, usable, devices):
+def test_processes_get_their_devices_in_turn(
+    settings: NodeSettings, usable: tuple[int, ...], devices: tuple[str, ...]
+) -> None:
     assert process_devices(settings, usable) == devices
 
 
-def test_cpus_are_bounded_by_affinity_and_by_slurm():
+def test_cpus_are_bounded_by_affinity_and_by_slurm() -> None:
     affinity = len(os.sched_getaffinity(0))
     assert 1 <= usable_cpus({}) <= affinity
     assert usable_cpus({"SLURM_CPUS_PER_TASK": "1"}) == 1
@@ -52,7 +54,7 @@ def test_cpus_are_bounded_by_affinity_and_by_slurm():
     assert usable_cpus({"LAUNCHER_CPUS": "1"}) == 1
 
 
-def test_threads_and_pool_workers_together_stay_within_the_cpus():
+def test_threads_and_pool_workers_together_stay_within_the_cpus() -> None:
     assert threads_for("cpu", 2, 0, 8) == 4
     assert threads_for("cpu", 2, 3, 8) == 1
     assert threads_for("cpu", 1, 2, 8) == 6
@@ -82,7 +84,7 @@ class FakeNvml(types.ModuleType):
         return types.SimpleNamespace(gpu=[20, 80][handle])
 
 
-def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch):
+def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
     monkeypatch.setattr("jobs.machine.devices.visible_gpus", lambda environment: 3)
     assert usable_gpus(NodeSettings(), {}) == (0, 2)
@@ -90,18 +92,18 @@ def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch):
     assert usable_gpus(NodeSettings(devices="cuda"), {}) == (0, 1, 2)
 
 
-def test_gpu_use_is_the_mean_over_the_tasks_own_gpus(monkeypatch):
+def test_gpu_use_is_the_mean_over_the_tasks_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
     assert gpus.utilisation(("0", "GPU-b")) == pytest.approx(0.5)
     assert gpus.utilisation(()) is None
 
 
 @pytest.mark.skipif(os.path.exists("/proc/driver/nvidia"), reason="has an NVIDIA driver")
-def test_without_a_driver_no_gpu_counts_as_taken_and_no_use_is_known():
+def test_without_a_driver_no_gpu_counts_as_taken_and_no_use_is_known() -> None:
     assert gpus.free(2) == (0, 1)
     assert gpus.utilisation(("0",)) is None
 
 
-def test_gpus_are_named_as_cuda_visible_devices_has_them():
+def test_gpus_are_named_as_cuda_visible_devices_has_them() -> None:
     assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "GPU-a,MIG-b,-1"}, 2) == ("GPU-a", "MIG-b")
     assert gpus.tokens({}, 2) == ("0", "1")

@@ -1,6 +1,8 @@
 """Environment: what libraries of a task's children read, users' own values, and CUDA in forked processes."""
 
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
@@ -11,19 +13,19 @@ from jobs.node.process.process import _use_device
 from tests.support.task_runs import make_run, results, run_task
 
 
-def test_users_own_values_win_but_for_threads(monkeypatch):
+def test_users_own_values_win_but_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ARROW_DEFAULT_MEMORY_POOL", "CUDA_DEVICE_ORDER", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "mine")
     monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
-    monkeypatch.setattr(environment.os, "environ", dict(environment.os.environ))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     environment.prepare()
-    found = environment.os.environ
+    found = os.environ
     assert found["ARROW_DEFAULT_MEMORY_POOL"] == found["CUDA_DEVICE_ORDER"] == found["OMP_WAIT_POLICY"] == "mine"
     assert (found["OMP_NUM_THREADS"], found["PYTORCH_NVML_BASED_CUDA_CHECK"]) == ("1", "1")
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
-def test_a_module_may_ask_for_cuda_when_it_is_imported(tmp_path, device):
+def test_a_module_may_ask_for_cuda_when_it_is_imported(tmp_path: Path, device: str) -> None:
     if device != "cpu" and not pytest.importorskip("torch").cuda.is_available():
         pytest.skip("no CUDA device")
     run = make_run(tmp_path, "tests.example_jobs.eager_jobs:Doubles", 20, workers=1, devices=(device,))
@@ -44,7 +46,9 @@ def test_a_module_may_ask_for_cuda_when_it_is_imported(tmp_path, device):
         ("CUDA error: invalid device ordinal", "invalid device ordinal"),
     ],
 )
-def test_cuda_that_was_used_before_the_fork_is_told_in_the_jobs_words(monkeypatch, said, told):
+def test_cuda_that_was_used_before_the_fork_is_told_in_the_jobs_words(
+    monkeypatch: pytest.MonkeyPatch, said: str, told: str
+) -> None:
     def refuse(device: str) -> NoReturn:
         raise RuntimeError(said)
 

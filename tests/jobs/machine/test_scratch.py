@@ -35,7 +35,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def test_what_a_killed_process_left_goes_when_the_next_folder_is_made(tmp_path):
+def test_what_a_killed_process_left_goes_when_the_next_folder_is_made(tmp_path: Path) -> None:
     with owner(tmp_path) as (left, process):
         (left / "model").mkdir()
         (left / "model" / "weights").write_bytes(b"x" * 1000)
@@ -45,7 +45,7 @@ def test_what_a_killed_process_left_goes_when_the_next_folder_is_made(tmp_path):
     assert list(tmp_path.iterdir()) == [mine]
 
 
-def test_the_folders_of_living_processes_stay(tmp_path):
+def test_the_folders_of_living_processes_stay(tmp_path: Path) -> None:
     with owner(tmp_path) as (first, process), owner(tmp_path) as (second, _):
         mine = {make_scratch(tmp_path), make_scratch(tmp_path)}
         assert set(tmp_path.iterdir()) == {first, second} | mine
@@ -55,7 +55,7 @@ def test_the_folders_of_living_processes_stay(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["-9f3c2a11-", "-results-"])
-def test_folders_of_other_machines_and_of_users_stay(tmp_path, change):
+def test_folders_of_other_machines_and_of_users_stay(tmp_path: Path, change: str) -> None:
     with owner(tmp_path) as (left, process):
         kill(process)
     machine = left.name.split("-")[1]
@@ -66,7 +66,7 @@ def test_folders_of_other_machines_and_of_users_stay(tmp_path, change):
     assert (tmp_path / "launcher-results").exists()
 
 
-def test_folders_with_another_prefix_stay(tmp_path):
+def test_folders_with_another_prefix_stay(tmp_path: Path) -> None:
     with owner(tmp_path, ".probe-") as (left, process):
         kill(process)
     make_scratch(tmp_path)
@@ -75,7 +75,7 @@ def test_folders_with_another_prefix_stay(tmp_path):
     assert not left.exists()
 
 
-def test_a_link_that_has_such_a_name_is_not_followed(tmp_path):
+def test_a_link_that_has_such_a_name_is_not_followed(tmp_path: Path) -> None:
     with owner(tmp_path) as (left, process):
         kill(process)
     data = tmp_path / "data"
@@ -87,8 +87,10 @@ def test_a_link_that_has_such_a_name_is_not_followed(tmp_path):
     assert (data / "precious").read_text() == "yes"
 
 
-def test_where_nobody_may_list_the_folder_the_next_is_made_all_the_same(tmp_path, monkeypatch):
-    def refuse(folder):
+def test_where_nobody_may_list_the_folder_the_next_is_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
         raise PermissionError(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)

@@ -35,7 +35,7 @@ def _states(pid: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("cpus", "processes", "workers"), [(1, 1, 0), (2, 2, 0), (2, 1, 1), (4, 1, 2)])
-def test_a_task_has_no_more_running_threads_than_cpus(tmp_path, cpus, processes, workers):
+def test_a_task_has_no_more_running_threads_than_cpus(tmp_path: Path, cpus: int, processes: int, workers: int) -> None:
     """The task is told its CPUs as by Slurm; the machine's own number is no matter: threads are started all the same."""
     run = make_run(
         tmp_path, "tests.example_jobs.threaded_jobs:MatrixProducts", 100_000, batch_size=8, workers=workers,
@@ -59,6 +59,6 @@ def test_a_task_has_no_more_running_threads_than_cpus(tmp_path, cpus, processes,
     assert above <= _LOOKS // 20, seen
 
 
-def test_threads_that_a_job_sets_itself_stay(tmp_path):
+def test_threads_that_a_job_sets_itself_stay(tmp_path: Path) -> None:
     run = make_run(tmp_path, "tests.example_jobs.threaded_jobs:OwnThreads", 16, workers=1, params={"count": 3})
     assert run_task(run).returncode == 0

@@ -26,17 +26,17 @@ def draws(seed: int, row: int) -> float:
     return float(np.random.rand())
 
 
-def test_the_first_draw_is_seeded_although_it_imports_the_generator():
+def test_the_first_draw_is_seeded_although_it_imports_the_generator() -> None:
     done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
     assert [float(word) for word in done.stdout.split()] == [draws(7, 2), draws(7, 3)]
 
 
 @pytest.mark.parametrize("other", [(7, 3), (8, 2)])
-def test_draws_depend_on_seed_and_row_and_on_nothing_else(other):
+def test_draws_depend_on_seed_and_row_and_on_nothing_else(other: tuple[int, ...]) -> None:
     assert draws(7, 2) == draws(7, 2)
     assert draws(7, 2) != draws(*other)
 
 
-def test_generators_that_a_job_makes_itself_are_left_alone():
+def test_generators_that_a_job_makes_itself_are_left_alone() -> None:
     seed_generators(7, 2)
     assert np.random.default_rng(5).random() == np.random.default_rng(5).random()

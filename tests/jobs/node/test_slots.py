@@ -3,6 +3,7 @@
 import multiprocessing
 import re
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ class Ends:
         self.writer, self.reader = SlotWriter(mine, 0), SlotReader(theirs, Stay())
         self.memories = 0
 
-    def through(self, batch, slot=0):
+    def through(self, batch: object, slot: int = 0) -> Any:
         skeleton = self.writer.put(slot, batch)
         while self.connection.poll():
             message = self.connection.recv()
@@ -71,7 +72,7 @@ items = st.integers(1, 5).flatmap(
 
 
 @given(items)
-def test_arrays_that_are_stacked_in_the_slot_arrive_as_if_stacked_before(arrays):
+def test_arrays_that_are_stacked_in_the_slot_arrive_as_if_stacked_before(arrays: list[np.ndarray]) -> None:
     try:
         expected = np.stack(arrays)
     except (ValueError, TypeError) as problem:
@@ -84,22 +85,22 @@ def test_arrays_that_are_stacked_in_the_slot_arrive_as_if_stacked_before(arrays)
         assert equal(stacked, expected)
 
 
-def equal(a, b) -> bool:
+def equal(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
         return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fcM")
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
         return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
-    return a == b
+    return bool(a == b)
 
 
 @given(batches)
-def test_any_batch_arrives_as_it_was_sent(batch):
+def test_any_batch_arrives_as_it_was_sent(batch: object) -> None:
     assert equal(batch, Ends().through(batch))
 
 
-def test_a_slot_is_reused_until_a_batch_is_too_large_for_it():
+def test_a_slot_is_reused_until_a_batch_is_too_large_for_it() -> None:
     ends = Ends()
     for rows in (100, 80, 110):
         assert len(ends.through(np.ones((rows, 64)))) == rows
@@ -108,24 +109,24 @@ def test_a_slot_is_reused_until_a_batch_is_too_large_for_it():
     assert ends.memories == 2
 
 
-def test_arrays_are_views_of_the_slot_and_aligned():
+def test_arrays_are_views_of_the_slot_and_aligned() -> None:
     ends = Ends()
     batch = ends.through({"a": np.ones(3, np.uint8), "b": np.ones((5, 5))})
     assert all(not array.flags.owndata for array in batch.values())
     assert batch["b"].ctypes.data % 64 == 0
 
 
-def test_named_tuples_keep_their_type():
+def test_named_tuples_keep_their_type() -> None:
     assert isinstance(Ends().through(Pair(np.ones(2), "x")), Pair)
 
 
-def test_tensors_arrive_as_tensors():
+def test_tensors_arrive_as_tensors() -> None:
     torch = pytest.importorskip("torch")
     batch = Ends().through({"x": torch.arange(6).reshape(2, 3), "y": np.ones(2)})
     assert torch.equal(batch["x"], torch.arange(6).reshape(2, 3))
     assert isinstance(batch["y"], np.ndarray)
 
 
-def test_a_strided_array_arrives_whole():
+def test_a_strided_array_arrives_whole() -> None:
     array = np.arange(24).reshape(4, 6)[:, ::2]
     assert np.array_equal(Ends().through(array), array)

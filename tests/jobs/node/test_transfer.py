@@ -38,7 +38,7 @@ class Torch:
         self.calls: list[str] = []
         self.locked: dict[int, int] = {}
         side = SimpleNamespace(
-            record_event=lambda: self.calls.append(f"event on {self.stream}") or "event",
+            record_event=self._record_event,
             synchronize=lambda: self.calls.append(f"all copied, {len(self.locked)} locked"),
         )
         main = SimpleNamespace(wait_event=lambda event: self.calls.append(f"main waits for {event}"))
@@ -52,6 +52,10 @@ class Torch:
             cudart=lambda: runtime,
         )
 
+    def _record_event(self) -> str:
+        self.calls.append(f"event on {self.stream}")
+        return "event"
+
     def _lock(self, address: int, size: int, flags: int) -> int:
         if self.refuses:
             self.last_error = 2
@@ -59,7 +63,7 @@ class Torch:
         self.locked[address] = size
         return 0
 
-    def ones(self, size: int, device: str) -> "Tensor":
+    def ones(self, size: int, device: str) -> Any:
         """A kernel's launch, as torch looks at it: the thread's last error counts, whoever made it, and is forgotten."""
         error, self.last_error = self.last_error, 0
         if error:
@@ -78,7 +82,7 @@ def torch() -> Torch:
     return Torch()
 
 
-def test_tensors_are_copied_by_a_stream_of_their_own_and_the_job_waits_for_them(torch):
+def test_tensors_are_copied_by_a_stream_of_their_own_and_the_job_waits_for_them(torch: Torch) -> None:
     batch = {"pair": Pair(Tensor("cpu", torch), "cat"), "ids": [1, 2], "array": np.ones(3)}
     arriving = ToGpu("cuda:0", torch).start(batch)
     assert torch.calls == ["copy on side, non_blocking=True", "event on side"]
@@ -89,13 +93,13 @@ def test_tensors_are_copied_by_a_stream_of_their_own_and_the_job_waits_for_them(
     assert found["array"] is batch["array"]
 
 
-def test_a_copy_that_fails_is_told_when_its_batch_is_processed_and_not_before(torch):
+def test_a_copy_that_fails_is_told_when_its_batch_is_processed_and_not_before(torch: Torch) -> None:
     arriving = ToGpu("cuda:0", torch).start([Tensor("cpu", torch, fails=True)])
     with pytest.raises(RuntimeError, match="out of memory"):
         arriving()
 
 
-def test_slots_are_page_locked_as_long_as_they_are_mapped(torch):
+def test_slots_are_page_locked_as_long_as_they_are_mapped(torch: Torch) -> None:
     transfer, memory = ToGpu("cuda:0", torch), mmap.mmap(-1, 8192)
     transfer.lock(memory)
     assert list(torch.locked.values()) == [8192]
@@ -105,7 +109,9 @@ def test_slots_are_page_locked_as_long_as_they_are_mapped(torch):
     memory.close()  # nothing holds on to it
 
 
-def test_a_slot_that_cannot_be_page_locked_is_said_once_and_no_error_is_left_for_the_next_kernel(torch, capsys):
+def test_a_slot_that_cannot_be_page_locked_is_said_once_and_no_error_is_left_for_the_next_kernel(
+    torch: Torch, capsys: pytest.CaptureFixture[str]
+) -> None:
     transfer, torch.refuses = ToGpu("cuda:0", torch), True
     for _ in range(2):
         with mmap.mmap(-1, 8192) as memory:
@@ -115,7 +121,7 @@ def test_a_slot_that_cannot_be_page_locked_is_said_once_and_no_error_is_left_for
     assert capsys.readouterr().out == "slots cannot be page-locked (CUDA error 2): copies to cuda:0 take longer\n"
 
 
-def test_a_cpu_process_sees_the_batch_as_it_is():
+def test_a_cpu_process_sees_the_batch_as_it_is() -> None:
     batch = {"x": np.ones(3)}
     transfer = transfer_to("cpu")
     assert isinstance(transfer, Stay)
@@ -123,7 +129,7 @@ def test_a_cpu_process_sees_the_batch_as_it_is():
 
 
 @pytest.mark.gpu
-def test_a_batch_arrives_on_a_real_gpu_from_page_locked_memory():
+def test_a_batch_arrives_on_a_real_gpu_from_page_locked_memory() -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")

@@ -22,14 +22,14 @@ spans = st.tuples(edges | st.integers(0, _ROWS - 1), st.sampled_from([0, 1, 2, 8
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory) -> Path:
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("samples") / "manifest.arrow"
     write_manifest(path, {"id": [f"n{row}" for row in range(_ROWS)], "x": range(_ROWS)}, "id")
     return path
 
 
 @given(asked=st.lists(spans, max_size=12))
-def test_any_rows_in_any_order_are_those_of_the_manifest(manifest, asked):
+def test_any_rows_in_any_order_are_those_of_the_manifest(manifest: Path, asked: list[tuple[int, int]]) -> None:
     samples = Samples(manifest)
     for start, stop in asked:
         found = [(sample.index, sample.id, sample["x"]) for sample in samples.rows(start, stop)]
@@ -37,7 +37,9 @@ def test_any_rows_in_any_order_are_those_of_the_manifest(manifest, asked):
 
 
 @given(one=spans, other=spans)
-def test_samples_that_are_kept_stay_what_they_were_while_others_are_read(manifest, one, other):
+def test_samples_that_are_kept_stay_what_they_were_while_others_are_read(
+    manifest: Path, one: tuple[int, int], other: tuple[int, int]
+) -> None:
     samples = Samples(manifest)
     kept = list(samples.rows(*one))
     for sample, another in zip(samples.rows(*other), samples.rows(*one), strict=False):
@@ -46,7 +48,7 @@ def test_samples_that_are_kept_stay_what_they_were_while_others_are_read(manifes
     assert [sample["x"] for sample in kept] == list(range(*one))
 
 
-def test_a_probe_reads_the_numbers_that_rows_have_in_the_whole_manifest(tmp_path):
+def test_a_probe_reads_the_numbers_that_rows_have_in_the_whole_manifest(tmp_path: Path) -> None:
     origins = list(range(0, 3000, 3))
     metadata = {METADATA_KEY: json.dumps({"id": None, "origins": origins}).encode()}
     table = pa.table({"x": np.array(origins)}).replace_schema_metadata(metadata)
@@ -59,7 +61,7 @@ def test_a_probe_reads_the_numbers_that_rows_have_in_the_whole_manifest(tmp_path
         ]
 
 
-def test_large_rows_are_not_read_ahead(tmp_path):
+def test_large_rows_are_not_read_ahead(tmp_path: Path) -> None:
     text = ["x" * 10_000 + str(row) for row in range(1000)]
     write_manifest(tmp_path / "manifest.arrow", {"text": text}, None)
     samples = Samples(tmp_path / "manifest.arrow")

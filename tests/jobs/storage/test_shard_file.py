@@ -219,7 +219,7 @@ def test_all_that_a_killed_process_committed_is_intact(run: RunDir, seed: int) -
         assert not any(file.damaged(commit) for commit in history.commits.values())
 
 
-def test_what_a_killed_writer_left_is_taken_over_by_the_next(tmp_path):
+def test_what_a_killed_writer_left_is_taken_over_by_the_next(tmp_path: Path) -> None:
     path = tmp_path / "000000.part.h5"
     left = path.with_name(f".{path.name}.tmp")
     left.write_bytes(b"half a file, longer than a whole one" * 1000)

@@ -3,15 +3,16 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from jobs.errors import InputError
+from jobs.parameters import UNKNOWN
 from jobs.storage.plans import Plan
 from launcher.catalogue.blank import render
 from launcher.catalogue.catalogue import Entry, built_in, find
-from launcher.catalogue.param_types import UNKNOWN
 from launcher.config.config import Config, load_config
 from launcher.config.problems import sections
 from launcher.plan.plan import make_plan
@@ -20,7 +21,7 @@ from tests.support.launcher_runs import document, launcher
 
 BUILT_IN = built_in()
 TYPED = "tests.example_jobs.typed_jobs:Typed"
-REQUIRED = {
+REQUIRED: dict[str, dict[str, Any]] = {
     "jobs.text_embedding:TextEmbedding": {"model": "sentence-transformers/all-MiniLM-L6-v2"},
     "jobs.audio_embedding:AudioEmbedding": {"model": "model.pt"},
     "jobs.image_embedding:ImageEmbedding": {"model": "model.pt"},
@@ -33,7 +34,7 @@ per_job = pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.pat
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "samples.csv").write_text("id,text,path,spk_id,url,name\n1,one,a.wav,x,http://localhost/a,a\n")
     (tmp_path / "model.pt").touch()
@@ -47,19 +48,19 @@ def required(entry: Entry) -> list[str]:
     return [f"job.params.{name}={json.dumps(value)}" for name, value in given.items()]
 
 
-def test_the_built_in_jobs_are_all_modules_that_define_one():
+def test_the_built_in_jobs_are_all_modules_that_define_one() -> None:
     files = Path(str(find("text_embedding", Path()).cls.__module__).replace(".", "/")).parent.glob("*.py")
     defining = {path.stem for path in files if re.search(r"^class (?!Job\b)\w+\(Job\)", path.read_text(), re.MULTILINE)}
     assert {entry.path.partition(":")[0].removeprefix("jobs.") for entry in BUILT_IN} == defining
     assert "text_embedding" in defining
 
 
-def test_listing_the_jobs_imports_no_torch():
+def test_listing_the_jobs_imports_no_torch() -> None:
     assert loaded("jobs") & {"torch", "pandas", "h5py", "transformers"} == set()
 
 
 @per_job
-def test_every_parameter_of_a_built_in_job_has_a_type_and_words(entry):
+def test_every_parameter_of_a_built_in_job_has_a_type_and_words(entry: Entry) -> None:
     told = {parameter.name: parameter.words for parameter in entry.parameters}
     assert [parameter.name for parameter in entry.parameters if parameter.kind is UNKNOWN] == []
     assert [name for name, words in told.items() if not words] == []
@@ -68,16 +69,16 @@ def test_every_parameter_of_a_built_in_job_has_a_type_and_words(entry):
 @pytest.mark.parametrize(
     "name", ["text_embedding", "TextEmbedding", "textembedding", "jobs.text_embedding:TextEmbedding"]
 )
-def test_a_built_in_job_is_found_by_module_and_class(name):
+def test_a_built_in_job_is_found_by_module_and_class(name: str) -> None:
     assert find(name, Path()).path == "jobs.text_embedding:TextEmbedding"
 
 
-def test_an_unknown_job_names_the_nearest_and_all():
+def test_an_unknown_job_names_the_nearest_and_all() -> None:
     with pytest.raises(InputError, match=r"did you mean jobs.text_embedding:TextEmbedding\? Built in: jobs"):
         find("text-embeding", Path())
 
 
-def test_a_job_of_the_users_own_is_found_in_the_folder(folder):
+def test_a_job_of_the_users_own_is_found_in_the_folder(folder: Path) -> None:
     (folder / "own_listed_job.py").write_text(
         '"""Mine: does it."""\nfrom jobs.job import Job\nclass Mine(Job):\n    def __init__(self, size: int): ...\n'
     )
@@ -88,7 +89,7 @@ def test_a_job_of_the_users_own_is_found_in_the_folder(folder):
     assert found["parameters"] == [{"name": "size", "type": "int", "required": True, "description": ""}]
 
 
-def test_jobs_lists_names_types_defaults_and_words(folder):
+def test_jobs_lists_names_types_defaults_and_words(folder: Path) -> None:
     shown = launcher(folder, "jobs").stdout
     assert "max_tokens (int, default 256): Texts are cut at max_tokens tokens" in shown
     assert "model (str, required): a name on the Hugging Face hub" in shown
@@ -101,7 +102,7 @@ def test_jobs_lists_names_types_defaults_and_words(folder):
     }  # fmt: skip
 
 
-def test_types_are_told_as_they_are_written():
+def test_types_are_told_as_they_are_written() -> None:
     types = {parameter.name: parameter.type_text for parameter in find(TYPED, Path()).parameters}
     assert types["small"] == "int with ge=1, le=9"
     assert types["folder"] == "Path | None"
@@ -110,7 +111,7 @@ def test_types_are_told_as_they_are_written():
 
 
 @per_job
-def test_a_config_that_init_writes_loads_and_plans(folder, entry):
+def test_a_config_that_init_writes_loads_and_plans(folder: Path, entry: Entry) -> None:
     overrides = [word for option in required(entry) for word in ("--set", option)]
     done = launcher(folder, "init", entry.path, *overrides)
     assert done.returncode == 0, done.stderr
@@ -122,7 +123,7 @@ def test_a_config_that_init_writes_loads_and_plans(folder, entry):
 
 
 @per_job
-def test_what_init_leaves_open_is_named_by_plan_with_its_line(folder, entry):
+def test_what_init_leaves_open_is_named_by_plan_with_its_line(folder: Path, entry: Entry) -> None:
     (folder / "config.yaml").write_text(render(entry, folder / "config.yaml"))
     missing = [parameter.name for parameter in entry.parameters if parameter.required]
     if not missing:
@@ -135,7 +136,7 @@ def test_what_init_leaves_open_is_named_by_plan_with_its_line(folder, entry):
     ]
 
 
-def test_every_key_is_written_with_its_default_and_its_meaning(folder):
+def test_every_key_is_written_with_its_default_and_its_meaning(folder: Path) -> None:
     text = render(find("text_embedding", Path()), folder / "config.yaml")
     data = yaml.safe_load(text)
     for name, section in sections(Config).items():
@@ -149,7 +150,7 @@ def test_every_key_is_written_with_its_default_and_its_meaning(folder):
     assert data["job"]["params"] == {"text": "text", "max_tokens": 256, "normalize": True, "dtype": "float32"}
 
 
-def test_what_is_set_is_written(folder):
+def test_what_is_set_is_written(folder: Path) -> None:
     overrides = [
         "node.devices=[cuda:0, cpu]",
         "slurm.mem=8G",
@@ -173,14 +174,14 @@ def test_what_is_set_is_written(folder):
         ("job.params.count=two", "job.params.count: must be a whole number"),
     ],
 )
-def test_init_refuses_what_plan_would_refuse(folder, override, message):
+def test_init_refuses_what_plan_would_refuse(folder: Path, override: str, message: str) -> None:
     done = launcher(folder, "init", TYPED, "--set", override)
     assert done.returncode == 2
     assert message in done.stderr
     assert not (folder / "config.yaml").exists()
 
 
-def test_init_never_overwrites(folder):
+def test_init_never_overwrites(folder: Path) -> None:
     (folder / "config.yaml").write_text("mine")
     done = launcher(folder, "init", "text_embedding")
     assert done.returncode == 2

@@ -1,7 +1,7 @@
 """Parameters of Jobs: their types are those of the class, and every mistake is told with its line."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import pytest
 
@@ -38,7 +38,7 @@ def problems(text: str, cls: type[Job] = Typed) -> dict[str, str]:
         "mixed: [1, true]", "small: 9", "plain: [1, {a: b}]", "tensor: 3", "array: [1, 2]", "mode: slow",
     ],
 )  # fmt: skip
-def test_a_value_of_the_right_type_is_accepted(text):
+def test_a_value_of_the_right_type_is_accepted(text: str) -> None:
     assert problems(text) == {}
 
 
@@ -73,27 +73,27 @@ def test_a_value_of_the_right_type_is_accepted(text):
         ),
     ],
 )
-def test_a_value_of_another_type_says_what_is_valid(text, key, message):
+def test_a_value_of_another_type_says_what_is_valid(text: str, key: str, message: str) -> None:
     assert problems(text) == {key: message}
 
 
-def test_a_missing_parameter_is_named_with_its_type_and_words():
+def test_a_missing_parameter_is_named_with_its_type_and_words() -> None:
     assert check_params(Typed, PATH, {}) == [
         (("job", "params", "count"), "is required (int): the number of things (a few; not many), rate may be anything")
     ]
 
 
-def test_a_class_that_takes_any_parameter_gets_any():
+def test_a_class_that_takes_any_parameter_gets_any() -> None:
     assert problems("{other: 1, more: [x]}", Open) == {}
     assert problems("{known: x}", Open) == {"known": 'must be a whole number, not "x"'}
 
 
-def test_a_class_without_parameters_takes_none():
+def test_a_class_without_parameters_takes_none() -> None:
     message = problems("x: 1", NoParameters)["x"]
     assert message.startswith("unknown parameter. Parameters of tests.example_jobs.typed_jobs:NoParameters: none")
 
 
-def test_the_words_of_a_docstring_are_found_by_clause_and_by_line():
+def test_the_words_of_a_docstring_are_found_by_clause_and_by_line() -> None:
     words = {parameter.name: parameter.words for parameter in read_parameters(Typed)}
     assert words["folder"] == "where they lie"
     assert words["mode"] == "The mode decides the rest"
@@ -101,14 +101,14 @@ def test_the_words_of_a_docstring_are_found_by_clause_and_by_line():
     assert read_parameters(Open)[0].words == "the one that is known, told on two lines"
 
 
-def test_a_type_that_cannot_be_resolved_is_none():
+def test_a_type_that_cannot_be_resolved_is_none() -> None:
     kinds = {parameter.name: parameter.kind for parameter in read_parameters(Typed)}
     assert kinds["tensor"] is UNKNOWN
     assert kinds["plain"] is UNKNOWN
 
 
-def test_the_class_gets_what_its_annotations_say():
-    job = make_job(JobSpec(PATH, {"count": 1, "folder": "a", "names": ["x"], "pair": [3, 4.5], "plain": [1]}))
+def test_the_class_gets_what_its_annotations_say() -> None:
+    job: Any = make_job(JobSpec(PATH, {"count": 1, "folder": "a", "names": ["x"], "pair": [3, 4.5], "plain": [1]}))
     assert (job.folder, job.names, job.pair, job.plain) == (Path("a"), ["x"], (3, 4.5), [1])
 
 
@@ -133,13 +133,13 @@ def test_the_class_gets_what_its_annotations_say():
         ([["a"]], list[tuple[Path, ...]], [(Path("a"),)]),
     ],
 )
-def test_plain_data_becomes_what_the_annotation_says(value, kind, expected):
+def test_plain_data_becomes_what_the_annotation_says(value: object, kind: Any, expected: object) -> None:
     found = as_annotated(value, kind)
     assert found == expected
     assert type(found) is type(expected)
 
 
-def test_plan_tells_every_mistake_with_file_line_and_key(tmp_path):
+def test_plan_tells_every_mistake_with_file_line_and_key(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     config.write_text(
         "name: toy\njob:\n  class: tests.example_jobs.typed_jobs:Typed\n  params:\n"
@@ -169,7 +169,9 @@ def test_plan_tells_every_mistake_with_file_line_and_key(tmp_path):
         ({}, "config.yaml:1: job.params.count: is required (int)"),
     ],
 )
-def test_what_a_constructor_refuses_has_its_line_too(tmp_path, monkeypatch, params, shown):
+def test_what_a_constructor_refuses_has_its_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any], shown: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_config(tmp_path, job=PATH, params=params)
     with pytest.raises(InputError) as caught:
@@ -177,7 +179,9 @@ def test_what_a_constructor_refuses_has_its_line_too(tmp_path, monkeypatch, para
     assert str(caught.value).startswith(shown)
 
 
-def test_a_message_of_the_class_about_a_parameter_is_placed_at_it(tmp_path, monkeypatch):
+def test_a_message_of_the_class_about_a_parameter_is_placed_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     params = {"model": "./nowhere"}
     write_config(tmp_path, job="jobs.text_embedding:TextEmbedding", params=params)
@@ -185,7 +189,7 @@ def test_a_message_of_the_class_about_a_parameter_is_placed_at_it(tmp_path, monk
         make_plan(load_config(Path("config.yaml")))
 
 
-def test_array_tasks_get_paths_and_tuples_too(tmp_path):
+def test_array_tasks_get_paths_and_tuples_too(tmp_path: Path) -> None:
     config = write_config(tmp_path, 8, shards=1, job=PATH, params={"count": 1, "folder": "a", "pair": [1, 2]})
     done = launcher(tmp_path, "run", config.name)
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ from tests.support.launcher_runs import (
     command,
     document,
     environment,
+    executor_pid,
     launcher,
     newest,
     run_of,
@@ -71,22 +72,22 @@ def wait_for_progress(run: RunDir, process: subprocess.Popen[str] | None = None)
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(tmp_path: Path) -> Path:
     return write_config(tmp_path)
 
 
 @pytest.fixture
-def slow(tmp_path):
+def slow(tmp_path: Path) -> Path:
     return write_config(tmp_path, rows=200, params=SLOW)
 
 
 @pytest.fixture
-def endless(tmp_path):
+def endless(tmp_path: Path) -> Path:
     """A run that takes minutes, for tests that stop it."""
     return write_config(tmp_path, rows=8000, params=SLOW)
 
 
-def test_run_computes_everything_and_writes_the_result(config):
+def test_run_computes_everything_and_writes_the_result(config: Path) -> None:
     done = launcher(config.parent, "run", config.name, "--json")
     assert done.returncode == 0, done.stderr
     found = document(done)
@@ -96,26 +97,26 @@ def test_run_computes_everything_and_writes_the_result(config):
     assert tasks_of(run_of(config)) == []
 
 
-def test_a_second_run_of_what_is_complete_does_nothing(config):
+def test_a_second_run_of_what_is_complete_does_nothing(config: Path) -> None:
     launcher(config.parent, "run", config.name)
     again = launcher(config.parent, "run", config.name)
     assert again.returncode == 0
     assert run_of(config).submission_numbers() == [1]
 
 
-def test_submit_returns_at_once_and_the_run_goes_on_to_the_result(slow):
+def test_submit_returns_at_once_and_the_run_goes_on_to_the_result(slow: Path) -> None:
     run = run_of(slow)
     done = launcher(slow.parent, "submit", slow.name, "--json")
     assert done.returncode == 0, done.stderr
     assert document(done)["submission"] == 1
-    assert document(done)["process"]["pid"] == newest(run).process["pid"]
+    assert document(done)["process"]["pid"] == executor_pid(run)
     assert status(slow.parent, run)["state"] == "running"
     watched = launcher(slow.parent, "status", "toy", "--watch")
     assert watched.returncode == 0, watched.stdout
     assert StatusReader(run).read().state == "complete"
 
 
-def test_what_runs_is_not_submitted_again(endless):
+def test_what_runs_is_not_submitted_again(endless: Path) -> None:
     run = run_of(endless)
     launcher(endless.parent, "submit", endless.name)
     for again in (("run", endless.name), ("submit", "toy"), ("rerun", "toy")):
@@ -126,7 +127,7 @@ def test_what_runs_is_not_submitted_again(endless):
     assert launcher(endless.parent, "cancel", "toy").returncode == 0
 
 
-def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow, tmp_path):
+def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow: Path, tmp_path: Path) -> None:
     run = run_of(slow)
     process = start(slow.parent, "run", slow.name)
     wait_for_progress(run, process)
@@ -148,7 +149,7 @@ def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow, 
     assert [content(run, shard) for shard in range(4)] == [content(run_of(other), shard) for shard in range(4)]
 
 
-def test_interrupted_twice_it_ends_at_once(tmp_path):
+def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
     slow = write_config(tmp_path, rows=8, shards=1, params={"bad": {"3": "sleep"}})
     run = run_of(slow)
     process = start(slow.parent, "run", slow.name)
@@ -191,7 +192,7 @@ def read_terminal(outside: int, until: bytes = b"\0") -> bytes:
     return shown
 
 
-def test_on_a_terminal_the_view_is_redrawn_and_the_end_is_left_on_the_screen(slow):
+def test_on_a_terminal_the_view_is_redrawn_and_the_end_is_left_on_the_screen(slow: Path) -> None:
     process, outside = start_in_terminal(slow.parent, "run", slow.name)
     shown = read_terminal(outside)
     assert process.wait(timeout=60) == 0
@@ -201,7 +202,7 @@ def test_on_a_terminal_the_view_is_redrawn_and_the_end_is_left_on_the_screen(slo
     assert shown.rstrip().endswith(b"result.h5")
 
 
-def test_the_interrupt_key_stops_the_run_in_order(endless):
+def test_the_interrupt_key_stops_the_run_in_order(endless: Path) -> None:
     run = run_of(endless)
     process, outside = start_in_terminal(endless.parent, "run", endless.name)
     shown = read_terminal(outside, until=b"running: 1")
@@ -218,7 +219,7 @@ def test_the_interrupt_key_stops_the_run_in_order(endless):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_terminated_it_stops_its_tasks_too(endless, number):
+def test_terminated_it_stops_its_tasks_too(endless: Path, number: int) -> None:
     run = run_of(endless)
     process = start(endless.parent, "run", endless.name)
     wait_for_progress(run, process)
@@ -228,7 +229,7 @@ def test_terminated_it_stops_its_tasks_too(endless, number):
     assert tasks_of(run) == []
 
 
-def test_no_task_outlives_a_launcher_that_was_killed(slow):
+def test_no_task_outlives_a_launcher_that_was_killed(slow: Path) -> None:
     run = run_of(slow)
     process = start(slow.parent, "run", slow.name)
     wait_for_progress(run, process)
@@ -238,18 +239,18 @@ def test_no_task_outlives_a_launcher_that_was_killed(slow):
     assert launcher(slow.parent, "run", slow.name).returncode == 0
 
 
-def test_no_task_outlives_a_killed_executor_and_the_run_resumes(slow):
+def test_no_task_outlives_a_killed_executor_and_the_run_resumes(slow: Path) -> None:
     run = run_of(slow)
     launcher(slow.parent, "submit", slow.name)
     wait_for_progress(run)
-    os.kill(newest(run).process["pid"], signal.SIGKILL)
+    os.kill(executor_pid(run), signal.SIGKILL)
     wait_until(lambda: tasks_of(run) == [])
     found = StatusReader(run).read()
     assert (found.state in ("incomplete", "failed"), found.is_abandoned) == (True, True)
     assert launcher(slow.parent, "run", slow.name).returncode == 0
 
 
-def test_a_task_that_is_killed_is_tried_again(slow):
+def test_a_task_that_is_killed_is_tried_again(slow: Path) -> None:
     run = run_of(slow)
     launcher(slow.parent, "submit", slow.name)
     wait_for_progress(run)
@@ -262,7 +263,7 @@ def test_a_task_that_is_killed_is_tried_again(slow):
     assert [failure["kind"] for failure in outcome["failures"].values()] == ["CRASH"]
 
 
-def test_attempts_are_limited(tmp_path):
+def test_attempts_are_limited(tmp_path: Path) -> None:
     config = write_config(tmp_path, rows=8, shards=1, job="DyingSetup", retry={"attempts": 2})
     done = launcher(tmp_path, "run", config.name, "--json")
     assert done.returncode == 1
@@ -271,7 +272,7 @@ def test_attempts_are_limited(tmp_path):
     assert run_of(config).submission_numbers() == [1, 2]
 
 
-def test_an_error_of_the_job_is_reported_and_not_tried_again(tmp_path):
+def test_an_error_of_the_job_is_reported_and_not_tried_again(tmp_path: Path) -> None:
     config = write_config(tmp_path, job="BadSetup")
     done = launcher(tmp_path, "run", config.name, "--json")
     assert done.returncode == 1
@@ -281,7 +282,7 @@ def test_an_error_of_the_job_is_reported_and_not_tried_again(tmp_path):
     assert run_of(config).submission_numbers() == [1]
 
 
-def test_cancel_stops_everything_and_keeps_what_is_done(endless):
+def test_cancel_stops_everything_and_keeps_what_is_done(endless: Path) -> None:
     run = run_of(endless)
     launcher(endless.parent, "submit", endless.name)
     wait_for_progress(run)
@@ -295,22 +296,22 @@ def test_cancel_stops_everything_and_keeps_what_is_done(endless):
     assert (again.returncode, document(again)["cancelled"]) == (0, [])
 
 
-def test_cancel_spares_a_process_that_got_the_pid_later(config):
+def test_cancel_spares_a_process_that_got_the_pid_later(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
     bystander = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
-    submission = newest(run)
+    pid = executor_pid(run)
     run.submission(1).with_suffix(".outcome").unlink()
     record = json.loads(run.submission(1).read_text())
     record["process"]["pid"] = bystander.pid
     run.submission(1).write_text(json.dumps(record))
-    assert submission.process["pid"] != bystander.pid
+    assert pid != bystander.pid
     assert launcher(config.parent, "cancel", "toy").returncode == 0
     assert bystander.poll() is None
     bystander.communicate()
 
 
-def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path):
+def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path: Path) -> None:
     config = write_config(tmp_path, params={"bad": {"30": "raise"}})
     run = run_of(config)
     assert launcher(tmp_path, "run", config.name).returncode == 1
@@ -322,7 +323,7 @@ def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path):
     assert status(tmp_path, run)["samples"] == {"total": 100, "ok": 99, "failed": 1, "missing": 0}
 
 
-def test_settings_of_a_rerun_hold_for_the_next_one(tmp_path):
+def test_settings_of_a_rerun_hold_for_the_next_one(tmp_path: Path) -> None:
     config = write_config(tmp_path, job="BadSetup")
     launcher(tmp_path, "run", config.name)
     for more in (["--set", "node.workers=0"], []):
@@ -331,7 +332,7 @@ def test_settings_of_a_rerun_hold_for_the_next_one(tmp_path):
     assert newest(run_of(config)).node.workers == 0
 
 
-def test_rerun_of_named_shards_tries_failed_samples_again(tmp_path):
+def test_rerun_of_named_shards_tries_failed_samples_again(tmp_path: Path) -> None:
     marker = tmp_path / "repaired"
     config = write_config(
         tmp_path,
@@ -350,7 +351,7 @@ def test_rerun_of_named_shards_tries_failed_samples_again(tmp_path):
     assert status(tmp_path, run)["samples"] == {"total": 100, "ok": 100, "failed": 0, "missing": 0}
 
 
-def test_rerun_of_a_damaged_shard_repairs_it(config):
+def test_rerun_of_a_damaged_shard_repairs_it(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
     good = content(run, 2)
@@ -373,7 +374,7 @@ def damage(run: RunDir, shard: int) -> None:
     run.shard_done(shard).write_bytes(data)
 
 
-def test_a_damaged_shard_stops_the_gather_and_says_what_to_do(config):
+def test_a_damaged_shard_stops_the_gather_and_says_what_to_do(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
     damage(run, 2)
@@ -385,7 +386,7 @@ def test_a_damaged_shard_stops_the_gather_and_says_what_to_do(config):
     assert document(partial)["complete"] is False
 
 
-def test_logs_hold_all_attempts_of_a_shard(tmp_path):
+def test_logs_hold_all_attempts_of_a_shard(tmp_path: Path) -> None:
     config = write_config(tmp_path, rows=8, shards=1, job="DyingSetup", retry={"attempts": 2})
     launcher(tmp_path, "run", config.name)
     text = launcher(tmp_path, "logs", "toy", 0).stdout
@@ -394,7 +395,7 @@ def test_logs_hold_all_attempts_of_a_shard(tmp_path):
     assert document(launcher(tmp_path, "logs", "toy", 0, "--json"))["text"] == text
 
 
-def test_logs_are_followed_to_the_end_of_the_shard(slow):
+def test_logs_are_followed_to_the_end_of_the_shard(slow: Path) -> None:
     launcher(slow.parent, "submit", slow.name)
     followed = launcher(slow.parent, "logs", "toy", 3, "-f")
     assert followed.returncode == 0
@@ -402,7 +403,7 @@ def test_logs_are_followed_to_the_end_of_the_shard(slow):
     launcher(slow.parent, "status", "--watch")
 
 
-def test_the_submission_is_written_before_anything_starts(config):
+def test_the_submission_is_written_before_anything_starts(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
     created = Submission.read(run.submission(1)).created

@@ -21,7 +21,7 @@ from tests.support.launcher_runs import write_config
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(tmp_path: Path) -> Path:
     return write_config(tmp_path)
 
 
@@ -38,14 +38,14 @@ def elsewhere(config: Path, name: str, *overrides: str) -> str:
     return fingerprint(config, f"name={name}", *overrides)
 
 
-def test_a_plan_is_read_back_as_it_was_written(config):
+def test_a_plan_is_read_back_as_it_was_written(config: Path) -> None:
     made = make_plan(load_config(config))
     assert made.is_new
     assert Plan.read(made.run.plan) == made.plan
     assert made.run.path == config.parent / "runs" / "toy"
 
 
-def test_the_run_directory_holds_manifest_config_and_folders(config):
+def test_the_run_directory_holds_manifest_config_and_folders(config: Path) -> None:
     run = make_plan(load_config(config)).run
     assert [sample["x"] for sample in Samples(run.manifest).rows(0, 100)] == list(range(100))
     assert sorted(path.name for path in run.path.iterdir()) == [
@@ -53,7 +53,7 @@ def test_the_run_directory_holds_manifest_config_and_folders(config):
     ]  # fmt: skip
 
 
-def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config):
+def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config: Path) -> None:
     run = make_plan(load_config(config)).run
     frozen = load_config(run.config)
     assert frozen.run_folder == run.path
@@ -62,7 +62,7 @@ def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config):
     assert make_plan(frozen).is_new is False
 
 
-def test_planning_again_changes_nothing(config):
+def test_planning_again_changes_nothing(config: Path) -> None:
     first = make_plan(load_config(config))
     before = {path: path.stat().st_mtime_ns for path in first.run.path.rglob("*")}
     again = make_plan(load_config(config))
@@ -71,7 +71,7 @@ def test_planning_again_changes_nothing(config):
     assert {path: path.stat().st_mtime_ns for path in first.run.path.rglob("*")} == before
 
 
-def test_an_interrupted_planning_is_done_again(config):
+def test_an_interrupted_planning_is_done_again(config: Path) -> None:
     run = make_plan(load_config(config)).run
     run.plan.unlink()
     run.manifest.write_bytes(b"half")
@@ -94,7 +94,7 @@ def test_an_interrupted_planning_is_done_again(config):
         ("data.id=x", "data.id: null -> x"),
     ],
 )
-def test_what_decides_the_result_may_not_change_and_is_named(config, override, shown):
+def test_what_decides_the_result_may_not_change_and_is_named(config: Path, override: str, shown: str) -> None:
     make_plan(load_config(config))
     with pytest.raises(InputError) as caught:
         make_plan(load_config(config, [override]))
@@ -108,7 +108,7 @@ def test_what_decides_the_result_may_not_change_and_is_named(config, override, s
     ["node.processes=2", "node.workers=0", "node.devices=cpu", "node.sync_interval=1", "node.sample_timeout=9",
      "node.max_failed_samples=5", "executor=auto", "local.parallelism=1", "slurm.mem=4G", "retry.attempts=1"],
 )  # fmt: skip
-def test_what_does_not_decide_the_result_may_change(config, override):
+def test_what_does_not_decide_the_result_may_change(config: Path, override: str) -> None:
     first = planned(config)
     assert make_plan(load_config(config, [override])).plan == first
     assert elsewhere(config, "other", override) == first.fingerprint
@@ -124,7 +124,7 @@ class Weighted(Job):
 
 
 @pytest.fixture
-def weighted(config):
+def weighted(config: Path) -> Path:
     """A config whose Job has a file of weights and is planned."""
     (config.parent / "weighted_job.py").write_text(WEIGHTED)
     (config.parent / "w.bin").write_bytes(b"first")
@@ -133,7 +133,7 @@ def weighted(config):
     return config
 
 
-def test_a_file_of_the_params_with_other_content_is_refused(weighted):
+def test_a_file_of_the_params_with_other_content_is_refused(weighted: Path) -> None:
     file = weighted.parent / "w.bin"
     file.write_bytes(b"other")
     with pytest.raises(InputError, match=rf"job\.params\.weights: {file} is not what it was"):
@@ -144,7 +144,7 @@ def test_a_file_of_the_params_with_other_content_is_refused(weighted):
         current_config(run, Plan.read(run.plan))
 
 
-def test_a_file_of_the_params_that_was_copied_is_the_same(weighted):
+def test_a_file_of_the_params_that_was_copied_is_the_same(weighted: Path) -> None:
     file = weighted.parent / "w.bin"
     file.unlink()
     file.write_bytes(b"first")
@@ -152,7 +152,7 @@ def test_a_file_of_the_params_that_was_copied_is_the_same(weighted):
     assert not make_plan(load_config(weighted)).is_new
 
 
-def test_a_folder_of_the_params_is_compared_file_by_file(weighted):
+def test_a_folder_of_the_params_is_compared_file_by_file(weighted: Path) -> None:
     folder = weighted.parent / "model"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "a.bin").write_bytes(b"a")
@@ -164,11 +164,11 @@ def test_a_folder_of_the_params_is_compared_file_by_file(weighted):
         planned(weighted, *overrides)
 
 
-def test_params_that_name_no_file_are_left_out(weighted):
+def test_params_that_name_no_file_are_left_out(weighted: Path) -> None:
     assert planned(weighted, "name=other", "job.params.weights=module:function").files == {}
 
 
-def test_a_changed_manifest_is_refused(config):
+def test_a_changed_manifest_is_refused(config: Path) -> None:
     make_plan(load_config(config))
     with (config.parent / "data.csv").open("a") as file:
         file.write("100\n")
@@ -176,13 +176,13 @@ def test_a_changed_manifest_is_refused(config):
         make_plan(load_config(config))
 
 
-def test_a_manifest_that_was_only_touched_is_the_same(config):
+def test_a_manifest_that_was_only_touched_is_the_same(config: Path) -> None:
     first = planned(config)
     os.utime(config.parent / "data.csv", (1, 1))
     assert planned(config) == first
 
 
-def test_the_same_samples_in_another_place_are_the_same_run(config, tmp_path):
+def test_the_same_samples_in_another_place_are_the_same_run(config: Path, tmp_path: Path) -> None:
     other = write_config(tmp_path / "elsewhere")
     assert fingerprint(config) == fingerprint(other)
 
@@ -191,11 +191,11 @@ def test_the_same_samples_in_another_place_are_the_same_run(config, tmp_path):
     "override",
     ["data.shards=5", "node.batch_size=16", "job.params.delay=0.5", "job.class=tests.example_jobs.toy_jobs:Random"],
 )
-def test_the_fingerprint_covers_what_decides_the_result(config, override):
+def test_the_fingerprint_covers_what_decides_the_result(config: Path, override: str) -> None:
     assert fingerprint(config) != elsewhere(config, "other", override)
 
 
-def test_the_fingerprint_does_not_depend_on_the_order_of_params(tmp_path):
+def test_the_fingerprint_does_not_depend_on_the_order_of_params(tmp_path: Path) -> None:
     prints = []
     for name, params in (("a", {"delay": 0.1, "bad": {}}), ("b", {"bad": {}, "delay": 0.1})):
         prints.append(fingerprint(write_config(tmp_path / name, params=params)))
@@ -204,14 +204,14 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_params(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(rows=st.integers(1, 300), shards=st.integers(1, 40))
-def test_shards_cover_every_row_once(tmp_path_factory, rows, shards):
+def test_shards_cover_every_row_once(tmp_path_factory: pytest.TempPathFactory, rows: int, shards: int) -> None:
     plan = planned(write_config(tmp_path_factory.mktemp("plan"), rows=rows, shards=shards))
     covered = [row for shard in plan.shards() for row in range(shard.start, shard.stop)]
     assert covered == list(range(rows))
     assert plan.shard_count == min(rows, shards)
 
 
-def test_shards_are_balanced_by_cost(tmp_path):
+def test_shards_are_balanced_by_cost(tmp_path: Path) -> None:
     config = write_config(tmp_path, data={"cost": "cost", "shards": 4})
     costs = [100 if row == 0 else 1 for row in range(100)]
     lines = [f"{row},{cost}\n" for row, cost in enumerate(costs)]
@@ -222,12 +222,12 @@ def test_shards_are_balanced_by_cost(tmp_path):
     assert max(totals[1:]) <= 34
 
 
-def test_samples_per_shard_sets_the_size(tmp_path):
+def test_samples_per_shard_sets_the_size(tmp_path: Path) -> None:
     config = write_config(tmp_path, data={"shards": None, "samples_per_shard": 30})
     assert [shard.rows for shard in planned(config).shards()] == [30, 30, 30, 10]
 
 
-def test_a_glob_of_files_is_a_manifest(tmp_path):
+def test_a_glob_of_files_is_a_manifest(tmp_path: Path) -> None:
     config = write_config(tmp_path, shards=2, data={"manifest": "images/*.jpg"})
     (tmp_path / "images").mkdir()
     for name in ("b", "a", "c"):
@@ -250,26 +250,26 @@ def test_a_glob_of_files_is_a_manifest(tmp_path):
         ("output.path=nowhere/result.h5", "no such folder"),
     ],
 )
-def test_bad_input_is_refused_before_anything_can_be_submitted(config, override, message):
+def test_bad_input_is_refused_before_anything_can_be_submitted(config: Path, override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_plan(load_config(config, [override]))
     assert not (config.parent / "runs" / "toy" / "plan.json").exists()
 
 
-def test_a_module_that_exits_when_imported_is_bad_input(config):
+def test_a_module_that_exits_when_imported_is_bad_input(config: Path) -> None:
     (config.parent / "script.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(InputError, match=r"calls sys\.exit"):
         make_plan(load_config(config, ["job.class=script:Main"]))
 
 
-def test_what_a_module_prints_does_not_reach_stdout(config, capsys):
+def test_what_a_module_prints_does_not_reach_stdout(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config.parent / "chatty.py").write_text("print('hello')\nfrom tests.example_jobs.toy_jobs import Toy\n")
     make_plan(load_config(config, ["job.class=chatty:Toy"]))
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "hello\n")
 
 
-def test_a_folder_that_is_no_run_is_left_alone(config):
+def test_a_folder_that_is_no_run_is_left_alone(config: Path) -> None:
     strange = config.parent / "runs" / "toy"
     strange.mkdir(parents=True)
     (strange / "thesis.tex").touch()
@@ -278,7 +278,7 @@ def test_a_folder_that_is_no_run_is_left_alone(config):
     assert [path.name for path in strange.iterdir()] == ["thesis.tex"]
 
 
-def test_the_plan_records_what_made_it(config):
+def test_the_plan_records_what_made_it(config: Path) -> None:
     folder = config.parent
     for command in (["init", "-q"], ["add", "data.csv"], ["commit", "-qm", "data"]):
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -290,12 +290,12 @@ def test_the_plan_records_what_made_it(config):
     assert {"python", "torch", "numpy", "h5py", "platform", "hostname", "user"} <= plan.environment.keys()
 
 
-def test_no_git_repository_is_no_problem(config, monkeypatch):
+def test_no_git_repository_is_no_problem(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(config.parent.parent))
     assert planned(config).git == {}
 
 
-def test_a_plan_of_a_newer_format_is_not_misread(config):
+def test_a_plan_of_a_newer_format_is_not_misread(config: Path) -> None:
     run: RunDir = make_plan(load_config(config)).run
     data = json.loads(run.plan.read_text())
     run.plan.write_text(json.dumps({**data, "format": 99}))
@@ -303,7 +303,9 @@ def test_a_plan_of_a_newer_format_is_not_misread(config):
         make_plan(load_config(config))
 
 
-def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_is_planned(config, monkeypatch):
+def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_is_planned(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (config.parent / "table.txt").write_text("x")
     (config.parent / "reads_table.py").write_text(
         "from jobs.job import Job\n\n\nclass ReadsTable(Job):\n    def __init__(self, table: str) -> None:\n"

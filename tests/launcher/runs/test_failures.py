@@ -33,32 +33,32 @@ KINDS = [
         ("s3://bucket/key.png: 404", "s3://other/thing.png: 403"),
     ],
 )
-def test_messages_that_differ_in_paths_and_numbers_are_one_cause(one, other):
+def test_messages_that_differ_in_paths_and_numbers_are_one_cause(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
-def test_messages_that_differ_in_words_are_two_causes():
+def test_messages_that_differ_in_words_are_two_causes() -> None:
     assert normalise("KeyError: 'text'") != normalise("KeyError: 'label'")
 
 
-def test_a_group_has_the_shards_the_samples_and_one_message():
+def test_a_group_has_the_shards_the_samples_and_one_message() -> None:
     failures = [Failure("LOAD", f"bad row {n}", shard=n % 3, samples=1) for n in range(10)]
     (found,) = group(failures)
     assert found == FailureGroup("LOAD", "bad row 0", (0, 1, 2), 10)
 
 
-def test_failures_of_shards_come_before_those_of_samples():
+def test_failures_of_shards_come_before_those_of_samples() -> None:
     groups = group([Failure("LOAD", "bad", 1, samples=1), Failure("ERROR", "no model", 2)])
     assert [found.kind for found in groups] == ["ERROR", "LOAD"]
 
 
-def test_a_shard_and_a_sample_that_failed_alike_are_two_groups():
+def test_a_shard_and_a_sample_that_failed_alike_are_two_groups() -> None:
     groups = group([Failure("CRASH", "died", 1), Failure("CRASH", "died", 1, samples=1)])
     assert [found.samples for found in groups] == [0, 1]
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.text(max_size=8), st.integers(0, 9), st.integers(0, 3))))
-def test_no_failure_and_no_sample_is_lost_in_groups(items):
+def test_no_failure_and_no_sample_is_lost_in_groups(items: list[tuple[str, str, int, int]]) -> None:
     failures = [Failure(kind, message, shard, samples) for kind, message, shard, samples in items]
     groups = group(failures)
     assert sum(found.samples for found in groups) == sum(failure.samples for failure in failures)
@@ -66,7 +66,7 @@ def test_no_failure_and_no_sample_is_lost_in_groups(items):
     assert {g.kind for g in groups} == {f.kind for f in failures}
 
 
-def test_a_million_different_messages_are_a_bounded_number_of_groups():
+def test_a_million_different_messages_are_a_bounded_number_of_groups() -> None:
     words = (f"{'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10 % 10]}{'uvwxyz'[n // 100 % 6]}" for n in range(600))
     groups = group(Failure("LOAD", word, 0, samples=1) for word in words)
     assert len(groups) == MAX_GROUPS + 1
@@ -76,7 +76,7 @@ def test_a_million_different_messages_are_a_bounded_number_of_groups():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("executor", ["local", "slurm"])
 @pytest.mark.parametrize("samples", [0, 5])
-def test_advice_is_a_command_that_can_be_pasted(kind, executor, samples):
+def test_advice_is_a_command_that_can_be_pasted(kind: str, executor: str, samples: int) -> None:
     text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", executor)
     assert "launcher rerun runs/x" in text
     assert "{" not in text
@@ -84,23 +84,23 @@ def test_advice_is_a_command_that_can_be_pasted(kind, executor, samples):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_what_may_end_otherwise_is_tried_again(kind):
+def test_only_what_may_end_otherwise_is_tried_again(kind: str) -> None:
     assert is_retried(kind, can_give_more=False) == (kind in {"NODE_FAIL", "PREEMPTED", "LAUNCH", "CRASH", "LOST"})
 
 
 @pytest.mark.parametrize("kind", ["OUT_OF_MEMORY", "TIMEOUT"])
-def test_what_ran_out_of_something_is_tried_again_with_more_of_it(kind):
+def test_what_ran_out_of_something_is_tried_again_with_more_of_it(kind: str) -> None:
     assert is_retried(kind, can_give_more=True)
 
 
-def test_a_task_killed_by_a_signal_is_a_crash_that_names_it():
+def test_a_task_killed_by_a_signal_is_a_crash_that_names_it() -> None:
     failure = from_exit_status(-signal.SIGKILL, 3, "")
     assert (failure.kind, failure.shard) == ("CRASH", 3)
     assert "SIGKILL" in failure.message
     assert "memory" in failure.message
 
 
-def test_a_task_that_never_began_says_the_last_words_of_its_log():
+def test_a_task_that_never_began_says_the_last_words_of_its_log() -> None:
     failure = from_exit_status(2, 3, "No module named jobs")
     assert failure.kind == "LAUNCH"
     assert "No module named jobs" in failure.message

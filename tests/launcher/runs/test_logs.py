@@ -1,5 +1,6 @@
 """Logs: what ``launcher logs -f`` reads of a shard that an attempt is still at."""
 
+from pathlib import Path
 from threading import Thread
 
 from jobs.storage.journal import Journal
@@ -8,7 +9,7 @@ from tests.support.builders import build_run
 from tests.support.launcher_runs import wait_until
 
 
-def test_the_last_words_of_an_attempt_are_followed_after_the_shard_is_done(tmp_path):
+def test_the_last_words_of_an_attempt_are_followed_after_the_shard_is_done(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run")
     run.log(0).write_bytes(b"shard 0, attempt 1\n")
     seen: list[bytes] = []

@@ -3,6 +3,8 @@
 import multiprocessing
 import time
 from dataclasses import replace
+from multiprocessing.queues import Queue
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ from launcher.runs.submissions import Outcome, create, in_hand, newest_by_shard,
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> RunDir:
     run = RunDir(tmp_path / "run")
     run.make()
     return run
@@ -27,40 +29,40 @@ def submission(*shards: int, **values: object) -> Submission:
     return replace(made, **values)  # type: ignore[arg-type]
 
 
-def test_numbers_follow_one_another(run):
+def test_numbers_follow_one_another(run: RunDir) -> None:
     assert [create(run, submission(shard)).number for shard in range(3)] == [1, 2, 3]
     assert sorted(path.name for path in run.submissions.iterdir()) == ["0001.json", "0002.json", "0003.json"]
 
 
-def test_a_shard_that_somebody_runs_is_not_taken(run):
+def test_a_shard_that_somebody_runs_is_not_taken(run: RunDir) -> None:
     create(run, submission(0, 1))
     with pytest.raises(RunError, match="submission 1 is running these shards"):
         create(run, submission(1, 2))
     assert run.submission_numbers() == [1]
 
 
-def test_a_shard_of_a_submission_that_ended_is_free(run):
+def test_a_shard_of_a_submission_that_ended_is_free(run: RunDir) -> None:
     create(run, submission(0, 1))
     Outcome(time.time()).write(run, 1)
     assert in_hand(read_submissions(run)) == {}
     assert create(run, submission(0, 1)).number == 2
 
 
-def test_a_retry_takes_over_the_shards_of_the_submission_it_continues(run):
+def test_a_retry_takes_over_the_shards_of_the_submission_it_continues(run: RunDir) -> None:
     create(run, submission(0, 1))
     successor = create(run, submission(1, resources={"continues": 1}))
     newest = newest_by_shard(read_submissions(run))
     assert (newest[0].number, newest[1].number) == (1, successor.number)
 
 
-def test_outcomes_come_back_as_they_were_written(run):
+def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
     outcome = Outcome(1.5, True, {3: Failure("CRASH", "died", 3)}, "no room")
     outcome.write(run, 1)
     assert Outcome.read(run, 1) == outcome
     assert Outcome.read(run, 2) is None
 
 
-def _race(path, results):
+def _race(path: Path, results: "Queue[str]") -> None:
     try:
         create(RunDir(path), submission(0))
         results.put("won")
@@ -69,7 +71,7 @@ def _race(path, results):
         results.put("lost")
 
 
-def test_of_several_at_the_same_moment_one_gets_the_shard(run):
+def test_of_several_at_the_same_moment_one_gets_the_shard(run: RunDir) -> None:
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     racers = [context.Process(target=_race, args=(run.path, results)) for _ in range(4)]

@@ -29,7 +29,7 @@ def accounted(state: str, exit_code: str = "0:0", node: str = "n7") -> Accounted
         (accounted("FAILED", f"{NO_DISK}:0"), "DISK", ["n7", "quota"]),
     ],
 )
-def test_an_element_that_began_has_the_kind_that_slurm_tells(row, kind, words):
+def test_an_element_that_began_has_the_kind_that_slurm_tells(row: Accounted, kind: str, words: list[str]) -> None:
     failure = judge(row, 3, began=True, words="last line")
     assert (failure.kind, failure.shard) == (kind, 3)
     assert [word for word in words if word not in failure.message] == []
@@ -44,17 +44,17 @@ def test_an_element_that_began_has_the_kind_that_slurm_tells(row, kind, words):
         (accounted("FAILED", f"{NO_DISK}:0"), "DISK"),
     ],
 )
-def test_an_element_that_never_began_was_not_launched_unless_slurm_knows_better(row, kind):
+def test_an_element_that_never_began_was_not_launched_unless_slurm_knows_better(row: Accounted, kind: str) -> None:
     failure = judge(row, 3, began=False, words="python: not found")
     assert failure.kind == kind
     assert kind != "LAUNCH" or failure.message.endswith("python: not found")
 
 
-def test_an_element_that_slurm_does_not_know_is_lost():
+def test_an_element_that_slurm_does_not_know_is_lost() -> None:
     assert judge(None, 3, began=True, words="").kind == "LOST"
 
 
-def test_an_element_that_never_got_a_node_names_none():
+def test_an_element_that_never_got_a_node_names_none() -> None:
     assert (
         judge(accounted("CANCELLED", node="None assigned"), 3, began=False, words="").message == "Slurm says CANCELLED"
     )
@@ -71,9 +71,9 @@ def test_an_element_that_never_got_a_node_names_none():
         (accounted("CANCELLED"), True),
     ],
 )
-def test_accounting_that_lags_behind_is_told_from_an_end(row, ended):
+def test_accounting_that_lags_behind_is_told_from_an_end(row: Accounted | None, ended: bool) -> None:
     assert has_ended(row) is ended
 
 
-def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full():
+def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full() -> None:
     assert from_exit_status(NO_DISK, 3, "").kind == "DISK"

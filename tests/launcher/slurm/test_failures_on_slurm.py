@@ -33,19 +33,23 @@ def limited(slurm_here: SlurmCluster) -> SlurmCluster:
     return slurm_here
 
 
-def test_a_batch_over_the_memory_limit_is_done_sample_by_sample_in_the_same_attempt(limited, tmp_path):
+def test_a_batch_over_the_memory_limit_is_done_sample_by_sample_in_the_same_attempt(
+    limited: SlurmCluster, tmp_path: Path
+) -> None:
     # Row 20 is in shard 1; four samples of its batch take 800 MB, each alone fits.
     toy = SlurmRun(limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"process": {"20": 200}})
     toy.submit()
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert [attempt.end.kind for attempt in toy.attempts(1)] == [None]
+    assert toy.kinds(1) == [None]
     assert toy.run.submission_numbers() == [1]
     assert "memory ran out" in toy.run.log(1).read_text()
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_shard_alone(limited, tmp_path):
+def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_shard_alone(
+    limited: SlurmCluster, tmp_path: Path
+) -> None:
     params, shards = {"first": 32, "last": 63, "megabytes": 300}, {"rows": 96, "shards": 3}
     toy = SlurmRun(
         limited, tmp_path, "tests.example_jobs.greedy_jobs:Leaky", params, retry={"memory_factor": 6}, **shards
@@ -55,6 +59,7 @@ def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_
     assert (found["state"], found["samples"]["ok"]) == ("complete", 96)
     first, last = toy.attempts(1)
     assert first.end is None or first.end.kind == "OUT_OF_MEMORY"  # None: the kernel took the supervisor too
+    assert last.end
     assert last.end.kind is None
     assert toy.accounted(1, "ReqMem") == {0: [["600M"]], 1: [["600M"]], 2: [["600M"]]}
     assert toy.accounted(2, "ReqMem") == {0: [["3600M"]]}
@@ -62,14 +67,16 @@ def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_
 
 
 @pytest.mark.parametrize("where", ["setup", "setup_worker"])
-def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(limited, tmp_path, where):
+def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(
+    limited: SlurmCluster, tmp_path: Path, where: str
+) -> None:
     retry = {"memory_factor": 4, "max_memory": "1100M"}
     toy = SlurmRun(
         limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {where: 700}, rows=8, shards=1, retry=retry
     )
     toy.submit()
     assert toy.end()["state"] == "complete"
-    assert [attempt.end.kind for attempt in toy.attempts(0)] == ["OUT_OF_MEMORY", None]
+    assert toy.kinds(0) == ["OUT_OF_MEMORY", None]
     (first,), (second,) = toy.accounted(1, "State", "ReqMem")[0], toy.accounted(2, "State", "ReqMem")[0]
     assert first == [
         "OUT_OF_MEMORY" if where == "setup" else "FAILED",
@@ -78,7 +85,7 @@ def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(limited, tmp_p
     assert second == ["COMPLETED", "1100M"]
 
 
-def test_more_memory_than_any_node_has_ends_the_run_with_the_reason(limited, tmp_path):
+def test_more_memory_than_any_node_has_ends_the_run_with_the_reason(limited: SlurmCluster, tmp_path: Path) -> None:
     retry = {"memory_factor": 100}
     toy = SlurmRun(
         limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"setup_worker": 700}, rows=8, shards=1, retry=retry
@@ -92,7 +99,9 @@ def test_more_memory_than_any_node_has_ends_the_run_with_the_reason(limited, tmp
     assert toy.end()["state"] == "complete"
 
 
-def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(limited, tmp_path):
+def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(
+    limited: SlurmCluster, tmp_path: Path
+) -> None:
     retry = {"max_memory": "600M"}
     toy = SlurmRun(
         limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"setup": 700}, rows=8, shards=1, retry=retry
@@ -108,7 +117,7 @@ def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(li
     assert toy.accounted(2, "ReqMem") == {0: [["1100M"]]}
 
 
-def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited, tmp_path):
+def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited: SlurmCluster, tmp_path: Path) -> None:
     node = {"max_failed_samples": 1}
     toy = SlurmRun(limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"load": {"20": 700}}, node=node)
     toy.submit()
@@ -127,7 +136,7 @@ def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited, tmp_path):
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_a_sample_that_crashes_fails_alone(slurm_here, tmp_path):
+def test_a_sample_that_crashes_fails_alone(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun(slurm_here, tmp_path, "Toy", {"bad": {"20": "segfault"}}, node={"max_failed_samples": 1})
     toy.submit()
     found = toy.end()
@@ -139,7 +148,7 @@ def test_a_sample_that_crashes_fails_alone(slurm_here, tmp_path):
     assert result_data(toy.run) == undisturbed_data((20,))
 
 
-def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here, tmp_path):
+def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path)
     array = toy.submit()
     toy.await_commits(1)
@@ -159,7 +168,7 @@ def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here,
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_one_attempt_means_that_nothing_is_tried_again(slurm_here, tmp_path):
+def test_one_attempt_means_that_nothing_is_tried_again(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, retry={"attempts": 1})
     toy.submit()
     toy.await_commits(1)
@@ -180,7 +189,9 @@ def write_template(folder: Path) -> str:
     return "site.sbatch"
 
 
-def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(slurm_here, tmp_path):
+def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = SlurmRun(slurm_here, tmp_path, "Toy", options={"template": write_template(tmp_path)}, shards=1)
     toy.submit()
     found = toy.end()
@@ -197,7 +208,7 @@ def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(slurm_
     assert "/no/such/python" in toy.launcher("logs", toy.run.path, 0).stdout
 
 
-def test_a_node_that_failed_is_tried_again_where_there_is_no_other(slurm_here, tmp_path):
+def test_a_node_that_failed_is_tried_again_where_there_is_no_other(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     options = {"template": write_template(tmp_path), "nodelist": "n2"}
     toy = SlurmRun(slurm_here, tmp_path, "Toy", options=options, shards=1, retry={"attempts": 2})
     toy.submit()
@@ -225,7 +236,9 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_is_named_and_what_is_missing_follows_once_there_is_room(slurm_here, small_disk, tmp_path):
+def test_a_full_disk_is_named_and_what_is_missing_follows_once_there_is_room(
+    slurm_here: SlurmCluster, small_disk: Path, tmp_path: Path
+) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, "Wide")
     toy.submit()
     for shard in range(SHARDS):
@@ -233,6 +246,7 @@ def test_a_full_disk_is_named_and_what_is_missing_follows_once_there_is_room(slu
     filler = fill(small_disk)
     toy.open_gate()
     finalize = toy.submission(1).finalize_id
+    assert finalize
     # The finalize job cannot record how it went, so it comes back later.
     wait_until(lambda: toy.restarts_of(finalize) == 1)
     assert toy.status()["shards"]["done"] == 0

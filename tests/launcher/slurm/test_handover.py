@@ -67,7 +67,9 @@ def assert_all_ran_once(toy: SlurmRun) -> None:
 @pytest.mark.parametrize(
     "message", ["Unable to contact slurm controller (connect failure)", "Socket timed out on send/recv"]
 )
-def test_an_sbatch_that_fails_for_a_while_is_tried_again(slurm_here, tmp_path, monkeypatch, message):
+def test_an_sbatch_that_fails_for_a_while_is_tried_again(
+    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
     fail = f'echo "sbatch: error: Batch job submission failed: {message}" >&2; exit 1'
     stand_in(tmp_path, monkeypatch, f"once first && {{ {fail}; }}\nonce second && {{ {fail}; }}")
     toy = toy_run(slurm_here, tmp_path)
@@ -79,7 +81,9 @@ def test_an_sbatch_that_fails_for_a_while_is_tried_again(slurm_here, tmp_path, m
     assert jobs_of(toy) == ["1", "1-finalize"]
 
 
-def test_a_submission_that_arrived_although_sbatch_timed_out_is_found_by_its_name(slurm_here, tmp_path, monkeypatch):
+def test_a_submission_that_arrived_although_sbatch_timed_out_is_found_by_its_name(
+    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     late = f'{REAL} "$@" >/dev/null; echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1'
     stand_in(tmp_path, monkeypatch, f'case "$*" in *finalize*) once finalize ;; *) once array ;; esac && {{ {late}; }}')
     toy = toy_run(slurm_here, tmp_path)
@@ -89,7 +93,9 @@ def test_a_submission_that_arrived_although_sbatch_timed_out_is_found_by_its_nam
     assert jobs_of(toy) == ["1", "1-finalize"]
 
 
-def test_a_submission_that_arrives_later_than_the_next_try_is_cancelled(slurm_here, tmp_path, monkeypatch):
+def test_a_submission_that_arrives_later_than_the_next_try_is_cancelled(
+    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fail = 'echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1'
     stand_in(tmp_path, monkeypatch, f'once first && {{ {fail}; }}\nonce second && {REAL} "$@" >/dev/null')
     toy = toy_run(slurm_here, tmp_path, options={"hold": True})
@@ -100,7 +106,7 @@ def test_a_submission_that_arrives_later_than_the_next_try_is_cancelled(slurm_he
     assert_all_ran_once(toy)
 
 
-def test_a_controller_that_is_down_is_waited_for(slurm_here, tmp_path):
+def test_a_controller_that_is_down_is_waited_for(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = toy_run(slurm_here, tmp_path)
     slurm_here.stop_controller()
     process = start(tmp_path, "submit", toy.config.name)
@@ -115,7 +121,7 @@ def test_a_controller_that_is_down_is_waited_for(slurm_here, tmp_path):
     assert_all_ran_once(toy)
 
 
-def test_a_run_survives_a_restart_of_the_controller(slurm_here, tmp_path):
+def test_a_run_survives_a_restart_of_the_controller(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun(slurm_here, tmp_path, "Toy", {"delay": 0.2}, node={"workers": 0, "processes": 1})
     toy.submit()
     toy.await_commits(0)
@@ -139,7 +145,9 @@ KILLED = {
 
 
 @pytest.mark.parametrize("moment", KILLED)
-def test_a_launcher_killed_while_it_submits_has_nothing_submitted_twice(slurm_here, tmp_path, monkeypatch, moment):
+def test_a_launcher_killed_while_it_submits_has_nothing_submitted_twice(
+    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     stand_in(tmp_path, monkeypatch, KILLED[moment])
     toy = toy_run(slurm_here, tmp_path, options={"hold": True})
     assert toy.launcher("submit", toy.config.name).returncode == -signal.SIGKILL
@@ -157,7 +165,9 @@ def test_a_launcher_killed_while_it_submits_has_nothing_submitted_twice(slurm_he
     assert jobs_of(toy) == [f"{number}", f"{number}-finalize"]
 
 
-def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(slurm_here, tmp_path, monkeypatch):
+def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(
+    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(tmp_path, monkeypatch, "once first && { echo $$ > $0.pid; sleep 2; }")
     toy = toy_run(slurm_here, tmp_path, options={"hold": True})
     process = start(tmp_path, "submit", toy.config.name)
@@ -171,8 +181,8 @@ def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(slurm_here, tmp_p
 
 
 def test_a_launcher_killed_between_two_arrays_has_the_second_submitted_by_the_finalize_job(
-    slurm_here, tmp_path, monkeypatch
-):
+    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = f"{shutil.which('scontrol')} show config | sed 's/^MaxArraySize .*/MaxArraySize = {SHARDS - 1}/'"
     stand_in(tmp_path, monkeypatch, f'[ "$1" = show ] && [ "$2" = config ] && {{ {small}; exit; }}', "scontrol")
     stand_in(tmp_path, monkeypatch, f'case "$*" in *0002*) once killed && {{ {KILL}; exit 1; }} ;; esac')
@@ -188,7 +198,9 @@ def test_a_launcher_killed_between_two_arrays_has_the_second_submitted_by_the_fi
     assert_all_ran_once(toy)
 
 
-def test_what_a_living_launcher_submits_is_left_to_it(slurm_here, tmp_path, monkeypatch):
+def test_what_a_living_launcher_submits_is_left_to_it(
+    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(tmp_path, monkeypatch, "once array && { touch $0.here; until [ -e $0.go ]; do sleep 0.05; done; }")
     toy = toy_run(slurm_here, tmp_path)
     process = start(tmp_path, "submit", toy.config.name)
@@ -204,7 +216,7 @@ def test_what_a_living_launcher_submits_is_left_to_it(slurm_here, tmp_path, monk
     assert jobs_of(toy) == ["1", "1-finalize"]
 
 
-def test_a_finalize_job_that_somebody_cancelled_is_submitted_again(slurm_here, tmp_path):
+def test_a_finalize_job_that_somebody_cancelled_is_submitted_again(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = toy_run(slurm_here, tmp_path, options={"hold": True})
     array = toy.submit()
     slurm_here.run("scancel", str(toy.submission(1).finalize_id))
@@ -215,7 +227,9 @@ def test_a_finalize_job_that_somebody_cancelled_is_submitted_again(slurm_here, t
     assert_all_ran_once(toy)
 
 
-def test_a_run_whose_jobs_were_all_cancelled_by_hand_can_be_submitted_again(slurm_here, tmp_path):
+def test_a_run_whose_jobs_were_all_cancelled_by_hand_can_be_submitted_again(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = toy_run(slurm_here, tmp_path, options={"hold": True})
     array = toy.submit()
     slurm_here.run("scancel", array, str(toy.submission(1).finalize_id))
@@ -229,7 +243,7 @@ def test_a_run_whose_jobs_were_all_cancelled_by_hand_can_be_submitted_again(slur
 # --- from inside a job; without accounting
 
 
-def test_array_tasks_get_nothing_of_the_job_that_submitted_them(slurm_here, tmp_path):
+def test_array_tasks_get_nothing_of_the_job_that_submitted_them(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     inside = environment_of_tasks(slurm_here, tmp_path / "inside", ["--gres=gpu:2", "--cpus-per-task=3", "--mem=1G"])
     outside = environment_of_tasks(slurm_here, tmp_path / "outside", None)
     assert inside.keys() - {"SLURM_CONF"} == outside.keys() - {"SLURM_CONF"}
@@ -266,14 +280,18 @@ def without_accounting(slurm_here: SlurmCluster) -> Iterator[SlurmCluster]:
     slurm_here.start_accounting()
 
 
-def test_a_run_completes_while_the_accounting_is_down_all_the_time(without_accounting, tmp_path):
+def test_a_run_completes_while_the_accounting_is_down_all_the_time(
+    without_accounting: SlurmCluster, tmp_path: Path
+) -> None:
     toy = toy_run(without_accounting, tmp_path)
     toy.submit()
     assert toy.end()["state"] == "complete"
     assert_all_ran_once(toy)
 
 
-def test_what_only_the_accounting_knows_is_said_to_be_unknown_while_it_is_down(without_accounting, tmp_path):
+def test_what_only_the_accounting_knows_is_said_to_be_unknown_while_it_is_down(
+    without_accounting: SlurmCluster, tmp_path: Path
+) -> None:
     toy = SlurmRun(
         without_accounting, tmp_path, "Toy", {"delay": 0.3}, node={"workers": 0, "processes": 1}, retry={"attempts": 1}
     )

@@ -1,6 +1,7 @@
 """What ends array tasks from outside under a real Slurm: time limits, nodes, other jobs, people. No sample is lost."""
 
 import itertools
+from pathlib import Path
 
 import psutil
 import pytest
@@ -8,12 +9,12 @@ import pytest
 from jobs.storage.journal import decode
 from jobs.storage.records import Commit
 from launcher.slurm.scripts import job_name
+from tests.example_jobs.greedy_jobs import ROWS_OF_SHARD
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, start, wait_until
 from tests.support.slurm_runs import (
     BATCH,
     ROWS,
-    ROWS_OF_SHARD,
     SHARDS,
     SlurmRun,
     result_data,
@@ -49,7 +50,9 @@ def ends(toy: SlurmRun, shard: int) -> list[tuple[str, str | None] | None]:
     return [(a.end.reason, a.end.kind) if a.end else None for a in toy.attempts(shard)]
 
 
-def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(slurm_here, tmp_path):
+def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     # A minute is Slurm's least. Shards 0 and 2 need longer, but 2 cannot requeue itself; 1 hangs at its first sample.
     params = {"delay": 4.0, "stuck": [ROWS_OF_SHARD]}
     no_scontrol = "if [ $SLURM_ARRAY_TASK_ID = 2 ]; then PATH=/no/commands; fi"
@@ -64,7 +67,9 @@ def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(slurm_her
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
     assert ends(toy, 0) == [("stopped", None), ("done", None)]
     assert restarts(toy, 0) == [0, 1]
-    assert 0 < toy.attempts(0)[0].end.committed < ROWS_OF_SHARD
+    end = toy.attempts(0)[0].end
+    assert end
+    assert 0 < end.committed < ROWS_OF_SHARD
     assert ends(toy, 1) == [("failed", "TIMEOUT"), ("done", None)]
     assert ends(toy, 2) == [("stopped", None), ("done", None)]
     assert (restarts(toy, 2), toy.accounted(1, "ExitCode")[2]) == ([0, 0], [["75:0"]])
@@ -76,7 +81,9 @@ def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(slurm_her
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_requeue(slurm_here, tmp_path):
+def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_requeue(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"exclusive": True})  # a node for each shard
     array = toy.submit()
     for shard in range(SHARDS):
@@ -99,7 +106,7 @@ def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_reque
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here, tmp_path):
+def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"nodelist": "n1"}, retry={"attempts": 1})
     array = toy.submit()
     for shard in range(SHARDS):
@@ -119,7 +126,7 @@ def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here,
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_elements_that_a_person_cancels_are_left_until_a_rerun(slurm_here, tmp_path):
+def test_elements_that_a_person_cancels_are_left_until_a_rerun(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     # Shard 2 still waits when it is cancelled: only two run at a time.
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2})
     array = toy.submit()
@@ -139,7 +146,7 @@ def test_elements_that_a_person_cancels_are_left_until_a_rerun(slurm_here, tmp_p
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here, tmp_path):
+def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 1})
     array = toy.submit()
     toy.await_commits(0)
@@ -152,7 +159,7 @@ def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here, tmp_p
     wait_until(lambda: toy.queued() == [])
 
 
-def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here, tmp_path):
+def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2})
     array = toy.submit()
     for shard in (0, 1):
@@ -173,7 +180,9 @@ def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here, tmp_path):
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(slurm_here, tmp_path):
+def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     marker = tmp_path / "mended"
     toy = SlurmRun.gated(slurm_here, tmp_path, "SlowAndBroken", {"marker": str(marker), "submission": 2})
     toy.submit()
@@ -194,7 +203,9 @@ def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(slur
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_here, tmp_path):
+def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path)
     planned = toy.launcher("plan", toy.config.name, "--json")
     assert planned.returncode == 0, planned.stderr
@@ -221,7 +232,9 @@ def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(slurm_he
     assert result_data(toy.run) == undisturbed_data()
 
 
-def test_what_a_person_submits_is_seen_in_the_queue_and_can_be_cancelled(slurm_here, tmp_path):
+def test_what_a_person_submits_is_seen_in_the_queue_and_can_be_cancelled(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path)
     (script,) = document(toy.launcher("plan", toy.config.name, "--json"))["scripts"]
     assert "nothing" in toy.launcher("cancel", toy.run.path).stdout
@@ -244,7 +257,7 @@ def accounted_elements(toy: SlurmRun, number: int) -> list[str]:
     return sorted(row for row in rows if not row.endswith("]"))
 
 
-def test_what_a_person_submitted_and_lost_is_completed_by_a_rerun(slurm_here, tmp_path):
+def test_what_a_person_submitted_and_lost_is_completed_by_a_rerun(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path)
     toy.launcher("plan", toy.config.name)
     array = slurm_here.run("sbatch", "--parsable", str(toy.run.script(1))).strip()

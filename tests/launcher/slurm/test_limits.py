@@ -4,6 +4,7 @@ Each array task costs half a second of CPU, so of the largest arrays only some e
 most are cancelled, and their shards are made done by hand.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -82,7 +83,9 @@ def elements_that_ran(toy: SlurmRun, shard: int) -> list[str | None]:
     return [attempt.start.job_id for attempt in toy.attempts(shard)]
 
 
-def test_2500_shards_are_three_arrays_and_each_element_runs_its_own_shard(slurm_here, tmp_path):
+def test_2500_shards_are_three_arrays_and_each_element_runs_its_own_shard(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = lean(slurm_here, tmp_path, 2500, options={"hold": True})
     toy.submit()
     sizes = {number: len(toy.submission(number).groups) for number in toy.run.submission_numbers()}
@@ -104,7 +107,7 @@ def test_2500_shards_are_three_arrays_and_each_element_runs_its_own_shard(slurm_
     assert toy.run.submission_numbers() == [1, 2, 3]
 
 
-def test_a_rerun_of_900_scattered_shards_is_one_array_from_0(slurm_here, tmp_path):
+def test_a_rerun_of_900_scattered_shards_is_one_array_from_0(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = lean(slurm_here, tmp_path, 1800, options={"hold": True})
     assert toy.launcher("plan", toy.config.name).returncode == 0
     for shard in range(0, 1800, 2):
@@ -122,7 +125,9 @@ def test_a_rerun_of_900_scattered_shards_is_one_array_from_0(slurm_here, tmp_pat
     assert elements_that_ran(toy, 15) == [f"{toy.array(number)}_7"]
 
 
-def test_what_a_limit_of_100_jobs_holds_back_is_continued_by_the_finalize_job(slurm_here, tmp_path):
+def test_what_a_limit_of_100_jobs_holds_back_is_continued_by_the_finalize_job(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     slurm_here.set_user_limit(max_submit_jobs=100)
     toy = lean(slurm_here, tmp_path, 110)
     done = toy.launcher("submit", toy.config.name)
@@ -135,7 +140,7 @@ def test_what_a_limit_of_100_jobs_holds_back_is_continued_by_the_finalize_job(sl
     assert {elements_that_ran(toy, shard)[0] for shard in range(98, 110)} == {f"{toy.array(2)}_{i}" for i in range(12)}
 
 
-def test_arrays_that_fill_the_limit_leave_a_place_to_the_finalize_job(slurm_here, tmp_path):
+def test_arrays_that_fill_the_limit_leave_a_place_to_the_finalize_job(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     slurm_here.set_user_limit(max_submit_jobs=12)
     toy = lean(slurm_here, tmp_path, 12)
     assert document(toy.launcher("submit", toy.config.name, "--json"))["finalize_id"]
@@ -145,7 +150,9 @@ def test_arrays_that_fill_the_limit_leave_a_place_to_the_finalize_job(slurm_here
     )
 
 
-def test_a_limit_that_nobody_knows_in_advance_is_found_by_trying(slurm_here, qos_limit, tmp_path):
+def test_a_limit_that_nobody_knows_in_advance_is_found_by_trying(
+    slurm_here: SlurmCluster, qos_limit: int, tmp_path: Path
+) -> None:
     toy = lean(slurm_here, tmp_path, 4 * qos_limit)
     toy.submit()
     assert len(toy.submission(1).groups) == qos_limit - 1  # half of half, less one for the finalize job
@@ -165,7 +172,9 @@ def small_slurm(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield cluster
 
 
-def test_what_the_whole_queue_cannot_hold_is_held_back_without_asking(small_slurm, tmp_path):
+def test_what_the_whole_queue_cannot_hold_is_held_back_without_asking(
+    small_slurm: SlurmCluster, tmp_path: Path
+) -> None:
     toy = lean(small_slurm, tmp_path, 40, options={"hold": True})
     small_slurm.run("sdiag", "--reset")
     toy.submit()
@@ -174,7 +183,9 @@ def test_what_the_whole_queue_cannot_hold_is_held_back_without_asking(small_slur
     assert [len(toy.submission(number).job_ids) for number in toy.run.submission_numbers()] == [1, 0, 0]
 
 
-def test_where_slurm_takes_nothing_now_that_is_said_and_the_next_submit_goes_on(slurm_here, tmp_path):
+def test_where_slurm_takes_nothing_now_that_is_said_and_the_next_submit_goes_on(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     slurm_here.set_user_limit(max_submit_jobs=1)
     other = slurm_here.run("sbatch", "--parsable", "--hold", "--wrap=true").strip()
     toy = lean(slurm_here, tmp_path, 3)
@@ -189,7 +200,7 @@ def test_where_slurm_takes_nothing_now_that_is_said_and_the_next_submit_goes_on(
     assert [len(elements_that_ran(toy, shard)) for shard in range(3)] == [1, 1, 1]
 
 
-def test_more_shards_wait_for_the_finalize_job_of_those_that_run(slurm_here, tmp_path):
+def test_more_shards_wait_for_the_finalize_job_of_those_that_run(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     slurm_here.set_user_limit(max_submit_jobs=4)
     toy = lean(slurm_here, tmp_path, 4, options={"hold": True})
     assert toy.launcher("plan", toy.config.name).returncode == 0
@@ -214,7 +225,7 @@ def placed(slurm: SlurmCluster, folder: Path, shards: int, rows: int, delay: flo
     )  # fmt: skip
 
 
-def test_several_shards_of_a_task_run_in_sequence_with_the_same_model(slurm_here, tmp_path):
+def test_several_shards_of_a_task_run_in_sequence_with_the_same_model(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = placed(slurm_here, tmp_path, 10, 20, options={"shards_per_task": 4})
     toy.submit()
     assert toy.submission(1).groups == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9))
@@ -226,11 +237,11 @@ def test_several_shards_of_a_task_run_in_sequence_with_the_same_model(slurm_here
     assert [len(group) for group in pids] == [1, 1, 1]
     assert len(set.union(*pids)) == 3
     for group in toy.submission(1).groups:
-        times = [(end.start.time, end.end.time) for shard in group for end in toy.attempts(shard)]
+        times = [(a.start.time, a.end.time if a.end else math.inf) for shard in group for a in toy.attempts(shard)]
         assert all(first[1] <= second[0] for first, second in pairwise(times))
 
 
-def test_of_a_task_on_two_nodes_each_rank_runs_its_own_shard(slurm_here, tmp_path):
+def test_of_a_task_on_two_nodes_each_rank_runs_its_own_shard(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = placed(slurm_here, tmp_path, 5, 10, options={"nodes_per_task": 2})
     toy.submit()
     assert toy.submission(1).groups == ((0, 1), (2, 3), (4,))
@@ -244,7 +255,9 @@ def test_of_a_task_on_two_nodes_each_rank_runs_its_own_shard(slurm_here, tmp_pat
     assert all(len(elements_that_ran(toy, shard)) == 1 for shard in range(5))
 
 
-def test_of_a_task_on_two_nodes_with_several_shards_each_rank_runs_every_other_one(slurm_here, tmp_path):
+def test_of_a_task_on_two_nodes_with_several_shards_each_rank_runs_every_other_one(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = placed(slurm_here, tmp_path, 6, 6, options={"nodes_per_task": 2, "shards_per_task": 3})
     toy.submit()
     assert toy.submission(1).groups == (tuple(range(6)),)
@@ -256,7 +269,9 @@ def test_of_a_task_on_two_nodes_with_several_shards_each_rank_runs_every_other_o
 
 
 @pytest.mark.parametrize("asked", [{"gpus_per_task": 2}, {"gres": "gpu:2"}, {"template": "gpu", "gpus_per_task": 2}])
-def test_a_task_has_a_process_for_each_gpu_that_slurm_grants(slurm_here, tmp_path, asked):
+def test_a_task_has_a_process_for_each_gpu_that_slurm_grants(
+    slurm_here: SlurmCluster, tmp_path: Path, asked: dict[str, Any]
+) -> None:
     toy = placed(slurm_here, tmp_path, 1, 12, delay=0.1, options=asked)
     toy.submit()
     assert toy.end()["state"] == "complete"
@@ -269,7 +284,7 @@ def test_a_task_has_a_process_for_each_gpu_that_slurm_grants(slurm_here, tmp_pat
     )
 
 
-def test_two_tasks_of_a_node_have_a_gpu_each(slurm_here, tmp_path):
+def test_two_tasks_of_a_node_have_a_gpu_each(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = placed(slurm_here, tmp_path, 2, 8, delay=0.5, options={"template": "gpu", "nodelist": "n1"})
     toy.submit()
     assert toy.end()["state"] == "complete"

@@ -30,7 +30,7 @@ _POLICY = (
         "Problem talking to the database: Connection refused",
     ],
 )
-def test_what_passes_by_itself_is_worth_another_try(problem):
+def test_what_passes_by_itself_is_worth_another_try(problem: str) -> None:
     assert is_passing(problem)
     assert not is_submit_limit(problem)
 
@@ -46,7 +46,7 @@ def test_what_passes_by_itself_is_worth_another_try(problem):
         _POLICY,
     ],
 )
-def test_a_limit_on_submitted_jobs_means_no_more_now(problem):
+def test_a_limit_on_submitted_jobs_means_no_more_now(problem: str) -> None:
     assert is_submit_limit(problem)
     assert not is_passing(problem)
 
@@ -59,7 +59,7 @@ def test_a_limit_on_submitted_jobs_means_no_more_now(problem):
         "Slurm job queue full, sleeping and retrying Batch job submission failed",
     ],
 )
-def test_a_full_queue_is_told_from_a_limit_of_the_user(problem):
+def test_a_full_queue_is_told_from_a_limit_of_the_user(problem: str) -> None:
     assert is_queue_full(problem)
     assert not is_submit_limit(problem)
 
@@ -77,12 +77,12 @@ def test_a_full_queue_is_told_from_a_limit_of_the_user(problem):
         "sbatch: unrecognized option '--foo=1'",
     ],
 )
-def test_the_rest_is_for_the_user_to_mend(problem):
+def test_the_rest_is_for_the_user_to_mend(problem: str) -> None:
     assert not is_submit_limit(problem)
     assert not is_passing(problem)
 
 
-def test_errors_are_taken_out_of_what_a_command_said():
+def test_errors_are_taken_out_of_what_a_command_said() -> None:
     text = "sbatch: warning: can't honor\nsbatch: error: QOSMaxX\nsbatch: error: Batch job submission failed: Y\n"
     assert said(text) == "QOSMaxX Batch job submission failed: Y"
     assert said("slurm_load_jobs error: Invalid job id specified\n") == "Invalid job id specified"
@@ -95,7 +95,7 @@ def test_errors_are_taken_out_of_what_a_command_said():
 @pytest.mark.parametrize(
     ("text", "limit"), [("", None), ("|\n|\n", None), ("100|\n|\n", 100), ("100|\n|40\n7000|\n", 40), ("0|", 0)]
 )
-def test_the_smallest_limit_on_submitted_jobs_counts(text, limit):
+def test_the_smallest_limit_on_submitted_jobs_counts(text: str, limit: int | None) -> None:
     assert read_submit_limit(text) == limit
 
 
@@ -112,7 +112,7 @@ ROWS = """\
 """
 
 
-def test_rows_of_sacct_are_read_by_element():
+def test_rows_of_sacct_are_read_by_element() -> None:
     found = list(read_accounting(ROWS))
     assert found == [
         Accounted("12", 0, "COMPLETED", "0:0", "n1", 1536 << 10, "600M", "01:00:00"),
@@ -122,7 +122,7 @@ def test_rows_of_sacct_are_read_by_element():
     ]
 
 
-def test_of_a_requeued_element_the_last_start_counts():
+def test_of_a_requeued_element_the_last_start_counts() -> None:
     assert [row.state for row in read_accounting(ROWS) if row.index == 2] == ["OUT_OF_MEMORY"]
 
 
@@ -135,14 +135,14 @@ def test_of_a_requeued_element_the_last_start_counts():
         ("[0-6:3]", {0, 3, 6}),
     ],
 )
-def test_elements_that_never_started_share_a_row(indices, elements):
+def test_elements_that_never_started_share_a_row(indices: str, elements: set[int]) -> None:
     found = list(read_accounting(f"12_{indices}|CANCELLED by 0|0:0|None assigned||600M|01:00:00\n"))
     assert {row.index for row in found} == elements
     assert {(row.job_id, row.state, row.memory) for row in found} == {("12", "CANCELLED", 0)}
 
 
 @given(st.lists(st.integers(0, 3000), unique=True, min_size=1), st.sampled_from(["", "K", "M", "G"]))
-def test_every_element_of_an_array_is_found(indices, unit):
+def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> None:
     lines = [f"7_{index}|FAILED|1:0|n1||1G|1:00\n7_{index}.batch|FAILED|1:0|n1|3{unit}||\n" for index in indices]
     found = list(read_accounting("".join(lines)))
     assert [row.index for row in found] == indices

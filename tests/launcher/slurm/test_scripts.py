@@ -49,7 +49,7 @@ def refusal(folder: Path, **sections: Any) -> str:
     return str(refused.value)
 
 
-def test_the_array_is_numbered_from_0_and_writes_below_the_run(tmp_path):
+def test_the_array_is_numbered_from_0_and_writes_below_the_run(tmp_path: Path) -> None:
     run, config = planned(tmp_path)
     options = Template(array_script(run, config, submission(2500)), "script").options
     assert options["array"] == "0-2499%256"
@@ -58,7 +58,7 @@ def test_the_array_is_numbered_from_0_and_writes_below_the_run(tmp_path):
     assert (options["open-mode"], options["requeue"], options["ntasks"]) == ("append", None, "1")
 
 
-def test_a_script_for_10000_scattered_shards_is_short(tmp_path):
+def test_a_script_for_10000_scattered_shards_is_short(tmp_path: Path) -> None:
     run, config = planned(tmp_path)
     scattered = replace(submission(), groups=tuple((3 * number,) for number in range(10000)))
     text = array_script(run, config, scattered)
@@ -66,7 +66,7 @@ def test_a_script_for_10000_scattered_shards_is_short(tmp_path):
     assert len(text) < 2000
 
 
-def test_cpus_are_processes_times_workers(tmp_path):
+def test_cpus_are_processes_times_workers(tmp_path: Path) -> None:
     node = {"processes": 2, "workers": 3}
     assert array_options(tmp_path, node=node)["cpus-per-task"] == "6"
     assert array_options(tmp_path, node={"processes": 2, "workers": 0})["cpus-per-task"] == "2"
@@ -84,16 +84,18 @@ def test_cpus_are_processes_times_workers(tmp_path):
         ({"template": "cpu"}, "4"),
     ],
 )
-def test_there_is_a_process_for_each_gpu_asked_for_and_cpus_for_each_process(tmp_path, asked, cpus):
+def test_there_is_a_process_for_each_gpu_asked_for_and_cpus_for_each_process(
+    tmp_path: Path, asked: dict[str, Any], cpus: str
+) -> None:
     assert array_options(tmp_path, node={"workers": 4}, slurm=asked)["cpus-per-task"] == cpus
 
 
-def test_gpus_of_a_sites_own_script_are_counted_too(tmp_path):
+def test_gpus_of_a_sites_own_script_are_counted_too(tmp_path: Path) -> None:
     slurm = site(tmp_path, "#SBATCH --gres=gpu:4")
     assert array_options(tmp_path, node={"workers": 2}, slurm=slurm)["cpus-per-task"] == "8"
 
 
-def test_cpus_that_a_sites_own_script_asks_for_are_kept_if_they_are_enough(tmp_path):
+def test_cpus_that_a_sites_own_script_asks_for_are_kept_if_they_are_enough(tmp_path: Path) -> None:
     for line in ("--cpus-per-task=12", "-c 12", "--cpus-per-gpu=6 --gpus=2"):
         slurm = site(tmp_path, f"#SBATCH {line}")
         assert array_options(tmp_path, node={"workers": 2}, slurm=slurm)["cpus-per-task"] == "12"
@@ -101,7 +103,7 @@ def test_cpus_that_a_sites_own_script_asks_for_are_kept_if_they_are_enough(tmp_p
     assert "--cpus-per-task=3 is too few: 2 process(es) x 2 worker(s) need 4" in few
 
 
-def test_the_config_wins_over_the_template_and_a_retry_over_both(tmp_path):
+def test_the_config_wins_over_the_template_and_a_retry_over_both(tmp_path: Path) -> None:
     slurm = {
         **site(tmp_path, "#SBATCH --mem=1G --time=10 --partition=short --exclusive"),
         "mem": "2G",
@@ -115,7 +117,7 @@ def test_the_config_wins_over_the_template_and_a_retry_over_both(tmp_path):
     assert "mem" not in array_options(tmp_path, slurm=per_cpu)
 
 
-def test_what_the_launcher_computes_wins_over_a_sites_array_script(tmp_path):
+def test_what_the_launcher_computes_wins_over_a_sites_array_script(tmp_path: Path) -> None:
     slurm = site(tmp_path, "#SBATCH --array=1-100 --output=%A_%a.out --job-name=mine --no-requeue --signal=USR1@5")
     options = array_options(tmp_path, slurm=slurm)
     assert options["array"] == "0-3%256"
@@ -134,17 +136,17 @@ def test_what_the_launcher_computes_wins_over_a_sites_array_script(tmp_path):
         ("-N 2-4", "site.sbatch:3: --nodes=2-4: set slurm.nodes_per_task"),
     ],
 )
-def test_more_tasks_or_nodes_are_refused_with_file_and_line(tmp_path, line, message):
+def test_more_tasks_or_nodes_are_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
     assert message in refusal(tmp_path, slurm=site(tmp_path, "# ours", f"#SBATCH {line}"))
 
 
-def test_more_tasks_in_the_config_are_refused_with_the_key(tmp_path):
+def test_more_tasks_in_the_config_are_refused_with_the_key(tmp_path: Path) -> None:
     assert "config.yaml: slurm.ntasks: --ntasks=8" in refusal(tmp_path, slurm={"ntasks": 8})
     other_name = refusal(tmp_path, slurm={"tasks_per_node": 4})
     assert "config.yaml: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
 
 
-def test_several_nodes_are_one_srun_task_each(tmp_path):
+def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
     run, config = planned(tmp_path, slurm={**site(tmp_path, "#SBATCH --nodes=2 --ntasks=2"), "nodes_per_task": 2})
     text = array_script(run, config, submission())
     options = Template(text, "script").options
@@ -154,12 +156,12 @@ def test_several_nodes_are_one_srun_task_each(tmp_path):
 
 
 @pytest.mark.parametrize(("time", "warning"), [(None, 60), ("1", 15), ("0:30", 10), ("4:00:00", 60), ("UNLIMITED", 60)])
-def test_the_warning_before_the_limit_leaves_time_to_work(tmp_path, time, warning):
+def test_the_warning_before_the_limit_leaves_time_to_work(tmp_path: Path, time: str | None, warning: int) -> None:
     slurm = site(tmp_path, *([f"#SBATCH --time={time}"] if time else []))
     assert array_options(tmp_path, slurm=slurm)["signal"] == f"B:USR2@{warning}"
 
 
-def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_path):
+def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_path: Path) -> None:
     folder = tmp_path / 'it\'s 100% "mine" $HOME'
     run, config = planned(folder)
     text = array_script(run, config, submission())
@@ -170,7 +172,7 @@ def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_pat
     assert str(run.path) in shlex.split(finalize_script(run, config, [7], ["123"]).splitlines()[-1])
 
 
-def test_a_template_may_set_another_python_and_a_prefix(tmp_path):
+def test_a_template_may_set_another_python_and_a_prefix(tmp_path: Path) -> None:
     slurm = site(tmp_path, "LAUNCHER_PREFIX=(echo in 'my image')", "LAUNCHER_PYTHON='py thon'")
     run, config = planned(tmp_path, slurm=slurm)
     said = subprocess.run(
@@ -179,7 +181,7 @@ def test_a_template_may_set_another_python_and_a_prefix(tmp_path):
     assert said.stdout == f"in my image py thon -P -m jobs {run.path} 7\n"
 
 
-def test_the_finalize_job_waits_for_all_arrays_and_asks_for_what_concerns_the_account_alone(tmp_path):
+def test_the_finalize_job_waits_for_all_arrays_and_asks_for_what_concerns_the_account_alone(tmp_path: Path) -> None:
     slurm = {"account": "lab", "partition": "long", "qos": "high", "mem": "90G", "gpus_per_task": 4, "time": "10:00:00"}
     run, config = planned(tmp_path, slurm=slurm)
     options = Template(
@@ -192,7 +194,7 @@ def test_the_finalize_job_waits_for_all_arrays_and_asks_for_what_concerns_the_ac
     assert "#SBATCH --kill-on-invalid-dep=yes\n" in finalize_script(run, config, [1], ["11"])
 
 
-def test_a_run_that_was_deleted_and_planned_again_has_other_job_names(tmp_path):
+def test_a_run_that_was_deleted_and_planned_again_has_other_job_names(tmp_path: Path) -> None:
     run, _ = planned(tmp_path)
     before = job_name(run, 1)
     assert job_name(run, 1) == before != job_name(run, 2)
@@ -202,7 +204,7 @@ def test_a_run_that_was_deleted_and_planned_again_has_other_job_names(tmp_path):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_bash_reads_every_script_that_a_shipped_template_gives(tmp_path, name):
+def test_bash_reads_every_script_that_a_shipped_template_gives(tmp_path: Path, name: str) -> None:
     assert bash_reads(script_of(tmp_path, name))
 
 
@@ -221,7 +223,7 @@ def bash_reads(text: str) -> bool:
 @pytest.mark.slurm
 @pytest.mark.xdist_group("slurm")
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_slurm_takes_every_script_that_a_shipped_template_gives(slurm: SlurmCluster, tmp_path: Path, name: str):
+def test_slurm_takes_every_script_that_a_shipped_template_gives(slurm: SlurmCluster, tmp_path: Path, name: str) -> None:
     text = script_of(tmp_path, name)
     (tmp_path / "script").write_text(text)
     said = subprocess.run(

@@ -1,5 +1,8 @@
 """Templates: a site's own script is kept, the config wins over it, and what cannot be meant is refused where it stands."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,14 +44,14 @@ def refusal(text: str) -> str:
     return str(refused.value)
 
 
-def test_a_sites_script_is_kept_line_by_line():
+def test_a_sites_script_is_kept_line_by_line() -> None:
     lines = rendered(SITE, OURS)
     assert lines[0] == "#!/bin/bash -l"
     kept = [line for line in SITE.splitlines()[1:] if not line.startswith("#SBATCH")]
     assert [line for line in lines[1:] if not line.startswith("#SBATCH")] == [*kept, "", "exec run"]
 
 
-def test_directives_of_the_template_stay_and_others_are_added_before_the_first_command():
+def test_directives_of_the_template_stay_and_others_are_added_before_the_first_command() -> None:
     lines = rendered(SITE, OURS)
     directives = [line for line in lines if line.startswith("#SBATCH")]
     assert directives == [
@@ -64,31 +67,31 @@ def test_directives_of_the_template_stay_and_others_are_added_before_the_first_c
     assert lines[1 : len(directives) + 1] == directives
 
 
-def test_options_given_over_the_template_replace_its_own():
+def test_options_given_over_the_template_replace_its_own() -> None:
     lines = rendered(SITE, {"partition": "short", "account": "other"})
     assert "#SBATCH --partition=short" in lines
     assert "#SBATCH --account=other" in lines
     assert not any("long" in line or "lab" in line for line in lines)
 
 
-def test_an_option_can_be_taken_out():
+def test_an_option_can_be_taken_out() -> None:
     assert "exclusive" not in merge(template(SITE).options, {}, without={"exclusive"})
 
 
-def test_the_command_goes_where_the_marker_is():
+def test_the_command_goes_where_the_marker_is() -> None:
     lines = rendered(f"#!/bin/sh\nbefore\n  {MARKER}  \nafter\n", {})
     assert lines == ["#!/bin/sh", "before", "exec run", "after"]
 
 
-def test_without_a_marker_the_command_goes_to_the_end_of_the_file():
+def test_without_a_marker_the_command_goes_to_the_end_of_the_file() -> None:
     assert rendered("#!/bin/sh\nbefore\n\n\n", {}) == ["#!/bin/sh", "before", "", "exec run"]
 
 
-def test_dos_line_ends_are_mended():
+def test_dos_line_ends_are_mended() -> None:
     assert rendered(SITE.replace("\n", "\r\n"), OURS) == rendered(SITE, OURS)
 
 
-def test_form_feeds_and_other_separators_in_a_line_do_not_break_it():
+def test_form_feeds_and_other_separators_in_a_line_do_not_break_it() -> None:
     assert "echo 'a\x0cb\u2028c'" in rendered("#!/bin/sh\necho 'a\x0cb\u2028c'\n", {})
 
 
@@ -112,11 +115,11 @@ def test_form_feeds_and_other_separators_in_a_line_do_not_break_it():
         ("#SBATCH # nothing yet", {}),
     ],
 )
-def test_directives_are_read_as_sbatch_reads_them(line, options):
+def test_directives_are_read_as_sbatch_reads_them(line: str, options: dict[str, Any]) -> None:
     assert options_of(line) == options
 
 
-def test_an_option_that_later_versions_of_slurm_have_is_left_to_sbatch():
+def test_an_option_that_later_versions_of_slurm_have_is_left_to_sbatch() -> None:
     assert options_of("#SBATCH --brand-new=1") == {"brand-new": "1"}
 
 
@@ -138,7 +141,9 @@ def test_an_option_that_later_versions_of_slurm_have_is_left_to_sbatch():
         ("--time=1:00", {"mem": "4G"}, {"time": "1:00", "mem": "4G"}),
     ],
 )
-def test_of_options_that_exclude_each_other_the_winner_stays(older, newer, left):
+def test_of_options_that_exclude_each_other_the_winner_stays(
+    older: str, newer: dict[str, Any], left: dict[str, Any]
+) -> None:
     assert merge(options_of(f"#SBATCH {older}"), newer) == left
 
 
@@ -159,24 +164,24 @@ def test_of_options_that_exclude_each_other_the_winner_stays(older, newer, left)
         ("#!/bin/bash\n#SBATCH --kill-on-invalid-dep=yes\n", "site.sbatch:2: --kill-on-invalid-dep does not fit here"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused_with_file_and_line(text, message):
+def test_what_cannot_be_meant_is_refused_with_file_and_line(text: str, message: str) -> None:
     assert refusal(text).startswith(message)
 
 
-def test_a_comment_before_the_directives_is_no_command():
+def test_a_comment_before_the_directives_is_no_command() -> None:
     assert options_of("", "# who pays:", "#SBATCH --account=lab") == {"account": "lab"}
 
 
-def test_the_place_of_an_option_is_known():
+def test_the_place_of_an_option_is_known() -> None:
     assert template(SITE).where("mem") == "site.sbatch:3"
 
 
-def test_a_template_that_is_not_there_names_those_that_are():
+def test_a_template_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(InputError, match=r"'gpus' is not there; valid: apptainer, conda, cpu, gpu, modules, or"):
         array_template("gpus", None)
 
 
-def test_a_template_that_cannot_be_read_says_why(tmp_path):
+def test_a_template_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"slurm\.template: .*: cannot be read: Is a directory"):
         array_template("", tmp_path)
 
@@ -194,12 +199,12 @@ names = st.sampled_from(
 
 
 @given(st.dictionaries(names, st.none() | values, max_size=8))
-def test_what_was_rendered_is_read_back_as_it_was(options):
+def test_what_was_rendered_is_read_back_as_it_was(options: dict[str, str | None]) -> None:
     wanted = merge({}, options)
     made = template("#!/bin/sh\n")
     again = template(made.render(wanted, "exec run")).options
     assert again == wanted
 
 
-def test_an_option_by_its_other_name_has_the_same_rivals():
+def test_an_option_by_its_other_name_has_the_same_rivals() -> None:
     assert options_of("#SBATCH --ntasks=4", "#SBATCH --tasks-per-node=2") == {"ntasks-per-node": "2"}

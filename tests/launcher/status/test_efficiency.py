@@ -23,8 +23,9 @@ END = AttemptEnd(
 )
 
 
-def test_used_is_set_against_asked():
+def test_used_is_set_against_asked() -> None:
     found = summarise([END, dataclasses.replace(END, seconds=240.0, cpu_seconds=480.0, peak_memory=3 * GIB)])
+    assert found
     assert found.cpu_use == 0.25
     assert (found.peak_memory, found.memory) == (3 * GIB, 4 * GIB)
     assert found.minutes == 6
@@ -32,24 +33,26 @@ def test_used_is_set_against_asked():
     assert "2 of 8 would do" in found.advice()[1]
 
 
-def test_attempts_that_did_nothing_do_not_count():
+def test_attempts_that_did_nothing_do_not_count() -> None:
     assert summarise([]) is None
     assert summarise([dataclasses.replace(END, committed=0)]) is None
 
 
-def test_idle_gpus_are_pointed_out():
+def test_idle_gpus_are_pointed_out() -> None:
     found = summarise([dataclasses.replace(END, gpu_use=0.2)])
+    assert found
     assert "the GPUs computed 20% of the time" in found.advice()[-1]
     assert found.to_json()["gpus"] == {"use": 0.2}
 
 
 @given(st.integers(0, 1 << 42))
-def test_the_memory_asked_for_is_above_the_peak_and_not_wasteful(peak):
+def test_the_memory_asked_for_is_above_the_peak_and_not_wasteful(peak: int) -> None:
     found = summarise([dataclasses.replace(END, peak_memory=peak)])
+    assert found
     assert peak * 1.2 <= found.memory <= peak * 1.26 + GIB
 
 
-def test_after_running_out_the_next_ask_says_why():
+def test_after_running_out_the_next_ask_says_why() -> None:
     end = dataclasses.replace(END, memory_limit=round(4 * GIB * 0.9), peak_memory=round(4.1 * GIB))
     assert more_memory([end]) == ("6G", "peak was 4.1G of 4.0G")
     assert more_memory([]) is None

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.support.task_runs import make_run, write_submission
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> RunDir:
     """4 shards of 25 rows, submitted by a process that is gone."""
     run = make_run(tmp_path / "run", "Toy", 100, shards=4)
     own(run, dead_process())
@@ -70,7 +71,7 @@ def finish_all(run: RunDir) -> None:
         write(run, shard, start(), commit(25 * shard, 25 * shard + 25), end("done", 25), done=True)
 
 
-def test_a_planned_run_has_everything_pending(tmp_path):
+def test_a_planned_run_has_everything_pending(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "Toy", 100, shards=4)
     run.submission(1).unlink()
     status = read(run)
@@ -79,7 +80,7 @@ def test_a_planned_run_has_everything_pending(tmp_path):
     assert status.eta is None
 
 
-def test_the_json_has_the_documented_keys(run):
+def test_the_json_has_the_documented_keys(run: RunDir) -> None:
     write(run, 0, start(), end("failed", 0, kind="ERROR", message="no model"))
     found = json.loads(json.dumps(read(run).to_json()))
     failures = found.pop("failures")
@@ -101,7 +102,7 @@ def test_the_json_has_the_documented_keys(run):
     assert "launcher rerun" in advice
 
 
-def test_a_run_is_complete_once_all_is_done_and_gathered(run):
+def test_a_run_is_complete_once_all_is_done_and_gathered(run: RunDir) -> None:
     finish_all(run)
     assert read(run).state == "incomplete"
     assert "launcher gather" in status_lines(read(run))[-1]
@@ -110,14 +111,14 @@ def test_a_run_is_complete_once_all_is_done_and_gathered(run):
     assert str(run.result) in status_lines(read(run))[-1]
 
 
-def test_a_result_from_before_the_last_shard_is_no_complete_run(run):
+def test_a_result_from_before_the_last_shard_is_no_complete_run(run: RunDir) -> None:
     finish_all(run)
     run.result.touch()
     os.utime(run.result, (time.time() - 60, time.time() - 60))
     assert read(run).state == "incomplete"
 
 
-def test_a_result_elsewhere_counts(run, tmp_path):
+def test_a_result_elsewhere_counts(run: RunDir, tmp_path: Path) -> None:
     finish_all(run)
     update(run, Submission.read(run.submission(1)), resources={"output": str(tmp_path / "other.h5")})
     assert read(run).state == "incomplete"
@@ -125,7 +126,7 @@ def test_a_result_elsewhere_counts(run, tmp_path):
     assert read(run).state == "complete"
 
 
-def test_an_attempt_that_holds_its_journal_runs(run):
+def test_an_attempt_that_holds_its_journal_runs(run: RunDir) -> None:
     journal = Journal(run.journal(0))
     journal.append([start(), commit(0, 16)])
     status = read(run)
@@ -136,48 +137,48 @@ def test_an_attempt_that_holds_its_journal_runs(run):
     assert status.groups[0].kind == "LOST"
 
 
-def test_the_executors_record_says_why_an_attempt_left_no_trace(run):
+def test_the_executors_record_says_why_an_attempt_left_no_trace(run: RunDir) -> None:
     write(run, 0, start(), commit(0, 16))
     Outcome(time.time(), failures={0: Failure("CRASH", "killed by SIGKILL", 0)}).write(run, 1)
     assert [(g.kind, g.message) for g in read(run).groups] == [("CRASH", "killed by SIGKILL")]
 
 
-def test_a_task_that_never_began_is_known_from_the_executors_record(run):
+def test_a_task_that_never_began_is_known_from_the_executors_record(run: RunDir) -> None:
     Outcome(time.time(), failures={2: Failure("LAUNCH", "no python", 2)}).write(run, 1)
     status = read(run)
     assert (status.state, status.shards[2].state, status.count("pending")) == ("failed", "failed", 3)
 
 
-def test_a_stopped_attempt_is_pending_again(run):
+def test_a_stopped_attempt_is_pending_again(run: RunDir) -> None:
     write(run, 0, start(), commit(0, 16), end("stopped", 16))
     status = read(run)
     assert (status.state, status.shards[0].state, status.ok) == ("incomplete", "pending", 16)
 
 
-def test_a_cancelled_run_says_so(run):
+def test_a_cancelled_run_says_so(run: RunDir) -> None:
     write(run, 0, start(), end("stopped", 0))
     Outcome(time.time(), cancelled=True).write(run, 1)
     assert read(run).state == "cancelled"
 
 
-def test_a_run_goes_on_while_its_executor_lives(run):
+def test_a_run_goes_on_while_its_executor_lives(run: RunDir) -> None:
     own(run, ProcessIdentity.current())
     status = read(run)
     assert (status.state, status.count("pending"), status.is_abandoned) == ("running", 4, False)
 
 
-def test_a_run_whose_executor_was_killed_is_not_running(run):
+def test_a_run_whose_executor_was_killed_is_not_running(run: RunDir) -> None:
     status = read(run)
     assert (status.state, status.is_abandoned) == ("incomplete", True)
     assert any("without a word" in line for line in status_lines(status))
 
 
-def test_a_pid_that_another_process_got_later_is_not_the_executor(run):
+def test_a_pid_that_another_process_got_later_is_not_the_executor(run: RunDir) -> None:
     own(run, replace(ProcessIdentity.current(), start=1))
     assert read(run).state == "incomplete"
 
 
-def test_an_executor_on_another_machine_counts_as_long_as_it_shows_life(run):
+def test_an_executor_on_another_machine_counts_as_long_as_it_shows_life(run: RunDir) -> None:
     own(run, replace(ProcessIdentity.current(), host="elsewhere"))
     write(run, 0, start(host="elsewhere"))
     status = read(run)
@@ -186,7 +187,7 @@ def test_an_executor_on_another_machine_counts_as_long_as_it_shows_life(run):
     assert read(run).state == "failed"
 
 
-def test_an_old_failure_is_forgotten_once_the_shard_is_submitted_again(run):
+def test_an_old_failure_is_forgotten_once_the_shard_is_submitted_again(run: RunDir) -> None:
     write(run, 0, start(), end("failed", 0, kind="ERROR", message="no model"))
     write_submission(run, [(0,)], number=2)
     own(run, ProcessIdentity.current(), number=2)
@@ -194,7 +195,7 @@ def test_an_old_failure_is_forgotten_once_the_shard_is_submitted_again(run):
     assert (status.state, status.shards[0].state, status.groups) == ("running", "pending", ())
 
 
-def test_failed_samples_are_grouped_over_shards(run):
+def test_failed_samples_are_grouped_over_shards(run: RunDir) -> None:
     bad = [FailedSample(row, "LOAD", f"bad file /data/{row}.jpg") for row in (3, 4, 30)]
     write(run, 0, start(), commit(0, 25, *bad[:2]), end("done", 23, 2), done=True)
     write(run, 1, start(), commit(25, 41, bad[2]), end("stopped", 15, 1))
@@ -203,20 +204,20 @@ def test_failed_samples_are_grouped_over_shards(run):
     assert read(run).failed == 3
 
 
-def test_samples_that_were_tried_again_do_not_count_as_failed(run):
+def test_samples_that_were_tried_again_do_not_count_as_failed(run: RunDir) -> None:
     write(run, 0, start(), commit(0, 16, FailedSample(3, "LOAD", "bad")), end("stopped", 15, 1))
     write(run, 0, Retry(time.time()), start(), commit(0, 16), end("stopped", 16))
     status = read(run)
     assert (status.ok, status.failed, status.groups) == (16, 0, ())
 
 
-def test_a_done_shard_without_a_journal_failed(run):
+def test_a_done_shard_without_a_journal_failed(run: RunDir) -> None:
     run.shard_done(0).touch()
     status = read(run)
     assert (status.shards[0].state, status.groups[0].kind) == ("failed", "LOST")
 
 
-def test_torn_and_damaged_lines_count_for_nothing(run):
+def test_torn_and_damaged_lines_count_for_nothing(run: RunDir) -> None:
     write(run, 0, start(), commit(0, 8), commit(8, 16))
     data = run.journal(0).read_bytes()
     run.journal(0).write_bytes(data[:-20])
@@ -225,7 +226,7 @@ def test_torn_and_damaged_lines_count_for_nothing(run):
     assert read(run).ok == 8
 
 
-def test_a_reader_that_looks_again_sees_what_was_appended_since(run):
+def test_a_reader_that_looks_again_sees_what_was_appended_since(run: RunDir) -> None:
     reader = StatusReader(run)
     journal = Journal(run.journal(0))
     journal.append([start(), commit(0, 8)])
@@ -242,7 +243,7 @@ def test_a_reader_that_looks_again_sees_what_was_appended_since(run):
     assert (reader.read().ok, reader.read().count("done")) == (25, 1)
 
 
-def test_the_rate_counts_what_this_submission_did(run):
+def test_the_rate_counts_what_this_submission_did(run: RunDir) -> None:
     write(run, 0, start(), commit(0, 16), end("stopped", 16))
     write_submission(run, [(0,), (1,)], number=2)
     update(
@@ -251,12 +252,15 @@ def test_the_rate_counts_what_this_submission_did(run):
     journal = Journal(run.journal(0))
     journal.append([start(submission=2, time=time.time() - 3), commit(16, 25)])
     status = read(run)
+    assert status.rate
     assert status.rate == pytest.approx(9 / 3, rel=0.2)
     assert status.eta == pytest.approx(75 / status.rate)
     journal.close()
 
 
-def test_the_view_for_pipes_prints_a_line_when_something_changed_and_not_too_often(run, capsys):
+def test_the_view_for_pipes_prints_a_line_when_something_changed_and_not_too_often(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
     own(run, ProcessIdentity.current())
     now = [0.0]
     view = LineView(sys.stdout, clock=lambda: now[0])
@@ -272,7 +276,7 @@ def test_the_view_for_pipes_prints_a_line_when_something_changed_and_not_too_oft
     assert [line.split(" of ")[0] for line in lines] == ["running: 0", "running: 2"]
 
 
-def test_the_line_names_rate_and_time_left(run):
+def test_the_line_names_rate_and_time_left(run: RunDir) -> None:
     own(run, ProcessIdentity.current())
     status = replace(read(run), ok=50, failed=1, rate=2.0, eta=3723.0)
     assert summary_line(status) == (

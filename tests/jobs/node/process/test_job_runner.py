@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -40,24 +42,25 @@ class Gated(Job):
         return {"y": batch}
 
 
-def piece(row: int, value: float):
+def piece(row: int, value: float) -> Callable[[], tuple[Loaded, Callable[[], Any]]]:
     loaded = Loaded(Piece(row, row, row + 2), range(row, row + 2), np.full(2, value), ())
     return lambda: (loaded, lambda: loaded.batch)
 
 
-def unreadable():
+def unreadable() -> NoReturn:
     raise OSError("no such disk")
 
 
 @pytest.fixture
-def job():
+def job() -> Gated:
     return Gated()
 
 
 @pytest.fixture
-def runner(job):
+def runner(job: Gated) -> Iterator[JobRunner]:
     beacons = Beacons(1)
-    yield JobRunner(job, Notes(), Beacon(beacons.descriptor, 0), 0)
+    notes: Any = Notes()
+    yield JobRunner(job, notes, Beacon(beacons.descriptor, 0), 0)
     beacons.close()
 
 
@@ -69,17 +72,19 @@ def collected(runner: JobRunner) -> Processed:
     return found
 
 
-def test_in_one_thread_a_piece_is_done_when_it_was_given(job, runner):
+def test_in_one_thread_a_piece_is_done_when_it_was_given(job: Gated, runner: JobRunner) -> None:
     job.gate.release()
     runner.give(piece(4, 1.0))
     assert not runner.has_room
     found = runner.collect()
+    assert found
     assert found.loaded.rows == range(4, 6)
+    assert found.outputs
     assert found.outputs["y"].tolist() == [1.0, 1.0]
     assert (runner.busy, runner.has_room, runner.collect()) == (0, True, None)
 
 
-def test_results_are_collected_while_the_next_piece_is_at_work(job, runner):
+def test_results_are_collected_while_the_next_piece_is_at_work(job: Gated, runner: JobRunner) -> None:
     runner.leave_to_main_thread()
     thread = threading.Thread(target=runner.run, daemon=True)
     thread.start()
@@ -97,7 +102,7 @@ def test_results_are_collected_while_the_next_piece_is_at_work(job, runner):
     assert not thread.is_alive()
 
 
-def test_the_end_comes_after_the_piece_at_work_and_before_the_next(job, runner):
+def test_the_end_comes_after_the_piece_at_work_and_before_the_next(job: Gated, runner: JobRunner) -> None:
     runner.leave_to_main_thread()
     thread = threading.Thread(target=runner.run, daemon=True)
     thread.start()
@@ -111,10 +116,12 @@ def test_the_end_comes_after_the_piece_at_work_and_before_the_next(job, runner):
     assert job.begun == [1.0]
 
 
-def test_failures_are_told_and_what_cannot_be_read_is_raised(job, runner):
+def test_failures_are_told_and_what_cannot_be_read_is_raised(job: Gated, runner: JobRunner) -> None:
     job.gate.release(2)
     runner.give(piece(8, float("nan")))
     found = runner.collect()
+    assert found
+    assert found.failure
     assert (found.outputs, found.failure.row, found.failure.kind) == (None, 8, "OUT_OF_MEMORY")
     runner.give(unreadable)
     with pytest.raises(OSError, match="no such disk"):
@@ -127,7 +134,7 @@ class Sleeps(Job):
         return {"y": batch}
 
 
-def test_a_job_that_waits_is_seen(runner):
+def test_a_job_that_waits_is_seen(runner: JobRunner) -> None:
     runner._job = Sleeps()
     for row in range(20):
         assert not runner.waits or row > 3
@@ -144,7 +151,7 @@ class Computes(Job):
         return {"y": batch}
 
 
-def test_a_job_that_shares_its_cpu_with_others_does_not_wait(runner):
+def test_a_job_that_shares_its_cpu_with_others_does_not_wait(runner: JobRunner) -> None:
     before = os.sched_getaffinity(0)
     cpu = {min(before)}
     busy = f"import os; os.sched_setaffinity(0, {cpu})\nwhile True: pass"

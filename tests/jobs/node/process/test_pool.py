@@ -57,7 +57,9 @@ def load(pool: Pool, worker: Connection, writer: SlotWriter, piece: Piece, size:
     ("size", "memory", "slots"),
     [(1000, 1 << 30, 4), (5 * MB, 1 << 30, 3), (10 * MB, 1 << 30, 2), (5 * MB, 50 * MB, 2), (5 * MB, MB, 1)],
 )
-def test_a_worker_has_more_pieces_in_hand_where_they_are_small_and_fewer_where_memory_is(size, memory, slots):
+def test_a_worker_has_more_pieces_in_hand_where_they_are_small_and_fewer_where_memory_is(
+    size: int, memory: int, slots: int
+) -> None:
     pool, worker = new_pool(memory)
     writer = SlotWriter(worker, os.getpid())
     pool.submit(pieces(20))
@@ -79,7 +81,7 @@ def test_a_worker_has_more_pieces_in_hand_where_they_are_small_and_fewer_where_m
     assert seen[2] == max(seen[2:]) == slots
 
 
-def test_what_a_dead_worker_had_in_hand_is_returned():
+def test_what_a_dead_worker_had_in_hand_is_returned() -> None:
     pool, worker = new_pool(1 << 30)
     pool.submit(pieces(5))
     had = list(arrived(worker))
@@ -92,7 +94,7 @@ def test_what_a_dead_worker_had_in_hand_is_returned():
 
 
 @pytest.mark.parametrize("loaded", [0, 1, 2])
-def test_slots_of_a_dead_worker_are_unlocked_when_the_last_of_its_batches_was_used(loaded):
+def test_slots_of_a_dead_worker_are_unlocked_when_the_last_of_its_batches_was_used(loaded: int) -> None:
     transfer = Locks()
     pool, worker = new_pool(1 << 30, transfer)
     writer = SlotWriter(worker, os.getpid())
@@ -103,7 +105,7 @@ def test_slots_of_a_dead_worker_are_unlocked_when_the_last_of_its_batches_was_us
     assert len(taken) == len(transfer.locked) == loaded
     worker.close()
     pool.replace(0, Pipe()[0])
-    for piece in taken:
+    for batch in taken:
         assert len(transfer.locked) == loaded
-        pool.release(piece)
+        pool.release(batch)
     assert transfer.locked == []

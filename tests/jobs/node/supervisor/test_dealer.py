@@ -1,5 +1,7 @@
 """The dealer's bookkeeping: every batch is committed once, whatever dies; the guilty row is found."""
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ def commit(batch: Batch, seconds: float = 0.1) -> Commit:
 
 
 @given(st.integers(0, 40), st.integers(1, 4), st.integers(1, 5), st.randoms())
-def test_every_batch_is_committed_once_whatever_dies(count, processes, depth, random):
+def test_every_batch_is_committed_once_whatever_dies(count: int, processes: int, depth: int, random: Random) -> None:
     dealer = Dealer(batches(count), processes, depth)
     hands = [list(dealer.deal(process)) for process in range(processes)]
     committed = []
@@ -34,7 +36,7 @@ def test_every_batch_is_committed_once_whatever_dies(count, processes, depth, ra
     assert sorted(committed) == [batch.start for batch in batches(count)]
 
 
-def test_batches_of_a_dead_process_come_first_and_in_order():
+def test_batches_of_a_dead_process_come_first_and_in_order() -> None:
     dealer = Dealer(batches(10), 2, 3)
     dealer.deal(0)
     dealer.deal(1)
@@ -42,7 +44,7 @@ def test_batches_of_a_dead_process_come_first_and_in_order():
     assert [batch.start for batch in dealer.deal(0)] == [0, 4, 8]
 
 
-def test_a_fast_process_gets_more_than_a_slow_one():
+def test_a_fast_process_gets_more_than_a_slow_one() -> None:
     dealer = Dealer(batches(400), 2, 3)
     for process, seconds in ((0, 0.001), (1, 10.0)):
         for batch in dealer.deal(process):
@@ -51,7 +53,7 @@ def test_a_fast_process_gets_more_than_a_slow_one():
     assert len(dealer.deal(1)) == 3
 
 
-def test_a_process_is_dealt_again_when_half_of_its_hand_is_done():
+def test_a_process_is_dealt_again_when_half_of_its_hand_is_done() -> None:
     dealer = Dealer(batches(2000), 2, 3)
     hand = list(dealer.deal(0))
     dealer.done(0, commit(hand.pop(), 0.005))
@@ -63,13 +65,13 @@ def test_a_process_is_dealt_again_when_half_of_its_hand_is_done():
     assert len(hand) + len(dealt) >= size - 1
 
 
-def test_the_last_batches_are_shared_out():
+def test_the_last_batches_are_shared_out() -> None:
     dealer = Dealer(batches(12), 2, 1)
     dealer.done(0, commit(dealer.deal(0)[0], 0.0001))
     assert len(dealer.deal(0)) <= 3
 
 
-def test_one_death_at_a_row_is_forgiven_the_second_is_not():
+def test_one_death_at_a_row_is_forgiven_the_second_is_not() -> None:
     dealer = Dealer(batches(2), 1, 2)
     dealer.deal(0)
     dealer.blame((2, 3), "CRASH", "died")
@@ -80,7 +82,7 @@ def test_one_death_at_a_row_is_forgiven_the_second_is_not():
     assert dealer.open_failures == 1
 
 
-def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves():
+def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves() -> None:
     dealer = Dealer(batches(2), 1, 2)
     dealer.deal(0)
     for _ in range(KILLS - 1):
@@ -92,7 +94,7 @@ def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves():
     assert (failed.row, failed.message, failed.attempts) == (2, "killed", KILLS)
 
 
-def test_a_batch_that_kills_twice_is_done_one_by_one():
+def test_a_batch_that_kills_twice_is_done_one_by_one() -> None:
     dealer = Dealer(batches(2), 1, 2)
     dealer.deal(0)
     dealer.blame((4, 8), "CRASH", "died")

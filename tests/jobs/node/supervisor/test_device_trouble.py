@@ -1,6 +1,8 @@
 """Devices that run out of memory, break or vanish: the run goes on, with smaller pieces or without them."""
 
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,17 +12,18 @@ from jobs.exit_codes import STOPPED
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.messages import Batch
 from jobs.node.worker.loading import is_device_lost, is_out_of_memory
-from tests.support.task_runs import command, content, failures, history, make_run, run_task
+from jobs.storage.rundir import RunDir
+from tests.support.task_runs import command, content, failures, history, last_end, make_run, run_task
 
 JOBS = "tests.example_jobs.device_jobs"
 
 
-def rows_of(run, shards=1):
+def rows_of(run: RunDir, shards: int = 1) -> dict[int, Any]:
     return {start: rows for shard in range(shards) for start, (rows, _, _) in content(run, shard).items()}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_out_of_device_memory_halves_what_is_processed_at_a_time_and_goes_on(tmp_path, workers):
+def test_out_of_device_memory_halves_what_is_processed_at_a_time_and_goes_on(tmp_path: Path, workers: int) -> None:
     tries = tmp_path / "tries"
     params = {"most": 5, "tries": str(tries)}
     run = make_run(tmp_path / "run", f"{JOBS}:SmallDevice", 160, batch_size=16, params=params, workers=workers)
@@ -36,7 +39,7 @@ def test_out_of_device_memory_halves_what_is_processed_at_a_time_and_goes_on(tmp
     assert "going on with 4 at a time" in done.stdout
 
 
-def test_a_device_that_comes_back_is_used_again(tmp_path):
+def test_a_device_that_comes_back_is_used_again(tmp_path: Path) -> None:
     params = {"process": 1, "folder": str(tmp_path), "times": 3}
     run = make_run(tmp_path / "run", f"{JOBS}:LosesDevice", 640, params=params, processes=2)
     done = run_task(run)
@@ -46,7 +49,7 @@ def test_a_device_that_comes_back_is_used_again(tmp_path):
     assert "going on without" not in done.stdout
 
 
-def test_a_device_that_is_lost_for_good_is_given_up_and_its_rows_are_done_by_others(tmp_path):
+def test_a_device_that_is_lost_for_good_is_given_up_and_its_rows_are_done_by_others(tmp_path: Path) -> None:
     params = {"process": 1, "folder": str(tmp_path), "gone": True}
     run = make_run(tmp_path / "run", f"{JOBS}:LosesDevice", 640, params=params, processes=2)
     reference = make_run(tmp_path / "reference", "Toy", 640)
@@ -57,21 +60,21 @@ def test_a_device_that_is_lost_for_good_is_given_up_and_its_rows_are_done_by_oth
     assert rows_of(run) == rows_of(reference)
 
 
-def test_an_attempt_whose_only_device_is_lost_ends_with_the_reason(tmp_path):
+def test_an_attempt_whose_only_device_is_lost_ends_with_the_reason(tmp_path: Path) -> None:
     params = {"process": 0, "folder": str(tmp_path), "gone": True}
     run = make_run(tmp_path / "run", f"{JOBS}:LosesDevice", 64, params=params, processes=1)
     assert run_task(run).returncode == 1
-    end = history(run).last.end
+    end = last_end(run)
     assert (end.kind, "no CUDA-capable device" in end.message) == ("ERROR", True)
 
 
-def test_a_sample_that_breaks_the_device_fails_alone(tmp_path):
+def test_a_sample_that_breaks_the_device_fails_alone(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", f"{JOBS}:PoisonedSample", 64, params={"row": 20}, max_failed_samples=1)
     assert run_task(run).returncode == 0
     assert {row: sample.kind for row, sample in failures(run).items()} == {20: "CRASH"}
 
 
-def test_a_batch_that_does_not_fit_beside_the_others_is_done_in_smaller_pieces(tmp_path):
+def test_a_batch_that_does_not_fit_beside_the_others_is_done_in_smaller_pieces(tmp_path: Path) -> None:
     """Eight samples of 60 MB exceed the task's 400 MB, one does not; a whole batch of them fits at no time."""
     params, settings = {"process": {"20": 60}}, {"workers": 1, "memory": 400 << 20}
     run = make_run(
@@ -85,7 +88,7 @@ def test_a_batch_that_does_not_fit_beside_the_others_is_done_in_smaller_pieces(t
     assert history(run).commits[16].split
 
 
-def test_a_task_that_is_told_to_leave_while_a_batch_is_alone_leaves_in_good_order(tmp_path):
+def test_a_task_that_is_told_to_leave_while_a_batch_is_alone_leaves_in_good_order(tmp_path: Path) -> None:
     params, settings = {"process": {"20": 60}}, {"workers": 1, "memory": 400 << 20}
     run = make_run(
         tmp_path / "run", "tests.example_jobs.greedy_jobs:Swollen", 64, batch_size=8, params=params, **settings
@@ -96,11 +99,11 @@ def test_a_task_that_is_told_to_leave_while_a_batch_is_alone_leaves_in_good_orde
         task.terminate()
         task.stdout.read()
         assert task.wait(60) == STOPPED
-    assert history(run).last.end.reason == "stopped"
+    assert last_end(run).reason == "stopped"
 
 
 @given(st.integers(1, 40), st.integers(0, 50), st.integers(0, 50))
-def test_pieces_cover_a_batch_once_and_none_is_larger_than_allowed(rows, most, limit):
+def test_pieces_cover_a_batch_once_and_none_is_larger_than_allowed(rows: int, most: int, limit: int) -> None:
     work = BatchWork.begin(Batch(100, 100 + rows, most))
     pieces = work.pieces(limit)
     assert [row for piece in pieces for row in range(piece.start, piece.stop)] == list(range(100, 100 + rows))
@@ -110,7 +113,7 @@ def test_pieces_cover_a_batch_once_and_none_is_larger_than_allowed(rows, most, l
     assert work.open == len(pieces)
 
 
-def test_a_limit_halves_at_once_and_doubles_only_after_a_long_time():
+def test_a_limit_halves_at_once_and_doubles_only_after_a_long_time() -> None:
     limit = PieceLimit()
     limit.passed(64)
     assert limit.samples == 0
@@ -135,7 +138,7 @@ def test_a_limit_halves_at_once_and_doubles_only_after_a_long_time():
         ("CUDA out of memory. Tried to allocate 2.00 GiB", False),
     ],
 )
-def test_a_lost_device_is_told_from_other_errors(text, lost):
+def test_a_lost_device_is_told_from_other_errors(text: str, lost: bool) -> None:
     assert is_device_lost(RuntimeError(text)) == lost
 
 
@@ -148,7 +151,7 @@ def test_a_lost_device_is_told_from_other_errors(text, lost):
         ("RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
-def test_out_of_memory_is_never_a_lost_device(name, text):
+def test_out_of_memory_is_never_a_lost_device(name: str, text: str) -> None:
     error = type(name, (RuntimeError,), {})(text)
     assert is_out_of_memory(error)
     assert not is_device_lost(error)

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,13 +76,15 @@ def ended(child: Forked) -> int | None:
         (shoot_itself, signal.SIGKILL, -signal.SIGKILL),
     ],
 )
-def test_an_exit_code_reaches_the_supervisor(server, target, argument, code):
+def test_an_exit_code_reaches_the_supervisor(
+    server: ForkServer, target: Callable[[Any], None], argument: object, code: int
+) -> None:
     child = server.start(target, argument)
     assert ended(child) == code
     assert child.exitcode == code
 
 
-def test_a_living_child_has_no_exit_code_and_can_be_killed(server):
+def test_a_living_child_has_no_exit_code_and_can_be_killed(server: ForkServer) -> None:
     child = server.start(sleep, 600)
     child.join(0.01)
     assert child.exitcode is None
@@ -90,7 +93,7 @@ def test_a_living_child_has_no_exit_code_and_can_be_killed(server):
     child.kill()
 
 
-def test_a_child_gets_its_descriptors(server):
+def test_a_child_gets_its_descriptors(server: ForkServer) -> None:
     reader, writer = os.pipe()
     child = server.start(write, "hello", writer)
     os.close(writer)
@@ -100,7 +103,7 @@ def test_a_child_gets_its_descriptors(server):
     os.close(reader)
 
 
-def test_a_child_holds_nothing_of_the_supervisor_the_server_or_its_siblings(server, tmp_path):
+def test_a_child_holds_nothing_of_the_supervisor_the_server_or_its_siblings(server: ForkServer, tmp_path: Path) -> None:
     with (tmp_path / "mine").open("w"):
         own = ForkServer(nothing)
         siblings = [own.start(sleep, 600) for _ in range(3)]
@@ -111,7 +114,9 @@ def test_a_child_holds_nothing_of_the_supervisor_the_server_or_its_siblings(serv
     assert [ended(sibling) for sibling in siblings] == [-signal.SIGKILL] * 3
 
 
-def test_a_lock_that_the_supervisor_takes_is_not_kept_by_a_server_that_comes_later(server, tmp_path):
+def test_a_lock_that_the_supervisor_takes_is_not_kept_by_a_server_that_comes_later(
+    server: ForkServer, tmp_path: Path
+) -> None:
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.kill(server._pid, signal.SIGKILL)
@@ -120,7 +125,7 @@ def test_a_lock_that_the_supervisor_takes_is_not_kept_by_a_server_that_comes_lat
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_the_children_of_a_killed_server_die_and_others_can_be_started(server):
+def test_the_children_of_a_killed_server_die_and_others_can_be_started(server: ForkServer) -> None:
     first = server.start(sleep, 600)
     os.kill(server._pid, signal.SIGKILL)
     assert ended(first) == -signal.SIGKILL
@@ -128,24 +133,24 @@ def test_the_children_of_a_killed_server_die_and_others_can_be_started(server):
     assert ended(server.start(leave, 5)) == 5
 
 
-def test_imports_that_end_the_process_are_told():
+def test_imports_that_end_the_process_are_told() -> None:
     server = ForkServer(lambda: os._exit(9))
     with pytest.raises(ServerDied, match="exit code 9"):
         server.start(sleep, 0)
     server.close()
 
 
-def test_children_start_programs_as_any_process_does(server, tmp_path):
+def test_children_start_programs_as_any_process_does(server: ForkServer, tmp_path: Path) -> None:
     assert ended(server.start(run_true, str(tmp_path / "code"))) == 0
     assert (tmp_path / "code").read_text() == "0"
 
 
-def test_many_children_at_once(server):
+def test_many_children_at_once(server: ForkServer) -> None:
     children = [server.start(leave, number) for number in range(40)]
     assert [ended(child) for child in children] == list(range(40))
 
 
-def test_nothing_is_left_when_the_supervisor_dies(tmp_path):
+def test_nothing_is_left_when_the_supervisor_dies(tmp_path: Path) -> None:
     script = (
         "import os, time\nfrom jobs.node.supervisor.fork_server import ForkServer\n"
         "from tests.jobs.node.supervisor.test_fork_server import nothing, sleep\n"

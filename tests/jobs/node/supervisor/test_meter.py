@@ -26,29 +26,37 @@ for line in sys.stdin:
 def eater() -> Iterator[tuple[int, Callable[[int], None]]]:
     """(pid of a process, what makes it take so many MB more)."""
     with subprocess.Popen([sys.executable, "-c", _EATER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin
-        assert process.stdout
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin
+        assert stdout
 
         def eat(megabytes: int) -> None:
-            process.stdin.write(f"{megabytes}\n".encode())
-            process.stdin.flush()
-            assert process.stdout.readline() == b"taken\n"
+            stdin.write(f"{megabytes}\n".encode())
+            stdin.flush()
+            assert stdout.readline() == b"taken\n"
 
         eat(1)
         yield process.pid, eat
-        process.stdin.close()
+        stdin.close()
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[int]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The processes whose exact memory was asked for."""
     asked: list[int] = []
     resident = memory.resident
-    monkeypatch.setattr(memory, "resident", lambda pid: asked.append(pid) or resident(pid))
+
+    def ask(pid: int) -> int:
+        asked.append(pid)
+        return resident(pid)
+
+    monkeypatch.setattr(memory, "resident", ask)
     return asked
 
 
-def test_the_kernel_is_asked_once_for_the_memory_of_processes_that_keep_what_they_have(asked, monkeypatch):
+def test_the_kernel_is_asked_once_for_the_memory_of_processes_that_keep_what_they_have(
+    asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(meter, "_EXACT_SECONDS", 3600.0)
     readings = Meter(1, 0, ())
     with eater() as (pid, _):
@@ -58,7 +66,7 @@ def test_the_kernel_is_asked_once_for_the_memory_of_processes_that_keep_what_the
         assert len(asked) == before
 
 
-def test_what_a_process_takes_is_seen_at_the_next_reading():
+def test_what_a_process_takes_is_seen_at_the_next_reading() -> None:
     readings = Meter(1, 0, ())
     with eater() as (pid, eat):
         before = readings.read([pid])[0]
@@ -70,7 +78,7 @@ def test_what_a_process_takes_is_seen_at_the_next_reading():
         assert readings.usage().peak_memory >= before + 149 * _MB
 
 
-def test_a_process_that_joins_or_goes_is_seen_at_the_next_reading():
+def test_a_process_that_joins_or_goes_is_seen_at_the_next_reading() -> None:
     readings = Meter(1, 0, ())
     with eater() as (first, eat), eater() as (second, _):
         eat(50)
@@ -79,7 +87,9 @@ def test_a_process_that_joins_or_goes_is_seen_at_the_next_reading():
         assert readings.read([second])[1] == second
 
 
-def test_memory_is_read_exactly_after_some_time_even_where_no_page_came(asked, monkeypatch):
+def test_memory_is_read_exactly_after_some_time_even_where_no_page_came(
+    asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A child that writes to pages which it shared until then takes more memory, and has as many pages as before."""
     monkeypatch.setattr(meter, "_EXACT_SECONDS", 0.0)
     readings = Meter(1, 0, ())
@@ -90,7 +100,7 @@ def test_memory_is_read_exactly_after_some_time_even_where_no_page_came(asked, m
         assert len(asked) > before
 
 
-def test_the_peak_of_an_attempt_is_its_own():
+def test_the_peak_of_an_attempt_is_its_own() -> None:
     readings = Meter(1, 0, ())
     with eater() as (pid, eat):
         eat(100)
@@ -103,7 +113,7 @@ def test_the_peak_of_an_attempt_is_its_own():
     assert _MB < readings.usage().peak_memory < before - 50 * _MB
 
 
-def test_a_process_that_is_gone_takes_nothing():
+def test_a_process_that_is_gone_takes_nothing() -> None:
     with eater() as (pid, _):
         pass
     assert memory.pages_of(pid) == 0

@@ -10,10 +10,10 @@ import pytest
 from jobs.machine import memory
 from jobs.node.worker.loading import broken, failed_sample
 from tests.support.launcher_runs import wait_until
-from tests.support.task_runs import command, content, history, make_run, results, run_task, write_submission
+from tests.support.task_runs import command, content, history, last_end, make_run, results, run_task, write_submission
 
 
-def test_samples_that_fit_into_memory_but_not_together_are_done_in_parts(tmp_path):
+def test_samples_that_fit_into_memory_but_not_together_are_done_in_parts(tmp_path: Path) -> None:
     reference = make_run(tmp_path / "reference", "Toy", 16, batch_size=8)
     # A worker may take 500 MB: eight samples of 80 MB are too much, four are not.
     params, settings = {"megabytes": 80}, {"workers": 1, "memory": 500 << 20}
@@ -25,7 +25,7 @@ def test_samples_that_fit_into_memory_but_not_together_are_done_in_parts(tmp_pat
     assert {commit.split for commit in history(bulky).commits.values()} == {True}
 
 
-def test_a_sample_that_does_not_fit_into_memory_alone_fails_alone(tmp_path):
+def test_a_sample_that_does_not_fit_into_memory_alone_fails_alone(tmp_path: Path) -> None:
     settings = {"workers": 1, "memory": 500 << 20, "max_failed_samples": 8}
     bulky = make_run(
         tmp_path, "tests.example_jobs.greedy_jobs:Bulky", 8, batch_size=8, params={"megabytes": 600}, **settings
@@ -34,23 +34,23 @@ def test_a_sample_that_does_not_fit_into_memory_alone_fails_alone(tmp_path):
     assert {sample.kind for sample in history(bulky).failed_samples} == {"OUT_OF_MEMORY"}
 
 
-def test_arrow_takes_no_more_of_a_pool_workers_memory_than_it_needs(tmp_path):
+def test_arrow_takes_no_more_of_a_pool_workers_memory_than_it_needs(tmp_path: Path) -> None:
     run = make_run(
         tmp_path, "tests.example_jobs.greedy_jobs:Tabular", 8, params={"megabytes": 700}, workers=1, memory=3 << 29
     )
     assert run_task(run).returncode == 0
 
 
-def test_a_pool_worker_whose_setup_does_not_fit_into_memory_ends_the_attempt_as_out_of_memory(tmp_path):
+def test_a_pool_worker_whose_setup_does_not_fit_into_memory_ends_the_attempt_as_out_of_memory(tmp_path: Path) -> None:
     settings = {"workers": 1, "memory": 500 << 20}
     run = make_run(tmp_path, "tests.example_jobs.greedy_jobs:Hungry", 8, params={"setup_worker": 600}, **settings)
     assert run_task(run).returncode == 1
-    end = history(run).last.end
+    end = last_end(run)
     assert end.kind == "OUT_OF_MEMORY"
     assert end.message.startswith("setup_worker: ")
 
 
-def test_the_kernel_kills_children_before_the_supervisor(tmp_path):
+def test_the_kernel_kills_children_before_the_supervisor(tmp_path: Path) -> None:
     run = make_run(tmp_path, "tests.example_jobs.greedy_jobs:Scores", 8, workers=1)
     assert run_task(run).returncode == 0
     mine = int(Path("/proc/self/oom_score_adj").read_text())
@@ -60,7 +60,7 @@ def test_the_kernel_kills_children_before_the_supervisor(tmp_path):
         assert set(rows.tolist()) == {min(1000, mine + 200)}
 
 
-def test_outside_all_cgroups_the_machines_oom_kills_are_counted(monkeypatch):
+def test_outside_all_cgroups_the_machines_oom_kills_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_cgroup_files", lambda v1, v2: [Path("/nonexistent")])
     (kills,) = re.findall(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
     assert memory.oom_kills() >= int(kills)
@@ -75,13 +75,13 @@ def test_outside_all_cgroups_the_machines_oom_kills_are_counted(monkeypatch):
         (ValueError("too much memory"), "LOAD", "ERROR"),
     ],
 )
-def test_lack_of_memory_is_told_from_other_errors(error, sample_kind, setup_kind):
+def test_lack_of_memory_is_told_from_other_errors(error: Exception, sample_kind: str, setup_kind: str) -> None:
     # More of the host's memory would not help a setup that fails on a device.
     assert failed_sample(0, "LOAD", error).kind == sample_kind
     assert broken("setup", error).kind == setup_kind
 
 
-def test_a_time_limit_finds_no_fault_with_the_second_shard_of_a_task_that_did_the_first(tmp_path):
+def test_a_time_limit_finds_no_fault_with_the_second_shard_of_a_task_that_did_the_first(tmp_path: Path) -> None:
     run = make_run(tmp_path, "Toy", 32, shards=2, params={"bad": {"16": "sleep"}}, workers=0)
     write_submission(run, [(0, 1)], workers=0)
     with subprocess.Popen(command(run)) as task:
@@ -89,14 +89,14 @@ def test_a_time_limit_finds_no_fault_with_the_second_shard_of_a_task_that_did_th
         task.send_signal(signal.SIGUSR2)
         assert task.wait(60) == 75
     assert run.shard_done(0).exists()
-    assert history(run, 1).last.end.reason == "stopped"
+    assert last_end(run, 1).reason == "stopped"
 
 
-def test_a_time_limit_without_any_batch_done_is_a_failure(tmp_path):
+def test_a_time_limit_without_any_batch_done_is_a_failure(tmp_path: Path) -> None:
     run = make_run(tmp_path, "Toy", 16, params={"bad": {"0": "sleep"}}, workers=0)
     with subprocess.Popen(command(run)) as task:
         wait_until(lambda: history(run).attempts)
         task.send_signal(signal.SIGUSR2)
         assert task.wait(60) == 1
-    end = history(run).last.end
+    end = last_end(run)
     assert (end.reason, end.kind) == ("failed", "TIMEOUT")
