@@ -137,7 +137,7 @@ def test_the_table_has_every_room() -> None:
 
 
 @pytest.mark.parametrize("importer", TABLE)
-def test_a_room_imports_only_what_the_table_lets_it(importer) -> None:
+def test_a_room_imports_only_what_the_table_lets_it(importer: str) -> None:
     for module, other in sorted(arrows() - EXCEPTIONS):
         if room(module) == importer != room(other):
             assert room(other) in ALLOWED[importer], f"{module} imports {other}, and {importer} may not"
