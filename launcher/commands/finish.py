@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from jobs.storage.ranges import format_ranges
@@ -38,8 +39,7 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
-    manifests = {"manifests": [{"name": one.name, **_gathered(one)} for one in report.parts]} if report.parts else {}
-    printer.document(run=str(run.path), **_gathered(report), **manifests)
+    printer.document(run=str(run.path), **_with_manifests(report, _gathered))
     return report.complete
 
 
@@ -63,15 +63,16 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         *_listed(report.damaged),
     )
     for one in report.parts or (report,):
-        of, problems = f" of {one.name}" if one.name else "", len(one.result_problems)
-        found = (
-            f"{one.result}, {f'{problems} problem(s)' if problems else 'intact'}" if one.result else "not written yet"
-        )
+        of = f" of {one.name}" if one.name else ""
+        state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
+        found = f"{one.result}, {state}" if one.result else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
-    if next_step := _repair(reference(run), report):
-        printer.say(*next_step)
-    manifests = {"manifests": [{"name": one.name, **_verified(one)} for one in report.parts]} if report.parts else {}
-    printer.document(run=str(run.path), **_verified(report), **manifests)
+    if report.damaged:
+        shards = format_ranges(damage.shard for damage in report.damaged)
+        printer.say(f"next: launcher rerun {reference(run)} --shards {shards}")
+    elif report.result_problems:
+        printer.say(f"next: launcher gather {reference(run)}")
+    printer.document(run=str(run.path), **_with_manifests(report, _verified))
     return report.ok
 
 
@@ -86,14 +87,13 @@ def _verified(report: Any) -> dict[str, Any]:
     }
 
 
+def _with_manifests(report: Any, described: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """A report as JSON, and that of each manifest where there are several."""
+    manifests = [{"name": one.name, **described(one)} for one in report.parts]
+    return {**described(report), **({"manifests": manifests} if manifests else {})}
+
+
 def _listed(items: tuple[Any, ...]) -> list[str]:
     """The first of them, a line each."""
     more = [f"  and {len(items) - _LISTED} more"] if len(items) > _LISTED else []
     return [f"  {item}" for item in items[:_LISTED]] + more
-
-
-def _repair(run: str, report: Any) -> list[str]:
-    if report.damaged:
-        shards = format_ranges(damage.shard for damage in report.damaged)
-        return [f"next: launcher rerun {run} --shards {shards}"]
-    return [f"next: launcher gather {run}"] if report.result_problems else []
