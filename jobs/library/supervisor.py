@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import jobs.library
+from jobs.kinds import FailureKind
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.machine import lifeline
@@ -68,7 +69,7 @@ class Supervisor:
             grace = leave.grace
         except (AttemptFailed, ServerDied) as failure:
             with contextlib.suppress(ConnectionError):
-                self._caller.send(Broken(getattr(failure, "kind", "CRASH"), str(failure)))
+                self._caller.send(Broken(getattr(failure, "kind", FailureKind.CRASH), str(failure)))
         finally:
             self._close_crew(grace)
             self._server.close()

@@ -8,6 +8,7 @@ import os
 import shutil
 from dataclasses import replace
 
+from jobs.kinds import FailureKind
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
@@ -93,11 +94,11 @@ class Task:
         except AttemptFailed as failure:
             return self._give_up(attempt, failure)
         except ServerDied as died:
-            return self._give_up(attempt, AttemptFailed("CRASH", str(died)))
+            return self._give_up(attempt, AttemptFailed(FailureKind.CRASH, str(died)))
         except OSError as error:
             if not disk.is_failing(error):
                 raise
-            return self._give_up(attempt, AttemptFailed("DISK", disk.describe(error, self._run.path)))
+            return self._give_up(attempt, AttemptFailed(FailureKind.DISK, disk.describe(error, self._run.path)))
         except Stopped:
             self._leave(attempt, self._meter.usage())
             raise Stopped(self._progress) from None
@@ -117,7 +118,7 @@ class Task:
             self._crew.halt(_HALT_GRACE)
         self._progress |= attempt.committed > 0
         if self._signals.requeue and not self._progress:
-            attempt.give_up("TIMEOUT", "no batch was finished within the time limit", usage)
+            attempt.give_up(FailureKind.TIMEOUT, "no batch was finished within the time limit", usage)
         else:
             attempt.stopped(f"told to leave by {self._signals.name}", usage)
 
@@ -163,7 +164,8 @@ class Task:
         limit = f"{self._setting.memory / 2**30:.1f} GiB"
         if shortages > _MEMORY_SHORTAGES:
             raise AttemptFailed(
-                "OUT_OF_MEMORY", f"memory ran out {shortages} times, last with {short}; the task may use {limit}"
+                FailureKind.OUT_OF_MEMORY,
+                f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
         batch = next(batch for batch in left if batch.start <= short.rows[0] < batch.stop)
