@@ -22,6 +22,7 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.journal import replay
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from launcher.config.settings import node_settings
 from launcher.local.array import LocalArray, StopRequests
 from launcher.retry.finalize import Cancelled, Ending, finalize
 from launcher.runs.failures import EXIT_STOPPED, Failure, from_exit_status
@@ -96,8 +97,6 @@ class LocalExecutor:
 
 
 def _devices(config: "Config") -> tuple[str, ...]:
-    from launcher.submit.submit import node_settings
-
     settings = node_settings(config)
     return process_devices(settings, usable_gpus(settings))
 

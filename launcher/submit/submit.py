@@ -13,12 +13,12 @@ from jobs.gather.verify import damaged_batches
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import replay
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
-from launcher.config.units import parse_memory
+from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files
@@ -84,20 +84,6 @@ def _needs_work(run: RunDir, plan: Plan, shard: int) -> bool:
     history = replay(run.journal(shard))
     rows = ShardRows.of(plan.shard(shard), True, history)
     return history.failed > 0 or any(rows.gaps()) or bool(damaged_batches(run, rows))
-
-
-def node_settings(config: Config) -> NodeSettings:
-    """The config's node section as array tasks read it."""
-    node = config.node
-    return NodeSettings(
-        node.processes,
-        node.workers,
-        node.devices,
-        node.sample_timeout,
-        node.max_failed_samples,
-        node.sync_interval,
-        None if node.memory is None else parse_memory(node.memory),
-    )
 
 
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
