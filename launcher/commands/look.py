@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError
+from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
@@ -23,7 +24,7 @@ def status(options: argparse.Namespace, output: Printer) -> bool:
         output.document(**found.to_json(with_shards=options.shards))
     else:
         output.say(*status_lines(found, with_shards=options.shards))
-    return found.state not in ("failed", "incomplete", "cancelled")
+    return found.state not in (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 
 
 def logs(options: argparse.Namespace, output: Printer) -> bool:

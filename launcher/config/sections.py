@@ -1,4 +1,4 @@
-"""The sections of config.yaml as frozen models: names, types, defaults and ranges. Used by config.py.
+"""The sections of config.yaml as frozen models: names, types, defaults and ranges.
 
 The defaults here are the documented ones; those of node and retry are stated by the settings that are made of them. Where a
 value can be of two kinds, a function says what is valid, because a message about each kind in turn would not help.

@@ -1,4 +1,4 @@
-"""Memory sizes and time limits as sbatch writes them. Used by config, the retry policy and the sbatch script.
+"""Memory sizes and time limits as sbatch writes them.
 
 Sizes count in powers of 1024 and a number without a unit is megabytes; times without a colon are minutes:
 both as in sbatch(1), options --mem and --time.
