@@ -7,9 +7,9 @@ result is written, is decided in retry.finalize, which an executor calls once al
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from jobs.storage.plans import Submission
+from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Executor(Protocol):
     def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
         """Array index -> the shards that it runs, in sequence."""
 
-    def resources(self, config: "Config") -> dict[str, Any]:
+    def resources(self, config: "Config") -> Resources:
         """What each array task gets, for Submission.resources."""
 
     def describe(self, config: "Config") -> list[str]:

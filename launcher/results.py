@@ -72,7 +72,7 @@ def result_path(run: RunDir, manifest: str | None = None) -> Path:
         names = ", ".join(repr(part.name) for part in plan.parts)
         raise InputError(f"{run.path}: has a result of each manifest; give manifest=, one of {names}")
     numbers = run.submission_numbers()
-    chosen = Submission.read(run.submission(numbers[-1])).resources.get("output") if numbers else None
+    chosen = Submission.read(run.submission(numbers[-1])).resources.output if numbers else None
     return run.result_of(manifest, Path(chosen) if chosen else None)
 
 

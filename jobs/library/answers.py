@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import OutputError, SampleFailed
+from jobs.kinds import SampleFailureKind
 from jobs.library.pickles import CANNOT, Packed, pack
 from jobs.storage.records import FailedSample
 from jobs.tensors import is_tensor, to_numpy
@@ -87,7 +88,11 @@ def pack_answer(answer: Answer, start: int) -> tuple[Packed, bool]:
 
 def _cannot_be_sent(row: int, result: object, error: Exception) -> FailedSample:
     what = f"its result (a {type(result).__name__}) cannot be sent back: {type(error).__name__}: {error}"
-    return TracedSample(row, "PROCESS", f"{what}; return what can be pickled: numbers, text, arrays, lists of these")
+    return TracedSample(
+        row,
+        SampleFailureKind.PROCESS,
+        f"{what}; return what can be pickled: numbers, text, arrays, lists of these",
+    )
 
 
 def results(answer: Answer, first: int, start: int, count: int) -> list[Any]:

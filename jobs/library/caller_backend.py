@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.job import Job
+from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.library.answers import PartialAnswer, TracedSample, check, pack_answer
 from jobs.library.exchange import Exchange
 from jobs.node.batches import BatchWork
@@ -37,7 +38,7 @@ class CallerBackend:
         self._place = (pid, descriptor, slots)
         self._job_size = job_size
         self._exchange: Exchange | None = None
-        self._stage: str | None = None
+        self._stage: SampleFailureKind | None = None
 
     def _open(self) -> Exchange:
         if self._exchange is None:
@@ -50,7 +51,7 @@ class CallerBackend:
             return found()
         if isinstance(found, Job):
             return found
-        self._stage = "PROCESS"  # a function neither loads nor processes, for those who wrote it
+        self._stage = SampleFailureKind.PROCESS  # a function neither loads nor processes, for those who wrote it
         return FunctionJob(found)
 
     def samples(self) -> "CallerSamples":
@@ -63,7 +64,7 @@ class CallerBackend:
     def writer(self, ask: Callable[[Allocate], Allocated]) -> "CallerWriter":
         return CallerWriter(self._open(), of_function=self._stage is not None)
 
-    def failed(self, row: int, stage: str, error: BaseException) -> FailedSample:
+    def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         sample = failed_sample(row, self._stage or stage, error)
         # From the user's code on, as Python prints it.
         frames = error.__traceback__.tb_next if error.__traceback__ else None
@@ -71,7 +72,7 @@ class CallerBackend:
         return TracedSample(row, sample.kind, sample.message, traceback=text[-_TRACEBACK_CHARACTERS:])
 
     def broken(self, error: OSError) -> Broken:
-        return Broken("ERROR", describe(error))
+        return Broken(FailureKind.ERROR, describe(error))
 
 
 class CallerSamples:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import jobs.library
+from jobs.kinds import FailureKind
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.machine import lifeline
@@ -66,7 +67,7 @@ class Supervisor:
             grace = leave.grace
         except (AttemptFailed, ServerDied) as failure:
             with contextlib.suppress(ConnectionError):
-                self._caller.send(Broken(getattr(failure, "kind", "CRASH"), str(failure)))
+                self._caller.send(Broken(getattr(failure, "kind", FailureKind.CRASH), str(failure)))
         finally:
             if self._crew:
                 self._crew.close(grace)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from jobs.job import Job
+from jobs.kinds import SampleFailureKind
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Broken, Loaded, OpenShard
 from jobs.storage.records import Commit, FailedSample
@@ -47,7 +48,7 @@ class Backend(Protocol):
     def writer(self, ask: Callable[[Allocate], Allocated]) -> ResultWriter:
         """``ask`` asks the supervisor, and waits for the answer."""
 
-    def failed(self, row: int, stage: str, error: BaseException) -> FailedSample:
+    def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """Takes note of a sample that failed for good; ``stage`` is LOAD or PROCESS."""
 
     def broken(self, error: OSError) -> Broken:

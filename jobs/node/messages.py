@@ -7,6 +7,7 @@ tuples, not dataclasses: these would take 6 ms of every start, and half as long 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jobs.kinds import FailureKind
 from jobs.storage.records import Commit, FailedSample, Layout, Output, Shard
 
 
@@ -83,9 +84,9 @@ class Done(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """Process or worker -> above: the attempt cannot go on; a failure kind and its message."""
+    """Process or worker -> above: the attempt cannot go on."""
 
-    kind: str
+    kind: FailureKind
     message: str
 
 

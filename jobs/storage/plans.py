@@ -7,6 +7,7 @@ to the next: which array index runs which shards, and how.
 import dataclasses
 import json
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -104,7 +105,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """How an array task runs its shards; none of it changes the result's bytes.
+    """How an array task runs its shards; none of it changes the result's bytes. The config's defaults are these.
 
     ``processes`` is None for one per device; ``workers`` counts pool workers per process; times are seconds;
     ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples; ``memory`` is bytes, None: what
@@ -126,12 +127,47 @@ class NodeSettings:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a submission was asked with, beside its shards and how a node runs them.
+
+    ``attempts`` is how many each shard gets in all, ``attempt`` which of them this is, ``continues`` the submission that made
+    the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
+    the submission that follows. ``parallelism``: the local executor's array tasks at a time. Of Slurm: the nodes of an
+    array task, sbatch options that differ from the config's since an attempt ran out of something, and in ``follower``
+    the number that names the finalize job.
+    """
+
+    parallelism: int | None = None
+    nodes_per_task: int | None = None
+    attempts: int = 1
+    output: str | None = None
+    config: Mapping[str, Any] | None = None
+    follower: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 1
+    continues: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what has its default, but for what every submission tells: that stands in the file of any version."""
+        return {name: value for name, value in vars(self).items() if name in _TOLD or value != getattr(_DEFAULTS, name)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Keys that only a newer version knows are left out."""
+        return cls(**{key: value for key, value in data.items() if key in vars(_DEFAULTS)})
+
+
+_DEFAULTS = Resources()
+_TOLD = ("attempts", "output")
+
+
+@dataclass(frozen=True)
 class Submission:
     """One submission: ``groups[i]`` are the shards that array index i runs, in sequence.
 
     ``retry_failed`` says that failed samples are tried again. ``job_ids`` are Slurm's, added after sbatch;
-    ``process`` identifies the local executor (host, pid, start time); ``resources`` is what was asked for. ``planned``:
-    written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
+    ``process`` identifies the local executor (host, pid, start time). ``planned``: written by `launcher plan`, and nobody
+    has submitted it yet, unless with sbatch by hand.
     """
 
     number: int
@@ -140,7 +176,7 @@ class Submission:
     groups: tuple[tuple[int, ...], ...]
     node: NodeSettings
     retry_failed: bool = False
-    resources: dict[str, Any] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
     job_ids: tuple[str, ...] = ()
     finalize_id: str | None = None
     planned: bool = False
@@ -152,7 +188,8 @@ class Submission:
 
     def write(self, path: Path) -> None:
         # Not asdict, which copies each of many thousand groups.
-        write_json(path, {**vars(self), "node": dataclasses.asdict(self.node)})
+        parts = {"node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
+        write_json(path, {**vars(self), **parts})
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -161,4 +198,6 @@ class Submission:
         if isinstance(node["devices"], list):
             node["devices"] = tuple(node["devices"])
         groups = tuple(map(tuple, data.pop("groups")))
-        return cls(groups=groups, node=NodeSettings(**node), **{**data, "job_ids": tuple(data["job_ids"])})
+        resources = Resources.from_json(data.pop("resources", {}))
+        job_ids = tuple(data.pop("job_ids"))
+        return cls(groups=groups, node=NodeSettings(**node), resources=resources, job_ids=job_ids, **data)

@@ -7,6 +7,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
+from jobs.kinds import EndReason, FailureKind, SampleFailureKind, Unknown, known
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -136,18 +138,18 @@ class AttemptStart(Record):
 
 @dataclass(frozen=True)
 class AttemptEnd(Record):
-    """Why an attempt ended: ``done``, ``stopped`` (by a signal, resumable) or ``failed`` (with a failure kind).
+    """Why an attempt ended; where it failed, with its ``kind`` of failure.
 
     ``ok`` and ``failed`` count the shard's samples so far, so that status needs a journal's last line alone;
     ``committed`` counts those of this attempt. What it was given (CPUs, bytes) and took follows, see supervisor/meter.py.
     """
 
     type: ClassVar[str] = "end"
-    reason: str
+    reason: EndReason | Unknown
     time: float
     ok: int
     failed: int
-    kind: str | None = None
+    kind: FailureKind | Unknown | None = None
     message: str = ""
     seconds: float = 0.0
     committed: int = 0
@@ -156,6 +158,12 @@ class AttemptEnd(Record):
     peak_memory: int = 0
     cpu_seconds: float = 0.0
     gpu_use: float | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        kind = data.get("kind")
+        words = {"reason": known(EndReason, data["reason"]), "kind": known(FailureKind, kind) if kind else None}
+        return super().from_json({**data, **words})
 
 
 @dataclass(frozen=True)
@@ -173,10 +181,10 @@ class Layout(Record):
 
 @dataclass(frozen=True, slots=True)
 class FailedSample:
-    """A sample that failed for good: manifest row, kind (LOAD, PROCESS, CRASH ...), message, times it was tried."""
+    """A sample that failed for good: manifest row, kind, message, times it was tried."""
 
     row: int
-    kind: str
+    kind: SampleFailureKind | Unknown
     message: str
     attempts: int = 1
 
@@ -230,7 +238,9 @@ class Commit(Record):
             data["stop"],
             data["hashes"],
             {name: Segment(*values) for name, values in data.get("segments", {}).items()},
-            tuple(FailedSample(*values) for values in data.get("failed", ())),
+            tuple(
+                FailedSample(row, known(SampleFailureKind, kind), *rest) for row, kind, *rest in data.get("failed", ())
+            ),
             data.get("split", False),
             data.get("seconds", 0.0),
         )

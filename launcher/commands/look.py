@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError
+from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
@@ -22,7 +23,7 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
         printer.document(**found.to_json(with_shards=options.shards))
     else:
         printer.say(*status_lines(found, with_shards=options.shards))
-    return found.state not in ("failed", "incomplete", "cancelled")
+    return found.state not in (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 
 
 def logs(options: argparse.Namespace, printer: Printer) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
+from jobs.kinds import RunState
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace, printer: Printer) -> bool:
     status = run_to_end(planned, config, make_view(printer.stream), printer.say)
     printer.say(*status_lines(status))
     printer.document(**status.to_json())
-    return status.state == "complete"
+    return status.state is RunState.COMPLETE
 
 
 def submit(options: argparse.Namespace, printer: Printer) -> bool:

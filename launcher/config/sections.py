@@ -1,7 +1,7 @@
 """The sections of config.yaml as frozen models: names, types, defaults and ranges.
 
-The defaults here are the documented ones. Where a value can be of two kinds, a function says what is valid,
-because a message about each kind in turn would not help.
+The defaults here are the documented ones; those of node and retry are stated by the settings that are made of them. Where a
+value can be of two kinds, a function says what is valid, because a message about each kind in turn would not help.
 """
 
 import re
@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from jobs.storage.plans import NodeSettings
 from launcher.config.sbatch_options import OptionValue, gpus_asked
+from launcher.config.settings import RetrySettings
 from launcher.manifest.formats import FORMATS
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
@@ -167,17 +169,26 @@ class DataSection(Section):
 class NodeSection(Section):
     """What runs inside an array task. ``processes`` None: one per device. ``memory``: its own bound."""
 
-    processes: Count | None = Field(default=None, description="processes of an array task; null: one per device")
+    processes: Count | None = Field(
+        default=NodeSettings.processes, description="processes of an array task; null: one per device"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
-        default=2, description="pool workers per process; 0: the process loads its own samples"
+        default=NodeSettings.workers, description="pool workers per process; 0: the process loads its own samples"
     )
-    devices: Devices = Field(default="auto", description="auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu]")
+    devices: Devices = Field(
+        default=NodeSettings.devices, description="auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu]"
+    )
     batch_size: Count = Field(default=64, description="samples of a batch")
-    sample_timeout: Annotated[float, Field(gt=0)] = Field(default=600.0, description="seconds; a sample over it fails")
-    max_failed_samples: FailureLimit = Field(
-        default=0.01, description="share (float) or number (int) of a shard's samples; over it the shard fails"
+    sample_timeout: Annotated[float, Field(gt=0)] = Field(
+        default=NodeSettings.sample_timeout, description="seconds; a sample over it fails"
     )
-    sync_interval: Annotated[float, Field(gt=0)] = Field(default=10.0, description="seconds between syncs to disk")
+    max_failed_samples: FailureLimit = Field(
+        default=NodeSettings.max_failed_samples,
+        description="share (float) or number (int) of a shard's samples; over it the shard fails",
+    )
+    sync_interval: Annotated[float, Field(gt=0)] = Field(
+        default=NodeSettings.sync_interval, description="seconds between syncs to disk"
+    )
     memory: Size = Field(
         default=None,
         description="what an array task may use; null: its cgroup's limit, or the machine's memory, less 10%",
@@ -217,16 +228,18 @@ class SlurmSection(Section):
 class RetrySection(Section):
     """What the finalize job may do: attempts per shard in all, the growth of memory and time."""
 
-    attempts: Count = Field(default=3, description="attempts at a shard in all")
+    attempts: Count = Field(default=RetrySettings.attempts, description="attempts at a shard in all")
     memory_factor: Annotated[float, Field(ge=1)] = Field(
-        default=1.5, description="growth of memory after OUT_OF_MEMORY"
+        default=RetrySettings.memory_factor, description="growth of memory after OUT_OF_MEMORY"
     )
     max_memory: Size = Field(default=None, description="limit of that growth")
     time_factor: Annotated[float, Field(ge=1)] = Field(
-        default=1.5, description="growth of the time limit after TIMEOUT without progress"
+        default=RetrySettings.time_factor, description="growth of the time limit after TIMEOUT without progress"
     )
     max_time: Duration = Field(default=None, description="limit of that growth")
-    exclude_failed_nodes: bool = Field(default=True, description="avoid nodes that failed or could not start a task")
+    exclude_failed_nodes: bool = Field(
+        default=RetrySettings.exclude_failed_nodes, description="avoid nodes that failed or could not start a task"
+    )
 
 
 class OutputSection(Section):

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs import exit_codes
 from jobs.errors import RunError
@@ -21,10 +21,12 @@ from jobs.machine import lifeline
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.journal import replay
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
+from launcher.config.settings import RetrySettings, node_settings
 from launcher.local.array import LocalArray, StopRequests
-from launcher.retry.finalize import Cancelled, Ending, finalize
+from launcher.retry.finalize import Cancelled, Ending, WithoutLimits, finalize
+from launcher.retry.policy import Terms
 from launcher.runs.failures import Failure, from_exit_status
 from launcher.runs.logs import last_words
 from launcher.runs.submissions import HEARTBEAT, Outcome, may_run, update
@@ -50,8 +52,8 @@ class LocalExecutor:
     def groups(self, config: "Config", shards: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         return tuple((shard,) for shard in sorted(shards))
 
-    def resources(self, config: "Config") -> dict[str, Any]:
-        return {"parallelism": _parallelism(config)}
+    def resources(self, config: "Config") -> Resources:
+        return Resources(parallelism=_parallelism(config))
 
     def describe(self, config: "Config") -> list[str]:
         devices = ", ".join(_devices(config))
@@ -97,8 +99,6 @@ class LocalExecutor:
 
 
 def _devices(config: "Config") -> tuple[str, ...]:
-    from launcher.submit.submit import node_settings
-
     settings = node_settings(config)
     return process_devices(settings, usable_gpus(settings))
 
@@ -158,10 +158,11 @@ def run_submission(run: RunDir, number: int, stop: StopRequests) -> None:
     while waiting:
         submission = update(run, waiting.pop(0), process=owner)
         heart = _Heart(run.submission(submission.number), stop)
-        array = LocalArray(run, submission, submission.resources.get("parallelism", 1), stop)
+        array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
         statuses = array.run(heart.beat)
         ending = Ending({} if stop.count else _failures(run, submission, statuses), cancelled=stop.count > 0)
-        waiting += finalize(run, plan, submission, ending, tick=heart.beat_or_cancel)
+        asked, retry = WithoutLimits(Terms(submission.resources.attempt)), RetrySettings(submission.resources.attempts)
+        waiting += finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
 
 
 def _failures(run: RunDir, submission: Submission, statuses: dict[int, int]) -> dict[int, Failure]:

@@ -10,8 +10,8 @@ from jobs.machine.gpus import tokens
 from jobs.machine.memory import task_limit
 from jobs.storage.plans import NodeSettings
 from launcher.config.config import Config
+from launcher.config.settings import node_settings
 from launcher.executors import choose_executor
-from launcher.submit.submit import node_settings
 from launcher.units import counted, gibibytes
 
 

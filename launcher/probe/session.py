@@ -15,13 +15,13 @@ from jobs.errors import RunError
 from jobs.machine.scratch import make_scratch
 from jobs.storage.plans import Plan
 from launcher.config.config import Config
+from launcher.config.settings import node_settings
 from launcher.plan.plan import Planned
 from launcher.probe.choice import WORTH, choose, choose_batch
 from launcher.probe.machine import Machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool
 from launcher.probe.probe_samples import ProbeSamples
 from launcher.probe.trial import Trace, TrialSettings, prepare, run_trial
-from launcher.submit.submit import node_settings
 
 # Shares of the time: of a rate that can be relied on, and the most that one trial after the first may take for it.
 _RATE_SHARE = 1 / 15

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.kinds import EndReason
 from jobs.machine.devices import CPU_SHARE
 from jobs.storage.journal import Attempt, JournalReader, decode, replay
 from jobs.storage.plans import NodeSettings, Plan, Submission
@@ -67,12 +68,12 @@ class Trace:
     def problem(self) -> str | None:
         """What went wrong; None where nothing did, but that there was no time for more."""
         end = self.last.end if self.last else None
-        if end and end.reason == "failed":
+        if end and end.reason is EndReason.FAILED:
             return f"{end.kind}: {end.message}"
         if self.commits and all(len(commit.failed) == commit.stop - commit.start for commit in self.commits):
             sample = self.commits[0].failed[0]
             return f"every sample failed, for example: {sample.kind}: {sample.message}"
-        if self.stopped or (end and end.reason == "done"):
+        if self.stopped or (end and end.reason is EndReason.DONE):
             return None
         return f"the array task ended with status {self.status}: {self.words or 'it said nothing'}"
 

@@ -8,21 +8,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from jobs.errors import BusyError, LauncherError, RunError
+from jobs.kinds import AnyFailureKind, ShardState
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
-from launcher.runs.failures import COSTS_NO_ATTEMPT, RETRIED_WITH_MORE, Failure, is_retried
-from launcher.runs.shard_states import ShardReader, ShardState
+from launcher.config.settings import RetrySettings
+from launcher.retry.policy import Allocation, Terms, next_terms
+from launcher.runs.failures import Failure
+from launcher.runs.shard_states import ShardReader, ShardStatus
 from launcher.runs.submissions import Outcome, SubmissionState, create
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What the executor saw: failures that no journal tells, by shard, and whether somebody cancelled it."""
+    """What the executor saw: failures that no journal tells, and what attempts had, by shard; whether somebody cancelled it."""
 
     failures: Mapping[int, Failure] = field(default_factory=dict)
+    allocations: Mapping[int, Allocation] = field(default_factory=dict)
     cancelled: bool = False
 
 
@@ -30,16 +34,25 @@ class Cancelled(RunError):
     """Somebody cancelled the run while its result was written."""
 
 
-# Shards that only have to go on: their task was told to leave. Where it got on, that may happen any number of times.
-_NO_FAILURE = _PROGRESS, _NO_PROGRESS = ("progress", "")
+class ExecutorTerms(Protocol):
+    """The terms of a submission as its executor knows them."""
 
-Treatment = Callable[[str, Sequence[int]], dict[str, Any] | None]
-"""Failure kind and shards -> resources that the next attempt gets beside those it had; None: it would end the same."""
+    @property
+    def terms(self) -> Terms:
+        """Those that the submission was asked for with."""
+
+    def options(self, terms: Terms) -> Mapping[str, str]:
+        """``Resources.options`` of a submission that asks for others."""
 
 
-def same_again(kind: str, shards: Sequence[int]) -> dict[str, Any] | None:
-    """The treatment of an executor without limits to raise: nothing helps what ran out of something."""
-    return None if kind in RETRIED_WITH_MORE else {}
+@dataclass(frozen=True)
+class WithoutLimits:
+    """Of an executor that has no limits to raise: what ran out of memory or time would do so again."""
+
+    terms: Terms
+
+    def options(self, terms: Terms) -> Mapping[str, str]:
+        return {}
 
 
 def finalize(
@@ -47,7 +60,8 @@ def finalize(
     plan: Plan,
     submission: Submission,
     ending: Ending,
-    treat: Treatment = same_again,
+    asked: ExecutorTerms,
+    retry: RetrySettings,
     tick: Callable[[], None] = lambda: None,
     gathers: bool = True,
 ) -> list[Submission]:
@@ -58,51 +72,41 @@ def finalize(
     """
     outcome = Outcome(time.time(), ending.cancelled, dict(ending.failures))
     states = ShardReader(run, plan).read({s: SubmissionState(submission, outcome, False) for s in submission.shards})
-    unfinished = [states[shard] for shard in submission.shards if states[shard].state != "done"]
-    successors = [] if ending.cancelled else _retry(run, submission, unfinished, treat)
-    if gathers and not successors and not ending.cancelled and all(state.state == "done" for state in states):
+    is_done = all(state.state is ShardState.DONE for state in states)
+    successors = []
+    if not ending.cancelled:
+        undone = [states[shard] for shard in submission.shards if states[shard].state is not ShardState.DONE]
+        for terms, shards in _next_attempts(undone, ending, asked.terms, retry).items():
+            successors += _continue(run, submission, terms, asked.options(terms), shards)
+    if gathers and is_done and not ending.cancelled:
         outcome = _gathered(run, submission, outcome, tick)
     replace(outcome, ended=time.time()).write(run, submission.number)
     return successors
 
 
-def _retry(run: RunDir, submission: Submission, unfinished: Sequence[ShardState], treat: Treatment) -> list[Submission]:
-    """The next attempts at what is worth one: shards that need different things go into different submissions."""
-    by_kind: dict[str, list[int]] = {}
-    for state in unfinished:
-        by_kind.setdefault(_kind(state), []).append(state.shard.index)
-    again: dict[str, tuple[dict[str, Any], set[int]]] = {}
-    for kind, shards in by_kind.items():
-        resources = _next_resources(submission, kind, shards, treat)
-        if resources is not None:
-            again.setdefault(repr(resources), (resources, set()))[1].update(shards)
-    return [made for resources, shards in again.values() for made in _continue(run, submission, resources, shards)]
+def _next_attempts(
+    undone: Sequence[ShardStatus], ending: Ending, terms: Terms, retry: RetrySettings
+) -> dict[Terms, set[int]]:
+    """The shards that are worth another attempt, by the terms of that: those with different terms are kept apart."""
+    alike: dict[tuple[AnyFailureKind | None, bool], list[int]] = {}
+    for state in undone:
+        how = (state.failure.kind, False) if state.failure else (None, state.recent > 0)
+        alike.setdefault(how, []).append(state.shard.index)
+    found: dict[Terms, set[int]] = {}
+    for (kind, progress), shards in alike.items():
+        had = [ending.allocations.get(shard, Allocation()) for shard in shards]
+        following = next_terms(kind, progress, terms, retry, had)
+        if following:
+            found.setdefault(following, set()).update(shards)
+    return found
 
 
-def _kind(state: ShardState) -> str:
-    if state.failure:
-        return state.failure.kind
-    return _PROGRESS if state.recent else _NO_PROGRESS
-
-
-def _next_resources(
-    submission: Submission, kind: str, shards: Sequence[int], treat: Treatment
-) -> dict[str, Any] | None:
-    """What the next attempt at these shards gets; None where there is none."""
-    if kind not in _NO_FAILURE and not is_retried(kind, can_give_more=True):
-        return None
-    attempt = submission.resources.get("attempt", 1) + (kind not in COSTS_NO_ATTEMPT | {_PROGRESS})
-    if attempt > submission.resources.get("attempts", 1):
-        return None
-    more = treat(kind, shards)
-    return (
-        None if more is None else {**submission.resources, **more, "attempt": attempt, "continues": submission.number}
-    )
-
-
-def _continue(run: RunDir, submission: Submission, resources: dict[str, Any], shards: set[int]) -> list[Submission]:
+def _continue(
+    run: RunDir, submission: Submission, terms: Terms, options: Mapping[str, str], shards: set[int]
+) -> list[Submission]:
     """Writes the submission that follows for these shards; none where a person's rerun has just taken them."""
     groups = tuple(kept for group in submission.groups if (kept := tuple(s for s in group if s in shards)))
+    resources = replace(submission.resources, options=options, attempt=terms.attempt, continues=submission.number)
     successor = replace(
         submission, groups=groups, created=time.time(), resources=resources, job_ids=(), finalize_id=None
     )
@@ -116,7 +120,7 @@ def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Calla
     """Writes the result; returns the outcome, with what went wrong in it."""
     from jobs.gather.gather import gather
 
-    output = submission.resources.get("output")
+    output = submission.resources.output
     try:
         gather(run, output=Path(output) if output else None, progress=lambda done, total: tick())
     except Cancelled:

@@ -1,78 +1,93 @@
-"""Remedies: what the next attempt at a failed shard gets, within the retry policy. Pure; used by finalize.
+"""Retry policy: whether there is another attempt at shards that ended undone, and on which terms. Pure.
 
-Memory grows only after OUT_OF_MEMORY, time only after TIMEOUT without progress, and a node is avoided only after it failed
-or could not start a task. Shards that need different things go into different submissions.
+An attempt never gets less than the one before, and more only of what that one ran out of: memory after OUT_OF_MEMORY, time
+after TIMEOUT, another node after NODE_FAIL and LAUNCH. How an executor asks for that is its own business.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
 
-from launcher.config.sections import RetrySection
-from launcher.units import format_memory, format_time, parse_memory, parse_time
-
-_BAD_NODE = frozenset({"NODE_FAIL", "LAUNCH"})
-_MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")
+from jobs.kinds import AnyFailureKind
+from launcher.config.settings import RetrySettings
+from launcher.runs.causes import NextAttempt, cause
 
 
 @dataclass(frozen=True)
-class Need:
-    """A shard that failed: the node it was on, and what Slurm says it had (sacct's ReqMem, Timelimit)."""
+class Terms:
+    """What an attempt runs on: bytes and seconds as they were asked for, None where they were not.
 
-    shard: int
-    node: str = ""
-    memory: str = ""
-    time: str = ""
+    ``attempt`` counts those that cost one, from 1.
+    """
 
-
-def remedy(retry: RetrySection, options: Mapping[str, Any], kind: str, needs: Sequence[Need]) -> dict[str, Any] | None:
-    """The sbatch options of the next attempt at shards that failed for ``kind``; None where nothing more can be given."""
-    if kind == "OUT_OF_MEMORY":
-        return _more_memory(retry, options, needs)
-    if kind == "TIMEOUT":
-        return _more_time(retry, options, needs)
-    if kind in _BAD_NODE and retry.exclude_failed_nodes:
-        return _without_nodes(options, needs)
-    return dict(options)
+    attempt: int = 1
+    memory: int | None = None
+    time: int | None = None
+    excluded_nodes: tuple[str, ...] = ()
 
 
-def _more_memory(retry: RetrySection, options: Mapping[str, Any], needs: Sequence[Need]) -> dict[str, Any] | None:
-    name = next((name for name in _MEMORY_OPTIONS if name in options), "mem")
-    given = options.get(name) or _largest([need.memory for need in needs], parse_memory)
-    if not given:
+@dataclass(frozen=True)
+class Allocation:
+    """What the scheduler says that an attempt had: its node, bytes, seconds; None where it does not say."""
+
+    node: str | None = None
+    memory: int | None = None
+    time: int | None = None
+
+
+def next_terms(
+    kind: AnyFailureKind | None, progress: bool, terms: Terms, retry: RetrySettings, had: Sequence[Allocation]
+) -> Terms | None:
+    """The terms of the next attempt at shards that ended alike; None where there is none.
+
+    Without a failure (``kind`` None) they were only told to leave: where they made ``progress``, they may go on any number
+    of times. ``had`` is what the attempts at them had.
+    """
+    if kind is None:
+        grown: Terms | None = terms
+        costs_attempt = not progress
+    else:
+        grown = _grown(cause(kind).next_attempt, terms, retry, had)
+        costs_attempt = cause(kind).costs_attempt
+    attempt = terms.attempt + costs_attempt
+    return replace(grown, attempt=attempt) if grown and attempt <= retry.attempts else None
+
+
+def _grown(wanted: NextAttempt, terms: Terms, retry: RetrySettings, had: Sequence[Allocation]) -> Terms | None:
+    """The terms with what the next attempt must get; None where it cannot."""
+    match wanted:
+        case NextAttempt.NONE:
+            return None
+        case NextAttempt.THE_SAME:
+            return terms
+        case NextAttempt.MORE_MEMORY:
+            given = terms.memory if terms.memory is not None else _most(one.memory for one in had)
+            memory = _more(given, retry.memory_factor, retry.max_memory)
+            return replace(terms, memory=memory) if memory else None
+        case NextAttempt.MORE_TIME:
+            given = terms.time if terms.time is not None else _most(one.time for one in had)
+            time = _more(given, retry.time_factor, retry.max_time)
+            return replace(terms, time=time) if time else None
+        case NextAttempt.ANOTHER_NODE:
+            return _without_nodes(terms, had) if retry.exclude_failed_nodes else terms
+        case _:
+            assert_never(wanted)
+
+
+def _most(sizes: Iterable[int | None]) -> int | None:
+    """The largest of what is known."""
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _more(given: int | None, factor: float, limit: int | None) -> int | None:
+    """None where nobody knows what was given, or where it is the limit already."""
+    if given is None:
         return None
-    old = parse_memory(str(given).rstrip("nc"))
-    new = round(old * retry.memory_factor)
-    if retry.max_memory is not None:
-        new = min(new, parse_memory(retry.max_memory))
-    return {**options, name: format_memory(new)} if new > old else None
+    more = round(given * factor)
+    more = more if limit is None else min(more, limit)
+    return more if more > given else None
 
 
-def _more_time(retry: RetrySection, options: Mapping[str, Any], needs: Sequence[Need]) -> dict[str, Any] | None:
-    given = options.get("time") or _largest([need.time for need in needs], parse_time)
-    if not given:
-        return None
-    old = parse_time(str(given))
-    new = round(old * retry.time_factor)
-    if retry.max_time is not None:
-        new = min(new, parse_time(retry.max_time))
-    return {**options, "time": format_time(new)} if new > old else None
-
-
-def _largest(texts: Sequence[str], parse: Any) -> str | None:
-    """The largest of sacct's values; it writes sizes with n or c for per node or CPU, and UNLIMITED for none."""
-    sizes = {}
-    for text in texts:
-        try:
-            sizes[parse(text.rstrip("nc"))] = text
-        except ValueError:
-            continue
-    return sizes[max(sizes)] if sizes else None
-
-
-def _without_nodes(options: Mapping[str, Any], needs: Sequence[Need]) -> dict[str, Any]:
-    """Excludes the nodes that failed, beside those excluded already."""
-    known = options.get("exclude", [])
-    known = known.split(",") if isinstance(known, str) else list(known)
-    nodes = sorted({need.node for need in needs if need.node and not need.node.startswith("None")} - set(known))
-    return {**options, "exclude": ",".join([*known, *nodes])} if nodes else dict(options)
+def _without_nodes(terms: Terms, had: Sequence[Allocation]) -> Terms:
+    failed = {one.node for one in had if one.node} - set(terms.excluded_nodes)
+    return replace(terms, excluded_nodes=(*terms.excluded_nodes, *sorted(failed)))

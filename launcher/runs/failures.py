@@ -1,7 +1,7 @@
-"""Failures: what the kinds mean, which are worth another attempt, and what the user can do. Pure.
+"""Failures: why shards and samples of a run failed, and, in groups, what the user can do about it. Pure.
 
-Used by status (groups and advice) and by finalize (what is tried again). A Failure comes from a journal's end record,
-from the exit status of an array task, or from the scheduler; a group joins those that say the same.
+A Failure comes from a journal's end record, from the exit status of an array task, or from the scheduler; a group joins
+those that say the same.
 """
 
 import re
@@ -11,52 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs import exit_codes
+from jobs.kinds import AnyFailureKind, FailureKind
+from launcher.runs.causes import cause
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
 MAX_GROUPS = 200
 _OTHER = "(other messages; see the logs)"
 
-# Another attempt may end differently by itself. The rest fails the same way again until somebody changes something.
-RETRIED = frozenset({"NODE_FAIL", "PREEMPTED", "LAUNCH", "CRASH", "LOST"})
-# Another attempt may end differently when it gets more of what ran out; an executor without limits to raise gives up.
-RETRIED_WITH_MORE = {"OUT_OF_MEMORY": "memory", "TIMEOUT": "time"}
-# Nobody's fault: such an attempt does not count against retry.attempts. (Slurm requeues most preempted jobs itself.)
-COSTS_NO_ATTEMPT = frozenset({"PREEMPTED"})
-
-_ADVICE = {
-    "OUT_OF_MEMORY": "give it more memory ({why}): launcher rerun {run} --shards {shards} --mem {mem}",
-    "TIMEOUT": "give it more time, it goes on where it stopped: launcher rerun {run} --shards {shards} --time 4:00:00",
-    "NODE_FAIL": "the node failed, not the job: launcher rerun {run} --shards {shards}",
-    "PREEMPTED": "another job took the node: launcher rerun {run} --shards {shards}",
-    "CANCELLED": "it was cancelled; to go on: launcher rerun {run} --shards {shards}",
-    "LAUNCH": "the task never started: launcher logs {run} {shard}, then: launcher rerun {run} --shards {shards}",
-    "CRASH": "a process was killed or crashed (memory, a native library?): launcher logs {run} {shard}; "
-    "then: launcher rerun {run} --shards {shards}",
-    "ERROR": "the Job raised an exception: launcher logs {run} {shard}; correct it, then: "
-    "launcher rerun {run} --shards {shards}",
-    "TOO_MANY_FAILED_SAMPLES": "correct the samples' cause (below) or allow more: launcher rerun {run} --shards {shards} "
-    "--set node.max_failed_samples=0.05",
-    "DISK": "make room (disk, quota) or mend the file system, then: launcher rerun {run} --shards {shards}",
-    "LOST": "the task ended without a word (a reboot, kill -9): launcher rerun {run} --shards {shards}",
-}
-_LOCAL_ADVICE = {
-    "OUT_OF_MEMORY": "let it use less memory: launcher rerun {run} --shards {shards} --set node.processes=1 "
-    "--set node.workers=1 --set local.parallelism=1",
-}
-_SAMPLE_ADVICE = {
-    "OUT_OF_MEMORY": "to give more memory and try these samples again: launcher rerun {run} --shards {shards} --mem {mem}",
-    "SAMPLE_TIMEOUT": "to allow more time and try again: launcher rerun {run} --shards {shards} "
-    "--set node.sample_timeout=3600",
-}
-_ANY_SAMPLE = "to try these samples again: launcher rerun {run} --shards {shards}"
-
 
 @dataclass(frozen=True)
 class Failure:
     """Why a shard, or ``samples`` samples of it, failed. ``samples`` is 0 where the shard itself failed."""
 
-    kind: str
+    kind: AnyFailureKind
     message: str
     shard: int
     samples: int = 0
@@ -66,7 +34,7 @@ class Failure:
 class FailureGroup:
     """Failures of one kind that say the same; ``message`` is the first of them, ``samples`` counts failed samples."""
 
-    kind: str
+    kind: AnyFailureKind
     message: str
     shards: tuple[int, ...]
     samples: int
@@ -96,9 +64,9 @@ def group(failures: Iterable[Failure]) -> list[FailureGroup]:
 
     There are at most MAX_GROUPS and one more for each kind, however many messages differ.
     """
-    shards: dict[tuple[str, str, bool], set[int]] = {}
-    samples: dict[tuple[str, str, bool], int] = {}
-    messages: dict[tuple[str, str, bool], str] = {}
+    shards: dict[tuple[AnyFailureKind, str, bool], set[int]] = {}
+    samples: dict[tuple[AnyFailureKind, str, bool], int] = {}
+    messages: dict[tuple[AnyFailureKind, str, bool], str] = {}
     for failure in failures:
         key = (failure.kind, normalise(failure.message), failure.samples > 0)
         if key not in messages and len(messages) >= MAX_GROUPS:
@@ -117,15 +85,10 @@ def advice(
 
     ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
     """
-    local = _LOCAL_ADVICE if executor == "local" else {}
-    usual = _SAMPLE_ADVICE.get(group.kind, _ANY_SAMPLE) if group.samples else _ADVICE.get(group.kind, _ADVICE["ERROR"])
-    text = local.get(group.kind, usual)
-    return text.format(run=run, shards=ranges, shard=group.shards[0], mem=memory[0], why=memory[1])
-
-
-def is_retried(kind: str, *, can_give_more: bool) -> bool:
-    """Whether another attempt, without a change by the user, makes sense."""
-    return kind in RETRIED or (can_give_more and kind in RETRIED_WITH_MORE)
+    found = cause(group.kind)
+    text = found.local_advice if executor == "local" and found.local_advice else found.advice
+    rerun = f"launcher rerun {run} --shards {ranges}"
+    return text.format(rerun=rerun, run=run, shard=group.shards[0], mem=memory[0], why=memory[1])
 
 
 def from_exit_status(status: int, shard: int, last_words: str) -> Failure:
@@ -136,10 +99,10 @@ def from_exit_status(status: int, shard: int, last_words: str) -> Failure:
     if status < 0:
         name = signal.Signals(-status).name if -status in signal.valid_signals() else f"signal {-status}"
         hint = "; the kernel does this when memory runs out" if -status == signal.SIGKILL else ""
-        return Failure("CRASH", f"the array task was killed by {name}{hint}", shard)
+        return Failure(FailureKind.CRASH, f"the array task was killed by {name}{hint}", shard)
     if status == exit_codes.DONE:
-        return Failure("LOST", "the array task ended well, but the shard is not done", shard)
+        return Failure(FailureKind.LOST, "the array task ended well, but the shard is not done", shard)
     if status == exit_codes.NO_DISK:
-        return Failure("DISK", NO_DISK_MESSAGE, shard)
+        return Failure(FailureKind.DISK, NO_DISK_MESSAGE, shard)
     ended = f"the array task ended with exit status {status}"
-    return Failure("LAUNCH", f"{ended}: {last_words}" if last_words else ended, shard)
+    return Failure(FailureKind.LAUNCH, f"{ended}: {last_words}" if last_words else ended, shard)

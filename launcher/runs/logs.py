@@ -1,4 +1,4 @@
-"""Logs: the text that array tasks wrote, one file a shard, all attempts. Used by the logs command and in messages."""
+"""Logs: the text that array tasks wrote, one file a shard, all attempts."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""ShardState: where each shard of a run stands, from one directory listing and the journals. Used by status and rerun.
+"""ShardStatus: where each shard of a run stands, from one directory listing and the journals.
 
 A done shard costs a look at the end of its journal; the journals of others are read as they grow, so a reader that is
 asked again (--watch) reads only what is new.
@@ -7,6 +7,7 @@ asked again (--watch) reads only what is new.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.machine.process_identity import host_name
 from jobs.storage.journal import History, JournalReader, is_running
 from jobs.storage.plans import Plan
@@ -19,15 +20,15 @@ LOST_MESSAGE = "the attempt left no trace of its end"
 
 
 @dataclass(frozen=True)
-class ShardState:
-    """``state`` is pending, running, done or failed; ``ok`` and ``failed`` count samples.
+class ShardStatus:
+    """A shard and where it stands; ``ok`` and ``failed`` count samples.
 
     ``recent`` counts the samples that the newest submission committed, from the time ``since`` to ``until`` (seconds
     since the epoch; None: it goes on). ``end`` is how the last attempt that ended did.
     """
 
     shard: Shard
-    state: str
+    state: ShardState
     ok: int = 0
     failed: int = 0
     failure: Failure | None = None
@@ -47,7 +48,7 @@ class ShardReader:
         self._journals: dict[int, JournalReader] = {}
         self._done: dict[int, AttemptEnd] = {}
 
-    def read(self, newest: Mapping[int, SubmissionState]) -> list[ShardState]:
+    def read(self, newest: Mapping[int, SubmissionState]) -> list[ShardStatus]:
         """All shards in order; ``newest`` is the last submission of each shard that has one."""
         done = self._run.list_shards().done
         return [
@@ -64,15 +65,15 @@ class ShardReader:
     def _journal(self, index: int) -> JournalReader:
         return self._journals.setdefault(index, JournalReader(self._run.journal(index)))
 
-    def _read_done(self, shard: Shard, known: SubmissionState | None) -> ShardState:
+    def _read_done(self, shard: Shard, known: SubmissionState | None) -> ShardStatus:
         end = self._done_end(shard.index)
         if end is None:
-            return ShardState(shard, "failed", failure=_lost(shard, "its journal is missing or damaged"))
+            return ShardStatus(shard, ShardState.FAILED, failure=_lost(shard, "its journal is missing or damaged"))
         samples = tuple(self.history(shard.index).failed_samples) if end.failed else ()
         is_recent = known is not None and end.time >= known.submission.created
         since, until = (end.time - end.seconds, end.time) if is_recent else (None, end.time)
         recent = end.committed if is_recent else 0
-        return ShardState(shard, "done", end.ok, end.failed, None, samples, recent, since, until, end)
+        return ShardStatus(shard, ShardState.DONE, end.ok, end.failed, None, samples, recent, since, until, end)
 
     def _done_end(self, index: int) -> AttemptEnd | None:
         end = self._done.get(index)
@@ -86,13 +87,13 @@ class ShardReader:
         last = self.history(index).last
         return last.end if last else None
 
-    def _read_open(self, shard: Shard, known: SubmissionState | None) -> ShardState:
+    def _read_open(self, shard: Shard, known: SubmissionState | None) -> ShardStatus:
         self._done.pop(shard.index, None)
         history = self.history(shard.index)
         state, failure = self._judge(shard, history, known)
         last = history.last
         is_recent = last is not None and known is not None and last.start.submission == known.number
-        return ShardState(
+        return ShardStatus(
             shard,
             state,
             history.ok,
@@ -105,21 +106,23 @@ class ShardReader:
             last.end if last else None,
         )
 
-    def _judge(self, shard: Shard, history: History, known: SubmissionState | None) -> tuple[str, Failure | None]:
+    def _judge(
+        self, shard: Shard, history: History, known: SubmissionState | None
+    ) -> tuple[ShardState, Failure | None]:
         """The state of a shard that is not done, and why it failed."""
         last = history.last
         if known is None or last is None or last.start.submission < known.number:
             return _not_begun(shard, known)
         recorded = known.outcome.failures.get(shard.index) if known.outcome else None
-        if last.end is None or last.end.reason == "done":
+        if last.end is None or last.end.reason is EndReason.DONE:
             if self._runs(shard, last.start, known):
-                return "running", None
+                return ShardState.RUNNING, None
             if known.outcome and known.outcome.cancelled and not recorded:
-                return "pending", None  # it was killed on purpose
-            return "failed", recorded or _lost(shard, LOST_MESSAGE)
-        if last.end.reason == "failed":
-            return "failed", Failure(last.end.kind or "ERROR", last.end.message, shard.index)
-        return ("failed", recorded) if recorded else ("pending", None)
+                return ShardState.PENDING, None  # it was killed on purpose
+            return ShardState.FAILED, recorded or _lost(shard, LOST_MESSAGE)
+        if last.end.reason is EndReason.FAILED:
+            return ShardState.FAILED, Failure(last.end.kind or FailureKind.ERROR, last.end.message, shard.index)
+        return (ShardState.FAILED, recorded) if recorded else (ShardState.PENDING, None)
 
     def _runs(self, shard: Shard, start: AttemptStart, known: SubmissionState) -> bool:
         """The lock tells on this machine; elsewhere the attempt runs as long as its submission does."""
@@ -128,10 +131,10 @@ class ShardReader:
         return known.may_go_on and not (known.submission.executor == "local" and start.host == host_name())
 
 
-def _not_begun(shard: Shard, known: SubmissionState | None) -> tuple[str, Failure | None]:
+def _not_begun(shard: Shard, known: SubmissionState | None) -> tuple[ShardState, Failure | None]:
     recorded = known.outcome.failures.get(shard.index) if known and known.outcome else None
-    return ("failed", recorded) if recorded else ("pending", None)
+    return (ShardState.FAILED, recorded) if recorded else (ShardState.PENDING, None)
 
 
 def _lost(shard: Shard, message: str) -> Failure:
-    return Failure("LOST", message, shard.index)
+    return Failure(FailureKind.LOST, message, shard.index)

@@ -1,7 +1,6 @@
 """Submissions of a run: the record of each, how it ended, and which shards are in the hands of one that goes on.
 
-submissions/NNNN.json is written before anything starts; submissions/NNNN.outcome when all of it has ended. Used by
-whatever submits, by executors, and by status.
+submissions/NNNN.json is written before anything starts; submissions/NNNN.outcome when all of it has ended.
 """
 
 import dataclasses
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunError
+from jobs.kinds import FailureKind, known
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import fsync_folder, write_json
 from jobs.storage.plans import Submission
@@ -44,8 +44,12 @@ class Outcome:
             data = json.loads(run.outcome(number).read_text())
         except FileNotFoundError:
             return None
-        data["failures"] = {int(shard): Failure(**failure) for shard, failure in data["failures"].items()}
+        data["failures"] = {int(shard): _read_failure(failure) for shard, failure in data["failures"].items()}
         return cls(**data)
+
+
+def _read_failure(data: dict[str, Any]) -> Failure:
+    return Failure(**{**data, "kind": known(FailureKind, data["kind"])})
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def may_run(run: RunDir, submission: Submission) -> bool:
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:
     """Where the newest submission wants the result; None: in the run directory."""
-    chosen = submissions[-1].submission.resources.get("output") if submissions else None
+    chosen = submissions[-1].submission.resources.output if submissions else None
     return Path(chosen) if chosen else None
 
 
@@ -136,7 +140,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
 
 def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
     """Of two that take the same shards at once the lower number wins: it was there when the other one looked."""
-    continued = submission.resources.get("continues")
+    continued = submission.resources.continues
     others = [k for k in read_submissions(run) if k.number < submission.number and k.number != continued]
     taken = in_hand(others).keys() & set(submission.shards)
     if taken:

@@ -1,4 +1,4 @@
-"""Evidence: what Slurm's accounting says of array elements, turned into failures of shards. Pure; used by finalize jobs.
+"""Accounting: what sacct says of array elements, turned into failures of shards and into what their attempts had. Pure.
 
 A journal's own end record always comes first: accounting is asked only about attempts that ended without a word, or were
 told to leave.
@@ -7,20 +7,26 @@ told to leave.
 from collections.abc import Iterable
 
 from jobs import exit_codes
+from jobs.kinds import FailureKind
+from launcher.retry.policy import Allocation
 from launcher.runs.failures import NO_DISK_MESSAGE, Failure
 from launcher.slurm.scheduler import Accounted
+from launcher.slurm.terms import amount
+from launcher.units import parse_memory, parse_time
 
 # State of sacct(1), section JOB STATE CODES -> failure kind.
 _KINDS = {
-    "OUT_OF_MEMORY": "OUT_OF_MEMORY",
-    "TIMEOUT": "TIMEOUT",
-    "DEADLINE": "TIMEOUT",
-    "NODE_FAIL": "NODE_FAIL",
-    "BOOT_FAIL": "NODE_FAIL",
-    "PREEMPTED": "PREEMPTED",
-    "CANCELLED": "CANCELLED",
-    "REVOKED": "CANCELLED",
+    "OUT_OF_MEMORY": FailureKind.OUT_OF_MEMORY,
+    "TIMEOUT": FailureKind.TIMEOUT,
+    "DEADLINE": FailureKind.TIMEOUT,
+    "NODE_FAIL": FailureKind.NODE_FAIL,
+    "BOOT_FAIL": FailureKind.NODE_FAIL,
+    "PREEMPTED": FailureKind.PREEMPTED,
+    "CANCELLED": FailureKind.CANCELLED,
+    "REVOKED": FailureKind.CANCELLED,
 }
+# States that somebody else decided on; the task may have left in good order after that.
+_TAKEN = frozenset({"CANCELLED", "NODE_FAIL", "PREEMPTED"})
 _OOM_SIGNAL = "0:125"
 # REQUEUED is how a start ended, not the element.
 _GOING_ON = frozenset(
@@ -31,12 +37,14 @@ _GOING_ON = frozenset(
 def judge(row: Accounted | None, shard: int, *, began: bool, words: str) -> Failure:
     """Why an element left its shard undone. ``began``: its journal has the attempt; ``words``: the end of its log."""
     if row is None:
-        return Failure("LOST", "Slurm knows nothing of the array task, and it left no end in its journal", shard)
-    where = f" on {row.node}" if row.node and not row.node.startswith("None") else ""
-    kind = "OUT_OF_MEMORY" if row.exit_code == _OOM_SIGNAL else _KINDS.get(row.state)
-    if kind == "OUT_OF_MEMORY":
+        return Failure(
+            FailureKind.LOST, "Slurm knows nothing of the array task, and it left no end in its journal", shard
+        )
+    where = f" on {node}" if (node := _node(row)) else ""
+    kind = FailureKind.OUT_OF_MEMORY if row.exit_code == _OOM_SIGNAL else _KINDS.get(row.state)
+    if kind is FailureKind.OUT_OF_MEMORY:
         return Failure(kind, f"Slurm ended the array task{where}: out of memory ({row.asked_memory} asked)", shard)
-    if kind == "TIMEOUT":
+    if kind is FailureKind.TIMEOUT:
         return Failure(kind, f"the time limit ({row.asked_time}) came before the array task could leave{where}", shard)
     if kind:
         return Failure(kind, f"Slurm says {row.state}{where}", shard)
@@ -48,15 +56,30 @@ def _unexplained(row: Accounted, shard: int, where: str, began: bool, words: str
     status, _, signal_number = row.exit_code.partition(":")
     said = f": {words}" if words else ""
     if status == str(exit_codes.NO_DISK):
-        return Failure("DISK", f"{NO_DISK_MESSAGE}{where}", shard)
+        return Failure(FailureKind.DISK, f"{NO_DISK_MESSAGE}{where}", shard)
     if not began:
-        return Failure("LAUNCH", f"the array task never started{where}, exit status {status}{said}", shard)
+        return Failure(FailureKind.LAUNCH, f"the array task never started{where}, exit status {status}{said}", shard)
     if signal_number not in ("", "0"):
-        return Failure("CRASH", f"the array task was killed by signal {signal_number}{where}", shard)
+        return Failure(FailureKind.CRASH, f"the array task was killed by signal {signal_number}{where}", shard)
     if row.state == "COMPLETED":
-        return Failure("LOST", f"Slurm says COMPLETED{where}, but the shard is not done", shard)
+        return Failure(FailureKind.LOST, f"Slurm says COMPLETED{where}, but the shard is not done", shard)
     ended = f"the array task ended{where} with exit status {status} and left no end in its journal"
-    return Failure("LOST", f"{ended}{said}", shard)
+    return Failure(FailureKind.LOST, f"{ended}{said}", shard)
+
+
+def allocation(row: Accounted) -> Allocation:
+    """What an element had."""
+    return Allocation(_node(row), amount(parse_memory, row.asked_memory), amount(parse_time, row.asked_time))
+
+
+def _node(row: Accounted) -> str | None:
+    """Slurm writes ``None assigned`` for an element that never got one."""
+    return row.node if row.node and not row.node.startswith("None") else None
+
+
+def was_taken(row: Accounted | None) -> bool:
+    """Whether somebody else ended the element: a person, the node, a job that was more urgent."""
+    return row is not None and row.state in _TAKEN
 
 
 def has_ended(row: Accounted | None) -> bool:

@@ -1,6 +1,6 @@
-"""Investigation: why the elements of an ended Slurm array left shards undone: the journals' word, else the accounting's.
+"""Element failures: why the elements of an ended Slurm array left shards undone: the journals' word, else the accounting's.
 
-Used by the finalize job. What a row of the accounting means is in accounting.py.
+What a row of the accounting means is in accounting.py.
 """
 
 import time
@@ -8,21 +8,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from jobs.errors import LauncherError
+from jobs.kinds import EndReason, FailureKind
 from jobs.storage.journal import Attempt, replay
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from launcher.retry.finalize import Ending
-from launcher.retry.policy import Need
+from launcher.retry.policy import Allocation
 from launcher.runs.failures import Failure
 from launcher.runs.logs import last_words
 from launcher.slurm import scheduler
-from launcher.slurm.accounting import by_element, has_ended, judge
+from launcher.slurm.accounting import allocation, by_element, has_ended, judge, was_taken
 
 # The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
 _ACCOUNTING_SECONDS = 60.0
 _LONGEST_PAUSE = 5.0
-# Ends that somebody else decided on, after which the task left in order.
-_TAKEN = ("CANCELLED", "NODE_FAIL", "PREEMPTED")
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,19 @@ class Element:
     @property
     def is_silent(self) -> bool:
         """Whether the journals do not tell of each shard why it is undone."""
-        return not all(attempt and attempt.end and attempt.end.reason == "failed" for attempt in self.attempts.values())
+        return not all(map(_tells_why, self.attempts.values()))
 
 
-def investigate(run: RunDir, submission: Submission) -> tuple[Ending, dict[int, Need]]:
+def find_failures(run: RunDir, submission: Submission) -> Ending:
     """Why shards of an ended submission are not done, as far as their journals do not tell, and what they had."""
     elements = {index: _element(run, submission, group) for index, group in enumerate(submission.groups)}
     undone = {index: element for index, element in elements.items() if element.attempts}
     if not undone:
-        return Ending(), {}
+        return Ending()
     silent = [index for index, element in undone.items() if element.is_silent]
     rows, silence = _account(submission, silent)
     failures: dict[int, Failure] = {}
-    needs: dict[int, Need] = {}
+    allocations: dict[int, Allocation] = {}
     for index, element in undone.items():
         row = rows.get(index)
         words = _words(run, submission, submission.groups[index][0], element.began)
@@ -61,8 +60,12 @@ def investigate(run: RunDir, submission: Submission) -> tuple[Ending, dict[int, 
             if failure:
                 failures[shard] = failure
             if row:
-                needs[shard] = Need(shard, row.node, row.asked_memory, row.asked_time)
-    return Ending(failures), needs
+                allocations[shard] = allocation(row)
+    return Ending(failures, allocations)
+
+
+def _tells_why(attempt: Attempt | None) -> bool:
+    return attempt is not None and attempt.end is not None and attempt.end.reason is EndReason.FAILED
 
 
 def _element(run: RunDir, submission: Submission, group: tuple[int, ...]) -> Element:
@@ -75,7 +78,7 @@ def _element(run: RunDir, submission: Submission, group: tuple[int, ...]) -> Ele
     return Element(
         attempts={shard: made.get(shard) for shard in group if not run.shard_done(shard).exists()},
         began=bool(made),
-        stopped=any(attempt.end is not None and attempt.end.reason == "stopped" for attempt in made.values()),
+        stopped=any(attempt.end is not None and attempt.end.reason is EndReason.STOPPED for attempt in made.values()),
         progress=any(histories[shard].committed for shard in made),
     )
 
@@ -109,12 +112,9 @@ def _words(run: RunDir, submission: Submission, shard: int, began: bool) -> str:
 
 def _judge(element: Element, shard: int, row: scheduler.Accounted | None, silence: str, words: str) -> Failure | None:
     """None where the journal tells, or where the shard only has to go on."""
-    attempt = element.attempts[shard]
-    if attempt and attempt.end and attempt.end.reason == "failed":
-        return None
-    if element.stopped and (row is None or row.state not in _TAKEN):
+    if _tells_why(element.attempts[shard]) or (element.stopped and not was_taken(row)):
         return None
     if row is None and silence:
-        return Failure("LOST", f"the array task left no end in its journal; {silence}", shard)
+        return Failure(FailureKind.LOST, f"the array task left no end in its journal; {silence}", shard)
     failure = judge(row, shard, began=element.began, words=words)
-    return None if failure.kind == "TIMEOUT" and element.progress else failure
+    return None if failure.kind is FailureKind.TIMEOUT and element.progress else failure

@@ -9,23 +9,22 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jobs.errors import InputError, LauncherError
 from jobs.machine import disk
 from jobs.node.supervisor.slurm_job import requeue_self
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from launcher.config.settings import retry_settings
 from launcher.retry.finalize import finalize
-from launcher.retry.policy import Need, remedy
 from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, update
 from launcher.slurm import scheduler
-from launcher.slurm.element_failures import investigate
+from launcher.slurm.element_failures import find_failures
 from launcher.slurm.handover import follower_of, hand_over, submission_config
-from launcher.slurm.scripts import asked_options
+from launcher.slurm.terms import SbatchTerms
 
 _SILENCE_SECONDS = 60.0
 
@@ -37,9 +36,9 @@ def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission
     open_numbers = {known.number for known in read_submissions(run) if known.outcome is None}
     to_end = [submission for submission in ended if submission.number in open_numbers]
     for submission in to_end:
-        ending, needs = investigate(run, submission)
-        is_last = submission is to_end[-1]
-        finalize(run, plan, submission, ending, Treat(run, submission, needs), gathers=is_last)
+        ending, config = find_failures(run, submission), submission_config(run, submission)
+        asked, is_last = SbatchTerms(config, submission), submission is to_end[-1]
+        finalize(run, plan, submission, ending, asked, retry_settings(config), gathers=is_last)
     waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
     return _submit(run, waiting) if waiting else []
 
@@ -57,10 +56,10 @@ def _submit(run: RunDir, waiting: Sequence[Submission]) -> list[Submission]:
 
 
 def _with_all_nodes(run: RunDir, submission: Submission) -> Submission:
-    options = {name: value for name, value in submission.resources.get("options", {}).items() if name != "exclude"}
-    if options == submission.resources.get("options", {}):
+    options = {name: value for name, value in submission.resources.options.items() if name != "exclude"}
+    if options == submission.resources.options:
         return submission
-    return update(run, submission, resources={**submission.resources, "options": options})
+    return update(run, submission, resources=replace(submission.resources, options=options))
 
 
 def waits_for(known: SubmissionState, number: int) -> bool:
@@ -69,26 +68,6 @@ def waits_for(known: SubmissionState, number: int) -> bool:
     if known.outcome or submission.planned or submission.process or submission.executor != "slurm":
         return False
     return follower_of(submission) == number
-
-
-class Treat:
-    """What shards of a submission get at the next attempt: see retry.policy."""
-
-    def __init__(self, run: RunDir, submission: Submission, needs: Mapping[int, Need]) -> None:
-        config = submission_config(run, submission)
-        self._retry = config.retry
-        self._options = asked_options(config, submission.resources)
-        self._changed = submission.resources.get("options", {})
-        self._needs = needs
-
-    def __call__(self, kind: str, shards: Sequence[int]) -> dict[str, Any] | None:
-        """None where nothing more can be given."""
-        needs = [self._needs.get(shard, Need(shard)) for shard in shards]
-        options = remedy(self._retry, self._options, kind, needs)
-        if options is None:
-            return None
-        changed = {name: value for name, value in options.items() if self._options.get(name) != value}
-        return {"options": {**self._changed, **changed}}
 
 
 def main(arguments: Sequence[str]) -> int:

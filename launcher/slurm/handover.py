@@ -1,8 +1,8 @@
 """Handover: gives submissions to Slurm, an array each and one finalize job after them; what Slurm does not take is held back.
 
 A submission's record tells how far that got, whoever was killed on the way. ``process``: the launcher that is at it.
-``job_ids``: its array is in Slurm. ``resources["follower"]``: the number that names the finalize job which ends it, or which
-submits it first, if it is held back. Used by the Slurm executor and, through it, by finalize jobs.
+``job_ids``: its array is in Slurm. ``resources.follower``: the number that names the finalize job which ends it, or which
+submits it first, if it is held back.
 """
 
 import time
@@ -33,7 +33,8 @@ def submission_config(run: RunDir, submission: Submission) -> "Config":
     from launcher.config.config import config_from_mapping
     from launcher.plan.guard import config_path
 
-    return config_from_mapping(submission.resources["config"], config_path(Plan.read(run.plan)))
+    plan = Plan.read(run.plan)
+    return config_from_mapping(submission.resources.config or plan.config, config_path(plan))
 
 
 def write_script(run: RunDir, submission: Submission) -> Path:
@@ -45,7 +46,7 @@ def write_script(run: RunDir, submission: Submission) -> Path:
 
 def follower_of(submission: Submission) -> int:
     """The number that names the finalize job of a submission."""
-    return int(submission.resources.get("follower", submission.number))
+    return submission.number if submission.resources.follower is None else submission.resources.follower
 
 
 def largest_wave(limits: scheduler.SlurmLimits) -> int:
@@ -128,7 +129,7 @@ def follow(
     ``is_new``: nobody can have submitted it before.
     """
     number = started[0].number
-    started = [s if s.resources.get("follower") == number else _record(run, s, number) for s in started]
+    started = [s if s.resources.follower == number else _record(run, s, number) for s in started]
     path = run.finalize_script(number)
     while True:
         numbers, job_ids = [s.number for s in started], [job_id for s in started for job_id in s.job_ids]
@@ -143,7 +144,7 @@ def follow(
 
 
 def _record(run: RunDir, submission: Submission, follower: int, **changes: Any) -> Submission:
-    return update(run, submission, resources={**submission.resources, "follower": follower}, **changes)
+    return update(run, submission, resources=replace(submission.resources, follower=follower), **changes)
 
 
 def _make_room(run: RunDir, started: Sequence[Submission]) -> tuple[list[Submission], list[Submission]]:

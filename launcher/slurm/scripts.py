@@ -1,4 +1,4 @@
-"""The sbatch scripts of a run: what the config, a retry and the launcher itself ask for, as text. Used by the Slurm executor.
+"""The sbatch scripts of a run: what the config, a retry and the launcher itself ask for, as text.
 
 ``array_script`` runs a submission's array tasks, ``finalize_script`` what follows them. Both are complete: sbatch of the
 file by hand does the same.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.sbatch_options import gpus_asked
@@ -56,7 +56,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
 def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str]) -> str:
     """The script of the job that runs after these submissions' arrays, however they end."""
     template = finalize_template()
-    asked = _config_options(config, {})
+    asked = _config_options(config, Resources())
     options: Options = {name: asked[name] for name in _ACCOUNT_OPTIONS if name in asked}
     options |= {
         "job-name": finalize_name(run, numbers[0]),
@@ -75,12 +75,12 @@ def _template(config: Config) -> Template:
     return array_template(config.slurm.template, config.template_path)
 
 
-def asked_options(config: Config, resources: dict[str, Any]) -> Options:
+def asked_options(config: Config, resources: Resources) -> Options:
     """What the array tasks of a submission ask for: the template's options, the config's, and what it got more of."""
     return _asked(_template(config), config, resources)
 
 
-def _asked(template: Template, config: Config, resources: dict[str, Any]) -> Options:
+def _asked(template: Template, config: Config, resources: Resources) -> Options:
     options = _config_options(config, resources)
     asked = merge(template.options, options, without=_switched_off(config))
 
@@ -99,9 +99,9 @@ def _asked(template: Template, config: Config, resources: dict[str, Any]) -> Opt
     return asked
 
 
-def _config_options(config: Config, resources: dict[str, Any]) -> Options:
+def _config_options(config: Config, resources: Resources) -> Options:
     """The config's sbatch options, and over them what this submission was given more of (mem, time, exclude)."""
-    options = {**config.slurm.options, **resources.get("options", {})}
+    options = {**config.slurm.options, **resources.options}
     if config.slurm.gpus_per_task is not None:
         options["gpus-per-task"] = config.slurm.gpus_per_task
     return {name: _text(value) for name, value in options.items() if value is not False and value is not None}

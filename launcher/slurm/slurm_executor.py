@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.errors import RunError
-from jobs.storage.plans import Submission
+from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
@@ -60,11 +60,11 @@ class SlurmExecutor:
         limits = scheduler.limits()
         return min(limits.array_size, largest_wave(limits))
 
-    def resources(self, config: "Config") -> dict[str, Any]:
-        return {"nodes_per_task": config.slurm.nodes_per_task}
+    def resources(self, config: "Config") -> Resources:
+        return Resources(nodes_per_task=config.slurm.nodes_per_task)
 
     def describe(self, config: "Config") -> list[str]:
-        asked = asked_options(config, {})
+        asked = asked_options(config, Resources())
         size = task_size(config, asked)
         words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
         lines = [

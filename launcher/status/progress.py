@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol, Self, TextIO
+from typing import Protocol, Self, TextIO, assert_never
 
+from jobs.kinds import RunState, ShardState
 from launcher.runs.find import reference
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 from launcher.units import clock_time
@@ -29,7 +30,7 @@ def summary_line(status: Status) -> str:
         parts.append(f"{status.failed:,} failed")
     counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
     parts.append(f"shards {', '.join(counts) or 'none'}")
-    if status.state == "running" and status.rate:
+    if status.state is RunState.RUNNING and status.rate:
         parts.append(f"{status.rate:,.1f} samples/s")
     if status.eta:
         parts.append(f"{clock_time(status.eta)} left")
@@ -57,13 +58,13 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(f"    {status.advice(group)}")
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
-    if status.efficiency and status.state != "running":  # before, there is nothing to conclude
+    if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
         lines += [f"  next time: {line}" for line in status.efficiency.advice()]
     if status.queue is not None:
         lines += [f"  Slurm's queue: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
-    if status.error and status.state != "complete":
+    if status.error and status.state is not RunState.COMPLETE:
         lines.append(f"  the end of submission {status.submissions[-1].number} failed: {status.error}")
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
@@ -84,15 +85,19 @@ def _shard_line(status: Status, number: int) -> str:
 
 def _next_step(status: Status) -> list[str]:
     name = reference(status.run)
-    if status.state == "complete":
-        return [f"result: {path}" for path in status.results]
-    if status.count("done") == len(status.shards) and status.state != "running":
-        return [f"next: launcher gather {name}"]
-    steps = {
-        "planned": f"next: launcher submit {name}",
-        "running": f"next: launcher status {name} --watch",
-    }
-    return [steps.get(status.state, f"next: launcher rerun {name}")]
+    match status.state:
+        case RunState.COMPLETE:
+            return [f"result: {path}" for path in status.results]
+        case RunState.RUNNING:
+            return [f"next: launcher status {name} --watch"]
+        case _ if status.count(ShardState.DONE) == len(status.shards):
+            return [f"next: launcher gather {name}"]
+        case RunState.PLANNED:
+            return [f"next: launcher submit {name}"]
+        case RunState.INCOMPLETE | RunState.FAILED | RunState.CANCELLED:
+            return [f"next: launcher rerun {name}"]
+        case _:
+            assert_never(status.state)
 
 
 class View(Protocol):
@@ -118,7 +123,7 @@ class LineView(AbstractContextManager["LineView"]):
     def show(self, status: Status) -> None:
         now = self._clock()
         seen = (status.state, status.ok, status.failed, *map(status.count, SHARD_STATES))
-        if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state == "running":
+        if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state is RunState.RUNNING:
             self._last, self._shown_at = seen, now
             print(summary_line(status), file=self._stream, flush=True)
 
@@ -172,6 +177,6 @@ def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
             asked = started if asks else asked
             status = reader.read(live=asks)
             view.show(status)
-            if status.state != "running":
+            if status.state is not RunState.RUNNING:
                 return status
             time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / _LOOK_SHARE))

@@ -9,18 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jobs.kinds import RunState, ShardState
 from jobs.storage.plans import Plan
 from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from launcher.runs.failures import Failure, FailureGroup, advice, group
 from launcher.runs.find import reference
-from launcher.runs.shard_states import ShardReader, ShardState
+from launcher.runs.shard_states import ShardReader, ShardStatus
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, newest_by_shard, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 
 SCHEMA = 1
-SHARD_STATES = ("done", "running", "pending", "failed")
+SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
 
 # The file server's clock may be behind a node's by this much; seconds.
 _CLOCK_SKEW = 2.0
@@ -51,11 +52,11 @@ class Status:
     """
 
     run: RunDir
-    state: str
+    state: RunState
     total: int
     ok: int
     failed: int
-    shards: tuple[ShardState, ...]
+    shards: tuple[ShardStatus, ...]
     rate: float | None
     eta: float | None
     groups: tuple[FailureGroup, ...]
@@ -90,7 +91,7 @@ class Status:
         last = self.submissions[-1] if self.submissions else None
         return last is not None and last.outcome is None and not last.may_go_on
 
-    def count(self, state: str) -> int:
+    def count(self, state: ShardState) -> int:
         """Shards in a state."""
         return sum(shard.state == state for shard in self.shards)
 
@@ -133,7 +134,7 @@ def _submission_json(known: SubmissionState) -> dict[str, Any]:
     return {"number": known.number, "job_id": job_id, "shards": len(submission.shards)}
 
 
-def _shard_json(state: ShardState) -> dict[str, Any]:
+def _shard_json(state: ShardStatus) -> dict[str, Any]:
     counts = {"samples": state.shard.rows, "ok": state.ok, "failed": state.failed}
     why = {"kind": state.failure.kind, "message": state.failure.message} if state.failure else {}
     return {"shard": state.shard.index, "state": state.state, **counts, **why}
@@ -166,7 +167,7 @@ class StatusReader:
         state = _run_state([(path, _within(part, shards)) for part, path in results], submissions, shards)
         rate = _rate(shards, submissions[-1] if submissions else None)
         missing = self.plan.rows - ok - failed
-        eta = missing / rate if rate and state == "running" else None
+        eta = missing / rate if rate and state is RunState.RUNNING else None
         groups = tuple(group(_failures(shards)))
         known = tuple(submissions)
         paths = tuple(path for _, path in results)
@@ -195,7 +196,7 @@ def _ended(known: SubmissionState) -> SubmissionState:
     return replace(known, is_open=False, outcome=outcome)
 
 
-def _failures(shards: Sequence[ShardState]) -> Iterator[Failure]:
+def _failures(shards: Sequence[ShardStatus]) -> Iterator[Failure]:
     for state in shards:
         if state.failure:
             yield state.failure
@@ -203,30 +204,33 @@ def _failures(shards: Sequence[ShardState]) -> Iterator[Failure]:
             yield Failure(sample.kind, sample.message, state.shard.index, samples=1)
 
 
-def _within(part: Part, shards: Sequence[ShardState]) -> list[ShardState]:
+def _within(part: Part, shards: Sequence[ShardStatus]) -> list[ShardStatus]:
     return [state for state in shards if part.start <= state.shard.start < part.stop]
 
 
-def _count(part: Part, shards: Sequence[ShardState]) -> SampleCounts:
+def _count(part: Part, shards: Sequence[ShardStatus]) -> SampleCounts:
     own = _within(part, shards)
     return SampleCounts(str(part.name), part.rows, sum(state.ok for state in own), sum(state.failed for state in own))
 
 
 def _run_state(
-    results: Sequence[tuple[Path, Sequence[ShardState]]],
+    results: Sequence[tuple[Path, Sequence[ShardStatus]]],
     submissions: Sequence[SubmissionState],
-    shards: Sequence[ShardState],
-) -> str:
-    if any(known.is_open for known in submissions) or any(shard.state == "running" for shard in shards):
-        return "running"
+    shards: Sequence[ShardStatus],
+) -> RunState:
+    if any(known.is_open for known in submissions) or any(shard.state is ShardState.RUNNING for shard in shards):
+        return RunState.RUNNING
     last = submissions[-1] if submissions else None
-    if all(shard.state == "done" for shard in shards) and all(_is_gathered(path, own) for path, own in results):
-        return "complete"
+    if all(shard.state is ShardState.DONE for shard in shards) and all(
+        _is_gathered(path, own) for path, own in results
+    ):
+        return RunState.COMPLETE
     if last and last.outcome and last.outcome.cancelled:
-        return "cancelled"
-    if last is None or (last.submission.planned and all(shard.state == "pending" for shard in shards)):
-        return "planned"
-    return "failed" if any(shard.state == "failed" for shard in shards) else "incomplete"
+        return RunState.CANCELLED
+    if last is None or (last.submission.planned and all(shard.state is ShardState.PENDING for shard in shards)):
+        return RunState.PLANNED
+    has_failed = any(shard.state is ShardState.FAILED for shard in shards)
+    return RunState.FAILED if has_failed else RunState.INCOMPLETE
 
 
 def _results(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState]) -> list[tuple[Part, Path]]:
@@ -234,7 +238,7 @@ def _results(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState]) ->
     return [(part, run.result_of(part.name, chosen)) for part in plan.results]
 
 
-def _is_gathered(result: Path, shards: Sequence[ShardState]) -> bool:
+def _is_gathered(result: Path, shards: Sequence[ShardStatus]) -> bool:
     """Whether the result is newer than every shard; a run that was gathered before its last shards is not."""
     try:
         written = result.stat().st_mtime
@@ -243,7 +247,7 @@ def _is_gathered(result: Path, shards: Sequence[ShardState]) -> bool:
     return all(shard.until is None or shard.until <= written + _CLOCK_SKEW for shard in shards)
 
 
-def _rate(shards: Sequence[ShardState], newest: SubmissionState | None) -> float | None:
+def _rate(shards: Sequence[ShardStatus], newest: SubmissionState | None) -> float | None:
     """Samples per second that the newest submission committed, over the time in which its attempts ran."""
     if newest is None:
         return None

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable
 
 from jobs.errors import RunError
+from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.executors import choose_executor
@@ -48,7 +49,7 @@ def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str]
 def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     """Every shard is done: writes the result, if that is missing or older."""
     status = reader.read()
-    if status.state == "complete":
+    if status.state is RunState.COMPLETE:
         return status
     from jobs.gather.gather import gather
 

@@ -1,4 +1,4 @@
-"""Submit: which shards go into a new submission, with which settings, and starting it. Used by submit, run and rerun."""
+"""Submit: which shards go into a new submission, with which settings, and starting it."""
 
 import os
 import time
@@ -10,14 +10,16 @@ from pathlib import Path
 from jobs.errors import RunError
 from jobs.gather.committed import ShardRows
 from jobs.gather.verify import damaged_batches
+from jobs.kinds import ShardState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import replay
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
+from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files
@@ -32,7 +34,6 @@ from launcher.runs.submissions import (
     newest_by_shard,
     read_submissions,
 )
-from launcher.units import parse_memory
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def select_shards(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -
     over = [known.number for known in submissions if known.outcome is None and known.number not in active]
     seen = [replace(k, is_open=False, outcome=Outcome(time.time())) if k.number in over else k for k in submissions]
     states = ShardReader(run, plan).read(newest_by_shard(seen))
-    taken = in_hand(active.values()) | {s.shard.index: 0 for s in states if s.state == "running"}
+    taken = in_hand(active.values()) | {s.shard.index: 0 for s in states if s.state is ShardState.RUNNING}
     wanted = range(plan.shard_count) if asked is None else asked
-    done = {state.shard.index for state in states if state.state == "done"}
+    done = {state.shard.index for state in states if state.state is ShardState.DONE}
     free = [shard for shard in wanted if shard not in taken]
     reopened = [shard for shard in free if shard in done and asked is not None and _needs_work(run, plan, shard)]
     shards = sorted({shard for shard in free if shard not in done} | set(reopened))
@@ -86,27 +87,13 @@ def _needs_work(run: RunDir, plan: Plan, shard: int) -> bool:
     return history.failed > 0 or any(rows.gaps()) or bool(damaged_batches(run, rows))
 
 
-def node_settings(config: Config) -> NodeSettings:
-    """The config's node section as array tasks read it."""
-    node = config.node
-    return NodeSettings(
-        node.processes,
-        node.workers,
-        node.devices,
-        node.sample_timeout,
-        node.max_failed_samples,
-        node.sync_interval,
-        None if node.memory is None else parse_memory(node.memory),
-    )
-
-
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
     """The config of the newest submission, or of the plan, with ``--set`` overrides.
 
     Raises InputError where these would change the result of what is done already.
     """
     submissions = read_submissions(run)
-    mapping = (submissions[-1].submission.resources.get("config") if submissions else None) or plan.config
+    mapping = (submissions[-1].submission.resources.config if submissions else None) or plan.config
     changed, _ = apply_overrides(mapping, overrides)
     config = config_from_mapping(changed, config_path(plan))
     refuse_changes(run, deciding_differences(mapping, config.to_mapping()) or changed_files(plan))
@@ -190,12 +177,12 @@ def _new_submission(config: Config, executor: Executor, *, retry_failed: bool, p
         groups=(),
         node=node_settings(config),
         retry_failed=retry_failed,
-        resources={
-            **executor.resources(config),
-            "attempts": config.retry.attempts,
-            "output": str(config.output_path) if config.output_path else None,
-            "config": config.to_mapping(),
-        },
+        resources=replace(
+            executor.resources(config),
+            attempts=config.retry.attempts,
+            output=str(config.output_path) if config.output_path else None,
+            config=config.to_mapping(),
+        ),
         planned=planned,
         # Until the executor has taken over, this process answers for the submission.
         process=None if planned else ProcessIdentity.current().to_json(),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.gather import gather
 from jobs.job import Job
-from jobs.storage.plans import Submission
+from jobs.storage.plans import Resources, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from launcher import results
@@ -80,7 +80,7 @@ def test_a_run_is_found_by_its_name(run: RunDir, monkeypatch: pytest.MonkeyPatch
 
 def test_the_result_of_a_run_is_where_its_newest_submission_put_it(tmp_path: Path) -> None:
     run, output = build_run(tmp_path / "run", (0, 8), vectors), tmp_path / "vectors.h5"
-    second = replace(Submission.read(run.submission(1)), number=2, resources={"output": str(output)})
+    second = replace(Submission.read(run.submission(1)), number=2, resources=Resources(output=str(output)))
     second.write(run.submission(2))
     gather(run, output=output)
 

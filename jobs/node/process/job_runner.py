@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, NoReturn
 
 from jobs.job import Job
+from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
@@ -141,10 +142,10 @@ class JobRunner:
         except (Exception, SystemExit) as error:
             if is_device_lost(error):
                 _die_of(error)
-            failure = failed_piece(self._backend, loaded.rows, "PROCESS", error)
+            failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
         finally:
             self._beacon.idle()
-        if failure.kind == "OUT_OF_MEMORY" and "torch" in sys.modules:
+        if failure.kind is SampleFailureKind.OUT_OF_MEMORY and "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()  # here, where no part of the failed piece is referred to any more
         return None, failure
 

@@ -14,6 +14,7 @@ from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from jobs.errors import OutputError
+from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.messages import Allocate, Allocated, Batch, Deal, Done, Halt, Halted, OpenShard, Piece, Stop, Worker
@@ -164,7 +165,7 @@ class Messenger:
                 self._writer.keep(processed.outputs, loaded, work)
                 self._limit.passed(len(loaded.rows))
             except Exception as error:  # what a Job returned may raise anything when it is looked at
-                failure = failed_piece(self._backend, loaded.rows, "PROCESS", error)
+                failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
         if failure:
             return self._divide(work, processed, failure)
         work.close(loaded.failed)
@@ -177,7 +178,7 @@ class Messenger:
         if len(loaded.rows) == 1:
             work.close((*loaded.failed, failure))
             return []
-        if failure.kind == "OUT_OF_MEMORY":
+        if failure.kind is SampleFailureKind.OUT_OF_MEMORY:
             # What comes next would not fit either.
             self._limit.shrink(len(loaded.rows))
             fewer = self._limit.samples

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.job import Job, make_job
+from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Broken, Loaded, OpenShard
@@ -35,13 +36,15 @@ class RunBackend:
     def writer(self, ask: Callable[[Allocate], Allocated]) -> "ShardWriter":
         return ShardWriter(self.run, ask)
 
-    def failed(self, row: int, stage: str, error: BaseException) -> FailedSample:
+    def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
         print_traceback(row, stage, error)
         return failed_sample(row, stage, error)
 
     def broken(self, error: OSError) -> Broken:
-        return Broken("DISK" if disk.is_failing(error) else "ERROR", disk.describe(error, self.run.path))
+        return Broken(
+            FailureKind.DISK if disk.is_failing(error) else FailureKind.ERROR, disk.describe(error, self.run.path)
+        )
 
 
 class ShardWriter:

@@ -7,6 +7,7 @@ at a time. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with 
 
 from collections.abc import Callable, Sequence
 
+from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate, Allocated, Batch
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.crew import AttemptFailed, CommitLog, Crew, MemoryShort
@@ -61,7 +62,9 @@ def _run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch
     commit_log.check(len(guilty))
     if _run(new_crew, commit_log, batch._replace(most=1, failed=(*batch.failed, *guilty)), step) is not None:
         rows = f"samples {batch.start} to {batch.stop - 1}"
-        raise AttemptFailed("OUT_OF_MEMORY", f"the batch of {rows} does not fit into memory, even one sample at a time")
+        raise AttemptFailed(
+            FailureKind.OUT_OF_MEMORY, f"the batch of {rows} does not fit into memory, even one sample at a time"
+        )
 
 
 def _run(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> MemoryShort | None:
@@ -87,7 +90,7 @@ def _find_guilty(
     tried = _NoCommits(commit_log)
     message = "the sample alone needs more memory than the task has"
     return [
-        FailedSample(row, "OUT_OF_MEMORY", message, 3)
+        FailedSample(row, SampleFailureKind.OUT_OF_MEMORY, message, 3)
         for row in rows
         if _run(new_crew, tried, Batch(row, row + 1), step) is not None
     ]

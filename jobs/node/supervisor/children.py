@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs.exit_codes import exit_text
 from jobs.job import Context
+from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacons, RowRange
 from jobs.node.messages import Batch, Stop, Worker
@@ -57,7 +58,7 @@ class Child:
     beacon: int
     connection: Connection | None = None
     watched: tuple[RowRange | None, float] = (None, 0.0)
-    killed_for: str | None = None
+    killed_for: SampleFailureKind | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +68,7 @@ class Child:
     def pid(self) -> int:
         return self.handle.pid
 
-    def kill(self, kind: str | None = None) -> None:
+    def kill(self, kind: SampleFailureKind | None = None) -> None:
         """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
         self.killed_for = kind
         self.handle.kill()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import memory
 from jobs.node.messages import Allocate, Allocated, Batch, Broken, Deal, Done, Halt, Halted, OpenShard, Ready
 from jobs.node.process.pool import SLOTS
@@ -27,9 +28,9 @@ _IDLE_DEATHS = 3
 
 
 class AttemptFailed(Exception):
-    """The attempt cannot go on; ``kind`` is a failure kind."""
+    """The attempt cannot go on."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
@@ -196,27 +197,28 @@ class Crew:
         kills = memory.oom_kills()
         by_kernel = child.handle.exitcode == -signal.SIGKILL and kills > self._oom_kills
         self._oom_kills = kills
-        return by_kernel or child.killed_for == "OUT_OF_MEMORY"
+        return by_kernel or child.killed_for is SampleFailureKind.OUT_OF_MEMORY
 
     def _blame(self, child: Child, rows: tuple[int, int]) -> None:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
         deaths = KILLS if is_from_outside else DEATHS
         role = "the process" if child.worker is None else "the pool worker"
         cause = f"{role} died of {child.exit_text()}"
-        if child.killed_for == "SAMPLE_TIMEOUT":
+        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
             cause = f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
-        self._dealer.blame(rows, child.killed_for or "CRASH", cause, deaths)
+        self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
         self._commit_log.check(self._dealer.open_failures)
 
     def _count_idle_death(self, child: Child) -> None:
         self._idle_deaths[child.name] += 1
         if self._idle_deaths[child.name] >= _IDLE_DEATHS:
-            kind = "OUT_OF_MEMORY" if self._was_memory(child) else "CRASH"
+            kind = FailureKind.OUT_OF_MEMORY if self._was_memory(child) else FailureKind.CRASH
             self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {child.exit_text()}")
 
-    def _give_up(self, child: Child, kind: str, message: str) -> None:
+    def _give_up(self, child: Child, kind: FailureKind, message: str) -> None:
         """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""
-        was_lost = child.worker is None and child.process in self._worked and kind != "OUT_OF_MEMORY"
+        had_worked = child.worker is None and child.process in self._worked
+        was_lost = had_worked and kind is not FailureKind.OUT_OF_MEMORY
         if not was_lost or not self._ready - {child.process}:
             raise AttemptFailed(kind, message)
         print(f"going on without {child.name} on {self.settings.devices[child.process]}: {message}", flush=True)
@@ -247,12 +249,12 @@ class Crew:
         if not self._meter.is_due(TICK):
             return
         for child in self._children.overdue(self._node.sample_timeout):
-            child.kill("SAMPLE_TIMEOUT")
+            child.kill(SampleFailureKind.SAMPLE_TIMEOUT)
         total, pid, _ = self._meter.read(child.pid for child in self._children)
         if total > self.settings.memory:
             for child in self._children:
                 if child.pid == pid and not child.killed_for:
-                    child.kill("OUT_OF_MEMORY")
+                    child.kill(SampleFailureKind.OUT_OF_MEMORY)
 
     # --- the end
 

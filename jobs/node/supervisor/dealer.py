@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from jobs.kinds import SampleFailureKind
 from jobs.node.beacon import RowRange
 from jobs.node.messages import Batch
 from jobs.storage.records import Commit, FailedSample
@@ -110,7 +111,7 @@ class Dealer:
         self._queue.extendleft(sorted(hand.batches.values(), key=lambda batch: -batch.start))
         self._hands[process] = _Hand(seconds=hand.seconds)
 
-    def blame(self, span: RowRange, kind: str, message: str, deaths: int = DEATHS) -> None:
+    def blame(self, span: RowRange, kind: SampleFailureKind, message: str, deaths: int = DEATHS) -> None:
         """A child died, or had to be killed, while it was at these rows.
 
         When it was so for the ``deaths``-th time, a single row has failed for good. More rows (a batch in process or

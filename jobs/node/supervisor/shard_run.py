@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jobs.errors import DamageError
+from jobs.kinds import EndReason, FailureKind
 from jobs.node.messages import Allocate, Allocated, Batch
 from jobs.node.supervisor.crew import AttemptFailed
 from jobs.node.supervisor.meter import Usage
@@ -121,9 +122,9 @@ class ShardRun:
             return
         messages = {sample.message for sample in self._history.failed_samples}
         if self.ok == 0 and len(messages) == 1:
-            raise AttemptFailed("ERROR", f"every sample so far failed: {messages.pop()}")
+            raise AttemptFailed(FailureKind.ERROR, f"every sample so far failed: {messages.pop()}")
         raise AttemptFailed(
-            "TOO_MANY_FAILED_SAMPLES",
+            FailureKind.TOO_MANY_FAILED_SAMPLES,
             f"{failed} of {self.shard.rows} samples failed, {budget} may (node.max_failed_samples); "
             f"for example: {min(messages, default='see the log')}",
         )
@@ -172,18 +173,18 @@ class ShardRun:
         part = self._run.shard_part(self.shard.index)
         if self._file is None:
             create_shard_file(part, self.shard, ())
-        self._end("done", None, "", usage)
+        self._end(EndReason.DONE, None, "", usage)
         rename_synced(part, self._run.shard_done(self.shard.index))
 
     def stopped(self, message: str, usage: Usage) -> None:
         """The attempt has to leave; the next one goes on from here."""
-        self._end("stopped", None, message, usage)
+        self._end(EndReason.STOPPED, None, message, usage)
 
-    def give_up(self, kind: str, message: str, usage: Usage) -> None:
-        """The attempt failed with a failure kind."""
-        self._end("failed", kind, message, usage)
+    def give_up(self, kind: FailureKind, message: str, usage: Usage) -> None:
+        """The attempt failed."""
+        self._end(EndReason.FAILED, kind, message, usage)
 
-    def _end(self, reason: str, kind: str | None, message: str, usage: Usage) -> None:
+    def _end(self, reason: EndReason, kind: FailureKind | None, message: str, usage: Usage) -> None:
         if self._file:
             self._file.sync()
         seconds = round(time.time() - self._started, 3)

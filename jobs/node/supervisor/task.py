@@ -7,6 +7,7 @@ heeds signals. It imports no torch and runs none of the user's code, so it survi
 import os
 import shutil
 
+from jobs.kinds import FailureKind
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
@@ -89,11 +90,11 @@ class Task:
         except AttemptFailed as failure:
             return self._give_up(attempt, failure)
         except ServerDied as died:
-            return self._give_up(attempt, AttemptFailed("CRASH", str(died)))
+            return self._give_up(attempt, AttemptFailed(FailureKind.CRASH, str(died)))
         except OSError as error:
             if not disk.is_failing(error):
                 raise
-            return self._give_up(attempt, AttemptFailed("DISK", disk.describe(error, self._run.path)))
+            return self._give_up(attempt, AttemptFailed(FailureKind.DISK, disk.describe(error, self._run.path)))
         except Stopped:
             self._leave(attempt, self._meter.usage())
             raise Stopped(self._progress) from None
@@ -113,7 +114,7 @@ class Task:
             self._crew.halt(_HALT_GRACE)
         self._progress |= attempt.committed > 0
         if self._signals.requeue and not self._progress:
-            attempt.give_up("TIMEOUT", "no batch was finished within the time limit", usage)
+            attempt.give_up(FailureKind.TIMEOUT, "no batch was finished within the time limit", usage)
         else:
             attempt.stopped(f"told to leave by {self._signals.name}", usage)
 
@@ -162,7 +163,8 @@ class Task:
         if shortages > _MEMORY_SHORTAGES:
             crew.close()
             raise AttemptFailed(
-                "OUT_OF_MEMORY", f"memory ran out {shortages} times, last with {short}; the task may use {limit}"
+                FailureKind.OUT_OF_MEMORY,
+                f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
         return recover(crew, short, attempt, self._new_crew, lambda alone: self._step(alone, attempt))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jobs.job import Job, stack
+from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
@@ -27,13 +28,13 @@ _TRACEBACKS = 20
 _printed = 0
 
 
-def failed_sample(row: int, stage: str, error: BaseException) -> FailedSample:
+def failed_sample(row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
     """The record of a sample that raised; ``stage`` is LOAD or PROCESS, and lack of memory has its own kind."""
-    kind = "OUT_OF_MEMORY" if is_out_of_memory(error) else stage
+    kind = SampleFailureKind.OUT_OF_MEMORY if is_out_of_memory(error) else stage
     return FailedSample(row, kind, describe(error))
 
 
-def failed_piece(backend: Backend, rows: Sequence[int], stage: str, error: BaseException) -> FailedSample:
+def failed_piece(backend: Backend, rows: Sequence[int], stage: SampleFailureKind, error: BaseException) -> FailedSample:
     """Why a piece failed as a whole, as of its first row; a single sample has failed for good, which the backend notes."""
     note = backend.failed if len(rows) == 1 else failed_sample
     return note(rows[0], stage, error)
@@ -63,7 +64,7 @@ def is_device_lost(error: BaseException) -> bool:
 
 def broken(stage: str, error: BaseException) -> Broken:
     """What a child says that could not be set up; of lack of memory only the host's: more of it may be had."""
-    kind = "OUT_OF_MEMORY" if _is_out_of_host_memory(error) else "ERROR"
+    kind = FailureKind.OUT_OF_MEMORY if _is_out_of_host_memory(error) else FailureKind.ERROR
     return Broken(kind, f"{stage}: {describe(error)}")
 
 
@@ -71,7 +72,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS]
 
 
-def print_traceback(row: int, stage: str, error: BaseException) -> None:
+def print_traceback(row: int, stage: SampleFailureKind, error: BaseException) -> None:
     """Puts the traceback of a sample that failed for good into the log, for the first few of them."""
     global _printed
     _printed += 1
@@ -119,7 +120,7 @@ class Loader:
             try:
                 batch = place(piece.slot, self._collate(items))
             except (Exception, SystemExit) as problem:
-                error = failed_piece(self._backend, rows, "LOAD", problem)
+                error = failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem)
         self._beacon.idle()
         return Loaded(piece, rows, batch, tuple(failed), error)
 
@@ -134,8 +135,8 @@ class Loader:
                 items.append(load(sample))
             except (Exception, SystemExit) as problem:
                 if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
-                    return [], failed, failed_sample(row, "LOAD", problem)
-                failed.append(self._backend.failed(row, "LOAD", problem))
+                    return [], failed, failed_sample(row, SampleFailureKind.LOAD, problem)
+                failed.append(self._backend.failed(row, SampleFailureKind.LOAD, problem))
         return items, failed, None
 
     def _wanted(self, piece: Piece) -> Iterable[tuple[int, Any]]:
@@ -154,9 +155,9 @@ class Loader:
             elif is_out_of_memory(problem) and len(samples) > 1:
                 short.append((row, problem))
             else:
-                failed.append(self._backend.failed(row, "LOAD", problem))
+                failed.append(self._backend.failed(row, SampleFailureKind.LOAD, problem))
         if short:
-            return [], failed, failed_sample(short[0][0], "LOAD", short[0][1])
+            return [], failed, failed_sample(short[0][0], SampleFailureKind.LOAD, short[0][1])
         return items, failed, None
 
 

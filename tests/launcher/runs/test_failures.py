@@ -6,21 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.runs.failures import (
-    MAX_GROUPS,
-    Failure,
-    FailureGroup,
-    advice,
-    from_exit_status,
-    group,
-    is_retried,
-    normalise,
-)
+from jobs.kinds import FailureKind, SampleFailureKind, Unknown
+from launcher.runs.failures import MAX_GROUPS, Failure, FailureGroup, advice, from_exit_status, group, normalise
 
-KINDS = [
-    "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "CANCELLED", "LAUNCH", "CRASH", "ERROR",
-    "TOO_MANY_FAILED_SAMPLES", "DISK", "LOST",
-]  # fmt: skip
+KINDS = [*FailureKind, Unknown("MELTED")]
+KINDS_OF_SAMPLES = [*SampleFailureKind, Unknown("MELTED")]
 
 
 @pytest.mark.parametrize(
@@ -41,19 +31,19 @@ def test_messages_that_differ_in_words_are_two_causes() -> None:
     assert normalise("KeyError: 'text'") != normalise("KeyError: 'label'")
 
 
-def test_a_group_has_the_shards_the_samples_and_one_message() -> None:
-    failures = [Failure("LOAD", f"bad row {n}", shard=n % 3, samples=1) for n in range(10)]
+def test_a_group_has_the_shards_the_samples_and_one_message():
+    failures = [Failure(SampleFailureKind.LOAD, f"bad row {n}", shard=n % 3, samples=1) for n in range(10)]
     (found,) = group(failures)
-    assert found == FailureGroup("LOAD", "bad row 0", (0, 1, 2), 10)
+    assert found == FailureGroup(SampleFailureKind.LOAD, "bad row 0", (0, 1, 2), 10)
 
 
-def test_failures_of_shards_come_before_those_of_samples() -> None:
-    groups = group([Failure("LOAD", "bad", 1, samples=1), Failure("ERROR", "no model", 2)])
+def test_failures_of_shards_come_before_those_of_samples():
+    groups = group([Failure(SampleFailureKind.LOAD, "bad", 1, samples=1), Failure(FailureKind.ERROR, "no model", 2)])
     assert [found.kind for found in groups] == ["ERROR", "LOAD"]
 
 
-def test_a_shard_and_a_sample_that_failed_alike_are_two_groups() -> None:
-    groups = group([Failure("CRASH", "died", 1), Failure("CRASH", "died", 1, samples=1)])
+def test_a_shard_and_a_sample_that_failed_alike_are_two_groups():
+    groups = group([Failure(FailureKind.CRASH, "died", 1), Failure(SampleFailureKind.CRASH, "died", 1, samples=1)])
     assert [found.samples for found in groups] == [0, 1]
 
 
@@ -68,32 +58,23 @@ def test_no_failure_and_no_sample_is_lost_in_groups(items: list[tuple[str, str, 
 
 def test_a_million_different_messages_are_a_bounded_number_of_groups() -> None:
     words = (f"{'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10 % 10]}{'uvwxyz'[n // 100 % 6]}" for n in range(600))
-    groups = group(Failure("LOAD", word, 0, samples=1) for word in words)
+    groups = group(Failure(SampleFailureKind.LOAD, word, 0, samples=1) for word in words)
     assert len(groups) == MAX_GROUPS + 1
     assert sum(found.samples for found in groups) == 600
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("executor", ["local", "slurm"])
-@pytest.mark.parametrize("samples", [0, 5])
-def test_advice_is_a_command_that_can_be_pasted(kind: str, executor: str, samples: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "samples"), [*((kind, 0) for kind in KINDS), *((kind, 5) for kind in KINDS_OF_SAMPLES)]
+)
+def test_advice_is_a_command_that_can_be_pasted(kind, executor, samples):
     text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", executor)
     assert "launcher rerun runs/x" in text
     assert "{" not in text
     assert not (executor == "local" and "--mem" in text)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_only_what_may_end_otherwise_is_tried_again(kind: str) -> None:
-    assert is_retried(kind, can_give_more=False) == (kind in {"NODE_FAIL", "PREEMPTED", "LAUNCH", "CRASH", "LOST"})
-
-
-@pytest.mark.parametrize("kind", ["OUT_OF_MEMORY", "TIMEOUT"])
-def test_what_ran_out_of_something_is_tried_again_with_more_of_it(kind: str) -> None:
-    assert is_retried(kind, can_give_more=True)
-
-
-def test_a_task_killed_by_a_signal_is_a_crash_that_names_it() -> None:
+def test_a_task_killed_by_a_signal_is_a_crash_that_names_it():
     failure = from_exit_status(-signal.SIGKILL, 3, "")
     assert (failure.kind, failure.shard) == ("CRASH", 3)
     assert "SIGKILL" in failure.message

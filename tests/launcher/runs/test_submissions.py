@@ -10,7 +10,7 @@ import pytest
 
 from jobs.errors import RunError
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.plans import NodeSettings, Submission
+from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, newest_by_shard, read_submissions
@@ -50,7 +50,7 @@ def test_a_shard_of_a_submission_that_ended_is_free(run: RunDir) -> None:
 
 def test_a_retry_takes_over_the_shards_of_the_submission_it_continues(run: RunDir) -> None:
     create(run, submission(0, 1))
-    successor = create(run, submission(1, resources={"continues": 1}))
+    successor = create(run, submission(1, resources=Resources(continues=1)))
     newest = newest_by_shard(read_submissions(run))
     assert (newest[0].number, newest[1].number) == (1, successor.number)
 

@@ -1,10 +1,11 @@
-"""Evidence: what Slurm's accounting says of an element becomes a failure with its kind and a message that names the node."""
+"""Accounting: what sacct says of an element becomes a failure with its kind and a message that names the node."""
 
 import pytest
 
 from jobs.exit_codes import NO_DISK
+from launcher.retry.policy import Allocation
 from launcher.runs.failures import from_exit_status
-from launcher.slurm.accounting import has_ended, judge
+from launcher.slurm.accounting import allocation, has_ended, judge, was_taken
 from launcher.slurm.parsers import Accounted
 
 
@@ -75,5 +76,35 @@ def test_accounting_that_lags_behind_is_told_from_an_end(row: Accounted | None, 
     assert has_ended(row) is ended
 
 
-def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full() -> None:
+@pytest.mark.parametrize(
+    ("memory", "time", "node", "had"),
+    [
+        ("500M", "00:10:00", "n1", Allocation("n1", 500 << 20, 600)),
+        ("2Gn", "1-00:00:00", "n2", Allocation("n2", 2 << 30, 86_400)),
+        ("2Gc", "", "n2", Allocation("n2", 2 << 30, None)),
+        ("", "UNLIMITED", "n3", Allocation("n3")),
+        ("", "", "None assigned", Allocation()),
+        ("", "", "", Allocation()),
+    ],
+)
+def test_what_an_element_had_is_told_in_bytes_and_seconds(memory, time, node, had):
+    assert allocation(Accounted("12", 0, "FAILED", "1:0", node, 0, memory, time)) == had
+
+
+@pytest.mark.parametrize(
+    ("row", "taken"),
+    [
+        (None, False),
+        (accounted("COMPLETED"), False),
+        (accounted("TIMEOUT"), False),
+        (accounted("CANCELLED"), True),
+        (accounted("NODE_FAIL"), True),
+        (accounted("PREEMPTED"), True),
+    ],
+)
+def test_an_element_that_somebody_else_ended_is_told_from_one_that_left(row, taken):
+    assert was_taken(row) is taken
+
+
+def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full():
     assert from_exit_status(NO_DISK, 3, "").kind == "DISK"

@@ -74,7 +74,7 @@ def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(
     assert ends(toy, 2) == [("stopped", None), ("done", None)]
     assert (restarts(toy, 2), toy.accounted(1, "ExitCode")[2]) == ([0, 0], [["75:0"]])
     assert [toy.submission(number).shards for number in toy.run.submission_numbers()] == [(0, 1, 2), (1,), (2,)]
-    assert [toy.submission(number).resources["attempt"] for number in (2, 3)] == [2, 1]
+    assert [toy.submission(number).resources.attempt for number in (2, 3)] == [2, 1]
     limits = [set(itertools.chain(*itertools.chain(*toy.accounted(n, "Timelimit").values()))) for n in (1, 2, 3)]
     assert limits == [{"00:01:00"}, {"00:03:00"}, {"00:01:00"}]
     assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
@@ -119,7 +119,7 @@ def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here:
         toy.resume(f"{array}_{shard}")
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert (toy.submission(2).shards, toy.submission(2).resources["attempt"]) == ((1,), 1)
+    assert (toy.submission(2).shards, toy.submission(2).resources.attempt) == ((1,), 1)
     assert [restarts(toy, shard) for shard in range(SHARDS)] == [[0, 1], [0, 0], [0, 1]]
     assert {rows[0][0] for rows in toy.accounted(1, "State").values()} == {"PREEMPTED"}
     assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS

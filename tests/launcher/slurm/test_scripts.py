@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import InputError
-from jobs.storage.plans import NodeSettings, Submission
+from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config, load_config
 from launcher.plan.plan import make_plan
@@ -28,7 +28,8 @@ def planned(folder: Path, **sections: Any) -> tuple[RunDir, Config]:
 
 
 def submission(count: int = 4, **resources: Any) -> Submission:
-    return Submission(7, "slurm", 0.0, tuple((shard,) for shard in range(count)), NodeSettings(), resources=resources)
+    groups = tuple((shard,) for shard in range(count))
+    return Submission(7, "slurm", 0.0, groups, NodeSettings(), resources=Resources(**resources))
 
 
 def array_options(folder: Path, made: Submission | None = None, **sections: Any) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.machine.process_identity import ProcessIdentity, host_name
 from jobs.storage.journal import Journal
-from jobs.storage.plans import Submission
+from jobs.storage.plans import Resources, Submission
 from jobs.storage.records import AttemptEnd, AttemptStart, Commit, FailedSample, Record, Retry
 from jobs.storage.rundir import RunDir
 from launcher.runs.failures import Failure
@@ -120,7 +120,7 @@ def test_a_result_from_before_the_last_shard_is_no_complete_run(run: RunDir) -> 
 
 def test_a_result_elsewhere_counts(run: RunDir, tmp_path: Path) -> None:
     finish_all(run)
-    update(run, Submission.read(run.submission(1)), resources={"output": str(tmp_path / "other.h5")})
+    update(run, Submission.read(run.submission(1)), resources=Resources(output=str(tmp_path / "other.h5")))
     assert read(run).state == "incomplete"
     (tmp_path / "other.h5").touch()
     assert read(run).state == "complete"

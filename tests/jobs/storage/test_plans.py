@@ -1,0 +1,110 @@
+"""Submissions: written and read again, also those of the versions before and after."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.storage.plans import NodeSettings, Resources, Submission
+
+BEFORE = """{
+ "number": 3,
+ "executor": "slurm",
+ "created": 1795862494.9764407,
+ "groups": [[2], [3], [4]],
+ "node": {
+  "processes": 1, "workers": 1, "devices": "cpu", "sample_timeout": 600.0, "max_failed_samples": 3,
+  "sync_interval": 10.0, "memory": null
+ },
+ "retry_failed": false,
+ "resources": {
+  "nodes_per_task": 1,
+  "attempts": 2,
+  "output": null,
+  "config": {
+   "name": "slurm",
+   "runs": "runs",
+   "job": {"class": "old_job:OldJob", "params": {}},
+   "data": {
+    "manifest": "numbers.csv", "id": "key", "cost": null, "shards": 5, "samples_per_shard": null, "order": "sequential"
+   },
+   "node": {
+    "processes": 1, "workers": 1, "devices": "cpu", "batch_size": 4, "sample_timeout": 600.0, "max_failed_samples": 3,
+    "sync_interval": 10.0, "memory": null
+   },
+   "executor": "slurm",
+   "local": {"parallelism": 1},
+   "slurm": {
+    "template": "cpu", "array_parallelism": 2, "shards_per_task": 1, "nodes_per_task": 1, "cpus_per_task": null,
+    "gpus_per_task": null, "mem": "600M"
+   },
+   "retry": {
+    "attempts": 2, "memory_factor": 1.5, "max_memory": null, "time_factor": 1.5, "max_time": null,
+    "exclude_failed_nodes": true
+   },
+   "output": {"path": null}
+  },
+  "follower": 2,
+  "options": {"exclude": "n1"},
+  "attempt": 2,
+  "continues": 1
+ },
+ "job_ids": ["2403207"],
+ "finalize_id": "2403208",
+ "planned": false,
+ "process": null
+}"""
+"""submissions/0003.json as the version before wrote it: the second attempt at three shards."""
+
+
+def written(folder: Path, submission: Submission) -> Any:
+    submission.write(folder / "0001.json")
+    return json.loads((folder / "0001.json").read_text())
+
+
+def read(folder: Path, text: str) -> Submission:
+    (folder / "0001.json").write_text(text)
+    return Submission.read(folder / "0001.json")
+
+
+def test_a_submission_of_the_version_before_is_read_and_written_as_it_was(tmp_path):
+    found = read(tmp_path, BEFORE)
+    resources = found.resources
+    assert (resources.nodes_per_task, resources.parallelism, resources.output) == (1, None, None)
+    assert (resources.attempts, resources.attempt, resources.continues) == (2, 2, 1)
+    assert (resources.follower, resources.options) == (2, {"exclude": "n1"})
+    assert written(tmp_path, found) == json.loads(BEFORE)
+
+
+@pytest.mark.parametrize("key", ["nodes_per_task", "follower", "options", "attempt", "continues"])
+def test_what_the_version_before_left_out_has_its_default_and_is_left_out_again(tmp_path, key):
+    data = json.loads(BEFORE)
+    del data["resources"][key]
+    found = read(tmp_path, json.dumps(data))
+    assert getattr(found.resources, key) == getattr(Resources(), key)
+    assert written(tmp_path, found) == data
+
+
+def test_a_submission_without_resources_has_the_defaults(tmp_path):
+    assert read(tmp_path, json.dumps({**json.loads(BEFORE), "resources": {}})).resources == Resources()
+
+
+def test_what_only_a_newer_version_asks_for_is_left_alone(tmp_path):
+    data = json.loads(BEFORE)
+    data["resources"]["deadline"] = "tomorrow"
+    assert read(tmp_path, json.dumps(data)) == read(tmp_path, BEFORE)
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        Resources(),
+        Resources(parallelism=3, attempts=1, output="/data/result.h5", config={"name": "x"}),
+        Resources(2, 4, 3, "/x.h5", {"name": "x"}, 7, {"mem": "6G"}, 2, 6),
+    ],
+)
+def test_resources_are_the_same_after_json(tmp_path, resources):
+    submission = Submission(1, "local", 1.5, ((0,), (1, 2)), NodeSettings(devices=("cpu",)), resources=resources)
+    submission.write(tmp_path / "0001.json")
+    assert Submission.read(tmp_path / "0001.json") == submission
