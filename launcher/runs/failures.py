@@ -6,7 +6,7 @@ from the exit status of an array task, or from the scheduler; a group joins thos
 
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,6 @@ _ADVICE = {
     "--set node.max_failed_samples=0.05",
     "DISK": "make room (disk, quota) or mend the file system, then: launcher rerun {run} --shards {shards}",
     "LOST": "the task ended without a word (a reboot, kill -9): launcher rerun {run} --shards {shards}",
-}
-_LOCAL_ADVICE = {
-    "OUT_OF_MEMORY": "let it use less memory: launcher rerun {run} --shards {shards} --set node.processes=1 "
-    "--set node.workers=1 --set local.parallelism=1",
 }
 _SAMPLE_ADVICE = {
     "OUT_OF_MEMORY": "to give more memory and try these samples again: launcher rerun {run} --shards {shards} --mem {mem}",
@@ -112,15 +108,18 @@ def group(failures: Iterable[Failure]) -> list[FailureGroup]:
 
 
 def advice(
-    group: FailureGroup, run: str, ranges: str, executor: str, memory: tuple[str, str] = ("64G", "it ran out")
+    group: FailureGroup,
+    run: str,
+    ranges: str,
+    own: Mapping[str, str],
+    memory: tuple[str, str] = ("64G", "it ran out"),
 ) -> str:
     """What to do, with the exact command. ``run`` names the run as the command line takes it; ``ranges`` are the shards.
 
-    ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
+    ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
     """
-    local = _LOCAL_ADVICE if executor == "local" else {}
     usual = _SAMPLE_ADVICE.get(group.kind, _ANY_SAMPLE) if group.samples else _ADVICE.get(group.kind, _ADVICE["ERROR"])
-    text = local.get(group.kind, usual)
+    text = own.get(group.kind, usual)
     return text.format(run=run, shards=ranges, shard=group.shards[0], mem=memory[0], why=memory[1])
 
 

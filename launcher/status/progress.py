@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol, Self, TextIO
 
+from launcher.executors import choose_executor
 from launcher.runs.find import reference
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 
@@ -12,7 +13,7 @@ _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 # Looking takes at most this share of the time, however large the run is.
 _LOOK_SHARE = 0.1
-# One squeue call in this time, seconds, is less than admins notice.
+# One question to the scheduler in this time, seconds, is less than admins notice.
 _SCHEDULER_SECONDS = 300.0
 _MAX_GROUPS = 10
 _BAR_WIDTH = 60
@@ -76,8 +77,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     lines += _efficiency_lines(status)
-    if status.queue is not None:
-        lines += [f"  Slurm's queue: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
+    lines += _queue_lines(status)
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state != "complete":
@@ -85,6 +85,13 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
+
+
+def _queue_lines(status: Status) -> list[str]:
+    if not status.queue or status.executor is None:
+        return []
+    whose = f"{choose_executor(status.executor).title}'s queue"
+    return [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
 
 
 def _one_line(message: str) -> str:
@@ -178,14 +185,14 @@ def make_view(stream: TextIO) -> View:
 def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
     """Shows the run until it does not go on by itself; returns its last status.
 
-    The run directory tells all that happens but one thing: that Slurm lost the jobs. ``live``: Slurm is asked now and
-    then.
+    The run directory tells all that happens but one thing: that a scheduler lost the jobs. ``live``: it is asked now
+    and then.
     """
     asked = time.monotonic()
     with view:
         while True:
             started = time.monotonic()
-            asks = live and reader.uses_scheduler and started - asked > _SCHEDULER_SECONDS
+            asks = live and reader.is_polled and started - asked > _SCHEDULER_SECONDS
             asked = started if asks else asked
             status = reader.read(live=asks)
             view.show(status)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launcher.executors import choose_executor
 from launcher.runs.failures import (
     MAX_GROUPS,
     Failure,
@@ -77,7 +78,8 @@ def test_a_million_different_messages_are_a_bounded_number_of_groups():
 @pytest.mark.parametrize("executor", ["local", "slurm"])
 @pytest.mark.parametrize("samples", [0, 5])
 def test_advice_is_a_command_that_can_be_pasted(kind, executor, samples):
-    text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", executor)
+    own = choose_executor(executor).advice
+    text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", own)
     assert "launcher rerun runs/x" in text
     assert "{" not in text
     assert not (executor == "local" and "--mem" in text)
