@@ -96,7 +96,7 @@ class Executor(Protocol):
     def visible_gpus(self, config: "Config", here: int) -> int | None:
         """How many of ``here`` GPUs an array task would be shown; None: all. Raises InputError where it wants more."""
 
-    def more(self, memory: str | None, time: str | None) -> list[str]:
+    def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
         """Overrides of the config (key=value) that give array tasks so much; raises InputError where they have no limits."""
 
     # --- submissions

@@ -100,8 +100,8 @@ def rerun(options: argparse.Namespace, output: Printer) -> bool:
     run = find_run(options.run)
     read = Plan.read(run.plan)
     config = current_config(run, read, options.set)
-    if more := choose_executor(config.executor).more(options.mem, options.time):
-        config = current_config(run, read, [*options.set, *more])
+    if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
+        config = current_config(run, read, [*options.set, *limits])
     asked = None if options.shards is None else parse_ranges(options.shards, read.shard_count)
     selection = select_shards(run, read, asked)
     if asked and selection.running:

@@ -70,7 +70,7 @@ class LocalExecutor(Executor):
     def visible_gpus(self, config: "Config", here: int) -> int | None:
         return None
 
-    def more(self, memory: str | None, time: str | None) -> list[str]:
+    def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
         if memory or time:
             others = " or ".join(choose_executor(name).title for name in EXECUTORS if name != self.name)
             raise InputError(

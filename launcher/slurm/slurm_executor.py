@@ -112,7 +112,7 @@ class SlurmExecutor(Executor):
             )
         return asked
 
-    def more(self, memory: str | None, time: str | None) -> list[str]:
+    def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
         return [f"slurm.{name}={value}" for name, value in (("mem", memory), ("time", time)) if value]
 
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:

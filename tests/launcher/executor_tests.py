@@ -125,9 +125,9 @@ class ExecutorTests:
         assert Submission.read(toy.run.submission(made.number)).resources == made.resources
 
     def test_more_memory_and_time_are_overrides_or_bad_input(self, executor):
-        assert executor.more(None, None) == []
+        assert executor.limit_overrides(None, None) == []
         try:
-            overrides = executor.more("4G", "10")
+            overrides = executor.limit_overrides("4G", "10")
         except InputError:
             return
         assert [override.partition("=")[2] for override in overrides] == ["4G", "10"]

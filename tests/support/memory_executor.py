@@ -197,7 +197,7 @@ class MemoryExecutor(Executor):
     def visible_gpus(self, config: Config, here: int) -> int | None:
         return None
 
-    def more(self, memory: str | None, time: str | None) -> list[str]:
+    def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
         if memory or time:
             raise InputError("--mem and --time: tasks in the test process have no limits")
         return []
