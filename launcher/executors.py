@@ -1,14 +1,19 @@
-"""Executor: what runs the array tasks of a submission. Chosen by the config; used by submit, rerun, run and cancel.
+"""Executor: what runs the array tasks of a submission: this machine, or a scheduler. Found by name in one table.
 
 An executor only executes: which shards, with which settings, is in the Submission; what is tried again, and when the
 result is written, is decided in retry.finalize, which an executor calls once all tasks of a submission have ended.
+Whatever a command has to know of a scheduler it asks an Executor; tests/launcher/executor_tests.py is what each must pass.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from jobs.errors import RunError
+from jobs.kinds import AnyFailureKind
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 
@@ -18,20 +23,64 @@ if TYPE_CHECKING:
 Groups = tuple[tuple[int, ...], ...]
 
 
+@dataclass(frozen=True)
+class Observation:
+    """What an executor still has: numbers of submissions, and how many entries of its queue are in a (state, reason)."""
+
+    active: frozenset[int] = frozenset()
+    entries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a run may get, for probe's advice.
+
+    ``at_a_time``: array tasks that run at a time on this machine; None: a scheduler decides. ``largest_array``: array tasks
+    of one submission; ``largest_queue``: of this user, waiting and running. ``unknown`` says why these two are defaults.
+    """
+
+    at_a_time: int | None = None
+    shards_per_task: int = 1
+    largest_array: int = 1001
+    largest_queue: int = 10_000
+    unknown: str = ""
+
+
+class Scripts(Protocol):
+    """Scripts by which a person could start submissions by hand."""
+
+    def write(self, run: RunDir, submission: Submission) -> Path:
+        """Writes the script of a submission; returns its path."""
+
+    def check(self, script: Path) -> str | None:
+        """What the scheduler says of a script, in a line; None where it is not here. Raises InputError for a refusal."""
+
+
 class Executor(Protocol):
-    """The local machine, or a scheduler."""
+    """The local machine, or a scheduler. Made without arguments; all that it remembers is in run directories."""
 
     name: str
+    """In the table, in configs and in submissions/NNNN.json."""
+    title: str
+    """What people call it."""
     stops_with_launcher: bool
     """Whether the array tasks end when `launcher run` does."""
-    has_limits: bool
-    """Whether array tasks have limits of memory and time that a rerun can raise (--mem, --time)."""
+    restarts_tasks: bool
+    """Whether an array task that died may be started again within its submission: then an attempt without an end goes on."""
+    is_polled: bool
+    """Whether jobs can get lost without a word in the run directory, so that whoever follows the run observes now and then."""
+    advice: Mapping[AnyFailureKind, str]
+    """Failure kind -> what the user can do, where that is not what runs.causes says; with its fields."""
+    scripts: Scripts | None
+    """None where there is nothing that a person could submit."""
+
+    # --- before anything is submitted
 
     def prepare(self) -> None:
         """Something is going to be submitted, after a while."""
 
     def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
-        """Array index -> the shards that it runs, in sequence."""
+        """Array index -> the shards that it runs, in sequence: each shard once."""
 
     def resources(self, config: "Config") -> Resources:
         """What each array task gets, for Submission.resources."""
@@ -42,8 +91,16 @@ class Executor(Protocol):
     def largest_submission(self, config: "Config") -> int | None:
         """The most array tasks that one submission may have; None: any number."""
 
-    def write(self, run: RunDir, submission: Submission) -> Path | None:
-        """Writes what a person could start the submission with by hand; None where there is nothing of the kind."""
+    def limits(self, config: "Config", room: int) -> Limits:
+        """For probe; ``room`` is how many array tasks this machine has room for at a time."""
+
+    def visible_gpus(self, config: "Config", here: int) -> int | None:
+        """How many of ``here`` GPUs an array task would be shown; None: all. Raises InputError where it wants more."""
+
+    def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
+        """Overrides of the config (key=value) that give array tasks so much; raises InputError where they have no limits."""
+
+    # --- submissions
 
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
         """Starts submissions that are written already; returns at once, with their ids added and written.
@@ -51,8 +108,17 @@ class Executor(Protocol):
         ``attached``: the tasks leave when this process dies, where the executor can do that.
         """
 
+    def place(self, submission: Submission) -> str:
+        """Where a started submission is, in words: its ids, or what it waits for."""
+
     def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
-        """Numbers of those of which anything runs, waits, retries or gathers; may ask the scheduler, once."""
+        """Numbers of those of which anything runs, waits, retries or gathers; may ask the scheduler, once.
+
+        It may mend what a launcher that was killed left half done.
+        """
+
+    def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
+        """The same, and what the queue says, changing nothing; one question to the scheduler, none without submissions."""
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """Stops it and waits until its tasks are gone; False where nothing ran. A second call at once hurries it.
@@ -61,12 +127,26 @@ class Executor(Protocol):
         """
 
 
+class Registered(NamedTuple):
+    """An executor of the table: ``path`` is module:Class; ``command``: auto takes it where this is found (None: always)."""
+
+    path: str
+    command: str | None
+
+
+# Imported when they are used. "auto" takes the first that is here.
+EXECUTORS = {
+    "slurm": Registered("launcher.slurm.slurm_executor:SlurmExecutor", "sbatch"),
+    "local": Registered("launcher.local.local_executor:LocalExecutor", None),
+}
+AUTO = "auto"
+
+
 def choose_executor(name: str) -> Executor:
-    """The executor of a config (auto, slurm, local) or of a submission."""
-    from launcher.local.local_executor import LocalExecutor
-
-    if name == "slurm" or (name == "auto" and shutil.which("sbatch")):
-        from launcher.slurm.slurm_executor import SlurmExecutor
-
-        return SlurmExecutor()
-    return LocalExecutor()
+    """The executor of a config (auto, or a name of the table) or of a submission. Raises RunError for an unknown name."""
+    if name == AUTO:
+        name = next(key for key, (_, command) in EXECUTORS.items() if command is None or shutil.which(command))
+    if name not in EXECUTORS:
+        raise RunError(f"no executor {name!r}; there are {', '.join(EXECUTORS)}: was this written by another version?")
+    module, _, attribute = EXECUTORS[name].path.partition(":")
+    return cast(Executor, getattr(import_module(module), attribute)())

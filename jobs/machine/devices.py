@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from jobs.machine import gpus
+from jobs.machine import allocation, gpus
 
 # The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
 CPU_SHARE = "LAUNCHER_CPUS"
-_SHARES = ("SLURM_CPUS_PER_TASK", CPU_SHARE)
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 
@@ -31,7 +30,9 @@ def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
     quota = _cgroup_quota()
     if quota is not None:
         limits.append(max(1, int(quota)))
-    limits += [int(environment[name]) for name in _SHARES if environment.get(name, "").isdigit()]
+    share = environment.get(CPU_SHARE, "")
+    asked = (allocation.cpus(environment), int(share) if share.isdigit() else None)
+    limits += [count for count in asked if count is not None]
     return max(1, min(limits))
 
 
@@ -54,7 +55,7 @@ def usable_gpus(settings: DeviceSettings, environment: Mapping[str, str] = os.en
     Those that Slurm or the user made visible; where nobody chose (``devices: auto`` outside Slurm), those that are free.
     """
     count = visible_gpus(environment)
-    if settings.devices != "auto" or "SLURM_JOB_ID" in environment or "CUDA_VISIBLE_DEVICES" in environment:
+    if settings.devices != "auto" or allocation.is_inside(environment) or "CUDA_VISIBLE_DEVICES" in environment:
         return tuple(range(count))
     return gpus.free(count) if count else ()
 

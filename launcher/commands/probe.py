@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import InputError, RunError
+from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
@@ -16,7 +16,7 @@ from launcher.interrupts import Interrupts
 from launcher.probe.advice import Advice, advise
 from launcher.probe.machine import Machine, find_machine
 from launcher.probe.measurement import Measurement
-from launcher.probe.sizes import MOST_SHARDS, Scope
+from launcher.probe.sizes import Scope
 from launcher.units import clock_time, counted, decimal_size
 
 _WIDTH = 120
@@ -35,7 +35,7 @@ def probe(options: argparse.Namespace, printer: Printer) -> bool:
     with Interrupts():
         with throw_away_run(config) as planned:
             printer.say(
-                f"on {machine.describe()}, {options.seconds:g} s at most; no Slurm job is submitted",
+                f"on {machine.describe()}, {options.seconds:g} s at most; nothing is submitted",
                 "what is measured holds for nodes like this one: try it on one of those that will do the work (srun --pty)",
             )
             found = measure_settings(config, planned, machine, options.seconds, printer.say)
@@ -70,24 +70,22 @@ def probe(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, printer: Printer) -> Scope:
-    """What limits the sizes: this machine, or Slurm as it answers."""
-    batches = math.ceil(rows / chosen.settings.batch_size)
-    parts = max(len(config.data.manifests), 1)
-    if choose_executor(config.executor).name == "local":
-        asked = config.local.parallelism
-        together = max(1, len(machine.cpus) // chosen.cpus) if not machine.gpus else 1
-        return Scope(rows, batches, parts, together if asked == "auto" else asked)
-    from launcher.slurm import scheduler
-
-    shards_per_task = config.slurm.shards_per_task
-    array_size, jobs = scheduler.DEFAULT_ARRAY_SIZE, MOST_SHARDS
-    if scheduler.is_here():
-        try:
-            limits = scheduler.limits()
-            array_size, jobs = limits.array_size, limits.jobs
-        except RunError as error:  # what was measured is worth more than its limits
-            printer.say(f"Slurm's own limits are not known, so its defaults count: {error}")
-    return Scope(rows, batches, parts, None, shards_per_task, array_size, jobs)
+    """What limits the sizes: this machine, or a scheduler as it answers."""
+    executor = choose_executor(config.executor)
+    room = max(1, len(machine.cpus) // chosen.cpus) if not machine.gpus else 1
+    limits = executor.limits(config, room)
+    if limits.unknown:
+        printer.say(limits.unknown)
+    return Scope(
+        rows=rows,
+        batches=math.ceil(rows / chosen.settings.batch_size),
+        parts=max(len(config.data.manifests), 1),
+        local_tasks=limits.at_a_time,
+        shards_per_task=limits.shards_per_task,
+        largest_array=limits.largest_array,
+        largest_queue=limits.largest_queue,
+        scheduler=executor.title,
+    )
 
 
 def _planned_already(config: Config, advice: Advice) -> list[str]:
@@ -116,7 +114,7 @@ def _lines(advice: Advice) -> list[str]:
         "recommended:",
         *lines,
         f"expected for {expected.samples:,} samples: {clock_time(expected.wall_seconds)} in "
-        f"{counted(expected.tasks, 'array task')} (waiting for Slurm not counted), {expected.cpu_hours:,.2f} CPU hours{gpus}, "
+        f"{counted(expected.tasks, 'array task')} (waiting in a queue not counted), {expected.cpu_hours:,.2f} CPU hours{gpus}, "
         f"{decimal_size(expected.output_bytes)} of output",
     ]
 

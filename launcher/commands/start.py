@@ -1,14 +1,11 @@
 """plan, submit, run, rerun."""
 
 import argparse
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import InputError
 from jobs.kinds import RunState
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
@@ -17,7 +14,7 @@ from launcher.executors import choose_executor
 from launcher.runs.find import find_run, reference
 from launcher.status.progress import make_view, status_lines
 
-# What imports numpy or pyarrow is imported in the functions below, so that Slurm is asked for its limits before.
+# What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
     from launcher.submit.submit import Selection
 
@@ -33,7 +30,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
     scripts = write_planned(run, config, range(planned.plan.shard_count))
-    checked = check_scripts(scripts)
+    checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     if options.script and not options.json:
         for path in scripts:
             print(path.read_text())
@@ -44,7 +41,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         f"executor: {executor.name}",
         *resources,
         *(f"script: {path}" for path in scripts),
-        *checked,
+        *([checked] if checked else []),
         f"next: launcher submit {reference(run)}, or launcher run {options.config}",
     )
     printer.document(
@@ -59,15 +56,6 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
     )
     return True
-
-
-def check_scripts(scripts: Sequence[Path]) -> list[str]:
-    """What Slurm says of the first script, where there is one to ask."""
-    if not scripts or not shutil.which("sbatch"):
-        return []
-    from launcher.slurm import scheduler
-
-    return [f"sbatch --test-only: {scheduler.test_only(scripts[0])}"]
 
 
 def run(options: argparse.Namespace, printer: Printer) -> bool:
@@ -112,10 +100,9 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
 
     run = find_run(options.run)
     read = Plan.read(run.plan)
-    limits = [f"slurm.{name}={value}" for name in ("mem", "time") if (value := getattr(options, name))]
-    config = current_config(run, read, [*options.set, *limits])
-    if limits and not choose_executor(config.executor).has_limits:
-        raise InputError("--mem and --time are for Slurm; this run is local, where array tasks have no such limits")
+    config = current_config(run, read, options.set)
+    if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
+        config = current_config(run, read, [*options.set, *limits])
     asked = None if options.shards is None else parse_ranges(options.shards, read.shard_count)
     selection = select_shards(run, read, asked)
     if asked and selection.running:
@@ -134,9 +121,10 @@ def _start(run: RunDir, config: Config, selection: "Selection", printer: Printer
         printer.document(run=str(run.path), submission=None, shards=[])
         return True
     submissions = start_submission(run, config, selection, retry_failed=retry_failed)
+    executor = choose_executor(submissions[0].executor)
     printer.say(
         f"run directory: {run.path}",
-        *(f"submission {made.number}: {len(made.shards)} shard(s), {_ids(made)}" for made in submissions),
+        *(f"submission {made.number}: {len(made.shards)} shard(s), {executor.place(made)}" for made in submissions),
         f"follow: launcher status {reference(run)} --watch",
     )
     first = submissions[0]
@@ -151,11 +139,3 @@ def _start(run: RunDir, config: Config, selection: "Selection", printer: Printer
         submissions=[{"number": made.number, "job_ids": list(made.job_ids)} for made in submissions],
     )
     return True
-
-
-def _ids(submission: Submission) -> str:
-    if submission.job_ids:
-        return f"Slurm job {', '.join(submission.job_ids)}, finalize job {submission.finalize_id}"
-    if submission.executor != "local":
-        return f"held back until Slurm takes more jobs of yours; finalize job {submission.finalize_id} submits it"
-    return f"process {submission.process['pid']}" if submission.process else submission.executor

@@ -16,13 +16,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
 from launcher.config.origins import Origins, Problem, apply_overrides
-from launcher.config.problems import check_mapping
+from launcher.config.problems import check_mapping, shown
 from launcher.config.sections import (
     DataSection,
     JobSection,
@@ -36,7 +36,16 @@ from launcher.config.sections import (
     check_name,
 )
 from launcher.config.yaml_lines import parse_document
+from launcher.executors import AUTO, EXECUTORS
 from launcher.units import parse_memory, parse_time
+
+
+def _check_executor(value: Any) -> Any:
+    valid = [AUTO, *EXECUTORS]
+    if value not in valid:
+        listed = ", ".join(map(repr, valid[:-1]))
+        raise ValueError(f"must be {listed} or {valid[-1]!r}, not {shown(value)}")
+    return value
 
 
 class Config(Section):
@@ -47,8 +56,8 @@ class Config(Section):
     job: JobSection
     data: DataSection
     node: NodeSection = NodeSection()
-    executor: Literal["auto", "slurm", "local"] = Field(
-        default="auto", description="auto (Slurm where sbatch is found, else local), slurm, local"
+    executor: Annotated[str, BeforeValidator(_check_executor)] = Field(
+        default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local"
     )
     local: LocalSection = LocalSection()
     slurm: SlurmSection = SlurmSection()

@@ -2,7 +2,7 @@
 
 import sys
 
-from launcher.local.local_executor import main
+from launcher.local.local_process import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

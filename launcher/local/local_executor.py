@@ -1,35 +1,26 @@
-"""The local executor: array tasks as processes of this machine.
+"""The local executor: array tasks as processes of this machine, each submission in the hands of a LocalProcess.
 
-A submission is run by an executor process of its own, ``python -m launcher.local RUN NUMBER``: it runs the array tasks,
-retries, gathers and writes the outcome, and needs no config. It lives on without the launcher, unless it is attached.
+It is asked by `status`, so it imports nothing that takes a while.
 """
 
-import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs import exit_codes
-from jobs.errors import RunError
-from jobs.machine import lifeline
+from jobs.errors import InputError, RunError
+from jobs.kinds import AnyFailureKind, FailureKind, SampleFailureKind
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.journal import replay
-from jobs.storage.plans import Plan, Resources, Submission
+from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.config.settings import RetrySettings, node_settings
-from launcher.local.array import LocalArray, StopRequests
-from launcher.retry.finalize import Cancelled, Ending, WithoutLimits, finalize
-from launcher.retry.policy import Terms
-from launcher.runs.failures import Failure, from_exit_status
+from launcher.executors import EXECUTORS, Executor, Limits, Observation, Scripts, choose_executor
 from launcher.runs.logs import last_words
-from launcher.runs.submissions import HEARTBEAT, Outcome, may_run, update
+from launcher.runs.submissions import may_run
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -39,12 +30,20 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Runs array tasks here, as many at a time as ``local.parallelism`` says."""
 
     name = "local"
+    title = "this machine"
     stops_with_launcher = True
-    has_limits = False
+    restarts_tasks = False
+    is_polled = False
+    # There are no limits to raise, for a shard or for a sample.
+    advice: Mapping[AnyFailureKind, str] = dict.fromkeys(
+        (FailureKind.OUT_OF_MEMORY, SampleFailureKind.OUT_OF_MEMORY),
+        "let it use less memory: {rerun} --set node.processes=1 --set node.workers=1 --set local.parallelism=1",
+    )
+    scripts: Scripts | None = None
 
     def prepare(self) -> None:
         pass
@@ -66,8 +65,20 @@ class LocalExecutor:
     def largest_submission(self, config: "Config") -> int | None:
         return None
 
-    def write(self, run: RunDir, submission: Submission) -> Path | None:
+    def limits(self, config: "Config", room: int) -> Limits:
+        asked = config.local.parallelism
+        return Limits(at_a_time=room if asked == "auto" else asked)
+
+    def visible_gpus(self, config: "Config", here: int) -> int | None:
         return None
+
+    def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
+        if memory or time:
+            others = " or ".join(choose_executor(name).title for name in EXECUTORS if name != self.name)
+            raise InputError(
+                f"--mem and --time are for {others}; this run is local, where array tasks have no such limits"
+            )
+        return []
 
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
         return [self._start(run, submission, attached) for submission in submissions]
@@ -83,8 +94,14 @@ class LocalExecutor:
             )
         return _await_owner(run, submission.number, process, log)
 
+    def place(self, submission: Submission) -> str:
+        return f"process {submission.process['pid']}" if submission.process else self.name
+
     def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
         return {submission.number for submission in submissions if may_run(run, submission)}
+
+    def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
+        return Observation(frozenset(self.active(run, submissions)))
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         if submission.process is None or not may_run(run, submission):
@@ -99,6 +116,8 @@ class LocalExecutor:
 
 
 def _devices(config: "Config") -> tuple[str, ...]:
+    from launcher.config.settings import node_settings
+
     settings = node_settings(config)
     return process_devices(settings, usable_gpus(settings))
 
@@ -128,74 +147,3 @@ def _await_owner(run: RunDir, number: int, process: subprocess.Popen[bytes], log
         time.sleep(0.02)
     process.kill()
     raise RunError(f"the executor process did not start within {_START_SECONDS:.0f} s; see {log}")
-
-
-class _Heart:
-    """Touches the submission now and then, for launchers on other machines."""
-
-    def __init__(self, path: Path, stop: StopRequests) -> None:
-        self._path = path
-        self._stop = stop
-        self._beaten = time.monotonic()
-
-    def beat_or_cancel(self) -> None:
-        """Raises Cancelled where this process was told to stop."""
-        self.beat()
-        if self._stop.count:
-            raise Cancelled("told to stop by a signal")
-
-    def beat(self) -> None:
-        if time.monotonic() - self._beaten > HEARTBEAT:
-            self._beaten = time.monotonic()
-            os.utime(self._path)
-
-
-def run_submission(run: RunDir, number: int, stop: StopRequests) -> None:
-    """Runs a submission and those that retry what failed in it, to the result or to where nothing more can be done."""
-    plan = Plan.read(run.plan)
-    waiting = [Submission.read(run.submission(number))]
-    owner = ProcessIdentity.current().to_json()
-    while waiting:
-        submission = update(run, waiting.pop(0), process=owner)
-        heart = _Heart(run.submission(submission.number), stop)
-        array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
-        statuses = array.run(heart.beat)
-        ending = Ending({} if stop.count else _failures(run, submission, statuses), cancelled=stop.count > 0)
-        asked, retry = WithoutLimits(Terms(submission.resources.attempt)), RetrySettings(submission.resources.attempts)
-        waiting += finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
-
-
-def _failures(run: RunDir, submission: Submission, statuses: dict[int, int]) -> dict[int, Failure]:
-    """Failures that the journals do not tell: of tasks that ended without writing why."""
-    found = {}
-    for index, status in statuses.items():
-        shards = [shard for shard in submission.groups[index] if not run.shard_done(shard).exists()]
-        for shard in shards if status != exit_codes.STOPPED else ():
-            last = replay(run.journal(shard)).last
-            if last is None or last.start.submission != submission.number or last.end is None:
-                words = last_words(run.log(submission.groups[index][0]))
-                found[shard] = from_exit_status(status, shard, words)
-    return found
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The executor process."""
-    parser = argparse.ArgumentParser(prog="python -m launcher.local", description="Runs a local submission.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("number", type=int)
-    parser.add_argument("--parent", type=int, help="stop when this process dies")
-    options = parser.parse_args(arguments)
-    stop = StopRequests()
-    if options.parent:
-        lifeline.bind(options.parent, signal.SIGTERM)
-    run = RunDir(options.run)
-    try:
-        run_submission(run, options.number, stop)
-    except Exception as error:  # the process boundary: whoever follows the run is told
-        traceback.print_exc()
-        number = run.submission_numbers()[-1]
-        Outcome(time.time(), error=f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}").write(
-            run, number
-        )
-        return 1
-    return 0

@@ -160,5 +160,5 @@ def _together_reason(tasks: int, together: int, seconds: float, scope: Scope) ->
     if together >= tasks:
         return f"all {tasks} at once" if tasks > 1 else "there is one array task"
     rounds = math.ceil(tasks / together)
-    queue = "; Slurm takes no more of yours" if together == scope.largest_queue else ""
+    queue = f"; {scope.scheduler} takes no more of yours" if together == scope.largest_queue else ""
     return f"{tasks} array tasks in {rounds} even rounds of {rough_time(seconds)}{queue}"

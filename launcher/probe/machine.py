@@ -4,7 +4,6 @@ import os
 import socket
 from dataclasses import dataclass, replace
 
-from jobs.errors import InputError
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.gpus import tokens
 from jobs.machine.memory import task_limit
@@ -52,14 +51,12 @@ def find_machine(config: Config) -> Machine:
 
 
 def _visible(config: Config, settings: NodeSettings) -> str | None:
-    """The GPUs that Slurm would show to a task: as many as it asks for; outside Slurm, those that are here."""
-    if choose_executor(config.executor).name != "slurm" or settings.devices == "cpu":
+    """The GPUs that a task would be shown; None: all that are here."""
+    if settings.devices == "cpu":
         return None
-    asked, here = config.slurm.gpus, usable_gpus(settings)
-    if asked > len(here):
-        raise InputError(
-            f"{config.path}: array tasks ask for {asked} GPUs, and there are {len(here)} here: run the probe on a node like "
-            "theirs (srun --pty or salloc, with the same options), or try fewer: --set slurm.gpus_per_task=1"
-        )
+    here = usable_gpus(settings)
+    shown = choose_executor(config.executor).visible_gpus(config, len(here))
+    if shown is None:
+        return None
     names = tokens(os.environ, visible_gpus())
-    return ",".join(names[number] for number in here[:asked])
+    return ",".join(names[number] for number in here[:shown])

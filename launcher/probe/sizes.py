@@ -28,8 +28,8 @@ _USUAL_MINUTES = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440
 class Scope:
     """What is to be done, and what limits it.
 
-    ``local_tasks``: array tasks at a time of this machine; None: Slurm runs them. ``parts`` are manifests, ``batches``
-    those of all rows; ``largest_array`` and ``largest_queue`` are Slurm's limits for arrays and for a user's jobs.
+    ``local_tasks``: array tasks at a time of this machine; None: a scheduler runs them. ``parts`` are manifests,
+    ``batches`` those of all rows; ``largest_array`` and ``largest_queue`` limit arrays, and a user's jobs.
     """
 
     rows: int
@@ -39,6 +39,7 @@ class Scope:
     shards_per_task: int = 1
     largest_array: int = 1001
     largest_queue: int = 10_000
+    scheduler: str = "the scheduler"
 
 
 def shard_count(seconds: float, startup: float, scope: Scope) -> int:

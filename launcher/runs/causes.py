@@ -36,18 +36,16 @@ class NextAttempt(Enum):
 class Cause:
     """What a kind means. Where it does not cost an attempt, the failed one does not count towards ``retry.attempts``.
 
-    ``advice`` has the fields rerun (the command), run, shard, mem (how much to ask for) and why; ``local_advice`` is for
-    machines without limits to raise, where that differs.
+    ``advice`` has the fields rerun (the command), run, shard, mem (how much to ask for) and why; an executor may have advice
+    of its own.
     """
 
     blame: Blame
     next_attempt: NextAttempt
     advice: str
-    local_advice: str | None = None
     costs_attempt: bool = True
 
 
-_LESS_MEMORY = "let it use less memory: {rerun} --set node.processes=1 --set node.workers=1 --set local.parallelism=1"
 _SAMPLES_AGAIN = "to try these samples again: {rerun}"
 
 
@@ -59,7 +57,7 @@ def cause(kind: AnyFailureKind) -> Cause:
     match kind:
         case FailureKind.OUT_OF_MEMORY:
             advice = "give it more memory ({why}): {rerun} --mem {mem}"
-            return Cause(job, NextAttempt.MORE_MEMORY, advice, _LESS_MEMORY)
+            return Cause(job, NextAttempt.MORE_MEMORY, advice)
         case FailureKind.TIMEOUT:  # with progress a time limit is no failure
             advice = "give it more time, it goes on where it stopped: {rerun} --time 4:00:00"
             return Cause(job, NextAttempt.MORE_TIME, advice)
@@ -102,6 +100,6 @@ def _cause_of_sample(kind: SampleFailureKind) -> Cause:
             return Cause(Blame.SAMPLES, NextAttempt.NONE, advice)
         case SampleFailureKind.OUT_OF_MEMORY:
             advice = "to give more memory and try these samples again: {rerun} --mem {mem}"
-            return Cause(Blame.SAMPLES, NextAttempt.NONE, advice, _LESS_MEMORY)
+            return Cause(Blame.SAMPLES, NextAttempt.NONE, advice)
         case _:
             assert_never(kind)

@@ -6,7 +6,7 @@ those that say the same.
 
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,14 +79,17 @@ def group(failures: Iterable[Failure]) -> list[FailureGroup]:
 
 
 def advice(
-    group: FailureGroup, run: str, ranges: str, executor: str, memory: tuple[str, str] = ("64G", "it ran out")
+    group: FailureGroup,
+    run: str,
+    ranges: str,
+    own: Mapping[AnyFailureKind, str],
+    memory: tuple[str, str] = ("64G", "it ran out"),
 ) -> str:
     """What to do, with the exact command. ``run`` names the run as the command line takes it; ``ranges`` are the shards.
 
-    ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
+    ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
     """
-    found = cause(group.kind)
-    text = found.local_advice if executor == "local" and found.local_advice else found.advice
+    text = own.get(group.kind) or cause(group.kind).advice
     rerun = f"launcher rerun {run} --shards {ranges}"
     return text.format(rerun=rerun, run=run, shard=group.shards[0], mem=memory[0], why=memory[1])
 

@@ -52,10 +52,19 @@ ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
 
 
 def said(text: str) -> str:
-    """The errors among the lines that a command, or submitit for it, has left; all lines where none is marked as one."""
+    """The errors among the lines that a command has left; all lines where none is marked as one."""
     lines = [line for line in text.splitlines() if line.strip()]
     marked = [line for line in lines if "error: " in line or "fatal: " in line]
     return " ".join(line.split("error: ", 1)[-1].strip() for line in marked or lines) or "no message"
+
+
+def read_job_id(text: str) -> str | None:
+    """The id in what ``sbatch --parsable`` wrote: ``123``, or ``123;cluster``; None where no line, or several, are one.
+
+    Other lines are those of a site's wrapper around sbatch.
+    """
+    found = set(re.findall(r"^(\d+)(?:;\S+)?$", text, re.MULTILINE))
+    return found.pop() if len(found) == 1 else None
 
 
 def is_passing(problem: str) -> bool:

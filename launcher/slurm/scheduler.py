@@ -1,16 +1,13 @@
-"""Scheduler: the only module that talks to Slurm (sbatch through submitit, squeue, sacct, scontrol, sacctmgr, scancel).
+"""Scheduler: all that is said to Slurm and asked of it (sbatch, squeue, sacct, scontrol, sacctmgr, scancel).
 
-Used by the Slurm executor and by its finalize job. Every call has a time limit, and none is made in a loop over jobs: a
-question about a whole run is one call. A controller that does not answer is waited for, two minutes long.
+No call is made in a loop over jobs: a question about a whole run is one call. A controller that does not answer is waited
+for, two minutes long. How a command is run is in calls.py, what it said in parsers.py.
 """
 
 import getpass
-import os
 import queue as queues
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -18,28 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError, RunError
+from launcher.slurm.calls import BACK_OFF, TimedOut, ask, call, call_bound, pause, run
+from launcher.slurm.calls import NoAnswer as NoAnswer
 from launcher.slurm.parsers import (
     ACCOUNTED_FIELDS,
     is_passing,
     is_queue_full,
     is_submit_limit,
     read_accounting,
+    read_job_id,
     read_submit_limit,
     said,
 )
 from launcher.slurm.parsers import Accounted as Accounted
 
-_TIMEOUT = 60.0
+# sbatch itself waits two minutes for a place in the queue of all users.
+_SBATCH_TIMEOUT = 300.0
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
-_DEFAULT_JOB_COUNT = 10_000
-# Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
-_BACK_OFF = (1, 2, 5, 12, 30, 70)
-# A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
-# GPUs would count those of the job that submitted it.
-_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI")
-_SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
-_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
+DEFAULT_JOB_COUNT = 10_000
 
 
 class LimitReached(RunError):
@@ -48,18 +42,6 @@ class LimitReached(RunError):
 
 class QueueFull(LimitReached):
     """Slurm takes no more jobs of anybody now."""
-
-
-class NoAnswer(RunError):
-    """Slurm did not answer, or not in time; later it may."""
-
-
-class SbatchFailed(Exception):
-    """sbatch did not submit; the text is what it said."""
-
-
-class NoJobId(Exception):
-    """sbatch submitted, it seems, but what it said has no job id in it."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +74,6 @@ def is_here() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def clean_environment() -> dict[str, str]:
-    """This process's environment without what Slurm gave to the job that it may run in."""
-    scrubbed = (*_SCRUBBED, *_SCRUBBED_IN_JOBS) if "SLURM_JOB_ID" in os.environ else _SCRUBBED
-    return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(scrubbed)}
-
-
 # --- submitting
 
 
@@ -110,30 +86,31 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
     """
     if not is_new and (found := find([name]).get(name)):
         return found
-    tries = len(_BACK_OFF) + 1
+    tries = len(BACK_OFF) + 1
     for number in range(tries):
         if number and (found := find([name]).get(name)):
             return found
         try:
             job_id = _submit_once(script, name)
             return _without_twins(name, job_id) if number else job_id
-        except SbatchFailed as error:
+        except NoAnswer as error:
             problem = str(error)
-            _raise_if_final(problem, script)
-        if number < len(_BACK_OFF):
-            _pause("sbatch", problem, _BACK_OFF[number])
+        if number < len(BACK_OFF):
+            pause("sbatch", problem, BACK_OFF[number])
     raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
 
 
 def _submit_once(script: Path, name: str) -> str:
-    from launcher.slurm.submitter import sbatch
-
+    """One call of sbatch; raises what ``submit`` does, NoAnswer with Slurm's own words."""
     try:
-        return sbatch(script)
-    except NoJobId as error:
-        if found := find([name]).get(name):
-            return found
-        raise InputError(f"sbatch {script}: {error}") from None
+        ended = call_bound("sbatch", "--parsable", str(script), timeout=_SBATCH_TIMEOUT)
+    except TimedOut as error:
+        raise NoAnswer(str(error)) from None
+    if ended.returncode:
+        raise _refusal(said(ended.stderr), script)
+    if job_id := read_job_id(ended.stdout) or find([name]).get(name):
+        return job_id
+    raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
 
 
 def _without_twins(name: str, job_id: str) -> str:
@@ -143,28 +120,25 @@ def _without_twins(name: str, job_id: str) -> str:
     return first
 
 
-def _raise_if_final(problem: str, script: Path) -> None:
+def _refusal(problem: str, script: Path) -> LauncherError:
+    """Why sbatch did not submit: for now (NoAnswer, LimitReached), or until somebody mends the script."""
     if is_queue_full(problem):
-        raise QueueFull(f"sbatch {script}: {problem}")
+        return QueueFull(f"sbatch {script}: {problem}")
     if is_submit_limit(problem):
-        raise LimitReached(f"sbatch {script}: {problem}")
-    if not is_passing(problem):
-        raise InputError(
-            f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config; "
-            "see it with `launcher plan --script`"
-        )
-
-
-def _pause(command: str, problem: str, seconds: float) -> None:
-    print(f"{command}: {problem}; trying again in {seconds} s", file=sys.stderr, flush=True)
-    time.sleep(seconds)
+        return LimitReached(f"sbatch {script}: {problem}")
+    if is_passing(problem):
+        return NoAnswer(problem)
+    return InputError(
+        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config; "
+        "see it with `launcher plan --script`"
+    )
 
 
 def test_only(script: Path) -> str:
     """What ``sbatch --test-only`` says of a script; raises InputError where it refuses it."""
-    ended = _call("sbatch", "--test-only", str(script))
-    if ended.returncode:
-        _raise_if_final(said(ended.stderr), script)
+    ended = call("sbatch", "--test-only", str(script))
+    if ended.returncode and not isinstance(refusal := _refusal(said(ended.stderr), script), NoAnswer):
+        raise refusal
     return (ended.stderr or ended.stdout).strip().removeprefix("sbatch: ")
 
 
@@ -179,7 +153,7 @@ def find(names: Collection[str]) -> dict[str, str]:
 def _named(names: Collection[str]) -> dict[str, set[str]]:
     if not names:
         return {}
-    text = _ask("squeue", "--noheader", "--me", f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
+    text = ask("squeue", "--noheader", "--me", f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         job_id, _, name = line.strip().partition("|")
@@ -195,13 +169,13 @@ def ask_limits_ahead() -> None:
     global _asked_ahead
     answers = _asked_ahead = queues.SimpleQueue()
 
-    def ask() -> None:
+    def read() -> None:
         try:
             answers.put(_read_limits())
         except LauncherError as error:
             answers.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=read, daemon=True).start()
 
 
 def limits() -> SlurmLimits:
@@ -215,24 +189,24 @@ def limits() -> SlurmLimits:
 
 
 def _read_limits() -> SlurmLimits:
-    config = _ask("scontrol", "show", "config")
+    config = ask("scontrol", "show", "config")
     numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
     own = _submit_limit() if "accounting_storage/slurmdbd" in config else None
-    size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", _DEFAULT_JOB_COUNT)
+    size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", DEFAULT_JOB_COUNT)
     return SlurmLimits(int(size), own, int(count))
 
 
 def _submit_limit() -> int | None:
     user = f"user={getpass.getuser()}"
     try:
-        return read_submit_limit(_run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
+        return read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
     except RunError:  # slurmdbd is down: sbatch will tell
         return None
 
 
 def queue() -> list[QueueEntry]:
     """This user's array elements and jobs that wait or run: one squeue call. Raises NoAnswer where Slurm is silent."""
-    text = _ask("squeue", "--noheader", "--me", "--format=%F|%K|%T|%r|%j")
+    text = ask("squeue", "--noheader", "--me", "--format=%F|%K|%T|%r|%j")
     return [QueueEntry(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4]
 
 
@@ -242,7 +216,7 @@ def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
     Raises RunError where the accounting does not answer.
     """
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
-    text = _run("sacct", "-nP", "-j", ",".join(job_ids), "-S", start, "-o", ACCOUNTED_FIELDS, "--duplicates")
+    text = run("sacct", "-nP", "-j", ",".join(job_ids), "-S", start, "-o", ACCOUNTED_FIELDS, "--duplicates")
     return list(read_accounting(text))
 
 
@@ -252,7 +226,7 @@ def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
 def cancel(job_ids: Sequence[str]) -> None:
     """scancel of whole jobs, or of array elements such as 12_3; ids that Slurm forgot are no error."""
     if job_ids:
-        _ask("scancel", "--quiet", *job_ids)
+        ask("scancel", "--quiet", *job_ids)
 
 
 def await_end(job_ids: Iterable[str], timeout: float = 60.0) -> bool:
@@ -266,35 +240,3 @@ def await_end(job_ids: Iterable[str], timeout: float = 60.0) -> bool:
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
     return True
-
-
-# --- calls
-
-
-def _ask(*command: str) -> str:
-    """Output of a command that the controller answers; where it does not, it is asked again, with back-off."""
-    for wait in _BACK_OFF:
-        try:
-            return _run(*command)
-        except NoAnswer as error:
-            _pause(command[0], str(error), wait)
-    return _run(*command)
-
-
-def _run(*command: str) -> str:
-    """Output of a Slurm command. Raises NoAnswer for a passing problem, RunError, with what it said, for others."""
-    ended = _call(*command)
-    if not ended.returncode:
-        return ended.stdout
-    problem = said(ended.stderr or ended.stdout)
-    raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
-
-
-def _call(*command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, env=environment, check=False)
-    except FileNotFoundError:
-        raise InputError(f"{command[0]} is not on this machine's PATH; is this a login node of the cluster?") from None
-    except subprocess.TimeoutExpired:
-        raise RunError(f"{command[0]} did not answer within {_TIMEOUT:.0f} s") from None

@@ -4,21 +4,25 @@
 file by hand does the same.
 """
 
+from __future__ import annotations
+
 import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.config.config import Config
 from launcher.config.sbatch_options import gpus_asked
 from launcher.slurm.template import Template, array_template, finalize_template, merge
 from launcher.units import parse_time
+
+if TYPE_CHECKING:
+    from launcher.config.config import Config
 
 # Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
 # task leaves within 20 s.

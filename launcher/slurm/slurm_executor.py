@@ -7,13 +7,15 @@ they have no Slurm job id, and the finalize job of those before them submits the
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from jobs.errors import RunError
+from jobs.errors import InputError, RunError
+from jobs.kinds import AnyFailureKind
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
+from launcher.executors import Executor, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
@@ -23,25 +25,38 @@ if TYPE_CHECKING:
     from launcher.config.config import Config
 
 
-@dataclass(frozen=True)
-class Observation:
-    """Numbers of the submissions that Slurm still has, and how many queue entries are in which (state, reason).
+class _Seen(NamedTuple):
+    """What Slurm has of some submissions: these with the ids that were found by name, the numbers of those that it has.
 
-    ``submissions`` have the ids that were found by name; those in ``followed`` have a finalize job.
+    Those in ``followed`` have a finalize job.
     """
 
-    active: frozenset[int] = frozenset()
-    entries: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    submissions: tuple[Submission, ...] = ()
-    followed: frozenset[int] = frozenset()
+    submissions: tuple[Submission, ...]
+    active: frozenset[int]
+    followed: frozenset[int]
+    entries: Mapping[tuple[str, str], int]
 
 
-class SlurmExecutor:
+class SlurmScripts(Scripts):
+    """The sbatch scripts of submissions."""
+
+    def write(self, run: RunDir, submission: Submission) -> Path:
+        return write_script(run, submission)
+
+    def check(self, script: Path) -> str | None:
+        return f"sbatch --test-only: {scheduler.test_only(script)}" if scheduler.is_here() else None
+
+
+class SlurmExecutor(Executor):
     """Runs array tasks as elements of Slurm job arrays."""
 
     name = "slurm"
+    title = "Slurm"
     stops_with_launcher = False
-    has_limits = True
+    restarts_tasks = True
+    is_polled = True
+    advice: Mapping[AnyFailureKind, str] = {}
+    scripts: Scripts | None = SlurmScripts()
 
     def prepare(self) -> None:
         if scheduler.is_here():
@@ -77,9 +92,29 @@ class SlurmExecutor:
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
 
-    def write(self, run: RunDir, submission: Submission) -> Path:
-        """Writes the submission's script, ready for sbatch."""
-        return write_script(run, submission)
+    def limits(self, config: "Config", room: int) -> Limits:
+        shards, known = config.slurm.shards_per_task, None
+        unknown = ""
+        if scheduler.is_here():
+            try:
+                known = scheduler.limits()
+            except RunError as error:  # what probe has measured is worth more than its limits
+                unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
+        if known is None:
+            return Limits(None, shards, scheduler.DEFAULT_ARRAY_SIZE, scheduler.DEFAULT_JOB_COUNT, unknown)
+        return Limits(None, shards, known.array_size, known.jobs)
+
+    def visible_gpus(self, config: "Config", here: int) -> int | None:
+        asked = config.slurm.gpus
+        if asked > here:
+            raise InputError(
+                f"{config.path}: array tasks ask for {asked} GPUs, and there are {here} here: run the probe on a node like "
+                "theirs (srun --pty or salloc, with the same options), or try fewer: --set slurm.gpus_per_task=1"
+            )
+        return asked
+
+    def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
+        return [f"slurm.{name}={value}" for name, value in (("mem", memory), ("time", time)) if value]
 
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
         """Submits what Slurm takes, and a finalize job after it; the rest is held back for that job.
@@ -89,12 +124,17 @@ class SlurmExecutor:
         del attached  # Slurm jobs never depend on the launcher
         return hand_over(run, submissions)
 
+    def place(self, submission: Submission) -> str:
+        if submission.job_ids:
+            return f"Slurm job {', '.join(submission.job_ids)}, finalize job {submission.finalize_id}"
+        return f"held back until Slurm takes more jobs of yours; finalize job {submission.finalize_id} submits it"
+
     def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
         """Numbers of those that wait, run or will be finalized.
 
         Those whose launcher was killed get here what it could not record or submit any more: ids, the finalize job.
         """
-        seen = self.observe(run, submissions)
+        seen = _look(run, submissions)
         abandoned = [s for s in seen.submissions if not s.planned and not (s.process and may_run(run, s))]
         for submission in abandoned:
             if submission.process and submission.number in seen.followed:
@@ -105,24 +145,14 @@ class SlurmExecutor:
         return set(seen.active) | {s.number for s in followed}
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
-        """What Slurm has of these submissions: one squeue call, read by job name, and what launchers are at."""
-        if not submissions:
-            return Observation()
-        entries = scheduler.queue()
-        by_name = {entry.name: entry.job_id for entry in entries}
-        live = {entry.job_id for entry in entries}
-        seen = [_with_ids(run, submission, by_name) for submission in submissions]
-        followed = {s.number for s in seen if s.finalize_id in live}
-        active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
-        own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
-        states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
-        return Observation(frozenset(active), dict(states), tuple(seen), frozenset(followed))
+        seen = _look(run, submissions)
+        return Observation(seen.active, seen.entries)
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
         if submission.planned and not scheduler.is_here():
             return False  # planned on a machine without Slurm
-        seen = self.observe(run, [submission])
+        seen = _look(run, [submission])
         if not seen.active:
             return False
         (current,) = seen.submissions
@@ -131,6 +161,19 @@ class SlurmExecutor:
         if not scheduler.await_end(job_ids):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} have not ended yet; see squeue")
         return True
+
+
+def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
+    """One squeue call, read by job name, and what launchers are at."""
+    entries = scheduler.queue() if submissions else []
+    by_name = {entry.name: entry.job_id for entry in entries}
+    live = {entry.job_id for entry in entries}
+    seen = tuple(_with_ids(run, submission, by_name) for submission in submissions)
+    followed = {s.number for s in seen if s.finalize_id in live}
+    active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
+    own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
+    states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
+    return _Seen(seen, frozenset(active), frozenset(followed), states)
 
 
 def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, str]) -> Submission:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Self, TextIO, assert_never
 
 from jobs.kinds import RunState, ShardState
+from launcher.executors import choose_executor
 from launcher.runs.find import reference
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 from launcher.units import clock_time
@@ -14,7 +15,7 @@ _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 # Looking takes at most this share of the time, however large the run is.
 _LOOK_SHARE = 0.1
-# One squeue call in this time, seconds, is less than admins notice.
+# One question to the scheduler in this time, seconds, is less than admins notice.
 _SCHEDULER_SECONDS = 300.0
 _MAX_GROUPS = 10
 _BAR_WIDTH = 60
@@ -60,8 +61,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
         lines += [f"  next time: {line}" for line in status.efficiency.advice()]
-    if status.queue is not None:
-        lines += [f"  Slurm's queue: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
+    lines += _queue_lines(status)
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
@@ -69,6 +69,13 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
+
+
+def _queue_lines(status: Status) -> list[str]:
+    if not status.queue or status.executor is None:
+        return []
+    whose = f"{choose_executor(status.executor).title}'s queue"
+    return [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
 
 
 def _one_line(message: str) -> str:
@@ -166,14 +173,14 @@ def make_view(stream: TextIO) -> View:
 def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
     """Shows the run until it does not go on by itself; returns its last status.
 
-    The run directory tells all that happens but one thing: that Slurm lost the jobs. ``live``: Slurm is asked now and
-    then.
+    The run directory tells all that happens but one thing: that a scheduler lost the jobs. ``live``: it is asked now
+    and then.
     """
     asked = time.monotonic()
     with view:
         while True:
             started = time.monotonic()
-            asks = live and reader.uses_scheduler and started - asked > _SCHEDULER_SECONDS
+            asks = live and reader.is_polled and started - asked > _SCHEDULER_SECONDS
             asked = started if asks else asked
             status = reader.read(live=asks)
             view.show(status)

@@ -4,16 +4,18 @@ It asks no scheduler and opens no HDF5 file, so it is cheap on a login node howe
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.kinds import RunState, ShardState
-from jobs.storage.plans import Plan
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
+from launcher.executors import choose_executor
 from launcher.runs.failures import Failure, FailureGroup, advice, group
 from launcher.runs.find import reference
 from launcher.runs.shard_states import ShardReader, ShardStatus
@@ -64,7 +66,7 @@ class Status:
     results: tuple[Path, ...] = ()
     manifests: tuple[SampleCounts, ...] = ()
     queue: Mapping[tuple[str, str], int] | None = None
-    """With --live: entries of Slurm's queue by (state, reason)."""
+    """With --live: entries of the scheduler's queue by (state, reason)."""
 
     @property
     def efficiency(self) -> Efficiency | None:
@@ -99,7 +101,8 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         ends = [end for shard in group.shards if (end := self.shards[shard].end)]
         memory = more_memory(ends) or ("64G", "it ran out")
-        return advice(group, reference(self.run), format_ranges(group.shards), self.executor or "local", memory)
+        own = choose_executor(self.executor).advice if self.executor else {}
+        return advice(group, reference(self.run), format_ranges(group.shards), own, memory)
 
     def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:
         """The document of ``status --json``."""
@@ -150,17 +153,17 @@ class StatusReader:
         self._shards = ShardReader(run, self.plan)
 
     @property
-    def uses_scheduler(self) -> bool:
-        """Whether the newest submission is a scheduler's."""
+    def is_polled(self) -> bool:
+        """Whether the newest submission may get lost without a word here, so that its executor is asked now and then."""
         submissions = read_submissions(self.run)
-        return bool(submissions) and submissions[-1].submission.executor != "local"
+        return bool(submissions) and choose_executor(submissions[-1].submission.executor).is_polled
 
     def read(self, *, live: bool = False) -> Status:
         """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
         submissions = read_submissions(self.run)
         queue: Mapping[tuple[str, str], int] | None = None
         if live:
-            submissions, queue = _ask_scheduler(self.run, submissions)
+            submissions, queue = _observe(self.run, submissions)
         shards = self._shards.read(newest_by_shard(submissions))
         ok, failed = sum(shard.ok for shard in shards), sum(shard.failed for shard in shards)
         results = _results(self.run, self.plan, submissions)
@@ -177,17 +180,26 @@ class StatusReader:
         )
 
 
-def _ask_scheduler(
+def _observe(
     run: RunDir, known: Sequence[SubmissionState]
 ) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int]]:
-    """Submissions go on if Slurm has something of them, whatever they left behind."""
-    from launcher.slurm.slurm_executor import SlurmExecutor
-
-    asked = [k.submission for k in known if k.submission.executor == "slurm" and k.outcome is None]
-    seen = SlurmExecutor().observe(run, asked)
-    gone = {submission.number for submission in asked} - seen.active
-    now = [replace(k, is_open=True) if k.number in seen.active else k for k in known]
-    return [_ended(k) if k.number in gone else k for k in now], seen.entries
+    """Submissions go on if their scheduler has something of them, whatever they left behind; each is asked once."""
+    asked: dict[str, list[Submission]] = {}
+    for one in known:
+        if one.outcome is None:
+            asked.setdefault(one.submission.executor, []).append(one.submission)
+    active: set[int] = set()
+    gone: set[int] = set()
+    entries: Counter[tuple[str, str]] = Counter()
+    for name, submissions in asked.items():
+        executor = choose_executor(name)
+        if executor.is_polled:
+            seen = executor.observe(run, submissions)
+            active |= seen.active
+            gone |= {submission.number for submission in submissions} - seen.active
+            entries.update(seen.entries)
+    now = [replace(k, is_open=True) if k.number in active else k for k in known]
+    return [_ended(k) if k.number in gone else k for k in now], entries
 
 
 def _ended(known: SubmissionState) -> SubmissionState:

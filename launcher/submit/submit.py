@@ -149,10 +149,9 @@ def write_planned(run: RunDir, config: Config, shards: Sequence[int]) -> list[Pa
     if run.submission_numbers():
         return []
     executor = choose_executor(config.executor)
-    if executor.name == "local":
+    if executor.scripts is None:
         return []
-    made = record(run, config, shards, planned=True)
-    return [path for submission in made if (path := executor.write(run, submission))]
+    return [executor.scripts.write(run, made) for made in record(run, config, shards, planned=True)]
 
 
 def discard_planned(run: RunDir) -> None:

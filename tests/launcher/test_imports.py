@@ -5,7 +5,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from jobs.storage.journal import Journal
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptEnd, AttemptStart, Commit
+from launcher.executors import EXECUTORS
 from tests.support.launcher_runs import ROOT, environment, launcher, write_config
 from tests.support.task_runs import make_run
 
@@ -38,15 +40,15 @@ def imports(path: Path, *, everywhere: bool) -> set[str]:
     return found
 
 
-def at_import(node: ast.AST) -> Iterator[ast.AST]:
+def at_import(node: ast.AST, *, functions: bool = False) -> Iterator[ast.AST]:
     """The statements that run when the module is imported: not those in functions, nor under TYPE_CHECKING."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not functions:
             continue
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             continue
         yield child
-        yield from at_import(child)
+        yield from at_import(child, functions=functions)
 
 
 def loaded(*arguments: str) -> set[str]:
@@ -85,6 +87,27 @@ def test_jobs_import_nothing_of_the_login_node_at_import(path: Path) -> None:
     assert imports(path, everywhere=False) & NOT_IN_JOBS == set()
 
 
+def own_imports(path: Path, names: Set[str]) -> set[str]:
+    """Modules of ours that a module imports, in functions too; what only type checkers read does not count."""
+    found: set[str] = set()
+    for node in at_import(ast.parse(path.read_text()), functions=True):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules_in = {f"{node.module}.{alias.name}" for alias in node.names} & names
+            found |= modules_in or {str(node.module)}
+    return found & names
+
+
+def test_no_module_imports_itself_by_a_detour():
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in (*modules("jobs"), *modules("launcher"))
+    }
+    order = TopologicalSorter({name: own_imports(path, paths.keys()) for name, path in paths.items()})
+    assert set(order.static_order()) == paths.keys()  # it raises CycleError, which names the circle
+
+
 @pytest.mark.parametrize("package", ["jobs", "launcher"])
 def test_no_module_imports_the_tests(package: str) -> None:
     for path in modules(package):
@@ -92,9 +115,8 @@ def test_no_module_imports_the_tests(package: str) -> None:
 
 
 @pytest.mark.parametrize("path", modules("launcher"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_slurm_modules_know_submitit(path: Path) -> None:
-    if path.parent != ROOT / "launcher" / "slurm":
-        assert "submitit" not in imports(path, everywhere=True)
+def test_no_module_knows_submitit(path: Path) -> None:
+    assert "submitit" not in imports(path, everywhere=True)
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["status", "--help"], ["list"], ["nonsense"]])
@@ -111,6 +133,17 @@ def test_status_imports_nothing_heavy(planned: Path, flags: list[str]) -> None:
 def test_looking_after_a_run_imports_nothing_heavy(planned: Path, command: str) -> None:
     arguments = [command, str(planned), *(["0"] if command == "logs" else [])]
     assert loaded(*arguments) & HEAVY == set()
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_asking_an_executor_imports_nothing_heavy(executor):
+    """As status does, for advice and for attempts whose end is not known."""
+    program = f"from launcher.executors import choose_executor; choose_executor({executor!r}); import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
+    )
+    found = {name.partition(".")[0] for name in done.stdout.split()}
+    assert found & (HEAVY | {"numpy", "pydantic", "yaml", "rich"}) == set()
 
 
 def seconds(*arguments: str) -> float:

@@ -7,7 +7,6 @@ before their commit is in the journal, and both are synced before the shard file
 import dataclasses
 import os
 import platform
-import socket
 import time
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from jobs.errors import DamageError
 from jobs.kinds import EndReason, FailureKind
+from jobs.machine import allocation
 from jobs.node.messages import Allocate, Allocated, Batch
 from jobs.node.supervisor.crew import AttemptFailed
 from jobs.node.supervisor.meter import Usage
@@ -65,10 +65,10 @@ class ShardRun:
             attempt=len(self._history.attempts) + 1,
             submission=self._submission.number,
             time=self._started,
-            host=environment.get("SLURMD_NODENAME") or socket.gethostname(),
+            host=allocation.host(environment),
             pid=os.getpid(),
-            job_id=_slurm_job(environment),
-            restart=int(environment.get("SLURM_RESTART_COUNT", "0")),
+            job_id=allocation.job_id(environment),
+            restart=allocation.restarts(environment),
             devices=devices,
             workers=self._submission.node.workers,
             versions={"python": platform.python_version(), "numpy": np.__version__},
@@ -206,11 +206,3 @@ class ShardRun:
         self._journal.close()
         if self._file:
             self._file.close()
-
-
-def _slurm_job(environment: Mapping[str, str]) -> str | None:
-    """The Slurm job as users type it: 123_4 for an array element."""
-    array = environment.get("SLURM_ARRAY_JOB_ID")
-    if array:
-        return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
-    return environment.get("SLURM_JOB_ID")

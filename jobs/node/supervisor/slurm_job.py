@@ -1,7 +1,7 @@
-"""SlurmJob: what an array task needs of Slurm on its node: which shards are its own, its log, its requeue.
+"""SlurmJob: what a process asks of Slurm for the job that it is part of: to put it back into the queue.
 
-Outside Slurm there is nothing to do. (What the login node asks of Slurm is in launcher.slurm.scheduler; a compute node
-has to requeue its own job without it.)
+What Slurm gave to the process is in machine/allocation.py; what the login node asks of it, in launcher.slurm.scheduler:
+a compute node has to requeue its own job without that.
 """
 
 import os
@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
+from jobs.machine import allocation
 from jobs.storage.journal import replay
 from jobs.storage.rundir import RunDir
 
@@ -19,40 +19,12 @@ _REQUEUE_TIMEOUT = 15.0
 _RANKS_TIMEOUT = 20.0
 
 
-def is_inside(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is part of a Slurm job."""
-    return "SLURM_JOB_ID" in environment
-
-
-def rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """(rank, number of ranks) of this srun task; (0, 1) in a batch script."""
-    if environment.get("SLURM_STEP_ID", "").isdigit() and "SLURM_PROCID" in environment:
-        return int(environment["SLURM_PROCID"]), int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
-    return 0, 1
-
-
-def own_shards(group: Sequence[int], environment: Mapping[str, str] = os.environ) -> list[int]:
-    """The shards of a group that this process runs: all of them, or every R-th where R nodes share the group."""
-    number, ranks = rank(environment)
-    return list(group[number::ranks])
-
-
-def open_log(path: Path) -> None:
-    """Sends stdout and stderr, also of all children, to the end of a shard's log."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-
-
 def requeue(run: RunDir, group: Sequence[int]) -> bool:
     """Puts this array task back into the queue; False where that could not be done, or is another rank's business.
 
     Slurm ends the job as it requeues it, so the first rank waits until the others have committed and left.
     """
-    number, ranks = rank()
+    number, ranks = allocation.rank()
     if number != 0:
         return False
     if ranks > 1:

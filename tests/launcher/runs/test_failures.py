@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import FailureKind, SampleFailureKind, Unknown
+from launcher.executors import choose_executor
 from launcher.runs.failures import MAX_GROUPS, Failure, FailureGroup, advice, from_exit_status, group, normalise
 
 KINDS = [*FailureKind, Unknown("MELTED")]
@@ -68,7 +69,8 @@ def test_a_million_different_messages_are_a_bounded_number_of_groups() -> None:
     ("kind", "samples"), [*((kind, 0) for kind in KINDS), *((kind, 5) for kind in KINDS_OF_SAMPLES)]
 )
 def test_advice_is_a_command_that_can_be_pasted(kind, executor, samples):
-    text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", executor)
+    own = choose_executor(executor).advice
+    text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", own)
     assert "launcher rerun runs/x" in text
     assert "{" not in text
     assert not (executor == "local" and "--mem" in text)

@@ -10,6 +10,7 @@ from launcher.slurm.parsers import (
     is_queue_full,
     is_submit_limit,
     read_accounting,
+    read_job_id,
     read_submit_limit,
     said,
 )
@@ -147,3 +148,18 @@ def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> No
     found = list(read_accounting("".join(lines)))
     assert [row.index for row in found] == indices
     assert {row.memory for row in found} == {3 * 1024 ** " KMG".index(unit or " ")}
+
+
+@pytest.mark.parametrize(
+    ("text", "job_id"),
+    [
+        ("123\n", "123"),
+        ("123;cluster\n", "123"),
+        ("quota: 5 of 7\n123\n", "123"),
+        ("Submitted batch job 123\n", None),
+        ("123\n124\n", None),
+        ("", None),
+    ],
+)
+def test_a_job_id_stands_alone_on_its_line(text, job_id):
+    assert read_job_id(text) == job_id

@@ -1,0 +1,50 @@
+"""Allocation: what a scheduler gave to this process: CPUs, an array index, a rank. Read from its environment, Slurm's.
+
+The only module of jobs that reads a scheduler's variables; what a task asks of Slurm is in node/supervisor/slurm_job.py.
+Outside a scheduler's job there is none.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+
+_Environment = Mapping[str, str]
+
+
+def is_inside(environment: _Environment = os.environ) -> bool:
+    """Whether this process is part of a scheduler's job."""
+    return "SLURM_JOB_ID" in environment
+
+
+def job_id(environment: _Environment = os.environ) -> str | None:
+    """The job as users type it: 123, or 123_4 for an array element; None outside."""
+    array = environment.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{array_index(environment)}" if array else environment.get("SLURM_JOB_ID")
+
+
+def array_index(environment: _Environment = os.environ) -> int:
+    """The array index of this process's job; 0 where it is none of an array."""
+    return int(environment.get("SLURM_ARRAY_TASK_ID", "0"))
+
+
+def rank(environment: _Environment = os.environ) -> tuple[int, int]:
+    """(rank, number of ranks) of this srun task; (0, 1) in a batch script."""
+    if environment.get("SLURM_STEP_ID", "").isdigit() and "SLURM_PROCID" in environment:
+        return int(environment["SLURM_PROCID"]), int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+    return 0, 1
+
+
+def restarts(environment: _Environment = os.environ) -> int:
+    """How often the job was started before."""
+    return int(environment.get("SLURM_RESTART_COUNT", "0"))
+
+
+def host(environment: _Environment = os.environ) -> str:
+    """This node, by the scheduler's name for it."""
+    return environment.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def cpus(environment: _Environment = os.environ) -> int | None:
+    """CPUs of this task by its request, which nothing may enforce; None where there was none."""
+    text = environment.get("SLURM_CPUS_PER_TASK", "")
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,98 @@
+"""LocalProcess: the process that runs a local submission, ``python -m launcher.local RUN NUMBER``.
+
+It runs the array tasks, retries, gathers and writes the outcome, and needs no config. It lives on without the launcher,
+unless it is attached.
+"""
+
+import argparse
+import os
+import signal
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs import exit_codes
+from jobs.machine import lifeline
+from jobs.machine.process_identity import ProcessIdentity
+from jobs.storage.journal import replay
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.rundir import RunDir
+from launcher.config.settings import RetrySettings
+from launcher.local.array import LocalArray, StopRequests
+from launcher.retry.finalize import Cancelled, Ending, WithoutLimits, finalize
+from launcher.retry.policy import Terms
+from launcher.runs.failures import Failure, from_exit_status
+from launcher.runs.logs import last_words
+from launcher.runs.submissions import HEARTBEAT, Outcome, update
+
+
+class _Heart:
+    """Touches the submission now and then, for launchers on other machines."""
+
+    def __init__(self, path: Path, stop: StopRequests) -> None:
+        self._path = path
+        self._stop = stop
+        self._beaten = time.monotonic()
+
+    def beat_or_cancel(self) -> None:
+        """Raises Cancelled where this process was told to stop."""
+        self.beat()
+        if self._stop.count:
+            raise Cancelled("told to stop by a signal")
+
+    def beat(self) -> None:
+        if time.monotonic() - self._beaten > HEARTBEAT:
+            self._beaten = time.monotonic()
+            os.utime(self._path)
+
+
+def run_submission(run: RunDir, number: int, stop: StopRequests) -> None:
+    """Runs a submission and those that retry what failed in it, to the result or to where nothing more can be done."""
+    plan = Plan.read(run.plan)
+    waiting = [Submission.read(run.submission(number))]
+    owner = ProcessIdentity.current().to_json()
+    while waiting:
+        submission = update(run, waiting.pop(0), process=owner)
+        heart = _Heart(run.submission(submission.number), stop)
+        array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
+        statuses = array.run(heart.beat)
+        ending = Ending({} if stop.count else failures_of(run, submission, statuses), cancelled=stop.count > 0)
+        asked, retry = WithoutLimits(Terms(submission.resources.attempt)), RetrySettings(submission.resources.attempts)
+        waiting += finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
+
+
+def failures_of(run: RunDir, submission: Submission, statuses: dict[int, int]) -> dict[int, Failure]:
+    """Failures that the journals do not tell: of tasks that ended without writing why."""
+    found = {}
+    for index, status in statuses.items():
+        shards = [shard for shard in submission.groups[index] if not run.shard_done(shard).exists()]
+        for shard in shards if status != exit_codes.STOPPED else ():
+            last = replay(run.journal(shard)).last
+            if last is None or last.start.submission != submission.number or last.end is None:
+                words = last_words(run.log(submission.groups[index][0]))
+                found[shard] = from_exit_status(status, shard, words)
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The executor process."""
+    parser = argparse.ArgumentParser(prog="python -m launcher.local", description="Runs a local submission.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("number", type=int)
+    parser.add_argument("--parent", type=int, help="stop when this process dies")
+    options = parser.parse_args(arguments)
+    stop = StopRequests()
+    if options.parent:
+        lifeline.bind(options.parent, signal.SIGTERM)
+    run = RunDir(options.run)
+    try:
+        run_submission(run, options.number, stop)
+    except Exception as error:  # the process boundary: whoever follows the run is told
+        traceback.print_exc()
+        number = run.submission_numbers()[-1]
+        Outcome(time.time(), error=f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}").write(
+            run, number
+        )
+        return 1
+    return 0

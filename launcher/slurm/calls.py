@@ -1,0 +1,98 @@
+"""Calls: how a command of Slurm is run: with a time limit, in a clean environment, and again where Slurm does not answer."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+
+from jobs.errors import InputError, RunError
+from launcher.slurm.parsers import is_passing, said
+
+_TIMEOUT = 60.0
+# Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
+BACK_OFF = (1, 2, 5, 12, 30, 70)
+# A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
+# GPUs would count those of the job that submitted it.
+_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI")
+_SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
+
+
+class NoAnswer(RunError):
+    """Slurm did not answer, or not in time; later it may."""
+
+
+class TimedOut(RunError):
+    """A command had not ended when its time was over, and was killed."""
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what Slurm gave to the job that it may run in."""
+    scrubbed = (*_SCRUBBED, *_SCRUBBED_IN_JOBS) if "SLURM_JOB_ID" in os.environ else _SCRUBBED
+    return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(scrubbed)}
+
+
+def ask(*command: str) -> str:
+    """Output of a command that the controller answers; where it does not, it is asked again, with back-off."""
+    for wait in BACK_OFF:
+        try:
+            return run(*command)
+        except NoAnswer as error:
+            pause(command[0], str(error), wait)
+    return run(*command)
+
+
+def run(*command: str) -> str:
+    """Output of a Slurm command. Raises NoAnswer for a passing problem, RunError, with what it said, for others."""
+    ended = call(*command)
+    if not ended.returncode:
+        return ended.stdout
+    problem = said(ended.stderr or ended.stdout)
+    raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
+
+
+def call(*command: str) -> subprocess.CompletedProcess[str]:
+    """A question to Slurm, answered as parsers read it: array indices in full, times in the standard form."""
+    return _call(command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, _TIMEOUT)
+
+
+def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """A command that changes something: it dies with this process, where this machine can do that.
+
+    An sbatch that outlived its launcher would submit what the next launcher does not find yet, and submits too. What it
+    is told about output would be in the environment of the job.
+    """
+    if shutil.which(command[0]) is None:
+        raise _not_here(command[0])
+    bound = ("setpriv", "--pdeathsig", "KILL") if _can_bind() else ()
+    return _call((*bound, *command), clean_environment(), timeout)
+
+
+@cache
+def _can_bind() -> bool:
+    """Whether there is a setpriv that knows --pdeathsig: since util-linux 2.33; RHEL 8 has 2.32."""
+    if shutil.which("setpriv") is None:
+        return False
+    return "--pdeathsig" in _call(("setpriv", "--help"), clean_environment(), _TIMEOUT).stdout
+
+
+def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+    except FileNotFoundError:
+        raise _not_here(command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise TimedOut(f"{command[0]} did not answer within {timeout:.0f} s") from None
+
+
+def _not_here(command: str) -> InputError:
+    return InputError(f"{command} is not on this machine's PATH; is this a login node of the cluster?")
+
+
+def pause(command: str, problem: str, seconds: float) -> None:
+    """Says that a command is tried again in some seconds, and waits for these."""
+    print(f"{command}: {problem}; trying again in {seconds} s", file=sys.stderr, flush=True)
+    time.sleep(seconds)

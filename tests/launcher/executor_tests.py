@@ -1,0 +1,224 @@
+"""What every executor must do: a class of tests that each of them passes (test_executors.py).
+
+A test module gives the name, and what is to be there before:
+
+    class TestMine(ExecutorTests):
+        name = "mine"
+
+        @pytest.fixture(autouse=True)
+        def here(self): ...
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jobs.errors import InputError, RunError
+from jobs.storage.journal import replay
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.rundir import RunDir
+from launcher.config.config import Config, load_config
+from launcher.executors import AUTO, EXECUTORS, Executor, Limits, Observation, choose_executor
+from launcher.plan.plan import make_plan
+from launcher.runs.failures import FailureGroup, advice
+from launcher.runs.submissions import Outcome, create
+from launcher.status.status import Status, StatusReader
+from launcher.submit.cancel import cancel_run
+from launcher.submit.submit import Selection, record, select_shards, submit
+from tests.support.launcher_runs import ROOT, newest, wait_until, write_config
+
+ROWS, SHARDS = 48, 3
+
+
+class Planned:
+    """A planned run of 3 shards of 16 rows, and the executor that is to run it."""
+
+    def __init__(self, path: Path) -> None:
+        self.config: Config = load_config(path)
+        self.run: RunDir = make_plan(self.config).run
+        self.executor: Executor = choose_executor(self.config.executor)
+
+    def select(self) -> Selection:
+        return select_shards(self.run, Plan.read(self.run.plan))
+
+    def submit(self) -> list[Submission]:
+        return submit(self.run, self.config, self.select())
+
+    @property
+    def submissions(self) -> list[Submission]:
+        return [Submission.read(self.run.submission(number)) for number in self.run.submission_numbers()]
+
+    def await_commits(self, shard: int) -> None:
+        wait_until(lambda: replay(self.run.journal(shard)).commits, 90)
+
+    def end(self) -> Status:
+        """The status once nothing goes on by itself, and the executor has nothing left of it."""
+        reader = StatusReader(self.run)
+        wait_until(lambda: reader.read().state != "running", 120)
+        wait_until(lambda: not self.executor.active(self.run, self.submissions))
+        return reader.read()
+
+
+class ExecutorTests:
+    """Tests of the executor ``name``; ``sections`` are those of the config that it needs."""
+
+    name: str
+    sections: Mapping[str, Any] = {}
+
+    @pytest.fixture(autouse=True)
+    def _importable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def _planned(self, folder: Path, **params: Any) -> Planned:
+        return Planned(
+            write_config(
+                folder, ROWS, shards=SHARDS, params=params, node={"batch_size": 4}, executor=self.name, **self.sections
+            )
+        )
+
+    @pytest.fixture
+    def toy(self, here: None, tmp_path: Path) -> Planned:
+        return self._planned(tmp_path)
+
+    @pytest.fixture
+    def slow(self, here: None, tmp_path: Path) -> Planned:
+        """A run that takes some seconds, with a commit four times a shard."""
+        return self._planned(tmp_path, delay=0.15)
+
+    @pytest.fixture
+    def executor(self, here: None) -> Executor:
+        return choose_executor(self.name)
+
+    # --- before anything is submitted
+
+    def test_it_is_found_by_the_name_that_it_gives_its_submissions(self, executor):
+        assert executor.name == self.name
+        assert self.name in EXECUTORS
+        assert self.name != AUTO
+        assert executor.title
+
+    def test_groups_partition_the_shards(self, toy):
+        for shards in ([0], [2, 0, 1], [1, 2], []):
+            groups = toy.executor.groups(toy.config, shards)
+            assert sorted(shard for group in groups for shard in group) == sorted(shards)
+            assert all(groups)
+
+    def test_a_submission_may_have_one_array_task_at_least(self, toy):
+        largest = toy.executor.largest_submission(toy.config)
+        assert largest is None or largest >= 1
+        made = record(toy.run, toy.config, range(SHARDS))
+        assert all(len(submission.groups) <= (largest or SHARDS) for submission in made)
+        assert [shard for submission in made for shard in submission.shards] == list(range(SHARDS))
+
+    def test_what_probe_asks_is_answered(self, toy):
+        limits = toy.executor.limits(toy.config, 5)
+        assert isinstance(limits, Limits)
+        assert min(limits.shards_per_task, limits.largest_array, limits.largest_queue, limits.at_a_time or 1) >= 1
+        assert toy.executor.visible_gpus(toy.config, 0) in (None, 0)
+
+    def test_resources_are_told_in_words_and_kept_as_json(self, toy):
+        assert all(isinstance(line, str) and line for line in toy.executor.describe(toy.config))
+        (made,) = record(toy.run, toy.config, range(SHARDS))
+        assert Submission.read(toy.run.submission(made.number)).resources == made.resources
+
+    def test_more_memory_and_time_are_overrides_or_bad_input(self, executor):
+        assert executor.limit_overrides(None, None) == []
+        try:
+            overrides = executor.limit_overrides("4G", "10")
+        except InputError:
+            return
+        assert [override.partition("=")[2] for override in overrides] == ["4G", "10"]
+
+    def test_advice_is_a_command_that_can_be_pasted(self, executor):
+        for kind in executor.advice:
+            text = advice(FailureGroup(kind, "m", (3, 7), 0), "runs/x", "3,7", executor.advice)
+            assert "launcher rerun runs/x" in text
+            assert "{" not in text
+
+    def test_a_script_is_written_where_there_are_scripts(self, toy):
+        if toy.executor.scripts is None:
+            return
+        (made,) = record(toy.run, toy.config, range(SHARDS), planned=True)
+        script = toy.executor.scripts.write(toy.run, made)
+        assert str(toy.run.path) in script.read_text()
+        assert toy.executor.scripts.check(script) != ""
+        assert toy.executor.active(toy.run, [made]) == set()
+
+    # --- submissions
+
+    def test_of_no_submission_there_is_nothing(self, toy):
+        assert toy.executor.active(toy.run, []) == set()
+        assert toy.executor.observe(toy.run, []) == Observation()
+
+    def test_start_records_where_the_submission_is_and_runs_it_to_the_result(self, slow):
+        (made,) = slow.submit()
+        assert (made.number, made.executor, made.shards) == (1, self.name, (0, 1, 2))
+        assert newest(slow.run) == made
+        assert made.job_ids or made.process
+        words = slow.executor.place(made)
+        assert any(name in words for name in (*made.job_ids, str((made.process or {}).get("pid"))))
+        assert not slow.run.result.exists()  # it returned at once
+        found = slow.end()
+        assert (found.state, found.ok, found.missing) == ("complete", ROWS, 0)
+        assert [len(replay(slow.run.journal(shard)).attempts) for shard in range(SHARDS)] == [1] * SHARDS
+
+    def test_what_goes_on_is_active_and_observed_until_it_has_ended(self, slow):
+        made = slow.submit()
+        assert slow.executor.active(slow.run, made) == {1}
+        seen = slow.executor.observe(slow.run, made)
+        assert seen.active == {1}
+        assert (sum(seen.entries.values()) > 0) == slow.executor.is_polled
+        slow.end()
+        assert slow.executor.observe(slow.run, made) == Observation()
+        outcome = Outcome.read(slow.run, 1)
+        assert outcome is not None
+        assert (outcome.cancelled, outcome.failures, outcome.error) == (False, {}, None)
+
+    def test_shards_in_its_hands_are_not_submitted_again(self, slow):
+        (made,) = slow.submit()
+        assert slow.select().running == dict.fromkeys(range(SHARDS), 1)
+        with pytest.raises(RunError, match="running now"):
+            slow.submit()
+        with pytest.raises(RunError, match="submission 1 is running these shards"):
+            create(slow.run, made)  # as of a launcher that looked before the first one had written
+        assert slow.run.submission_numbers() == [1]
+        assert slow.end().state == "complete"
+
+    def test_cancel_stops_all_and_what_is_done_stays(self, slow):
+        slow.submit()
+        slow.await_commits(0)
+        started = [replay(slow.run.journal(shard)).last for shard in range(SHARDS)]
+        tasks = [psutil.Process(last.start.pid) for last in started if last and psutil.pid_exists(last.start.pid)]
+        assert cancel_run(slow.run) == [1]
+        assert all(not task.is_running() or task.status() == psutil.STATUS_ZOMBIE for task in tasks)
+        assert slow.executor.active(slow.run, slow.submissions) == set()
+        found = StatusReader(slow.run).read()
+        assert (found.state, found.ok >= 4, found.missing > 0) == ("cancelled", True, True)
+        (again,) = slow.submit()
+        assert again.number == 2
+        assert slow.end().state == "complete"
+        ends = [attempt.end for shard in range(SHARDS) for attempt in replay(slow.run.journal(shard)).attempts]
+        assert sum(end.committed for end in ends if end) == ROWS
+
+    def test_cancel_of_what_does_not_run_is_false(self, toy):
+        toy.submit()
+        toy.end()
+        assert toy.executor.cancel(toy.run, newest(toy.run)) is False
+        assert cancel_run(toy.run) == []
+        assert StatusReader(toy.run).read().state == "complete"
+
+    def test_a_task_that_is_killed_is_tried_again_within_the_policy(self, slow):
+        slow.submit()
+        slow.await_commits(1)
+        last = replay(slow.run.journal(1)).last
+        assert last is not None
+        psutil.Process(last.start.pid).kill()
+        assert slow.end().state == "complete"
+        outcome = Outcome.read(slow.run, 1)
+        assert outcome is not None
+        assert {shard: failure.kind for shard, failure in outcome.failures.items()} == {1: "CRASH"}
+        assert newest(slow.run).shards == (1,)
+        assert len(replay(slow.run.journal(1)).attempts) == 2

@@ -1,0 +1,82 @@
+"""Calls of Slurm's commands, with stand-ins for them: what sbatch's answers mean, and what it is started with."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InputError
+from launcher.slurm import calls, scheduler
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that comes first on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    calls._can_bind.cache_clear()
+    yield folder
+    calls._can_bind.cache_clear()
+
+
+def stand_in(folder: Path, name: str, body: str) -> None:
+    (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+def count(folder: Path, name: str) -> int:
+    return len((folder / f"{name}.calls").read_text().splitlines())
+
+
+def test_a_script_is_submitted_by_one_call_that_asks_for_the_id_alone(programs, tmp_path):
+    stand_in(programs, "sbatch", 'echo "$@" >> $0.calls\necho "123;cluster"')
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+    assert (programs / "sbatch.calls").read_text() == f"--parsable {tmp_path}/x.sbatch\n"
+
+
+def test_what_else_is_said_is_not_taken_for_an_id(programs, tmp_path):
+    stand_in(programs, "sbatch", 'echo "Welcome, 7 of 9"; echo 123; echo "sbatch: lua: 5 jobs left" >&2')
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+
+
+def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs, tmp_path):
+    stand_in(programs, "sbatch", "echo Submitted batch job 99")
+    stand_in(programs, "squeue", "echo '123|name'")
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+    stand_in(programs, "squeue", "true")
+    with pytest.raises(InputError, match="no job id: Submitted batch job 99"):
+        scheduler.submit(tmp_path / "x.sbatch", "name")
+
+
+def test_an_error_is_told_in_sbatchs_own_words(programs, tmp_path):
+    stand_in(programs, "sbatch", 'echo "sbatch: error: invalid partition specified: nope" >&2; exit 1')
+    with pytest.raises(InputError, match=r"x\.sbatch: invalid partition specified: nope\n"):
+        scheduler.submit(tmp_path / "x.sbatch", "name")
+
+
+def test_a_setpriv_that_cannot_bind_is_left_out(programs, tmp_path):
+    """That of RHEL 8: an unknown option is an error, and nothing could be submitted."""
+    stand_in(programs, "setpriv", 'echo "$@" >> $0.calls\n[ "$1" = --help ] && exit 0\nexit 1')
+    stand_in(programs, "sbatch", "echo 123")
+    assert [scheduler.submit(tmp_path / "x.sbatch", "name") for _ in range(2)] == ["123", "123"]
+    assert count(programs, "setpriv") == 1
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="this machine has no setpriv")
+def test_sbatch_gets_no_variable_of_a_job_and_none_of_ours(programs, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SBATCH_PARTITION", "nope")
+    stand_in(programs, "sbatch", "env > $0.env\necho 123")
+    scheduler.submit(tmp_path / "x.sbatch", "name")
+    given = [line.partition("=")[0] for line in (programs / "sbatch.env").read_text().splitlines()]
+    assert [name for name in given if name.startswith(("SLURM", "SBATCH"))] == ["SLURM_CONF"]
+
+
+def test_without_an_sbatch_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="sbatch is not on this machine's PATH"):
+        scheduler.submit(tmp_path / "x.sbatch", "name")

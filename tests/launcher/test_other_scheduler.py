@@ -1,0 +1,186 @@
+"""A run on a scheduler that the launcher has never heard of: the real commands, real array tasks, a queue in memory."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jobs.storage.journal import replay
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from launcher.cli import main
+from launcher.runs.submissions import Outcome
+from launcher.status.status import StatusReader
+from tests.support.launcher_runs import ROOT, newest, run_of, wait_until, write_config
+from tests.support.memory_executor import MemoryScheduler, memory_scheduler
+from tests.support.task_runs import results
+
+ALL_OK = {"total": 100, "ok": 100, "failed": 0, "missing": 0}
+
+
+@pytest.fixture
+def scheduler(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryScheduler]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with memory_scheduler() as made:
+        yield made
+
+
+class Commands:
+    """The launcher's commands on one run, in this process."""
+
+    def __init__(self, config: Path, output: pytest.CaptureFixture[str]) -> None:
+        self.config = config
+        self._output = output
+
+    @property
+    def run(self) -> RunDir:
+        return run_of(self.config)
+
+    def say(self, *arguments: object, code: int = 0) -> str:
+        """Runs a command; returns what it printed."""
+        assert main(list(map(str, arguments))) == code
+        return "".join(self._output.readouterr())
+
+    def tell(self, command: str, *flags: str, code: int = 0) -> Mapping[str, Any]:
+        """Runs a command on the run; returns its document."""
+        assert main([command, str(self.run.path), *flags, "--json"]) == code
+        found: Mapping[str, Any] = json.loads(self._output.readouterr().out)
+        return found
+
+    def submit(self) -> str:
+        return self.say("submit", self.config)
+
+    def end(self) -> Mapping[str, Any]:
+        """The status once nothing goes on by itself."""
+        reader = StatusReader(self.run)
+        wait_until(lambda: reader.read().state != "running")
+        return self.tell("status", code=0 if reader.read().state == "complete" else 1)
+
+    def await_commits(self, shard: int) -> None:
+        wait_until(lambda: replay(self.run.journal(shard)).commits)
+
+
+@pytest.fixture
+def toy(scheduler, tmp_path, capsys):
+    return Commands(write_config(tmp_path, executor="memory"), capsys)
+
+
+@pytest.fixture
+def slow(scheduler, tmp_path, capsys):
+    return Commands(write_config(tmp_path, params={"delay": 0.05}, executor="memory"), capsys)
+
+
+@pytest.fixture
+def endless(scheduler, tmp_path, capsys):
+    return Commands(write_config(tmp_path, rows=8000, params={"delay": 0.05}, executor="memory"), capsys)
+
+
+def test_a_plan_says_what_will_run_it_and_has_no_script(toy):
+    said = toy.say("plan", toy.config)
+    assert "executor: memory" in said
+    assert "array task: a process of the tests, 2 at a time" in said
+    assert toy.run.submission_numbers() == []
+
+
+def test_a_submitted_run_goes_on_to_its_result(toy):
+    assert "submission 1: 4 shard(s), memory job m1" in toy.submit()
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert newest(toy.run).executor == "memory"
+    assert toy.run.result.exists()
+    assert [list(results(toy.run, shard)["y"][::4]) for shard in range(4)] == [
+        [2.0 * row for row in range(first, first + 25)] for first in (0, 25, 50, 75)
+    ]
+    assert "intact" in toy.say("verify", toy.run.path)
+
+
+def test_only_a_live_status_asks_and_shows_the_queue(scheduler, toy):
+    scheduler.holds = True
+    toy.submit()
+    scheduler.questions = 0
+    assert "queue" not in toy.tell("status")
+    assert scheduler.questions == 0
+    found = toy.tell("status", "--live")
+    assert found["queue"] == [{"state": "PENDING", "reason": "Held", "entries": 4}]
+    assert "  the test process's queue: 4 PENDING (Held)" in toy.say("status", toy.run.path, "--live")
+    assert scheduler.questions == 2
+    scheduler.release()
+    assert toy.end()["state"] == "complete"
+
+
+def test_what_waits_or_runs_is_not_submitted_again(scheduler, toy):
+    scheduler.holds = True
+    toy.submit()
+    for command in ("submit", "rerun"):
+        assert "running now (shards 0-3)" in toy.say(command, toy.run.path, code=1)
+    assert toy.run.submission_numbers() == [1]
+    scheduler.release()
+    assert toy.end()["state"] == "complete"
+
+
+def test_arrays_are_as_large_as_it_takes_and_the_rest_is_held_back(scheduler, toy):
+    scheduler.largest_array, scheduler.largest_queue, scheduler.holds = 1, 2, True
+    said = toy.submit()
+    assert "submission 2: 1 shard(s), memory job m2" in said
+    assert "submission 4: 1 shard(s), held back: the queue is full" in said
+    assert [Submission.read(toy.run.submission(number)).job_ids for number in (3, 4)] == [(), ()]
+    assert toy.tell("status", "--live")["state"] == "running"
+    scheduler.release()
+    assert toy.end()["samples"] == ALL_OK
+    assert [len(replay(toy.run.journal(shard)).attempts) for shard in range(4)] == [1, 1, 1, 1]
+
+
+def test_a_task_that_crashes_is_tried_again_where_it_was(slow):
+    slow.submit()
+    slow.await_commits(1)
+    psutil.Process(replay(slow.run.journal(1)).attempts[0].start.pid).kill()
+    found = slow.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    first, second = replay(slow.run.journal(1)).attempts
+    assert (first.end, second.end.reason) == (None, "done")
+    assert second.end.committed < 25
+    assert Outcome.read(slow.run, 1).failures[1].kind == "CRASH"
+    assert Submission.read(slow.run.submission(2)).shards == (1,)
+
+
+def test_a_cancelled_run_stops_and_a_rerun_goes_on_with_it(endless):
+    endless.submit()
+    endless.await_commits(0)
+    assert "what is done is kept" in endless.say("cancel", endless.run.path)
+    found = endless.tell("status", code=1)
+    assert (found["state"], found["samples"]["ok"] > 0) == ("cancelled", True)
+    assert "nothing of" in endless.say("cancel", endless.run.path)
+    assert endless.tell("rerun")["shards"] == [0, 1, 2, 3]
+    assert endless.tell("status", "--live")["state"] == "running"
+    assert endless.tell("cancel")["cancelled"] == [2]
+
+
+def test_jobs_that_got_lost_are_seen_by_asking_and_run_again(scheduler, slow):
+    slow.submit()
+    slow.await_commits(0)
+    scheduler.lose()
+    found = slow.tell("status", "--live", code=1)
+    assert (found["state"], {failure["kind"] for failure in found["failures"]}) == ("failed", {"LOST"})
+    assert slow.tell("rerun")["shards"] == [0, 1, 2, 3]
+    assert slow.end()["samples"] == ALL_OK
+
+
+def test_limits_that_its_tasks_do_not_have_are_refused(toy):
+    toy.say("plan", toy.config)
+    assert "tasks in the test process have no limits" in toy.say("rerun", toy.run.path, "--mem", "64G", code=2)
+
+
+def test_a_result_is_gathered_by_hand(toy):
+    toy.submit()
+    toy.end()
+    toy.run.result.unlink()
+    assert "100 ok, 0 failed, 0 missing of 100" in toy.say("gather", toy.run.path)
+
+
+def test_a_name_that_no_table_has_is_refused(scheduler, tmp_path, capsys):
+    commands = Commands(write_config(tmp_path, executor="memroy"), capsys)
+    said = commands.say("plan", commands.config, code=2)
+    assert "must be 'auto', 'slurm', 'local' or 'memory', not \"memroy\"" in said
