@@ -10,19 +10,10 @@ import h5py
 import numpy as np
 import psutil
 
-from tests.support.launcher_runs import launcher, run_of, start, write_config
+from tests.support.launcher_runs import datasets, launcher, run_of, start, write_config
 from tests.support.task_runs import alive
 
 KILLS = 30
-
-
-def datasets(path: Path) -> dict[str, np.ndarray]:
-    """Everything in a result but its provenance."""
-    found: dict[str, np.ndarray] = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-        assert file.attrs["complete"]
-    return found
 
 
 def test_thirty_kills_of_any_process_of_a_run_leave_the_same_result_and_no_orphan(tmp_path: Path) -> None:

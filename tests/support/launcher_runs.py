@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 
@@ -88,6 +91,15 @@ def executor_pid(run: RunDir) -> int:
     process = newest(run).process
     assert process is not None
     return int(process["pid"])
+
+
+def datasets(path: Path) -> dict[str, np.ndarray]:
+    """Everything in a result but its provenance."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        assert file.attrs["complete"]
+    return found
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -1,0 +1,217 @@
+"""Runs that older versions planned and left half done: this version tells of them what theirs told, and goes on with them.
+
+`version-0.1.0` holds what version 0.1.0 left in /tmp/launcher-0.1 on the host login1: a run that was cancelled, one whose
+processes were all killed, one that is done, and one of Slurm that was cancelled after a retry. Its files are never
+written again; a copy has the paths and the host of where it is now.
+"""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.machine.process_identity import host_name
+from jobs.storage.journal import History, replay
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from launcher import results
+from launcher.status.status import StatusReader
+from tests.slurm_cluster import SlurmCluster
+from tests.support.launcher_runs import datasets, environment, launcher, status, wait_until
+from tests.support.slurm_runs import use_cluster
+
+VERSION = Path(__file__).parent / "version-0.1.0"
+FAILED_ROWS = [12, 25, 38, 51]
+TOLD = {
+    "cancelled": "cancelled  cancelled: 32 of 60 samples (53%), 2 failed, shards 2 done, 3 pending",
+    "killed": "killed  incomplete: 28 of 60 samples (46%), 2 failed, shards 2 done, 3 pending",
+    "done": "done  complete: 60 of 60 samples (100%), 4 failed, shards 5 done",
+    "slurm": "slurm  cancelled: 32 of 60 samples (53%), 3 failed, shards 2 done, 3 pending",
+}
+"""What its own version said of each run."""
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The folder with configs, Job and runs, as if it had been here all the time."""
+    folder = tmp_path / "old"
+    shutil.copytree(VERSION, folder)
+    for path in folder.rglob("*"):
+        if path.suffix in (".json", ".yaml", ".sbatch"):
+            text = path.read_text().replace("/tmp/launcher-0.1", str(folder))
+            path.write_text(text.replace('"host": "login1"', f'"host": "{host_name()}"'))
+    return folder
+
+
+def run_of(old: Path, name: str) -> RunDir:
+    return RunDir(old / "runs" / name)
+
+
+def histories(run: RunDir) -> list[History]:
+    return [replay(run.journal(shard)) for shard in range(Plan.read(run.plan).shard_count)]
+
+
+def count(found: list[History]) -> int:
+    return sum(history.ok + history.failed for history in found)
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """Rows that failed are NaN in both."""
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], name)
+
+
+def assert_gathered(old: Path, name: str) -> None:
+    """The run has the result of the one that nothing happened to, and its files are as their journals say."""
+    assert_same(datasets(run_of(old, name).result), datasets(run_of(old, "done").result))
+    verified = launcher(old, "verify", name)
+    assert verified.returncode == 0, verified.stderr
+    assert "0 damaged" in verified.stdout
+
+
+def assert_computed_once(before: list[History], after: list[History]) -> None:
+    """What was committed stayed, and attempts since then computed what was missing and nothing else."""
+    assert count(after) == 60
+    assert all(new.commits.items() >= old.commits.items() for old, new in zip(before, after, strict=True))
+    ends = [
+        attempt.end for old, new in zip(before, after, strict=True) for attempt in new.attempts[len(old.attempts) :]
+    ]
+    assert sum(end.committed for end in ends if end) == 60 - count(before)
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_status_says_what_its_own_version_said(old: Path, name: str) -> None:
+    shown = launcher(old, "status", name)
+    assert shown.returncode == (0 if name == "done" else 1)
+    assert shown.stdout.splitlines()[0] == TOLD[name]
+    assert "LOAD" in shown.stdout
+    assert "ValueError: 12 is unlucky" in shown.stdout
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_log_of_a_shard_is_found(old: Path, name: str) -> None:
+    shown = launcher(old, "logs", name, 1)
+    assert shown.stdout.startswith("shard 1, attempt 1: 12 of 12 samples to do")
+    assert "ValueError: 12 is unlucky" in shown.stdout
+
+
+def test_all_runs_are_listed(old: Path) -> None:
+    shown = launcher(old, "list")
+    assert {line.split()[0] for line in shown.stdout.splitlines()} >= TOLD.keys()
+
+
+def test_a_result_is_read_and_verified(old: Path) -> None:
+    done = run_of(old, "done")
+    with results.open(done.path) as result:
+        assert len(result) == 60
+        assert sorted(result.errors["row"]) == FAILED_ROWS
+    verified = launcher(old, "verify", "done")
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert "15 batches in 5 shards checked, 0 damaged" in verified.stdout
+
+
+def test_a_result_is_gathered_again_from_the_shards(old: Path) -> None:
+    done = run_of(old, "done")
+    before = datasets(done.result)
+    done.result.unlink()
+    assert launcher(old, "gather", "done").returncode == 0
+    assert_same(datasets(done.result), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("cancelled", ["run", "cancelled.yaml"]),
+        ("killed", ["run", "killed.yaml"]),
+        ("slurm", ["run", "slurm.yaml", "--set", "executor=local"]),
+    ],
+)
+def test_run_goes_on_where_its_own_version_stopped(old: Path, name: str, arguments: list[str]) -> None:
+    run = run_of(old, name)
+    before = histories(run)
+    done = launcher(old, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_computed_once(before, histories(run))
+    assert_gathered(old, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("cancelled", []), ("killed", []), ("slurm", ["--set", "executor=local"])]
+)
+def test_rerun_goes_on_where_its_own_version_stopped(old: Path, name: str, options: list[str]) -> None:
+    run = run_of(old, name)
+    before, numbers = histories(run), run.submission_numbers()
+    started = launcher(old, "rerun", name, *options)
+    assert started.returncode == 0, started.stderr
+    wait_until(lambda: StatusReader(run).read().state == "complete")
+    assert run.submission_numbers() == [*numbers, len(numbers) + 1]
+    assert_computed_once(before, histories(run))
+    assert_gathered(old, name)
+
+
+def test_failed_samples_of_a_run_that_is_done_are_tried_again(old: Path) -> None:
+    (old / "old_job.py").write_text((old / "old_job.py").read_text().replace("% 13 == 12", "< 0"))
+    again = launcher(old, "rerun", "done", "--shards", "1-4")
+    assert again.returncode == 0, again.stderr
+    wait_until(lambda: StatusReader(run_of(old, "done")).read().ok == 60)
+    assert status(old, run_of(old, "done"))["samples"] == {"total": 60, "ok": 60, "failed": 0, "missing": 0}
+
+
+def test_the_plan_is_still_that_of_its_config(old: Path) -> None:
+    planned = launcher(old, "plan", "done.yaml")
+    assert planned.returncode == 0, planned.stderr
+    refused = launcher(old, "plan", "done.yaml", "--set", "node.batch_size=5")
+    assert refused.returncode == 2
+    assert "node.batch_size: 4 -> 5" in refused.stderr
+
+
+@pytest.mark.parametrize("script", ["0001.finalize.sbatch", "0002.finalize.sbatch"])
+def test_the_finalize_job_of_its_script_still_starts_and_leaves_what_has_ended_alone(old: Path, script: str) -> None:
+    submissions = run_of(old, "slurm").submissions
+    before = {path.name: path.read_bytes() for path in submissions.iterdir()}
+    (line,) = [line for line in (submissions / script).read_text().splitlines() if line.startswith("exec ")]
+    _, _, *words = shlex.split(line)
+    done = subprocess.run(
+        [sys.executable, *words], env=environment(), cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name: path.read_bytes() for path in submissions.iterdir()} == before
+
+
+def test_the_array_task_of_its_script_still_starts(old: Path) -> None:
+    run = run_of(old, "slurm")
+    (line,) = [line for line in (run.submissions / "0003.sbatch").read_text().splitlines() if line.startswith("exec ")]
+    _, _, *words = shlex.split(line)
+    done = subprocess.run(
+        [sys.executable, *words, "0"],
+        env=environment(),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert run.shard_done(2).exists()
+
+
+@pytest.mark.slurm
+@pytest.mark.xdist_group("slurm")
+def test_a_run_of_slurm_goes_on_under_slurm(
+    old: Path, clean_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cluster(clean_slurm, monkeypatch)
+    run = run_of(old, "slurm")
+    before = histories(run)
+    started = launcher(old, "rerun", "slurm")
+    assert started.returncode == 0, started.stderr
+    wait_until(lambda: StatusReader(run).read().state != "running", 120)
+    assert StatusReader(run).read().state == "complete"
+    assert run.submission_numbers() == [1, 2, 3, 4]
+    assert_computed_once(before, histories(run))
+    assert_gathered(old, "slurm")
