@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import InputError
-from launcher.catalogue.catalogue import Entry, built_in, find
+from jobs.extras import DISTRIBUTION
+from launcher.catalogue.catalogue import Entry, built_in, find, of_other_packages
 from launcher.catalogue.param_types import Parameter
 from launcher.commands.printer import Printer
 
@@ -15,18 +16,29 @@ _WIDTH = 120
 
 def jobs(options: argparse.Namespace, output: Printer) -> bool:
     if options.name is None:
-        entries = built_in()
-        output.say(*(line for entry in entries for line in [entry.path, *_parts(entry), ""]))
+        entries = [*built_in(), *of_other_packages()]
+        output.say(*(line for entry in entries for line in [*_head(entry), *_parts(entry), ""]))
         output.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
         output.document(jobs=[entry.to_json() for entry in entries])
         return True
     entry = find(options.name, Path())
-    output.say(entry.path, "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry))
+    output.say(
+        *_head(entry), "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry)
+    )
     output.document(**entry.to_json())
     return True
 
 
+def _head(entry: Entry) -> list[str]:
+    """Its path, and what is to be known before one uses it."""
+    of = f"  (of the package {entry.package})" if entry.package not in (None, DISTRIBUTION) else ""
+    install = [f"  not usable yet; to install what it needs: {entry.to_install}"] if entry.to_install else []
+    return [f"{entry.path}{of}", *install]
+
+
 def _parts(entry: Entry) -> list[str]:
+    if entry.problem:
+        return _wrapped(entry.problem, "  ")
     return [*_wrapped(entry.summary, "  "), *_parameter_lines(entry)]
 
 
@@ -59,6 +71,7 @@ def init(options: argparse.Namespace, output: Printer) -> bool:
         raise InputError(f"{path}: there is no folder {path.parent}") from None
     missing = [p.name for p in entry.parameters if p.required and f"    # {p.name}:" in text.splitlines()]
     fill_in = [f"fill in: {', '.join([*(f'job.params.{name}' for name in missing), 'data.manifest'])}"]
-    output.say(f"written: {path}", *fill_in, f"next: launcher plan {path}")
+    install = [f"first: {entry.to_install}"] if entry.to_install else []
+    output.say(f"written: {path}", *fill_in, *install, f"next: launcher plan {path}")
     output.document(config=str(path), job=entry.path)
     return True
