@@ -80,7 +80,7 @@ def main() -> None:
 
 def _draw(section: Section) -> None:
     if section.plots and not plots.available():
-        print("no plots: pip install 'launcher[benchmark]'", file=sys.stderr)
+        print("no plots: pip install 'shardrun[benchmark]'", file=sys.stderr)
         return
     for plot in section.plots:
         print(f"written: {plot.write(_ROOT / 'docs' / 'plots')}", file=sys.stderr)

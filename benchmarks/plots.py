@@ -1,6 +1,6 @@
 """Plots: SVG files of lines with markers, the same bytes for the same figures. Made by parts of node.py.
 
-Needs matplotlib (`pip install 'launcher[benchmark]'`), which is imported only here.
+Needs matplotlib (`pip install 'shardrun[benchmark]'`), which is imported only here.
 """
 
 from collections.abc import Mapping, Sequence

@@ -69,7 +69,7 @@ class AudioEmbedding(Job):
         max_padding: float = 0.2,
         dtype: Dtype = "float32",
     ) -> None:
-        need_packages("AudioEmbedding", "audio", "soundfile", "soxr")
+        need_packages("AudioEmbedding", "audio")
         self._model = TorchModel(model, model_params, dtype)
         self._path, self._speaker = path, speaker
         self._folder = need_folder("folder", folder)

@@ -70,7 +70,7 @@ class Download(Job):
         time_limit: float = 300.0,
         max_bytes: int = 1 << 30,
     ) -> None:
-        need_packages("Download", "download", "httpx2")
+        need_packages("Download", "download")
         if folder is None and type(self).process is Download.process:
             raise InputError("job.params: folder: is needed, but for a subclass with a process of its own")
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:

@@ -14,6 +14,17 @@ Those of both packages. The tree::
 ``str(error)`` is the whole message: what, where, what is valid, what to do.
 """
 
+__all__ = [
+    "BusyError",
+    "DamageError",
+    "IncompleteError",
+    "InputError",
+    "LauncherError",
+    "OutputError",
+    "RunError",
+    "SampleFailed",
+]
+
 
 class LauncherError(Exception):
     """Base class; its text is meant for the user, without a traceback."""

@@ -26,6 +26,8 @@ from jobs.machine import devices as node_devices
 from jobs.machine import memory as node_memory
 from jobs.storage.plans import NodeSettings
 
+__all__ = ["Hierarchy", "OnError"]
+
 OnError = Literal["raise", "return"]
 _JOB_BATCH = 64
 _MISSING = object()

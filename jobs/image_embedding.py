@@ -80,7 +80,7 @@ class ImageEmbedding(Job):
         dtype: Dtype = "float32",
         channels_last: bool = True,
     ) -> None:
-        need_packages("ImageEmbedding", "image", "PIL")
+        need_packages("ImageEmbedding", "image")
         self._model = TorchModel(*with_timm(model, model_params), dtype)
         self._path = path
         self._folder = need_folder("folder", folder)

@@ -1,15 +1,15 @@
 """Inputs: what the built-in jobs check before they use it: their parameters, and the columns of a manifest row.
 
-A parameter that cannot work raises InputError, when the run is planned; a row that cannot be used raises ValueError,
-which fails that sample alone.
+A parameter that cannot work raises InputError, when the run is planned; a row that cannot be used raises ValueError, which
+fails that sample alone.
 """
 
-import importlib.util
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs import extras
 from jobs.errors import InputError
 
 
@@ -48,11 +48,12 @@ def need_folder(name: str, value: Path | str) -> Path:
     return folder
 
 
-def need_packages(job: str, extra: str, *packages: str) -> None:
-    """Raises InputError where one of the packages is not installed; imports none."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise InputError(f"{job} needs {' and '.join(missing)}: pip install 'launcher[{extra}]'")
+def need_packages(job: str, extra: str) -> None:
+    """Raises InputError where one of the packages that the extra brings is not installed; imports none."""
+    *rest, last = extras.missing(extra) or [""]
+    if last:
+        names = f"{', '.join(rest)} and {last}" if rest else last
+        raise InputError(f"{job} needs {names}: {extras.how_to_install(extra)}")
 
 
 def text_of(sample: Mapping[str, Any], column: str) -> str:

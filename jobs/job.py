@@ -7,19 +7,21 @@ import contextlib
 import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from jobs import extras, job_folder
 from jobs.errors import InputError
 from jobs.parameters import arguments
 from jobs.storage.records import JobSpec
-from jobs.storage.samples import Sample
 from jobs.tensors import is_tensor
+
+__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "stack"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class Job:
     def setup_worker(self, context: Context) -> None:
         """Called once in each pool worker (a tokenizer, a decoder); in the process where there are no workers."""
 
-    def load(self, sample: Sample) -> Any:
-        """One manifest row -> an item; raising fails that sample alone. Default: the row as a dict.
+    def load(self, sample: Any) -> Any:
+        """One manifest row, a Sample -> an item; raising fails that sample alone. Default: the row as a dict.
+
+        In a Hierarchy the samples are what its caller has, of any type.
 
         It may be ``async def``: then the samples of a batch are loaded concurrently in one event loop, and it is for
         the Job to limit how many at a time, and how long each may wait. Random numbers drawn in it are not repeatable.
@@ -125,24 +129,29 @@ def job_class(spec: JobSpec) -> type[Job]:
     module_name, _, class_name = spec.path.partition(":")
     if not module_name or not class_name:
         raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
-    if spec.folder and spec.folder not in sys.path:
-        sys.path.append(spec.folder)
+    job_folder.put_on_path(spec.folder)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
         raise InputError(_import_problem(spec, module_name, error)) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Job)):
-        classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Job) and c is not Job]
-        names = sorted(c.__name__ for c in classes)
-        valid = ", ".join(names) or f"none in {module_name}; subclass jobs.job.Job"
-        raise InputError(f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}")
+        raise InputError(_no_job(spec, module))
     return found
 
 
 def _import_problem(spec: JobSpec, module_name: str, error: Exception) -> str:
-    what = f"{type(error).__name__}: {error}"
-    return f"job.class: cannot import {module_name!r} ({what}). Searched: the Python path and {spec.folder}"
+    what = f"{type(error).__name__}: {error}{extras.advice(error)}"
+    where = job_folder.what_hides(module_name, spec.folder) or f"Searched: the Python path and {spec.folder}"
+    return f"job.class: cannot import {module_name!r} ({what}). {where}"
+
+
+def _no_job(spec: JobSpec, module: ModuleType) -> str:
+    classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Job) and c is not Job]
+    valid = ", ".join(sorted(c.__name__ for c in classes)) or f"none in {module.__name__}; subclass jobs.job.Job"
+    hider = job_folder.what_hides(module.__name__, spec.folder)
+    hint = f". {hider}" if hider else ""
+    return f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}{hint}"
 
 
 def make_job(spec: JobSpec) -> Job:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import numpy as np
 
 from jobs.errors import InputError
+from jobs.inputs import need_packages
 from jobs.job import Context, Job
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class TextEmbedding(Job):
         normalize: bool = True,
         dtype: Dtype = "float32",
     ) -> None:
-        if importlib.util.find_spec("transformers") is None:
-            raise InputError("TextEmbedding needs the package transformers: pip install 'launcher[text]'")
+        need_packages("TextEmbedding", "text")
         if not isinstance(max_tokens, int) or max_tokens < 1:
             raise InputError(f"max_tokens: {max_tokens!r} is not valid; valid: a number of tokens")
         if dtype not in get_args(Dtype):

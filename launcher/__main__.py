@@ -4,11 +4,11 @@ import os
 import sys
 from pathlib import Path
 
-from launcher.cli import main
-
 if __name__ == "__main__":
     # `python -m` puts the working directory first on the import path. Array tasks do not have it there, so a Job that only
-    # it could provide must not be found at planning either.
+    # it could provide must not be found at planning either. Before any import of ours: it may have a package `jobs`.
     if sys.path[0] == os.getcwd() != str(Path(__file__).parents[1]):
         del sys.path[0]
+    from shardrun import main
+
     sys.exit(main())

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from jobs import extras
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.outputs import NOT_OUTPUTS
@@ -187,7 +188,8 @@ class Results:
 
     @cached_property
     def errors(self) -> "pd.DataFrame":
-        """Failed samples: row, id, kind, message, attempts (how often each was tried)."""
+        """Failed samples: row, id, kind, message, attempts (how often each was tried). Raises InputError without pandas."""
+        _need_pandas()
         import pandas as pd
 
         group = self._file["errors"]
@@ -263,14 +265,22 @@ class Results:
         """A row a sample, with columns ``id``, ``status`` and the outputs, or those asked for.
 
         Cells of outputs with more than one number a sample are arrays, those of variable-length ones lists (or str,
-        bytes). All of it is read into memory.
+        bytes). All of it is read into memory. Raises InputError where pandas is not installed.
         """
+        _need_pandas()
         import pandas as pd
 
         whole = next(self.blocks(max(len(self), 1), columns), None)
         if whole is None:
             return pd.DataFrame({name: [] for name in self._columns(columns)})
         return pd.DataFrame({name: pd.Series(_cells(values)) for name, values in whole.items()})
+
+
+def _need_pandas() -> None:
+    """Pandas is no part of a plain install; raises InputError where it is missing."""
+    if extras.missing("pandas"):
+        way = extras.how_to_install("pandas")
+        raise InputError(f"a table needs pandas: {way}. Without it: results[NAME], or blocks() for all columns")
 
 
 def _is_ragged(item: Any) -> bool:

@@ -1,37 +1,64 @@
-"""Catalogue: the Jobs that there are, each with its class and parameters. Used by the jobs and init commands.
+"""Catalogue: the Jobs that there are, each with its class and parameters.
 
-Built in are all modules of the package ``jobs`` that define a Job; a user's own Job is found by ``module:Class``.
+Those of this distribution are in a table here; other packages name theirs in the entry-point group ``launcher.jobs``; a
+user's own is found by ``module:Class``. A Job is imported when more than its name is asked for, so that one that cannot be
+imported here is listed all the same.
 """
 
 import inspect
-import pkgutil
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
+from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import jobs
+from jobs import extras
 from jobs.errors import InputError
 from jobs.job import Job, job_class
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from launcher.catalogue.param_types import Parameter, docstring, read_parameters
 
+ENTRY_POINTS = "launcher.jobs"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A Job by its path, ``module:Class``."""
+    """A Job by its path, ``module:Class``; what is told of its class raises InputError where that cannot be imported.
+
+    ``extra`` names what a plain install lacks for it. ``package`` is the distribution that it comes with, None for a
+    user's own; ``name`` what that calls it. ``folder`` is put last on the import path.
+    """
 
     path: str
-    cls: type[Job]
+    extra: str | None = None
+    package: str | None = None
+    name: str = ""
+    folder: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it may be called: its path, module or class."""
+        """What it may be called: its path, module or class, or the name that its package gave it."""
         module, _, name = self.path.partition(":")
-        return self.path, module.rpartition(".")[2], name
+        return self.path, module.rpartition(".")[2], name, self.name or name
+
+    @cached_property
+    def cls(self) -> type[Job]:
+        return job_class(JobSpec(self.path, folder=self.folder))
+
+    @cached_property
+    def problem(self) -> str | None:
+        """Why the class cannot be imported; None where it can."""
+        try:
+            _ = self.cls
+        except InputError as error:
+            return str(error)
+        return None
+
+    @property
+    def to_install(self) -> str | None:
+        """The command that installs what the Job needs and is not there; None where nothing is missing."""
+        return extras.how_to_install(self.extra) if self.extra and extras.missing(self.extra) else None
 
     @property
     def text(self) -> str:
@@ -49,39 +76,55 @@ class Entry:
         return read_parameters(self.cls)
 
     def to_json(self) -> dict[str, Any]:
-        """The document of ``launcher jobs --json``."""
+        """The document of ``launcher jobs --json``; without parameters where the class cannot be imported."""
+        told: dict[str, Any] = {"job": self.path, "package": self.package, "to_install": self.to_install}
+        if self.problem:
+            return {**told, "problem": self.problem, "summary": "", "text": "", "parameters": []}
         parameters = [parameter.to_json() for parameter in self.parameters]
-        return {"job": self.path, "summary": self.summary, "text": self.text, "parameters": parameters}
+        return {**told, "problem": None, "summary": self.summary, "text": self.text, "parameters": parameters}
+
+
+_BUILT_IN = (
+    Entry("jobs.audio_embedding:AudioEmbedding", "audio", extras.DISTRIBUTION),
+    Entry("jobs.command:Command", None, extras.DISTRIBUTION),
+    Entry("jobs.download:Download", "download", extras.DISTRIBUTION),
+    Entry("jobs.image_embedding:ImageEmbedding", "image", extras.DISTRIBUTION),
+    Entry("jobs.text_embedding:TextEmbedding", "text", extras.DISTRIBUTION),
+)
 
 
 def built_in() -> list[Entry]:
-    """The Jobs of the package ``jobs``, by module."""
-    names = (found.name for found in pkgutil.iter_modules(jobs.__path__) if not found.ispkg)
-    return [entry for name in sorted(names) if not name.startswith("_") for entry in _entries(f"jobs.{name}")]
+    """The Jobs of this distribution, by module."""
+    return list(_BUILT_IN)
 
 
-def _entries(name: str) -> Iterator[Entry]:
-    module = import_module(name)
-    yield from (Entry(f"{name}:{cls.__name__}", cls) for cls in _jobs_of(module) if not cls.__name__.startswith("_"))
-
-
-def _jobs_of(module: ModuleType) -> list[type[Job]]:
-    """The Jobs that the module itself defines."""
-    classes = (value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Job))
-    return [cls for cls in classes if cls.__module__ == module.__name__ and cls is not Job]
+def of_other_packages() -> list[Entry]:
+    """The Jobs that installed packages name in the group ``launcher.jobs``, by path. Imports none of them."""
+    found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.value, point.name))
+    return [Entry(point.value, package=point.dist.name if point.dist else None, name=point.name) for point in found]
 
 
 def find(name: str, folder: Path) -> Entry:
-    """A Job by ``module:Class`` (``folder`` is put last on the import path), or a built-in one by module or class.
+    """A Job by ``module:Class`` (``folder`` is put last on the import path), or a known one by name, module or class.
 
-    Raises InputError where there is none.
+    A built-in one comes before one of another package that is called the same. Raises InputError where there is none, or
+    it cannot be imported.
     """
     if ":" in name:
-        return Entry(name, job_class(JobSpec(name, folder=str(folder.absolute()))))
-    entries = built_in()
-    names = {known.lower(): entry for entry in entries for known in entry.names}
+        entry = next((known for known in built_in() if known.path == name), None)
+        return _imported(entry or Entry(name, folder=str(folder.absolute())))
+    others = of_other_packages()
+    entries = [*built_in(), *others]
+    names = {known.lower(): entry for entry in reversed(entries) for known in entry.names}
     if name.lower() in names:
-        return names[name.lower()]
+        return _imported(names[name.lower()])
     guess = did_you_mean([names[near].path for near in nearest(name.lower(), names)]) or ";"
-    listed = ", ".join(entry.path for entry in entries)
-    raise InputError(f"no Job {name!r}{guess} Built in: {listed}; your own: module:Class")
+    listed = ", ".join(entry.path for entry in built_in())
+    more = f"; of other packages: {', '.join(entry.path for entry in others)}" if others else ""
+    raise InputError(f"no Job {name!r}{guess} Built in: {listed}{more}; your own: module:Class")
+
+
+def _imported(entry: Entry) -> Entry:
+    if entry.problem:
+        raise InputError(entry.problem)
+    return entry

@@ -5,7 +5,8 @@ import textwrap
 from pathlib import Path
 
 from jobs.errors import InputError
-from launcher.catalogue.catalogue import Entry, built_in, find
+from jobs.extras import DISTRIBUTION
+from launcher.catalogue.catalogue import Entry, built_in, find, of_other_packages
 from launcher.commands.printer import Printer
 
 _WIDTH = 120
@@ -13,16 +14,30 @@ _WIDTH = 120
 
 def jobs(options: argparse.Namespace, printer: Printer) -> bool:
     if options.name is None:
-        entries = built_in()
-        for entry in entries:
-            printer.say(entry.path, *_wrapped(entry.summary, "  "), *_parameter_lines(entry), "")
+        entries = [*built_in(), *of_other_packages()]
+        printer.say(*(line for entry in entries for line in [*_head(entry), *_parts(entry), ""]))
         printer.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
         printer.document(jobs=[entry.to_json() for entry in entries])
         return True
     entry = find(options.name, Path())
-    printer.say(entry.path, "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry))
+    printer.say(
+        *_head(entry), "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry)
+    )
     printer.document(**entry.to_json())
     return True
+
+
+def _head(entry: Entry) -> list[str]:
+    """Its path, and what is to be known before one uses it."""
+    of = f"  (of the package {entry.package})" if entry.package not in (None, DISTRIBUTION) else ""
+    install = [f"  not usable yet; to install what it needs: {entry.to_install}"] if entry.to_install else []
+    return [f"{entry.path}{of}", *install]
+
+
+def _parts(entry: Entry) -> list[str]:
+    if entry.problem:
+        return _wrapped(entry.problem, "  ")
+    return [*_wrapped(entry.summary, "  "), *_parameter_lines(entry)]
 
 
 def _parameter_lines(entry: Entry) -> list[str]:
@@ -53,6 +68,7 @@ def init(options: argparse.Namespace, printer: Printer) -> bool:
         raise InputError(f"{path}: there is no folder {path.parent}") from None
     missing = [p.name for p in entry.parameters if p.required and f"    # {p.name}:" in text.splitlines()]
     fill_in = [f"fill in: {', '.join([*(f'job.params.{name}' for name in missing), 'data.manifest'])}"]
-    printer.say(f"written: {path}", *fill_in, f"next: launcher plan {path}")
+    install = [f"first: {entry.to_install}"] if entry.to_install else []
+    printer.say(f"written: {path}", *fill_in, *install, f"next: launcher plan {path}")
     printer.document(config=str(path), job=entry.path)
     return True

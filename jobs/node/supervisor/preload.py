@@ -4,16 +4,15 @@ A failing import is left for the process to meet again, where it is reported.
 """
 
 import importlib
-import sys
 from types import ModuleType
 
+from jobs import job_folder
 from jobs.storage.records import JobSpec
 
 
 def preload(job: JobSpec) -> None:
     """Imports what the children of this Job need: the node's own modules, the Job's, and those that it names."""
-    if job.folder:
-        sys.path.append(job.folder)
+    job_folder.put_on_path(job.folder)
     import_module("jobs.node.process.process")
     module_name, _, class_name = job.path.partition(":")
     module = import_module(module_name)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs import extras
 from jobs.job import Job, stack
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.backend import Backend
@@ -69,7 +70,7 @@ def broken(stage: str, error: BaseException) -> Broken:
 
 
 def describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS]
+    return f"{type(error).__name__}: {error}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
 
 
 def print_traceback(row: int, stage: SampleFailureKind, error: BaseException) -> None:

@@ -1,0 +1,35 @@
+"""Extras: what a plain install leaves out, by what it is for; the one place that knows what the distribution is called.
+
+pyproject.toml lists the same, with versions.
+"""
+
+import importlib.util
+
+DISTRIBUTION = "shardrun"
+
+PACKAGES = {
+    "torch": ("torch",),
+    "text": ("torch", "transformers"),
+    "audio": ("torch", "soundfile", "soxr"),
+    "image": ("torch", "PIL"),
+    "download": ("httpx2",),
+    "pandas": ("pandas",),
+}
+"""The packages that are imported for each, by the names that Python knows them by."""
+
+
+def missing(extra: str) -> list[str]:
+    """Those of the extra's packages that are not installed; imports none."""
+    return [package for package in PACKAGES[extra] if importlib.util.find_spec(package) is None]
+
+
+def how_to_install(extra: str) -> str:
+    """The command."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+def advice(error: BaseException) -> str:
+    """For a failed import of a package that is in an extra, what brings it; else nothing."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    extra = next((extra for extra, packages in PACKAGES.items() if package in packages), None)
+    return f"; {package} comes with {how_to_install(extra)}" if extra else ""
