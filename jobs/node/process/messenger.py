@@ -107,7 +107,7 @@ class Messenger:
                 self.must_leave = True
 
     def _halt_if_through(self) -> None:
-        """Told to halt, the process finishes the piece at hand and drops the rest."""
+        """At Halt, the process finishes the piece at hand and drops the rest."""
         if self._is_halting and not self._runner.busy:
             self._is_halting = False
             self._source.drop()
