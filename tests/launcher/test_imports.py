@@ -5,8 +5,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Set
-from graphlib import TopologicalSorter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,27 +84,6 @@ def test_jobs_never_import_the_launcher(path: Path) -> None:
 @pytest.mark.parametrize("path", modules("jobs"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_jobs_import_nothing_of_the_login_node_at_import(path: Path) -> None:
     assert imports(path, everywhere=False) & NOT_IN_JOBS == set()
-
-
-def own_imports(path: Path, names: Set[str]) -> set[str]:
-    """Modules of ours that a module imports, in functions too; what only type checkers read does not count."""
-    found: set[str] = set()
-    for node in at_import(ast.parse(path.read_text()), functions=True):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            modules_in = {f"{node.module}.{alias.name}" for alias in node.names} & names
-            found |= modules_in or {str(node.module)}
-    return found & names
-
-
-def test_no_module_imports_itself_by_a_detour():
-    paths = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-        for path in (*modules("jobs"), *modules("launcher"))
-    }
-    order = TopologicalSorter({name: own_imports(path, paths.keys()) for name, path in paths.items()})
-    assert set(order.static_order()) == paths.keys()  # it raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("package", ["jobs", "launcher"])
