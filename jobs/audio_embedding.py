@@ -34,7 +34,7 @@ class AudioEmbedding(Job):
         folder: where relative files start; itself it starts at the config's folder
         sample_rate: Hz; all files are resampled to it
         max_seconds: what comes after in a file is not read; null reads all
-        mels: number of filters; the formula of the features is in jobs/log_mel.py
+        mels: number of filters; the formula of the features is in jobs/embedding/log_mel.py
         window: seconds that a frame spans
         hop: seconds from frame to frame
         low: Hz where the filters begin
