@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.kinds import FailureKind, SampleFailureKind, Unknown
 from launcher.config.settings import RetrySettings
 from launcher.retry.policy import Allocation, Terms, next_terms
+
+# The machine may be busy with other things.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 GIB = 1 << 30
 TERMS = Terms(memory=4 * GIB, time=3600)
@@ -153,6 +156,7 @@ GROWS = {
 }
 
 
+@patient
 @given(KINDS, st.booleans(), TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_each_kind_grows_only_what_it_ran_out_of(kind, progress, terms, retry, had):
     found = next_terms(kind, progress, terms, retry, had)
@@ -161,6 +165,7 @@ def test_each_kind_grows_only_what_it_ran_out_of(kind, progress, terms, retry, h
         assert replace(found, **may_differ) == terms
 
 
+@patient
 @given(KINDS, st.booleans(), TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_the_next_attempt_never_gets_less_and_never_more_than_the_maxima(kind, progress, terms, retry, had):
     found = next_terms(kind, progress, terms, retry, had)
@@ -173,6 +178,7 @@ def test_the_next_attempt_never_gets_less_and_never_more_than_the_maxima(kind, p
         assert terms.attempt <= found.attempt <= max(retry.attempts, terms.attempt)
 
 
+@patient
 @given(st.sampled_from(RAN_OUT), TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_what_ran_out_of_something_gets_more_of_it_or_no_attempt(kind, terms, retry, had):
     found = next_terms(kind, False, terms, retry, had)
@@ -183,6 +189,7 @@ def test_what_ran_out_of_something_gets_more_of_it_or_no_attempt(kind, terms, re
         assert getattr(found, name) > (max(known) if before is None else before)
 
 
+@patient
 @given(st.lists(st.tuples(KINDS, st.booleans(), ALLOCATIONS), max_size=40), TERMS_SO_FAR, RETRIES)
 def test_a_chain_of_attempts_ends(ends, terms, retry):
     """Whatever it fails for: only what had to make way, or got on, may go on beyond ``attempts``."""
@@ -198,6 +205,7 @@ def test_a_chain_of_attempts_ends(ends, terms, retry):
     assert failures < retry.attempts
 
 
+@patient
 @given(TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_making_way_costs_no_attempt(terms, retry, had):
     terms = replace(terms, attempt=min(terms.attempt, retry.attempts))
