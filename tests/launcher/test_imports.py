@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.kinds import EndReason
 from jobs.storage.journal import Journal
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptEnd, AttemptStart, Commit
@@ -99,7 +100,7 @@ def own_imports(path: Path, names: Set[str]) -> set[str]:
     return found & names
 
 
-def test_no_module_imports_itself_by_a_detour():
+def test_no_module_imports_itself_by_a_detour() -> None:
     paths = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path
         for path in (*modules("jobs"), *modules("launcher"))
@@ -136,7 +137,7 @@ def test_looking_after_a_run_imports_nothing_heavy(planned: Path, command: str) 
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_asking_an_executor_imports_nothing_heavy(executor):
+def test_asking_an_executor_imports_nothing_heavy(executor: str) -> None:
     """As status does, for advice and for attempts whose end is not known."""
     program = f"from launcher.executors import choose_executor; choose_executor({executor!r}); import sys; print(*sys.modules)"
     done = subprocess.run(
@@ -168,7 +169,8 @@ def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_
         with Journal(run.journal(shard.index)) as journal:
             journal.append([AttemptStart(1, 1, time.time(), "node", 1)])
             journal.append(Commit(row, min(row + 16, shard.stop), {"y": "0" * 16}) for row in shard.batches(16))
-            journal.append([AttemptEnd("done" if shard.index % 2 else "stopped", time.time(), 150, 0)])
+            reason = EndReason.DONE if shard.index % 2 else EndReason.STOPPED
+            journal.append([AttemptEnd(reason, time.time(), 150, 0)])
         if shard.index % 2:
             run.shard_done(shard.index).touch()
     assert seconds("-m", "launcher", "status", str(run.path)) - seconds("-c", "pass") < 0.25
