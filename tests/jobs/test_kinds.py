@@ -4,7 +4,7 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,14 +24,14 @@ SLURM_STATES = "launcher/slurm/accounting.py"
 
 
 @pytest.mark.parametrize("words", WORDS)
-def test_a_word_is_its_text_in_messages_and_in_json(words):
+def test_a_word_is_its_text_in_messages_and_in_json(words: type[StrEnum]) -> None:
     for word in words:
         assert f"{word}" == word.value
         assert json.loads(json.dumps({word: word})) == {word.value: word.value}
         assert known(words, word.value) is word
 
 
-def test_the_words_are_those_that_journals_and_documents_always_had():
+def test_the_words_are_those_that_journals_and_documents_always_had() -> None:
     assert {word.value for word in KINDS} == {
         "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "CANCELLED", "LAUNCH", "CRASH", "ERROR",
         "TOO_MANY_FAILED_SAMPLES", "DISK", "LOST", "LOAD", "PROCESS", "SAMPLE_TIMEOUT",
@@ -41,7 +41,7 @@ def test_the_words_are_those_that_journals_and_documents_always_had():
     assert {word.value for word in RunState} == {"planned", "running", "complete", "incomplete", "failed", "cancelled"}
 
 
-def test_a_word_of_a_newer_version_keeps_its_text():
+def test_a_word_of_a_newer_version_keeps_its_text() -> None:
     end = AttemptEnd(Unknown("moved"), 1.5, 0, 0, Unknown("MELTED"), "too hot")
     commit = Commit(0, 1, {}, failed=(FailedSample(0, Unknown("FROZEN"), "too cold"),))
     for record in (end, commit):
@@ -82,7 +82,7 @@ def test_no_other_module_spells_a_kind_or_compares_with_the_text_of_a_state(path
 # --- forgotten
 
 
-def checked(folder: Path, words: type[StrEnum], members: list[StrEnum]) -> str:
+def checked(folder: Path, words: type[StrEnum], members: Sequence[StrEnum]) -> str:
     """What mypy says of a match over these members of a kind."""
     cases = "\n".join(f"        case {words.__name__}.{member.name}:\n            return 1" for member in members)
     path = folder / "matches.py"
@@ -95,7 +95,7 @@ def checked(folder: Path, words: type[StrEnum], members: list[StrEnum]) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
 
-def test_mypy_finds_a_kind_that_a_match_forgets(tmp_path):
+def test_mypy_finds_a_kind_that_a_match_forgets(tmp_path: Path) -> None:
     whole = list(FailureKind)
     assert checked(tmp_path, FailureKind, whole).startswith("Success")
     said = checked(tmp_path, FailureKind, [kind for kind in whole if kind is not FailureKind.PREEMPTED])
@@ -103,6 +103,6 @@ def test_mypy_finds_a_kind_that_a_match_forgets(tmp_path):
     assert "assert_never" in said
 
 
-def test_the_table_of_kinds_is_a_match_that_mypy_checks():
+def test_the_table_of_kinds_is_a_match_that_mypy_checks() -> None:
     text = (ROOT / "launcher" / "runs" / "causes.py").read_text()
     assert text.count("match kind:") == text.count("assert_never(kind)") == 2

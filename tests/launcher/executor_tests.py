@@ -94,37 +94,37 @@ class ExecutorTests:
 
     # --- before anything is submitted
 
-    def test_it_is_found_by_the_name_that_it_gives_its_submissions(self, executor):
+    def test_it_is_found_by_the_name_that_it_gives_its_submissions(self, executor: Executor) -> None:
         assert executor.name == self.name
         assert self.name in EXECUTORS
         assert self.name != AUTO
         assert executor.title
 
-    def test_groups_partition_the_shards(self, toy):
+    def test_groups_partition_the_shards(self, toy: Planned) -> None:
         for shards in ([0], [2, 0, 1], [1, 2], []):
             groups = toy.executor.groups(toy.config, shards)
             assert sorted(shard for group in groups for shard in group) == sorted(shards)
             assert all(groups)
 
-    def test_a_submission_may_have_one_array_task_at_least(self, toy):
+    def test_a_submission_may_have_one_array_task_at_least(self, toy: Planned) -> None:
         largest = toy.executor.largest_submission(toy.config)
         assert largest is None or largest >= 1
         made = record(toy.run, toy.config, range(SHARDS))
         assert all(len(submission.groups) <= (largest or SHARDS) for submission in made)
         assert [shard for submission in made for shard in submission.shards] == list(range(SHARDS))
 
-    def test_what_probe_asks_is_answered(self, toy):
+    def test_what_probe_asks_is_answered(self, toy: Planned) -> None:
         limits = toy.executor.limits(toy.config, 5)
         assert isinstance(limits, Limits)
         assert min(limits.shards_per_task, limits.largest_array, limits.largest_queue, limits.at_a_time or 1) >= 1
         assert toy.executor.visible_gpus(toy.config, 0) in (None, 0)
 
-    def test_resources_are_told_in_words_and_kept_as_json(self, toy):
+    def test_resources_are_told_in_words_and_kept_as_json(self, toy: Planned) -> None:
         assert all(isinstance(line, str) and line for line in toy.executor.describe(toy.config))
         (made,) = record(toy.run, toy.config, range(SHARDS))
         assert Submission.read(toy.run.submission(made.number)).resources == made.resources
 
-    def test_more_memory_and_time_are_overrides_or_bad_input(self, executor):
+    def test_more_memory_and_time_are_overrides_or_bad_input(self, executor: Executor) -> None:
         assert executor.limit_overrides(None, None) == []
         try:
             overrides = executor.limit_overrides("4G", "10")
@@ -132,13 +132,13 @@ class ExecutorTests:
             return
         assert [override.partition("=")[2] for override in overrides] == ["4G", "10"]
 
-    def test_advice_is_a_command_that_can_be_pasted(self, executor):
+    def test_advice_is_a_command_that_can_be_pasted(self, executor: Executor) -> None:
         for kind in executor.advice:
             text = advice(FailureGroup(kind, "m", (3, 7), 0), "runs/x", "3,7", executor.advice)
             assert "launcher rerun runs/x" in text
             assert "{" not in text
 
-    def test_a_script_is_written_where_there_are_scripts(self, toy):
+    def test_a_script_is_written_where_there_are_scripts(self, toy: Planned) -> None:
         if toy.executor.scripts is None:
             return
         (made,) = record(toy.run, toy.config, range(SHARDS), planned=True)
@@ -149,11 +149,11 @@ class ExecutorTests:
 
     # --- submissions
 
-    def test_of_no_submission_there_is_nothing(self, toy):
+    def test_of_no_submission_there_is_nothing(self, toy: Planned) -> None:
         assert toy.executor.active(toy.run, []) == set()
         assert toy.executor.observe(toy.run, []) == Observation()
 
-    def test_start_records_where_the_submission_is_and_runs_it_to_the_result(self, slow):
+    def test_start_records_where_the_submission_is_and_runs_it_to_the_result(self, slow: Planned) -> None:
         (made,) = slow.submit()
         assert (made.number, made.executor, made.shards) == (1, self.name, (0, 1, 2))
         assert newest(slow.run) == made
@@ -165,7 +165,7 @@ class ExecutorTests:
         assert (found.state, found.ok, found.missing) == ("complete", ROWS, 0)
         assert [len(replay(slow.run.journal(shard)).attempts) for shard in range(SHARDS)] == [1] * SHARDS
 
-    def test_what_goes_on_is_active_and_observed_until_it_has_ended(self, slow):
+    def test_what_goes_on_is_active_and_observed_until_it_has_ended(self, slow: Planned) -> None:
         made = slow.submit()
         assert slow.executor.active(slow.run, made) == {1}
         seen = slow.executor.observe(slow.run, made)
@@ -177,7 +177,7 @@ class ExecutorTests:
         assert outcome is not None
         assert (outcome.cancelled, outcome.failures, outcome.error) == (False, {}, None)
 
-    def test_shards_in_its_hands_are_not_submitted_again(self, slow):
+    def test_shards_in_its_hands_are_not_submitted_again(self, slow: Planned) -> None:
         (made,) = slow.submit()
         assert slow.select().running == dict.fromkeys(range(SHARDS), 1)
         with pytest.raises(RunError, match="running now"):
@@ -187,7 +187,7 @@ class ExecutorTests:
         assert slow.run.submission_numbers() == [1]
         assert slow.end().state == "complete"
 
-    def test_cancel_stops_all_and_what_is_done_stays(self, slow):
+    def test_cancel_stops_all_and_what_is_done_stays(self, slow: Planned) -> None:
         slow.submit()
         slow.await_commits(0)
         started = [replay(slow.run.journal(shard)).last for shard in range(SHARDS)]
@@ -203,14 +203,14 @@ class ExecutorTests:
         ends = [attempt.end for shard in range(SHARDS) for attempt in replay(slow.run.journal(shard)).attempts]
         assert sum(end.committed for end in ends if end) == ROWS
 
-    def test_cancel_of_what_does_not_run_is_false(self, toy):
+    def test_cancel_of_what_does_not_run_is_false(self, toy: Planned) -> None:
         toy.submit()
         toy.end()
         assert toy.executor.cancel(toy.run, newest(toy.run)) is False
         assert cancel_run(toy.run) == []
         assert StatusReader(toy.run).read().state == "complete"
 
-    def test_a_task_that_is_killed_is_tried_again_within_the_policy(self, slow):
+    def test_a_task_that_is_killed_is_tried_again_within_the_policy(self, slow: Planned) -> None:
         slow.submit()
         slow.await_commits(1)
         last = replay(slow.run.journal(1)).last

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.kinds import EndReason, FailureKind
 from jobs.storage.journal import Journal
 from jobs.storage.records import AttemptEnd, AttemptStart
 from launcher.cli import make_parser
@@ -144,7 +145,7 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     number = run.submission_numbers()[-1]
     with Journal(run.journal(2)) as journal:
         start = AttemptStart(9, number, 0.0, "here", 1)
-        journal.append([start, AttemptEnd("failed", 1.0, 0, 0, "DISK", "No space left on device")])
+        journal.append([start, AttemptEnd(EndReason.FAILED, 1.0, 0, 0, FailureKind.DISK, "No space left on device")])
     run.submission(number).with_suffix(".outcome").unlink()
     done = launcher(tmp_path, "status", "toy")
     assert done.returncode == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.kinds import EndReason
 from jobs.storage.journal import Journal
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptEnd, AttemptStart, Commit
@@ -39,15 +40,15 @@ def imports(path: Path, *, everywhere: bool) -> set[str]:
     return found
 
 
-def at_import(node: ast.AST, *, functions: bool = False) -> Iterator[ast.AST]:
+def at_import(node: ast.AST) -> Iterator[ast.AST]:
     """The statements that run when the module is imported: not those in functions, nor under TYPE_CHECKING."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not functions:
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             continue
         yield child
-        yield from at_import(child, functions=functions)
+        yield from at_import(child)
 
 
 def loaded(*arguments: str) -> set[str]:
@@ -114,7 +115,7 @@ def test_looking_after_a_run_imports_nothing_heavy(planned: Path, command: str) 
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_asking_an_executor_imports_nothing_heavy(executor):
+def test_asking_an_executor_imports_nothing_heavy(executor: str) -> None:
     """As status does, for advice and for attempts whose end is not known."""
     program = f"from launcher.executors import choose_executor; choose_executor({executor!r}); import sys; print(*sys.modules)"
     done = subprocess.run(
@@ -146,7 +147,8 @@ def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_
         with Journal(run.journal(shard.index)) as journal:
             journal.append([AttemptStart(1, 1, time.time(), "node", 1)])
             journal.append(Commit(row, min(row + 16, shard.stop), {"y": "0" * 16}) for row in shard.batches(16))
-            journal.append([AttemptEnd("done" if shard.index % 2 else "stopped", time.time(), 150, 0)])
+            reason = EndReason.DONE if shard.index % 2 else EndReason.STOPPED
+            journal.append([AttemptEnd(reason, time.time(), 150, 0)])
         if shard.index % 2:
             run.shard_done(shard.index).touch()
     assert seconds("-m", "launcher", "status", str(run.path)) - seconds("-c", "pass") < 0.25

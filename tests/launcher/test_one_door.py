@@ -56,17 +56,17 @@ def words(path: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", sorted(set(sources()) - EXCEPTED))
-def test_no_code_outside_the_door_names_slurm(path):
+def test_no_code_outside_the_door_names_slurm(path: str) -> None:
     assert [(line, text) for line, text in words(ROOT / path) if WORDS.search(text)] == []
 
 
 @pytest.mark.parametrize("path", sorted(EXCEPTED))
-def test_an_exception_is_one(path):
+def test_an_exception_is_one(path: str) -> None:
     assert any(WORDS.search(text) for _, text in words(ROOT / path)), "it names it no more: strike it from the list"
 
 
 @pytest.mark.parametrize("path", sources())
-def test_no_code_asks_which_executor_it_has(path):
+def test_no_code_asks_which_executor_it_has(path: str) -> None:
     """``executor.name == "local"``: what differs is a member of the protocol."""
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Compare):

@@ -64,28 +64,28 @@ class Commands:
 
 
 @pytest.fixture
-def toy(scheduler, tmp_path, capsys):
+def toy(scheduler: MemoryScheduler, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(write_config(tmp_path, executor="memory"), capsys)
 
 
 @pytest.fixture
-def slow(scheduler, tmp_path, capsys):
+def slow(scheduler: MemoryScheduler, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(write_config(tmp_path, params={"delay": 0.05}, executor="memory"), capsys)
 
 
 @pytest.fixture
-def endless(scheduler, tmp_path, capsys):
+def endless(scheduler: MemoryScheduler, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(write_config(tmp_path, rows=8000, params={"delay": 0.05}, executor="memory"), capsys)
 
 
-def test_a_plan_says_what_will_run_it_and_has_no_script(toy):
+def test_a_plan_says_what_will_run_it_and_has_no_script(toy: Commands) -> None:
     said = toy.say("plan", toy.config)
     assert "executor: memory" in said
     assert "array task: a process of the tests, 2 at a time" in said
     assert toy.run.submission_numbers() == []
 
 
-def test_a_submitted_run_goes_on_to_its_result(toy):
+def test_a_submitted_run_goes_on_to_its_result(toy: Commands) -> None:
     assert "submission 1: 4 shard(s), memory job m1" in toy.submit()
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
@@ -97,7 +97,7 @@ def test_a_submitted_run_goes_on_to_its_result(toy):
     assert "intact" in toy.say("verify", toy.run.path)
 
 
-def test_only_a_live_status_asks_and_shows_the_queue(scheduler, toy):
+def test_only_a_live_status_asks_and_shows_the_queue(scheduler: MemoryScheduler, toy: Commands) -> None:
     scheduler.holds = True
     toy.submit()
     scheduler.questions = 0
@@ -111,7 +111,7 @@ def test_only_a_live_status_asks_and_shows_the_queue(scheduler, toy):
     assert toy.end()["state"] == "complete"
 
 
-def test_what_waits_or_runs_is_not_submitted_again(scheduler, toy):
+def test_what_waits_or_runs_is_not_submitted_again(scheduler: MemoryScheduler, toy: Commands) -> None:
     scheduler.holds = True
     toy.submit()
     for command in ("submit", "rerun"):
@@ -121,7 +121,7 @@ def test_what_waits_or_runs_is_not_submitted_again(scheduler, toy):
     assert toy.end()["state"] == "complete"
 
 
-def test_arrays_are_as_large_as_it_takes_and_the_rest_is_held_back(scheduler, toy):
+def test_arrays_are_as_large_as_it_takes_and_the_rest_is_held_back(scheduler: MemoryScheduler, toy: Commands) -> None:
     scheduler.largest_array, scheduler.largest_queue, scheduler.holds = 1, 2, True
     said = toy.submit()
     assert "submission 2: 1 shard(s), memory job m2" in said
@@ -133,20 +133,23 @@ def test_arrays_are_as_large_as_it_takes_and_the_rest_is_held_back(scheduler, to
     assert [len(replay(toy.run.journal(shard)).attempts) for shard in range(4)] == [1, 1, 1, 1]
 
 
-def test_a_task_that_crashes_is_tried_again_where_it_was(slow):
+def test_a_task_that_crashes_is_tried_again_where_it_was(slow: Commands) -> None:
     slow.submit()
     slow.await_commits(1)
     psutil.Process(replay(slow.run.journal(1)).attempts[0].start.pid).kill()
     found = slow.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
     first, second = replay(slow.run.journal(1)).attempts
+    assert second.end
     assert (first.end, second.end.reason) == (None, "done")
     assert second.end.committed < 25
-    assert Outcome.read(slow.run, 1).failures[1].kind == "CRASH"
+    outcome = Outcome.read(slow.run, 1)
+    assert outcome
+    assert outcome.failures[1].kind == "CRASH"
     assert Submission.read(slow.run.submission(2)).shards == (1,)
 
 
-def test_a_cancelled_run_stops_and_a_rerun_goes_on_with_it(endless):
+def test_a_cancelled_run_stops_and_a_rerun_goes_on_with_it(endless: Commands) -> None:
     endless.submit()
     endless.await_commits(0)
     assert "what is done is kept" in endless.say("cancel", endless.run.path)
@@ -158,7 +161,7 @@ def test_a_cancelled_run_stops_and_a_rerun_goes_on_with_it(endless):
     assert endless.tell("cancel")["cancelled"] == [2]
 
 
-def test_jobs_that_got_lost_are_seen_by_asking_and_run_again(scheduler, slow):
+def test_jobs_that_got_lost_are_seen_by_asking_and_run_again(scheduler: MemoryScheduler, slow: Commands) -> None:
     slow.submit()
     slow.await_commits(0)
     scheduler.lose()
@@ -168,19 +171,21 @@ def test_jobs_that_got_lost_are_seen_by_asking_and_run_again(scheduler, slow):
     assert slow.end()["samples"] == ALL_OK
 
 
-def test_limits_that_its_tasks_do_not_have_are_refused(toy):
+def test_limits_that_its_tasks_do_not_have_are_refused(toy: Commands) -> None:
     toy.say("plan", toy.config)
     assert "tasks in the test process have no limits" in toy.say("rerun", toy.run.path, "--mem", "64G", code=2)
 
 
-def test_a_result_is_gathered_by_hand(toy):
+def test_a_result_is_gathered_by_hand(toy: Commands) -> None:
     toy.submit()
     toy.end()
     toy.run.result.unlink()
     assert "100 ok, 0 failed, 0 missing of 100" in toy.say("gather", toy.run.path)
 
 
-def test_a_name_that_no_table_has_is_refused(scheduler, tmp_path, capsys):
+def test_a_name_that_no_table_has_is_refused(
+    scheduler: MemoryScheduler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     commands = Commands(write_config(tmp_path, executor="memroy"), capsys)
     said = commands.say("plan", commands.config, code=2)
     assert "must be 'auto', 'slurm', 'local' or 'memory', not \"memroy\"" in said

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
+from jobs.kinds import SampleFailureKind
 from jobs.storage.records import Commit, FailedSample, Layout, Output
 from jobs.storage.samples import BATCH_ROWS, Samples
 from launcher.config.config import Config, load_config
@@ -701,7 +702,7 @@ def test_only_writing_imports_the_writer_of_yaml() -> None:
 
 
 def test_a_failed_sample_is_reported_by_the_measurement() -> None:
-    failed = FailedSample(0, "LOAD", "no")
+    failed = FailedSample(0, SampleFailureKind.LOAD, "no")
     seen = trace([1.0, 2.0])
     seen = replace(seen, commits=(replace(seen.commits[0], failed=(failed,)), seen.commits[1]))
     assert measure(TrialSettings(1, 0, 10), 0, seen, np.ones(20)).failed == (failed,)

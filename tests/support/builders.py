@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jobs.kinds import EndReason, SampleFailureKind
 from jobs.storage.files import rename_synced
 from jobs.storage.journal import Journal, replay
 from jobs.storage.outputs import Columns, join, to_columns
@@ -93,7 +94,9 @@ class ShardWriter:
     def commit(self, start: int, stop: int, compute: Compute, bad: frozenset[int] = frozenset()) -> None:
         """Writes and commits one batch; its ``bad`` rows fail."""
         failures = tuple(
-            FailedSample(row, "LOAD", f"cannot read sample {row}: ☠", 2) for row in range(start, stop) if row in bad
+            FailedSample(row, SampleFailureKind.LOAD, f"cannot read sample {row}: ☠", 2)
+            for row in range(start, stop)
+            if row in bad
         )
         rows = np.array([row for row in range(start, stop) if row not in bad], np.int64)
         parts = [(rows - start, to_columns(compute(rows), len(rows)))] if len(rows) else []
@@ -111,7 +114,7 @@ class ShardWriter:
 
     def end(self, *, done: bool) -> None:
         """Ends the attempt; a shard that is done gets its final name."""
-        reason = "done" if done else "stopped"
+        reason = EndReason.DONE if done else EndReason.STOPPED
         self._append(AttemptEnd(reason, time.time(), self._history.ok, self._history.failed))
         self._journal.close()
         if not done:

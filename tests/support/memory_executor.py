@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from jobs.errors import InputError, RunError
-from jobs.storage.plans import Plan, Submission
+from jobs.kinds import AnyFailureKind
+from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
+from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Executor, Groups, Limits, Observation, Registered, Scripts
 from launcher.local.local_process import failures_of
-from launcher.retry.finalize import Ending, finalize
+from launcher.retry.finalize import Ending, WithoutLimits, finalize
+from launcher.retry.policy import Terms
 from launcher.runs.submissions import may_run, update
 
 _TICK = 0.02
@@ -142,7 +145,8 @@ class MemoryScheduler:
         """Ends a submission; the job stays in the queue until what follows it is there."""
         submission = Submission.read(job.run.submission(job.submission.number))
         ending = Ending(failures_of(job.run, submission, job.ended))
-        following = finalize(job.run, Plan.read(job.run.plan), submission, ending)
+        asked, retry = WithoutLimits(Terms(submission.resources.attempt)), RetrySettings(submission.resources.attempts)
+        following = finalize(job.run, Plan.read(job.run.plan), submission, ending, asked, retry)
         with self._lock:
             self._jobs.pop(job.job_id, None)  # somebody may have cancelled it meanwhile
             held, self.held_back = self.held_back, []
@@ -173,7 +177,7 @@ class MemoryExecutor(Executor):
     stops_with_launcher = False
     restarts_tasks = False
     is_polled = True
-    advice: Mapping[str, str] = {}
+    advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = None
 
     def prepare(self) -> None:
@@ -182,8 +186,8 @@ class MemoryExecutor(Executor):
     def groups(self, config: Config, shards: Sequence[int]) -> Groups:
         return tuple((shard,) for shard in sorted(shards))
 
-    def resources(self, config: Config) -> dict[str, Any]:
-        return {}
+    def resources(self, config: Config) -> Resources:
+        return Resources()
 
     def describe(self, config: Config) -> list[str]:
         return [f"array task: a process of the tests, {self.scheduler.slots} at a time"]

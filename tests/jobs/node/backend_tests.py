@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import OutputError
+from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend, ResultWriter
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Batch, Loaded, OpenShard, Piece
@@ -60,29 +61,31 @@ class BackendTests:
         raise NotImplementedError
 
     @staticmethod
-    def _failed(world: World, row: int, error: BaseException, stage: str = "PROCESS") -> FailedSample:
+    def _failed(
+        world: World, row: int, error: BaseException, stage: SampleFailureKind = SampleFailureKind.PROCESS
+    ) -> FailedSample:
         return world.backend.failed(row, stage, error)
 
     # --- Job and samples
 
-    def test_every_child_has_a_copy_and_a_job_of_its_own(self, world):
+    def test_every_child_has_a_copy_and_a_job_of_its_own(self, world: World) -> None:
         copies: list[Backend] = [pickle.loads(pickle.dumps(world.backend)) for _ in range(2)]
         jobs = [copy.job() for copy in copies]
         assert [type(job).__name__ for job in jobs] == ["Echo", "Echo"]
         assert jobs[0] is not jobs[1]
 
-    def test_samples_come_in_the_order_of_their_rows_and_as_often_as_they_are_asked_for(self, world):
+    def test_samples_come_in_the_order_of_their_rows_and_as_often_as_they_are_asked_for(self, world: World) -> None:
         samples = world.backend.samples()
         for start, stop in ((0, 8), (2, 5), (8, 16), (15, 16), (0, 1)):
             assert [sample["x"] for sample in samples.rows(start, stop)] == list(range(start, stop))
 
-    def test_the_job_loads_what_comes(self, world):
+    def test_the_job_loads_what_comes(self, world: World) -> None:
         (sample,) = world.backend.samples().rows(5, 6)
         np.testing.assert_array_equal(world.backend.job().load(sample), np.full(16, 5.0))
 
     # --- results
 
-    def test_a_whole_batch_is_stored(self, world):
+    def test_a_whole_batch_is_stored(self, world: World) -> None:
         writer = world.writer()
         for start in (8, 0):  # batches come in any order
             work = BatchWork.begin(Batch(start, start + SIZE))
@@ -92,13 +95,13 @@ class BackendTests:
             assert world.stored(commit) == {row: [row, row + 0.5] for row in range(start, start + SIZE)}
 
     @pytest.mark.parametrize("most", [1, 3, 8])
-    def test_a_batch_in_pieces_is_stored_as_the_whole_one(self, world, most):
+    def test_a_batch_in_pieces_is_stored_as_the_whole_one(self, world: World, most: int) -> None:
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE))
         for piece in reversed(work.pieces(most)):
             keep(writer, work, piece)
         assert world.stored(writer.store(work)) == {row: [row, row + 0.5] for row in range(SIZE)}
 
-    def test_a_piece_is_kept_although_its_slot_is_reused(self, world):
+    def test_a_piece_is_kept_although_its_slot_is_reused(self, world: World) -> None:
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE))
         slot = np.zeros((4, 2))
         for piece in work.pieces(4):
@@ -106,43 +109,47 @@ class BackendTests:
             keep(writer, work, piece, {"y": slot})
         assert world.stored(writer.store(work)) == {row: [row, row + 0.5] for row in range(SIZE)}
 
-    def test_what_is_its_own_does_not_change_with_the_jobs_memory(self, world):
+    def test_what_is_its_own_does_not_change_with_the_jobs_memory(self, world: World) -> None:
         world.backend.job()
         returned = {"y": np.ones((SIZE, 2))}
         owned = world.backend.own(returned)
         returned["y"][:] = -1
         assert (np.asarray(owned["y"]) == 1).all()
 
-    def test_rows_that_failed_are_left_out_and_the_others_stored(self, world):
-        failed = (self._failed(world, 2, ValueError("bad")), self._failed(world, 7, ValueError("bad"), "LOAD"))
+    def test_rows_that_failed_are_left_out_and_the_others_stored(self, world: World) -> None:
+        failed = (
+            self._failed(world, 2, ValueError("bad")),
+            self._failed(world, 7, ValueError("bad"), SampleFailureKind.LOAD),
+        )
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE, failed=failed))
         keep(writer, work, *work.pieces())
         commit = writer.store(work)
         assert commit.split
         assert sorted(world.stored(commit)) == [0, 1, 3, 4, 5, 6]
 
-    def test_a_batch_of_which_all_failed_is_stored_too(self, world):
+    def test_a_batch_of_which_all_failed_is_stored_too(self, world: World) -> None:
         failed = tuple(self._failed(world, row, ValueError("bad")) for row in range(SIZE))
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE, failed=failed))
         assert world.stored(writer.store(work)) == {}
 
     @pytest.mark.parametrize("returned", [[1] * SIZE, {}, {"y": np.ones(SIZE - 1)}, {"y": 5}, {"y": "12345678"}])
-    def test_outputs_that_are_none_are_refused(self, world, returned):
+    def test_outputs_that_are_none_are_refused(self, world: World, returned: object) -> None:
         world.backend.job()
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE))
+        (piece,) = work.pieces()
         with pytest.raises(OutputError):
-            keep(writer, work, *work.pieces(), returned)
+            keep(writer, work, piece, returned)
 
     # --- what goes wrong
 
-    def test_a_failed_sample_has_row_stage_and_message(self, world):
-        sample = self._failed(world, 3, ValueError("bad"), "LOAD")
+    def test_a_failed_sample_has_row_stage_and_message(self, world: World) -> None:
+        sample = self._failed(world, 3, ValueError("bad"), SampleFailureKind.LOAD)
         assert (sample.row, sample.kind, sample.message) == (3, "LOAD", "ValueError: bad")
 
-    def test_lack_of_memory_is_a_kind_of_its_own(self, world):
+    def test_lack_of_memory_is_a_kind_of_its_own(self, world: World) -> None:
         assert self._failed(world, 3, MemoryError("all of it")).kind == "OUT_OF_MEMORY"
 
-    def test_a_child_that_cannot_go_on_says_why(self, world):
+    def test_a_child_that_cannot_go_on_says_why(self, world: World) -> None:
         broken = world.backend.broken(OSError(5, "Input/output error"))
         assert broken.kind in ("DISK", "ERROR")
         assert "Input/output error" in broken.message

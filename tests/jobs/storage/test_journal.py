@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BusyError
+from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.storage.journal import History, Journal, JournalReader, decode, encode, is_running, replay
 from jobs.storage.records import (
     AttemptEnd,
@@ -29,7 +30,7 @@ from tests.support.launcher_runs import ROOT
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 START = AttemptStart(1, 1, 0.0, "host", 1)
-END = AttemptEnd("done", 2.0, 64, 0)
+END = AttemptEnd(EndReason.DONE, 2.0, 64, 0)
 
 text = st.text(max_size=20)
 hashes = st.dictionaries(st.sampled_from("abc"), st.text("0123456789abcdef", min_size=16, max_size=16))
@@ -209,7 +210,7 @@ def test_the_newest_commit_of_a_batch_counts() -> None:
 
 
 def test_samples_are_counted_by_outcome() -> None:
-    failed = (FailedSample(3, "LOAD", "gone"), FailedSample(5, "LOAD", "gone"))
+    failed = (FailedSample(3, SampleFailureKind.LOAD, "gone"), FailedSample(5, SampleFailureKind.LOAD, "gone"))
 
     history = applied([Commit(0, 64, {"a": ""}, failed=failed), Commit(64, 100, {"a": ""})])
 
@@ -218,8 +219,9 @@ def test_samples_are_counted_by_outcome() -> None:
 
 
 def test_a_retry_voids_the_batches_with_failed_samples_alone() -> None:
-    failed = Commit(0, 64, {"a": ""}, failed=(FailedSample(3, "LOAD", "gone"),))
-    fine, later = Commit(64, 128, {"a": ""}), Commit(128, 192, {"a": ""}, failed=(FailedSample(130, "LOAD", ""),))
+    failed = Commit(0, 64, {"a": ""}, failed=(FailedSample(3, SampleFailureKind.LOAD, "gone"),))
+    fine = Commit(64, 128, {"a": ""})
+    later = Commit(128, 192, {"a": ""}, failed=(FailedSample(130, SampleFailureKind.LOAD, ""),))
 
     history = applied([failed, fine, Retry(1.0), later])
 
@@ -254,7 +256,7 @@ def test_the_first_bytes_replay_the_same_while_the_journal_grows(tmp_path: Path)
 @pytest.mark.parametrize("message", ["", "ein Fehler", "☠" * 2000], ids=["short", "usual", "long"])
 def test_the_end_is_read_from_the_last_line(tmp_path: Path, before: int, message: str) -> None:
     path = tmp_path / "journal"
-    end = AttemptEnd("failed", 2.0, 64, 0, "ERROR", message)
+    end = AttemptEnd(EndReason.FAILED, 2.0, 64, 0, FailureKind.ERROR, message)
     append(path, [START] * before + [end])
 
     assert JournalReader(path).end() == end

@@ -68,7 +68,7 @@ def read(folder: Path, text: str) -> Submission:
     return Submission.read(folder / "0001.json")
 
 
-def test_a_submission_of_the_version_before_is_read_and_written_as_it_was(tmp_path):
+def test_a_submission_of_the_version_before_is_read_and_written_as_it_was(tmp_path: Path) -> None:
     found = read(tmp_path, BEFORE)
     resources = found.resources
     assert (resources.nodes_per_task, resources.parallelism, resources.output) == (1, None, None)
@@ -78,7 +78,7 @@ def test_a_submission_of_the_version_before_is_read_and_written_as_it_was(tmp_pa
 
 
 @pytest.mark.parametrize("key", ["nodes_per_task", "follower", "options", "attempt", "continues"])
-def test_what_the_version_before_left_out_has_its_default_and_is_left_out_again(tmp_path, key):
+def test_what_the_version_before_left_out_has_its_default_and_is_left_out_again(tmp_path: Path, key: str) -> None:
     data = json.loads(BEFORE)
     del data["resources"][key]
     found = read(tmp_path, json.dumps(data))
@@ -86,11 +86,11 @@ def test_what_the_version_before_left_out_has_its_default_and_is_left_out_again(
     assert written(tmp_path, found) == data
 
 
-def test_a_submission_without_resources_has_the_defaults(tmp_path):
+def test_a_submission_without_resources_has_the_defaults(tmp_path: Path) -> None:
     assert read(tmp_path, json.dumps({**json.loads(BEFORE), "resources": {}})).resources == Resources()
 
 
-def test_what_only_a_newer_version_asks_for_is_left_alone(tmp_path):
+def test_what_only_a_newer_version_asks_for_is_left_alone(tmp_path: Path) -> None:
     data = json.loads(BEFORE)
     data["resources"]["deadline"] = "tomorrow"
     assert read(tmp_path, json.dumps(data)) == read(tmp_path, BEFORE)
@@ -104,7 +104,7 @@ def test_what_only_a_newer_version_asks_for_is_left_alone(tmp_path):
         Resources(2, 4, 3, "/x.h5", {"name": "x"}, 7, {"mem": "6G"}, 2, 6),
     ],
 )
-def test_resources_are_the_same_after_json(tmp_path, resources):
+def test_resources_are_the_same_after_json(tmp_path: Path, resources: Resources) -> None:
     submission = Submission(1, "local", 1.5, ((0,), (1, 2)), NodeSettings(devices=("cpu",)), resources=resources)
     submission.write(tmp_path / "0001.json")
     assert Submission.read(tmp_path / "0001.json") == submission

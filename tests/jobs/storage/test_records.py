@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.storage.records import (
     RECORDS,
     AttemptEnd,
@@ -24,12 +25,20 @@ from jobs.storage.records import (
 # The machine may be busy with other things.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+END = AttemptEnd(
+    EndReason.FAILED, 2.5, 90, 3, FailureKind.OUT_OF_MEMORY, "läuft\nnicht", 60.0, 93,
+    peak_memory=1 << 30, cpu_seconds=1.5,
+)  # fmt: skip
+FAILED = (
+    FailedSample(0, SampleFailureKind.LOAD, "no such file"),
+    FailedSample(1, SampleFailureKind.CRASH, "\udcff", 3),
+)
 EXAMPLES: list[Record] = [
     AttemptStart(2, 1, 1.5, "node7", 4711, "123_4", 1, ("cuda:0", "cpu"), 2, {"numpy": "2.0"}),
-    AttemptEnd("failed", 2.5, 90, 3, "OUT_OF_MEMORY", "läuft\nnicht", 60.0, 93, peak_memory=1 << 30, cpu_seconds=1.5),
+    END,
     Layout((Output("a", False, "<f4", (384,), None, 4096), Output("b", True, "|u1", (), "utf-8", 8192))),
     Commit(64, 128, {"a": "0" * 16, "b": "1" * 16}, {"b": Segment(10, 20, "2" * 16)}),
-    Commit(0, 2, {}, failed=(FailedSample(0, "LOAD", "no such file"), FailedSample(1, "CRASH", "\udcff", 3))),
+    Commit(0, 2, {}, failed=FAILED),
     Commit(0, 64, {"a": "0" * 16}, split=True, seconds=0.1234),
     Retry(3.5),
 ]

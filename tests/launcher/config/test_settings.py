@@ -1,5 +1,7 @@
 """Settings: sections as they are read where there is no config."""
 
+from pathlib import Path
+
 from jobs.storage.plans import NodeSettings
 from launcher.config.config import load_config
 from launcher.config.sections import NodeSection, RetrySection
@@ -7,12 +9,12 @@ from launcher.config.settings import RetrySettings, node_settings, retry_setting
 from tests.support.launcher_runs import write_config
 
 
-def test_the_defaults_of_the_settings_are_those_of_the_sections(tmp_path):
+def test_the_defaults_of_the_settings_are_those_of_the_sections(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path)).model_copy(update={"node": NodeSection(), "retry": RetrySection()})
     assert (node_settings(config), retry_settings(config)) == (NodeSettings(), RetrySettings())
 
 
-def test_settings_have_what_the_config_says_in_bytes_and_seconds(tmp_path):
+def test_settings_have_what_the_config_says_in_bytes_and_seconds(tmp_path: Path) -> None:
     node = {
         "processes": 3, "workers": 0, "devices": ["cuda:1", "cpu"], "sample_timeout": 1.5, "max_failed_samples": 7,
         "sync_interval": 2.5, "memory": "3G",

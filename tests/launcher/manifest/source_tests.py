@@ -34,43 +34,45 @@ class SourceTests:
         monkeypatch.chdir(tmp_path)
         return self.make(tmp_path)
 
-    def test_a_scan_tells_rows_and_columns_and_reads_the_same_again(self, source):
+    def test_a_scan_tells_rows_and_columns_and_reads_the_same_again(self, source: Source) -> None:
         scan = source.scan()
         assert (scan.name, scan.rows) == (source.name, ROWS)
         assert "id" in scan.schema.names
         assert scan.schema.metadata is None
         assert source.scan() == scan
 
-    def test_all_rows_come_in_order_as_often_as_they_are_read(self, source):
+    def test_all_rows_come_in_order_as_often_as_they_are_read(self, source: Source) -> None:
         schema = source.scan().schema
         table = read(source, schema)
         assert table["id"].to_pylist() == list(self.ids)
         assert read(source, schema) == table
 
-    def test_batches_have_the_schema_that_is_asked_for(self, source):
+    def test_batches_have_the_schema_that_is_asked_for(self, source: Source) -> None:
         schema = source.scan().schema
         assert [batch.schema for batch in source.batches(schema)] == [schema] * len(list(source.batches(schema)))
         shuffled = pa.schema([field.with_nullable(True) for field in reversed(list(schema))])
         assert read(source, shuffled).column_names == list(reversed(schema.names))
 
-    def test_types_are_plain_so_that_they_go_into_any_manifest(self, source):
+    def test_types_are_plain_so_that_they_go_into_any_manifest(self, source: Source) -> None:
         schema = source.scan().schema
         for batch in source.batches(schema):
             assert cast_batch(batch, schema) == batch
 
-    def test_a_place_names_the_source_and_tells_rows_apart(self, source):
+    def test_a_place_names_the_source_and_tells_rows_apart(self, source: Source) -> None:
         source.scan()
         places = [source.place(row) for row in range(ROWS)]
         assert all(place.startswith(source.name) for place in places)
         assert len(set(places)) == ROWS
 
-    def test_a_location_does_not_depend_on_the_working_directory(self, source, tmp_path, monkeypatch):
+    def test_a_location_does_not_depend_on_the_working_directory(
+        self, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         location = source.location
         monkeypatch.chdir("/")
         assert source.location == location
         assert Path(location).is_absolute() or not isinstance(source, FileSource)
 
-    def test_the_state_of_a_file_tells_of_a_change(self, source):
+    def test_the_state_of_a_file_tells_of_a_change(self, source: Source) -> None:
         before = source.state()
         if not isinstance(source, FileSource):
             assert before is None
@@ -80,7 +82,7 @@ class SourceTests:
             file.write(b"\n")
         assert source.state() != before
 
-    def test_what_cannot_be_read_is_bad_input_that_names_it(self, source, tmp_path):
+    def test_what_cannot_be_read_is_bad_input_that_names_it(self, source: Source, tmp_path: Path) -> None:
         self.take_away(tmp_path)
         with pytest.raises(InputError) as caught:
             source.scan()
@@ -101,10 +103,10 @@ class TableSourceTests(SourceTests):
         }
     )
 
-    def test_values_and_types_arrive_unchanged(self, source):
+    def test_values_and_types_arrive_unchanged(self, source: Source) -> None:
         assert read(source, source.scan().schema) == self.table
 
-    def test_numbers_are_cast_to_the_type_of_the_whole_manifest(self, source):
+    def test_numbers_are_cast_to_the_type_of_the_whole_manifest(self, source: Source) -> None:
         schema = source.scan().schema
         wider = pa.schema([field.with_type(pa.float64()) if field.name == "whole" else field for field in schema])
         assert read(source, wider)["whole"].to_pylist() == [3.0, 0.0, -5.0, 12.0, 2.0**40]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launcher.manifest.csv_source import CsvSource
+from launcher.manifest.csv_source import CsvSource, TsvSource
 from launcher.manifest.jsonl_source import JsonlSource
 from launcher.manifest.sources import ArrowSource, GlobSource, ParquetSource, Source
 from tests.launcher.manifest.source_tests import SourceTests, TableSourceTests
@@ -21,15 +21,16 @@ class FileTests(TableSourceTests):
 
 
 class TestCsvSource(FileTests):
-    suffix, delimiter = "csv", ","
+    suffix = "csv"
+    source_type: type[CsvSource] = CsvSource
 
     def make(self, folder: Path) -> Source:
         path = folder / f"table.{self.suffix}"
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter=self.delimiter)
+            writer = csv.writer(file, delimiter=self.source_type.delimiter)
             writer.writerow(self.table.column_names)
             writer.writerows([str(v).lower() if isinstance(v, bool) else v for v in row.values()] for row in self.rows)
-        return CsvSource(path, self.delimiter)
+        return self.source_type(path)
 
     @property
     def rows(self) -> list[dict[str, object]]:
@@ -37,7 +38,8 @@ class TestCsvSource(FileTests):
 
 
 class TestTsvSource(TestCsvSource):
-    suffix, delimiter = "tsv", "\t"
+    suffix = "tsv"
+    source_type = TsvSource
 
 
 class TestJsonlSource(FileTests):
@@ -97,6 +99,6 @@ class TestGlobSource(SourceTests):
 class TestGlobSourceWithSizes(TestGlobSource):
     sizes = True
 
-    def test_sizes_are_those_of_the_files(self, source):
+    def test_sizes_are_those_of_the_files(self, source: Source) -> None:
         (batch,) = source.batches(source.scan().schema)
         assert batch["size"].to_pylist() == [4, 3, 2, 1, 0]

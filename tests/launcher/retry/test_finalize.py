@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,7 @@ class Asked:
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> RunDir:
     return make_run(tmp_path / "run", "Toy", 60, shards=6, batch_size=5)
 
 
@@ -52,7 +53,7 @@ def end(run: RunDir, ending: Ending, *, attempts: int = 3, terms: Terms | None =
     return finalize(run, Plan.read(run.plan), submission, ending, asked, RetrySettings(attempts=attempts))
 
 
-def test_shards_that_need_different_terms_go_into_different_submissions(run):
+def test_shards_that_need_different_terms_go_into_different_submissions(run: RunDir) -> None:
     write_attempt(run, 0, EndReason.FAILED, FailureKind.OUT_OF_MEMORY)
     write_attempt(run, 1, EndReason.FAILED, FailureKind.TIMEOUT)
     write_attempt(run, 2, EndReason.FAILED, FailureKind.CRASH)
@@ -72,21 +73,21 @@ def test_shards_that_need_different_terms_go_into_different_submissions(run):
     assert [Submission.read(run.submission(s.number)) for s in made] == made
 
 
-def test_shards_that_need_the_same_go_on_together_whatever_they_ended_for(run):
+def test_shards_that_need_the_same_go_on_together_whatever_they_ended_for(run: RunDir) -> None:
     write_attempt(run, 0, EndReason.FAILED, FailureKind.CRASH)
     failures = {shard: Failure(FailureKind.LOST, "no word", shard) for shard in (1, 2, 3, 4, 5)}
     (made,) = end(run, Ending(failures))
     assert (made.shards, dict(made.resources.options)) == ((0, 1, 2, 3, 4, 5), {})
 
 
-def test_who_got_on_before_he_was_told_to_leave_has_lost_no_attempt(run):
+def test_who_got_on_before_he_was_told_to_leave_has_lost_no_attempt(run: RunDir) -> None:
     for shard in range(6):
         write_attempt(run, shard, EndReason.STOPPED, commits=shard % 2)
     made = end(run, Ending())
     assert {submission.shards: submission.resources.attempt for submission in made} == {(0, 2, 4): 2, (1, 3, 5): 1}
 
 
-def test_after_the_last_attempt_nothing_follows_and_the_outcome_has_the_failures(run):
+def test_after_the_last_attempt_nothing_follows_and_the_outcome_has_the_failures(run: RunDir) -> None:
     failures = {shard: Failure(FailureKind.CRASH, "died", shard) for shard in range(6)}
     assert end(run, Ending(failures), attempts=1) == []
     outcome = Outcome.read(run, 1)
@@ -95,10 +96,10 @@ def test_after_the_last_attempt_nothing_follows_and_the_outcome_has_the_failures
 
 
 @pytest.mark.parametrize("kind", [FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT])
-def test_without_limits_to_raise_what_ran_out_is_left(run, kind):
+def test_without_limits_to_raise_what_ran_out_is_left(run: RunDir, kind: FailureKind) -> None:
     assert end(run, Ending({shard: Failure(kind, "more", shard) for shard in range(6)})) == []
 
 
-def test_a_cancelled_submission_is_followed_by_nothing(run):
+def test_a_cancelled_submission_is_followed_by_nothing(run: RunDir) -> None:
     failures = {shard: Failure(FailureKind.LOST, "no word", shard) for shard in range(6)}
     assert end(run, replace(Ending(failures), cancelled=True)) == []

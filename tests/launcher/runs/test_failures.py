@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.kinds import FailureKind, SampleFailureKind, Unknown
+from jobs.kinds import AnyFailureKind, FailureKind, SampleFailureKind, Unknown
 from launcher.executors import choose_executor
 from launcher.runs.failures import MAX_GROUPS, Failure, FailureGroup, advice, from_exit_status, group, normalise
 
@@ -32,24 +32,24 @@ def test_messages_that_differ_in_words_are_two_causes() -> None:
     assert normalise("KeyError: 'text'") != normalise("KeyError: 'label'")
 
 
-def test_a_group_has_the_shards_the_samples_and_one_message():
+def test_a_group_has_the_shards_the_samples_and_one_message() -> None:
     failures = [Failure(SampleFailureKind.LOAD, f"bad row {n}", shard=n % 3, samples=1) for n in range(10)]
     (found,) = group(failures)
     assert found == FailureGroup(SampleFailureKind.LOAD, "bad row 0", (0, 1, 2), 10)
 
 
-def test_failures_of_shards_come_before_those_of_samples():
+def test_failures_of_shards_come_before_those_of_samples() -> None:
     groups = group([Failure(SampleFailureKind.LOAD, "bad", 1, samples=1), Failure(FailureKind.ERROR, "no model", 2)])
     assert [found.kind for found in groups] == ["ERROR", "LOAD"]
 
 
-def test_a_shard_and_a_sample_that_failed_alike_are_two_groups():
+def test_a_shard_and_a_sample_that_failed_alike_are_two_groups() -> None:
     groups = group([Failure(FailureKind.CRASH, "died", 1), Failure(SampleFailureKind.CRASH, "died", 1, samples=1)])
     assert [found.samples for found in groups] == [0, 1]
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.text(max_size=8), st.integers(0, 9), st.integers(0, 3))))
-def test_no_failure_and_no_sample_is_lost_in_groups(items: list[tuple[str, str, int, int]]) -> None:
+def test_no_failure_and_no_sample_is_lost_in_groups(items: list[tuple[AnyFailureKind, str, int, int]]) -> None:
     failures = [Failure(kind, message, shard, samples) for kind, message, shard, samples in items]
     groups = group(failures)
     assert sum(found.samples for found in groups) == sum(failure.samples for failure in failures)
@@ -68,7 +68,7 @@ def test_a_million_different_messages_are_a_bounded_number_of_groups() -> None:
 @pytest.mark.parametrize(
     ("kind", "samples"), [*((kind, 0) for kind in KINDS), *((kind, 5) for kind in KINDS_OF_SAMPLES)]
 )
-def test_advice_is_a_command_that_can_be_pasted(kind, executor, samples):
+def test_advice_is_a_command_that_can_be_pasted(kind: AnyFailureKind, executor: str, samples: int) -> None:
     own = choose_executor(executor).advice
     text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", own)
     assert "launcher rerun runs/x" in text
@@ -76,7 +76,7 @@ def test_advice_is_a_command_that_can_be_pasted(kind, executor, samples):
     assert not (executor == "local" and "--mem" in text)
 
 
-def test_a_task_killed_by_a_signal_is_a_crash_that_names_it():
+def test_a_task_killed_by_a_signal_is_a_crash_that_names_it() -> None:
     failure = from_exit_status(-signal.SIGKILL, 3, "")
     assert (failure.kind, failure.shard) == ("CRASH", 3)
     assert "SIGKILL" in failure.message

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import RunError
+from jobs.kinds import FailureKind
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
@@ -56,7 +57,7 @@ def test_a_retry_takes_over_the_shards_of_the_submission_it_continues(run: RunDi
 
 
 def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
-    outcome = Outcome(1.5, True, {3: Failure("CRASH", "died", 3)}, "no room")
+    outcome = Outcome(1.5, True, {3: Failure(FailureKind.CRASH, "died", 3)}, "no room")
     outcome.write(run, 1)
     assert Outcome.read(run, 1) == outcome
     assert Outcome.read(run, 2) is None

@@ -87,7 +87,7 @@ def test_accounting_that_lags_behind_is_told_from_an_end(row: Accounted | None, 
         ("", "", "", Allocation()),
     ],
 )
-def test_what_an_element_had_is_told_in_bytes_and_seconds(memory, time, node, had):
+def test_what_an_element_had_is_told_in_bytes_and_seconds(memory: str, time: str, node: str, had: Allocation) -> None:
     assert allocation(Accounted("12", 0, "FAILED", "1:0", node, 0, memory, time)) == had
 
 
@@ -102,9 +102,9 @@ def test_what_an_element_had_is_told_in_bytes_and_seconds(memory, time, node, ha
         (accounted("PREEMPTED"), True),
     ],
 )
-def test_an_element_that_somebody_else_ended_is_told_from_one_that_left(row, taken):
+def test_an_element_that_somebody_else_ended_is_told_from_one_that_left(row: Accounted | None, taken: bool) -> None:
     assert was_taken(row) is taken
 
 
-def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full():
+def test_a_local_task_says_by_its_exit_status_that_the_disk_is_full() -> None:
     assert from_exit_status(NO_DISK, 3, "").kind == "DISK"

@@ -31,18 +31,18 @@ def count(folder: Path, name: str) -> int:
     return len((folder / f"{name}.calls").read_text().splitlines())
 
 
-def test_a_script_is_submitted_by_one_call_that_asks_for_the_id_alone(programs, tmp_path):
+def test_a_script_is_submitted_by_one_call_that_asks_for_the_id_alone(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "$@" >> $0.calls\necho "123;cluster"')
     assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
     assert (programs / "sbatch.calls").read_text() == f"--parsable {tmp_path}/x.sbatch\n"
 
 
-def test_what_else_is_said_is_not_taken_for_an_id(programs, tmp_path):
+def test_what_else_is_said_is_not_taken_for_an_id(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "Welcome, 7 of 9"; echo 123; echo "sbatch: lua: 5 jobs left" >&2')
     assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
 
 
-def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs, tmp_path):
+def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", "echo Submitted batch job 99")
     stand_in(programs, "squeue", "echo '123|name'")
     assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
@@ -51,13 +51,13 @@ def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs, tm
         scheduler.submit(tmp_path / "x.sbatch", "name")
 
 
-def test_an_error_is_told_in_sbatchs_own_words(programs, tmp_path):
+def test_an_error_is_told_in_sbatchs_own_words(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "sbatch: error: invalid partition specified: nope" >&2; exit 1')
     with pytest.raises(InputError, match=r"x\.sbatch: invalid partition specified: nope\n"):
         scheduler.submit(tmp_path / "x.sbatch", "name")
 
 
-def test_a_setpriv_that_cannot_bind_is_left_out(programs, tmp_path):
+def test_a_setpriv_that_cannot_bind_is_left_out(programs: Path, tmp_path: Path) -> None:
     """That of RHEL 8: an unknown option is an error, and nothing could be submitted."""
     stand_in(programs, "setpriv", 'echo "$@" >> $0.calls\n[ "$1" = --help ] && exit 0\nexit 1')
     stand_in(programs, "sbatch", "echo 123")
@@ -66,7 +66,9 @@ def test_a_setpriv_that_cannot_bind_is_left_out(programs, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="this machine has no setpriv")
-def test_sbatch_gets_no_variable_of_a_job_and_none_of_ours(programs, tmp_path, monkeypatch):
+def test_sbatch_gets_no_variable_of_a_job_and_none_of_ours(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     monkeypatch.setenv("SBATCH_PARTITION", "nope")
@@ -76,7 +78,7 @@ def test_sbatch_gets_no_variable_of_a_job_and_none_of_ours(programs, tmp_path, m
     assert [name for name in given if name.startswith(("SLURM", "SBATCH"))] == ["SLURM_CONF"]
 
 
-def test_without_an_sbatch_that_is_said(tmp_path, monkeypatch):
+def test_without_an_sbatch_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="sbatch is not on this machine's PATH"):
         scheduler.submit(tmp_path / "x.sbatch", "name")

@@ -161,5 +161,5 @@ def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> No
         ("", None),
     ],
 )
-def test_a_job_id_stands_alone_on_its_line(text, job_id):
+def test_a_job_id_stands_alone_on_its_line(text: str, job_id: str | None) -> None:
     assert read_job_id(text) == job_id

@@ -5,12 +5,13 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.kinds import EndReason
 from jobs.storage.records import AttemptEnd
 from launcher.status.efficiency import more_memory, summarise
 
 GIB = 1 << 30
 END = AttemptEnd(
-    "done",
+    EndReason.DONE,
     0.0,
     100,
     0,

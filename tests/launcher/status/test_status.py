@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.kinds import EndReason, FailureKind, SampleFailureKind, ShardState
 from jobs.machine.process_identity import ProcessIdentity, host_name
 from jobs.storage.journal import Journal
 from jobs.storage.plans import Resources, Submission
@@ -51,7 +52,7 @@ def commit(first: int, stop: int, *failed: FailedSample) -> Commit:
     return Commit(first, stop, {"y": "0"}, failed=failed)
 
 
-def end(reason: str, ok: int, failed: int = 0, kind: str | None = None, message: str = "") -> AttemptEnd:
+def end(reason: EndReason, ok: int, failed: int = 0, kind: FailureKind | None = None, message: str = "") -> AttemptEnd:
     return AttemptEnd(reason, time.time(), ok, failed, kind, message, seconds=10.0, committed=ok + failed)
 
 
@@ -68,20 +69,20 @@ def read(run: RunDir) -> Status:
 
 def finish_all(run: RunDir) -> None:
     for shard in range(4):
-        write(run, shard, start(), commit(25 * shard, 25 * shard + 25), end("done", 25), done=True)
+        write(run, shard, start(), commit(25 * shard, 25 * shard + 25), end(EndReason.DONE, 25), done=True)
 
 
 def test_a_planned_run_has_everything_pending(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "Toy", 100, shards=4)
     run.submission(1).unlink()
     status = read(run)
-    assert (status.state, status.missing, status.count("pending")) == ("planned", 100, 4)
+    assert (status.state, status.missing, status.count(ShardState.PENDING)) == ("planned", 100, 4)
     assert status.rate is None
     assert status.eta is None
 
 
 def test_the_json_has_the_documented_keys(run: RunDir) -> None:
-    write(run, 0, start(), end("failed", 0, kind="ERROR", message="no model"))
+    write(run, 0, start(), end(EndReason.FAILED, 0, kind=FailureKind.ERROR, message="no model"))
     found = json.loads(json.dumps(read(run).to_json()))
     failures = found.pop("failures")
     documented = {
@@ -130,33 +131,33 @@ def test_an_attempt_that_holds_its_journal_runs(run: RunDir) -> None:
     journal = Journal(run.journal(0))
     journal.append([start(), commit(0, 16)])
     status = read(run)
-    assert (status.count("running"), status.ok) == (1, 16)
+    assert (status.count(ShardState.RUNNING), status.ok) == (1, 16)
     journal.close()
     status = read(run)
-    assert (status.count("running"), status.count("failed")) == (0, 1)
+    assert (status.count(ShardState.RUNNING), status.count(ShardState.FAILED)) == (0, 1)
     assert status.groups[0].kind == "LOST"
 
 
 def test_the_executors_record_says_why_an_attempt_left_no_trace(run: RunDir) -> None:
     write(run, 0, start(), commit(0, 16))
-    Outcome(time.time(), failures={0: Failure("CRASH", "killed by SIGKILL", 0)}).write(run, 1)
+    Outcome(time.time(), failures={0: Failure(FailureKind.CRASH, "killed by SIGKILL", 0)}).write(run, 1)
     assert [(g.kind, g.message) for g in read(run).groups] == [("CRASH", "killed by SIGKILL")]
 
 
 def test_a_task_that_never_began_is_known_from_the_executors_record(run: RunDir) -> None:
-    Outcome(time.time(), failures={2: Failure("LAUNCH", "no python", 2)}).write(run, 1)
+    Outcome(time.time(), failures={2: Failure(FailureKind.LAUNCH, "no python", 2)}).write(run, 1)
     status = read(run)
-    assert (status.state, status.shards[2].state, status.count("pending")) == ("failed", "failed", 3)
+    assert (status.state, status.shards[2].state, status.count(ShardState.PENDING)) == ("failed", "failed", 3)
 
 
 def test_a_stopped_attempt_is_pending_again(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 16), end("stopped", 16))
+    write(run, 0, start(), commit(0, 16), end(EndReason.STOPPED, 16))
     status = read(run)
     assert (status.state, status.shards[0].state, status.ok) == ("incomplete", "pending", 16)
 
 
 def test_a_cancelled_run_says_so(run: RunDir) -> None:
-    write(run, 0, start(), end("stopped", 0))
+    write(run, 0, start(), end(EndReason.STOPPED, 0))
     Outcome(time.time(), cancelled=True).write(run, 1)
     assert read(run).state == "cancelled"
 
@@ -164,7 +165,7 @@ def test_a_cancelled_run_says_so(run: RunDir) -> None:
 def test_a_run_goes_on_while_its_executor_lives(run: RunDir) -> None:
     own(run, ProcessIdentity.current())
     status = read(run)
-    assert (status.state, status.count("pending"), status.is_abandoned) == ("running", 4, False)
+    assert (status.state, status.count(ShardState.PENDING), status.is_abandoned) == ("running", 4, False)
 
 
 def test_a_run_whose_executor_was_killed_is_not_running(run: RunDir) -> None:
@@ -182,13 +183,13 @@ def test_an_executor_on_another_machine_counts_as_long_as_it_shows_life(run: Run
     own(run, replace(ProcessIdentity.current(), host="elsewhere"))
     write(run, 0, start(host="elsewhere"))
     status = read(run)
-    assert (status.state, status.count("running")) == ("running", 1)
+    assert (status.state, status.count(ShardState.RUNNING)) == ("running", 1)
     os.utime(run.submission(1), (time.time() - 3600, time.time() - 3600))
     assert read(run).state == "failed"
 
 
 def test_an_old_failure_is_forgotten_once_the_shard_is_submitted_again(run: RunDir) -> None:
-    write(run, 0, start(), end("failed", 0, kind="ERROR", message="no model"))
+    write(run, 0, start(), end(EndReason.FAILED, 0, kind=FailureKind.ERROR, message="no model"))
     write_submission(run, [(0,)], number=2)
     own(run, ProcessIdentity.current(), number=2)
     status = read(run)
@@ -196,17 +197,17 @@ def test_an_old_failure_is_forgotten_once_the_shard_is_submitted_again(run: RunD
 
 
 def test_failed_samples_are_grouped_over_shards(run: RunDir) -> None:
-    bad = [FailedSample(row, "LOAD", f"bad file /data/{row}.jpg") for row in (3, 4, 30)]
-    write(run, 0, start(), commit(0, 25, *bad[:2]), end("done", 23, 2), done=True)
-    write(run, 1, start(), commit(25, 41, bad[2]), end("stopped", 15, 1))
+    bad = [FailedSample(row, SampleFailureKind.LOAD, f"bad file /data/{row}.jpg") for row in (3, 4, 30)]
+    write(run, 0, start(), commit(0, 25, *bad[:2]), end(EndReason.DONE, 23, 2), done=True)
+    write(run, 1, start(), commit(25, 41, bad[2]), end(EndReason.STOPPED, 15, 1))
     (found,) = read(run).groups
     assert (found.kind, found.shards, found.samples, found.message) == ("LOAD", (0, 1), 3, "bad file /data/3.jpg")
     assert read(run).failed == 3
 
 
 def test_samples_that_were_tried_again_do_not_count_as_failed(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 16, FailedSample(3, "LOAD", "bad")), end("stopped", 15, 1))
-    write(run, 0, Retry(time.time()), start(), commit(0, 16), end("stopped", 16))
+    write(run, 0, start(), commit(0, 16, FailedSample(3, SampleFailureKind.LOAD, "bad")), end(EndReason.STOPPED, 15, 1))
+    write(run, 0, Retry(time.time()), start(), commit(0, 16), end(EndReason.STOPPED, 16))
     status = read(run)
     assert (status.ok, status.failed, status.groups) == (16, 0, ())
 
@@ -238,13 +239,13 @@ def test_a_reader_that_looks_again_sees_what_was_appended_since(run: RunDir) -> 
         file.write(b"}\n")
     journal.append([commit(8, 16)])
     assert reader.read().ok == 16
-    journal.append([commit(16, 25), end("done", 25)])
+    journal.append([commit(16, 25), end(EndReason.DONE, 25)])
     run.shard_done(0).touch()
-    assert (reader.read().ok, reader.read().count("done")) == (25, 1)
+    assert (reader.read().ok, reader.read().count(ShardState.DONE)) == (25, 1)
 
 
 def test_the_rate_counts_what_this_submission_did(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 16), end("stopped", 16))
+    write(run, 0, start(), commit(0, 16), end(EndReason.STOPPED, 16))
     write_submission(run, [(0,), (1,)], number=2)
     update(
         run, Submission.read(run.submission(2)), created=time.time() - 4, process=ProcessIdentity.current().to_json()

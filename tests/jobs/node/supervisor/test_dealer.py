@@ -5,6 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.kinds import SampleFailureKind
 from jobs.node.messages import Batch
 from jobs.node.supervisor.dealer import KILLS, Dealer
 from jobs.storage.records import Commit
@@ -74,9 +75,9 @@ def test_the_last_batches_are_shared_out() -> None:
 def test_one_death_at_a_row_is_forgiven_the_second_is_not() -> None:
     dealer = Dealer(batches(2), 1, 2)
     dealer.deal(0)
-    dealer.blame((2, 3), "CRASH", "died")
+    dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
     assert dealer.in_hand(0)[0].failed == ()
-    dealer.blame((2, 3), "CRASH", "died")
+    dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
     (failed,) = dealer.in_hand(0)[0].failed
     assert (failed.row, failed.kind, failed.attempts) == (2, "CRASH", 2)
     assert dealer.open_failures == 1
@@ -86,10 +87,10 @@ def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves() -> No
     dealer = Dealer(batches(2), 1, 2)
     dealer.deal(0)
     for _ in range(KILLS - 1):
-        dealer.blame((2, 3), "CRASH", "killed", KILLS)
-    dealer.blame((2, 3), "CRASH", "died")
+        dealer.blame((2, 3), SampleFailureKind.CRASH, "killed", KILLS)
+    dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
     assert dealer.in_hand(0)[0].failed == ()
-    dealer.blame((2, 3), "CRASH", "killed", KILLS)
+    dealer.blame((2, 3), SampleFailureKind.CRASH, "killed", KILLS)
     (failed,) = dealer.in_hand(0)[0].failed
     assert (failed.row, failed.message, failed.attempts) == (2, "killed", KILLS)
 
@@ -97,7 +98,7 @@ def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves() -> No
 def test_a_batch_that_kills_twice_is_done_one_by_one() -> None:
     dealer = Dealer(batches(2), 1, 2)
     dealer.deal(0)
-    dealer.blame((4, 8), "CRASH", "died")
-    dealer.blame((4, 8), "CRASH", "died")
+    dealer.blame((4, 8), SampleFailureKind.CRASH, "died")
+    dealer.blame((4, 8), SampleFailureKind.CRASH, "died")
     dealer.give_back(0)
     assert [batch.most for batch in dealer.deal(0)] == [0, 1]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.kinds import SampleFailureKind
 from jobs.machine import memory
 from jobs.node.worker.loading import broken, failed_sample
 from tests.support.launcher_runs import wait_until
@@ -77,7 +78,7 @@ def test_outside_all_cgroups_the_machines_oom_kills_are_counted(monkeypatch: pyt
 )
 def test_lack_of_memory_is_told_from_other_errors(error: Exception, sample_kind: str, setup_kind: str) -> None:
     # More of the host's memory would not help a setup that fails on a device.
-    assert failed_sample(0, "LOAD", error).kind == sample_kind
+    assert failed_sample(0, SampleFailureKind.LOAD, error).kind == sample_kind
     assert broken("setup", error).kind == setup_kind
 
 
