@@ -1,4 +1,4 @@
-# make demo, make test, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
+# make demo, make test, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
 #   make test ARGS="-k journal -x"      arguments for pytest
 #   make demo PYTHON=python3.12         the Python that .venv is made with, 3.11 or newer
 
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint clean
+.PHONY: help demo test coverage lint clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -22,13 +22,19 @@ demo: $(VENV)/.installed-demo
 test: $(VENV)/.installed-all
 	@$(BIN)/python -m pytest $(ARGS)
 
+coverage: $(VENV)/.installed-all
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
 lint: $(VENV)/.installed-all
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) data runs .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) data runs .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

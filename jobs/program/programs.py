@@ -107,6 +107,7 @@ class Programs:
     def run(self, call: Call) -> Finished:
         """Runs a program to its end, or ends it; raises OSError where it cannot be started."""
         if self._watcher.poll() is not None:
+            self._watcher.communicate()  # lets go of its pipe
             self._watcher = self._watch()
         process = subprocess.Popen(
             call.arguments,

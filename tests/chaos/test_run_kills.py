@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import psutil
 
-from tests.support.launcher_runs import datasets, launcher, run_of, start, write_config
+from tests.support.launcher_runs import datasets, kill, launcher, run_of, start, write_config
 from tests.support.task_runs import alive
 
 KILLS = 30
@@ -50,6 +50,7 @@ def run_and_kill(config: Path, dice: random.Random, budget: int) -> int:
             if kills < budget:
                 dice.choice(tree).kill()
                 kills += 1
+    kill(process)
     seen |= set(of_run(config))
     psutil.wait_procs(list(seen), 10)
     assert alive(list(seen)) == []

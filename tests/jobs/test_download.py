@@ -27,6 +27,12 @@ from tests.support.failing_server import Served, body, serving, sha256
 from tests.support.launcher_runs import launcher, run_of, start, wait_until, write_config
 from tests.support.task_runs import alive
 
+# A pool worker keeps its connections as long as it lives; here, they are collected with the Job.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in.*[Ss]ocket:pytest.PytestUnraisableExceptionWarning"),
+]
+
 
 class Lengths(Download):
     """What the memory of a Job that goes on with the files is for."""

@@ -162,7 +162,8 @@ def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     image = wide if mode == "I;16" else gray.convert(mode)
     image.save(tmp_path / "image.png")
     expected = gray if mode == "I;16" else image
-    assert Image.open(tmp_path / "image.png").mode == mode
+    with Image.open(tmp_path / "image.png") as written:
+        assert written.mode == mode
     np.testing.assert_array_equal(started().load({"path": str(tmp_path / "image.png")}), reference(expected))
 
 

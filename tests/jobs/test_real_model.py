@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from launcher import results
-from tests.support.launcher_runs import launcher, run_of, start, wait_until
+from tests.support.launcher_runs import kill, launcher, run_of, start, wait_until
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -99,8 +99,7 @@ def test_a_real_model_gives_the_same_bits_under_any_tree_and_after_a_kill(tmp_pa
     tree = write_config(tmp_path / "tree", processes=2, workers=2)
     killed = start(tree.parent, "run", tree)
     wait_until(lambda: any(b"commit" in path.read_bytes() for path in run_of(tree).shards.glob("*.journal")), 120)
-    killed.kill()
-    killed.wait()
+    kill(killed)
     finish(tree)
     assert [a.tobytes() for a in embeddings(tree)[1:]] == [expected.tobytes(), tokens.tobytes()]
 

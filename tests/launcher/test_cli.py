@@ -173,9 +173,9 @@ def test_a_reader_that_goes_away_is_no_traceback(config: Path) -> None:
     )  # fmt: skip
     assert first.stdout is not None
     assert first.stderr is not None
-    first.stdout.close()
-    assert "Traceback" not in first.stderr.read()
-    first.wait(timeout=60)
+    with first:
+        first.stdout.close()
+        assert "Traceback" not in first.stderr.read()
 
 
 def test_a_folder_that_cannot_be_written_is_told_without_traceback(tmp_path: Path) -> None:

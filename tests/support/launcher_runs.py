@@ -71,6 +71,14 @@ def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def kill(process: subprocess.Popen[str]) -> None:
+    """kill -9 of a command that was started; what it had started may still have its output, so that is not read."""
+    process.kill()
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
 def document(done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
     """The JSON document on stdout."""
     found: Mapping[str, Any] = json.loads(done.stdout)

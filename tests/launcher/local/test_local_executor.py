@@ -23,6 +23,7 @@ from tests.support.launcher_runs import (
     document,
     environment,
     executor_pid,
+    kill,
     launcher,
     newest,
     run_of,
@@ -233,8 +234,7 @@ def test_no_task_outlives_a_launcher_that_was_killed(slow: Path) -> None:
     run = run_of(slow)
     process = start(slow.parent, "run", slow.name)
     wait_for_progress(run, process)
-    process.kill()
-    process.wait()
+    kill(process)
     wait_until(lambda: tasks_of(run) == [])
     assert launcher(slow.parent, "run", slow.name).returncode == 0
 

@@ -16,7 +16,7 @@ import pytest
 
 from launcher.slurm.scripts import job_name
 from tests.slurm_cluster import SlurmCluster
-from tests.support.launcher_runs import ROOT, newest, start, wait_until
+from tests.support.launcher_runs import ROOT, kill, newest, start, wait_until
 from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
 from tests.support.task_runs import runs
 
@@ -173,9 +173,8 @@ def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(
     process = start(tmp_path, "submit", toy.config.name)
     pid = tmp_path / "bin" / "sbatch.pid"
     wait_until(lambda: pid.exists() and pid.read_text().strip())
-    process.kill()
+    kill(process)
     wait_until(lambda: not runs(int(pid.read_text())))
-    process.wait()
     toy.submit()
     assert jobs_of(toy) == ["2", "2-finalize"]
 

@@ -1,11 +1,13 @@
 """JobRunner: what it gives back, and that it does so while it is at the next piece."""
 
 import os
+import select
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -56,16 +58,22 @@ def job() -> Gated:
     return Gated()
 
 
-@pytest.fixture
-def runner(job: Gated) -> Iterator[JobRunner]:
+@contextmanager
+def runner_of(job: Job) -> Iterator[JobRunner]:
     beacons = Beacons(1)
     notes: Any = Notes()
     yield JobRunner(job, notes, Beacon(beacons.descriptor, 0), 0)
     beacons.close()
 
 
+@pytest.fixture
+def runner(job: Gated) -> Iterator[JobRunner]:
+    with runner_of(job) as runner:
+        yield runner
+
+
 def collected(runner: JobRunner) -> Processed:
-    wait_until(lambda: runner._outbox)
+    assert select.select([runner.descriptor], [], [], 60)[0]
     os.eventfd_read(runner.descriptor)
     found = runner.collect()
     assert found
@@ -134,13 +142,13 @@ class Sleeps(Job):
         return {"y": batch}
 
 
-def test_a_job_that_waits_is_seen(runner: JobRunner) -> None:
-    runner._job = Sleeps()
-    for row in range(20):
-        assert not runner.waits or row > 3
-        runner.give(piece(row, 0.0))
-        runner.collect()
-    assert runner.waits
+def test_a_job_that_waits_is_seen() -> None:
+    with runner_of(Sleeps()) as runner:
+        for row in range(20):
+            assert not runner.waits or row > 3
+            runner.give(piece(row, 0.0))
+            runner.collect()
+        assert runner.waits
 
 
 class Computes(Job):
@@ -151,17 +159,17 @@ class Computes(Job):
         return {"y": batch}
 
 
-def test_a_job_that_shares_its_cpu_with_others_does_not_wait(runner: JobRunner) -> None:
+def test_a_job_that_shares_its_cpu_with_others_does_not_wait() -> None:
     before = os.sched_getaffinity(0)
     cpu = {min(before)}
     busy = f"import os; os.sched_setaffinity(0, {cpu})\nwhile True: pass"
     others = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(3)]
     try:
         os.sched_setaffinity(0, cpu)
-        runner._job = Computes()
-        for row in range(20):
-            runner.give(piece(row, 0.0))
-            runner.collect()
+        with runner_of(Computes()) as runner:
+            for row in range(20):
+                runner.give(piece(row, 0.0))
+                runner.collect()
     finally:
         os.sched_setaffinity(0, before)
         for other in others:
