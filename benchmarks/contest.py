@@ -1,6 +1,6 @@
 """Contest: ours and the peers in turns, their medians, and the table.
 
-Used by the parts of node.py, by library.py and slurm.py. Every contestant is a fresh process tree; each repetition runs
+Every contestant is a fresh process tree; each repetition runs
 all of them, in another order and when the machine is quiet, so that what else it does hits all alike.
 """
 

@@ -1,7 +1,7 @@
 """Gate: the start line of a benchmark, so that no contestant's start-up counts in its steady state.
 
 Every process that will work checks in once it is ready (imports done, model built and warm) and goes on when all have.
-Used by peers and by the benchmarks' Jobs, so it needs nothing but a folder that is empty at first.
+It is part of peers and of the benchmarks' Jobs, so it needs nothing but a folder that is empty at first.
 """
 
 import os

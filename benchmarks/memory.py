@@ -1,6 +1,6 @@
 """Memory: what process trees take, as proportional set size: a page that several have in common counts once in all.
 
-Used by the parts of node.py as watches (see contest.py).
+They are watches, as contest.py has them.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Ours: a benchmark's work as a planned run of one shard, run by an array task as Slurm would start it.
 
-Used by the parts of node.py. What is measured is the whole path: manifest, task, shard file, journal, syncs.
+What is measured is the whole path: manifest, task, shard file, journal, syncs.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Peer: a contestant that is one of the designs in peers.py or starters.py; Plain: a bare command to compare with.
 
-Used by the parts of node.py.
+A contestant of the parts of node.py.
 """
 
 import math

@@ -1,1 +1,1 @@
-"""The demo: the docstrings of Python's standard library, embedded and searched. Used by ``make demo``."""
+"""The demo: the docstrings of Python's standard library, embedded and searched."""

@@ -24,7 +24,7 @@ from jobs.storage.samples import Sample
 
 FORMS = ("text", "bytes")
 # Of the end of stderr in a failure's message, of which the journal keeps 500 characters.
-_TOLD = 300
+_SAID_CHARACTERS = 300
 # A program that met a stop signal, with all else of its task, is started again while the task decides what becomes of it.
 _STARTS = 3
 
@@ -141,7 +141,7 @@ class Command(Job):
         valid = ", ".join(map(str, sorted(self._exit_codes)))
         ended = exit_text(finished.code)
         how = finished.problem or (f"killed by {ended}" if finished.code < 0 else f"{ended} (success: {valid})")
-        said = finished.stderr.tail.decode(errors="replace").strip()[-_TOLD:]
+        said = finished.stderr.tail.decode(errors="replace").strip()[-_SAID_CHARACTERS:]
         return f"{how}; stderr: {said}" if said else how
 
     def _outputs(self, finished: Finished, folder: Path) -> dict[str, Any]:

@@ -24,4 +24,12 @@ def exit_text(code: int | None) -> str:
     """How a process ended, for messages: ``signal 11 (SIGSEGV)`` or ``exit code 3``; ``code`` is as subprocess gives it."""
     if code is None or code >= 0:
         return f"exit code {code}"
-    return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"signal {-code} ({signal_name(-code)})"
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV``; realtime signals, which Python has no names for, as signal(7) counts them: ``SIGRTMIN+3``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else f"signal {number}"

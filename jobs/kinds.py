@@ -35,7 +35,7 @@ class SampleFailureKind(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why an attempt ended: its shard is done, it was told to leave and can go on, or it failed."""
+    """Why an attempt ended: its shard is done, it had to leave and can go on, or it failed."""
 
     DONE = "done"
     STOPPED = "stopped"

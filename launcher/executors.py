@@ -65,8 +65,6 @@ class Executor(Protocol):
     """What people call it."""
     stops_with_launcher: bool
     """Whether the array tasks end when `launcher run` does."""
-    restarts_tasks: bool
-    """Whether an array task that died may be started again within its submission: then an attempt without an end goes on."""
     is_polled: bool
     """Whether jobs can get lost without a word in the run directory, so that whoever follows the run observes now and then."""
     advice: Mapping[AnyFailureKind, str]
@@ -111,14 +109,14 @@ class Executor(Protocol):
     def place(self, submission: Submission) -> str:
         """Where a started submission is, in words: its ids, or what it waits for."""
 
-    def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
-        """Numbers of those of which anything runs, waits, retries or gathers; may ask the scheduler, once.
+    def recover(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
+        """Mends what a launcher that was killed left half done; returns the numbers of those that go on.
 
-        It may mend what a launcher that was killed left half done.
+        These are what runs, waits, retries or gathers. It may ask the scheduler, once.
         """
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
-        """The same, and what the queue says, changing nothing; one question to the scheduler, none without submissions."""
+        """Which go on, and what the queue says; changes nothing. One question to the scheduler, none without submissions."""
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """Stops it and waits until its tasks are gone; False where nothing ran. A second call at once hurries it.
@@ -128,16 +126,21 @@ class Executor(Protocol):
 
 
 class Registered(NamedTuple):
-    """An executor of the table: ``path`` is module:Class; ``command``: auto takes it where this is found (None: always)."""
+    """An executor of the table, and what is asked of it too often to import it: ``path`` is module:Class.
+
+    ``command``: auto takes it where this is found (None: always). ``restarts_tasks``: an array task that died may be started
+    again within its submission, so that an attempt without an end may go on.
+    """
 
     path: str
     command: str | None
+    restarts_tasks: bool
 
 
 # Imported when they are used. "auto" takes the first that is here.
 EXECUTORS = {
-    "slurm": Registered("launcher.slurm.slurm_executor:SlurmExecutor", "sbatch"),
-    "local": Registered("launcher.local.local_executor:LocalExecutor", None),
+    "slurm": Registered("launcher.slurm.slurm_executor:SlurmExecutor", "sbatch", restarts_tasks=True),
+    "local": Registered("launcher.local.local_executor:LocalExecutor", None, restarts_tasks=False),
 }
 AUTO = "auto"
 
@@ -145,8 +148,13 @@ AUTO = "auto"
 def choose_executor(name: str) -> Executor:
     """The executor of a config (auto, or a name of the table) or of a submission. Raises RunError for an unknown name."""
     if name == AUTO:
-        name = next(key for key, (_, command) in EXECUTORS.items() if command is None or shutil.which(command))
+        name = next(key for key, entry in EXECUTORS.items() if entry.command is None or shutil.which(entry.command))
+    module, _, attribute = registered(name).path.partition(":")
+    return cast(Executor, getattr(import_module(module), attribute)())
+
+
+def registered(name: str) -> Registered:
+    """The table's entry of a submission's executor. Raises RunError for an unknown name."""
     if name not in EXECUTORS:
         raise RunError(f"no executor {name!r}; there are {', '.join(EXECUTORS)}: was this written by another version?")
-    module, _, attribute = EXECUTORS[name].path.partition(":")
-    return cast(Executor, getattr(import_module(module), attribute)())
+    return EXECUTORS[name]

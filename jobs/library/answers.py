@@ -1,4 +1,4 @@
-"""Outputs: what a Job or function returned for some rows, on its way to the caller, one result for each sample there.
+"""Answers: what a Job or function returned for some rows, on its way to the caller, one result for each sample there.
 
 Made by the writer of a device process (caller_backend.py), taken apart by the caller's stream.
 """

@@ -149,7 +149,11 @@ class Resources:
 
     def to_json(self) -> dict[str, Any]:
         """Without what has its default, but for what every submission tells: that stands in the file of any version."""
-        return {name: value for name, value in vars(self).items() if name in _TOLD or value != getattr(_DEFAULTS, name)}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name in _IN_EVERY_VERSION or value != getattr(_DEFAULTS, name)
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -158,7 +162,7 @@ class Resources:
 
 
 _DEFAULTS = Resources()
-_TOLD = ("attempts", "output")
+_IN_EVERY_VERSION = ("attempts", "output")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ ENTRY_POINTS = "launcher.jobs"
 
 @dataclass(frozen=True)
 class Entry:
-    """A Job by its path, ``module:Class``; what is told of its class raises InputError where that cannot be imported.
+    """A Job by its path, ``module:Class``; what is asked of its class raises InputError where that cannot be imported.
 
     ``extra`` names what a plain install lacks for it. ``package`` is the distribution that it comes with, None for a
     user's own; ``name`` what that calls it. ``folder`` is put last on the import path.
@@ -77,11 +77,11 @@ class Entry:
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``launcher jobs --json``; without parameters where the class cannot be imported."""
-        told: dict[str, Any] = {"job": self.path, "package": self.package, "to_install": self.to_install}
+        known: dict[str, Any] = {"job": self.path, "package": self.package, "to_install": self.to_install}
         if self.problem:
-            return {**told, "problem": self.problem, "summary": "", "text": "", "parameters": []}
+            return {**known, "problem": self.problem, "summary": "", "text": "", "parameters": []}
         parameters = [parameter.to_json() for parameter in self.parameters]
-        return {**told, "problem": None, "summary": self.summary, "text": self.text, "parameters": parameters}
+        return {**known, "problem": None, "summary": self.summary, "text": self.text, "parameters": parameters}
 
 
 _BUILT_IN = (
@@ -111,7 +111,7 @@ def find(name: str, folder: Path) -> Entry:
     it cannot be imported.
     """
     if ":" in name:
-        entry = next((known for known in built_in() if known.path == name), None)
+        entry = next((known for known in (*built_in(), *of_other_packages()) if known.path == name), None)
         return _imported(entry or Entry(name, folder=str(folder.absolute())))
     others = of_other_packages()
     entries = [*built_in(), *others]

@@ -4,9 +4,9 @@ They hold bytes and seconds, and the defaults of their sections.
 """
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jobs.storage.plans import NodeSettings
+from jobs.storage.plans import NodeSettings, Resources
 from launcher.units import parse_memory, parse_time
 
 if TYPE_CHECKING:
@@ -27,21 +27,19 @@ class RetrySettings:
 
 def node_settings(config: "Config") -> NodeSettings:
     """The config's node section as array tasks read it."""
-    values = _named(config.node, NodeSettings)
+    values = {field.name: getattr(config.node, field.name) for field in fields(NodeSettings)}
     memory = config.node.memory
     return NodeSettings(**{**values, "memory": None if memory is None else parse_memory(memory)})
 
 
-def retry_settings(config: "Config") -> RetrySettings:
-    """The config's retry section as the retry policy reads it."""
-    memory, time = config.retry.max_memory, config.retry.max_time
-    limits = {
-        "max_memory": None if memory is None else parse_memory(memory),
-        "max_time": None if time is None else parse_time(time),
-    }
-    return RetrySettings(**{**_named(config.retry, RetrySettings), **limits})
+def retry_settings(resources: Resources) -> RetrySettings:
+    """The retry section of the config that a submission was made with, as the retry policy reads it.
 
-
-def _named(section: object, settings: type[Any]) -> dict[str, Any]:
-    """What the section says under the names that the settings have."""
-    return {field.name: getattr(section, field.name) for field in fields(settings)}
+    Whatever executor ends the submission reads it here, so that a key of the section means the same for all.
+    """
+    section = (resources.config or {}).get("retry", {"attempts": resources.attempts})
+    known = {field.name: section[field.name] for field in fields(RetrySettings) if field.name in section}
+    for name, parse in (("max_memory", parse_memory), ("max_time", parse_time)):
+        if known.get(name) is not None:
+            known[name] = parse(str(known[name]))
+    return RetrySettings(**known)

@@ -1,4 +1,4 @@
-"""LocalArray: the array tasks of one submission as child processes, some at a time. Used by the local executor's process.
+"""LocalArray: the array tasks of one submission as child processes, some at a time.
 
 A task has its own session, so that a terminal's Ctrl-C reaches only the launcher, and leaves when this process dies.
 """

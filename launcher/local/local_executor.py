@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError, RunError
-from jobs.kinds import AnyFailureKind, FailureKind, SampleFailureKind
+from jobs.kinds import AnyFailureKind, FailureKind
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.executors import EXECUTORS, Executor, Limits, Observation, Scripts, choose_executor
+from launcher.config.settings import node_settings
+from launcher.executors import EXECUTORS, Executor, Groups, Limits, Observation, Scripts, choose_executor
 from launcher.runs.logs import last_words
 from launcher.runs.submissions import may_run
 
@@ -36,19 +37,18 @@ class LocalExecutor(Executor):
     name = "local"
     title = "this machine"
     stops_with_launcher = True
-    restarts_tasks = False
     is_polled = False
-    # There are no limits to raise, for a shard or for a sample.
-    advice: Mapping[AnyFailureKind, str] = dict.fromkeys(
-        (FailureKind.OUT_OF_MEMORY, SampleFailureKind.OUT_OF_MEMORY),
-        "let it use less memory: {rerun} --set node.processes=1 --set node.workers=1 --set local.parallelism=1",
-    )
+    # There are no limits to raise. It holds for samples, too: their kind of this name equals that of shards.
+    advice: Mapping[AnyFailureKind, str] = {
+        FailureKind.OUT_OF_MEMORY: "let it use less memory: {rerun} --set node.processes=1 --set node.workers=1 "
+        "--set local.parallelism=1",
+    }
     scripts: Scripts | None = None
 
     def prepare(self) -> None:
         pass
 
-    def groups(self, config: "Config", shards: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
         return tuple((shard,) for shard in sorted(shards))
 
     def resources(self, config: "Config") -> Resources:
@@ -97,11 +97,11 @@ class LocalExecutor(Executor):
     def place(self, submission: Submission) -> str:
         return f"process {submission.process['pid']}" if submission.process else self.name
 
-    def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
+    def recover(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
         return {submission.number for submission in submissions if may_run(run, submission)}
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
-        return Observation(frozenset(self.active(run, submissions)))
+        return Observation(frozenset(self.recover(run, submissions)))
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         if submission.process is None or not may_run(run, submission):
@@ -116,8 +116,6 @@ class LocalExecutor(Executor):
 
 
 def _devices(config: "Config") -> tuple[str, ...]:
-    from launcher.config.settings import node_settings
-
     settings = node_settings(config)
     return process_devices(settings, usable_gpus(settings))
 

@@ -18,7 +18,7 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.journal import replay
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
-from launcher.config.settings import RetrySettings
+from launcher.config.settings import retry_settings
 from launcher.local.array import LocalArray, StopRequests
 from launcher.retry.finalize import Cancelled, Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
@@ -36,7 +36,7 @@ class _Heart:
         self._beaten = time.monotonic()
 
     def beat_or_cancel(self) -> None:
-        """Raises Cancelled where this process was told to stop."""
+        """Raises Cancelled where this process has to stop."""
         self.beat()
         if self._stop.count:
             raise Cancelled("told to stop by a signal")
@@ -58,7 +58,7 @@ def run_submission(run: RunDir, number: int, stop: StopRequests) -> None:
         array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
         statuses = array.run(heart.beat)
         ending = Ending({} if stop.count else failures_of(run, submission, statuses), cancelled=stop.count > 0)
-        asked, retry = WithoutLimits(Terms(submission.resources.attempt)), RetrySettings(submission.resources.attempts)
+        asked, retry = WithoutLimits(Terms(submission.resources.attempt)), retry_settings(submission.resources)
         waiting += finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
 
 

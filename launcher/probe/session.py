@@ -1,4 +1,4 @@
-"""Probe: a few samples of a dataset, run under some settings within a time limit.
+"""Session: a few samples of a dataset, run under some settings within a time limit.
 
 Settings are tried in the order of what they tell: one process that loads its own samples, pool workers as long as it has
 time for what they load, the whole machine, larger batches. Time that is up, and Ctrl-C, end it with what is known by then.

@@ -40,7 +40,7 @@ def next_terms(
 ) -> Terms | None:
     """The terms of the next attempt at shards that ended alike; None where there is none.
 
-    Without a failure (``kind`` None) they were only told to leave: where they made ``progress``, they may go on any number
+    Without a failure (``kind`` None) they only had to leave: where they made ``progress``, they may go on any number
     of times. ``had`` is what the attempts at them had.
     """
     if kind is None:

@@ -4,14 +4,14 @@ The one table of kinds; mypy finds one that is missing here.
 """
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import assert_never
 
 from jobs.kinds import AnyFailureKind, FailureKind, SampleFailureKind, Unknown
 
 
-class Blame(Enum):
-    """Whose doing a failure is."""
+class Blame(StrEnum):
+    """Whose doing a failure is; the words of ``status --json``."""
 
     JOB = auto()
     SAMPLES = auto()
@@ -19,7 +19,7 @@ class Blame(Enum):
     SCHEDULER = auto()
     USER = auto()
     SITE = auto()
-    NOBODY_KNOWS = auto()
+    UNKNOWN = auto()
 
 
 class NextAttempt(Enum):
@@ -46,7 +46,7 @@ class Cause:
     costs_attempt: bool = True
 
 
-_SAMPLES_AGAIN = "to try these samples again: {rerun}"
+SAMPLES_AGAIN = "to try these samples again: {rerun}"
 
 
 def cause(kind: AnyFailureKind) -> Cause:
@@ -82,10 +82,10 @@ def cause(kind: AnyFailureKind) -> Cause:
         case FailureKind.DISK:
             return Cause(Blame.SITE, no_attempt, "make room (disk, quota) or mend the file system, then: {rerun}")
         case FailureKind.LOST:
-            return Cause(Blame.NOBODY_KNOWS, same, "the task ended without a word (a reboot, kill -9): {rerun}")
+            return Cause(Blame.UNKNOWN, same, "the task ended without a word (a reboot, kill -9): {rerun}")
         case Unknown():
             advice = "a newer version of the launcher knows this kind: launcher logs {run} {shard}; then: {rerun}"
-            return Cause(Blame.NOBODY_KNOWS, no_attempt, advice)
+            return Cause(Blame.UNKNOWN, no_attempt, advice)
         case _:
             assert_never(kind)
 
@@ -94,7 +94,7 @@ def _cause_of_sample(kind: SampleFailureKind) -> Cause:
     """An array task has tried the sample again already."""
     match kind:
         case SampleFailureKind.LOAD | SampleFailureKind.PROCESS | SampleFailureKind.CRASH:
-            return Cause(Blame.SAMPLES, NextAttempt.NONE, _SAMPLES_AGAIN)
+            return Cause(Blame.SAMPLES, NextAttempt.NONE, SAMPLES_AGAIN)
         case SampleFailureKind.SAMPLE_TIMEOUT:
             advice = "to allow more time and try again: {rerun} --set node.sample_timeout=3600"
             return Cause(Blame.SAMPLES, NextAttempt.NONE, advice)

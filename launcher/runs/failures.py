@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs import exit_codes
-from jobs.kinds import AnyFailureKind, FailureKind
-from launcher.runs.causes import cause
+from jobs.kinds import AnyFailureKind, FailureKind, Unknown
+from launcher.runs.causes import SAMPLES_AGAIN, cause
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
@@ -40,8 +40,14 @@ class FailureGroup:
     samples: int
 
     def to_json(self, advice: str) -> dict[str, Any]:
-        shards = list(self.shards)
-        return {"kind": self.kind, "message": self.message, "shards": shards, "samples": self.samples, "advice": advice}
+        return {
+            "kind": self.kind,
+            "message": self.message,
+            "shards": list(self.shards),
+            "samples": self.samples,
+            "blame": cause(self.kind).blame,
+            "advice": advice,
+        }
 
 
 _VARYING = (
@@ -89,7 +95,8 @@ def advice(
 
     ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
     """
-    text = own.get(group.kind) or cause(group.kind).advice
+    usual = SAMPLES_AGAIN if group.samples and isinstance(group.kind, Unknown) else cause(group.kind).advice
+    text = own.get(group.kind, usual)
     rerun = f"launcher rerun {run} --shards {ranges}"
     return text.format(rerun=rerun, run=run, shard=group.shards[0], mem=memory[0], why=memory[1])
 
@@ -100,7 +107,7 @@ def from_exit_status(status: int, shard: int, last_words: str) -> Failure:
     ``last_words`` is the end of its log.
     """
     if status < 0:
-        name = signal.Signals(-status).name if -status in signal.valid_signals() else f"signal {-status}"
+        name = exit_codes.signal_name(-status)
         hint = "; the kernel does this when memory runs out" if -status == signal.SIGKILL else ""
         return Failure(FailureKind.CRASH, f"the array task was killed by {name}{hint}", shard)
     if status == exit_codes.DONE:

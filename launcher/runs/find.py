@@ -1,4 +1,4 @@
-"""Runs: finding a run directory by its path or name, the newest run, and all runs of a folder.
+"""Find: a run directory by its path or name, the newest run, and all runs of a folder.
 
 A run directory is one that has a plan.json; planning writes that file last.
 """

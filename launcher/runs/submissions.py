@@ -79,8 +79,11 @@ def read_submissions(run: RunDir) -> list[SubmissionState]:
     """All submissions of a run, in order; asks no scheduler."""
     found = []
     for number in run.submission_numbers():
-        submission, outcome = Submission.read(run.submission(number)), Outcome.read(run, number)
-        found.append(SubmissionState(submission, outcome, outcome is None and may_run(run, submission)))
+        try:
+            submission, outcome = Submission.read(run.submission(number)), Outcome.read(run, number)
+            found.append(SubmissionState(submission, outcome, outcome is None and may_run(run, submission)))
+        except FileNotFoundError:  # withdrawn since the listing: nobody got it
+            continue
     return found
 
 

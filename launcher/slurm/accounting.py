@@ -1,7 +1,7 @@
 """Accounting: what sacct says of array elements, turned into failures of shards and into what their attempts had. Pure.
 
-A journal's own end record always comes first: accounting is asked only about attempts that ended without a word, or were
-told to leave.
+A journal's own end record always comes first: accounting is asked only about attempts that ended without a word, or had to
+leave.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from jobs import exit_codes
 from jobs.kinds import FailureKind
 from launcher.retry.policy import Allocation
 from launcher.runs.failures import NO_DISK_MESSAGE, Failure
-from launcher.slurm.scheduler import Accounted
+from launcher.slurm.parsers import Accounted
 from launcher.slurm.terms import amount
 from launcher.units import parse_memory, parse_time
 

@@ -28,7 +28,7 @@ _LONGEST_PAUSE = 5.0
 class Element:
     """An array element: its undone shards with the attempt that this submission last made at each (None: none).
 
-    ``began``: it made one at any of its shards; ``stopped``: it was told to leave, and did; ``progress``: it committed.
+    ``began``: it made one at any of its shards; ``stopped``: it had to leave, and did; ``progress``: it committed.
     """
 
     attempts: Mapping[int, Attempt | None]

@@ -24,6 +24,7 @@ from launcher.runs.submissions import Outcome, SubmissionState, read_submissions
 from launcher.slurm import scheduler
 from launcher.slurm.element_failures import find_failures
 from launcher.slurm.handover import follower_of, hand_over, submission_config
+from launcher.slurm.slurm_executor import SlurmExecutor
 from launcher.slurm.terms import SbatchTerms
 
 _SILENCE_SECONDS = 60.0
@@ -38,7 +39,7 @@ def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission
     for submission in to_end:
         ending, config = find_failures(run, submission), submission_config(run, submission)
         asked, is_last = SbatchTerms(config, submission), submission is to_end[-1]
-        finalize(run, plan, submission, ending, asked, retry_settings(config), gathers=is_last)
+        finalize(run, plan, submission, ending, asked, retry_settings(submission.resources), gathers=is_last)
     waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
     return _submit(run, waiting) if waiting else []
 
@@ -65,7 +66,7 @@ def _with_all_nodes(run: RunDir, submission: Submission) -> Submission:
 def waits_for(known: SubmissionState, number: int) -> bool:
     """Whether a submission is to be submitted by the finalize job of that number: held back, or another attempt."""
     submission = known.submission
-    if known.outcome or submission.planned or submission.process or submission.executor != "slurm":
+    if known.outcome or submission.planned or submission.process or submission.executor != SlurmExecutor.name:
         return False
     return follower_of(submission) == number
 

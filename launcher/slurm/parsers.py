@@ -1,4 +1,4 @@
-"""Answers: what Slurm's commands said, sorted and parsed. Pure; used by scheduler.py.
+"""Parsers of what Slurm's commands said. Pure.
 
 Errors of sbatch are sorted into those worth another try, those that mean "no more now", and those that the user has to mend.
 """

@@ -91,26 +91,28 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
         if number and (found := find([name]).get(name)):
             return found
         try:
-            job_id = _submit_once(script, name)
-            return _without_twins(name, job_id) if number else job_id
+            job_id = _sbatch(script)
         except NoAnswer as error:
             problem = str(error)
+        else:  # what Slurm does not answer from here on is no reason to submit again
+            job_id = job_id or find([name]).get(name)
+            if job_id is None:
+                raise InputError(f"sbatch {script}: it ended well, but printed no job id, and no job is called {name}")
+            return _without_twins(name, job_id) if number else job_id
         if number < len(BACK_OFF):
             pause("sbatch", problem, BACK_OFF[number])
     raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
 
 
-def _submit_once(script: Path, name: str) -> str:
-    """One call of sbatch; raises what ``submit`` does, NoAnswer with Slurm's own words."""
+def _sbatch(script: Path) -> str | None:
+    """One call of sbatch; None where it tells no job id. Raises what ``submit`` does, NoAnswer with Slurm's own words."""
     try:
         ended = call_bound("sbatch", "--parsable", str(script), timeout=_SBATCH_TIMEOUT)
     except TimedOut as error:
         raise NoAnswer(str(error)) from None
     if ended.returncode:
         raise _refusal(said(ended.stderr), script)
-    if job_id := read_job_id(ended.stdout) or find([name]).get(name):
-        return job_id
-    raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
+    return read_job_id(ended.stdout)
 
 
 def _without_twins(name: str, job_id: str) -> str:

@@ -15,7 +15,7 @@ from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.executors import Executor, Limits, Observation, Scripts
+from launcher.executors import Executor, Groups, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
@@ -53,7 +53,6 @@ class SlurmExecutor(Executor):
     name = "slurm"
     title = "Slurm"
     stops_with_launcher = False
-    restarts_tasks = True
     is_polled = True
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = SlurmScripts()
@@ -62,7 +61,7 @@ class SlurmExecutor(Executor):
         if scheduler.is_here():
             scheduler.ask_limits_ahead()
 
-    def groups(self, config: "Config", shards: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
         from launcher.plan.sharding import index_map
 
         together = config.slurm.shards_per_task * config.slurm.nodes_per_task
@@ -129,7 +128,7 @@ class SlurmExecutor(Executor):
             return f"Slurm job {', '.join(submission.job_ids)}, finalize job {submission.finalize_id}"
         return f"held back until Slurm takes more jobs of yours; finalize job {submission.finalize_id} submits it"
 
-    def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
+    def recover(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
         """Numbers of those that wait, run or will be finalized.
 
         Those whose launcher was killed get here what it could not record or submit any more: ids, the finalize job.

@@ -1,4 +1,4 @@
-"""Template: a legal sbatch script + computed directives -> the submission script. Pure; used by the Slurm executor.
+"""Template: a legal sbatch script + computed directives -> the submission script. Pure.
 
 A template is one of slurm_templates/ or a site's own working script: its #SBATCH lines are kept, the config's options win
 over them, and the launcher's computed ones over both. A line ``# launcher: command`` says where the command goes (at

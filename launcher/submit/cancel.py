@@ -1,4 +1,4 @@
-"""Cancel: stops everything of a run that goes on; what is done stays and can be resumed. Used by cancel and by run."""
+"""Cancel: stops everything of a run that goes on; what is done stays and can be resumed."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Run: plan, submit, follow, gather in the foreground; the array tasks leave when it does. Used by the run command."""
+"""Follow: submits what is not done, and stays until the result is there; local array tasks leave when it does."""
 
 import shlex
 from collections.abc import Callable

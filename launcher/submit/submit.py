@@ -76,7 +76,7 @@ def _active(run: RunDir, submissions: Sequence[SubmissionState]) -> dict[int, Su
     active: set[int] = set()
     for name in {known.submission.executor for known in asked}:
         own = [known.submission for known in asked if known.submission.executor == name]
-        active |= choose_executor(name).active(run, own)
+        active |= choose_executor(name).recover(run, own)
     return {known.number: replace(known, is_open=True) for known in asked if known.number in active}
 
 

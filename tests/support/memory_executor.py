@@ -175,7 +175,6 @@ class MemoryExecutor(Executor):
     name = "memory"
     title = "the test process"
     stops_with_launcher = False
-    restarts_tasks = False
     is_polled = True
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = None
@@ -215,7 +214,7 @@ class MemoryExecutor(Executor):
     def place(self, submission: Submission) -> str:
         return f"memory job {submission.job_ids[0]}" if submission.job_ids else "held back: the queue is full"
 
-    def active(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
+    def recover(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
         return set(self.observe(run, submissions).active)
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
@@ -247,7 +246,7 @@ class MemoryExecutor(Executor):
 def memory_scheduler() -> Iterator[MemoryScheduler]:
     """A scheduler of its own, by the name "memory" in configs: all that has to be said of it elsewhere."""
     MemoryExecutor.scheduler = MemoryScheduler()
-    EXECUTORS["memory"] = Registered(f"{__name__}:MemoryExecutor", None)
+    EXECUTORS["memory"] = Registered(f"{__name__}:MemoryExecutor", None, restarts_tasks=False)
     try:
         yield MemoryExecutor.scheduler
     finally:

@@ -88,10 +88,10 @@ class ShardWriter:
         sizes = {name: column.data.nbytes for name, column in columns.items() if column.lengths is not None}
         ends: Mapping[str, int] = {}
         if self._file is None or sizes:
-            placed = self._ask(Allocate(tuple(column.form(name) for name, column in columns.items()), sizes))
-            ends = placed.ends
+            allocated = self._ask(Allocate(tuple(column.form(name) for name, column in columns.items()), sizes))
+            ends = allocated.ends
             if self._file is None:
-                self._open_file(placed.layout)
+                self._open_file(allocated.layout)
         assert self._file is not None
         self._check(columns, work)  # what was kept before there was a layout was checked against itself alone
         return self._file.write(work.batch.start, columns, ends)

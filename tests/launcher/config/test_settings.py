@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.storage.plans import NodeSettings
+from jobs.storage.plans import NodeSettings, Resources
 from launcher.config.config import load_config
 from launcher.config.sections import NodeSection, RetrySection
 from launcher.config.settings import RetrySettings, node_settings, retry_settings
@@ -11,7 +11,12 @@ from tests.support.launcher_runs import write_config
 
 def test_the_defaults_of_the_settings_are_those_of_the_sections(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path)).model_copy(update={"node": NodeSection(), "retry": RetrySection()})
-    assert (node_settings(config), retry_settings(config)) == (NodeSettings(), RetrySettings())
+    resources = Resources(config=config.to_mapping())
+    assert (node_settings(config), retry_settings(resources)) == (NodeSettings(), RetrySettings())
+
+
+def test_a_record_without_a_config_has_the_attempts_that_it_names() -> None:
+    assert retry_settings(Resources(attempts=2)) == RetrySettings(attempts=2)
 
 
 def test_settings_have_what_the_config_says_in_bytes_and_seconds(tmp_path: Path) -> None:
@@ -25,4 +30,4 @@ def test_settings_have_what_the_config_says_in_bytes_and_seconds(tmp_path: Path)
     }  # fmt: skip
     config = load_config(write_config(tmp_path, node=node, retry=retry))
     assert node_settings(config) == NodeSettings(3, 0, ("cuda:1", "cpu"), 1.5, 7, 2.5, 3 << 30)
-    assert retry_settings(config) == RetrySettings(5, 2.5, 64 << 30, 3.5, 7200, False)
+    assert retry_settings(Resources(config=config.to_mapping())) == RetrySettings(5, 2.5, 64 << 30, 3.5, 7200, False)

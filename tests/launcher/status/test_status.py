@@ -99,7 +99,7 @@ def test_the_json_has_the_documented_keys(run: RunDir) -> None:
     assert {key: found[key] for key in documented} == documented
     (failure,) = failures
     advice = failure.pop("advice")
-    assert failure == {"kind": "ERROR", "message": "no model", "shards": [0], "samples": 0}
+    assert failure == {"kind": "ERROR", "message": "no model", "shards": [0], "samples": 0, "blame": "job"}
     assert "launcher rerun" in advice
 
 

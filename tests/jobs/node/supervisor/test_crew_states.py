@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from jobs.kinds import FailureKind
 from jobs.machine import memory
 from jobs.node.messages import Allocate, Allocated, Batch, Broken, Done, Ready
 from jobs.node.supervisor import crew as crew_module
@@ -252,7 +253,7 @@ class CrewMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def loses_its_device(self, data: st.DataObject) -> None:
         if processes := self.server.processes():
-            data.draw(st.sampled_from(processes)).send(Broken("ERROR", "CUDA error"))
+            data.draw(st.sampled_from(processes)).send(Broken(FailureKind.ERROR, "CUDA error"))
             self.goes_on()
 
     @rule(data=st.data())
