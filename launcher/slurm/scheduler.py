@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,10 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
             return found
         try:
             job_id = _submit_once(script, name)
-            return _without_twins(name, job_id) if number else job_id
+            if number:  # a try that failed may have arrived late: the first job stays, the others are cancelled
+                job_id, *twins = sorted({job_id} | _named([name]).get(name, set()), key=int)
+                cancel(twins)
+            return job_id
         except NoAnswer as error:
             problem = str(error)
         if number < len(BACK_OFF):
@@ -111,13 +115,6 @@ def _submit_once(script: Path, name: str) -> str:
     if job_id := read_job_id(ended.stdout) or find([name]).get(name):
         return job_id
     raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
-
-
-def _without_twins(name: str, job_id: str) -> str:
-    """After tries that failed: one of them may have arrived late. The first job stays, the others are cancelled."""
-    first, *others = sorted({job_id} | _named([name]).get(name, set()), key=int)
-    cancel(others)
-    return first
 
 
 def _refusal(problem: str, script: Path) -> LauncherError:
@@ -191,17 +188,13 @@ def limits() -> SlurmLimits:
 def _read_limits() -> SlurmLimits:
     config = ask("scontrol", "show", "config")
     numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
-    own = _submit_limit() if "accounting_storage/slurmdbd" in config else None
+    own = None
+    if "accounting_storage/slurmdbd" in config:
+        user = f"user={getpass.getuser()}"
+        with suppress(RunError):  # slurmdbd is down: sbatch will tell
+            own = read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
     size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", DEFAULT_JOB_COUNT)
     return SlurmLimits(int(size), own, int(count))
-
-
-def _submit_limit() -> int | None:
-    user = f"user={getpass.getuser()}"
-    try:
-        return read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
-    except RunError:  # slurmdbd is down: sbatch will tell
-        return None
 
 
 def queue() -> list[QueueEntry]:
