@@ -273,7 +273,12 @@ class Results:
         whole = next(self.blocks(max(len(self), 1), columns), None)
         if whole is None:
             return pd.DataFrame({name: [] for name in self._columns(columns)})
-        return pd.DataFrame({name: pd.Series(_cells(values)) for name, values in whole.items()})
+        for name, values in whole.items():
+            if isinstance(values, list):
+                whole[name] = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+            elif values.ndim > 1:
+                whole[name] = list(values)
+        return pd.DataFrame({name: pd.Series(cells) for name, cells in whole.items()})
 
 
 def _need_pandas() -> None:
@@ -285,9 +290,3 @@ def _need_pandas() -> None:
 
 def _is_ragged(item: Any) -> bool:
     return "offsets" in item if hasattr(item, "keys") else False
-
-
-def _cells(values: Any) -> Any:
-    if isinstance(values, list):
-        return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
-    return values if values.ndim == 1 else list(values)

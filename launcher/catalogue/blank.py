@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from jobs.errors import InputError
@@ -22,6 +21,7 @@ from launcher.config.yaml_lines import parse_value
 _WIDTH = 110
 _COLUMN = 36
 _HEAD = "Paths are relative to this file's folder. Check it with `launcher plan {name}`, start it with `launcher run {name}`."
+_OPTIONS = "and any other long option of sbatch, with _ for -: partition, account, qos, mem, time, constraint ..."
 _MANIFEST = "samples.csv"
 
 
@@ -38,7 +38,11 @@ def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
         if key == "job":
             lines += ["job:", f"  class: {entry.path}", *_params(entry.parameters, config.job.params)]
         elif key in inner:
-            lines += [f"{key}:", *_keys(inner[key], value)]
+            fields = inner[key].model_fields
+            meanings = {name: field.description for name, field in fields.items()}
+            lines += [f"{key}:", *(_line("  ", name, own, meanings.get(name)) for name, own in value.items())]
+            if "options" in fields:  # those of sbatch are many: the set ones are listed
+                lines.append(f"  # {_OPTIONS}")
         else:
             lines.append(_line("", key, value, Config.model_fields[key].description))
     return "\n".join(lines) + "\n"
@@ -57,15 +61,6 @@ def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
     if wrong:
         raise InputError(Origins(str(path)).report(wrong))
     return config
-
-
-def _keys(section: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of a section; sbatch options, of which there are many, as far as they are set."""
-    for key, value in values.items():
-        field = section.model_fields.get(key)
-        yield _line("  ", key, value, field.description if field else None)
-    if "options" in section.model_fields:
-        yield "  # and any other long option of sbatch, with _ for -: partition, account, qos, mem, time, constraint ..."
 
 
 def _line(indent: str, key: str, value: Any, meaning: str | None) -> str:

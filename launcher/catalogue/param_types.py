@@ -107,12 +107,14 @@ def _value_problems(parameter: Parameter, value: Any) -> Iterator[Problem]:
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         at = (*_PARAMS, parameter.name)
-        if len(_members(parameter.kind)) > 1:
+        member, *others = _members(parameter.kind)
+        if others:
             yield at, f"must be {parameter.type_text}, not {shown(value)}"
             return
+        choices = [str(choice) for choice in get_args(member)] if get_origin(member) is Literal else []
         messages: dict[KeyPath, list[str]] = {}
         for details in error.errors():
-            text = worded_value(details) + _nearest_choice(parameter.kind, details["input"])
+            text = worded_value(details) + did_you_mean(nearest(str(details["input"]), choices))
             messages.setdefault(_within(value, details["loc"]), []).append(text)
         for inner, texts in messages.items():
             yield (*at, *inner), "; or ".join(texts)
@@ -135,12 +137,6 @@ def _members(kind: Any) -> list[Any]:
     if get_origin(kind) is Annotated:
         return _members(get_args(kind)[0])
     return [member for member in get_args(kind) if member is not type(None)] if get_origin(kind) in _UNIONS else [kind]
-
-
-def _nearest_choice(kind: Any, value: Any) -> str:
-    (member,) = _members(kind)
-    choices = get_args(member) if get_origin(member) is Literal else ()
-    return did_you_mean(nearest(str(value), map(str, choices)))
 
 
 def docstring(cls: type) -> str:

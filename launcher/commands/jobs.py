@@ -15,7 +15,9 @@ _WIDTH = 120
 def jobs(options: argparse.Namespace, printer: Printer) -> bool:
     if options.name is None:
         entries = [*built_in(), *of_other_packages()]
-        printer.say(*(line for entry in entries for line in [*_head(entry), *_parts(entry), ""]))
+        for entry in entries:
+            parameters = [] if entry.problem else _parameter_lines(entry)
+            printer.say(*_head(entry), *_wrapped(entry.problem or entry.summary, "  "), *parameters, "")
         printer.say("a config for one: launcher init JOB; your own Job: launcher jobs MODULE:CLASS")
         printer.document(jobs=[entry.to_json() for entry in entries])
         return True
@@ -32,12 +34,6 @@ def _head(entry: Entry) -> list[str]:
     of = f"  (of the package {entry.package})" if entry.package not in (None, DISTRIBUTION) else ""
     install = [f"  not usable yet; to install what it needs: {entry.to_install}"] if entry.to_install else []
     return [f"{entry.path}{of}", *install]
-
-
-def _parts(entry: Entry) -> list[str]:
-    if entry.problem:
-        return _wrapped(entry.problem, "  ")
-    return [*_wrapped(entry.summary, "  "), *_parameter_lines(entry)]
 
 
 def _parameter_lines(entry: Entry) -> list[str]:

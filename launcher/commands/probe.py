@@ -58,7 +58,7 @@ def probe(options: argparse.Namespace, printer: Printer) -> bool:
         config=str(path),
         machine={**asdict(machine), "gpus": machine.gpus},
         interrupted=found.interrupted,
-        measurements=[_measured(one) for one in found.measured],
+        measurements=[one.to_json() for one in found.measured],
         chosen=asdict(found.chosen.settings),
         **advice.to_json(),
         notes=notes,
@@ -121,9 +121,3 @@ def _lines(advice: Advice) -> list[str]:
 
 def _text(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _measured(found: Measurement) -> dict[str, Any]:
-    """One measurement as JSON; of failed samples their number."""
-    data = {key: value for key, value in vars(found).items() if key not in ("settings", "failed")}
-    return {**asdict(found.settings), "cpus": found.cpus, **data, "failed": len(found.failed)}

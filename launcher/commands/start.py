@@ -72,26 +72,22 @@ def run(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def submit(options: argparse.Namespace, printer: Printer) -> bool:
-    run, config = _target(options)
-    from launcher.submit.submit import select_shards
-
-    selection = select_shards(run, Plan.read(run.plan))
-    return _start(run, config, selection, printer, retry_failed=False)
-
-
-def _target(options: argparse.Namespace) -> tuple[RunDir, Config]:
-    """A config is planned; a run goes on with the settings it had."""
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         config = load_config(path, options.set)
         choose_executor(config.executor).prepare()
         from launcher.plan.plan import make_plan
 
-        return make_plan(config).run, config
-    from launcher.submit.submit import current_config
+        run = make_plan(config).run
+    else:  # a run goes on with the settings it had
+        from launcher.submit.submit import current_config
 
-    run = find_run(options.target)
-    return run, current_config(run, Plan.read(run.plan), options.set)
+        run = find_run(options.target)
+        config = current_config(run, Plan.read(run.plan), options.set)
+    from launcher.submit.submit import select_shards
+
+    selection = select_shards(run, Plan.read(run.plan))
+    return _start(run, config, selection, printer, retry_failed=False)
 
 
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:

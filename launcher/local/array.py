@@ -75,22 +75,15 @@ class LocalArray:
                 self._press()
             while self._waiting and len(self._tasks) < self._parallelism:
                 index = self._waiting.popleft()
-                self._tasks[index] = self._start(index)
-            ended |= self._reap()
+                environment = {**os.environ, CPU_SHARE: str(max(1, usable_cpus() // self._parallelism))}
+                log = self._run.log(self._submission.groups[index][0])
+                self._tasks[index] = start_task(self._run, self._submission.number, index, log, environment)
+            for index, task in list(self._tasks.items()):
+                if (status := task.poll()) is not None:
+                    ended[index] = status
+                    del self._tasks[index]
             each_tick()
             time.sleep(_TICK)
-        return ended
-
-    def _start(self, index: int) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, CPU_SHARE: str(max(1, usable_cpus() // self._parallelism))}
-        log = self._run.log(self._submission.groups[index][0])
-        return start_task(self._run, self._submission.number, index, log, environment)
-
-    def _reap(self) -> dict[int, int]:
-        statuses = {index: task.poll() for index, task in self._tasks.items()}
-        ended = {index: status for index, status in statuses.items() if status is not None}
-        for index in ended:
-            del self._tasks[index]
         return ended
 
     def _press(self) -> None:

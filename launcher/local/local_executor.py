@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _START_SECONDS = 60.0
 # More than an array task takes at worst: see array.py.
 _STOP_SECONDS = 60.0
+# They outlive the command that started them. Where that is a longer program, Python warns of a process that it forgets.
+_LEFT_RUNNING: list[subprocess.Popen[bytes]] = []
 
 
 class LocalExecutor(Executor):
@@ -81,18 +83,19 @@ class LocalExecutor(Executor):
         return []
 
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
-        return [self._start(run, submission, attached) for submission in submissions]
-
-    def _start(self, run: RunDir, submission: Submission, attached: bool) -> Submission:
-        command = [sys.executable, "-P", "-m", "launcher.local", str(run.path.absolute()), str(submission.number)]
-        if attached:
-            command += ["--parent", str(os.getpid())]
-        log = run.submission_log(submission.number)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        return _await_owner(run, submission.number, process, log)
+        started = []
+        for submission in submissions:
+            command = [sys.executable, "-P", "-m", "launcher.local", str(run.path.absolute()), str(submission.number)]
+            if attached:
+                command += ["--parent", str(os.getpid())]
+            log = run.submission_log(submission.number)
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                )
+            _LEFT_RUNNING.append(process)
+            started.append(_await_owner(run, submission.number, process, log))
+        return started
 
     def place(self, submission: Submission) -> str:
         return f"process {submission.process['pid']}" if submission.process else self.name

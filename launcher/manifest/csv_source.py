@@ -8,7 +8,7 @@ are codes. In columns of numbers the usual spellings of a missing value (NA, nul
 import csv
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 
 import pyarrow as pa
@@ -63,8 +63,16 @@ class CsvSource(FileSource):
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def place(self, row: int) -> str:
-        line = self._line(row)
-        return f"{self.name}{'' if line is None else f':{line}'}: row {row + 1}"
+        """With the line where the row begins, from 1, if the csv module can read that far."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
+            reader = csv.reader(file, delimiter=self.delimiter)
+            begin, found = 1, -2  # -1 is the header
+            for record in reader:
+                found += bool(record)
+                if record and found == row:
+                    return f"{self.name}:{begin}: row {row + 1}"
+                begin = reader.line_num + 1
+        return f"{self.name}: row {row + 1}"
 
     @contextmanager
     def _open(self) -> Iterator[pa.RecordBatchReader]:
@@ -111,21 +119,6 @@ class CsvSource(FileSource):
             closed = file.read().rstrip(b"\r\n \t").endswith(b'"')
         if not closed:
             raise InputError(f"{self.place(rows - 1)}: has a quote that is never closed; close it, or double it")
-
-    def _line(self, row: int) -> int | None:
-        """The line, from 1, where a row begins; None where the csv module cannot read that far."""
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.reader(file, delimiter=self.delimiter)
-            begin, found = 1, -2  # -1 is the header
-            try:
-                for record in reader:
-                    found += bool(record)
-                    if record and found == row:
-                        return begin
-                    begin = reader.line_num + 1
-            except csv.Error:
-                return None
-        return None
 
 
 class TsvSource(CsvSource):

@@ -97,17 +97,15 @@ def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
         schemas = [pa.schema([scan.schema.field(name)]) for scan in scans]
         kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowTypeError:
-        kind = _text_if_possible(scans, name)
+        typed = [scan for scan in scans if not pa.types.is_string(scan.schema.field(name).type)]
+        if not all(scan.as_text for scan in typed):
+            kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
+            raise InputError(
+                f"column {name!r} has types that do not go together: {kinds}; write it with one type"
+            ) from None
+        kind = pa.string()
     # A column that is empty all along is empty text in a text file.
     return pa.string() if pa.types.is_null(kind) and any(scan.as_text for scan in scans) else kind
-
-
-def _text_if_possible(scans: Sequence[Scan], name: str) -> pa.DataType:
-    others = [scan for scan in scans if not pa.types.is_string(scan.schema.field(name).type)]
-    if all(scan.as_text for scan in others):
-        return pa.string()
-    kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
-    raise InputError(f"column {name!r} has types that do not go together: {kinds}; write it with one type")
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

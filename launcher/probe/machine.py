@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.gpus import tokens
 from jobs.machine.memory import task_limit
-from jobs.storage.plans import NodeSettings
 from launcher.config.config import Config
 from launcher.config.settings import node_settings
 from launcher.executors import choose_executor
@@ -43,20 +42,14 @@ class Machine:
 def find_machine(config: Config) -> Machine:
     """What array tasks of this config would have here. Raises InputError where they are to have more GPUs than there are."""
     settings = replace(node_settings(config), processes=None)
-    visible = _visible(config, settings)
+    visible = None
+    if settings.devices != "cpu":
+        here = usable_gpus(settings)
+        shown = choose_executor(config.executor).visible_gpus(config, len(here))
+        if shown is not None:
+            names = tokens(os.environ, visible_gpus())
+            visible = ",".join(names[number] for number in here[:shown])
     environment = dict(os.environ) if visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
     devices = process_devices(settings, usable_gpus(settings, environment))
     cpus = tuple(sorted(os.sched_getaffinity(0)))[: usable_cpus()]
     return Machine(socket.gethostname(), cpus, devices, visible, settings.memory or task_limit())
-
-
-def _visible(config: Config, settings: NodeSettings) -> str | None:
-    """The GPUs that a task would be shown; None: all that are here."""
-    if settings.devices == "cpu":
-        return None
-    here = usable_gpus(settings)
-    shown = choose_executor(config.executor).visible_gpus(config, len(here))
-    if shown is None:
-        return None
-    names = tokens(os.environ, visible_gpus())
-    return ",".join(names[number] for number in here[:shown])

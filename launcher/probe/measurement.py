@@ -6,8 +6,9 @@ processes and workers have nothing to do any more.
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,11 @@ class Measurement:
             f"{gibibytes(self.peak_memory, 2)}; start-up {self.startup:.1f} s"
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """An entry of ``launcher probe --json``; of failed samples their number."""
+        data = {key: value for key, value in vars(self).items() if key not in ("settings", "failed")}
+        return {**asdict(self.settings), "cpus": self.cpus, **data, "failed": len(self.failed)}
+
 
 def is_enough(times: Sequence[float], lanes: int, seconds: float) -> bool:
     """Whether commits at these times make a rate: some of each lane, and over so many seconds."""
@@ -113,22 +119,21 @@ def pool(measured: Iterable[Measurement]) -> list[Measurement]:
     """One measurement of each TrialSettings, in the order of their first ones: rates are averaged, the rest is the most."""
     found: dict[TrialSettings, Measurement] = {}
     for one in measured:
-        other = found.get(one.settings)
-        found[one.settings] = _joined(other, one) if other else one
+        before = found.get(one.settings)
+        if before is None:
+            found[one.settings] = one
+            continue
+        samples = before.samples + one.samples
+        found[one.settings] = replace(
+            before,
+            samples=samples,
+            rate=samples / (before.samples / before.rate + one.samples / one.rate),
+            startup=max(before.startup, one.startup),
+            process_seconds=(before.process_seconds * before.samples + one.process_seconds * one.samples) / samples,
+            peak_memory=max(before.peak_memory, one.peak_memory),
+            failed=(*before.failed, *one.failed),
+            slowest=max(before.slowest, one.slowest),
+            median=max(before.median, one.median),
+            rough=before.rough and one.rough,
+        )
     return list(found.values())
-
-
-def _joined(one: Measurement, other: Measurement) -> Measurement:
-    samples = one.samples + other.samples
-    return replace(
-        one,
-        samples=samples,
-        rate=samples / (one.samples / one.rate + other.samples / other.rate),
-        startup=max(one.startup, other.startup),
-        process_seconds=(one.process_seconds * one.samples + other.process_seconds * other.samples) / samples,
-        peak_memory=max(one.peak_memory, other.peak_memory),
-        failed=(*one.failed, *other.failed),
-        slowest=max(one.slowest, other.slowest),
-        median=max(one.median, other.median),
-        rough=one.rough and other.rough,
-    )

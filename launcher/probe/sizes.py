@@ -47,16 +47,13 @@ def shard_count(seconds: float, startup: float, scope: Scope) -> int:
     target = max(_SHARD_SECONDS, STARTUPS * startup)
     count = max(round(seconds / target), math.ceil(seconds / (target * _LONGEST)), 1)
     if scope.local_tasks is not None:
-        count = max(count, _local_count(seconds, startup, scope.local_tasks))
+        # Some for each of the tasks at a time, as far as start-up allows, and one in any case where that is faster.
+        tasks = scope.local_tasks
+        rounds = min(int(seconds / (STARTUPS * max(startup, 1e-3))) // tasks, _LOCAL_SHARE)
+        if rounds or seconds / tasks > startup:
+            count = max(count, tasks * max(rounds, 1))
     most = min(scope.batches, MOST_SHARDS, scope.largest_array * scope.shards_per_task)
     return max(min(count, most), min(scope.parts, scope.batches), 1)
-
-
-def _local_count(seconds: float, startup: float, tasks: int) -> int:
-    """Some shards for each of the tasks at a time, as far as start-up allows, and one in any case where that is faster."""
-    worth = int(seconds / (STARTUPS * max(startup, 1e-3)))
-    rounds = min(worth // tasks, _LOCAL_SHARE)
-    return tasks * max(rounds, 1) if rounds or seconds / tasks > startup else 1
 
 
 def memory_size(peak: int) -> int:

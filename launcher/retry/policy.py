@@ -69,7 +69,9 @@ def _grown(wanted: NextAttempt, terms: Terms, retry: RetrySettings, had: Sequenc
             time = _more(given, retry.time_factor, retry.max_time)
             return replace(terms, time=time) if time else None
         case NextAttempt.ANOTHER_NODE:
-            return _without_nodes(terms, had) if retry.exclude_failed_nodes else terms
+            failed = {one.node for one in had if one.node} - set(terms.excluded_nodes)
+            nodes = (*terms.excluded_nodes, *sorted(failed))
+            return replace(terms, excluded_nodes=nodes) if retry.exclude_failed_nodes else terms
         case _:
             assert_never(wanted)
 
@@ -86,8 +88,3 @@ def _more(given: int | None, factor: float, limit: int | None) -> int | None:
     more = round(given * factor)
     more = more if limit is None else min(more, limit)
     return more if more > given else None
-
-
-def _without_nodes(terms: Terms, had: Sequence[Allocation]) -> Terms:
-    failed = {one.node for one in had if one.node} - set(terms.excluded_nodes)
-    return replace(terms, excluded_nodes=(*terms.excluded_nodes, *sorted(failed)))

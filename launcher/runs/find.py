@@ -19,19 +19,17 @@ def find_run(text: str | None) -> RunDir:
     Raises InputError, with names that look like it, where there is none.
     """
     if text is None:
-        return _newest(RUNS_FOLDER)
+        runs = list_runs(RUNS_FOLDER)
+        if not runs:
+            raise InputError(
+                f"no run below {RUNS_FOLDER.absolute()}: give a run directory, or plan one: launcher plan CONFIG"
+            )
+        return runs[0]
     candidates = [Path(text)] if "/" in text else [Path(text), RUNS_FOLDER / text]
     for path in candidates:
         if RunDir(path).plan.is_file():
             return RunDir(path)
     raise InputError(_not_found(text, candidates))
-
-
-def _newest(folder: Path) -> RunDir:
-    runs = list_runs(folder)
-    if not runs:
-        raise InputError(f"no run below {folder.absolute()}: give a run directory, or plan one: launcher plan CONFIG")
-    return runs[0]
 
 
 def _not_found(text: str, candidates: list[Path]) -> str:
@@ -55,11 +53,8 @@ def list_runs(folder: Path) -> list[RunDir]:
     if not folder.is_dir():
         return []
     runs = [RunDir(path) for path in folder.iterdir() if RunDir(path).plan.is_file()]
-    return sorted(runs, key=_last_change, reverse=True)
-
-
-def _last_change(run: RunDir) -> float:
-    return max(path.stat().st_mtime for path in (run.plan, run.submissions) if path.exists())
+    changed = {run: max(p.stat().st_mtime for p in (run.plan, run.submissions) if p.exists()) for run in runs}
+    return sorted(runs, key=changed.__getitem__, reverse=True)
 
 
 def reference(run: RunDir) -> str:

@@ -6,6 +6,7 @@ asked again (--watch) reads only what is new.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.machine.process_identity import host_name
@@ -39,6 +40,12 @@ class ShardStatus:
     until: float | None = None
     end: AttemptEnd | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """An entry of ``launcher status --json --shards``."""
+        counts = {"samples": self.shard.rows, "ok": self.ok, "failed": self.failed}
+        why = {"kind": self.failure.kind, "message": self.failure.message} if self.failure else {}
+        return {"shard": self.shard.index, "state": self.state, **counts, **why}
+
 
 class ShardReader:
     """Reads the states of a run's shards, again and again."""
@@ -67,26 +74,17 @@ class ShardReader:
         return self._journals.setdefault(index, JournalReader(self._run.journal(index)))
 
     def _read_done(self, shard: Shard, known: SubmissionState | None) -> ShardStatus:
-        end = self._done_end(shard.index)
+        end = self._done.get(shard.index) or self._journal(shard.index).end()
+        if end is None and (last := self.history(shard.index).last):
+            end = last.end
         if end is None:
             return ShardStatus(shard, ShardState.FAILED, failure=_lost(shard, "its journal is missing or damaged"))
+        self._done[shard.index] = end
         samples = tuple(self.history(shard.index).failed_samples) if end.failed else ()
         is_recent = known is not None and end.time >= known.submission.created
         since, until = (end.time - end.seconds, end.time) if is_recent else (None, end.time)
         recent = end.committed if is_recent else 0
         return ShardStatus(shard, ShardState.DONE, end.ok, end.failed, None, samples, recent, since, until, end)
-
-    def _done_end(self, index: int) -> AttemptEnd | None:
-        end = self._done.get(index)
-        if end is None:
-            end = self._journal(index).end() or self._last_end(index)
-            if end:
-                self._done[index] = end
-        return end
-
-    def _last_end(self, index: int) -> AttemptEnd | None:
-        last = self.history(index).last
-        return last.end if last else None
 
     def _read_open(self, shard: Shard, known: SubmissionState | None) -> ShardStatus:
         self._done.pop(shard.index, None)
@@ -112,9 +110,10 @@ class ShardReader:
     ) -> tuple[ShardState, Failure | None]:
         """The state of a shard that is not done, and why it failed."""
         last = history.last
+        recorded = known.outcome.failures.get(shard.index) if known and known.outcome else None
+        by_outcome = (ShardState.FAILED, recorded) if recorded else (ShardState.PENDING, None)
         if known is None or last is None or last.start.submission < known.number:
-            return _not_begun(shard, known)
-        recorded = known.outcome.failures.get(shard.index) if known.outcome else None
+            return by_outcome
         if last.end is None or last.end.reason is EndReason.DONE:
             if self._runs(shard, last.start, known):
                 return ShardState.RUNNING, None
@@ -123,7 +122,7 @@ class ShardReader:
             return ShardState.FAILED, recorded or _lost(shard, LOST_MESSAGE)
         if last.end.reason is EndReason.FAILED:
             return ShardState.FAILED, Failure(last.end.kind or FailureKind.ERROR, last.end.message, shard.index)
-        return (ShardState.FAILED, recorded) if recorded else (ShardState.PENDING, None)
+        return by_outcome
 
     def _runs(self, shard: Shard, start: AttemptStart, known: SubmissionState) -> bool:
         """The lock tells on this machine; elsewhere the attempt runs as long as its submission does."""
@@ -132,11 +131,6 @@ class ShardReader:
         if start.host == host_name() and not registered(known.submission.executor).restarts_tasks:
             return False
         return known.may_go_on
-
-
-def _not_begun(shard: Shard, known: SubmissionState | None) -> tuple[ShardState, Failure | None]:
-    recorded = known.outcome.failures.get(shard.index) if known and known.outcome else None
-    return (ShardState.FAILED, recorded) if recorded else (ShardState.PENDING, None)
 
 
 def _lost(shard: Shard, message: str) -> Failure:

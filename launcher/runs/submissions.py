@@ -44,12 +44,11 @@ class Outcome:
             data = json.loads(run.outcome(number).read_text())
         except FileNotFoundError:
             return None
-        data["failures"] = {int(shard): _read_failure(failure) for shard, failure in data["failures"].items()}
+        data["failures"] = {
+            int(shard): Failure(**{**failure, "kind": known(FailureKind, failure["kind"])})
+            for shard, failure in data["failures"].items()
+        }
         return cls(**data)
-
-
-def _read_failure(data: dict[str, Any]) -> Failure:
-    return Failure(**{**data, "kind": known(FailureKind, data["kind"])})
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,23 @@ class Element:
     stopped: bool
     progress: bool
 
+    @classmethod
+    def read(cls, run: RunDir, submission: Submission, group: tuple[int, ...]) -> "Element":
+        """The element that runs the shards of ``group``, from their journals."""
+        histories = {shard: replay(run.journal(shard)) for shard in group}
+        made = {
+            shard: history.last
+            for shard, history in histories.items()
+            if history.last and history.last.start.submission == submission.number
+        }
+        ends = [attempt.end for attempt in made.values() if attempt.end]
+        return cls(
+            attempts={shard: made.get(shard) for shard in group if not run.shard_done(shard).exists()},
+            began=bool(made),
+            stopped=any(end.reason is EndReason.STOPPED for end in ends),
+            progress=any(histories[shard].committed for shard in made),
+        )
+
     @property
     def is_silent(self) -> bool:
         """Whether the journals do not tell of each shard why it is undone."""
@@ -44,7 +61,7 @@ class Element:
 
 def find_failures(run: RunDir, submission: Submission) -> Ending:
     """Why shards of an ended submission are not done, as far as their journals do not tell, and what they had."""
-    elements = {index: _element(run, submission, group) for index, group in enumerate(submission.groups)}
+    elements = {index: Element.read(run, submission, group) for index, group in enumerate(submission.groups)}
     undone = {index: element for index, element in elements.items() if element.attempts}
     if not undone:
         return Ending()
@@ -54,7 +71,10 @@ def find_failures(run: RunDir, submission: Submission) -> Ending:
     allocations: dict[int, Allocation] = {}
     for index, element in undone.items():
         row = rows.get(index)
-        words = _words(run, submission, submission.groups[index][0], element.began)
+        # The last line that it left: in its own log, or before it had one in that of all elements.
+        own = run.log(submission.groups[index][0])
+        has_own = element.began or (own.exists() and own.stat().st_mtime >= submission.created)
+        words = last_words(own if has_own else run.submission_log(submission.number))
         for shard in element.attempts:
             failure = _judge(element, shard, row, silence, words)
             if failure:
@@ -66,21 +86,6 @@ def find_failures(run: RunDir, submission: Submission) -> Ending:
 
 def _tells_why(attempt: Attempt | None) -> bool:
     return attempt is not None and attempt.end is not None and attempt.end.reason is EndReason.FAILED
-
-
-def _element(run: RunDir, submission: Submission, group: tuple[int, ...]) -> Element:
-    histories = {shard: replay(run.journal(shard)) for shard in group}
-    made = {
-        shard: history.last
-        for shard, history in histories.items()
-        if history.last and history.last.start.submission == submission.number
-    }
-    return Element(
-        attempts={shard: made.get(shard) for shard in group if not run.shard_done(shard).exists()},
-        began=bool(made),
-        stopped=any(attempt.end is not None and attempt.end.reason is EndReason.STOPPED for attempt in made.values()),
-        progress=any(histories[shard].committed for shard in made),
-    )
 
 
 def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int | None, scheduler.Accounted], str]:
@@ -101,13 +106,6 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int 
             return rows, silence
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-def _words(run: RunDir, submission: Submission, shard: int, began: bool) -> str:
-    """The last line that an element left: in its own log, or before it had one in that of all elements."""
-    own = run.log(shard)
-    has_own = began or (own.exists() and own.stat().st_mtime >= submission.created)
-    return last_words(own if has_own else run.submission_log(submission.number))
 
 
 def _judge(element: Element, shard: int, row: scheduler.Accounted | None, silence: str, words: str) -> Failure | None:

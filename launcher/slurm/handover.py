@@ -71,7 +71,8 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
             first, rest = _submit_array(run, held[0], number, shrinks=not started and not other)
         except scheduler.LimitReached:
             if other:
-                return [_hold(run, submission, other) for submission in held]
+                number, finalize_id = follower_of(other), other.finalize_id
+                return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in held]
             if not started:
                 raise
             break
@@ -87,10 +88,6 @@ def _another(run: RunDir, submissions: Sequence[Submission]) -> Submission | Non
     numbers = {submission.number for submission in submissions}
     others = [known.submission for known in read_submissions(run) if not known.outcome and known.number not in numbers]
     return next((other for other in others if other.job_ids and other.finalize_id), None)
-
-
-def _hold(run: RunDir, submission: Submission, other: Submission) -> Submission:
-    return _record(run, submission, follower_of(other), finalize_id=other.finalize_id, process=None)
 
 
 def _is_new(submission: Submission) -> bool:

@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,10 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
             job_id = job_id or find([name]).get(name)
             if job_id is None:
                 raise InputError(f"sbatch {script}: it ended well, but printed no job id, and no job is called {name}")
-            return _without_twins(name, job_id) if number else job_id
+            if number:  # a try that failed may have arrived late: the first job stays, the others are cancelled
+                job_id, *twins = sorted({job_id} | _named([name]).get(name, set()), key=int)
+                cancel(twins)
+            return job_id
         if number < len(BACK_OFF):
             pause("sbatch", problem, BACK_OFF[number])
     raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
@@ -113,13 +117,6 @@ def _sbatch(script: Path) -> str | None:
     if ended.returncode:
         raise _refusal(said(ended.stderr), script)
     return read_job_id(ended.stdout)
-
-
-def _without_twins(name: str, job_id: str) -> str:
-    """After tries that failed: one of them may have arrived late. The first job stays, the others are cancelled."""
-    first, *others = sorted({job_id} | _named([name]).get(name, set()), key=int)
-    cancel(others)
-    return first
 
 
 def _refusal(problem: str, script: Path) -> LauncherError:
@@ -193,17 +190,13 @@ def limits() -> SlurmLimits:
 def _read_limits() -> SlurmLimits:
     config = ask("scontrol", "show", "config")
     numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
-    own = _submit_limit() if "accounting_storage/slurmdbd" in config else None
+    own = None
+    if "accounting_storage/slurmdbd" in config:
+        user = f"user={getpass.getuser()}"
+        with suppress(RunError):  # slurmdbd is down: sbatch will tell
+            own = read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
     size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", DEFAULT_JOB_COUNT)
     return SlurmLimits(int(size), own, int(count))
-
-
-def _submit_limit() -> int | None:
-    user = f"user={getpass.getuser()}"
-    try:
-        return read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
-    except RunError:  # slurmdbd is down: sbatch will tell
-        return None
 
 
 def queue() -> list[QueueEntry]:

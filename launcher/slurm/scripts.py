@@ -53,8 +53,22 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     """The script of a submission's array. Raises InputError where template and config do not go together."""
     template = _template(config)
     asked = _asked(template, config, submission.resources)
-    options = merge(asked, _array_options(run, config, submission, asked))
-    return template.render(options, _command(run, config, submission.number, template))
+    # Signals are for the supervisor: the batch script's own process, or srun's children.
+    receiver = "" if config.slurm.nodes_per_task > 1 else "B:"
+    options: Options = {
+        "job-name": job_name(run, submission.number),
+        "array": f"0-{len(submission.groups) - 1}%{config.slurm.array_parallelism}",
+        "cpus-per-task": str(task_size(config, asked).cpus),
+        "output": _pattern(run.submission_log(submission.number)),
+        "open-mode": "append",
+        "requeue": None,
+        "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
+    }
+    if config.slurm.nodes_per_task > 1:
+        options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
+    else:
+        options["ntasks"] = "1"
+    return template.render(merge(asked, options), _command(run, config, submission.number, template))
 
 
 def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str]) -> str:
@@ -86,7 +100,9 @@ def asked_options(config: Config, resources: Resources) -> Options:
 
 def _asked(template: Template, config: Config, resources: Resources) -> Options:
     options = _config_options(config, resources)
-    asked = merge(template.options, options, without=_switched_off(config))
+    # What the template has and the config does not want: ``exclusive: false``, ``gpus_per_task: 0``.
+    switched_off = {name for name, value in config.slurm.options.items() if value is False}
+    asked = merge(template.options, options, without=switched_off)
 
     def where(name: str) -> str:
         return f"{config.path}: slurm.{name.replace('-', '_')}" if name in options else template.where(name)
@@ -109,11 +125,6 @@ def _config_options(config: Config, resources: Resources) -> Options:
     if config.slurm.gpus_per_task is not None:
         options["gpus-per-task"] = config.slurm.gpus_per_task
     return {name: _text(value) for name, value in options.items() if value is not False and value is not None}
-
-
-def _switched_off(config: Config) -> set[str]:
-    """Options of the template that the config does not want (``exclusive: false``, ``gpus_per_task: 0``)."""
-    return {name for name, value in config.slurm.options.items() if value is False}
 
 
 def _text(value: Any) -> str | None:
@@ -148,27 +159,6 @@ def task_size(config: Config, asked: Options) -> TaskSize:
 
 def _number(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
-
-
-def _array_options(run: RunDir, config: Config, submission: Submission, asked: Options) -> Options:
-    last = len(submission.groups) - 1
-    options: Options = {
-        "job-name": job_name(run, submission.number),
-        "array": f"0-{last}%{config.slurm.array_parallelism}",
-        "cpus-per-task": str(task_size(config, asked).cpus),
-        "output": _pattern(run.submission_log(submission.number)),
-        "open-mode": "append",
-        "requeue": None,
-        "signal": f"{_receiver(config)}USR2@{_warning(asked.get('time'))}",
-    }
-    if config.slurm.nodes_per_task > 1:
-        return options | {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
-    return options | {"ntasks": "1"}
-
-
-def _receiver(config: Config) -> str:
-    """The batch script's own process is the supervisor, or srun's children are."""
-    return "" if config.slurm.nodes_per_task > 1 else "B:"
 
 
 def _warning(limit: str | None) -> int:

@@ -167,16 +167,14 @@ def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
     entries = scheduler.queue() if submissions else []
     by_name = {entry.name: entry.job_id for entry in entries}
     live = {entry.job_id for entry in entries}
-    seen = tuple(_with_ids(run, submission, by_name) for submission in submissions)
+    seen = []
+    for s in submissions:
+        # Ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them.
+        job_id = by_name.get(job_name(run, s.number))
+        finalize_id = by_name.get(finalize_name(run, follower_of(s)), s.finalize_id)
+        seen.append(replace(s, job_ids=s.job_ids or ((job_id,) if job_id else ()), finalize_id=finalize_id))
     followed = {s.number for s in seen if s.finalize_id in live}
     active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
     own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
     states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
-    return _Seen(seen, frozenset(active), frozenset(followed), states)
-
-
-def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, str]) -> Submission:
-    """The submission with ids of jobs that are in the queue: a launcher that died after sbatch has not recorded them."""
-    job_id = by_name.get(job_name(run, submission.number))
-    finalize_id = by_name.get(finalize_name(run, follower_of(submission)), submission.finalize_id)
-    return replace(submission, job_ids=submission.job_ids or ((job_id,) if job_id else ()), finalize_id=finalize_id)
+    return _Seen(tuple(seen), frozenset(active), frozenset(followed), states)

@@ -116,7 +116,10 @@ class Template:
 
     def render(self, options: Mapping[str, str | None], command: str) -> str:
         """The script: these options, and the command at its place."""
-        directives = [f"{_DIRECTIVE} {_format(name, value)}" for name, value in options.items()]
+        directives = [
+            f"{_DIRECTIVE} --{name}" if value is None else f"{_DIRECTIVE} --{name}={shlex.quote(value)}"
+            for name, value in options.items()
+        ]
         lines = [MARKER if line.strip() == MARKER else line for line in self._lines]
         if MARKER not in lines:
             lines += ["", MARKER]
@@ -148,15 +151,11 @@ def _parse_directive(line: str, where: str) -> Options:
             raise InputError(f"{where}: {word!r} is no option of sbatch")
         if value is None and words and not words[0].startswith("-"):
             value = words.pop(0)
-        found[_full_name(name)] = value
+        # sbatch takes any beginning that fits only one option: getopt_long(3).
+        known = [option for option in OPTIONS if option.startswith(name)]
+        full = known[0] if name not in OPTIONS and len(known) == 1 else name
+        found[ALIASES.get(full, full)] = value
     return found
-
-
-def _full_name(name: str) -> str:
-    """The option that sbatch understands: it takes any beginning that fits only one (getopt_long(3))."""
-    known = [option for option in OPTIONS if option.startswith(name)]
-    full = known[0] if name not in OPTIONS and len(known) == 1 else name
-    return ALIASES.get(full, full)
 
 
 def _split(word: str) -> tuple[str | None, str | None]:
@@ -174,25 +173,17 @@ def _set(options: Options, name: str, value: str | None) -> None:
             for rival in rivals - {name}:
                 options.pop(rival, None)
     if name in _GPUS:
-        _drop_gpus(options)
+        # ``gres`` may also ask for local disks, licenses and the like: those stay.
+        others = [item for item in (options.get("gres") or "").split(",") if item and not _is_gpu(item)]
+        if others:
+            options["gres"] = ",".join(others)
+        else:
+            options.pop("gres", None)
     if name == "gres" and _is_gpu(value or ""):
         for rival in _GPUS:
             options.pop(rival, None)
     options[name] = value
 
 
-def _drop_gpus(options: Options) -> None:
-    """Takes the GPUs out of ``gres``, which may also ask for local disks, licenses and the like."""
-    others = [item for item in (options.get("gres") or "").split(",") if item and not _is_gpu(item)]
-    if others:
-        options["gres"] = ",".join(others)
-    else:
-        options.pop("gres", None)
-
-
 def _is_gpu(items: str) -> bool:
     return any(item.strip().removeprefix("gres:").split(":")[0] == "gpu" for item in items.split(","))
-
-
-def _format(name: str, value: str | None) -> str:
-    return f"--{name}" if value is None else f"--{name}={shlex.quote(value)}"

@@ -44,8 +44,22 @@ def _finished(samples: int, total: int) -> str:
 
 
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
-    """The text of `launcher status`."""
-    return [*_state_lines(status, with_shards=with_shards), *_next_step(status)]
+    """The text of `launcher status`: how the run stands, and what to do next."""
+    lines, name = _state_lines(status, with_shards=with_shards), reference(status.run)
+    match status.state:
+        case RunState.COMPLETE:
+            return [*lines, *(f"result: {path}" for path in status.results)]
+        case RunState.RUNNING:
+            step = f"status {name} --watch"
+        case _ if status.count(ShardState.DONE) == len(status.shards):
+            step = f"gather {name}"
+        case RunState.PLANNED:
+            step = f"submit {name}"
+        case RunState.INCOMPLETE | RunState.FAILED | RunState.CANCELLED:
+            step = f"rerun {name}"
+        case _:
+            assert_never(status.state)
+    return [*lines, f"next: launcher {step}"]
 
 
 def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
@@ -61,7 +75,9 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
         lines += [f"  next time: {line}" for line in status.efficiency.advice()]
-    lines += _queue_lines(status)
+    if status.queue and status.executor is not None:
+        whose = f"{choose_executor(status.executor).title}'s queue"
+        lines += [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
@@ -69,13 +85,6 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
-
-
-def _queue_lines(status: Status) -> list[str]:
-    if not status.queue or status.executor is None:
-        return []
-    whose = f"{choose_executor(status.executor).title}'s queue"
-    return [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
 
 
 def _one_line(message: str) -> str:
@@ -88,23 +97,6 @@ def _shard_line(status: Status, number: int) -> str:
     failed = f", {shard.failed} failed" if shard.failed else ""
     why = f", {shard.failure.kind}: {_one_line(shard.failure.message)}" if shard.failure else ""
     return f"  shard {number}: {shard.state}, {shard.ok + shard.failed} of {shard.shard.rows} samples{failed}{why}"
-
-
-def _next_step(status: Status) -> list[str]:
-    name = reference(status.run)
-    match status.state:
-        case RunState.COMPLETE:
-            return [f"result: {path}" for path in status.results]
-        case RunState.RUNNING:
-            return [f"next: launcher status {name} --watch"]
-        case _ if status.count(ShardState.DONE) == len(status.shards):
-            return [f"next: launcher gather {name}"]
-        case RunState.PLANNED:
-            return [f"next: launcher submit {name}"]
-        case RunState.INCOMPLETE | RunState.FAILED | RunState.CANCELLED:
-            return [f"next: launcher rerun {name}"]
-        case _:
-            assert_never(status.state)
 
 
 class View(Protocol):

@@ -38,6 +38,11 @@ class SampleCounts:
     ok: int
     failed: int
 
+    @classmethod
+    def of(cls, part: Part, shards: Sequence[ShardStatus]) -> "SampleCounts":
+        """Those of a part; ``shards`` are its own."""
+        return cls(str(part.name), part.rows, sum(one.ok for one in shards), sum(one.failed for one in shards))
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "samples": _samples_json(self.total, self.ok, self.failed)}
 
@@ -115,7 +120,10 @@ class Status:
             "samples_per_second": None if self.rate is None else round(self.rate, 3),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
-            "submissions": [_submission_json(known) for known in self.submissions],
+            "submissions": [
+                {"number": s.number, "job_id": next(iter(s.job_ids), None), "shards": len(s.shards)}
+                for s in (known.submission for known in self.submissions)
+            ],
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
         }
@@ -127,20 +135,8 @@ class Status:
         if self.error:
             document["error"] = self.error
         if with_shards:
-            document["shard_list"] = [_shard_json(shard) for shard in self.shards]
+            document["shard_list"] = [shard.to_json() for shard in self.shards]
         return document
-
-
-def _submission_json(known: SubmissionState) -> dict[str, Any]:
-    submission = known.submission
-    job_id = submission.job_ids[0] if submission.job_ids else None
-    return {"number": known.number, "job_id": job_id, "shards": len(submission.shards)}
-
-
-def _shard_json(state: ShardStatus) -> dict[str, Any]:
-    counts = {"samples": state.shard.rows, "ok": state.ok, "failed": state.failed}
-    why = {"kind": state.failure.kind, "message": state.failure.message} if state.failure else {}
-    return {"shard": state.shard.index, "state": state.state, **counts, **why}
 
 
 class StatusReader:
@@ -166,7 +162,8 @@ class StatusReader:
             submissions, queue = _observe(self.run, submissions)
         shards = self._shards.read(newest_by_shard(submissions))
         ok, failed = sum(shard.ok for shard in shards), sum(shard.failed for shard in shards)
-        results = _results(self.run, self.plan, submissions)
+        chosen = chosen_output(submissions)
+        results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
         state = _run_state([(path, _within(part, shards)) for part, path in results], submissions, shards)
         rate = _rate(shards, submissions[-1] if submissions else None)
         missing = self.plan.rows - ok - failed
@@ -174,7 +171,7 @@ class StatusReader:
         groups = tuple(group(_failures(shards)))
         known = tuple(submissions)
         paths = tuple(path for _, path in results)
-        named = tuple(_count(part, shards) for part in self.plan.parts)
+        named = tuple(SampleCounts.of(part, _within(part, shards)) for part in self.plan.parts)
         return Status(
             self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, known, paths, named, queue
         )
@@ -220,11 +217,6 @@ def _within(part: Part, shards: Sequence[ShardStatus]) -> list[ShardStatus]:
     return [state for state in shards if part.start <= state.shard.start < part.stop]
 
 
-def _count(part: Part, shards: Sequence[ShardStatus]) -> SampleCounts:
-    own = _within(part, shards)
-    return SampleCounts(str(part.name), part.rows, sum(state.ok for state in own), sum(state.failed for state in own))
-
-
 def _run_state(
     results: Sequence[tuple[Path, Sequence[ShardStatus]]],
     submissions: Sequence[SubmissionState],
@@ -243,11 +235,6 @@ def _run_state(
         return RunState.PLANNED
     has_failed = any(shard.state is ShardState.FAILED for shard in shards)
     return RunState.FAILED if has_failed else RunState.INCOMPLETE
-
-
-def _results(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState]) -> list[tuple[Part, Path]]:
-    chosen = chosen_output(submissions)
-    return [(part, run.result_of(part.name, chosen)) for part in plan.results]
 
 
 def _is_gathered(result: Path, shards: Sequence[ShardStatus]) -> bool:

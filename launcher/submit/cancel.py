@@ -5,7 +5,7 @@ import time
 from jobs.errors import RunError
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
-from launcher.runs.submissions import Outcome, SubmissionState, read_submissions
+from launcher.runs.submissions import Outcome, read_submissions
 
 # A submission that ends may just have been followed by another attempt at what failed in it.
 _ROUNDS = 3
@@ -16,19 +16,17 @@ def cancel_run(run: RunDir) -> list[int]:
     cancelled: list[int] = []
     for _ in range(_ROUNDS):
         known = read_submissions(run)
-        stopped = [one.number for one in reversed(known) if one.may_go_on and _cancel(run, one)]
+        stopped = []
+        for one in reversed(known):
+            if not one.may_go_on:
+                continue
+            was_running = choose_executor(one.submission.executor).cancel(run, one.submission)
+            # It gets an outcome also where its executor left none. One that nobody submitted stays as it was planned.
+            if Outcome.read(run, one.number) is None and (was_running or not one.is_by_hand):
+                Outcome(time.time(), cancelled=True).write(run, one.number)
+            if was_running:
+                stopped.append(one.number)
         cancelled += stopped
         if not stopped and not any(one.is_open for one in known):
             return cancelled
     raise RunError(f"{run.path}: new submissions were started meanwhile; run `launcher cancel` again")
-
-
-def _cancel(run: RunDir, known: SubmissionState) -> bool:
-    """Stops one; returns whether anything of it ran. It has an outcome then, also where its executor left none.
-
-    One that nobody submitted stays as it was planned.
-    """
-    was_running = choose_executor(known.submission.executor).cancel(run, known.submission)
-    if Outcome.read(run, known.number) is None and (was_running or not known.is_by_hand):
-        Outcome(time.time(), cancelled=True).write(run, known.number)
-    return was_running

@@ -158,14 +158,11 @@ def discard_planned(run: RunDir) -> None:
     """Removes submissions that were planned and that nobody has submitted: new ones take their numbers."""
     begun = run.list_shards().journal
     for known in read_submissions(run):
-        candidates = begun.intersection(known.submission.shards)
-        if known.is_by_hand and not any(_began(run, known.submission, shard) for shard in candidates):
+        journals = [run.journal(shard) for shard in begun.intersection(known.submission.shards)]
+        attempts = (attempt for journal in journals for attempt in replay(journal).attempts)
+        if known.is_by_hand and not any(attempt.start.submission == known.number for attempt in attempts):
             run.script(known.number).unlink(missing_ok=True)
             run.submission(known.number).unlink()
-
-
-def _began(run: RunDir, submission: Submission, shard: int) -> bool:
-    return any(attempt.start.submission == submission.number for attempt in replay(run.journal(shard)).attempts)
 
 
 def _new_submission(config: Config, executor: Executor, *, retry_failed: bool, planned: bool) -> Submission:
