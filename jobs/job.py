@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -133,25 +132,17 @@ def job_class(spec: JobSpec) -> type[Job]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
-        raise InputError(_import_problem(spec, module_name, error)) from error
+        what = f"{type(error).__name__}: {error}{extras.advice(error)}"
+        where = job_folder.what_hides(module_name, spec.folder) or f"Searched: the Python path and {spec.folder}"
+        raise InputError(f"job.class: cannot import {module_name!r} ({what}). {where}") from error
     found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Job)):
-        raise InputError(_no_job(spec, module))
-    return found
-
-
-def _import_problem(spec: JobSpec, module_name: str, error: Exception) -> str:
-    what = f"{type(error).__name__}: {error}{extras.advice(error)}"
-    where = job_folder.what_hides(module_name, spec.folder) or f"Searched: the Python path and {spec.folder}"
-    return f"job.class: cannot import {module_name!r} ({what}). {where}"
-
-
-def _no_job(spec: JobSpec, module: ModuleType) -> str:
+    if isinstance(found, type) and issubclass(found, Job):
+        return found
     classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Job) and c is not Job]
     valid = ", ".join(sorted(c.__name__ for c in classes)) or f"none in {module.__name__}; subclass jobs.job.Job"
     hider = job_folder.what_hides(module.__name__, spec.folder)
     hint = f". {hider}" if hider else ""
-    return f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}{hint}"
+    raise InputError(f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}{hint}")
 
 
 def make_job(spec: JobSpec) -> Job:

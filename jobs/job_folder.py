@@ -29,7 +29,9 @@ def what_hides(module: str, folder: str | None) -> str | None:
     top = module.partition(".")[0]
     name = module if module in sys.modules else top
     found = _file_of(name)
-    if own is None or found is None or any(_is_same(found, path) for path in _files(name, folder or "")):
+    if own is None or found is None:
+        return None
+    if os.path.realpath(found) in map(os.path.realpath, _files(name, folder or "")):
         return None
     return f"{found} has that name, comes first on Python's path, and hides {own}: rename yours"
 
@@ -47,7 +49,3 @@ def _file_of(name: str) -> str | None:
         return getattr(module, "__file__", None) or (folders[0] if folders else "a module built into Python")
     spec = find_spec(name) if "." not in name else None
     return spec.origin if spec else None
-
-
-def _is_same(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)

@@ -83,20 +83,16 @@ class TextEmbedding(Job):
 
     def load(self, sample: Mapping[str, Any]) -> np.ndarray:
         """Token ids of the row's text, int32 [tokens]; raises ValueError where there is no text."""
-        text = self._text_of(sample)
-        ids = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
-        if not ids:
-            raise ValueError(f"column {self._column!r}: the tokenizer makes no token of {text!r}")
-        return np.array(ids, np.int32)
-
-    def _text_of(self, sample: Mapping[str, Any]) -> str:
         if self._column not in sample:
             raise ValueError(f"the manifest has no column {self._column!r}; its columns: {', '.join(sample)}")
         text = sample[self._column]
         if not isinstance(text, str):
             found = "null" if text is None else f"of type {type(text).__name__}"
             raise ValueError(f"column {self._column!r} is {found} here; valid: text, also an empty one")
-        return text
+        ids = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
+        if not ids:
+            raise ValueError(f"column {self._column!r}: the tokenizer makes no token of {text!r}")
+        return np.array(ids, np.int32)
 
     def collate(self, items: list[np.ndarray]) -> dict[str, np.ndarray]:
         """``input_ids`` int32 [n, longest], padded on the right, and ``n_tokens`` int32 [n]."""

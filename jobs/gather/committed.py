@@ -74,8 +74,11 @@ class ShardRows:
         """All rows: neighbouring commits of up to ``limit`` bytes together (at least one), and fills."""
         group: list[Commit] = []
         room = limit
-        for span in self._pieces():
-            size = sum(map(self._bytes, span.commits))
+        row_bytes = sum(output.row_bytes for output in self.layout.outputs)
+        each = [CopyRange(commit.start, commit.stop, (commit,) if commit.hashes else ()) for commit in self.commits]
+        for span in sorted([*each, *self.gaps()], key=lambda span: span.start):
+            values = sum(segment.size for commit in span.commits for segment in commit.segments.values())
+            size = values + sum(row_bytes * (commit.stop - commit.start) for commit in span.commits)
             if group and (not span.commits or size > room):
                 yield CopyRange(group[0].start, group[-1].stop, tuple(group))
                 group, room = [], limit
@@ -85,15 +88,6 @@ class ShardRows:
                 yield span
         if group:
             yield CopyRange(group[0].start, group[-1].stop, tuple(group))
-
-    def _pieces(self) -> list[CopyRange]:
-        """Each commit and each gap by itself."""
-        spans = [CopyRange(commit.start, commit.stop, (commit,) if commit.hashes else ()) for commit in self.commits]
-        return sorted([*spans, *self.gaps()], key=lambda span: span.start)
-
-    def _bytes(self, commit: Commit) -> int:
-        rows = sum(output.row_bytes for output in self.layout.outputs) * (commit.stop - commit.start)
-        return rows + sum(segment.size for segment in commit.segments.values())
 
     @contextmanager
     def open(self, run: RunDir) -> Iterator[ShardFile | None]:

@@ -21,7 +21,7 @@ from jobs.gather.reduction import summarize
 from jobs.gather.result_file import ResultFile, complete, create, replacing_result
 from jobs.gather.result_rows import StateWriter, put_ids
 from jobs.gather.survey import Survey, Surveyed, survey_results
-from jobs.job import Job, has_reduce, make_job
+from jobs.job import has_reduce, make_job
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Part
@@ -72,7 +72,12 @@ def gather(
     surveyed = survey_results(run, plan)
     not_done = [shard for one in surveyed for shard in one.survey.not_done]
     if not_done and not allow_missing:
-        raise IncompleteError(_incomplete(run, plan, not_done, sum(one.survey.missing for one in surveyed)))
+        missing = sum(one.survey.missing for one in surveyed)
+        raise IncompleteError(
+            f"{run.path}: {len(not_done)} of {plan.shard_count} shards are not done ({format_ranges(not_done)}); "
+            f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
+            f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
+        )
     reports = [_Gathering(run, plan, one, allow_missing, output, progress).write() for one in surveyed]
     return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
 
@@ -120,7 +125,11 @@ class _Gathering:
         try:
             with replacing_result(self._path) as (temporary, descriptor):
                 result = self._fill(temporary, descriptor, damaged)
-                complete(temporary, self._summary(job, result), whole=self._survey.whole)
+                summary: dict[str, np.ndarray] = {}
+                if has_reduce(job):
+                    shards = self._plan.shards_of(self._part)
+                    summary = summarize(job, shards, self._plan.batch_size, result, self._survey.outputs)
+                complete(temporary, summary, whole=self._survey.whole)
         except OSError as error:
             raise RunError(f"{self._path}: gather stopped: {error}") from error
         survey, size = self._survey, self._path.stat().st_size
@@ -160,12 +169,6 @@ class _Gathering:
                         self._progress(self._part.start + span.stop, self._plan.rows)
         return damaged
 
-    def _summary(self, job: Job, result: ResultFile) -> dict[str, np.ndarray]:
-        if not has_reduce(job):
-            return {}
-        shards = self._plan.shards_of(self._part)
-        return summarize(job, shards, self._plan.batch_size, result, self._survey.outputs)
-
 
 def _check_space(temporary: Path) -> None:
     """Says at once that the data will not fit; the file so far is one large hole."""
@@ -181,29 +184,20 @@ def _check_space(temporary: Path) -> None:
 
 def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
     """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
-    submissions = (Submission.read(run.submission(number)) for number in run.submission_numbers())
+    submissions = []
+    for number in run.submission_numbers():
+        submission = Submission.read(run.submission(number))
+        told = {key: value for key, value in asdict(submission).items() if key != "groups"}
+        submissions.append(told | {"shards": len(submission.shards)})
     known = {key: value for key, value in plan.to_json().items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
         "shards": len(plan.shards_of(part)),
-        "submissions": [_submission(submission) for submission in submissions],
+        "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
         "gathered": time.time(),
         "host": socket.gethostname(),
     }
-
-
-def _submission(submission: Submission) -> dict[str, Any]:
-    known = {key: value for key, value in asdict(submission).items() if key != "groups"}
-    return known | {"shards": len(submission.shards)}
-
-
-def _incomplete(run: RunDir, plan: Plan, not_done: Sequence[int], missing: int) -> str:
-    return (
-        f"{run.path}: {len(not_done)} of {plan.shard_count} shards are not done ({format_ranges(not_done)}); "
-        f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
-        f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
-    )
 
 
 def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:

@@ -32,7 +32,7 @@ def summarize(
     if not isinstance(summary, Mapping):
         found = type(summary).__name__
         raise OutputError(f"{_class_name(job)}.finish returned {found}; valid: a dict of name -> array")
-    return {_name(name): _value(f"summary/{name}", value) for name, value in summary.items()}
+    return {name: _storable(name, value) for name, value in summary.items()}
 
 
 def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -77,21 +77,18 @@ def _values(result: ResultFile, output: Output, start: int, stop: int, ok: np.nd
     return strings if output.encoding == "bytes" else [string.decode() for string in strings]
 
 
-def _name(name: object) -> str:
+def _storable(name: object, value: Any) -> np.ndarray:
+    """A value of the summary, of objects where it holds str; raises OutputError where HDF5 cannot store it by its name."""
     if not isinstance(name, str) or not name or "/" in name or name in {".", ".."}:
         raise OutputError(f"summary name {name!r} is not valid; valid: text without /")
-    return name
-
-
-def _value(name: str, value: Any) -> np.ndarray:
     texts = [value] if isinstance(value, str) else value
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
         texts = list(value.flat)
     if not (isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts)):
-        return to_array(name, value)
+        return to_array(f"summary/{name}", value)
     for text in texts:
         if "\0" in text or text.encode(errors="ignore").decode() != text:
-            raise OutputError(f"{name}: {text!r} holds characters that HDF5 cannot store as text")
+            raise OutputError(f"summary/{name}: {text!r} holds characters that HDF5 cannot store as text")
     return np.array(value, object)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jobs.gather.committed import CopyRange, ShardRows
 from jobs.gather.result_file import MISSING, Contents, ResultFile, put_fill
 from jobs.gather.result_rows import StateWriter
-from jobs.storage.records import Commit
+from jobs.storage.records import Commit, Output
 from jobs.storage.shard_file import digest
 
 
@@ -50,30 +50,25 @@ class ResultCheck:
     def add(self, shard: ShardRows) -> None:
         """Compares the rows of the next shard."""
         if not self._complete:
-            shard = self._gathered(shard)
+            # An incomplete result lacks commits that came later, or were damaged then.
+            first, status = shard.shard.start, self._result.read("status", shard.shard.start, shard.shard.stop)
+            kept = (c for c in shard.commits if (status[c.start - first : c.stop - first] != MISSING).any())
+            shard = replace(shard, commits=tuple(kept))
         self._states.add(shard)
         for commit in shard.commits:
             if not commit.hashes:
                 self._check_fill(CopyRange(commit.start, commit.stop))
                 continue
             for output in shard.layout.outputs:
-                intact = self._intact_ragged if output.ragged else self._intact_fixed
-                if not intact(output.name, commit):
+                if not self._is_intact(output, commit):
                     self._add(output.name, commit.start, commit.stop)
         for gap in shard.gaps():
             self._check_fill(gap)
 
-    def _gathered(self, shard: ShardRows) -> ShardRows:
-        """Without the commits that an incomplete result does not have: they came later, or were damaged then."""
-        status = self._result.read("status", shard.shard.start, shard.shard.stop)
-        first = shard.shard.start
-        kept = (c for c in shard.commits if (status[c.start - first : c.stop - first] != MISSING).any())
-        return replace(shard, commits=tuple(kept))
-
-    def _intact_fixed(self, name: str, commit: Commit) -> bool:
-        return digest(self._result.read_bytes(name, commit.start, commit.stop)) == commit.hashes[name]
-
-    def _intact_ragged(self, name: str, commit: Commit) -> bool:
+    def _is_intact(self, output: Output, commit: Commit) -> bool:
+        name = output.name
+        if not output.ragged:
+            return digest(self._result.read_bytes(name, commit.start, commit.stop)) == commit.hashes[name]
         offsets = self._result.read(f"{name}/offsets", commit.start, commit.stop + 1)
         if digest(np.diff(offsets).data) != commit.hashes[name]:
             return False

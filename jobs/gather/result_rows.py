@@ -89,14 +89,11 @@ class StateWriter:
         status[[sample.row - first for sample in failed]] = FAILED
         self._put("status", first, status)
         if failed:
-            self._add_errors(failed)
-
-    def _add_errors(self, failed: list[FailedSample]) -> None:
-        self._put("errors/row", self._errors, np.array([sample.row for sample in failed], np.int64))
-        self._put("errors/attempts", self._errors, np.array([sample.attempts for sample in failed], np.int32))
-        self._add_strings("kind", [text(sample.kind) for sample in failed])
-        self._add_strings("message", [text(sample.message) for sample in failed])
-        self._errors += len(failed)
+            self._put("errors/row", self._errors, np.array([sample.row for sample in failed], np.int64))
+            self._put("errors/attempts", self._errors, np.array([sample.attempts for sample in failed], np.int32))
+            self._add_strings("kind", [text(sample.kind) for sample in failed])
+            self._add_strings("message", [text(sample.message) for sample in failed])
+            self._errors += len(failed)
 
     def _add_strings(self, name: str, values: list[bytes]) -> None:
         lengths = np.array([len(value) for value in values], np.int64)

@@ -11,7 +11,7 @@ from jobs.gather.committed import Committed, Damage, ShardRows
 from jobs.gather.result_file import Contents
 from jobs.gather.result_rows import count_id_bytes, count_rows, text
 from jobs.storage.plans import Plan
-from jobs.storage.records import Commit, Output, Part
+from jobs.storage.records import Output, Part
 from jobs.storage.rundir import RunDir
 
 
@@ -76,16 +76,13 @@ class Survey:
         for name, version in shard.versions:
             self.versions.setdefault(name, set()).add(version)
         for commit in shard.commits:
-            self._add_commit(commit)
-
-    def _add_commit(self, commit: Commit) -> None:
-        self.ok += commit.stop - commit.start - len(commit.failed)
-        self.failed += len(commit.failed)
-        for sample in commit.failed:
-            self.kind_bytes += len(text(sample.kind))
-            self.message_bytes += len(text(sample.message))
-        for name, segment in commit.segments.items():
-            self.value_bytes[name] += segment.size
+            self.ok += commit.stop - commit.start - len(commit.failed)
+            self.failed += len(commit.failed)
+            for sample in commit.failed:
+                self.kind_bytes += len(text(sample.kind))
+                self.message_bytes += len(text(sample.message))
+            for name, segment in commit.segments.items():
+                self.value_bytes[name] += segment.size
 
     def _check_outputs(self, shard: ShardRows) -> None:
         if not self.outputs:

@@ -54,7 +54,10 @@ def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    found = [(one, _existing(run.result_of(one.part.name, output))) for one in survey_results(run, plan)]
+    found: list[tuple[Surveyed, Path | None]] = []
+    for one in survey_results(run, plan):
+        path = run.result_of(one.part.name, output)
+        found.append((one, path if path.exists() else None))
     total = sum(one.part.rows * (2 if result else 1) for one, result in found)
     reports: list[VerifyReport] = []
     before = 0
@@ -62,10 +65,6 @@ def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None
         reports.append(_verify(run, plan, one, result, _advance(progress, before, total)))
         before += one.part.rows * (2 if result else 1)
     return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.exists() else None
 
 
 def _advance(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:

@@ -41,7 +41,7 @@ class Stream:
             while True:
                 self._feed()
                 if self._under_way:
-                    answer = self._take(self._next())
+                    answer = self._take()
                     if not self._slow:
                         self._feed()
                     yield answer
@@ -101,12 +101,20 @@ class Stream:
 
     # --- results
 
-    def _next(self) -> Handed:
+    def _take(self) -> tuple[list[Any], bool]:
         """Waits for the batch whose turn it is."""
         while (start := self._ready()) is None:
             self._collect(wait=True)
         del self._under_way[start]
-        return self._done.pop(start)
+        handed = self._done.pop(start)
+        first, last = handed.start - self._first, handed.stop - self._first - 1
+        try:
+            answer, seconds, size = self._link.take(handed)
+        except Exception as error:  # whatever the classes of the results raise
+            what = f"the results of samples {first} to {last} cannot be loaded here"
+            raise RunError(f"{what}: {type(error).__name__}: {error}") from error
+        self._size.done(handed.rows, seconds, size)
+        return results(answer, self._first, handed.start, handed.rows), bool(answer[1])
 
     def _ready(self) -> int | None:
         start = next(iter(self._under_way if self._ordered else self._done), None)
@@ -118,14 +126,3 @@ class Stream:
         while handed:
             self._done[handed.start] = handed
             handed = self._link.receive(wait=False)
-
-    def _take(self, handed: Handed) -> tuple[list[Any], bool]:
-        count = handed.rows
-        first, last = handed.start - self._first, handed.stop - self._first - 1
-        try:
-            answer, seconds, size = self._link.take(handed)
-        except Exception as error:  # whatever the classes of the results raise
-            what = f"the results of samples {first} to {last} cannot be loaded here"
-            raise RunError(f"{what}: {type(error).__name__}: {error}") from error
-        self._size.done(count, seconds, size)
-        return results(answer, self._first, handed.start, count), bool(answer[1])

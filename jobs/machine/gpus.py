@@ -58,13 +58,9 @@ def utilisation(names: Sequence[str]) -> float | None:
         if nvml is None:
             return None
         try:
-            rates: list[int] = [nvml.nvmlDeviceGetUtilizationRates(_handle(nvml, name)).gpu for name in names]
+            by_index, by_uuid = nvml.nvmlDeviceGetHandleByIndex, nvml.nvmlDeviceGetHandleByUUID
+            handles = [by_index(int(name)) if name.isdigit() else by_uuid(name) for name in names]
+            rates: list[int] = [nvml.nvmlDeviceGetUtilizationRates(handle).gpu for handle in handles]
         except nvml.NVMLError:
             return None
     return sum(rates) / len(rates) / 100
-
-
-def _handle(nvml: Any, name: str) -> Any:
-    if name.isdigit():
-        return nvml.nvmlDeviceGetHandleByIndex(int(name))
-    return nvml.nvmlDeviceGetHandleByUUID(name)

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,20 +22,16 @@ def make_scratch(folder: Path | None = None, prefix: str = "launcher-") -> Path:
     Removes those with the prefix whose processes are gone: this user's, of this machine since it started.
     """
     place = folder or Path(tempfile.gettempdir())
-    for path in _abandoned(place, prefix):
-        shutil.rmtree(path, ignore_errors=True)
     me = ProcessIdentity.current()
-    return Path(tempfile.mkdtemp(prefix=f"{prefix}{_machine(me)}-{me.pid}-{me.start}-", dir=place))
-
-
-def _abandoned(folder: Path, prefix: str) -> Iterator[Path]:
-    me = ProcessIdentity.current()
-    name = re.compile(rf"{re.escape(prefix)}{_machine(me)}-(\d+)-(\d+)-\w+")
-    with suppress(PermissionError), os.scandir(folder) as entries:  # some sites let nobody list /tmp
+    # Where its pid means this process: the machine, since it started, and the container.
+    machine = xxhash.xxh32_hexdigest(f"{me.host} {me.boot} {os.readlink('/proc/self/ns/pid')}".encode())
+    name = re.compile(rf"{re.escape(prefix)}{machine}-(\d+)-(\d+)-\w+")
+    with suppress(PermissionError), os.scandir(place) as entries:  # some sites let nobody list /tmp
         for entry in entries:
             found = name.fullmatch(entry.name)
             if found and _is_mine(entry) and not ProcessIdentity(me.host, me.boot, *map(int, found.groups())).is_alive:
-                yield Path(entry.path)
+                shutil.rmtree(entry.path, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{machine}-{me.pid}-{me.start}-", dir=place))
 
 
 def _is_mine(entry: os.DirEntry[str]) -> bool:
@@ -45,9 +40,3 @@ def _is_mine(entry: os.DirEntry[str]) -> bool:
     with suppress(FileNotFoundError):
         return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
     return False
-
-
-def _machine(process: ProcessIdentity) -> str:
-    """Where the process's pid means this process: the machine, since it started, and the container."""
-    place = f"{process.host} {process.boot} {os.readlink('/proc/self/ns/pid')}"
-    return xxhash.xxh32_hexdigest(place.encode())

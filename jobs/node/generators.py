@@ -42,20 +42,15 @@ def seed_generators(seed: int, row: int) -> None:
     """Seeds Python's, numpy's and (where it is loaded) torch's generators for the piece that begins at the row."""
     value = hash((seed, row)) & 0xFFFFFFFF
     random.seed(value)
-    _seed_numpy(value)
+    if generator := sys.modules.get(_NUMPY):
+        generator.seed(value)
+    else:
+        _at_import.value = value
+        if _at_import not in sys.meta_path:
+            sys.meta_path.insert(0, _at_import)
     torch = sys.modules.get("torch")
     if torch:
         # torch.manual_seed formats a stack trace at each call, which is 100 times slower.
         torch.default_generator.manual_seed(value)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(value)
-
-
-def _seed_numpy(value: int) -> None:
-    generator = sys.modules.get(_NUMPY)
-    if generator:
-        generator.seed(value)
-        return
-    _at_import.value = value
-    if _at_import not in sys.meta_path:
-        sys.meta_path.insert(0, _at_import)

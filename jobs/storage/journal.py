@@ -185,9 +185,7 @@ class Journal:
         if not try_lock(self._fd):
             os.close(self._fd)
             raise BusyError(f"{path}: another attempt is running this shard")
-        self._end_torn_line()
-
-    def _end_torn_line(self) -> None:
+        # A line that a crash has torn would spoil the one that comes next.
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
             os.write(self._fd, b"\n")

@@ -104,10 +104,6 @@ class Sample(Mapping[str, Any]):
         return f"Sample(index={self.index}, {dict(self)})"
 
 
-def _samples(window: _Window, start: int, stop: int) -> Iterator[Sample]:
-    return map(Sample, itertools.repeat(window), range(start - window.first, stop - window.first))
-
-
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
@@ -126,16 +122,16 @@ class Samples:
 
         Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
         """
-        return itertools.chain.from_iterable(itertools.starmap(_samples, self._windows(start, stop)))
+        return itertools.chain.from_iterable(self._by_window(start, stop))
 
-    def _windows(self, start: int, stop: int) -> Iterator[tuple[_Window, int, int]]:
-        """The windows that hold the rows, each with those that are in it."""
+    def _by_window(self, start: int, stop: int) -> Iterator[Iterator[Sample]]:
+        """The samples, window by window."""
         while start < stop:
             window = self._window
             if window is None or not window.first <= start < window.stop:
                 window = self._window = self._read(start, stop)
             end = min(stop, window.stop)
-            yield window, start, end
+            yield map(Sample, itertools.repeat(window), range(start - window.first, end - window.first))
             start = end
 
     def _read(self, start: int, stop: int) -> _Window:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
@@ -141,7 +141,10 @@ class JobRunner:
             return self._process_watched(batch), None
         except (Exception, SystemExit) as error:
             if is_device_lost(error):
-                _die_of(error)
+                # Nothing else helps this process; the beacon stays at the rows, for the supervisor to see.
+                sys.excepthook(type(error), error, error.__traceback__)
+                sys.stderr.flush()
+                os._exit(os.EX_IOERR)
             failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
         finally:
             self._beacon.idle()
@@ -163,10 +166,3 @@ class JobRunner:
 def _own_switches() -> int:
     """How often this thread has left the CPU because it had to wait, not because others were to have it (getrusage(2))."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-
-
-def _die_of(error: BaseException) -> NoReturn:
-    """Ends this process, and nothing else can help it; the beacon stays at the rows, for the supervisor to see."""
-    sys.excepthook(type(error), error, error.__traceback__)
-    sys.stderr.flush()
-    os._exit(os.EX_IOERR)

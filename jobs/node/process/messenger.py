@@ -67,19 +67,15 @@ class Messenger:
             while not (until() or self.must_leave):
                 while self._runner.has_room and not self._is_halting and (fetch := self._source.take()):
                     self._runner.give(fetch)
-                is_busy, due = self._collect(), self._report()
+                is_busy = False
+                while processed := self._runner.collect():
+                    self._handle(processed)
+                    is_busy = True
+                self._halt_if_through()
+                due = self._report()
                 self._listen(0 if is_busy else due)
         finally:
             self._send_stored()  # whatever ended it, what is stored counts
-
-    def _collect(self) -> bool:
-        """Takes what the Job is through with; False where there was nothing."""
-        is_any = False
-        while processed := self._runner.collect():
-            self._handle(processed)
-            is_any = True
-        self._halt_if_through()
-        return is_any
 
     # --- messages
 

@@ -139,23 +139,19 @@ class Pool:
         self._hand_out()
 
     def _hand_out(self) -> None:
+        """Gives pieces to workers with a slot to spare, as long as one more fits into the budget; one is always under way."""
+        fit = _RING // self._largest if self._largest else 0
+        most = max(SLOTS + self._transfer.on_their_way, min(fit, _MOST_SLOTS))
         while self._waiting:
-            most = self._most_slots()
             idle = [worker for worker in self._workers.values() if worker.alive and worker.used < most]
-            if not idle or not self._has_room():
+            if not idle:
+                return
+            in_hand = sum(len(worker.in_hand) for worker in self._workers.values())
+            under_way = in_hand + len(self._loaded) + len(self._taken)
+            if under_way and (under_way + 1) * self._largest > self._budget:
                 return
             worker = min(idle, key=lambda candidate: candidate.used)
             self._send(worker, self._waiting.popleft())
-
-    def _most_slots(self) -> int:
-        """Slots that a worker may use."""
-        fit = _RING // self._largest if self._largest else 0
-        return max(SLOTS + self._transfer.on_their_way, min(fit, _MOST_SLOTS))
-
-    def _has_room(self) -> bool:
-        """Whether one more piece fits into the budget; one is always under way."""
-        under_way = sum(len(worker.in_hand) for worker in self._workers.values()) + len(self._loaded) + len(self._taken)
-        return under_way == 0 or (under_way + 1) * self._largest <= self._budget
 
     def _send(self, worker: _Worker, piece: Piece) -> None:
         piece = piece._replace(slot=worker.free.pop())

@@ -70,20 +70,17 @@ class Dealer:
     def deal(self, process: int) -> tuple[Batch, ...]:
         """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages."""
         hand = self._hands[process]
-        size = self._hand_size(hand)
+        timed = int(DEAL_SECONDS / max(hand.seconds, 1e-6)) if hand.seconds is not None else 0
+        # Not so many that others would wait for this process at the end.
+        fair = len(self._queue) // (2 * len(self._hands))
+        share = -(-(len(self._queue) + sum(len(other.batches) for other in self._hands)) // len(self._hands))
+        size = min(max(self._depth, min(timed, fair, _LARGEST_HAND)), share)
         if len(hand.batches) >= max(self._depth, size // 2 + 1):
             return ()
         count = min(size - len(hand.batches), len(self._queue))
         dealt = tuple(self._known(self._queue.popleft()) for _ in range(max(0, count)))
         hand.batches.update({batch.start: batch for batch in dealt})
         return dealt
-
-    def _hand_size(self, hand: _Hand) -> int:
-        """Batches for DEAL_SECONDS, but not so many that others would wait for this process at the end."""
-        timed = int(DEAL_SECONDS / max(hand.seconds, 1e-6)) if hand.seconds is not None else 0
-        fair = len(self._queue) // (2 * len(self._hands))
-        share = -(-(len(self._queue) + sum(len(other.batches) for other in self._hands)) // len(self._hands))
-        return min(max(self._depth, min(timed, fair, _LARGEST_HAND)), share)
 
     def _known(self, batch: Batch) -> Batch:
         """The batch with what is known of it by now."""

@@ -50,10 +50,8 @@ def requeue_self() -> bool:
 
 def _await_ends(run: RunDir, shards: Sequence[int]) -> None:
     deadline = time.monotonic() + _RANKS_TIMEOUT
-    while time.monotonic() < deadline and not all(_has_ended(run, shard) for shard in shards):
+    while time.monotonic() < deadline:
+        last = (replay(run.journal(shard)).last for shard in shards)
+        if all(attempt is None or attempt.end is not None for attempt in last):
+            return
         time.sleep(0.2)
-
-
-def _has_ended(run: RunDir, shard: int) -> bool:
-    last = replay(run.journal(shard)).last
-    return last is None or last.end is not None

@@ -122,7 +122,12 @@ class Task:
 
     def _work(self, attempt: ShardRun) -> None:
         batches = attempt.begin(self._settings.devices)
-        print(_describe(attempt, batches, self._settings), flush=True)
+        rows = sum(batch.stop - batch.start for batch in batches)
+        print(
+            f"shard {attempt.shard.index}, attempt {attempt.attempt}: {rows} of {attempt.shard.rows} samples to do; "
+            f"processes on {', '.join(self._settings.devices)}, {self._settings.workers} pool workers each",
+            flush=True,
+        )
         shortages = 0
         while batches:
             try:
@@ -181,11 +186,3 @@ class Task:
         self._close_crew(0.0 if self._signals.stop else _STOP_GRACE)
         self._server.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
-
-
-def _describe(attempt: ShardRun, batches: list[Batch], settings: CrewSettings) -> str:
-    rows = sum(batch.stop - batch.start for batch in batches)
-    return (
-        f"shard {attempt.shard.index}, attempt {attempt.attempt}: {rows} of {attempt.shard.rows} samples to do; "
-        f"processes on {', '.join(settings.devices)}, {settings.workers} pool workers each"
-    )

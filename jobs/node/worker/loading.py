@@ -114,7 +114,9 @@ class Loader:
         """Loads and collates; never raises for what the Job raises. The beacon is idle again when it returns."""
         seed_generators(self._seed, piece.start)
         items, failed, error = self._load_piece(piece)
-        rows = _rows(piece, failed)
+        rows: Sequence[int] = range(piece.start, piece.stop)
+        if missing := piece.skip.union(sample.row for sample in failed):
+            rows = tuple(row for row in rows if row not in missing)
         batch = None
         if items:
             self._beacon.at(piece.start, piece.stop)
@@ -160,10 +162,3 @@ class Loader:
         if short:
             return [], failed, failed_sample(short[0][0], SampleFailureKind.LOAD, short[0][1])
         return items, failed, None
-
-
-def _rows(piece: Piece, failed: Sequence[FailedSample]) -> Sequence[int]:
-    """The rows of a piece without those to skip and those that failed."""
-    missing = piece.skip.union(sample.row for sample in failed)
-    rows = range(piece.start, piece.stop)
-    return tuple(row for row in rows if row not in missing) if missing else rows

@@ -44,7 +44,12 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         report_broken(connection, broken("setup_worker", error))
         return
     beacon = Beacon(beacons, arguments.beacon)
-    _serve(Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of), connection)
+    loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of)
+    slots = SlotWriter(connection, os.getppid())
+    # When the process is gone, so is its worker: its successor gets workers of its own.
+    with contextlib.suppress(EOFError, ConnectionError):
+        while isinstance(piece := connection.recv(), Piece):
+            connection.send(loader.load(piece, slots.put))
     job.teardown()
     sys.exit(ORPHANED)
 
@@ -55,12 +60,3 @@ def report_broken(connection: Connection, broken: Broken) -> None:
         connection.send(broken)
         while not isinstance(connection.recv(), Stop):
             pass
-
-
-def _serve(loader: Loader, connection: Connection) -> None:
-    slots = SlotWriter(connection, os.getppid())
-    try:
-        while isinstance(piece := connection.recv(), Piece):
-            connection.send(loader.load(piece, slots.put))
-    except (EOFError, ConnectionError):
-        return  # its successor gets workers of its own
