@@ -114,8 +114,10 @@ def find(name: str, folder: Path) -> Entry:
         entry = next((known for known in (*built_in(), *of_other_packages()) if known.path == name), None)
         return _imported(entry or Entry(name, folder=str(folder.absolute())))
     others = of_other_packages()
-    entries = [*built_in(), *others]
-    names = {known.lower(): entry for entry in reversed(entries) for known in entry.names}
+    # What a package itself calls a Job goes before what another's module or class happens to be called.
+    names = {known.lower(): entry for entry in reversed(others) for known in entry.names}
+    names |= {entry.name.lower(): entry for entry in reversed(others)}
+    names |= {known.lower(): entry for entry in reversed(built_in()) for known in entry.names}
     if name.lower() in names:
         return _imported(names[name.lower()])
     guess = did_you_mean([names[near].path for near in nearest(name.lower(), names)]) or ";"
