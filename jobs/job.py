@@ -133,9 +133,8 @@ def job_class(spec: JobSpec) -> type[Job]:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
         what = f"{type(error).__name__}: {error}{extras.advice(error)}"
-        where = job_folder.what_hides(module_name, spec.folder) or "Searched: the Python path" + (
-            f" and {spec.folder}" if spec.folder else ""
-        )
+        searched = f"the Python path and {spec.folder}" if spec.folder else "the Python path"
+        where = job_folder.what_hides(module_name, spec.folder) or f"Searched: {searched}"
         raise InputError(f"job.class: cannot import {module_name!r} ({what}). {where}") from error
     found = getattr(module, class_name, None)
     if isinstance(found, type) and issubclass(found, Job):
