@@ -3,6 +3,7 @@
 It lies outside of both, because other projects have packages of these names, and Python takes what is first on its path.
 """
 
+import json
 import os
 import sys
 from importlib.util import find_spec
@@ -36,7 +37,13 @@ def main() -> int:
     """Runs a command; returns the exit code, 2 where one of our packages is hidden."""
     if problem := hidden():
         print(f"launcher: {problem}", file=sys.stderr)
+        if "--json" in sys.argv:
+            print(json.dumps({"schema": 1, "error": problem}, indent=1))
         return 2
     from launcher.cli import main as run
 
     return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

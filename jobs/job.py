@@ -131,12 +131,16 @@ def job_class(spec: JobSpec) -> type[Job]:
     job_folder.put_on_path(spec.folder)
     try:
         module = importlib.import_module(module_name)
+    except SystemExit as error:
+        raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
         what = f"{type(error).__name__}: {error}{extras.advice(error)}"
         searched = f"the Python path and {spec.folder}" if spec.folder else "the Python path"
         where = job_folder.what_hides(module_name, spec.folder) or f"Searched: {searched}"
         raise InputError(f"job.class: cannot import {module_name!r} ({what}). {where}") from error
-    found = getattr(module, class_name, None)
+    found: Any = module
+    for name in class_name.split("."):  # Outer.Inner
+        found = getattr(found, name, None)
     if isinstance(found, type) and issubclass(found, Job):
         return found
     classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Job) and c is not Job]

@@ -149,12 +149,7 @@ def choose_executor(name: str) -> Executor:
     """The executor of a config (auto, or a name of the table) or of a submission. Raises RunError for an unknown name."""
     if name == AUTO:
         name = next(key for key, entry in EXECUTORS.items() if entry.command is None or shutil.which(entry.command))
-    module, _, attribute = registered(name).path.partition(":")
-    return cast(Executor, getattr(import_module(module), attribute)())
-
-
-def registered(name: str) -> Registered:
-    """The table's entry of a submission's executor. Raises RunError for an unknown name."""
     if name not in EXECUTORS:
         raise RunError(f"no executor {name!r}; there are {', '.join(EXECUTORS)}: was this written by another version?")
-    return EXECUTORS[name]
+    module, _, attribute = EXECUTORS[name].path.partition(":")
+    return cast(Executor, getattr(import_module(module), attribute)())

@@ -157,8 +157,13 @@ class Resources:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Keys that only a newer version knows are left out."""
-        return cls(**{key: value for key, value in data.items() if key in vars(_DEFAULTS)})
+        return cls(**_known(cls, data))
+
+
+def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that are fields of the dataclass: those that only a newer version knows are left out."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {key: value for key, value in data.items() if key in names}
 
 
 _DEFAULTS = Resources()
@@ -197,8 +202,8 @@ class Submission:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        data = json.loads(path.read_text())
-        node = data.pop("node")
+        data = _known(cls, json.loads(path.read_text()))
+        node = _known(NodeSettings, data.pop("node"))
         if isinstance(node["devices"], list):
             node["devices"] = tuple(node["devices"])
         groups = tuple(map(tuple, data.pop("groups")))

@@ -48,11 +48,14 @@ class Entry:
 
     @cached_property
     def problem(self) -> str | None:
-        """Why the class cannot be imported; None where it can."""
+        """Why the class cannot be imported or described; None where it can. So one bad Job leaves the others usable."""
         try:
-            _ = self.cls
+            for parameter in self.parameters:
+                parameter.to_json()
         except InputError as error:
             return str(error)
+        except Exception as error:  # whatever annotations and defaults of another package do
+            return f"{self.path}: its parameters cannot be read: {type(error).__name__}: {error}"
         return None
 
     @property
@@ -101,7 +104,11 @@ def built_in() -> list[Entry]:
 def of_other_packages() -> list[Entry]:
     """The Jobs that installed packages name in the group ``launcher.jobs``, by path. Imports none of them."""
     found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.value, point.name))
-    return [Entry(point.value, package=point.dist.name if point.dist else None, name=point.name) for point in found]
+    return [
+        Entry(f"{point.module}:{point.attr}", package=point.dist.name if point.dist else None, name=point.name)
+        for point in found
+        if point.attr
+    ]
 
 
 def find(name: str, folder: Path) -> Entry:
@@ -111,8 +118,9 @@ def find(name: str, folder: Path) -> Entry:
     it cannot be imported.
     """
     if ":" in name:
-        entry = next((known for known in (*built_in(), *of_other_packages()) if known.path == name), None)
-        return _imported(entry or Entry(name, folder=str(folder.absolute())))
+        # Entry points are read only where the name is not one of ours: it takes a look at every installed package.
+        known = (entry for entries in (built_in, of_other_packages) for entry in entries() if entry.path == name)
+        return _imported(next(known, Entry(name, folder=str(folder.absolute()))))
     others = of_other_packages()
     # What a package itself calls a Job goes before what another's module or class happens to be called.
     names = {known.lower(): entry for entry in reversed(others) for known in entry.names}

@@ -71,8 +71,6 @@ def _job_problems(job: JobSpec) -> list[Problem]:
                 make_job(job)
         except InputError as error:
             return [_placed(str(error), job)]
-        except SystemExit as error:
-            return [(("job", "class"), f"{job.path}: its module calls sys.exit({error.code!r}) when imported")]
     return problems
 
 

@@ -14,7 +14,7 @@ from jobs.storage.journal import History, JournalReader, is_running
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptEnd, AttemptStart, FailedSample, Shard
 from jobs.storage.rundir import RunDir
-from launcher.executors import registered
+from launcher.executors import EXECUTORS
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import SubmissionState
 
@@ -128,7 +128,10 @@ class ShardReader:
         """The lock tells on this machine; elsewhere the attempt runs as long as its submission does."""
         if is_running(self._run.journal(shard.index)):
             return True
-        if start.host == host_name() and not registered(known.submission.executor).restarts_tasks:
+        executor = EXECUTORS.get(
+            known.submission.executor
+        )  # None: of another version, which can be looked at all the same
+        if start.host == host_name() and executor and not executor.restarts_tasks:
             return False
         return known.may_go_on
 

@@ -80,8 +80,19 @@ def _can_bind() -> bool:
 
 
 def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    pipe = subprocess.PIPE
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+        # Names of jobs, and what a site's own wrappers say, are bytes of any encoding.
+        return subprocess.run(
+            command,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=environment,
+            check=False,
+        )
     except FileNotFoundError:
         raise _not_here(command[0]) from None
     except subprocess.TimeoutExpired:

@@ -8,6 +8,7 @@ import getpass
 import queue as queues
 import re
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -92,13 +93,13 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
         if number and (found := find([name]).get(name)):
             return found
         try:
-            job_id = _sbatch(script)
+            ended = _sbatch(script)
         except NoAnswer as error:
             problem = str(error)
         else:  # what Slurm does not answer from here on is no reason to submit again
-            job_id = job_id or find([name]).get(name)
+            job_id = read_job_id(ended.stdout) or find([name]).get(name)
             if job_id is None:
-                raise InputError(f"sbatch {script}: it ended well, but printed no job id, and no job is called {name}")
+                raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
             if number:  # a try that failed may have arrived late: the first job stays, the others are cancelled
                 job_id, *twins = sorted({job_id} | _named([name]).get(name, set()), key=int)
                 cancel(twins)
@@ -108,15 +109,15 @@ def submit(script: Path, name: str, *, is_new: bool = True) -> str:
     raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
 
 
-def _sbatch(script: Path) -> str | None:
-    """One call of sbatch; None where it tells no job id. Raises what ``submit`` does, NoAnswer with Slurm's own words."""
+def _sbatch(script: Path) -> subprocess.CompletedProcess[str]:
+    """One call of sbatch that ended well. Raises what ``submit`` does, NoAnswer with Slurm's own words."""
     try:
         ended = call_bound("sbatch", "--parsable", str(script), timeout=_SBATCH_TIMEOUT)
     except TimedOut as error:
         raise NoAnswer(str(error)) from None
     if ended.returncode:
         raise _refusal(said(ended.stderr), script)
-    return read_job_id(ended.stdout)
+    return ended
 
 
 def _refusal(problem: str, script: Path) -> LauncherError:

@@ -15,7 +15,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
-from launcher.executors import choose_executor
+from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import Failure, FailureGroup, advice, group
 from launcher.runs.find import reference
 from launcher.runs.shard_states import ShardReader, ShardStatus
@@ -106,7 +106,7 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         ends = [end for shard in group.shards if (end := self.shards[shard].end)]
         memory = more_memory(ends) or ("64G", "it ran out")
-        own = choose_executor(self.executor).advice if self.executor else {}
+        own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
         return advice(group, reference(self.run), format_ranges(group.shards), own, memory)
 
     def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Modules of one name: the user's, another project's, Python's and ours. Each works, or the one in the way is named."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,21 @@ def test_another_project_on_the_python_path_is_named_by_the_command(tmp_path: Pa
         f"launcher: {name}: {tmp_path}/other/{name}/__init__.py comes first on Python's path and hides" in done.stderr
     )
     assert "Traceback" not in done.stderr
+
+
+def test_with_json_there_is_a_document_also_where_ours_is_hidden(tmp_path: Path) -> None:
+    with_module(tmp_path, "other/jobs/__init__.py", "x = 1\n")
+    done = run(
+        ["-P", "-c", INSTALLED_COMMAND.replace("'list'", "'list', '--json'")], tmp_path, f"{tmp_path / 'other'}:{ROOT}"
+    )
+    assert done.returncode == 2
+    assert "hides the package of that name" in json.loads(done.stdout)["error"]
+
+
+def test_the_distribution_is_a_command_for_python_too(tmp_path: Path) -> None:
+    done = run(["-P", "-m", "shardrun", "list", "nowhere"], tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nowhere: no such folder" in done.stderr
 
 
 def test_the_command_works_in_a_folder_with_packages_of_these_names(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: voices\nVersion: 2.0\n")
     (info / "entry_points.txt").write_text(
         "[launcher.jobs]\npitch = voices.pitch:Pitch\nbroken = voices.broken:Broken\n"
+        "leaves = voices.leaves:Leaves\nodd = voices.odd:Odd\ninner = voices.pitch:Voice.Inner [audio]\nmodule = voices\n"
+        "loud = voices.pitch:Voice.Inner\nvoices = voices.broken:Loud\n"
     )
     (site / "voices").mkdir()
     (site / "voices" / "__init__.py").touch()
@@ -134,7 +136,13 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '"""Pitch: how high a voice is."""\nfrom jobs import Job\n\n\nclass Pitch(Job):\n'
         "    def __init__(self, low: float = 50.0) -> None: ...\n"
     )
+    with (site / "voices" / "pitch.py").open("a") as file:
+        file.write("\n\nclass Voice:\n    class Inner(Job):\n        pass\n")
     (site / "voices" / "broken.py").write_text("import no_such_package\n")
+    (site / "voices" / "leaves.py").write_text("import sys\nsys.exit(4)\n")
+    (site / "voices" / "odd.py").write_text(
+        "from jobs import Job\n\nclass Odd(Job):\n    def __init__(self, x: '1/0' = b'\\xff') -> None: ...\n"
+    )
     put_on_path(monkeypatch, site)
     monkeypatch.syspath_prepend(site)
     return tmp_path
@@ -149,6 +157,10 @@ def test_jobs_of_other_packages_are_listed_and_one_that_is_broken_takes_no_other
     assert listed["voices.pitch:Pitch"]["package"] == "voices"
     assert "no_such_package" in listed["voices.broken:Broken"]["problem"]
     assert listed["voices.broken:Broken"]["parameters"] == []
+    assert listed["voices.broken:Broken"]["problem"].endswith("Searched: the Python path")
+    assert "calls sys.exit(4)" in listed["voices.leaves:Leaves"]["problem"]
+    assert "its parameters cannot be read" in listed["voices.odd:Odd"]["problem"]
+    assert listed["voices.pitch:Voice.Inner"]["problem"] is None
     assert listed["jobs.command:Command"]["package"] == "shardrun"
 
 
@@ -156,6 +168,11 @@ def test_a_job_of_another_package_is_found_by_its_name_and_gets_a_config(other_p
     done = launcher(other_package, "init", "pitch")
     assert done.returncode == 0, done.stderr
     assert "class: voices.pitch:Pitch" in (other_package / "config.yaml").read_text()
+
+
+def test_the_name_that_a_package_gives_its_job_goes_before_the_name_of_a_class(other_package: Path) -> None:
+    assert catalogue.find("loud", other_package).path == "voices.pitch:Voice.Inner"
+    assert catalogue.find("voices.pitch:Pitch", other_package).package == "voices"
 
 
 def test_an_unknown_job_names_those_of_other_packages_too(other_package: Path) -> None:

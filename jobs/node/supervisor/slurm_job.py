@@ -39,7 +39,9 @@ def requeue_self() -> bool:
         return False
     command = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=_REQUEUE_TIMEOUT, check=False)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_REQUEUE_TIMEOUT, check=False
+        )
     except subprocess.TimeoutExpired:
         print("scontrol requeue did not answer", file=sys.stderr, flush=True)
         return False

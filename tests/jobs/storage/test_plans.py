@@ -90,6 +90,15 @@ def test_a_submission_without_resources_has_the_defaults(tmp_path: Path) -> None
     assert read(tmp_path, json.dumps({**json.loads(BEFORE), "resources": {}})).resources == Resources()
 
 
+@pytest.mark.parametrize("section", [None, "node", "resources"])
+def test_a_key_of_a_newer_version_is_left_out(tmp_path: Path, section: str | None) -> None:
+    data = json.loads(BEFORE)
+    (data[section] if section else data)["of_tomorrow"] = 1
+    (tmp_path / "3.json").write_text(json.dumps(data))
+    (tmp_path / "before.json").write_text(BEFORE)
+    assert Submission.read(tmp_path / "3.json") == Submission.read(tmp_path / "before.json")
+
+
 def test_what_only_a_newer_version_asks_for_is_left_alone(tmp_path: Path) -> None:
     data = json.loads(BEFORE)
     data["resources"]["deadline"] = "tomorrow"

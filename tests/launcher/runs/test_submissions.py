@@ -56,6 +56,14 @@ def test_a_retry_takes_over_the_shards_of_the_submission_it_continues(run: RunDi
     assert (newest[0].number, newest[1].number) == (1, successor.number)
 
 
+def test_a_submission_that_is_withdrawn_while_they_are_read_is_left_out(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(run, submission(0))
+    monkeypatch.setattr(RunDir, "submission_numbers", lambda self: [1, 2])
+    assert [known.number for known in read_submissions(run)] == [1]
+
+
 def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
     outcome = Outcome(1.5, True, {3: Failure(FailureKind.CRASH, "died", 3)}, "no room")
     outcome.write(run, 1)

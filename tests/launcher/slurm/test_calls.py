@@ -51,6 +51,24 @@ def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Pa
         scheduler.submit(tmp_path / "x.sbatch", "name")
 
 
+def test_bytes_of_any_encoding_around_the_id_change_nothing(programs: Path, tmp_path: Path) -> None:
+    stand_in(programs, "sbatch", r"printf 'd\xe9j\xe0 vu\n'; echo 123")
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+    stand_in(programs, "squeue", r"printf '7|0|RUNNING|None|caf\xe9\n8|0|PENDING|None|name\n'")
+    assert [(entry.job_id, entry.name) for entry in scheduler.queue()] == [("7", "caf\ufffd"), ("8", "name")]
+
+
+def test_sbatch_is_not_called_again_for_want_of_an_answer_after_it(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BACK_OFF", ())
+    stand_in(programs, "sbatch", "echo call >> $0.calls; echo Submitted batch job 99")
+    stand_in(programs, "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(calls.NoAnswer, match="squeue"):
+        scheduler.submit(tmp_path / "x.sbatch", "name")
+    assert count(programs, "sbatch") == 1
+
+
 def test_an_error_is_told_in_sbatchs_own_words(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "sbatch: error: invalid partition specified: nope" >&2; exit 1')
     with pytest.raises(InputError, match=r"x\.sbatch: invalid partition specified: nope\n"):

@@ -150,6 +150,15 @@ def test_a_task_that_never_began_is_known_from_the_executors_record(run: RunDir)
     assert (status.state, status.shards[2].state, status.count(ShardState.PENDING)) == ("failed", "failed", 3)
 
 
+def test_a_run_of_an_executor_that_only_another_version_has_can_be_looked_at(run: RunDir) -> None:
+    update(run, Submission.read(run.submission(1)), executor="of_tomorrow", process=None)
+    write(run, 0, start(), commit(0, 16))
+    write(run, 1, start(), end(EndReason.FAILED, 0, kind=FailureKind.ERROR, message="no model"))
+    status = read(run)
+    assert status.count(ShardState.FAILED) == 1
+    assert any("launcher rerun" in line for line in status_lines(status))
+
+
 def test_a_stopped_attempt_is_pending_again(run: RunDir) -> None:
     write(run, 0, start(), commit(0, 16), end(EndReason.STOPPED, 16))
     status = read(run)
