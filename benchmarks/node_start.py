@@ -77,7 +77,7 @@ def first_batch(bench: Bench) -> Section:
     peers = {"Pool.map, 2 processes": Peer("pool_map"), "DataLoader, 2 workers": Peer("loader")}
     entries = {
         _PASS: Entry(Plain("pass"), case),
-        **{str(ours): Entry(ours, case, watch=_committed) for ours in settings},
+        **{str(ours): Entry(ours, case, watch=committed) for ours in settings},
         **{name: Entry(peer, case) for name, peer in peers.items()},
     }
     outcomes = bench.hold(entries, 5)
@@ -93,7 +93,7 @@ def first_batch(bench: Bench) -> Section:
     return Section("The first batch of a Job without torch", text, ("design", "s", "(least to most)"), rows, goals)
 
 
-def _committed(process: "subprocess.Popen[bytes]", out: Path) -> float:
+def committed(process: "subprocess.Popen[bytes]", out: Path) -> float:
     """Seconds until the journal has a commit."""
     began, journal = time.monotonic(), RunDir(out / "run").journal(0)
     while process.poll() is None and not (journal.exists() and replay(journal).commits):

@@ -128,9 +128,8 @@ class ShardReader:
         """The lock tells on this machine; elsewhere the attempt runs as long as its submission does."""
         if is_running(self._run.journal(shard.index)):
             return True
-        executor = EXECUTORS.get(
-            known.submission.executor
-        )  # None: of another version, which can be looked at all the same
+        # None: of another version, whose runs can be looked at all the same.
+        executor = EXECUTORS.get(known.submission.executor)
         if start.host == host_name() and executor and not executor.restarts_tasks:
             return False
         return known.may_go_on
