@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import csv
+import gc
 import hashlib
 import os
 import signal
@@ -32,6 +33,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in.*[Ss]ocket:pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Here, where these warnings are ignored, and not in whatever test comes later."""
+    yield
+    gc.collect()
 
 
 class Lengths(Download):
