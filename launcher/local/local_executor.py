@@ -3,6 +3,7 @@
 It is asked by `status`, so it imports nothing that takes a while.
 """
 
+import atexit
 import os
 import signal
 import subprocess
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 _START_SECONDS = 60.0
 # More than an array task takes at worst: see array.py.
 _STOP_SECONDS = 60.0
-# They outlive the command that started them. Where that is a longer program, Python warns of a process that it forgets.
-_LEFT_RUNNING: list[subprocess.Popen[bytes]] = []
+_left_running: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _let_go() -> None:
+    """They outlive the program that started them: it need not wait for them, and Python need not warn of that."""
+    for process in _left_running:
+        process.returncode = process.poll() or 0
 
 
 class LocalExecutor(Executor):
@@ -93,7 +100,7 @@ class LocalExecutor(Executor):
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )
-            _LEFT_RUNNING.append(process)
+            _left_running.append(process)
             started.append(_await_owner(run, submission.number, process, log))
         return started
 
