@@ -80,18 +80,10 @@ def _can_bind() -> bool:
 
 
 def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
-    pipe = subprocess.PIPE
     try:
         # Names of jobs, and what a site's own wrappers say, are bytes of any encoding.
         return subprocess.run(
-            command,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            env=environment,
-            check=False,
+            command, capture_output=True, text=True, errors="replace", timeout=timeout, env=environment, check=False
         )
     except FileNotFoundError:
         raise _not_here(command[0]) from None

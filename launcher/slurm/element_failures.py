@@ -18,6 +18,8 @@ from launcher.runs.failures import Failure
 from launcher.runs.logs import last_words
 from launcher.slurm import scheduler
 from launcher.slurm.accounting import allocation, by_element, has_ended, judge, was_taken
+from launcher.slurm.calls import NoAnswer
+from launcher.slurm.parsers import Accounted
 
 # The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
 _ACCOUNTING_SECONDS = 60.0
@@ -88,7 +90,7 @@ def _tells_why(attempt: Attempt | None) -> bool:
     return attempt is not None and attempt.end is not None and attempt.end.reason is EndReason.FAILED
 
 
-def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int | None, scheduler.Accounted], str]:
+def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int | None, Accounted], str]:
     """Rows of sacct by array index, and what to say where it has no answer; waits until it knows how ``silent`` ended."""
     if not submission.job_ids:
         return {}, "it was never submitted"
@@ -100,7 +102,7 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int 
             rows = by_element(scheduler.accounting(submission.job_ids, submission.created))
         except LauncherError as error:
             silence = f"Slurm's accounting cannot be asked ({error})"
-            if not isinstance(error, scheduler.NoAnswer):
+            if not isinstance(error, NoAnswer):
                 return rows, silence
         if time.monotonic() > deadline or (not silence and all(has_ended(rows.get(index)) for index in silent)):
             return rows, silence
@@ -108,7 +110,7 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int 
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _judge(element: Element, shard: int, row: scheduler.Accounted | None, silence: str, words: str) -> Failure | None:
+def _judge(element: Element, shard: int, row: Accounted | None, silence: str, words: str) -> Failure | None:
     """None where the journal tells, or where the shard only has to go on."""
     if _tells_why(element.attempts[shard]) or (element.stopped and not was_taken(row)):
         return None

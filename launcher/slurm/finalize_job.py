@@ -22,6 +22,7 @@ from launcher.config.settings import retry_settings
 from launcher.retry.finalize import finalize
 from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, update
 from launcher.slurm import scheduler
+from launcher.slurm.calls import NoAnswer
 from launcher.slurm.element_failures import find_failures
 from launcher.slurm.handover import follower_of, hand_over, submission_config
 from launcher.slurm.slurm_executor import SlurmExecutor
@@ -116,6 +117,6 @@ def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]
     while True:
         try:
             return finalize_submissions(run, numbers)
-        except scheduler.NoAnswer as error:
+        except NoAnswer as error:
             print(f"{error}; waiting for Slurm", flush=True)
             time.sleep(_SILENCE_SECONDS)

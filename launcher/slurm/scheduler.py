@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError, RunError
-from launcher.slurm.calls import BACK_OFF, TimedOut, ask, call, call_bound, pause, run
-from launcher.slurm.calls import NoAnswer as NoAnswer
+from launcher.slurm.calls import BACK_OFF, NoAnswer, TimedOut, ask, call, call_bound, pause, run
 from launcher.slurm.parsers import (
     ACCOUNTED_FIELDS,
+    Accounted,
     is_passing,
     is_queue_full,
     is_submit_limit,
@@ -29,7 +29,6 @@ from launcher.slurm.parsers import (
     read_submit_limit,
     said,
 )
-from launcher.slurm.parsers import Accounted as Accounted
 
 # sbatch itself waits two minutes for a place in the queue of all users.
 _SBATCH_TIMEOUT = 300.0
