@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,20 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a whole JSON file atomically."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def write_once(path: Path, data: bytes) -> bool:
+    """Writes a whole file where there is none, and says whether it did: of several that try at once, one does."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        try:
+            os.link(file.name, path)
+        except FileExistsError:
+            return False
+    fsync_folder(path.parent)
+    return True
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:

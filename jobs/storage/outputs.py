@@ -43,7 +43,7 @@ class Column:
         return Column(self.data.copy(), None if self.lengths is None else self.lengths.copy(), self.encoding)
 
     def form(self, name: str) -> Output:
-        """The storage form of this column; its offset is not known yet."""
+        """How this column is stored."""
         return Output(name, self.lengths is not None, self.data.dtype.str, self.data.shape[1:], self.encoding)
 
 
@@ -144,7 +144,7 @@ def check_form(columns: Columns, outputs: Sequence[Output]) -> None:
         raise OutputError(f"outputs are {sorted(columns)}; the first batch had {sorted(expected)}")
     for name, column in columns.items():
         found = column.form(name)
-        if not found.same_form(expected[name]):
+        if found != expected[name]:
             raise OutputError(
                 f"output {name!r} is {found.describe()}; the first batch had {expected[name].describe()}: "
                 "names, dtypes and shapes must not change"

@@ -1,14 +1,16 @@
 """Plan and Submission: plan.json and submissions/NNNN.json, written by the login node, read by array tasks and status.
 
 A Plan is frozen: it holds all that decides the result's bytes. A Submission holds what may differ from one sbatch call
-to the next: which array index runs which shards, and how.
+to the next: which rows are to be computed, by how many array tasks, and how.
 """
 
 import dataclasses
+import itertools
 import json
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +18,12 @@ from jobs.errors import InputError, RunError
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.files import write_json
 from jobs.storage.records import JobSpec, Part, Shard
+from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Range, Spans
 
-FORMAT = 1
-FORMAT_OF_PARTS = 2
-"""The format of plans with several manifests."""
+FORMAT = 3
+OLD_FORMATS = (1, 2)
+"""Of runs whose shards have files of their own: storage/old_shards.py reads these."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Plan:
     def shard_count(self) -> int:
         return len(self.boundaries) - 1
 
+    @cached_property
+    def table(self) -> ShardTable:
+        """Its shards and batches."""
+        return ShardTable(self.boundaries, self.batch_size)
+
     def shard(self, index: int) -> Shard:
         return Shard(index, self.boundaries[index], self.boundaries[index + 1])
 
@@ -80,8 +89,9 @@ class Plan:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """As in plan.json; ``parts`` and ``files`` only where there are some."""
-        data = dataclasses.asdict(self)
+        """As in plan.json; ``parts`` and ``files`` only where there are some, and shards of one size together."""
+        shards = {} if self.format in OLD_FORMATS else {"boundaries": _pack(self.boundaries)}
+        data = {**dataclasses.asdict(self), **shards}
         return {key: value for key, value in data.items() if value or key not in ("parts", "files")}
 
     def write(self, path: Path) -> None:
@@ -94,13 +104,25 @@ class Plan:
             data = json.loads(path.read_text())
         except FileNotFoundError:
             raise InputError(f"{path.parent}: no run directory (it has no {path.name}); see `launcher list`") from None
-        if data["format"] not in (FORMAT, FORMAT_OF_PARTS):
+        if data["format"] not in (*OLD_FORMATS, FORMAT):
             raise RunError(
-                f"{path} has format {data['format']}; this version reads up to {FORMAT_OF_PARTS}: use the one that planned it"
+                f"{path} has format {data['format']}; this version reads up to {FORMAT}: use the one that planned it"
             )
         job = JobSpec(**data.pop("job"))
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
-        return cls(**{**data, "boundaries": tuple(data["boundaries"]), "job": job, "parts": parts})
+        boundaries = tuple(data["boundaries"]) if data["format"] in OLD_FORMATS else _unpack(data["boundaries"])
+        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts})
+
+
+def _pack(boundaries: Sequence[int]) -> list[list[int]]:
+    """[rows, count] of neighbouring shards with as many rows: a line for a million equal shards."""
+    sizes = itertools.groupby(stop - start for start, stop in itertools.pairwise(boundaries))
+    return [[rows, sum(1 for _ in alike)] for rows, alike in sizes]
+
+
+def _unpack(sizes: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    shards = itertools.chain.from_iterable(itertools.repeat(rows, count) for rows, count in sizes)
+    return tuple(itertools.accumulate(shards, initial=0))
 
 
 @dataclass(frozen=True)
@@ -172,41 +194,64 @@ _IN_EVERY_VERSION = ("attempts", "output")
 
 @dataclass(frozen=True)
 class Submission:
-    """One submission: ``groups[i]`` are the shards that array index i runs, in sequence.
+    """One submission: ``rows`` are to be computed by ``tasks`` array tasks; all of them lie in ``ranges``.
 
-    ``retry_failed`` says that failed samples are tried again. ``job_ids`` are Slurm's, added after sbatch;
-    ``process`` identifies the local executor (host, pid, start time). ``planned``: written by `launcher plan`, and nobody
-    has submitted it yet, unless with sbatch by hand.
+    Worker w (an array task, or one of its nodes) begins with ranges w, w + workers, w + 2 workers ... and then takes over
+    what others have left. ``failed_before`` counts, by shard, the failed samples of its other rows: the failure budget is
+    the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
+    start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
+    ``shards`` is what a version without ``rows`` wrote.
     """
 
     number: int
     executor: str
     created: float
-    groups: tuple[tuple[int, ...], ...]
+    tasks: int
+    rows: Spans
+    ranges: tuple[Range, ...]
     node: NodeSettings
-    retry_failed: bool = False
     resources: Resources = field(default_factory=Resources)
+    failed_before: Mapping[int, int] = field(default_factory=dict)
     job_ids: tuple[str, ...] = ()
     finalize_id: str | None = None
     planned: bool = False
     process: dict[str, Any] | None = None
+    shards: tuple[int, ...] = ()
 
     @property
-    def shards(self) -> tuple[int, ...]:
-        return tuple(shard for group in self.groups for shard in group)
+    def workers(self) -> int:
+        """How many of them work at it, each with ranges of its own."""
+        return self.tasks * (self.resources.nodes_per_task or 1)
+
+    def work(self, table: ShardTable) -> Spans:
+        """The rows that it is to compute, whichever version wrote it."""
+        return self.rows or table.rows_of(self.shards)
 
     def write(self, path: Path) -> None:
-        # Not asdict, which copies each of many thousand groups.
-        parts = {"node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
-        write_json(path, {**vars(self), **parts})
+        known = {key: value for key, value in vars(self).items() if key != "shards"}
+        own = {"rows": str(self.rows), "node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
+        write_json(path, {**known, **own})
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        data = _known(cls, json.loads(path.read_text()))
-        node = _known(NodeSettings, data.pop("node"))
+        data = json.loads(path.read_text())
+        if "groups" in data:
+            groups = data["groups"]
+            shards = tuple(shard for group in groups for shard in group)
+            data |= {"tasks": len(groups), "rows": "", "ranges": (), "shards": shards}
+        data = _known(cls, data)
+        node = _known(NodeSettings, data["node"])
         if isinstance(node["devices"], list):
             node["devices"] = tuple(node["devices"])
-        groups = tuple(map(tuple, data.pop("groups")))
-        resources = Resources.from_json(data.pop("resources", {}))
-        job_ids = tuple(data.pop("job_ids"))
-        return cls(groups=groups, node=NodeSettings(**node), resources=resources, job_ids=job_ids, **data)
+        failed = {int(shard): samples for shard, samples in data.get("failed_before", {}).items()}
+        return cls(
+            **{
+                **data,
+                "rows": Spans.parse(data["rows"]),
+                "ranges": tuple(map(tuple, data["ranges"])),
+                "node": NodeSettings(**node),
+                "resources": Resources.from_json(data.get("resources", {})),
+                "failed_before": failed,
+                "job_ids": tuple(data["job_ids"]),
+            }
+        )

@@ -1,18 +1,22 @@
 """Records: the frozen facts that cross the run directory, JSON both ways.
 
-Made by the planner (Shard, Part) and by array tasks (all others); read by resume, gather and status.
+Made by the planner (Shard, Part) and by array tasks (all others); read by take-over, gather and status.
 """
 
 import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind, Unknown, known
+from jobs.storage.sample_failures import SampleFailures
+from jobs.storage.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A contiguous range of manifest rows ``[start, stop)``, run by one array task."""
+    """A contiguous range of manifest rows ``[start, stop)``."""
 
     index: int
     start: int
@@ -21,13 +25,6 @@ class Shard:
     @property
     def rows(self) -> int:
         return self.stop - self.start
-
-    def batches(self, batch_size: int) -> range:
-        """First rows of the shard's batches: a function of the plan alone, so reruns form the same batches."""
-        return range(self.start, self.stop, batch_size)
-
-    def batch_stop(self, batch_start: int, batch_size: int) -> int:
-        return min(batch_start + batch_size, self.stop)
 
     def counted_from(self, row: int) -> "Shard":
         """The same shard, its rows counted from ``row`` on."""
@@ -63,9 +60,9 @@ class JobSpec:
 class Output:
     """How one output of a Job is stored.
 
-    ``shape`` is the shape of one row's value (fixed) or of one item of it (ragged). ``offset`` is the position in
-    the shard file of the output's rows, or of its int64 lengths where it is ragged. ``encoding`` is "utf-8" or
-    "bytes" where ragged uint8 values are strings.
+    ``shape`` is the shape of one row's value (fixed) or of one item of it (ragged). ``encoding`` is "utf-8" or "bytes"
+    where ragged uint8 values are strings. Of a batch it has one block, its rows; two where it is ragged: the int64
+    lengths of its rows, and their values end to end.
     """
 
     name: str
@@ -73,18 +70,10 @@ class Output:
     dtype: str
     shape: tuple[int, ...]
     encoding: str | None = None
-    offset: int = 0
-
-    def same_form(self, other: "Output") -> bool:
-        """Whether both store the same kind of values; the offset does not matter."""
-        return self._form() == other._form()
-
-    def _form(self) -> tuple[Any, ...]:
-        return self.name, self.ragged, self.dtype, self.shape, self.encoding
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row in the shard file."""
+        """Bytes of one row in the output's first block."""
         return 8 if self.ragged else self.item_bytes
 
     @property
@@ -117,14 +106,20 @@ class Record:
 
 @dataclass(frozen=True)
 class AttemptStart(Record):
-    """An attempt took the shard. ``host``, ``pid`` and the Slurm ids say where; times are seconds since the epoch."""
+    """An attempt began: a start of an array task. Times are seconds since the epoch.
+
+    ``index`` is the task's array index; ``worker`` says which of the submission's ranges is its own: the index, or another
+    number for each node where a task has several. ``process`` is the supervisor's ProcessIdentity, by which others on its
+    machine know whether it lives; ``host`` is the node by its scheduler's name.
+    """
 
     type: ClassVar[str] = "start"
-    attempt: int
     submission: int
+    index: int
+    worker: int
     time: float
     host: str
-    pid: int
+    process: dict[str, Any]
     job_id: str | None = None
     restart: int = 0
     devices: tuple[str, ...] = ()
@@ -137,46 +132,26 @@ class AttemptStart(Record):
 
 
 @dataclass(frozen=True)
-class AttemptEnd(Record):
-    """Why an attempt ended; where it failed, with its ``kind`` of failure.
-
-    ``ok`` and ``failed`` count the shard's samples so far, so that status needs a journal's last line alone;
-    ``committed`` counts those of this attempt. What it was given (CPUs, bytes) and took follows, see supervisor/meter.py.
-    """
-
-    type: ClassVar[str] = "end"
-    reason: EndReason | Unknown
-    time: float
-    ok: int
-    failed: int
-    kind: FailureKind | Unknown | None = None
-    message: str = ""
-    seconds: float = 0.0
-    committed: int = 0
-    cpus: int = 0
-    memory_limit: int = 0
-    peak_memory: int = 0
-    cpu_seconds: float = 0.0
-    gpu_use: float | None = None
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        kind = data.get("kind")
-        words = {"reason": known(EndReason, data["reason"]), "kind": known(FailureKind, kind) if kind else None}
-        return super().from_json({**data, **words})
-
-
-@dataclass(frozen=True)
 class Layout(Record):
-    """Names, dtypes, shapes and offsets of the outputs, fixed by the shard's first batch."""
+    """Names, dtypes and shapes of the outputs, fixed by the run's first batch; the blocks of a batch come in this order."""
 
     type: ClassVar[str] = "layout"
     outputs: tuple[Output, ...]
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        outputs = (Output(**{**output, "shape": tuple(output["shape"])}) for output in data["outputs"])
-        return cls(tuple(outputs))
+        names = {f.name for f in dataclasses.fields(Output)}
+        known_only = ({k: v for k, v in output.items() if k in names} for output in data["outputs"])
+        return cls(tuple(Output(**{**output, "shape": tuple(output["shape"])}) for output in known_only))
+
+
+@dataclass(frozen=True)
+class DataFile(Record):
+    """File ``number`` of the attempt, as its blocks name it; ``name`` is relative to the folder of the journal."""
+
+    type: ClassVar[str] = "file"
+    number: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,27 +164,26 @@ class FailedSample:
     attempts: int = 1
 
 
-class Segment(NamedTuple):
-    """Where the values of one ragged output of a batch lie in the values file: bytes, and their xxh3-64."""
+class Block(NamedTuple):
+    """Where the bytes of a block of a batch lie: in which file of the attempt, and their xxh3-64 in hex."""
 
+    file: int
     offset: int
     size: int
     hash: str
 
 
 @dataclass(frozen=True)
-class Commit(Record):
-    """Rows ``[start, stop)`` are in the shard file: one batch.
+class Commit:
+    """Rows ``[start, stop)`` are stored: one batch.
 
-    ``hashes`` has the xxh3-64 of the rows' bytes for each output; it is empty where no sample of the batch was ok.
-    ``split`` says that the rows were not processed as one batch (a sample failed, or memory ran out).
+    ``blocks`` are in the layout's order; there are none where no sample of the batch was ok. ``split`` says that the rows
+    were not processed as one batch (a sample failed, or memory ran out).
     """
 
-    type: ClassVar[str] = "commit"
     start: int
     stop: int
-    hashes: dict[str, str]
-    segments: dict[str, Segment] = field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
     failed: tuple[FailedSample, ...] = ()
     split: bool = False
     seconds: float = 0.0
@@ -219,39 +193,141 @@ class Commit(Record):
         failed = tuple(dataclasses.replace(sample, row=sample.row - row) for sample in self.failed)
         return dataclasses.replace(self, start=self.start - row, stop=self.stop - row, failed=failed)
 
-    def to_json(self) -> dict[str, Any]:
-        # Written once a batch, so without dataclasses.asdict (20 times slower) and without the empty fields.
-        data: dict[str, Any] = {"type": "commit", "start": self.start, "stop": self.stop, "hashes": self.hashes}
-        if self.segments:
-            data["segments"] = self.segments
-        if self.failed:
-            data["failed"] = [[f.row, f.kind, f.message, f.attempts] for f in self.failed]
-        if self.split:
-            data["split"] = True
-        data["seconds"] = round(self.seconds, 4)
+    def to_json(self) -> list[Any]:
+        """[start, stop, seconds, files, offsets, sizes, hashes, failed, split], without what is empty at the end.
+
+        ``files`` and ``offsets`` are one number each where the blocks lie one after another in one file, as they do but
+        for what an older version wrote.
+        """
+        files: int | list[int] = [block.file for block in self.blocks]
+        offsets: int | list[int] = [block.offset for block in self.blocks]
+        if self.blocks and _lie_together(self.blocks):
+            files, offsets = self.blocks[0].file, self.blocks[0].offset
+        data: list[Any] = [self.start, self.stop, round(self.seconds, 4)]
+        data += [files, offsets, [block.size for block in self.blocks], [block.hash for block in self.blocks]]
+        if self.failed or self.split:
+            data += [[[f.row, f.kind, f.message, f.attempts] for f in self.failed], self.split]
         return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(
-            data["start"],
-            data["stop"],
-            data["hashes"],
-            {name: Segment(*values) for name, values in data.get("segments", {}).items()},
-            tuple(
-                FailedSample(row, known(SampleFailureKind, kind), *rest) for row, kind, *rest in data.get("failed", ())
-            ),
-            data.get("split", False),
-            data.get("seconds", 0.0),
-        )
+    def from_json(cls, data: list[Any]) -> Self:
+        start, stop, seconds, files, offsets, sizes, hashes, *rest = data
+        if isinstance(offsets, int):
+            offsets = itertools.accumulate(sizes[:-1], initial=offsets)
+        if isinstance(files, int):
+            files = itertools.repeat(files, len(sizes))
+        blocks = tuple(map(Block, files, offsets, sizes, hashes))
+        failed, split = rest or ((), False)
+        samples = tuple(FailedSample(row, known(SampleFailureKind, kind), *more) for row, kind, *more in failed)
+        return cls(start, stop, blocks, samples, split, seconds)
+
+
+def _lie_together(blocks: Sequence[Block]) -> bool:
+    return all(a.file == b.file and a.offset + a.size == b.offset for a, b in itertools.pairwise(blocks))
 
 
 @dataclass(frozen=True)
-class Retry(Record):
-    """The user asked for failed samples to be tried again: earlier commits that hold failures are void."""
+class Commits(Record):
+    """Batches that are stored; durable once a beat that comes after it says that their rows are done."""
 
-    type: ClassVar[str] = "retry"
+    type: ClassVar[str] = "commits"
+    commits: tuple[Commit, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        # Written for every few batches, so without dataclasses.asdict (20 times slower).
+        return {"type": self.type, "commits": [commit.to_json() for commit in self.commits]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        return cls(tuple(map(Commit.from_json, data["commits"])))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A claim as a beat repeats it: number ``claim`` of range ``range``, its rows, and how long the journal was then, bytes."""
+
+    range: int
+    claim: int
+    start: int
+    stop: int
+    journal: int
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A shard that this attempt will not go on with; what is done of it stays."""
+
+    shard: int
+    kind: FailureKind | Unknown
+    message: str
+
+
+@dataclass(frozen=True)
+class Beat(Record):
+    """What an attempt has made durable so far, and how it stands; the last one counts, and nothing that comes after it.
+
+    ``done`` are the rows whose commits stand before it in the journal and whose bytes are on disk; ``ok`` and ``failed``
+    count their samples, ``shared`` the failed ones of each shard that the attempt has not all to itself. ``advanced`` is
+    when ``done`` last grew. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
+    not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
+    ``log`` is the length of its log. ``failures`` are its failed samples by cause.
+
+    ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
+    node/supervisor/meter.py.
+    """
+
+    type: ClassVar[str] = "beat"
+    number: int
     time: float
+    done: Spans = field(default_factory=Spans)
+    ok: int = 0
+    failed: int = 0
+    advanced: float = 0.0
+    claims: tuple[Held, ...] = ()
+    begun: int = 0
+    rate: float = 0.0
+    setup: float = 0.0
+    log: int = 0
+    given_up: tuple[GivenUp, ...] = ()
+    shared: Mapping[int, int] = field(default_factory=dict)
+    failures: tuple[SampleFailures, ...] = ()
+    end: EndReason | Unknown | None = None
+    kind: FailureKind | Unknown | None = None
+    message: str = ""
+    seconds: float = 0.0
+    cpus: int = 0
+    memory_limit: int = 0
+    peak_memory: int = 0
+    cpu_seconds: float = 0.0
+    gpu_use: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {
+            "done": list(self.done),
+            "claims": [vars(held) for held in self.claims],
+            "given_up": [vars(one) for one in self.given_up],
+            "shared": list(self.shared.items()),
+            "failures": [group.to_json() for group in self.failures],
+        }
+        return {"type": self.type, **vars(self), **lists}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        kind, end = data["kind"], data["end"]
+        return super().from_json(
+            {
+                **data,
+                "done": Spans(map(tuple, data["done"])),
+                "claims": tuple(Held(**held) for held in data["claims"]),
+                "given_up": tuple(
+                    GivenUp(one["shard"], known(FailureKind, one["kind"]), one["message"]) for one in data["given_up"]
+                ),
+                "shared": dict(data["shared"]),
+                "failures": tuple(map(SampleFailures.from_json, data["failures"])),
+                "end": known(EndReason, end) if end else None,
+                "kind": known(FailureKind, kind) if kind else None,
+            }
+        )
 
 
-RECORDS: dict[str, type[Record]] = {c.type: c for c in (AttemptStart, AttemptEnd, Layout, Commit, Retry)}
+RECORDS: dict[str, type[Record]] = {c.type: c for c in (AttemptStart, Layout, DataFile, Commits, Beat)}

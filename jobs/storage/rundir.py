@@ -1,19 +1,7 @@
 """RunDir: every path of a run. Nobody else joins paths; login node and compute node both use it."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-
-_SHARD_FILE = re.compile(r"(\d{6,})(\.part\.h5|\.h5|\.journal)")
-
-
-@dataclass(frozen=True)
-class ShardListing:
-    """What one listing of ``shards/`` tells: shard numbers by the files that they have."""
-
-    done: frozenset[int]
-    part: frozenset[int]
-    journal: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,18 @@ class RunDir:
         return self.path / "submissions"
 
     @property
-    def shards(self) -> Path:
+    def attempts(self) -> Path:
+        """A journal and data files of each attempt; nobody writes what another may write."""
+        return self.path / "attempts"
+
+    @property
+    def layout(self) -> Path:
+        """The outputs of the run, written once, by the attempt that has the first batch."""
+        return self.path / "layout.json"
+
+    @property
+    def old_shards(self) -> Path:
+        """Where versions before attempts/ kept what they computed."""
         return self.path / "shards"
 
     @property
@@ -89,32 +88,22 @@ class RunDir:
         """Numbers of the submissions written so far, ascending."""
         return sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
 
-    def shard_part(self, shard: int) -> Path:
-        return self.shards / f"{shard:06d}.part.h5"
+    def claims(self, number: int) -> Path:
+        """Which attempt works on what of a submission; there until it has ended."""
+        return self.submissions / f"{number:04d}.claims"
 
-    def shard_done(self, shard: int) -> Path:
-        return self.shards / f"{shard:06d}.h5"
+    def journal(self, attempt: str) -> Path:
+        return self.attempts / f"{attempt}.journal"
 
-    def journal(self, shard: int) -> Path:
-        return self.shards / f"{shard:06d}.journal"
+    def data(self, attempt: str, process: int) -> Path:
+        """What a device process of an attempt stores."""
+        return self.attempts / f"{attempt}.{process}.data"
 
-    def values(self, shard: int, output: str) -> Path:
-        """The values of one variable-length output of a shard."""
-        return self.shards / f"{shard:06d}.{output}.values"
-
-    def log(self, shard: int) -> Path:
-        return self.logs / f"{shard:06d}.log"
+    def log(self, submission: int, worker: int) -> Path:
+        """The text of an array task (of one of its nodes where it has several), all its attempts."""
+        return self.logs / f"{submission:04d}-{worker:05d}.log"
 
     def make(self) -> None:
         """Makes the run's folders."""
-        for folder in (self.submissions, self.shards, self.logs):
+        for folder in (self.submissions, self.attempts, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-
-    def list_shards(self) -> ShardListing:
-        """One directory listing: which shards are done, begun, or have a journal."""
-        found: dict[str, set[int]] = {".h5": set(), ".part.h5": set(), ".journal": set()}
-        for entry in self.shards.iterdir() if self.shards.is_dir() else ():
-            match = _SHARD_FILE.fullmatch(entry.name)
-            if match:
-                found[match[2]].add(int(match[1]))
-        return ShardListing(*(frozenset(found[key]) for key in (".h5", ".part.h5", ".journal")))

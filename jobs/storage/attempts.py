@@ -1,0 +1,206 @@
+"""Attempts: what the attempts of a run have stored, read from their journals; and which of them counts for which rows.
+
+Nobody writes what another attempt may write, so several may have stored the same rows: those of the newest submission
+count, then those of the attempt whose name comes first. Only what its last beat covers counts of an attempt at all.
+"""
+
+import heapq
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from jobs.storage.journal import decode
+from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, Layout, Record
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Range, Spans
+
+_NAME = re.compile(r"(\d{4,})-[\w-]+")
+_HEAD = 1 << 14
+_TAIL = 1 << 13
+_PIECE = 1 << 18
+_BEAT = b' {"type":"beat"'
+_NO_BEAT = Beat(0, 0.0)
+
+
+class Attempt(NamedTuple):
+    """An attempt as its journal tells it; ``beat`` is its last one, without anything done where there is none yet."""
+
+    name: str
+    journal: Path
+    start: AttemptStart | None
+    beat: Beat
+
+    @property
+    def submission(self) -> int:
+        """The number of its submission; 0 of what was imported from an older version."""
+        return int(self.name.partition("-")[0])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it said that it ended."""
+        return self.beat.end is not None
+
+
+class AttemptReader:
+    """The journal of an attempt, which may grow; looked at again, only what is new is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self._path = path
+        self._start: AttemptStart | None = None
+        self._beat = _NO_BEAT
+        self._beat_at = 0
+        self._size = 0
+
+    def read(self) -> Attempt | None:
+        """As of now; None where the journal is gone."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            size = os.fstat(descriptor).st_size
+            if self._start is None:
+                record = decode(os.pread(descriptor, _HEAD, 0).partition(b"\n")[0])
+                self._start = record if isinstance(record, AttemptStart) else None
+            if size != self._size:
+                self._beat_at, self._beat = _last_beat(descriptor, self._beat_at, size) or (self._beat_at, self._beat)
+                self._size = size
+        finally:
+            os.close(descriptor)
+        return Attempt(self.name, self._path, self._start, self._beat)
+
+
+def _last_beat(descriptor: int, start: int, stop: int) -> tuple[int, Beat] | None:
+    """The last beat in bytes ``[start, stop)`` and where its line begins, looked for from the end; ``start`` begins a line.
+
+    What comes after it is at most what one interval writes. A torn or damaged one is passed over.
+    """
+    tail, at, step = b"", stop, _TAIL
+    while at > start:
+        first = max(start, at - step)
+        tail = os.pread(descriptor, at - first, first) + tail
+        at, step, end = first, 2 * step, len(tail)
+        while (found := tail.rfind(_BEAT, 0, end)) >= 0:
+            line_start = tail.rfind(b"\n", 0, found) + 1
+            line, newline, _ = tail[line_start:].partition(b"\n")
+            # Without a line's end before it, it may begin before what was read.
+            record = decode(line) if newline and (line_start or at == start) else None
+            if isinstance(record, Beat):
+                return at + line_start, record
+            end = found
+    return None
+
+
+class Attempts:
+    """All attempts of a run, or those of one submission, looked at again and again."""
+
+    def __init__(self, run: RunDir, submission: int | None = None) -> None:
+        self._folder = run.attempts
+        self._prefix = "" if submission is None else f"{submission:04d}-"
+        self._readers: dict[str, AttemptReader] = {}
+
+    def read(self) -> list[Attempt]:
+        """As of now, by name: one listing, and a look at each journal that has grown."""
+        for name in self._names():
+            if name not in self._readers:
+                self._readers[name] = AttemptReader(self._folder / f"{name}.journal")
+        found = (self._readers[name].read() for name in sorted(self._readers))
+        return [attempt for attempt in found if attempt]
+
+    def _names(self) -> Iterator[str]:
+        try:
+            entries = os.listdir(self._folder)
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            name, dot, kind = entry.rpartition(".")
+            if kind == "journal" and dot and name.startswith(self._prefix) and _NAME.fullmatch(name):
+                yield name
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """An attempt, and the rows for which it counts."""
+
+    attempt: Attempt
+    rows: Spans
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether all that it stored counts, so that its own figures do."""
+        return self.rows == self.attempt.beat.done
+
+
+def by_precedence(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Those that count first come first: the newest submission's, and of these by name."""
+    return sorted(attempts, key=lambda attempt: (-attempt.submission, attempt.name))
+
+
+def owners(attempts: Iterable[Attempt]) -> list[Ownership]:
+    """Which attempt counts for which rows, those that count first coming first; no row has two."""
+    ranked = by_precedence(attempts)
+    waiting = sorted((start, stop, rank) for rank, one in enumerate(ranked) for start, stop in one.beat.done)
+    edges = sorted({edge for start, stop, _ in waiting for edge in (start, stop)})
+    owned: dict[int, list[Range]] = {}
+    active: list[tuple[int, int]] = []  # a heap of (rank, stop): the first counts at this edge, once it has not ended
+    at = 0
+    for left, right in itertools.pairwise(edges):
+        while at < len(waiting) and waiting[at][0] <= left:
+            heapq.heappush(active, (waiting[at][2], waiting[at][1]))
+            at += 1
+        while active and active[0][1] <= left:
+            heapq.heappop(active)
+        if active:
+            owned.setdefault(active[0][0], []).append((left, right))
+    return [Ownership(ranked[rank], Spans(ranges)) for rank, ranges in sorted(owned.items())]
+
+
+def read_records(path: Path, start: int = 0) -> Iterator[Record | None]:
+    """The records of a journal from byte ``start`` on, to its last whole line; None for a line that is damaged."""
+    with path.open("rb") as file:
+        file.seek(start)
+        rest = b""
+        while piece := file.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from (decode(line) for line in lines if line)
+
+
+def read_commits(attempt: Attempt, rows: Spans | None = None) -> Iterator[Commit]:
+    """The commits of an attempt that begin in ``rows`` (None: in what is done), in the order in which they were written."""
+    wanted = attempt.beat.done if rows is None else rows
+    for record in read_records(attempt.journal):
+        if isinstance(record, Commits):
+            yield from (commit for commit in record.commits if commit.start in wanted)
+
+
+class Head(NamedTuple):
+    """What stands at the top of a journal: the run's outputs, once they are known, and the attempt's files by number."""
+
+    layout: Layout | None
+    files: dict[int, Path]
+
+
+def read_head(attempt: Attempt) -> Head:
+    """Both stand before the first commit."""
+    layout, files = None, {}
+    for record in read_records(attempt.journal):
+        match record:
+            case Layout():
+                layout = record
+            case DataFile():
+                files[record.number] = attempt.journal.parent / record.name
+            case Commits():
+                break
+    return Head(layout, files)
+
+
+def first_layout(attempts: Sequence[Attempt]) -> Layout | None:
+    """The outputs as any attempt that stored something has them; None before the first."""
+    heads = (read_head(attempt) for attempt in attempts if attempt.beat.done)
+    return next((head.layout for head in heads if head.layout), None)
