@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.errors import RunError
-from jobs.gather.committed import failed_rows
-from jobs.gather.verify import damaged_rows
+from jobs.gather.redo import damaged_rows, failed_rows
 from jobs.kinds import ShardState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
