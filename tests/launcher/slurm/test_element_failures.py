@@ -133,7 +133,9 @@ def test_of_an_element_on_two_nodes_each_has_to_tell(run: RunDir, knows: Knows) 
     assert kinds(run) == {0: "NODE_FAIL"}
 
 
-def test_an_accounting_that_does_not_answer_is_named(run: RunDir, knows: Knows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accounting_that_does_not_answer_is_named(
+    run: RunDir, knows: Knows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
         raise RunError("sacct: no")
 
