@@ -7,11 +7,12 @@ the same.
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from jobs import exit_codes
 from jobs.kinds import AnyFailureKind, FailureKind, Unknown
-from jobs.storage.sample_failures import OTHER_MESSAGES, normalise
+from jobs.storage.sample_failures import OTHER_MESSAGES, SampleFailures, normalise
+from jobs.storage.spans import Spans, union
 from launcher.runs.causes import SAMPLES_AGAIN, cause
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
@@ -27,6 +28,20 @@ class Failure:
     message: str
     shard: int
     samples: int = 0
+
+    @property
+    def shards(self) -> Spans:
+        return Spans([(self.shard, self.shard + 1)])
+
+
+@dataclass(frozen=True)
+class ShardFailures:
+    """Why some shards failed, all of them alike."""
+
+    kind: FailureKind | Unknown
+    message: str
+    shards: Spans
+    samples: ClassVar[int] = 0
 
 
 @dataclass(frozen=True)
@@ -49,12 +64,12 @@ class FailureGroup:
         }
 
 
-def group(failures: Iterable[Failure]) -> list[FailureGroup]:
+def group(failures: Iterable[Failure | ShardFailures | SampleFailures]) -> list[FailureGroup]:
     """Failures by kind and normalised message: shards' own failures first, then the largest groups.
 
     There are at most MAX_GROUPS and one more for each kind, however many messages differ.
     """
-    shards: dict[tuple[AnyFailureKind, str, bool], set[int]] = {}
+    shards: dict[tuple[AnyFailureKind, str, bool], list[Spans]] = {}
     samples: dict[tuple[AnyFailureKind, str, bool], int] = {}
     messages: dict[tuple[AnyFailureKind, str, bool], str] = {}
     for failure in failures:
@@ -62,9 +77,9 @@ def group(failures: Iterable[Failure]) -> list[FailureGroup]:
         if key not in messages and len(messages) >= MAX_GROUPS:
             key = (failure.kind, OTHER_MESSAGES, failure.samples > 0)
         messages.setdefault(key, OTHER_MESSAGES if key[1] == OTHER_MESSAGES else failure.message)
-        shards.setdefault(key, set()).add(failure.shard)
+        shards.setdefault(key, []).append(failure.shards)
         samples[key] = samples.get(key, 0) + failure.samples
-    groups = [FailureGroup(key[0], messages[key], tuple(sorted(shards[key])), samples[key]) for key in messages]
+    groups = [FailureGroup(key[0], messages[key], tuple(union(shards[key]).numbers), samples[key]) for key in messages]
     return sorted(groups, key=lambda g: (g.samples > 0, -g.samples, -len(g.shards), g.kind))
 
 

@@ -224,8 +224,9 @@ def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
 
 
 def withdraw(run: RunDir, number: int) -> None:
-    """Removes a submission that nobody has started; another may get its number."""
-    run.submission(number).unlink(missing_ok=True)
+    """Removes a submission that nobody has started, with its scripts; another may get its number."""
+    for path in (run.submission(number), run.script(number), run.finalize_script(number)):
+        path.unlink(missing_ok=True)
     _remove_claims(run, number)
 
 
