@@ -94,8 +94,9 @@ def _elements(submission: Submission, attempts: Iterable[Attempt]) -> list[Eleme
 
 def _of_older_version(failures: Mapping[int, Failure]) -> dict[int, Failure]:
     """Which of its elements had which rows is not told any more: one that was ended stands for all."""
-    ended = [failure for failure in failures.values() if failure.kind is not FailureKind.LOST]
-    return {0: failure for failure in [*failures.values(), *ended][-1:]}
+    ended = (failure for failure in failures.values() if failure.kind is not FailureKind.LOST)
+    one = next(ended, next(iter(failures.values()), None))
+    return {0: one} if one else {}
 
 
 def _last_words(run: RunDir, submission: Submission, element: Element) -> str:
