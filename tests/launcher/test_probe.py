@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from jobs.kinds import SampleFailureKind
-from jobs.storage.records import Commit, FailedSample, Layout, Output
+from jobs.storage.records import Block, Commit, FailedSample
 from jobs.storage.samples import BATCH_ROWS, Samples
 from launcher.config.config import Config, load_config
 from launcher.manifest.manifest import build_manifest
@@ -173,9 +173,11 @@ def test_measurements_of_one_setting_are_joined() -> None:
 
 
 def trace(times: list[float], rows: int = 10, *, stopped: bool = True, seconds: float = 0.0) -> Trace:
-    commits = tuple(Commit(at * rows, (at + 1) * rows, {}, seconds=seconds) for at in range(len(times)))
-    layout = Layout((Output("y", False, "<f4", (8,)),))
-    return Trace(tuple(times), commits, layout, None, 75, "", GIB, stopped)
+    """Of batches of as many rows, with 32 bytes of results each."""
+    commits = tuple(
+        Commit(at * rows, (at + 1) * rows, (Block(0, 0, 32 * rows, ""),), seconds=seconds) for at in range(len(times))
+    )
+    return Trace(tuple(times), commits, None, 75, "", GIB, stopped)
 
 
 def test_the_rate_is_that_between_commits_without_start_up() -> None:
@@ -674,7 +676,7 @@ def test_ctrl_c_gives_what_is_known_by_then(tmp_path: Path, scratch: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_end_before_anything_is_known_leaves_nothing(tmp_path: Path, scratch: Path, number: int) -> None:
     process = start(tmp_path, "probe", written(tmp_path, "Stuck").name)
-    wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/shards/000000.journal")))
+    wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/attempts/*.journal")))
     process.send_signal(number)
     text = process.communicate(timeout=60)[0]
     assert process.returncode == 130, text
