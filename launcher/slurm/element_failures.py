@@ -75,6 +75,8 @@ def find_failures(run: RunDir, plan: Plan, submission: Submission) -> Ending:
         failure = _judge(element, rows.get(element.index), silence, words)
         if failure:
             failures[element.index] = failure
+    if submission.shards:
+        failures = _of_older_version(failures)
     had = {element.index: allocation(rows[element.index]) for element in elements if element.index in rows}
     return Ending(failures, had)
 
@@ -84,8 +86,17 @@ def _elements(submission: Submission, attempts: Iterable[Attempt]) -> list[Eleme
     for attempt in attempts:
         if attempt.start and attempt.submission == submission.number:
             made.setdefault(attempt.start.index, []).append((attempt.start, attempt))
+    if submission.shards:
+        return [Element(index, began=True) for index in range(submission.tasks)]
     nodes = submission.resources.nodes_per_task or 1
     return [Element.of(index, made.get(index, ()), nodes) for index in range(submission.tasks)]
+
+
+def _of_older_version(failures: Mapping[int, Failure]) -> dict[int, Failure]:
+    """Which of its elements had which rows is not told any more: one that was ended stands for all."""
+    ended = (failure for failure in failures.values() if failure.kind is not FailureKind.LOST)
+    one = next(ended, next(iter(failures.values()), None))
+    return {0: one} if one else {}
 
 
 def _last_words(run: RunDir, submission: Submission, element: Element) -> str:

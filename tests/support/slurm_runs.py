@@ -109,6 +109,15 @@ class SlurmRun:
         """How they ended, and with which kind of failure."""
         return [(attempt.beat.end, attempt.beat.kind) for attempt in self.attempts(index, number)]
 
+    def attempt_with(self, row: int, number: int | None = None) -> Attempt:
+        """The first one that has made a row durable."""
+        return next(attempt for attempt in Attempts(self.run, number).read() if row in attempt.beat.done)
+
+    def log_with(self, row: int) -> str:
+        """The text of the array task that has done a row."""
+        start = start_of(self.attempt_with(row))
+        return self.run.log(start.submission, start.worker).read_text()
+
     def supervisor(self, index: int, number: int = 1) -> psutil.Process:
         """The process of an element's last start."""
         return psutil.Process(start_of(self.attempts(index, number)[-1]).process["pid"])

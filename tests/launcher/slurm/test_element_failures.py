@@ -1,6 +1,7 @@
 """Element failures: what is asked of the accounting, and what is not, by what the attempts of elements tell."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from jobs.errors import RunError
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from launcher.retry.finalize import Ending
 from launcher.retry.policy import Allocation
 from launcher.runs.submissions import update
@@ -131,6 +133,13 @@ def test_of_an_element_on_two_nodes_each_has_to_tell(run: RunDir, knows: Knows) 
     attempt(run, 1, 2, worker=3).end()
     knows((0, "NODE_FAIL", "1:0"), (1, "COMPLETED", "0:0"))
     assert kinds(run) == {0: "NODE_FAIL"}
+
+
+def test_of_a_submission_by_an_older_version_one_element_stands_for_all(run: RunDir, knows: Knows) -> None:
+    old = replace(submission(run), rows=Spans(), ranges=(), shards=(0, 1, 2))
+    knows((0, "COMPLETED", "0:0"), (1, "FAILED", "0:9"), (2, "COMPLETED", "0:0"))
+    found = find_failures(run, Plan.read(run.plan), old)
+    assert {index: failure.kind for index, failure in found.tasks.items()} == {0: "CRASH"}
 
 
 def test_an_accounting_that_does_not_answer_is_named(
