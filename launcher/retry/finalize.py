@@ -23,9 +23,13 @@ from launcher.runs.submissions import Outcome, SubmissionState, create
 
 @dataclass(frozen=True)
 class Ending:
-    """What the executor saw: failures that no journal tells, and what attempts had, by shard; whether somebody cancelled it."""
+    """What the executor saw, by array index: why tasks ended whose attempts do not tell, and what they were given.
 
-    failures: Mapping[int, Failure] = field(default_factory=dict)
+    The shard of such a failure does not count: finalize tells which shards had rows there. A task in neither, whose
+    attempts left no end, only had to leave.
+    """
+
+    tasks: Mapping[int, Failure] = field(default_factory=dict)
     allocations: Mapping[int, Allocation] = field(default_factory=dict)
     cancelled: bool = False
 

@@ -1,10 +1,9 @@
 """Failures: why shards and samples of a run failed, and, in groups, what the user can do about it. Pure.
 
-A Failure comes from a journal's end record, from the exit status of an array task, or from the scheduler; a group joins
-those that say the same.
+A Failure comes from a beat, from the exit status of an array task, or from the scheduler; a group joins those that say
+the same.
 """
 
-import re
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import Any
 
 from jobs import exit_codes
 from jobs.kinds import AnyFailureKind, FailureKind, Unknown
+from jobs.storage.sample_failures import OTHER_MESSAGES, normalise
 from launcher.runs.causes import SAMPLES_AGAIN, cause
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
 MAX_GROUPS = 200
-_OTHER = "(other messages; see the logs)"
 
 
 @dataclass(frozen=True)
@@ -50,21 +49,6 @@ class FailureGroup:
         }
 
 
-_VARYING = (
-    (re.compile(r"(?:\b[A-Za-z]+:)?(?:~|\.{1,2})?(?:/[^\s/:'\"(),]+)+/?"), "PATH"),
-    (re.compile(r"\b[\w.-]+(?:/[\w.-]+)+"), "PATH"),
-    (re.compile(r"\b0x[0-9a-fA-F]+\b"), "N"),
-    (re.compile(r"\d+(?:\.\d+)?"), "N"),
-)
-
-
-def normalise(message: str) -> str:
-    """The message with paths and numbers replaced, so that the same cause in two places reads the same."""
-    for pattern, name in _VARYING:
-        message = pattern.sub(name, message)
-    return message
-
-
 def group(failures: Iterable[Failure]) -> list[FailureGroup]:
     """Failures by kind and normalised message: shards' own failures first, then the largest groups.
 
@@ -76,8 +60,8 @@ def group(failures: Iterable[Failure]) -> list[FailureGroup]:
     for failure in failures:
         key = (failure.kind, normalise(failure.message), failure.samples > 0)
         if key not in messages and len(messages) >= MAX_GROUPS:
-            key = (failure.kind, _OTHER, failure.samples > 0)
-        messages.setdefault(key, _OTHER if key[1] == _OTHER else failure.message)
+            key = (failure.kind, OTHER_MESSAGES, failure.samples > 0)
+        messages.setdefault(key, OTHER_MESSAGES if key[1] == OTHER_MESSAGES else failure.message)
         shards.setdefault(key, set()).add(failure.shard)
         samples[key] = samples.get(key, 0) + failure.samples
     groups = [FailureGroup(key[0], messages[key], tuple(sorted(shards[key])), samples[key]) for key in messages]
