@@ -20,6 +20,7 @@ from jobs.storage.rundir import RunDir
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
+
 @dataclass(frozen=True)
 class Observation:
     """What an executor still has: numbers of submissions, and how many entries of its queue are in a (state, reason)."""

@@ -95,8 +95,10 @@ def finalize(
 
 
 def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> Undone:
-    number = submission.number
-    return Undone(plan, submission, Attempts(run, number).read(), ClaimFolder(run.claims(number)).read(), ending.tasks)
+    # What an older version has done does not say by which submission.
+    attempts = Attempts(run, None if submission.shards else submission.number).read()
+    claims = ClaimFolder(run.claims(submission.number)).read()
+    return Undone(plan, submission, attempts, claims, ending.tasks)
 
 
 def _over_budget(run: RunDir, undone: Undone) -> dict[int, Failure]:
