@@ -2,8 +2,9 @@
 
     python -m benchmarks.gather [--mebibytes 256] [--shards 64] [--repetitions 5] [--folder DIR]
 
-Every contestant makes a file of the same float32 rows from the same shards and syncs it to disk, in a fresh process;
-each repetition runs all of them, in another order. Ours also checks every hash and writes ids, status and errors.
+Every contestant makes a file of the same float32 rows and syncs it to disk, in a fresh process; each repetition runs all of
+them, in another order. Ours and the copy read what attempts stored, each of them a shard; h5py reads an HDF5 file for each
+shard. Ours also checks every hash and writes ids, status and errors.
 """
 
 import argparse
@@ -22,11 +23,9 @@ import h5py
 import numpy as np
 
 from jobs.gather.gather import gather
-from jobs.storage.journal import replay
+from jobs.gather.hdf5_file import create_dataset, create_file
 from jobs.storage.plans import Plan
-from jobs.storage.records import Layout
 from jobs.storage.rundir import RunDir
-from jobs.storage.shard_file import create_dataset, create_file
 from tests.support.builders import build_run
 
 _ROOT = Path(__file__).parents[1]
@@ -35,7 +34,7 @@ BATCH = 64
 
 
 def build(folder: Path, mebibytes: int, shards: int) -> None:
-    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows, all shards done."""
+    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows, and its shards as HDF5 files."""
     rows = (mebibytes << 20) // (4 * WIDTH)
     boundaries = [rows * index // shards for index in range(shards + 1)]
     generator = np.random.default_rng(0)
@@ -43,7 +42,19 @@ def build(folder: Path, mebibytes: int, shards: int) -> None:
     def compute(rows: np.ndarray) -> dict[str, np.ndarray]:
         return {"embedding": generator.standard_normal((len(rows), WIDTH), np.float32)}
 
-    build_run(folder, boundaries, compute, batch_size=BATCH)
+    run = build_run(folder, boundaries, compute, batch_size=BATCH)
+    for name, data in zip(_shard_files(run), _data_files(run), strict=True):
+        with h5py.File(name, "w") as file:
+            file["embedding"] = np.fromfile(data, np.float32).reshape(-1, WIDTH)
+
+
+def _data_files(run: RunDir) -> list[Path]:
+    """What attempts stored, in the order of rows: a shard each."""
+    return sorted(run.attempts.glob("*.data"))
+
+
+def _shard_files(run: RunDir) -> list[Path]:
+    return [run.path / f"{shard.index:06d}.h5" for shard in Plan.read(run.plan).shards()]
 
 
 def ours(run: RunDir, out: Path) -> None:
@@ -51,31 +62,23 @@ def ours(run: RunDir, out: Path) -> None:
 
 
 def copy_file_range(run: RunDir, out: Path) -> None:
-    plan = Plan.read(run.plan)
     with create_file(out) as file:
-        at = create_dataset(file, "embedding", "<f4", (plan.rows, WIDTH))
+        at = create_dataset(file, "embedding", "<f4", (Plan.read(run.plan).rows, WIDTH))
     target = os.open(out, os.O_RDWR)
-    for shard in plan.shards():
-        source = os.open(run.shard_done(shard.index), os.O_RDONLY)
-        offset, left = _layout(run, shard.index).outputs[0].offset, shard.rows * WIDTH * 4
+    for path in _data_files(run):
+        source = os.open(path, os.O_RDONLY)
+        left = os.fstat(source).st_size
         while left:
-            copied = os.copy_file_range(source, target, left, offset, at)
-            offset, at, left = offset + copied, at + copied, left - copied
+            copied = os.copy_file_range(source, target, left, None, at)
+            at, left = at + copied, left - copied
         os.close(source)
     os.fsync(target)
 
 
-def _layout(run: RunDir, shard: int) -> Layout:
-    layout = replay(run.journal(shard), 4096).layout
-    if layout is None:
-        raise SystemExit(f"{run.journal(shard)}: no layout")
-    return layout
-
-
 def concatenate(run: RunDir, out: Path) -> None:
     parts = []
-    for shard in Plan.read(run.plan).shards():
-        with h5py.File(run.shard_done(shard.index)) as file:
+    for path in _shard_files(run):
+        with h5py.File(path) as file:
             parts.append(file["embedding"][()])
     with h5py.File(out, "w") as file:
         file["embedding"] = np.concatenate(parts)
@@ -86,10 +89,11 @@ def append(run: RunDir, out: Path) -> None:
     with h5py.File(out, "w") as target:
         chunks = (min(256, Plan.read(run.plan).rows), WIDTH)
         dataset = target.create_dataset("embedding", (0, WIDTH), "<f4", maxshape=(None, WIDTH), chunks=chunks)
-        for shard in Plan.read(run.plan).shards():
-            with h5py.File(run.shard_done(shard.index)) as file:
-                dataset.resize(shard.stop, axis=0)
-                dataset[shard.start :] = file["embedding"][()]
+        for path in _shard_files(run):
+            with h5py.File(path) as file:
+                rows = file["embedding"][()]
+            dataset.resize(len(dataset) + len(rows), axis=0)
+            dataset[-len(rows) :] = rows
     _sync(out)
 
 

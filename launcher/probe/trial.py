@@ -138,7 +138,7 @@ def _start(run: RunDir, cpus: Sequence[int], environment: Mapping[str, str]) -> 
     own = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, cpus)  # children inherit it
-        return start_task(run, 1, 0, run.log(1, 0), {**os.environ, **environment, CPU_SHARE: str(len(cpus))})
+        return start_task(run, 1, 0, {**os.environ, **environment, CPU_SHARE: str(len(cpus))})
     finally:
         os.sched_setaffinity(0, own)
 
