@@ -60,7 +60,7 @@ class Committed:
         """``shares``: how many of these there are at a time, so that all together keep no more than one would."""
         self.closed = union(source.attempt.beat.done for source in sources) & rows
         self._rows = rows
-        self._sources = sources
+        self.sources = sources
         self._table = table
         self._first = first
         self._room = KEPT_COMMITS // shares
@@ -71,13 +71,13 @@ class Committed:
     @property
     def owners(self) -> Iterator[tuple[Source, Spans]]:
         """The attempts that count for some of the rows, and for which."""
-        owned = ((source, source.owned & self._rows) for source in self._sources)
+        owned = ((source, source.owned & self._rows) for source in self.sources)
         return ((source, rows) for source, rows in owned if rows)
 
     @property
     def has_choice(self) -> bool:
         """Whether several attempts have done the same rows, so that results may differ and all be right."""
-        return sum((source.attempt.beat.done & self._rows).count for source in self._sources) > self.closed.count
+        return sum((source.attempt.beat.done & self._rows).count for source in self.sources) > self.closed.count
 
     def batches(self) -> Iterator[Stored]:
         """The batches that count, in row order."""
@@ -110,7 +110,7 @@ class Committed:
 
     def _candidates(self, start: int, stop: int) -> Iterator[Stored]:
         """A batch as all the attempts have it that may count for it."""
-        for source in self._sources:
+        for source in self.sources:
             if start in source.attempt.beat.done and (source.rank, start) not in self._excluded:
                 commit = source.find(start)
                 if commit and source.accounts_for(commit, stop):

@@ -10,7 +10,7 @@ from jobs.storage.spans import Spans
 
 
 class Source:
-    """An attempt that has something done; ``rank`` is its place among those that count first.
+    """An attempt; ``rank`` is its place among those that count first.
 
     ``owned`` are the rows for which it counts, as long as what it has of them is intact.
     """
@@ -77,7 +77,7 @@ class Source:
 
 def read_sources(run: RunDir) -> list[Source]:
     """Those that count first come first."""
-    attempts = [attempt for attempt in Attempts(run).read() if attempt.beat.done]
+    attempts = Attempts(run).read()
     owned = {one.attempt.name: one.rows for one in owners(attempts)}
     ranked = enumerate(by_precedence(attempts))
     return [Source(attempt, rank, owned.get(attempt.name, Spans())) for rank, attempt in ranked]

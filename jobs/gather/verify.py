@@ -19,10 +19,8 @@ from jobs.gather.result_check import ResultCheck
 from jobs.gather.result_file import ResultFile
 from jobs.gather.result_rows import put_ids
 from jobs.gather.survey import Surveyed, survey_results
-from jobs.storage.attempts import Attempts
 from jobs.storage.journal import decode
 from jobs.storage.plans import Plan
-from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 
 
@@ -82,18 +80,18 @@ def _verify(
     started = time.monotonic()
     damaged = tuple(find_damage(one.committed, one.part.rows, advance))
     problems = check_result(run, plan, one, result, advance) if result else ()
-    counts = (len(plan.shards_of(one.part)), one.survey.batches, _bad_lines(run, plan, one.part), damaged)
+    counts = (len(plan.shards_of(one.part)), one.survey.batches, _bad_lines(one), damaged)
     return VerifyReport(*counts, result, problems, time.monotonic() - started, one.part.name)
 
 
-def _bad_lines(run: RunDir, plan: Plan, part: Part) -> int:
-    """Of the journals whose attempts began in this part; those that have done nothing are counted with the first."""
-    found = 0
-    for attempt in Attempts(run).read():
-        row = attempt.beat.done.first if attempt.beat.done else plan.results[0].start
-        if part.start <= row < part.stop or (part == plan.results[0] and not plan.rows):
-            found += sum(decode(line) is None for _, line in read_lines(attempt.journal))
-    return found
+def _bad_lines(one: Surveyed) -> int:
+    """Of the journals whose attempts have begun in this part; those that have nothing done count as if at row 0."""
+    journals = (
+        source.attempt.journal
+        for source in one.committed.sources
+        if one.part.start <= (source.attempt.beat.done.first if source.attempt.beat.done else 0) < one.part.stop
+    )
+    return sum(decode(line) is None for journal in journals for _, line in read_lines(journal))
 
 
 def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, seconds: float) -> VerifyReport:

@@ -20,18 +20,23 @@ def log_of(run: RunDir, attempt: Attempt) -> Path:
     return run.log(attempt.submission, worker_of(attempt))
 
 
-def held_rows(run: RunDir, submission: Submission, attempts: Sequence[Attempt]) -> dict[str, Spans]:
-    """The rows that each of a submission's attempts has, and that no other has claimed since.
-
-    Of one that died before its first beat, and whose claims are gone with the submission: what its worker begins with.
-    """
+def known_claims(run: RunDir, submission: int, attempts: Sequence[Attempt]) -> set[Claim]:
+    """All claims of a submission's attempts, also once its claims folder is gone."""
     told = {
         Claim(held.range, held.claim, attempt.name, held.start, held.stop)
         for attempt in attempts
         for held in attempt.beat.claims
     }
+    return told.union(ClaimFolder(run.claims(submission)).read())
+
+
+def held_rows(run: RunDir, submission: Submission, attempts: Sequence[Attempt]) -> dict[str, Spans]:
+    """The rows that each of a submission's attempts has, and that no other has claimed since.
+
+    Of one that died before its first beat, and whose claims are gone with the submission: what its worker begins with.
+    """
     covered: dict[str, list[Spans]] = {}
-    for claim, rows in holdings({*told, *ClaimFolder(run.claims(submission.number)).read()}).items():
+    for claim, rows in holdings(known_claims(run, submission.number, attempts)).items():
         covered.setdefault(claim.attempt, []).append(rows)
     taken = union(rows for many in covered.values() for rows in many)
     return {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from jobs.node.supervisor.board import Board, FileBoard
-from jobs.node.supervisor.takeover import Pace, Stretch, inherited, split, stretches, unclosed
+from jobs.node.supervisor.takeover import Pace, Rest, Stretch, inherited, split
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, holdings
 from jobs.storage.plans import Plan, Submission
@@ -77,7 +77,7 @@ class Claimer:
     ) -> None:
         self._board = board or FileBoard(run, submission.number)
         self._table = plan.table
-        self._work = submission.work(plan.table)
+        self._rest = Rest(submission.work(plan.table), plan.table)
         self._ranges = submission.ranges
         self._attempt = attempt
         self._timing = timing or TIMING
@@ -107,16 +107,18 @@ class Claimer:
         while self._own:
             if claim := self._take(self._whole(self._own.popleft())):
                 return claim
-        for _ in range(_TRIES):
-            if not self._board.is_open():
-                return None
-            claims = self._board.claims()
-            wish = self._unclaimed(claims) or self._of_another(claims, pace)
+        lost: set[int] = set()  # ranges at which somebody was quicker, whose claim may not be listed here for a while
+        while self._board.is_open():
+            self._rest.learn_claims(self._board.claims())
+            wish = self._unclaimed(lost) or self._of_another(pace, lost)
             if not isinstance(wish, Claim):
-                return wish
+                return self._timing.look if lost else wish
             if claim := self._take(wish):
                 return claim
-        return self._timing.look  # others were quicker each time
+            lost.add(wish.range)
+            if len(lost) == _TRIES:
+                return self._timing.look
+        return None
 
     def _take(self, claim: Claim) -> Claim | None:
         return claim if claim.start < claim.stop and self._board.take(claim) else None
@@ -125,34 +127,36 @@ class Claimer:
         start, stop = self._ranges[range_]
         return Claim(range_, 1, self._attempt, start, stop)
 
-    def _unclaimed(self, claims: Iterable[Claim]) -> Claim | None:
+    def _unclaimed(self, lost: Collection[int]) -> Claim | None:
         """A range that nobody has begun: any, for others look for one at the same time."""
-        claimed = {claim.range for claim in claims}
-        free = [n for n, (start, stop) in enumerate(self._ranges) if n not in claimed and start < stop]
+        free = [
+            number
+            for number, (start, stop) in enumerate(self._ranges)
+            if start < stop and not self._rest.is_claimed(number) and number not in lost
+        ]
         return self._whole(self._dice.choice(free)) if free else None
 
-    def _of_another(self, claims: list[Claim], pace: Pace) -> Claim | float | None:
+    def _of_another(self, pace: Pace, lost: Collection[int]) -> Claim | float | None:
         """The best of what some others have left; else how long to wait, or None: leave."""
-        some = self._look_at_some(claims)
-        left = self._left(claims)
-        near = [stretch for stretch in left if stretch.claim.attempt in some]
-        return self._best(near, claims, pace) or self._wait(left)
+        some = self._look_at_some()
+        left = self._left()
+        near = (stretch for stretch in left if stretch.claim.attempt in some and stretch.claim.range not in lost)
+        return self._best(near, pace) or self._wait(left)
 
-    def _left(self, claims: Iterable[Claim]) -> list[Stretch]:
+    def _left(self) -> list[Stretch]:
         """What others have and nobody has done, as far as is known."""
-        open_ = unclosed(self._work, self._known.values(), self._table)
-        return [stretch for stretch in stretches(claims, open_) if stretch.claim.attempt != self._attempt]
+        return [stretch for stretch in self._rest.stretches() if stretch.claim.attempt != self._attempt]
 
-    def _best(self, near: Iterable[Stretch], claims: list[Claim], pace: Pace) -> Claim | None:
+    def _best(self, near: Iterable[Stretch], pace: Pace) -> Claim | None:
         """What nobody works at comes first, and then the most."""
         margin = self._interval + 2 * self._timing.look
         over, at_work = [], []
         for stretch in near:
             name = stretch.claim.attempt
             if self._watches[name].is_over:
-                over.append(inherited(stretch, claims, self._table))
+                over.append(inherited(stretch, self._table))
             else:
-                at_work.append(split(stretch, self._known[name].beat, pace, margin, claims, self._table))
+                at_work.append(split(stretch, self._known[name].beat, pace, margin, self._table))
         offers = list(filter(None, over)) or list(filter(None, at_work))
         best = max(offers, key=lambda claim: claim.stop - claim.start, default=None)
         return replace(best, attempt=self._attempt) if best else None
@@ -168,22 +172,24 @@ class Claimer:
 
     # --- looking at others
 
-    def _look_at_some(self, claims: list[Claim]) -> set[str]:
+    def _look_at_some(self) -> set[str]:
         """Reads the last beats of some who have work left, those first of whom it is not known yet how they are."""
-        holders = sorted({stretch.claim.attempt for stretch in self._left(claims)})
+        holders = sorted({stretch.claim.attempt for stretch in self._left()})
         some = self._dice.sample(holders, len(holders))
         some.sort(key=self._is_settled)
         looked_at = set(some[:_LOOKED_AT])
-        for name in (*looked_at, self._attempt):
-            self._look(name)
+        self._look({*looked_at, self._attempt})
         return looked_at
 
-    def _look(self, name: str) -> None:
-        attempt = self._known[name] = self._board.attempt(name)
-        now, number = self._clock(), attempt.beat.number
-        watch = self._watches.setdefault(name, _Watch(number, number, now))
-        watch.read(number, now)
-        watch.is_over = attempt.is_over or self._board.has_died(attempt) or self._is_silent(watch)
+    def _look(self, names: Iterable[str]) -> None:
+        attempts = {name: self._board.attempt(name) for name in names}
+        self._known |= attempts
+        self._rest.learn_beats([attempt.beat for attempt in attempts.values()])
+        for name, attempt in attempts.items():
+            now, number = self._clock(), attempt.beat.number
+            watch = self._watches.setdefault(name, _Watch(number, number, now))
+            watch.read(number, now)
+            watch.is_over = attempt.is_over or self._board.has_died(attempt) or self._is_silent(watch)
 
     def _is_silent(self, watch: _Watch) -> bool:
         silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
@@ -200,8 +206,8 @@ class Claimer:
 
     def rows(self, claim: Claim) -> Spans:
         """Those of the claim that are still its own and to be done."""
-        self._look(self._attempt)
-        return self._held(claim, self._board.claims()) & unclosed(self._work, self._known.values(), self._table)
+        self._look([self._attempt])
+        return self._held(claim, self._board.claims()) & self._rest.rows
 
     def _held(self, claim: Claim, claims: Iterable[Claim]) -> Spans:
         # With the claim itself: a network file system may not list yet what we have just made.
@@ -230,6 +236,6 @@ class Claimer:
 
     def all_done(self) -> bool:
         """Whether no row of the submission is left: each is done or given up. Reads all whose beats could tell of more."""
-        for name in (*{stretch.claim.attempt for stretch in self._left(self._board.claims())}, self._attempt):
-            self._look(name)
-        return not unclosed(self._work, self._known.values(), self._table)
+        self._rest.learn_claims(self._board.claims())
+        self._look({*(stretch.claim.attempt for stretch in self._left()), self._attempt})
+        return not self._rest.rows

@@ -3,14 +3,14 @@
 From one that is over it takes all that is left; from one at work, the part of the rest that it would do sooner.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, holdings
 from jobs.storage.records import Beat
 from jobs.storage.shard_table import ShardTable
-from jobs.storage.spans import Spans, union
+from jobs.storage.spans import Range, Spans, union
 
 # Of the claims that begin at one row, so many may come to nothing: a batch that kills whoever touches it must not take
 # the whole array with it. It is then left to the next submission.
@@ -21,11 +21,15 @@ _SETUPS = 2.0
 
 
 class Stretch(NamedTuple):
-    """Rows up to ``stop`` that a claim covers in one piece; of them, ``left`` are not closed by anybody yet."""
+    """Rows up to ``stop`` that a claim covers in one piece; of them, ``left`` are not closed by anybody yet.
+
+    ``claims`` are all those of its range.
+    """
 
     claim: Claim
     stop: int
     left: Spans
+    claims: tuple[Claim, ...]
 
 
 class Pace(NamedTuple):
@@ -35,31 +39,51 @@ class Pace(NamedTuple):
     setup: float | None
 
 
-def unclosed(work: Spans, attempts: Iterable[Attempt], table: ShardTable) -> Spans:
-    """The rows of the work that no attempt has done, but for those of shards that one has given up."""
-    beats = [attempt.beat for attempt in attempts]
-    shards = {one.shard for beat in beats for one in beat.given_up}
-    return work - union([*(beat.done for beat in beats), table.rows_of(shards)])
+class Rest:
+    """What is left of a submission, and who has it, as claims and beats tell. ``rows`` are not closed: they only get fewer."""
+
+    def __init__(self, work: Spans, table: ShardTable) -> None:
+        self.rows = work
+        self._table = table
+        self._claims: dict[int, tuple[Claim, ...]] = {}
+        self._pieces: dict[int, list[tuple[Claim, Range]]] = {}
+
+    def learn_beats(self, beats: Collection[Beat]) -> None:
+        """Takes out what is done, and what is left of the shards that somebody has given up."""
+        shards = {one.shard for beat in beats for one in beat.given_up}
+        self.rows -= union([*(beat.done for beat in beats), self._table.rows_of(shards)])
+
+    def learn_claims(self, claims: Iterable[Claim]) -> None:
+        """All of them, by range."""
+        for range_, group in itertools.groupby(claims, lambda claim: claim.range):
+            some = tuple(group)
+            if some != self._claims.get(range_):
+                self._claims[range_] = some
+                self._pieces[range_] = [(claim, piece) for claim, held in holdings(some).items() for piece in held]
+
+    def is_claimed(self, range_: int) -> bool:
+        return range_ in self._claims
+
+    def stretches(self) -> list[Stretch]:
+        """Where somebody has rows that are left."""
+        found: list[Stretch] = []
+        for range_, pieces in list(self._pieces.items()):
+            claims = self._claims[range_]
+            left = [Stretch(claim, stop, self.rows.within(start, stop), claims) for claim, (start, stop) in pieces]
+            found += (stretch for stretch in left if stretch.left)
+            if not any(stretch.left for stretch in left):
+                del self._pieces[range_]  # it stays so, whoever claims it
+        return found
 
 
-def stretches(claims: Iterable[Claim], open_: Spans) -> Iterator[Stretch]:
-    """Where the open rows lie that somebody has claimed."""
-    for claim, held in holdings(claims).items():
-        for start, stop in held:
-            if left := open_.within(start, stop):
-                yield Stretch(claim, stop, left)
-
-
-def inherited(stretch: Stretch, claims: Sequence[Claim], table: ShardTable) -> Claim | None:
+def inherited(stretch: Stretch, table: ShardTable) -> Claim | None:
     """All that is left of one that is over, as a claim of nobody yet; None where others have come to nothing there."""
     start = table.batch_at(stretch.left.first)[0]
-    begun = sum((claim.range, claim.start) == (stretch.claim.range, start) for claim in claims)
-    return None if begun >= _STARTS else _next(stretch, claims, start)
+    begun = sum(claim.start == start for claim in stretch.claims)
+    return None if begun >= _STARTS else _next(stretch, start)
 
 
-def split(
-    stretch: Stretch, beat: Beat, pace: Pace, margin: float, claims: Sequence[Claim], table: ShardTable
-) -> Claim | None:
+def split(stretch: Stretch, beat: Beat, pace: Pace, margin: float, table: ShardTable) -> Claim | None:
     """The end of what one at work has left, as a claim of nobody yet; None where that is not worth it.
 
     ``margin`` is for how many seconds from its last beat on it goes on before it sees the claim.
@@ -72,7 +96,7 @@ def split(
     theirs = beat.rate / (beat.rate + (pace.rate or beat.rate))
     kept = rest.take(round(rest.count * theirs))
     start = _nearest_batch(kept.stop if kept else rest.first, rest.first, table)
-    return _next(stretch, claims, start) if start < rest.stop else None
+    return _next(stretch, start) if start < rest.stop else None
 
 
 def _ahead(stretch: Stretch, beat: Beat) -> Spans:
@@ -92,7 +116,6 @@ def _nearest_batch(row: int, first: int, table: ShardTable) -> int:
     return start if start >= first and 2 * (row - start) < stop - start else stop
 
 
-def _next(stretch: Stretch, claims: Iterable[Claim], start: int) -> Claim:
-    range_ = stretch.claim.range
-    newest = max(claim.number for claim in claims if claim.range == range_)
-    return Claim(range_, newest + 1, "", start, stretch.stop)
+def _next(stretch: Stretch, start: int) -> Claim:
+    newest = max(claim.number for claim in stretch.claims)
+    return Claim(stretch.claim.range, newest + 1, "", start, stretch.stop)
