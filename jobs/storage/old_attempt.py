@@ -120,16 +120,14 @@ class OldSubmission:
 
 
 def _usage(ends: Sequence[OldEnd]) -> dict[str, Any]:
-    """What they were given and took together, as if one after another."""
-    known = [end.usage for end in ends]
-    gpu = [(end.seconds, end.usage["gpu_use"]) for end in ends if end.usage.get("gpu_use") is not None]
-    seconds = sum(weight for weight, _ in gpu)
-    most = {
-        name: max((one.get(name, 0) for one in known), default=0) for name in ("cpus", "memory_limit", "peak_memory")
-    }
+    """That of the longest of them, as the time that they took together says nothing; the most memory that any took."""
+    longest = max(ends, key=lambda end: end.seconds, default=None)
+    if longest is None:
+        return {}
+    peak = max(end.usage.get("peak_memory", 0) for end in ends)
+    others = ("cpus", "memory_limit", "cpu_seconds", "gpu_use")
     return {
-        **most,
-        "seconds": sum(end.seconds for end in ends),
-        "cpu_seconds": sum(one.get("cpu_seconds", 0.0) for one in known),
-        "gpu_use": sum(weight * use for weight, use in gpu) / seconds if seconds else None,
+        "seconds": longest.seconds,
+        "peak_memory": peak,
+        **{k: longest.usage[k] for k in others if k in longest.usage},
     }

@@ -109,7 +109,7 @@ class OldWriter:
             "kind": kind,
             "message": "so it is",
         }
-        self.line({**ended, "seconds": 2.0, "cpus": 2, "peak_memory": 10, "cpu_seconds": 1.0, **more})
+        self.line({**ended, "seconds": 2.0, "cpus": 2, "cpu_seconds": 1.0, **more})
 
 
 def stored(attempts: list[Attempt]) -> dict[int, dict[str, Any]]:
@@ -287,14 +287,14 @@ def test_without_a_trace_of_one_end_the_attempt_has_none_and_its_process_is_dead
     assert attempt.start.process == {"host": "n1", "boot": "", "pid": 7, "start": 0}
 
 
-def test_use_is_told_for_all_attempts_together(run: RunDir) -> None:
-    for shard, share in ((0, 0.5), (1, None), (2, 1.0)):
+def test_use_is_that_of_the_longest_attempt_and_the_most_memory_of_any(run: RunDir) -> None:
+    for shard, seconds, peak in ((0, 1.0, 30), (1, 7.0, 10), (2, 2.0, 20)):
         writer = OldWriter(run, shard)
         writer.start()
-        writer.end(gpu_use=share)
+        writer.end(seconds=seconds, peak_memory=peak, gpu_use=seconds / 10)
     (attempt,) = Attempts(run).read()
     beat = attempt.beat
-    assert (beat.seconds, beat.cpu_seconds, beat.cpus, beat.peak_memory, beat.gpu_use) == (6.0, 3.0, 2, 10, 0.75)
+    assert (beat.seconds, beat.cpu_seconds, beat.cpus, beat.peak_memory, beat.gpu_use) == (7.0, 1.0, 2, 30, 0.7)
 
 
 def test_a_batch_all_of_whose_samples_failed_needs_no_file(run: RunDir) -> None:
