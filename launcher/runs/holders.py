@@ -11,8 +11,11 @@ from jobs.storage.spans import Spans, union
 
 
 def worker_of(attempt: Attempt) -> int:
-    """The number of the worker whose attempt it is; its name tells where the journal does not."""
-    return attempt.start.worker if attempt.start else int(attempt.name.split("-")[1])
+    """The number of the worker whose attempt it is; its name tells where the journal's first line is damaged."""
+    if attempt.start:
+        return attempt.start.worker
+    number = attempt.name.split("-")[1]
+    return int(number) if number.isdecimal() else 0
 
 
 def log_of(run: RunDir, attempt: Attempt) -> Path:

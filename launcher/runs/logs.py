@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempt
+from jobs.storage.old_shards import old_log_paths
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -88,7 +89,8 @@ class _Look:
         begun = [log_of(self._run, attempt) for attempts in self._had.values() for attempt in attempts]
         others = [one.submission for one in self._submissions if self._had.get(one.number) == []]
         owned = [self._run.log(one.number, worker) for one in others for worker in self._owners(one)]
-        paths = dict.fromkeys([*begun, *owned, *(self._run.submission_log(one.number) for one in others)])
+        old = old_log_paths(self._run, self._shard)
+        paths = dict.fromkeys([*old, *begun, *owned, *(self._run.submission_log(one.number) for one in others)])
         return [path for path in paths if path.exists()]
 
     def _owners(self, submission: Submission) -> list[int]:

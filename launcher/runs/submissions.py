@@ -19,6 +19,7 @@ from jobs.errors import RunError
 from jobs.kinds import FailureKind, known
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import fsync_folder, write_json
+from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
@@ -173,6 +174,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
 
     Raises RunError where another one got hold of one of its rows at the same moment.
     """
+    import_run(run)  # from now on the run is this version's
     numbered = dataclasses.replace(submission, number=max(run.submission_numbers(), default=0) + 1)
     path = run.submission(numbered.number)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
