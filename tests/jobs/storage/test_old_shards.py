@@ -210,13 +210,19 @@ def test_launchers_that_import_at_once_or_again_write_the_same(old: RunDir) -> N
     assert {name: data for name, (data, _) in files(old).items()} == {name: data for name, (data, _) in first.items()}
 
 
-def test_a_claim_says_where_in_the_journal_the_commits_of_its_shard_begin(old: RunDir) -> None:
-    import_run(old)
-    for attempt in Attempts(old).read():
-        text = attempt.journal.read_bytes()
-        for held in attempt.beat.claims:
-            _, _, line = text[held.journal :].partition(b"\n")[0].partition(b" ")
-            assert held.start <= json.loads(line)["commits"][0][0] < held.stop
+def test_claims_say_which_shards_it_worked_at_and_where_in_the_journal_their_commits_begin(run: RunDir) -> None:
+    for shard, submissions in ((0, (1,)), (1, (1, 2)), (2, (2, 1))):
+        writer = OldWriter(run, shard)
+        for submission in submissions:
+            writer.start(submission)
+        writer.commit(shard * SHARD)
+    import_run(run)
+    first, second = Attempts(run).read()
+    assert [(held.start, held.stop) for held in first.beat.claims] == [(0, ROWS)]
+    assert [(held.start, held.stop) for held in second.beat.claims] == [(SHARD, ROWS)]
+    for attempt, row in ((first, 0), (second, SHARD)):
+        text = attempt.journal.read_bytes()[attempt.beat.claims[0].journal :]
+        assert json.loads(text.partition(b"\n")[0].partition(b" ")[2])["commits"][0][0] == row
 
 
 def test_each_submission_becomes_an_attempt_that_has_what_counts_of_it(run: RunDir) -> None:
