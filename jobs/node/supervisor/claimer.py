@@ -204,6 +204,8 @@ class Claimer:
 
     def rows(self, claim: Claim) -> Spans:
         """Those of the claim that are still its own and to be done."""
+        if not self._board.is_open():
+            return Spans()
         self._look([self._attempt])
         return self._held(claim, self._board.claims()) & self._rest.rows
 
