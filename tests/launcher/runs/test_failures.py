@@ -41,7 +41,7 @@ def test_a_group_has_the_shards_the_samples_and_one_message() -> None:
 
 
 def test_failures_of_many_shards_and_samples_are_joined_with_those_of_one() -> None:
-    failures = [
+    failures: list[Failure | ShardFailures | SampleFailures] = [
         ShardFailures(FailureKind.LOST, "gone", Spans([(0, 3)])),
         SampleFailures(SampleFailureKind.LOAD, "no file /a", 7, Spans([(1, 3)])),
         SampleFailures(SampleFailureKind.LOAD, "no file /b", 2, Spans([(2, 5)])),
