@@ -117,7 +117,7 @@ class ExecutorTests:
     def test_what_probe_asks_is_answered(self, toy: Planned) -> None:
         limits = toy.executor.limits(toy.config, 5)
         assert isinstance(limits, Limits)
-        assert min(limits.shards_per_task, limits.largest_array, limits.largest_queue, limits.at_a_time or 1) >= 1
+        assert min(limits.largest_array, limits.largest_queue, limits.at_a_time or 1) >= 1
         assert toy.executor.visible_gpus(toy.config, 0) in (None, 0)
 
     def test_resources_are_told_in_words_and_kept_as_json(self, toy: Planned) -> None:
