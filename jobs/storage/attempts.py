@@ -187,7 +187,7 @@ class Head(NamedTuple):
 
 
 def read_head(attempt: Attempt) -> Head:
-    """Both stand before the first commit."""
+    """Both stand before the first commit of something that was stored: batches whose samples all failed may come earlier."""
     layout, files = None, {}
     for record in read_records(attempt.journal):
         match record:
@@ -195,7 +195,7 @@ def read_head(attempt: Attempt) -> Head:
                 layout = record
             case DataFile():
                 files[record.number] = attempt.journal.parent / record.name
-            case Commits():
+            case Commits() if any(commit.blocks for commit in record.commits):
                 break
     return Head(layout, files)
 

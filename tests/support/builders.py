@@ -140,9 +140,10 @@ class AttemptWriter:
         process: Mapping[str, Any] = ELSEWHERE,
         host: str = "host",
         began: float | None = None,
+        processes: int = 1,
         **start: Any,
     ) -> None:
-        """``start`` holds other fields of AttemptStart."""
+        """Makes the journal, and a data file for each process; ``start`` holds other fields of AttemptStart."""
         self.run = run
         self.plan = Plan.read(run.plan)
         alike = f"{submission:04d}-{worker:05d}-"
@@ -161,7 +162,9 @@ class AttemptWriter:
         )
         self.layout: Layout | None = None
         self.commits: dict[int, Commit] = {}
-        self._files: dict[int, BlockWriter] = {}
+        paths = [run.data(self.name, process) for process in range(processes)]
+        self._files = [BlockWriter(path, process) for process, path in enumerate(paths)]
+        self.journal.append(*(DataFile(process, path.name) for process, path in enumerate(paths)))
         self._held: list[Held] = []
         self._given_up: list[GivenUp] = []
         self._beats = 0
@@ -189,7 +192,7 @@ class AttemptWriter:
             if self.layout is None:
                 self.lay_out(Layout(tuple(column.form(name) for name, column in columns.items())))
             assert self.layout is not None
-            blocks = self._file(process).append(self.layout, columns)
+            blocks = self._files[process].append(self.layout, columns)
         commit = Commit(start, stop, blocks, failures)
         self.record(commit)
         return commit
@@ -205,13 +208,6 @@ class AttemptWriter:
         self.layout = layout
         self.journal.append(layout)
         write_once(self.run.layout, json.dumps(layout.to_json()).encode())
-
-    def _file(self, process: int) -> BlockWriter:
-        if process not in self._files:
-            path = self.run.data(self.name, process)
-            self._files[process] = BlockWriter(path, process)
-            self.journal.append(DataFile(process, path.name))
-        return self._files[process]
 
     def record(self, *commits: Commit) -> None:
         """Writes commits as they are, in one line."""
@@ -256,7 +252,7 @@ class AttemptWriter:
     def close(self) -> None:
         """Leaves without a word, as a process that was killed does."""
         self.journal.close()
-        for file in self._files.values():
+        for file in self._files:
             file.close()
 
     def __enter__(self) -> Self:
