@@ -22,7 +22,7 @@ _LOOKED_AT = 16
 _TRIES = 4
 # With more others than this, all of them looking each second would be too much for the server of the files.
 _CROWD = 1000
-_LONGEST_WAIT = 5.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 # A beat is due every interval: so many without one are silence, however long the interval is.
 _MISSED_BEATS = 3
 
@@ -166,7 +166,8 @@ class Claimer:
         holders = {stretch.claim.attempt for stretch in left}
         if now - self._looking_since > self._timing.patience or all(map(self._is_settled, holders)):
             return None
-        return min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        seconds = min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        return min(seconds, max(_SHORTEST_WAIT, now - self._looking_since))  # at first often: short runs end soon
 
     # --- looking at others
 
