@@ -38,7 +38,6 @@ class Limits:
     """
 
     at_a_time: int | None = None
-    shards_per_task: int = 1
     largest_array: int = 1001
     largest_queue: int = 10_000
     unknown: str = ""

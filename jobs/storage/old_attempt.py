@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,13 @@ class OldSubmission:
         """One of its attempts at a shard, the last of them last."""
         self._attempts.append(attempt)
         self._last[shard.index] = attempt
+        if self._held and self._held[-1].stop >= shard.start:
+            self._held[-1] = replace(self._held[-1], stop=shard.stop)
+        else:
+            self._held.append(Held(len(self._held), 1, shard.start, shard.stop, self._commits.tell()))
 
     def store(self, shard: Shard, commits: Sequence[Commit]) -> None:
         """What counts of it in a shard."""
-        self._held.append(Held(len(self._held), 1, shard.start, shard.stop, self._commits.tell()))
         for at in range(0, len(commits), _COMMITS_IN_A_LINE):
             self._commits.write(encode(Commits(tuple(commits[at : at + _COMMITS_IN_A_LINE]))))
         samples = [sample for commit in commits for sample in commit.failed]
@@ -93,7 +97,7 @@ class OldSubmission:
             ok=self._rows - self._failed,
             failed=self._failed,
             advanced=max(times),
-            claims=tuple(Held(h.range, h.claim, h.start, h.stop, head + h.journal) for h in self._held),
+            claims=tuple(replace(held, journal=head + held.journal) for held in self._held),
             given_up=tuple(self._given_up()),
             shared=self._shared,
             failures=self._tally.groups(),
@@ -120,16 +124,14 @@ class OldSubmission:
 
 
 def _usage(ends: Sequence[OldEnd]) -> dict[str, Any]:
-    """What they were given and took together, as if one after another."""
-    known = [end.usage for end in ends]
-    gpu = [(end.seconds, end.usage["gpu_use"]) for end in ends if end.usage.get("gpu_use") is not None]
-    seconds = sum(weight for weight, _ in gpu)
-    most = {
-        name: max((one.get(name, 0) for one in known), default=0) for name in ("cpus", "memory_limit", "peak_memory")
-    }
+    """That of the longest of them, as the time that they took together says nothing; the most memory that any took."""
+    longest = max(ends, key=lambda end: end.seconds, default=None)
+    if longest is None:
+        return {}
+    peak = max(end.usage.get("peak_memory", 0) for end in ends)
+    others = ("cpus", "memory_limit", "cpu_seconds", "gpu_use")
     return {
-        **most,
-        "seconds": sum(end.seconds for end in ends),
-        "cpu_seconds": sum(one.get("cpu_seconds", 0.0) for one in known),
-        "gpu_use": sum(weight * use for weight, use in gpu) / seconds if seconds else None,
+        "seconds": longest.seconds,
+        "peak_memory": peak,
+        **{k: longest.usage[k] for k in others if k in longest.usage},
     }

@@ -13,7 +13,6 @@ from typing import Protocol
 from jobs.errors import BusyError, LauncherError, RunError
 from jobs.kinds import FailureKind, ShardState
 from jobs.storage.attempts import Attempts
-from jobs.storage.claims import ClaimFolder
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
@@ -22,6 +21,7 @@ from launcher.plan.work import failed_by_shard, with_work
 from launcher.retry.policy import Allocation, Terms, next_terms
 from launcher.retry.undone import Left, Undone, alike, by_shard
 from launcher.runs.failures import Failure
+from launcher.runs.holders import known_claims
 from launcher.runs.shard_states import ShardReader
 from launcher.runs.submissions import Outcome, SubmissionState, create, read_submissions
 
@@ -97,7 +97,7 @@ def finalize(
 def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> Undone:
     # What an older version has done does not say by which submission.
     attempts = Attempts(run, None if submission.shards else submission.number).read()
-    claims = ClaimFolder(run.claims(submission.number)).read()
+    claims = known_claims(run, submission.number, attempts)
     return Undone(plan, submission, attempts, claims, ending.tasks)
 
 

@@ -4,7 +4,7 @@ A row was had last by the attempt with the newest claim that covers it; where no
 range it lies in. Of two attempts that did the same rows both counted the samples that failed in them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,7 +35,7 @@ class Undone:
     plan: Plan
     submission: Submission
     attempts: Sequence[Attempt]
-    claims: Sequence[Claim]
+    claims: Collection[Claim]
     tasks: Mapping[int, Failure]
 
     @cached_property

@@ -87,16 +87,15 @@ class SlurmExecutor(Executor):
         return lines
 
     def limits(self, config: "Config", room: int) -> Limits:
-        shards, known = config.slurm.shards_per_task or 1, None
-        unknown = ""
+        known, unknown = None, ""
         if scheduler.is_here():
             try:
                 known = scheduler.limits()
             except RunError as error:  # what probe has measured is worth more than its limits
                 unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
         if known is None:
-            return Limits(None, shards, scheduler.DEFAULT_ARRAY_SIZE, scheduler.DEFAULT_JOB_COUNT, unknown)
-        return Limits(None, shards, known.array_size, known.jobs)
+            return Limits(None, scheduler.DEFAULT_ARRAY_SIZE, scheduler.DEFAULT_JOB_COUNT, unknown)
+        return Limits(None, known.array_size, known.jobs)
 
     def visible_gpus(self, config: "Config", here: int) -> int | None:
         asked = config.slurm.gpus

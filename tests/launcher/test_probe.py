@@ -34,12 +34,13 @@ from launcher.probe.machine import find_machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool
 from launcher.probe.probe_samples import ProbeSamples
 from launcher.probe.sizes import (
+    LONG_TASK,
     MOST_SHARDS,
     STARTUPS,
     Scope,
-    at_a_time,
     memory_size,
     shard_count,
+    task_count,
     time_limit,
     wall_seconds,
 )
@@ -254,18 +255,18 @@ seconds_of_work = st.floats(0.01, 1e9)
 startups = st.floats(0, 600)
 
 
-@given(seconds_of_work, startups, st.integers(1, 10**9), st.integers(1, 20), st.integers(100, 10_000))
+@given(seconds_of_work, startups, st.integers(1, 10**9), st.integers(1, 20))
 def test_shards_take_half_an_hour_to_an_hour_or_as_long_as_the_limits_make_them(
-    seconds: float, startup: float, batches: int, parts: int, array: int
+    seconds: float, startup: float, batches: int, parts: int
 ) -> None:
-    shards = shard_count(seconds, startup, Scope(batches, batches, parts, largest_array=array))
+    shards = shard_count(seconds, startup, Scope(batches, batches, parts))
     each = seconds / shards
     assert 1 <= shards <= min(max(batches, 1), max(MOST_SHARDS, parts))
     assert shards >= min(parts, batches)
     if shards > max(parts, 1):
         assert each >= 1800 * 0.99
         assert each >= STARTUPS * startup / 1.5
-    if shards < min(batches, array, MOST_SHARDS) and startup * STARTUPS <= 2700:
+    if shards < min(batches, MOST_SHARDS) and startup * STARTUPS <= 2700:
         assert each <= 3600.01
 
 
@@ -287,35 +288,34 @@ def test_memory_is_a_third_above_the_peak_in_half_gib(peak: int) -> None:
 
 @given(st.floats(0.1, 1e6), startups)
 def test_the_time_limit_is_twice_what_it_takes_or_more(seconds: float, startup: float) -> None:
-    limit = time_limit(seconds, startup)
+    limit, seconds = time_limit(seconds, startup), min(seconds, LONG_TASK)
     assert limit >= 2 * seconds + startup
     assert limit <= max(2 * (2 * seconds + startup) + 60, 600) + 86_400 * (limit > 86_400)
     assert limit % 300 == 0
 
 
-def test_time_limits_are_values_that_people_use() -> None:
-    assert [time_limit(minutes * 60, 0) // 60 for minutes in (1, 7, 45, 70, 500, 800)] == [10, 15, 90, 180, 1440, 2880]
+def test_time_limits_are_values_that_people_use_and_fit_into_gaps() -> None:
+    assert [time_limit(minutes * 60, 0) // 60 for minutes in (1, 7, 45, 70, 500, 800)] == [10, 15, 90, 180, 480, 480]
 
 
 @given(st.integers(1, 20_000), st.floats(1, 1e5), st.integers(1, 20_000))
-def test_fewer_tasks_at_a_time_never_cost_a_round(tasks: int, seconds: float, queue: int) -> None:
-    together = at_a_time(tasks, seconds, queue)
-    assert 1 <= together <= min(tasks, queue)
-    if together < tasks and together < queue:
-        rounds = math.ceil(tasks / together)
-        assert together > 1
-        assert rounds == 1 or math.ceil(tasks / (together - 1)) > rounds
+def test_each_task_has_as_many_shards_as_another_or_one_less(shards: int, seconds: float, most: int) -> None:
+    tasks = task_count(shards, seconds, most)
+    assert 1 <= tasks <= min(shards, most)
+    if tasks < shards and tasks < most:
+        each = math.ceil(shards / tasks)
+        assert tasks > 1
+        assert each == 1 or math.ceil(shards / (tasks - 1)) > each
 
 
-def test_all_tasks_run_at_once_where_they_are_few() -> None:
-    assert at_a_time(20, 2700, 10_000) == 20
-    assert at_a_time(300, 2700, 10_000) == 150
-    assert wall_seconds(300, 150, 2700, 10) == 2 * 2710
+def test_each_shard_has_a_task_where_they_are_few() -> None:
+    assert task_count(20, 2700, 10_000) == 20
+    assert task_count(300, 2700, 10_000) == 150
+    assert wall_seconds(300 * 2700, 150, 10) == 2 * 2700 + 10
 
 
 def test_a_wait_of_days_is_cut_to_one() -> None:
-    together = at_a_time(10_000, 3600, 10_000)
-    assert math.ceil(10_000 / together) * 3600 <= 24 * 3600
+    assert 10_000 * 3600 / task_count(10_000, 3600, 10_000) <= 24 * 3600
 
 
 # --- the advice

@@ -192,7 +192,7 @@ class MemoryExecutor(Executor):
         return [f"array task: a process of the tests, {self.scheduler.slots} at a time"]
 
     def limits(self, config: Config, room: int) -> Limits:
-        return Limits(None, 1, self.scheduler.largest_array, self.scheduler.largest_queue)
+        return Limits(None, self.scheduler.largest_array, self.scheduler.largest_queue)
 
     def visible_gpus(self, config: Config, here: int) -> int | None:
         return None

@@ -40,7 +40,11 @@ class Fate:
 
 @dataclass
 class World:
-    """A submission of ``rows`` rows for ``workers`` workers. ``stale``: others see claims and beats so many seconds later."""
+    """A submission of ``rows`` rows for ``workers`` workers.
+
+    ``stale``: others see claims and beats so many seconds later. ``sees_deaths``: that a process is gone can be seen.
+    ``poison``: the row whose batch kills whoever does it.
+    """
 
     rows: int
     workers: int
@@ -49,6 +53,7 @@ class World:
     interval: float = 10.0
     stale: float = 0.0
     sees_deaths: bool = False
+    poison: int | None = None
     timing: Timing = field(default_factory=Timing)
 
     def __post_init__(self) -> None:
@@ -99,6 +104,7 @@ class MemoryBoard:
     def __init__(self, world: World, name: str) -> None:
         self._world = world
         self._name = name
+        self._tried: set[tuple[int, int]] = set()
 
     def _seen(self) -> float:
         return self._world.now - self._world.stale
@@ -107,16 +113,19 @@ class MemoryBoard:
         return True
 
     def claims(self) -> list[Claim]:
-        return [claim for _, (time, claim) in sorted(self._world.claims.items()) if time <= self._seen()]
+        every = sorted(self._world.claims.items())
+        return [claim for name, (time, claim) in every if time <= self._seen() or name in self._tried]
 
     def has(self, range_: int, number: int) -> bool:
         found = self._world.claims.get((range_, number))
         return found is not None and found[0] <= self._seen()
 
     def take(self, claim: Claim) -> bool:
-        if (claim.range, claim.number) in self._world.claims:
+        name = claim.range, claim.number
+        self._tried.add(name)
+        if name in self._world.claims:
             return False
-        self._world.claims[claim.range, claim.number] = self._world.now, claim
+        self._world.claims[name] = self._world.now, claim
         self._world.told(claim)
         return True
 
@@ -143,6 +152,7 @@ class SimulatedWorker:
         self._fate = fate
         self._claims: list[Held] = []
         self._batches: list[Range] = []
+        self._ends: list[float] = []
         self._counted = 0
         self._began = 0.0
         self._ready = 0.0
@@ -201,13 +211,15 @@ class SimulatedWorker:
         self._began = max(self._world.now, self._ready)
         self._plan_end()
 
-    def _seconds(self, batches: Sequence[Range]) -> float:
-        return sum(stop - start for start, stop in batches) / self._fate.speed
-
     def _plan_end(self) -> None:
         self._epoch += 1
         epoch = self._epoch
-        self._world.at(self._began + self._seconds(self._batches), lambda: self._end_claim(epoch))
+        rows = (stop - start for start, stop in self._batches)
+        self._ends = list(itertools.accumulate(count / self._fate.speed for count in rows))
+        self._world.at(self._began + (self._ends[-1] if self._ends else 0.0), lambda: self._end_claim(epoch))
+        for (start, stop), end in zip(self._batches, self._ends, strict=True):
+            if self._world.poison in range(start, stop):
+                self._world.at(self._began + end - 1e-3, self._die)
 
     def _end_claim(self, epoch: int) -> None:
         if self._works and epoch == self._epoch:
@@ -228,9 +240,7 @@ class SimulatedWorker:
 
     def _finished(self) -> int:
         """How many batches of the claim are done by now."""
-        rows = (self._world.now - self._began) * self._fate.speed + 1e-6
-        sizes = itertools.accumulate(stop - start for start, stop in self._batches)
-        return max(0, sum(1 for _ in itertools.takewhile(lambda size: size <= rows, sizes)))
+        return bisect_right(self._ends, self._world.now - self._began + 1e-6)
 
     def _count(self) -> None:
         """Notes what is done by now."""
@@ -241,9 +251,7 @@ class SimulatedWorker:
         self._world.completed.update(start for start, _ in fresh)
         if fresh:
             self._rate = self._fate.speed
-            self._world.finished = max(
-                self._world.finished, self._began + self._seconds(self._batches[: self._counted])
-            )
+            self._world.finished = max(self._world.finished, self._began + self._ends[self._counted - 1])
         self._done |= Spans(fresh)
 
     # --- beats

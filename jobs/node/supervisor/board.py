@@ -49,7 +49,7 @@ class FileBoard:
 
     def claims(self) -> list[Claim]:
         self._folder.refresh()
-        return [self._claim(*name) for name in self._folder.names()]
+        return [self._claim(*name) for name in sorted({*self._folder.names(), *self._claims})]
 
     def _claim(self, range_: int, number: int) -> Claim:
         claim = self._claims.get((range_, number)) or self._folder.read_one(range_, number)
@@ -63,7 +63,9 @@ class FileBoard:
         return self._folder.has(range_, number)
 
     def take(self, claim: Claim) -> bool:
-        return self._folder.take(claim)
+        is_mine = self._folder.take(claim)
+        self._claim(claim.range, claim.number)  # whosever it is: a network file system may not list it for a while
+        return is_mine
 
     def attempt(self, name: str) -> Attempt:
         path = self._run.journal(name)

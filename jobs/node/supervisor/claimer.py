@@ -22,7 +22,7 @@ _LOOKED_AT = 16
 _TRIES = 4
 # With more others than this, all of them looking each second would be too much for the server of the files.
 _CROWD = 1000
-_LONGEST_WAIT = 5.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 # A beat is due every interval: so many without one are silence, however long the interval is.
 _MISSED_BEATS = 3
 
@@ -107,18 +107,16 @@ class Claimer:
         while self._own:
             if claim := self._take(self._whole(self._own.popleft())):
                 return claim
-        lost: set[int] = set()  # ranges at which somebody was quicker, whose claim may not be listed here for a while
-        while self._board.is_open():
+        for _ in range(_TRIES):
+            if not self._board.is_open():
+                return None
             self._rest.learn_claims(self._board.claims())
-            wish = self._unclaimed(lost) or self._of_another(pace, lost)
+            wish = self._unclaimed() or self._of_another(pace)
             if not isinstance(wish, Claim):
-                return self._timing.look if lost else wish
+                return wish
             if claim := self._take(wish):
                 return claim
-            lost.add(wish.range)
-            if len(lost) == _TRIES:
-                return self._timing.look
-        return None
+        return self._timing.look  # each time somebody was quicker
 
     def _take(self, claim: Claim) -> Claim | None:
         return claim if claim.start < claim.stop and self._board.take(claim) else None
@@ -127,20 +125,20 @@ class Claimer:
         start, stop = self._ranges[range_]
         return Claim(range_, 1, self._attempt, start, stop)
 
-    def _unclaimed(self, lost: Collection[int]) -> Claim | None:
+    def _unclaimed(self) -> Claim | None:
         """A range that nobody has begun: any, for others look for one at the same time."""
         free = [
             number
             for number, (start, stop) in enumerate(self._ranges)
-            if start < stop and not self._rest.is_claimed(number) and number not in lost
+            if start < stop and not self._rest.is_claimed(number)
         ]
         return self._whole(self._dice.choice(free)) if free else None
 
-    def _of_another(self, pace: Pace, lost: Collection[int]) -> Claim | float | None:
+    def _of_another(self, pace: Pace) -> Claim | float | None:
         """The best of what some others have left; else how long to wait, or None: leave."""
         some = self._look_at_some()
         left = self._left()
-        near = (stretch for stretch in left if stretch.claim.attempt in some and stretch.claim.range not in lost)
+        near = [stretch for stretch in left if stretch.claim.attempt in some]
         return self._best(near, pace) or self._wait(left)
 
     def _left(self) -> list[Stretch]:
@@ -168,7 +166,8 @@ class Claimer:
         holders = {stretch.claim.attempt for stretch in left}
         if now - self._looking_since > self._timing.patience or all(map(self._is_settled, holders)):
             return None
-        return min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        seconds = min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        return min(seconds, max(_SHORTEST_WAIT, now - self._looking_since))  # at first often: short runs end soon
 
     # --- looking at others
 
@@ -206,6 +205,8 @@ class Claimer:
 
     def rows(self, claim: Claim) -> Spans:
         """Those of the claim that are still its own and to be done."""
+        if not self._board.is_open():
+            return Spans()
         self._look([self._attempt])
         return self._held(claim, self._board.claims()) & self._rest.rows
 

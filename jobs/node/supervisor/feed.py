@@ -28,5 +28,6 @@ class Feed:
         """The next ones, at most ``count``, without those in ``unwanted``."""
         taken = list(itertools.islice(self._batches, count))
         self.is_empty = len(taken) < count or taken[-1][0] >= self.stop
-        wanted = (pair for pair in taken if pair[0] < self.stop and pair[0] not in unwanted)
-        return [Batch(start, stop, self.most) for start, stop in wanted]
+        if unwanted or self.is_empty:
+            taken = [pair for pair in taken if pair[0] < self.stop and pair[0] not in unwanted]
+        return [Batch(start, stop, self.most) for start, stop in taken]

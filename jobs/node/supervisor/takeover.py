@@ -91,10 +91,12 @@ def split(stretch: Stretch, beat: Beat, pace: Pace, margin: float, table: ShardT
     ahead = _ahead(stretch, beat)
     rest = ahead - ahead.take(round(beat.rate * margin))
     setup = beat.setup if pace.setup is None else pace.setup
-    if rest.count <= beat.rate * (_WORTH + _SETUPS * setup):
-        return None
+    if not beat.rate or rest.count <= beat.rate * (_WORTH + _SETUPS * setup):
+        return None  # how fast it is will be known later, or it is soon done
     theirs = beat.rate / (beat.rate + (pace.rate or beat.rate))
     kept = rest.take(round(rest.count * theirs))
+    if kept == rest:
+        return None
     start = _nearest_batch(kept.stop if kept else rest.first, rest.first, table)
     return _next(stretch, start) if start < rest.stop else None
 

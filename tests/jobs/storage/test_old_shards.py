@@ -109,7 +109,7 @@ class OldWriter:
             "kind": kind,
             "message": "so it is",
         }
-        self.line({**ended, "seconds": 2.0, "cpus": 2, "peak_memory": 10, "cpu_seconds": 1.0, **more})
+        self.line({**ended, "seconds": 2.0, "cpus": 2, "cpu_seconds": 1.0, **more})
 
 
 def stored(attempts: list[Attempt]) -> dict[int, dict[str, Any]]:
@@ -210,13 +210,19 @@ def test_launchers_that_import_at_once_or_again_write_the_same(old: RunDir) -> N
     assert {name: data for name, (data, _) in files(old).items()} == {name: data for name, (data, _) in first.items()}
 
 
-def test_a_claim_says_where_in_the_journal_the_commits_of_its_shard_begin(old: RunDir) -> None:
-    import_run(old)
-    for attempt in Attempts(old).read():
-        text = attempt.journal.read_bytes()
-        for held in attempt.beat.claims:
-            _, _, line = text[held.journal :].partition(b"\n")[0].partition(b" ")
-            assert held.start <= json.loads(line)["commits"][0][0] < held.stop
+def test_claims_say_which_shards_it_worked_at_and_where_in_the_journal_their_commits_begin(run: RunDir) -> None:
+    for shard, submissions in ((0, (1,)), (1, (1, 2)), (2, (2, 1))):
+        writer = OldWriter(run, shard)
+        for submission in submissions:
+            writer.start(submission)
+        writer.commit(shard * SHARD)
+    import_run(run)
+    first, second = Attempts(run).read()
+    assert [(held.start, held.stop) for held in first.beat.claims] == [(0, ROWS)]
+    assert [(held.start, held.stop) for held in second.beat.claims] == [(SHARD, ROWS)]
+    for attempt, row in ((first, 0), (second, SHARD)):
+        text = attempt.journal.read_bytes()[attempt.beat.claims[0].journal :]
+        assert json.loads(text.partition(b"\n")[0].partition(b" ")[2])["commits"][0][0] == row
 
 
 def test_each_submission_becomes_an_attempt_that_has_what_counts_of_it(run: RunDir) -> None:
@@ -287,14 +293,14 @@ def test_without_a_trace_of_one_end_the_attempt_has_none_and_its_process_is_dead
     assert attempt.start.process == {"host": "n1", "boot": "", "pid": 7, "start": 0}
 
 
-def test_use_is_told_for_all_attempts_together(run: RunDir) -> None:
-    for shard, share in ((0, 0.5), (1, None), (2, 1.0)):
+def test_use_is_that_of_the_longest_attempt_and_the_most_memory_of_any(run: RunDir) -> None:
+    for shard, seconds, peak in ((0, 1.0, 30), (1, 7.0, 10), (2, 2.0, 20)):
         writer = OldWriter(run, shard)
         writer.start()
-        writer.end(gpu_use=share)
+        writer.end(seconds=seconds, peak_memory=peak, gpu_use=seconds / 10)
     (attempt,) = Attempts(run).read()
     beat = attempt.beat
-    assert (beat.seconds, beat.cpu_seconds, beat.cpus, beat.peak_memory, beat.gpu_use) == (6.0, 3.0, 2, 10, 0.75)
+    assert (beat.seconds, beat.cpu_seconds, beat.cpus, beat.peak_memory, beat.gpu_use) == (7.0, 1.0, 2, 30, 0.7)
 
 
 def test_a_batch_all_of_whose_samples_failed_needs_no_file(run: RunDir) -> None:

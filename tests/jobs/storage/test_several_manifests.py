@@ -24,6 +24,7 @@ from jobs.gather.verify import verify
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec, Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from launcher import results
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
@@ -212,6 +213,23 @@ def test_damage_in_one_part_leaves_the_rows_of_the_others(tmp_path: Path) -> Non
     assert datasets(run.result_of("test"))["status"].tolist() == [1, 1, 1, 2, *[1] * 4, *[0] * 6]
 
 
+def test_an_attempt_may_have_rows_of_several_parts(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 20, 50, 64))
+    change_plan(run, parts=PARTS)
+    with AttemptWriter(run) as writer:
+        for start, stop in [(50, 64), (0, 50)]:
+            writer.hold(start, stop)
+            writer.commit_all(Spans([(start, stop)]), bad=[3, 16, 53])
+        writer.beat()
+    expected = build_parts(tmp_path / "expected")
+    gather(expected)
+    report = gather(run)
+    assert report.complete
+    assert verify(run).ok
+    for part in PARTS:
+        assert_same(datasets(run.result_of(part.name)), datasets(expected.result_of(part.name)))
+
+
 def test_verify_looks_at_every_result(tmp_path: Path) -> None:
     run = build_parts(tmp_path / "run")
     assert verify(run).result is None
@@ -251,6 +269,7 @@ import sys
 from pathlib import Path
 from jobs.gather.gather import gather
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 gather(RunDir(Path(sys.argv[1])), progress=lambda done, total: print(done, flush=True))
 """
 
