@@ -64,8 +64,10 @@ def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def _try_status(run: RunDir) -> Status | str:
-    """One run that cannot be read does not hide the others."""
+    """One run that cannot be read does not hide the others: files cut short or of another kind, and not for our eyes."""
     try:
         return StatusReader(run).read()
     except LauncherError as error:
         return str(error)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{run.path}: cannot be read ({type(error).__name__}: {error})"

@@ -7,6 +7,7 @@ failed one by one, however many shards there are.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeAlias
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.attempts import Attempt
@@ -17,7 +18,7 @@ from launcher.runs.submissions import SubmissionState, newest_by_row
 
 LOST_MESSAGE = "the attempt left no trace of its end"
 
-AnyShardFailure = Failure | ShardFailures
+AnyShardFailure: TypeAlias = Failure | ShardFailures
 
 
 @dataclass(frozen=True)
