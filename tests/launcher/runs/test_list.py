@@ -11,7 +11,7 @@ from jobs.storage.rundir import RunDir
 from launcher.cli import main
 from launcher.runs.find import list_runs
 from launcher.runs.submissions import Outcome
-from tests.support.builders import build_plan, build_run
+from tests.support.builders import build_plan, build_run, submit
 
 
 @pytest.fixture
@@ -74,6 +74,41 @@ def test_the_run_that_changed_last_comes_first(folder: Path) -> None:
         for path in (run.plan, run.submissions):
             os.utime(path, (time.time() - age, time.time() - age))
     assert [run.name for run in list_runs(folder)] == ["well", "again", "bad"]
+
+
+def test_a_complete_run_is_listed_without_a_look_at_its_attempts(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(folder / "well")
+    Outcome(time.time(), failed_samples=3).write(run, 1)
+    assert lines(folder, capsys)["well"].startswith("incomplete")  # its result is gone, or was never written
+    run.result.touch()
+    for journal in run.attempts.iterdir():
+        journal.unlink()
+    assert lines(folder, capsys)["well"] == "complete: 64 of 64 samples (100%), 3 failed, shards 3 done"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Outcome(2.0), Outcome(2.0, cancelled=True, failed_samples=0), Outcome(2.0, error="no room", failed_samples=0)],
+)
+def test_what_is_not_told_at_its_end_is_looked_up(
+    folder: Path, capsys: pytest.CaptureFixture[str], outcome: Outcome
+) -> None:
+    run = RunDir(folder / "bad")
+    run.result.touch()
+    submit(run, 2)
+    Outcome(1.0, failed_samples=0).write(run, 1)
+    outcome.write(run, 2)
+    assert "0 of 8 samples" in lines(folder, capsys)["bad"]
+
+
+def test_a_complete_run_that_is_submitted_again_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDir(folder / "well")
+    run.result.touch()
+    Outcome(time.time(), failed_samples=0).write(run, 1)
+    submit(run, 2, claims=True)
+    assert lines(folder, capsys)["well"].startswith("running")
 
 
 def test_other_things_in_the_folder_are_no_runs(folder: Path) -> None:
