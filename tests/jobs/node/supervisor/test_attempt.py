@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate
-from jobs.node.supervisor import attempt as attempt_module
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.crew import AttemptFailed
 from jobs.node.supervisor.meter import Usage
@@ -199,7 +199,7 @@ def test_beats_come_soon_after_the_start_and_then_every_interval_also_when_nothi
 ) -> None:
     write_submission(run, number=2, sync_interval=10.0)
     now = [0.0]
-    monkeypatch.setattr(attempt_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     log = made(run, number=2)
     beats = []
     for _ in range(70):
@@ -231,7 +231,7 @@ def test_a_beat_tells_how_the_attempt_stands(run: RunDir) -> None:
 
 def test_the_rate_is_that_of_the_work_not_of_the_waiting(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(attempt_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     log = made(run)
     log.hold(Claim(0, 1, log.name, 0, 50))
     now[0] += 30  # set-up
