@@ -82,6 +82,7 @@ class Claimer:
         self._attempt = attempt
         self._timing = timing or TIMING
         self._interval = submission.node.sync_interval
+        self._silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
         self._clock = clock
         self._dice = random.Random(attempt)
         self._own = deque(range(worker, len(self._ranges), submission.workers))
@@ -164,7 +165,8 @@ class Claimer:
         if self._looking_since is None:
             self._looking_since = now
         holders = {stretch.claim.attempt for stretch in left}
-        if now - self._looking_since > self._timing.patience or all(map(self._is_settled, holders)):
+        patience = max(self._timing.patience, 2 * self._silence)
+        if now - self._looking_since > patience or all(map(self._is_settled, holders)):
             return None
         seconds = min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
         return min(seconds, max(_SHORTEST_WAIT, now - self._looking_since))  # at first often: short runs end soon
@@ -191,8 +193,7 @@ class Claimer:
             watch.is_over = attempt.is_over or self._board.has_died(attempt) or self._is_silent(watch)
 
     def _is_silent(self, watch: _Watch) -> bool:
-        silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
-        return watch.reads >= self._timing.reads and self._clock() - watch.since >= silence
+        return watch.reads >= self._timing.reads and self._clock() - watch.since >= self._silence
 
     def _is_settled(self, name: str) -> bool:
         """Whether nothing is to be waited for: it works, and went on doing so, or what it left was offered."""
