@@ -5,13 +5,14 @@ of the queue. A row that its child dies on again and again is given up, never th
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from jobs.kinds import SampleFailureKind
 from jobs.node.beacon import RowRange
 from jobs.node.messages import Batch
 from jobs.storage.records import Commit, FailedSample
+from jobs.storage.spans import Spans
 
 # One crash may be bad luck; the second on the same row is its own.
 DEATHS = 2
@@ -32,7 +33,7 @@ class _Hand:
 
 
 class Dealer:
-    """The batches of one shard. ``depth`` is the least number that a process has in hand, to keep its workers busy."""
+    """The batches of a crew. ``depth`` is the least number that a process has in hand, to keep its workers busy."""
 
     def __init__(self, batches: Iterable[Batch], processes: int, depth: int) -> None:
         self._queue = deque(batches)
@@ -52,6 +53,20 @@ class Dealer:
         self._queue.clear()
         return dropped
 
+    def forget(self, rows: Spans) -> None:
+        """Forgets the batches in these rows that no process has."""
+        self._queue = deque(batch for batch in self._queue if batch.start not in rows)
+
+    @property
+    def next_row(self) -> int | None:
+        """The first row of the batch that is dealt next."""
+        return self._queue[0].start if self._queue else None
+
+    @property
+    def waiting(self) -> int:
+        """How many batches no process has."""
+        return len(self._queue)
+
     @property
     def finished(self) -> bool:
         """Whether every batch was committed."""
@@ -63,9 +78,9 @@ class Dealer:
         return sorted(map(self._known, [*self._queue, *dealt]), key=lambda batch: batch.start)
 
     @property
-    def open_failures(self) -> int:
-        """Samples given up whose batch is not committed yet."""
-        return len(self._failed)
+    def open_failures(self) -> Collection[int]:
+        """Rows of samples given up whose batch is not committed yet."""
+        return self._failed.keys()
 
     def deal(self, process: int) -> tuple[Batch, ...]:
         """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages."""
@@ -91,12 +106,16 @@ class Dealer:
         most = 1 if batch.start in self._split else batch.most
         return batch._replace(most=most, failed=tuple(failed.values()))
 
-    def done(self, process: int, commit: Commit) -> None:
-        """A batch was committed."""
+    def done(self, process: int, commit: Commit, seconds: float) -> None:
+        """A batch was committed, so many seconds after the one before."""
         hand = self._hands[process]
         del hand.batches[commit.start]
-        hand.seconds = commit.seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * commit.seconds
+        hand.seconds = seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * seconds
         self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
+
+    def has_nothing(self, process: int) -> bool:
+        """Whether it has nothing in hand."""
+        return not self._hands[process].batches
 
     def in_hand(self, process: int) -> tuple[Batch, ...]:
         """What a process has to do, with what is known by now: a new worker's process needs it."""

@@ -49,7 +49,7 @@ def test_the_run_directory_holds_manifest_config_and_folders(config: Path) -> No
     run = make_plan(load_config(config)).run
     assert [sample["x"] for sample in Samples(run.manifest).rows(0, 100)] == list(range(100))
     assert sorted(path.name for path in run.path.iterdir()) == [
-        "config.yaml", "logs", "manifest.arrow", "plan.json", "shards", "submissions",
+        "attempts", "config.yaml", "logs", "manifest.arrow", "plan.json", "submissions",
     ]  # fmt: skip
 
 
