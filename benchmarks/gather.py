@@ -1,13 +1,14 @@
 """Assembling the result: ours beside copying the same bytes and two usual ways with h5py.
 
-    python -m benchmarks.gather [--mebibytes 256] [--shards 64] [--repetitions 5] [--folder DIR]
+    python -m benchmarks.gather [--mebibytes 256] [--shards 64] [--tasks 64] [--repetitions 5] [--folder DIR]
 
 Every contestant makes a file of the same float32 rows and syncs it to disk, in a fresh process; each repetition runs all of
-them, in another order. Ours and the copy read what attempts stored, each of them a shard; h5py reads an HDF5 file for each
-shard. Ours also checks every hash and writes ids, status and errors.
+them, in another order. Ours reads what ``tasks`` array tasks have stored, checks every hash and writes ids, status and
+errors; h5py's read an HDF5 file for each shard.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -33,8 +34,8 @@ WIDTH = 512
 BATCH = 64
 
 
-def build(folder: Path, mebibytes: int, shards: int) -> None:
-    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows, and its shards as HDF5 files."""
+def build(folder: Path, mebibytes: int, shards: int, tasks: int) -> None:
+    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows at most, and the same as a file a shard."""
     rows = (mebibytes << 20) // (4 * WIDTH)
     boundaries = [rows * index // shards for index in range(shards + 1)]
     generator = np.random.default_rng(0)
@@ -42,19 +43,11 @@ def build(folder: Path, mebibytes: int, shards: int) -> None:
     def compute(rows: np.ndarray) -> dict[str, np.ndarray]:
         return {"embedding": generator.standard_normal((len(rows), WIDTH), np.float32)}
 
-    run = build_run(folder, boundaries, compute, batch_size=BATCH)
-    for name, data in zip(_shard_files(run), _data_files(run), strict=True):
-        with h5py.File(name, "w") as file:
-            file["embedding"] = np.fromfile(data, np.float32).reshape(-1, WIDTH)
-
-
-def _data_files(run: RunDir) -> list[Path]:
-    """What attempts stored, in the order of rows: a shard each."""
-    return sorted(run.attempts.glob("*.data"))
-
-
-def _shard_files(run: RunDir) -> list[Path]:
-    return [run.path / f"{shard.index:06d}.h5" for shard in Plan.read(run.plan).shards()]
+    build_run(folder, boundaries, compute, batch_size=BATCH, tasks=min(tasks, shards))
+    (folder / "files").mkdir()
+    for start, stop in itertools.pairwise(boundaries):
+        with h5py.File(folder / "files" / f"{start:09d}.h5", "w") as file:
+            file["embedding"] = compute(np.arange(start, stop))["embedding"]
 
 
 def ours(run: RunDir, out: Path) -> None:
@@ -65,19 +58,18 @@ def copy_file_range(run: RunDir, out: Path) -> None:
     with create_file(out) as file:
         at = create_dataset(file, "embedding", "<f4", (Plan.read(run.plan).rows, WIDTH))
     target = os.open(out, os.O_RDWR)
-    for path in _data_files(run):
+    for path in sorted(run.attempts.glob("*.data")):
         source = os.open(path, os.O_RDONLY)
-        left = os.fstat(source).st_size
-        while left:
-            copied = os.copy_file_range(source, target, left, None, at)
-            at, left = at + copied, left - copied
+        while copied := os.copy_file_range(source, target, 1 << 30, offset_dst=at):
+            at += copied
         os.close(source)
     os.fsync(target)
+    os.close(target)
 
 
 def concatenate(run: RunDir, out: Path) -> None:
     parts = []
-    for path in _shard_files(run):
+    for path in sorted((run.path / "files").iterdir()):
         with h5py.File(path) as file:
             parts.append(file["embedding"][()])
     with h5py.File(out, "w") as file:
@@ -89,11 +81,11 @@ def append(run: RunDir, out: Path) -> None:
     with h5py.File(out, "w") as target:
         chunks = (min(256, Plan.read(run.plan).rows), WIDTH)
         dataset = target.create_dataset("embedding", (0, WIDTH), "<f4", maxshape=(None, WIDTH), chunks=chunks)
-        for path in _shard_files(run):
+        for path in sorted((run.path / "files").iterdir()):
             with h5py.File(path) as file:
-                rows = file["embedding"][()]
-            dataset.resize(len(dataset) + len(rows), axis=0)
-            dataset[-len(rows) :] = rows
+                rows = len(dataset)
+                dataset.resize(rows + len(file["embedding"]), axis=0)
+                dataset[rows:] = file["embedding"][()]
     _sync(out)
 
 
@@ -165,6 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="result assembly beside its peers")
     parser.add_argument("--mebibytes", type=int, default=256, help="size of the data")
     parser.add_argument("--shards", type=int, default=64)
+    parser.add_argument("--tasks", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder in the current one)")
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
@@ -173,9 +166,11 @@ def main() -> None:
         run_one(options.one, options.folder)
         return
     with tempfile.TemporaryDirectory(dir=options.folder or Path.cwd(), prefix="gather-") as folder:
-        build(Path(folder) / "run", options.mebibytes, options.shards)
+        build(Path(folder) / "run", options.mebibytes, options.shards, options.tasks)
         found = measure(Path(folder), options.repetitions)
-    print(f"{options.mebibytes} MiB of float32 [n, {WIDTH}], {options.shards} shards, batches of {BATCH} rows")
+    print(
+        f"{options.mebibytes} MiB of float32 [n, {WIDTH}], {options.shards} shards of {options.tasks} tasks, batches of {BATCH} rows"
+    )
     print(table(found))
 
 

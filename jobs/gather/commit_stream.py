@@ -55,10 +55,12 @@ class CommitStream:
     def take(self, row: int) -> Commit | None:
         """The commit that begins at a row; None where it does not come soon: the journal may have it much later."""
         while self._coming and self._coming[-1].start <= row:
-            self._reading.append(self._coming.pop())
-        self._reading = [passage for passage in self._reading if row < passage.stop]
-        found = (passage.take(row) for passage in self._reading)
-        return next((commit for commit in found if commit), None)
+            self._reading = [*(passage for passage in self._reading if row < passage.stop), self._coming.pop()]
+        for passage in self._reading:
+            commit = passage.take(row) if row < passage.stop else None
+            if commit:
+                return commit
+        return None
 
 
 class _Passage:

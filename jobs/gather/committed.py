@@ -6,6 +6,7 @@ batch of the plan and accounts for each output, and whose bytes nobody has found
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jobs.gather.sources import Source
 from jobs.storage.records import Commit
@@ -31,8 +32,7 @@ class Damage:
         return f"shard {self.shard}, rows {self.start}-{self.stop - 1}: {', '.join(self.what)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A batch as one attempt has it."""
 
     source: Source

@@ -82,6 +82,7 @@ class StateWriter:
         failed = [
             sample
             for stored in window.batches
+            if stored.commit.failed
             for sample in sorted(stored.commit.failed, key=lambda sample: sample.row)
         ]
         status = np.full(window.stop - window.start, OK if window.batches else MISSING, np.uint8)

@@ -50,17 +50,17 @@ class Source:
 
     def accounts_for(self, commit: Commit, stop: int) -> bool:
         """Whether a commit tells of all of a batch that ends before ``stop``: of each output, or that each sample failed."""
-        rows = commit.stop - commit.start
-        if commit.stop != stop or not all(commit.start <= sample.row < stop for sample in commit.failed):
+        rows, sizes = commit.stop - commit.start, self._sizes
+        if commit.stop != stop or (commit.failed and not _lie_within(commit)):
             return False
         if not commit.blocks:
             return len(commit.failed) == rows
-        if not self._sizes or len(commit.blocks) != len(self._sizes):
+        if not sizes or len(commit.blocks) != len(sizes):
             return False
-        return all(
-            block.size % item_bytes == 0 if row_bytes is None else block.size == rows * row_bytes
-            for block, (row_bytes, item_bytes) in zip(commit.blocks, self._sizes, strict=True)
-        )
+        for block, (row_bytes, item_bytes) in zip(commit.blocks, sizes, strict=True):
+            if block.size % item_bytes if row_bytes is None else block.size != rows * row_bytes:
+                return False
+        return True
 
     def stream(self, rows: Spans) -> CommitStream:
         """Its commits of these rows."""
@@ -73,6 +73,10 @@ class Source:
     def find(self, row: int) -> Commit | None:
         """Its commit of the batch that begins at a row; it reads the whole journal, but only once."""
         return self._index.find(row)
+
+
+def _lie_within(commit: Commit) -> bool:
+    return all(commit.start <= sample.row < commit.stop for sample in commit.failed)
 
 
 def read_sources(run: RunDir) -> list[Source]:

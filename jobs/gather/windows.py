@@ -35,11 +35,12 @@ def windows(batches: Iterable[Stored], rows: int) -> Iterator[Window]:
     at, room = 0, BLOCK
     for stored in batches:
         commit = stored.commit
-        size = _EACH + sum(block.size for block in commit.blocks)
+        size = _EACH + sum([block.size for block in commit.blocks])
         if group and (commit.start > at or size > room or bool(commit.blocks) != bool(group[0].commit.blocks)):
             yield _window(group)
             group, room = [], BLOCK
-        yield from _missing(at, commit.start)
+        if commit.start > at:
+            yield from _missing(at, commit.start)
         group.append(stored)
         at, room = commit.stop, room - size
     if group:

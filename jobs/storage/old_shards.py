@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jobs.storage.blocks import BlockReader
 from jobs.storage.files import write_once
 from jobs.storage.old_attempt import OldSubmission
 from jobs.storage.old_journal import OldCommit, layout_of, replay
@@ -80,6 +79,8 @@ class OldShard:
 
     def is_intact(self, commit: OldCommit, layout: Layout) -> bool:
         """Whether the bytes are those that were written."""
+        from jobs.storage.blocks import BlockReader  # which loads numpy: the command line does without, as a rule
+
         numbers: dict[str, int] = {}
         blocks = tuple(self.blocks(commit, layout, lambda name: numbers.setdefault(name, len(numbers))))
         with BlockReader({number: self._folder / name for name, number in numbers.items()}) as reader:

@@ -67,7 +67,7 @@ class FailedSamples:
         if owned.is_whole or not beat.failed:
             return Told(beat.failed, beat.failures, beat.shared)
         known = self._told.get(name)
-        if known is None or known[0].attempt.beat is not beat or known[0].rows != owned.rows:
+        if known is None or known[0].attempt.beat != beat or known[0].rows != owned.rows:
             known = self._told[name] = owned, self._count(owned)
         return known[1]
 

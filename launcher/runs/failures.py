@@ -5,9 +5,9 @@ the same.
 """
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from jobs import exit_codes
 from jobs.kinds import AnyFailureKind, FailureKind, Unknown
@@ -46,7 +46,7 @@ class ShardFailures:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failures of one kind that say the same; ``message`` is the first of them, ``samples`` counts failed samples."""
+    """Failures of one kind that say the same; ``message`` is that of the lowest shard, ``samples`` counts failed samples."""
 
     kind: AnyFailureKind
     message: str
@@ -64,23 +64,30 @@ class FailureGroup:
         }
 
 
-def group(failures: Iterable[Failure | ShardFailures | SampleFailures]) -> list[FailureGroup]:
+AnyFailure: TypeAlias = Failure | ShardFailures | SampleFailures
+
+
+def group(failures: Iterable[AnyFailure]) -> list[FailureGroup]:
     """Failures by kind and normalised message: shards' own failures first, then the largest groups.
 
     There are at most MAX_GROUPS and one more for each kind, however many messages differ.
     """
-    shards: dict[tuple[AnyFailureKind, str, bool], list[Spans]] = {}
-    samples: dict[tuple[AnyFailureKind, str, bool], int] = {}
-    messages: dict[tuple[AnyFailureKind, str, bool], str] = {}
+    alike: dict[tuple[AnyFailureKind, str, bool], list[AnyFailure]] = {}
     for failure in failures:
         key = (failure.kind, normalise(failure.message), failure.samples > 0)
-        if key not in messages and len(messages) >= MAX_GROUPS:
+        if key not in alike and len(alike) >= MAX_GROUPS:
             key = (failure.kind, OTHER_MESSAGES, failure.samples > 0)
-        messages.setdefault(key, OTHER_MESSAGES if key[1] == OTHER_MESSAGES else failure.message)
-        shards.setdefault(key, []).append(failure.shards)
-        samples[key] = samples.get(key, 0) + failure.samples
-    groups = [FailureGroup(key[0], messages[key], tuple(union(shards[key]).numbers), samples[key]) for key in messages]
+        alike.setdefault(key, []).append(failure)
+    groups = [_join(kind, many, is_rest=text == OTHER_MESSAGES) for (kind, text, _), many in alike.items()]
     return sorted(groups, key=lambda g: (g.samples > 0, -g.samples, -len(g.shards), g.kind))
+
+
+def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -> FailureGroup:
+    """Their group, with the message of the lowest shard, so that it is the same whoever came first."""
+    message = min(alike, key=lambda failure: next(iter(failure.shards), (0, 0))).message
+    shards = tuple(union(failure.shards for failure in alike).numbers)
+    samples = sum(failure.samples for failure in alike)
+    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples)
 
 
 def advice(

@@ -7,6 +7,7 @@ failed one by one, however many shards there are.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeAlias
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.attempts import Attempt
@@ -17,7 +18,7 @@ from launcher.runs.submissions import SubmissionState, newest_by_row
 
 LOST_MESSAGE = "the attempt left no trace of its end"
 
-AnyShardFailure = Failure | ShardFailures
+AnyShardFailure: TypeAlias = Failure | ShardFailures
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,27 @@ class Evidence:
     @cached_property
     def closed(self) -> Spans:
         """The rows that some attempt has done."""
-        return union(attempt.beat.done for attempt in self.attempts)
+        return union(self.closed_by.values())
+
+    @cached_property
+    def attempts_of(self) -> Mapping[int, Sequence[Attempt]]:
+        """By the number of their submission."""
+        found: dict[int, list[Attempt]] = {}
+        for attempt in self.attempts:
+            found.setdefault(attempt.submission, []).append(attempt)
+        return found
 
     @cached_property
     def closed_by(self) -> Mapping[int, Spans]:
         """The rows that the attempts of a submission have done, by its number."""
-        done: dict[int, list[Spans]] = {}
-        for attempt in self.attempts:
-            done.setdefault(attempt.submission, []).append(attempt.beat.done)
-        return {number: union(many) for number, many in done.items()}
+        return {number: union(one.beat.done for one in own) for number, own in self.attempts_of.items()}
 
     @cached_property
     def going(self) -> frozenset[int]:
         """Numbers of submissions of which something may be waiting or running."""
         waiting = {known.number for known in self.submissions if known.may_go_on}
-        return frozenset(waiting | {attempt.submission for attempt in self.attempts if attempt.name in self.live})
+        living = {number for number, own in self.attempts_of.items() if any(one.name in self.live for one in own)}
+        return frozenset(waiting | living)
 
     @cached_property
     def newest(self) -> Sequence[tuple[SubmissionState, Spans]]:
@@ -109,13 +116,15 @@ def judge(known: Evidence) -> Verdict:
 
 def _dealt(known: Evidence) -> Mapping[int, Spans]:
     """The rows that live attempts have begun, by the number of their submission."""
-    dealt: dict[int, list[Spans]] = {}
-    for attempt in known.attempts:
-        if attempt.name in known.live:
-            beat = attempt.beat
-            begun = Spans((held.start, min(held.stop, beat.begun)) for held in beat.claims)
-            dealt.setdefault(attempt.submission, []).append(begun)
-    return {number: union(many) for number, many in dealt.items()}
+    return {
+        number: Spans(
+            (held.start, min(held.stop, one.beat.begun))
+            for one in own
+            if one.name in known.live
+            for held in one.beat.claims
+        )
+        for number, own in known.attempts_of.items()
+    }
 
 
 def _failures(known: Evidence, whole: Spans, settled: Spans) -> Iterator[AnyShardFailure]:
@@ -125,26 +134,28 @@ def _failures(known: Evidence, whole: Spans, settled: Spans) -> Iterator[AnyShar
         told.setdefault(failure.shard, failure)
     yield from told.values()
     seen = Spans.of_numbers(told)
-    for attempt, failure in _ended_badly(known):
-        shards = failure.shards - seen
-        if shards and attempt.submission not in known.going:
-            seen |= shards
-            yield replace(failure, shards=shards)
+    for one, rows in known.newest:
+        for _, alike in _ended_badly(known, one, rows) if one.number not in known.going else ():
+            if shards := alike.shards - seen:
+                seen |= shards
+                yield replace(alike, shards=shards)
 
 
 def _setbacks(known: Evidence) -> Iterator[ShardFailures]:
     """Of those that said so themselves: where only the silence tells, others may be at it already."""
-    for attempt, failure in _ended_badly(known):
-        if attempt.is_over and attempt.submission in known.going:
-            yield failure
+    for one, rows in known.newest:
+        for attempt, alike in _ended_badly(known, one, rows) if one.number in known.going else ():
+            if attempt.is_over:
+                yield alike
 
 
 def _given_up(known: Evidence) -> Iterator[Failure]:
-    last = {one.number: shards for one, shards in known.last}
-    for attempt in known.attempts:
-        for one in attempt.beat.given_up:
-            if one.shard in last.get(attempt.submission, Spans()):
-                yield Failure(one.kind, one.message, one.shard)
+    """By the last submission that had the shard."""
+    for last, shards in known.last:
+        for attempt in known.attempts_of.get(last.number, ()):
+            for one in attempt.beat.given_up:
+                if one.shard in shards:
+                    yield Failure(one.kind, one.message, one.shard)
 
 
 def _too_many(known: Evidence, settled: Spans) -> Iterator[Failure]:
@@ -169,16 +180,21 @@ def _recorded(known: Evidence, whole: Spans) -> Iterator[Failure]:
                     yield failure
 
 
-def _ended_badly(known: Evidence) -> Iterator[tuple[Attempt, ShardFailures]]:
-    """Attempts that failed or left no word, with the shards that they left open; not those that were killed on purpose."""
-    cancelled = {one.number for one in known.submissions if one.outcome and one.outcome.cancelled}
-    open_rows = {one.number: rows - known.closed for one, rows in known.newest}
-    for attempt in known.attempts:
-        rows = known.held.get(attempt.name, Spans()) & open_rows.get(attempt.submission, Spans())
-        if not rows:
-            continue
-        beat, shards = attempt.beat, known.table.shards_in(rows)
+def _ended_badly(known: Evidence, own: SubmissionState, rows: Spans) -> Iterator[tuple[Attempt, ShardFailures]]:
+    """A submission's attempts that failed or left no word, with the shards in which they left some of ``rows`` open.
+
+    Not those that were killed on purpose.
+    """
+    is_cancelled = own.outcome is not None and own.outcome.cancelled
+    left_open = rows - known.closed
+    for attempt in known.attempts_of.get(own.number, ()):
+        beat = attempt.beat
         if beat.end is EndReason.FAILED:
-            yield attempt, ShardFailures(beat.kind or FailureKind.ERROR, beat.message, shards)
-        elif beat.end is None and attempt.name not in known.live and attempt.submission not in cancelled:
-            yield attempt, ShardFailures(FailureKind.LOST, LOST_MESSAGE, shards)
+            kind, message = beat.kind or FailureKind.ERROR, beat.message
+        elif beat.end is None and attempt.name not in known.live and not is_cancelled:
+            kind, message = FailureKind.LOST, LOST_MESSAGE
+        else:
+            continue
+        held = known.held.get(attempt.name, Spans())
+        if left := union(left_open.within(*pair) for pair in held):
+            yield attempt, ShardFailures(kind, message, known.table.shards_in(left))

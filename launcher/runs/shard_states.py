@@ -163,26 +163,26 @@ class ShardReader:
         self._samples = FailedSamples(plan.table)
         self._seen: Sequence[Attempt] = ()
         self._owned: Sequence[Ownership] = ()
+        self._last: tuple[Evidence, Shards] | None = None
 
     def read(self, submissions: Sequence[SubmissionState]) -> Shards:
         """As of now; ``submissions`` are all that there are of the run."""
         attempts = self._attempts.read()
+        has_moved = not _are_same(attempts, self._seen)
+        if has_moved:
+            self._seen, self._owned = attempts, owners(attempts)
         known = {one.number: one for one in submissions}
-        live = frozenset(one.name for one in attempts if lives(one, known.get(one.submission)))
-        owned = self._owners(attempts)
-        told = [self._samples.tell(one) for one in owned]
+        live = frozenset(one.name for one in self._seen if lives(one, known.get(one.submission)))
+        if self._last and not has_moved:
+            evidence, shards = self._last
+            if evidence.live == live and evidence.submissions == submissions:
+                return shards
+        told = [self._samples.tell(one) for one in self._owned]
         held = self._held(live, known)
-        evidence = Evidence(self._plan.table, submissions, attempts, live, held, _shared(told))
-        return Shards(self._plan, evidence, owned, told, self._samples)
-
-    def _owners(self, attempts: Sequence[Attempt]) -> Sequence[Ownership]:
-        is_known = len(attempts) == len(self._seen) and all(
-            one.beat is old.beat for one, old in zip(attempts, self._seen, strict=True)
-        )
-        if not is_known:
-            self._owned = owners(attempts)
-        self._seen = attempts
-        return self._owned
+        evidence = Evidence(self._plan.table, submissions, self._seen, live, held, _shared(told))
+        shards = Shards(self._plan, evidence, self._owned, told, self._samples)
+        self._last = evidence, shards
+        return shards
 
     def _held(self, live: frozenset[str], known: Mapping[int, SubmissionState]) -> dict[str, Spans]:
         """What attempts have left that failed, or that died with their submission; of others nobody asks."""
@@ -196,6 +196,16 @@ class ShardReader:
             if any(one.beat.end in bad for one in own[number]):
                 held |= held_rows(self._run, known[number].submission, own[number])
         return held
+
+
+def _are_same(attempts: Sequence[Attempt], seen: Sequence[Attempt]) -> bool:
+    """Whether no beat has come since; a journal that grew by commits alone says what it said."""
+    if len(attempts) != len(seen):
+        return False
+    return all(
+        one.name == old.name and one.start is old.start and (one.beat is old.beat or one.beat == old.beat)
+        for one, old in zip(attempts, seen, strict=True)
+    )
 
 
 def _shared(told: Sequence[Told]) -> Counter[int]:

@@ -40,12 +40,16 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed."""
+    """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed.
+
+    ``failed_samples``: how many samples of the run failed, where all of it was done then.
+    """
 
     ended: float
     cancelled: bool = False
     failures: dict[int, Failure] = field(default_factory=dict)
     error: str | None = None
+    failed_samples: int | None = None
 
     def write(self, run: RunDir, number: int) -> None:
         """Ends the submission: after that no array task of it takes work any more."""
@@ -69,7 +73,7 @@ class Outcome:
             int(shard): Failure(**{**failure, "kind": known(FailureKind, failure["kind"])})
             for shard, failure in data["failures"].items()
         }
-        return cls(data["ended"], data["cancelled"], failures, data["error"])
+        return cls(data["ended"], data["cancelled"], failures, data["error"], data.get("failed_samples"))
 
 
 def _remove_claims(run: RunDir, number: int) -> None:

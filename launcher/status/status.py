@@ -118,8 +118,9 @@ class Status:
         found: dict[AnyFailureKind, list[Beat]] = {}
         for beat in (attempt.beat for attempt in self.shards.attempts):
             kinds = {beat.kind, *(one.kind for one in beat.given_up), *(one.kind for one in beat.failures)}
-            for kind in kinds - {None}:
-                found.setdefault(kind, []).append(beat)
+            for kind in kinds:
+                if kind:
+                    found.setdefault(kind, []).append(beat)
         return found
 
     def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:

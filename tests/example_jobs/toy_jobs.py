@@ -174,7 +174,7 @@ class Unstorable(Toy):
                 raise ValueError("nobody thought of this")
             return store(writer, work)
 
-        BatchWriter.store = break_down  # type: ignore[method-assign]
+        BatchWriter.store = break_down  # type: ignore[assignment, method-assign]
 
 
 class Echo(Job):

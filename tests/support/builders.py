@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
-from jobs.storage.attempts import Attempts, owners, read_head, read_records
+from jobs.storage.attempts import Attempt, Attempts, owners, read_head, read_records
 from jobs.storage.blocks import BlockWriter, block_names
 from jobs.storage.files import write_once
 from jobs.storage.journal import Journal, encode
@@ -334,6 +334,10 @@ def flip_byte(path: Path, position: int) -> None:
         file.write(bytes([byte[0] ^ 0xFF]))
 
 
+def attempt_named(run: RunDir, name: str) -> Attempt:
+    return next(one for one in Attempts(run).read() if one.name == name)
+
+
 def owner_of(run: RunDir, row: int) -> str:
     """The attempt that counts for a row."""
     return next(one.attempt.name for one in owners(Attempts(run).read()) if row in one.rows)
@@ -342,7 +346,7 @@ def owner_of(run: RunDir, row: int) -> str:
 def find_blocks(run: RunDir, row: int, output: str, attempt: str | None = None) -> list[tuple[Path, Block]]:
     """Where an attempt (None: the one that counts) has an output of the batch of a row: one block, or two where ragged."""
     name = attempt or owner_of(run, row)
-    found = next(one for one in Attempts(run).read() if one.name == name)
+    found = attempt_named(run, name)
     head = read_head(found)
     assert head.layout is not None
     for record in read_records(found.journal):

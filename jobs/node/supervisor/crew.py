@@ -72,6 +72,7 @@ class Crew:
         self._idle_deaths: Counter[str] = Counter()
         self._dealer = Dealer([], len(settings.devices), 1)
         self._unwanted = Spans()
+        self._busy_since = [0.0] * len(settings.devices)
         self._started = 0.0
         self.setup = 0.0
         self._oom_kills = memory.oom_kills()
@@ -153,13 +154,20 @@ class Crew:
                 self._tell(child, self._commit_log.allocate(message))
             case Done():
                 self._commit_log.commit(message.commits)
-                for commit in message.commits:
-                    self._dealer.done(child.process, commit)
+                self._note_done(child.process, message.commits)
                 self._idle_deaths.clear()
                 self._check()
                 self._deal(child.process)
             case Broken():
                 self._give_up(child, message.kind, message.message)
+
+    def _note_done(self, index: int, commits: Sequence[Commit]) -> None:
+        # By the clock: what a batch takes in process() says nothing of how long it takes to load.
+        now = time.monotonic()
+        seconds = (now - self._busy_since[index]) / len(commits)
+        self._busy_since[index] = now
+        for commit in commits:
+            self._dealer.done(index, commit, seconds)
 
     def _check(self) -> None:
         unwanted = self._commit_log.check(self._dealer.open_failures)
@@ -178,8 +186,11 @@ class Crew:
             return None
 
     def _deal(self, index: int) -> None:
+        was_idle = self._dealer.has_nothing(index)
         batches = self._dealer.deal(index)
         if batches:
+            if was_idle:
+                self._busy_since[index] = time.monotonic()
             self._tell(self._children.processes[index], Deal(batches))
 
     def _tell(self, child: Child, message: Any) -> None:

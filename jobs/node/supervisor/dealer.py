@@ -106,12 +106,16 @@ class Dealer:
         most = 1 if batch.start in self._split else batch.most
         return batch._replace(most=most, failed=tuple(failed.values()))
 
-    def done(self, process: int, commit: Commit) -> None:
-        """A batch was committed."""
+    def done(self, process: int, commit: Commit, seconds: float) -> None:
+        """A batch was committed, so many seconds after the one before."""
         hand = self._hands[process]
         del hand.batches[commit.start]
-        hand.seconds = commit.seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * commit.seconds
+        hand.seconds = seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * seconds
         self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
+
+    def has_nothing(self, process: int) -> bool:
+        """Whether it has nothing in hand."""
+        return not self._hands[process].batches
 
     def in_hand(self, process: int) -> tuple[Batch, ...]:
         """What a process has to do, with what is known by now: a new worker's process needs it."""

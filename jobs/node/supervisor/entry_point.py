@@ -12,7 +12,7 @@ from jobs.machine import allocation, disk, lifeline
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.task import Stopped, Task
 from jobs.storage.claims import ClaimFolder
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import OLD_FORMATS, Plan, Submission
 from jobs.storage.rundir import RunDir
 
 
@@ -49,7 +49,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
     run = RunDir(options.run.resolve())
     plan = Plan.read(run.plan)
     submission = Submission.read(run.submission(options.submission))
-    if submission.shards:
+    if submission.shards or plan.format in OLD_FORMATS:
         raise InputError(
             f"tasks of a submission by an older version (number {submission.number}) cannot be run by this one; "
             f"do: launcher rerun {run.path}"

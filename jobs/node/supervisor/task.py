@@ -113,7 +113,7 @@ class Task:
 
     def _serve(self) -> None:
         """One claim after another."""
-        while (offer := self._claimer.next(self._attempt.rate, self._attempt.setup)) is not None:
+        while (offer := self._claimer.next(self._attempt.rate, 0.0 if self._crew else self._attempt.setup)) is not None:
             if isinstance(offer, Claim):
                 self._work(offer)
             else:

@@ -23,9 +23,10 @@ from jobs.gather.committed import KEPT_COMMITS
 from jobs.gather.gather import gather
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
+from jobs.storage.blocks import digest
 from jobs.storage.outputs import fill_value
 from jobs.storage.plans import NodeSettings, Plan
-from jobs.storage.records import Commit, DataFile, FailedSample, JobSpec
+from jobs.storage.records import Block, Commit, DataFile, FailedSample, JobSpec, Layout, Output
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from tests.support.builders import (
@@ -746,6 +747,65 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
 
     assert report.bytes > 45 << 20
     assert peak < 6 << 20
+
+
+MEMORY = """
+import re, sys
+from pathlib import Path
+import h5py, pyarrow
+from jobs.gather.gather import gather
+from jobs.storage.rundir import RunDir
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+gather(RunDir(Path(sys.argv[2])))
+before = peak()
+gather(RunDir(Path(sys.argv[1])))
+print(peak() - before)
+"""
+
+
+def write_single_rows(run: RunDir) -> None:
+    """Batches of one row, by two attempts, each of every second stretch of 1,000; one in a hundred samples failed."""
+    rows = Plan.read(run.plan).rows
+    values = np.arange(rows, dtype=np.int64)
+    for half in range(2):
+        with AttemptWriter(run, 1, half) as writer:
+            writer.lay_out(Layout((Output("y", False, "<i8", ()),)))
+            run.data(writer.name, 0).write_bytes(values.tobytes())
+            for first in range(1000 * half, rows, 2000):
+                batches = range(first, min(first + 1000, rows))
+                failed = FailedSample(0, SampleFailureKind.LOAD, "no such file: " + "x" * 100)
+                writer.record(
+                    *(
+                        Commit(row, row + 1, (), (replace(failed, row=row),))
+                        if row % 100 == 0
+                        else Commit(row, row + 1, (Block(0, 8 * row, 8, digest(values[row : row + 1].data)),))
+                        for row in batches
+                    )
+                )
+            writer.beat()
+
+
+def test_memory_does_not_grow_with_the_number_of_batches(tmp_path: Path) -> None:
+    few, many = (
+        build_plan(tmp_path / str(rows), range(0, rows + 1, 50), batch_size=1, tasks=2) for rows in (2000, 200_000)
+    )
+    for run in (few, many):
+        write_single_rows(run)
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(many.path), str(few.path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert int(done.stdout) < 40 << 20  # the commits alone would be over 150 MB
+    with h5py.File(many.result) as file:
+        assert np.count_nonzero(file["status"][()] == 2) == 2000
+        ok = file["status"][()] == 1
+        assert (file["y"][()] == np.arange(200_000))[ok].all()
 
 
 # --- reductions

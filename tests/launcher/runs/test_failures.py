@@ -40,11 +40,11 @@ def test_a_group_has_the_shards_the_samples_and_one_message() -> None:
     assert found == FailureGroup(SampleFailureKind.LOAD, "bad row 0", (0, 1, 2), 10)
 
 
-def test_failures_of_many_shards_and_samples_are_joined_with_those_of_one() -> None:
-    failures = [
+def test_failures_of_several_shards_are_joined_under_the_message_of_the_lowest() -> None:
+    failures: list[Failure | ShardFailures | SampleFailures] = [
         ShardFailures(FailureKind.LOST, "gone", Spans([(0, 3)])),
-        SampleFailures(SampleFailureKind.LOAD, "no file /a", 7, Spans([(1, 3)])),
         SampleFailures(SampleFailureKind.LOAD, "no file /b", 2, Spans([(2, 5)])),
+        SampleFailures(SampleFailureKind.LOAD, "no file /a", 7, Spans([(1, 3)])),
         Failure(FailureKind.LOST, "gone", 4),
     ]
     assert group(failures) == [

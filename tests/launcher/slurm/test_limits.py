@@ -107,9 +107,9 @@ def test_2500_shards_are_one_array_as_large_as_slurm_allows_of_which_any_element
 def test_a_rerun_of_900_scattered_shards_is_one_array_from_0(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = lean(slurm_here, tmp_path, 1800, options={"hold": True, "array_parallelism": 1000})
     assert toy.launcher("plan", toy.config.name).returncode == 0
-    with AttemptWriter(toy.run) as writer:
-        writer.commit_all(Spans.of_numbers(range(0, 1800, 2)), as_toy)
-        writer.end()
+    writer = AttemptWriter(toy.run)
+    writer.commit_all(Spans.of_numbers(range(0, 1800, 2)), as_toy)
+    writer.end()
     slurm_here.run("sdiag", "--reset")
     assert toy.rerun()["shards"] == list(range(1, 1800, 2))
     assert slurm_here.sdiag()["by_type"]["REQUEST_SUBMIT_BATCH_JOB"] == 2  # the array and its finalize job

@@ -15,8 +15,8 @@ def batches(count: int) -> list[Batch]:
     return [Batch(start, start + 4) for start in range(0, 4 * count, 4)]
 
 
-def commit(batch: Batch, seconds: float = 0.1) -> Commit:
-    return Commit(batch.start, batch.stop, seconds=seconds)
+def commit(batch: Batch) -> Commit:
+    return Commit(batch.start, batch.stop)
 
 
 @given(st.integers(0, 40), st.integers(1, 4), st.integers(1, 5), st.randoms())
@@ -31,7 +31,7 @@ def test_every_batch_is_committed_once_whatever_dies(count: int, processes: int,
             hands[process] = []
         elif hands[process]:
             batch = hands[process].pop(random.randrange(len(hands[process])))
-            dealer.done(process, commit(batch, random.random()))
+            dealer.done(process, commit(batch), random.random())
             committed.append(batch.start)
         hands[process] += dealer.deal(process)
     assert sorted(committed) == [batch.start for batch in batches(count)]
@@ -49,7 +49,7 @@ def test_a_fast_process_gets_more_than_a_slow_one() -> None:
     dealer = Dealer(batches(400), 2, 3)
     for process, seconds in ((0, 0.001), (1, 10.0)):
         for batch in dealer.deal(process):
-            dealer.done(process, commit(batch, seconds))
+            dealer.done(process, commit(batch), seconds)
     assert len(dealer.deal(0)) > 20
     assert len(dealer.deal(1)) == 3
 
@@ -57,18 +57,18 @@ def test_a_fast_process_gets_more_than_a_slow_one() -> None:
 def test_a_process_is_dealt_again_when_half_of_its_hand_is_done() -> None:
     dealer = Dealer(batches(2000), 2, 3)
     hand = list(dealer.deal(0))
-    dealer.done(0, commit(hand.pop(), 0.005))
+    dealer.done(0, commit(hand.pop()), 0.005)
     hand += dealer.deal(0)
     size = len(hand)
     while not (dealt := dealer.deal(0)):
-        dealer.done(0, commit(hand.pop(), 0.005))
+        dealer.done(0, commit(hand.pop()), 0.005)
     assert size // 3 <= len(hand) <= size // 2
     assert len(hand) + len(dealt) >= size - 1
 
 
 def test_the_last_batches_are_shared_out() -> None:
     dealer = Dealer(batches(12), 2, 1)
-    dealer.done(0, commit(dealer.deal(0)[0], 0.0001))
+    dealer.done(0, commit(dealer.deal(0)[0]), 0.0001)
     assert len(dealer.deal(0)) <= 3
 
 

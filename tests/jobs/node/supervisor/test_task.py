@@ -10,8 +10,13 @@ import numpy as np
 import psutil
 import pytest
 
+from jobs.kinds import EndReason
+from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.dealer import KILLS
+from jobs.node.supervisor.meter import Usage
+from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import Plan, Submission
+from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from tests.support.launcher_runs import wait_until
@@ -291,6 +296,26 @@ def test_a_batch_whose_first_part_came_before_the_layout_is_checked_against_it(t
     stored = [np.frombuffer(content(run)[start][0]["y"], np.int64).tolist() for start in (4, 8)]
     assert stored == [[4, 5, 6, 7], [8, 9, 10, 11]]
     assert content(run)[0][0] == {}
+
+
+def test_what_another_has_taken_over_is_left_to_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 8000, params={"delay": 0.005}, workers=1, sync_interval=0.2)
+    with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as task:
+        wait_for_commits(run, 2)
+        other = AttemptLog(run, Plan.read(run.plan), Submission.read(run.submission(1)), "0001-00001-other")
+        other.begin(1, 1, ("cpu",))
+        taken = Claim(0, 2, other.name, 800, 8000)
+        assert ClaimFolder(run.claims(1)).take(taken)
+        other.hold(taken)
+        other.commit([Commit(start, start + 16) for start in range(800, 8000, 16)])
+        other.end(EndReason.DONE, None, "", Usage())
+        other.close()
+        assert task.wait(120) == 0
+    (mine,) = [attempt.beat for attempt in attempts(run) if attempt.name != other.name]
+    assert mine.end == "done"
+    assert not Spans([(0, 800)]) - mine.done
+    assert mine.done.count < 2000  # what its processes had in hand
+    assert mine.begun == 800
 
 
 def test_outputs_that_differ_from_those_of_the_run_fail_one_by_one(tmp_path: Path) -> None:
