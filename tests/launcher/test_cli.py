@@ -143,6 +143,7 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     launcher(tmp_path, "cancel", "toy")
     number = run.submission_numbers()[-1]
     with AttemptWriter(run, number, name=f"{number:04d}-00002-ffffffff") as writer:
+        writer.hold(50, 75, range_=2)
         writer.give_up(2, FailureKind.DISK, "No space left on device")
         writer.beat(end=EndReason.FAILED, kind=FailureKind.DISK, message="No space left on device")
     run.submission(number).with_suffix(".outcome").unlink()
