@@ -22,7 +22,7 @@ _LOOKED_AT = 16
 _TRIES = 4
 # With more others than this, all of them looking each second would be too much for the server of the files.
 _CROWD = 1000
-_LONGEST_WAIT = 5.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 # A beat is due every interval: so many without one are silence, however long the interval is.
 _MISSED_BEATS = 3
 
@@ -82,6 +82,7 @@ class Claimer:
         self._attempt = attempt
         self._timing = timing or TIMING
         self._interval = submission.node.sync_interval
+        self._silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
         self._clock = clock
         self._dice = random.Random(attempt)
         self._own = deque(range(worker, len(self._ranges), submission.workers))
@@ -164,9 +165,11 @@ class Claimer:
         if self._looking_since is None:
             self._looking_since = now
         holders = {stretch.claim.attempt for stretch in left}
-        if now - self._looking_since > self._timing.patience or all(map(self._is_settled, holders)):
+        patience = max(self._timing.patience, 2 * self._silence)
+        if now - self._looking_since > patience or all(map(self._is_settled, holders)):
             return None
-        return min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        seconds = min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        return min(seconds, max(_SHORTEST_WAIT, now - self._looking_since))  # at first often: short runs end soon
 
     # --- looking at others
 
@@ -190,8 +193,7 @@ class Claimer:
             watch.is_over = attempt.is_over or self._board.has_died(attempt) or self._is_silent(watch)
 
     def _is_silent(self, watch: _Watch) -> bool:
-        silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
-        return watch.reads >= self._timing.reads and self._clock() - watch.since >= silence
+        return watch.reads >= self._timing.reads and self._clock() - watch.since >= self._silence
 
     def _is_settled(self, name: str) -> bool:
         """Whether nothing is to be waited for: it works, and went on doing so, or what it left was offered."""
