@@ -23,7 +23,7 @@ from jobs.kinds import EndReason, FailureKind
 from jobs.machine import allocation
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.messages import Allocate, Allocated
-from jobs.node.supervisor.crew import AttemptFailed
+from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt
@@ -126,6 +126,10 @@ class AttemptLog:
         self._claims.append(Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size))
         self.begun = claim.start
         self._rated = None
+
+    @property
+    def has_claims(self) -> bool:
+        return bool(self._claims)
 
     # --- on the way
 
