@@ -127,6 +127,10 @@ class AttemptLog:
         self.begun = claim.start
         self._rated = None
 
+    @property
+    def has_claims(self) -> bool:
+        return bool(self._claims)
+
     # --- on the way
 
     def allocate(self, request: Allocate) -> Allocated:
