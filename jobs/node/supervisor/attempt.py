@@ -23,7 +23,7 @@ from jobs.kinds import EndReason, FailureKind
 from jobs.machine import allocation
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.messages import Allocate, Allocated
-from jobs.node.supervisor.crew import AttemptFailed
+from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt

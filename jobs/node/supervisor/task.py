@@ -19,7 +19,8 @@ from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.claimer import Claimer
-from jobs.node.supervisor.crew import AttemptFailed, Crew, MemoryShort
+from jobs.node.supervisor.commit_log import AttemptFailed
+from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate
 from jobs.node.supervisor.attempt import AttemptLog, new_name
-from jobs.node.supervisor.crew import AttemptFailed
+from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt, Attempts, read_commits, read_records
 from jobs.storage.blocks import BlockWriter
