@@ -206,6 +206,15 @@ def test_a_submission_has_a_claims_folder_and_ranges_for_its_tasks(planned: RunD
     assert Submission.read(planned.submission(1)) == made
 
 
+def test_a_rerun_while_something_runs_takes_the_rest(planned: RunDir) -> None:
+    goes_on(planned, 1, Spans([(0, 50)]))
+    made = start(planned)
+    assert (made.number, made.rows, made.tasks) == (2, Spans([(50, 100)]), 2)
+    with pytest.raises(RunError, match=r"running now \(shards 0-3\)"):
+        start(planned)
+    assert planned.submission_numbers() == [1, 2]
+
+
 def test_submissions_that_nothing_works_on_end_when_another_is_started(planned: RunDir) -> None:
     gone = {"host": ProcessIdentity.current().host, "boot": "another", "pid": 1, "start": 1}
     replace(builders.submit(planned, 1, claims=True), process=gone).write(planned.submission(1))
