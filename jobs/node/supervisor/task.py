@@ -190,7 +190,8 @@ class Task:
     def _step(self, crew: Crew, seconds: float = sys.maxsize) -> None:
         if crew.step([self._signals.socket], seconds):
             self._signals.drain()
-        self._attempt.setup = crew.setup or self._attempt.setup
+        if crew.setup and not self._attempt.setup:
+            self._attempt.ready(crew.setup)
         self._attend()
 
     def _attend(self) -> None:
