@@ -1,4 +1,7 @@
-"""The machine goes down under an array of workers, and what was not synced is lost or torn: the bytes are the same."""
+"""The machine goes down under an array of workers, and what was not synced is lost or torn: the bytes are the same.
+
+CHAOS_CRASHES=60 in the environment is the long version, of some minutes.
+"""
 
 import os
 import random

@@ -1,4 +1,7 @@
-"""kill -9 of any process of an array's workers, at any moment: they are started again, and the bytes are the same."""
+"""kill -9 of any process of an array's workers, at any moment: they are started again, and the bytes are the same.
+
+CHAOS_KILLS=500 in the environment is the long version, of some minutes.
+"""
 
 import os
 import random

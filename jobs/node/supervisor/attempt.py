@@ -23,7 +23,7 @@ from jobs.kinds import EndReason, FailureKind
 from jobs.machine import allocation
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.messages import Allocate, Allocated
-from jobs.node.supervisor.crew import AttemptFailed
+from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt
@@ -50,7 +50,7 @@ def new_name(submission: int, worker: int) -> str:
 
 
 class AttemptLog:
-    """The CommitLog of a task. ``begun`` and ``setup`` are for its beats; ``rate`` is in rows a second."""
+    """The CommitLog of a task. ``begun`` is for its beats; ``rate`` is in rows a second."""
 
     def __init__(
         self,
@@ -125,7 +125,17 @@ class AttemptLog:
         """From now on it works on this claim."""
         self._claims.append(Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size))
         self.begun = claim.start
-        self._rated = None
+        # The rate is that of the work: neither of waiting for some, nor of the set-up.
+        self._rated = (time.monotonic(), self.committed) if self.setup else None
+
+    def ready(self, setup: float) -> None:
+        """Its processes are ready, after so many seconds."""
+        self.setup = setup
+        self._rated = time.monotonic(), self.committed
+
+    @property
+    def has_claims(self) -> bool:
+        return bool(self._claims)
 
     # --- on the way
 
@@ -154,8 +164,6 @@ class AttemptLog:
                 self.failed += len(commit.failed)
                 self._budget.add(commit.failed)
             self._unsynced.update(block.file for block in commit.blocks[:1])
-        if self._rated is None:
-            self._rated = time.monotonic(), self.committed
 
     @property
     def committed(self) -> int:

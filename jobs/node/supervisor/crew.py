@@ -7,35 +7,26 @@ import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import memory
-from jobs.node.messages import Allocate, Allocated, Batch, Broken, Deal, Done, Halt, Halted, Ready
+from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.children import Child, Children, CrewSettings
+from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.meter import Meter
 from jobs.node.worker.worker import ORPHANED
 from jobs.storage.plans import NodeSettings
-from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
 
 # Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
 TICK = 0.5
 # A child that dies this often while it is at no row, with nothing committed in between, will go on dying.
 _IDLE_DEATHS = 3
-
-
-class AttemptFailed(Exception):
-    """The attempt cannot go on."""
-
-    def __init__(self, kind: FailureKind, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
 
 
 class MemoryShort(Exception):
@@ -45,18 +36,6 @@ class MemoryShort(Exception):
         super().__init__(text)
         self.rows = rows
         self.device = device
-
-
-class CommitLog(Protocol):
-    """Where a crew's results go."""
-
-    def allocate(self, request: Allocate) -> Allocated: ...
-    def commit(self, commits: Sequence[Commit]) -> None: ...
-    def check(self, open_failures: Collection[int]) -> Spans:
-        """The rows that are not worth doing any more because too many samples failed, as far as it is new.
-
-        ``open_failures`` are rows of samples that failed and are not committed yet. Raises AttemptFailed where nothing is.
-        """
 
 
 class Crew:
@@ -72,7 +51,6 @@ class Crew:
         self._idle_deaths: Counter[str] = Counter()
         self._dealer = Dealer([], len(settings.devices), 1)
         self._unwanted = Spans()
-        self._busy_since = [0.0] * len(settings.devices)
         self._started = 0.0
         self.setup = 0.0
         self._oom_kills = memory.oom_kills()
@@ -154,20 +132,12 @@ class Crew:
                 self._tell(child, self._commit_log.allocate(message))
             case Done():
                 self._commit_log.commit(message.commits)
-                self._note_done(child.process, message.commits)
+                self._dealer.done(child.process, message.commits, time.monotonic())
                 self._idle_deaths.clear()
                 self._check()
                 self._deal(child.process)
             case Broken():
                 self._give_up(child, message.kind, message.message)
-
-    def _note_done(self, index: int, commits: Sequence[Commit]) -> None:
-        # By the clock: what a batch takes in process() says nothing of how long it takes to load.
-        now = time.monotonic()
-        seconds = (now - self._busy_since[index]) / len(commits)
-        self._busy_since[index] = now
-        for commit in commits:
-            self._dealer.done(index, commit, seconds)
 
     def _check(self) -> None:
         unwanted = self._commit_log.check(self._dealer.open_failures)
@@ -186,11 +156,8 @@ class Crew:
             return None
 
     def _deal(self, index: int) -> None:
-        was_idle = self._dealer.has_nothing(index)
-        batches = self._dealer.deal(index)
+        batches = self._dealer.deal(index, time.monotonic())
         if batches:
-            if was_idle:
-                self._busy_since[index] = time.monotonic()
             self._tell(self._children.processes[index], Deal(batches))
 
     def _tell(self, child: Child, message: Any) -> None:

@@ -5,7 +5,7 @@ of the queue. A row that its child dies on again and again is given up, never th
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jobs.kinds import SampleFailureKind
@@ -26,10 +26,11 @@ _LARGEST_HAND = 256
 
 @dataclass
 class _Hand:
-    """What one process has to do; ``seconds`` is its time per batch, smoothed."""
+    """What one process has to do; ``seconds`` is its time per batch, smoothed; ``since`` is when the last one was done."""
 
     batches: dict[int, Batch] = field(default_factory=dict)
     seconds: float | None = None
+    since: float = 0.0
 
 
 class Dealer:
@@ -82,8 +83,11 @@ class Dealer:
         """Rows of samples given up whose batch is not committed yet."""
         return self._failed.keys()
 
-    def deal(self, process: int) -> tuple[Batch, ...]:
-        """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages."""
+    def deal(self, process: int, now: float) -> tuple[Batch, ...]:
+        """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages.
+
+        ``now`` is the time, by any clock.
+        """
         hand = self._hands[process]
         timed = int(DEAL_SECONDS / max(hand.seconds, 1e-6)) if hand.seconds is not None else 0
         # Not so many that others would wait for this process at the end.
@@ -94,6 +98,7 @@ class Dealer:
             return ()
         count = min(size - len(hand.batches), len(self._queue))
         dealt = tuple(self._known(self._queue.popleft()) for _ in range(max(0, count)))
+        hand.since = hand.since if hand.batches else now
         hand.batches.update({batch.start: batch for batch in dealt})
         return dealt
 
@@ -106,16 +111,15 @@ class Dealer:
         most = 1 if batch.start in self._split else batch.most
         return batch._replace(most=most, failed=tuple(failed.values()))
 
-    def done(self, process: int, commit: Commit, seconds: float) -> None:
-        """A batch was committed, so many seconds after the one before."""
+    def done(self, process: int, commits: Sequence[Commit], now: float) -> None:
+        """Batches were committed."""
         hand = self._hands[process]
-        del hand.batches[commit.start]
-        hand.seconds = seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * seconds
-        self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
-
-    def has_nothing(self, process: int) -> bool:
-        """Whether it has nothing in hand."""
-        return not self._hands[process].batches
+        # By the clock: what a batch takes in process() says nothing of how long it takes to load.
+        seconds, hand.since = (now - hand.since) / len(commits), now
+        for commit in commits:
+            del hand.batches[commit.start]
+            hand.seconds = seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * seconds
+            self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
 
     def in_hand(self, process: int) -> tuple[Batch, ...]:
         """What a process has to do, with what is known by now: a new worker's process needs it."""

@@ -8,12 +8,19 @@ from pathlib import Path
 
 from jobs import exit_codes
 from jobs.errors import InputError, LauncherError
+from jobs.kinds import EndReason
 from jobs.machine import allocation, disk, lifeline
 from jobs.node.supervisor.signals import Signals
-from jobs.node.supervisor.task import Stopped, Task
+from jobs.node.supervisor.task import Task
 from jobs.storage.claims import ClaimFolder
 from jobs.storage.plans import OLD_FORMATS, Plan, Submission
 from jobs.storage.rundir import RunDir
+
+_CODES = {
+    EndReason.DONE: exit_codes.DONE,
+    EndReason.STOPPED: exit_codes.STOPPED,
+    EndReason.FAILED: exit_codes.FAILED,
+}
 
 
 def run(arguments: list[str]) -> int:
@@ -68,14 +75,12 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
         os.chdir(plan.job.folder)  # a Job's relative paths mean the same under every executor
     task = Task(run, plan, submission, options.index, worker, signals)
     try:
-        code = exit_codes.DONE if task.run() else exit_codes.FAILED
-    except Stopped as stopped:
-        code = exit_codes.STOPPED if stopped.progress or not signals.requeue else exit_codes.FAILED
+        reason = task.run()
     finally:
         task.finish()
     if allocation.is_inside():
-        _tell_slurm(task, code, signals, run, options)
-    return code
+        _tell_slurm(task, reason, signals, run, options)
+    return _CODES[reason]
 
 
 def _open_log(path: Path) -> None:
@@ -88,11 +93,11 @@ def _open_log(path: Path) -> None:
     os.close(descriptor)
 
 
-def _tell_slurm(task: Task, code: int, signals: Signals, run: RunDir, options: argparse.Namespace) -> None:
+def _tell_slurm(task: Task, reason: EndReason, signals: Signals, run: RunDir, options: argparse.Namespace) -> None:
     """What still waits need not start where all is done; where it is not and time was up, this array task goes on later."""
     from jobs.node.supervisor import slurm_job
 
     if task.is_all_done:
         slurm_job.cancel_waiting(run, options.submission)
-    elif code == exit_codes.STOPPED and signals.requeue:
+    elif reason is EndReason.STOPPED and signals.requeue:
         slurm_job.requeue(run, options.submission, options.index)

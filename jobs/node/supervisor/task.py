@@ -19,7 +19,8 @@ from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.claimer import Claimer
-from jobs.node.supervisor.crew import AttemptFailed, Crew, MemoryShort
+from jobs.node.supervisor.commit_log import AttemptFailed
+from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
@@ -42,12 +43,8 @@ _LOOK = 1.0
 _WAITING = 1024
 
 
-class Stopped(Exception):
-    """The task has to leave; ``progress`` says whether it had committed anything."""
-
-    def __init__(self, progress: bool) -> None:
-        super().__init__()
-        self.progress = progress
+class _Stopped(Exception):
+    """The task has to leave."""
 
 
 class Task:
@@ -89,8 +86,8 @@ class Task:
     def _others(self) -> list[Attempt]:
         return [attempt for attempt in self._claimer.seen() if attempt.name != self._attempt.name]
 
-    def run(self) -> bool:
-        """Works until there is nothing to do; False where it failed or gave up a shard. Raises Stopped after a signal."""
+    def run(self) -> EndReason:
+        """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
         self._attempt.begin(self._index, self._worker, self._settings.devices)
         try:
@@ -105,11 +102,10 @@ class Task:
             if not disk.is_failing(error):
                 raise
             return self._fail(FailureKind.DISK, disk.describe(error, self._run.path))
-        except Stopped:
-            self._leave()
-            raise Stopped(self._attempt.committed > 0) from None
+        except _Stopped:
+            return self._leave()
         self._end(EndReason.DONE)
-        return not self._attempt.given_up
+        return EndReason.FAILED if self._attempt.given_up else EndReason.DONE
 
     def _serve(self) -> None:
         """One claim after another."""
@@ -133,11 +129,8 @@ class Task:
     # --- one claim
 
     def _work(self, claim: Claim) -> None:
-        if self._server is None:
-            # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job))
-        rows = self._claimer.rows(claim)
         self._attempt.hold(claim)
+        rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
         feed = Feed(self._plan.table, rows)
         shortages, again = 0, list[Batch]()
@@ -165,7 +158,12 @@ class Task:
 
     def _start(self, batches: list[Batch]) -> Crew:
         """The crew, which starts with the first claim, and after memory ran out."""
+        if self._server is None:
+            # Not before there is work: it imports what the Job needs.
+            self._server = ForkServer(lambda: preload(self._plan.job))
         if self._crew is None:
+            names, workers = ", ".join(self._settings.devices), self._settings.workers
+            print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
             self._crew = self._new_crew(self._settings)
             self._crew.begin(self._attempt, batches)
         elif batches:
@@ -192,12 +190,13 @@ class Task:
     def _step(self, crew: Crew, seconds: float = sys.maxsize) -> None:
         if crew.step([self._signals.socket], seconds):
             self._signals.drain()
-        self._attempt.setup = crew.setup or self._attempt.setup
+        if crew.setup and not self._attempt.setup:
+            self._attempt.ready(crew.setup)
         self._attend()
 
     def _attend(self) -> None:
         if self._signals.stop:
-            raise Stopped(self._attempt.committed > 0)
+            raise _Stopped
         self._attempt.beat_if_due()
 
     def _recover(self, short: MemoryShort, shortages: int) -> list[Batch]:
@@ -217,23 +216,23 @@ class Task:
 
     # --- the end
 
-    def _fail(self, kind: FailureKind, message: str) -> bool:
-        self._close_crew()
-        print(f"the attempt failed: {kind}: {message}", flush=True)
-        self._end(EndReason.FAILED, kind, message)
-        return False
-
-    def _leave(self) -> None:
+    def _leave(self) -> EndReason:
         if self._crew:
             self._crew.halt(_HALT_GRACE)
-        if self._signals.requeue and not self._attempt.committed:
-            self._end(EndReason.FAILED, FailureKind.TIMEOUT, "no batch was finished within the time limit")
-        else:
-            self._end(EndReason.STOPPED, None, f"told to leave by {self._signals.name}")
+        if self._signals.requeue and self._attempt.has_claims and not self._attempt.committed:
+            return self._fail(FailureKind.TIMEOUT, "no batch was finished within the time limit")
+        return self._end(EndReason.STOPPED, None, f"told to leave by {self._signals.name}")
 
-    def _end(self, reason: EndReason, kind: FailureKind | None = None, message: str = "") -> None:
+    def _fail(self, kind: FailureKind, message: str) -> EndReason:
+        self._close_crew()
+        return self._end(EndReason.FAILED, kind, message)
+
+    def _end(self, reason: EndReason, kind: FailureKind | None = None, message: str = "") -> EndReason:
         self._attempt.end(reason, kind, message, self._meter.usage())
-        print(f"{reason}: {self._attempt.ok} ok, {self._attempt.failed} failed", flush=True)
+        why = ": ".join(filter(None, [kind, message]))
+        counts = f"{self._attempt.ok} ok, {self._attempt.failed} failed"
+        print(f"attempt {self._attempt.name} is {reason}: {counts}{why and f'; {why}'}", flush=True)
+        return reason
 
     @property
     def is_all_done(self) -> bool:

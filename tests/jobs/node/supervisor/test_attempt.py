@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate
 from jobs.node.supervisor.attempt import AttemptLog, new_name
-from jobs.node.supervisor.crew import AttemptFailed
+from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt, Attempts, read_commits, read_records
 from jobs.storage.blocks import BlockWriter
@@ -218,7 +218,8 @@ def test_a_beat_tells_how_the_attempt_stands(run: RunDir) -> None:
     size = run.journal(log.name).stat().st_size
     log.hold(Claim(3, 1, log.name, 0, 60))
     log.commit([commit(10, 20), commit(0, 10, bad=[3]), commit(40, 50)])
-    log.begun, log.setup = 70, 1.5
+    log.begun = 70
+    log.ready(setup=1.5)
     log.beat()
     beat = beat_of(run, log)
     assert beat.claims == (Held(3, 1, 0, 60, size),)
@@ -234,17 +235,16 @@ def test_the_rate_is_that_of_the_work_not_of_the_waiting(run: RunDir, monkeypatc
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     log = made(run)
     log.hold(Claim(0, 1, log.name, 0, 50))
-    now[0] += 30  # set-up
-    log.commit([commit(0, 10)])
+    now[0] += 30
+    log.ready(setup=30)
     now[0] += 2
-    log.commit([commit(10, 20)])
+    log.commit([commit(0, 10)])
     log.beat()
     assert log.rate == 5.0
     now[0] += 500  # nothing to do
     log.hold(Claim(1, 1, log.name, 50, 100))
-    log.commit([commit(50, 60)])
     now[0] += 1
-    log.commit([commit(60, 70)])
+    log.commit([commit(50, 60)])
     log.beat()
     assert 5.0 < log.rate < 10.0
     log.close()

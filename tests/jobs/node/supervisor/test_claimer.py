@@ -214,6 +214,28 @@ def test_one_whose_journal_nobody_sees_is_silent_too(run: RunDir) -> None:
     assert mine.next(1.0, 0.0) == Claim(1, 2, ME, 500, 1000)
 
 
+def test_who_is_always_beaten_to_it_waits(run: RunDir, other: AttemptWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat(other)
+    mine, tried = idle(run), list[Claim]()
+    with monkeypatch.context() as patch:
+        patch.setattr(ClaimFolder, "take", lambda self, wish: tried.append(wish))
+        assert mine.next(1.0, 0.0) == 1.0
+    assert len(tried) == 4
+    assert mine.next(1.0, 0.0) == tried[0]
+
+
+def test_a_claim_that_was_lost_to_another_is_known_though_it_is_not_listed_yet(
+    run: RunDir, other: AttemptWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(other)
+    mine = idle(run)
+    with AttemptWriter(run, worker=7) as quicker:
+        claim(run, 1, 2, quicker, 900, 1000)
+        beat(quicker, begun=900)
+        monkeypatch.setattr(ClaimFolder, "names", lambda self: [(0, 1), (1, 1)])
+        assert mine.next(1.0, 0.0) == Claim(1, 3, ME, 710, 900)
+
+
 # --- waiting and leaving
 
 

@@ -20,7 +20,8 @@ from jobs.machine import memory
 from jobs.node.messages import Allocate, Allocated, Batch, Broken, Done, Ready
 from jobs.node.supervisor import crew as crew_module
 from jobs.node.supervisor.children import CrewSettings
-from jobs.node.supervisor.crew import AttemptFailed, Crew, MemoryShort
+from jobs.node.supervisor.commit_log import AttemptFailed
+from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.dealer import DEATHS, KILLS
 from jobs.node.worker.worker import ORPHANED
 from jobs.storage.plans import NodeSettings

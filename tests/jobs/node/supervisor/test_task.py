@@ -318,6 +318,23 @@ def test_what_another_has_taken_over_is_left_to_it(tmp_path: Path) -> None:
     assert mine.begun == 800
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_task_that_waits_for_work_shows_that_it_lives_and_leaves_when_told(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    run = make_run(tmp_path / "run", "Toy", 64, sync_interval=0.1)
+    other = AttemptLog(run, Plan.read(run.plan), Submission.read(run.submission(1)), "0001-00001-other")
+    other.begin(1, 1, ("cpu",))
+    assert ClaimFolder(run.claims(1)).take(Claim(0, 1, other.name, 0, 64))
+    with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as task:
+        wait_until(lambda: any(attempt.beat.number >= 3 for attempt in attempts(run)))
+        task.send_signal(stop)
+        assert task.wait(20) == 75
+    other.close()
+    (mine,) = [attempt.beat for attempt in attempts(run) if attempt.name != other.name]
+    assert (mine.end, mine.done, mine.claims) == ("stopped", Spans(), ())
+
+
 def test_outputs_that_differ_from_those_of_the_run_fail_one_by_one(tmp_path: Path) -> None:
     """Another attempt had the first batch."""
     run = make_run(tmp_path / "run", "TwoForms", 12, batch_size=4, workers=0, max_failed_samples=4)
@@ -334,7 +351,7 @@ def test_a_task_for_which_nothing_is_left_leaves_at_once(tmp_path: Path) -> None
     assert run_task(run).returncode == 0
     again = run_task(run)
     assert (again.returncode, last_end(run).done) == (0, Spans())
-    assert "done: 0 ok, 0 failed" in again.stdout
+    assert "is done: 0 ok, 0 failed" in again.stdout
 
 
 def test_a_submission_that_has_ended_has_no_work(tmp_path: Path) -> None:
