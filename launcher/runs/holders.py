@@ -42,10 +42,9 @@ def held_rows(run: RunDir, submission: Submission, attempts: Sequence[Attempt]) 
     for claim, rows in holdings(known_claims(run, submission.number, attempts)).items():
         covered.setdefault(claim.attempt, []).append(rows)
     taken = union(rows for many in covered.values() for rows in many)
-    return {
-        attempt.name: union(covered[attempt.name]) if attempt.name in covered else _first(submission, attempt) - taken
-        for attempt in attempts
-    }
+    told = {name: union(many) for name, many in covered.items()}
+    silent = {one.name: _first(submission, one) - taken for one in attempts if not one.beat.time}
+    return {**silent, **told}
 
 
 def _first(submission: Submission, attempt: Attempt) -> Spans:

@@ -22,7 +22,7 @@ from launcher.runs.failed_samples import FailedRows, FailedSamples, Told
 from launcher.runs.failures import Failure, ShardFailures
 from launcher.runs.holders import held_rows
 from launcher.runs.judge import Evidence, judge
-from launcher.runs.liveness import lives
+from launcher.runs.liveness import live_attempts
 from launcher.runs.submissions import SubmissionState
 
 
@@ -172,7 +172,7 @@ class ShardReader:
         if has_moved:
             self._seen, self._owned = attempts, owners(attempts)
         known = {one.number: one for one in submissions}
-        live = frozenset(one.name for one in self._seen if lives(one, known.get(one.submission)))
+        live = live_attempts(self._seen, known)
         if self._last and not has_moved:
             evidence, shards = self._last
             if evidence.live == live and evidence.submissions == submissions:

@@ -143,10 +143,11 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     launcher(tmp_path, "submit", config.name, "--set", "retry.attempts=1")
     launcher(tmp_path, "cancel", "toy")
     number = run.submission_numbers()[-1]
-    writer = AttemptWriter(run, number, worker=0)
-    writer.hold(50, 75)
-    writer.end(EndReason.FAILED, FailureKind.DISK, "No space left on device")
-    run.outcome(number).unlink()
+    with AttemptWriter(run, number, name=f"{number:04d}-00002-ffffffff") as writer:
+        writer.hold(50, 75, range_=2)
+        writer.give_up(2, FailureKind.DISK, "No space left on device")
+        writer.beat(end=EndReason.FAILED, kind=FailureKind.DISK, message="No space left on device")
+    run.submission(number).with_suffix(".outcome").unlink()
     done = launcher(tmp_path, "status", "toy")
     assert done.returncode == 1
     assert "DISK, 1 shard(s): No space left on device" in done.stdout
