@@ -4,6 +4,7 @@ A row counts once a beat says that it is done. Of the attempts that have it done
 batch of the plan and accounts for each output, and whose bytes nobody has found to differ.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -100,13 +101,9 @@ class Committed:
             for first, end in self._table.batches(Spans([(start, stop)])):
                 commit = stream.take(first)
                 if commit is None or not source.accounts_for(commit, end) or (source.rank, first) in self._excluded:
-                    yield from self._first_candidate(first, end)
+                    yield from itertools.islice(self._candidates(first, end), 1)
                 else:
                     yield self._stored(source, commit)
-
-    def _first_candidate(self, start: int, stop: int) -> Iterator[Stored]:
-        found = next(self._candidates(start, stop), None)
-        return iter([found] if found else [])
 
     def _candidates(self, start: int, stop: int) -> Iterator[Stored]:
         """A batch as all the attempts have it that may count for it."""

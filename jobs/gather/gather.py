@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +182,10 @@ def _check_space(temporary: Path) -> None:
 def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
     """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
     submissions = [_told(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
-    known = {key: value for key, value in plan.to_json().items() if key != "boundaries"}
+    known = {key: value for key, value in replace(plan, boundaries=()).to_json().items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
-        "shards": len(plan.shards_of(part)),
+        "shards": plan.table.shards_in(Spans([(part.start, part.stop)])).count,
         "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
         "gathered": time.time(),

@@ -22,6 +22,7 @@ from jobs.gather.survey import Surveyed, survey_results
 from jobs.storage.journal import decode
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def _verify(
     started = time.monotonic()
     damaged = tuple(find_damage(one.committed, one.part.rows, advance))
     problems = check_result(run, plan, one, result, advance) if result else ()
-    counts = (len(plan.shards_of(one.part)), one.survey.batches, _bad_lines(one), damaged)
+    shards = plan.table.shards_in(Spans([(one.part.start, one.part.stop)])).count
+    counts = (shards, one.survey.batches, _bad_lines(one), damaged)
     return VerifyReport(*counts, result, problems, time.monotonic() - started, one.part.name)
 
 

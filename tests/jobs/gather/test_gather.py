@@ -277,6 +277,20 @@ def test_a_run_whose_samples_all_failed_has_a_result_without_outputs(tmp_path: P
         assert set(file) == {"id", "status", "errors", "summary"}
 
 
+def test_a_run_whose_samples_all_failed_has_the_outputs_that_it_has_agreed_on(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 16))
+    with AttemptWriter(run) as stored:
+        stored.commit(0, 8)  # and no beat
+    with AttemptWriter(run) as writer:
+        writer.commit_all(Spans([(0, 16)]), bad=range(16))
+        writer.beat()
+
+    report = gather(run)
+
+    assert (report.failed, report.complete) == (16, True)
+    check_outputs(run.result, 16, set())
+
+
 def test_messages_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     run = build_plan(tmp_path / "run", (0, 8))
     writer = AttemptWriter(run)
