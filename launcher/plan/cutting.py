@@ -9,6 +9,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from jobs.storage.plans import Plan, Submission
@@ -54,8 +55,9 @@ def _side_by_side(plan: Plan, parts: Sequence[Spans], workers: int) -> tuple[Ran
 
 
 class _Piece(NamedTuple):
-    """Rows ``[start, stop)`` that weigh ``weight``: ``units`` of ``size`` rows, the last one maybe smaller, are not cut."""
+    """Rows ``[start, stop)`` of one shard: ``units`` of ``size`` rows, the last maybe smaller, are not cut."""
 
+    shard: int
     start: int
     stop: int
     units: int
@@ -65,29 +67,30 @@ class _Piece(NamedTuple):
 
 def _pieces(plan: Plan, rows: Spans) -> Iterator[_Piece]:
     """Neighbouring rows of one shard; their units are batches."""
+    size = plan.batch_size
     for start, stop in rows:
+        shard = plan.table.shard_at(start)
         while start < stop:
-            shard = plan.shard(plan.table.shard_at(start))
-            end = min(stop, shard.stop)
-            batches = -(-(end - start) // plan.batch_size)
-            yield _Piece(start, end, batches, plan.batch_size, (end - start) / shard.rows)
-            start = end
+            first, last = plan.boundaries[shard], plan.boundaries[shard + 1]
+            end = min(stop, last)
+            yield _Piece(shard, start, end, -(-(end - start) // size), size, (end - start) / (last - first))
+            start, shard = end, shard + 1
 
 
-def _whole_shards(plan: Plan, pieces: Iterable[_Piece]) -> list[_Piece]:
+def _whole_shards(pieces: Iterable[_Piece]) -> list[_Piece]:
     """The same rows, but a shard is one unit."""
     found = []
-    for _, group in itertools.groupby(pieces, lambda piece: plan.table.shard_at(piece.start)):
+    for shard, group in itertools.groupby(pieces, attrgetter("shard")):
         own = list(group)
         start, stop = own[0].start, own[-1].stop
-        found.append(_Piece(start, stop, 1, stop - start, sum(piece.weight for piece in own)))
+        found.append(_Piece(shard, start, stop, 1, stop - start, sum(piece.weight for piece in own)))
     return found
 
 
 def _cut(plan: Plan, rows: Spans, count: int) -> list[Range]:
     """At most ``count`` ranges of equal weight, but for a unit; a shard is not cut where there are as many as ranges."""
     pieces = list(_pieces(plan, rows))
-    shards = _whole_shards(plan, pieces)
+    shards = _whole_shards(pieces)
     return list(_even(shards if len(shards) >= count else pieces, count))
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from jobs.errors import BusyError, LauncherError, RunError
 from jobs.kinds import FailureKind, ShardState
 from jobs.storage.attempts import Attempts
+from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
@@ -79,6 +80,7 @@ def finalize(
     ``tick`` is called now and then while the result is written; it may raise Cancelled. Of submissions that ended
     together only the last one ``gathers``.
     """
+    import_run(run)  # where an older version has begun it
     undone = _undone(run, plan, submission, ending)
     given_up = {**_over_budget(run, undone), **undone.given_up}
     left = list(undone.left(given_up))

@@ -76,25 +76,26 @@ class Undone:
         unclaimed = self.rows
         for claim, held in holdings(self.claims).items():
             if rows := held & self.rows:
-                attempt = named.get(claim.attempt)
-                yield rows, self._index(attempt, claim.range), attempt
+                yield rows, self._index(claim.attempt), named.get(claim.attempt)
                 unclaimed -= rows
         # Of each task the last attempt: it is the one that got no further.
-        last = {self._index(attempt, 0): attempt for attempt in sorted(self.attempts, key=_begun)}
+        last = {self._index(attempt.name): attempt for attempt in sorted(self.attempts, key=_begun)}
         for number, range_ in enumerate(self.submission.ranges):
             if rows := unclaimed.within(*range_):
-                index = self._owner(number)
+                index = number % self.submission.workers // self._nodes
                 yield rows, index, last.get(index)
                 unclaimed -= rows
         if unclaimed:  # a submission that an older version wrote has no ranges
             yield unclaimed, 0, None
 
-    def _index(self, attempt: Attempt | None, range_: int) -> int:
-        return attempt.start.index if attempt and attempt.start else self._owner(range_)
+    def _index(self, attempt: str) -> int:
+        """The array index of an attempt of that name, whether or not it has come to write its journal."""
+        worker = attempt.split("-")[1]
+        return int(worker) // self._nodes if worker.isdecimal() else 0  # what is imported names none
 
-    def _owner(self, range_: int) -> int:
-        """The array index whose range that is."""
-        return range_ % self.submission.workers // (self.submission.resources.nodes_per_task or 1)
+    @property
+    def _nodes(self) -> int:
+        return self.submission.resources.nodes_per_task or 1
 
     def _why(self, index: int, attempt: Attempt | None) -> tuple[Failure | None, bool]:
         if attempt is None:

@@ -21,7 +21,7 @@ from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files
 from launcher.plan.work import with_work
-from launcher.runs.shard_states import ShardReader
+from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
@@ -62,11 +62,7 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
     wanted = Spans([(0, len(table))]) if asked is None else Spans.of_numbers(asked)
     done = states.in_state(ShardState.DONE)
     taken = _taken(table, active.values(), states.in_state(ShardState.RUNNING))
-    of_wanted = table.rows_of(wanted.numbers)
-    rows = of_wanted - states.closed | _spoilt(run, plan, table.whole_shards(states.closed) & wanted - done)
-    if asked is not None:
-        rows |= _worth_redoing(run, plan, of_wanted & states.closed)
-    rows -= taken
+    rows = _worth_doing(run, plan, states, wanted, redo=asked is not None) - taken
     shards = table.shards_in(rows)
     running = (wanted if asked is not None else wanted - done) & table.shards_in(taken) - shards
     abandoned = tuple(known.number for known in submissions if known.number in over and not known.submission.planned)
@@ -88,6 +84,14 @@ def _taken(table: ShardTable, active: Iterable[SubmissionState], running: Spans)
     """Rows in somebody's hands: of submissions that go on, and of shards where an attempt has outlived its submission."""
     held = union(rows for _, rows in in_hand(active, table))
     return held | table.rows_of((running - table.shards_in(held)).numbers)
+
+
+def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo: bool) -> Spans:
+    """Of the wanted shards, the rows that are not done, and what has to be done again; ``redo``: all that is worth it."""
+    rows, closed = plan.table.rows_of(wanted.numbers), states.closed
+    failed = states.in_state(ShardState.FAILED) & wanted
+    again = _spoilt(run, plan, failed & plan.table.whole_shards(closed))
+    return rows - closed | again | (_worth_redoing(run, plan, rows & closed) if redo else Spans())
 
 
 def _spoilt(run: RunDir, plan: Plan, shards: Spans) -> Spans:

@@ -159,6 +159,14 @@ def test_the_newest_claim_tells_who_had_a_row_last(run: RunDir) -> None:
     assert outcome_of(run) == {1: "OUT_OF_MEMORY"}
 
 
+def test_who_claimed_and_died_before_he_wrote_a_word_had_it(run: RunDir) -> None:
+    for shard in (0, 1, 2, 3, 4):
+        write_attempt(run, shard, EndReason.DONE, commits=2)
+    claim(run, 5, 1, "0001-00003-0a0b0c0d", 50, 60)
+    (made,) = end(run, Ending({3: Failure(FailureKind.OUT_OF_MEMORY, "killed", -1)}), terms=Terms(1, 4 * GIB, 3600))
+    assert (of(made), made.resources.options["memory"]) == ("50-59", str(6 * GIB))
+
+
 def test_what_nobody_claimed_is_that_of_whose_range_it_is(run: RunDir) -> None:
     for shard in (0, 1, 2, 3, 4):
         write_attempt(run, shard, EndReason.DONE, commits=2)
