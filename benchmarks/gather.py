@@ -1,12 +1,14 @@
 """Assembling the result: ours beside copying the same bytes and two usual ways with h5py.
 
-    python -m benchmarks.gather [--mebibytes 256] [--shards 64] [--repetitions 5] [--folder DIR]
+    python -m benchmarks.gather [--mebibytes 256] [--shards 64] [--tasks 64] [--repetitions 5] [--folder DIR]
 
-Every contestant makes a file of the same float32 rows from the same shards and syncs it to disk, in a fresh process;
-each repetition runs all of them, in another order. Ours also checks every hash and writes ids, status and errors.
+Every contestant makes a file of the same float32 rows and syncs it to disk, in a fresh process; each repetition runs all of
+them, in another order. Ours reads what ``tasks`` array tasks have stored, checks every hash and writes ids, status and
+errors; h5py's read an HDF5 file for each shard.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -22,11 +24,9 @@ import h5py
 import numpy as np
 
 from jobs.gather.gather import gather
-from jobs.storage.journal import replay
+from jobs.gather.hdf5_file import create_dataset, create_file
 from jobs.storage.plans import Plan
-from jobs.storage.records import Layout
 from jobs.storage.rundir import RunDir
-from jobs.storage.shard_file import create_dataset, create_file
 from tests.support.builders import build_run
 
 _ROOT = Path(__file__).parents[1]
@@ -34,8 +34,8 @@ WIDTH = 512
 BATCH = 64
 
 
-def build(folder: Path, mebibytes: int, shards: int) -> None:
-    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows, all shards done."""
+def build(folder: Path, mebibytes: int, shards: int, tasks: int) -> None:
+    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows at most, and the same as a file a shard."""
     rows = (mebibytes << 20) // (4 * WIDTH)
     boundaries = [rows * index // shards for index in range(shards + 1)]
     generator = np.random.default_rng(0)
@@ -43,7 +43,11 @@ def build(folder: Path, mebibytes: int, shards: int) -> None:
     def compute(rows: np.ndarray) -> dict[str, np.ndarray]:
         return {"embedding": generator.standard_normal((len(rows), WIDTH), np.float32)}
 
-    build_run(folder, boundaries, compute, batch_size=BATCH)
+    build_run(folder, boundaries, compute, batch_size=BATCH, tasks=min(tasks, shards))
+    (folder / "files").mkdir()
+    for start, stop in itertools.pairwise(boundaries):
+        with h5py.File(folder / "files" / f"{start:09d}.h5", "w") as file:
+            file["embedding"] = compute(np.arange(start, stop))["embedding"]
 
 
 def ours(run: RunDir, out: Path) -> None:
@@ -51,31 +55,22 @@ def ours(run: RunDir, out: Path) -> None:
 
 
 def copy_file_range(run: RunDir, out: Path) -> None:
-    plan = Plan.read(run.plan)
     with create_file(out) as file:
-        at = create_dataset(file, "embedding", "<f4", (plan.rows, WIDTH))
+        at = create_dataset(file, "embedding", "<f4", (Plan.read(run.plan).rows, WIDTH))
     target = os.open(out, os.O_RDWR)
-    for shard in plan.shards():
-        source = os.open(run.shard_done(shard.index), os.O_RDONLY)
-        offset, left = _layout(run, shard.index).outputs[0].offset, shard.rows * WIDTH * 4
-        while left:
-            copied = os.copy_file_range(source, target, left, offset, at)
-            offset, at, left = offset + copied, at + copied, left - copied
+    for path in sorted(run.attempts.glob("*.data")):
+        source = os.open(path, os.O_RDONLY)
+        while copied := os.copy_file_range(source, target, 1 << 30, offset_dst=at):
+            at += copied
         os.close(source)
     os.fsync(target)
-
-
-def _layout(run: RunDir, shard: int) -> Layout:
-    layout = replay(run.journal(shard), 4096).layout
-    if layout is None:
-        raise SystemExit(f"{run.journal(shard)}: no layout")
-    return layout
+    os.close(target)
 
 
 def concatenate(run: RunDir, out: Path) -> None:
     parts = []
-    for shard in Plan.read(run.plan).shards():
-        with h5py.File(run.shard_done(shard.index)) as file:
+    for path in sorted((run.path / "files").iterdir()):
+        with h5py.File(path) as file:
             parts.append(file["embedding"][()])
     with h5py.File(out, "w") as file:
         file["embedding"] = np.concatenate(parts)
@@ -86,10 +81,11 @@ def append(run: RunDir, out: Path) -> None:
     with h5py.File(out, "w") as target:
         chunks = (min(256, Plan.read(run.plan).rows), WIDTH)
         dataset = target.create_dataset("embedding", (0, WIDTH), "<f4", maxshape=(None, WIDTH), chunks=chunks)
-        for shard in Plan.read(run.plan).shards():
-            with h5py.File(run.shard_done(shard.index)) as file:
-                dataset.resize(shard.stop, axis=0)
-                dataset[shard.start :] = file["embedding"][()]
+        for path in sorted((run.path / "files").iterdir()):
+            with h5py.File(path) as file:
+                rows = len(dataset)
+                dataset.resize(rows + len(file["embedding"]), axis=0)
+                dataset[rows:] = file["embedding"][()]
     _sync(out)
 
 
@@ -161,6 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="result assembly beside its peers")
     parser.add_argument("--mebibytes", type=int, default=256, help="size of the data")
     parser.add_argument("--shards", type=int, default=64)
+    parser.add_argument("--tasks", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder in the current one)")
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
@@ -169,9 +166,11 @@ def main() -> None:
         run_one(options.one, options.folder)
         return
     with tempfile.TemporaryDirectory(dir=options.folder or Path.cwd(), prefix="gather-") as folder:
-        build(Path(folder) / "run", options.mebibytes, options.shards)
+        build(Path(folder) / "run", options.mebibytes, options.shards, options.tasks)
         found = measure(Path(folder), options.repetitions)
-    print(f"{options.mebibytes} MiB of float32 [n, {WIDTH}], {options.shards} shards, batches of {BATCH} rows")
+    print(
+        f"{options.mebibytes} MiB of float32 [n, {WIDTH}], {options.shards} shards of {options.tasks} tasks, batches of {BATCH} rows"
+    )
     print(table(found))
 
 

@@ -53,8 +53,8 @@ def tiny(bench: Bench) -> Section:
 
 _TEXT = (
     "Samples of 16 float32 in batches of 1,000, and a Job without torch that does next to nothing: µs a sample, steady, by "
-    "the number of samples. Ours is one process and 2 pool workers, and the whole path: the shard file is made, written, "
-    "hashed, journaled, synced and renamed, which at 10,000 samples is most of it.\n\n"
+    "the number of samples. Ours is one process and 2 pool workers, and the whole path: results are written, hashed, "
+    "journaled and synced, which at 10,000 samples is most of it.\n\n"
     "![µs a sample by the number of samples](plots/cost-per-sample.svg)"
 )
 

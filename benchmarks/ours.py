@@ -1,6 +1,6 @@
 """Ours: a benchmark's work as a planned run of one shard, run by an array task as Slurm would start it.
 
-What is measured is the whole path: manifest, task, shard file, journal, syncs.
+What is measured is the whole path: manifest, task, data files, journal, syncs.
 """
 
 import json
@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from benchmarks.gate import Gate
 from benchmarks.work import Case, TorchJob, WorkJob
-from jobs.storage.journal import replay
+from jobs.storage.attempts import Attempt, Attempts, read_commits, read_head
+from jobs.storage.blocks import BlockReader
 from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
-from jobs.storage.shard_file import ShardFile
+from jobs.storage.spans import Spans
 
 _ROOT = Path(__file__).parents[1]
 
@@ -42,25 +43,33 @@ class Ours:
         gate = Gate(out / "gate", self.processes * (1 + self.workers) + late)
         _plan(case, gate).write(run.plan)
         node = NodeSettings(processes=self.processes, workers=self.workers, devices="cpu", max_failed_samples=0)
-        Submission(1, "local", time.time(), ((0,),), node).write(run.submission(1))
+        run.claims(1).mkdir()
+        rows = (0, case.count)
+        Submission(1, "local", time.time(), 1, Spans([rows]), (rows,), node).write(run.submission(1))
         return [sys.executable, "-P", "-m", "jobs", str(run.path), "1", "0"]
 
     def end(self, out: Path) -> float:
-        """When all was in the shard file, journaled and synced; RuntimeError where the task did not do all samples."""
-        last = replay(RunDir(out / "run").journal(0)).last
-        if last is None or last.end is None or last.end.reason != "done" or last.end.failed:
-            raise RuntimeError(f"the task of {out} did not do all samples: {last}")
-        return last.end.time
+        """When all was on disk; RuntimeError where the task did not do all samples."""
+        beat = _attempt(out).beat
+        if beat.end != "done" or beat.failed:
+            raise RuntimeError(f"the task of {out} did not do all samples: {beat}")
+        return beat.advanced
 
     def results(self, out: Path) -> np.ndarray:
-        run = RunDir(out / "run")
-        layout, shard = replay(run.journal(0)).layout, Plan.read(run.plan).shard(0)
+        attempt = _attempt(out)
+        layout, files = read_head(attempt)
         if layout is None:
-            raise RuntimeError(f"{run.path} has no results")
+            raise RuntimeError(f"{attempt.journal} has no results")
         output = layout.outputs[0]
-        with ShardFile.open(run, shard, layout, done=True) as file:
-            data = file.read_rows(output, 0, shard.rows)
-        return np.frombuffer(data, output.dtype).reshape(shard.rows, *output.shape)
+        with BlockReader(files) as reader:
+            commits = sorted(read_commits(attempt), key=lambda commit: commit.start)
+            data = b"".join(reader.read(block) for commit in commits for block in commit.blocks)
+        return np.frombuffer(data, output.dtype).reshape(-1, *output.shape)
+
+
+def _attempt(out: Path) -> Attempt:
+    (attempt,) = Attempts(RunDir(out / "run")).read()
+    return attempt
 
 
 def _write_manifest(path: Path, rows: int) -> None:

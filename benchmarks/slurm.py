@@ -28,6 +28,7 @@ from tests.slurm_cluster import SlurmCluster
 
 _ROOT = Path(__file__).parents[1]
 _TIMEOUT = 300.0
+_QUIET = 5.0
 # Questions of this benchmark itself, and what nodes say without any job.
 _NOT_COUNTED = {"REQUEST_STATS_INFO", "MESSAGE_NODE_REGISTRATION_STATUS", "REQUEST_PING"}
 _COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "sacctmgr", "scancel", "sinfo", "srun")
@@ -118,9 +119,7 @@ def run_tasks(bench: Bench, contestant: Contestant, tasks: int) -> Outcome:
     def is_complete() -> bool:
         if process.poll() is not None and not ended:
             ended.append(time.monotonic() - started)
-        return (
-            sum(path.stat().st_size > 0 or path.parent != folder for path in folder.glob(contestant.results)) >= tasks
-        )
+        return contestant.results(folder) >= tasks
 
     _await(is_complete)
     last = time.monotonic() - started
@@ -184,7 +183,7 @@ def calls(bench: Bench, repetitions: int) -> str:
         bench.cluster.run("sdiag", "--reset")
         bench.calls()
         _run_followed(bench, contestant, tasks)
-        _await(lambda: _count(bench, "REQUEST_COMPLETE_BATCH_SCRIPT") >= tasks)
+        _await_elements(bench, tasks)
         found = {kind: n for kind, n in bench.cluster.sdiag()["by_type"].items() if kind not in _NOT_COUNTED}
         rows.append([name, str(sum(found.values())), _listed(found), _listed(bench.calls())])
         bench.await_end(contestant, bench._scratch / "case" / "run")
@@ -197,9 +196,19 @@ def _run_followed(bench: Bench, contestant: Contestant, tasks: int) -> None:
     bench.start(contestant.command(tasks, folder, False)).wait()
     if contestant.follow:
         bench.start(contestant.follow(folder)).wait()
-    _await(lambda: len(list(folder.glob(contestant.results))) >= tasks)
+    _await(lambda: contestant.results(folder) >= tasks)
     if contestant.end:
         _await(lambda: any(folder.glob(contestant.end or "")))
+
+
+def _await_elements(bench: Bench, tasks: int) -> None:
+    """Until each has told slurmctld that it ended, or none has for some seconds: of ours some may never start."""
+    seen, quiet_since = 0, time.monotonic()
+    while seen < tasks and time.monotonic() - quiet_since < _QUIET:
+        time.sleep(0.1)
+        found = _count(bench, "REQUEST_COMPLETE_BATCH_SCRIPT")
+        if found != seen:
+            seen, quiet_since = found, time.monotonic()
 
 
 def _count(bench: Bench, kind: str) -> int:

@@ -1,6 +1,6 @@
 """Contestants of slurm.py: each submits an array of trivial tasks to the test cluster from a fresh process.
 
-A contestant is a command, the files that show its results, and what there is to do before the clock starts.
+A contestant is a command, how its results are counted, and what there is to do before the clock starts.
 """
 
 import json
@@ -12,6 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.slurm_peers import CPUS, GIBIBYTES, MINUTES
+from jobs.storage.attempts import Attempts
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import union
 
 _ROOT = Path(__file__).parents[1]
 _ONE_LINE = 'import os; print(int(os.environ["SLURM_ARRAY_TASK_ID"]) ** 2)'
@@ -21,16 +24,29 @@ _ONE_LINE = 'import os; print(int(os.environ["SLURM_ARRAY_TASK_ID"]) ** 2)'
 class Contestant:
     """``command(tasks, folder, hold)`` submits; ``prepare`` and the command ``first`` come before the clock starts.
 
-    The command ``follow`` stays until all has ended. ``results`` is the glob, below the folder, of the files of which
-    there is one for each result; ``end`` that of what is there when nothing follows.
+    The command ``follow`` stays until all has ended. ``results`` counts the results below the folder; ``end`` is the glob
+    of what is there when nothing follows.
     """
 
     command: Callable[[int, Path, bool], list[str]]
-    results: str
+    results: Callable[[Path], int]
     prepare: Callable[[int, Path, bool], None] = lambda tasks, folder, hold: None
     first: Callable[[Path], list[str]] | None = None
     follow: Callable[[Path], list[str]] | None = None
     end: str | None = None
+
+
+def _files(pattern: str) -> Callable[[Path], int]:
+    """Counts files of which there is one for each result; one in the folder itself once something is in it."""
+
+    def count(folder: Path) -> int:
+        return sum(path.stat().st_size > 0 or path.parent != folder for path in folder.glob(pattern))
+
+    return count
+
+
+def _durable_rows(folder: Path) -> int:
+    return union(attempt.beat.done for attempt in Attempts(RunDir(folder)).read()).count
 
 
 def _launcher(*arguments: str) -> list[str]:
@@ -73,16 +89,16 @@ def _peer(name: str) -> Callable[[int, Path, bool], list[str]]:
 PLAIN, OURS, SUBMITIT, DATATROVE = "sbatch --array of python -c", "ours", "submitit map_array", "datatrove"
 
 CONTESTANTS = {
-    PLAIN: Contestant(_sbatch, "slurm-*.out"),
+    PLAIN: Contestant(_sbatch, _files("slurm-*.out")),
     OURS: Contestant(
         _submit_config,
-        "shards/[0-9]*[0-9].h5",
+        _durable_rows,
         _write_config,
         follow=lambda folder: _launcher("status", str(folder), "--watch"),
         end="submissions/*.outcome",
     ),
-    SUBMITIT: Contestant(_peer("submitit"), "*_result.pkl"),
-    DATATROVE: Contestant(_peer("datatrove"), "completions/*", end="stats.json"),
+    SUBMITIT: Contestant(_peer("submitit"), _files("*_result.pkl")),
+    DATATROVE: Contestant(_peer("datatrove"), _files("completions/*"), end="stats.json"),
 }
 if find_spec("datatrove") is None:
     del CONTESTANTS[DATATROVE]

@@ -8,11 +8,14 @@ Start-up of commands, the first batch, tiny samples and images; a Markdown table
 import argparse
 import compileall
 import math
+import pickle
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,38 +24,60 @@ from benchmarks.images import COUNT, make_images
 from benchmarks.node_start import committed
 from benchmarks.ours import Ours
 from benchmarks.work import Case
-from jobs.gather.gather import gather
-from tests.support.builders import build_run
 
 _ROOT = Path(__file__).parents[1]
 _SHARDS = 64
+# Both run in a checkout: a call, its result on stdout; and a run that is done, with its result.
+_CALL = "import pickle, sys; call, *given = pickle.load(sys.stdin.buffer); pickle.dump(call(*given), sys.stdout.buffer)"
+_BUILD = (
+    "import sys; from pathlib import Path; from jobs.gather.gather import gather; "
+    "from tests.support.builders import build_run; gather(build_run(Path(sys.argv[1]), range(0, int(sys.argv[2]), 100)))"
+)
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A contestant that runs the code of a checkout; what it computes is planned, and judged, by this one."""
+    """A contestant as a checkout has it: that plans, runs and judges, for no other version may know its files."""
 
     contestant: Contestant
     folder: Path
 
     def command(self, case: Case, out: Path, late: int) -> list[str]:
-        return ["env", f"PYTHONPATH={self.folder}", *self.contestant.command(case, out, late)]
+        command: list[str] = self._call(self.contestant.command, case, out, late)
+        return ["env", f"PYTHONPATH={self.folder}", *command]
 
     def end(self, out: Path) -> float:
-        return self.contestant.end(out)
+        return float(self._call(self.contestant.end, out))
 
     def results(self, out: Path) -> np.ndarray | None:
-        return self.contestant.results(out)
+        found: np.ndarray | None = self._call(self.contestant.results, out)
+        return found
+
+    def _call(self, call: Callable[..., Any], *given: Any) -> Any:
+        # Pickled by name, so it is the other's contestant there.
+        asked = pickle.dumps((call, *given))
+        python = [sys.executable, "-P", "-c", _CALL]
+        done = subprocess.run(
+            python, input=asked, env={"PYTHONPATH": str(self.folder)}, capture_output=True, check=True
+        )
+        return pickle.loads(done.stdout)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the launcher, for its wall clock."""
+    """A command of a checkout's launcher, for its wall clock; ``shards``: about a run of so many, all done."""
 
     arguments: tuple[str, ...]
+    folder: Path
+    shards: int = 0
 
     def command(self, case: Case, out: Path, late: int) -> list[str]:
-        return [sys.executable, "-P", "-m", "launcher", *self.arguments]
+        about = [str(out / "run")] if self.shards else []
+        if self.shards:
+            build = [sys.executable, "-P", "-c", _BUILD, *about, str(100 * self.shards + 1)]
+            subprocess.run(build, env={"PYTHONPATH": str(self.folder)}, check=True)
+        python = ["env", f"PYTHONPATH={self.folder}", sys.executable, "-P"]
+        return [*python, "-m", "launcher", *self.arguments, *about]
 
     def end(self, out: Path) -> float:
         return math.nan
@@ -70,28 +95,18 @@ class Figure:
     of: Callable[[Outcome], float]
 
 
-def figures(scratch: Path) -> list[Figure]:
-    """Without code of a checkout yet."""
-    images = scratch / "images"
-    images.mkdir()
-    make_images(images)
+def figures(scratch: Path, folder: Path) -> list[Figure]:
+    """Of a checkout."""
     tiny, first = (Case("benchmarks.vectors:Vectors", scratch, count) for count in (1_000_000, 1000))
-    run = build_run(scratch / "status", range(0, 100 * _SHARDS + 1, 100))
-    gather(run)
+    images = Case("benchmarks.images:Images", scratch / "images", 4 * COUNT)
+    one, two = Checkout(Ours(1, 2), folder), Checkout(Ours(2, 0), folder)
+    listing = Command(("--help",), folder), Command(("status",), folder, _SHARDS)
     return [
-        Figure("`launcher --help`, s", Entry(Command(("--help",)), first), lambda run: run.wall),
-        Figure(
-            f"`launcher status`, {_SHARDS} shards, s",
-            Entry(Command(("status", str(run.path))), first),
-            lambda run: run.wall,
-        ),
-        Figure("first batch of a task, s", Entry(Ours(1, 2), first, watch=committed), lambda run: run.seen),
-        Figure("1,000,000 tiny samples, s (so us a sample)", Entry(Ours(1, 2), tiny), lambda run: run.steady),
-        Figure(
-            f"{4 * COUNT:,} JPEGs, 2 processes, s",
-            Entry(Ours(2, 0), Case("benchmarks.images:Images", images, 4 * COUNT)),
-            lambda run: run.steady,
-        ),
+        Figure("`launcher --help`, s", Entry(listing[0], first), lambda run: run.wall),
+        Figure(f"`launcher status`, {_SHARDS} shards, s", Entry(listing[1], first), lambda run: run.wall),
+        Figure("first batch of a task, s", Entry(one, first, watch=committed), lambda run: run.seen),
+        Figure("1,000,000 tiny samples, s (so us a sample)", Entry(one, tiny), lambda run: run.steady),
+        Figure(f"{4 * COUNT:,} JPEGs, 2 processes, s", Entry(two, images), lambda run: run.steady),
     ]
 
 
@@ -106,16 +121,15 @@ def main() -> None:
             compileall.compile_dir(folder / package, quiet=1)
     print(f"{machine()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        scratch = Path(name)
+        (scratch / "images").mkdir()
+        make_images(scratch / "images")
         rows = []
-        for figure in figures(Path(name)):
-            entries = {
-                version: Entry(Checkout(figure.entry.contestant, folder), figure.entry.case, watch=figure.entry.watch)
-                for version, folder in checkouts.items()
-            }
-            outcomes = hold(entries, options.repetitions, Path(name) / "turns")
-            before, now = ([figure.of(run) for run in outcomes[version]] for version in checkouts)
-            ratio = median(b / a for a, b in zip(before, now, strict=True))
-            rows.append([figure.text, f"{median(before):.3f}", f"{median(now):.3f}", f"{ratio:.2f}"])
+        for before, now in zip(*(figures(scratch, folder) for folder in checkouts.values()), strict=True):
+            outcomes = hold({"before": before.entry, "now": now.entry}, options.repetitions, scratch / "turns")
+            then, since = ([now.of(run) for run in outcomes[version]] for version in checkouts)
+            ratio = median(b / a for a, b in zip(then, since, strict=True))
+            rows.append([now.text, f"{median(then):.3f}", f"{median(since):.3f}", f"{ratio:.2f}"])
         print(table(("figure", *checkouts, "now / before"), rows))
 
 

@@ -5,7 +5,7 @@ Those of both packages. The tree::
     LauncherError                 something that the user can read and act on
     ├── InputError                bad arguments, config, manifest or Job class: exit code 2
     ├── RunError                  the run cannot go on as asked (not planned, not complete, still running)
-    │   ├── BusyError             another attempt holds the shard
+    │   ├── BusyError             another process is making the same result
     │   └── IncompleteError       samples are missing, and the caller did not allow that
     ├── DamageError               bytes on disk differ from what a journal says was written
     ├── OutputError               a Job returned something that cannot be stored, or that differs from its first batch
@@ -39,7 +39,7 @@ class RunError(LauncherError):
 
 
 class BusyError(RunError):
-    """Another attempt is running this shard now."""
+    """Another process is making this result now."""
 
 
 class IncompleteError(RunError):

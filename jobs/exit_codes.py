@@ -7,9 +7,9 @@ Part of the contract with scripts and with the array tasks of older runs, so non
 import signal
 
 DONE = 0
-"""All that was asked for is done; of an array task, all its shards."""
+"""All that was asked for is done; of an array task, nothing is left for it to do."""
 FAILED = 1
-"""Something failed, or the result is not complete; of an array task, a shard failed, as its journal tells."""
+"""Something failed, or the result is not complete; of an array task, it failed or gave up a shard, as its journal tells."""
 BAD_INPUT = 2
 """Bad input; one message says what, where and what to do."""
 NO_DISK = 74

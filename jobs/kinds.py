@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 
 
 class FailureKind(StrEnum):
-    """Why an attempt at a shard failed."""
+    """Why an attempt failed, or gave up a shard."""
 
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     TIMEOUT = "TIMEOUT"
@@ -35,7 +35,7 @@ class SampleFailureKind(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why an attempt ended: its shard is done, it had to leave and can go on, or it failed."""
+    """Why an attempt ended: there was nothing left for it to do, it had to leave and others can go on, or it failed."""
 
     DONE = "done"
     STOPPED = "stopped"

@@ -79,6 +79,7 @@ def _add_starting(command: _Command) -> None:
     submit.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
     rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     rerun.add_argument("--shards", metavar="3,7-9", help="only these; done ones too if damaged or with failed samples")
+    rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
     rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
     rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
     for parser in (run, plan, submit, rerun, probe):

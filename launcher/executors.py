@@ -1,6 +1,6 @@
 """Executor: what runs the array tasks of a submission: this machine, or a scheduler. Found by name in one table.
 
-An executor only executes: which shards, with which settings, is in the Submission; what is tried again, and when the
+An executor only executes: which rows, with which settings, is in the Submission; what is tried again, and when the
 result is written, is decided in retry.finalize, which an executor calls once all tasks of a submission have ended.
 Whatever a command has to know of a scheduler it asks an Executor; tests/launcher/executor_tests.py is what each must pass.
 """
@@ -20,8 +20,6 @@ from jobs.storage.rundir import RunDir
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
-Groups = tuple[tuple[int, ...], ...]
-
 
 @dataclass(frozen=True)
 class Observation:
@@ -40,7 +38,6 @@ class Limits:
     """
 
     at_a_time: int | None = None
-    shards_per_task: int = 1
     largest_array: int = 1001
     largest_queue: int = 10_000
     unknown: str = ""
@@ -77,17 +74,14 @@ class Executor(Protocol):
     def prepare(self) -> None:
         """Something is going to be submitted, after a while."""
 
-    def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
-        """Array index -> the shards that it runs, in sequence: each shard once."""
+    def tasks(self, config: "Config", shards: int) -> int:
+        """How many array tasks a submission of so many shards gets, all limits considered; at least one."""
 
     def resources(self, config: "Config") -> Resources:
         """What each array task gets, for Submission.resources."""
 
     def describe(self, config: "Config") -> list[str]:
         """The resources and limits in words, for `plan`."""
-
-    def largest_submission(self, config: "Config") -> int | None:
-        """The most array tasks that one submission may have; None: any number."""
 
     def limits(self, config: "Config", room: int) -> Limits:
         """For probe; ``room`` is how many array tasks this machine has room for at a time."""

@@ -23,9 +23,10 @@ from jobs import extras
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.outputs import NOT_OUTPUTS
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import find_run
+from launcher.runs.submissions import chosen_output, read_submissions
 
 if TYPE_CHECKING:
     import h5py
@@ -72,9 +73,7 @@ def result_path(run: RunDir, manifest: str | None = None) -> Path:
     elif plan.parts:
         names = ", ".join(repr(part.name) for part in plan.parts)
         raise InputError(f"{run.path}: has a result of each manifest; give manifest=, one of {names}")
-    numbers = run.submission_numbers()
-    chosen = Submission.read(run.submission(numbers[-1])).resources.output if numbers else None
-    return run.result_of(manifest, Path(chosen) if chosen else None)
+    return run.result_of(manifest, chosen_output(read_submissions(run)))
 
 
 class Ragged(Sequence[Any]):

@@ -1,91 +1,55 @@
-"""BlockCopier: rows of shards into the result, block by block: read, check against the journal, write."""
+"""BlockCopier: windows of batches into the result: read, checked against the journals, written."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
-from jobs.gather.committed import CopyRange, Damage
+from jobs.gather.committed import Unlike
 from jobs.gather.result_file import ResultFile, put_fill
-from jobs.storage.records import Output, Segment, Shard
-from jobs.storage.shard_file import ShardFile, digest
+from jobs.gather.window_reader import WindowReader, unlike
+from jobs.gather.windows import Window
+from jobs.storage.records import Output
 
 
 class BlockCopier:
-    """Copies spans in manifest order, through one buffer; it knows where the next ragged values go."""
+    """Copies windows in row order; it knows where the next ragged values go."""
 
-    def __init__(self, result: ResultFile, outputs: Sequence[Output]) -> None:
+    def __init__(self, result: ResultFile, outputs: Sequence[Output], reader: WindowReader) -> None:
         self._result = result
         self._outputs = outputs
+        self._reader = reader
         self._items = {output.name: 0 for output in outputs if output.ragged}
-        self._buffer = memoryview(bytearray())
 
-    def copy(self, shard: Shard, file: ShardFile | None, span: CopyRange) -> list[Damage]:
-        """Copies or fills the rows; returns the batches that are not as committed (what was written is then void)."""
-        if not span.commits:
-            self._fill(span)
+    def copy(self, window: Window) -> list[Unlike]:
+        """Copies or fills the rows; returns the batches that are not as committed, and writes nothing where there are some."""
+        if not window.has_values:
+            self._fill(window)
             return []
-        if file is None:
-            return [Damage(shard.index, commit.start, commit.stop, ("shard file",)) for commit in span.commits]
-        damaged: dict[int, list[str]] = {}
-        for output in file.layout.outputs:
-            copy = self._copy_ragged if output.ragged else self._copy_fixed
-            for at in copy(file, output, span):
-                damaged.setdefault(at, []).append(output.name)
-        stops = {commit.start: commit.stop for commit in span.commits}
-        return [Damage(shard.index, start, stops[start], tuple(names)) for start, names in damaged.items()]
+        found = self._reader.read(window.batches)
+        wrong = unlike(window.batches, found)
+        for output in self._outputs if not wrong else ():
+            slots = [stored.source.slots[output.name] for stored in window.batches]
+            pairs = list(zip(found, slots, strict=True))
+            rows = [blocks[slot] for blocks, slot in pairs]
+            if output.ragged:
+                self._copy_ragged(output, window.start, rows, [blocks[slot + 1] for blocks, slot in pairs])
+            else:
+                self._result.put_pieces(output.name, window.start, rows)
+        return wrong
 
-    def _fill(self, span: CopyRange) -> None:
+    def _copy_ragged(
+        self, output: Output, start: int, lengths: Sequence[memoryview], values: Sequence[memoryview]
+    ) -> None:
+        first = self._items[output.name]
+        offsets = first + np.cumsum(np.frombuffer(b"".join(lengths), np.int64))
+        self._result.put(f"{output.name}/offsets", start + 1, offsets)
+        self._result.put_pieces(f"{output.name}/values", first, values)
+        self._items[output.name] += sum(map(len, values)) // output.item_bytes
+
+    def _fill(self, window: Window) -> None:
         for output in self._outputs:
             if output.ragged:
-                ends = np.full(span.stop - span.start, self._items[output.name])
-                self._result.put(f"{output.name}/offsets", span.start + 1, ends)
+                ends = np.full(window.stop - window.start, self._items[output.name])
+                self._result.put(f"{output.name}/offsets", window.start + 1, ends)
             elif np.dtype(output.dtype).kind in "fc":  # zeros are there already: nothing was written here before
-                put_fill(self._result.put, output, span.start, span.stop)
-
-    def _copy_fixed(self, file: ShardFile, output: Output, span: CopyRange) -> list[int]:
-        rows = file.read_rows(output, span.start, span.stop, self._room((span.stop - span.start) * output.row_bytes))
-        self._result.put_bytes(output.name, span.start, rows)
-        return _damaged_rows(output, span, rows)
-
-    def _copy_ragged(self, file: ShardFile, output: Output, span: CopyRange) -> list[int]:
-        rows = file.read_rows(output, span.start, span.stop, self._room((span.stop - span.start) * output.row_bytes))
-        damaged = _damaged_rows(output, span, rows)
-        # A copy, since the values are read into the same buffer; it begins with 0.
-        offsets = np.cumsum(np.append(0, np.frombuffer(rows[: len(rows) // 8 * 8], np.int64)))
-        first = self._items[output.name]
-        self._result.put(f"{output.name}/offsets", span.start + 1, first + offsets[1:])
-        segments = [commit.segments[output.name] for commit in span.commits]
-        self._items[output.name] += sum(segment.size for segment in segments) // output.item_bytes
-        blocks = self._read_values(file, output.name, segments)
-        self._result.put_bytes(f"{output.name}/values", first, self._buffer[: sum(map(len, blocks))])
-        for commit, segment, block in zip(span.commits, segments, blocks, strict=True):
-            if digest(block) != segment.hash:
-                damaged.append(commit.start)
-        return sorted(set(damaged))
-
-    def _read_values(self, file: ShardFile, name: str, segments: Sequence[Segment]) -> list[memoryview]:
-        """The segments' bytes, end to end in the buffer; one read where they are neighbours in the file too."""
-        ends = list(itertools.accumulate(segment.size for segment in segments))
-        buffer = self._room(ends[-1])
-        starts = [0, *ends[:-1]]
-        if all(left.offset + left.size == right.offset for left, right in itertools.pairwise(segments)):
-            data = file.read_segment(name, Segment(segments[0].offset, ends[-1], ""), buffer)
-            return [data[start:end] for start, end in zip(starts, ends, strict=True)]
-        return [file.read_segment(name, s, buffer[start:]) for s, start in zip(segments, starts, strict=True)]
-
-    def _room(self, size: int) -> memoryview:
-        if len(self._buffer) < size:
-            self._buffer = memoryview(bytearray(size))
-        return self._buffer[:size]
-
-
-def _damaged_rows(output: Output, span: CopyRange, rows: memoryview) -> list[int]:
-    """First rows of the batches whose rows have another hash than the journal says."""
-    size = output.row_bytes
-    damaged = []
-    for commit in span.commits:
-        block = rows[(commit.start - span.start) * size : (commit.stop - span.start) * size]
-        if digest(block) != commit.hashes[output.name]:
-            damaged.append(commit.start)
-    return damaged
+                put_fill(self._result.put, output, window.start, window.stop)

@@ -1,21 +1,23 @@
-"""Committed: what the journals say of a run's rows, shard by shard in manifest order. Read by gather and verify.
+"""Committed: what the journals say of the rows of a run, batch by batch in manifest order. Read by gather and verify.
 
-A commit counts if it lies within its shard, overlaps no other and accounts for each output; the rest are missing rows.
+A row counts once a beat says that it is done. Of the attempts that have it done, the first counts whose commit is that of a
+batch of the plan and accounts for each output, and whose bytes nobody has found to differ.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Self
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from jobs.storage.journal import History, replay
-from jobs.storage.plans import Plan
-from jobs.storage.records import Commit, Layout, Part, Shard
-from jobs.storage.rundir import RunDir
-from jobs.storage.shard_file import ShardFile
+from jobs.gather.sources import Source
+from jobs.storage.records import Commit
+from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Spans, union
 
-# Commits that stay in memory between two passes over the journals (about 0.6 KB each); more are replayed again.
+# Commits that stay in memory between two passes over the journals (about 0.6 KB each); more are read again.
 KEPT_COMMITS = 20_000
+
+_NO_COMMIT = ("journal",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,135 +33,122 @@ class Damage:
         return f"shard {self.shard}, rows {self.start}-{self.stop - 1}: {', '.join(self.what)}"
 
 
+class Stored(NamedTuple):
+    """A batch as one attempt has it."""
+
+    source: Source
+    commit: Commit
+
+
 @dataclass(frozen=True, slots=True)
-class CopyRange:
-    """Rows ``[start, stop)`` to be copied at once; without commits, rows that hold fill values."""
+class Unlike:
+    """A batch of which these outputs (or the data file) are not as its attempt says."""
 
-    start: int
-    stop: int
-    commits: tuple[Commit, ...] = ()
-
-
-@dataclass(frozen=True)
-class ShardRows:
-    """The commits of one shard that count, by row. ``versions`` are those of the software that its attempts had."""
-
-    shard: Shard
-    done: bool
-    layout: Layout
-    commits: tuple[Commit, ...]
-    bad_lines: int = 0
-    versions: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def of(cls, shard: Shard, done: bool, history: History, first: int = 0) -> Self:
-        """``first`` is the manifest row that the shard's rows are counted from; the journal's are the manifest's."""
-        layout = history.layout or Layout(())
-        versions = {item for attempt in history.attempts for item in attempt.start.versions.items()}
-        found = history.commits.values()
-        commits = tuple(_usable(shard, layout, (c.counted_from(first) for c in found) if first else found))
-        return cls(shard, done, layout, commits, history.bad_lines, tuple(sorted(versions)))
-
-    def gaps(self) -> Iterator[CopyRange]:
-        """The missing rows."""
-        at = self.shard.start
-        for commit in self.commits:
-            if commit.start > at:
-                yield CopyRange(at, commit.start)
-            at = commit.stop
-        if at < self.shard.stop:
-            yield CopyRange(at, self.shard.stop)
-
-    def spans(self, limit: int) -> Iterator[CopyRange]:
-        """All rows: neighbouring commits of up to ``limit`` bytes together (at least one), and fills."""
-        group: list[Commit] = []
-        room = limit
-        row_bytes = sum(output.row_bytes for output in self.layout.outputs)
-        each = [CopyRange(commit.start, commit.stop, (commit,) if commit.hashes else ()) for commit in self.commits]
-        for span in sorted([*each, *self.gaps()], key=lambda span: span.start):
-            values = sum(segment.size for commit in span.commits for segment in commit.segments.values())
-            size = values + sum(row_bytes * (commit.stop - commit.start) for commit in span.commits)
-            if group and (not span.commits or size > room):
-                yield CopyRange(group[0].start, group[-1].stop, tuple(group))
-                group, room = [], limit
-            group.extend(span.commits)
-            room -= size
-            if not span.commits:
-                yield span
-        if group:
-            yield CopyRange(group[0].start, group[-1].stop, tuple(group))
-
-    @contextmanager
-    def open(self, run: RunDir) -> Iterator[ShardFile | None]:
-        """The shard's files, whether it is done or not; None where one is gone, or where there never was one."""
-        file = None
-        # Done, part, done: a part file that gets its final name between two looks is found by the third.
-        for done in (True, False, True) if any(commit.hashes for commit in self.commits) else ():
-            with suppress(FileNotFoundError):
-                file = ShardFile.open(run, self.shard, self.layout, done=done)
-                break
-        try:
-            yield file
-        finally:
-            if file:
-                file.close()
-
-
-def _usable(shard: Shard, layout: Layout, commits: Iterable[Commit]) -> Iterator[Commit]:
-    names = {output.name for output in layout.outputs}
-    ragged = {output.name: output.item_bytes for output in layout.outputs if output.ragged}
-    at = shard.start
-    for commit in sorted(commits, key=lambda commit: commit.start):
-        if at <= commit.start < commit.stop <= shard.stop and _accounts_for(names, ragged, commit):
-            yield commit
-            at = commit.stop
-
-
-def _accounts_for(names: set[str], ragged: dict[str, int], commit: Commit) -> bool:
-    if not all(commit.start <= sample.row < commit.stop for sample in commit.failed):
-        return False
-    if not commit.hashes:
-        return len(commit.failed) == commit.stop - commit.start
-    if commit.hashes.keys() != names or commit.segments.keys() != ragged.keys():
-        return False
-    return all(segment.size % ragged[name] == 0 for name, segment in commit.segments.items())
+    stored: Stored
+    what: tuple[str, ...]
 
 
 class Committed:
-    """The shards of a part as their journals were when first read; reading a shard again gives the same.
+    """Some rows of a run, as its journals were when first read; reading them again gives the same.
 
-    Rows count from the part's first one, as in its result.
+    ``closed`` are those that are done, as manifest rows. Rows of commits and damage count from ``first``, as in the
+    result of a part.
     """
 
-    def __init__(self, run: RunDir, plan: Plan, part: Part) -> None:
-        self._run = run
-        self._first = part.start
-        self._shards = plan.shards_of(part)
-        self._done = run.list_shards().done
-        self._sizes: dict[int, int] = {}
-        self._kept: dict[int, ShardRows] = {}
-        self._room = KEPT_COMMITS // len(plan.results)
+    def __init__(
+        self, sources: Sequence[Source], table: ShardTable, rows: Spans, first: int = 0, shares: int = 1
+    ) -> None:
+        """``shares``: how many of these there are at a time, so that all together keep no more than one would."""
+        self.closed = union(source.attempt.beat.done for source in sources) & rows
+        self._rows = rows
+        self.sources = sources
+        self._table = table
+        self._first = first
+        self._room = KEPT_COMMITS // shares
+        self._kept: list[Stored] | None = None
         self._excluded: set[tuple[int, int]] = set()
+        self._unlike: dict[int, tuple[str, ...]] = {}
 
-    def exclude(self, damaged: Iterable[Damage]) -> None:
-        """Counts the rows as missing from now on."""
-        self._excluded.update((damage.shard, damage.start) for damage in damaged)
+    @property
+    def owners(self) -> Iterator[tuple[Source, Spans]]:
+        """The attempts that count for some of the rows, and for which."""
+        owned = ((source, source.owned & self._rows) for source in self.sources)
+        return ((source, rows) for source, rows in owned if rows)
 
-    def shards(self) -> Iterator[ShardRows]:
-        for shard in self._shards:
-            rows = self._kept.get(shard.index) or self._read(shard)
-            if self._excluded:
-                commits = (one for one in rows.commits if (shard.index, one.start) not in self._excluded)
-                rows = replace(rows, commits=tuple(commits))
-            yield rows
+    @property
+    def has_choice(self) -> bool:
+        """Whether several attempts have done the same rows, so that results may differ and all be right."""
+        return sum((source.attempt.beat.done & self._rows).count for source in self.sources) > self.closed.count
 
-    def _read(self, shard: Shard) -> ShardRows:
-        path = self._run.journal(shard.index)
-        if shard.index not in self._sizes:
-            self._sizes[shard.index] = path.stat().st_size if path.exists() else 0
-        history = replay(path, self._sizes[shard.index])
-        rows = ShardRows.of(shard, shard.index in self._done, history, self._first)
-        if len(rows.commits) < self._room:
-            self._room -= len(rows.commits) + 1
-            self._kept[shard.index] = rows
-        return rows
+    def batches(self) -> Iterator[Stored]:
+        """The batches that count, in row order."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Stored] = []
+        for stored in self._read():
+            if len(kept) <= self._room:
+                kept.append(stored)
+            yield stored
+        if len(kept) <= self._room:
+            self._kept = kept
+
+    def _read(self) -> Iterator[Stored]:
+        owned = [(source, rows, source.stream(rows)) for source, rows in self.owners]
+        segments = sorted((start, stop, at) for at, (_, rows, _) in enumerate(owned) for start, stop in rows)
+        for start, stop, at in segments:
+            source, _, stream = owned[at]
+            for first, end in self._table.batches(Spans([(start, stop)])):
+                commit = stream.take(first)
+                if commit is None or not source.accounts_for(commit, end) or (source.rank, first) in self._excluded:
+                    yield from itertools.islice(self._candidates(first, end), 1)
+                else:
+                    yield self._stored(source, commit)
+
+    def _candidates(self, start: int, stop: int) -> Iterator[Stored]:
+        """A batch as all the attempts have it that may count for it."""
+        for source in self.sources:
+            if start in source.attempt.beat.done and (source.rank, start) not in self._excluded:
+                commit = source.find(start)
+                if commit and source.accounts_for(commit, stop):
+                    yield self._stored(source, commit)
+
+    def _stored(self, source: Source, commit: Commit) -> Stored:
+        return Stored(source, commit.counted_from(self._first) if self._first else commit)
+
+    def others(self, stored: Stored) -> Iterator[Stored]:
+        """The same batch as other attempts have it, those that count first coming first."""
+        start, stop = stored.commit.start + self._first, stored.commit.stop + self._first
+        return (other for other in self._candidates(start, stop) if other.source is not stored.source)
+
+    def exclude(self, found: Iterable[Unlike]) -> None:
+        """From now on these do not count."""
+        for one in found:
+            row = one.stored.commit.start + self._first
+            self._excluded.add((one.stored.source.rank, row))
+            self._unlike.setdefault(row, one.what)
+        self._kept = None
+
+    def damage(self, one: Unlike) -> Damage:
+        """What is to be said of a batch that no attempt has intact."""
+        commit = one.stored.commit
+        return Damage(self._table.shard_at(commit.start + self._first), commit.start, commit.stop, one.what)
+
+    def lost(self, start: int, stop: int) -> Iterator[Damage]:
+        """What is closed of rows ``[start, stop)``, between two batches that count: no attempt has it intact."""
+        for shard, first, end, what in self._lost_batches(start, stop):
+            yield Damage(shard, first - self._first, end - self._first, what)
+
+    def _lost_batches(self, start: int, stop: int) -> Iterator[tuple[int, int, int, tuple[str, ...]]]:
+        rows = self.closed.within(start + self._first, stop + self._first)
+        before: tuple[int, int, int, tuple[str, ...]] | None = None
+        for first, end in self._table.batches(rows):
+            shard, what = self._table.shard_at(first), self._unlike.get(first, _NO_COMMIT)
+            if before and before[0] == shard and before[2] == first and before[3] == what == _NO_COMMIT:
+                before = (shard, before[1], end, what)
+                continue
+            if before:
+                yield before
+            before = (shard, first, end, what)
+        if before:
+            yield before

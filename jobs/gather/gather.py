@@ -1,14 +1,14 @@
 """Gather: all shards' committed rows -> result.h5, one for each manifest.
 
-One pass over the data in constant memory: read a block, check its xxh3 against the journal, write it where it belongs
-in the result. Shards are never opened with HDF5: the journal's layout says where their rows are.
+One pass over the data in constant memory: read what neighbouring batches have stored, check each block's xxh3 against the
+journal, write it where it belongs in the result.
 """
 
 import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,18 @@ import numpy as np
 
 from jobs.errors import DamageError, IncompleteError, RunError
 from jobs.gather.block_copier import BlockCopier
-from jobs.gather.committed import Damage
+from jobs.gather.committed import Damage, Unlike
 from jobs.gather.reduction import summarize
 from jobs.gather.result_file import ResultFile, complete, create, replacing_result
 from jobs.gather.result_rows import StateWriter, put_ids
 from jobs.gather.survey import Survey, Surveyed, survey_results
+from jobs.gather.window_reader import WindowReader
+from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
-
-# Bytes read and written at once: few system calls, and still in the processor's cache from read to write.
-BLOCK = 1 << 20
+from jobs.storage.spans import Spans, union
 
 _LISTED = 10
 
@@ -62,19 +61,20 @@ def gather(
     """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
 
     ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
-    are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done,
-    and DamageError where bytes differ from what was committed. Raises OutputError where shards do not fit together,
+    are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done
+    (or more of its samples have failed than may), and DamageError where no attempt has what it committed. Raises
+    OutputError where attempts do not fit together,
     BusyError where another process makes the same result, RunError where it cannot be written or the Job's reduce
     raises, InputError where the Job cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
     surveyed = survey_results(run, plan)
-    not_done = [shard for one in surveyed for shard in one.survey.not_done]
+    not_done = union(one.survey.not_done for one in surveyed)
     if not_done and not allow_missing:
         missing = sum(one.survey.missing for one in surveyed)
         raise IncompleteError(
-            f"{run.path}: {len(not_done)} of {plan.shard_count} shards are not done ({format_ranges(not_done)}); "
+            f"{run.path}: {not_done.count} of {plan.shard_count} shards are not done ({not_done}); "
             f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
             f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
         )
@@ -121,53 +121,50 @@ class _Gathering:
     def write(self) -> GatherReport:
         started = time.monotonic()
         job = make_job(self._plan.job)
-        damaged = list(self._survey.lost)
         try:
             with replacing_result(self._path) as (temporary, descriptor):
-                result = self._fill(temporary, descriptor, damaged)
+                result = self._fill(temporary, descriptor)
                 summary: dict[str, np.ndarray] = {}
                 if has_reduce(job):
-                    shards = self._plan.shards_of(self._part)
-                    summary = summarize(job, shards, self._plan.batch_size, result, self._survey.outputs)
+                    summary = summarize(job, self._plan.table, self._part, result, self._survey.outputs)
                 complete(temporary, summary, whole=self._survey.whole)
         except OSError as error:
             raise RunError(f"{self._path}: gather stopped: {error}") from error
         survey, size = self._survey, self._path.stat().st_size
-        counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(damaged))
+        counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))
         return GatherReport(self._path, survey.whole, *counts, time.monotonic() - started, self._part.name)
 
-    def _fill(self, temporary: Path, descriptor: int, damaged: list[Damage]) -> ResultFile:
-        """Makes the file with all but the summary; what is left out as damaged is added to the list."""
+    def _fill(self, temporary: Path, descriptor: int) -> ResultFile:
+        """Makes the file with all but the summary."""
         while True:
             provenance = _provenance(self._run, self._plan, self._part, self._survey)
             places = create(temporary, self._survey.contents, provenance)
             _check_space(temporary)
             result = ResultFile(descriptor, places)
             found = self._copy(result)
-            damaged += found
-            if damaged and not self._allow_missing:
-                raise DamageError(_damage(self._run, damaged))
+            if found:
+                # From another attempt, or left out; values lie end to end, so either may move all that follow.
+                self._committed.exclude(found)
+                outputs = self._survey.outputs
+                self._survey = Survey.take(self._run, self._plan, self._part, self._committed)
+                self._survey.assume(outputs)
+            if self._survey.lost and not self._allow_missing:
+                raise DamageError(_damage(self._run, self._survey.lost))
             if not found:
                 return result
-            # Values lie end to end, so leaving rows out moves all that follow.
-            self._committed.exclude(found)
-            outputs = self._survey.outputs
-            self._survey = Survey.take(self._run, self._plan, self._part, self._committed)
-            self._survey.assume(outputs if self._part.name else ())
 
-    def _copy(self, result: ResultFile) -> list[Damage]:
+    def _copy(self, result: ResultFile) -> list[Unlike]:
         """Writes all datasets; returns what differs from the journals."""
         put_ids(result.put, self._run.manifest, self._plan.id_column, self._part)
-        states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs)
-        damaged: list[Damage] = []
-        for shard in self._committed.shards():
-            states.add(shard)
-            with shard.open(self._run) as file:
-                for span in shard.spans(BLOCK):
-                    damaged += copier.copy(shard.shard, file, span)
-                    if self._progress:
-                        self._progress(self._part.start + span.stop, self._plan.rows)
-        return damaged
+        found: list[Unlike] = []
+        with WindowReader() as reader:
+            states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs, reader)
+            for window in windows(self._committed.batches(), self._part.rows):
+                states.add(window)
+                found += copier.copy(window)
+                if self._progress:
+                    self._progress(self._part.start + window.stop, self._plan.rows)
+        return found
 
 
 def _check_space(temporary: Path) -> None:
@@ -184,15 +181,11 @@ def _check_space(temporary: Path) -> None:
 
 def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
     """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
-    submissions = []
-    for number in run.submission_numbers():
-        submission = Submission.read(run.submission(number))
-        told = {key: value for key, value in asdict(submission).items() if key != "groups"}
-        submissions.append(told | {"shards": len(submission.shards)})
-    known = {key: value for key, value in plan.to_json().items() if key != "boundaries"}
+    submissions = [_told(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
+    known = {key: value for key, value in replace(plan, boundaries=()).to_json().items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
-        "shards": len(plan.shards_of(part)),
+        "shards": plan.table.shards_in(Spans([(part.start, part.stop)])).count,
         "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
         "gathered": time.time(),
@@ -200,8 +193,15 @@ def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str
     }
 
 
+def _told(submission: Submission, plan: Plan) -> dict[str, Any]:
+    """A submission, but for which rows it had."""
+    own = {"node": asdict(submission.node), "resources": asdict(submission.resources)}
+    told = {**vars(submission), **own, "shards": plan.table.shards_in(submission.work(plan.table)).count}
+    return {key: value for key, value in told.items() if key not in ("rows", "ranges")}
+
+
 def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
-    shards = format_ranges(sorted({damage.shard for damage in damaged}))
+    shards = Spans.of_numbers({damage.shard for damage in damaged})
     lines = [f"  {damage}" for damage in damaged[:_LISTED]]
     if len(damaged) > _LISTED:
         lines.append(f"  and {len(damaged) - _LISTED} more")

@@ -3,7 +3,7 @@
 A block is one batch of the plan, so that the outcome does not depend on which machine ran what, nor on timing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from jobs.errors import OutputError, RunError
 from jobs.gather.result_file import OK, ResultFile
 from jobs.job import Job
 from jobs.storage.outputs import to_array
-from jobs.storage.records import Output, Shard
+from jobs.storage.records import Output, Part
+from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Spans
 
 
 def summarize(
-    job: Job, shards: Sequence[Shard], batch_size: int, result: ResultFile, outputs: tuple[Output, ...]
+    job: Job, table: ShardTable, part: Part, result: ResultFile, outputs: tuple[Output, ...]
 ) -> dict[str, np.ndarray]:
     """``Job.reduce`` over all blocks of a result, then ``Job.finish``: name -> array, of objects where it holds str.
 
@@ -24,7 +26,7 @@ def summarize(
     Job raises, OutputError where a value cannot be stored.
     """
     state, any_block = None, False
-    for block in blocks(shards, batch_size, result, outputs):
+    for block in blocks(table, part, result, outputs):
         state, any_block = _call(job, job.reduce, state, block), True
     if not any_block:
         return {}
@@ -38,7 +40,7 @@ def summarize(
 def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return method(*arguments)
-    except Exception as error:  # the user's code; the shards are safe, so gathering again is all that it costs
+    except Exception as error:  # the user's code; what was stored is safe, so gathering again is all that it costs
         where, traceback = "", error.__traceback__
         while traceback:
             where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
@@ -47,20 +49,17 @@ def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
         raise RunError(f"{where}{problem}; nothing is lost, gather again") from error
 
 
-def blocks(
-    shards: Sequence[Shard], batch_size: int, result: ResultFile, outputs: tuple[Output, ...]
-) -> Iterator[dict[str, Any]]:
+def blocks(table: ShardTable, part: Part, result: ResultFile, outputs: tuple[Output, ...]) -> Iterator[dict[str, Any]]:
     """For each batch with ok samples: output name -> their values, and "index" -> their rows in the result (int64).
 
     Values of a fixed output are an array [n, *shape]; of a ragged one a list of n arrays, or of str or bytes.
     """
-    for shard in shards:
-        for start in shard.batches(batch_size):
-            stop = shard.batch_stop(start, batch_size)
-            ok = result.read("status", start, stop) == OK
-            if ok.any():
-                block: dict[str, Any] = {"index": np.flatnonzero(ok) + start}
-                yield block | {output.name: _values(result, output, start, stop, ok) for output in outputs}
+    for first, end in table.batches(Spans([(part.start, part.stop)])):
+        start, stop = first - part.start, end - part.start
+        ok = result.read("status", start, stop) == OK
+        if ok.any():
+            block: dict[str, Any] = {"index": np.flatnonzero(ok) + start}
+            yield block | {output.name: _values(result, output, start, stop, ok) for output in outputs}
 
 
 def _values(result: ResultFile, output: Output, start: int, stop: int, ok: np.ndarray) -> Any:

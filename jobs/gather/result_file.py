@@ -6,7 +6,7 @@ while it is created and while its last attributes are written.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,15 @@ from typing import Any, Self
 import numpy as np
 
 from jobs.errors import BusyError, DamageError
+from jobs.gather.hdf5_file import create_dataset, create_file
 from jobs.storage.files import has_name, read_fully, rename_synced, try_lock, write_fully
 from jobs.storage.outputs import fill_value
 from jobs.storage.records import Output
-from jobs.storage.shard_file import create_dataset, create_file
 
 # Rows of fill values are put in pieces of about this many bytes.
 _PIECE = 1 << 20
+# As many as a call takes (IOV_MAX of Linux).
+_PIECES = 1024
 
 MISSING, OK, FAILED = 0, 1, 2
 """What ``/status`` says of a sample."""
@@ -182,6 +184,11 @@ class ResultFile:
         place = self.places[name]
         write_fully(self.descriptor, data, place.offset + first * place.row_bytes)
 
+    def put_pieces(self, name: str, first: int, pieces: Sequence[memoryview]) -> None:
+        """Writes rows that lie in pieces in memory, with as few calls as the system allows."""
+        place = self.places[name]
+        write_pieces(self.descriptor, pieces, place.offset + first * place.row_bytes)
+
     def read(self, name: str, first: int, stop: int) -> np.ndarray:
         """Rows ``[first, stop)``. Raises DamageError where the file ends before them."""
         place = self.places[name]
@@ -195,6 +202,16 @@ class ResultFile:
         place = self.places[name]
         data = memoryview(bytearray((stop - first) * place.row_bytes))
         return data[: read_fully(self.descriptor, data, place.offset + first * place.row_bytes)]
+
+
+def write_pieces(descriptor: int, pieces: Sequence[memoryview], offset: int) -> None:
+    """Writes pieces of memory one after another."""
+    for at in range(0, len(pieces), _PIECES):
+        some = pieces[at : at + _PIECES]
+        size = sum(map(len, some))
+        if os.pwritev(descriptor, some, offset) < size:  # signals, full disks: the same again, until it raises
+            write_fully(descriptor, memoryview(b"".join(some)), offset)
+        offset += size
 
 
 def put_fill(put: Put, output: Output, start: int, stop: int) -> None:

@@ -1,6 +1,6 @@
 """The rows of a result that describe its samples: ids, status, errors. Gather puts them, verify compares them.
 
-Ids come from the manifest, record batch by record batch; status and errors from the journals, shard by shard.
+Ids come from the manifest, record batch by record batch; status and errors from the journals, window by window.
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jobs.gather.committed import ShardRows
 from jobs.gather.result_file import FAILED, MISSING, OK, Put, put_strings
-from jobs.storage.records import FailedSample, Part
+from jobs.gather.windows import Window
+from jobs.storage.records import Part
 
 # Row numbers are made in pieces of this many.
 _PIECE = 1 << 18
@@ -71,31 +71,31 @@ def _lengths_and_values(array: pa.LargeStringArray) -> tuple[np.ndarray, memoryv
 
 
 class StateWriter:
-    """Puts /status and /errors, shard after shard."""
+    """Puts /status and /errors, window after window; ``errors`` counts the failed samples so far."""
 
     def __init__(self, put: Put) -> None:
+        self.errors = 0
         self._put = put
-        self._errors = 0
         self._ends = {"kind": 0, "message": 0}
 
-    def add(self, rows: ShardRows) -> None:
-        first = rows.shard.start
-        status = np.full(rows.shard.rows, MISSING, np.uint8)
-        failed: list[FailedSample] = []
-        for commit in rows.commits:
-            status[commit.start - first : commit.stop - first] = OK
-            failed.extend(commit.failed)
-        failed.sort(key=lambda sample: sample.row)
-        status[[sample.row - first for sample in failed]] = FAILED
-        self._put("status", first, status)
+    def add(self, window: Window) -> None:
+        failed = [
+            sample
+            for stored in window.batches
+            if stored.commit.failed
+            for sample in sorted(stored.commit.failed, key=lambda sample: sample.row)
+        ]
+        status = np.full(window.stop - window.start, OK if window.batches else MISSING, np.uint8)
+        status[[sample.row - window.start for sample in failed]] = FAILED
+        self._put("status", window.start, status)
         if failed:
-            self._put("errors/row", self._errors, np.array([sample.row for sample in failed], np.int64))
-            self._put("errors/attempts", self._errors, np.array([sample.attempts for sample in failed], np.int32))
+            self._put("errors/row", self.errors, np.array([sample.row for sample in failed], np.int64))
+            self._put("errors/attempts", self.errors, np.array([sample.attempts for sample in failed], np.int32))
             self._add_strings("kind", [text(sample.kind) for sample in failed])
             self._add_strings("message", [text(sample.message) for sample in failed])
-            self._errors += len(failed)
+            self.errors += len(failed)
 
     def _add_strings(self, name: str, values: list[bytes]) -> None:
         lengths = np.array([len(value) for value in values], np.int64)
-        end = put_strings(self._put, f"errors/{name}", self._errors, self._ends[name], lengths, b"".join(values))
+        end = put_strings(self._put, f"errors/{name}", self.errors, self._ends[name], lengths, b"".join(values))
         self._ends[name] = end

@@ -3,46 +3,51 @@
 It decides whether a gather may go on, and makes room for everything.
 """
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import dataclass, field
 from typing import Self
 
 from jobs.errors import DamageError, OutputError
-from jobs.gather.committed import Committed, Damage, ShardRows
+from jobs.gather.budgets import Budgets
+from jobs.gather.committed import Committed, Damage, Stored
 from jobs.gather.result_file import Contents
 from jobs.gather.result_rows import count_id_bytes, count_rows, text
+from jobs.gather.sources import read_sources
 from jobs.storage.plans import Plan
-from jobs.storage.records import Output, Part
+from jobs.storage.records import Layout, Output, Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 
 
 @dataclass
 class Survey:
-    """Counts of samples, errors and bytes. ``lost`` are rows of done shards that no commit tells of any more."""
+    """Counts of batches, samples, errors and bytes. ``lost`` are closed rows that no attempt has as it committed them."""
 
     rows: int
+    batches: int = 0
     ok: int = 0
     failed: int = 0
     kind_bytes: int = 0
     message_bytes: int = 0
     id_bytes: int | None = None
-    bad_lines: int = 0
     outputs: tuple[Output, ...] = ()
     value_bytes: dict[str, int] = field(default_factory=dict)
-    not_done: list[int] = field(default_factory=list)
+    not_done: Spans = field(default_factory=Spans)
     lost: list[Damage] = field(default_factory=list)
     versions: dict[str, set[str]] = field(default_factory=dict)
-    _first: int = 0
 
     @classmethod
     def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed) -> Self:
-        """Raises OutputError where shards differ in their outputs, DamageError where the manifest has changed."""
+        """Raises OutputError where attempts differ in their outputs, DamageError where the manifest has changed."""
         survey = cls(part.rows)
         if plan.id_column is not None:
             rows, survey.id_bytes = count_rows(run.manifest), count_id_bytes(run.manifest, plan.id_column, part)
             if rows != plan.rows:
                 raise DamageError(f"{run.manifest} has {rows} rows, and the plan {plan.rows}: plan a new run")
-        for shard in committed.shards():
-            survey.add(shard)
+        for source, _ in committed.owners:
+            for name, version in source.attempt.start.versions.items() if source.attempt.start else ():
+                survey.versions.setdefault(name, set()).add(version)
+        _Surveyor(survey, plan, part, Budgets(run, plan)).look(committed)
         return survey
 
     @property
@@ -60,41 +65,74 @@ class Survey:
         return Contents(self.rows, self.outputs, items, self.failed, self.kind_bytes, self.message_bytes, self.id_bytes)
 
     def assume(self, outputs: tuple[Output, ...]) -> None:
-        """The outputs of a result in which no sample is ok: those of the run's other results."""
+        """The outputs of a result in which no sample is ok."""
         if not self.outputs:
             self.outputs = outputs
             self.value_bytes = {output.name: 0 for output in outputs if output.ragged}
 
-    def add(self, shard: ShardRows) -> None:
-        if shard.layout.outputs and shard.commits:
-            self._check_outputs(shard)
-        if shard.done:
-            self.lost += [Damage(shard.shard.index, gap.start, gap.stop, ("journal",)) for gap in shard.gaps()]
-        else:
-            self.not_done.append(shard.shard.index)
-        self.bad_lines += shard.bad_lines
-        for name, version in shard.versions:
-            self.versions.setdefault(name, set()).add(version)
-        for commit in shard.commits:
-            self.ok += commit.stop - commit.start - len(commit.failed)
-            self.failed += len(commit.failed)
-            for sample in commit.failed:
-                self.kind_bytes += len(text(sample.kind))
-                self.message_bytes += len(text(sample.message))
-            for name, segment in commit.segments.items():
-                self.value_bytes[name] += segment.size
 
-    def _check_outputs(self, shard: ShardRows) -> None:
-        if not self.outputs:
-            self.outputs, self._first = shard.layout.outputs, shard.shard.index
-            self.value_bytes = {output.name: 0 for output in self.outputs if output.ragged}
-        known, found = (
-            {output.name: replace(output, offset=0) for output in outputs}
-            for outputs in (self.outputs, shard.layout.outputs)
-        )
-        if known != found:
+class _Surveyor:
+    """Fills a survey, in row order."""
+
+    def __init__(self, survey: Survey, plan: Plan, part: Part, budgets: Budgets) -> None:
+        self._survey = survey
+        self._table = plan.table
+        self._part = part
+        self._budgets = budgets
+        self._checked: set[int] = set()
+        self._first_shard = 0
+        self._shard = self._failed_of_shard = 0
+        self._over_budget: list[int] = []
+
+    def look(self, committed: Committed) -> None:
+        survey, at = self._survey, 0
+        for stored in committed.batches():
+            if stored.commit.start > at:
+                survey.lost += committed.lost(at, stored.commit.start)
+            self._add(stored)
+            at = stored.commit.stop
+        survey.lost += committed.lost(at, survey.rows)
+        self._close_shard()
+        open_rows = Spans([(self._part.start, self._part.stop)]) - committed.closed
+        survey.not_done = self._table.shards_in(open_rows) | Spans.of_numbers(self._over_budget)
+
+    def _add(self, stored: Stored) -> None:
+        survey, commit = self._survey, stored.commit
+        survey.batches += 1
+        survey.ok += commit.stop - commit.start - len(commit.failed)
+        if commit.failed:
+            self._add_failed(stored)
+        if commit.blocks:
+            if stored.source.rank not in self._checked:
+                self._checked.add(stored.source.rank)
+                self._check_outputs(stored)
+            for name in survey.value_bytes:
+                survey.value_bytes[name] += commit.blocks[stored.source.slots[name] + 1].size
+
+    def _add_failed(self, stored: Stored) -> None:
+        survey, failed = self._survey, stored.commit.failed
+        survey.failed += len(failed)
+        survey.kind_bytes += sum(len(text(sample.kind)) for sample in failed)
+        survey.message_bytes += sum(len(text(sample.message)) for sample in failed)
+        shard = self._table.shard_at(stored.commit.start + self._part.start)
+        if shard != self._shard:
+            self._close_shard()
+            self._shard, self._failed_of_shard = shard, 0
+        self._failed_of_shard += len(failed)
+
+    def _close_shard(self) -> None:
+        if self._failed_of_shard > self._budgets.of(self._shard):
+            self._over_budget.append(self._shard)
+
+    def _check_outputs(self, stored: Stored) -> None:
+        survey, found = self._survey, stored.source.outputs
+        shard = self._table.shard_at(stored.commit.start + self._part.start)
+        if not survey.outputs:
+            self._first_shard = shard
+            survey.assume(found)
+        if {output.name: output for output in survey.outputs} != {output.name: output for output in found}:
             raise OutputError(
-                f"shards {self._first} and {shard.shard.index} have different outputs: {_describe(known)} in the one, "
+                f"shards {self._first_shard} and {shard} have different outputs: {_describe(survey.outputs)} in the one, "
                 f"{_describe(found)} in the other. The Job or its packages changed between them: plan a new run"
             )
 
@@ -109,16 +147,24 @@ class Surveyed:
 
 
 def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:
-    """All results of a run; those in which no sample is ok have the outputs of the others. Raises as Survey.take does."""
-    found = []
+    """All results of a run; those in which no sample is ok have the outputs of the run. Raises as Survey.take does."""
+    sources, found = read_sources(run), []
     for part in plan.results:
-        committed = Committed(run, plan, part)
+        rows = Spans([(part.start, part.stop)])
+        committed = Committed(sources, plan.table, rows, part.start, len(plan.results))
         found.append(Surveyed(part, committed, Survey.take(run, plan, part, committed)))
-    outputs: tuple[Output, ...] = next((one.survey.outputs for one in found if one.survey.outputs), ())
+    outputs = _outputs_of(run) or next((one.survey.outputs for one in found if one.survey.outputs), ())
     for one in found:
         one.survey.assume(outputs)
     return found
 
 
-def _describe(forms: dict[str, Output]) -> str:
-    return ", ".join(f"{name} {output.describe()}" for name, output in sorted(forms.items()))
+def _outputs_of(run: RunDir) -> tuple[Output, ...]:
+    try:
+        return Layout.from_json(json.loads(run.layout.read_bytes())).outputs
+    except FileNotFoundError:
+        return ()
+
+
+def _describe(outputs: tuple[Output, ...]) -> str:
+    return ", ".join(f"{output.name} {output.describe()}" for output in sorted(outputs, key=lambda one: one.name))

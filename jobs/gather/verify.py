@@ -1,4 +1,4 @@
-"""Verify: every row of the shards and of the result, hashed again and compared with the journals and the manifest.
+"""Verify: every row that counts and every row of the result, hashed again and compared with the journals and the manifest.
 
 Not covered: /summary, which only the Job could compute again, and what HDF5 itself keeps in the files (a result of
 which that is damaged does not open, or lacks a dataset).
@@ -11,22 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import DamageError
-from jobs.gather.committed import Damage, ShardRows
+from jobs.gather.commit_stream import read_lines
+from jobs.gather.committed import Damage
+from jobs.gather.damage_check import find_damage
 from jobs.gather.gather import Progress
 from jobs.gather.result_check import ResultCheck
 from jobs.gather.result_file import ResultFile
 from jobs.gather.result_rows import put_ids
 from jobs.gather.survey import Surveyed, survey_results
+from jobs.storage.journal import decode
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 
 
 @dataclass(frozen=True)
 class VerifyReport:
     """What was looked at, and what is damaged.
 
-    ``batches`` counts the commits of all shards, ``bad_lines`` the journals' lines that do not match their checksum (a
-    crash leaves one; rows that only they had are done again, or listed in ``damaged`` where the shard is done).
+    ``batches`` counts the commits that count, ``bad_lines`` the journals' lines that do not match their checksum (a crash
+    leaves one; rows that only they had are listed in ``damaged`` where they are done, and done again where they are not).
     ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
     manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
     """
@@ -47,10 +51,10 @@ class VerifyReport:
 
 
 def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None = None) -> VerifyReport:
-    """Checks all shards, done or not, and the result at ``output`` (default: the run's result.h5) if there is one.
+    """Checks all that is done of all shards, and the result at ``output`` (default: the run's result.h5) if there is one.
 
     ``progress`` is called with the rows done and all rows, which count twice where there is a result. Raises
-    OutputError where shards do not fit together.
+    OutputError where attempts do not fit together.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
@@ -75,16 +79,21 @@ def _verify(
     run: RunDir, plan: Plan, one: Surveyed, result: Path | None, advance: Callable[[int], None]
 ) -> VerifyReport:
     started = time.monotonic()
-    damaged, shards, batches = list(one.survey.lost), 0, 0
-    for shard in one.committed.shards():
-        damaged += damaged_batches(run, shard)
-        shards += 1
-        batches += len(shard.commits)
-        advance(shard.shard.stop)
+    damaged = tuple(find_damage(one.committed, one.part.rows, advance))
     problems = check_result(run, plan, one, result, advance) if result else ()
-    seconds = time.monotonic() - started
-    counts = (shards, batches, one.survey.bad_lines, tuple(damaged))
-    return VerifyReport(*counts, result, problems, seconds, one.part.name)
+    shards = plan.table.shards_in(Spans([(one.part.start, one.part.stop)])).count
+    counts = (shards, one.survey.batches, _bad_lines(one), damaged)
+    return VerifyReport(*counts, result, problems, time.monotonic() - started, one.part.name)
+
+
+def _bad_lines(one: Surveyed) -> int:
+    """Of the journals whose attempts have begun in this part; those that have nothing done count as if at row 0."""
+    journals = (
+        source.attempt.journal
+        for source in one.committed.sources
+        if one.part.start <= (source.attempt.beat.done.first if source.attempt.beat.done else 0) < one.part.stop
+    )
+    return sum(decode(line) is None for journal in journals for _, line in read_lines(journal))
 
 
 def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, seconds: float) -> VerifyReport:
@@ -95,28 +104,14 @@ def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, se
     return VerifyReport(shards, batches, lines, damaged, result, problems, seconds, parts=tuple(reports))
 
 
-def damaged_batches(run: RunDir, shard: ShardRows) -> list[Damage]:
-    """The committed batches of a shard whose bytes are not as the journal says."""
-    found: list[Damage] = []
-    with shard.open(run) as file:
-        for commit in (commit for commit in shard.commits if commit.hashes):
-            what = file.damaged(commit) if file else ["shard file"]
-            if what:
-                found.append(Damage(shard.shard.index, commit.start, commit.stop, tuple(what)))
-    return found
-
-
 def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> tuple[str, ...]:
     """What in a result differs from the journals and the manifest, in words."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        check = ResultCheck(ResultFile.find(path, descriptor), one.survey.contents)
-        if check.problems:
-            return tuple(check.problems)
-        put_ids(check.compare, run.manifest, plan.id_column, one.part)
-        for shard in one.committed.shards():
-            check.add(shard)
-            advance(one.part.rows + shard.shard.stop)
+        check = ResultCheck(ResultFile.find(path, descriptor), one.survey.contents, one.committed)
+        if not check.problems:
+            put_ids(check.compare, run.manifest, plan.id_column, one.part)
+            check.rows(lambda stop: advance(one.part.rows + stop))
         return tuple(check.problems)
     except DamageError as error:
         return (str(error),)

@@ -9,7 +9,7 @@ from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.library.answers import PartialAnswer, TracedSample, check, pack_answer
 from jobs.library.exchange import Exchange
 from jobs.node.batches import BatchWork
-from jobs.node.messages import Allocate, Allocated, Broken, Loaded, OpenShard
+from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import describe, failed_sample
 from jobs.storage.outputs import own
 from jobs.storage.records import Commit, FailedSample
@@ -61,7 +61,7 @@ class CallerBackend:
         """A function's results are objects of their own, one a sample."""
         return outputs if self._stage else own(outputs)
 
-    def writer(self, ask: Callable[[Allocate], Allocated]) -> "CallerWriter":
+    def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "CallerWriter":
         return CallerWriter(self._open(), of_function=self._stage is not None)
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
@@ -100,9 +100,6 @@ class CallerWriter:
         self._exchange = exchange
         self._of_function = of_function
 
-    def open(self, message: OpenShard) -> None:
-        pass
-
     def keep(self, outputs: object, loaded: Loaded, work: BatchWork) -> None:
         values: Any = outputs if self._of_function else check(outputs, len(loaded.rows))
         if len(loaded.rows) == work.batch.stop - work.batch.start:
@@ -117,4 +114,4 @@ class CallerWriter:
         slot, _ = self._exchange.slot_of(start)
         packed, failed = pack_answer((work.parts, list(work.failed.values())), start)
         seconds = self._exchange.finish(slot, packed)
-        return Commit(start, stop, {}, {}, (), failed, seconds)
+        return Commit(start, stop, split=failed, seconds=seconds)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.node.batches import BatchWork
-from jobs.node.messages import Allocate, Allocated, Broken, Loaded, OpenShard
+from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.storage.records import Commit, FailedSample
 
 
@@ -23,9 +23,6 @@ class SampleReader(Protocol):
 
 class ResultWriter(Protocol):
     """A process's end for results."""
-
-    def open(self, message: OpenShard) -> None:
-        """The batches that follow are of this shard."""
 
     def keep(self, outputs: object, loaded: Loaded, work: BatchWork) -> None:
         """Takes what ``Job.process`` returned for a piece into its batch; raises OutputError where it is not valid."""
@@ -45,8 +42,8 @@ class Backend(Protocol):
     def own(self, outputs: Any) -> Any:
         """What ``Job.process`` returned, in memory that it does not write to when it is called again."""
 
-    def writer(self, ask: Callable[[Allocate], Allocated]) -> ResultWriter:
-        """``ask`` asks the supervisor, and waits for the answer."""
+    def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> ResultWriter:
+        """Of the process with this index; ``ask`` asks the supervisor, and waits for the answer."""
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """Takes note of a sample that failed for good; ``stage`` is LOAD or PROCESS."""

@@ -1,14 +1,14 @@
 """Messages: all that crosses the pipes between supervisor, processes and pool workers.
 
-They are small (row ranges, slot numbers, hashes); samples travel in slots, results straight into the shard file. Named
+They are small (row ranges, slot numbers, hashes); samples travel in slots, results straight into the data files. Named
 tuples, not dataclasses: these would take 6 ms of every start, and half as long again to pickle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jobs.kinds import FailureKind
-from jobs.storage.records import Commit, FailedSample, Layout, Output, Shard
+from jobs.storage.records import Commit, FailedSample, Layout, Output
 
 
 class Batch(NamedTuple):
@@ -30,25 +30,16 @@ class Deal(NamedTuple):
     batches: tuple[Batch, ...]
 
 
-class OpenShard(NamedTuple):
-    """Supervisor -> process: the batches that follow are of this shard; ``layout`` is None before its first batch."""
-
-    shard: Shard
-    layout: Layout | None
-
-
 class Allocate(NamedTuple):
-    """Process -> supervisor: asks where to write outputs of these forms; ``sizes`` are the ragged ones' bytes."""
+    """Process -> supervisor: its first batch has outputs of these forms; asks for the run's layout."""
 
     outputs: tuple[Output, ...]
-    sizes: dict[str, int]
 
 
 class Allocated(NamedTuple):
-    """Supervisor -> process: the shard's layout, and where the ragged values go in their files (bytes)."""
+    """Supervisor -> process: the run's layout, which that batch may have made."""
 
     layout: Layout
-    ends: Mapping[str, int]
 
 
 class Worker(NamedTuple):
@@ -78,7 +69,7 @@ class Halted(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Process -> supervisor: batches are in the shard file."""
+    """Process -> supervisor: batches are in the process's data file."""
 
     commits: tuple[Commit, ...]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobs.storage.journal import decode
+from jobs.storage.old_shards import OldView, old_view
 from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, Layout, Record
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
@@ -102,20 +103,37 @@ class Attempts:
 
     def __init__(self, run: RunDir, submission: int | None = None) -> None:
         self._folder = run.attempts
+        self._old = old_view(run)
+        self._old_folder: Path | None = None
         self._prefix = "" if submission is None else f"{submission:04d}-"
         self._readers: dict[str, AttemptReader] = {}
 
     def read(self) -> list[Attempt]:
         """As of now, by name: one listing, and a look at each journal that has grown."""
-        for name in self._names():
-            if name not in self._readers:
-                self._readers[name] = AttemptReader(self._folder / f"{name}.journal")
+        self._look(self._folder)
+        if self._old:
+            self._look_at_old(self._old)
         found = (self._readers[name].read() for name in sorted(self._readers))
         return [attempt for attempt in found if attempt]
 
-    def _names(self) -> Iterator[str]:
+    def _look(self, folder: Path) -> None:
+        for name in self._names(folder):
+            if name not in self._readers:
+                self._readers[name] = AttemptReader(folder / f"{name}.journal")
+
+    def _look_at_old(self, old: OldView) -> None:
+        """Until somebody has imported an older version's run, journals of another folder stand for its shards."""
+        folder = old.folder()
+        if folder != self._old_folder:
+            self._old_folder = folder
+            self._readers.clear()
+            self._look(self._folder)
+        if folder:
+            self._look(folder)
+
+    def _names(self, folder: Path) -> Iterator[str]:
         try:
-            entries = os.listdir(self._folder)
+            entries = os.listdir(folder)
         except FileNotFoundError:
             return
         for entry in entries:
@@ -187,7 +205,7 @@ class Head(NamedTuple):
 
 
 def read_head(attempt: Attempt) -> Head:
-    """Both stand before the first commit."""
+    """Both stand before the first commit of something that was stored: batches whose samples all failed may come earlier."""
     layout, files = None, {}
     for record in read_records(attempt.journal):
         match record:
@@ -195,7 +213,7 @@ def read_head(attempt: Attempt) -> Head:
                 layout = record
             case DataFile():
                 files[record.number] = attempt.journal.parent / record.name
-            case Commits():
+            case Commits() if any(commit.blocks for commit in record.commits):
                 break
     return Head(layout, files)
 

@@ -5,6 +5,7 @@ now, and a row belongs to the newest claim that covers it. A claim is a file tha
 network file systems too) and never changed. There is no lock, no lease, no clock.
 """
 
+import ctypes
 import errno
 import json
 import os
@@ -18,6 +19,9 @@ import xxhash
 from jobs.storage.spans import Spans
 
 _FILE = re.compile(r"(\d{6,})\.(\d+)")
+
+_HERE, _FORCE_SYNC, _BASIC = -100, 0x2000, 0x7FF  # AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS
+_statx = getattr(ctypes.CDLL(None), "statx", None)
 
 
 @dataclass(frozen=True, order=True)
@@ -61,14 +65,25 @@ class ClaimFolder:
         """Whether there is such a claim; True as well where the submission has ended, which takes all work from everybody."""
         return self._file(range_, number).exists() or not self.path.exists()
 
-    def read(self) -> list[Claim]:
-        """All claims, by range and number. A file that is still empty is left out: its writer has it to itself so far."""
+    def refresh(self) -> None:
+        """Has a network file system ask its server which names there are, where it would trust its memory for a minute.
+
+        That is statx(2) with AT_STATX_FORCE_SYNC, which promises little; where there is no such thing, nothing happens.
+        """
+        if _statx:
+            _statx(_HERE, os.fsencode(self.path), _FORCE_SYNC, _BASIC, ctypes.create_string_buffer(256))
+
+    def names(self) -> list[tuple[int, int]]:
+        """Range and number of each claim that was begun."""
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return []
-        found = (self.read_one(int(match[1]), int(match[2])) for name in names if (match := _FILE.fullmatch(name)))
-        return sorted(claim for claim in found if claim)
+        return sorted((int(match[1]), int(match[2])) for name in names if (match := _FILE.fullmatch(name)))
+
+    def read(self) -> list[Claim]:
+        """All claims, by range and number. A file that is still empty is left out: its writer has it to itself so far."""
+        return [claim for name in self.names() if (claim := self.read_one(*name))]
 
     def read_one(self, range_: int, number: int) -> Claim | None:
         """None where there is none, or where it is not written yet, or damaged."""

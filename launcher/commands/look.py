@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from jobs.errors import InputError, LauncherError
 from jobs.kinds import RunState
@@ -10,7 +12,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.runs import find as runs
-from launcher.status.status import Status, StatusReader
+from launcher.status.status import StatusReader
+
+_Told = TypeVar("_Told")
 
 
 def status(options: argparse.Namespace, printer: Printer) -> bool:
@@ -46,26 +50,39 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
-    from launcher.status.progress import summary_line
-
     folder = Path(options.folder)
     if not folder.is_dir() and options.folder != "runs":
         raise InputError(f"{folder}: no such folder; give the folder that holds the runs")
-    found = [(run, _try_status(run)) for run in runs.list_runs(folder)]
-    if not found and not options.json:
+    found = runs.list_runs(folder)
+    if options.json:
+        printer.document(runs=[_tried(run, _document) for run in found])
+        return True
+    if not found:
         printer.say(f"no run below {folder.absolute()}")
-    width = max((len(run.name) for run, _ in found), default=0)
-    for run, status in found if not options.json else ():
-        printer.say(f"{run.name:{width}}  {summary_line(status) if isinstance(status, Status) else status}")
-    printer.document(
-        runs=[s.to_json() if isinstance(s, Status) else {"run": str(r.path), "error": s} for r, s in found]
-    )
+    width = max((len(run.name) for run in found), default=0)
+    for run in found:
+        line = _tried(run, _line)
+        printer.say(f"{run.name:{width}}  {line if isinstance(line, str) else line['error']}")
     return True
 
 
-def _try_status(run: RunDir) -> Status | str:
-    """One run that cannot be read does not hide the others."""
+def _document(run: RunDir) -> dict[str, Any]:
+    return StatusReader(run).read().to_json()
+
+
+def _line(run: RunDir) -> str:
+    from launcher.status.complete import read_complete
+    from launcher.status.progress import summary_line
+
+    return summary_line(read_complete(run) or StatusReader(run).read())
+
+
+def _tried(run: RunDir, tell: Callable[[RunDir], _Told]) -> _Told | dict[str, Any]:
+    """One run that cannot be read does not hide the others: files cut short or of another kind, and not for our eyes."""
     try:
-        return StatusReader(run).read()
+        return tell(run)
     except LauncherError as error:
-        return str(error)
+        return {"run": str(run.path), "error": str(error)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"{run.path}: cannot be read ({type(error).__name__}: {error})"
+        return {"run": str(run.path), "error": why}

@@ -81,7 +81,6 @@ def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, pri
         batches=math.ceil(rows / chosen.settings.batch_size),
         parts=max(len(config.data.manifests), 1),
         local_tasks=limits.at_a_time,
-        shards_per_task=limits.shards_per_task,
         largest_array=limits.largest_array,
         largest_queue=limits.largest_queue,
         scheduler=executor.title,

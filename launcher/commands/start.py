@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.errors import InputError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
-from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import union
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
@@ -29,7 +30,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     manifests = [(part.name, part.rows, len(planned.plan.shards_of(part))) for part in planned.plan.parts]
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
-    scripts = write_planned(run, config, range(planned.plan.shard_count))
+    scripts = write_planned(run, config, planned.plan)
     checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     if options.script and not options.json:
         for path in scripts:
@@ -84,43 +85,51 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
 
         run = find_run(options.target)
         config = current_config(run, Plan.read(run.plan), options.set)
-    from launcher.submit.submit import select_shards
+    from launcher.submit.submit import select_rows
 
-    selection = select_shards(run, Plan.read(run.plan))
-    return _start(run, config, selection, printer, retry_failed=False)
+    planned = Plan.read(run.plan)
+    return _start(run, planned, config, select_rows(run, planned), printer)
 
 
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.sharding import parse_ranges
-    from launcher.submit.submit import current_config, select_shards
+    from launcher.submit.submit import current_config, select_rows
 
     run = find_run(options.run)
-    read = Plan.read(run.plan)
-    config = current_config(run, read, options.set)
+    planned = Plan.read(run.plan)
+    config = current_config(run, planned, options.set)
     if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
-        config = current_config(run, read, [*options.set, *limits])
-    asked = None if options.shards is None else parse_ranges(options.shards, read.shard_count)
-    selection = select_shards(run, read, asked)
+        config = current_config(run, planned, [*options.set, *limits])
+    if options.tasks is not None and options.tasks < 1:
+        raise InputError(f"--tasks {options.tasks}: must be 1 or more")
+    asked = None if options.shards is None else parse_ranges(options.shards, planned.shard_count)
+    selection = select_rows(run, planned, asked)
     if asked and selection.running:
-        printer.say(f"left out, since they run now: shards {format_ranges(selection.running)}")
+        printer.say(f"left out, since they run now: shards {selection.running}")
     if asked and selection.kept:
-        printer.say(f"left out, since they are done and nothing in them failed: shards {format_ranges(selection.kept)}")
-    return _start(run, config, selection, printer, retry_failed=asked is not None)
+        printer.say(f"left out, since they are done and nothing in them failed: shards {selection.kept}")
+    return _start(run, planned, config, selection, printer, tasks=options.tasks)
 
 
-def _start(run: RunDir, config: Config, selection: "Selection", printer: Printer, *, retry_failed: bool) -> bool:
+def _start(
+    run: RunDir, planned: Plan, config: Config, selection: "Selection", printer: Printer, *, tasks: int | None = None
+) -> bool:
     from launcher.submit.submit import nothing_to_do
     from launcher.submit.submit import submit as start_submission
 
-    if not selection.shards and not selection.running:
+    if not selection.rows and not selection.running:
         printer.say(nothing_to_do(run, selection))
         printer.document(run=str(run.path), submission=None, shards=[])
         return True
-    submissions = start_submission(run, config, selection, retry_failed=retry_failed)
+    submissions = start_submission(run, config, selection, tasks=tasks)
     executor = choose_executor(submissions[0].executor)
+    shards = {made.number: planned.table.shards_in(made.work(planned.table)) for made in submissions}
     printer.say(
         f"run directory: {run.path}",
-        *(f"submission {made.number}: {len(made.shards)} shard(s), {executor.place(made)}" for made in submissions),
+        *(
+            f"submission {made.number}: {shards[made.number].count} shard(s), {executor.place(made)}"
+            for made in submissions
+        ),
         f"follow: launcher status {reference(run)} --watch",
     )
     first = submissions[0]
@@ -131,7 +140,7 @@ def _start(run: RunDir, config: Config, selection: "Selection", printer: Printer
         job_ids=[job_id for made in submissions for job_id in made.job_ids],
         finalize_id=first.finalize_id,
         process=first.process,
-        shards=[shard for made in submissions for shard in made.shards],
+        shards=list(union(shards.values()).numbers),
         submissions=[{"number": made.number, "job_ids": list(made.job_ids)} for made in submissions],
     )
     return True

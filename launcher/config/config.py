@@ -130,6 +130,7 @@ class Config(Section):
         """What is wrong between fields that are right each by itself, and files that are not there."""
         options, template = self.slurm.options, self.template_path
         found = [
+            (("slurm", "shards_per_task"), self._tasks_twice()),
             (("slurm", "cpus_per_task"), self._too_few_cpus(self.processes)),
             (("output", "path"), self._wrong_output()),
             (("retry", "max_memory"), _below(self.retry.max_memory, options, "mem", parse_memory)),
@@ -140,6 +141,11 @@ class Config(Section):
             ),
         ]
         return [(path, message) for path, message in found if message]
+
+    def _tasks_twice(self) -> str | None:
+        if self.slurm.tasks is None or self.slurm.shards_per_task is None:
+            return None
+        return "says the same as slurm.tasks: keep that one, and leave this one out"
 
     def _wrong_output(self) -> str | None:
         """Several results need several paths, and one needs one."""

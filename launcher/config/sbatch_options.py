@@ -42,7 +42,7 @@ ALIASES = {"tasks-per-node": "ntasks-per-node"}
 _NOT_A_JOB = "with it sbatch submits nothing"
 _RUN_FOLDER = "array tasks write below the run directory"
 COMPUTED = {
-    "array": "computed from the shards; set data.shards, slurm.shards_per_task or slurm.array_parallelism",
+    "array": "the launcher numbers the array tasks; set slurm.tasks or slurm.array_parallelism",
     "chdir": "the submission script sets the folder it runs in",
     "cpus-per-gpu": "CPUs are counted per array task; set node.processes, node.workers, slurm.cpus_per_task",
     "dependency": "the finalize job depends on the array",

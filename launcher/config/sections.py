@@ -4,6 +4,7 @@ The defaults here are the documented ones; those of node and retry are stated by
 value can be of two kinds, a function says what is valid, because a message about each kind in turn would not help.
 """
 
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
@@ -210,13 +211,25 @@ class SlurmSection(Section):
         default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
     )
     array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
-    shards_per_task: Count = Field(default=1, description="shards that an array task runs, one after another")
-    nodes_per_task: Count = Field(default=1, description="nodes of an array task; over 1, they share its shards")
+    tasks: Count | None = Field(
+        default=None,
+        description="array tasks of a submission, which share its shards; null: one a shard, up to array_parallelism",
+    )
+    shards_per_task: Count | None = Field(
+        default=None, description="the former way to say that: tasks = shards / it; goes with the next version"
+    )
+    nodes_per_task: Count = Field(default=1, description="nodes of an array task; each works on shards of its own")
     cpus_per_task: Count | None = Field(
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
     options: dict[str, OptionValue] = {}
+
+    def tasks_for(self, shards: int) -> int:
+        """Array tasks of a submission of that many shards, as far as the config tells: each node has one, where it is open."""
+        together = (self.shards_per_task or 1) * self.nodes_per_task
+        needed = math.ceil(shards / together)
+        return self.tasks or (needed if self.shards_per_task else min(needed, self.array_parallelism))
 
     @property
     def gpus(self) -> int:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from jobs.machine.devices import CPU_SHARE, usable_cpus
 from jobs.storage.plans import Submission
@@ -22,12 +21,10 @@ _SECOND_GRACE = 10.0
 _TICK = 0.02
 
 
-def start_task(
-    run: RunDir, submission: int, index: int, log: Path, environment: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
-    """Starts an array task that leaves when this process dies; what it prints is appended to ``log``."""
+def start_task(run: RunDir, submission: int, index: int, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Starts an array task that leaves when this process dies; what it prints is appended to its log."""
     arguments = [str(run.path.absolute()), str(submission), str(index), "--parent", str(os.getpid())]
-    with log.open("ab") as file:
+    with run.log(submission, index).open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "jobs", *arguments],
             stdin=subprocess.DEVNULL,
@@ -55,10 +52,10 @@ class LocalArray:
 
     def __init__(self, run: RunDir, submission: Submission, parallelism: int, stop: StopRequests) -> None:
         self._run = run
-        self._submission = submission
-        self._parallelism = parallelism
+        self._number = submission.number
+        self._at_a_time = max(1, min(parallelism, submission.tasks))
         self._stop = stop
-        self._waiting = deque(range(len(submission.groups)))
+        self._waiting = deque(range(submission.tasks))
         self._tasks: dict[int, subprocess.Popen[bytes]] = {}
         self._pressed = 0
         self._pressed_at = 0.0
@@ -69,15 +66,14 @@ class LocalArray:
         ``each_tick`` is called some times a second.
         """
         ended: dict[int, int] = {}
+        environment = {**os.environ, CPU_SHARE: str(max(1, usable_cpus() // self._at_a_time))}
         while self._waiting or self._tasks:
             if self._stop.count:
                 self._waiting.clear()
                 self._press()
-            while self._waiting and len(self._tasks) < self._parallelism:
+            while self._waiting and len(self._tasks) < self._at_a_time:
                 index = self._waiting.popleft()
-                environment = {**os.environ, CPU_SHARE: str(max(1, usable_cpus() // self._parallelism))}
-                log = self._run.log(self._submission.groups[index][0])
-                self._tasks[index] = start_task(self._run, self._submission.number, index, log, environment)
+                self._tasks[index] = start_task(self._run, self._number, index, environment)
             for index, task in list(self._tasks.items()):
                 if (status := task.poll()) is not None:
                     ended[index] = status

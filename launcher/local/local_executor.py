@@ -20,7 +20,7 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import node_settings
-from launcher.executors import EXECUTORS, Executor, Groups, Limits, Observation, Scripts, choose_executor
+from launcher.executors import EXECUTORS, Executor, Limits, Observation, Scripts, choose_executor
 from launcher.runs.logs import last_words
 from launcher.runs.submissions import may_run
 
@@ -57,8 +57,8 @@ class LocalExecutor(Executor):
     def prepare(self) -> None:
         pass
 
-    def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
-        return tuple((shard,) for shard in sorted(shards))
+    def tasks(self, config: "Config", shards: int) -> int:
+        return max(1, min(shards, _parallelism(config)))
 
     def resources(self, config: "Config") -> Resources:
         return Resources(parallelism=_parallelism(config))
@@ -70,9 +70,6 @@ class LocalExecutor(Executor):
             f"array task: {_cpus_per_task(config)} CPUs (processes x workers), on {devices}",
             f"limits: {usable_cpus()} usable CPUs and {visible_gpus()} GPUs here, so {tasks} array task(s) at a time",
         ]
-
-    def largest_submission(self, config: "Config") -> int | None:
-        return None
 
     def limits(self, config: "Config", room: int) -> Limits:
         asked = config.local.parallelism

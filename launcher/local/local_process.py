@@ -9,13 +9,13 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs import exit_codes
 from jobs.machine import lifeline
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.journal import replay
+from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import retry_settings
@@ -62,17 +62,15 @@ def run_submission(run: RunDir, number: int, stop: StopRequests) -> None:
         waiting += finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
 
 
-def failures_of(run: RunDir, submission: Submission, statuses: dict[int, int]) -> dict[int, Failure]:
-    """Failures that the journals do not tell: of tasks that ended without writing why."""
-    found = {}
-    for index, status in statuses.items():
-        shards = [shard for shard in submission.groups[index] if not run.shard_done(shard).exists()]
-        for shard in shards if status != exit_codes.STOPPED else ():
-            last = replay(run.journal(shard)).last
-            if last is None or last.start.submission != submission.number or last.end is None:
-                words = last_words(run.log(submission.groups[index][0]))
-                found[shard] = from_exit_status(status, shard, words)
-    return found
+def failures_of(run: RunDir, submission: Submission, statuses: Mapping[int, int]) -> dict[int, Failure]:
+    """By array index, why tasks ended whose attempts do not tell."""
+    attempts = Attempts(run, submission.number).read()
+    told = {attempt.start.index for attempt in attempts if attempt.start and attempt.is_over}
+    return {
+        index: from_exit_status(status, -1, last_words(run.log(submission.number, index)))
+        for index, status in statuses.items()
+        if index not in told and status != exit_codes.STOPPED
+    }
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ import xxhash
 from jobs.errors import InputError
 from jobs.job import job_class, make_job
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import FORMAT, FORMAT_OF_PARTS, Plan
+from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from launcher.catalogue.param_types import check_params
@@ -33,6 +33,8 @@ from launcher.plan.sharding import split_parts
 
 # Batches are seeded from it and their first row: the same plan always draws the same numbers.
 _SEED = 0
+# The same for plans of all formats, so that a run of an older version is known as planned from the same config.
+_FINGERPRINT = 1
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _check_folder(run: RunDir) -> None:
     """Raises InputError where the run directory exists and holds something else."""
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
-    own = {path.name for path in (run.submissions, run.shards, run.logs, run.config, run.manifest)}
+    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, run.config, run.manifest)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     if strange:
@@ -126,7 +128,7 @@ def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) 
         manifest=json.loads(json.dumps(read)),  # lists, as they are read back
         environment={"config": os.path.abspath(config.path), **describe_environment()},
         git=describe_git(config.folder),
-        format=FORMAT_OF_PARTS if manifest.parts else FORMAT,
+        format=FORMAT,
         parts=manifest.parts,
         files=describe_files(job_class(job), job),
     )
@@ -143,7 +145,7 @@ def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int
 def _fingerprint(config: Config, job: JobSpec, manifest: ManifestInfo, boundaries: Sequence[int]) -> str:
     """xxh3-128 of all that decides the bytes of the result."""
     deciding = {
-        "format": FORMAT,
+        "format": _FINGERPRINT,
         "manifest": manifest.fingerprint,
         "id": manifest.id,
         "job": job.path,

@@ -1,20 +1,19 @@
-"""Sharding: rows or costs -> Shards; shards that are not done -> what each array index runs. Pure, no files.
+"""Sharding: rows or costs -> Shards. Pure, no files.
 
 Every split is contiguous, keeps the order, covers each row once and has no empty shard: with fewer rows than shards
 there are as many shards as rows, so the length of what comes back is the number of shards.
 """
 
-import heapq
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from jobs.errors import InputError
 from jobs.storage.records import Shard
+from launcher.plan.cutting import share_out
 
 # Boundaries of large shards lie on multiples of this many rows: a shard's part of the result then starts on a
 # 4096-byte page (rows of a multiple of 4 bytes), and file systems that share blocks need not copy it.
@@ -25,7 +24,6 @@ _ALIGNED_EXCESS = 1.04  # with the search tolerance, still within 5% of the best
 _ROUNDING = 1 + 1e-9
 
 Floats = npt.NDArray[np.float64]
-Item = TypeVar("Item")
 
 
 def default_shards(rows: int) -> int:
@@ -62,25 +60,6 @@ def split_parts(
             split = split_evenly(rows[number], max(count, 1))
         boundaries += [start + shard.stop for shard in split]
     return tuple(boundaries)
-
-
-def share_out(count: int, weights: Sequence[float], rows: Sequence[int]) -> tuple[int, ...]:
-    """How many of ``count`` shards each part gets, so that the heaviest shard is as light as can be.
-
-    A part with rows has at least one shard and at most one a row; a part without has none. Each further shard goes to
-    the part whose shards are the heaviest now (the highest averages of Jefferson and D'Hondt, from one seat on).
-    """
-    counts = [min(number, 1) for number in rows]
-    heaviest = [(-weight, part) for part, weight in enumerate(weights) if rows[part] > 1]
-    heapq.heapify(heaviest)
-    for _ in range(count - sum(counts)):
-        if not heaviest:
-            break
-        _, part = heapq.heappop(heaviest)
-        counts[part] += 1
-        if counts[part] < rows[part]:
-            heapq.heappush(heaviest, (-weights[part] / counts[part], part))
-    return tuple(counts)
 
 
 def split_evenly(rows: int, shards: int) -> tuple[Shard, ...]:
@@ -200,25 +179,6 @@ def _shards(boundaries: list[int]) -> tuple[Shard, ...]:
 def _check_counts(rows: int, count: int) -> None:
     if rows < 0 or count < 1:
         raise ValueError(f"cannot split {rows} rows by {count}")
-
-
-def index_map(not_done: Iterable[int], shards_per_task: int = 1) -> list[tuple[int, ...]]:
-    """Array index -> the shards it runs, in sequence: ascending, ``shards_per_task`` at a time.
-
-    Array indices are then always 0 to n - 1: Slurm refuses long lists of scattered ones.
-    """
-    shards = sorted(set(not_done))
-    return [tuple(shards[first : first + shards_per_task]) for first in range(0, len(shards), shards_per_task)]
-
-
-def interleave(queues: Sequence[Sequence[Item]]) -> list[Item]:
-    """The items of all queues side by side: each queue in its own order, all of them done to the same share at any time."""
-    placed = [
-        ((place + 0.5) / len(queue), number, item)
-        for number, queue in enumerate(queues)
-        for place, item in enumerate(queue)
-    ]
-    return [item for *_, item in sorted(placed, key=lambda entry: entry[:2])]
 
 
 def parse_ranges(text: str, total: int) -> tuple[int, ...]:

@@ -60,15 +60,14 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
     # The first start-up found nothing in the page cache, as those on other nodes will.
     startup = max(found.startup for found in measured)
     shards = sizes.shard_count(seconds, startup, scope)
-    tasks = math.ceil(shards / scope.shards_per_task)
-    task_seconds = seconds / shards * min(scope.shards_per_task, shards)
-    together = sizes.at_a_time(tasks, task_seconds + startup, scope.largest_queue)
-    at_once = min(scope.local_tasks or together, tasks)
-    cpu_seconds = (seconds + tasks * startup) * chosen.cpus
+    tasks = sizes.task_count(shards, seconds / shards, min(scope.largest_array, scope.largest_queue))
+    task_seconds = seconds / tasks
+    at_once = min(scope.local_tasks or tasks, shards)
+    cpu_seconds = (seconds + at_once * startup) * chosen.cpus
     expected = Expected(
         samples=scope.rows,
-        tasks=tasks,
-        wall_seconds=sizes.wall_seconds(tasks, at_once, task_seconds, startup),
+        tasks=at_once,
+        wall_seconds=sizes.wall_seconds(seconds, at_once, startup),
         cpu_hours=cpu_seconds / 3600,
         gpu_hours=cpu_seconds / chosen.cpus * chosen.gpus / 3600,
         output_bytes=round(chosen.output_bytes * scope.rows),
@@ -85,9 +84,9 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
         (
             ("slurm", "time"),
             format_time(limit),
-            f"an array task takes {rough_time(task_seconds)} after {rough_time(startup)} of start-up; twice that, rounded up",
+            _time_reason(task_seconds, startup),
         ),
-        (("slurm", "array_parallelism"), together, _together_reason(tasks, together, task_seconds + startup, scope)),
+        (("slurm", "array_parallelism"), tasks, _tasks_reason(tasks, shards, task_seconds, scope)),
     ]
     now = config.to_mapping()
     return Advice(
@@ -156,9 +155,17 @@ def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: 
     return ("data", "samples_per_shard"), math.ceil(scope.rows / shards), f"{shards} shards: {each}"
 
 
-def _together_reason(tasks: int, together: int, seconds: float, scope: Scope) -> str:
-    if together >= tasks:
-        return f"all {tasks} at once" if tasks > 1 else "there is one array task"
-    rounds = math.ceil(tasks / together)
-    queue = f"; {scope.scheduler} takes no more of yours" if together == scope.largest_queue else ""
-    return f"{tasks} array tasks in {rounds} even rounds of {rough_time(seconds)}{queue}"
+def _time_reason(task_seconds: float, startup: float) -> str:
+    takes = f"an array task takes {rough_time(task_seconds)} after {rough_time(startup)} of start-up"
+    if task_seconds <= sizes.LONG_TASK:
+        return f"{takes}; twice that, rounded up"
+    return f"{takes}, in several turns: what its limit ends goes on in the next"
+
+
+def _tasks_reason(tasks: int, shards: int, task_seconds: float, scope: Scope) -> str:
+    if tasks == 1:
+        return "there is one array task"
+    if tasks == shards:
+        return "one for each shard"
+    queue = f"; {scope.scheduler} takes no more of yours" if tasks == scope.largest_queue else ""
+    return f"they share {shards} shards, {rough_time(task_seconds)} each{queue}"

@@ -95,7 +95,7 @@ def measure(settings: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArr
     rate = sum(work[first:last]) / max(times[last - 1] - begun, 1e-6)
     mean_work = sum(work) / len(work)
     gaps = [after - before for before, after in pairwise(times)] if lanes == 1 else []
-    end = trace.last.end if trace.last else None
+    beat = trace.last
     rows = sum(commit.stop - commit.start for commit in trace.commits)
     return Measurement(
         settings=settings,
@@ -104,9 +104,9 @@ def measure(settings: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArr
         rate=rate,
         startup=max(times[0] - lanes * mean_work / rate, 0.0) if first else 0.0,
         process_seconds=sum(commit.seconds for commit in trace.commits[first:last]) / max(sum(work[first:last]), 1e-9),
-        peak_memory=max(trace.peak_memory, end.peak_memory if end else 0),
-        cpu_use=end.cpu_seconds / (end.seconds * settings.lanes) if end and end.seconds else None,
-        gpu_use=end.gpu_use if end else None,
+        peak_memory=max(trace.peak_memory, beat.peak_memory if beat else 0),
+        cpu_use=beat.cpu_seconds / (beat.seconds * settings.lanes) if beat and beat.seconds else None,
+        gpu_use=beat.gpu_use if beat else None,
         output_bytes=output_bytes(trace) / rows,
         failed=tuple(sample for commit in trace.commits for sample in commit.failed),
         slowest=max(gaps, default=0.0),

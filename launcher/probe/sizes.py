@@ -1,7 +1,6 @@
-"""Sizes: how many shards, how much memory and time, how many array tasks at a time. Pure arithmetic.
+"""Sizes: how many shards, how much memory and time, how many array tasks. Pure arithmetic.
 
-A shard is to take 30 to 60 minutes: long enough that start-up does not matter, short enough to fit into gaps of a busy
-cluster and to be lost without tears.
+A shard is to take 30 to 60 minutes: what is counted, logged and retried as one. Array tasks share all of them.
 """
 
 import math
@@ -13,12 +12,14 @@ _SHARD_SECONDS = 45 * 60.0
 _LONGEST = 4 / 3  # of the shard seconds
 # A shard takes at least so many times its start-up, so that this costs 5%.
 STARTUPS = 20
-# Shards of a run on one machine, per array task at a time: the last ones end at about the same time.
+# Shards of a run on one machine, per array task: what fails with one is little.
 _LOCAL_SHARE = 4
-# Each shard has at most 3 files: what file systems and people can still list.
+# What people can still list.
 MOST_SHARDS = 10_000
-_MOST_AT_A_TIME = 256
+_MOST_TASKS = 256
 _LONG_WAIT = 24 * 3600.0
+# An array task that takes longer goes on after its limit, in another turn: a short one fits into gaps of a busy cluster.
+LONG_TASK = 4 * 3600.0
 MEMORY_MARGIN = 1.3
 TIME_MARGIN = 2
 _USUAL_MINUTES = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440)
@@ -28,15 +29,14 @@ _USUAL_MINUTES = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440
 class Scope:
     """What is to be done, and what limits it.
 
-    ``local_tasks``: array tasks at a time of this machine; None: a scheduler runs them. ``parts`` are manifests,
-    ``batches`` those of all rows; ``largest_array`` and ``largest_queue`` limit arrays, and a user's jobs.
+    ``local_tasks``: array tasks of this machine; None: a scheduler runs them. ``parts`` are manifests, ``batches`` those of
+    all rows; ``largest_array`` and ``largest_queue`` limit arrays, and a user's jobs.
     """
 
     rows: int
     batches: int
     parts: int = 1
     local_tasks: int | None = None
-    shards_per_task: int = 1
     largest_array: int = 1001
     largest_queue: int = 10_000
     scheduler: str = "the scheduler"
@@ -52,8 +52,7 @@ def shard_count(seconds: float, startup: float, scope: Scope) -> int:
         rounds = min(int(seconds / (STARTUPS * max(startup, 1e-3))) // tasks, _LOCAL_SHARE)
         if rounds or seconds / tasks > startup:
             count = max(count, tasks * max(rounds, 1))
-    most = min(scope.batches, MOST_SHARDS, scope.largest_array * scope.shards_per_task)
-    return max(min(count, most), min(scope.parts, scope.batches), 1)
+    return max(min(count, scope.batches, MOST_SHARDS), min(scope.parts, scope.batches), 1)
 
 
 def memory_size(peak: int) -> int:
@@ -63,20 +62,20 @@ def memory_size(peak: int) -> int:
 
 
 def time_limit(task_seconds: float, startup: float) -> int:
-    """Seconds to ask for: twice what a task takes, its start-up, and that rounded up to a value that people use."""
-    minutes = (TIME_MARGIN * task_seconds + startup) / 60
+    """Seconds to ask for: twice what a task takes at a time, its start-up, and that rounded up to a value that people use."""
+    minutes = (TIME_MARGIN * min(task_seconds, LONG_TASK) + startup) / 60
     usual = next((usual for usual in _USUAL_MINUTES if usual >= minutes), 0)
     return (usual or math.ceil(minutes / 1440) * 1440) * 60
 
 
-def at_a_time(tasks: int, task_seconds: float, largest_queue: int) -> int:
-    """Array tasks at a time: all, or as many as end a large array in even rounds, of a day in all where that can be."""
-    rounds = math.ceil(tasks / _MOST_AT_A_TIME)
-    if rounds * task_seconds > _LONG_WAIT:
-        rounds = max(1, min(rounds, int(_LONG_WAIT / task_seconds)))
-    return max(1, min(math.ceil(tasks / rounds), largest_queue))
+def task_count(shards: int, shard_seconds: float, most: int) -> int:
+    """Array tasks, ``most`` at most: one a shard, or fewer that end together, within a day where that can be."""
+    each = math.ceil(shards / _MOST_TASKS)
+    if each * shard_seconds > _LONG_WAIT:
+        each = max(1, min(each, int(_LONG_WAIT / shard_seconds)))
+    return max(1, min(math.ceil(shards / each), most))
 
 
-def wall_seconds(tasks: int, together: int, task_seconds: float, startup: float) -> float:
-    """From the first task's start to the last one's end, were they never to wait in a queue."""
-    return math.ceil(tasks / together) * (task_seconds + startup)
+def wall_seconds(seconds: float, tasks: int, startup: float) -> float:
+    """From the first task's start to the last one's end, were they never to wait in a queue: they share all work."""
+    return seconds / tasks + startup

@@ -13,13 +13,16 @@ from pathlib import Path
 
 from jobs.kinds import EndReason
 from jobs.machine.devices import CPU_SHARE
-from jobs.storage.journal import Attempt, JournalReader, decode, replay
+from jobs.storage.attempts import Attempts
+from jobs.storage.journal import decode
 from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import Commit, Layout
+from jobs.storage.records import Beat, Commit, Commits
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from launcher.local.array import start_task
 from launcher.probe.tree_memory import PeakMemory
 from launcher.runs.logs import last_words
+from launcher.runs.submissions import create
 from launcher.units import counted
 
 _TICK = 0.01
@@ -49,15 +52,14 @@ class TrialSettings:
 class Trace:
     """What was seen of a task: ``times`` are those of its commits, in seconds since it was started.
 
-    ``last`` is its attempt as the journal tells it, None where it never came that far; ``words`` are its log's last ones;
+    ``last`` is the last beat of its attempt, None where it never came that far; ``words`` are its log's last ones;
     ``peak_memory`` is that of all its processes, bytes; ``stopped`` says that it did not run to its end, ``interrupted``
     that a person wanted that.
     """
 
     times: tuple[float, ...]
     commits: tuple[Commit, ...]
-    layout: Layout | None
-    last: Attempt | None
+    last: Beat | None
     status: int
     words: str
     peak_memory: int
@@ -67,13 +69,15 @@ class Trace:
     @property
     def problem(self) -> str | None:
         """What went wrong; None where nothing did, but that there was no time for more."""
-        end = self.last.end if self.last else None
-        if end and end.reason is EndReason.FAILED:
-            return f"{end.kind}: {end.message}"
+        last = self.last
+        if last and last.end is EndReason.FAILED:
+            return f"{last.kind}: {last.message}"
+        if last and last.given_up:
+            return f"{last.given_up[0].kind}: {last.given_up[0].message}"
         if self.commits and all(len(commit.failed) == commit.stop - commit.start for commit in self.commits):
             sample = self.commits[0].failed[0]
             return f"every sample failed, for example: {sample.kind}: {sample.message}"
-        if self.stopped or (end and end.reason is EndReason.DONE):
+        if self.stopped or (last and last.end is EndReason.DONE):
             return None
         return f"the array task ended with status {self.status}: {self.words or 'it said nothing'}"
 
@@ -89,7 +93,7 @@ def prepare(folder: Path, plan: Plan, settings: TrialSettings, node: NodeSetting
     replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=settings.batch_size).write(run.plan)
     # Failed samples are for the probe to judge: what the others take is worth knowing all the same.
     node = replace(node, processes=settings.processes, workers=settings.workers, max_failed_samples=1.0)
-    Submission(1, "local", time.time(), ((0,),), node).write(run.submission(1))
+    create(run, Submission(1, "local", time.time(), 1, Spans([(0, rows)]), ((0, rows),), node))
     return run
 
 
@@ -103,7 +107,7 @@ def run_trial(
     """
     started = time.monotonic()
     process = _start(run, cpus, environment)
-    tail, memory = _Tail(run.journal(0), started), PeakMemory(process.pid)
+    tail, memory = _Tail(run, started), PeakMemory(process.pid)
     stopped = interrupted = False
     try:
         while process.poll() is None and not stopped:
@@ -117,14 +121,13 @@ def run_trial(
     _stop(process, deadline if tail.times else min(deadline, time.monotonic() + _IDLE_SECONDS))
     if not stopped:
         tail.read()
-    past = replay(run.journal(0))
+    attempts = Attempts(run).read()
     return Trace(
         times=tuple(tail.times),
         commits=tuple(tail.commits),
-        layout=past.layout,
-        last=past.last,
+        last=attempts[0].beat if attempts else None,
         status=process.returncode,
-        words=last_words(run.log(0)),
+        words=last_words(run.log(1, 0)),
         peak_memory=memory.bytes,
         stopped=stopped,
         interrupted=interrupted,
@@ -135,7 +138,7 @@ def _start(run: RunDir, cpus: Sequence[int], environment: Mapping[str, str]) -> 
     own = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, cpus)  # children inherit it
-        return start_task(run, 1, 0, run.log(0), {**os.environ, **environment, CPU_SHARE: str(len(cpus))})
+        return start_task(run, 1, 0, {**os.environ, **environment, CPU_SHARE: str(len(cpus))})
     finally:
         os.sched_setaffinity(0, own)
 
@@ -155,27 +158,35 @@ def _stop(process: "subprocess.Popen[bytes]", deadline: float) -> None:
 
 
 class _Tail:
-    """The commits that a journal got, and when."""
+    """The commits that the task's journal got, and when."""
 
-    def __init__(self, path: Path, started: float) -> None:
-        self._journal = JournalReader(path)
+    def __init__(self, run: RunDir, started: float) -> None:
+        self._folder = run.attempts
         self._started = started
-        self._lines: list[bytes] = []
+        self._read = 0
+        self.commits: list[Commit] = []
         self.times: list[float] = []
 
     def read(self) -> None:
-        """Looks for new lines; they are decoded later, for the task needs the CPUs now."""
-        found = [line for line in self._journal.new_lines() if b'"type":"commit"' in line[:40]]
-        self._lines += found
-        self.times += [time.monotonic() - self._started] * len(found)
+        """Looks for new lines."""
+        for line in self._new_lines():
+            # Only commits are decoded, for the task needs the CPUs now.
+            record = decode(line) if b'"type":"commits"' in line[:40] else None
+            if isinstance(record, Commits):
+                self.commits += record.commits
+                self.times += [time.monotonic() - self._started] * len(record.commits)
 
-    @property
-    def commits(self) -> list[Commit]:
-        return [record for line in self._lines if isinstance(record := decode(line), Commit)]
+    def _new_lines(self) -> list[bytes]:
+        """A line without its end is left for the next time: it is being written."""
+        for journal in self._folder.glob("*.journal"):
+            with journal.open("rb") as file:
+                file.seek(self._read)
+                lines, end, _ = file.read().rpartition(b"\n")
+            self._read += len(lines) + len(end)
+            return lines.split(b"\n")
+        return []
 
 
 def output_bytes(trace: Trace) -> int:
     """Bytes of results that the commits stand for."""
-    rows = sum(commit.stop - commit.start for commit in trace.commits)
-    fixed = sum(output.row_bytes for output in trace.layout.outputs) * rows if trace.layout else 0
-    return fixed + sum(segment.size for commit in trace.commits for segment in commit.segments.values())
+    return sum(block.size for commit in trace.commits for block in commit.blocks)

@@ -5,27 +5,37 @@ submission without one counts as going on for as long as its executor may live.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from jobs.errors import BusyError, LauncherError, RunError
-from jobs.kinds import AnyFailureKind, ShardState
+from jobs.kinds import FailureKind, ShardState
+from jobs.storage.attempts import Attempts
+from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import union
 from launcher.config.settings import RetrySettings
+from launcher.plan.work import failed_by_shard, with_work
 from launcher.retry.policy import Allocation, Terms, next_terms
+from launcher.retry.undone import Left, Undone, alike, by_shard
 from launcher.runs.failures import Failure
-from launcher.runs.shard_states import ShardReader, ShardStatus
-from launcher.runs.submissions import Outcome, SubmissionState, create
+from launcher.runs.holders import known_claims
+from launcher.runs.shard_states import ShardReader, Shards
+from launcher.runs.submissions import Outcome, SubmissionState, create, read_submissions
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What the executor saw: failures that no journal tells, and what attempts had, by shard; whether somebody cancelled it."""
+    """What the executor saw, by array index: why tasks ended whose attempts do not tell, and what they were given.
 
-    failures: Mapping[int, Failure] = field(default_factory=dict)
+    The shard of such a failure does not count: finalize tells which shards had rows there. A task in neither, whose
+    attempts left no end, only had to leave.
+    """
+
+    tasks: Mapping[int, Failure] = field(default_factory=dict)
     allocations: Mapping[int, Allocation] = field(default_factory=dict)
     cancelled: bool = False
 
@@ -70,50 +80,83 @@ def finalize(
     ``tick`` is called now and then while the result is written; it may raise Cancelled. Of submissions that ended
     together only the last one ``gathers``.
     """
-    outcome = Outcome(time.time(), ending.cancelled, dict(ending.failures))
-    states = ShardReader(run, plan).read({s: SubmissionState(submission, outcome, False) for s in submission.shards})
-    is_done = all(state.state is ShardState.DONE for state in states)
+    import_run(run)  # where an older version has begun it
+    undone = _undone(run, plan, submission, ending)
+    given_up = {**_over_budget(run, undone), **undone.given_up}
+    left = list(undone.left(given_up))
+    outcome = Outcome(time.time(), ending.cancelled, {**given_up, **by_shard(plan, left)})
     successors = []
     if not ending.cancelled:
-        undone = [states[shard] for shard in submission.shards if states[shard].state is not ShardState.DONE]
-        for terms, shards in _next_attempts(undone, ending, asked.terms, retry).items():
-            successors += _continue(run, submission, terms, asked.options(terms), shards)
-    if gathers and is_done and not ending.cancelled:
-        outcome = _gathered(run, submission, outcome, tick)
+        for terms, own in _next_attempts(left, ending, asked.terms, retry).items():
+            successors += _continue(run, plan, submission, terms, asked.options(terms), own)
+        if gathers and not left and (shards := _all_done(run, plan, submission, outcome)):
+            outcome = _gathered(run, submission, replace(outcome, failed_samples=shards.failed), tick)
+    # Last: until then the submission counts as going on, and its claims, which this ends, have been read.
     replace(outcome, ended=time.time()).write(run, submission.number)
     return successors
 
 
-def _next_attempts(
-    undone: Sequence[ShardStatus], ending: Ending, terms: Terms, retry: RetrySettings
-) -> dict[Terms, set[int]]:
-    """The shards that are worth another attempt, by the terms of that: those with different terms are kept apart."""
-    alike: dict[tuple[AnyFailureKind | None, bool], list[int]] = {}
-    for state in undone:
-        how = (state.failure.kind, False) if state.failure else (None, state.recent > 0)
-        alike.setdefault(how, []).append(state.shard.index)
-    found: dict[Terms, set[int]] = {}
-    for (kind, progress), shards in alike.items():
-        had = [ending.allocations.get(shard, Allocation()) for shard in shards]
+def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> Undone:
+    # What an older version has done does not say by which submission.
+    attempts = Attempts(run, None if submission.shards else submission.number).read()
+    claims = known_claims(run, submission.number, attempts)
+    return Undone(plan, submission, attempts, claims, ending.tasks)
+
+
+def _over_budget(run: RunDir, undone: Undone) -> dict[int, Failure]:
+    """The shards in which more samples failed than may, in all attempts together."""
+    plan, node = undone.plan, undone.submission.node
+
+    def exceeding(counts: Mapping[int, int]) -> dict[int, int]:
+        return {s: count for s, count in counts.items() if count > node.failure_budget(plan.shard(s).rows)}
+
+    # What two attempts did is counted twice at first, so of those that seem to exceed it each failed sample is looked up.
+    suspects = exceeding(undone.failed_samples())
+    found = exceeding(failed_by_shard(run, plan, plan.table.rows_of(suspects))) if suspects else {}
+    return {
+        shard: _too_many(plan, shard, count, node.failure_budget(plan.shard(shard).rows))
+        for shard, count in found.items()
+    }
+
+
+def _too_many(plan: Plan, shard: int, failed: int, budget: int) -> Failure:
+    rows = plan.shard(shard).rows
+    message = f"{failed} of {rows} samples failed, {budget} may (node.max_failed_samples)"
+    return Failure(FailureKind.TOO_MANY_FAILED_SAMPLES, message, shard)
+
+
+def _next_attempts(left: Iterable[Left], ending: Ending, terms: Terms, retry: RetrySettings) -> dict[Terms, list[Left]]:
+    """What is worth another attempt, by the terms of that: rows with different terms are kept apart."""
+    found: dict[Terms, list[Left]] = {}
+    for (kind, progress), own in alike(left).items():
+        had = [ending.allocations.get(one.index, Allocation()) for one in own]
         following = next_terms(kind, progress, terms, retry, had)
         if following:
-            found.setdefault(following, set()).update(shards)
+            found.setdefault(following, []).extend(own)
     return found
 
 
 def _continue(
-    run: RunDir, submission: Submission, terms: Terms, options: Mapping[str, str], shards: set[int]
+    run: RunDir, plan: Plan, submission: Submission, terms: Terms, options: Mapping[str, str], left: Iterable[Left]
 ) -> list[Submission]:
-    """Writes the submission that follows for these shards; none where a person's rerun has just taken them."""
-    groups = tuple(kept for group in submission.groups if (kept := tuple(s for s in group if s in shards)))
+    """Writes the submission that follows, of as many array tasks as left these rows; none where a rerun has taken them."""
     resources = replace(submission.resources, options=options, attempt=terms.attempt, continues=submission.number)
-    successor = replace(
-        submission, groups=groups, created=time.time(), resources=resources, job_ids=(), finalize_id=None
+    new = replace(
+        submission, created=time.time(), resources=resources, job_ids=(), finalize_id=None, planned=False, shards=()
     )
+    rows, tasks = union(one.rows for one in left), len({one.index for one in left})
     try:
-        return [create(run, successor)]
+        return [create(run, with_work(run, plan, new, rows, tasks))]
     except RunError:
         return []
+
+
+def _all_done(run: RunDir, plan: Plan, submission: Submission, outcome: Outcome) -> Shards | None:
+    """The shards of the run, if all of them are done now that this submission has ended."""
+    others = [known for known in read_submissions(run) if known.number != submission.number]
+    ended = SubmissionState(submission, outcome, False)
+    shards = ShardReader(run, plan).read(sorted([*others, ended], key=lambda known: known.number))
+    return shards if shards.count(ShardState.DONE) == plan.shard_count else None
 
 
 def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Callable[[], None]) -> Outcome:

@@ -1,23 +1,23 @@
 """Failures: why shards and samples of a run failed, and, in groups, what the user can do about it. Pure.
 
-A Failure comes from a journal's end record, from the exit status of an array task, or from the scheduler; a group joins
-those that say the same.
+A Failure comes from a beat, from the exit status of an array task, or from the scheduler; a group joins those that say
+the same.
 """
 
-import re
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
 from jobs import exit_codes
 from jobs.kinds import AnyFailureKind, FailureKind, Unknown
+from jobs.storage.sample_failures import OTHER_MESSAGES, SampleFailures, normalise
+from jobs.storage.spans import Spans, union
 from launcher.runs.causes import SAMPLES_AGAIN, cause
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
 MAX_GROUPS = 200
-_OTHER = "(other messages; see the logs)"
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,24 @@ class Failure:
     shard: int
     samples: int = 0
 
+    @property
+    def shards(self) -> Spans:
+        return Spans([(self.shard, self.shard + 1)])
+
+
+@dataclass(frozen=True)
+class ShardFailures:
+    """Why some shards failed, all of them alike."""
+
+    kind: FailureKind | Unknown
+    message: str
+    shards: Spans
+    samples: ClassVar[int] = 0
+
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failures of one kind that say the same; ``message`` is the first of them, ``samples`` counts failed samples."""
+    """Failures of one kind that say the same; ``message`` is that of the lowest shard, ``samples`` counts failed samples."""
 
     kind: AnyFailureKind
     message: str
@@ -50,38 +64,30 @@ class FailureGroup:
         }
 
 
-_VARYING = (
-    (re.compile(r"(?:\b[A-Za-z]+:)?(?:~|\.{1,2})?(?:/[^\s/:'\"(),]+)+/?"), "PATH"),
-    (re.compile(r"\b[\w.-]+(?:/[\w.-]+)+"), "PATH"),
-    (re.compile(r"\b0x[0-9a-fA-F]+\b"), "N"),
-    (re.compile(r"\d+(?:\.\d+)?"), "N"),
-)
+AnyFailure: TypeAlias = Failure | ShardFailures | SampleFailures
 
 
-def normalise(message: str) -> str:
-    """The message with paths and numbers replaced, so that the same cause in two places reads the same."""
-    for pattern, name in _VARYING:
-        message = pattern.sub(name, message)
-    return message
-
-
-def group(failures: Iterable[Failure]) -> list[FailureGroup]:
+def group(failures: Iterable[AnyFailure]) -> list[FailureGroup]:
     """Failures by kind and normalised message: shards' own failures first, then the largest groups.
 
     There are at most MAX_GROUPS and one more for each kind, however many messages differ.
     """
-    shards: dict[tuple[AnyFailureKind, str, bool], set[int]] = {}
-    samples: dict[tuple[AnyFailureKind, str, bool], int] = {}
-    messages: dict[tuple[AnyFailureKind, str, bool], str] = {}
+    alike: dict[tuple[AnyFailureKind, str, bool], list[AnyFailure]] = {}
     for failure in failures:
         key = (failure.kind, normalise(failure.message), failure.samples > 0)
-        if key not in messages and len(messages) >= MAX_GROUPS:
-            key = (failure.kind, _OTHER, failure.samples > 0)
-        messages.setdefault(key, _OTHER if key[1] == _OTHER else failure.message)
-        shards.setdefault(key, set()).add(failure.shard)
-        samples[key] = samples.get(key, 0) + failure.samples
-    groups = [FailureGroup(key[0], messages[key], tuple(sorted(shards[key])), samples[key]) for key in messages]
+        if key not in alike and len(alike) >= MAX_GROUPS:
+            key = (failure.kind, OTHER_MESSAGES, failure.samples > 0)
+        alike.setdefault(key, []).append(failure)
+    groups = [_join(kind, many, is_rest=text == OTHER_MESSAGES) for (kind, text, _), many in alike.items()]
     return sorted(groups, key=lambda g: (g.samples > 0, -g.samples, -len(g.shards), g.kind))
+
+
+def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -> FailureGroup:
+    """Their group, with the message of the lowest shard, so that it is the same whoever came first."""
+    message = min(alike, key=lambda failure: next(iter(failure.shards), (0, 0))).message
+    shards = tuple(union(failure.shards for failure in alike).numbers)
+    samples = sum(failure.samples for failure in alike)
+    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples)
 
 
 def advice(

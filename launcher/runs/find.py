@@ -52,9 +52,21 @@ def list_runs(folder: Path) -> list[RunDir]:
     """The runs of a folder, the one planned or submitted last first; none where the folder does not exist."""
     if not folder.is_dir():
         return []
-    runs = [RunDir(path) for path in folder.iterdir() if RunDir(path).plan.is_file()]
-    changed = {run: max(p.stat().st_mtime for p in (run.plan, run.submissions) if p.exists()) for run in runs}
-    return sorted(runs, key=changed.__getitem__, reverse=True)
+    changed = {RunDir(path): _last_change(RunDir(path)) for path in folder.iterdir()}
+    runs = {run: at for run, at in changed.items() if at is not None}
+    return sorted(runs, key=runs.__getitem__, reverse=True)
+
+
+def _last_change(run: RunDir) -> float | None:
+    """When it was planned or submitted last; None where there is no run, or one that is not for this user's eyes."""
+    try:
+        planned = run.plan.stat().st_mtime
+    except OSError:
+        return None
+    try:
+        return max(planned, run.submissions.stat().st_mtime)
+    except OSError:
+        return planned
 
 
 def reference(run: RunDir) -> str:

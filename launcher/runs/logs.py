@@ -1,14 +1,19 @@
-"""Logs: the text that array tasks wrote, one file a shard, all attempts."""
+"""Logs: the text that array tasks wrote, one file a worker, all its attempts at all shards that it had."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jobs.storage.journal import is_running, replay
-from jobs.storage.plans import Submission
+from jobs.kinds import ShardState
+from jobs.storage.attempts import Attempt
+from jobs.storage.old_shards import old_log_paths
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
-from launcher.runs.submissions import in_hand, read_submissions
+from jobs.storage.spans import Spans
+from launcher.runs.holders import known_claims, log_of
+from launcher.runs.shard_states import ShardReader, Shards
+from launcher.runs.submissions import SubmissionState, in_hand, read_submissions
 
 _TAIL = 4096
 _PIECE = 1 << 16
@@ -27,24 +32,20 @@ def last_words(path: Path) -> str:
 
 
 def log_paths(run: RunDir, shard: int) -> list[Path]:
-    """The logs that hold text of a shard: each attempt writes into the log of the first shard of its group.
+    """The logs that hold text of a shard: those of the workers that had some of its rows.
 
-    What kept a submission from making an attempt is in the submission's own log.
+    Where none had, it is in that of the worker whose range it is, and in the submission's own what kept that from it.
     """
-    submissions = [Submission.read(run.submission(number)) for number in run.submission_numbers()]
-    firsts = [group[0] for submission in submissions for group in submission.groups if shard in group]
-    begun = {attempt.start.submission for attempt in replay(run.journal(shard)).attempts}
-    others = [s.number for s in submissions if shard in s.shards and s.number not in begun]
-    paths = dict.fromkeys([*map(run.log, firsts), *map(run.submission_log, others)])
-    return [path for path in paths if path.exists()]
+    return _Look(run, shard).paths()
 
 
 def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes]:
     """The shard's logs, in pieces; with ``follow`` also what is appended, until the shard is done or nobody runs it."""
     offsets: dict[Path, int] = {}
+    look = _Look(run, shard)
     while True:
-        is_last = not (follow and _goes_on(run, shard))
-        for path in log_paths(run, shard):
+        is_last = not (follow and look.goes_on())
+        for path in look.paths():
             with path.open("rb") as file:
                 file.seek(offsets.get(path, 0))
                 while piece := file.read(_PIECE):
@@ -53,8 +54,60 @@ def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes
         if is_last:
             return
         time.sleep(_TICK)
+        look.again()
 
 
-def _goes_on(run: RunDir, shard: int) -> bool:
-    is_over = run.shard_done(shard).exists() or shard not in in_hand(read_submissions(run))
-    return not is_over or is_running(run.journal(shard))  # an attempt writes its last words after the shard is done
+class _Look:
+    """A shard at one moment, and again later."""
+
+    def __init__(self, run: RunDir, shard: int) -> None:
+        plan = Plan.read(run.plan)
+        self._run = run
+        self._shard = shard
+        self._table = plan.table
+        self._rows = plan.table.rows_of([shard])
+        self._reader = ShardReader(run, plan)
+        self.again()
+
+    def again(self) -> None:
+        self._submissions: Sequence[SubmissionState] = read_submissions(self._run)
+        self._shards: Shards = self._reader.read(self._submissions)
+        self._had = {
+            one.number: self._who_had(one.number)
+            for one in self._submissions
+            if one.submission.work(self._table) & self._rows
+        }
+
+    def _who_had(self, submission: int) -> list[Attempt]:
+        """A submission's attempts that had some of the rows, or have done them."""
+        own = [one for one in self._shards.attempts if one.submission == submission]
+        claims = known_claims(self._run, submission, own)
+        names = {claim.attempt for claim in claims if Spans([(claim.start, claim.stop)]) & self._rows}
+        return [one for one in own if one.name in names or one.beat.done & self._rows]
+
+    def paths(self) -> list[Path]:
+        begun = [log_of(self._run, attempt) for attempts in self._had.values() for attempt in attempts]
+        others = [one.submission for one in self._submissions if self._had.get(one.number) == []]
+        owned = [self._run.log(one.number, worker) for one in others for worker in self._owners(one)]
+        old = old_log_paths(self._run, self._shard)
+        paths = dict.fromkeys([*old, *begun, *owned, *(self._run.submission_log(one.number) for one in others)])
+        return [path for path in paths if path.exists()]
+
+    def _owners(self, submission: Submission) -> list[int]:
+        """The workers in whose ranges the rows are."""
+        ranges = enumerate(submission.ranges)
+        return [number % submission.workers for number, pair in ranges if Spans([pair]) & self._rows]
+
+    def goes_on(self) -> bool:
+        """Whether somebody may still write of the shard."""
+        state = self._shards.state(self._shard)
+        at_it = [one for many in self._had.values() for one in many if one.name in self._shards.live]
+        if state in (ShardState.DONE, ShardState.FAILED):
+            return any(map(self._is_leaving, at_it))
+        return bool(at_it) or any(rows & self._rows for _, rows in in_hand(self._submissions, self._table))
+
+    def _is_leaving(self, attempt: Attempt) -> bool:
+        """Whether it has nothing left but its last words, as far as it has claimed."""
+        held = Spans((one.start, one.stop) for one in attempt.beat.claims)
+        given_up = self._table.rows_of(one.shard for one in attempt.beat.given_up)
+        return bool(held) and not held - given_up - self._shards.closed

@@ -1,44 +1,40 @@
-"""ShardStatus: where each shard of a run stands, from one directory listing and the journals.
+"""Shards: where the shards of a run stand, read from its submissions and the journals of its attempts, again and again.
 
-A done shard costs a look at the end of its journal; the journals of others are read as they grow, so a reader that is
-asked again (--watch) reads only what is new.
+Of each journal the last beat is read, and of shards nothing is made until somebody asks for one: a run of a million
+shards costs what its attempts cost.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
-from jobs.kinds import EndReason, FailureKind, ShardState
-from jobs.machine.process_identity import host_name
-from jobs.storage.journal import History, JournalReader, is_running
-from jobs.storage.plans import Plan
-from jobs.storage.records import AttemptEnd, AttemptStart, FailedSample, Shard
+from jobs.kinds import EndReason, ShardState
+from jobs.storage.attempts import Attempt, Attempts, Ownership, owners
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
-from launcher.executors import EXECUTORS
-from launcher.runs.failures import Failure
+from jobs.storage.sample_failures import SampleFailures
+from jobs.storage.spans import Spans
+from launcher.runs.failed_samples import FailedRows, FailedSamples, Told
+from launcher.runs.failures import Failure, ShardFailures
+from launcher.runs.holders import held_rows
+from launcher.runs.judge import Evidence, judge
+from launcher.runs.liveness import live_attempts
 from launcher.runs.submissions import SubmissionState
-
-LOST_MESSAGE = "the attempt left no trace of its end"
 
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """A shard and where it stands; ``ok`` and ``failed`` count samples.
-
-    ``recent`` counts the samples that the newest submission committed, from the time ``since`` to ``until`` (seconds
-    since the epoch; None: it goes on). ``end`` is how the last attempt that ended did.
-    """
+    """A shard and where it stands; ``ok`` and ``failed`` count samples."""
 
     shard: Shard
     state: ShardState
     ok: int = 0
     failed: int = 0
     failure: Failure | None = None
-    samples: tuple[FailedSample, ...] = ()
-    recent: int = 0
-    since: float | None = None
-    until: float | None = None
-    end: AttemptEnd | None = None
 
     def to_json(self) -> dict[str, Any]:
         """An entry of ``launcher status --json --shards``."""
@@ -47,93 +43,174 @@ class ShardStatus:
         return {"shard": self.shard.index, "state": self.state, **counts, **why}
 
 
+class Shards:
+    """All shards of a run at one moment, as a sequence of ShardStatus that are made when they are asked for."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        known: Evidence,
+        owned: Sequence[Ownership],
+        told: Sequence[Told],
+        samples: FailedSamples,
+    ) -> None:
+        self._plan = plan
+        self._known = known
+        self._told = told
+        self._samples = samples
+        self._verdict = judge(known)
+        self.owners = owned
+        """Which attempt counts for which rows."""
+
+    def __len__(self) -> int:
+        return self._plan.shard_count
+
+    def __iter__(self) -> Iterator[ShardStatus]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, index: int) -> ShardStatus:
+        shard = self._plan.shard(index)
+        failed = self._failed_within(shard.start, shard.stop)
+        ok = self.closed.within(shard.start, shard.stop).count - failed
+        return ShardStatus(shard, self.state(index), ok, failed, self._failure_of.get(index))
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        return self._known.attempts
+
+    @property
+    def live(self) -> frozenset[str]:
+        """The names of attempts that go on."""
+        return self._known.live
+
+    @property
+    def closed(self) -> Spans:
+        """The rows that are done."""
+        return self._known.closed
+
+    def of(self, submission: Submission) -> Spans:
+        """The shards that have rows in a submission's work."""
+        return self._plan.table.shards_in(submission.work(self._plan.table))
+
+    def closed_by(self, submission: int) -> Spans:
+        """The rows that the attempts of a submission have done."""
+        return self._known.closed_by.get(submission, Spans())
+
+    def state(self, index: int) -> ShardState:
+        """Where a shard stands."""
+        verdict = self._verdict
+        if index in verdict.done:
+            return ShardState.DONE
+        if index in verdict.failed:
+            return ShardState.FAILED
+        return ShardState.RUNNING if index in verdict.running else ShardState.PENDING
+
+    def in_state(self, state: ShardState) -> Spans:
+        """The shards in a state."""
+        verdict = self._verdict
+        if state is ShardState.DONE:
+            return verdict.done
+        if state is ShardState.RUNNING:
+            return verdict.running
+        if state is ShardState.FAILED:
+            return verdict.failed
+        return Spans([(0, len(self))]) - verdict.done - verdict.running - verdict.failed
+
+    def count(self, state: ShardState) -> int:
+        return self.in_state(state).count
+
+    @property
+    def failed(self) -> int:
+        """How many samples failed."""
+        return sum(one.count for one in self._told)
+
+    def samples_within(self, start: int, stop: int) -> tuple[int, int]:
+        """How many samples of rows ``[start, stop)`` are ok, and failed."""
+        failed = 0
+        for owned, told in zip(self.owners, self._told, strict=True):
+            inside = owned.rows.within(start, stop).count if told.count else 0
+            if inside == owned.rows.count:
+                failed += told.count
+            elif inside:
+                failed += self._samples.rows([owned]).within(start, stop)
+        return self.closed.within(start, stop).count - failed, failed
+
+    def failures(self) -> Iterator[Failure | ShardFailures | SampleFailures]:
+        """Why shards failed, and array tasks whose work others may still do, and samples."""
+        causes = (told.causes for told in self._told)
+        return chain(self._verdict.failures, self._verdict.setbacks, *causes)
+
+    @cached_property
+    def _failure_of(self) -> Mapping[int, Failure]:
+        failures = self._verdict.failures
+        return {shard: Failure(one.kind, one.message, shard) for one in failures for shard in one.shards.numbers}
+
+    def _failed_within(self, start: int, stop: int) -> int:
+        return self._failed_rows.within(start, stop) if self.failed else 0
+
+    @cached_property
+    def _failed_rows(self) -> FailedRows:
+        return self._samples.rows(self.owners)
+
+
 class ShardReader:
     """Reads the states of a run's shards, again and again."""
 
     def __init__(self, run: RunDir, plan: Plan) -> None:
         self._run = run
         self._plan = plan
-        self._journals: dict[int, JournalReader] = {}
-        self._done: dict[int, AttemptEnd] = {}
+        self._attempts = Attempts(run)
+        self._samples = FailedSamples(plan.table)
+        self._seen: Sequence[Attempt] = ()
+        self._owned: Sequence[Ownership] = ()
+        self._last: tuple[Evidence, Shards] | None = None
 
-    def read(self, newest: Mapping[int, SubmissionState]) -> list[ShardStatus]:
-        """All shards in order; ``newest`` is the last submission of each shard that has one."""
-        done = self._run.list_shards().done
-        return [
-            self._read_done(shard, newest.get(shard.index))
-            if shard.index in done
-            else self._read_open(shard, newest.get(shard.index))
-            for shard in self._plan.shards()
-        ]
+    def read(self, submissions: Sequence[SubmissionState]) -> Shards:
+        """As of now; ``submissions`` are all that there are of the run."""
+        attempts = self._attempts.read()
+        has_moved = not _are_same(attempts, self._seen)
+        if has_moved:
+            self._seen, self._owned = attempts, owners(attempts)
+        known = {one.number: one for one in submissions}
+        live = live_attempts(self._seen, known)
+        if self._last and not has_moved:
+            evidence, shards = self._last
+            if evidence.live == live and evidence.submissions == submissions:
+                return shards
+        told = [self._samples.tell(one) for one in self._owned]
+        held = self._held(live, known)
+        evidence = Evidence(self._plan.table, submissions, self._seen, live, held, _shared(told))
+        shards = Shards(self._plan, evidence, self._owned, told, self._samples)
+        self._last = evidence, shards
+        return shards
 
-    def history(self, index: int) -> History:
-        """The shard's journal as of now."""
-        return self._journal(index).history()
-
-    def _journal(self, index: int) -> JournalReader:
-        return self._journals.setdefault(index, JournalReader(self._run.journal(index)))
-
-    def _read_done(self, shard: Shard, known: SubmissionState | None) -> ShardStatus:
-        end = self._done.get(shard.index) or self._journal(shard.index).end()
-        if end is None and (last := self.history(shard.index).last):
-            end = last.end
-        if end is None:
-            return ShardStatus(shard, ShardState.FAILED, failure=_lost(shard, "its journal is missing or damaged"))
-        self._done[shard.index] = end
-        samples = tuple(self.history(shard.index).failed_samples) if end.failed else ()
-        is_recent = known is not None and end.time >= known.submission.created
-        since, until = (end.time - end.seconds, end.time) if is_recent else (None, end.time)
-        recent = end.committed if is_recent else 0
-        return ShardStatus(shard, ShardState.DONE, end.ok, end.failed, None, samples, recent, since, until, end)
-
-    def _read_open(self, shard: Shard, known: SubmissionState | None) -> ShardStatus:
-        self._done.pop(shard.index, None)
-        history = self.history(shard.index)
-        state, failure = self._judge(shard, history, known)
-        last = history.last
-        is_recent = last is not None and known is not None and last.start.submission == known.number
-        return ShardStatus(
-            shard,
-            state,
-            history.ok,
-            history.failed,
-            failure,
-            tuple(history.failed_samples),
-            history.ok + history.failed - history.before if is_recent else 0,
-            last.start.time if last and is_recent else None,
-            last.end.time if last and last.end else None,
-            last.end if last else None,
-        )
-
-    def _judge(
-        self, shard: Shard, history: History, known: SubmissionState | None
-    ) -> tuple[ShardState, Failure | None]:
-        """The state of a shard that is not done, and why it failed."""
-        last = history.last
-        recorded = known.outcome.failures.get(shard.index) if known and known.outcome else None
-        by_outcome = (ShardState.FAILED, recorded) if recorded else (ShardState.PENDING, None)
-        if known is None or last is None or last.start.submission < known.number:
-            return by_outcome
-        if last.end is None or last.end.reason is EndReason.DONE:
-            if self._runs(shard, last.start, known):
-                return ShardState.RUNNING, None
-            if known.outcome and known.outcome.cancelled and not recorded:
-                return ShardState.PENDING, None  # it was killed on purpose
-            return ShardState.FAILED, recorded or _lost(shard, LOST_MESSAGE)
-        if last.end.reason is EndReason.FAILED:
-            return ShardState.FAILED, Failure(last.end.kind or FailureKind.ERROR, last.end.message, shard.index)
-        return by_outcome
-
-    def _runs(self, shard: Shard, start: AttemptStart, known: SubmissionState) -> bool:
-        """The lock tells on this machine; elsewhere the attempt runs as long as its submission does."""
-        if is_running(self._run.journal(shard.index)):
-            return True
-        # None: of another version, whose runs can be looked at all the same.
-        executor = EXECUTORS.get(known.submission.executor)
-        if start.host == host_name() and executor and not executor.restarts_tasks:
-            return False
-        return known.may_go_on
+    def _held(self, live: frozenset[str], known: Mapping[int, SubmissionState]) -> dict[str, Spans]:
+        """What attempts have left that failed, or that died with their submission; of others nobody asks."""
+        own: dict[int, list[Attempt]] = {}
+        for one in self._seen:
+            own.setdefault(one.submission, []).append(one)
+        held: dict[str, Spans] = {}
+        for number in own.keys() & known.keys():
+            goes_on = known[number].may_go_on or any(one.name in live for one in own[number])
+            bad = (EndReason.FAILED,) if goes_on else (EndReason.FAILED, None)
+            if any(one.beat.end in bad for one in own[number]):
+                held |= held_rows(self._run, known[number].submission, own[number])
+        return held
 
 
-def _lost(shard: Shard, message: str) -> Failure:
-    return Failure(FailureKind.LOST, message, shard.index)
+def _are_same(attempts: Sequence[Attempt], seen: Sequence[Attempt]) -> bool:
+    """Whether no beat has come since; a journal that grew by commits alone says what it said."""
+    if len(attempts) != len(seen):
+        return False
+    return all(
+        one.name == old.name and one.start is old.start and (one.beat is old.beat or one.beat == old.beat)
+        for one, old in zip(attempts, seen, strict=True)
+    )
+
+
+def _shared(told: Sequence[Told]) -> Counter[int]:
+    """Failed samples by shard, of shards that several attempts had."""
+    counted = Counter[int]()
+    for one in told:
+        counted.update(one.shared)
+    return counted

@@ -1,54 +1,103 @@
-"""Submissions of a run: the record of each, how it ended, and which shards are in the hands of one that goes on.
+"""Submissions of a run: the record of each, how it ended, and which rows are in the hands of one that goes on.
 
 submissions/NNNN.json is written before anything starts; submissions/NNNN.outcome when all of it has ended.
 """
 
 import dataclasses
+import errno
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.errors import RunError
 from jobs.kinds import FailureKind, known
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import fsync_folder, write_json
-from jobs.storage.plans import Submission
+from jobs.storage.old_shards import import_run
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Spans
 from launcher.runs.failures import Failure
 
 # An executor on another machine shows that it lives by touching its submission this often; seconds.
 HEARTBEAT = 30.0
 _SILENCE = 10 * HEARTBEAT
 
+# File systems without hard links: some FUSE, SMB, exFAT.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# A file that is empty is about to be written, where there are no links; seconds.
+_PATIENCE = 0.5
+
+_Read = TypeVar("_Read")
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed."""
+    """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed.
+
+    ``failed_samples``: how many samples of the run failed, where all of it was done then.
+    """
 
     ended: float
     cancelled: bool = False
     failures: dict[int, Failure] = field(default_factory=dict)
     error: str | None = None
+    failed_samples: int | None = None
 
     def write(self, run: RunDir, number: int) -> None:
+        """Ends the submission: after that no array task of it takes work any more."""
+        # First the outcome: without it and without claims, nobody would know whether the submission goes on.
         write_json(run.outcome(number), dataclasses.asdict(self))
+        _remove_claims(run, number)
 
     @classmethod
     def read(cls, run: RunDir, number: int) -> "Outcome | None":
-        """None while the submission goes on, and where its executor was killed."""
+        """None while the submission goes on, and where its executor was killed. Raises RunError where it is damaged."""
+        path = run.outcome(number)
         try:
-            data = json.loads(run.outcome(number).read_text())
+            return _intact(path, cls._from, "Remove it, then: launcher cancel")
         except FileNotFoundError:
             return None
-        data["failures"] = {
+
+    @classmethod
+    def _from(cls, path: Path) -> "Outcome":
+        data = json.loads(path.read_text())
+        failures = {
             int(shard): Failure(**{**failure, "kind": known(FailureKind, failure["kind"])})
             for shard, failure in data["failures"].items()
         }
-        return cls(**data)
+        return cls(data["ended"], data["cancelled"], failures, data["error"], data.get("failed_samples"))
+
+
+def _remove_claims(run: RunDir, number: int) -> None:
+    # By another name first: who makes a claim at this moment finds no folder, instead of one that is never empty.
+    claims = run.claims(number)
+    leaving = claims.with_name(f".{claims.name}")
+    shutil.rmtree(leaving, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        claims.rename(leaving)
+    shutil.rmtree(leaving, ignore_errors=True)
+
+
+def _intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
+    """What ``read`` makes of a file; raises RunError where it is damaged, with what to do, FileNotFoundError where none."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return read(path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if path.stat().st_size == 0 and time.monotonic() < deadline:
+                time.sleep(_PATIENCE / 20)
+                continue
+            what = f"{path}: cut short or damaged ({type(error).__name__}: {error})"
+            raise RunError(f"{what}; what is computed is not in it. {remedy} {path.parent.parent}") from error
 
 
 @dataclass(frozen=True)
@@ -75,11 +124,12 @@ class SubmissionState:
 
 
 def read_submissions(run: RunDir) -> list[SubmissionState]:
-    """All submissions of a run, in order; asks no scheduler."""
+    """All submissions of a run, in order; asks no scheduler. Raises RunError where a file of one is damaged."""
     found = []
     for number in run.submission_numbers():
         try:
-            submission, outcome = Submission.read(run.submission(number)), Outcome.read(run, number)
+            submission = _intact(run.submission(number), Submission.read, "Remove it, then: launcher rerun")
+            outcome = Outcome.read(run, number)
             found.append(SubmissionState(submission, outcome, outcome is None and may_run(run, submission)))
         except FileNotFoundError:  # withdrawn since the listing: nobody got it
             continue
@@ -107,48 +157,83 @@ def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:
     return Path(chosen) if chosen else None
 
 
-def newest_by_shard(submissions: Iterable[SubmissionState]) -> dict[int, SubmissionState]:
-    """The last submission of each shard that has one."""
-    return {shard: known for known in submissions for shard in known.submission.shards}
+def newest_by_row(submissions: Iterable[SubmissionState], table: ShardTable) -> list[tuple[SubmissionState, Spans]]:
+    """Each submission with the rows of which it is the last; the newest one comes first, those without any are left out."""
+    found, seen = [], Spans()
+    for one in sorted(submissions, key=lambda one: -one.number):
+        work = one.submission.work(table)
+        if own := work - seen:
+            found.append((one, own))
+            seen |= work
+    return found
 
 
-def in_hand(submissions: Iterable[SubmissionState]) -> dict[int, int]:
-    """Shards of submissions that go on -> the submission's number."""
-    return {shard: known.number for known in submissions if known.is_open for shard in known.submission.shards}
+def in_hand(submissions: Iterable[SubmissionState], table: ShardTable) -> list[tuple[int, Spans]]:
+    """(number, rows) of each submission that goes on."""
+    return [(one.number, one.submission.work(table)) for one in submissions if one.is_open]
 
 
 def create(run: RunDir, submission: Submission) -> Submission:
     """Writes a new submission under the next free number, whole and never over another; returns it with its number.
 
-    Raises RunError where another one got hold of one of its shards at the same moment.
+    Raises RunError where another one got hold of one of its rows at the same moment.
     """
-    number = max(run.submission_numbers(), default=0) + 1
-    numbered = dataclasses.replace(submission, number=number)
-    temporary = run.submission(number).with_suffix(f".{os.getpid()}.tmp")
+    import_run(run)  # from now on the run is this version's
+    numbered = dataclasses.replace(submission, number=max(run.submission_numbers(), default=0) + 1)
+    path = run.submission(numbered.number)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     numbered.write(temporary)
     try:
-        # A link, since rename would replace: of two launchers that choose the same number one gets it, the other the next.
-        os.link(temporary, run.submission(number))
-    except FileExistsError:
-        return create(run, submission)
+        # Before the submission can be seen: an array task without claims folder takes it that all has ended.
+        run.claims(numbered.number).mkdir(exist_ok=True)
+        is_ours = _publish(temporary, path)
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
+    if not is_ours:
+        return create(run, submission)
     # On disk before anything is started: after a crash there may be a record of nothing, but no tasks without a record.
     fsync_folder(run.submissions)
-    # Only now, when others can see it: two that looked before they wrote could both find the shards free.
+    # Only now, when others can see it: two that looked before they wrote could both find the rows free.
     _withdraw_if_taken(run, numbered)
     return numbered
 
 
+def _publish(temporary: Path, path: Path) -> bool:
+    """Gives a whole file its name unless another has it: of two launchers that choose the same number one gets it."""
+    try:
+        os.link(temporary, path)  # rename would replace
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1  # a file server did it, its answer was lost, and it was asked again
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        except FileExistsError:
+            return False
+        os.replace(temporary, path)
+    return True
+
+
 def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
-    """Of two that take the same shards at once the lower number wins: it was there when the other one looked."""
+    """Of two that take the same rows at once the lower number wins: it was there when the other one looked."""
     continued = submission.resources.continues
     others = [k for k in read_submissions(run) if k.number < submission.number and k.number != continued]
-    taken = in_hand(others).keys() & set(submission.shards)
-    if taken:
-        run.submission(submission.number).unlink()
-        number = in_hand(others)[min(taken)]
-        raise RunError(f"{run.path}: submission {number} is running these shards now; see `launcher status`")
+    if not any(other.is_open for other in others):
+        return
+    table = Plan.read(run.plan).table
+    mine = submission.work(table)
+    taken = next((number for number, rows in in_hand(others, table) if rows & mine), None)
+    if taken is not None:
+        withdraw(run, submission.number)
+        raise RunError(f"{run.path}: submission {taken} is running these shards now; see `launcher status`")
+
+
+def withdraw(run: RunDir, number: int) -> None:
+    """Removes a submission that nobody has started, with its scripts; another may get its number."""
+    for path in (run.submission(number), run.script(number), run.finalize_script(number)):
+        path.unlink(missing_ok=True)
+    _remove_claims(run, number)
 
 
 def update(run: RunDir, submission: Submission, **changes: Any) -> Submission:

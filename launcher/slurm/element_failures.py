@@ -1,19 +1,21 @@
-"""Element failures: why the elements of an ended Slurm array left shards undone: the journals' word, else the accounting's.
+"""Element failures: why elements of an ended Slurm array left rows undone: their attempts' word, else the accounting's.
 
 What a row of the accounting means is in accounting.py.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
-from jobs.storage.journal import Attempt, replay
-from jobs.storage.plans import Submission
+from jobs.storage.attempts import Attempt, Attempts
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import union
 from launcher.retry.finalize import Ending
-from launcher.retry.policy import Allocation
 from launcher.runs.failures import Failure
 from launcher.runs.logs import last_words
 from launcher.slurm import scheduler
@@ -24,73 +26,87 @@ from launcher.slurm.parsers import Accounted
 # The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
 _ACCOUNTING_SECONDS = 60.0
 _LONGEST_PAUSE = 5.0
+# Which shards had rows there is told by who knows who had which rows.
+_NO_SHARD = -1
 
 
 @dataclass(frozen=True)
 class Element:
-    """An array element: its undone shards with the attempt that this submission last made at each (None: none).
+    """An array element, by the last attempt of each of its nodes.
 
-    ``began``: it made one at any of its shards; ``stopped``: it had to leave, and did; ``progress``: it committed.
+    ``began``: it made one at all; ``stopped``: it had to leave, and did; ``tells``: each says why it ended, and that was
+    its own doing; ``progress``: one of its attempts made something durable.
     """
 
-    attempts: Mapping[int, Attempt | None]
-    began: bool
-    stopped: bool
-    progress: bool
+    index: int
+    began: bool = False
+    stopped: bool = False
+    tells: bool = False
+    progress: bool = False
 
     @classmethod
-    def read(cls, run: RunDir, submission: Submission, group: tuple[int, ...]) -> "Element":
-        """The element that runs the shards of ``group``, from their journals."""
-        histories = {shard: replay(run.journal(shard)) for shard in group}
-        made = {
-            shard: history.last
-            for shard, history in histories.items()
-            if history.last and history.last.start.submission == submission.number
-        }
-        ends = [attempt.end for attempt in made.values() if attempt.end]
+    def of(cls, index: int, attempts: Collection[tuple[AttemptStart, Attempt]], nodes: int) -> Self:
+        """``attempts`` are all those of the element: it was started anew after each requeue."""
+        newest: dict[int, Attempt] = {}
+        for start, attempt in sorted(attempts, key=lambda pair: (pair[0].restart, pair[0].time)):
+            newest[start.worker] = attempt
+        ends = [attempt.beat.end for attempt in newest.values()]
         return cls(
-            attempts={shard: made.get(shard) for shard in group if not run.shard_done(shard).exists()},
-            began=bool(made),
-            stopped=any(end.reason is EndReason.STOPPED for end in ends),
-            progress=any(histories[shard].committed for shard in made),
+            index,
+            began=bool(attempts),
+            stopped=EndReason.STOPPED in ends,
+            tells=len(ends) >= nodes and all(end and end is not EndReason.STOPPED for end in ends),
+            progress=any(attempt.beat.done for _, attempt in attempts),
         )
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether the journals do not tell of each shard why it is undone."""
-        return not all(map(_tells_why, self.attempts.values()))
 
-
-def find_failures(run: RunDir, submission: Submission) -> Ending:
-    """Why shards of an ended submission are not done, as far as their journals do not tell, and what they had."""
-    elements = {index: Element.read(run, submission, group) for index, group in enumerate(submission.groups)}
-    undone = {index: element for index, element in elements.items() if element.attempts}
-    if not undone:
+def find_failures(run: RunDir, plan: Plan, submission: Submission) -> Ending:
+    """Why elements of an ended submission left rows undone, as far as they do not tell, and what they had."""
+    # What an older version has done does not say by which submission.
+    attempts = Attempts(run, None if submission.shards else submission.number).read()
+    if not submission.work(plan.table) - union(attempt.beat.done for attempt in attempts):
         return Ending()
-    silent = [index for index, element in undone.items() if element.is_silent]
-    rows, silence = _account(submission, silent)
+    elements = _elements(submission, attempts)
+    silent = [element for element in elements if not element.tells]
+    rows, silence = _account(submission, [element.index for element in silent])
     failures: dict[int, Failure] = {}
-    allocations: dict[int, Allocation] = {}
-    for index, element in undone.items():
-        row = rows.get(index)
-        # The last line that it left: in its own log, or before it had one in that of all elements.
-        own = run.log(submission.groups[index][0])
-        has_own = element.began or (own.exists() and own.stat().st_mtime >= submission.created)
-        words = last_words(own if has_own else run.submission_log(submission.number))
-        for shard in element.attempts:
-            failure = _judge(element, shard, row, silence, words)
-            if failure:
-                failures[shard] = failure
-            if row:
-                allocations[shard] = allocation(row)
-    return Ending(failures, allocations)
+    for element in silent:
+        words = _last_words(run, submission, element)
+        failure = _judge(element, rows.get(element.index), silence, words)
+        if failure:
+            failures[element.index] = failure
+    if submission.shards:
+        failures = _of_older_version(failures)
+    had = {element.index: allocation(rows[element.index]) for element in elements if element.index in rows}
+    return Ending(failures, had)
 
 
-def _tells_why(attempt: Attempt | None) -> bool:
-    return attempt is not None and attempt.end is not None and attempt.end.reason is EndReason.FAILED
+def _elements(submission: Submission, attempts: Iterable[Attempt]) -> list[Element]:
+    made: dict[int, list[tuple[AttemptStart, Attempt]]] = {}
+    for attempt in attempts:
+        if attempt.start and attempt.submission == submission.number:
+            made.setdefault(attempt.start.index, []).append((attempt.start, attempt))
+    if submission.shards:
+        return [Element(index, began=True) for index in range(submission.tasks)]
+    nodes = submission.resources.nodes_per_task or 1
+    return [Element.of(index, made.get(index, ()), nodes) for index in range(submission.tasks)]
 
 
-def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int | None, Accounted], str]:
+def _of_older_version(failures: Mapping[int, Failure]) -> dict[int, Failure]:
+    """Which of its elements had which rows is not told any more: one that was ended stands for all."""
+    ended = (failure for failure in failures.values() if failure.kind is not FailureKind.LOST)
+    one = next(ended, next(iter(failures.values()), None))
+    return {0: one} if one else {}
+
+
+def _last_words(run: RunDir, submission: Submission, element: Element) -> str:
+    """The last line that it left: in its own log, or before it had one in that of all elements."""
+    nodes = submission.resources.nodes_per_task or 1
+    own = [run.log(submission.number, element.index * nodes + rank) for rank in range(nodes)]
+    return last_words(next((log for log in own if log.exists()), run.submission_log(submission.number)))
+
+
+def _account(submission: Submission, silent: Collection[int]) -> tuple[Mapping[int | None, Accounted], str]:
     """Rows of sacct by array index, and what to say where it has no answer; waits until it knows how ``silent`` ended."""
     if not submission.job_ids:
         return {}, "it was never submitted"
@@ -110,11 +126,11 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[dict[int 
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _judge(element: Element, shard: int, row: Accounted | None, silence: str, words: str) -> Failure | None:
-    """None where the journal tells, or where the shard only has to go on."""
-    if _tells_why(element.attempts[shard]) or (element.stopped and not was_taken(row)):
+def _judge(element: Element, row: Accounted | None, silence: str, words: str) -> Failure | None:
+    """None where the element only had to leave, so that its work goes on."""
+    if element.stopped and not was_taken(row):
         return None
     if row is None and silence:
-        return Failure(FailureKind.LOST, f"the array task left no end in its journal; {silence}", shard)
-    failure = judge(row, shard, began=element.began, words=words)
+        return Failure(FailureKind.LOST, f"the array task left no end in its journal; {silence}", _NO_SHARD)
+    failure = judge(row, _NO_SHARD, began=element.began, words=words)
     return None if failure.kind is FailureKind.TIMEOUT and element.progress else failure

@@ -1,6 +1,6 @@
 """The finalize job: ``launcher.slurm_finalize RUN NUMBER...`` runs on a node when the arrays of these submissions have ended.
 
-It learns from journals, and where they are silent from Slurm's accounting, why shards are not done, has retry.finalize
+It learns from the attempts, and where they are silent from Slurm's accounting, why rows are not done, has retry.finalize
 decide what is tried again or gathered, and submits that together with what was held back. Nothing stays on the login node.
 """
 
@@ -20,7 +20,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import retry_settings
 from launcher.retry.finalize import finalize
-from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, update
+from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, update, withdraw
 from launcher.slurm import scheduler
 from launcher.slurm.calls import NoAnswer
 from launcher.slurm.element_failures import find_failures
@@ -38,7 +38,7 @@ def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission
     open_numbers = {known.number for known in read_submissions(run) if known.outcome is None}
     to_end = [submission for submission in ended if submission.number in open_numbers]
     for submission in to_end:
-        ending, config = find_failures(run, submission), submission_config(run, submission)
+        ending, config = find_failures(run, plan, submission), submission_config(run, submission)
         asked, is_last = SbatchTerms(config, submission), submission is to_end[-1]
         finalize(run, plan, submission, ending, asked, retry_settings(submission.resources), gathers=is_last)
     waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
@@ -106,7 +106,7 @@ def _give_up(run: RunDir, numbers: Sequence[int], why: str) -> None:
     for known in read_submissions(run):
         if waits_for(known, numbers[0]) and not known.submission.job_ids:
             run.script(known.number).unlink(missing_ok=True)
-            run.submission(known.number).unlink()
+            withdraw(run, known.number)
     for number in numbers:
         outcome = Outcome.read(run, number) or Outcome(time.time())
         replace(outcome, error=why).write(run, number)

@@ -55,7 +55,7 @@ def largest_wave(limits: scheduler.SlurmLimits) -> int:
 
 
 def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission]:
-    """Submits what Slurm takes, and a finalize job after it; the rest is held back for that job.
+    """Submits what Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
     Raises scheduler.LimitReached where Slurm takes nothing at all now, and nothing else of the run goes on.
     """
@@ -63,31 +63,29 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
     held = [submission for submission in submissions if not submission.job_ids]
     room = largest_wave(scheduler.limits()) if len(submissions) > 1 else None
     while held:
-        if room is not None and started and sum(len(s.groups) for s in (*started, held[0])) > room:
+        left = held[0].tasks if room is None else room - sum(s.tasks for s in started)
+        if started and left < 1:
             break
-        other = None if started else _another(run, submissions)
         try:
-            number = started[0].number if started else held[0].number
-            first, rest = _submit_array(run, held[0], number, shrinks=not started and not other)
-        except scheduler.LimitReached:
-            if other:
-                number, finalize_id = follower_of(other), other.finalize_id
-                return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in held]
-            if not started:
-                raise
-            break
+            first = _submit_array(run, held[0], max(left, 1), (started or held)[0].number)
+        except scheduler.LimitReached as refusal:
+            if started:
+                break
+            return _hold_back(run, held, refusal)
         started.append(first)
-        held[:1] = rest
-        if rest:
-            break
+        del held[0]
     return follow(run, started, held, is_new=_is_new(started[0]))
 
 
-def _another(run: RunDir, submissions: Sequence[Submission]) -> Submission | None:
-    """A submission of the run, other than these, with a finalize job to come."""
-    numbers = {submission.number for submission in submissions}
+def _hold_back(run: RunDir, held: Sequence[Submission], refusal: scheduler.LimitReached) -> list[Submission]:
+    """For the finalize job of another submission of the run; raises the refusal where nothing else goes on."""
+    numbers = {submission.number for submission in held}
     others = [known.submission for known in read_submissions(run) if not known.outcome and known.number not in numbers]
-    return next((other for other in others if other.job_ids and other.finalize_id), None)
+    other = next((other for other in others if other.job_ids and other.finalize_id), None)
+    if other is None:
+        raise refusal
+    number, finalize_id = follower_of(other), other.finalize_id
+    return [_record(run, submission, number, finalize_id=finalize_id, process=None) for submission in held]
 
 
 def _is_new(submission: Submission) -> bool:
@@ -95,27 +93,24 @@ def _is_new(submission: Submission) -> bool:
     return submission.process == ProcessIdentity.current().to_json()
 
 
-def _submit_array(
-    run: RunDir, submission: Submission, follower: int, *, shrinks: bool
-) -> tuple[Submission, list[Submission]]:
-    """Submits an array; ``shrinks``: half of it, a quarter ... where Slurm does not take all. Returns what is left, too.
+def _submit_array(run: RunDir, submission: Submission, most: int, follower: int) -> Submission:
+    """Submits an array of at most that many elements, of half of them, a quarter ... where Slurm does not take all.
 
-    sacctmgr does not tell all limits (those of a QOS, of an account's other users), so the size is found by trying.
+    Fewer elements do the same work. sacctmgr does not tell all limits (those of a QOS, of an account's other users), so
+    their number is found by trying.
     """
-    groups, size = submission.groups, len(submission.groups)
+    part, tasks = submission, min(submission.tasks, most)
     while True:
-        part = replace(submission, groups=groups[:size])
+        if part.tasks != tasks:  # before sbatch: whoever ends this array has to know how many elements it has
+            part = update(run, submission, tasks=tasks)
         try:
             job_id = scheduler.submit(write_script(run, part), job_name(run, part.number), is_new=_is_new(submission))
-            break
+            return _record(run, part, follower, job_ids=(job_id,))
         except scheduler.LimitReached as error:
-            if not shrinks or size == 1 or isinstance(error, scheduler.QueueFull):
-                write_script(run, submission)
+            if tasks == 1 or isinstance(error, scheduler.QueueFull):
+                write_script(run, update(run, submission))
                 raise
-            size //= 2
-    started = _record(run, part, follower, job_ids=(job_id,))
-    rest = [create(run, replace(submission, groups=groups[size:]))] if size < len(groups) else []
-    return started, rest
+            tasks //= 2
 
 
 def follow(
@@ -134,9 +129,11 @@ def follow(
         try:
             finalize_id = scheduler.submit(path, finalize_name(run, number), is_new=is_new)
             break
-        except scheduler.LimitReached:
+        except scheduler.LimitReached as refusal:
             started, rest = _make_room(run, started)
             held = [*rest, *held]
+            if not started:
+                return _hold_back(run, held, refusal)
     return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in (*started, *held)]
 
 
@@ -147,18 +144,13 @@ def _record(run: RunDir, submission: Submission, follower: int, **changes: Any) 
 def _make_room(run: RunDir, started: Sequence[Submission]) -> tuple[list[Submission], list[Submission]]:
     """Arrays took the last places that Slurm gives this user: the last element leaves its place to the finalize job.
 
-    Returns the arrays, and what is held back now. Raises scheduler.LimitReached where there is only one element.
+    The others of its array do its work. Returns the arrays, and what is held back now: a submission of one element.
     """
     *others, last = started
-    size = len(last.groups)
-    scheduler.cancel([f"{last.job_ids[0]}_{size - 1}"])
+    scheduler.cancel([f"{last.job_ids[0]}_{last.tasks - 1}"])
     time.sleep(_CANCEL_SECONDS)
-    if size == 1 and not others:
-        raise scheduler.LimitReached(
-            f"{run.path}: Slurm takes one job of yours now; an array task and its finalize job are two"
-        )
-    if size == 1:
-        Outcome(time.time()).write(run, last.number)
-    else:
-        others.append(update(run, last, groups=last.groups[:-1]))
-    return others, [create(run, replace(last, groups=last.groups[-1:], job_ids=()))]
+    if last.tasks > 1:
+        return [*others, update(run, last, tasks=last.tasks - 1)], []
+    # Under another number, since by its name the job that was cancelled would be found.
+    Outcome(time.time()).write(run, last.number)
+    return others, [create(run, replace(last, job_ids=()))]

@@ -57,7 +57,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     receiver = "" if config.slurm.nodes_per_task > 1 else "B:"
     options: Options = {
         "job-name": job_name(run, submission.number),
-        "array": f"0-{len(submission.groups) - 1}%{config.slurm.array_parallelism}",
+        "array": f"0-{submission.tasks - 1}%{config.slurm.array_parallelism}",
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",

@@ -1,8 +1,9 @@
 """The Slurm executor: a submission's array tasks as one job array, followed by a finalize job that needs no login node.
 
 A submission is written before sbatch and found again by its job name, so a launcher that dies in between, or an sbatch that
-times out, leaves nothing behind that would be submitted twice. Submissions that Slurm does not take yet are held back:
-they have no Slurm job id, and the finalize job of those before them submits them.
+times out, leaves nothing behind that would be submitted twice. Where Slurm takes only some of the elements of an array,
+these do all its work. Submissions of which it takes none yet are held back: they have no Slurm job id, and the finalize
+job of those before them submits them.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.executors import Executor, Groups, Limits, Observation, Scripts
+from launcher.executors import Executor, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
@@ -61,18 +62,12 @@ class SlurmExecutor(Executor):
         if scheduler.is_here():
             scheduler.ask_limits_ahead()
 
-    def groups(self, config: "Config", shards: Sequence[int]) -> Groups:
-        from launcher.plan.sharding import index_map
-
-        together = config.slurm.shards_per_task * config.slurm.nodes_per_task
-        return tuple(tuple(group) for group in index_map(sorted(shards), together))
-
-    def largest_submission(self, config: "Config") -> int:
-        """The most elements that one array may have."""
-        if not scheduler.is_here():  # planned on a machine without Slurm: the default of slurm.conf
-            return scheduler.DEFAULT_ARRAY_SIZE
-        limits = scheduler.limits()
-        return min(limits.array_size, largest_wave(limits))
+    def tasks(self, config: "Config", shards: int) -> int:
+        most = scheduler.DEFAULT_ARRAY_SIZE  # planned on a machine without Slurm: the default of slurm.conf
+        if scheduler.is_here():
+            limits = scheduler.limits()
+            most = min(limits.array_size, largest_wave(limits))
+        return max(1, min(config.slurm.tasks_for(shards), most))
 
     def resources(self, config: "Config") -> Resources:
         return Resources(nodes_per_task=config.slurm.nodes_per_task)
@@ -92,16 +87,15 @@ class SlurmExecutor(Executor):
         return lines
 
     def limits(self, config: "Config", room: int) -> Limits:
-        shards, known = config.slurm.shards_per_task, None
-        unknown = ""
+        known, unknown = None, ""
         if scheduler.is_here():
             try:
                 known = scheduler.limits()
             except RunError as error:  # what probe has measured is worth more than its limits
                 unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
         if known is None:
-            return Limits(None, shards, scheduler.DEFAULT_ARRAY_SIZE, scheduler.DEFAULT_JOB_COUNT, unknown)
-        return Limits(None, shards, known.array_size, known.jobs)
+            return Limits(None, scheduler.DEFAULT_ARRAY_SIZE, scheduler.DEFAULT_JOB_COUNT, unknown)
+        return Limits(None, known.array_size, known.jobs)
 
     def visible_gpus(self, config: "Config", here: int) -> int | None:
         asked = config.slurm.gpus
@@ -116,7 +110,7 @@ class SlurmExecutor(Executor):
         return [f"slurm.{name}={value}" for name, value in (("mem", memory), ("time", time)) if value]
 
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
-        """Submits what Slurm takes, and a finalize job after it; the rest is held back for that job.
+        """Submits as much as Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
         Raises scheduler.LimitReached where Slurm takes nothing at all now.
         """

@@ -1,6 +1,6 @@
 """Efficiency: what the attempts of a run took of what they were given, and what to ask for next time. Pure.
 
-Made from the end records of journals; shown by status.
+Made from the last beats of attempts; shown by status.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.storage.records import AttemptEnd
+from jobs.storage.records import Beat
 from launcher.units import GIB, gigabytes
 
 # The next run's samples differ a little from this one's.
@@ -21,7 +21,7 @@ _IDLE = 0.5
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Over all ended attempts: bytes, CPUs, seconds; ``cpu_use`` and ``gpu_use`` are shares of what was given."""
+    """Over all attempts that did something: bytes, CPUs, seconds; ``cpu_use`` and ``gpu_use`` are shares of what was given."""
 
     attempts: int
     memory_limit: int
@@ -67,32 +67,32 @@ class Efficiency:
         }
 
 
-def summarise(ends: Iterable[AttemptEnd]) -> Efficiency | None:
+def summarise(beats: Iterable[Beat]) -> Efficiency | None:
     """The efficiency of attempts that did something; None where there is none."""
-    known = [end for end in ends if end.committed and end.seconds > 0 and end.cpus]
+    known = [beat for beat in beats if beat.done and beat.seconds > 0 and beat.cpus]
     if not known:
         return None
-    seconds = sum(end.seconds for end in known)
-    gpus = [end.gpu_use for end in known if end.gpu_use is not None]
+    seconds = sum(beat.seconds for beat in known)
+    gpus = [beat.gpu_use for beat in known if beat.gpu_use is not None]
     return Efficiency(
         attempts=len(known),
-        memory_limit=max(end.memory_limit for end in known),
-        peak_memory=max(end.peak_memory for end in known),
-        cpus=max(end.cpus for end in known),
-        cpu_use=sum(end.cpu_seconds for end in known) / sum(end.seconds * end.cpus for end in known),
+        memory_limit=max(beat.memory_limit for beat in known),
+        peak_memory=max(beat.peak_memory for beat in known),
+        cpus=max(beat.cpus for beat in known),
+        cpu_use=sum(beat.cpu_seconds for beat in known) / sum(beat.seconds * beat.cpus for beat in known),
         gpu_use=sum(gpus) / len(gpus) if gpus else None,
-        longest=max(end.seconds for end in known),
-        samples_per_second=sum(end.committed for end in known) / seconds,
+        longest=max(beat.seconds for beat in known),
+        samples_per_second=sum(beat.done.count for beat in known) / seconds,
     )
 
 
-def more_memory(ends: Iterable[AttemptEnd]) -> tuple[str, str] | None:
+def more_memory(beats: Iterable[Beat]) -> tuple[str, str] | None:
     """(what to ask for, why) after attempts that ran out of memory; None where none of them left a word."""
-    known = [end for end in ends if end.memory_limit]
+    known = [beat for beat in beats if beat.memory_limit]
     if not known:
         return None
     # An attempt may use what was asked for less a tenth.
-    asked = max(end.memory_limit for end in known) / 0.9
-    peak = max(end.peak_memory for end in known)
+    asked = max(beat.memory_limit for beat in known) / 0.9
+    peak = max(beat.peak_memory for beat in known)
     wanted = math.ceil(max(_SHORTAGE_FACTOR * asked, _MEMORY_MARGIN * peak) / GIB)
     return f"{wanted}G", f"peak was {gigabytes(peak)} of {gigabytes(round(asked))}"

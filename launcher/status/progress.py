@@ -8,6 +8,7 @@ from typing import Protocol, Self, TextIO, assert_never
 from jobs.kinds import RunState, ShardState
 from launcher.executors import choose_executor
 from launcher.runs.find import reference
+from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 from launcher.units import clock_time
 
@@ -22,7 +23,7 @@ _BAR_WIDTH = 60
 _MAX_MESSAGE = 400
 
 
-def summary_line(status: Status) -> str:
+def summary_line(status: Status | CompleteRun) -> str:
     """A run in one line."""
     parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
     if status.manifests:

@@ -7,19 +7,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jobs.kinds import RunState, ShardState
+from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.ranges import format_ranges
-from jobs.storage.records import Part
+from jobs.storage.records import Beat, Part
 from jobs.storage.rundir import RunDir
 from launcher.executors import EXECUTORS, choose_executor
-from launcher.runs.failures import Failure, FailureGroup, advice, group
+from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
-from launcher.runs.shard_states import ShardReader, ShardStatus
-from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, newest_by_shard, read_submissions
+from launcher.runs.shard_states import ShardReader, Shards
+from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 
 SCHEMA = 1
@@ -27,6 +28,8 @@ SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardSt
 
 # The file server's clock may be behind a node's by this much; seconds.
 _CLOCK_SKEW = 2.0
+# An attempt that has not written for so many sync intervals is pointed out.
+_SILENT_INTERVALS = 6
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,8 @@ class SampleCounts:
     failed: int
 
     @classmethod
-    def of(cls, part: Part, shards: Sequence[ShardStatus]) -> "SampleCounts":
-        """Those of a part; ``shards`` are its own."""
-        return cls(str(part.name), part.rows, sum(one.ok for one in shards), sum(one.failed for one in shards))
+    def of(cls, part: Part, shards: Shards) -> "SampleCounts":
+        return cls(str(part.name), part.rows, *shards.samples_within(part.start, part.stop))
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "samples": _samples_json(self.total, self.ok, self.failed)}
@@ -56,6 +58,7 @@ class Status:
     """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
 
     ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
+    ``silent`` are the names of attempts that should have written lately: they are stuck, or their node is gone.
     """
 
     run: RunDir
@@ -63,20 +66,21 @@ class Status:
     total: int
     ok: int
     failed: int
-    shards: tuple[ShardStatus, ...]
+    shards: Shards
     rate: float | None
     eta: float | None
     groups: tuple[FailureGroup, ...]
     submissions: tuple[SubmissionState, ...]
     results: tuple[Path, ...] = ()
     manifests: tuple[SampleCounts, ...] = ()
+    silent: tuple[str, ...] = ()
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
     @property
     def efficiency(self) -> Efficiency | None:
         """What the attempts took of what they were given."""
-        return summarise(shard.end for shard in self.shards if shard.end)
+        return summarise(attempt.beat for attempt in self.shards.attempts)
 
     @property
     def missing(self) -> int:
@@ -100,14 +104,24 @@ class Status:
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
-        return sum(shard.state == state for shard in self.shards)
+        return self.shards.count(state)
 
     def advice(self, group: FailureGroup) -> str:
         """What to do about a group of failures, with the exact command."""
-        ends = [end for shard in group.shards if (end := self.shards[shard].end)]
-        memory = more_memory(ends) or ("64G", "it ran out")
+        memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
         return advice(group, reference(self.run), format_ranges(group.shards), own, memory)
+
+    @cached_property
+    def _beats(self) -> Mapping[AnyFailureKind, Sequence[Beat]]:
+        """The last beats of attempts in which something failed, by its kind."""
+        found: dict[AnyFailureKind, list[Beat]] = {}
+        for beat in (attempt.beat for attempt in self.shards.attempts):
+            kinds = {beat.kind, *(one.kind for one in beat.given_up), *(one.kind for one in beat.failures)}
+            for kind in kinds:
+                if kind:
+                    found.setdefault(kind, []).append(beat)
+        return found
 
     def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:
         """The document of ``status --json``."""
@@ -121,9 +135,11 @@ class Status:
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
             "submissions": [
-                {"number": s.number, "job_id": next(iter(s.job_ids), None), "shards": len(s.shards)}
+                {"number": s.number, "job_id": next(iter(s.job_ids), None), "shards": self.shards.of(s).count}
                 for s in (known.submission for known in self.submissions)
             ],
+            "attempts": len(self.shards.attempts),
+            "silent": list(self.silent),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
         }
@@ -160,20 +176,28 @@ class StatusReader:
         queue: Mapping[tuple[str, str], int] | None = None
         if live:
             submissions, queue = _observe(self.run, submissions)
-        shards = self._shards.read(newest_by_shard(submissions))
-        ok, failed = sum(shard.ok for shard in shards), sum(shard.failed for shard in shards)
+        shards = self._shards.read(submissions)
+        newest = submissions[-1] if submissions else None
         chosen = chosen_output(submissions)
         results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
-        state = _run_state([(path, _within(part, shards)) for part, path in results], submissions, shards)
-        rate = _rate(shards, submissions[-1] if submissions else None)
-        missing = self.plan.rows - ok - failed
-        eta = missing / rate if rate and state is RunState.RUNNING else None
-        groups = tuple(group(_failures(shards)))
-        known = tuple(submissions)
-        paths = tuple(path for _, path in results)
-        named = tuple(SampleCounts.of(part, _within(part, shards)) for part in self.plan.parts)
+        state = _run_state(results, submissions, shards)
+        rate = _rate(shards, newest)
+        missing = self.plan.rows - shards.closed.count
         return Status(
-            self.run, state, self.plan.rows, ok, failed, tuple(shards), rate, eta, groups, known, paths, named, queue
+            self.run,
+            state,
+            self.plan.rows,
+            shards.closed.count - shards.failed,
+            shards.failed,
+            shards,
+            rate,
+            missing / rate if rate and state is RunState.RUNNING else None,
+            tuple(group(shards.failures())),
+            tuple(submissions),
+            tuple(path for _, path in results),
+            tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
+            tuple(_silent(shards, submissions)),
+            queue,
         )
 
 
@@ -205,56 +229,49 @@ def _ended(known: SubmissionState) -> SubmissionState:
     return replace(known, is_open=False, outcome=outcome)
 
 
-def _failures(shards: Sequence[ShardStatus]) -> Iterator[Failure]:
-    for state in shards:
-        if state.failure:
-            yield state.failure
-        for sample in state.samples:
-            yield Failure(sample.kind, sample.message, state.shard.index, samples=1)
-
-
-def _within(part: Part, shards: Sequence[ShardStatus]) -> list[ShardStatus]:
-    return [state for state in shards if part.start <= state.shard.start < part.stop]
+def _silent(shards: Shards, submissions: Sequence[SubmissionState]) -> Iterator[str]:
+    """Attempts that go on as far as anybody knows, and have not written for long. By clocks, so it decides nothing."""
+    now, intervals = time.time(), {one.number: one.submission.node.sync_interval for one in submissions}
+    for attempt in shards.attempts:
+        if attempt.name in shards.live:
+            heard = max(attempt.beat.time, attempt.start.time if attempt.start else 0)
+            if now - heard > _SILENT_INTERVALS * intervals.get(attempt.submission, now):
+                yield attempt.name
 
 
 def _run_state(
-    results: Sequence[tuple[Path, Sequence[ShardStatus]]],
-    submissions: Sequence[SubmissionState],
-    shards: Sequence[ShardStatus],
+    results: Sequence[tuple[Part, Path]], submissions: Sequence[SubmissionState], shards: Shards
 ) -> RunState:
-    if any(known.is_open for known in submissions) or any(shard.state is ShardState.RUNNING for shard in shards):
+    if any(known.is_open for known in submissions) or shards.live:
         return RunState.RUNNING
     last = submissions[-1] if submissions else None
-    if all(shard.state is ShardState.DONE for shard in shards) and all(
-        _is_gathered(path, own) for path, own in results
-    ):
+    if shards.count(ShardState.DONE) == len(shards) and all(_is_gathered(*one, shards) for one in results):
         return RunState.COMPLETE
     if last and last.outcome and last.outcome.cancelled:
         return RunState.CANCELLED
-    if last is None or (last.submission.planned and all(shard.state is ShardState.PENDING for shard in shards)):
+    if last is None or (last.submission.planned and shards.count(ShardState.PENDING) == len(shards)):
         return RunState.PLANNED
-    has_failed = any(shard.state is ShardState.FAILED for shard in shards)
-    return RunState.FAILED if has_failed else RunState.INCOMPLETE
+    return RunState.FAILED if shards.count(ShardState.FAILED) else RunState.INCOMPLETE
 
 
-def _is_gathered(result: Path, shards: Sequence[ShardStatus]) -> bool:
-    """Whether the result is newer than every shard; a run that was gathered before its last shards is not."""
+def _is_gathered(part: Part, result: Path, shards: Shards) -> bool:
+    """Whether the result is newer than all that counts; a run that was gathered before its last rows is not."""
     try:
         written = result.stat().st_mtime
     except FileNotFoundError:
         return False
-    return all(shard.until is None or shard.until <= written + _CLOCK_SKEW for shard in shards)
+    own = (one for one in shards.owners if one.rows.within(part.start, part.stop))
+    return all(one.attempt.beat.advanced <= written + _CLOCK_SKEW for one in own)
 
 
-def _rate(shards: Sequence[ShardStatus], newest: SubmissionState | None) -> float | None:
-    """Samples per second that the newest submission committed, over the time in which its attempts ran."""
+def _rate(shards: Shards, newest: SubmissionState | None) -> float | None:
+    """Samples per second that the newest submission has done, over the time in which its attempts ran."""
     if newest is None:
         return None
-    mine = set(newest.submission.shards)
-    recent = [state for state in shards if state.since is not None and state.shard.index in mine]
+    recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
     if not recent:
         return None
-    ends = [time.time() if state.until is None else state.until for state in recent]
-    until = time.time() if newest.is_open else max(ends)
-    seconds = until - min(state.since for state in recent if state.since is not None)
-    return sum(state.recent for state in recent) / seconds if seconds > 0 else None
+    goes_on = newest.is_open or any(one.name in shards.live for one in recent)
+    until = time.time() if goes_on else max(one.beat.time for one in recent)
+    seconds = until - min(one.start.time for one in recent if one.start)
+    return shards.closed_by(newest.number).count / seconds if seconds > 0 else None

@@ -15,7 +15,7 @@ from launcher.runs.submissions import read_submissions
 from launcher.status.progress import View, follow
 from launcher.status.status import Status, StatusReader
 from launcher.submit.cancel import cancel_run
-from launcher.submit.submit import nothing_to_do, select_shards, submit
+from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
 def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str], None]) -> Status:
@@ -26,10 +26,10 @@ def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str]
     """
     run, plan = planned.run, planned.plan
     reader = StatusReader(run)
-    selection = select_shards(run, plan)
+    selection = select_rows(run, plan)
     if selection.running:
         raise RunError(nothing_to_do(run, selection))
-    if not selection.shards:
+    if not selection.rows:
         return _gathered(run, reader, config)
     with Interrupts() as interrupts:
         try:

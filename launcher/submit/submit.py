@@ -1,73 +1,72 @@
-"""Submit: which shards go into a new submission, with which settings, and starting it."""
+"""Submit: which rows go into a new submission, with which settings, and starting it."""
 
-import os
 import time
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.errors import RunError
-from jobs.gather.committed import ShardRows
-from jobs.gather.verify import damaged_batches
+from jobs.gather.redo import damaged_rows, failed_rows
 from jobs.kinds import ShardState
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.files import fsync_folder
-from jobs.storage.journal import replay
+from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.ranges import format_ranges
 from jobs.storage.rundir import RunDir
+from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Spans, union
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
 from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files
-from launcher.plan.sharding import interleave
-from launcher.runs.shard_states import ShardReader
+from launcher.plan.work import with_work
+from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
     chosen_output,
     create,
     in_hand,
-    newest_by_shard,
     read_submissions,
+    withdraw,
 )
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Shards for a new submission; ``reopened`` of them are done but damaged or with failed samples.
+    """Rows for a new submission, and their ``shards``, of which ``reopened`` are done but damaged or with failed samples.
 
-    ``running`` are left out because another submission has them (shard -> its number); ``kept`` because they are done.
-    ``abandoned`` are numbers of submissions that nothing works on any more and that nobody has ended.
+    Of the shards asked for, ``running`` are left out because another submission has them, ``kept`` because they are done.
+    ``abandoned`` are numbers of submissions that nothing works on any more and that nobody has ended. ``is_first``: nothing
+    is computed yet, and nobody is about to.
     """
 
-    shards: tuple[int, ...]
-    reopened: tuple[int, ...] = ()
-    running: Mapping[int, int] | None = None
-    kept: tuple[int, ...] = ()
+    rows: Spans
+    shards: Spans
+    reopened: Spans = field(default_factory=Spans)
+    running: Spans = field(default_factory=Spans)
+    kept: Spans = field(default_factory=Spans)
     abandoned: tuple[int, ...] = ()
+    is_first: bool = False
 
 
-def select_shards(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
-    """What is not done and in nobody's hands; of ``asked`` also done shards that are damaged or have failed samples."""
+def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
+    """What is not done and in nobody's hands; of shards ``asked`` for, batches too that are damaged or with failed samples."""
+    table = plan.table
     submissions = read_submissions(run)
     active = _active(run, submissions)
     over = [known.number for known in submissions if known.outcome is None and known.number not in active]
     seen = [replace(k, is_open=False, outcome=Outcome(time.time())) if k.number in over else k for k in submissions]
-    states = ShardReader(run, plan).read(newest_by_shard(seen))
-    taken = in_hand(active.values()) | {s.shard.index: 0 for s in states if s.state is ShardState.RUNNING}
-    wanted = range(plan.shard_count) if asked is None else asked
-    done = {state.shard.index for state in states if state.state is ShardState.DONE}
-    free = [shard for shard in wanted if shard not in taken]
-    reopened = [shard for shard in free if shard in done and asked is not None and _needs_work(run, plan, shard)]
-    shards = sorted({shard for shard in free if shard not in done} | set(reopened))
-    running = {shard: taken[shard] for shard in wanted if shard in taken and (asked is not None or shard not in done)}
-    kept = tuple(shard for shard in free if shard in done and shard not in reopened)
-    abandoned = tuple(known.number for known in submissions if known.number in over and not known.submission.planned)
-    return Selection(tuple(shards), tuple(reopened), running, kept, abandoned)
+    states = ShardReader(run, plan).read(seen)
+    wanted = Spans([(0, len(table))]) if asked is None else Spans.of_numbers(asked)
+    done = states.in_state(ShardState.DONE)
+    taken = _taken(table, active.values(), states.in_state(ShardState.RUNNING))
+    rows = _worth_doing(run, plan, states, wanted, redo=asked is not None) - taken
+    shards = table.shards_in(rows)
+    running = (wanted if asked is not None else wanted - done) & table.shards_in(taken) - shards
+    is_first = not states.closed and not taken
+    return Selection(rows, shards, shards & done, running, wanted & done - shards - running, tuple(over), is_first)
 
 
 def _active(run: RunDir, submissions: Sequence[SubmissionState]) -> dict[int, SubmissionState]:
@@ -80,11 +79,36 @@ def _active(run: RunDir, submissions: Sequence[SubmissionState]) -> dict[int, Su
     return {known.number: replace(known, is_open=True) for known in asked if known.number in active}
 
 
-def _needs_work(run: RunDir, plan: Plan, shard: int) -> bool:
-    """Whether a done shard has failed samples, or bytes that differ from what was committed."""
-    history = replay(run.journal(shard))
-    rows = ShardRows.of(plan.shard(shard), True, history)
-    return history.failed > 0 or any(rows.gaps()) or bool(damaged_batches(run, rows))
+def _taken(table: ShardTable, active: Iterable[SubmissionState], running: Spans) -> Spans:
+    """Rows in somebody's hands: of submissions that go on, and of shards where an attempt has outlived its submission."""
+    held = union(rows for _, rows in in_hand(active, table))
+    return held | table.rows_of((running - table.shards_in(held)).numbers)
+
+
+def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo: bool) -> Spans:
+    """Of the wanted shards, the rows that are not done, and what has to be done again; ``redo``: all that is worth it."""
+    rows, closed = plan.table.rows_of(wanted.numbers), states.closed
+    failed = states.in_state(ShardState.FAILED) & wanted
+    again = _spoilt(run, plan, failed & plan.table.whole_shards(closed))
+    return rows - closed | again | (_worth_redoing(run, plan, rows & closed) if redo else Spans())
+
+
+def _spoilt(run: RunDir, plan: Plan, shards: Spans) -> Spans:
+    """Of shards that have failed although no row of theirs is open: the batches with failed samples, or all."""
+    rows = plan.table.rows_of(shards.numbers)
+    failed = failed_rows(run, plan, rows) if rows else rows
+    others = shards - plan.table.shards_in(failed)
+    return whole_batches(plan.table, failed) | plan.table.rows_of(others.numbers)
+
+
+def _worth_redoing(run: RunDir, plan: Plan, rows: Spans) -> Spans:
+    """Of rows that are done: the batches whose bytes differ from what was committed, and those with failed samples."""
+    return whole_batches(plan.table, damaged_rows(run, plan, rows) | failed_rows(run, plan, rows))
+
+
+def whole_batches(table: ShardTable, rows: Spans) -> Spans:
+    """All rows of the batches that have some of these."""
+    return Spans((table.batch_at(start)[0], table.batch_at(stop - 1)[1]) for start, stop in rows)
 
 
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
@@ -101,78 +125,57 @@ def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Co
 
 
 def submit(
-    run: RunDir,
-    config: Config,
-    selection: Selection,
-    *,
-    attached: bool = False,
-    retry_failed: bool = False,
+    run: RunDir, config: Config, selection: Selection, *, tasks: int | None = None, attached: bool = False
 ) -> list[Submission]:
-    """Records submissions of the selected shards and starts them. Raises RunError where nothing is left to submit."""
-    if not selection.shards:
+    """Records a submission of the selected rows and starts it. Raises RunError where nothing is left to submit.
+
+    ``tasks``: how many array tasks it gets, where that is not for the executor to say. It may make several of it.
+    """
+    if not selection.rows:
         raise RunError(nothing_to_do(run, selection))
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
-        Outcome(time.time()).write(run, number)
-    submissions = record(run, config, selection.shards, retry_failed=retry_failed)
-    for shard in selection.reopened:
-        _reopen(run, shard)
-    return executor.start(run, submissions, attached=attached)
+        if run.submission(number).exists():  # else it was planned only
+            Outcome(time.time()).write(run, number)
+    if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
+        run.layout.unlink(missing_ok=True)
+    return executor.start(run, [record(run, config, selection.rows, tasks=tasks)], attached=attached)
 
 
-def record(
-    run: RunDir, config: Config, shards: Sequence[int], *, retry_failed: bool = False, planned: bool = False
-) -> list[Submission]:
-    """Writes the submissions that run these shards: more than one where the executor limits their size."""
-    executor = choose_executor(config.executor)
-    groups = executor.groups(config, shards)
-    if config.data.order == "parallel":
-        groups = _side_by_side(Plan.read(run.plan), groups)
-    size = executor.largest_submission(config) or len(groups)
-    new = _new_submission(config, executor, retry_failed=retry_failed, planned=planned)
-    return [create(run, replace(new, groups=groups[at : at + size])) for at in range(0, len(groups), size)]
+def record(run: RunDir, config: Config, rows: Spans, *, tasks: int | None = None, planned: bool = False) -> Submission:
+    """Writes the submission of these rows."""
+    plan, executor = Plan.read(run.plan), choose_executor(config.executor)
+    tasks = tasks or executor.tasks(config, plan.table.shards_in(rows).count)
+    return create(run, with_work(run, plan, _new_submission(config, executor, planned=planned), rows, tasks))
 
 
-def _side_by_side(plan: Plan, groups: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """What array indices run, with those of each manifest in their order; a group counts where its first shard does."""
-    starts = [part.start for part in plan.results]
-    queues: list[list[tuple[int, ...]]] = [[] for _ in starts]
-    for group in groups:
-        queues[bisect_right(starts, plan.boundaries[group[0]]) - 1].append(group)
-    return tuple(interleave(queues))
-
-
-def write_planned(run: RunDir, config: Config, shards: Sequence[int]) -> list[Path]:
-    """Writes scripts that a person can submit by hand, if the run was never submitted; returns those there are."""
+def write_planned(run: RunDir, config: Config, plan: Plan) -> list[Path]:
+    """Writes the script that a person can submit by hand, if the run was never submitted and there are scripts."""
     discard_planned(run)
-    if run.submission_numbers():
-        return []
     executor = choose_executor(config.executor)
-    if executor.scripts is None:
+    if run.submission_numbers() or executor.scripts is None:
         return []
-    return [executor.scripts.write(run, made) for made in record(run, config, shards, planned=True)]
+    return [executor.scripts.write(run, record(run, config, Spans([(0, plan.rows)]), planned=True))]
 
 
 def discard_planned(run: RunDir) -> None:
     """Removes submissions that were planned and that nobody has submitted: new ones take their numbers."""
-    begun = run.list_shards().journal
     for known in read_submissions(run):
-        journals = [run.journal(shard) for shard in begun.intersection(known.submission.shards)]
-        attempts = (attempt for journal in journals for attempt in replay(journal).attempts)
-        if known.is_by_hand and not any(attempt.start.submission == known.number for attempt in attempts):
+        if known.is_by_hand and not Attempts(run, known.number).read():
             run.script(known.number).unlink(missing_ok=True)
-            run.submission(known.number).unlink()
+            withdraw(run, known.number)
 
 
-def _new_submission(config: Config, executor: Executor, *, retry_failed: bool, planned: bool) -> Submission:
+def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Submission:
     return Submission(
         number=0,  # given by submissions.create
         executor=executor.name,
         created=time.time(),
-        groups=(),
+        tasks=0,
+        rows=Spans(),
+        ranges=(),
         node=node_settings(config),
-        retry_failed=retry_failed,
         resources=replace(
             executor.resources(config),
             attempts=config.retry.attempts,
@@ -185,18 +188,11 @@ def _new_submission(config: Config, executor: Executor, *, retry_failed: bool, p
     )
 
 
-def _reopen(run: RunDir, shard: int) -> None:
-    """Makes a shard that counts as done one to be worked on; what is intact in it is not done again."""
-    if run.shard_done(shard).exists():
-        os.rename(run.shard_done(shard), run.shard_part(shard))
-        fsync_folder(run.shards)
-
-
 def nothing_to_do(run: RunDir, selection: Selection) -> str:
     """Why there is nothing to submit."""
     if selection.running:
         return (
-            f"{run.path}: all that is not done is running now (shards {format_ranges(selection.running)}); follow it "
+            f"{run.path}: all that is not done is running now (shards {selection.running}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
     chosen = chosen_output(read_submissions(run))

@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import psutil
 
+from jobs.storage.attempts import Attempts, owners, read_commits, read_head
+from jobs.storage.blocks import BlockReader
 from tests.support.launcher_runs import datasets, kill, launcher, run_of, start, write_config
 from tests.support.task_runs import alive
 
@@ -31,8 +32,9 @@ def test_thirty_kills_of_any_process_of_a_run_leave_the_same_result_and_no_orpha
     expected, found = datasets(run_of(calm).result), datasets(run_of(config).result)
     assert expected.keys() == found.keys()
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
-    for path in run_of(config).shards.glob("*.h5"):
-        h5py.File(path).close()
+    for owned in owners(Attempts(run_of(config)).read()):
+        with BlockReader(read_head(owned.attempt).files) as files:
+            assert not any(files.damaged(commit.blocks) for commit in read_commits(owned.attempt, owned.rows))
 
 
 def run_and_kill(config: Path, dice: random.Random, budget: int) -> int:

@@ -8,20 +8,20 @@ import psutil
 import pytest
 
 from jobs.storage.rundir import RunDir
-from tests.support.task_runs import alive, command, content, last_end, make_run, run_task
+from tests.support.task_runs import alive, attempts, command, content, is_done, make_run, run_task
 
 
 @pytest.mark.parametrize("params", [{"delay": 0.003}, {"wait": 0.04}])
 def test_thirty_kills_of_random_processes_change_nothing(tmp_path: Path, params: dict[str, float]) -> None:
     reference = make_run(tmp_path / "reference", "Random", 1500)
     assert run_task(reference).returncode == 0
-    run = make_run(tmp_path / "run", "Random", 1500, params=params, processes=2)
-    dice, kills, attempts = random.Random(20), 0, 0
-    while not run.shard_done(0).exists():
-        attempts += 1
-        assert attempts < 100
+    run = make_run(tmp_path / "run", "Random", 1500, params=params, processes=2, sync_interval=0.2)
+    dice, kills, starts = random.Random(20), 0, 0
+    while not is_done(run):
+        starts += 1
+        assert starts < 100
         kills += run_and_kill(run, dice, 30 - kills)
-    assert kills >= 30 or last_end(run).reason == "done"
+    assert kills >= 30 or attempts(run)[-1].beat.end == "done"
     assert content(run) == content(reference)
 
 

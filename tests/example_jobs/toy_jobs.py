@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from jobs.job import Context, Job
+from jobs.node.batches import BatchWork
+from jobs.node.process.run_backend import BatchWriter
+from jobs.storage.records import Commit
 from jobs.storage.samples import Sample
-from jobs.storage.shard_file import ShardFile
 
 
 class Toy(Job):
@@ -165,14 +167,14 @@ class Unstorable(Toy):
     """From row 160 on, something that nobody thought of goes wrong where its results are stored."""
 
     def setup(self, context: Context) -> None:
-        write = ShardFile.write
+        store = BatchWriter.store
 
-        def break_down(file: ShardFile, start: int, *arguments: Any) -> Any:
-            if start >= 160:
+        def break_down(writer: BatchWriter, work: BatchWork) -> Commit:
+            if work.batch.start >= 160:
                 raise ValueError("nobody thought of this")
-            return write(file, start, *arguments)
+            return store(writer, work)
 
-        ShardFile.write = break_down  # type: ignore[assignment, method-assign]
+        BatchWriter.store = break_down  # type: ignore[assignment, method-assign]
 
 
 class Echo(Job):

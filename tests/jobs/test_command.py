@@ -21,7 +21,7 @@ from jobs.job import Context
 from jobs.program.programs import Call, Programs
 from launcher import results
 from tests.support.launcher_runs import ROOT, launcher, run_of, wait_until, write_config
-from tests.support.task_runs import alive, command, failures, history, make_run, run_task, write_submission
+from tests.support.task_runs import alive, command, failures, last_end, make_run, run_task, write_submission
 
 GIGABYTE = 1_000_000_000
 # Leaves two behind, one of them in a session of its own; the mark tells them from other programs of this machine.
@@ -303,15 +303,8 @@ def test_a_thousand_calls_of_which_a_hanging_a_failing_and_a_talking_one_fail_al
     }
     expected = [hashlib.sha256(str(row).encode()).hexdigest() + "  -\n" for row in range(1000)]
     assert outputs == ["" if row in errors else text for row, text in enumerate(expected)]
-    end = history_of(config)
+    end = last_end(run_of(config))
     assert end.peak_memory < 400 << 20
-
-
-def history_of(config: Path) -> Any:
-    last = history(run_of(config)).last
-    assert last is not None
-    assert last.end is not None
-    return last.end
 
 
 def plan_of_sleepers(folder: Path, mark: str, gate: Path) -> Any:
@@ -365,7 +358,7 @@ def test_a_stop_signal_to_every_process_of_a_task_fails_no_sample(tmp_path: Path
         assert task.wait(60) == 75
     wait_until(lambda: not sleepers(mark))
     gate.unlink()
-    write_submission(run, [(0,)], number=2)
+    write_submission(run, number=2)
     assert run_task(run, submission=2).returncode == 0
     assert failures(run) == {}
 

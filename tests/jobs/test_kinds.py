@@ -12,7 +12,7 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind, RunState, SampleFailureKind, ShardState, Unknown, known
 from jobs.storage.journal import decode, encode
-from jobs.storage.records import AttemptEnd, Commit, FailedSample
+from jobs.storage.records import Beat, Commit, Commits, FailedSample
 from tests.support.launcher_runs import ROOT
 
 WORDS: tuple[type[StrEnum], ...] = (FailureKind, SampleFailureKind, EndReason, ShardState, RunState)
@@ -42,9 +42,9 @@ def test_the_words_are_those_that_journals_and_documents_always_had() -> None:
 
 
 def test_a_word_of_a_newer_version_keeps_its_text() -> None:
-    end = AttemptEnd(Unknown("moved"), 1.5, 0, 0, Unknown("MELTED"), "too hot")
-    commit = Commit(0, 1, {}, failed=(FailedSample(0, Unknown("FROZEN"), "too cold"),))
-    for record in (end, commit):
+    beat = Beat(1, 1.5, end=Unknown("moved"), kind=Unknown("MELTED"), message="too hot")
+    commits = Commits((Commit(0, 1, failed=(FailedSample(0, Unknown("FROZEN"), "too cold"),)),))
+    for record in (beat, commits):
         found = decode(encode(record).rstrip())
         assert found == record
         assert found.to_json() == record.to_json()

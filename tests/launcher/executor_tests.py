@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from jobs.errors import InputError, RunError
-from jobs.storage.journal import replay
+from jobs.storage.attempts import Attempt, Attempts
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans, union
 from launcher.config.config import Config, load_config
 from launcher.executors import AUTO, EXECUTORS, Executor, Limits, Observation, choose_executor
 from launcher.plan.plan import make_plan
@@ -27,10 +28,11 @@ from launcher.runs.failures import FailureGroup, advice
 from launcher.runs.submissions import Outcome, create
 from launcher.status.status import Status, StatusReader
 from launcher.submit.cancel import cancel_run
-from launcher.submit.submit import Selection, record, select_shards, submit
+from launcher.submit.submit import Selection, record, select_rows, submit
 from tests.support.launcher_runs import ROOT, newest, wait_until, write_config
 
 ROWS, SHARDS = 48, 3
+ALL = Spans([(0, ROWS)])
 
 
 class Planned:
@@ -42,7 +44,7 @@ class Planned:
         self.executor: Executor = choose_executor(self.config.executor)
 
     def select(self) -> Selection:
-        return select_shards(self.run, Plan.read(self.run.plan))
+        return select_rows(self.run, Plan.read(self.run.plan))
 
     def submit(self) -> list[Submission]:
         return submit(self.run, self.config, self.select())
@@ -51,8 +53,13 @@ class Planned:
     def submissions(self) -> list[Submission]:
         return [Submission.read(self.run.submission(number)) for number in self.run.submission_numbers()]
 
-    def await_commits(self, shard: int) -> None:
-        wait_until(lambda: replay(self.run.journal(shard)).commits, 90)
+    @property
+    def attempts(self) -> list[Attempt]:
+        return Attempts(self.run).read()
+
+    def await_commits(self) -> None:
+        """Waits until something is done, and somebody is at more."""
+        wait_until(lambda: any(one.beat.done and not one.is_over for one in self.attempts), 90)
 
     def end(self) -> Status:
         """The status once nothing goes on by itself, and the executor has nothing left of it."""
@@ -100,28 +107,22 @@ class ExecutorTests:
         assert self.name != AUTO
         assert executor.title
 
-    def test_groups_partition_the_shards(self, toy: Planned) -> None:
-        for shards in ([0], [2, 0, 1], [1, 2], []):
-            groups = toy.executor.groups(toy.config, shards)
-            assert sorted(shard for group in groups for shard in group) == sorted(shards)
-            assert all(groups)
-
-    def test_a_submission_may_have_one_array_task_at_least(self, toy: Planned) -> None:
-        largest = toy.executor.largest_submission(toy.config)
-        assert largest is None or largest >= 1
-        made = record(toy.run, toy.config, range(SHARDS))
-        assert all(len(submission.groups) <= (largest or SHARDS) for submission in made)
-        assert [shard for submission in made for shard in submission.shards] == list(range(SHARDS))
+    def test_a_submission_has_one_array_task_at_least_and_no_more_than_shards(self, toy: Planned) -> None:
+        for shards in (1, 2, SHARDS, 1_000_000):
+            assert 1 <= toy.executor.tasks(toy.config, shards) <= shards
+        made = record(toy.run, toy.config, ALL)
+        assert (made.rows, made.tasks) == (ALL, toy.executor.tasks(toy.config, SHARDS))
+        assert [row for range_ in sorted(made.ranges) for row in range(*range_)] == list(range(ROWS))
 
     def test_what_probe_asks_is_answered(self, toy: Planned) -> None:
         limits = toy.executor.limits(toy.config, 5)
         assert isinstance(limits, Limits)
-        assert min(limits.shards_per_task, limits.largest_array, limits.largest_queue, limits.at_a_time or 1) >= 1
+        assert min(limits.largest_array, limits.largest_queue, limits.at_a_time or 1) >= 1
         assert toy.executor.visible_gpus(toy.config, 0) in (None, 0)
 
     def test_resources_are_told_in_words_and_kept_as_json(self, toy: Planned) -> None:
         assert all(isinstance(line, str) and line for line in toy.executor.describe(toy.config))
-        (made,) = record(toy.run, toy.config, range(SHARDS))
+        made = record(toy.run, toy.config, ALL)
         assert Submission.read(toy.run.submission(made.number)).resources == made.resources
 
     def test_more_memory_and_time_are_overrides_or_bad_input(self, executor: Executor) -> None:
@@ -141,7 +142,7 @@ class ExecutorTests:
     def test_a_script_is_written_where_there_are_scripts(self, toy: Planned) -> None:
         if toy.executor.scripts is None:
             pytest.skip("this executor has no scripts")
-        (made,) = record(toy.run, toy.config, range(SHARDS), planned=True)
+        made = record(toy.run, toy.config, ALL, planned=True)
         script = toy.executor.scripts.write(toy.run, made)
         assert str(toy.run.path) in script.read_text()
         assert toy.executor.scripts.check(script) != ""
@@ -155,7 +156,7 @@ class ExecutorTests:
 
     def test_start_records_where_the_submission_is_and_runs_it_to_the_result(self, slow: Planned) -> None:
         (made,) = slow.submit()
-        assert (made.number, made.executor, made.shards) == (1, self.name, (0, 1, 2))
+        assert (made.number, made.executor, made.rows) == (1, self.name, ALL)
         assert newest(slow.run) == made
         assert made.job_ids or made.process
         words = slow.executor.place(made)
@@ -163,7 +164,7 @@ class ExecutorTests:
         assert not slow.run.result.exists()  # it returned at once
         found = slow.end()
         assert (found.state, found.ok, found.missing) == ("complete", ROWS, 0)
-        assert [len(replay(slow.run.journal(shard)).attempts) for shard in range(SHARDS)] == [1] * SHARDS
+        assert len({one.name.rpartition("-")[0] for one in slow.attempts}) == len(slow.attempts)  # once each task
 
     def test_what_goes_on_is_active_and_observed_until_it_has_ended(self, slow: Planned) -> None:
         made = slow.submit()
@@ -179,7 +180,7 @@ class ExecutorTests:
 
     def test_shards_in_its_hands_are_not_submitted_again(self, slow: Planned) -> None:
         (made,) = slow.submit()
-        assert slow.select().running == dict.fromkeys(range(SHARDS), 1)
+        assert slow.select().running == Spans([(0, SHARDS)])
         with pytest.raises(RunError, match="running now"):
             slow.submit()
         with pytest.raises(RunError, match="submission 1 is running these shards"):
@@ -189,9 +190,9 @@ class ExecutorTests:
 
     def test_cancel_stops_all_and_what_is_done_stays(self, slow: Planned) -> None:
         slow.submit()
-        slow.await_commits(0)
-        started = [replay(slow.run.journal(shard)).last for shard in range(SHARDS)]
-        tasks = [psutil.Process(last.start.pid) for last in started if last and psutil.pid_exists(last.start.pid)]
+        slow.await_commits()
+        pids = [one.start.process["pid"] for one in slow.attempts if one.start]
+        tasks = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
         assert cancel_run(slow.run) == [1]
         assert all(not task.is_running() or task.status() == psutil.STATUS_ZOMBIE for task in tasks)
         assert slow.executor.recover(slow.run, slow.submissions) == set()
@@ -200,8 +201,8 @@ class ExecutorTests:
         (again,) = slow.submit()
         assert again.number == 2
         assert slow.end().state == "complete"
-        ends = [attempt.end for shard in range(SHARDS) for attempt in replay(slow.run.journal(shard)).attempts]
-        assert sum(end.committed for end in ends if end) == ROWS
+        first, second = (union(one.beat.done for one in slow.attempts if one.submission == n) for n in (1, 2))
+        assert (first & second, first | second) == (Spans(), ALL)
 
     def test_cancel_of_what_does_not_run_is_false(self, toy: Planned) -> None:
         toy.submit()
@@ -210,15 +211,32 @@ class ExecutorTests:
         assert cancel_run(toy.run) == []
         assert StatusReader(toy.run).read().state == "complete"
 
-    def test_a_task_that_is_killed_is_tried_again_within_the_policy(self, slow: Planned) -> None:
+    def test_a_task_that_is_killed_leaves_its_rows_to_others(self, slow: Planned) -> None:
         slow.submit()
-        slow.await_commits(1)
-        last = replay(slow.run.journal(1)).last
-        assert last is not None
-        psutil.Process(last.start.pid).kill()
+        slow.await_commits()
+        victim = next(one for one in slow.attempts if one.beat.done and not one.is_over)
+        assert victim.start
+        psutil.Process(victim.start.process["pid"]).kill()
+        assert slow.end().state == "complete"
+        assert union(one.beat.done for one in slow.attempts) == ALL
+        last = next(one for one in slow.attempts if one.name == victim.name)
+        assert not last.is_over
+
+    def test_what_is_left_when_all_tasks_were_killed_is_tried_again_within_the_policy(self, slow: Planned) -> None:
+        (made,) = slow.submit()
+        killed: set[int] = set()
+
+        def kill_another() -> bool:
+            begun = {one.start.process["pid"] for one in slow.attempts if one.start and one.submission == 1}
+            for pid in begun - killed:
+                psutil.Process(pid).kill()
+                killed.add(pid)
+            return len(killed) == made.tasks
+
+        wait_until(kill_another, 90)
         assert slow.end().state == "complete"
         outcome = Outcome.read(slow.run, 1)
-        assert outcome is not None
-        assert {shard: failure.kind for shard, failure in outcome.failures.items()} == {1: "CRASH"}
-        assert newest(slow.run).shards == (1,)
-        assert len(replay(slow.run.journal(1)).attempts) == 2
+        assert outcome
+        assert {failure.kind for failure in outcome.failures.values()} == {"CRASH"}
+        done = union(one.beat.done for one in slow.attempts if one.submission == 1)
+        assert newest(slow.run).rows == ALL - done

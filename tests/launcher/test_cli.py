@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.kinds import EndReason, FailureKind
-from jobs.storage.journal import Journal
-from jobs.storage.records import AttemptEnd, AttemptStart
 from launcher.cli import make_parser
+from tests.support.builders import AttemptWriter
 from tests.support.launcher_runs import command, document, environment, launcher, run_of, write_config
 
 COMMANDS = [
@@ -68,6 +67,7 @@ BAD_INPUT = {
     "a shard that is no number": (["logs", "toy", "three"], "invalid int value"),
     "bad ranges": (["rerun", "toy", "--shards", "3-1"], "goes backwards"),
     "ranges beyond the run": (["rerun", "toy", "--shards", "2-9"], "the run has shards 0-3"),
+    "no tasks": (["rerun", "toy", "--tasks", "0"], "must be 1 or more"),
     "memory of a local run": (["rerun", "toy", "--mem", "64G"], "for Slurm"),
     "a rerun that decides otherwise": (["rerun", "toy", "--set", "node.batch_size=9"], "node.batch_size: 8 -> 9"),
     "no such runs folder": (["list", "nowhere"], "no such folder"),
@@ -143,9 +143,10 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     launcher(tmp_path, "submit", config.name, "--set", "retry.attempts=1")
     launcher(tmp_path, "cancel", "toy")
     number = run.submission_numbers()[-1]
-    with Journal(run.journal(2)) as journal:
-        start = AttemptStart(9, number, 0.0, "here", 1)
-        journal.append([start, AttemptEnd(EndReason.FAILED, 1.0, 0, 0, FailureKind.DISK, "No space left on device")])
+    with AttemptWriter(run, number, name=f"{number:04d}-00002-ffffffff") as writer:
+        writer.hold(50, 75, range_=2)
+        writer.give_up(2, FailureKind.DISK, "No space left on device")
+        writer.beat(end=EndReason.FAILED, kind=FailureKind.DISK, message="No space left on device")
     run.submission(number).with_suffix(".outcome").unlink()
     done = launcher(tmp_path, "status", "toy")
     assert done.returncode == 1

@@ -4,17 +4,16 @@ import ast
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs.kinds import EndReason
-from jobs.storage.journal import Journal
 from jobs.storage.plans import Plan
-from jobs.storage.records import AttemptEnd, AttemptStart, Commit
+from jobs.storage.records import Commit
 from launcher.executors import EXECUTORS
+from tests.support.builders import AttemptWriter
 from tests.support.launcher_runs import ROOT, environment, launcher, write_config
 from tests.support.task_runs import make_run
 
@@ -105,7 +104,7 @@ def test_help_and_mistakes_import_nothing_heavy(command: list[str]) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--json"], ["--shards"]])
 def test_status_imports_nothing_heavy(planned: Path, flags: list[str]) -> None:
-    assert loaded("status", str(planned), *flags) & (HEAVY | {"pydantic", "yaml", "rich"}) == set()
+    assert loaded("status", str(planned), *flags) & (HEAVY | {"numpy", "pydantic", "yaml", "rich"}) == set()
 
 
 @pytest.mark.parametrize("command", ["cancel", "logs"])
@@ -141,14 +140,14 @@ def test_help_is_there_within_150_ms_of_an_empty_interpreter() -> None:
 
 
 def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_path: Path) -> None:
-    """Of 9,600 samples in batches of 16; half of the shards are done, half stopped on their way."""
-    run = make_run(tmp_path / "run", "Toy", 64 * 150, shards=64, batch_size=16)
-    for shard in Plan.read(run.plan).shards():
-        with Journal(run.journal(shard.index)) as journal:
-            journal.append([AttemptStart(1, 1, time.time(), "node", 1)])
-            journal.append(Commit(row, min(row + 16, shard.stop), {"y": "0" * 16}) for row in shard.batches(16))
-            reason = EndReason.DONE if shard.index % 2 else EndReason.STOPPED
-            journal.append([AttemptEnd(reason, time.time(), 150, 0)])
-        if shard.index % 2:
-            run.shard_done(shard.index).touch()
+    """Of 9,600 samples in batches of 16, in 16 attempts; half of the shards are done, half stopped on their way."""
+    run = make_run(tmp_path / "run", "Toy", 64 * 150, shards=64, batch_size=16, tasks=16)
+    table = Plan.read(run.plan).table
+    for worker in range(16):
+        with AttemptWriter(run, worker=worker) as writer:
+            for shard in range(4 * worker, 4 * worker + 4):
+                batches = list(table.batches(table.rows_of([shard])))
+                for start, stop in batches[: len(batches) if shard % 2 else 5]:
+                    writer.record(Commit(start, stop))
+            writer.beat(end=EndReason.STOPPED)
     assert seconds("-m", "launcher", "status", str(run.path)) - seconds("-c", "pass") < 0.25

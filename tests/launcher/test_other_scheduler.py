@@ -8,11 +8,10 @@ from typing import Any
 import psutil
 import pytest
 
-from jobs.storage.journal import replay
-from jobs.storage.plans import Submission
+from jobs.storage.attempts import Attempt, Attempts
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans, union
 from launcher.cli import main
-from launcher.runs.submissions import Outcome
 from launcher.status.status import StatusReader
 from tests.support.launcher_runs import ROOT, newest, run_of, wait_until, write_config
 from tests.support.memory_executor import MemoryScheduler, memory_scheduler
@@ -59,8 +58,14 @@ class Commands:
         wait_until(lambda: reader.read().state != "running")
         return self.tell("status", code=0 if reader.read().state == "complete" else 1)
 
-    def await_commits(self, shard: int) -> None:
-        wait_until(lambda: replay(self.run.journal(shard)).commits)
+    @property
+    def attempts(self) -> list[Attempt]:
+        return Attempts(self.run).read()
+
+    def await_commits(self) -> Attempt:
+        """An attempt that has done something and goes on."""
+        wait_until(lambda: any(one.beat.done and not one.is_over for one in self.attempts))
+        return next(one for one in self.attempts if one.beat.done and not one.is_over)
 
 
 @pytest.fixture
@@ -121,37 +126,60 @@ def test_what_waits_or_runs_is_not_submitted_again(scheduler: MemoryScheduler, t
     assert toy.end()["state"] == "complete"
 
 
-def test_arrays_are_as_large_as_it_takes_and_the_rest_is_held_back(scheduler: MemoryScheduler, toy: Commands) -> None:
-    scheduler.largest_array, scheduler.largest_queue, scheduler.holds = 1, 2, True
-    said = toy.submit()
-    assert "submission 2: 1 shard(s), memory job m2" in said
-    assert "submission 4: 1 shard(s), held back: the queue is full" in said
-    assert [Submission.read(toy.run.submission(number)).job_ids for number in (3, 4)] == [(), ()]
-    assert toy.tell("status", "--live")["state"] == "running"
+def test_a_submission_has_as_many_tasks_as_it_takes_and_they_share_all_rows(
+    scheduler: MemoryScheduler, toy: Commands
+) -> None:
+    scheduler.largest_array = 3
+    assert "submission 1: 4 shard(s), memory job m1" in toy.submit()
+    made = newest(toy.run)
+    assert (made.tasks, len(made.ranges), made.rows) == (3, 3, Spans([(0, 100)]))
+    assert toy.end()["samples"] == ALL_OK
+    assert union(one.beat.done for one in toy.attempts) == made.rows
+
+
+def test_what_the_queue_does_not_take_is_held_back(
+    scheduler: MemoryScheduler, toy: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scheduler.largest_queue, scheduler.holds = 4, True
+    toy.submit()
+    other = Commands(write_config(tmp_path / "other", executor="memory"), capsys)
+    assert "the queue of the test process is full" in other.say("submit", other.config, code=1)
+    assert newest(other.run).job_ids == ()
+    assert other.tell("status", "--live")["state"] == "running"
     scheduler.release()
     assert toy.end()["samples"] == ALL_OK
-    assert [len(replay(toy.run.journal(shard)).attempts) for shard in range(4)] == [1, 1, 1, 1]
+    assert other.end()["samples"] == ALL_OK
 
 
-def test_a_task_that_crashes_is_tried_again_where_it_was(slow: Commands) -> None:
+def test_a_rerun_has_the_tasks_that_it_is_told_and_cuts_shards_for_them(
+    scheduler: MemoryScheduler, slow: Commands
+) -> None:
     slow.submit()
-    slow.await_commits(1)
-    psutil.Process(replay(slow.run.journal(1)).attempts[0].start.pid).kill()
+    slow.await_commits()
+    slow.say("cancel", slow.run.path)
+    assert "--tasks 0: must be 1 or more" in slow.say("rerun", slow.run.path, "--tasks", "0", code=2)
+    slow.say("rerun", slow.run.path, "--tasks", "6")
+    made = newest(slow.run)
+    assert (made.tasks, len(made.ranges)) == (6, 6)
+    assert slow.end()["samples"] == ALL_OK
+
+
+def test_a_task_that_crashes_leaves_its_rows_to_the_others(slow: Commands) -> None:
+    slow.submit()
+    victim = slow.await_commits()
+    assert victim.start
+    psutil.Process(victim.start.process["pid"]).kill()
     found = slow.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    first, second = replay(slow.run.journal(1)).attempts
-    assert second.end
-    assert (first.end, second.end.reason) == (None, "done")
-    assert second.end.committed < 25
-    outcome = Outcome.read(slow.run, 1)
-    assert outcome
-    assert outcome.failures[1].kind == "CRASH"
-    assert Submission.read(slow.run.submission(2)).shards == (1,)
+    ends = {one.name: one.beat.end for one in slow.attempts}
+    assert ends.pop(victim.name) is None
+    assert set(ends.values()) == {"done"}
+    assert slow.run.submission_numbers() == [1]
 
 
 def test_a_cancelled_run_stops_and_a_rerun_goes_on_with_it(endless: Commands) -> None:
     endless.submit()
-    endless.await_commits(0)
+    endless.await_commits()
     assert "what is done is kept" in endless.say("cancel", endless.run.path)
     found = endless.tell("status", code=1)
     assert (found["state"], found["samples"]["ok"] > 0) == ("cancelled", True)
@@ -163,7 +191,7 @@ def test_a_cancelled_run_stops_and_a_rerun_goes_on_with_it(endless: Commands) ->
 
 def test_jobs_that_got_lost_are_seen_by_asking_and_run_again(scheduler: MemoryScheduler, slow: Commands) -> None:
     slow.submit()
-    slow.await_commits(0)
+    slow.await_commits()
     scheduler.lose()
     found = slow.tell("status", "--live", code=1)
     assert (found["state"], {failure["kind"] for failure in found["failures"]}) == ("failed", {"LOST"})

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from jobs.kinds import SampleFailureKind
-from jobs.storage.records import Commit, FailedSample, Layout, Output
+from jobs.storage.records import Block, Commit, FailedSample
 from jobs.storage.samples import BATCH_ROWS, Samples
 from launcher.config.config import Config, load_config
 from launcher.manifest.manifest import build_manifest
@@ -34,12 +34,13 @@ from launcher.probe.machine import find_machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool
 from launcher.probe.probe_samples import ProbeSamples
 from launcher.probe.sizes import (
+    LONG_TASK,
     MOST_SHARDS,
     STARTUPS,
     Scope,
-    at_a_time,
     memory_size,
     shard_count,
+    task_count,
     time_limit,
     wall_seconds,
 )
@@ -173,9 +174,11 @@ def test_measurements_of_one_setting_are_joined() -> None:
 
 
 def trace(times: list[float], rows: int = 10, *, stopped: bool = True, seconds: float = 0.0) -> Trace:
-    commits = tuple(Commit(at * rows, (at + 1) * rows, {}, seconds=seconds) for at in range(len(times)))
-    layout = Layout((Output("y", False, "<f4", (8,)),))
-    return Trace(tuple(times), commits, layout, None, 75, "", GIB, stopped)
+    """Of batches of as many rows, with 32 bytes of results each."""
+    commits = tuple(
+        Commit(at * rows, (at + 1) * rows, (Block(0, 0, 32 * rows, ""),), seconds=seconds) for at in range(len(times))
+    )
+    return Trace(tuple(times), commits, None, 75, "", GIB, stopped)
 
 
 def test_the_rate_is_that_between_commits_without_start_up() -> None:
@@ -252,18 +255,18 @@ seconds_of_work = st.floats(0.01, 1e9)
 startups = st.floats(0, 600)
 
 
-@given(seconds_of_work, startups, st.integers(1, 10**9), st.integers(1, 20), st.integers(100, 10_000))
+@given(seconds_of_work, startups, st.integers(1, 10**9), st.integers(1, 20))
 def test_shards_take_half_an_hour_to_an_hour_or_as_long_as_the_limits_make_them(
-    seconds: float, startup: float, batches: int, parts: int, array: int
+    seconds: float, startup: float, batches: int, parts: int
 ) -> None:
-    shards = shard_count(seconds, startup, Scope(batches, batches, parts, largest_array=array))
+    shards = shard_count(seconds, startup, Scope(batches, batches, parts))
     each = seconds / shards
     assert 1 <= shards <= min(max(batches, 1), max(MOST_SHARDS, parts))
     assert shards >= min(parts, batches)
     if shards > max(parts, 1):
         assert each >= 1800 * 0.99
         assert each >= STARTUPS * startup / 1.5
-    if shards < min(batches, array, MOST_SHARDS) and startup * STARTUPS <= 2700:
+    if shards < min(batches, MOST_SHARDS) and startup * STARTUPS <= 2700:
         assert each <= 3600.01
 
 
@@ -285,35 +288,34 @@ def test_memory_is_a_third_above_the_peak_in_half_gib(peak: int) -> None:
 
 @given(st.floats(0.1, 1e6), startups)
 def test_the_time_limit_is_twice_what_it_takes_or_more(seconds: float, startup: float) -> None:
-    limit = time_limit(seconds, startup)
+    limit, seconds = time_limit(seconds, startup), min(seconds, LONG_TASK)
     assert limit >= 2 * seconds + startup
     assert limit <= max(2 * (2 * seconds + startup) + 60, 600) + 86_400 * (limit > 86_400)
     assert limit % 300 == 0
 
 
-def test_time_limits_are_values_that_people_use() -> None:
-    assert [time_limit(minutes * 60, 0) // 60 for minutes in (1, 7, 45, 70, 500, 800)] == [10, 15, 90, 180, 1440, 2880]
+def test_time_limits_are_values_that_people_use_and_fit_into_gaps() -> None:
+    assert [time_limit(minutes * 60, 0) // 60 for minutes in (1, 7, 45, 70, 500, 800)] == [10, 15, 90, 180, 480, 480]
 
 
 @given(st.integers(1, 20_000), st.floats(1, 1e5), st.integers(1, 20_000))
-def test_fewer_tasks_at_a_time_never_cost_a_round(tasks: int, seconds: float, queue: int) -> None:
-    together = at_a_time(tasks, seconds, queue)
-    assert 1 <= together <= min(tasks, queue)
-    if together < tasks and together < queue:
-        rounds = math.ceil(tasks / together)
-        assert together > 1
-        assert rounds == 1 or math.ceil(tasks / (together - 1)) > rounds
+def test_each_task_has_as_many_shards_as_another_or_one_less(shards: int, seconds: float, most: int) -> None:
+    tasks = task_count(shards, seconds, most)
+    assert 1 <= tasks <= min(shards, most)
+    if tasks < shards and tasks < most:
+        each = math.ceil(shards / tasks)
+        assert tasks > 1
+        assert each == 1 or math.ceil(shards / (tasks - 1)) > each
 
 
-def test_all_tasks_run_at_once_where_they_are_few() -> None:
-    assert at_a_time(20, 2700, 10_000) == 20
-    assert at_a_time(300, 2700, 10_000) == 150
-    assert wall_seconds(300, 150, 2700, 10) == 2 * 2710
+def test_each_shard_has_a_task_where_they_are_few() -> None:
+    assert task_count(20, 2700, 10_000) == 20
+    assert task_count(300, 2700, 10_000) == 150
+    assert wall_seconds(300 * 2700, 150, 10) == 2 * 2700 + 10
 
 
 def test_a_wait_of_days_is_cut_to_one() -> None:
-    together = at_a_time(10_000, 3600, 10_000)
-    assert math.ceil(10_000 / together) * 3600 <= 24 * 3600
+    assert 10_000 * 3600 / task_count(10_000, 3600, 10_000) <= 24 * 3600
 
 
 # --- the advice
@@ -674,7 +676,7 @@ def test_ctrl_c_gives_what_is_known_by_then(tmp_path: Path, scratch: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_end_before_anything_is_known_leaves_nothing(tmp_path: Path, scratch: Path, number: int) -> None:
     process = start(tmp_path, "probe", written(tmp_path, "Stuck").name)
-    wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/shards/000000.journal")))
+    wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/attempts/*.journal")))
     process.send_signal(number)
     text = process.communicate(timeout=60)[0]
     assert process.returncode == 130, text

@@ -246,6 +246,14 @@ def test_a_run_that_is_not_gathered_says_how_to(tmp_path: Path) -> None:
         results.open(run.path)
 
 
+def test_a_damaged_submission_is_named(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 8))
+    run.submission(1).write_text("{")
+
+    with pytest.raises(RunError, match=r"0001\.json: cut short or damaged"):
+        results.open(run.path)
+
+
 def test_a_path_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing"):
         results.open(tmp_path / "nothing.h5")

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from jobs.machine.process_identity import host_name
-from jobs.storage.journal import History, replay
-from jobs.storage.plans import Plan
+from jobs.storage.attempts import Attempt, Attempts
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import union
 from launcher import results
 from launcher.status.status import StatusReader
 from tests.slurm_cluster import SlurmCluster
@@ -51,12 +51,12 @@ def run_of(old: Path, name: str) -> RunDir:
     return RunDir(old / "runs" / name)
 
 
-def histories(run: RunDir) -> list[History]:
-    return [replay(run.journal(shard)) for shard in range(Plan.read(run.plan).shard_count)]
+def attempts(run: RunDir) -> list[Attempt]:
+    return Attempts(run).read()
 
 
-def count(found: list[History]) -> int:
-    return sum(history.ok + history.failed for history in found)
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -74,14 +74,14 @@ def assert_gathered(old: Path, name: str) -> None:
     assert "0 damaged" in verified.stdout
 
 
-def assert_computed_once(before: list[History], after: list[History]) -> None:
+def assert_computed_once(run: RunDir, before: list[Attempt]) -> None:
     """What was committed stayed, and attempts since then computed what was missing and nothing else."""
-    assert count(after) == 60
-    assert all(new.commits.items() >= old.commits.items() for old, new in zip(before, after, strict=True))
-    ends = [
-        attempt.end for old, new in zip(before, after, strict=True) for attempt in new.attempts[len(old.attempts) :]
-    ]
-    assert sum(end.committed for end in ends if end) == 60 - count(before)
+    after = attempts(run)
+    old, new = after[: len(before)], after[len(before) :]
+    assert [(one.name, one.beat.done) for one in old] == [(one.name, one.beat.done) for one in before]
+    assert union(one.beat.done for one in after).count == 60
+    done = union(one.beat.done for one in before)
+    assert sum(one.beat.ok + one.beat.failed for one in new) == 60 - done.count
 
 
 @pytest.mark.parametrize("name", TOLD)
@@ -91,6 +91,14 @@ def test_status_says_what_its_own_version_said(old: Path, name: str) -> None:
     assert shown.stdout.splitlines()[0] == TOLD[name]
     assert "LOAD" in shown.stdout
     assert "ValueError: 12 is unlucky" in shown.stdout
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_looking_at_a_run_leaves_it_as_it_is(old: Path, name: str) -> None:
+    before = files(old / "runs")
+    for command in (["status", name, "--shards"], ["logs", name, 1], ["list"], ["verify", name]):
+        launcher(old, *command)
+    assert files(old / "runs") == before
 
 
 @pytest.mark.parametrize("name", TOLD)
@@ -133,10 +141,10 @@ def test_a_result_is_gathered_again_from_the_shards(old: Path) -> None:
 )
 def test_run_goes_on_where_its_own_version_stopped(old: Path, name: str, arguments: list[str]) -> None:
     run = run_of(old, name)
-    before = histories(run)
+    before = attempts(run)
     done = launcher(old, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_computed_once(before, histories(run))
+    assert_computed_once(run, before)
     assert_gathered(old, name)
 
 
@@ -145,12 +153,12 @@ def test_run_goes_on_where_its_own_version_stopped(old: Path, name: str, argumen
 )
 def test_rerun_goes_on_where_its_own_version_stopped(old: Path, name: str, options: list[str]) -> None:
     run = run_of(old, name)
-    before, numbers = histories(run), run.submission_numbers()
+    before, numbers = attempts(run), run.submission_numbers()
     started = launcher(old, "rerun", name, *options)
     assert started.returncode == 0, started.stderr
     wait_until(lambda: StatusReader(run).read().state == "complete")
     assert run.submission_numbers() == [*numbers, len(numbers) + 1]
-    assert_computed_once(before, histories(run))
+    assert_computed_once(run, before)
     assert_gathered(old, name)
 
 
@@ -183,8 +191,9 @@ def test_the_finalize_job_of_its_script_still_starts_and_leaves_what_has_ended_a
     assert {path.name: path.read_bytes() for path in submissions.iterdir()} == before
 
 
-def test_the_array_task_of_its_script_still_starts(old: Path) -> None:
+def test_an_array_task_of_its_script_says_what_to_do_instead(old: Path) -> None:
     run = run_of(old, "slurm")
+    before = files(run.path)
     (line,) = [line for line in (run.submissions / "0003.sbatch").read_text().splitlines() if line.startswith("exec ")]
     _, _, *words = shlex.split(line)
     done = subprocess.run(
@@ -196,8 +205,9 @@ def test_the_array_task_of_its_script_still_starts(old: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert run.shard_done(2).exists()
+    assert done.returncode == 2
+    assert "launcher rerun" in done.stderr
+    assert files(run.path) == before
 
 
 @pytest.mark.slurm
@@ -207,11 +217,11 @@ def test_a_run_of_slurm_goes_on_under_slurm(
 ) -> None:
     use_cluster(clean_slurm, monkeypatch)
     run = run_of(old, "slurm")
-    before = histories(run)
+    before = attempts(run)
     started = launcher(old, "rerun", "slurm")
     assert started.returncode == 0, started.stderr
     wait_until(lambda: StatusReader(run).read().state != "running", 120)
     assert StatusReader(run).read().state == "complete"
     assert run.submission_numbers() == [1, 2, 3, 4]
-    assert_computed_once(before, histories(run))
+    assert_computed_once(run, before)
     assert_gathered(old, "slurm")

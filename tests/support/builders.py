@@ -1,27 +1,47 @@
-"""Run directories made for tests without any task: manifest, plan, shards and journals through the storage layer."""
+"""Run directories made for tests without any task: manifest, plan and attempts through the storage layer."""
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
-from jobs.kinds import EndReason, SampleFailureKind
-from jobs.storage.files import rename_synced
-from jobs.storage.journal import Journal, replay
-from jobs.storage.outputs import Columns, join, to_columns
+from jobs.kinds import EndReason, FailureKind, SampleFailureKind
+from jobs.storage.attempts import Attempt, Attempts, owners, read_head, read_records
+from jobs.storage.blocks import BlockWriter, block_names
+from jobs.storage.files import write_once
+from jobs.storage.journal import Journal, encode
+from jobs.storage.outputs import join, to_columns
 from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import AttemptEnd, AttemptStart, Commit, FailedSample, JobSpec, Record, Segment, Shard
+from jobs.storage.records import (
+    AttemptStart,
+    Beat,
+    Block,
+    Commit,
+    Commits,
+    DataFile,
+    FailedSample,
+    GivenUp,
+    Held,
+    JobSpec,
+    Layout,
+    Shard,
+)
 from jobs.storage.rundir import RunDir
+from jobs.storage.sample_failures import FailureTally
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
-from jobs.storage.shard_file import ShardFile, create_shard_file
+from jobs.storage.spans import Range, Spans
 
 Compute = Callable[[np.ndarray], dict[str, Any]]
 """Manifest rows (int64 [n]) -> what a Job's ``process`` would return for them."""
+
+ELSEWHERE = {"host": "elsewhere", "boot": "", "pid": 1, "start": 1}
+"""A ProcessIdentity of another machine."""
 
 
 def vectors(rows: np.ndarray) -> dict[str, Any]:
@@ -57,8 +77,14 @@ def build_plan(
     batch_size: int = 8,
     job: JobSpec | None = None,
     config: dict[str, Any] | None = None,
+    tasks: int | None = None,
+    node: NodeSettings | None = None,
 ) -> RunDir:
-    """A planned run: folders, manifest (columns ``id``, if given, and ``x``), plan, one submission."""
+    """A planned run: folders, manifest (columns ``id``, if given, and ``x``), plan, one submission of all rows.
+
+    Each of its ``tasks`` (None: one a shard) has a range of whole shards. Any number of samples may fail, unless
+    ``node`` says otherwise.
+    """
     run = RunDir(path)
     run.make()
     rows = boundaries[-1]
@@ -71,58 +97,174 @@ def build_plan(
         config=config or {"name": run.name},
     )  # fmt: skip
     plan.write(run.plan)
-    groups = tuple((index,) for index in range(plan.shard_count))
-    Submission(1, "local", time.time(), groups, NodeSettings()).write(run.submission(1))
+    submit(run, tasks=tasks, node=node)
     return run
 
 
-class ShardWriter:
-    """Writes one shard as an array task would, in one attempt."""
+def submit(
+    run: RunDir,
+    number: int = 1,
+    *,
+    tasks: int | None = None,
+    rows: Spans | None = None,
+    node: NodeSettings | None = None,
+    claims: bool = False,
+) -> Submission:
+    """Writes a submission of these rows (None: all); ``claims`` makes the folder that says that it goes on."""
+    plan = Plan.read(run.plan)
+    tasks = tasks or plan.shard_count
+    work = Spans([(0, plan.rows)]) if rows is None else rows
+    cuts = [plan.boundaries[plan.shard_count * task // tasks] for task in range(tasks + 1)]
+    ranges = tuple(pair for first, stop in itertools.pairwise(cuts) for pair in work.within(first, stop))
+    node = node or NodeSettings(max_failed_samples=plan.rows)
+    submission = Submission(number, "local", time.time(), tasks, work, ranges, node)
+    if claims:
+        run.claims(number).mkdir()
+    submission.write(run.submission(number))
+    return submission
 
-    def __init__(self, run: RunDir, shard: Shard) -> None:
-        self._run = run
-        self._shard = shard
-        self._journal = Journal(run.journal(shard.index))
-        self._history = replay(run.journal(shard.index))
-        attempt = len(self._history.attempts) + 1
-        self._append(AttemptStart(attempt, 1, time.time(), "host", 1, versions={"python": "3.11"}))
 
-    def _append(self, record: Record) -> None:
-        self._journal.append([record])
-        self._history.apply(record)
+class AttemptWriter:
+    """Writes an attempt as an array task would, but for its claims. Nothing counts before a ``beat``.
 
-    def commit(self, start: int, stop: int, compute: Compute, bad: frozenset[int] = frozenset()) -> None:
-        """Writes and commits one batch; its ``bad`` rows fail."""
+    Names of attempts ascend: of one worker's attempts that were made by this class, the first comes first.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        submission: int = 1,
+        worker: int = 0,
+        *,
+        name: str | None = None,
+        process: Mapping[str, Any] = ELSEWHERE,
+        host: str = "host",
+        began: float | None = None,
+        processes: int = 1,
+        **start: Any,
+    ) -> None:
+        """Makes the journal, and a data file for each process; ``start`` holds other fields of AttemptStart."""
+        self.run = run
+        self.plan = Plan.read(run.plan)
+        alike = f"{submission:04d}-{worker:05d}-"
+        self.name = name or f"{alike}{len(list(run.attempts.glob(f'{alike}*.journal'))):08x}"
+        self.journal = Journal(run.journal(self.name))
+        told = {"index": worker, "versions": {"python": "3.11"}, **start}
+        self.journal.append(
+            AttemptStart(
+                submission=submission,
+                worker=worker,
+                time=began or time.time(),
+                host=host,
+                process=dict(process),
+                **told,
+            )
+        )
+        self.layout: Layout | None = None
+        self.commits: dict[int, Commit] = {}
+        paths = [run.data(self.name, process) for process in range(processes)]
+        self._files = [BlockWriter(path, process) for process, path in enumerate(paths)]
+        self.journal.append(*(DataFile(process, path.name) for process, path in enumerate(paths)))
+        self._held: list[Held] = []
+        self._given_up: list[GivenUp] = []
+        self._beats = 0
+        self._advanced = 0.0
+        self._done = Spans()
+
+    def hold(self, start: int, stop: int, range_: int = 0, claim: int = 1) -> None:
+        """Says in all beats from now on that it has this claim, whose commits come next; no file is made for it."""
+        self._held.append(Held(range_, claim, start, stop, self.journal.size))
+
+    def commit(
+        self, start: int, stop: int, compute: Compute = everything, bad: Iterable[int] = (), process: int = 0
+    ) -> Commit:
+        """Stores and commits the batch of rows ``[start, stop)``, by that device process; its ``bad`` rows fail."""
+        failed = frozenset(bad)
         failures = tuple(
             FailedSample(row, SampleFailureKind.LOAD, f"cannot read sample {row}: ☠", 2)
             for row in range(start, stop)
-            if row in bad
+            if row in failed
         )
-        rows = np.array([row for row in range(start, stop) if row not in bad], np.int64)
-        parts = [(rows - start, to_columns(compute(rows), len(rows)))] if len(rows) else []
-        columns = join(parts, stop - start)
-        hashes, segments = self._write(start, columns) if columns else ({}, {})
-        self._append(Commit(start, stop, hashes, segments, failures))
+        rows = np.array([row for row in range(start, stop) if row not in failed], np.int64)
+        blocks: tuple[Block, ...] = ()
+        if len(rows):
+            columns = join([(rows - start, to_columns(compute(rows), len(rows)))], stop - start)
+            if self.layout is None:
+                self.lay_out(Layout(tuple(column.form(name) for name, column in columns.items())))
+            assert self.layout is not None
+            blocks = self._files[process].append(self.layout, columns)
+        commit = Commit(start, stop, blocks, failures)
+        self.record(commit)
+        return commit
 
-    def _write(self, start: int, columns: Columns) -> tuple[dict[str, str], dict[str, Segment]]:
-        if self._history.layout is None:
-            forms = [column.form(name) for name, column in columns.items()]
-            self._append(create_shard_file(self._run.shard_part(self._shard.index), self._shard, forms))
-        assert self._history.layout is not None
-        with ShardFile.open(self._run, self._shard, self._history.layout, write=True) as file:
-            return file.write(start, columns, file.value_ends())
+    def commit_all(self, rows: Spans, compute: Compute = everything, bad: Iterable[int] = ()) -> None:
+        """Commits all batches that begin in these rows, in row order."""
+        failed = frozenset(bad)
+        for start, stop in self.plan.table.batches(rows):
+            self.commit(start, stop, compute, failed)
 
-    def end(self, *, done: bool) -> None:
-        """Ends the attempt; a shard that is done gets its final name."""
-        reason = EndReason.DONE if done else EndReason.STOPPED
-        self._append(AttemptEnd(reason, time.time(), self._history.ok, self._history.failed))
-        self._journal.close()
-        if not done:
-            return
-        part = self._run.shard_part(self._shard.index)
-        if self._history.layout is None:
-            create_shard_file(part, self._shard, ())
-        rename_synced(part, self._run.shard_done(self._shard.index))
+    def lay_out(self, layout: Layout) -> None:
+        """Says what the outputs are; of the run too, where nobody has yet."""
+        self.layout = layout
+        self.journal.append(layout)
+        write_once(self.run.layout, json.dumps(layout.to_json()).encode())
+
+    def record(self, *commits: Commit) -> None:
+        """Writes commits as they are, in one line."""
+        self.journal.append(Commits(commits))
+        self.commits.update((commit.start, commit) for commit in commits)
+
+    def give_up(self, shard: int, kind: FailureKind = FailureKind.ERROR, message: str = "") -> None:
+        """Says in all beats from now on that it will not go on with that shard."""
+        self._given_up.append(GivenUp(shard, kind, message))
+
+    def beat(self, done: Spans | None = None, **fields: Any) -> Beat:
+        """Says that ``done`` (None: all that is committed) is durable; ``fields`` are others of Beat."""
+        rows = Spans((commit.start, commit.stop) for commit in self.commits.values()) if done is None else done
+        if rows != self._done:
+            self._done, self._advanced = rows, time.time()
+        counted = {"time": time.time(), "advanced": self._advanced, **self._counted(rows), **fields}
+        given = {"done": rows, "claims": tuple(self._held), "given_up": tuple(self._given_up)}
+        beat = Beat(self._beats, **{**given, **counted})
+        self._beats += 1
+        self.journal.append(beat)
+        self.journal.sync()
+        return beat
+
+    def _counted(self, done: Spans) -> dict[str, Any]:
+        table, tally, shared = self.plan.table, FailureTally(), dict[int, int]()
+        whole = table.whole_shards(done)
+        failed = [sample for commit in self.commits.values() if commit.start in done for sample in commit.failed]
+        for sample in failed:
+            shard = table.shard_at(sample.row)
+            tally.add(sample.kind, sample.message, shard)
+            if shard not in whole:
+                shared[shard] = shared.get(shard, 0) + 1
+        return {"ok": done.count - len(failed), "failed": len(failed), "shared": shared, "failures": tally.groups()}
+
+    def end(
+        self, reason: EndReason = EndReason.DONE, kind: FailureKind | None = None, message: str = "", **fields: Any
+    ) -> None:
+        """The last beat, which says that it ended."""
+        self.beat(end=reason, kind=kind, message=message, **fields)
+        self.close()
+
+    def close(self) -> None:
+        """Leaves without a word, as a process that was killed does."""
+        self.journal.close()
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def batches_of(plan: Plan, shard: Shard) -> dict[int, int]:
+    """First row and end of each batch of a shard (whose rows are the manifest's)."""
+    return dict(plan.table.batches(Spans([(shard.start, shard.stop)])))
 
 
 def write_shard(
@@ -133,15 +275,33 @@ def write_shard(
     failed: Iterable[int] = (),
     batches: Sequence[int] | None = None,
     done: bool = True,
-) -> None:
-    """Commits the batches that begin at ``batches`` (default: all, in row order); the ``failed`` rows fail."""
+    submission: int = 1,
+) -> str:
+    """An attempt that commits the batches of a shard that begin at ``batches`` (default: all, in row order).
+
+    The ``failed`` rows fail; it says that it had to stop where it is not ``done``. Returns its name.
+    """
     plan = Plan.read(run.plan)
     shard = plan.shard(index)
-    writer = ShardWriter(run, shard)
+    stops = batches_of(plan, shard)
     bad = frozenset(failed)
-    for start in shard.batches(plan.batch_size) if batches is None else batches:
-        writer.commit(start, shard.batch_stop(start, plan.batch_size), compute, bad)
-    writer.end(done=done)
+    writer = AttemptWriter(run, submission, index)
+    writer.hold(shard.start, shard.stop, index)
+    for start in stops if batches is None else batches:
+        writer.commit(start, stops[start], compute, bad)
+    writer.end(EndReason.DONE if done else EndReason.STOPPED)
+    return writer.name
+
+
+def write_range(
+    run: RunDir, rows: Range, compute: Compute = everything, *, failed: Iterable[int] = (), worker: int = 0
+) -> str:
+    """An attempt that has done all of these rows; returns its name."""
+    writer = AttemptWriter(run, 1, worker)
+    writer.hold(*rows, worker)
+    writer.commit_all(Spans([rows]), compute, failed)
+    writer.end()
+    return writer.name
 
 
 def build_run(
@@ -152,11 +312,11 @@ def build_run(
     failed: Iterable[int] = (),
     **plan: Any,
 ) -> RunDir:
-    """A run whose shards are all done; ``plan`` holds options of build_plan."""
+    """A run all rows of which are done, by an attempt of each of its tasks; ``plan`` holds options of build_plan."""
     run = build_plan(path, boundaries, **plan)
     bad = frozenset(failed)
-    for index in range(len(boundaries) - 1):
-        write_shard(run, index, compute, failed=bad)
+    for worker, rows in enumerate(Submission.read(run.submission(1)).ranges):
+        write_range(run, rows, compute, failed=bad, worker=worker)
     return run
 
 
@@ -172,3 +332,45 @@ def flip_byte(path: Path, position: int) -> None:
         byte = file.read(1)
         file.seek(position)
         file.write(bytes([byte[0] ^ 0xFF]))
+
+
+def attempt_named(run: RunDir, name: str) -> Attempt:
+    return next(one for one in Attempts(run).read() if one.name == name)
+
+
+def owner_of(run: RunDir, row: int) -> str:
+    """The attempt that counts for a row."""
+    return next(one.attempt.name for one in owners(Attempts(run).read()) if row in one.rows)
+
+
+def find_blocks(run: RunDir, row: int, output: str, attempt: str | None = None) -> list[tuple[Path, Block]]:
+    """Where an attempt (None: the one that counts) has an output of the batch of a row: one block, or two where ragged."""
+    name = attempt or owner_of(run, row)
+    found = attempt_named(run, name)
+    head = read_head(found)
+    assert head.layout is not None
+    for record in read_records(found.journal):
+        for commit in record.commits if isinstance(record, Commits) else ():
+            if commit.start <= row < commit.stop:
+                named = zip(block_names(head.layout), commit.blocks, strict=True)
+                return [(head.files[block.file], block) for one, block in named if one == output]
+    raise LookupError(row)
+
+
+def damage(run: RunDir, row: int, output: str, position: int = 0, attempt: str | None = None) -> None:
+    """Damages a byte of an output (of its values, where it is ragged) of the batch of a row."""
+    path, block = find_blocks(run, row, output, attempt)[-1]
+    flip_byte(path, block.offset + position % block.size)
+
+
+def damage_commit(run: RunDir, row: int, attempt: str | None = None) -> None:
+    """Damages the journal's line that has the commit of the batch of a row."""
+    path = run.journal(attempt or owner_of(run, row))
+    at = 0
+    for record in read_records(path):
+        assert record is not None
+        if isinstance(record, Commits) and any(commit.start <= row < commit.stop for commit in record.commits):
+            flip_byte(path, at + 40)
+            return
+        at += len(encode(record))
+    raise LookupError(row)

@@ -16,7 +16,7 @@ from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from jobs.node.beacon import Beacon
-from jobs.node.messages import Batch, Deal, Halt, OpenShard, Stop, Worker
+from jobs.node.messages import Batch, Deal, Halt, Stop, Worker
 from jobs.node.process.process import ProcessArguments
 from jobs.node.worker.worker import ChildArguments
 from jobs.storage.records import Commit
@@ -78,7 +78,7 @@ class FakeChild:
                     os.close(recv_handle(self.connection))
                     self.workers.add(message.number)
                     self.hand.update({batch.start: batch for batch in message.batches if batch.start in self.hand})
-                case OpenShard() | Halt() | Stop():
+                case Halt() | Stop():
                     pass
 
     def send(self, message: Any) -> None:
@@ -96,7 +96,7 @@ class FakeChild:
     def finish(self, start: int) -> Commit:
         """Takes a batch out of its hand; the samples that are known to be bad have failed in it."""
         batch = self.hand.pop(start)
-        return Commit(batch.start, batch.stop, {}, {}, batch.failed, bool(batch.most), 0.1)
+        return Commit(batch.start, batch.stop, (), batch.failed, bool(batch.most), 0.1)
 
     def die(self, exitcode: int) -> None:
         self.handle.end(exitcode)

@@ -20,7 +20,7 @@ from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.settings import RetrySettings
-from launcher.executors import EXECUTORS, Executor, Groups, Limits, Observation, Registered, Scripts
+from launcher.executors import EXECUTORS, Executor, Limits, Observation, Registered, Scripts
 from launcher.local.local_process import failures_of
 from launcher.retry.finalize import Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
@@ -69,7 +69,7 @@ class MemoryScheduler:
     def submit(self, run: RunDir, submission: Submission) -> str | None:
         """The job id; None where the queue takes no more."""
         with self._lock:
-            indices = list(range(len(submission.groups)))
+            indices = list(range(submission.tasks))
             if (
                 sum(len(job.waiting) + len(job.running) for job in self._jobs.values()) + len(indices)
                 > self.largest_queue
@@ -156,7 +156,7 @@ class MemoryScheduler:
 
 def _start_task(job: MemoryJob, index: int) -> _Task:
     arguments = [str(job.run.path), str(job.submission.number), str(index)]
-    with job.run.log(job.submission.groups[index][0]).open("ab") as log:
+    with job.run.log(job.submission.number, index).open("ab") as log:
         return subprocess.Popen([sys.executable, "-P", "-m", "jobs", *arguments], stdout=log, stderr=log)
 
 
@@ -182,8 +182,8 @@ class MemoryExecutor(Executor):
     def prepare(self) -> None:
         pass
 
-    def groups(self, config: Config, shards: Sequence[int]) -> Groups:
-        return tuple((shard,) for shard in sorted(shards))
+    def tasks(self, config: Config, shards: int) -> int:
+        return max(1, min(shards, self.scheduler.largest_array))
 
     def resources(self, config: Config) -> Resources:
         return Resources()
@@ -191,11 +191,8 @@ class MemoryExecutor(Executor):
     def describe(self, config: Config) -> list[str]:
         return [f"array task: a process of the tests, {self.scheduler.slots} at a time"]
 
-    def largest_submission(self, config: Config) -> int:
-        return self.scheduler.largest_array
-
     def limits(self, config: Config, room: int) -> Limits:
-        return Limits(None, 1, self.scheduler.largest_array, self.scheduler.largest_queue)
+        return Limits(None, self.scheduler.largest_array, self.scheduler.largest_queue)
 
     def visible_gpus(self, config: Config, here: int) -> int | None:
         return None

@@ -10,11 +10,14 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
-from jobs.storage.journal import Attempt, History, replay
-from jobs.storage.plans import Submission
+from jobs.storage.attempts import Attempt, Attempts
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans, union
 from launcher.slurm.scripts import job_name
 from launcher.status.status import StatusReader
 from tests.example_jobs.greedy_jobs import FREE, ROWS_OF_SHARD
@@ -94,21 +97,50 @@ class SlurmRun:
             queue = self.slurm.run("squeue", "-r", "-o", "%i %j %T %r %S %N")
             raise AssertionError(f"{error}\n{queue}{self.slurm.run('sinfo', '-N', '-o', '%N %T %E')}") from None
 
-    def history(self, shard: int) -> History:
-        return replay(self.run.journal(shard))
+    # --- the attempts
 
-    def attempts(self, shard: int) -> list[Attempt]:
-        return self.history(shard).attempts
+    def attempts(self, index: int, number: int = 1) -> list[Attempt]:
+        """Those of an array element, in the order of its starts."""
+        own = [(start_of(attempt), attempt) for attempt in Attempts(self.run, number).read() if attempt.start]
+        own = [(start, attempt) for start, attempt in own if start.index == index]
+        return [attempt for _, attempt in sorted(own, key=lambda pair: (pair[0].restart, pair[0].time))]
 
-    def kinds(self, shard: int) -> list[str | None]:
-        """Why its attempts ended; all of them have."""
-        ends = [attempt.end for attempt in self.attempts(shard)]
-        assert all(ends)
-        return [end.kind for end in ends if end]
+    def ends(self, index: int, number: int = 1) -> list[tuple[str | None, str | None]]:
+        """How they ended, and with which kind of failure."""
+        return [(attempt.beat.end, attempt.beat.kind) for attempt in self.attempts(index, number)]
+
+    def attempt_with(self, row: int, number: int | None = None) -> Attempt:
+        """The first one that has made a row durable."""
+        return next(attempt for attempt in Attempts(self.run, number).read() if row in attempt.beat.done)
+
+    def log_with(self, row: int) -> str:
+        """The text of the array task that has done a row."""
+        start = start_of(self.attempt_with(row))
+        return self.run.log(start.submission, start.worker).read_text()
+
+    def supervisor(self, index: int, number: int = 1) -> psutil.Process:
+        """The process of an element's last start."""
+        return psutil.Process(start_of(self.attempts(index, number)[-1]).process["pid"])
+
+    def closed(self, shard: int | None = None) -> Spans:
+        """The rows, of a shard or of all, that any attempt has made durable."""
+        rows = union(attempt.beat.done for attempt in Attempts(self.run).read())
+        table = Plan.read(self.run.plan).table
+        return rows if shard is None else rows & table.rows_of([shard])
+
+    def closed_twice(self, number: int | None = None) -> int:
+        """How many times rows were done again, by attempts of one submission or of all."""
+        done = [attempt.beat.done for attempt in Attempts(self.run, number).read()]
+        return sum(rows.count for rows in done) - union(done).count
+
+    def shards_of(self, number: int) -> list[int]:
+        """The shards that a submission has rows of."""
+        table = Plan.read(self.run.plan).table
+        return list(table.shards_in(self.submission(number).work(table)).numbers)
 
     def await_commits(self, shard: int, count: int = 1) -> None:
-        """Waits until the shard has committed some batches."""
-        self.wait(lambda: len(self.history(shard).commits) >= count)
+        """Waits until some batches of the shard are durable."""
+        self.wait(lambda: self.closed(shard).count >= count * BATCH)
 
     def submission(self, number: int) -> Submission:
         return Submission.read(self.run.submission(number))
@@ -122,7 +154,7 @@ class SlurmRun:
     def accounted(self, number: int, *fields: str) -> dict[int, list[list[str]]]:
         """Rows of sacct of an ended submission's elements, by array index: a row for each start."""
         array = self.array(number)
-        names = [f"{array}_{index}" for index in range(len(self.submission(number).groups))]
+        names = [f"{array}_{index}" for index in range(self.submission(number).tasks)]
         command = ["sacct", "-X", "-n", "-P", "--duplicates", f"--jobs={array}"]
         wait_until(lambda: sacct_knows(self.slurm.run(*command, "--format=JobID,State"), names))
         found: dict[int, list[list[str]]] = {}
@@ -156,6 +188,12 @@ class SlurmRun:
         """Names of this run's Slurm jobs that wait or run."""
         prefix = job_name(self.run, 0).removesuffix("0")
         return [name for name in self.slurm.run("squeue", "-h", "-o", "%j").split() if name.startswith(prefix)]
+
+
+def start_of(attempt: Attempt) -> AttemptStart:
+    """Its first record, which has to be there."""
+    assert attempt.start
+    return attempt.start
 
 
 def sacct_knows(text: str, names: list[str]) -> bool:

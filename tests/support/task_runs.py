@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,18 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from jobs.storage.journal import History, replay
+from jobs.storage.attempts import Attempt, Attempts, owners, read_commits, read_head, read_records
+from jobs.storage.blocks import BlockReader
 from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import AttemptEnd, FailedSample, JobSpec, Layout
+from jobs.storage.records import Beat, Commit, Commits, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
-from jobs.storage.shard_file import ShardFile
+from jobs.storage.spans import Spans
 from tests.support.launcher_runs import ROOT
 
 
 def make_run(
-    path: Path, job: str, rows: int, *, shards: int = 1, batch_size: int = 16, params: Any = None, **node: Any
+    path: Path, job: str, rows: int, *, shards: int = 1, batch_size: int = 16, params: Any = None, **submission: Any
 ) -> RunDir:
     """A run over rows with a column ``x`` = 0, 1, 2 ..., planned, with one submission of all shards."""
     run = RunDir(path)
@@ -32,14 +34,30 @@ def make_run(
     boundaries = tuple(rows * shard // shards for shard in range(shards + 1))
     spec = JobSpec(job if ":" in job else f"tests.example_jobs.toy_jobs:{job}", params or {}, str(ROOT))
     Plan("test", "0", 0.0, rows, None, boundaries, spec, batch_size, 0, {}).write(run.plan)
-    write_submission(run, [(shard,) for shard in range(shards)], **node)
+    write_submission(run, **submission)
     return run
 
 
-def write_submission(run: RunDir, groups: list[tuple[int, ...]], *, number: int = 1, **settings: Any) -> None:
-    retry_failed = settings.pop("retry_failed", False)
+def write_submission(
+    run: RunDir,
+    shards: Iterable[int] | None = None,
+    *,
+    rows: Spans | None = None,
+    number: int = 1,
+    tasks: int = 1,
+    failed_before: Mapping[int, int] | None = None,
+    **settings: Any,
+) -> Submission:
+    """Of these rows, or all of these shards (default: of all), with a range of about as many rows for each task."""
+    plan = Plan.read(run.plan)
+    work = rows or plan.table.rows_of(range(plan.shard_count) if shards is None else shards)
+    first = [plan.table.batch_at(work.first + work.count * task // tasks)[0] for task in range(tasks)]
+    ranges = tuple(zip(first, [*first[1:], work.stop], strict=True))
     node = NodeSettings(**{"workers": 2, "max_failed_samples": 0, **settings})
-    Submission(number, "local", 0.0, tuple(groups), node, retry_failed).write(run.submission(number))
+    made = Submission(number, "local", 0.0, tasks, work, ranges, node, failed_before=failed_before or {})
+    run.claims(number).mkdir()
+    made.write(run.submission(number))
+    return made
 
 
 def command(run: RunDir, index: int = 0, submission: int = 1) -> list[str]:
@@ -53,49 +71,83 @@ def run_task(run: RunDir, index: int = 0, submission: int = 1, **options: Any) -
     )
 
 
-def history(run: RunDir, shard: int = 0) -> History:
-    return replay(run.journal(shard))
+def attempts(run: RunDir) -> list[Attempt]:
+    """All attempts whose start is written, in the order in which they began."""
+    found = [attempt for attempt in Attempts(run).read() if attempt.start]
+    return sorted(found, key=lambda attempt: attempt.start.time if attempt.start else 0.0)
 
 
-def last_end(run: RunDir, shard: int = 0) -> AttemptEnd:
-    """How the newest attempt at a shard ended; it has to have ended."""
-    last = history(run, shard).last
-    assert last
-    assert last.end
-    return last.end
+def last_end(run: RunDir) -> Beat:
+    """How the newest attempt ended; it has to have ended."""
+    beat = attempts(run)[-1].beat
+    assert beat.end
+    return beat
 
 
-def layout_of(run: RunDir, shard: int = 0) -> Layout:
-    layout = history(run, shard).layout
-    assert layout is not None
-    return layout
+def written(run: RunDir) -> int:
+    """How many batches were committed so far, by all attempts, also those that no beat covers."""
+    records = (record for attempt in attempts(run) for record in read_records(attempt.journal))
+    return sum(len(record.commits) for record in records if isinstance(record, Commits))
+
+
+def done_rows(run: RunDir) -> Spans:
+    return Spans(pair for attempt in attempts(run) for pair in attempt.beat.done)
+
+
+def is_done(run: RunDir, shard: int = 0) -> bool:
+    """Whether all rows of a shard count."""
+    return not Plan.read(run.plan).table.rows_of([shard]) - done_rows(run)
+
+
+def stored(run: RunDir, shard: int = 0) -> Iterator[tuple[Attempt, Commit]]:
+    """The commits that count for a shard, in the order of their rows, with the attempts that they are of."""
+    rows = Plan.read(run.plan).table.rows_of([shard])
+    found = [
+        (owned.attempt, commit)
+        for owned in owners(attempts(run))
+        for commit in read_commits(owned.attempt, owned.rows & rows)
+    ]
+    yield from sorted(found, key=lambda pair: pair[1].start)
+
+
+def commits(run: RunDir, shard: int = 0) -> dict[int, Commit]:
+    """Those that count for a shard, by first row."""
+    return {commit.start: commit for _, commit in stored(run, shard)}
+
+
+def layout_of(run: RunDir) -> Layout:
+    return Layout.from_json(json.loads(run.layout.read_text()))
 
 
 def failures(run: RunDir, shard: int = 0) -> dict[int, FailedSample]:
-    return {sample.row: sample for sample in history(run, shard).failed_samples}
+    return {sample.row: sample for commit in commits(run, shard).values() for sample in commit.failed}
 
 
 def content(run: RunDir, shard: int = 0) -> dict[int, Any]:
-    """The bytes of every batch of a done shard, checked against the journal; where values lie in their file is no matter."""
-    past, layout = history(run, shard), layout_of(run, shard)
+    """The bytes of every batch of a shard, checked against their hashes; where they lie is no matter."""
     found: dict[int, Any] = {}
-    with ShardFile.open(run, Plan.read(run.plan).shard(shard), layout, done=True) as file:
-        for start, commit in sorted(past.commits.items()):
-            assert file.damaged(commit) == []
-            rows = {o.name: bytes(file.read_rows(o, start, commit.stop)) for o in layout.outputs}
-            values = {name: bytes(file.read_segment(name, s)) for name, s in commit.segments.items()}
-            found[start] = (rows, values, commit.failed)
+    for attempt, commit in stored(run, shard):
+        head = read_head(attempt)
+        with BlockReader(head.files) as files:
+            assert files.damaged(commit.blocks) == []
+            blocks = iter([bytes(files.read(block)) for block in commit.blocks])
+        rows: dict[str, bytes] = {}
+        values: dict[str, bytes] = {}
+        for output in head.layout.outputs if head.layout and commit.blocks else ():
+            rows[output.name] = next(blocks)
+            if output.ragged:
+                values[output.name] = next(blocks)
+        found[commit.start] = (rows, values, commit.failed)
     return found
 
 
 def results(run: RunDir, shard: int = 0) -> dict[str, np.ndarray]:
-    """The rows of every output of a done shard, all of them fixed, as flat arrays."""
-    layout, rows = layout_of(run, shard), Plan.read(run.plan).shard(shard)
-    with ShardFile.open(run, rows, layout, done=True) as file:
-        return {
-            output.name: np.frombuffer(file.read_rows(output, rows.start, rows.stop), output.dtype)
-            for output in layout.outputs
-        }
+    """The rows of every output of a shard, all of them fixed and none failed, as flat arrays."""
+    batches = list(content(run, shard).values())
+    return {
+        output.name: np.frombuffer(b"".join(rows[output.name] for rows, _, _ in batches), output.dtype)
+        for output in layout_of(run).outputs
+    }
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

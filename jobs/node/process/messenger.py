@@ -17,7 +17,7 @@ from jobs.errors import OutputError
 from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork, PieceLimit
-from jobs.node.messages import Allocate, Allocated, Batch, Deal, Done, Halt, Halted, OpenShard, Piece, Stop, Worker
+from jobs.node.messages import Allocate, Allocated, Batch, Deal, Done, Halt, Halted, Piece, Stop, Worker
 from jobs.node.process.job_runner import JobRunner, Processed
 from jobs.node.process.pool import PieceSource, Pool
 from jobs.node.worker.loading import failed_piece
@@ -32,10 +32,12 @@ _TINY = 0.001
 class Messenger:
     """The event loop of a process: its thread is the main one, or one of its own (see JobRunner)."""
 
-    def __init__(self, connection: Connection, backend: Backend, source: PieceSource, runner: JobRunner) -> None:
+    def __init__(
+        self, connection: Connection, backend: Backend, process: int, source: PieceSource, runner: JobRunner
+    ) -> None:
         self._connection = connection
         self._backend = backend
-        self._writer = backend.writer(self._ask)
+        self._writer = backend.writer(process, self._ask)
         self._source = source
         self._runner = runner
         self._works: dict[int, BatchWork] = {}
@@ -92,8 +94,6 @@ class Messenger:
                 for batch in message.batches:
                     work = self._works[batch.start] = BatchWork.begin(batch)
                     self._source.submit(work.pieces(self._limit.samples))
-            case OpenShard():
-                self._writer.open(message)
             case Worker():
                 self._new_worker(message)
             case Halt():
@@ -213,7 +213,7 @@ class Messenger:
             self._reported = time.monotonic()
 
     def _ask(self, request: Allocate) -> Allocated:
-        """Asks the supervisor where to write; what else it says meanwhile waits in the backlog."""
+        """Asks the supervisor for the layout; what else it says meanwhile waits in the backlog."""
         self._connection.send(request)
         while not isinstance(message := self._connection.recv(), Allocated):
             if isinstance(message, Worker):  # a descriptor follows it in the pipe

@@ -80,7 +80,7 @@ class _Process:
             source = Pool(connection.send, transfer_to(self._device), arguments.memory)
         else:
             source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now))
-        self._messenger = Messenger(connection, child.backend, source, self._runner)
+        self._messenger = Messenger(connection, child.backend, child.context.process_index, source, self._runner)
         self._has_ended = False
 
     def run(self) -> None:

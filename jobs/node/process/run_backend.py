@@ -1,6 +1,6 @@
-"""RunBackend: the backend of a task's children: Job and samples of a planned run, results into the shard file."""
+"""RunBackend: the backend of a task's children: Job and samples of a planned run, results into the attempt's data files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,21 +8,22 @@ from jobs.job import Job, make_job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
 from jobs.node.batches import BatchWork
-from jobs.node.messages import Allocate, Allocated, Broken, Loaded, OpenShard
+from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import failed_sample, print_traceback
+from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, own, to_columns
-from jobs.storage.records import Commit, FailedSample, JobSpec, Layout, Segment, Shard
+from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
-from jobs.storage.shard_file import ShardFile
 
 
 @dataclass(frozen=True)
 class RunBackend:
-    """A run directory, and the Job of its plan."""
+    """A run directory, the Job of its plan, and the attempt that the children are of."""
 
     run: RunDir
     spec: JobSpec
+    attempt: str
 
     def job(self) -> Job:
         return make_job(self.spec)
@@ -33,8 +34,8 @@ class RunBackend:
     def own(self, outputs: Any) -> Any:
         return own(outputs)
 
-    def writer(self, ask: Callable[[Allocate], Allocated]) -> "ShardWriter":
-        return ShardWriter(self.run, ask)
+    def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "BatchWriter":
+        return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask)
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
@@ -47,23 +48,16 @@ class RunBackend:
         )
 
 
-class ShardWriter:
-    """Checks outputs against the shard's layout and writes them where their rows belong in the shard file."""
+class BatchWriter:
+    """Checks outputs against the run's layout and appends them to the data file of the process.
 
-    def __init__(self, run: RunDir, ask: Callable[[Allocate], Allocated]) -> None:
-        self._run = run
+    It learns the layout with its first batch. One that takes the place of a process that died asks again.
+    """
+
+    def __init__(self, blocks: BlockWriter, ask: Callable[[Allocate], Allocated]) -> None:
+        self._blocks = blocks
         self._ask = ask
-        self._shard = Shard(0, 0, 0)
-        self._file: ShardFile | None = None
-
-    def open(self, message: OpenShard) -> None:
-        self._shard = message.shard
-        self._open_file(message.layout)
-
-    def _open_file(self, layout: Layout | None) -> None:
-        if self._file:
-            self._file.close()
-        self._file = ShardFile.open(self._run, self._shard, layout, write=True) if layout else None
+        self._layout: Layout | None = None
 
     def keep(self, outputs: object, loaded: Loaded, work: BatchWork) -> None:
         columns = to_columns(outputs, len(loaded.rows))
@@ -71,27 +65,21 @@ class ShardWriter:
         work.add(loaded.piece, loaded.rows, columns)
 
     def _check(self, columns: Columns, work: BatchWork) -> None:
-        """Raises OutputError where outputs differ from the shard's layout or, before it is known, from the batch's."""
-        outputs = self._file.layout.outputs if self._file else work.forms()
+        """Raises OutputError where outputs differ from the layout or, before it is known, from the batch's."""
+        outputs = self._layout.outputs if self._layout else work.forms()
         if outputs:
             check_form(columns, outputs)
 
     def store(self, work: BatchWork) -> Commit:
-        """Raises OutputError where another process found another layout first."""
+        """Raises OutputError where the run has another layout."""
         columns = work.columns()
-        hashes, segments = self._write(work, columns) if columns else ({}, {})
+        blocks = self._append(work, columns) if columns else ()
         failed = tuple(sorted(work.failed.values(), key=lambda sample: sample.row))
         split = work.split or bool(failed)
-        return Commit(work.batch.start, work.batch.stop, hashes, segments, failed, split, work.seconds)
+        return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds)
 
-    def _write(self, work: BatchWork, columns: Columns) -> tuple[dict[str, str], dict[str, Segment]]:
-        sizes = {name: column.data.nbytes for name, column in columns.items() if column.lengths is not None}
-        ends: Mapping[str, int] = {}
-        if self._file is None or sizes:
-            allocated = self._ask(Allocate(tuple(column.form(name) for name, column in columns.items()), sizes))
-            ends = allocated.ends
-            if self._file is None:
-                self._open_file(allocated.layout)
-        assert self._file is not None
+    def _append(self, work: BatchWork, columns: Columns) -> tuple[Block, ...]:
+        if self._layout is None:
+            self._layout = self._ask(Allocate(tuple(column.form(name) for name, column in columns.items()))).layout
         self._check(columns, work)  # what was kept before there was a layout was checked against itself alone
-        return self._file.write(work.batch.start, columns, ends)
+        return self._blocks.append(self._layout, columns)

@@ -5,25 +5,22 @@ tried one by one. A sample that runs out of memory all alone has failed; if each
 at a time. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with more memory the next one goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate, Allocated, Batch
 from jobs.node.supervisor.children import CrewSettings
-from jobs.node.supervisor.crew import AttemptFailed, CommitLog, Crew, MemoryShort
-from jobs.storage.records import Commit, FailedSample, Layout, Shard
+from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
+from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.storage.records import Commit, FailedSample
+from jobs.storage.spans import Spans
 
 
 class _NoCommits:
-    """A CommitLog for samples that are only tried: they are written to their rows, but not committed."""
+    """A CommitLog for samples that are only tried: they are written, but not committed."""
 
     def __init__(self, commit_log: CommitLog) -> None:
         self._commit_log = commit_log
-        self.shard: Shard = commit_log.shard
-
-    @property
-    def layout(self) -> Layout | None:
-        return self._commit_log.layout
 
     def allocate(self, request: Allocate) -> Allocated:
         return self._commit_log.allocate(request)
@@ -31,8 +28,8 @@ class _NoCommits:
     def commit(self, commits: Sequence[Commit]) -> None:
         pass
 
-    def check(self, open_failures: int) -> None:
-        pass
+    def check(self, open_failures: Collection[int]) -> Spans:
+        return Spans()
 
 
 NewCrew = Callable[[CrewSettings], Crew]
@@ -54,12 +51,13 @@ def recover(crew: Crew, short: MemoryShort, commit_log: CommitLog, new_crew: New
 
 
 def _run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> None:
-    """Commits the batch, or raises AttemptFailed."""
+    """Commits the batch, unless too many samples have failed by now; or raises AttemptFailed."""
     short = _run(new_crew, commit_log, batch, step)
     if short is None:
         return
     guilty = _find_guilty(new_crew, commit_log, batch, short, step)
-    commit_log.check(len(guilty))
+    if batch.start in commit_log.check([sample.row for sample in guilty]):
+        return
     if _run(new_crew, commit_log, batch._replace(most=1, failed=(*batch.failed, *guilty)), step) is not None:
         rows = f"samples {batch.start} to {batch.stop - 1}"
         raise AttemptFailed(

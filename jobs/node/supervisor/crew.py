@@ -1,39 +1,32 @@
-"""Crew: the processes and pool workers at work on a shard: deals them batches, takes their commits, replaces the dead.
+"""Crew: the processes and pool workers at work: deals them batches, takes their commits, replaces the dead.
 
 It knows nothing of journals: what a process wants to commit goes to a CommitLog.
 """
 
+import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import memory
-from jobs.node.messages import Allocate, Allocated, Batch, Broken, Deal, Done, Halt, Halted, OpenShard, Ready
+from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.children import Child, Children, CrewSettings
+from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.meter import Meter
 from jobs.node.worker.worker import ORPHANED
 from jobs.storage.plans import NodeSettings
-from jobs.storage.records import Commit, Layout, Shard
+from jobs.storage.spans import Spans
 
 # Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
 TICK = 0.5
 # A child that dies this often while it is at no row, with nothing committed in between, will go on dying.
 _IDLE_DEATHS = 3
-
-
-class AttemptFailed(Exception):
-    """The attempt cannot go on."""
-
-    def __init__(self, kind: FailureKind, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
 
 
 class MemoryShort(Exception):
@@ -45,21 +38,8 @@ class MemoryShort(Exception):
         self.device = device
 
 
-class CommitLog(Protocol):
-    """Where a crew's results go."""
-
-    shard: Shard
-
-    @property
-    def layout(self) -> Layout | None: ...
-    def allocate(self, request: Allocate) -> Allocated: ...
-    def commit(self, commits: Sequence[Commit]) -> None: ...
-    def check(self, open_failures: int) -> None:
-        """Raises AttemptFailed where too many samples failed; ``open_failures`` are not committed yet."""
-
-
 class Crew:
-    """Children with the same settings; started with the first shard, kept for the next."""
+    """Children with the same settings. ``setup`` is how long the processes took to be ready, seconds."""
 
     def __init__(self, settings: CrewSettings, server: ForkServer, node: NodeSettings, meter: Meter) -> None:
         self.settings = settings
@@ -70,21 +50,19 @@ class Crew:
         self._worked: set[int] = set()
         self._idle_deaths: Counter[str] = Counter()
         self._dealer = Dealer([], len(settings.devices), 1)
+        self._unwanted = Spans()
+        self._started = 0.0
+        self.setup = 0.0
         self._oom_kills = memory.oom_kills()
 
     def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
-        """Starts on the batches of a shard."""
+        """Starts the children, and them on these batches."""
         self._commit_log = commit_log
         on_its_way = any(device.startswith("cuda") for device in self.settings.devices)
         depth = SLOTS * self.settings.workers + 1 + on_its_way
         self._dealer = Dealer(batches, len(self.settings.devices), depth)
-        if not self._children.processes:
-            self._children.start()
-        # All of them before any batch: a process must know the shard before rows of it come, also one that is not ready yet.
-        for child in self._children.processes:
-            self._tell(child, OpenShard(commit_log.shard, commit_log.layout))
-        for index in self._ready:
-            self._deal(index)
+        self._started = time.monotonic()
+        self._children.start()
 
     def extend(self, batches: Iterable[Batch]) -> None:
         """Adds batches to those under way."""
@@ -96,6 +74,20 @@ class Crew:
         """Forgets the batches that no process has yet; returns them."""
         return self._dealer.drop()
 
+    def forget(self, rows: Spans) -> None:
+        """Forgets the batches in these rows that no process has yet."""
+        self._dealer.forget(rows)
+
+    @property
+    def waiting(self) -> int:
+        """How many batches no process has yet."""
+        return self._dealer.waiting
+
+    @property
+    def next_row(self) -> int | None:
+        """The first row of the batch that a process gets next."""
+        return self._dealer.next_row
+
     @property
     def finished(self) -> bool:
         return self._dealer.finished
@@ -104,12 +96,12 @@ class Crew:
         """The batches that were not committed, in order."""
         return self._dealer.unfinished()
 
-    def step(self, extra: list[Any]) -> list[Any]:
+    def step(self, extra: list[Any], seconds: float = math.inf) -> list[Any]:
         """Waits for the next thing to happen and deals with it; returns which of ``extra`` became readable.
 
-        Raises AttemptFailed or MemoryShort.
+        It waits for a tick at most, or ``seconds``. Raises AttemptFailed or MemoryShort.
         """
-        talking, dead, others = self._children.wait(TICK, extra)
+        talking, dead, others = self._children.wait(min(TICK, seconds), extra)
         for child in talking:
             self._read(child)
         for child in dead:
@@ -131,6 +123,8 @@ class Crew:
         message = self._receive(child)
         match message:
             case Ready():
+                if child.process not in self._worked:
+                    self.setup = time.monotonic() - self._started
                 self._ready.add(child.process)
                 self._worked.add(child.process)
                 self._deal(child.process)
@@ -138,13 +132,18 @@ class Crew:
                 self._tell(child, self._commit_log.allocate(message))
             case Done():
                 self._commit_log.commit(message.commits)
-                for commit in message.commits:
-                    self._dealer.done(child.process, commit)
+                self._dealer.done(child.process, message.commits, time.monotonic())
                 self._idle_deaths.clear()
-                self._commit_log.check(self._dealer.open_failures)
+                self._check()
                 self._deal(child.process)
             case Broken():
                 self._give_up(child, message.kind, message.message)
+
+    def _check(self) -> None:
+        unwanted = self._commit_log.check(self._dealer.open_failures)
+        if unwanted:
+            self._unwanted |= unwanted
+            self._dealer.forget(unwanted)
 
     def _receive(self, child: Child) -> Any:
         """The next message of a process; None where it is gone, which its sentinel tells too."""
@@ -157,7 +156,7 @@ class Crew:
             return None
 
     def _deal(self, index: int) -> None:
-        batches = self._dealer.deal(index)
+        batches = self._dealer.deal(index, time.monotonic())
         if batches:
             self._tell(self._children.processes[index], Deal(batches))
 
@@ -207,7 +206,7 @@ class Crew:
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
             cause = f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
         self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
-        self._commit_log.check(self._dealer.open_failures)
+        self._check()
 
     def _count_idle_death(self, child: Child) -> None:
         self._idle_deaths[child.name] += 1
@@ -223,18 +222,22 @@ class Crew:
             raise AttemptFailed(kind, message)
         print(f"going on without {child.name} on {self.settings.devices[child.process]}: {message}", flush=True)
         self._children.retire(child.process)
-        self._ready.discard(child.process)
-        self._dealer.give_back(child.process)
+        self._take_back(child)
         for index in self._ready:
             self._deal(index)
 
     def _replace_process(self, child: Child) -> None:
-        self._ready.discard(child.process)
-        self._dealer.give_back(child.process)
-        successor = self._children.restart(child)
-        self._tell(successor, OpenShard(self._commit_log.shard, self._commit_log.layout))
+        self._take_back(child)
+        self._children.restart(child)
         for number in range(self.settings.workers):
             self._start_worker(child.process, number)
+
+    def _take_back(self, child: Child) -> None:
+        """What a process had that is gone is for others, as far as it is worth doing."""
+        self._ready.discard(child.process)
+        self._dealer.give_back(child.process)
+        if self._unwanted:
+            self._dealer.forget(self._unwanted)
 
     def _start_worker(self, index: int, number: int) -> None:
         try:

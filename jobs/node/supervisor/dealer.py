@@ -5,13 +5,14 @@ of the queue. A row that its child dies on again and again is given up, never th
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jobs.kinds import SampleFailureKind
 from jobs.node.beacon import RowRange
 from jobs.node.messages import Batch
 from jobs.storage.records import Commit, FailedSample
+from jobs.storage.spans import Spans
 
 # One crash may be bad luck; the second on the same row is its own.
 DEATHS = 2
@@ -25,14 +26,15 @@ _LARGEST_HAND = 256
 
 @dataclass
 class _Hand:
-    """What one process has to do; ``seconds`` is its time per batch, smoothed."""
+    """What one process has to do; ``seconds`` is its time per batch, smoothed; ``since`` is when the last one was done."""
 
     batches: dict[int, Batch] = field(default_factory=dict)
     seconds: float | None = None
+    since: float = 0.0
 
 
 class Dealer:
-    """The batches of one shard. ``depth`` is the least number that a process has in hand, to keep its workers busy."""
+    """The batches of a crew. ``depth`` is the least number that a process has in hand, to keep its workers busy."""
 
     def __init__(self, batches: Iterable[Batch], processes: int, depth: int) -> None:
         self._queue = deque(batches)
@@ -52,6 +54,20 @@ class Dealer:
         self._queue.clear()
         return dropped
 
+    def forget(self, rows: Spans) -> None:
+        """Forgets the batches in these rows that no process has."""
+        self._queue = deque(batch for batch in self._queue if batch.start not in rows)
+
+    @property
+    def next_row(self) -> int | None:
+        """The first row of the batch that is dealt next."""
+        return self._queue[0].start if self._queue else None
+
+    @property
+    def waiting(self) -> int:
+        """How many batches no process has."""
+        return len(self._queue)
+
     @property
     def finished(self) -> bool:
         """Whether every batch was committed."""
@@ -63,12 +79,15 @@ class Dealer:
         return sorted(map(self._known, [*self._queue, *dealt]), key=lambda batch: batch.start)
 
     @property
-    def open_failures(self) -> int:
-        """Samples given up whose batch is not committed yet."""
-        return len(self._failed)
+    def open_failures(self) -> Collection[int]:
+        """Rows of samples given up whose batch is not committed yet."""
+        return self._failed.keys()
 
-    def deal(self, process: int) -> tuple[Batch, ...]:
-        """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages."""
+    def deal(self, process: int, now: float) -> tuple[Batch, ...]:
+        """Batches for a process, as many as fit into its hand; none while it has half of that: fewer messages.
+
+        ``now`` is the time, by any clock.
+        """
         hand = self._hands[process]
         timed = int(DEAL_SECONDS / max(hand.seconds, 1e-6)) if hand.seconds is not None else 0
         # Not so many that others would wait for this process at the end.
@@ -79,6 +98,7 @@ class Dealer:
             return ()
         count = min(size - len(hand.batches), len(self._queue))
         dealt = tuple(self._known(self._queue.popleft()) for _ in range(max(0, count)))
+        hand.since = hand.since if hand.batches else now
         hand.batches.update({batch.start: batch for batch in dealt})
         return dealt
 
@@ -91,12 +111,15 @@ class Dealer:
         most = 1 if batch.start in self._split else batch.most
         return batch._replace(most=most, failed=tuple(failed.values()))
 
-    def done(self, process: int, commit: Commit) -> None:
-        """A batch was committed."""
+    def done(self, process: int, commits: Sequence[Commit], now: float) -> None:
+        """Batches were committed."""
         hand = self._hands[process]
-        del hand.batches[commit.start]
-        hand.seconds = commit.seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * commit.seconds
-        self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
+        # By the clock: what a batch takes in process() says nothing of how long it takes to load.
+        seconds, hand.since = (now - hand.since) / len(commits), now
+        for commit in commits:
+            del hand.batches[commit.start]
+            hand.seconds = seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * seconds
+            self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
 
     def in_hand(self, process: int) -> tuple[Batch, ...]:
         """What a process has to do, with what is known by now: a new worker's process needs it."""

@@ -7,12 +7,20 @@ import sys
 from pathlib import Path
 
 from jobs import exit_codes
-from jobs.errors import BusyError, InputError, LauncherError
+from jobs.errors import InputError, LauncherError
+from jobs.kinds import EndReason
 from jobs.machine import allocation, disk, lifeline
 from jobs.node.supervisor.signals import Signals
-from jobs.node.supervisor.task import Stopped, Task
-from jobs.storage.plans import Plan, Submission
+from jobs.node.supervisor.task import Task
+from jobs.storage.claims import ClaimFolder
+from jobs.storage.plans import OLD_FORMATS, Plan, Submission
 from jobs.storage.rundir import RunDir
+
+_CODES = {
+    EndReason.DONE: exit_codes.DONE,
+    EndReason.STOPPED: exit_codes.STOPPED,
+    EndReason.FAILED: exit_codes.FAILED,
+}
 
 
 def run(arguments: list[str]) -> int:
@@ -22,10 +30,7 @@ def run(arguments: list[str]) -> int:
         lifeline.bind(options.parent, signal.SIGTERM)
     signals = Signals()
     try:
-        return _run_group(options, signals)
-    except BusyError as error:
-        print(error, file=sys.stderr)
-        return exit_codes.STOPPED
+        return _run_worker(options, signals)
     except LauncherError as error:
         print(error, file=sys.stderr)
         return exit_codes.BAD_INPUT if isinstance(error, InputError) else exit_codes.FAILED
@@ -47,27 +52,39 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _run_group(options: argparse.Namespace, signals: Signals) -> int:
+def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
     run = RunDir(options.run.resolve())
     plan = Plan.read(run.plan)
     submission = Submission.read(run.submission(options.submission))
-    if not 0 <= options.index < len(submission.groups):
-        print(f"array index {options.index} has no shards in submission {submission.number}; nothing to do")
+    if submission.shards or plan.format in OLD_FORMATS:
+        raise InputError(
+            f"tasks of a submission by an older version (number {submission.number}) cannot be run by this one; "
+            f"do: launcher rerun {run.path}"
+        )
+    if not 0 <= options.index < submission.tasks:
+        print(f"array index {options.index} is none of submission {submission.number}; nothing to do")
         return exit_codes.DONE
-    group = submission.groups[options.index]
-    number, ranks = allocation.rank()
-    shards = list(group[number::ranks])  # every R-th where R nodes share the group
-    if not shards:
+    if not ClaimFolder(run.claims(submission.number)).is_open():
+        print(f"submission {submission.number} has ended; nothing to do")
         return exit_codes.DONE
+    rank, ranks = allocation.rank()
+    worker = options.index * ranks + rank
     if allocation.is_inside():
-        _open_log(run.log(shards[0]))
+        _open_log(run.log(submission.number, worker))
     if plan.job.folder:
         os.chdir(plan.job.folder)  # a Job's relative paths mean the same under every executor
-    return _run_shards(Task(run, plan, submission, signals), plan, shards, run, group, signals)
+    task = Task(run, plan, submission, options.index, worker, signals)
+    try:
+        reason = task.run()
+    finally:
+        task.finish()
+    if allocation.is_inside():
+        _tell_slurm(task, reason, signals, run, options)
+    return _CODES[reason]
 
 
 def _open_log(path: Path) -> None:
-    """Sends stdout and stderr, also of all children, to the end of a shard's log."""
+    """Sends stdout and stderr, also of all children, to the end of the worker's log."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -76,20 +93,11 @@ def _open_log(path: Path) -> None:
     os.close(descriptor)
 
 
-def _run_shards(
-    task: Task, plan: Plan, shards: list[int], run: RunDir, group: tuple[int, ...], signals: Signals
-) -> int:
-    failed = False
-    try:
-        for shard in shards:
-            failed |= not task.run_shard(plan.shard(shard))
-    except Stopped as stopped:
-        task.finish()
-        if signals.requeue and stopped.progress and allocation.is_inside():
-            from jobs.node.supervisor.slurm_job import requeue
+def _tell_slurm(task: Task, reason: EndReason, signals: Signals, run: RunDir, options: argparse.Namespace) -> None:
+    """What still waits need not start where all is done; where it is not and time was up, this array task goes on later."""
+    from jobs.node.supervisor import slurm_job
 
-            requeue(run, group)
-        return exit_codes.STOPPED if stopped.progress or not signals.requeue else exit_codes.FAILED
-    finally:
-        task.finish()
-    return exit_codes.FAILED if failed else exit_codes.DONE
+    if task.is_all_done:
+        slurm_job.cancel_waiting(run, options.submission)
+    elif reason is EndReason.STOPPED and signals.requeue:
+        slurm_job.requeue(run, options.submission, options.index)

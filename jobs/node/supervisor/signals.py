@@ -1,7 +1,7 @@
 """Signals: what the scheduler or a person asks of a running array task.
 
 SIGTERM and SIGINT: commit and leave. SIGUSR2 (Slurm, before the time limit): the same, and queue again. A second
-SIGTERM or SIGINT: leave at once, which loses nothing but the batches under way.
+SIGTERM or SIGINT: leave at once, which loses what was done since the last beat.
 """
 
 import os

@@ -1,67 +1,80 @@
 """Task: the supervisor of one array task (``python -m jobs RUN SUBMISSION INDEX``).
 
-It runs the task's shards one after another with a crew of processes and pool workers, keeps each shard's journal and
-heeds signals. It imports no torch and runs none of the user's code, so it survives what kills the others.
+It works on one claim after another with a crew of processes and pool workers, keeps the attempt's journal and heeds
+signals. It imports no torch and runs none of the user's code, so it survives what kills the others.
 """
 
 import os
+import select
 import shutil
+import sys
+import time
 
-from jobs.kinds import FailureKind
+from jobs.kinds import EndReason, FailureKind
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
 from jobs.node.supervisor.alone import recover
+from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
-from jobs.node.supervisor.crew import AttemptFailed, Crew, MemoryShort
+from jobs.node.supervisor.claimer import Claimer
+from jobs.node.supervisor.commit_log import AttemptFailed
+from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
-from jobs.node.supervisor.meter import Meter, Usage
+from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import preload
-from jobs.node.supervisor.shard_run import ShardRun
 from jobs.node.supervisor.signals import Signals
+from jobs.storage.attempts import Attempt
+from jobs.storage.claims import Claim
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 
 # Seconds that processes get to finish the batch at hand when the task has to leave (Slurm's KillWait is 30).
 _HALT_GRACE = 8.0
 _STOP_GRACE = 5.0
-# Each time memory runs out costs a restart of all processes; beyond this the memory is plainly too small.
+# Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
 _MEMORY_SHORTAGES = 3
+# Seconds between looks at what others have taken over.
+_LOOK = 1.0
+# Batches that wait in the crew for each of its processes, at the least: several hands full.
+_WAITING = 1024
 
 
-class Stopped(Exception):
-    """The task has to leave; ``progress`` says whether it had committed anything, of any of its shards."""
-
-    def __init__(self, progress: bool) -> None:
-        super().__init__()
-        self.progress = progress
+class _Stopped(Exception):
+    """The task has to leave."""
 
 
 class Task:
-    """One array task: its crew, and the shard that it is at."""
+    """One array task, or one of its nodes: its attempt and its crew."""
 
-    def __init__(self, run: RunDir, plan: Plan, submission: Submission, signals: Signals) -> None:
+    def __init__(
+        self, run: RunDir, plan: Plan, submission: Submission, index: int, worker: int, signals: Signals
+    ) -> None:
         self._run = run
         self._plan = plan
-        self._submission = submission
         self._node = submission.node
+        self._index = index
+        self._worker = worker
         self._signals = signals
-        # First, so that it imports what the Job needs while the shard is being opened.
-        self._server = ForkServer(lambda: preload(plan.job))
+        self._server: ForkServer | None = None
         self._scratch = make_scratch()
+        name = new_name(submission.number, worker)
+        self._claimer = Claimer(run, plan, submission, worker, name)
+        self._attempt = AttemptLog(run, plan, submission, name, self._others)
         self._settings = self._make_settings()
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
         self._crew: Crew | None = None
-        self._progress = False
+        self._looked = 0.0
 
     def _make_settings(self) -> CrewSettings:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
-            backend=RunBackend(self._run, self._plan.job),
+            backend=RunBackend(self._run, self._plan.job, self._attempt.name),
             devices=assigned,
             workers=node.workers,
             threads=devices.compute_threads(assigned, node.workers),
@@ -70,96 +83,123 @@ class Task:
             seed=self._plan.seed,
         )
 
-    def run_shard(self, shard: Shard) -> bool:
-        """Runs what is left of a shard; False where it failed. Raises Stopped after a signal, BusyError."""
-        if self._run.shard_done(shard.index).exists():
-            print(f"shard {shard.index} is done already")
-            return True
-        attempt = ShardRun(self._run, self._plan, self._submission, shard)
-        try:
-            return self._attempt(attempt)
-        finally:
-            attempt.close()
+    def _others(self) -> list[Attempt]:
+        return [attempt for attempt in self._claimer.seen() if attempt.name != self._attempt.name]
 
-    def _attempt(self, attempt: ShardRun) -> bool:
+    def run(self) -> EndReason:
+        """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
+        self._attempt.begin(self._index, self._worker, self._settings.devices)
         try:
-            self._work(attempt)
+            self._serve()
             if self._crew:
                 self._crew.measure()
         except AttemptFailed as failure:
-            return self._give_up(attempt, failure)
+            return self._fail(failure.kind, failure.message)
         except ServerDied as died:
-            return self._give_up(attempt, AttemptFailed(FailureKind.CRASH, str(died)))
+            return self._fail(FailureKind.CRASH, str(died))
         except OSError as error:
             if not disk.is_failing(error):
                 raise
-            return self._give_up(attempt, AttemptFailed(FailureKind.DISK, disk.describe(error, self._run.path)))
-        except Stopped:
-            self._leave(attempt, self._meter.usage())
-            raise Stopped(self._progress) from None
-        self._progress |= attempt.committed > 0
-        attempt.done(self._meter.usage())
-        print(f"shard {attempt.shard.index} is done: {attempt.ok} ok, {attempt.failed} failed", flush=True)
-        return True
+            return self._fail(FailureKind.DISK, disk.describe(error, self._run.path))
+        except _Stopped:
+            return self._leave()
+        self._end(EndReason.DONE)
+        return EndReason.FAILED if self._attempt.given_up else EndReason.DONE
 
-    def _give_up(self, attempt: ShardRun, failure: AttemptFailed) -> bool:
-        self._close_crew()
-        attempt.give_up(failure.kind, failure.message, self._meter.usage())
-        print(f"shard {attempt.shard.index} failed: {failure.kind}: {failure.message}", flush=True)
-        return False
+    def _serve(self) -> None:
+        """One claim after another."""
+        while (offer := self._claimer.next(self._attempt.rate, 0.0 if self._crew else self._attempt.setup)) is not None:
+            if isinstance(offer, Claim):
+                self._work(offer)
+            else:
+                self._wait(offer)
 
-    def _leave(self, attempt: ShardRun, usage: Usage) -> None:
-        if self._crew:
-            self._crew.halt(_HALT_GRACE)
-        self._progress |= attempt.committed > 0
-        if self._signals.requeue and not self._progress:
-            attempt.give_up(FailureKind.TIMEOUT, "no batch was finished within the time limit", usage)
-        else:
-            attempt.stopped(f"told to leave by {self._signals.name}", usage)
+    def _wait(self, seconds: float) -> None:
+        """Others have all that is left, for now."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._crew:
+                self._step(self._crew, left)
+            else:
+                if select.select([self._signals.socket], [], [], min(left, _LOOK))[0]:
+                    self._signals.drain()
+                self._attend()
 
-    # --- one shard
+    # --- one claim
 
-    def _work(self, attempt: ShardRun) -> None:
-        batches = attempt.begin(self._settings.devices)
-        rows = sum(batch.stop - batch.start for batch in batches)
-        print(
-            f"shard {attempt.shard.index}, attempt {attempt.attempt}: {rows} of {attempt.shard.rows} samples to do; "
-            f"processes on {', '.join(self._settings.devices)}, {self._settings.workers} pool workers each",
-            flush=True,
-        )
-        shortages = 0
-        while batches:
+    def _work(self, claim: Claim) -> None:
+        self._attempt.hold(claim)
+        rows = self._claimer.rows(claim)
+        print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
+        feed = Feed(self._plan.table, rows)
+        shortages, again = 0, list[Batch]()
+        while again or not feed.is_empty:
             try:
-                self._run_batches(attempt, batches)
-                return
+                self._run_batches(claim, feed, again)
+                break
             except MemoryShort as short:
                 shortages += 1
-                left = self._recover(attempt, short, shortages)
+                again = self._recover(short, shortages)
                 # Less is in memory at a time from now on, or it would run out again.
-                most = max(1, self._plan.batch_size >> shortages)
-                batches = [batch._replace(most=most) for batch in left]
+                feed.most = max(1, self._plan.batch_size >> shortages)
+                again = [batch._replace(most=feed.most) for batch in again]
+        self._attempt.beat()
+
+    def _run_batches(self, claim: Claim, feed: Feed, batches: list[Batch]) -> None:
+        """Until the crew has done these, and what is in the feed."""
+        crew = self._start(batches)
+        self._refill(crew, feed)
+        while not (feed.is_empty and crew.finished):
+            self._step(crew)
+            if time.monotonic() - self._looked >= _LOOK:
+                self._look(crew, claim, feed)
+            self._refill(crew, feed)
+
+    def _start(self, batches: list[Batch]) -> Crew:
+        """The crew, which starts with the first claim, and after memory ran out."""
+        if self._server is None:
+            # Not before there is work: it imports what the Job needs.
+            self._server = ForkServer(lambda: preload(self._plan.job))
+        if self._crew is None:
+            names, workers = ", ".join(self._settings.devices), self._settings.workers
+            print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
+            self._crew = self._new_crew(self._settings)
+            self._crew.begin(self._attempt, batches)
+        elif batches:
+            self._crew.extend(batches)
+        return self._crew
+
+    def _refill(self, crew: Crew, feed: Feed) -> None:
+        enough = _WAITING * len(self._settings.devices)
+        while not feed.is_empty and crew.waiting < enough:
+            crew.extend(feed.take(2 * enough, self._attempt.given_up))
+        self._attempt.begun = feed.stop if crew.next_row is None else crew.next_row
+
+    def _look(self, crew: Crew, claim: Claim, feed: Feed) -> None:
+        """Leaves to others what they have taken over."""
+        self._looked = time.monotonic()
+        row = self._claimer.taken_from(claim)
+        if row is not None and feed.cut(row):
+            crew.forget(Spans([(row, claim.stop)]))
 
     def _new_crew(self, settings: CrewSettings) -> Crew:
+        assert self._server
         return Crew(settings, self._server, self._node, self._meter)
 
-    def _run_batches(self, attempt: ShardRun, batches: list[Batch]) -> None:
-        if self._crew is None:
-            self._crew = self._new_crew(self._settings)
-        self._crew.begin(attempt, batches)
-        if attempt.layout is None:
-            import h5py  # noqa: F401  now, while the processes start: the first batch needs it
-        while not self._crew.finished:
-            self._step(self._crew, attempt)
-
-    def _step(self, crew: Crew, attempt: ShardRun) -> None:
-        if crew.step([self._signals.socket]):
+    def _step(self, crew: Crew, seconds: float = sys.maxsize) -> None:
+        if crew.step([self._signals.socket], seconds):
             self._signals.drain()
-        if self._signals.stop:
-            raise Stopped(self._progress)
-        attempt.sync_if_due(self._node.sync_interval)
+        if crew.setup and not self._attempt.setup:
+            self._attempt.ready(crew.setup)
+        self._attend()
 
-    def _recover(self, attempt: ShardRun, short: MemoryShort, shortages: int) -> list[Batch]:
+    def _attend(self) -> None:
+        if self._signals.stop:
+            raise _Stopped
+        self._attempt.beat_if_due()
+
+    def _recover(self, short: MemoryShort, shortages: int) -> list[Batch]:
         """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed."""
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
@@ -172,9 +212,32 @@ class Task:
                 f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
-        return recover(crew, short, attempt, self._new_crew, lambda alone: self._step(alone, attempt))
+        return recover(crew, short, self._attempt, self._new_crew, self._step)
 
     # --- the end
+
+    def _leave(self) -> EndReason:
+        if self._crew:
+            self._crew.halt(_HALT_GRACE)
+        if self._signals.requeue and self._attempt.has_claims and not self._attempt.committed:
+            return self._fail(FailureKind.TIMEOUT, "no batch was finished within the time limit")
+        return self._end(EndReason.STOPPED, None, f"told to leave by {self._signals.name}")
+
+    def _fail(self, kind: FailureKind, message: str) -> EndReason:
+        self._close_crew()
+        return self._end(EndReason.FAILED, kind, message)
+
+    def _end(self, reason: EndReason, kind: FailureKind | None = None, message: str = "") -> EndReason:
+        self._attempt.end(reason, kind, message, self._meter.usage())
+        why = ": ".join(filter(None, [kind, message]))
+        counts = f"{self._attempt.ok} ok, {self._attempt.failed} failed"
+        print(f"attempt {self._attempt.name} is {reason}: {counts}{why and f'; {why}'}", flush=True)
+        return reason
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether nothing is left of the submission, for anybody."""
+        return self._claimer.all_done()
 
     def _close_crew(self, grace: float = 0.0) -> None:
         if self._crew:
@@ -184,5 +247,7 @@ class Task:
     def finish(self) -> None:
         """The last thing of a task: children torn down, scratch folder removed."""
         self._close_crew(0.0 if self._signals.stop else _STOP_GRACE)
-        self._server.close()
+        if self._server:
+            self._server.close()
+        self._attempt.close()
         shutil.rmtree(self._scratch, ignore_errors=True)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,12 +22,30 @@ from jobs.errors import BusyError, DamageError, IncompleteError, InputError, Out
 from jobs.gather.committed import KEPT_COMMITS
 from jobs.gather.gather import gather
 from jobs.job import Job
-from jobs.storage.journal import Journal, replay
+from jobs.kinds import SampleFailureKind
+from jobs.storage.blocks import digest
 from jobs.storage.outputs import fill_value
-from jobs.storage.plans import Plan
-from jobs.storage.records import Commit, JobSpec
+from jobs.storage.plans import NodeSettings, Plan
+from jobs.storage.records import Block, Commit, DataFile, FailedSample, JobSpec, Layout, Output
 from jobs.storage.rundir import RunDir
-from tests.support.builders import build_plan, build_run, change_plan, everything, flip_byte, vectors, write_shard
+from jobs.storage.spans import Spans
+from tests.support.builders import (
+    AttemptWriter,
+    Compute,
+    batches_of,
+    build_plan,
+    build_run,
+    change_plan,
+    damage,
+    damage_commit,
+    everything,
+    find_blocks,
+    flip_byte,
+    owner_of,
+    submit,
+    vectors,
+    write_shard,
+)
 from tests.support.launcher_runs import ROOT
 
 # The machine may be busy with other things.
@@ -166,13 +185,14 @@ def build_drawn(path: Path, drawn: dict[str, Any]) -> tuple[RunDir, set[int], se
     order = random.Random(drawn["seed"])
     missing: set[int] = set()
     for shard in Plan.read(run.plan).shards():
-        batches = list(shard.batches(drawn["batch_size"]))
+        stops = batches_of(Plan.read(run.plan), shard)
+        batches = list(stops)
         order.shuffle(batches)
         left_out = [batch for batch in batches if order.random() < drawn["missing_share"]]
         written = [batch for batch in batches if batch not in left_out]
         write_shard(run, shard.index, failed=drawn["failed"], batches=written, done=not left_out)
         for batch in left_out:
-            missing.update(range(batch, shard.batch_stop(batch, drawn["batch_size"])))
+            missing.update(range(batch, stops[batch]))
     return run, set(range(drawn["boundaries"][-1])) - missing - drawn["failed"], missing
 
 
@@ -206,7 +226,7 @@ def test_the_bytes_of_the_result_do_not_depend_on_the_size_of_the_blocks(drawn: 
         one, other = Path(folder) / "one.h5", Path(folder) / "other.h5"
         patch.setattr("jobs.gather.gather.time.time", lambda: 0.0)
         gather(run, output=one, allow_missing=True)
-        patch.setattr("jobs.gather.gather.BLOCK", block)
+        patch.setattr("jobs.gather.windows.BLOCK", block)
         gather(run, output=other, allow_missing=True)
 
         assert one.read_bytes() == other.read_bytes()
@@ -257,17 +277,31 @@ def test_a_run_whose_samples_all_failed_has_a_result_without_outputs(tmp_path: P
         assert set(file) == {"id", "status", "errors", "summary"}
 
 
+def test_a_run_whose_samples_all_failed_has_the_outputs_that_it_has_agreed_on(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 16))
+    with AttemptWriter(run) as stored:
+        stored.commit(0, 8)  # and no beat
+    with AttemptWriter(run) as writer:
+        writer.commit_all(Spans([(0, 16)]), bad=range(16))
+        writer.beat()
+
+    report = gather(run)
+
+    assert (report.failed, report.complete) == (16, True)
+    check_outputs(run.result, 16, set())
+
+
 def test_messages_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     run = build_plan(tmp_path / "run", (0, 8))
-    write_shard(run, 0, failed=[3])
-    lines = run.journal(0).read_bytes()
-    history = replay(run.journal(0))
-    commit = history.commits[0].to_json() | {"failed": [[3, "LOAD", "no file \udcff.jpg", 1]]}
-    run.journal(0).unlink()
-    with Journal(run.journal(0)) as journal:
-        assert history.layout is not None
-        journal.append([history.layout, Commit.from_json(commit)])
-    assert lines != run.journal(0).read_bytes()
+    writer = AttemptWriter(run)
+    commit = writer.commit(0, 8, bad=[3])
+    writer.close()
+    with AttemptWriter(run, processes=0) as again:
+        assert writer.layout is not None
+        again.lay_out(writer.layout)
+        again.journal.append(DataFile(0, run.data(writer.name, 0).name))
+        again.record(replace(commit, failed=(FailedSample(3, SampleFailureKind.LOAD, "no file \udcff.jpg"),)))
+        again.beat()
 
     gather(run)
 
@@ -312,35 +346,55 @@ def test_a_shard_that_is_not_done_is_incomplete_and_names_what_to_do(tmp_path: P
     assert not list(run.path.glob("result*"))
 
 
-def test_a_shard_whose_file_has_its_first_name_is_not_complete_even_with_all_rows(tmp_path: Path) -> None:
-    run = build_plan(tmp_path / "run", (0, 16))
-    write_shard(run, 0, failed=range(9), done=False)
+def test_a_shard_of_which_too_many_samples_failed_is_not_done_even_with_all_rows(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 16, 32), failed=range(9), node=NodeSettings(max_failed_samples=8))
 
-    with pytest.raises(IncompleteError, match="1 of 1 shards are not done"):
+    with pytest.raises(IncompleteError, match=r"1 of 2 shards are not done \(0\)"):
         gather(run)
     report = gather(run, allow_missing=True)
 
     assert (report.missing, report.complete) == (0, False)
-    check_outputs(run.result, 16, set(range(9, 16)))
+    check_outputs(run.result, 32, set(range(9, 32)))
 
 
-def test_a_deleted_shard_is_not_done(run: RunDir) -> None:
-    run.shard_done(1).unlink()
+def test_the_newest_submission_that_had_a_shard_says_how_many_samples_may_fail(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 16, 32), failed=[0, 1, 16, 17], node=NodeSettings(max_failed_samples=1))
+    submit(run, 2, rows=Spans([(0, 16)]), node=NodeSettings(max_failed_samples=2))
+
+    with pytest.raises(IncompleteError, match=r"1 of 2 shards are not done \(1\)"):
+        gather(run)
+
+
+def test_what_no_beat_covers_is_missing(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 32))
+    with AttemptWriter(run) as writer:
+        writer.commit_all(Spans([(0, 32)]))
+        writer.beat(Spans([(0, 8), (16, 24)]))
+
+    with pytest.raises(IncompleteError, match=r"1 of 1 shards are not done .* 16 of 32 samples have no result yet"):
+        gather(run)
+    report = gather(run, allow_missing=True)
+
+    assert (report.missing, report.damaged) == (16, ())
+    check_outputs(run.result, 32, {*range(8), *range(16, 24)})
+
+
+def test_a_deleted_attempt_is_not_done(run: RunDir) -> None:
+    run.journal(owner_of(run, 20)).unlink()
 
     with pytest.raises(IncompleteError, match=r"1 of 3 shards are not done \(1\)"):
         gather(run)
     report = gather(run, allow_missing=True)
 
     assert report.missing == 30
-    assert {damage.what for damage in report.damaged} == {("shard file",)}
     check_outputs(run.result, 64, {*range(20), *range(50, 64)} - {3, 16, 17, 18, 19})
 
 
 def test_an_existing_result_survives_a_gather_that_fails(run: RunDir) -> None:
     gather(run)
     before = run.result.read_bytes()
-    flip_byte(run.shard_done(2), 10_000)
-    flip_byte(run.values(2, "text"), 3)
+    damage(run, 50, "vector", 3)
+    damage(run, 50, "text")
 
     with pytest.raises(DamageError):
         gather(run)
@@ -352,21 +406,16 @@ def test_an_existing_result_survives_a_gather_that_fails(run: RunDir) -> None:
 # --- damage
 
 
-def positions(run: RunDir, shard: int) -> Iterator[tuple[Path, int]]:
-    """Some bytes of each output of a shard, and of its values."""
-    history = replay(run.journal(shard))
-    assert history.layout is not None
-    rows = Plan.read(run.plan).shard(shard).rows
-    for output in history.layout.outputs:
-        for position in (0, rows * output.row_bytes // 2, rows * output.row_bytes - 1):
-            yield run.shard_done(shard), output.offset + position
-        if output.ragged:
-            for position in (0, run.values(shard, output.name).stat().st_size - 1):
-                yield run.values(shard, output.name), position
+def positions(run: RunDir, row: int) -> Iterator[tuple[Path, int]]:
+    """Some bytes of each output of a batch, and of its values."""
+    for name in everything(np.arange(1)):
+        for path, block in find_blocks(run, row, name):
+            for position in (0, block.size // 2, block.size - 1):
+                yield path, block.offset + position
 
 
 def test_any_damaged_byte_is_refused_and_the_shard_is_named(run: RunDir) -> None:
-    for path, position in positions(run, 1):
+    for path, position in itertools.chain(positions(run, 20), positions(run, 44)):
         flip_byte(path, position)
 
         with pytest.raises(DamageError, match="shard 1, rows") as error:
@@ -379,8 +428,8 @@ def test_any_damaged_byte_is_refused_and_the_shard_is_named(run: RunDir) -> None
 
 
 def test_all_damage_is_listed_at_once(run: RunDir) -> None:
-    flip_byte(run.values(0, "tokens"), 0)
-    flip_byte(run.values(2, "text"), 0)
+    damage(run, 0, "tokens")
+    damage(run, 50, "text")
 
     with pytest.raises(DamageError) as error:
         gather(run)
@@ -393,15 +442,15 @@ def test_all_damage_is_listed_at_once(run: RunDir) -> None:
 
 def test_a_long_list_of_damage_is_cut(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", (0, 100), vectors, batch_size=2)
-    os.truncate(run.shard_done(0), 2048)
+    os.truncate(run.data(owner_of(run, 0), 0), 0)
 
     with pytest.raises(DamageError, match=r"50 batches .*\n(.*\n){10}  and 40 more\n"):
         gather(run)
 
 
 def test_damaged_batches_are_left_out_when_that_is_allowed(run: RunDir) -> None:
-    flip_byte(run.values(0, "tokens"), 0)  # rows 0-7
-    flip_byte(run.values(2, "text"), run.values(2, "text").stat().st_size - 1)  # rows 58-63
+    damage(run, 0, "tokens")  # rows 0-7
+    damage(run, 63, "text", -1)  # rows 58-63
 
     report = gather(run, allow_missing=True)
 
@@ -410,35 +459,33 @@ def test_damaged_batches_are_left_out_when_that_is_allowed(run: RunDir) -> None:
     check_outputs(run.result, 64, set(range(8, 58)) - {16, 17, 18, 19, 22})
 
 
-@pytest.mark.parametrize("name", ["shard", "values"])
+@pytest.mark.parametrize("name", ["vector", "text", "blob"])
 def test_a_truncated_file_is_refused(run: RunDir, name: str) -> None:
-    history = replay(run.journal(1))
-    assert history.layout is not None
-    if name == "shard":
-        os.truncate(run.shard_done(1), history.layout.outputs[-1].offset + 10 * 8)
-    else:
-        os.truncate(run.values(1, "text"), history.commits[36].segments["text"].offset)
+    path, block = find_blocks(run, 36, name)[-1]
+    os.truncate(path, block.offset)
 
     with pytest.raises(DamageError, match="in shards 1:"):
         gather(run)
     report = gather(run, allow_missing=True)
 
-    damaged = {"shard": [28, 36, 44], "values": [36, 44]}[name]
-    assert [damage.start for damage in report.damaged] == damaged
-    assert report.missing == 50 - damaged[0]
+    assert [damage.start for damage in report.damaged] == [36, 44]
+    assert report.missing == 14
 
 
-def test_a_deleted_values_file_is_damage(run: RunDir) -> None:
-    run.values(1, "text").unlink()
+def test_a_deleted_data_file_is_damage(run: RunDir) -> None:
+    run.data(owner_of(run, 20), 0).unlink()
 
-    with pytest.raises(DamageError, match="shard 1, rows 20-27: shard file"):
+    with pytest.raises(DamageError, match="shard 1, rows 20-27: data file"):
         gather(run)
+    report = gather(run, allow_missing=True)
+
+    assert report.missing == 30
+    assert {damage.what for damage in report.damaged} == {("data file",)}
+    check_outputs(run.result, 64, {*range(20), *range(50, 64)} - {3, 16, 17, 18, 19})
 
 
-def test_a_damaged_commit_of_a_done_shard_is_damage(run: RunDir) -> None:
-    lines = run.journal(1).read_bytes().split(b"\n")
-    number = next(n for n, line in enumerate(lines) if b'"start":28,' in line)
-    flip_byte(run.journal(1), len(b"\n".join(lines[:number])) + 40)
+def test_a_damaged_commit_of_done_rows_is_damage(run: RunDir) -> None:
+    damage_commit(run, 28)
 
     with pytest.raises(DamageError, match="shard 1, rows 28-35: journal"):
         gather(run)
@@ -448,38 +495,147 @@ def test_a_damaged_commit_of_a_done_shard_is_damage(run: RunDir) -> None:
     check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22, *range(28, 36)})
 
 
-@pytest.mark.parametrize("gone", ["layout", "all"])
-def test_a_done_shard_that_its_journal_does_not_describe_is_damage(run: RunDir, gone: str) -> None:
-    lines = run.journal(1).read_bytes().split(b"\n")
-    kept = [line for line in lines if b'"type":"layout"' not in line] if gone == "layout" else []
-    run.journal(1).write_bytes(b"\n".join(kept))
+@pytest.mark.parametrize("gone", ["layout", "commits"])
+def test_done_rows_that_their_journal_does_not_describe_are_damage(run: RunDir, gone: str) -> None:
+    journal = run.journal(owner_of(run, 20))
+    lines = journal.read_bytes().split(b"\n")
+    journal.write_bytes(b"\n".join(line for line in lines if f'"type":"{gone}"'.encode() not in line))
 
     with pytest.raises(DamageError, match="shard 1, rows 20-49: journal"):
         gather(run)
 
 
-def test_what_hdf5_keeps_in_a_shard_file_is_not_needed(run: RunDir) -> None:
-    for shard in range(3):
-        with run.shard_done(shard).open("r+b") as file:
-            file.write(bytes(96))
-
-    gather(run)
-
-    check_outputs(run.result, 64, set(range(64)) - {3, 16, 17, 18, 19, 22})
-
-
-def test_commits_that_do_not_belong_to_the_shard_do_not_count(tmp_path: Path) -> None:
+def test_commits_that_are_no_batches_of_the_plan_do_not_count(tmp_path: Path) -> None:
     run = build_plan(tmp_path / "run", (0, 16, 32))
+    with AttemptWriter(run, 1, 0) as odd:
+        one = odd.commit(4, 12)
+        odd.record(replace(one, start=8, stop=16, failed=(FailedSample(3, SampleFailureKind.LOAD, ""),)))
+        odd.record(
+            Commit(0, 8), replace(one, start=16, stop=24, blocks=one.blocks[1:]), replace(one, start=24, stop=40)
+        )
+        odd.beat(Spans([(0, 32)]))
+
+    with pytest.raises(DamageError) as error:
+        gather(run)
+    assert "  shard 0, rows 0-15: journal\n  shard 1, rows 16-31: journal\n" in str(error.value)
+
     write_shard(run, 0)
     write_shard(run, 1)
-    history = replay(run.journal(1))
-    with Journal(run.journal(0)) as journal:
-        journal.append([Commit(4, 12, history.commits[16].hashes, history.commits[16].segments)])
-        journal.append([*history.commits.values()])
+    gather(run)
+    check_outputs(run.result, 32, set(range(32)))
+
+
+# --- several attempts
+
+
+def plus(number: int) -> Compute:
+    """Like ``vectors``, with other values, and a text whose length differs too."""
+    return lambda rows: {
+        "vector": vectors(rows)["vector"] + number,
+        "text": [f"{number} " * (number + int(row) % 3) for row in rows],
+    }
+
+
+def check_plus(path: Path, numbers: Sequence[int | None]) -> None:
+    """Whether each row is that of ``plus`` of the number; None: it is missing."""
+    with h5py.File(path) as file:
+        vector, text = read_rows(file["vector"]), read_rows(file["text"])
+        assert file["status"][()].tolist() == [int(number is not None) for number in numbers]
+    for row, number in enumerate(numbers):
+        if number is not None:
+            expected = plus(number)(np.array([row]))
+            np.testing.assert_array_equal(vector[row], expected["vector"][0])
+            assert text[row] == expected["text"][0]
+
+
+def write_attempt(
+    run: RunDir, number: int, starts: Sequence[int], *, submission: int = 1, name: str | None = None
+) -> str:
+    """An attempt that has done the batches that begin there, with the values of ``plus``."""
+    stops = dict(Plan.read(run.plan).table.batches(Spans([(0, Plan.read(run.plan).rows)])))
+    with AttemptWriter(run, submission, name=name) as writer:
+        for start in starts:
+            writer.commit(start, stops[start], plus(number))
+        writer.beat()
+    return writer.name
+
+
+def test_of_rows_done_twice_the_newest_submission_counts_and_then_the_name(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 12, 32))
+    write_attempt(run, 1, [0, 8, 12, 20, 28], name="0001-00001-aaaaaaaa")
+    write_attempt(run, 2, [8, 12], name="0001-00000-ffffffff")
+    write_attempt(run, 3, [12, 28], submission=2)
+
+    assert gather(run).complete
+    check_plus(run.result, [1] * 8 + [2] * 4 + [3] * 8 + [1] * 8 + [3] * 4)
+
+
+@pytest.mark.parametrize("output", ["vector", "text"])
+def test_a_damaged_batch_is_taken_from_the_next_attempt_that_has_it(tmp_path: Path, output: str) -> None:
+    run = build_plan(tmp_path / "run", (0, 12, 32))
+    first = write_attempt(run, 1, [0, 8, 12, 20, 28], submission=3)
+    second = write_attempt(run, 2, [8, 12, 28], submission=2)
+    write_attempt(run, 3, [12], submission=1)
+    for row in (8, 12, 28):
+        damage(run, row, output, attempt=first)
+    damage(run, 12, output, attempt=second)
+
+    report = gather(run)
+
+    assert (report.complete, report.damaged) == (True, ())
+    check_plus(run.result, [1] * 8 + [2] * 4 + [3] * 8 + [1] * 8 + [2] * 4)
+
+
+def test_only_rows_that_no_attempt_has_intact_are_damage(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 12, 32))
+    first = write_attempt(run, 1, [0, 8, 12, 20, 28], submission=3)
+    second = write_attempt(run, 2, [8, 12], submission=2)
+    damage(run, 8, "vector", attempt=first)
+    damage(run, 12, "vector", attempt=first)
+    damage(run, 12, "text", attempt=second)
+
+    with pytest.raises(DamageError, match=r"1 batches are not .* in shards 1:\n  shard 1, rows 12-19: vector\n"):
+        gather(run)
+    report = gather(run, allow_missing=True)
+
+    assert report.missing == 8
+    check_plus(run.result, [*[1] * 8, *[2] * 4, *[None] * 8, *[1] * 12])
+
+
+def test_a_damaged_line_in_the_middle_of_a_journal_costs_nothing_where_another_attempt_has_the_rows(
+    tmp_path: Path,
+) -> None:
+    run = build_plan(tmp_path / "run", (0, 12, 32))
+    first = write_attempt(run, 1, [0, 8, 12, 20, 28], submission=3)
+    write_attempt(run, 2, [12], submission=2)
+    damage_commit(run, 12, first)
+
+    assert gather(run).complete
+    check_plus(run.result, [1] * 12 + [2] * 8 + [1] * 12)
+
+
+@pytest.mark.parametrize("read_ahead", [1, 3, 4096])
+@pytest.mark.parametrize("seed", range(5))
+def test_commits_come_in_any_order_and_over_several_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_ahead: int, seed: int
+) -> None:
+    monkeypatch.setattr("jobs.gather.commit_stream.READ_AHEAD", read_ahead)
+    monkeypatch.setattr("jobs.gather.committed.KEPT_COMMITS", 0)
+    run, order = build_plan(tmp_path / "run", (0, 60, 100), batch_size=4), random.Random(seed)
+    with AttemptWriter(run, 1, 0, processes=3) as one, AttemptWriter(run, 1, 1, processes=3) as other:
+        claims = [(one, 60, 100), (other, 0, 60), (one, 20, 60), (other, 80, 100)]
+        for writer, start, stop in claims:
+            writer.hold(start, stop)
+            batches = list(writer.plan.table.batches(Spans([(start, stop)])))
+            order.shuffle(batches)
+            for n, batch in enumerate(batches):
+                writer.commit(*batch, everything, process=n % 3)
+        for writer in (one, other):
+            writer.beat()
 
     gather(run)
 
-    check_outputs(run.result, 32, set(range(32)))
+    check_outputs(run.result, 100, set(range(100)))
 
 
 def test_shards_with_other_outputs_are_refused_and_both_are_named(tmp_path: Path) -> None:
@@ -607,6 +763,65 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     assert peak < 6 << 20
 
 
+MEMORY = """
+import re, sys
+from pathlib import Path
+import h5py, pyarrow
+from jobs.gather.gather import gather
+from jobs.storage.rundir import RunDir
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+gather(RunDir(Path(sys.argv[2])))
+before = peak()
+gather(RunDir(Path(sys.argv[1])))
+print(peak() - before)
+"""
+
+
+def write_single_rows(run: RunDir) -> None:
+    """Batches of one row, by two attempts, each of every second stretch of 1,000; one in a hundred samples failed."""
+    rows = Plan.read(run.plan).rows
+    values = np.arange(rows, dtype=np.int64)
+    for half in range(2):
+        with AttemptWriter(run, 1, half) as writer:
+            writer.lay_out(Layout((Output("y", False, "<i8", ()),)))
+            run.data(writer.name, 0).write_bytes(values.tobytes())
+            for first in range(1000 * half, rows, 2000):
+                batches = range(first, min(first + 1000, rows))
+                failed = FailedSample(0, SampleFailureKind.LOAD, "no such file: " + "x" * 100)
+                writer.record(
+                    *(
+                        Commit(row, row + 1, (), (replace(failed, row=row),))
+                        if row % 100 == 0
+                        else Commit(row, row + 1, (Block(0, 8 * row, 8, digest(values[row : row + 1].data)),))
+                        for row in batches
+                    )
+                )
+            writer.beat()
+
+
+def test_memory_does_not_grow_with_the_number_of_batches(tmp_path: Path) -> None:
+    few, many = (
+        build_plan(tmp_path / str(rows), range(0, rows + 1, 50), batch_size=1, tasks=2) for rows in (2000, 200_000)
+    )
+    for run in (few, many):
+        write_single_rows(run)
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(many.path), str(few.path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert int(done.stdout) < 40 << 20  # the commits alone would be over 150 MB
+    with h5py.File(many.result) as file:
+        assert np.count_nonzero(file["status"][()] == 2) == 2000
+        ok = file["status"][()] == 1
+        assert (file["y"][()] == np.arange(200_000))[ok].all()
+
+
 # --- reductions
 
 
@@ -678,7 +893,7 @@ def test_reduce_sees_the_ok_rows_in_manifest_order(tmp_path: Path, boundaries: t
     job = JobSpec("tests.jobs.gather.test_gather:Mean")
     run = build_plan(tmp_path / "run", boundaries, job=job)
     for shard in Plan.read(run.plan).shards():
-        write_shard(run, shard.index, failed=failed, batches=list(shard.batches(8))[::-1])
+        write_shard(run, shard.index, failed=failed, batches=list(batches_of(Plan.read(run.plan), shard))[::-1])
 
     gather(run)
 

@@ -1,14 +1,28 @@
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import pytest
 
 from jobs.gather.gather import gather
+from jobs.gather.redo import damaged_rows, failed_rows
 from jobs.gather.verify import verify
-from jobs.storage.journal import replay
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from tests.support.builders import build_plan, build_run, flip_byte, vectors, write_shard
+from jobs.storage.spans import Spans
+from tests.support.builders import (
+    AttemptWriter,
+    build_plan,
+    build_run,
+    damage,
+    damage_commit,
+    flip_byte,
+    owner_of,
+    submit,
+    vectors,
+    write_shard,
+)
 
 
 @pytest.fixture
@@ -74,10 +88,8 @@ def test_progress_ends_with_all_rows_of_shards_and_result(run: RunDir) -> None:
 
 
 def test_damage_in_a_shard_is_found_though_the_result_is_intact(run: RunDir) -> None:
-    history = replay(run.journal(1))
-    assert history.layout is not None
-    flip_byte(run.shard_done(1), history.layout.outputs[0].offset)
-    flip_byte(run.values(2, "text"), 0)
+    damage(run, 20, "vector")
+    damage(run, 50, "text")
 
     report = verify(run)
 
@@ -87,24 +99,22 @@ def test_damage_in_a_shard_is_found_though_the_result_is_intact(run: RunDir) -> 
 
 
 def test_damage_in_a_shard_that_is_not_done_is_found(part: RunDir) -> None:
-    flip_byte(part.values(1, "text"), 0)
+    damage(part, 32, "text")
 
     assert [str(damage) for damage in verify(part).damaged] == ["shard 1, rows 32-39: text"]
 
 
-def test_a_deleted_shard_file_is_damage_while_its_journal_tells_of_rows(run: RunDir) -> None:
-    run.shard_done(1).unlink()
+def test_a_deleted_data_file_is_damage_while_its_journal_tells_of_rows(run: RunDir) -> None:
+    run.data(owner_of(run, 20), 0).unlink()
 
     report = verify(run)
 
-    assert {damage.what for damage in report.damaged} == {("shard file",)}
+    assert {damage.what for damage in report.damaged} == {("data file",)}
     assert [damage.start for damage in report.damaged] == [20, 28, 36, 44]
 
 
 def test_a_damaged_commit_is_counted_and_its_rows_are_listed(run: RunDir) -> None:
-    lines = run.journal(1).read_bytes().split(b"\n")
-    number = next(n for n, line in enumerate(lines) if b'"start":28,' in line)
-    flip_byte(run.journal(1), len(b"\n".join(lines[:number])) + 40)
+    damage_commit(run, 28)
 
     report = verify(run)
 
@@ -112,8 +122,12 @@ def test_a_damaged_commit_is_counted_and_its_rows_are_listed(run: RunDir) -> Non
     assert [str(damage) for damage in report.damaged] == ["shard 1, rows 28-35: journal"]
 
 
-def test_a_torn_journal_of_a_shard_that_is_not_done_is_no_damage(part: RunDir) -> None:
-    os.truncate(part.journal(1), part.journal(1).stat().st_size - 20)
+def test_a_torn_line_at_the_end_of_a_journal_is_no_damage(part: RunDir) -> None:
+    with AttemptWriter(part, 1, 1) as writer:
+        writer.commit(24, 32)
+        writer.beat()
+        writer.commit(40, 48)
+    os.truncate(part.journal(writer.name), part.journal(writer.name).stat().st_size - 20)
 
     report = verify(part)
 
@@ -199,10 +213,90 @@ def test_a_damaged_byte_among_the_missing_rows_is_found(part: RunDir, name: str)
     assert [problem.partition(":")[0] for problem in verify(part).result_problems] == [name.partition("/")[0]]
 
 
-def test_a_result_from_before_a_shard_was_computed_again_differs(tmp_path: Path) -> None:
+def write_again(run: RunDir, plus: int, start: int = 8, *, bad: Sequence[int] = (), submission: int = 2) -> str:
+    """A batch computed again, with other values."""
+    with AttemptWriter(run, submission) as writer:
+        writer.commit(start, start + 8, lambda rows: {"vector": vectors(rows)["vector"] + plus}, bad)
+        writer.beat()
+    return writer.name
+
+
+def test_a_result_is_intact_that_holds_what_any_attempt_has(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", (0, 16), vectors)
     gather(run)
-    run.shard_done(0).rename(run.shard_part(0))
-    write_shard(run, 0, lambda rows: {"vector": vectors(rows)["vector"] + 1}, batches=[8])
+    write_again(run, 1)
+
+    assert verify(run).ok
+
+    gather(run)
+    write_again(run, 2, submission=3)
+    assert verify(run).ok
+    with h5py.File(run.result) as file:
+        flip_byte(run.result, file["vector"].id.get_offset() + 8 * 16)
+    assert verify(run).result_problems == ("vector: rows 8-15",)
+
+
+def test_a_result_is_intact_from_before_failed_samples_were_computed_again(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 24), vectors, failed=[9, 17, 20])
+    gather(run)
+    write_again(run, 0)
+
+    assert verify(run).ok
+    with h5py.File(run.result, "r+") as file:
+        file["errors/row"][1] = 16
+    assert [problem.partition(":")[0] for problem in verify(run).result_problems] == ["errors/row"]
+
+
+def test_a_result_of_what_no_attempt_has_differs(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 16), vectors)
+    gather(run)
+    write_again(run, 1)
+    run.journal("0001-00000-00000000").unlink()
+    write_shard(run, 0, vectors, batches=[0])
 
     assert verify(run).result_problems == ("vector: rows 8-15",)
+
+
+def test_a_damaged_batch_is_no_damage_where_another_attempt_has_it_intact(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 16), vectors)
+    newer = write_again(run, 1)
+    damage(run, 8, "vector", attempt=newer)
+
+    report = verify(run)
+
+    assert (report.ok, report.batches) == (True, 2)
+    damage(run, 8, "vector", attempt="0001-00000-00000000")
+    assert [str(damage) for damage in verify(run).damaged] == ["shard 0, rows 8-15: vector"]
+
+
+# --- what is worth computing again
+
+
+def test_rows_to_be_computed_again_are_damaged_ones_among_those_asked_for(run: RunDir) -> None:
+    plan = Plan.read(run.plan)
+    everywhere = Spans([(0, 64)])
+    assert not damaged_rows(run, plan, everywhere)
+    damage(run, 0, "tokens")
+    damage(run, 30, "vector")
+    damage_commit(run, 36)
+
+    assert damaged_rows(run, plan, everywhere) == Spans.parse("0-7,28-43")
+    assert damaged_rows(run, plan, Spans.parse("20-35,50-63")) == Spans.parse("28-35")
+    assert not damaged_rows(run, plan, Spans())
+
+
+def test_rows_that_nobody_has_done_are_not_damaged(part: RunDir) -> None:
+    assert not damaged_rows(part, Plan.read(part.plan), Spans([(0, 64)]))
+
+
+def test_failed_rows_are_those_of_the_commits_that_count(run: RunDir) -> None:
+    plan = Plan.read(run.plan)
+    assert failed_rows(run, plan, Spans([(0, 64)])) == Spans.parse("3,16-19,22")
+    assert failed_rows(run, plan, Spans.parse("8-15,20-63")) == Spans.parse("22")
+
+    submit(run, 2, rows=Spans.parse("16-19"))
+    with AttemptWriter(run, 2) as writer:
+        writer.commit(16, 20, bad=[18])
+        writer.beat()
+
+    assert failed_rows(run, plan, Spans([(0, 64)])) == Spans.parse("3,18,22")

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.machine.devices import CPU_SHARE
 from tests.support.launcher_runs import wait_until
-from tests.support.task_runs import command, history, make_run, run_task
+from tests.support.task_runs import command, make_run, run_task, written
 
 # Samples of /proc: enough that a storm of threads cannot hide, each a moment's look.
 _LOOKS = 150
@@ -44,7 +44,7 @@ def test_a_task_has_no_more_running_threads_than_cpus(tmp_path: Path, cpus: int,
     environment = {**os.environ, CPU_SHARE: str(cpus)}
     with subprocess.Popen(command(run), env=environment, stdout=subprocess.DEVNULL) as task:
         try:
-            wait_until(lambda: len(history(run).commits) > 3)
+            wait_until(lambda: written(run) > 3)
             seen = []
             for _ in range(_LOOKS):
                 seen.append(running_threads(task.pid))

@@ -16,8 +16,8 @@ from jobs.errors import OutputError
 from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend, ResultWriter
 from jobs.node.batches import BatchWork
-from jobs.node.messages import Allocate, Allocated, Batch, Loaded, OpenShard, Piece
-from jobs.storage.records import Commit, FailedSample, Shard
+from jobs.node.messages import Allocate, Allocated, Batch, Loaded, Piece
+from jobs.storage.records import Commit, FailedSample
 from tests.example_jobs.toy_jobs import Echo
 
 JOB, ROWS, SIZE = Echo, 16, 8
@@ -37,9 +37,7 @@ class World(ABC):
         """What is kept of a batch: row -> its y, without the rows that failed."""
 
     def writer(self) -> ResultWriter:
-        made = self.backend.writer(self.ask)
-        made.open(OpenShard(Shard(0, 0, ROWS), None))
-        return made
+        return self.backend.writer(0, self.ask)
 
 
 def outputs(rows: Sequence[int]) -> dict[str, Any]:

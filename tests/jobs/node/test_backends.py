@@ -15,37 +15,36 @@ from jobs.library.exchange import Exchange
 from jobs.library.pickles import pack
 from jobs.node.messages import Allocate, Allocated
 from jobs.node.process.run_backend import RunBackend
-from jobs.node.supervisor.shard_run import ShardRun
+from jobs.node.supervisor.attempt import AttemptLog
+from jobs.storage.blocks import BlockReader
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Commit
-from jobs.storage.shard_file import ShardFile
 from tests.jobs.node.backend_tests import JOB, ROWS, SIZE, BackendTests, World
-from tests.support.task_runs import make_run
+from tests.support.task_runs import layout_of, make_run
 
 
 class RunWorld(World):
-    """A planned run, its shard being run by this process."""
+    """A planned run, and an attempt at it by this process."""
 
     def __init__(self, folder: Path) -> None:
         self.run = make_run(folder, JOB.__name__, ROWS, batch_size=SIZE)
-        self.plan = Plan.read(self.run.plan)
-        self.backend = RunBackend(self.run, self.plan.job)
-        self.attempt = ShardRun(self.run, self.plan, Submission.read(self.run.submission(1)), self.plan.shard(0))
-        self.attempt.begin(("cpu",), {})
+        plan = Plan.read(self.run.plan)
+        self.attempt = AttemptLog(self.run, plan, Submission.read(self.run.submission(1)), "0001-00000-a")
+        self.attempt.begin(0, 0, ("cpu",), {})
+        self.backend = RunBackend(self.run, plan.job, self.attempt.name)
 
     def ask(self, request: Allocate) -> Allocated:
         return self.attempt.allocate(request)
 
     def stored(self, commit: Commit) -> dict[int, Any]:
         failed = {sample.row for sample in commit.failed}
-        if not commit.hashes:
+        if not commit.blocks:
             assert failed == set(range(commit.start, commit.stop))
             return {}
-        assert self.attempt.layout
-        (output,) = self.attempt.layout.outputs
-        with ShardFile.open(self.run, self.plan.shard(0), self.attempt.layout) as file:
-            assert file.damaged(commit) == []
-            values = np.frombuffer(file.read_rows(output, commit.start, commit.stop)).reshape(-1, 2)
+        (output,) = layout_of(self.run).outputs
+        with BlockReader({0: self.run.data(self.attempt.name, 0)}) as files:
+            assert files.damaged(commit.blocks) == []
+            values = np.frombuffer(files.read(commit.blocks[0]), output.dtype).reshape(-1, *output.shape)
         rows = zip(range(commit.start, commit.stop), values.tolist(), strict=True)
         return {row: value for row, value in rows if row not in failed}
 

@@ -1,12 +1,22 @@
-"""Submissions: written and read again, also those of the versions before and after."""
+"""Plans and submissions: written and read again, also those of the versions before and after."""
 
+import itertools
 import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jobs.storage.plans import NodeSettings, Resources, Submission
+from jobs.errors import RunError
+from jobs.storage.plans import FORMAT, OLD_FORMATS, NodeSettings, Plan, Resources, Submission
+from jobs.storage.records import JobSpec
+from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Spans
 
 BEFORE = """{
  "number": 3,
@@ -57,6 +67,11 @@ BEFORE = """{
 }"""
 """submissions/0003.json as the version before wrote it: the second attempt at three shards."""
 
+NOW = Submission(
+    3, "slurm", 1.5, 2, Spans.parse("0-15,20,32-47"), ((0, 8), (8, 16), (20, 21), (32, 48)), NodeSettings(devices=("cpu",)),
+    Resources(nodes_per_task=2, attempts=2, options={"exclude": "n1"}, attempt=2, continues=1), {1: 4}, ("24",), "25",
+)  # fmt: skip
+
 
 def written(folder: Path, submission: Submission) -> Any:
     submission.write(folder / "0001.json")
@@ -68,18 +83,26 @@ def read(folder: Path, text: str) -> Submission:
     return Submission.read(folder / "0001.json")
 
 
-def test_a_submission_of_the_version_before_is_read_and_written_as_it_was(tmp_path: Path) -> None:
+def test_a_submission_is_the_same_after_json(tmp_path: Path) -> None:
+    NOW.write(tmp_path / "0001.json")
+    assert Submission.read(tmp_path / "0001.json") == NOW
+    assert NOW.workers == 4
+    assert NOW.work(ShardTable([0, 100], 8)) == NOW.rows
+
+
+def test_a_submission_of_the_version_before_is_read(tmp_path: Path) -> None:
     found = read(tmp_path, BEFORE)
     resources = found.resources
     assert (resources.nodes_per_task, resources.parallelism, resources.output) == (1, None, None)
     assert (resources.attempts, resources.attempt, resources.continues) == (2, 2, 1)
     assert (resources.follower, resources.options) == (2, {"exclude": "n1"})
-    assert written(tmp_path, found) == json.loads(BEFORE)
+    assert (found.tasks, found.job_ids, found.finalize_id) == (3, ("2403207",), "2403208")
+    assert found.work(ShardTable([0, 10, 20, 30, 40, 50], 4)) == Spans([(20, 50)])
 
 
-@pytest.mark.parametrize("key", ["nodes_per_task", "follower", "options", "attempt", "continues"])
-def test_what_the_version_before_left_out_has_its_default_and_is_left_out_again(tmp_path: Path, key: str) -> None:
-    data = json.loads(BEFORE)
+@pytest.mark.parametrize("key", ["nodes_per_task", "options", "attempt", "continues"])
+def test_resources_that_have_their_default_are_left_out(tmp_path: Path, key: str) -> None:
+    data = written(tmp_path, NOW)
     del data["resources"][key]
     found = read(tmp_path, json.dumps(data))
     assert getattr(found.resources, key) == getattr(Resources(), key)
@@ -114,6 +137,49 @@ def test_what_only_a_newer_version_asks_for_is_left_alone(tmp_path: Path) -> Non
     ],
 )
 def test_resources_are_the_same_after_json(tmp_path: Path, resources: Resources) -> None:
-    submission = Submission(1, "local", 1.5, ((0,), (1, 2)), NodeSettings(devices=("cpu",)), resources=resources)
+    submission = replace(NOW, resources=resources)
     submission.write(tmp_path / "0001.json")
     assert Submission.read(tmp_path / "0001.json") == submission
+
+
+# --- plans
+
+
+def plan_of(boundaries: Sequence[int]) -> Plan:
+    job = JobSpec("module:Class", {"size": 3})
+    return Plan("run", "f" * 16, 1.5, boundaries[-1], "id", tuple(boundaries), job, 8, 1, {"name": "run"})
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=30))
+def test_a_plan_is_the_same_after_json(sizes: list[int]) -> None:
+    plan = plan_of(list(itertools.accumulate(sizes, initial=0)))
+    with tempfile.TemporaryDirectory() as folder:
+        plan.write(Path(folder) / "plan.json")
+        assert Plan.read(Path(folder) / "plan.json") == plan
+
+
+def test_shards_of_one_size_take_the_room_of_one(tmp_path: Path) -> None:
+    plan = plan_of(range(0, 1_000_001, 10))
+    plan.write(tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").stat().st_size < 2000
+    assert Plan.read(tmp_path / "plan.json").boundaries == plan.boundaries
+
+
+@pytest.mark.parametrize("number", OLD_FORMATS)
+def test_a_plan_of_an_older_format_is_read_and_written_as_it_was(tmp_path: Path, number: int) -> None:
+    plan = replace(plan_of([0, 10, 25]), format=number)
+    plan.write(tmp_path / "plan.json")
+    data = json.loads((tmp_path / "plan.json").read_text())
+    assert (data["format"], data["boundaries"]) == (number, [0, 10, 25])
+    assert Plan.read(tmp_path / "plan.json") == plan
+
+
+def test_a_plan_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    replace(plan_of([0, 10]), format=FORMAT + 1).write(tmp_path / "plan.json")
+    with pytest.raises(RunError, match=f"has format {FORMAT + 1}; this version reads up to {FORMAT}"):
+        Plan.read(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize(("limit", "rows", "budget"), [(3, 100, 3), (0, 100, 0), (0.01, 1000, 10), (0.01, 99, 0)])
+def test_a_budget_is_a_number_or_a_share_of_a_shard(limit: float, rows: int, budget: int) -> None:
+    assert NodeSettings(max_failed_samples=limit).failure_budget(rows) == budget

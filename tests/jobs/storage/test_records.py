@@ -1,47 +1,56 @@
 import dataclasses
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.kinds import EndReason, FailureKind, SampleFailureKind
+from jobs.kinds import EndReason, FailureKind, SampleFailureKind, Unknown
+from jobs.storage.journal import decode, encode
 from jobs.storage.records import (
     RECORDS,
-    AttemptEnd,
     AttemptStart,
+    Beat,
+    Block,
     Commit,
+    Commits,
+    DataFile,
     FailedSample,
+    GivenUp,
+    Held,
     Layout,
     Output,
     Record,
-    Retry,
-    Segment,
     Shard,
 )
+from jobs.storage.sample_failures import SampleFailures
+from jobs.storage.spans import Spans
+from tests.support.builders import ELSEWHERE
 
 # The machine may be busy with other things.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-END = AttemptEnd(
-    EndReason.FAILED, 2.5, 90, 3, FailureKind.OUT_OF_MEMORY, "läuft\nnicht", 60.0, 93,
-    peak_memory=1 << 30, cpu_seconds=1.5,
-)  # fmt: skip
 FAILED = (
     FailedSample(0, SampleFailureKind.LOAD, "no such file"),
     FailedSample(1, SampleFailureKind.CRASH, "\udcff", 3),
 )
+TOGETHER = (Block(1, 100, 20, "0" * 16), Block(1, 120, 0, "1" * 16), Block(1, 120, 7, "2" * 16))
+APART = (Block(0, 100, 20, "0" * 16), Block(2, 10, 7, "1" * 16))
 EXAMPLES: list[Record] = [
-    AttemptStart(2, 1, 1.5, "node7", 4711, "123_4", 1, ("cuda:0", "cpu"), 2, {"numpy": "2.0"}),
-    END,
-    Layout((Output("a", False, "<f4", (384,), None, 4096), Output("b", True, "|u1", (), "utf-8", 8192))),
-    Commit(64, 128, {"a": "0" * 16, "b": "1" * 16}, {"b": Segment(10, 20, "2" * 16)}),
-    Commit(0, 2, {}, failed=FAILED),
-    Commit(0, 64, {"a": "0" * 16}, split=True, seconds=0.1234),
-    Retry(3.5),
-]
+    AttemptStart(1, 2, 5, 1.5, "node7", ELSEWHERE, "123_4", 1, ("cuda:0", "cpu"), 2, {"numpy": "2.0"}),
+    Layout((Output("a", False, "<f4", (384,)), Output("b", True, "|u1", (), "utf-8"))),
+    DataFile(3, "../shards/000003.h5"),
+    Commits((Commit(64, 128, TOGETHER, seconds=0.1234), Commit(0, 2, failed=FAILED))),
+    Commits((Commit(0, 64, APART, FAILED[:1], split=True),)),
+    Beat(0, 1.5),
+    Beat(
+        7, 1.5, Spans([(0, 8), (64, 128)]), 90, 3, 1.25, (Held(2, 1, 0, 64, 1000), Held(5, 3, 100, 128, 4000)), 16, 3.5,
+        12.0, 4711, (GivenUp(3, FailureKind.TOO_MANY_FAILED_SAMPLES, "5 of 8"),), {3: 5, 4: 1},
+        (SampleFailures(SampleFailureKind.LOAD, "no such file", 6, Spans([(3, 5)])),), EndReason.FAILED,
+        FailureKind.OUT_OF_MEMORY, "läuft\nnicht", 60.0, 4, 1 << 31, 1 << 30, 1.5, 0.5,
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: record.type)
@@ -49,6 +58,7 @@ def test_a_record_is_the_same_after_json(record: Record) -> None:
     data = json.loads(json.dumps(record.to_json()))
 
     assert RECORDS[data["type"]].from_json(data) == record
+    assert decode(encode(record)[:-1]) == record
 
 
 def test_every_kind_of_record_has_an_example() -> None:
@@ -63,18 +73,39 @@ def test_fields_that_a_newer_version_adds_are_ignored(record: Record) -> None:
 
 
 def test_an_undisturbed_commit_takes_no_room_for_what_did_not_happen() -> None:
-    assert Commit(0, 64, {"a": "0" * 16}).to_json().keys() == {"type", "start", "stop", "hashes", "seconds"}
+    assert Commit(0, 64, TOGETHER, seconds=0.25).to_json() == [
+        0, 64, 0.25, 1, 100, [20, 0, 7], ["0" * 16, "1" * 16, "2" * 16],
+    ]  # fmt: skip
+
+
+blocks = st.lists(
+    st.builds(Block, st.integers(0, 2), st.integers(0, 99), st.integers(0, 9), st.just("0" * 16)), max_size=4
+)
 
 
 @patient
-@given(st.integers(0, 1000), st.integers(0, 300), st.integers(1, 70))
-def test_batches_cover_a_shard_once_and_in_order(start: int, rows: int, batch_size: int) -> None:
-    shard = Shard(0, start, start + rows)
+@given(blocks.map(tuple), st.booleans())
+def test_blocks_are_the_same_after_json_wherever_they_lie(found: tuple[Block, ...], split: bool) -> None:
+    commit = Commit(0, 64, found, split=split)
 
-    covered = [row for first in shard.batches(batch_size) for row in range(first, shard.batch_stop(first, batch_size))]
+    assert Commit.from_json(json.loads(json.dumps(commit.to_json()))) == commit
 
-    assert covered == list(range(start, start + rows))
-    assert shard.rows == rows
+
+def test_words_that_only_a_newer_version_knows_are_kept() -> None:
+    data = Beat(0, 1.0, end=EndReason.DONE, kind=FailureKind.ERROR).to_json() | {"end": "tired", "kind": "HUNGRY"}
+    found = Beat.from_json(json.loads(json.dumps(data)))
+
+    assert (found.end, found.kind) == (Unknown("tired"), Unknown("HUNGRY"))
+
+
+@patient
+@given(st.integers(0, 100), st.integers(101, 200), st.integers(0, 100))
+def test_rows_counted_from_a_later_one_are_the_same_rows(start: int, stop: int, first: int) -> None:
+    commit = Commit(start, stop, failed=(FailedSample(start, SampleFailureKind.LOAD, ""),))
+    found, shard = commit.counted_from(first), Shard(0, start, stop).counted_from(first)
+
+    assert (found.start + first, found.stop + first, found.failed[0].row + first) == (start, stop, start)
+    assert (shard.start + first, shard.stop + first, shard.rows) == (start, stop, stop - start)
 
 
 @pytest.mark.parametrize("dtype", ["|b1", "|u1", "<i2", "<f4", "<f8", "<c8", "<c16"])
@@ -84,21 +115,6 @@ def test_row_bytes_are_those_of_numpy(dtype: str) -> None:
     assert Output("x", False, dtype, shape).row_bytes == np.zeros((1, *shape), dtype).nbytes
     assert Output("x", True, dtype, shape).item_bytes == np.zeros((1, *shape), dtype).nbytes
     assert Output("x", True, dtype, shape).row_bytes == np.dtype(np.int64).itemsize
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"name": "y"}, {"ragged": True}, {"dtype": "<f8"}, {"shape": (3,)}, {"encoding": "utf-8"}],
-    ids=lambda change: next(iter(change)),
-)
-def test_outputs_of_another_form_differ(change: dict[str, Any]) -> None:
-    output = Output("x", False, "<f4", (2,))
-
-    assert not output.same_form(dataclasses.replace(output, **change))
-
-
-def test_outputs_have_the_same_form_wherever_they_lie() -> None:
-    assert Output("x", False, "<f4", (2,), offset=0).same_form(Output("x", False, "<f4", (2,), offset=4096))
 
 
 @pytest.mark.parametrize(

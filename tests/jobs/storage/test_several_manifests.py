@@ -21,16 +21,26 @@ from hypothesis import strategies as st
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.gather import gather
 from jobs.gather.verify import verify
-from jobs.storage.journal import replay
-from jobs.storage.plans import FORMAT, FORMAT_OF_PARTS, Plan
+from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec, Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from launcher import results
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome
 from launcher.status.status import StatusReader
-from tests.support.builders import build_plan, change_plan, everything, flip_byte, write_shard
+from tests.support.builders import (
+    AttemptWriter,
+    batches_of,
+    build_plan,
+    change_plan,
+    damage,
+    everything,
+    flip_byte,
+    owner_of,
+    write_shard,
+)
 from tests.support.launcher_runs import ROOT, document, launcher, newest, run_of, status, write_config
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,7 +52,7 @@ def build_parts(
 ) -> RunDir:
     """A run of several manifests, all shards done; samples 3, 16 and 53 failed."""
     run = build_plan(path, boundaries, **options)
-    change_plan(run, parts=parts, format=FORMAT_OF_PARTS)
+    change_plan(run, parts=parts)
     for index in range(len(boundaries) - 1):
         write_shard(run, index, failed=[3, 16, 53])
     return run
@@ -130,11 +140,11 @@ def test_each_part_holds_its_rows_of_what_one_result_would_hold(drawn: dict[str,
         for index in range(len(boundaries) - 1):
             shard = Plan.read(run.plan).shard(index)
             left_out = index in drawn["missing"]
-            batches = list(shard.batches(4))[1:] if left_out else None
+            batches = list(batches_of(Plan.read(run.plan), shard))[1:] if left_out else None
             write_shard(run, index, failed=drawn["failed"], batches=batches, done=not left_out)
         gather(run, allow_missing=True)
         whole = datasets(run.result)
-        change_plan(run, parts=drawn["parts"], format=FORMAT_OF_PARTS)
+        change_plan(run, parts=drawn["parts"])
         report = gather(run, allow_missing=True)
         assert [one.name for one in report.parts] == [part.name for part in drawn["parts"]]
         for part, one in zip(drawn["parts"], report.parts, strict=True):
@@ -179,7 +189,8 @@ def test_each_part_is_reduced_by_itself(tmp_path: Path) -> None:
 
 def test_nothing_is_written_before_every_part_is_done(tmp_path: Path) -> None:
     run = build_parts(tmp_path / "run")
-    run.shard_done(2).rename(run.shard_part(2))
+    run.journal(owner_of(run, 50)).unlink()
+    write_shard(run, 2, batches=[50], failed=[53], done=False)
     with pytest.raises(IncompleteError, match=r"1 of 3 shards are not done \(2\)"):
         gather(run)
     assert not list(run.path.glob("result*"))
@@ -191,9 +202,7 @@ def test_nothing_is_written_before_every_part_is_done(tmp_path: Path) -> None:
 def test_damage_in_one_part_leaves_the_rows_of_the_others(tmp_path: Path) -> None:
     run = build_parts(tmp_path / "run")
     gather(run)
-    layout = replay(run.journal(2)).layout
-    assert layout is not None
-    flip_byte(run.shard_done(2), layout.outputs[0].offset + 8 * layout.outputs[0].row_bytes)
+    damage(run, 58, "vector")
     before = {name: datasets(run.result_of(name)) for name in ("train", "test")}
     with pytest.raises(DamageError, match=r"shard 2, rows 8-13"):
         gather(run)
@@ -202,6 +211,23 @@ def test_damage_in_one_part_leaves_the_rows_of_the_others(tmp_path: Path) -> Non
     assert [one.missing for one in report.parts] == [0, 0, 6]
     assert_same(datasets(run.result_of("train")), before["train"])
     assert datasets(run.result_of("test"))["status"].tolist() == [1, 1, 1, 2, *[1] * 4, *[0] * 6]
+
+
+def test_an_attempt_may_have_rows_of_several_parts(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 20, 50, 64))
+    change_plan(run, parts=PARTS)
+    with AttemptWriter(run) as writer:
+        for start, stop in [(50, 64), (0, 50)]:
+            writer.hold(start, stop)
+            writer.commit_all(Spans([(start, stop)]), bad=[3, 16, 53])
+        writer.beat()
+    expected = build_parts(tmp_path / "expected")
+    gather(expected)
+    report = gather(run)
+    assert report.complete
+    assert verify(run).ok
+    for part in PARTS:
+        assert_same(datasets(run.result_of(part.name)), datasets(expected.result_of(part.name)))
 
 
 def test_verify_looks_at_every_result(tmp_path: Path) -> None:
@@ -243,6 +269,7 @@ import sys
 from pathlib import Path
 from jobs.gather.gather import gather
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 gather(RunDir(Path(sys.argv[1])), progress=lambda done, total: print(done, flush=True))
 """
 
@@ -300,10 +327,12 @@ def test_a_run_of_several_manifests_has_a_result_of_each(tmp_path: Path, order: 
         if rows:
             check_toy(run, name, rows)
         assert f"result: {run.result_of(name)}" in done.stdout
-    groups = newest(run).groups
-    assert groups == tuple(
-        (n,) for n in ([0, 1, 2, 3, 4, 5, 6, 7] if order == "sequential" else [0, 1, 6, 2, 3, 4, 7, 5])
-    )
+    ranges = newest(run).ranges
+    assert Spans(ranges) == Spans([(0, 80)])
+    firsts = [start for start, _ in ranges]
+    of_test = [at for at, start in enumerate(firsts) if start >= 60]
+    assert (of_test[0] < firsts.index(max(start for start in firsts if start < 60))) == (order == "parallel")
+    assert (firsts == sorted(firsts)) == (order == "sequential")
     found = status(tmp_path, run)
     assert (found["state"], found["samples"]["ok"]) == ("complete", 80)
     assert [(one["name"], one["samples"]["ok"]) for one in found["manifests"]] == [
@@ -353,7 +382,7 @@ def test_results_go_where_the_output_path_says(tmp_path: Path) -> None:
 def test_the_frozen_config_of_several_manifests_gives_the_same_run(tmp_path: Path) -> None:
     config = write_parts(tmp_path, {"train": 8, "test": 8}, output={"path": "{manifest}.h5"})
     planned = make_plan(load_config(config))
-    assert planned.plan.format == FORMAT_OF_PARTS
+    assert planned.plan.format == FORMAT
     again = make_plan(load_config(planned.run.config))
     assert not again.is_new
     assert again.plan == planned.plan

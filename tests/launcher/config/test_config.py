@@ -185,6 +185,7 @@ slurm:
         ("local=5", "must be a mapping"),
         ("slurm=5", "must be a mapping"),
         ("slurm.array_parallelism=0", "must be greater than or equal to 1"),
+        ("slurm.tasks=0", "must be greater than or equal to 1"),
         ("slurm.gpus_per_task=a:b", "must be a number from 0"),
         ("slurm.mem=64Q", "must be a size such as 64G"),
         ("slurm.time=4 hours", "must be a time such as 4:00:00"),
@@ -270,6 +271,10 @@ def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
     [
         (("slurm.cpus_per_task=1",), "1 is too few: 1 process"),
         (("slurm.cpus_per_task=7", "node.devices=cuda", "slurm.gres=gpu:a100:4"), "7 is too few: 4 process"),
+        (
+            ("slurm.tasks=2", "slurm.shards_per_task=1"),
+            r"slurm.shards_per_task: says the same as slurm.tasks: keep that",
+        ),
         (("slurm.mem=64G", "retry.max_memory=32G"), r"32G is less than slurm.mem \(64G\)"),
         (("slurm.time=1-00:00:00", "retry.max_time=12:00:00"), "less than slurm.time"),
     ],
@@ -277,6 +282,31 @@ def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
 def test_fields_that_contradict_each_other_are_refused(folder: Path, overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load(SMALL, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shards", "tasks"),
+    [
+        ((), 3, 3),
+        ((), 1000, 256),
+        (("slurm.array_parallelism=1000",), 1000, 1000),
+        (("slurm.nodes_per_task=2",), 5, 3),
+        (("slurm.tasks=64",), 1000, 64),
+        (("slurm.tasks=64",), 3, 64),
+        (("slurm.shards_per_task=4",), 10, 3),
+        (("slurm.shards_per_task=1",), 1000, 1000),
+        (("slurm.shards_per_task=3", "slurm.nodes_per_task=2"), 6, 1),
+    ],
+)
+def test_there_is_an_array_task_for_each_shard_unless_the_config_wants_others(
+    folder: Path, overrides: tuple[str, ...], shards: int, tasks: int
+) -> None:
+    assert load(SMALL, *overrides).slurm.tasks_for(shards) == tasks
+
+
+def test_a_run_that_an_older_version_planned_takes_the_new_key(folder: Path) -> None:
+    mapping = {**load(SMALL).to_mapping(), "slurm": {"shards_per_task": 1, "tasks": 8}}
+    assert config_from_mapping(mapping, Path("config.yaml")).slurm.tasks_for(100) == 8
 
 
 def test_a_limit_of_retries_may_equal_what_the_first_attempt_gets(folder: Path) -> None:

@@ -9,15 +9,19 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from jobs.storage.journal import is_running, replay
+from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans, union
 from launcher.status.status import StatusReader
+from tests.support.builders import damage
 from tests.support.launcher_runs import (
     command,
     document,
@@ -32,7 +36,7 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
-from tests.support.task_runs import alive, content
+from tests.support.task_runs import alive, attempts, content, done_rows, is_done
 
 SLOW = {"delay": 0.05}
 
@@ -143,8 +147,8 @@ def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow: 
     assert kept >= 8
     resumed = launcher(slow.parent, "run", slow.name)
     assert resumed.returncode == 0, resumed.stderr
-    ends = [attempt.end for shard in range(4) for attempt in replay(run.journal(shard)).attempts]
-    assert sum(end.committed for end in ends if end) == 200
+    first, second = (union(one.beat.done for one in attempts(run) if one.submission == number) for number in (1, 2))
+    assert (first & second, first | second) == (Spans(), Spans([(0, 200)]))
     other = write_config(tmp_path / "undisturbed", rows=200)
     assert launcher(other.parent, "run", other.name).returncode == 0
     assert [content(run, shard) for shard in range(4)] == [content(run_of(other), shard) for shard in range(4)]
@@ -154,7 +158,7 @@ def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
     slow = write_config(tmp_path, rows=8, shards=1, params={"bad": {"3": "sleep"}})
     run = run_of(slow)
     process = start(slow.parent, "run", slow.name)
-    wait_until(lambda: run.plan.exists() and is_running(run.journal(0)) and replay(run.journal(0)).attempts)
+    wait_until(lambda: attempts(run))
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=30)
@@ -214,9 +218,7 @@ def test_the_interrupt_key_stops_the_run_in_order(endless: Path) -> None:
     assert b"Traceback" not in shown
     assert tasks_of(run) == []
     assert status(endless.parent, run)["state"] == "cancelled"
-    ends = [attempt.end for shard in range(4) for attempt in replay(run.journal(shard)).attempts]
-    assert {end.reason for end in ends if end} <= {"done", "stopped"}
-    assert all(ends)
+    assert {one.beat.end for one in attempts(run)} <= {"done", "stopped"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -250,17 +252,49 @@ def test_no_task_outlives_a_killed_executor_and_the_run_resumes(slow: Path) -> N
     assert launcher(slow.parent, "run", slow.name).returncode == 0
 
 
-def test_a_task_that_is_killed_is_tried_again(slow: Path) -> None:
+def tasks_at_work(run: RunDir) -> list[psutil.Process]:
+    """The supervisors of array tasks that have done something and go on."""
+    begun = [one for one in attempts(run) if one.beat.done and not one.is_over]
+    return alive(
+        [psutil.Process(one.start.process["pid"]) for one in begun if one.start and _is_there(one.start.process)]
+    )
+
+
+def _is_there(process: Mapping[str, Any]) -> bool:
+    return psutil.pid_exists(process["pid"])
+
+
+def test_others_take_the_rows_of_a_task_that_is_killed(slow: Path) -> None:
     run = run_of(slow)
     launcher(slow.parent, "submit", slow.name)
-    wait_for_progress(run)
-    victim = next(p for p in tasks_of(run) if "jobs" in p.cmdline() and "--parent" in p.cmdline())
+    wait_until(lambda: len(tasks_at_work(run)) == 2)
+    victim = tasks_at_work(run)[0]
     victim.kill()
     assert launcher(slow.parent, "status", "toy", "--watch").returncode == 0
+    assert run.submission_numbers() == [1]
+    assert done_rows(run) == Spans([(0, 200)])
+    (dead,) = (one for one in attempts(run) if not one.is_over)
+    assert dead.start
+    assert dead.start.process["pid"] == victim.pid
+    assert json.loads(run.outcome(1).read_text())["failures"] == {}
+
+
+def test_what_is_open_when_all_tasks_were_killed_is_tried_again(slow: Path) -> None:
+    run = run_of(slow)
+    launcher(slow.parent, "submit", slow.name)
+    wait_until(lambda: len(tasks_at_work(run)) == 2)
+    for victim in tasks_at_work(run):
+        victim.suspend()  # so that none of them sees that another one is gone
+    for one in attempts(run):
+        assert one.start
+        psutil.Process(one.start.process["pid"]).kill()
+    assert launcher(slow.parent, "status", "toy", "--watch").returncode == 0
     assert run.submission_numbers() == [1, 2]
-    assert len(newest(run).shards) == 1
-    outcome = json.loads(run.submission(1).with_suffix(".outcome").read_text())
-    assert [failure["kind"] for failure in outcome["failures"].values()] == ["CRASH"]
+    first = union(one.beat.done for one in Attempts(run, 1).read())
+    assert newest(run).rows == Spans([(0, 200)]) - first
+    assert newest(run).tasks == 2
+    failures = json.loads(run.outcome(1).read_text())["failures"]
+    assert {failure["kind"] for failure in failures.values()} == {"CRASH"}
 
 
 def test_attempts_are_limited(tmp_path: Path) -> None:
@@ -315,7 +349,7 @@ def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path: Path) -> None:
     config = write_config(tmp_path, params={"bad": {"30": "raise"}})
     run = run_of(config)
     assert launcher(tmp_path, "run", config.name).returncode == 1
-    assert sorted(run.list_shards().done) == [0, 2, 3]
+    assert [is_done(run, shard) for shard in range(4)] == [True, False, True, True]
     done = launcher(tmp_path, "rerun", "toy", "--set", "node.max_failed_samples=1", "--json")
     assert document(done)["shards"] == [1]
     assert launcher(tmp_path, "status", "--watch").returncode == 0
@@ -355,7 +389,7 @@ def test_rerun_of_a_damaged_shard_repairs_it(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
     good = content(run, 2)
-    damage(run, 2)
+    damage(run, 50, "y")
     found = launcher(config.parent, "verify", "toy")
     assert found.returncode == 1
     assert "launcher rerun toy --shards 2" in found.stdout
@@ -365,19 +399,10 @@ def test_rerun_of_a_damaged_shard_repairs_it(config: Path) -> None:
     assert launcher(config.parent, "verify", "toy").returncode == 0
 
 
-def damage(run: RunDir, shard: int) -> None:
-    """Changes one byte of a done shard's first output."""
-    layout = replay(run.journal(shard)).layout
-    assert layout is not None
-    data = bytearray(run.shard_done(shard).read_bytes())
-    data[layout.outputs[0].offset] ^= 1
-    run.shard_done(shard).write_bytes(data)
-
-
 def test_a_damaged_shard_stops_the_gather_and_says_what_to_do(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
-    damage(run, 2)
+    damage(run, 50, "y")
     failed = launcher(config.parent, "gather", "toy")
     assert failed.returncode == 1
     assert "--shards 2" in failed.stderr
@@ -390,8 +415,7 @@ def test_logs_hold_all_attempts_of_a_shard(tmp_path: Path) -> None:
     config = write_config(tmp_path, rows=8, shards=1, job="DyingSetup", retry={"attempts": 2})
     launcher(tmp_path, "run", config.name)
     text = launcher(tmp_path, "logs", "toy", 0).stdout
-    assert "attempt 1" in text
-    assert "attempt 2" in text
+    assert text.count("samples 0 to 7: 8 to do") == 2
     assert document(launcher(tmp_path, "logs", "toy", 0, "--json"))["text"] == text
 
 
@@ -399,7 +423,7 @@ def test_logs_are_followed_to_the_end_of_the_shard(slow: Path) -> None:
     launcher(slow.parent, "submit", slow.name)
     followed = launcher(slow.parent, "logs", "toy", 3, "-f")
     assert followed.returncode == 0
-    assert "shard 3 is done" in followed.stdout
+    assert "done: " in followed.stdout
     launcher(slow.parent, "status", "--watch")
 
 
@@ -407,4 +431,4 @@ def test_the_submission_is_written_before_anything_starts(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
     created = Submission.read(run.submission(1)).created
-    assert created <= min(replay(run.journal(shard)).attempts[0].start.time for shard in range(4))
+    assert created <= min(one.start.time for one in attempts(run) if one.start)

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_run_directory_holds_manifest_config_and_folders(config: Path) -> No
     run = make_plan(load_config(config)).run
     assert [sample["x"] for sample in Samples(run.manifest).rows(0, 100)] == list(range(100))
     assert sorted(path.name for path in run.path.iterdir()) == [
-        "config.yaml", "logs", "manifest.arrow", "plan.json", "shards", "submissions",
+        "attempts", "config.yaml", "logs", "manifest.arrow", "plan.json", "submissions",
     ]  # fmt: skip
 
 
@@ -301,6 +302,16 @@ def test_a_plan_of_a_newer_format_is_not_misread(config: Path) -> None:
     run.plan.write_text(json.dumps({**data, "format": 99}))
     with pytest.raises(Exception, match="format 99"):
         make_plan(load_config(config))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_plan_of_an_older_format_that_is_asked_for_again_is_the_same(config: Path, number: int) -> None:
+    made = make_plan(load_config(config))
+    old = replace(made.plan, format=number)
+    old.write(made.run.plan)
+    assert make_plan(load_config(config)).plan == old
+    (config.parent / "data.csv").touch()  # so that the samples are read and compared
+    assert make_plan(load_config(config)).plan == old
 
 
 def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_is_planned(

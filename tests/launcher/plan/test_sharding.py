@@ -1,4 +1,4 @@
-"""Sharding: every row in one shard, in order, balanced; index maps and shard ranges."""
+"""Sharding: every row in one shard, in order, balanced; shard ranges."""
 
 import itertools
 import time
@@ -14,10 +14,7 @@ from jobs.storage.records import Shard
 from launcher.plan.sharding import (
     ALIGNMENT,
     default_shards,
-    index_map,
-    interleave,
     parse_ranges,
-    share_out,
     split_by_cost,
     split_by_size,
     split_evenly,
@@ -176,15 +173,6 @@ def test_default_shards_are_neither_tiny_nor_too_many(rows: int) -> None:
 
 
 @relaxed
-@given(st.sets(st.integers(0, 200)), st.integers(1, 7))
-def test_index_map_runs_each_shard_once_in_order(not_done: set[int], per_task: int) -> None:
-    groups = index_map(not_done, per_task)
-    assert [shard for group in groups for shard in group] == sorted(not_done)
-    assert all(len(group) == per_task for group in groups[:-1])
-    assert all(groups)
-
-
-@relaxed
 @given(st.sets(st.integers(0, 300), min_size=1))
 def test_ranges_read_back_as_written(numbers: set[int]) -> None:
     assert parse_ranges(format_ranges(numbers), 301) == tuple(sorted(numbers))
@@ -217,27 +205,6 @@ parts_lists = st.lists(st.integers(0, 60), min_size=1, max_size=6)
 
 
 @relaxed
-@given(parts_lists, st.integers(1, 80))
-def test_every_part_with_rows_has_a_shard_and_no_more_than_rows(rows: list[int], count: int) -> None:
-    shared = share_out(count, [float(number) for number in rows], rows)
-    assert all(min(number, 1) <= got <= number for got, number in zip(shared, rows, strict=True))
-    assert sum(shared) == min(max(count, sum(number > 0 for number in rows)), sum(rows))
-
-
-@relaxed
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9)), min_size=1, max_size=3), st.integers(1, 12))
-def test_no_other_sharing_out_has_a_lighter_heaviest_shard(parts: list[tuple[int, int]], count: int) -> None:
-    rows, weights = [number for number, _ in parts], [float(weight) for _, weight in parts]
-
-    def heaviest(counts: tuple[int, ...]) -> float:
-        return max(weight / number for weight, number in zip(weights, counts, strict=True))
-
-    shared = share_out(count, weights, rows)
-    others = itertools.product(*(range(1, number + 1) for number in rows))
-    assert heaviest(shared) <= min(heaviest(other) for other in others if sum(other) == sum(shared))
-
-
-@relaxed
 @given(parts_lists, st.one_of(st.none(), st.integers(1, 30)), st.one_of(st.none(), st.integers(1, 30)), st.booleans())
 def test_no_shard_lies_in_two_parts(rows: list[int], shards: int | None, size: int | None, by_cost: bool) -> None:
     costs = np.arange(sum(rows), dtype=np.float64) if by_cost else None
@@ -259,17 +226,3 @@ def test_a_single_part_is_split_as_if_there_were_no_parts(rows: int, shards: int
     costs = np.linspace(1, 5, rows)
     by_cost = split_by_cost(costs, shards or default_shards(rows))
     assert split_parts([rows], shards, None, costs) == (0, *(shard.stop for shard in by_cost))
-
-
-@relaxed
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=5))
-def test_queues_side_by_side_keep_their_order_and_their_share(sizes: list[int]) -> None:
-    queues = [[(number, place) for place in range(size)] for number, size in enumerate(sizes)]
-    mixed = interleave(queues)
-    assert sorted(mixed) == [item for queue in queues for item in queue]
-    for number, queue in enumerate(queues):
-        assert [item for item in mixed if item[0] == number] == queue
-    for taken in range(1, len(mixed)):
-        for number, size in enumerate(sizes):
-            had = sum(item[0] == number for item in mixed[:taken])
-            assert abs(had - size * taken / len(mixed)) <= 1 + len(sizes) / 2

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import AnyFailureKind, FailureKind, SampleFailureKind, Unknown
+from jobs.storage.sample_failures import SampleFailures, normalise
+from jobs.storage.spans import Spans
 from launcher.executors import choose_executor
-from launcher.runs.failures import MAX_GROUPS, Failure, FailureGroup, advice, from_exit_status, group, normalise
+from launcher.runs.failures import MAX_GROUPS, Failure, FailureGroup, ShardFailures, advice, from_exit_status, group
 
 KINDS = [*FailureKind, Unknown("MELTED")]
 KINDS_OF_SAMPLES = [*SampleFailureKind, Unknown("MELTED")]
@@ -36,6 +38,19 @@ def test_a_group_has_the_shards_the_samples_and_one_message() -> None:
     failures = [Failure(SampleFailureKind.LOAD, f"bad row {n}", shard=n % 3, samples=1) for n in range(10)]
     (found,) = group(failures)
     assert found == FailureGroup(SampleFailureKind.LOAD, "bad row 0", (0, 1, 2), 10)
+
+
+def test_failures_of_several_shards_are_joined_under_the_message_of_the_lowest() -> None:
+    failures: list[Failure | ShardFailures | SampleFailures] = [
+        ShardFailures(FailureKind.LOST, "gone", Spans([(0, 3)])),
+        SampleFailures(SampleFailureKind.LOAD, "no file /b", 2, Spans([(2, 5)])),
+        SampleFailures(SampleFailureKind.LOAD, "no file /a", 7, Spans([(1, 3)])),
+        Failure(FailureKind.LOST, "gone", 4),
+    ]
+    assert group(failures) == [
+        FailureGroup(FailureKind.LOST, "gone", (0, 1, 2, 4), 0),
+        FailureGroup(SampleFailureKind.LOAD, "no file /a", (1, 2, 3, 4), 9),
+    ]
 
 
 def test_failures_of_shards_come_before_those_of_samples() -> None:

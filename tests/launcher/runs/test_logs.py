@@ -1,25 +1,147 @@
-"""Logs: what ``launcher logs -f`` reads of a shard that an attempt is still at."""
+"""Logs: which hold text of a shard, and what ``launcher logs -f`` reads of one that an attempt is still at."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
-from jobs.storage.journal import Journal
-from launcher.runs.logs import read_log
-from tests.support.builders import build_run
+import pytest
+
+from jobs.kinds import EndReason
+from jobs.machine.process_identity import ProcessIdentity
+from jobs.storage.claims import Claim, ClaimFolder
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
+from launcher.runs.logs import last_words, log_paths, read_log
+from launcher.runs.submissions import Outcome, update
+from tests.support.builders import AttemptWriter, build_plan, submit
 from tests.support.launcher_runs import wait_until
 
+HERE = ProcessIdentity.current().to_json()
 
-def test_the_last_words_of_an_attempt_are_followed_after_the_shard_is_done(tmp_path: Path) -> None:
-    run = build_run(tmp_path / "run")
-    run.log(0).write_bytes(b"shard 0, attempt 1\n")
-    seen: list[bytes] = []
-    reader = Thread(target=lambda: seen.extend(read_log(run, 0, follow=True)))
-    with Journal(run.journal(0)):
-        reader.start()
-        wait_until(lambda: seen)
-        reader.join(0.5)
-        assert reader.is_alive()
-        with run.log(0).open("ab") as log:
-            log.write(b"shard 0 is done\n")
-    reader.join()
-    assert b"".join(seen) == b"shard 0, attempt 1\nshard 0 is done\n"
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """Shards of 20, 30 and 14 rows, each the range of a worker; all logs are there."""
+    run = build_plan(tmp_path / "run", (0, 20, 50, 64))
+    submit(run, 2, rows=Spans([(0, 20)]))
+    for number in (1, 2):
+        run.submission_log(number).write_text(f"submission {number}\n")
+        for worker in range(3):
+            run.log(number, worker).write_text(f"worker {worker} of {number}\n")
+    return run
+
+
+def names(run: RunDir, shard: int) -> list[str]:
+    return [path.name for path in log_paths(run, shard)]
+
+
+def test_where_nothing_began_the_owner_and_the_submission_have_a_word(run: RunDir) -> None:
+    assert names(run, 1) == ["0001-00001.log", "0001.log"]
+    assert names(run, 0) == ["0001-00000.log", "0002-00000.log", "0001.log", "0002.log"]
+
+
+def test_logs_are_those_of_the_workers_that_had_rows_of_the_shard(run: RunDir) -> None:
+    for worker, rows in ((2, (0, 25)), (0, (25, 40)), (1, (50, 64))):
+        with AttemptWriter(run, 1, worker) as writer:
+            writer.hold(*rows, claim=worker + 1)
+            writer.beat()
+    assert names(run, 0) == ["0001-00002.log", "0002-00000.log", "0002.log"]
+    assert names(run, 1) == ["0001-00000.log", "0001-00002.log"]
+    assert names(run, 2) == ["0001-00001.log"]
+
+
+def test_a_claim_that_no_beat_tells_of_counts(run: RunDir) -> None:
+    run.claims(1).mkdir()
+    with AttemptWriter(run, 1, 2) as writer:
+        assert ClaimFolder(run.claims(1)).take(Claim(1, 1, writer.name, 20, 50))
+    assert names(run, 1) == ["0001-00002.log"]
+
+
+def test_the_last_words_are_the_last_line_that_says_something(run: RunDir) -> None:
+    run.log(1, 0).write_text("first\nsecond  \n\n \n")
+    assert last_words(run.log(1, 0)) == "second"
+    assert last_words(run.log(1, 9)) == ""
+
+
+class Follower:
+    """``launcher logs -f`` in a thread."""
+
+    def __init__(self, run: RunDir, shard: int) -> None:
+        self.seen: list[bytes] = []
+        self._thread = Thread(target=lambda: self.seen.extend(read_log(run, shard, follow=True)))
+        self._thread.start()
+
+    def goes_on(self) -> bool:
+        self._thread.join(0.5)
+        return self._thread.is_alive()
+
+    def text(self) -> bytes:
+        """All of it, once it has ended."""
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return b"".join(self.seen)
+
+
+@pytest.fixture
+def child() -> Iterator[dict[str, Any]]:
+    """The identity of a process that lives."""
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+        identity = ProcessIdentity.of(process.pid)
+        assert identity
+        yield identity.to_json()
+
+
+def test_the_last_words_of_an_attempt_are_followed_after_the_shard_is_done(run: RunDir) -> None:
+    run.log(1, 1).write_bytes(b"shard 1, attempt 1\n")
+    with AttemptWriter(run, 1, 1, process=HERE) as writer:
+        writer.hold(20, 50)
+        writer.beat()
+        follower = Follower(run, 1)
+        wait_until(lambda: follower.seen)
+        writer.commit_all(Spans([(20, 50)]))
+        writer.beat()
+        assert follower.goes_on()
+        with run.log(1, 1).open("ab") as log:
+            log.write(b"shard 1 is done\n")
+        writer.beat(end=EndReason.DONE)
+    assert follower.text() == b"shard 1, attempt 1\nshard 1 is done\n"
+
+
+def test_following_ends_with_the_shard_though_the_attempt_goes_on_with_others(run: RunDir) -> None:
+    with AttemptWriter(run, 1, 1, process=HERE) as writer:
+        writer.hold(20, 64)
+        writer.beat()
+        follower = Follower(run, 1)
+        assert follower.goes_on()
+        writer.commit_all(Spans([(20, 50)]))
+        writer.beat()
+        assert follower.text() == b"worker 1 of 1\n"
+
+
+def test_following_ends_once_nobody_runs_the_shard(run: RunDir) -> None:
+    update(run, Submission.read(run.submission(1)), process=HERE)
+    follower = Follower(run, 1)
+    assert follower.goes_on()
+    with AttemptWriter(run, 1, 1) as writer:
+        writer.hold(20, 50)
+        writer.beat(end=EndReason.STOPPED)
+    assert follower.goes_on()
+    Outcome(0.0).write(run, 1)
+    assert follower.text() == b"worker 1 of 1\nsubmission 1\n"
+
+
+def test_an_attempt_that_lives_is_followed_whatever_became_of_its_submission(
+    run: RunDir, child: dict[str, Any]
+) -> None:
+    Outcome(0.0).write(run, 1)
+    with AttemptWriter(run, 1, 1, process=child) as writer:
+        writer.hold(20, 50)
+        writer.beat()
+        follower = Follower(run, 1)
+        assert follower.goes_on()
+        writer.beat(end=EndReason.STOPPED)
+    assert follower.text() == b"worker 1 of 1\n"

@@ -1,6 +1,8 @@
-"""Submissions: numbers are given once, shards are in one pair of hands."""
+"""Submissions: numbers are given once, rows are in one pair of hands, and damaged files are named."""
 
+import errno
 import multiprocessing
+import os
 import time
 from dataclasses import replace
 from multiprocessing.queues import Queue
@@ -11,49 +13,128 @@ import pytest
 from jobs.errors import RunError
 from jobs.kinds import FailureKind
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.plans import NodeSettings, Resources, Submission
+from jobs.storage.claims import Claim, ClaimFolder
+from jobs.storage.plans import NodeSettings, Plan, Resources, Submission
+from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
+from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Spans
 from launcher.runs.failures import Failure
-from launcher.runs.submissions import Outcome, create, in_hand, newest_by_shard, read_submissions
+from launcher.runs.submissions import Outcome, create, in_hand, newest_by_row, read_submissions, withdraw
+
+TABLE = ShardTable((0, 10, 20, 30), 4)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
+    """3 shards of 10 rows, planned."""
     run = RunDir(tmp_path / "run")
     run.make()
+    Plan("test", "0", 0.0, 30, None, (0, 10, 20, 30), JobSpec("a:B"), 4, 0, {}).write(run.plan)
     return run
 
 
 def submission(*shards: int, **values: object) -> Submission:
     mine = ProcessIdentity.current().to_json()
-    made = Submission(0, "local", time.time(), tuple((s,) for s in shards), NodeSettings(), process=mine)
+    rows = TABLE.rows_of(shards)
+    made = Submission(0, "local", time.time(), len(shards), rows, tuple(rows), NodeSettings(), process=mine)
     return replace(made, **values)  # type: ignore[arg-type]
 
 
 def test_numbers_follow_one_another(run: RunDir) -> None:
     assert [create(run, submission(shard)).number for shard in range(3)] == [1, 2, 3]
-    assert sorted(path.name for path in run.submissions.iterdir()) == ["0001.json", "0002.json", "0003.json"]
+    names = [f"{number:04d}.{kind}" for number in (1, 2, 3) for kind in ("claims", "json")]
+    assert sorted(path.name for path in run.submissions.iterdir()) == names
 
 
-def test_a_shard_that_somebody_runs_is_not_taken(run: RunDir) -> None:
+def test_there_is_a_claims_folder_before_the_submission_can_be_seen(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def link(source: Path, target: Path) -> None:
+        seen.append(ClaimFolder(run.claims(1)).is_open() and not run.submission(1).exists())
+        os.rename(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    create(run, submission(0))
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_links_will_do(run: RunDir, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(RunDir, "submission_numbers", lambda self: [])  # both choose the number 1 at first
+    assert create(run, submission(0)).number == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "link", link)
+    assert create(run, submission(1)).number == 2
+    assert [one.submission.rows for one in read_submissions(run)] == [TABLE.rows_of([0]), TABLE.rows_of([1])]
+
+
+def test_another_error_of_the_file_system_is_not_hidden(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(errno.EDQUOT, "no")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError, match="no"):
+        create(run, submission(0))
+    assert [path.name for path in run.submissions.iterdir()] == ["0001.claims"]
+
+
+def test_a_link_that_the_file_server_made_without_saying_so_counts(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        really(source, target)
+        raise FileExistsError(target)
+
+    really = os.link
+    monkeypatch.setattr(os, "link", link)
+    assert create(run, submission(0)).number == 1
+
+
+def test_a_row_that_somebody_has_is_not_taken(run: RunDir) -> None:
     create(run, submission(0, 1))
     with pytest.raises(RunError, match="submission 1 is running these shards"):
         create(run, submission(1, 2))
     assert run.submission_numbers() == [1]
+    assert not run.claims(2).exists()
+
+
+def test_other_rows_of_the_same_shard_are_free(run: RunDir) -> None:
+    create(run, submission(0, rows=Spans([(0, 4)])))
+    assert create(run, submission(0, rows=Spans([(4, 10)]))).number == 2
 
 
 def test_a_shard_of_a_submission_that_ended_is_free(run: RunDir) -> None:
     create(run, submission(0, 1))
     Outcome(time.time()).write(run, 1)
-    assert in_hand(read_submissions(run)) == {}
+    assert in_hand(read_submissions(run), TABLE) == []
     assert create(run, submission(0, 1)).number == 2
 
 
-def test_a_retry_takes_over_the_shards_of_the_submission_it_continues(run: RunDir) -> None:
+def test_rows_in_hand_are_those_of_submissions_that_go_on(run: RunDir) -> None:
+    create(run, submission(0))
+    create(run, submission(1))
+    create(run, submission(2, planned=True))
+    assert in_hand(read_submissions(run), TABLE) == [(1, Spans([(0, 10)])), (2, Spans([(10, 20)]))]
+
+
+def test_a_retry_takes_over_the_rows_of_the_submission_it_continues(run: RunDir) -> None:
     create(run, submission(0, 1))
-    successor = create(run, submission(1, resources=Resources(continues=1)))
-    newest = newest_by_shard(read_submissions(run))
-    assert (newest[0].number, newest[1].number) == (1, successor.number)
+    create(run, submission(1, resources=Resources(continues=1)))
+    newest = [(one.number, rows) for one, rows in newest_by_row(read_submissions(run), TABLE)]
+    assert newest == [(2, Spans([(10, 20)])), (1, Spans([(0, 10)]))]
+
+
+def test_a_submission_none_of_whose_rows_it_is_the_last_is_left_out(run: RunDir) -> None:
+    create(run, submission(0))
+    create(run, submission(0, 1, resources=Resources(continues=1)))
+    assert [one.number for one, _ in newest_by_row(read_submissions(run), TABLE)] == [2]
 
 
 def test_a_submission_that_is_withdrawn_while_they_are_read_is_left_out(
@@ -61,7 +142,13 @@ def test_a_submission_that_is_withdrawn_while_they_are_read_is_left_out(
 ) -> None:
     create(run, submission(0))
     monkeypatch.setattr(RunDir, "submission_numbers", lambda self: [1, 2])
-    assert [known.number for known in read_submissions(run)] == [1]
+    assert [one.number for one in read_submissions(run)] == [1]
+
+
+def test_the_number_of_a_submission_that_was_withdrawn_is_given_again(run: RunDir) -> None:
+    withdraw(run, create(run, submission(0)).number)
+    assert list(run.submissions.iterdir()) == []
+    assert create(run, submission(0)).number == 1
 
 
 def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
@@ -69,6 +156,35 @@ def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
     outcome.write(run, 1)
     assert Outcome.read(run, 1) == outcome
     assert Outcome.read(run, 2) is None
+
+
+def test_nobody_takes_a_claim_of_a_submission_that_has_ended(run: RunDir) -> None:
+    create(run, submission(0))
+    claims = ClaimFolder(run.claims(1))
+    assert claims.take(Claim(0, 1, "0001-00000-aaaaaaaa", 0, 10))
+    Outcome(time.time()).write(run, 1)
+    assert not claims.is_open()
+    assert not claims.take(Claim(0, 2, "0001-00001-bbbbbbbb", 4, 10))
+    assert sorted(path.name for path in run.submissions.iterdir()) == ["0001.json", "0001.outcome"]
+
+
+def test_what_a_killed_launcher_left_of_the_claims_goes_with_the_next_outcome(run: RunDir) -> None:
+    create(run, submission(0))
+    (run.submissions / ".0001.claims").mkdir()
+    (run.submissions / ".0001.claims" / "000000.1").touch()
+    Outcome(time.time()).write(run, 1)
+    Outcome(time.time(), cancelled=True).write(run, 1)
+    assert sorted(path.name for path in run.submissions.iterdir()) == ["0001.json", "0001.outcome"]
+
+
+@pytest.mark.parametrize("text", ["", '{"number": 1, "exec', "[]", "{}", "null"])
+@pytest.mark.parametrize(("kind", "remedy"), [("json", "launcher rerun"), ("outcome", "launcher cancel")])
+def test_a_damaged_file_is_named_with_what_to_do(run: RunDir, kind: str, remedy: str, text: str) -> None:
+    create(run, submission(0))
+    Outcome(time.time()).write(run, 1)
+    (run.submissions / f"0001.{kind}").write_text(text)
+    with pytest.raises(RunError, match=rf"0001\.{kind}: cut short or damaged.*Remove it, then: {remedy} {run.path}"):
+        read_submissions(run)
 
 
 def _race(path: Path, results: "Queue[str]") -> None:

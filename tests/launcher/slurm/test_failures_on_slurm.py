@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import psutil
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from launcher.runs.submissions import Outcome
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import wait_until
-from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
-from tests.support.task_runs import alive, failures
+from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, start_of, undisturbed_data, use_cluster
+from tests.support.task_runs import alive
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
@@ -41,9 +42,9 @@ def test_a_batch_over_the_memory_limit_is_done_sample_by_sample_in_the_same_atte
     toy.submit()
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert toy.kinds(1) == [None]
+    assert toy.attempt_with(20).beat.end == "done"
     assert toy.run.submission_numbers() == [1]
-    assert "memory ran out" in toy.run.log(1).read_text()
+    assert "memory ran out" in toy.log_with(20)
     assert result_data(toy.run) == undisturbed_data()
 
 
@@ -57,13 +58,11 @@ def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_
     toy.submit()
     found = toy.end()
     assert (found["state"], found["samples"]["ok"]) == ("complete", 96)
-    first, last = toy.attempts(1)
-    assert first.end is None or first.end.kind == "OUT_OF_MEMORY"  # None: the kernel took the supervisor too
-    assert last.end
-    assert last.end.kind is None
-    assert toy.accounted(1, "ReqMem") == {0: [["600M"]], 1: [["600M"]], 2: [["600M"]]}
-    assert toy.accounted(2, "ReqMem") == {0: [["3600M"]]}
-    assert toy.submission(2).shards == (1,)
+    kinds = {kind for index in range(3) for _, kind in toy.ends(index)}
+    assert kinds <= {"OUT_OF_MEMORY", None}  # None: done, or the kernel took the supervisor too
+    assert {tuple(row) for rows in toy.accounted(1, "ReqMem").values() for row in rows} == {("600M",)}
+    assert {tuple(row) for rows in toy.accounted(2, "ReqMem").values() for row in rows} == {("3600M",)}
+    assert toy.shards_of(2) == [1]
 
 
 @pytest.mark.parametrize("where", ["setup", "setup_worker"])
@@ -76,7 +75,7 @@ def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(
     )
     toy.submit()
     assert toy.end()["state"] == "complete"
-    assert toy.kinds(0) == ["OUT_OF_MEMORY", None]
+    assert (toy.ends(0, 1), toy.ends(0, 2)) == ([("failed", "OUT_OF_MEMORY")], [("done", None)])
     (first,), (second,) = toy.accounted(1, "State", "ReqMem")[0], toy.accounted(2, "State", "ReqMem")[0]
     assert first == [
         "OUT_OF_MEMORY" if where == "setup" else "FAILED",
@@ -126,10 +125,12 @@ def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited: SlurmCluster
     (failure,) = found["failures"]
     assert (failure["kind"], failure["shards"], failure["samples"]) == ("OUT_OF_MEMORY", [1], 1)
     assert "--shards 1 --mem" in failure["advice"]
-    assert failures(toy.run, 1).keys() == {20}
-    assert toy.accounted(1, "State") == {0: [["COMPLETED"]], 1: [["OUT_OF_MEMORY"]], 2: [["COMPLETED"]]}
+    assert failed_rows(toy) == {20}
+    states = {index: rows[0][0] for index, rows in toy.accounted(1, "State").items()}
+    assert states.pop(start_of(toy.attempt_with(20)).index) == "OUT_OF_MEMORY"
+    assert set(states.values()) <= {"COMPLETED", "CANCELLED"}  # cancelled: there was nothing left to do for it
     assert toy.run.submission_numbers() == [1]
-    assert "doing its batch with all else idle" in toy.run.log(1).read_text()
+    assert "doing its batch with all else idle" in toy.log_with(20)
     assert result_data(toy.run) == undisturbed_data((20,))
     assert toy.rerun("--shards", "1", "--mem", "1100M")["shards"] == [1]
     assert toy.end()["samples"] == ALL_OK
@@ -144,43 +145,74 @@ def test_a_sample_that_crashes_fails_alone(slurm_here: SlurmCluster, tmp_path: P
     (failure,) = found["failures"]
     assert (failure["kind"], failure["shards"], failure["samples"]) == ("CRASH", [1], 1)
     assert "SIGSEGV" in failure["message"]
-    assert {tuple(rows[0]) for rows in toy.accounted(1, "State").values()} == {("COMPLETED",)}
+    assert {rows[0][0] for rows in toy.accounted(1, "State").values()} <= {"COMPLETED", "CANCELLED"}
     assert result_data(toy.run) == undisturbed_data((20,))
 
 
-def test_a_supervisor_that_is_killed_is_healed_and_leaves_no_process(slurm_here: SlurmCluster, tmp_path: Path) -> None:
+def test_a_supervisor_that_is_killed_leaves_its_work_to_the_others_and_no_process(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path)
-    array = toy.submit()
+    toy.submit()
     toy.await_commits(1)
-    supervisor = psutil.Process(toy.attempts(1)[0].start.pid)
-    family = [supervisor, *supervisor.children(recursive=True)]
-    supervisor.kill()
+    family = kill_supervisor(toy, 1)
     toy.open_gate()
     wait_until(lambda: not alive(family))
     assert toy.end()["samples"] == ALL_OK
     outcome = Outcome.read(toy.run, 1)
     assert outcome is not None
-    (shard,) = outcome.failures
-    assert (shard, outcome.failures[1].kind) == (1, "CRASH")
-    assert "signal 9" in outcome.failures[1].message
+    assert outcome.failures == {}
     assert toy.accounted(1, "ExitCode")[1] == [["0:9"]]
-    assert (array, toy.submission(2).shards) == (toy.array(1), (1,))
+    assert toy.run.submission_numbers() == [1]
+    assert toy.closed_twice() == 0
+    assert result_data(toy.run) == undisturbed_data()
+
+
+def test_what_no_other_element_can_take_is_healed_by_another_submission(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"tasks": 1})
+    array = toy.submit()
+    toy.await_commits(0)
+    kill_supervisor(toy, 0)
+    toy.open_gate()
+    assert toy.end()["samples"] == ALL_OK
+    outcome = Outcome.read(toy.run, 1)
+    assert outcome is not None
+    assert {shard: failure.kind for shard, failure in outcome.failures.items()} == dict.fromkeys(range(SHARDS), "CRASH")
+    assert "signal 9" in outcome.failures[1].message
+    assert (array, toy.shards_of(2)) == (toy.array(1), [0, 1, 2])
+    assert toy.closed_twice() == 0
     assert result_data(toy.run) == undisturbed_data()
 
 
 def test_one_attempt_means_that_nothing_is_tried_again(slurm_here: SlurmCluster, tmp_path: Path) -> None:
-    toy = SlurmRun.gated(slurm_here, tmp_path, retry={"attempts": 1})
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"tasks": 1}, retry={"attempts": 1})
     toy.submit()
-    toy.await_commits(1)
-    psutil.Process(toy.attempts(1)[0].start.pid).kill()
+    toy.await_commits(0)
+    kill_supervisor(toy, 0)
     toy.open_gate()
     found = toy.end()
-    assert (found["state"], found["shards"]["done"], found["shards"]["failed"]) == ("failed", 2, 1)
+    assert (found["state"], found["shards"]["done"], found["shards"]["failed"]) == ("failed", 0, SHARDS)
     assert [failure["kind"] for failure in found["failures"]] == ["CRASH"]
     assert toy.run.submission_numbers() == [1]
     toy.rerun()
     assert toy.end()["state"] == "complete"
     assert result_data(toy.run) == undisturbed_data()
+
+
+def kill_supervisor(toy: SlurmRun, index: int) -> list[psutil.Process]:
+    """SIGKILL of an element's supervisor; returns it with the processes that it had."""
+    supervisor = toy.supervisor(index)
+    family = [supervisor, *supervisor.children(recursive=True)]
+    supervisor.kill()
+    return family
+
+
+def failed_rows(toy: SlurmRun) -> set[int]:
+    """The manifest rows that failed, as the result tells them."""
+    with h5py.File(toy.run.result) as file:
+        return set(file["errors/row"][()].tolist())
 
 
 def write_template(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Handing a run over to a real Slurm that answers late, twice or not at all, by launchers that are killed on the way.
 
-Whatever happens, each array is submitted once, each shard runs once, and the run goes on to its result.
+Whatever happens, each array is submitted once, each row is done once, and the run goes on to its result.
 """
 
 import os
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from launcher.slurm.scripts import job_name
@@ -57,7 +56,10 @@ def jobs_of(toy: SlurmRun) -> list[str]:
 
 def assert_all_ran_once(toy: SlurmRun) -> None:
     assert toy.status()["samples"] == ALL_OK
-    assert [len(toy.attempts(shard)) for shard in range(SHARDS)] == [1] * SHARDS
+    assert toy.closed_twice() == 0
+    assert all(
+        len(toy.attempts(index, number)) <= 1 for number in toy.run.submission_numbers() for index in range(SHARDS)
+    )
     assert result_data(toy.run) == undisturbed_data()
 
 
@@ -179,24 +181,6 @@ def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(
     assert jobs_of(toy) == ["2", "2-finalize"]
 
 
-def test_a_launcher_killed_between_two_arrays_has_the_second_submitted_by_the_finalize_job(
-    slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = f"{shutil.which('scontrol')} show config | sed 's/^MaxArraySize .*/MaxArraySize = {SHARDS - 1}/'"
-    stand_in(tmp_path, monkeypatch, f'[ "$1" = show ] && [ "$2" = config ] && {{ {small}; exit; }}', "scontrol")
-    stand_in(tmp_path, monkeypatch, f'case "$*" in *0002*) once killed && {{ {KILL}; exit 1; }} ;; esac')
-    toy = toy_run(slurm_here, tmp_path, options={"hold": True})
-    assert toy.launcher("submit", toy.config.name).returncode == -signal.SIGKILL
-    again = toy.launcher("submit", toy.config.name)
-    assert "is running now" in again.stderr
-    assert jobs_of(toy) == ["1", "1-finalize"]
-    slurm_here.run("scontrol", "release", toy.array(1))
-    wait_until(lambda: toy.submission(2).job_ids)
-    slurm_here.run("scontrol", "release", toy.array(2))
-    assert toy.end()["state"] == "complete"
-    assert_all_ran_once(toy)
-
-
 def test_what_a_living_launcher_submits_is_left_to_it(
     slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,14 +276,15 @@ def test_what_only_the_accounting_knows_is_said_to_be_unknown_while_it_is_down(
     without_accounting: SlurmCluster, tmp_path: Path
 ) -> None:
     toy = SlurmRun(
-        without_accounting, tmp_path, "Toy", {"delay": 0.3}, node={"workers": 0, "processes": 1}, retry={"attempts": 1}
-    )
+        without_accounting, tmp_path, "Toy", {"delay": 0.3}, options={"tasks": 1}, node={"workers": 0, "processes": 1},
+        retry={"attempts": 1},
+    )  # fmt: skip
     toy.submit()
-    toy.await_commits(1)
-    psutil.Process(toy.attempts(1)[0].start.pid).kill()
+    toy.await_commits(0)
+    toy.supervisor(0).kill()
     found = toy.end(180)
     (failure,) = found["failures"]
-    assert (found["state"], failure["kind"], failure["shards"]) == ("failed", "LOST", [1])
+    assert (found["state"], failure["kind"], failure["shards"]) == ("failed", "LOST", [0, 1, 2])
     assert "Slurm's accounting cannot be asked" in failure["message"]
     toy.rerun()
     assert toy.end()["state"] == "complete"

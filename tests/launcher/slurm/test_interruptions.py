@@ -1,13 +1,14 @@
 """What ends array tasks from outside under a real Slurm: time limits, nodes, other jobs, people. No sample is lost."""
 
-import itertools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
-from jobs.storage.journal import decode
-from jobs.storage.records import Commit
+from launcher.slurm import scheduler
+from launcher.slurm.accounting import has_ended
+from launcher.slurm.parsers import Accounted
 from launcher.slurm.scripts import job_name
 from tests.example_jobs.greedy_jobs import ROWS_OF_SHARD
 from tests.slurm_cluster import SlurmCluster
@@ -18,6 +19,7 @@ from tests.support.slurm_runs import (
     SHARDS,
     SlurmRun,
     result_data,
+    start_of,
     undisturbed_data,
     use_cluster,
 )
@@ -34,57 +36,75 @@ def slurm_here(clean_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Sl
     return clean_slurm
 
 
-def done_twice(toy: SlurmRun, shard: int) -> set[int]:
-    """First rows of the batches that were committed more than once."""
-    records = map(decode, toy.run.journal(shard).read_bytes().splitlines())
-    commits = sorted(record.start for record in records if isinstance(record, Commit))
-    return {first for first, second in itertools.pairwise(commits) if first == second}
+def restarts(toy: SlurmRun, index: int) -> list[int]:
+    """Slurm's restart count at each attempt of an element."""
+    return [start_of(attempt).restart for attempt in toy.attempts(index)]
 
 
-def restarts(toy: SlurmRun, shard: int) -> list[int]:
-    """Slurm's restart count at each attempt of a shard."""
-    return [attempt.start.restart for attempt in toy.attempts(shard)]
+def assert_complete(toy: SlurmRun) -> None:
+    """Every sample is there, none was done again but what no beat covered, and nothing waits in the queue."""
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert toy.closed_twice() == 0
+    assert result_data(toy.run) == undisturbed_data()
+    wait_until(lambda: toy.queued() == [])
 
 
-def ends(toy: SlurmRun, shard: int) -> list[tuple[str, str | None] | None]:
-    return [(a.end.reason, a.end.kind) if a.end else None for a in toy.attempts(shard)]
+# --- time limits; a minute is Slurm's least
 
 
-def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(
+def timed(slurm: SlurmCluster, folder: Path, no_scontrol: str = "false", **sections: Any) -> SlurmRun:
+    """A run that takes longer than its time limit; elements for which the shell says so have no scontrol."""
+    (folder / "site.sbatch").write_text(
+        f"#!/bin/bash\nif {no_scontrol}; then PATH=/no/commands; fi\n# launcher: command\n"
+    )
+    options = {"time": "1", "template": "site.sbatch", **sections.pop("options", {})}
+    params = {"delay": 4.0, **sections.pop("params", {})}
+    return SlurmRun(
+        slurm, folder, "tests.example_jobs.greedy_jobs:Slow", params,
+        options=options, node={"batch_size": 1}, retry={"time_factor": 3}, **sections,
+    )  # fmt: skip
+
+
+def test_an_element_whose_time_is_up_is_requeued_and_goes_on_with_what_all_have_left(
     slurm_here: SlurmCluster, tmp_path: Path
 ) -> None:
-    # A minute is Slurm's least. Shards 0 and 2 need longer, but 2 cannot requeue itself; 1 hangs at its first sample.
-    params = {"delay": 4.0, "stuck": [ROWS_OF_SHARD]}
-    no_scontrol = "if [ $SLURM_ARRAY_TASK_ID = 2 ]; then PATH=/no/commands; fi"
-    (tmp_path / "site.sbatch").write_text(f"#!/bin/bash\n{no_scontrol}\n# launcher: command\n")
-    options = {"time": "1", "template": "site.sbatch"}
-    sections = {"options": options, "node": {"batch_size": 1}, "retry": {"time_factor": 3}}
-    toy = SlurmRun(slurm_here, tmp_path, "tests.example_jobs.greedy_jobs:Slow", params, **sections)
+    # Elements 1 and 2 cannot requeue themselves: they leave in order, and their work to 0.
+    toy = timed(slurm_here, tmp_path, "[ $SLURM_ARRAY_TASK_ID != 0 ]")
     array = toy.submit()
     toy.await_state(f"{array}_0", "PENDING", 90)
     toy.resume(f"{array}_0")
-    found = toy.end()
-    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert ends(toy, 0) == [("stopped", None), ("done", None)]
+    assert_complete(toy)
+    assert toy.run.submission_numbers() == [1]
+    assert toy.ends(0) == [("stopped", None), ("done", None)]
     assert restarts(toy, 0) == [0, 1]
-    end = toy.attempts(0)[0].end
-    assert end
-    assert 0 < end.committed < ROWS_OF_SHARD
-    assert ends(toy, 1) == [("failed", "TIMEOUT"), ("done", None)]
-    assert ends(toy, 2) == [("stopped", None), ("done", None)]
-    assert (restarts(toy, 2), toy.accounted(1, "ExitCode")[2]) == ([0, 0], [["75:0"]])
-    assert [toy.submission(number).shards for number in toy.run.submission_numbers()] == [(0, 1, 2), (1,), (2,)]
-    assert [toy.submission(number).resources.attempt for number in (2, 3)] == [2, 1]
-    limits = [set(itertools.chain(*itertools.chain(*toy.accounted(n, "Timelimit").values()))) for n in (1, 2, 3)]
-    assert limits == [{"00:01:00"}, {"00:03:00"}, {"00:01:00"}]
-    assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
-    assert result_data(toy.run) == undisturbed_data()
+    assert 0 < toy.attempts(0)[0].beat.done.count < ROWS_OF_SHARD
+    for index in (1, 2):
+        assert toy.ends(index) == [("stopped", None)]
+        assert toy.accounted(1, "ExitCode")[index] == [["75:0"]]
 
 
-def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_requeue(
-    slurm_here: SlurmCluster, tmp_path: Path
+@pytest.mark.parametrize(
+    ("stuck", "end", "attempt", "limit"),
+    [([0], ("failed", "TIMEOUT"), 2, "00:03:00"), ([], ("stopped", None), 1, "00:01:00")],
+)
+def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(
+    slurm_here: SlurmCluster, tmp_path: Path, stuck: list[int], end: tuple[str, str | None], attempt: int, limit: str
 ) -> None:
-    toy = SlurmRun.gated(slurm_here, tmp_path, options={"exclusive": True})  # a node for each shard
+    toy = timed(slurm_here, tmp_path, "true", params={"stuck": stuck}, options={"tasks": 1})
+    toy.submit()
+    assert_complete(toy)
+    assert toy.ends(0) == [end]
+    assert toy.run.submission_numbers() == [1, 2]
+    assert toy.submission(2).resources.attempt == attempt
+    assert [toy.accounted(number, "Timelimit")[0] for number in (1, 2)] == [[["00:01:00"]], [[limit]]]
+
+
+# --- nodes, and jobs that are more urgent
+
+
+def test_dead_nodes_leave_their_work_to_the_others(slurm_here: SlurmCluster, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"exclusive": True})  # a node for each element
     array = toy.submit()
     for shard in range(SHARDS):
         toy.await_commits(shard)
@@ -93,61 +113,112 @@ def test_a_dead_node_costs_no_sample_and_is_avoided_by_what_slurm_does_not_reque
     for node in (requeued, failed):
         slurm_here.kill_node(node, noticed=True)
     toy.open_gate()
-    toy.resume(f"{array}_0")
-    found = toy.end()
-    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert restarts(toy, 0) == [0, 1]
+    assert_complete(toy)
+    assert toy.run.submission_numbers() == [1]
+    assert toy.ends(1) == [(None, None)]
     assert toy.accounted(1, "State", "NodeList")[1] == [["NODE_FAIL", failed]]
-    assert toy.submission(2).shards == (1,)
+
+
+def test_a_dead_node_is_avoided_by_what_slurm_does_not_requeue(slurm_here: SlurmCluster, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"tasks": 1})
+    array = toy.submit()
+    toy.await_commits(0)
+    failed = toy.node_of(f"{array}_0")
+    slurm_here.run("scontrol", "update", f"JobId={array}_0", "Requeue=0")
+    slurm_here.kill_node(failed, noticed=True)
+    toy.open_gate()
+    assert_complete(toy)
+    assert toy.accounted(1, "State", "NodeList")[0] == [["NODE_FAIL", failed]]
+    assert toy.shards_of(2) == [0, 1, 2]
     assert toy.asked(2, "exclude") == failed
-    hosts = [attempt.start.host for attempt in toy.attempts(1)]
-    assert (hosts[0], hosts[1] not in (requeued, failed)) == (failed, True)
-    assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
-    assert result_data(toy.run) == undisturbed_data()
+    assert start_of(toy.attempts(0, 2)[0]).host != failed
 
 
-def test_a_preempted_shard_goes_on_where_it_was_and_costs_no_attempt(slurm_here: SlurmCluster, tmp_path: Path) -> None:
+def preempt(toy: SlurmRun, array: str, indices: Iterable[int]) -> None:
+    """A more urgent job takes node n1, which has these elements; they have left when it returns."""
+    urgent = ("--partition=urgent", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
+    toy.slurm.run("sbatch", *urgent)
+    toy.open_gate_after(array, indices)
+
+
+def test_what_is_preempted_goes_on_where_it_was(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"nodelist": "n1"}, retry={"attempts": 1})
     array = toy.submit()
     for shard in range(SHARDS):
         toy.await_commits(shard)
     slurm_here.run("scontrol", "update", f"JobId={array}_1", "Requeue=0")
-    urgent = ("--partition=urgent", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
-    slurm_here.run("sbatch", *urgent)
-    toy.open_gate_after(array, range(SHARDS))
-    for shard in (0, 2):
-        toy.resume(f"{array}_{shard}")
-    found = toy.end()
-    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert (toy.submission(2).shards, toy.submission(2).resources.attempt) == ((1,), 1)
-    assert [restarts(toy, shard) for shard in range(SHARDS)] == [[0, 1], [0, 0], [0, 1]]
-    assert {rows[0][0] for rows in toy.accounted(1, "State").values()} == {"PREEMPTED"}
-    assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
-    assert result_data(toy.run) == undisturbed_data()
+    preempt(toy, array, range(SHARDS))
+    toy.resume(f"{array}_0")
+    assert_complete(toy)  # element 2 may still have waited
+    assert toy.run.submission_numbers() == [1]
+    assert toy.ends(0) == [("stopped", None), ("done", None)]
+    assert toy.ends(1) == [("stopped", None)]
+    assert toy.accounted(1, "State")[1] == [["PREEMPTED"]]
 
 
-def test_elements_that_a_person_cancels_are_left_until_a_rerun(slurm_here: SlurmCluster, tmp_path: Path) -> None:
-    # Shard 2 still waits when it is cancelled: only two run at a time.
-    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2})
+def test_preemption_costs_no_attempt(slurm_here: SlurmCluster, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"nodelist": "n1", "tasks": 1}, retry={"attempts": 1})
+    array = toy.submit()
+    toy.await_commits(0)
+    slurm_here.run("scontrol", "update", f"JobId={array}_0", "Requeue=0")
+    preempt(toy, array, [0])
+    assert_complete(toy)
+    assert (toy.shards_of(2), toy.submission(2).resources.attempt) == ([0, 1, 2], 1)
+    assert toy.accounted(1, "State") == {0: [["PREEMPTED"]]}
+
+
+# --- elements that come late, or not at all
+
+
+def states_of(toy: SlurmRun) -> list[Accounted]:
+    """Those of all elements; several that never started have one line in the accounting."""
+    return scheduler.accounting([toy.array(1)], toy.submission(1).created)
+
+
+def test_elements_that_have_not_started_when_all_is_done_are_not_waited_for(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
+    toy = SlurmRun(slurm_here, tmp_path, "Toy", options={"array_parallelism": 1, "tasks": 3})
+    toy.submit()
+    assert_complete(toy)
+    wait_until(lambda: all(has_ended(row) for row in states_of(toy)))
+    assert {row.state for row in states_of(toy) if row.index != 0} <= {"CANCELLED", "COMPLETED"}
+    assert toy.attempts(0)[0].beat.done.count == ROWS
+
+
+def test_an_element_that_was_requeued_is_not_waited_for_when_others_do_its_work(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
+    toy = SlurmRun.gated(slurm_here, tmp_path)
+    array = toy.submit()
+    for shard in range(SHARDS):
+        toy.await_commits(shard)
+    slurm_here.run("scontrol", "requeue", f"{array}_1")
+    toy.open_gate_after(array, [1])
+    assert_complete(toy)
+    assert toy.run.submission_numbers() == [1]
+    assert len(toy.attempts(1)) == 1
+
+
+# --- people
+
+
+def test_elements_that_a_person_cancels_leave_their_work_to_the_others(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
+    # Element 2 still waits when it is cancelled: only two run at a time.
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2, "tasks": 3})
     array = toy.submit()
     toy.await_commits(1)
     slurm_here.run("scancel", f"{array}_1", f"{array}_2")
     toy.open_gate_after(array, (1, 2))
-    found = toy.end()
-    assert (found["state"], found["shards"]["done"]) == ("failed", 1)
-    assert {failure["kind"] for failure in found["failures"]} == {"CANCELLED"}
-    assert sorted(shard for failure in found["failures"] for shard in failure["shards"]) == [1, 2]
-    assert "rerun toy --shards 1" in found["failures"][0]["advice"]
-    assert ends(toy, 1) == [("stopped", None)]
+    assert_complete(toy)
+    assert toy.ends(1) == [("stopped", None)]
     assert toy.run.submission_numbers() == [1]
-    assert toy.rerun()["shards"] == [1, 2]
-    assert toy.end()["samples"] == ALL_OK
-    assert [done_twice(toy, shard) for shard in range(SHARDS)] == [set()] * SHARDS
-    assert result_data(toy.run) == undisturbed_data()
 
 
 def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here: SlurmCluster, tmp_path: Path) -> None:
-    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 1})
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 1, "tasks": 3})
     array = toy.submit()
     toy.await_commits(0)
     slurm_here.run("scancel", array)
@@ -155,16 +226,19 @@ def test_an_array_that_a_person_cancels_is_not_submitted_again(slurm_here: Slurm
     found = toy.end()
     assert {failure["kind"] for failure in found["failures"]} == {"CANCELLED"}
     assert sorted(shard for failure in found["failures"] for shard in failure["shards"]) == [0, 1, 2]
+    assert any("rerun toy --shards 0" in failure["advice"] for failure in found["failures"])
     assert toy.run.submission_numbers() == [1]
     wait_until(lambda: toy.queued() == [])
+    assert toy.rerun()["shards"] == [0, 1, 2]
+    assert_complete(toy)
 
 
 def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here: SlurmCluster, tmp_path: Path) -> None:
-    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2})
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"array_parallelism": 2, "tasks": 3})
     array = toy.submit()
     for shard in (0, 1):
         toy.await_commits(shard)
-    supervisors = [psutil.Process(toy.attempts(shard)[0].start.pid) for shard in (0, 1)]
+    supervisors = [toy.supervisor(index) for index in (0, 1)]
     family = [p for supervisor in supervisors for p in (supervisor, *supervisor.children(recursive=True))]
     cancel = start(tmp_path, "cancel", toy.run.path)
     toy.open_gate_after(array, (0, 1))
@@ -195,12 +269,10 @@ def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(
     assert (refused.returncode, "running now (shards 1)" in refused.stderr) == (1, True)
     assert toy.rerun()["shards"] == [0, 2]
     assert toy.run.submission(2).read_bytes() == before
-    wait_until(lambda: toy.run.shard_done(0).exists() and toy.run.shard_done(2).exists())
+    wait_until(lambda: all(toy.closed(shard).count == ROWS_OF_SHARD for shard in (0, 2)))
     toy.open_gate()
-    found = toy.end()
-    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert [[a.start.submission for a in toy.attempts(shard)] for shard in range(SHARDS)] == [[1, 3], [1, 2], [1, 3]]
-    assert result_data(toy.run) == undisturbed_data()
+    assert_complete(toy)
+    assert [toy.attempt_with(shard * ROWS_OF_SHARD).submission for shard in range(SHARDS)] == [3, 2, 3]
 
 
 def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(
@@ -258,15 +330,14 @@ def accounted_elements(toy: SlurmRun, number: int) -> list[str]:
 
 
 def test_what_a_person_submitted_and_lost_is_completed_by_a_rerun(slurm_here: SlurmCluster, tmp_path: Path) -> None:
-    toy = SlurmRun.gated(slurm_here, tmp_path)
+    toy = SlurmRun.gated(slurm_here, tmp_path, options={"tasks": 1})
     toy.launcher("plan", toy.config.name)
     array = slurm_here.run("sbatch", "--parsable", str(toy.run.script(1))).strip()
-    toy.await_commits(1)
-    psutil.Process(toy.attempts(1)[0].start.pid).kill()
+    toy.await_commits(0)
+    toy.supervisor(0).kill()
     toy.open_gate()
     wait_until(lambda: slurm_here.run("squeue", "-h", "-j", array) == "")
     found = document(toy.launcher("status", toy.run.path, "--live", "--json"))
     assert (found["state"], [failure["kind"] for failure in found["failures"]]) == ("failed", ["LOST"])
-    assert toy.rerun()["shards"] == [1]
-    assert toy.end()["samples"] == ALL_OK
-    assert result_data(toy.run) == undisturbed_data()
+    assert toy.rerun()["shards"] == [0, 1, 2]
+    assert_complete(toy)

@@ -12,6 +12,7 @@ import pytest
 from jobs.errors import InputError
 from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from launcher.config.config import Config, load_config
 from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import array_script, finalize_script, job_name
@@ -28,8 +29,8 @@ def planned(folder: Path, **sections: Any) -> tuple[RunDir, Config]:
 
 
 def submission(count: int = 4, **resources: Any) -> Submission:
-    groups = tuple((shard,) for shard in range(count))
-    return Submission(7, "slurm", 0.0, groups, NodeSettings(), resources=Resources(**resources))
+    ranges = tuple((task, task + 1) for task in range(count))
+    return Submission(7, "slurm", 0.0, count, Spans(ranges), ranges, NodeSettings(), Resources(**resources))
 
 
 def array_options(folder: Path, made: Submission | None = None, **sections: Any) -> dict[str, str | None]:
@@ -61,7 +62,7 @@ def test_the_array_is_numbered_from_0_and_writes_below_the_run(tmp_path: Path) -
 
 def test_a_script_for_10000_scattered_shards_is_short(tmp_path: Path) -> None:
     run, config = planned(tmp_path)
-    scattered = replace(submission(), groups=tuple((3 * number,) for number in range(10000)))
+    scattered = replace(submission(10000), rows=Spans.of_numbers(3 * number for number in range(10000)))
     text = array_script(run, config, scattered)
     assert Template(text, "script").options["array"] == "0-9999%256"
     assert len(text) < 2000

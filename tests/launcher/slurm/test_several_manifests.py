@@ -33,7 +33,13 @@ def test_manifests_side_by_side_share_one_array_and_get_a_result_each(
     found = reader.read()
     assert found.state == "complete", found
     assert [(one.name, one.ok, one.failed) for one in found.manifests] == [("train", 64, 0), ("test", 31, 1)]
-    assert found.submissions[0].submission.groups == ((0, 1), (8, 9), (2, 3), (4, 5), (10, 11), (6, 7))
+    submission = found.submissions[0].submission
+    assert submission.tasks == 6
+    # Elements begin with ranges of both, of each in its order.
+    assert {start >= 64 for start, _ in submission.ranges[:6]} == {True, False}
+    assert all(
+        own == sorted(own) for own in ([r for r in submission.ranges if (r[0] >= 64) is late] for late in (True, False))
+    )
     assert Plan.read(run.plan).parts[1].start == 64
     check_toy(run, "train", 64)
     assert sorted(path.name for path in tmp_path.glob("*.h5")) == ["test-embedded.h5", "train-embedded.h5"]

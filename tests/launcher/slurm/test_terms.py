@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.storage.plans import NodeSettings, Resources, Submission
+from jobs.storage.spans import Spans
 from launcher.config.config import Config, load_config
 from launcher.retry.policy import Terms
 from launcher.slurm.scripts import asked_options
@@ -22,7 +23,7 @@ def config_with(folder: Any, **slurm: Any) -> Config:
 
 
 def asked(config: Config, **resources: Any) -> SbatchTerms:
-    made = Submission(1, "slurm", 0.0, ((0,),), NodeSettings(), resources=Resources(**resources))
+    made = Submission(1, "slurm", 0.0, 1, Spans([(0, 1)]), ((0, 1),), NodeSettings(), Resources(**resources))
     return SbatchTerms(config, made)
 
 

@@ -6,17 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import EndReason
-from jobs.storage.records import AttemptEnd
+from jobs.storage.records import Beat
+from jobs.storage.spans import Spans
 from launcher.status.efficiency import more_memory, summarise
 
 GIB = 1 << 30
-END = AttemptEnd(
-    EndReason.DONE,
+END = Beat(
+    7,
     0.0,
-    100,
-    0,
+    done=Spans([(0, 100)]),
+    ok=100,
+    end=EndReason.DONE,
     seconds=120.0,
-    committed=100,
     cpus=8,
     memory_limit=16 * GIB,
     peak_memory=2 * GIB,
@@ -36,7 +37,7 @@ def test_used_is_set_against_asked() -> None:
 
 def test_attempts_that_did_nothing_do_not_count() -> None:
     assert summarise([]) is None
-    assert summarise([dataclasses.replace(END, committed=0)]) is None
+    assert summarise([dataclasses.replace(END, done=Spans())]) is None
 
 
 def test_idle_gpus_are_pointed_out() -> None:

@@ -5,32 +5,35 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobs.kinds import EndReason, FailureKind, SampleFailureKind, ShardState
-from jobs.machine.process_identity import ProcessIdentity, host_name
-from jobs.storage.journal import Journal
-from jobs.storage.plans import Resources, Submission
-from jobs.storage.records import AttemptEnd, AttemptStart, Commit, FailedSample, Record, Retry
+from jobs.kinds import EndReason, FailureKind, ShardState
+from jobs.machine.process_identity import ProcessIdentity
+from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Range, Spans
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
 from launcher.status.progress import LineView, status_lines, summary_line
 from launcher.status.status import Status, StatusReader
-from tests.support.task_runs import make_run, write_submission
+from tests.support.builders import ELSEWHERE, AttemptWriter, build_plan, submit
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    """4 shards of 25 rows, submitted by a process that is gone."""
-    run = make_run(tmp_path / "run", "Toy", 100, shards=4)
+    """4 shards of 25 rows in batches of 16, submitted by a process that is gone."""
+    run = build_plan(tmp_path / "run", (0, 25, 50, 75, 100), batch_size=16)
     own(run, dead_process())
     return run
 
 
+@cache
 def dead_process() -> ProcessIdentity:
     child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     identity = ProcessIdentity.of(child.pid)
@@ -43,24 +46,38 @@ def own(run: RunDir, owner: ProcessIdentity, number: int = 1) -> None:
     update(run, Submission.read(run.submission(number)), process=owner.to_json())
 
 
-def start(submission: int = 1, **values: object) -> AttemptStart:
-    record = AttemptStart(attempt=1, submission=submission, time=time.time() - 10, host=host_name(), pid=1)
-    return replace(record, **values)  # type: ignore[arg-type]
+HERE = ProcessIdentity.current().to_json()
 
 
-def commit(first: int, stop: int, *failed: FailedSample) -> Commit:
-    return Commit(first, stop, {"y": "0"}, failed=failed)
+def attempt(
+    run: RunDir, submission: int = 1, worker: int = 0, *, process: Any = None, age: float = 10
+) -> AttemptWriter:
+    """Of a process that is gone, unless another one is given."""
+    gone = process or dead_process().to_json()
+    return AttemptWriter(run, submission, worker, process=gone, began=time.time() - age)
 
 
-def end(reason: EndReason, ok: int, failed: int = 0, kind: FailureKind | None = None, message: str = "") -> AttemptEnd:
-    return AttemptEnd(reason, time.time(), ok, failed, kind, message, seconds=10.0, committed=ok + failed)
+def write(
+    run: RunDir,
+    shard: int,
+    *batches: Range,
+    end: EndReason | None = None,
+    kind: FailureKind | None = None,
+    message: str = "",
+    bad: Iterable[int] = (),
+    **options: Any,
+) -> None:
+    """An attempt that has a shard, and has done these batches of it."""
+    with attempt(run, worker=shard, **options) as writer:
+        writer.hold(25 * shard, 25 * shard + 25, range_=shard)
+        for start, stop in batches:
+            writer.commit(start, stop, bad=set(bad) & set(range(start, stop)))
+        writer.beat(end=end, kind=kind, message=message, seconds=10.0, cpus=1, begun=25 * shard + 16)
 
 
-def write(run: RunDir, shard: int, *records: Record, done: bool = False) -> None:
-    with Journal(run.journal(shard)) as journal:
-        journal.append(records)
-    if done:
-        run.shard_done(shard).touch()
+def both(shard: int) -> Sequence[Range]:
+    """The batches of a shard."""
+    return (25 * shard, 25 * shard + 16), (25 * shard + 16, 25 * shard + 25)
 
 
 def read(run: RunDir) -> Status:
@@ -69,11 +86,10 @@ def read(run: RunDir) -> Status:
 
 def finish_all(run: RunDir) -> None:
     for shard in range(4):
-        write(run, shard, start(), commit(25 * shard, 25 * shard + 25), end(EndReason.DONE, 25), done=True)
+        write(run, shard, *both(shard), end=EndReason.DONE)
 
 
-def test_a_planned_run_has_everything_pending(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "Toy", 100, shards=4)
+def test_a_planned_run_has_everything_pending(run: RunDir) -> None:
     run.submission(1).unlink()
     status = read(run)
     assert (status.state, status.missing, status.count(ShardState.PENDING)) == ("planned", 100, 4)
@@ -82,7 +98,7 @@ def test_a_planned_run_has_everything_pending(tmp_path: Path) -> None:
 
 
 def test_the_json_has_the_documented_keys(run: RunDir) -> None:
-    write(run, 0, start(), end(EndReason.FAILED, 0, kind=FailureKind.ERROR, message="no model"))
+    write(run, 0, end=EndReason.FAILED, kind=FailureKind.ERROR, message="no model")
     found = json.loads(json.dumps(read(run).to_json()))
     failures = found.pop("failures")
     documented = {
@@ -95,12 +111,28 @@ def test_the_json_has_the_documented_keys(run: RunDir) -> None:
         "eta_seconds": None,
         "submissions": [{"number": 1, "job_id": None, "shards": 4}],
         "scheduler_calls": 0,
+        "attempts": 1,
+        "silent": [],
     }
     assert {key: found[key] for key in documented} == documented
     (failure,) = failures
     advice = failure.pop("advice")
     assert failure == {"kind": "ERROR", "message": "no model", "shards": [0], "samples": 0, "blame": "job"}
     assert "launcher rerun" in advice
+
+
+def test_the_json_of_shards_has_one_entry_for_each(run: RunDir) -> None:
+    write(run, 0, *both(0), end=EndReason.DONE, bad=[3])
+    write(run, 2, (50, 66), end=EndReason.FAILED, kind=FailureKind.ERROR, message="no model", bad=[51, 52])
+    done = {"samples": 25, "ok": 24, "failed": 1}
+    failed = {"samples": 25, "ok": 14, "failed": 2, "kind": "ERROR", "message": "no model"}
+    untouched = {"state": "pending", "samples": 25, "ok": 0, "failed": 0}
+    assert json.loads(json.dumps(read(run).to_json(with_shards=True)))["shard_list"] == [
+        {"shard": 0, "state": "done", **done},
+        {"shard": 1, **untouched},
+        {"shard": 2, "state": "failed", **failed},
+        {"shard": 3, **untouched},
+    ]
 
 
 def test_a_run_is_complete_once_all_is_done_and_gathered(run: RunDir) -> None:
@@ -112,34 +144,98 @@ def test_a_run_is_complete_once_all_is_done_and_gathered(run: RunDir) -> None:
     assert str(run.result) in status_lines(read(run))[-1]
 
 
-def test_a_result_from_before_the_last_shard_is_no_complete_run(run: RunDir) -> None:
+def test_a_result_from_before_the_last_row_is_no_complete_run(run: RunDir) -> None:
     finish_all(run)
     run.result.touch()
     os.utime(run.result, (time.time() - 60, time.time() - 60))
     assert read(run).state == "incomplete"
 
 
-def test_a_result_elsewhere_counts(run: RunDir, tmp_path: Path) -> None:
+def test_a_result_from_before_rows_that_do_not_count_any_more_is_a_complete_run(run: RunDir) -> None:
     finish_all(run)
-    update(run, Submission.read(run.submission(1)), resources=Resources(output=str(tmp_path / "other.h5")))
-    assert read(run).state == "incomplete"
-    (tmp_path / "other.h5").touch()
+    run.result.touch()
+    with attempt(run, worker=99) as late:  # its name comes last
+        late.commit(0, 16)
+        late.beat(advanced=time.time() + 3600)
     assert read(run).state == "complete"
 
 
-def test_an_attempt_that_holds_its_journal_runs(run: RunDir) -> None:
-    journal = Journal(run.journal(0))
-    journal.append([start(), commit(0, 16)])
-    status = read(run)
-    assert (status.count(ShardState.RUNNING), status.ok) == (1, 16)
-    journal.close()
+@pytest.mark.parametrize("place", ["other.h5", "{run}.h5"])
+def test_a_result_elsewhere_counts(run: RunDir, tmp_path: Path, place: str) -> None:
+    finish_all(run)
+    run.result.touch()
+    path = tmp_path / place.replace("{run}", "run")
+    submission = Submission.read(run.submission(1))
+    update(run, submission, resources=replace(submission.resources, output=str(path)))
+    assert read(run).state == "incomplete"
+    path.touch()
+    assert read(run).state == "complete"
+
+
+def test_an_attempt_that_lives_here_runs_whatever_became_of_its_submission(run: RunDir) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+        identity = ProcessIdentity.of(process.pid)
+        assert identity
+        write(run, 0, (0, 16), process=identity.to_json())
+        status = read(run)
+        assert (status.state, status.count(ShardState.RUNNING), status.ok) == ("running", 1, 16)
     status = read(run)
     assert (status.count(ShardState.RUNNING), status.count(ShardState.FAILED)) == (0, 1)
     assert status.groups[0].kind == "LOST"
+    assert status.groups[0].message == "the attempt left no trace of its end"
+
+
+def test_what_a_dead_attempt_had_may_be_done_by_others_while_the_submission_goes_on(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    write(run, 0, (0, 16))
+    write(run, 1)
+    status = read(run)
+    assert (status.state, status.shards[0].state, status.shards[1].state) == ("running", "running", "pending")
+    assert status.groups == ()
+
+
+def test_an_attempt_that_failed_is_told_of_while_others_may_do_its_work(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    write(run, 0, end=EndReason.FAILED, kind=FailureKind.ERROR, message="no model")
+    status = read(run)
+    assert (status.state, status.shards[0].state) == ("running", "pending")
+    assert [(g.kind, g.message, g.shards) for g in status.groups] == [("ERROR", "no model", (0,))]
+
+
+def test_a_shard_that_was_given_up_failed_at_once(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    with attempt(run, process=HERE) as writer:
+        writer.hold(0, 50)
+        writer.commit(0, 16)
+        writer.give_up(0, FailureKind.ERROR, "no model")
+        writer.commit(25, 41)
+        writer.beat(begun=41)
+    status = read(run)
+    assert [shard.state for shard in status.shards] == ["failed", "running", "pending", "pending"]
+    assert (status.shards[0].ok, status.shards[0].failure) == (16, Failure(FailureKind.ERROR, "no model", 0))
+    assert [(g.kind, g.shards) for g in status.groups] == [("ERROR", (0,))]
+
+
+def test_more_failed_samples_than_several_attempts_together_may_have_are_a_failed_shard(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 100), batch_size=16)
+    settings = Submission.read(run.submission(1))
+    update(run, settings, node=replace(settings.node, max_failed_samples=2), process=dead_process().to_json())
+    for worker, batches in enumerate(([(0, 16), (16, 32), (32, 48)], [(48, 64), (64, 80), (80, 96), (96, 100)])):
+        with attempt(run, worker=worker) as writer:
+            for start, stop in batches:
+                writer.commit(start, stop, bad=[start] if start in (0, 16, 48) else ())
+            writer.beat(end=EndReason.DONE)
+    (shard,) = read(run).shards
+    assert (shard.state, shard.ok, shard.failed) == ("failed", 97, 3)
+    assert shard.failure
+    assert (shard.failure.kind, shard.failure.message.split(",")[0]) == (
+        "TOO_MANY_FAILED_SAMPLES",
+        "3 of 100 samples failed",
+    )
 
 
 def test_the_executors_record_says_why_an_attempt_left_no_trace(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 16))
+    write(run, 0, (0, 16))
     Outcome(time.time(), failures={0: Failure(FailureKind.CRASH, "killed by SIGKILL", 0)}).write(run, 1)
     assert [(g.kind, g.message) for g in read(run).groups] == [("CRASH", "killed by SIGKILL")]
 
@@ -150,25 +246,35 @@ def test_a_task_that_never_began_is_known_from_the_executors_record(run: RunDir)
     assert (status.state, status.shards[2].state, status.count(ShardState.PENDING)) == ("failed", "failed", 3)
 
 
+def test_an_attempt_that_died_before_its_first_beat_is_lost_with_what_it_begins_with(run: RunDir) -> None:
+    attempt(run, worker=2).close()
+    status = read(run)
+    assert [(g.kind, g.shards) for g in status.groups] == [("LOST", (2,))]
+
+
 def test_a_run_of_an_executor_that_only_another_version_has_can_be_looked_at(run: RunDir) -> None:
     update(run, Submission.read(run.submission(1)), executor="of_tomorrow", process=None)
-    write(run, 0, start(), commit(0, 16))
-    write(run, 1, start(), end(EndReason.FAILED, 0, kind=FailureKind.ERROR, message="no model"))
+    write(run, 0, (0, 16))
+    with attempt(run, worker=1) as writer:
+        writer.give_up(1, FailureKind.ERROR, "no model")
+        writer.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="no model")
     status = read(run)
     assert status.count(ShardState.FAILED) == 1
     assert any("launcher rerun" in line for line in status_lines(status))
 
 
 def test_a_stopped_attempt_is_pending_again(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 16), end(EndReason.STOPPED, 16))
+    write(run, 0, (0, 16), end=EndReason.STOPPED)
     status = read(run)
     assert (status.state, status.shards[0].state, status.ok) == ("incomplete", "pending", 16)
 
 
 def test_a_cancelled_run_says_so(run: RunDir) -> None:
-    write(run, 0, start(), end(EndReason.STOPPED, 0))
+    write(run, 0, end=EndReason.STOPPED)
+    write(run, 1)
     Outcome(time.time(), cancelled=True).write(run, 1)
-    assert read(run).state == "cancelled"
+    status = read(run)
+    assert (status.state, status.count(ShardState.PENDING)) == ("cancelled", 4)
 
 
 def test_a_run_goes_on_while_its_executor_lives(run: RunDir) -> None:
@@ -190,82 +296,128 @@ def test_a_pid_that_another_process_got_later_is_not_the_executor(run: RunDir) -
 
 def test_an_executor_on_another_machine_counts_as_long_as_it_shows_life(run: RunDir) -> None:
     own(run, replace(ProcessIdentity.current(), host="elsewhere"))
-    write(run, 0, start(host="elsewhere"))
+    write(run, 0, process=ELSEWHERE)
     status = read(run)
     assert (status.state, status.count(ShardState.RUNNING)) == ("running", 1)
     os.utime(run.submission(1), (time.time() - 3600, time.time() - 3600))
     assert read(run).state == "failed"
 
 
+def test_an_attempt_that_has_not_written_for_long_is_pointed_out(run: RunDir) -> None:
+    own(run, replace(ProcessIdentity.current(), host="elsewhere"))
+    with attempt(run, process=ELSEWHERE, age=7200) as stuck, attempt(run, worker=1, process=ELSEWHERE) as well:
+        stuck.beat(time=time.time() - 3600)
+        well.beat()
+    attempt(run, worker=2, process=ELSEWHERE, age=3600).close()
+    write(run, 3, end=EndReason.STOPPED)
+    status = read(run)
+    assert [name[:10] for name in status.silent] == ["0001-00000", "0001-00002"]
+    assert status.to_json()["silent"] == list(status.silent)
+
+
 def test_an_old_failure_is_forgotten_once_the_shard_is_submitted_again(run: RunDir) -> None:
-    write(run, 0, start(), end(EndReason.FAILED, 0, kind=FailureKind.ERROR, message="no model"))
-    write_submission(run, [(0,)], number=2)
+    with attempt(run) as writer:
+        writer.give_up(0, FailureKind.ERROR, "no model")
+        writer.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="no model")
+    assert read(run).state == "failed"
+    submit(run, 2, rows=Spans([(0, 25)]))
     own(run, ProcessIdentity.current(), number=2)
     status = read(run)
     assert (status.state, status.shards[0].state, status.groups) == ("running", "pending", ())
 
 
+def test_rows_that_are_done_again_do_not_count_as_missing_meanwhile(run: RunDir) -> None:
+    finish_all(run)
+    submit(run, 2, rows=Spans([(0, 16)]))
+    own(run, ProcessIdentity.current(), number=2)
+    status = read(run)
+    assert (status.ok, status.count(ShardState.DONE), status.shards[0].state) == (100, 3, "pending")
+    Outcome(time.time(), failures={0: Failure(FailureKind.LAUNCH, "no python", 0)}).write(run, 2)
+    assert read(run).count(ShardState.DONE) == 4
+
+
 def test_failed_samples_are_grouped_over_shards(run: RunDir) -> None:
-    bad = [FailedSample(row, SampleFailureKind.LOAD, f"bad file /data/{row}.jpg") for row in (3, 4, 30)]
-    write(run, 0, start(), commit(0, 25, *bad[:2]), end(EndReason.DONE, 23, 2), done=True)
-    write(run, 1, start(), commit(25, 41, bad[2]), end(EndReason.STOPPED, 15, 1))
+    write(run, 0, *both(0), end=EndReason.DONE, bad=[3, 4])
+    write(run, 1, (25, 41), end=EndReason.STOPPED, bad=[30])
     (found,) = read(run).groups
-    assert (found.kind, found.shards, found.samples, found.message) == ("LOAD", (0, 1), 3, "bad file /data/3.jpg")
+    assert (found.kind, found.shards, found.samples, found.message) == ("LOAD", (0, 1), 3, "cannot read sample 3: ☠")
     assert read(run).failed == 3
 
 
 def test_samples_that_were_tried_again_do_not_count_as_failed(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 16, FailedSample(3, SampleFailureKind.LOAD, "bad")), end(EndReason.STOPPED, 15, 1))
-    write(run, 0, Retry(time.time()), start(), commit(0, 16), end(EndReason.STOPPED, 16))
+    write(run, 0, (0, 16), end=EndReason.STOPPED, bad=[3])
+    submit(run, 2, rows=Spans([(0, 25)]))
+    write(run, 0, (0, 16), end=EndReason.STOPPED, submission=2)
     status = read(run)
     assert (status.ok, status.failed, status.groups) == (16, 0, ())
 
 
-def test_a_done_shard_without_a_journal_failed(run: RunDir) -> None:
-    run.shard_done(0).touch()
+def test_of_failed_samples_that_were_tried_again_the_others_still_count(run: RunDir) -> None:
+    write(run, 0, *both(0), end=EndReason.DONE, bad=[3, 20])
+    submit(run, 2, rows=Spans([(0, 16)]))
+    with attempt(run, submission=2) as writer:
+        writer.commit(0, 16, bad=[4])
+        writer.beat(end=EndReason.DONE)
     status = read(run)
-    assert (status.shards[0].state, status.groups[0].kind) == ("failed", "LOST")
+    assert (status.ok, status.failed, [g.samples for g in status.groups]) == (23, 2, [2])
+    assert (status.shards[0].ok, status.shards[0].failed, status.shards[0].state) == (23, 2, "done")
 
 
 def test_torn_and_damaged_lines_count_for_nothing(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 8), commit(8, 16))
-    data = run.journal(0).read_bytes()
-    run.journal(0).write_bytes(data[:-20])
-    assert read(run).ok == 8
-    run.journal(0).write_bytes(data.replace(b'"stop":16', b'"stop":17'))
-    assert read(run).ok == 8
+    with attempt(run) as writer:
+        writer.commit(0, 16)
+        writer.beat()
+        writer.commit(16, 25)
+        writer.beat()
+    journal = run.journal(writer.name)
+    data = journal.read_bytes()
+    journal.write_bytes(data[:-20])
+    assert read(run).ok == 16
+    journal.write_bytes(data.replace(b'"ok":25', b'"ok":24'))
+    assert read(run).ok == 16
 
 
 def test_a_reader_that_looks_again_sees_what_was_appended_since(run: RunDir) -> None:
     reader = StatusReader(run)
-    journal = Journal(run.journal(0))
-    journal.append([start(), commit(0, 8)])
-    assert reader.read().ok == 8
-    with run.journal(0).open("ab") as file:
-        file.write(b"0123456789abcdef {")
-    assert reader.read().ok == 8
-    with run.journal(0).open("ab") as file:
-        file.write(b"}\n")
-    journal.append([commit(8, 16)])
-    assert reader.read().ok == 16
-    journal.append([commit(16, 25), end(EndReason.DONE, 25)])
-    run.shard_done(0).touch()
+    with attempt(run) as writer:
+        writer.commit(0, 16)
+        assert reader.read().ok == 0
+        writer.beat()
+        assert reader.read().ok == 16
+        with run.journal(writer.name).open("ab") as file:
+            file.write(b'0123456789abcdef {"type":"beat"')
+        assert reader.read().ok == 16
+        with run.journal(writer.name).open("ab") as file:
+            file.write(b"}\n")
+        writer.commit(16, 25)
+        writer.beat(end=EndReason.DONE)
     assert (reader.read().ok, reader.read().count(ShardState.DONE)) == (25, 1)
 
 
+def test_a_reader_that_looks_again_reads_failed_samples_as_they_come(run: RunDir) -> None:
+    reader = StatusReader(run)
+    with attempt(run) as old, attempt(run, submission=2) as new:
+        new.commit(0, 16)
+        new.beat()
+        for last, (start, stop) in enumerate([(0, 16), (16, 25), (25, 41), (41, 50)], 1):
+            old.commit(start, stop, bad=[start + 2])
+            old.beat()
+            status = reader.read()
+            assert (status.failed, status.ok) == (last - 1, max(stop, 16) - last + 1)
+            assert sum(group.samples for group in status.groups) == last - 1
+
+
 def test_the_rate_counts_what_this_submission_did(run: RunDir) -> None:
-    write(run, 0, start(), commit(0, 16), end(EndReason.STOPPED, 16))
-    write_submission(run, [(0,), (1,)], number=2)
-    update(
-        run, Submission.read(run.submission(2)), created=time.time() - 4, process=ProcessIdentity.current().to_json()
-    )
-    journal = Journal(run.journal(0))
-    journal.append([start(submission=2, time=time.time() - 3), commit(16, 25)])
+    write(run, 0, (0, 16), end=EndReason.STOPPED)
+    submit(run, 2, rows=Spans([(16, 50)]))
+    own(run, ProcessIdentity.current(), number=2)
+    with attempt(run, submission=2, age=3, process=HERE) as writer:
+        writer.commit(16, 25)
+        writer.beat()
     status = read(run)
     assert status.rate
     assert status.rate == pytest.approx(9 / 3, rel=0.2)
     assert status.eta == pytest.approx(75 / status.rate)
-    journal.close()
 
 
 def test_the_view_for_pipes_prints_a_line_when_something_changed_and_not_too_often(

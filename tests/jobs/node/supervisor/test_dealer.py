@@ -9,21 +9,22 @@ from jobs.kinds import SampleFailureKind
 from jobs.node.messages import Batch
 from jobs.node.supervisor.dealer import KILLS, Dealer
 from jobs.storage.records import Commit
+from jobs.storage.spans import Spans
 
 
 def batches(count: int) -> list[Batch]:
     return [Batch(start, start + 4) for start in range(0, 4 * count, 4)]
 
 
-def commit(batch: Batch, seconds: float = 0.1) -> Commit:
-    return Commit(batch.start, batch.stop, {}, seconds=seconds)
+def commit(batch: Batch) -> Commit:
+    return Commit(batch.start, batch.stop)
 
 
 @given(st.integers(0, 40), st.integers(1, 4), st.integers(1, 5), st.randoms())
 def test_every_batch_is_committed_once_whatever_dies(count: int, processes: int, depth: int, random: Random) -> None:
     dealer = Dealer(batches(count), processes, depth)
-    hands = [list(dealer.deal(process)) for process in range(processes)]
-    committed = []
+    hands = [list(dealer.deal(process, 0.0)) for process in range(processes)]
+    committed, now = [], 0.0
     while not dealer.finished:
         process = random.randrange(processes)
         if random.random() < 0.2:
@@ -31,61 +32,93 @@ def test_every_batch_is_committed_once_whatever_dies(count: int, processes: int,
             hands[process] = []
         elif hands[process]:
             batch = hands[process].pop(random.randrange(len(hands[process])))
-            dealer.done(process, commit(batch, random.random()))
+            now += random.random()
+            dealer.done(process, [commit(batch)], now)
             committed.append(batch.start)
-        hands[process] += dealer.deal(process)
+        hands[process] += dealer.deal(process, now)
     assert sorted(committed) == [batch.start for batch in batches(count)]
 
 
 def test_batches_of_a_dead_process_come_first_and_in_order() -> None:
     dealer = Dealer(batches(10), 2, 3)
-    dealer.deal(0)
-    dealer.deal(1)
+    dealer.deal(0, 0.0)
+    dealer.deal(1, 0.0)
     dealer.give_back(0)
-    assert [batch.start for batch in dealer.deal(0)] == [0, 4, 8]
+    assert [batch.start for batch in dealer.deal(0, 0.0)] == [0, 4, 8]
 
 
 def test_a_fast_process_gets_more_than_a_slow_one() -> None:
     dealer = Dealer(batches(400), 2, 3)
     for process, seconds in ((0, 0.001), (1, 10.0)):
-        for batch in dealer.deal(process):
-            dealer.done(process, commit(batch, seconds))
-    assert len(dealer.deal(0)) > 20
-    assert len(dealer.deal(1)) == 3
+        now = 0.0
+        for batch in dealer.deal(process, now):
+            now += seconds
+            dealer.done(process, [commit(batch)], now)
+    assert len(dealer.deal(0, 0.0)) > 20
+    assert len(dealer.deal(1, 0.0)) == 3
+
+
+def test_how_long_a_batch_takes_is_told_by_the_clock_but_for_the_time_without_any() -> None:
+    dealer, now = Dealer(batches(100), 1, 1), 0.0
+    for _ in range(5):
+        now += 1000.0
+        for batch in dealer.deal(0, now):
+            now += 0.25
+            dealer.done(0, [Commit(batch.start, batch.stop, seconds=1e-6)], now)
+    assert len(dealer.deal(0, now)) == 2
 
 
 def test_a_process_is_dealt_again_when_half_of_its_hand_is_done() -> None:
-    dealer = Dealer(batches(2000), 2, 3)
-    hand = list(dealer.deal(0))
-    dealer.done(0, commit(hand.pop(), 0.005))
-    hand += dealer.deal(0)
+    dealer, now = Dealer(batches(2000), 2, 3), 0.0
+    hand = list(dealer.deal(0, now))
+
+    def one_more() -> tuple[Batch, ...]:
+        nonlocal now
+        now += 0.005
+        dealer.done(0, [commit(hand.pop())], now)
+        return dealer.deal(0, now)
+
+    hand += one_more()
     size = len(hand)
-    while not (dealt := dealer.deal(0)):
-        dealer.done(0, commit(hand.pop(), 0.005))
+    while not (dealt := one_more()):
+        pass
     assert size // 3 <= len(hand) <= size // 2
     assert len(hand) + len(dealt) >= size - 1
 
 
 def test_the_last_batches_are_shared_out() -> None:
     dealer = Dealer(batches(12), 2, 1)
-    dealer.done(0, commit(dealer.deal(0)[0], 0.0001))
-    assert len(dealer.deal(0)) <= 3
+    dealer.done(0, [commit(dealer.deal(0, 0.0)[0])], 0.0001)
+    assert len(dealer.deal(0, 0.0)) <= 3
+
+
+def test_what_is_anothers_now_is_forgotten_but_for_what_a_process_has() -> None:
+    dealer = Dealer(batches(10), 1, 3)
+    assert [batch.start for batch in dealer.deal(0, 0.0)] == [0, 4, 8]
+    assert (dealer.next_row, dealer.waiting) == (12, 7)
+    dealer.forget(Spans([(8, 16), (24, 100)]))
+    assert (dealer.next_row, dealer.waiting) == (16, 2)
+    assert [batch.start for batch in dealer.unfinished()] == [0, 4, 8, 16, 20]
+    dealer.give_back(0)
+    assert dealer.next_row == 0
+    dealer.forget(Spans([(0, 100)]))
+    assert (dealer.waiting, dealer.finished) == (0, True)
 
 
 def test_one_death_at_a_row_is_forgiven_the_second_is_not() -> None:
     dealer = Dealer(batches(2), 1, 2)
-    dealer.deal(0)
+    dealer.deal(0, 0.0)
     dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
     assert dealer.in_hand(0)[0].failed == ()
     dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
     (failed,) = dealer.in_hand(0)[0].failed
     assert (failed.row, failed.kind, failed.attempts) == (2, "CRASH", 2)
-    assert dealer.open_failures == 1
+    assert list(dealer.open_failures) == [2]
 
 
 def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves() -> None:
     dealer = Dealer(batches(2), 1, 2)
-    dealer.deal(0)
+    dealer.deal(0, 0.0)
     for _ in range(KILLS - 1):
         dealer.blame((2, 3), SampleFailureKind.CRASH, "killed", KILLS)
     dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
@@ -97,8 +130,8 @@ def test_kills_from_outside_are_forgiven_longer_and_count_for_themselves() -> No
 
 def test_a_batch_that_kills_twice_is_done_one_by_one() -> None:
     dealer = Dealer(batches(2), 1, 2)
-    dealer.deal(0)
+    dealer.deal(0, 0.0)
     dealer.blame((4, 8), SampleFailureKind.CRASH, "died")
     dealer.blame((4, 8), SampleFailureKind.CRASH, "died")
     dealer.give_back(0)
-    assert [batch.most for batch in dealer.deal(0)] == [0, 1]
+    assert [batch.most for batch in dealer.deal(0, 0.0)] == [0, 1]

@@ -13,7 +13,7 @@ from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.messages import Batch
 from jobs.node.worker.loading import is_device_lost, is_out_of_memory
 from jobs.storage.rundir import RunDir
-from tests.support.task_runs import command, content, failures, history, last_end, make_run, run_task
+from tests.support.task_runs import command, commits, content, failures, last_end, make_run, run_task
 
 JOBS = "tests.example_jobs.device_jobs"
 
@@ -31,7 +31,7 @@ def test_out_of_device_memory_halves_what_is_processed_at_a_time_and_goes_on(tmp
     done = run_task(run)
     assert done.returncode == run_task(reference).returncode == 0
     assert rows_of(run) == rows_of(reference)
-    assert {commit.split for commit in history(run).commits.values()} == {True}
+    assert {commit.split for commit in commits(run).values()} == {True}
     sizes = [int(line) for line in tries.read_text().splitlines()]
     # 16 and 8 are tried for the batches that were on their way when the first failed, and for no others.
     assert sum(size > 5 for size in sizes) <= 3 * (1 + 2 * max(workers, 1) * 2)
@@ -85,7 +85,7 @@ def test_a_batch_that_does_not_fit_beside_the_others_is_done_in_smaller_pieces(t
     assert (done.returncode, run_task(reference).returncode) == (0, 0), done.stdout
     assert rows_of(run) == rows_of(reference)
     assert "memory ran out" in done.stdout
-    assert history(run).commits[16].split
+    assert commits(run)[16].split
 
 
 def test_a_task_that_is_told_to_leave_while_a_batch_is_alone_leaves_in_good_order(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_task_that_is_told_to_leave_while_a_batch_is_alone_leaves_in_good_orde
         task.terminate()
         task.stdout.read()
         assert task.wait(60) == STOPPED
-    assert last_end(run).reason == "stopped"
+    assert last_end(run).end == "stopped"
 
 
 @given(st.integers(1, 40), st.integers(0, 50), st.integers(0, 50))

@@ -1,6 +1,6 @@
 """Array tasks: real supervisors, processes and pool workers, and everything that samples and signals can do to them."""
 
-import os
+import json
 import signal
 import subprocess
 import time
@@ -10,21 +10,30 @@ import numpy as np
 import psutil
 import pytest
 
+from jobs.kinds import EndReason
+from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.dealer import KILLS
-from jobs.storage.journal import Journal
+from jobs.node.supervisor.meter import Usage
+from jobs.storage.claims import Claim, ClaimFolder
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import (
     alive,
+    attempts,
     command,
+    commits,
     content,
+    done_rows,
     failures,
-    history,
+    is_done,
     last_end,
-    layout_of,
     make_run,
     run_task,
     write_submission,
+    written,
 )
 
 
@@ -65,7 +74,7 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     assert "output 'y' is <f8 [n, 5]; the first batch had <f8 [n, 4]" in found[150][1]
     assert found[180] == ("PROCESS", "RuntimeError: bad in process")
     assert "output 'y' has 0 rows for a batch of 1 samples" in found[190][1]
-    assert history(run).ok == 200 - len(bad)
+    assert last_end(run).ok == 200 - len(bad)
 
 
 def test_a_sample_that_allocates_without_bound_fails_alone(tmp_path: Path) -> None:
@@ -109,24 +118,47 @@ def test_while_a_device_computes_results_are_stored_and_stay_as_they_were(tmp_pa
     assert seen[-1] == (1, 2)
 
 
-def test_too_many_failed_samples_end_the_attempt_and_a_rerun_tries_them_again(tmp_path: Path) -> None:
+def test_a_shard_with_too_many_failed_samples_is_given_up_and_a_rerun_tries_them_again(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in range(20, 40)}
-    run = make_run(tmp_path / "run", "Toy", 200, params={"bad": bad}, max_failed_samples=0.05)
+    run = make_run(tmp_path / "run", "Toy", 600, shards=3, params={"bad": bad}, max_failed_samples=0.05)
     assert run_task(run).returncode == 1
     end = last_end(run)
-    assert (end.reason, end.kind) == ("failed", "TOO_MANY_FAILED_SAMPLES")
-    assert "10 may (node.max_failed_samples)" in end.message
-    write_submission(run, [(0,)], number=2, retry_failed=True, max_failed_samples=20)
+    assert (end.end, end.kind) == ("done", None)
+    (given_up,) = end.given_up
+    assert (given_up.shard, given_up.kind) == (0, "TOO_MANY_FAILED_SAMPLES")
+    assert "10 may (node.max_failed_samples); for example: ValueError: bad sample" in given_up.message
+    assert [is_done(run, shard) for shard in (1, 2)] == [True, True]
+    redo = Spans([(0, 200)]) - done_rows(run) | Spans((start, start + 16) for start in (16, 32))
+    write_submission(run, rows=redo, number=2, max_failed_samples=20)
     assert run_task(run, submission=2).returncode == 0
+    assert is_done(run)
     assert failures(run).keys() == set(range(20, 40))
 
 
-def test_a_job_that_fails_every_sample_is_an_error_of_the_job(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "Toy", 64, params={"bad": {str(row): "raise" for row in range(64)}})
+def test_batches_of_a_shard_that_is_given_up_are_left_alone(tmp_path: Path) -> None:
+    bad = {str(row): "raise" for row in range(4)}
+    run = make_run(tmp_path / "run", "Toy", 40_000, shards=2, batch_size=4, params={"bad": bad, "delay": 0.0001})
+    assert run_task(run).returncode == 1
+    assert (is_done(run, 0), is_done(run, 1)) == (False, True)
+    assert len(commits(run)) < 4_000
+
+
+def test_three_shards_given_up_in_a_row_end_the_attempt_as_an_error_of_the_job(tmp_path: Path) -> None:
+    bad = {str(row): "raise" for row in range(64, 640)}
+    run = make_run(tmp_path / "run", "Toy", 640, shards=10, params={"bad": bad})
     assert run_task(run).returncode == 1
     end = last_end(run)
-    assert end.kind == "ERROR"
+    assert (end.end, end.kind) == ("failed", "ERROR")
     assert "every sample so far failed: ValueError: bad sample" in end.message
+    assert [one.shard for one in end.given_up] == [1, 2, 3]
+
+
+def test_a_job_that_fails_every_sample_of_its_only_shard_is_an_error_of_the_job(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 64, params={"bad": {str(row): "raise" for row in range(64)}})
+    assert run_task(run).returncode == 1
+    (given_up,) = last_end(run).given_up
+    assert given_up.kind == "ERROR"
+    assert given_up.message == "every sample so far failed: ValueError: bad sample"
 
 
 @pytest.mark.parametrize(
@@ -161,15 +193,16 @@ def test_a_process_that_dies_again_and_again_at_no_sample_ends_the_attempt(tmp_p
     end = last_end(run)
     assert end.kind == "CRASH"
     assert "died 3 times in a row" in end.message
-    assert set(history(run).commits) == set(range(0, 160, 16))
+    assert set(commits(run)) == set(range(0, 160, 16))
 
 
 def test_a_shard_whose_samples_all_fail_within_the_budget_is_done(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in range(8)}
     run = make_run(tmp_path / "run", "Toy", 8, params={"bad": bad}, max_failed_samples=1.0)
     assert run_task(run).returncode == 0
-    assert run.shard_done(0).exists()
-    assert (history(run).ok, history(run).failed) == (0, 8)
+    assert is_done(run)
+    assert (last_end(run).ok, last_end(run).failed) == (0, 8)
+    assert not run.layout.exists()
 
 
 @pytest.mark.parametrize(
@@ -190,12 +223,13 @@ def test_a_signal_commits_and_leaves_and_the_next_attempt_goes_on(
     tree = psutil.Process(task.pid).children(recursive=True)
     task.send_signal(stop)
     assert task.wait(20) == 75
-    assert last_end(run).reason == "stopped"
+    assert last_end(run).end == "stopped"
     psutil.wait_procs(tree, 5)
     assert alive(tree) == []
-    before = set(history(run).commits)
+    before = done_rows(run)
+    assert before
     assert run_task(run).returncode == 0
-    assert last_end(run).committed <= 2000 - 16 * len(before)
+    assert last_end(run).done == Spans([(0, 2000)]) - before
     undisturbed = make_run(tmp_path / "undisturbed", "Random", 2000)
     assert run_task(undisturbed).returncode == 0
     assert content(run) == content(undisturbed)
@@ -238,15 +272,18 @@ def test_a_task_leaves_when_its_parent_dies(tmp_path: Path) -> None:
     parent.wait()
     psutil.wait_procs(tree, 15)
     assert alive(tree) == []
-    assert last_end(run).reason == "stopped"
+    assert last_end(run).end == "stopped"
 
 
-def test_a_second_attempt_at_a_running_shard_leaves_it_alone(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "Toy", 64)
-    with Journal(run.journal(0)):
-        ended = run_task(run)
-    assert ended.returncode == 75
-    assert "another attempt is running this shard" in ended.stderr
+def test_two_starts_of_one_task_share_its_work(tmp_path: Path) -> None:
+    """As after a requeue that came too early, or a double submission by hand."""
+    run = make_run(tmp_path / "run", "Random", 4000, params={"delay": 0.002}, workers=1, sync_interval=0.2)
+    undisturbed = make_run(tmp_path / "undisturbed", "Random", 4000)
+    tasks = [subprocess.Popen(command(run)) for _ in range(2)]
+    assert [task.wait(120) for task in tasks] == [0, 0]
+    assert run_task(undisturbed).returncode == 0
+    assert content(run) == content(undisturbed)
+    assert all(attempt.beat.end == "done" for attempt in attempts(run))
 
 
 def test_a_batch_whose_first_part_came_before_the_layout_is_checked_against_it(tmp_path: Path) -> None:
@@ -256,45 +293,104 @@ def test_a_batch_whose_first_part_came_before_the_layout_is_checked_against_it(t
     found = {row: sample.message for row, sample in failures(run).items()}
     assert found.keys() == {0, 1, 2, 3}
     assert "output 'y' is <f4 [n]; the first batch had <i8 [n]" in found[0]
-    stored = [np.frombuffer(content(run)[start][0]["y"], np.int64).tolist() for start in (0, 4, 8)]
-    assert stored == [[0, 0, 0, 0], [4, 5, 6, 7], [8, 9, 10, 11]]
+    stored = [np.frombuffer(content(run)[start][0]["y"], np.int64).tolist() for start in (4, 8)]
+    assert stored == [[4, 5, 6, 7], [8, 9, 10, 11]]
+    assert content(run)[0][0] == {}
 
 
-def test_rows_that_are_damaged_on_disk_are_done_again(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "Random", 400)
-    assert run_task(run).returncode == 0
-    expected = content(run)
-    os.rename(run.shard_done(0), run.shard_part(0))
-    offset = layout_of(run).outputs[0].offset
-    with run.shard_part(0).open("r+b") as file:
-        file.seek(offset + 100 * 64)
-        file.write(b"damaged")
-    assert run_task(run).returncode == 0
-    assert last_end(run).committed == 16
-    assert content(run) == expected
+def test_what_another_has_taken_over_is_left_to_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 8000, params={"delay": 0.005}, workers=1, sync_interval=0.2)
+    with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as task:
+        wait_for_commits(run, 2)
+        other = AttemptLog(run, Plan.read(run.plan), Submission.read(run.submission(1)), "0001-00001-other")
+        other.begin(1, 1, ("cpu",))
+        taken = Claim(0, 2, other.name, 800, 8000)
+        assert ClaimFolder(run.claims(1)).take(taken)
+        other.hold(taken)
+        other.commit([Commit(start, start + 16) for start in range(800, 8000, 16)])
+        other.end(EndReason.DONE, None, "", Usage())
+        other.close()
+        assert task.wait(120) == 0
+    (mine,) = [attempt.beat for attempt in attempts(run) if attempt.name != other.name]
+    assert mine.end == "done"
+    assert not Spans([(0, 800)]) - mine.done
+    assert mine.done.count < 2000  # what its processes had in hand
+    assert mine.begun == 800
 
 
-def test_a_shard_file_that_vanished_is_made_again(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "Random", 400)
-    assert run_task(run).returncode == 0
-    expected = content(run)
-    run.shard_done(0).unlink()
-    assert run_task(run).returncode == 0
-    assert content(run) == expected
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_task_that_waits_for_work_shows_that_it_lives_and_leaves_when_told(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    run = make_run(tmp_path / "run", "Toy", 64, sync_interval=0.1)
+    other = AttemptLog(run, Plan.read(run.plan), Submission.read(run.submission(1)), "0001-00001-other")
+    other.begin(1, 1, ("cpu",))
+    assert ClaimFolder(run.claims(1)).take(Claim(0, 1, other.name, 0, 64))
+    with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as task:
+        wait_until(lambda: any(attempt.beat.number >= 3 for attempt in attempts(run)))
+        task.send_signal(stop)
+        assert task.wait(20) == 75
+    other.close()
+    (mine,) = [attempt.beat for attempt in attempts(run) if attempt.name != other.name]
+    assert (mine.end, mine.done, mine.claims) == ("stopped", Spans(), ())
 
 
-def test_a_done_shard_is_not_run_again(tmp_path: Path) -> None:
+def test_outputs_that_differ_from_those_of_the_run_fail_one_by_one(tmp_path: Path) -> None:
+    """Another attempt had the first batch."""
+    run = make_run(tmp_path / "run", "TwoForms", 12, batch_size=4, workers=0, max_failed_samples=4)
+    run.layout.write_text('{"outputs": [{"name": "y", "ragged": false, "dtype": "<i2", "shape": []}]}')
+    assert run_task(run).returncode == 1
+    (given_up,) = last_end(run).given_up
+    assert given_up.kind == "TOO_MANY_FAILED_SAMPLES"
+    assert "the first batch had <i2 [n]" in given_up.message
+    assert set(failures(run)) >= {0, 1, 2, 3}
+
+
+def test_a_task_for_which_nothing_is_left_leaves_at_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "Toy", 64)
     assert run_task(run).returncode == 0
-    assert "done already" in run_task(run).stdout
-    assert len(history(run).attempts) == 1
+    again = run_task(run)
+    assert (again.returncode, last_end(run).done) == (0, Spans())
+    assert "is done: 0 ok, 0 failed" in again.stdout
 
 
-def test_a_group_of_shards_runs_in_sequence_with_the_processes_kept(tmp_path: Path) -> None:
+def test_a_submission_that_has_ended_has_no_work(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 64)
+    run.claims(1).rmdir()
+    ended = run_task(run)
+    assert (ended.returncode, attempts(run)) == (0, [])
+    assert "has ended" in ended.stdout
+
+
+def test_a_submission_of_an_older_version_is_bad_input_that_says_what_to_do(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 64)
+    made = Submission.read(run.submission(1))
+    old = {**vars(made), "groups": [[0]], "node": vars(made.node), "resources": {}}
+    for name in ("rows", "ranges", "tasks", "shards"):
+        del old[name]
+    run.submission(1).write_text(json.dumps(old))
+    ended = run_task(run)
+    assert ended.returncode == 2
+    assert f"launcher rerun {run.path}" in ended.stderr
+
+
+def test_a_claim_may_hold_shards_that_do_not_lie_together(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "Toy", 300, shards=3)
-    write_submission(run, [(0, 1, 2)])
+    run.claims(1).rmdir()
+    write_submission(run, [0, 2])
     assert run_task(run).returncode == 0
-    assert all(run.shard_done(shard).exists() for shard in range(3))
+    assert [is_done(run, shard) for shard in range(3)] == [True, False, True]
+
+
+def test_a_claim_of_more_batches_than_a_crew_takes_at_a_time_is_done(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "NoTorch", 12_000, batch_size=2, shards=7, workers=0, sync_interval=0.2)
+    assert run_task(run).returncode == 0
+    assert done_rows(run) == Spans([(0, 12_000)])
+    (attempt,) = attempts(run)
+    assert attempt.beat.ok == 12_000
+    assert len([commit for shard in range(7) for commit in commits(run, shard)]) == len(
+        list(Plan.read(run.plan).table.batches(Spans([(0, 12_000)])))
+    )
 
 
 def test_all_processes_take_part_each_with_its_device(tmp_path: Path) -> None:
@@ -324,4 +420,4 @@ def test_a_run_that_does_not_exist_is_bad_input(tmp_path: Path) -> None:
 
 
 def wait_for_commits(run: RunDir, count: int) -> None:
-    wait_until(lambda: len(history(run).commits) >= count)
+    wait_until(lambda: written(run) >= count)

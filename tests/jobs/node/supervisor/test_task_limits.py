@@ -11,7 +11,18 @@ from jobs.kinds import SampleFailureKind
 from jobs.machine import memory
 from jobs.node.worker.loading import broken, failed_sample
 from tests.support.launcher_runs import wait_until
-from tests.support.task_runs import command, content, history, last_end, make_run, results, run_task, write_submission
+from tests.support.task_runs import (
+    attempts,
+    command,
+    commits,
+    content,
+    failures,
+    is_done,
+    last_end,
+    make_run,
+    results,
+    run_task,
+)
 
 
 def test_samples_that_fit_into_memory_but_not_together_are_done_in_parts(tmp_path: Path) -> None:
@@ -23,7 +34,7 @@ def test_samples_that_fit_into_memory_but_not_together_are_done_in_parts(tmp_pat
     )
     assert run_task(reference).returncode == run_task(bulky).returncode == 0
     assert content(bulky) == content(reference)
-    assert {commit.split for commit in history(bulky).commits.values()} == {True}
+    assert {commit.split for commit in commits(bulky).values()} == {True}
 
 
 def test_a_sample_that_does_not_fit_into_memory_alone_fails_alone(tmp_path: Path) -> None:
@@ -32,7 +43,7 @@ def test_a_sample_that_does_not_fit_into_memory_alone_fails_alone(tmp_path: Path
         tmp_path, "tests.example_jobs.greedy_jobs:Bulky", 8, batch_size=8, params={"megabytes": 600}, **settings
     )
     assert run_task(bulky).returncode == 0
-    assert {sample.kind for sample in history(bulky).failed_samples} == {"OUT_OF_MEMORY"}
+    assert {sample.kind for sample in failures(bulky).values()} == {"OUT_OF_MEMORY"}
 
 
 def test_arrow_takes_no_more_of_a_pool_workers_memory_than_it_needs(tmp_path: Path) -> None:
@@ -83,21 +94,19 @@ def test_lack_of_memory_is_told_from_other_errors(error: Exception, sample_kind:
 
 
 def test_a_time_limit_finds_no_fault_with_the_second_shard_of_a_task_that_did_the_first(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "Toy", 32, shards=2, params={"bad": {"16": "sleep"}}, workers=0)
-    write_submission(run, [(0, 1)], workers=0)
+    run = make_run(tmp_path, "Toy", 32, shards=2, params={"bad": {"16": "sleep"}}, workers=0, sync_interval=0.1)
     with subprocess.Popen(command(run)) as task:
-        wait_until(lambda: history(run, 1).attempts)
+        wait_until(lambda: is_done(run, 0))
         task.send_signal(signal.SIGUSR2)
         assert task.wait(60) == 75
-    assert run.shard_done(0).exists()
-    assert last_end(run, 1).reason == "stopped"
+    assert last_end(run).end == "stopped"
 
 
 def test_a_time_limit_without_any_batch_done_is_a_failure(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "Toy", 16, params={"bad": {"0": "sleep"}}, workers=0)
+    run = make_run(tmp_path, "Toy", 16, params={"bad": {"0": "sleep"}}, workers=0, sync_interval=0.1)
     with subprocess.Popen(command(run)) as task:
-        wait_until(lambda: history(run).attempts)
+        wait_until(lambda: attempts(run)[0].beat.claims if attempts(run) else ())
         task.send_signal(signal.SIGUSR2)
         assert task.wait(60) == 1
     end = last_end(run)
-    assert (end.reason, end.kind) == ("failed", "TIMEOUT")
+    assert (end.end, end.kind) == ("failed", "TIMEOUT")

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.job import Job
 from jobs.storage.samples import Sample
-from tests.support.task_runs import content, failures, history, make_run, run_task
+from tests.support.task_runs import content, failures, last_end, make_run, run_task
 
 MODULE = "tests.jobs.node.worker.test_async_loads:"
 
@@ -78,4 +78,4 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Any, workers: int) 
     assert found[33][0] == "CRASH"
     assert found[40] == ("SAMPLE_TIMEOUT", "took longer than sample_timeout (1 s)")
     assert found.keys() == {int(row) for row in bad}
-    assert history(run).ok == 64 - len(bad)
+    assert last_end(run).ok == 64 - len(bad)

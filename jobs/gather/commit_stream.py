@@ -1,0 +1,111 @@
+"""The commits of one attempt: by ascending row, in the memory of a few thousand, or of any row at all.
+
+A journal has them in the order in which they were stored. That is nearly by row within a claim, since the processes of an
+attempt work side by side; and a later claim may have lower rows. The beat says where in the journal each claim begins.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jobs.storage.journal import decode
+from jobs.storage.records import Commit, Commits, Held
+from jobs.storage.spans import Spans
+
+READ_AHEAD = 4096
+"""How many commits are read, at most, beyond one that does not come (each takes about a kilobyte)."""
+
+_PIECE = 1 << 18
+
+
+def read_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Each line that is not empty, from byte ``start`` on, and where it begins; the last one may be torn."""
+    with journal.open("rb") as file:
+        file.seek(start)
+        at, rest = start, b""
+        while piece := file.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if line:
+                    yield at, line
+                at += len(line) + 1
+        if rest:
+            yield at, rest
+
+
+def _commits(journal: Path, start: int) -> Iterator[tuple[Commit, ...]]:
+    for _, line in read_lines(journal, start):
+        record = decode(line)
+        if isinstance(record, Commits):
+            yield record.commits
+
+
+class CommitStream:
+    """Gives the commits of some rows of an attempt, asked for with ascending rows."""
+
+    def __init__(self, journal: Path, claims: Sequence[Held], rows: Spans) -> None:
+        """``claims`` are those of the attempt's last beat; without any, its rows are looked for from the beginning on."""
+        held = claims or ([Held(0, 0, rows.first, rows.stop, 0)] if rows else [])
+        passages = (_Passage(journal, claim, rows) for claim in held)
+        self._coming = sorted(passages, key=lambda passage: passage.start, reverse=True)
+        self._reading: list[_Passage] = []
+
+    def take(self, row: int) -> Commit | None:
+        """The commit that begins at a row; None where it does not come soon: the journal may have it much later."""
+        while self._coming and self._coming[-1].start <= row:
+            self._reading = [*(passage for passage in self._reading if row < passage.stop), self._coming.pop()]
+        for passage in self._reading:
+            commit = passage.take(row) if row < passage.stop else None
+            if commit:
+                return commit
+        return None
+
+
+class _Passage:
+    """A journal from where a claim begins, read for the rows of that claim."""
+
+    def __init__(self, journal: Path, claim: Held, rows: Spans) -> None:
+        self.start, self.stop = claim.start, claim.stop
+        self._rows = rows
+        self._lines = _commits(journal, claim.journal)
+        self._waiting: dict[int, Commit] = {}
+
+    def take(self, row: int) -> Commit | None:
+        waiting = self._waiting
+        while row not in waiting and len(waiting) < READ_AHEAD:
+            commits = next(self._lines, None)
+            if commits is None:
+                break
+            for commit in commits:
+                if row <= commit.start < self.stop and commit.start in self._rows:
+                    waiting.setdefault(commit.start, commit)
+        return waiting.pop(row, None)
+
+
+class CommitIndex:
+    """Where a journal has the commit of each batch: 16 bytes a batch. For what a CommitStream does not find."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        rows, offsets = array("q"), array("q")
+        for offset, line in read_lines(journal):
+            record = decode(line)
+            for commit in record.commits if isinstance(record, Commits) else ():
+                rows.append(commit.start)
+                offsets.append(offset)
+        order = np.argsort(np.frombuffer(rows, np.int64), kind="stable") if rows else np.zeros(0, np.int64)
+        self._rows = np.frombuffer(rows, np.int64)[order] if rows else order
+        self._offsets = np.frombuffer(offsets, np.int64)[order] if rows else order
+
+    def find(self, row: int) -> Commit | None:
+        """The first commit that begins at a row, as a CommitStream has it."""
+        at = int(np.searchsorted(self._rows, row))
+        if at == len(self._rows) or self._rows[at] != row:
+            return None
+        with self._journal.open("rb") as file:
+            file.seek(int(self._offsets[at]))
+            record = decode(file.readline().rstrip(b"\n"))
+        commits = record.commits if isinstance(record, Commits) else ()
+        return next((commit for commit in commits if commit.start == row), None)

@@ -1,0 +1,287 @@
+"""AttemptLog: what an attempt writes: its journal, and when what its processes have stored is durable.
+
+The supervisor is the journal's only writer, each process that of its data file. What counts is what a beat covers, so the
+order of writes is: bytes of a batch, its commit; data files to disk, then the journal; then the beat that says so. A crash
+of the machine at any moment leaves at most work that no beat knows of.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import platform
+import secrets
+import stat
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from jobs.kinds import EndReason, FailureKind
+from jobs.machine import allocation
+from jobs.machine.process_identity import ProcessIdentity
+from jobs.node.messages import Allocate, Allocated
+from jobs.node.supervisor.commit_log import AttemptFailed
+from jobs.node.supervisor.failure_budget import FailureBudget
+from jobs.node.supervisor.meter import Usage
+from jobs.storage.attempts import Attempt
+from jobs.storage.claims import Claim
+from jobs.storage.files import fsync_folder, write_once
+from jobs.storage.journal import Journal, encode
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Range, Spans
+
+_MESSAGE_CHARACTERS = 1000
+# Seconds between the first beats, so that others soon know how fast it is; then it is the interval.
+_FIRST_BEATS = (1.0, 1.0, 2.0)
+# So many shards given up with no good sample in between: it is not the shards.
+_GIVEN_UP_IN_A_ROW = 3
+# The rate is a mean over about this time, seconds.
+_RATE_SECONDS = 20.0
+
+
+def new_name(submission: int, worker: int) -> str:
+    """The name of a new attempt, by chance: two starts of one worker never write to the same files."""
+    return f"{submission:04d}-{worker:05d}-{secrets.token_hex(4)}"
+
+
+class AttemptLog:
+    """The CommitLog of a task. ``begun`` is for its beats; ``rate`` is in rows a second."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        plan: Plan,
+        submission: Submission,
+        name: str,
+        others: Callable[[], Iterable[Attempt]] = tuple,
+    ) -> None:
+        """Makes nothing yet. ``others``: the other attempts of the submission."""
+        self.name = name
+        self.begun = 0
+        self.setup = 0.0
+        self.rate = 0.0
+        self.ok = 0
+        self.failed = 0
+        self._run = run
+        self._plan = plan
+        self._node = submission.node
+        self._submission = submission
+        self._budget = FailureBudget(plan, submission, others)
+        self._layout: Layout | None = None
+        self._open = ExitStack()
+        self._files: list[int] = []
+        self._claims: list[Held] = []
+        self._done = Spans()
+        self._pending: list[Range] = []
+        self._unsynced: set[int] = set()
+        self._is_broken = False
+        self._in_a_row = self._ok_then = 0
+        self._rated: tuple[float, int] | None = None
+        self._started = self._advanced = time.time()
+        self._beat = Beat(0, self._started)
+        self._gaps = itertools.chain(_FIRST_BEATS, itertools.repeat(self._node.sync_interval))
+        self._plan_beat()
+
+    # --- start
+
+    def begin(
+        self, index: int, worker: int, devices: tuple[str, ...], environment: Mapping[str, str] = os.environ
+    ) -> None:
+        """Makes the files of the attempt, a data file for each process."""
+        self._journal = self._open.enter_context(Journal(self._run.journal(self.name)))
+        paths = [self._run.data(self.name, process) for process in range(len(devices))]
+        for path in paths:
+            self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            self._open.callback(os.close, self._files[-1])
+        fsync_folder(self._run.attempts)
+        start = self._start_record(index, worker, devices, environment)
+        self._journal.append(start, *(DataFile(number, path.name) for number, path in enumerate(paths)))
+
+    def _start_record(
+        self, index: int, worker: int, devices: tuple[str, ...], environment: Mapping[str, str]
+    ) -> AttemptStart:
+        return AttemptStart(
+            submission=self._submission.number,
+            index=index,
+            worker=worker,
+            time=self._started,
+            host=allocation.host(environment),
+            process=ProcessIdentity.current().to_json(),
+            job_id=allocation.job_id(environment),
+            restart=allocation.restarts(environment),
+            devices=devices,
+            workers=self._node.workers,
+            versions={"python": platform.python_version(), "numpy": np.__version__},
+        )
+
+    # --- claims
+
+    def hold(self, claim: Claim) -> None:
+        """From now on it works on this claim."""
+        self._claims.append(Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size))
+        self.begun = claim.start
+        # The rate is that of the work: neither of waiting for some, nor of the set-up.
+        self._rated = (time.monotonic(), self.committed) if self.setup else None
+
+    def ready(self, setup: float) -> None:
+        """Its processes are ready, after so many seconds."""
+        self.setup = setup
+        self._rated = time.monotonic(), self.committed
+
+    @property
+    def has_claims(self) -> bool:
+        return bool(self._claims)
+
+    # --- on the way
+
+    def allocate(self, request: Allocate) -> Allocated:
+        """The layout of the run: of whoever had the first batch."""
+        if self._layout is None:
+            with self._noting_trouble():
+                self._layout = self._agree(Layout(request.outputs))
+                self._journal.append(self._layout)
+        return Allocated(self._layout)
+
+    def _agree(self, layout: Layout) -> Layout:
+        path = self._run.layout
+        if not path.exists():
+            write_once(path, json.dumps(layout.to_json()).encode())
+        return Layout.from_json(json.loads(path.read_bytes()))
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        """Journals batches that are in the data files; the next beat makes them count."""
+        with self._noting_trouble():
+            self._journal.append(Commits(tuple(commits)))
+        for commit in commits:
+            self._pending.append((commit.start, commit.stop))
+            self.ok += commit.stop - commit.start - len(commit.failed)
+            if commit.failed:
+                self.failed += len(commit.failed)
+                self._budget.add(commit.failed)
+            self._unsynced.update(block.file for block in commit.blocks[:1])
+
+    @property
+    def committed(self) -> int:
+        """Rows."""
+        return self.ok + self.failed
+
+    @property
+    def given_up(self) -> Spans:
+        """Rows of the shards that it does not go on with."""
+        return self._plan.table.rows_of(self._budget.given_up)
+
+    def check(self, open_failures: Collection[int]) -> Spans:
+        """Gives up shards in which more samples failed than may; raises AttemptFailed at too many in a row."""
+        given_up = self._budget.check(open_failures, lambda: self._done | Spans(self._pending))
+        for one in given_up:
+            self._give_up(one)
+        return self._plan.table.rows_of(one.shard for one in given_up)
+
+    def _give_up(self, one: GivenUp) -> None:
+        print(f"shard {one.shard} is given up: {one.kind}: {one.message}", flush=True)
+        self._in_a_row = self._in_a_row + 1 if self.ok == self._ok_then else 1
+        self._ok_then = self.ok
+        if self._in_a_row >= _GIVEN_UP_IN_A_ROW and isinstance(one.kind, FailureKind):
+            raise AttemptFailed(one.kind, one.message)
+
+    # --- beats
+
+    def beat_if_due(self) -> None:
+        """One soon after the start and then every interval, also when nothing has happened: it is a sign of life."""
+        if time.monotonic() >= self._due:
+            self.beat()
+
+    def _plan_beat(self) -> None:
+        self._due = time.monotonic() + min(next(self._gaps), self._node.sync_interval)
+
+    def beat(self, **end: Any) -> None:
+        """Makes durable what was committed, and says so; ``end`` are the fields of the last one."""
+        with self._noting_trouble():
+            if self._pending:
+                self._sync()
+            self._write(self._facts(), end)
+        self._plan_beat()
+
+    def _sync(self) -> None:
+        # Commits name bytes of the data files, so these come first: a journal must not survive what it tells of.
+        for number in self._unsynced:
+            os.fdatasync(self._files[number])
+        self._journal.sync()
+        self._done |= Spans(self._pending)
+        self._pending.clear()
+        self._unsynced.clear()
+        self._advanced = time.time()
+        self._measure()
+
+    def _measure(self) -> None:
+        now = time.monotonic()
+        if self._rated and now > self._rated[0] and self.committed > self._rated[1]:
+            seconds = now - self._rated[0]
+            rate = (self.committed - self._rated[1]) / seconds
+            share = min(1.0, seconds / _RATE_SECONDS) if self.rate else 1.0
+            self.rate += share * (rate - self.rate)
+            self._rated = now, self.committed
+
+    def _facts(self) -> Beat:
+        """Of this moment, at which everything committed is durable."""
+        return Beat(
+            number=self._beat.number,
+            time=self._beat.time,
+            done=self._done,
+            ok=self.ok,
+            failed=self.failed,
+            advanced=self._advanced,
+            claims=tuple(self._claims),
+            begun=self.begun,
+            rate=round(self.rate, 3),
+            setup=round(self.setup, 3),
+            log=_log_bytes(),
+            given_up=tuple(self._budget.given_up.values()),
+            shared=self._budget.shared(self._done),
+            failures=self._budget.groups(),
+        )
+
+    def _write(self, facts: Beat, end: Mapping[str, Any], before: bytes = b"") -> None:
+        beat = dataclasses.replace(facts, number=facts.number + 1, time=time.time(), **end)
+        self._journal.append_lines([before, encode(beat)])
+        self._journal.sync()
+        self._beat = beat
+
+    @contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._is_broken = True
+            raise
+
+    # --- end
+
+    def end(self, reason: EndReason, kind: FailureKind | None, message: str, usage: Usage) -> None:
+        """The last beat."""
+        seconds = round(time.time() - self._started, 3)
+        end = {"end": reason, "kind": kind, "message": message[:_MESSAGE_CHARACTERS], "seconds": seconds}
+        end |= dataclasses.asdict(usage)
+        if self._is_broken:
+            # The kernel tells of a page that it could not write only once: a sync that now went well would prove nothing,
+            # so the last beat is repeated. It gets a line of its own, whatever half of one is there.
+            self._write(self._beat, end, before=b"\n")
+        else:
+            self.beat(**end)
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def _log_bytes() -> int:
+    """How long the log is, if stdout is one."""
+    try:
+        found = os.fstat(1)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -1,0 +1,80 @@
+"""Board: where the attempts of a submission tell each other what they do: claims, and the last beats of journals.
+
+What is read here may be seconds old, and is only ever used to save work.
+"""
+
+from typing import Protocol
+
+from jobs.machine.process_identity import ProcessIdentity
+from jobs.storage.attempts import Attempt, AttemptReader
+from jobs.storage.claims import Claim, ClaimFolder
+from jobs.storage.records import Beat
+from jobs.storage.rundir import RunDir
+
+
+class Board(Protocol):
+    """What a Claimer looks at."""
+
+    def is_open(self) -> bool:
+        """Whether the submission goes on."""
+
+    def claims(self) -> list[Claim]:
+        """All claims; one that is not written yet covers no row so far, but its number is gone."""
+
+    def has(self, range_: int, number: int) -> bool:
+        """Whether there is such a claim, or the submission has ended; cheap."""
+
+    def take(self, claim: Claim) -> bool:
+        """Makes the claim; False where somebody was quicker."""
+
+    def attempt(self, name: str) -> Attempt:
+        """An attempt as of now."""
+
+    def has_died(self, attempt: Attempt) -> bool:
+        """Whether it is known that its process is gone, whatever its beats say."""
+
+
+class FileBoard:
+    """The board of a submission in a run directory. A claim is read once, of a journal what is new."""
+
+    def __init__(self, run: RunDir, submission: int) -> None:
+        self._run = run
+        self._folder = ClaimFolder(run.claims(submission))
+        self._me = ProcessIdentity.current()
+        self._claims: dict[tuple[int, int], Claim] = {}
+        self._readers: dict[str, AttemptReader] = {}
+
+    def is_open(self) -> bool:
+        return self._folder.is_open()
+
+    def claims(self) -> list[Claim]:
+        self._folder.refresh()
+        return [self._claim(*name) for name in sorted({*self._folder.names(), *self._claims})]
+
+    def _claim(self, range_: int, number: int) -> Claim:
+        claim = self._claims.get((range_, number)) or self._folder.read_one(range_, number)
+        if claim is None:
+            return Claim(range_, number, "", 0, 0)
+        self._claims[range_, number] = claim
+        return claim
+
+    def has(self, range_: int, number: int) -> bool:
+        self._folder.refresh()
+        return self._folder.has(range_, number)
+
+    def take(self, claim: Claim) -> bool:
+        is_mine = self._folder.take(claim)
+        self._claim(claim.range, claim.number)  # whosever it is: a network file system may not list it for a while
+        return is_mine
+
+    def attempt(self, name: str) -> Attempt:
+        path = self._run.journal(name)
+        reader = self._readers.setdefault(name, AttemptReader(path))
+        return reader.read() or Attempt(name, path, None, Beat(0, 0.0))
+
+    def has_died(self, attempt: Attempt) -> bool:
+        if attempt.start is None:
+            return False
+        process = ProcessIdentity.from_json(attempt.start.process)
+        # Another boot may be that of another machine of the same name, as containers have them: its beats will tell.
+        return (process.host, process.boot) == (self._me.host, self._me.boot) and not process.is_alive

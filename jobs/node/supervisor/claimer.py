@@ -1,0 +1,243 @@
+"""Claimer: finds work for an attempt: its own ranges, then those that nobody has, then some of what others have left.
+
+It decides on what it last read of them, so it may be wrong; then a claim fails, or rows are done twice, and no more.
+"""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+
+from jobs.node.supervisor.board import Board, FileBoard
+from jobs.node.supervisor.takeover import Pace, Rest, Stretch, inherited, split
+from jobs.storage.attempts import Attempt
+from jobs.storage.claims import Claim, holdings
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
+
+# How many others are looked at in one go, and how often a claim is tried before waiting.
+_LOOKED_AT = 16
+_TRIES = 4
+# With more others than this, all of them looking each second would be too much for the server of the files.
+_CROWD = 1000
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+# A beat is due every interval: so many without one are silence, however long the interval is.
+_MISSED_BEATS = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds by our own clock.
+
+    ``look``: between two looks. ``silence``: an attempt whose beat stays the same for so long, and for so many ``reads``,
+    is over. ``patience``: so long an attempt without work goes on looking for some.
+    """
+
+    look: float = 1.0
+    silence: float = 60.0
+    reads: int = 6
+    patience: float = 300.0
+
+
+TIMING = Timing()
+
+
+@dataclass
+class _Watch:
+    """What was seen of another since we began to look for work: its first beat, and how long the last one has stayed."""
+
+    first: int
+    number: int
+    since: float
+    reads: int = 0
+    is_over: bool = False
+
+    def read(self, number: int, now: float) -> None:
+        if number != self.number:
+            self.number, self.since, self.reads = number, now, 0
+        self.reads += 1
+
+
+class Claimer:
+    """Of one attempt, by name; ``worker`` says which ranges are its own."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        plan: Plan,
+        submission: Submission,
+        worker: int,
+        attempt: str,
+        *,
+        timing: Timing | None = None,
+        board: Board | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._board = board or FileBoard(run, submission.number)
+        self._table = plan.table
+        self._rest = Rest(submission.work(plan.table), plan.table)
+        self._ranges = submission.ranges
+        self._attempt = attempt
+        self._timing = timing or TIMING
+        self._interval = submission.node.sync_interval
+        self._silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
+        self._clock = clock
+        self._dice = random.Random(attempt)
+        self._own = deque(range(worker, len(self._ranges), submission.workers))
+        self._known: dict[str, Attempt] = {}
+        self._watches: dict[str, _Watch] = {}
+        self._looking_since: float | None = None
+        self._cuts: dict[Claim, tuple[int, int]] = {}
+
+    # --- finding work
+
+    def next(self, rate: float, setup: float) -> Claim | float | None:
+        """What to work on now; or seconds until this is to be asked again; None: leave, there is nothing worth taking.
+
+        ``rate`` is rows a second, 0 where nothing was done yet; ``setup``, the seconds until work could begin.
+        """
+        found = self._next(Pace(rate, setup if rate or setup else None))
+        if isinstance(found, Claim):
+            self._watches.clear()
+            self._looking_since = None
+        return found
+
+    def _next(self, pace: Pace) -> Claim | float | None:
+        while self._own:
+            if claim := self._take(self._whole(self._own.popleft())):
+                return claim
+        for _ in range(_TRIES):
+            if not self._board.is_open():
+                return None
+            self._rest.learn_claims(self._board.claims())
+            wish = self._unclaimed() or self._of_another(pace)
+            if not isinstance(wish, Claim):
+                return wish
+            if claim := self._take(wish):
+                return claim
+        return self._timing.look  # each time somebody was quicker
+
+    def _take(self, claim: Claim) -> Claim | None:
+        return claim if claim.start < claim.stop and self._board.take(claim) else None
+
+    def _whole(self, range_: int) -> Claim:
+        start, stop = self._ranges[range_]
+        return Claim(range_, 1, self._attempt, start, stop)
+
+    def _unclaimed(self) -> Claim | None:
+        """A range that nobody has begun: any, for others look for one at the same time."""
+        free = [
+            number
+            for number, (start, stop) in enumerate(self._ranges)
+            if start < stop and not self._rest.is_claimed(number)
+        ]
+        return self._whole(self._dice.choice(free)) if free else None
+
+    def _of_another(self, pace: Pace) -> Claim | float | None:
+        """The best of what some others have left; else how long to wait, or None: leave."""
+        some = self._look_at_some()
+        left = self._left()
+        near = [stretch for stretch in left if stretch.claim.attempt in some]
+        return self._best(near, pace) or self._wait(left)
+
+    def _left(self) -> list[Stretch]:
+        """What others have and nobody has done, as far as is known."""
+        return [stretch for stretch in self._rest.stretches() if stretch.claim.attempt != self._attempt]
+
+    def _best(self, near: Iterable[Stretch], pace: Pace) -> Claim | None:
+        """What nobody works at comes first, and then the most."""
+        margin = self._interval + 2 * self._timing.look
+        over, at_work = [], []
+        for stretch in near:
+            name = stretch.claim.attempt
+            if self._watches[name].is_over:
+                over.append(inherited(stretch, self._table))
+            else:
+                at_work.append(split(stretch, self._known[name].beat, pace, margin, self._table))
+        offers = list(filter(None, over)) or list(filter(None, at_work))
+        best = max(offers, key=lambda claim: claim.stop - claim.start, default=None)
+        return replace(best, attempt=self._attempt) if best else None
+
+    def _wait(self, left: Collection[Stretch]) -> float | None:
+        now = self._clock()
+        if self._looking_since is None:
+            self._looking_since = now
+        holders = {stretch.claim.attempt for stretch in left}
+        patience = max(self._timing.patience, 2 * self._silence)
+        if now - self._looking_since > patience or all(map(self._is_settled, holders)):
+            return None
+        seconds = min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        return min(seconds, max(_SHORTEST_WAIT, now - self._looking_since))  # at first often: short runs end soon
+
+    # --- looking at others
+
+    def _look_at_some(self) -> set[str]:
+        """Reads the last beats of some who have work left, those first of whom it is not known yet how they are."""
+        holders = sorted({stretch.claim.attempt for stretch in self._left()})
+        some = self._dice.sample(holders, len(holders))
+        some.sort(key=self._is_settled)
+        looked_at = set(some[:_LOOKED_AT])
+        self._look({*looked_at, self._attempt})
+        return looked_at
+
+    def _look(self, names: Iterable[str]) -> None:
+        attempts = {name: self._board.attempt(name) for name in names}
+        self._known |= attempts
+        self._rest.learn_beats([attempt.beat for attempt in attempts.values()])
+        for name, attempt in attempts.items():
+            now, number = self._clock(), attempt.beat.number
+            watch = self._watches.setdefault(name, _Watch(number, number, now))
+            watch.read(number, now)
+            watch.is_over = attempt.is_over or self._board.has_died(attempt) or self._is_silent(watch)
+
+    def _is_silent(self, watch: _Watch) -> bool:
+        return watch.reads >= self._timing.reads and self._clock() - watch.since >= self._silence
+
+    def _is_settled(self, name: str) -> bool:
+        """Whether nothing is to be waited for: it works, and went on doing so, or what it left was offered."""
+        watch = self._watches.get(name)
+        if watch is None:
+            return False
+        return watch.is_over or (watch.number != watch.first and self._known[name].beat.rate > 0)
+
+    # --- what the attempt works on
+
+    def rows(self, claim: Claim) -> Spans:
+        """Those of the claim that are still its own and to be done."""
+        if not self._board.is_open():
+            return Spans()
+        self._look([self._attempt])
+        return self._held(claim, self._board.claims()) & self._rest.rows
+
+    def _held(self, claim: Claim, claims: Iterable[Claim]) -> Spans:
+        # With the claim itself: a network file system may not list yet what we have just made.
+        return holdings({claim, *(other for other in claims if other.range == claim.range)})[claim]
+
+    def taken_from(self, claim: Claim) -> int:
+        """From which row on the claim is another's by now; its ``stop`` where nothing was taken.
+
+        All of it is taken once the submission has ended. While nothing happens, this costs one look for a name.
+        """
+        newest, stop = self._cuts.get(claim, (claim.number, claim.stop))
+        if not self._board.has(claim.range, newest + 1):
+            return stop
+        if not self._board.is_open():
+            return claim.start
+        claims = self._board.claims()
+        written = (other.number for other in claims if other.range == claim.range and other.attempt)
+        held = self._held(claim, claims)
+        stop = next((piece_stop for start, piece_stop in held if start == claim.start), claim.start)
+        self._cuts[claim] = max(written, default=claim.number), stop
+        return stop
+
+    def seen(self) -> list[Attempt]:
+        """The submission's other attempts, so far as they were looked at, as they were then."""
+        return [attempt for name, attempt in sorted(self._known.items()) if name != self._attempt]
+
+    def all_done(self) -> bool:
+        """Whether no row of the submission is left: each is done or given up. Reads all whose beats could tell of more."""
+        self._rest.learn_claims(self._board.claims())
+        self._look({*(stretch.claim.attempt for stretch in self._left()), self._attempt})
+        return not self._rest.rows

@@ -1,0 +1,30 @@
+"""Work: gives a submission its rows, with all that its array tasks have to know of them."""
+
+from collections import Counter
+from dataclasses import replace
+
+from jobs.storage.attempts import Attempts
+from jobs.storage.plans import Plan, Submission
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans, union
+from launcher.plan.cutting import assign
+
+
+def with_work(run: RunDir, plan: Plan, submission: Submission, rows: Spans, tasks: int) -> Submission:
+    """The submission with these rows for so many array tasks, fewer where there are not as many batches."""
+    return replace(assign(plan, submission, rows, tasks), failed_before=_failed_before(run, plan, rows))
+
+
+def _failed_before(run: RunDir, plan: Plan, rows: Spans) -> dict[int, int]:
+    """By shard, how many samples failed of its rows that are not among these; only of shards that have both."""
+    table = plan.table
+    others = table.rows_of((table.shards_in(rows) - table.whole_shards(rows)).numbers) - rows
+    others &= union(attempt.beat.done for attempt in Attempts(run).read())
+    return failed_by_shard(run, plan, others) if others else {}
+
+
+def failed_by_shard(run: RunDir, plan: Plan, rows: Spans) -> dict[int, int]:
+    """How many of these rows are failed samples, by shard, without the shards that have none."""
+    from jobs.gather.redo import failed_rows
+
+    return dict(Counter(map(plan.table.shard_at, failed_rows(run, plan, rows).numbers)))

@@ -1,0 +1,51 @@
+"""Holders: which attempt of a submission has which rows, as far as claims and beats tell."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.storage.attempts import Attempt
+from jobs.storage.claims import Claim, ClaimFolder, holdings
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans, union
+
+
+def worker_of(attempt: Attempt) -> int:
+    """The number of the worker whose attempt it is; its name tells where the journal's first line is damaged."""
+    if attempt.start:
+        return attempt.start.worker
+    number = attempt.name.split("-")[1]
+    return int(number) if number.isdecimal() else 0
+
+
+def log_of(run: RunDir, attempt: Attempt) -> Path:
+    """Where it writes its text."""
+    return run.log(attempt.submission, worker_of(attempt))
+
+
+def known_claims(run: RunDir, submission: int, attempts: Sequence[Attempt]) -> set[Claim]:
+    """All claims of a submission's attempts, also once its claims folder is gone."""
+    told = {
+        Claim(held.range, held.claim, attempt.name, held.start, held.stop)
+        for attempt in attempts
+        for held in attempt.beat.claims
+    }
+    return told.union(ClaimFolder(run.claims(submission)).read())
+
+
+def held_rows(run: RunDir, submission: Submission, attempts: Sequence[Attempt]) -> dict[str, Spans]:
+    """The rows that each of a submission's attempts has, and that no other has claimed since.
+
+    Of one that died before its first beat, and whose claims are gone with the submission: what its worker begins with.
+    """
+    covered: dict[str, list[Spans]] = {}
+    for claim, rows in holdings(known_claims(run, submission.number, attempts)).items():
+        covered.setdefault(claim.attempt, []).append(rows)
+    taken = union(rows for many in covered.values() for rows in many)
+    told = {name: union(many) for name, many in covered.items()}
+    silent = {one.name: _first(submission, one) - taken for one in attempts if not one.beat.time}
+    return {**silent, **told}
+
+
+def _first(submission: Submission, attempt: Attempt) -> Spans:
+    return Spans(submission.ranges[worker_of(attempt) :][:1])

@@ -1,0 +1,90 @@
+"""SlurmJob: an array task asks Slurm for another start once all its ranks have left, and ends what waits for nothing."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from jobs.node.supervisor.slurm_job import cancel_waiting, requeue
+from jobs.storage.rundir import RunDir
+from tests.support.builders import AttemptWriter, build_plan, submit
+from tests.support.launcher_runs import wait_until
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Element 3 of array 12; what it asks of Slurm's commands is written here, a line each."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("scontrol", "scancel"):
+        (commands / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/asked\nexit ${{REFUSED:-0}}\n')
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    for key, value in {"JOB_ID": "15", "ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "3", "RESTART_COUNT": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    return tmp_path / "asked"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run with a submission that goes on."""
+    run = build_plan(tmp_path / "run", (0, 8, 16))
+    submit(run, claims=True)
+    return run
+
+
+def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int) -> None:
+    for key, value in {"STEP_ID": "0", "PROCID": str(rank), "STEP_NUM_TASKS": str(ranks)}.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+
+
+def test_a_task_of_one_node_is_requeued_at_once(run: RunDir, asked: Path) -> None:
+    assert requeue(run, 1, 3)
+    assert asked.read_text() == "scontrol requeue 15\n"
+
+
+def test_a_requeue_that_slurm_refuses_is_told(
+    run: RunDir, asked: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REFUSED", "1")
+    assert not requeue(run, 1, 3)
+    assert "scontrol requeue:" in capfd.readouterr().err
+
+
+def test_of_several_ranks_the_first_requeues_when_the_others_have_ended(
+    run: RunDir, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AttemptWriter(run, worker=6, index=3, restart=0).close()  # of the start before, which was killed
+    AttemptWriter(run, worker=4, index=2, restart=1).close()  # of another element
+    AttemptWriter(run, worker=6, index=3, restart=1).end()
+    other = AttemptWriter(run, worker=7, index=3, restart=1)
+    other.beat()
+    be_rank(monkeypatch, 1, 2)
+    assert not requeue(run, 1, 3)
+    be_rank(monkeypatch, 0, 2)
+    thread = threading.Thread(target=requeue, args=(run, 1, 3))
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive()
+    assert not asked.exists()
+    other.end()
+    wait_until(asked.exists)
+    thread.join()
+
+
+def test_what_waits_is_cancelled_once_a_submission(run: RunDir, asked: Path) -> None:
+    cancel_waiting(run, 1)
+    cancel_waiting(run, 1)
+    assert asked.read_text() == "scancel --quiet --state=PENDING 12\n"
+
+
+def test_nothing_is_cancelled_where_the_submission_has_ended_or_is_no_array(
+    run: RunDir, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel_waiting(run, 2)  # has no claims folder
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "1")
+    cancel_waiting(run, 1)
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
+    cancel_waiting(run, 1)
+    assert not asked.exists()

@@ -1,0 +1,118 @@
+"""``launcher list``: every run has a line, also one that cannot be read, and none hides another."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.storage.rundir import RunDir
+from launcher.cli import main
+from launcher.runs.find import list_runs
+from launcher.runs.submissions import Outcome
+from tests.support.builders import build_plan, build_run, submit
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two runs that are fine, and one whose files are to be damaged."""
+    Outcome(1.0).write(build_run(tmp_path / "well"), 1)
+    Outcome(1.0).write(build_plan(tmp_path / "bad", (0, 8)), 1)
+    Outcome(1.0, cancelled=True).write(build_plan(tmp_path / "again", (0, 8)), 1)
+    return tmp_path
+
+
+def lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    assert main(["list", str(folder)]) == 0
+    found = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    return {name: text.strip() for name, text in found}
+
+
+def test_each_run_has_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines(folder, capsys)
+    assert found == {
+        "well": "incomplete: 64 of 64 samples (100%), shards 3 done",
+        "bad": "incomplete: 0 of 8 samples (0%), shards 1 pending",
+        "again": "cancelled: 0 of 8 samples (0%), shards 1 pending",
+    }
+
+
+@pytest.mark.parametrize("name", ["plan.json", "submissions/0001.json", "submissions/0001.outcome"])
+@pytest.mark.parametrize("damage", ["", '{"format": 3, "rows', "[]", "\udcff"])
+def test_a_run_with_a_damaged_file_is_listed_with_what_is_wrong(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, damage: str
+) -> None:
+    (folder / "bad" / name).write_bytes(damage.encode(errors="surrogateescape"))
+    found = lines(folder, capsys)
+    assert len(found) == 3
+    assert found["well"].startswith("incomplete: 64 of 64 samples")
+    assert str(folder / "bad") in found["bad"]
+
+
+def test_the_document_of_a_list_has_an_error_for_a_damaged_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad" / "submissions" / "0001.json").write_text("{")
+    assert main(["list", str(folder), "--json"]) == 0
+    runs = {Path(run["run"]).name: run for run in json.loads(capsys.readouterr().out)["runs"]}
+    assert runs["well"]["samples"]["ok"] == 64
+    assert "0001.json: cut short or damaged" in runs["bad"]["error"]
+
+
+def test_a_journal_that_is_no_journal_hides_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attempts = RunDir(folder / "bad").attempts
+    (attempts / "0001-00000-aaaaaaaa.journal").write_bytes(b"\0" * 4096)
+    (attempts / "0001-00000-bbbbbbbb.journal").touch()
+    (attempts / "notes.journal").write_text("mine\n")
+    assert "0 of 8 samples" in lines(folder, capsys)["bad"]
+
+
+def test_the_run_that_changed_last_comes_first(folder: Path) -> None:
+    for age, name in enumerate(("well", "again", "bad")):
+        run = RunDir(folder / name)
+        for path in (run.plan, run.submissions):
+            os.utime(path, (time.time() - age, time.time() - age))
+    assert [run.name for run in list_runs(folder)] == ["well", "again", "bad"]
+
+
+def test_a_complete_run_is_listed_without_a_look_at_its_attempts(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(folder / "well")
+    Outcome(time.time(), failed_samples=3).write(run, 1)
+    assert lines(folder, capsys)["well"].startswith("incomplete")  # its result is gone, or was never written
+    run.result.touch()
+    for journal in run.attempts.iterdir():
+        journal.unlink()
+    assert lines(folder, capsys)["well"] == "complete: 64 of 64 samples (100%), 3 failed, shards 3 done"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Outcome(2.0), Outcome(2.0, cancelled=True, failed_samples=0), Outcome(2.0, error="no room", failed_samples=0)],
+)
+def test_what_is_not_told_at_its_end_is_looked_up(
+    folder: Path, capsys: pytest.CaptureFixture[str], outcome: Outcome
+) -> None:
+    run = RunDir(folder / "bad")
+    run.result.touch()
+    submit(run, 2)
+    Outcome(1.0, failed_samples=0).write(run, 1)
+    outcome.write(run, 2)
+    assert "0 of 8 samples" in lines(folder, capsys)["bad"]
+
+
+def test_a_complete_run_that_is_submitted_again_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDir(folder / "well")
+    run.result.touch()
+    Outcome(time.time(), failed_samples=0).write(run, 1)
+    submit(run, 2, claims=True)
+    assert lines(folder, capsys)["well"].startswith("running")
+
+
+def test_other_things_in_the_folder_are_no_runs(folder: Path) -> None:
+    (folder / "file").touch()
+    (folder / "empty").mkdir()
+    (folder / "dangling").symlink_to("nowhere")
+    assert {run.name for run in list_runs(folder)} == {"well", "again", "bad"}
