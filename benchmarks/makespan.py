@@ -96,12 +96,13 @@ def plan(run: RunDir, sizes: np.ndarray) -> int:
     submission = Submission(1, "local", time.time(), len(_SPEEDS), Spans([(0, rows)]), ranges, node)
     run.claims(1).mkdir()
     submission.write(run.submission(1))
-    return rows
+    return int(rows)
 
 
 def measure(run: RunDir, rows: int) -> Outcome:
     limit = ideal(rows * _SAMPLE_SECONDS)
-    started, tasks = time.time(), {}
+    started = time.time()
+    tasks: dict[int, subprocess.Popen[bytes]] = {}
     events = sorted([(0.0, 0), (0.0, _PREEMPTED), (limit / 4, _LATE), (0.0, 3), (limit / 2, -_PREEMPTED)])
     for at, task in events:
         time.sleep(max(0.0, started + at - time.time()))
