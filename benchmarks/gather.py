@@ -169,7 +169,8 @@ def main() -> None:
         build(Path(folder) / "run", options.mebibytes, options.shards, options.tasks)
         found = measure(Path(folder), options.repetitions)
     print(
-        f"{options.mebibytes} MiB of float32 [n, {WIDTH}], {options.shards} shards of {options.tasks} tasks, batches of {BATCH} rows"
+        f"{options.mebibytes} MiB of float32 [n, {WIDTH}], {options.shards} shards of {options.tasks} tasks, "
+        f"batches of {BATCH} rows"
     )
     print(table(found))
 

@@ -98,7 +98,7 @@ def test_a_real_model_gives_the_same_bits_under_any_tree_and_after_a_kill(tmp_pa
     write_texts(tmp_path / "tree", 300)
     tree = write_config(tmp_path / "tree", processes=2, workers=2)
     killed = start(tree.parent, "run", tree)
-    wait_until(lambda: any(b"commit" in path.read_bytes() for path in run_of(tree).shards.glob("*.journal")), 120)
+    wait_until(lambda: any(b"commits" in path.read_bytes() for path in run_of(tree).attempts.glob("*.journal")), 120)
     kill(killed)
     finish(tree)
     assert [a.tobytes() for a in embeddings(tree)[1:]] == [expected.tobytes(), tokens.tobytes()]
