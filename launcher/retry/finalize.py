@@ -23,7 +23,7 @@ from launcher.retry.policy import Allocation, Terms, next_terms
 from launcher.retry.undone import Left, Undone, alike, by_shard
 from launcher.runs.failures import Failure
 from launcher.runs.holders import known_claims
-from launcher.runs.shard_states import ShardReader
+from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, create, read_submissions
 
 
@@ -89,8 +89,8 @@ def finalize(
     if not ending.cancelled:
         for terms, own in _next_attempts(left, ending, asked.terms, retry).items():
             successors += _continue(run, plan, submission, terms, asked.options(terms), own)
-        if gathers and not left and _is_all_done(run, plan, submission, outcome):
-            outcome = _gathered(run, submission, outcome, tick)
+        if gathers and not left and (shards := _all_done(run, plan, submission, outcome)):
+            outcome = _gathered(run, submission, replace(outcome, failed_samples=shards.failed), tick)
     # Last: until then the submission counts as going on, and its claims, which this ends, have been read.
     replace(outcome, ended=time.time()).write(run, submission.number)
     return successors
@@ -151,12 +151,12 @@ def _continue(
         return []
 
 
-def _is_all_done(run: RunDir, plan: Plan, submission: Submission, outcome: Outcome) -> bool:
-    """Whether every shard of the run is done, now that this submission has ended."""
+def _all_done(run: RunDir, plan: Plan, submission: Submission, outcome: Outcome) -> Shards | None:
+    """The shards of the run, if all of them are done now that this submission has ended."""
     others = [known for known in read_submissions(run) if known.number != submission.number]
     ended = SubmissionState(submission, outcome, False)
-    states = ShardReader(run, plan).read(sorted([*others, ended], key=lambda known: known.number))
-    return states.in_state(ShardState.DONE).count == plan.shard_count
+    shards = ShardReader(run, plan).read(sorted([*others, ended], key=lambda known: known.number))
+    return shards if shards.count(ShardState.DONE) == plan.shard_count else None
 
 
 def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Callable[[], None]) -> Outcome:

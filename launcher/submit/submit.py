@@ -56,7 +56,7 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
     table = plan.table
     submissions = read_submissions(run)
     active = _active(run, submissions)
-    over = {known.number for known in submissions if known.outcome is None and known.number not in active}
+    over = [known.number for known in submissions if known.outcome is None and known.number not in active]
     seen = [replace(k, is_open=False, outcome=Outcome(time.time())) if k.number in over else k for k in submissions]
     states = ShardReader(run, plan).read(seen)
     wanted = Spans([(0, len(table))]) if asked is None else Spans.of_numbers(asked)
@@ -65,9 +65,8 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
     rows = _worth_doing(run, plan, states, wanted, redo=asked is not None) - taken
     shards = table.shards_in(rows)
     running = (wanted if asked is not None else wanted - done) & table.shards_in(taken) - shards
-    abandoned = tuple(known.number for known in submissions if known.number in over and not known.submission.planned)
     is_first = not states.closed and not taken
-    return Selection(rows, shards, shards & done, running, wanted & done - shards - running, abandoned, is_first)
+    return Selection(rows, shards, shards & done, running, wanted & done - shards - running, tuple(over), is_first)
 
 
 def _active(run: RunDir, submissions: Sequence[SubmissionState]) -> dict[int, SubmissionState]:
@@ -137,7 +136,8 @@ def submit(
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
-        Outcome(time.time()).write(run, number)
+        if run.submission(number).exists():  # else it was planned only
+            Outcome(time.time()).write(run, number)
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         run.layout.unlink(missing_ok=True)
     return executor.start(run, [record(run, config, selection.rows, tasks=tasks)], attached=attached)

@@ -293,6 +293,9 @@ def test_the_result_is_gathered_when_all_is_done(run: RunDir) -> None:
         write_attempt(run, shard, EndReason.DONE, commits=2)
     assert end(run, Ending()) == []
     assert run.result.exists()
+    outcome = Outcome.read(run, 1)
+    assert outcome
+    assert outcome.failed_samples == 0
 
 
 def test_the_result_is_not_gathered_while_another_shard_has_failed(run: RunDir) -> None:
@@ -303,7 +306,7 @@ def test_the_result_is_not_gathered_while_another_shard_has_failed(run: RunDir) 
     assert end(run, Ending()) == []
     outcome = Outcome.read(run, 1)
     assert outcome
-    assert (run.result.exists(), outcome.error) == (False, None)
+    assert (run.result.exists(), outcome.error, outcome.failed_samples) == (False, None, None)
 
 
 def test_nodes_of_an_array_task_share_its_index(run: RunDir) -> None:

@@ -236,6 +236,14 @@ def test_a_planned_submission_makes_room_unless_somebody_has_begun_it(planned: R
     assert [known.number for known in read_submissions(planned)] == [made.number]
 
 
+def test_a_planned_submission_that_somebody_began_and_lost_ends_when_another_is_started(planned: RunDir) -> None:
+    config = load_config(planned.path.parents[1] / "config.yaml")
+    made = record(planned, config, Spans([(0, 100)]), planned=True)
+    AttemptWriter(planned, made.number).close()
+    assert start(planned).number == 2
+    assert Outcome.read(planned, 1)
+
+
 def test_why_there_is_nothing_to_do_is_said(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", range(0, 65, 16), batch_size=4)
     Outcome(1.0).write(run, 1)
