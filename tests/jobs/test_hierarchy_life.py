@@ -273,7 +273,8 @@ print("fine")
 def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     text = (
         BUSY
-        + "hierarchy._link._popen.kill()\ntry:\n    next(results)\nexcept Exception as error: print(error)\ntime.sleep(30)\n"
+        + "psutil.Process().children()[0].kill()\n"
+        + "try:\n    next(results)\nexcept Exception as error: print(error, flush=True)\ntime.sleep(3600)\n"
     )
     script = Script(tmp_path, text)
     script.line()
