@@ -45,8 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text files in many blocks, as large ones are."""
-    monkeypatch.setattr(csv_source, "_BLOCK_BYTES", 256)
-    monkeypatch.setattr(jsonl_source, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(jsonl_source, "BLOCK_BYTES", 256)
 
 
 def write_csv(path: Path, rows: list[tuple[Any, ...]], delimiter: str = ",") -> None:
