@@ -57,8 +57,10 @@ import numpy as np
 from jobs.job import Job
 
 class SlowLoad(Job):
+    def __init__(self, seconds: float = 0.04):
+        self.seconds = seconds
     def load(self, sample):
-        time.sleep(0.04)  # long against the time that a loaded machine takes to wake it
+        time.sleep(self.seconds)
         return np.full(4, float(sample["x"]))
     def process(self, batch):
         return {"y": batch}
@@ -490,11 +492,15 @@ def written(folder: Path, job: str, rows: int = 20_000, **sections: Any) -> Path
     return path
 
 
-def probed(path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a probe; nothing of it stays."""
-    done = launcher(path.parent, "probe", path.name, *arguments)
-    assert not (path.parent / "runs").exists()
-    assert tasks_of(path.parent) == []
+def probed(path: Path, seconds: int, *arguments: object, settings: int = 1) -> subprocess.CompletedProcess[str]:
+    """Runs a probe; nothing of it stays. Where load keeps it from trying so many settings, it is given more time."""
+    for factor in (1, 3, 6):
+        done = launcher(path.parent, "probe", path.name, "--seconds", factor * seconds, *arguments)
+        assert not (path.parent / "runs").exists()
+        assert tasks_of(path.parent) == []
+        tried = re.findall(r"^  (.*): \S+ samples/s on ", done.stdout + done.stderr, re.MULTILINE)
+        if len(set(tried)) >= settings:
+            break
     return done
 
 
@@ -518,16 +524,18 @@ def values(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_workers_are_recommended_where_loading_waits(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "SlowLoad", node={"batch_size": 4}), "--seconds", 15, "--json")
+    """What a sample waits is long against the time that a loaded machine takes to wake a process."""
+    path = written(tmp_path, "SlowLoad", params={"seconds": 0.1}, node={"batch_size": 4})
+    done = probed(path, 15, "--json", settings=min(len(os.sched_getaffinity(0)), 2) + 1)
     found = values(done)
     if len(os.sched_getaffinity(0)) > 1:
         assert found["node.workers"] > 0, done.stdout
-    assert document(done)["measurements"][0]["rate"] == pytest.approx(25, rel=0.3)
+    assert 6 < document(done)["measurements"][0]["rate"] < 10.5
     assert document(done)["expected"]["samples"] == 20_000
 
 
 def test_no_workers_are_recommended_where_processing_takes_all_the_time(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "SlowProcess"), "--seconds", 12, "--json")
+    done = probed(written(tmp_path, "SlowProcess", node={"batch_size": 24}), 12, "--json", settings=2)
     assert values(done)["node.workers"] == 0, done.stdout
     (reason,) = [one["reason"] for one in document(done)["recommendations"] if one["key"] == "node.workers"]
     assert re.search(r"a process with 1 worker computes (9\d|100)% of the time", reason)
@@ -538,37 +546,44 @@ def test_the_config_written_keeps_its_comments_and_plans(tmp_path: Path, scratch
     path.write_text(
         "# mine\n" + yaml.safe_dump(json.loads(path.read_text()), sort_keys=False).replace("node:", "node: # the node")
     )
-    done = probed(path, "--seconds", 6, "--write")
-    assert done.returncode == 0, done.stderr
-    assert f"written: {path.name}" in done.stdout
+    done = probed(path, 6, "--write", "--json")
+    told = values(done)
+    assert f"written: {path.name}" in done.stderr
     text = path.read_text()
     assert "# mine\n" in text
     assert "node: # the node\n" in text
     config = load_config(path)
-    assert (config.node.workers, config.slurm.options["time"]) == (0, "0:10:00")
+    assert (config.node.workers, config.slurm.options["time"]) == (told["node.workers"], told["slurm.time"])
+    assert config.data.shards == told["data.shards"]
     planned = launcher(tmp_path, "plan", path.name)
     assert planned.returncode == 0, planned.stderr
-    assert f"in {config.data.shards} shards" in planned.stdout
+    assert re.search(rf"in {config.data.shards} shards?\b", planned.stdout)
 
 
 def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: Path) -> None:
     path = written(tmp_path, "Crawling", node={"batch_size": 4})
-    began = time.monotonic()
-    done = probed(path, "--seconds", 8)
-    took = time.monotonic() - began
-    assert done.returncode == 0, done.stderr
-    assert took < 8 + 6, "planning and cleaning up come on top"
-    assert "node.processes" in done.stdout
+    for seconds in (8, 24):
+        process = start(tmp_path, "probe", path.name, "--seconds", seconds)
+        assert process.stdout
+        assert f"{seconds} s at most" in process.stdout.readline()
+        began = time.monotonic()
+        text = process.communicate(timeout=120)[0]
+        assert time.monotonic() - began < seconds + 6, "cleaning up comes on top"
+        if process.returncode == 0:  # on a loaded machine the first time may be too short for any sample
+            break
+    assert process.returncode == 0, text
+    assert "node.processes" in text
+    assert tasks_of(tmp_path) == []
 
 
 def test_batches_that_take_too_long_are_made_smaller(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), "--seconds", 12, "--json")
+    done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), 12, "--json")
     assert values(done)["node.batch_size"] < 100
     assert any("no batch of 1000 was done" in note for note in document(done)["notes"])
 
 
 def test_a_sample_longer_than_all_the_time_is_told(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "Stuck"), "--seconds", 5)
+    done = probed(written(tmp_path, "Stuck"), 5, settings=0)
     assert done.returncode == 1
     assert "no sample was done within 5 s" in done.stderr
     assert "Traceback" not in done.stderr
@@ -593,14 +608,14 @@ def test_a_job_that_cannot_work_is_told_with_kind_and_message(
 ) -> None:
     path = written(tmp_path, "Failing")
     path.write_text(path.read_text().replace("probe_jobs:Failing", job))
-    done = probed(path, "--seconds", 20)
+    done = probed(path, 40, settings=0)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_samples_that_fail_are_counted_and_compared_with_what_may(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "Failing", params={"share": 0.2}), "--seconds", 6, "--json")
+    done = probed(written(tmp_path, "Failing", params={"share": 0.2}), 6, "--json")
     notes = " ".join(document(done)["notes"])
     assert re.search(r"\d+ of \d+ samples failed, \d+ of them: LOAD: ValueError: no such picture", notes)
     assert "more than node.max_failed_samples allows" in notes
@@ -618,14 +633,15 @@ def test_on_slurm_the_sizes_are_those_of_its_arrays(
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     path = written(tmp_path, "Crawling", rows=100_000, executor="slurm", node={"batch_size": 1})
-    done = probed(path, "--seconds", 6, "--json")
-    found = values(done)
+    done = probed(path, 6, "--json")
+    found, measured = values(done), document(done)["measurements"]
     assert (found["data.shards"], found["slurm.array_parallelism"]) == (4, 3)
-    assert parse_time(found["slurm.time"]) > document(done)["expected"]["wall_seconds"] - 10, "of two rounds"
+    two_rounds = document(done)["expected"]["wall_seconds"]
+    assert parse_time(found["slurm.time"]) > two_rounds - max(one["startup"] for one in measured)
 
 
 def test_a_few_samples_give_a_rough_answer(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "SlowLoad", rows=3), "--seconds", 6, "--json")
+    done = probed(written(tmp_path, "SlowLoad", rows=3), 6, "--json")
     assert values(done)["data.shards"] == 1
     assert any("there are only 3 samples" in note for note in document(done)["notes"])
 
@@ -689,7 +705,7 @@ def test_runs_that_are_there_stay_as_they_are(tmp_path: Path, scratch: Path) -> 
     before = sorted(str(found) for found in (tmp_path / "runs").rglob("*"))
     done = launcher(tmp_path, "probe", path.name, "--seconds", 6)
     assert done.returncode == 0, done.stderr
-    assert "is planned already, and data.shards" in done.stdout
+    assert re.search(r"is planned already, and .*data\.shards cannot change in it", done.stdout)
     assert sorted(str(found) for found in (tmp_path / "runs").rglob("*")) == before
 
 
