@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
@@ -25,7 +25,6 @@ from launcher.plan.sharding import (
 )
 
 LARGE = 16 * ALIGNMENT
-relaxed = settings(deadline=None)  # a loaded machine is no failure
 counts = st.integers(1, 40)
 costs_lists = st.one_of(
     st.lists(st.integers(0, 9).map(float), min_size=1, max_size=12),
@@ -57,7 +56,6 @@ def best_bottleneck(costs: list[float], shards: int) -> float:
     return best[rows]
 
 
-@relaxed
 @given(st.integers(0, 10**7), st.integers(1, 3000))
 def test_split_evenly_gives_each_row_to_one_of_as_many_shards_as_asked(rows: int, shards: int) -> None:
     split = split_evenly(rows, shards)
@@ -65,7 +63,6 @@ def test_split_evenly_gives_each_row_to_one_of_as_many_shards_as_asked(rows: int
     assert len(split) == min(rows, shards)
 
 
-@relaxed
 @given(st.integers(1, LARGE), counts)
 def test_small_even_shards_differ_by_one_row_at_most(rows: int, shards: int) -> None:
     sizes = [shard.rows for shard in split_evenly(rows, shards)]
@@ -73,7 +70,6 @@ def test_small_even_shards_differ_by_one_row_at_most(rows: int, shards: int) -> 
         assert max(sizes) - min(sizes) <= 1
 
 
-@relaxed
 @given(st.integers(LARGE, 10**9), counts)
 def test_large_even_shards_are_aligned_and_nearly_equal(rows: int, shards: int) -> None:
     split = split_evenly(rows, min(shards, rows // LARGE))
@@ -83,7 +79,6 @@ def test_large_even_shards_are_aligned_and_nearly_equal(rows: int, shards: int) 
     assert max(sizes) - min(sizes) <= 2 * ALIGNMENT
 
 
-@relaxed
 @given(st.integers(0, 50_000), st.integers(1, 40_000))
 @example(50_000, 17_000)
 def test_split_by_size_gives_shards_of_that_size(rows: int, size: int) -> None:
@@ -97,7 +92,6 @@ def test_split_by_size_gives_shards_of_that_size(rows: int, size: int) -> None:
         assert all(shard.start % ALIGNMENT == 0 for shard in split)
 
 
-@relaxed
 @given(costs_lists, st.integers(1, 8))
 @example([6.0, 1.0, 1.0, 5.0, 9.0, 7.0], 3)  # equal shares in turn would leave 16 for the last shard
 @example([2.0, 2.0, 3.0, 1.0, 4.0, 9.0, 8.0], 3)  # a bottleneck 10% too high would do for the greedy check
@@ -166,7 +160,6 @@ def test_ten_million_costs_take_seconds() -> None:
     assert_partition(split, len(costs))
 
 
-@relaxed
 @given(st.integers(1, 10**9))
 def test_default_shards_are_neither_tiny_nor_too_many(rows: int) -> None:
     shards = default_shards(rows)
@@ -175,7 +168,6 @@ def test_default_shards_are_neither_tiny_nor_too_many(rows: int) -> None:
     assert shards == 1 or rows / shards > 50
 
 
-@relaxed
 @given(st.sets(st.integers(0, 200)), st.integers(1, 7))
 def test_index_map_runs_each_shard_once_in_order(not_done: set[int], per_task: int) -> None:
     groups = index_map(not_done, per_task)
@@ -184,7 +176,6 @@ def test_index_map_runs_each_shard_once_in_order(not_done: set[int], per_task: i
     assert all(groups)
 
 
-@relaxed
 @given(st.sets(st.integers(0, 300), min_size=1))
 def test_ranges_read_back_as_written(numbers: set[int]) -> None:
     assert parse_ranges(format_ranges(numbers), 301) == tuple(sorted(numbers))
@@ -216,7 +207,6 @@ def test_bad_ranges_say_what_is_wrong(text: str, message: str) -> None:
 parts_lists = st.lists(st.integers(0, 60), min_size=1, max_size=6)
 
 
-@relaxed
 @given(parts_lists, st.integers(1, 80))
 def test_every_part_with_rows_has_a_shard_and_no_more_than_rows(rows: list[int], count: int) -> None:
     shared = share_out(count, [float(number) for number in rows], rows)
@@ -224,7 +214,6 @@ def test_every_part_with_rows_has_a_shard_and_no_more_than_rows(rows: list[int],
     assert sum(shared) == min(max(count, sum(number > 0 for number in rows)), sum(rows))
 
 
-@relaxed
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9)), min_size=1, max_size=3), st.integers(1, 12))
 def test_no_other_sharing_out_has_a_lighter_heaviest_shard(parts: list[tuple[int, int]], count: int) -> None:
     rows, weights = [number for number, _ in parts], [float(weight) for _, weight in parts]
@@ -237,7 +226,6 @@ def test_no_other_sharing_out_has_a_lighter_heaviest_shard(parts: list[tuple[int
     assert heaviest(shared) <= min(heaviest(other) for other in others if sum(other) == sum(shared))
 
 
-@relaxed
 @given(parts_lists, st.one_of(st.none(), st.integers(1, 30)), st.one_of(st.none(), st.integers(1, 30)), st.booleans())
 def test_no_shard_lies_in_two_parts(rows: list[int], shards: int | None, size: int | None, by_cost: bool) -> None:
     costs = np.arange(sum(rows), dtype=np.float64) if by_cost else None
@@ -248,7 +236,6 @@ def test_no_shard_lies_in_two_parts(rows: list[int], shards: int | None, size: i
     assert boundaries[-1] == sum(rows)
 
 
-@relaxed
 @given(st.integers(1, 300), st.one_of(st.none(), st.integers(1, 40)), st.one_of(st.none(), st.integers(1, 40)))
 def test_a_single_part_is_split_as_if_there_were_no_parts(rows: int, shards: int | None, size: int | None) -> None:
     if size is not None and shards is None:
@@ -261,7 +248,6 @@ def test_a_single_part_is_split_as_if_there_were_no_parts(rows: int, shards: int
     assert split_parts([rows], shards, None, costs) == (0, *(shard.stop for shard in by_cost))
 
 
-@relaxed
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=5))
 def test_queues_side_by_side_keep_their_order_and_their_share(sizes: list[int]) -> None:
     queues = [[(number, place) for place in range(size)] for number, size in enumerate(sizes)]
