@@ -7,6 +7,7 @@ is run on fewer samples.
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -94,11 +95,20 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def docstrings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's manifest, cut short."""
+    path = tmp_path_factory.mktemp("docstrings") / "docstrings.csv"
+    sh(f"python -m demo.docstrings {path}", ROOT)
+    fewer(path)
+    return path
+
+
 @pytest.fixture
-def demo(checkout: Path) -> Path:
-    """The same with the demo's manifest, cut short."""
-    sh("python -m demo.docstrings data/docstrings.csv", checkout)
-    fewer(checkout / "data" / "docstrings.csv")
+def demo(checkout: Path, docstrings: Path) -> Path:
+    """The same with that manifest."""
+    (checkout / "data").mkdir()
+    shutil.copy(docstrings, checkout / "data")
     return checkout
 
 
