@@ -284,7 +284,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     script.end()
 
 
-def test_scratch_folders_are_removed(tmp_path: Path) -> None:
+def test_scratch_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"""{SQUARE}
 import tempfile
 with Hierarchy(square, workers=1) as hierarchy:
@@ -292,9 +292,6 @@ with Hierarchy(square, workers=1) as hierarchy:
 """
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    os.environ["TMPDIR"] = str(scratch)
-    try:
-        run(tmp_path, text)
-    finally:
-        del os.environ["TMPDIR"]
-    assert list(Path(scratch).iterdir()) == []
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    run(tmp_path, text)
+    assert list(scratch.iterdir()) == []
