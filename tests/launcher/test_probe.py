@@ -495,7 +495,7 @@ def written(folder: Path, job: str, rows: int = 20_000, **sections: Any) -> Path
 def probed(path: Path, seconds: int, *arguments: object, needs: str = "") -> subprocess.CompletedProcess[str]:
     """Runs a probe; nothing of it stays. Where load keeps it from measuring settings with ``needs``, it gets more time."""
     before = runs_below(path.parent)
-    for factor in (1, 3, 6):
+    for factor in (1, 2, 5):
         done = launcher(path.parent, "probe", path.name, "--seconds", factor * seconds, *arguments)
         assert runs_below(path.parent) == before
         assert tasks_of(path.parent) == []
