@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BusyError, DamageError, IncompleteError, InputError, OutputError, RunError
@@ -49,7 +49,6 @@ from tests.support.builders import (
 from tests.support.launcher_runs import ROOT
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -197,7 +196,7 @@ def build_drawn(path: Path, drawn: dict[str, Any]) -> tuple[RunDir, set[int], se
 
 
 @given(runs())
-@settings(patient, max_examples=60)
+@settings(max_examples=60)
 def test_any_run_gathers_to_what_was_computed(drawn: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, ok, missing = build_drawn(Path(folder) / "run", drawn)
@@ -219,7 +218,7 @@ def test_any_run_gathers_to_what_was_computed(drawn: dict[str, Any]) -> None:
 
 
 @given(runs(), st.integers(1, 4096))
-@settings(patient, max_examples=20)
+@settings(max_examples=20)
 def test_the_bytes_of_the_result_do_not_depend_on_the_size_of_the_blocks(drawn: dict[str, Any], block: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         run, _, _ = build_drawn(Path(folder) / "run", drawn)
