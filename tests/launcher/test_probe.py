@@ -728,5 +728,5 @@ def test_only_writing_imports_the_writer_of_yaml() -> None:
 def test_a_failed_sample_is_reported_by_the_measurement() -> None:
     failed = FailedSample(0, SampleFailureKind.LOAD, "no")
     seen = trace([1.0, 2.0])
-    seen = replace(seen, commits=(replace(seen.commits[0], failed=(failed,)), seen.commits[1]))
+    seen = replace(seen, commits=(seen.commits[0]._replace(failed=(failed,)), seen.commits[1]))
     assert measure(TrialSettings(1, 0, 10), 0, seen, np.ones(20)).failed == (failed,)

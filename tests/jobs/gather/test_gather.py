@@ -299,7 +299,7 @@ def test_messages_that_are_no_text_are_escaped(tmp_path: Path) -> None:
         assert writer.layout is not None
         again.lay_out(writer.layout)
         again.journal.append(DataFile(0, run.data(writer.name, 0).name))
-        again.record(replace(commit, failed=(FailedSample(3, SampleFailureKind.LOAD, "no file \udcff.jpg"),)))
+        again.record(commit._replace(failed=(FailedSample(3, SampleFailureKind.LOAD, "no file \udcff.jpg"),)))
         again.beat()
 
     gather(run)
@@ -508,9 +508,9 @@ def test_commits_that_are_no_batches_of_the_plan_do_not_count(tmp_path: Path) ->
     run = build_plan(tmp_path / "run", (0, 16, 32))
     with AttemptWriter(run, 1, 0) as odd:
         one = odd.commit(4, 12)
-        odd.record(replace(one, start=8, stop=16, failed=(FailedSample(3, SampleFailureKind.LOAD, ""),)))
+        odd.record(one._replace(start=8, stop=16, failed=(FailedSample(3, SampleFailureKind.LOAD, ""),)))
         odd.record(
-            Commit(0, 8), replace(one, start=16, stop=24, blocks=one.blocks[1:]), replace(one, start=24, stop=40)
+            Commit(0, 8), one._replace(start=16, stop=24, blocks=one.blocks[1:]), one._replace(start=24, stop=40)
         )
         odd.beat(Spans([(0, 32)]))
 
