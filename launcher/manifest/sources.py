@@ -4,7 +4,6 @@ A source is read twice: ``scan`` finds its column types and rows, ``batches`` re
 whole manifest. A type can then never change at row 900,000, and the written schema has the number of rows.
 """
 
-import glob
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from jobs.storage.samples import BATCH_ROWS
+from launcher.manifest.patterns import matching_files
 from launcher.manifest.schema import Scan, cast_batch, plain_schema
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class GlobSource(Source):
     """The files that match a pattern, one sample each, sorted: columns ``id``, ``path`` and maybe ``size``.
 
     ``id`` is the path as the pattern gives it, from the config's folder on; ``path`` is absolute; ``size`` is
-    in bytes. Folders are left out; a link to nothing is a sample, so that it is not lost without a word.
+    in bytes. Folders are left out; a link to nothing is a sample, so that it is not lost without a word. ``**`` does not
+    follow a link to a folder that it lies in.
     """
 
     def __init__(self, pattern: str, folder: Path, sizes: bool) -> None:
@@ -138,8 +139,7 @@ class GlobSource(Source):
         self._matches: list[str] = []
 
     def scan(self) -> Scan:
-        found = glob.iglob(self.name, root_dir=self.folder, recursive=True)
-        self._matches = sorted({match for match in found if not os.path.isdir(self.folder / match)})
+        self._matches = sorted(set(matching_files(self.name, self.folder)))
         if not self._matches:
             raise InputError(f"{self.name}: no file matches this pattern in {self.folder}")
         columns = [("id", pa.string()), ("path", pa.string()), ("size", pa.int64())]
