@@ -21,6 +21,7 @@ from launcher.manifest.csv_types import strings
 MOST_NESTED = 60
 _MOST_EXACT = 2**53  # a float64 holds all whole numbers up to it
 _ONE_OBJECT = "must be one JSON object on one line"
+_SHOWN = 40  # digits of a number in a message
 _PLAIN_NAME = re.compile(r"\w+", re.ASCII)
 _LARGE = r"[:,\[\s]-?[0-9]{16,}[\s,\]}]"
 
@@ -124,7 +125,9 @@ def inexact_integer(block: Block, schema: pa.Schema, pattern: str) -> RowError |
 def _inexact(column: str, number: Decimal) -> str:
     over = abs(number) >= 2**63
     why = "is over 64 bits" if over else "would be rounded: the column has fractions too, and is of float64"
-    return f"column {column!r}: {number} {why}; write this column's values as text, in quotes"
+    digits = str(number)
+    shown = digits if len(digits) < _SHOWN else f"{digits[:_SHOWN]}..."
+    return f"column {column!r}: {shown} {why}; write this column's values as text, in quotes"
 
 
 def _floated(value: Any, kind: pa.DataType) -> Iterator[Decimal]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,7 @@ def test_jsonl_types_are_those_of_all_rows(folder: Path, small_blocks: None) -> 
         ('{"b": ' + "[" * 200 + "]" * 200 + "}", "a.jsonl:104: row 102: is nested over 60 deep"),
         ("[" * 100_000, "a.jsonl:104: row 102: is nested over 60 deep"),
         ('{"a": 18446744073709551615}', "a.jsonl:104: row 102: column 'a': 18446744073709551615 is over 64 bits"),
+        ('{"a": ' + "9" * 200 + "}", f"a.jsonl:104: row 102: column 'a': {'9' * 40}... is over 64 bits"),
         ('{"a": \ud800}', "a.jsonl:104: not UTF-8 text (byte 0xed)"),
     ],
 )
@@ -510,6 +512,15 @@ def test_parts_with_types_that_do_not_go_together_are_refused(folder: Path) -> N
     pq.write_table(pa.table({"v": [1]}), "b.parquet")
     message = refused("a.parquet", "b.parquet")
     assert message.startswith("column 'v' has types that do not go together: string in a.parquet, int64 in b.parquet")
+
+
+def test_decimals_beside_floats_are_refused_since_they_would_lose_digits(folder: Path) -> None:
+    pq.write_table(pa.table({"v": [0.5]}), "a.parquet")
+    pq.write_table(pa.table({"v": [Decimal("12345678901234567890.1")]}), "b.parquet")
+    message = refused("a.parquet", "b.parquet")
+    assert message.startswith(
+        "column 'v' has types that do not go together: double in a.parquet, decimal128(21, 1) in b"
+    )
 
 
 def test_ids_that_are_no_text_or_whole_numbers_are_refused(folder: Path) -> None:
