@@ -40,8 +40,8 @@ class JsonlSource(TextSource):
             rows = block.first_row + len(block.lines)
             large = large or has_large_integers(block.text)
         self._schema = schema
-        if large:
-            self._check_integers()
+        if large and (pattern := large_in_floats(schema)):
+            self._check_integers(pattern)
         return Scan(self.name, plain_schema(schema, self.name), rows)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -68,10 +68,9 @@ class JsonlSource(TextSource):
             self._parse(block, schema)
             raise InputError(f"{self.place(block.first_row)} and after: {error}; {_ONE_TYPE}") from None
 
-    def _check_integers(self) -> None:
+    def _check_integers(self, pattern: str) -> None:
         """Raises InputError where whole numbers would lose digits, because their column is of float64."""
-        pattern = large_in_floats(self._schema)
-        for block in self._blocks() if pattern else ():
+        for block in self._blocks():
             if has_large_integers(block.text, pattern) and (found := inexact_integer(block, self._schema, pattern)):
                 raise self._error(found, block)
 
