@@ -102,6 +102,8 @@ class CsvSource(TextSource):
                 yield reader
         except pa.ArrowInvalid as error:
             raise InputError(self._explain(error, broken)) from None
+        except UnicodeDecodeError:  # in the header
+            raise InputError(self.not_utf8()) from None
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error}") from None
 

@@ -20,6 +20,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+# Which of four bytes are zeros, in two letters that ASCII has too.
+_WITHOUT_MARK = {b"\1\0\1\0": "UTF-16LE", b"\0\1\0\1": "UTF-16BE"}
 
 
 class TextSource(FileSource):
@@ -43,12 +45,13 @@ class TextSource(FileSource):
             yield file
 
     def check_encoding(self) -> None:
-        """Raises InputError where a byte order mark says that it is no UTF-8."""
+        """Raises InputError where a byte order mark, or a zero in the first two letters, says that it is no UTF-8."""
         with self.reading(), self.stream() as stream:
             first = stream.read(4)
-        for mark, name in _MARKS.items():
-            if first.startswith(mark):
-                raise InputError(f"{self.name}: is {name} text; convert it to UTF-8: iconv -f {name} -t UTF-8")
+        marked = (name for mark, name in _MARKS.items() if first.startswith(mark))
+        found = next(marked, _WITHOUT_MARK.get(bytes(map(bool, first))))
+        if found:
+            raise InputError(f"{self.name}: is {found} text; convert it to UTF-8: iconv -f {found} -t UTF-8")
 
     def not_utf8(self) -> str:
         """A message with the first line that is not UTF-8; empty where all are."""

@@ -429,7 +429,7 @@ def test_a_quoted_line_break_in_the_last_row_is_no_open_quote(folder: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16le", "utf-16be"])
 def test_text_of_another_encoding_is_called_by_its_name(folder: Path, name: str, encoding: str) -> None:
     (folder / name).write_text("id,v\n1,2\n", encoding=encoding)
     assert refused(name) == (
@@ -453,6 +453,8 @@ def test_other_separators_are_text_where_the_header_has_a_comma_or_quotes_them(f
 def test_a_csv_that_is_not_utf8_has_its_line_named(folder: Path, small_blocks: None) -> None:
     (folder / "a.csv").write_bytes(b"id,v\n" + b"1,2\n" * 500 + b"1,caf\xe9\n" + b"1,2\n" * 500)
     assert refused("a.csv").startswith("a.csv:502: not UTF-8 text (byte 0xe9); convert it")
+    (folder / "a.csv").write_bytes(b"id;caf\xe9\n1;2\n")
+    assert refused("a.csv").startswith("a.csv:1: not UTF-8 text (byte 0xe9); convert it")
 
 
 def test_a_broken_row_far_into_the_file_has_its_own_number(folder: Path, small_blocks: None) -> None:
