@@ -48,28 +48,29 @@ class CommitStream:
     def __init__(self, journal: Path, claims: Sequence[Held], rows: Spans) -> None:
         """``claims`` are those of the attempt's last beat; without any, its rows are looked for from the beginning on."""
         held = claims or ([Held(0, 0, rows.first, rows.stop, 0)] if rows else [])
-        passages = (_Passage(journal, claim, rows) for claim in held)
-        self._coming = sorted(passages, key=lambda passage: passage.start, reverse=True)
+        wanted = ((claim.journal, rows.within(claim.start, claim.stop)) for claim in held)
+        passages = (_Passage(journal, start, own) for start, own in wanted if own)
+        self._coming = sorted(passages, key=lambda passage: passage.rows.first, reverse=True)
         self._reading: list[_Passage] = []
 
     def take(self, row: int) -> Commit | None:
         """The commit that begins at a row; None where it does not come soon: the journal may have it much later."""
-        while self._coming and self._coming[-1].start <= row:
-            self._reading = [*(passage for passage in self._reading if row < passage.stop), self._coming.pop()]
+        while self._coming and self._coming[-1].rows.first <= row:
+            self._reading.append(self._coming.pop())
         for passage in self._reading:
-            commit = passage.take(row) if row < passage.stop else None
-            if commit:
+            if row < passage.rows.stop and (commit := passage.take(row)):
+                # At once, not with the next row: there may be none, and thousands of attempts would keep a journal open.
+                self._reading = [one for one in self._reading if one.rows.stop > commit.stop]
                 return commit
         return None
 
 
 class _Passage:
-    """A journal from where a claim begins, read for the rows of that claim."""
+    """A journal from where a claim begins, read for ``rows`` of that claim."""
 
-    def __init__(self, journal: Path, claim: Held, rows: Spans) -> None:
-        self.start, self.stop = claim.start, claim.stop
-        self._rows = rows
-        self._lines = _commits(journal, claim.journal)
+    def __init__(self, journal: Path, start: int, rows: Spans) -> None:
+        self.rows = rows
+        self._lines = _commits(journal, start)
         self._waiting: dict[int, Commit] = {}
 
     def take(self, row: int) -> Commit | None:
@@ -79,7 +80,7 @@ class _Passage:
             if commits is None:
                 break
             for commit in commits:
-                if row <= commit.start < self.stop and commit.start in self._rows:
+                if row <= commit.start and commit.start in self.rows:
                     waiting.setdefault(commit.start, commit)
         return waiting.pop(row, None)
 
