@@ -1,21 +1,23 @@
-"""Files that are whole or absent: writing by temp + fsync + rename, and locks."""
+"""Files that are whole or absent: writing by temp + fsync + rename, and locks of what one process makes at a time."""
 
 import ctypes
 import errno
 import fcntl
 import json
 import os
+import secrets
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 # Locks are those of an open file (F_OFD_SETLK), not of a process: the latter end as soon as the process closes any
-# descriptor of the file, as whoever reads a journal does.
-_FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
-_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+# descriptor of the file. Below: struct flock of 64-bit Linux, as type, whence, start, length, pid.
+_WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""Errors of file systems without hard links: some FUSE, SMB, exFAT."""
 
 # File systems without locks (Lustre without -o flock, some FUSE): the scheduler alone then keeps writers apart.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
@@ -28,7 +30,11 @@ if _sync_file_range:
 
 def fsync_folder(folder: Path) -> None:
     """Makes renames and creations inside ``folder`` survive a crash of the machine."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -36,13 +42,12 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, alone: bool = False) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; on success it is synced and renamed to ``path``.
 
-    On an exception the temporary file is removed and ``path`` is left as it was. ``alone``: a lock keeps other writers
-    away, so the temporary file that a killed writer left is taken over instead of left for ever.
+    On an exception the temporary file is removed and ``path`` is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.tmp" if alone else f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         rename_synced(temporary, path)
@@ -55,11 +60,7 @@ def rename_synced(source: Path, target: Path) -> None:
     """fsync, rename, fsync of the folder: after it returns, ``target`` survives a crash."""
     # The bytes before the name: file systems may write a rename first, and a crash would leave a whole file's name on
     # half a file.
-    descriptor = os.open(source, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync(source)
     os.replace(source, target)
     fsync_folder(target.parent)
 
@@ -77,14 +78,23 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_once(path: Path, data: bytes) -> bool:
     """Writes a whole file where there is none, and says whether it did: of several that try at once, one does."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        try:
-            os.link(file.name, path)
-        except FileExistsError:
+    # By chance: others may try on other machines, with the same pid.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        _sync(temporary)
+        os.link(temporary, path)  # rename would replace
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # Of two that come to this at the same moment the later one stays, and both have done it.
+        if path.exists():
             return False
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     fsync_folder(path.parent)
     return True
 
@@ -140,21 +150,3 @@ def has_name(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process of this machine has the lock (of others too, where the file system shares locks).
-
-    It asks and takes no lock, so it never gets in the way of a process that locks the file at this moment.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
-        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)

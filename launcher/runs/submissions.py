@@ -4,7 +4,6 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 """
 
 import dataclasses
-import errno
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 from jobs.errors import RunError
 from jobs.kinds import FailureKind, known
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.files import fsync_folder, write_json
+from jobs.storage.files import NO_LINKS, fsync_folder, write_json
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -30,8 +29,6 @@ from launcher.runs.failures import Failure
 HEARTBEAT = 30.0
 _SILENCE = 10 * HEARTBEAT
 
-# File systems without hard links: some FUSE, SMB, exFAT.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # A file that is empty is about to be written, where there are no links; seconds.
 _PATIENCE = 0.5
 
@@ -205,7 +202,7 @@ def _publish(temporary: Path, path: Path) -> bool:
     except FileExistsError:
         return temporary.stat().st_nlink > 1  # a file server did it, its answer was lost, and it was asked again
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))

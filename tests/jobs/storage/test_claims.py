@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -161,6 +162,26 @@ def test_a_file_is_written_once_and_whole(tmp_path: Path) -> None:
     assert write_once(tmp_path / "layout.json", b"one")
     assert not write_once(tmp_path / "layout.json", b"other")
 
+    assert (tmp_path / "layout.json").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["layout.json"]
+
+
+def test_others_may_read_what_is_written_once(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+
+    write_once(tmp_path / "layout.json", b"one")
+
+    assert (tmp_path / "layout.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_file_is_written_once_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+
+    assert write_once(tmp_path / "layout.json", b"one")
+    assert not write_once(tmp_path / "layout.json", b"other")
     assert (tmp_path / "layout.json").read_bytes() == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["layout.json"]
 
