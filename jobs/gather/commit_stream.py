@@ -10,36 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.storage.journal import decode
+from jobs.storage.attempts import read_records
+from jobs.storage.journal import decode, read_lines
 from jobs.storage.records import Commit, Commits, Held
 from jobs.storage.spans import Spans
 
 READ_AHEAD = 4096
 """How many commits are read, at most, beyond one that does not come (each takes about a kilobyte)."""
 
-_PIECE = 1 << 18
-
-
-def read_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not empty, from byte ``start`` on, and where it begins; the last one may be torn."""
-    with journal.open("rb") as file:
-        file.seek(start)
-        at, rest = start, b""
-        while piece := file.read(_PIECE):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                if line:
-                    yield at, line
-                at += len(line) + 1
-        if rest:
-            yield at, rest
-
 
 def _commits(journal: Path, start: int) -> Iterator[tuple[Commit, ...]]:
-    for _, line in read_lines(journal, start):
-        record = decode(line)
-        if isinstance(record, Commits):
-            yield record.commits
+    return (record.commits for record in read_records(journal, start) if isinstance(record, Commits))
 
 
 class CommitStream:

@@ -185,7 +185,7 @@ def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str
     known = {key: value for key, value in replace(plan, boundaries=()).to_json().items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
-        "shards": plan.table.shards_in(Spans([(part.start, part.stop)])).count,
+        "shards": plan.shards_of(part).count,
         "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
         "gathered": time.time(),

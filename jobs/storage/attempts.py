@@ -8,13 +8,13 @@ import heapq
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from jobs.storage.journal import decode
+from jobs.storage.journal import decode, read_lines
 from jobs.storage.old_shards import OldView, old_view
 from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, Layout, Record
 from jobs.storage.rundir import RunDir
@@ -23,7 +23,6 @@ from jobs.storage.spans import Range, Spans
 _NAME = re.compile(r"(\d{4,})-[\w-]+")
 _HEAD = 1 << 14
 _TAIL = 1 << 13
-_PIECE = 1 << 18
 _BEAT = b' {"type":"beat"'
 _NO_BEAT = Beat(0, 0.0)
 
@@ -180,13 +179,8 @@ def owners(attempts: Iterable[Attempt]) -> list[Ownership]:
 
 
 def read_records(path: Path, start: int = 0) -> Iterator[Record | None]:
-    """The records of a journal from byte ``start`` on, to its last whole line; None for a line that is damaged."""
-    with path.open("rb") as file:
-        file.seek(start)
-        rest = b""
-        while piece := file.read(_PIECE):
-            *lines, rest = (rest + piece).split(b"\n")
-            yield from (decode(line) for line in lines if line)
+    """The records of a journal from byte ``start`` on; None for a line that is damaged, or torn: the last may be."""
+    return (decode(line) for _, line in read_lines(path, start))
 
 
 def read_commits(attempt: Attempt, rows: Spans | None = None) -> Iterator[Commit]:
@@ -216,9 +210,3 @@ def read_head(attempt: Attempt) -> Head:
             case Commits() if any(commit.blocks for commit in record.commits):
                 break
     return Head(layout, files)
-
-
-def first_layout(attempts: Sequence[Attempt]) -> Layout | None:
-    """The outputs as any attempt that stored something has them; None before the first."""
-    heads = (read_head(attempt) for attempt in attempts if attempt.beat.done)
-    return next((head.layout for head in heads if head.layout), None)

@@ -26,10 +26,6 @@ class Shard:
     def rows(self) -> int:
         return self.stop - self.start
 
-    def counted_from(self, row: int) -> "Shard":
-        """The same shard, its rows counted from ``row`` on."""
-        return Shard(self.index, self.start - row, self.stop - row)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:

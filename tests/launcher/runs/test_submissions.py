@@ -154,7 +154,7 @@ def test_the_number_of_a_submission_that_was_withdrawn_is_given_again(run: RunDi
 def test_whoever_gets_that_number_loses_nothing_to_the_withdrawal(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     create(run, submission(0))
     run.script(1).touch()
-    really, left = Path.unlink, []
+    really, left = Path.unlink, list[Path]()
 
     def unlink(path: Path, missing_ok: bool = False) -> None:
         really(path, missing_ok=missing_ok)
