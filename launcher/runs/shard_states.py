@@ -6,7 +6,7 @@ shards costs what its attempts cost.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -171,30 +171,26 @@ class ShardReader:
         has_moved = not _are_same(attempts, self._seen)
         if has_moved:
             self._seen, self._owned = attempts, owners(attempts)
-        known = {one.number: one for one in submissions}
-        live = live_attempts(self._seen, known)
+        live = live_attempts(self._seen, {one.number: one for one in submissions})
         if self._last and not has_moved:
             evidence, shards = self._last
             if evidence.live == live and evidence.submissions == submissions:
                 return shards
         told = [self._samples.tell(one) for one in self._owned]
-        held = self._held(live, known)
-        evidence = Evidence(self._plan.table, submissions, self._seen, live, held, _shared(told))
+        evidence = Evidence(self._plan.table, submissions, self._seen, live, failed=_shared(told))
+        evidence = replace(evidence, held=self._held(evidence))
         shards = Shards(self._plan, evidence, self._owned, told, self._samples)
         self._last = evidence, shards
         return shards
 
-    def _held(self, live: frozenset[str], known: Mapping[int, SubmissionState]) -> dict[str, Spans]:
+    def _held(self, known: Evidence) -> dict[str, Spans]:
         """What attempts have left that failed, or that died with their submission; of others nobody asks."""
-        own: dict[int, list[Attempt]] = {}
-        for one in self._seen:
-            own.setdefault(one.submission, []).append(one)
         held: dict[str, Spans] = {}
-        for number in own.keys() & known.keys():
-            goes_on = known[number].may_go_on or any(one.name in live for one in own[number])
-            bad = (EndReason.FAILED,) if goes_on else (EndReason.FAILED, None)
-            if any(one.beat.end in bad for one in own[number]):
-                held |= held_rows(self._run, known[number].submission, own[number])
+        for one in known.submissions:
+            own = known.attempts_of.get(one.number, ())
+            bad = (EndReason.FAILED,) if one.number in known.going else (EndReason.FAILED, None)
+            if any(attempt.beat.end in bad for attempt in own):
+                held |= held_rows(self._run, one.submission, own)
         return held
 
 
