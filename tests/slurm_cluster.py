@@ -102,7 +102,7 @@ class SlurmCluster:
     def _start(self) -> None:
         write_configuration(
             self.directory,
-            _free_ports(2 + len(NODES)),
+            free_ports(2 + len(NODES)),
             max_array_size=self._max_array_size,
             requeue_wait=self._requeue_wait,
             memory_limits=self.memory_limits,
@@ -252,7 +252,7 @@ class SlurmCluster:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports in a row that nobody listens on, below those that the kernel gives to outgoing connections."""
     for first in random.sample(range(20000, 30000, count), 100):
         ports = list(range(first, first + count))

@@ -43,19 +43,15 @@ def check(outputs: object, count: int) -> dict[str, Any]:
     """What ``Job.process`` returned for ``count`` samples, tensors as arrays; raises OutputError."""
     if not isinstance(outputs, Mapping) or not outputs:
         raise OutputError(f"process returned a {type(outputs).__name__}; valid: a dict of output name -> array or list")
-    return {name: _column(name, value, count) for name, value in outputs.items()}
-
-
-def _column(name: object, value: Any, count: int) -> Any:
-    if is_tensor(value):
-        value = to_numpy(value)
-    if not isinstance(value, np.ndarray | Sequence) or isinstance(value, str | bytes) or np.ndim(value) == 0:
-        raise OutputError(
-            f"output {name!r} is a {type(value).__name__}; valid: an array, tensor or list, a row a sample"
-        )
-    if len(value) != count:
-        raise OutputError(f"output {name!r} has {len(value)} rows for a batch of {count} samples")
-    return value
+    columns = {name: to_numpy(value) if is_tensor(value) else value for name, value in outputs.items()}
+    for name, value in columns.items():
+        if not isinstance(value, np.ndarray | Sequence) or isinstance(value, str | bytes) or np.ndim(value) == 0:
+            raise OutputError(
+                f"output {name!r} is a {type(value).__name__}; valid: an array, tensor or list, a row a sample"
+            )
+        if len(value) != count:
+            raise OutputError(f"output {name!r} has {len(value)} rows for a batch of {count} samples")
+    return columns
 
 
 def rows(values: Values) -> list[Any]:

@@ -192,9 +192,8 @@ class Link:
         """Ends the supervisor and all children, and returns when they are gone; may be called again."""
         if self._connection.closed:
             return
-        forked = (
-            self._pid != os.getpid()
-        )  # then the supervisor is another's, and only this copy of the descriptors goes
+        # Then the supervisor is another's, and only this copy of the descriptors goes.
+        forked = self._pid != os.getpid()
         grace = _BUSY_GRACE if self._under_way or self._problem else _GRACE
         self._problem = "this Hierarchy is closed"
         try:

@@ -16,7 +16,7 @@ _SHARES = re.compile(r"^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB", re.MULTILINE)
 
 def task_limit() -> int:
     """Bytes this task may use: the least limit of its cgroup and of all above (or the machine's memory) less 10%."""
-    files = _cgroup_files("memory.limit_in_bytes", "memory.max")
+    files = cgroup_files("memory.limit_in_bytes", "memory.max")
     texts = [text for file in files if (text := _read(file))]
     limits = [int(text) for text in texts if text.strip().isdigit()]
     machine = _field(Path("/proc/meminfo"), "MemTotal:") or _UNLIMITED
@@ -25,12 +25,12 @@ def task_limit() -> int:
 
 def oom_kills() -> int:
     """How often the kernel's OOM killer took a process of this task's cgroups so far; without any, of the machine."""
-    texts = [text for file in _cgroup_files("memory.oom_control", "memory.events") if (text := _read(file))]
+    texts = [text for file in cgroup_files("memory.oom_control", "memory.events") if (text := _read(file))]
     lines = [line.split() for text in texts or [_read(Path("/proc/vmstat")) or ""] for line in text.splitlines()]
     return sum(int(line[1]) for line in lines if len(line) == 2 and line[0] == "oom_kill")
 
 
-def _cgroup_files(v1: str, v2: str) -> list[Path]:
+def cgroup_files(v1: str, v2: str) -> list[Path]:
     """The files of these names in this process's memory cgroup and in all above it, innermost first."""
     found: list[Path] = []
     for line in Path("/proc/self/cgroup").read_text().splitlines():

@@ -7,8 +7,9 @@ import json
 import os
 import secrets
 import struct
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from typing import Any
 # descriptor of the file. Below: struct flock of 64-bit Linux, as type, whence, start, length, pid.
 _WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""Errors of file systems without hard links: some FUSE, SMB, exFAT."""
-
 # File systems without locks (Lustre without -o flock, some FUSE): the scheduler alone then keeps writers apart.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+
+# File systems without hard links (FAT, some FUSE and SMB mounts).
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+# Between a name and its content, where there are no links.
+_PUBLISH_SECONDS = 5.0
 
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
@@ -30,15 +33,7 @@ if _sync_file_range:
 
 def fsync_folder(folder: Path) -> None:
     """Makes renames and creations inside ``folder`` survive a crash of the machine."""
-    _sync(folder, os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int = 0) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _fsync(folder)
 
 
 @contextmanager
@@ -60,7 +55,7 @@ def rename_synced(source: Path, target: Path) -> None:
     """fsync, rename, fsync of the folder: after it returns, ``target`` survives a crash."""
     # The bytes before the name: file systems may write a rename first, and a crash would leave a whole file's name on
     # half a file.
-    _sync(source)
+    _fsync(source)
     os.replace(source, target)
     fsync_folder(target.parent)
 
@@ -76,27 +71,60 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def write_once(path: Path, data: bytes) -> bool:
-    """Writes a whole file where there is none, and says whether it did: of several that try at once, one does."""
-    # By chance: others may try on other machines, with the same pid.
+def publish(temporary: Path, path: Path) -> bool:
+    """Gives a whole file its name unless another has it, and says whether it did: of several at once, one does.
+
+    ``temporary``, in the same folder, is left or not; where the file system knows no links, others may see an empty file
+    for a moment.
+    """
+    try:
+        os.link(temporary, path)  # rename would replace
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1  # a file server did it, its answer was lost, and it was asked again
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        except FileExistsError:
+            return False
+        os.replace(temporary, path)
+    return True
+
+
+def write_once(path: Path, data: bytes) -> bytes:
+    """Writes a whole file where there is none; returns what it holds: of several that try at once, one has its way."""
+    with suppress(FileNotFoundError):
+        if found := path.read_bytes():
+            return found
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_bytes(data)
-        _sync(temporary)
-        os.link(temporary, path)  # rename would replace
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        # Of two that come to this at the same moment the later one stays, and both have done it.
-        if path.exists():
-            return False
-        os.replace(temporary, path)
+        _fsync(temporary)
+        if publish(temporary, path):
+            fsync_folder(path.parent)
+            return data
+        return _read_published(path, temporary)
     finally:
         temporary.unlink(missing_ok=True)
-    fsync_folder(path.parent)
-    return True
+
+
+def _read_published(path: Path, instead: Path) -> bytes:
+    """What another has written; where it died before it had, the file ``instead`` takes that place."""
+    deadline = time.monotonic() + _PUBLISH_SECONDS
+    while not (found := path.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if not found:
+        os.replace(instead, path)
+    return found or path.read_bytes()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:

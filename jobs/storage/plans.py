@@ -226,7 +226,7 @@ class Submission:
         return self.rows or table.rows_of(self.shards)
 
     def write(self, path: Path) -> None:
-        known = {key: value for key, value in vars(self).items() if key != "shards"}
+        known = {key: value for key, value in vars(self).items() if value or key != "shards"}
         own = {"rows": str(self.rows), "node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
         write_json(path, {**known, **own})
 
@@ -245,6 +245,7 @@ class Submission:
         return cls(
             **{
                 **data,
+                "shards": tuple(data.get("shards", ())),
                 "rows": Spans.parse(data["rows"]),
                 "ranges": tuple(map(tuple, data["ranges"])),
                 "node": NodeSettings(**node),

@@ -169,8 +169,7 @@ class Block(NamedTuple):
     hash: str
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """Rows ``[start, stop)`` are stored: one batch.
 
     ``blocks`` are in the layout's order; there are none where no sample of the batch was ok. ``split`` says that the rows
@@ -187,7 +186,7 @@ class Commit:
     def counted_from(self, row: int) -> "Commit":
         """The same commit, its rows counted from ``row`` on."""
         failed = tuple(dataclasses.replace(sample, row=sample.row - row) for sample in self.failed)
-        return dataclasses.replace(self, start=self.start - row, stop=self.stop - row, failed=failed)
+        return self._replace(start=self.start - row, stop=self.stop - row, failed=failed)
 
     def to_json(self) -> list[Any]:
         """[start, stop, seconds, files, offsets, sizes, hashes, failed, split], without what is empty at the end.
@@ -206,16 +205,20 @@ class Commit:
         return data
 
     @classmethod
-    def from_json(cls, data: list[Any]) -> Self:
+    def from_json(cls, data: list[Any]) -> "Commit":
         start, stop, seconds, files, offsets, sizes, hashes, *rest = data
-        if isinstance(offsets, int):
-            offsets = itertools.accumulate(sizes[:-1], initial=offsets)
-        if isinstance(files, int):
-            files = itertools.repeat(files, len(sizes))
-        blocks = tuple(map(Block, files, offsets, sizes, hashes))
-        failed, split = rest or ((), False)
+        if isinstance(offsets, int):  # a million of these are read: so one loop, and no iterators
+            blocks = []
+            for size, digest in zip(sizes, hashes, strict=True):
+                blocks.append(Block(files, offsets, size, digest))
+                offsets += size
+        else:
+            blocks = list(map(Block, files, offsets, sizes, hashes))
+        if not rest:
+            return cls(start, stop, tuple(blocks), (), False, seconds)
+        failed, split = rest
         samples = tuple(FailedSample(row, known(SampleFailureKind, kind), *more) for row, kind, *more in failed)
-        return cls(start, stop, blocks, samples, split, seconds)
+        return cls(start, stop, tuple(blocks), samples, split, seconds)
 
 
 def _lie_together(blocks: Sequence[Block]) -> bool:

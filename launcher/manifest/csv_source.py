@@ -19,7 +19,7 @@ from jobs.errors import InputError
 from launcher.manifest.schema import Scan, plain_schema
 from launcher.manifest.sources import FileSource, not_utf8
 
-_BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2 * 2**20
 
 
 def _strings(words: Sequence[str]) -> pa.Array:
@@ -83,7 +83,7 @@ class CsvSource(FileSource):
             broken.append(row)
             return "error"
 
-        read = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
+        read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False)
         parse = pyarrow.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=refuse)
         try:
             with pyarrow.csv.open_csv(str(self.path), read, parse) as header:
@@ -107,7 +107,7 @@ class CsvSource(FileSource):
         if "Empty CSV" in text:
             return f"{self.name}: is empty; it needs a header line and rows"
         if "straddling" in text:
-            return f"{self.name}: a row is longer than {_BLOCK_BYTES >> 20} MB: is a quote never closed?"
+            return f"{self.name}: a row is longer than {BLOCK_BYTES >> 20} MB: is a quote never closed?"
         return not_utf8(self.path, self.name) or f"{self.name}: cannot be read: {text}"
 
     def _check_last_quote(self, last: pa.RecordBatch | None, rows: int) -> None:

@@ -17,7 +17,7 @@ from jobs.errors import InputError
 from launcher.manifest.schema import Scan, cast_batch, plain_schema
 from launcher.manifest.sources import FileSource, not_utf8
 
-_BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2 * 2**20
 _ONE_TYPE = "write a column's values all with one type"
 
 
@@ -65,7 +65,7 @@ class JsonlSource(FileSource):
         with self.reading(), self.path.open("rb") as file:
             if file.read(3) != b"\xef\xbb\xbf":
                 file.seek(0)
-            while lines := file.readlines(_BLOCK_BYTES):
+            while lines := file.readlines(BLOCK_BYTES):
                 lines = [line for line in lines if line.strip()]
                 if lines:
                     yield _Block(b"".join(lines), row, len(lines))

@@ -20,14 +20,9 @@ def choose(measured: Sequence[Measurement]) -> Measurement:
     """
     best = max(found.value for found in measured)
     near = [found for found in measured if found.value * WORTH >= best]
-    return min(near, key=_takes)
-
-
-def _takes(found: Measurement) -> tuple[float, float, int]:
-    settings = found.settings
-    if found.gpus:
-        return found.cpus, settings.processes, settings.workers
-    return settings.processes / found.cpus, found.cpus, settings.workers
+    if any(found.gpus for found in near):
+        return min(near, key=lambda found: (found.cpus, found.settings.processes, found.settings.workers))
+    return min(near, key=lambda found: (found.settings.processes / found.cpus, found.cpus, found.settings.workers))
 
 
 def choose_batch(measured: Sequence[Measurement]) -> Measurement:

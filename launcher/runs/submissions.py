@@ -5,7 +5,7 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 
 import dataclasses
 import json
-import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from jobs.errors import RunError
 from jobs.kinds import FailureKind, known
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.files import NO_LINKS, fsync_folder, write_json
+from jobs.storage.files import fsync_folder, publish, write_json
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -178,12 +178,12 @@ def create(run: RunDir, submission: Submission) -> Submission:
     import_run(run)  # from now on the run is this version's
     numbered = dataclasses.replace(submission, number=max(run.submission_numbers(), default=0) + 1)
     path = run.submission(numbered.number)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     numbered.write(temporary)
     try:
         # Before the submission can be seen: an array task without claims folder takes it that all has ended.
         run.claims(numbered.number).mkdir(exist_ok=True)
-        is_ours = _publish(temporary, path)
+        is_ours = publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     if not is_ours:
@@ -193,23 +193,6 @@ def create(run: RunDir, submission: Submission) -> Submission:
     # Only now, when others can see it: two that looked before they wrote could both find the rows free.
     _withdraw_if_taken(run, numbered)
     return numbered
-
-
-def _publish(temporary: Path, path: Path) -> bool:
-    """Gives a whole file its name unless another has it: of two launchers that choose the same number one gets it."""
-    try:
-        os.link(temporary, path)  # rename would replace
-    except FileExistsError:
-        return temporary.stat().st_nlink > 1  # a file server did it, its answer was lost, and it was asked again
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
-        except FileExistsError:
-            return False
-        os.replace(temporary, path)
-    return True
 
 
 def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:

@@ -99,8 +99,11 @@ def test_the_standard_library_has_thousands_of_docstrings_with_unique_ids(
     assert "json.decoder.JSONDecoder.decode" in {row.id for row in standard_library}
 
 
-def test_collecting_twice_gives_the_same_rows(standard_library: list[Docstring]) -> None:
-    assert collect(Path(sysconfig.get_path("stdlib"))) == standard_library
+def test_collecting_twice_gives_the_same_rows() -> None:
+    package = Path(sysconfig.get_path("stdlib"), "email")
+    found = collect(package)
+    assert found
+    assert collect(package) == found
 
 
 def test_the_csv_holds_every_row_exactly(standard_library: list[Docstring], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from jobs.command import Command, ProgramError
 from jobs.errors import InputError
 from jobs.job import Context
+from jobs.program import watcher
 from jobs.program.programs import Call, Programs
 from launcher import results
 from tests.support.launcher_runs import ROOT, launcher, run_of, wait_until, write_config
@@ -60,6 +61,11 @@ def mark() -> str:
 def sleepers(mark: str) -> list[psutil.Process]:
     found = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", mark]]
     return alive(found)
+
+
+def watchers() -> list[psutil.Process]:
+    """The processes that end this one's programs if it dies."""
+    return [child for child in alive(psutil.Process().children()) if watcher.__file__ in child.cmdline()]
 
 
 def test_arguments_come_as_they_are_and_no_shell_reads_them(jobs: Any) -> None:
@@ -180,9 +186,12 @@ def test_a_program_has_default_signals_and_no_descriptor_of_ours(jobs: Any) -> N
 def test_calls_go_on_after_the_watcher_was_killed(jobs: Any) -> None:
     job = jobs("echo", "x")
     job.load(Row())
-    job._programs._watcher.kill()
-    job._programs._watcher.wait()
+    before = watchers()
+    for process in before:
+        process.kill()
+    wait_until(lambda: alive(before) == [])
     assert job.load(Row())["stdout"] == "x\n"
+    assert len(watchers()) == len(before) == 1
 
 
 def test_kill_minus_9_of_the_owner_ends_all_that_it_started(mark: str) -> None:

@@ -22,6 +22,7 @@ from jobs import Hierarchy
 from jobs.errors import InputError, RunError, SampleFailed
 from jobs.library.batch_size import BatchSize
 from tests.example_jobs.hierarchy_jobs import Leaves, Passes, Scale, Unready, misbehave
+from tests.support.launcher_runs import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +43,20 @@ def troubled() -> Iterator[Hierarchy]:
         yield hierarchy
 
 
-def supervisor(hierarchy: Hierarchy) -> psutil.Process:
-    return psutil.Process(hierarchy._link._popen.pid)
+def supervisor() -> psutil.Process:
+    """That of the Hierarchy that was made last."""
+    return max(psutil.Process().children(), key=psutil.Process.create_time)
 
 
-def shared_bytes(hierarchy: Hierarchy) -> int:
-    """What the exchange takes of memory."""
-    return os.fstat(hierarchy._link._exchange.descriptor).st_blocks * 512
+def exchange() -> Path:
+    """The shared memory of the Hierarchy that was made last."""
+    descriptors = Path(f"/proc/{supervisor().pid}/fd").iterdir()
+    return next(path for path in descriptors if "launcher-exchange" in os.readlink(path))
+
+
+def bytes_of(shared: Path) -> int:
+    """What shared memory takes of the machine's."""
+    return shared.stat().st_blocks * 512
 
 
 # --- order
@@ -107,8 +115,11 @@ def test_imap_of_samples_without_end_draws_a_bounded_number(echo: Hierarchy) -> 
     assert next(drawn) < 1_000_000
 
 
-def test_a_consumer_that_stops_stops_the_producers() -> None:
-    with Hierarchy(lambda number: number, workers=2, batch_size=10) as hierarchy:
+def test_a_consumer_that_stops_stops_the_producers(tmp_path: Path) -> None:
+    def note(number: int) -> None:
+        (tmp_path / str(number)).touch()
+
+    with Hierarchy(note, workers=2, batch_size=10) as hierarchy:
         drawn: list[int] = []
 
         def source() -> Iterator[int]:
@@ -119,7 +130,7 @@ def test_a_consumer_that_stops_stops_the_producers() -> None:
         results = hierarchy.imap(source())
         next(results)
         first = len(drawn)
-        time.sleep(0.3)
+        wait_until(lambda: len(list(tmp_path.iterdir())) == first)  # and now the workers have nothing left to do
         assert len(drawn) == first <= 10 * 20
         results.close()
 
@@ -142,11 +153,12 @@ def test_a_slow_source_does_not_hold_back_results() -> None:
 def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way() -> None:
     most = 0
     with Hierarchy(lambda number: np.full(1 << 20, number % 256, np.uint8), workers=2) as hierarchy:
+        shared = exchange()
         for number, array in enumerate(hierarchy.imap(range(600))):
             assert array[0] == number % 256
-            most = max(most, shared_bytes(hierarchy))
+            most = max(most, bytes_of(shared))
         assert most < 100 << 20
-        assert shared_bytes(hierarchy) < 4 << 20
+        assert bytes_of(shared) < 4 << 20
 
 
 def test_a_slow_worker_takes_less(tmp_path: Path) -> None:
@@ -439,7 +451,7 @@ def test_workers_that_are_killed_from_outside_cost_no_sample() -> None:
         results = hierarchy.imap(range(2000))
         first = [next(results) for _ in range(100)]
         for _ in range(2):
-            supervisor(hierarchy).children()[0].children()[0].kill()
+            supervisor().children()[0].children()[0].kill()
             first += [next(results) for _ in range(300)]
         assert first + list(results) == list(range(2000))
 
@@ -447,7 +459,7 @@ def test_workers_that_are_killed_from_outside_cost_no_sample() -> None:
 def test_a_supervisor_that_is_killed_is_told() -> None:
     with Hierarchy(misbehave, workers=1) as hierarchy:
         hierarchy.map([1])
-        supervisor(hierarchy).kill()
+        supervisor().kill()
         with pytest.raises(RunError, match=r"ended by itself: signal 9 \(SIGKILL\)"):
             hierarchy.map(["sleep"])
 
@@ -498,10 +510,11 @@ def test_random_numbers_are_repeatable_with_a_seed_and_differ_without() -> None:
         with Hierarchy(draw, workers=2, batch_size=5, seed=seed) as hierarchy:
             return hierarchy.map(range(20))
 
-    assert run(1) == run(1)
-    assert run(1) != run(2)
+    seeded = run(1)
+    assert len(set(seeded)) == 20
+    assert run(1) == seeded
+    assert run(2) != seeded
     assert run(None) != run(None)
-    assert len(set(run(1))) == 20
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,8 @@ print("fine")
 def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     text = (
         BUSY
-        + "hierarchy._link._popen.kill()\ntry:\n    next(results)\nexcept Exception as error: print(error)\ntime.sleep(30)\n"
+        + "psutil.Process().children()[0].kill()\n"
+        + "try:\n    next(results)\nexcept Exception as error: print(error, flush=True)\ntime.sleep(3600)\n"
     )
     script = Script(tmp_path, text)
     script.line()
@@ -283,7 +284,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     script.end()
 
 
-def test_scratch_folders_are_removed(tmp_path: Path) -> None:
+def test_scratch_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"""{SQUARE}
 import tempfile
 with Hierarchy(square, workers=1) as hierarchy:
@@ -291,9 +292,6 @@ with Hierarchy(square, workers=1) as hierarchy:
 """
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    os.environ["TMPDIR"] = str(scratch)
-    try:
-        run(tmp_path, text)
-    finally:
-        del os.environ["TMPDIR"]
-    assert list(Path(scratch).iterdir()) == []
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    run(tmp_path, text)
+    assert list(scratch.iterdir()) == []

@@ -58,8 +58,10 @@ import numpy as np
 from jobs.job import Job
 
 class SlowLoad(Job):
+    def __init__(self, seconds: float = 0.04):
+        self.seconds = seconds
     def load(self, sample):
-        time.sleep(0.04)  # long against the time that a loaded machine takes to wake it
+        time.sleep(self.seconds)
         return np.full(4, float(sample["x"]))
     def process(self, batch):
         return {"y": batch}
@@ -492,12 +494,30 @@ def written(folder: Path, job: str, rows: int = 20_000, **sections: Any) -> Path
     return path
 
 
-def probed(path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a probe; nothing of it stays."""
-    done = launcher(path.parent, "probe", path.name, *arguments)
+def probed(path: Path, seconds: int, *arguments: object, needs: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs a probe; nothing of it stays. Where load keeps it from measuring settings with ``needs``, it gets more time."""
+    before = runs_below(path.parent)
+    for factor in (1, 2, 5):
+        done = launcher(path.parent, "probe", path.name, "--seconds", factor * seconds, *arguments)
+        assert runs_below(path.parent) == before
+        assert tasks_of(path.parent) == []
+        if re.search(rf"^  \d.*{needs}.*: \S+ samples/s on ", done.stdout + done.stderr, re.MULTILINE):
+            break
+    return done
+
+
+def runs_below(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("runs"), *folder.glob("runs/**/*")])
+
+
+def probed_in_vain(path: Path, seconds: int) -> str:
+    """Runs a probe that cannot measure anything; returns what it says."""
+    done = launcher(path.parent, "probe", path.name, "--seconds", seconds)
+    assert done.returncode == 1
     assert not (path.parent / "runs").exists()
     assert tasks_of(path.parent) == []
-    return done
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def tasks_of(folder: Path) -> list[psutil.Process]:
@@ -520,16 +540,18 @@ def values(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_workers_are_recommended_where_loading_waits(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "SlowLoad", node={"batch_size": 4}), "--seconds", 15, "--json")
+    """What a sample waits is long against the time that a loaded machine takes to wake a process."""
+    path = written(tmp_path, "SlowLoad", params={"seconds": 0.1}, node={"batch_size": 4})
+    done = probed(path, 15, "--json", needs=f"{min(len(os.sched_getaffinity(0)), 2)} worker")
     found = values(done)
     if len(os.sched_getaffinity(0)) > 1:
         assert found["node.workers"] > 0, done.stdout
-    assert document(done)["measurements"][0]["rate"] == pytest.approx(25, rel=0.3)
+    assert 6 < document(done)["measurements"][0]["rate"] < 10.5
     assert document(done)["expected"]["samples"] == 20_000
 
 
 def test_no_workers_are_recommended_where_processing_takes_all_the_time(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "SlowProcess"), "--seconds", 12, "--json")
+    done = probed(written(tmp_path, "SlowProcess", node={"batch_size": 24}), 12, "--json", needs="1 worker")
     assert values(done)["node.workers"] == 0, done.stdout
     (reason,) = [one["reason"] for one in document(done)["recommendations"] if one["key"] == "node.workers"]
     assert re.search(r"a process with 1 worker computes (9\d|100)% of the time", reason)
@@ -540,40 +562,44 @@ def test_the_config_written_keeps_its_comments_and_plans(tmp_path: Path, scratch
     path.write_text(
         "# mine\n" + yaml.safe_dump(json.loads(path.read_text()), sort_keys=False).replace("node:", "node: # the node")
     )
-    done = probed(path, "--seconds", 6, "--write")
-    assert done.returncode == 0, done.stderr
-    assert f"written: {path.name}" in done.stdout
+    done = probed(path, 6, "--write", "--json")
+    told = values(done)
+    assert f"written: {path.name}" in done.stderr
     text = path.read_text()
     assert "# mine\n" in text
     assert "node: # the node\n" in text
     config = load_config(path)
-    assert (config.node.workers, config.slurm.options["time"]) == (0, "0:10:00")
+    assert (config.node.workers, config.slurm.options["time"]) == (told["node.workers"], told["slurm.time"])
+    assert config.data.shards == told["data.shards"]
     planned = launcher(tmp_path, "plan", path.name)
     assert planned.returncode == 0, planned.stderr
-    assert f"in {config.data.shards} shards" in planned.stdout
+    assert re.search(rf"in {config.data.shards} shards?\b", planned.stdout)
 
 
 def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: Path) -> None:
     path = written(tmp_path, "Crawling", node={"batch_size": 4})
-    began = time.monotonic()
-    done = probed(path, "--seconds", 8)
-    took = time.monotonic() - began
-    assert done.returncode == 0, done.stderr
-    assert took < 8 + 6, "planning and cleaning up come on top"
-    assert "node.processes" in done.stdout
+    for seconds in (8, 24):
+        process = start(tmp_path, "probe", path.name, "--seconds", seconds)
+        assert process.stdout
+        assert f"{seconds} s at most" in process.stdout.readline()
+        began = time.monotonic()
+        text = process.communicate(timeout=120)[0]
+        assert time.monotonic() - began < seconds + 6, "cleaning up comes on top"
+        if process.returncode == 0:  # on a loaded machine the first time may be too short for any sample
+            break
+    assert process.returncode == 0, text
+    assert "node.processes" in text
+    assert tasks_of(tmp_path) == []
 
 
 def test_batches_that_take_too_long_are_made_smaller(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), "--seconds", 12, "--json")
+    done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), 12, "--json")
     assert values(done)["node.batch_size"] < 100
     assert any("no batch of 1000 was done" in note for note in document(done)["notes"])
 
 
 def test_a_sample_longer_than_all_the_time_is_told(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "Stuck"), "--seconds", 5)
-    assert done.returncode == 1
-    assert "no sample was done within 5 s" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "no sample was done within 5 s" in probed_in_vain(written(tmp_path, "Stuck"), 5)
 
 
 @pytest.mark.parametrize(
@@ -595,14 +621,11 @@ def test_a_job_that_cannot_work_is_told_with_kind_and_message(
 ) -> None:
     path = written(tmp_path, "Failing")
     path.write_text(path.read_text().replace("probe_jobs:Failing", job))
-    done = probed(path, "--seconds", 20)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert message in probed_in_vain(path, 40)
 
 
 def test_samples_that_fail_are_counted_and_compared_with_what_may(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "Failing", params={"share": 0.2}), "--seconds", 6, "--json")
+    done = probed(written(tmp_path, "Failing", params={"share": 0.2}), 6, "--json")
     notes = " ".join(document(done)["notes"])
     assert re.search(r"\d+ of \d+ samples failed, \d+ of them: LOAD: ValueError: no such picture", notes)
     assert "more than node.max_failed_samples allows" in notes
@@ -620,7 +643,7 @@ def test_on_slurm_there_are_as_many_array_tasks_as_it_takes(
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     path = written(tmp_path, "Crawling", rows=100_000, executor="slurm", node={"batch_size": 1})
-    done = probed(path, "--seconds", 6, "--json")
+    done = probed(path, 6, "--json")
     found, expected = values(done), document(done)["expected"]
     assert (expected["tasks"], found["slurm.array_parallelism"]) == (3, 3)
     assert found["data.shards"] > 3, "the array tasks share them"
@@ -628,7 +651,7 @@ def test_on_slurm_there_are_as_many_array_tasks_as_it_takes(
 
 
 def test_a_few_samples_give_a_rough_answer(tmp_path: Path, scratch: Path) -> None:
-    done = probed(written(tmp_path, "SlowLoad", rows=3), "--seconds", 6, "--json")
+    done = probed(written(tmp_path, "SlowLoad", rows=3), 6, "--json")
     assert values(done)["data.shards"] == 1
     assert any("there are only 3 samples" in note for note in document(done)["notes"])
 
@@ -689,11 +712,9 @@ def test_an_end_before_anything_is_known_leaves_nothing(tmp_path: Path, scratch:
 def test_runs_that_are_there_stay_as_they_are(tmp_path: Path, scratch: Path) -> None:
     path = written(tmp_path, "SlowLoad", rows=40)
     assert launcher(tmp_path, "plan", path.name).returncode == 0
-    before = sorted(str(found) for found in (tmp_path / "runs").rglob("*"))
-    done = launcher(tmp_path, "probe", path.name, "--seconds", 6)
+    done = probed(path, 6)
     assert done.returncode == 0, done.stderr
-    assert "is planned already, and data.shards" in done.stdout
-    assert sorted(str(found) for found in (tmp_path / "runs").rglob("*")) == before
+    assert re.search(r"is planned already, and .*data\.shards cannot change in it", done.stdout)
 
 
 def test_only_writing_imports_the_writer_of_yaml() -> None:
@@ -707,5 +728,5 @@ def test_only_writing_imports_the_writer_of_yaml() -> None:
 def test_a_failed_sample_is_reported_by_the_measurement() -> None:
     failed = FailedSample(0, SampleFailureKind.LOAD, "no")
     seen = trace([1.0, 2.0])
-    seen = replace(seen, commits=(replace(seen.commits[0], failed=(failed,)), seen.commits[1]))
+    seen = replace(seen, commits=(seen.commits[0]._replace(failed=(failed,)), seen.commits[1]))
     assert measure(TrialSettings(1, 0, 10), 0, seen, np.ones(20)).failed == (failed,)

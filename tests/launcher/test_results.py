@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
@@ -23,7 +23,6 @@ from tests.support.builders import build_plan, build_run, everything, vectors, w
 from tests.support.launcher_runs import ROOT
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROWS = 64
 BAD = [3, 16, 17]
@@ -146,7 +145,6 @@ def test_rows_of_a_ragged_output_are_read_by_index(found: Results, name: str) ->
 limits = st.one_of(st.none(), st.integers(-70, 70))
 
 
-@patient
 @given(limits, limits, st.one_of(st.none(), st.integers(-9, 9).filter(bool)))
 def test_slices_of_a_ragged_output_are_those_of_a_list(
     run: RunDir, start: int | None, stop: int | None, step: int | None

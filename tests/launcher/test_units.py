@@ -1,7 +1,7 @@
 """Units: sbatch's sizes and times are read and written without a loss, and people read short ones."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.units import (
@@ -18,13 +18,11 @@ from launcher.units import (
 )
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2**50))
 def test_sizes_read_back_as_written_rounded_up_to_megabytes(size: int) -> None:
     assert parse_memory(format_memory(size)) == -(-size // 2**20) * 2**20
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**9))
 def test_times_read_back_as_written(seconds: int) -> None:
     assert parse_time(format_time(seconds)) == seconds

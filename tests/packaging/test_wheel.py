@@ -142,7 +142,8 @@ def scripts(tmp_path: Path) -> Path:
 
 
 def mypy(python: Path, folder: Path, *files: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), *files]
+    options = ["--strict", "--python-executable", str(python), "--cache-dir", str(python.parents[2] / "types")]
+    command = [sys.executable, "-m", "mypy", *options, *files]
     return subprocess.run(command, cwd=folder, env=bare(), capture_output=True, text=True, timeout=300, check=False)
 
 

@@ -191,7 +191,7 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(slurm: SlurmCluster) -> No
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = int(re.findall(r"SlurmctldPort=(\d+)", slurm.conf.read_text())[0])
-    monkeypatch.setattr("tests.slurm_cluster._free_ports", lambda count: list(range(taken, taken + count)))
+    monkeypatch.setattr("tests.slurm_cluster.free_ports", lambda count: list(range(taken, taken + count)))
     late = SlurmCluster()
     with pytest.raises(ClusterError, match=r"slurmdbd has ended before(.|\n)*Address already in use"):
         late.start()

@@ -40,7 +40,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         job = arguments.child.backend.job()
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
-        _use_device(arguments.child.context.device)
+        use_device(arguments.child.context.device)
         job.setup(arguments.child.context)
     except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
@@ -49,7 +49,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job).run()
 
 
-def _use_device(device: str) -> None:
+def use_device(device: str) -> None:
     """Makes it this thread's; raises RuntimeError where it cannot be used."""
     if not device.startswith("cuda") or "torch" not in sys.modules:
         return
@@ -108,7 +108,7 @@ class _Process:
 
     def _talk_beside(self) -> None:
         try:
-            _use_device(self._device)  # which is a thread's own
+            use_device(self._device)  # which is a thread's own
             self._talk(until=lambda: False)
         finally:
             self._runner.end()

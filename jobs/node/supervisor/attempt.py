@@ -148,10 +148,9 @@ class AttemptLog:
         return Allocated(self._layout)
 
     def _agree(self, layout: Layout) -> Layout:
-        path = self._run.layout
-        if not path.exists():
-            write_once(path, json.dumps(layout.to_json()).encode())
-        return Layout.from_json(json.loads(path.read_bytes()))
+        """What the run's outputs are: those of whoever was first."""
+        known = write_once(self._run.layout, json.dumps(layout.to_json()).encode())
+        return Layout.from_json(json.loads(known))
 
     def commit(self, commits: Sequence[Commit]) -> None:
         """Journals batches that are in the data files; the next beat makes them count."""

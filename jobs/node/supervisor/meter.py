@@ -14,7 +14,7 @@ _GPU_SECONDS = 5.0
 # new pages. So it is asked where the pages of all of them changed by this share, and again after this many seconds:
 # a page that a child no longer shares changes nothing there.
 _CHANGE = 0.01
-_EXACT_SECONDS = 5.0
+EXACT_SECONDS = 5.0
 # Of the supervisor's time, what readings may take at most.
 _SHARE = 0.05
 
@@ -69,7 +69,7 @@ class Meter:
         self._cpu.update({pid: stat.cpu_seconds for pid in known if (stat := ProcessStat.of(pid))})
         pages = sum(map(memory.pages_of, known))
         has_changed = known != self._known or abs(pages - self._pages) > _CHANGE * self._pages
-        if has_changed or started - self._exact_at >= _EXACT_SECONDS:
+        if has_changed or started - self._exact_at >= EXACT_SECONDS:
             self._largest = memory.largest(known)
             self._together = self._largest[0] + memory.resident(os.getpid())
             self._known, self._pages, self._exact_at = known, pages, started

@@ -43,7 +43,7 @@ def slow_log_mel(
     return np.array(rows)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 1000),
     window=st.integers(60, 130),

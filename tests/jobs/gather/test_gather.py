@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BusyError, DamageError, IncompleteError, InputError, OutputError, RunError
@@ -50,7 +50,6 @@ from tests.support.builders import (
 from tests.support.launcher_runs import ROOT
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -198,7 +197,7 @@ def build_drawn(path: Path, drawn: dict[str, Any]) -> tuple[RunDir, set[int], se
 
 
 @given(runs())
-@settings(patient, max_examples=60)
+@settings(max_examples=60)
 def test_any_run_gathers_to_what_was_computed(drawn: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, ok, missing = build_drawn(Path(folder) / "run", drawn)
@@ -220,7 +219,7 @@ def test_any_run_gathers_to_what_was_computed(drawn: dict[str, Any]) -> None:
 
 
 @given(runs(), st.integers(1, 4096))
-@settings(patient, max_examples=20)
+@settings(max_examples=20)
 def test_the_bytes_of_the_result_do_not_depend_on_the_size_of_the_blocks(drawn: dict[str, Any], block: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         run, _, _ = build_drawn(Path(folder) / "run", drawn)
@@ -301,7 +300,7 @@ def test_messages_that_are_no_text_are_escaped(tmp_path: Path) -> None:
         assert writer.layout is not None
         again.lay_out(writer.layout)
         again.journal.append(DataFile(0, run.data(writer.name, 0).name))
-        again.record(replace(commit, failed=(FailedSample(3, SampleFailureKind.LOAD, "no file \udcff.jpg"),)))
+        again.record(commit._replace(failed=(FailedSample(3, SampleFailureKind.LOAD, "no file \udcff.jpg"),)))
         again.beat()
 
     gather(run)
@@ -510,9 +509,9 @@ def test_commits_that_are_no_batches_of_the_plan_do_not_count(tmp_path: Path) ->
     run = build_plan(tmp_path / "run", (0, 16, 32))
     with AttemptWriter(run, 1, 0) as odd:
         one = odd.commit(4, 12)
-        odd.record(replace(one, start=8, stop=16, failed=(FailedSample(3, SampleFailureKind.LOAD, ""),)))
+        odd.record(one._replace(start=8, stop=16, failed=(FailedSample(3, SampleFailureKind.LOAD, ""),)))
         odd.record(
-            Commit(0, 8), replace(one, start=16, stop=24, blocks=one.blocks[1:]), replace(one, start=24, stop=40)
+            Commit(0, 8), one._replace(start=16, stop=24, blocks=one.blocks[1:]), one._replace(start=24, stop=40)
         )
         odd.beat(Spans([(0, 32)]))
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from jobs.machine import environment
-from jobs.node.process.process import _use_device
+from jobs.node.process.process import use_device
 from tests.support.task_runs import make_run, results, run_task
 
 
@@ -54,5 +54,5 @@ def test_cuda_that_was_used_before_the_fork_is_told_in_the_jobs_words(
 
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(set_device=refuse)))
     with pytest.raises(RuntimeError, match=told):
-        _use_device("cuda:0")
-    _use_device("cpu")
+        use_device("cuda:0")
+    use_device("cpu")

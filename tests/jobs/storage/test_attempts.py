@@ -2,7 +2,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import EndReason, FailureKind
@@ -22,7 +22,6 @@ from jobs.storage.spans import Spans
 from tests.support.builders import ELSEWHERE, AttemptWriter, build_plan, flip_byte, vectors
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 START = AttemptStart(1, 0, 0, 0.0, "host", ELSEWHERE)
 NAME = "0001-00000-00000000"
@@ -125,7 +124,6 @@ lines = st.lists(
 )
 
 
-@patient
 @given(lines, st.data())
 def test_a_journal_that_grows_reads_as_one_that_is_read_at_once(written: list[bytes], data: st.DataObject) -> None:
     content = encode(START) + b"".join(written)
@@ -204,7 +202,6 @@ names = st.builds("{:04d}-{:05d}-aaaa".format, st.integers(0, 4), st.integers(0,
 crowds = st.dictionaries(names, spans, max_size=8).map(lambda found: [attempt_of(*item) for item in found.items()])
 
 
-@patient
 @given(crowds)
 def test_each_done_row_has_one_owner_the_newest_submissions_first_by_name(attempts: list[Attempt]) -> None:
     found: dict[int, str] = {}
@@ -222,7 +219,6 @@ def test_each_done_row_has_one_owner_the_newest_submissions_first_by_name(attemp
     assert found == expected
 
 
-@patient
 @given(crowds)
 def test_an_owner_is_whole_when_all_that_it_has_done_counts(attempts: list[Attempt]) -> None:
     found = owners(attempts)

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.storage import files
 from jobs.storage.claims import Claim, ClaimFolder, holdings
 from jobs.storage.files import write_once
 from jobs.storage.spans import Spans
@@ -90,7 +92,7 @@ from jobs.storage.files import write_once
 folder, name = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
-print(json.dumps([n for n in range(40) if write_once(folder / str(n), name.encode() * 1000)]))
+print(json.dumps([n for n in range(40) if write_once(folder / str(n), name.encode() * 1000)[:1] == name.encode()]))
 """
 
 
@@ -159,31 +161,31 @@ def test_a_split_leaves_its_holder_the_rest() -> None:
 
 
 def test_a_file_is_written_once_and_whole(tmp_path: Path) -> None:
-    assert write_once(tmp_path / "layout.json", b"one")
-    assert not write_once(tmp_path / "layout.json", b"other")
+    assert write_once(tmp_path / "layout.json", b"one") == b"one"
+    assert write_once(tmp_path / "layout.json", b"other") == b"one"
 
     assert (tmp_path / "layout.json").read_bytes() == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["layout.json"]
 
 
-def test_others_may_read_what_is_written_once(tmp_path: Path) -> None:
-    (tmp_path / "usual").touch()
-
+def test_a_file_that_is_written_once_is_as_readable_as_others(tmp_path: Path) -> None:
     write_once(tmp_path / "layout.json", b"one")
-
-    assert (tmp_path / "layout.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "layout.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_file_is_written_once_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def no_link(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr(os, "link", no_link)
+    assert write_once(tmp_path / "layout.json", b"one") == b"one"
+    assert write_once(tmp_path / "layout.json", b"other") == b"one"
 
-    assert write_once(tmp_path / "layout.json", b"one")
-    assert not write_once(tmp_path / "layout.json", b"other")
-    assert (tmp_path / "layout.json").read_bytes() == b"one"
-    assert [path.name for path in tmp_path.iterdir()] == ["layout.json"]
+    (tmp_path / "torn.json").touch()  # of one that died before it had written
+    monkeypatch.setattr(files, "_PUBLISH_SECONDS", 0.1)
+    assert write_once(tmp_path / "torn.json", b"mine") == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["layout.json", "torn.json"]
 
 
 def test_of_several_processes_that_write_a_file_at_once_one_does(tmp_path: Path) -> None:

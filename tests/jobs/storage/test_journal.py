@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.storage.attempts import read_records
@@ -32,7 +32,6 @@ from tests.support.builders import ELSEWHERE
 from tests.support.launcher_runs import ROOT
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 START = AttemptStart(1, 0, 0, 0.0, "host", ELSEWHERE)
 
@@ -76,7 +75,6 @@ def is_subsequence(some: Sequence[Record], of: Sequence[Record]) -> bool:
     return all(any(record == other for other in rest) for record in some)
 
 
-@patient
 @given(journals)
 def test_a_journal_reads_as_what_was_appended(path: Path, written: list[Record]) -> None:
     path.unlink(missing_ok=True)
@@ -88,7 +86,6 @@ def test_a_journal_reads_as_what_was_appended(path: Path, written: list[Record])
     assert list(read_records(path)) == written
 
 
-@patient
 @given(journals, st.data())
 def test_any_prefix_reads_as_the_records_that_are_whole_in_it(
     path: Path, written: list[Record], data: st.DataObject
@@ -102,7 +99,6 @@ def test_any_prefix_reads_as_the_records_that_are_whole_in_it(
     assert found == written[: sum(end <= cut for end in ends)]
 
 
-@patient
 @given(journals, st.data())
 def test_a_damaged_byte_loses_its_line_alone(path: Path, written: list[Record], data: st.DataObject) -> None:
     damaged = bytearray(encoded(written))
@@ -118,7 +114,6 @@ def test_a_damaged_byte_loses_its_line_alone(path: Path, written: list[Record], 
     assert len(written) - len(found) <= (2 if joins_lines else 1)
 
 
-@patient
 @given(journals, st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=40)), max_size=4))
 def test_whatever_is_overwritten_reading_never_raises_and_invents_nothing(
     path: Path, written: list[Record], overwrites: list[tuple[int, bytes]]
@@ -132,7 +127,6 @@ def test_whatever_is_overwritten_reading_never_raises_and_invents_nothing(
     assert is_subsequence(decoded(path), written)
 
 
-@patient
 @given(st.binary(max_size=200))
 def test_anything_else_reads_as_nothing(path: Path, junk: bytes) -> None:
     path.write_bytes(junk)
@@ -164,7 +158,6 @@ def test_a_line_of_a_version_that_knows_other_records_is_none(body: bytes) -> No
     assert decode(xxhash.xxh3_64_hexdigest(body).encode() + b" " + body) is None
 
 
-@patient
 @given(journals, st.data())
 def test_a_journal_is_read_from_any_line_on(path: Path, written: list[Record], data: st.DataObject) -> None:
     path.write_bytes(encoded(written))

@@ -3,14 +3,13 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.errors import OutputError
 from jobs.storage.outputs import Columns, check_form, fill_value, join, own, to_columns
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def rows_of(columns: Columns, name: str) -> list[Any]:
@@ -209,7 +208,6 @@ def divided_batches(draw: st.DrawFn) -> tuple[int, list[list[int]]]:
     return rows, kept or [list(order[:1])]
 
 
-@patient
 @given(divided_batches())
 @example((2, [[1, 0]]))
 @example((3, [[0, 2], [1]]))
@@ -237,7 +235,6 @@ def test_parts_of_a_batch_join_to_the_batch_with_fill_values_in_the_gaps(batch: 
                 np.testing.assert_array_equal(found[row], np.full(expected[row].shape, fill_value(column.data.dtype)))
 
 
-@patient
 @given(divided_batches())
 def test_the_bytes_of_a_joined_batch_do_not_depend_on_the_order_of_its_parts(
     batch: tuple[int, list[list[int]]],

@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind, Unknown
@@ -29,7 +29,6 @@ from jobs.storage.spans import Spans
 from tests.support.builders import ELSEWHERE
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FAILED = (
     FailedSample(0, SampleFailureKind.LOAD, "no such file"),
@@ -83,7 +82,6 @@ blocks = st.lists(
 )
 
 
-@patient
 @given(blocks.map(tuple), st.booleans())
 def test_blocks_are_the_same_after_json_wherever_they_lie(found: tuple[Block, ...], split: bool) -> None:
     commit = Commit(0, 64, found, split=split)
@@ -98,7 +96,6 @@ def test_words_that_only_a_newer_version_knows_are_kept() -> None:
     assert (found.end, found.kind) == (Unknown("tired"), Unknown("HUNGRY"))
 
 
-@patient
 @given(st.integers(0, 100), st.integers(101, 200), st.integers(0, 100))
 def test_rows_counted_from_a_later_one_are_the_same_rows(start: int, stop: int, first: int) -> None:
     commit = Commit(start, stop, failed=(FailedSample(start, SampleFailureKind.LOAD, ""),))

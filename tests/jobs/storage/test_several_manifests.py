@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
@@ -43,7 +43,6 @@ from tests.support.builders import (
 )
 from tests.support.launcher_runs import ROOT, document, launcher, newest, run_of, status, write_config
 
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PARTS = (Part("train", 0, 50), Part("none", 50, 50), Part("test", 50, 64))
 
 
@@ -129,7 +128,6 @@ def drawn_runs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(drawn_runs())
-@patient
 def test_each_part_holds_its_rows_of_what_one_result_would_hold(drawn: dict[str, Any]) -> None:
     boundaries = drawn["boundaries"]
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
@@ -45,8 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text files in many blocks, as large ones are."""
-    monkeypatch.setattr(csv_source, "_BLOCK_BYTES", 256)
-    monkeypatch.setattr(jsonl_source, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(jsonl_source, "BLOCK_BYTES", 256)
 
 
 def write_csv(path: Path, rows: list[tuple[Any, ...]], delimiter: str = ",") -> None:
@@ -215,7 +215,6 @@ def test_a_csv_column_that_turns_into_text_late_is_text(folder: Path, small_bloc
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=20))
 def test_any_text_survives_csv_and_jsonl(rows: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -535,7 +534,6 @@ def fingerprint(array: pa.Array) -> str:
     return result.hexdigest()
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_fingerprint_depends_on_the_values_and_not_on_their_layout(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(leaves)))
@@ -547,7 +545,6 @@ def test_a_fingerprint_depends_on_the_values_and_not_on_their_layout(data: st.Da
     assert fingerprint(plain) == fingerprint(sliced) == fingerprint(with_bitmap)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_fingerprint_changes_with_any_value(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(leaves)))

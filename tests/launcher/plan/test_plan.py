@@ -203,7 +203,7 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_params(tmp_path: Path) 
     assert prints[0] == prints[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.integers(1, 300), shards=st.integers(1, 40))
 def test_shards_cover_every_row_once(tmp_path_factory: pytest.TempPathFactory, rows: int, shards: int) -> None:
     plan = planned(write_config(tmp_path_factory.mktemp("plan"), rows=rows, shards=shards))

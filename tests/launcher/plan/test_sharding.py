@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
@@ -22,7 +22,6 @@ from launcher.plan.sharding import (
 )
 
 LARGE = 16 * ALIGNMENT
-relaxed = settings(deadline=None)  # a loaded machine is no failure
 counts = st.integers(1, 40)
 costs_lists = st.one_of(
     st.lists(st.integers(0, 9).map(float), min_size=1, max_size=12),
@@ -54,7 +53,6 @@ def best_bottleneck(costs: list[float], shards: int) -> float:
     return best[rows]
 
 
-@relaxed
 @given(st.integers(0, 10**7), st.integers(1, 3000))
 def test_split_evenly_gives_each_row_to_one_of_as_many_shards_as_asked(rows: int, shards: int) -> None:
     split = split_evenly(rows, shards)
@@ -62,7 +60,6 @@ def test_split_evenly_gives_each_row_to_one_of_as_many_shards_as_asked(rows: int
     assert len(split) == min(rows, shards)
 
 
-@relaxed
 @given(st.integers(1, LARGE), counts)
 def test_small_even_shards_differ_by_one_row_at_most(rows: int, shards: int) -> None:
     sizes = [shard.rows for shard in split_evenly(rows, shards)]
@@ -70,7 +67,6 @@ def test_small_even_shards_differ_by_one_row_at_most(rows: int, shards: int) -> 
         assert max(sizes) - min(sizes) <= 1
 
 
-@relaxed
 @given(st.integers(LARGE, 10**9), counts)
 def test_large_even_shards_are_aligned_and_nearly_equal(rows: int, shards: int) -> None:
     split = split_evenly(rows, min(shards, rows // LARGE))
@@ -80,7 +76,6 @@ def test_large_even_shards_are_aligned_and_nearly_equal(rows: int, shards: int) 
     assert max(sizes) - min(sizes) <= 2 * ALIGNMENT
 
 
-@relaxed
 @given(st.integers(0, 50_000), st.integers(1, 40_000))
 @example(50_000, 17_000)
 def test_split_by_size_gives_shards_of_that_size(rows: int, size: int) -> None:
@@ -94,7 +89,6 @@ def test_split_by_size_gives_shards_of_that_size(rows: int, size: int) -> None:
         assert all(shard.start % ALIGNMENT == 0 for shard in split)
 
 
-@relaxed
 @given(costs_lists, st.integers(1, 8))
 @example([6.0, 1.0, 1.0, 5.0, 9.0, 7.0], 3)  # equal shares in turn would leave 16 for the last shard
 @example([2.0, 2.0, 3.0, 1.0, 4.0, 9.0, 8.0], 3)  # a bottleneck 10% too high would do for the greedy check
@@ -163,7 +157,6 @@ def test_ten_million_costs_take_seconds() -> None:
     assert_partition(split, len(costs))
 
 
-@relaxed
 @given(st.integers(1, 10**9))
 def test_default_shards_are_neither_tiny_nor_too_many(rows: int) -> None:
     shards = default_shards(rows)
@@ -172,7 +165,6 @@ def test_default_shards_are_neither_tiny_nor_too_many(rows: int) -> None:
     assert shards == 1 or rows / shards > 50
 
 
-@relaxed
 @given(st.sets(st.integers(0, 300), min_size=1))
 def test_ranges_read_back_as_written(numbers: set[int]) -> None:
     assert parse_ranges(str(Spans.of_numbers(numbers)), 301) == tuple(sorted(numbers))
@@ -202,7 +194,6 @@ def test_bad_ranges_say_what_is_wrong(text: str, message: str) -> None:
 parts_lists = st.lists(st.integers(0, 60), min_size=1, max_size=6)
 
 
-@relaxed
 @given(parts_lists, st.one_of(st.none(), st.integers(1, 30)), st.one_of(st.none(), st.integers(1, 30)), st.booleans())
 def test_no_shard_lies_in_two_parts(rows: list[int], shards: int | None, size: int | None, by_cost: bool) -> None:
     costs = np.arange(sum(rows), dtype=np.float64) if by_cost else None
@@ -213,7 +204,6 @@ def test_no_shard_lies_in_two_parts(rows: list[int], shards: int | None, size: i
     assert boundaries[-1] == sum(rows)
 
 
-@relaxed
 @given(st.integers(1, 300), st.one_of(st.none(), st.integers(1, 40)), st.one_of(st.none(), st.integers(1, 40)))
 def test_a_single_part_is_split_as_if_there_were_no_parts(rows: int, shards: int | None, size: int | None) -> None:
     if size is not None and shards is None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import AnyFailureKind, FailureKind, SampleFailureKind, Unknown
@@ -13,7 +13,6 @@ from launcher.config.settings import RetrySettings
 from launcher.retry.policy import Allocation, Terms, next_terms
 
 # The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 GIB = 1 << 30
 TERMS = Terms(memory=4 * GIB, time=3600)
@@ -158,7 +157,6 @@ GROWS: Mapping[AnyFailureKind | None, str] = {
 }
 
 
-@patient
 @given(KINDS, st.booleans(), TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_each_kind_grows_only_what_it_ran_out_of(
     kind: AnyFailureKind | None, progress: bool, terms: Terms, retry: RetrySettings, had: list[Allocation]
@@ -169,7 +167,6 @@ def test_each_kind_grows_only_what_it_ran_out_of(
         assert replace(found, **may_differ) == terms
 
 
-@patient
 @given(KINDS, st.booleans(), TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_the_next_attempt_never_gets_less_and_never_more_than_the_maxima(
     kind: AnyFailureKind | None, progress: bool, terms: Terms, retry: RetrySettings, had: list[Allocation]
@@ -184,7 +181,6 @@ def test_the_next_attempt_never_gets_less_and_never_more_than_the_maxima(
         assert terms.attempt <= found.attempt <= max(retry.attempts, terms.attempt)
 
 
-@patient
 @given(st.sampled_from(RAN_OUT), TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_what_ran_out_of_something_gets_more_of_it_or_no_attempt(
     kind: FailureKind, terms: Terms, retry: RetrySettings, had: list[Allocation]
@@ -197,7 +193,6 @@ def test_what_ran_out_of_something_gets_more_of_it_or_no_attempt(
         assert getattr(found, name) > (max(known) if before is None else before)
 
 
-@patient
 @given(st.lists(st.tuples(KINDS, st.booleans(), ALLOCATIONS), max_size=40), TERMS_SO_FAR, RETRIES)
 def test_a_chain_of_attempts_ends(
     ends: list[tuple[AnyFailureKind | None, bool, list[Allocation]]], terms: Terms, retry: RetrySettings
@@ -215,7 +210,6 @@ def test_a_chain_of_attempts_ends(
     assert failures < retry.attempts
 
 
-@patient
 @given(TERMS_SO_FAR, RETRIES, ALLOCATIONS)
 def test_making_way_costs_no_attempt(terms: Terms, retry: RetrySettings, had: list[Allocation]) -> None:
     terms = replace(terms, attempt=min(terms.attempt, retry.attempts))

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import replace
 from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -203,24 +204,24 @@ def test_a_damaged_file_is_named_with_what_to_do(run: RunDir, kind: str, remedy:
         read_submissions(run)
 
 
-def _race(path: Path, results: "Queue[str]") -> None:
+def _race(path: Path, results: "Queue[str]", all_have_tried: Event) -> None:
     try:
         create(RunDir(path), submission(0))
         results.put("won")
-        time.sleep(30)  # lives until the others have tried
+        all_have_tried.wait()  # a submission whose process is gone is nobody's
     except RunError:
         results.put("lost")
 
 
 def test_of_several_at_the_same_moment_one_gets_the_shard(run: RunDir) -> None:
     context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    racers = [context.Process(target=_race, args=(run.path, results)) for _ in range(4)]
+    results, all_have_tried = context.Queue(), context.Event()
+    racers = [context.Process(target=_race, args=(run.path, results, all_have_tried), daemon=True) for _ in range(4)]
     for racer in racers:
         racer.start()
     found = [results.get(timeout=60) for _ in racers]
+    all_have_tried.set()
     for racer in racers:
-        racer.kill()
         racer.join()
     assert sorted(found) == ["lost", "lost", "lost", "won"]
     assert len(run.submission_numbers()) == 1

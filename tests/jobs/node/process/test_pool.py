@@ -39,18 +39,21 @@ class Locks(Stay):
         self.locked.remove(memory)
 
 
-def new_pool(memory: int, transfer: Transfer | None = None) -> tuple[Pool, Connection]:
-    pool = Pool(lambda broken: pytest.fail(broken.message), transfer or Stay(), memory)
-    ours, workers = Pipe()
-    assert pool.replace(0, ours) == []
-    return pool, workers
+class Player:
+    """Plays worker 0 of a pool that has no other."""
 
+    def __init__(self, memory: int, transfer: Transfer | None = None) -> None:
+        self.pool = Pool(lambda broken: pytest.fail(broken.message), transfer or Stay(), memory)
+        self._pools, self.connection = Pipe()
+        self._writer = SlotWriter(self.connection, os.getpid())
+        assert self.pool.replace(0, self._pools) == []
 
-def load(pool: Pool, worker: Connection, writer: SlotWriter, piece: Piece, size: int) -> None:
-    batch = writer.put(piece.slot, np.full(size, piece.start, np.uint8))
-    worker.send(Loaded(piece, range(piece.start, piece.stop), batch, ()))
-    while piece in pool._workers[0].in_hand.values():
-        assert pool.receive(0)
+    def load(self, piece: Piece, size: int) -> None:
+        """Loads a piece, and has the pool take it."""
+        batch = self._writer.put(piece.slot, np.full(size, piece.start, np.uint8))
+        self.connection.send(Loaded(piece, range(piece.start, piece.stop), batch, ()))
+        while self._pools.poll():
+            assert self.pool.receive(0)
 
 
 @pytest.mark.parametrize(
@@ -60,21 +63,21 @@ def load(pool: Pool, worker: Connection, writer: SlotWriter, piece: Piece, size:
 def test_a_worker_has_more_pieces_in_hand_where_they_are_small_and_fewer_where_memory_is(
     size: int, memory: int, slots: int
 ) -> None:
-    pool, worker = new_pool(memory)
-    writer = SlotWriter(worker, os.getpid())
+    player = Player(memory)
+    pool = player.pool
     pool.submit(pieces(20))
-    in_hand = list(arrived(worker))
+    in_hand = list(arrived(player.connection))
     assert len(in_hand) == 2
     seen = []
     while in_hand:
         piece = in_hand.pop(0)
-        load(pool, worker, writer, piece, size)
+        player.load(piece, size)
         fetch = pool.take()
         assert fetch
         loaded, arriving = fetch()
         assert (arriving() == piece.start).all()
         pool.release(loaded)
-        in_hand += arrived(worker)
+        in_hand += arrived(player.connection)
         seen.append(len(in_hand))
         assert len({piece.slot for piece in in_hand}) == len(in_hand)
     assert len(seen) == 20
@@ -82,10 +85,11 @@ def test_a_worker_has_more_pieces_in_hand_where_they_are_small_and_fewer_where_m
 
 
 def test_what_a_dead_worker_had_in_hand_is_returned() -> None:
-    pool, worker = new_pool(1 << 30)
+    player = Player(1 << 30)
+    pool = player.pool
     pool.submit(pieces(5))
-    had = list(arrived(worker))
-    worker.close()
+    had = list(arrived(player.connection))
+    player.connection.close()
     assert not pool.receive(0)
     ours, successor = Pipe()
     assert pool.replace(0, ours) == had
@@ -96,14 +100,14 @@ def test_what_a_dead_worker_had_in_hand_is_returned() -> None:
 @pytest.mark.parametrize("loaded", [0, 1, 2])
 def test_slots_of_a_dead_worker_are_unlocked_when_the_last_of_its_batches_was_used(loaded: int) -> None:
     transfer = Locks()
-    pool, worker = new_pool(1 << 30, transfer)
-    writer = SlotWriter(worker, os.getpid())
+    player = Player(1 << 30, transfer)
+    pool = player.pool
     pool.submit(pieces(2))
-    for piece in list(arrived(worker))[:loaded]:
-        load(pool, worker, writer, piece, 100)
+    for piece in list(arrived(player.connection))[:loaded]:
+        player.load(piece, 100)
     taken = [fetch()[0] for fetch in iter(pool.take, None)]
     assert len(taken) == len(transfer.locked) == loaded
-    worker.close()
+    player.connection.close()
     pool.replace(0, Pipe()[0])
     for batch in taken:
         assert len(transfer.locked) == loaded

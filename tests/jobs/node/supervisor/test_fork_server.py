@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from jobs.node.supervisor.fork_server import Forked, ForkServer, ServerDied
@@ -66,6 +67,11 @@ def ended(child: Forked) -> int | None:
     return child.exitcode
 
 
+def server_of(child: int) -> int:
+    """The fork server is the parent of what it forks."""
+    return psutil.Process(child).ppid()
+
+
 @pytest.mark.parametrize(
     ("target", "argument", "code"),
     [
@@ -117,9 +123,10 @@ def test_a_child_holds_nothing_of_the_supervisor_the_server_or_its_siblings(serv
 def test_a_lock_that_the_supervisor_takes_is_not_kept_by_a_server_that_comes_later(
     server: ForkServer, tmp_path: Path
 ) -> None:
+    first = server.start(sleep, 600)
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        os.kill(server._pid, signal.SIGKILL)
+        os.kill(server_of(first.pid), signal.SIGKILL)
         assert ended(server.start(leave, 3)) == 3  # forked by a new server
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +134,7 @@ def test_a_lock_that_the_supervisor_takes_is_not_kept_by_a_server_that_comes_lat
 
 def test_the_children_of_a_killed_server_die_and_others_can_be_started(server: ForkServer) -> None:
     first = server.start(sleep, 600)
-    os.kill(server._pid, signal.SIGKILL)
+    os.kill(server_of(first.pid), signal.SIGKILL)
     assert ended(first) == -signal.SIGKILL
     wait_until(lambda: not runs(first.pid))
     assert ended(server.start(leave, 5)) == 5
@@ -152,14 +159,15 @@ def test_many_children_at_once(server: ForkServer) -> None:
 
 def test_nothing_is_left_when_the_supervisor_dies(tmp_path: Path) -> None:
     script = (
-        "import os, time\nfrom jobs.node.supervisor.fork_server import ForkServer\n"
+        "import time\nfrom jobs.node.supervisor.fork_server import ForkServer\n"
         "from tests.jobs.node.supervisor.test_fork_server import nothing, sleep\n"
-        "server = ForkServer(nothing)\nprint(server.start(sleep, 600).pid, server._pid, flush=True)\ntime.sleep(600)\n"
+        "server = ForkServer(nothing)\nprint(server.start(sleep, 600).pid, flush=True)\ntime.sleep(600)\n"
     )
     supervisor = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert supervisor.stdout
-    pids = [int(word) for word in supervisor.stdout.readline().split()]
+    child = int(supervisor.stdout.readline())
+    server = server_of(child)
     supervisor.kill()
     supervisor.wait()
-    wait_until(lambda: not any(map(runs, pids)))
+    wait_until(lambda: not runs(child) and not runs(server))
     supervisor.stdout.close()

@@ -57,7 +57,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_the_kernel_is_asked_once_for_the_memory_of_processes_that_keep_what_they_have(
     asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meter, "_EXACT_SECONDS", 3600.0)
+    monkeypatch.setattr(meter, "EXACT_SECONDS", 3600.0)
     readings = Meter(1, 0, ())
     with eater() as (pid, _):
         assert readings.read([pid])[0] > _MB
@@ -91,7 +91,7 @@ def test_memory_is_read_exactly_after_some_time_even_where_no_page_came(
     asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child that writes to pages which it shared until then takes more memory, and has as many pages as before."""
-    monkeypatch.setattr(meter, "_EXACT_SECONDS", 0.0)
+    monkeypatch.setattr(meter, "EXACT_SECONDS", 0.0)
     readings = Meter(1, 0, ())
     with eater() as (pid, _):
         readings.read([pid])

@@ -73,7 +73,7 @@ def test_the_kernel_kills_children_before_the_supervisor(tmp_path: Path) -> None
 
 
 def test_outside_all_cgroups_the_machines_oom_kills_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_cgroup_files", lambda v1, v2: [Path("/nonexistent")])
+    monkeypatch.setattr(memory, "cgroup_files", lambda v1, v2: [Path("/nonexistent")])
     (kills,) = re.findall(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
     assert memory.oom_kills() >= int(kills)
 
