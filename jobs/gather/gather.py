@@ -181,7 +181,7 @@ def _check_space(temporary: Path) -> None:
 
 def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
     """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
-    submissions = [_told(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
+    submissions = [_without_rows(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
     known = {key: value for key, value in replace(plan, boundaries=()).to_json().items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
@@ -193,11 +193,11 @@ def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str
     }
 
 
-def _told(submission: Submission, plan: Plan) -> dict[str, Any]:
+def _without_rows(submission: Submission, plan: Plan) -> dict[str, Any]:
     """A submission, but for which rows it had."""
     own = {"node": asdict(submission.node), "resources": asdict(submission.resources)}
-    told = {**vars(submission), **own, "shards": plan.table.shards_in(submission.work(plan.table)).count}
-    return {key: value for key, value in told.items() if key not in ("rows", "ranges")}
+    known = {**vars(submission), **own, "shards": plan.table.shards_in(submission.work(plan.table)).count}
+    return {key: value for key, value in known.items() if key not in ("rows", "ranges")}
 
 
 def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
