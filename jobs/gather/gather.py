@@ -63,9 +63,8 @@ def gather(
     ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
     are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done
     (or more of its samples have failed than may), and DamageError where no attempt has what it committed. Raises
-    OutputError where attempts do not fit together,
-    BusyError where another process makes the same result, RunError where it cannot be written or the Job's reduce
-    raises, InputError where the Job cannot be imported here.
+    OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
+    it cannot be written or the Job's reduce raises, InputError where the Job cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
