@@ -30,28 +30,30 @@ class CommitStream:
         """``claims`` are those of the attempt's last beat; without any, its rows are looked for from the beginning on."""
         held = claims or ([Held(0, 0, rows.first, rows.stop, 0)] if rows else [])
         wanted = ((claim.journal, rows.within(claim.start, claim.stop)) for claim in held)
-        passages = (_Passage(journal, start, own) for start, own in wanted if own)
-        self._coming = sorted(passages, key=lambda passage: passage.rows.first, reverse=True)
+        passages = (_Passage(journal, begin, own) for begin, own in wanted if own)
+        self._coming = sorted(passages, key=lambda passage: passage.start, reverse=True)
         self._reading: list[_Passage] = []
 
     def take(self, row: int) -> Commit | None:
         """The commit that begins at a row; None where it does not come soon: the journal may have it much later."""
-        while self._coming and self._coming[-1].rows.first <= row:
+        while self._coming and self._coming[-1].start <= row:
             self._reading.append(self._coming.pop())
         for passage in self._reading:
-            if row < passage.rows.stop and (commit := passage.take(row)):
-                # At once, not with the next row: there may be none, and thousands of attempts would keep a journal open.
-                self._reading = [one for one in self._reading if one.rows.stop > commit.stop]
+            if row < passage.stop and (commit := passage.take(row)):
+                if commit.stop >= passage.stop:
+                    # Now, not with the next row: there may be none, and thousands of attempts would keep a journal open.
+                    self._reading = [one for one in self._reading if one.stop > commit.stop]
                 return commit
         return None
 
 
 class _Passage:
-    """A journal from where a claim begins, read for ``rows`` of that claim."""
+    """A journal from byte ``begin`` on, where a claim begins, read for ``rows`` of that claim."""
 
-    def __init__(self, journal: Path, start: int, rows: Spans) -> None:
-        self.rows = rows
-        self._lines = _commits(journal, start)
+    def __init__(self, journal: Path, begin: int, rows: Spans) -> None:
+        self.start, self.stop = rows.first, rows.stop
+        self._rows = rows
+        self._lines = _commits(journal, begin)
         self._waiting: dict[int, Commit] = {}
 
     def take(self, row: int) -> Commit | None:
@@ -61,7 +63,7 @@ class _Passage:
             if commits is None:
                 break
             for commit in commits:
-                if row <= commit.start and commit.start in self.rows:
+                if row <= commit.start and commit.start in self._rows:
                     waiting.setdefault(commit.start, commit)
         return waiting.pop(row, None)
 
