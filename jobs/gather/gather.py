@@ -112,6 +112,7 @@ class _Gathering:
         self._plan = plan
         self._part = surveyed.part
         self._committed = surveyed.committed
+        self._budgets = surveyed.budgets
         self._survey = surveyed.survey
         self._allow_missing = allow_missing
         self._path = run.result_of(surveyed.part.name, output)
@@ -145,7 +146,7 @@ class _Gathering:
                 # From another attempt, or left out; values lie end to end, so either may move all that follow.
                 self._committed.exclude(found)
                 outputs = self._survey.outputs
-                self._survey = Survey.take(self._run, self._plan, self._part, self._committed)
+                self._survey = Survey.take(self._run, self._plan, self._part, self._committed, self._budgets)
                 self._survey.assume(outputs)
             if self._survey.lost and not self._allow_missing:
                 raise DamageError(_damage(self._run, self._survey.lost))
