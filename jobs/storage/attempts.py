@@ -8,7 +8,7 @@ import heapq
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -212,3 +212,9 @@ def read_head(attempt: Attempt) -> Head:
             case Commits() if any(commit.blocks for commit in record.commits):
                 break
     return Head(layout, files)
+
+
+def first_layout(attempts: Sequence[Attempt]) -> Layout | None:
+    """The outputs as any attempt that stored something has them; None before the first."""
+    heads = (read_head(attempt) for attempt in attempts if attempt.beat.done)
+    return next((head.layout for head in heads if head.layout), None)
