@@ -42,7 +42,8 @@ class TextEmbedding(Job):
     folder); ``text`` is the manifest's column. Texts are cut at ``max_tokens`` tokens. With ``normalize``, vectors have
     length 1. ``dtype`` is what the model computes with. The result of a batch depends on its rows alone.
 
-    Raises InputError for parameters that cannot work. A null text fails its sample; an empty one is embedded.
+    Raises InputError for parameters that cannot work. A number is embedded as it prints. A null text fails its sample; an
+    empty one is embedded.
     """
 
     # transformers imports its parts late: modeling_utils is most of what loading a model imports (1.2 s).
@@ -86,9 +87,10 @@ class TextEmbedding(Job):
         if self._column not in sample:
             raise ValueError(f"the manifest has no column {self._column!r}; its columns: {', '.join(sample)}")
         text = sample[self._column]
-        if not isinstance(text, str):
+        if not isinstance(text, str | int | float):
             found = "null" if text is None else f"of type {type(text).__name__}"
-            raise ValueError(f"column {self._column!r} is {found} here; valid: text, also an empty one")
+            raise ValueError(f"column {self._column!r} is {found} here; valid: text, also an empty one, and numbers")
+        text = str(text)
         ids = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
         if not ids:
             raise ValueError(f"column {self._column!r}: the tokenizer makes no token of {text!r}")

@@ -59,7 +59,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[
         try:
             if not equals or not all(path):
                 raise ValueError("write it as key.sub=value, such as node.workers=4")
-            paths.append(_put(changed, path, parse_value(text)))
+            paths.append(_put(changed, path, parse_value(text, path)))
         except ValueError as error:
             problems.append(f"--set {key.strip()}: {error}")
     if problems:

@@ -82,7 +82,7 @@ def check_option(name: str, value: Any) -> OptionValue:
         raise ValueError(f"is not for a config to set: {COMPUTED[name]}")
     if isinstance(value, bool):
         if name in _WITH_VALUE:
-            raise ValueError(f"needs a value: sbatch --{name}=VALUE, not {str(value).lower()}")
+            raise ValueError(f'needs a value: sbatch --{name}=VALUE, not {str(value).lower()}; quote text such as "on"')
         return value
     if name in _FLAGS:
         raise ValueError(f"takes no value: true or false, not {value!r}")

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from jobs.storage.plans import NodeSettings
 from launcher.config.sbatch_options import OptionValue, gpus_asked
 from launcher.config.settings import RetrySettings
-from launcher.manifest.formats import FORMATS
+from launcher.manifest.formats import KINDS
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _DEVICE = re.compile(r"cpu|cuda:\d+")
@@ -139,7 +139,7 @@ class DataSection(Section):
     """The samples, and how they are cut into shards."""
 
     manifest: Annotated[Names | dict[str, Names], BeforeValidator(_manifest)] = Field(
-        description=f"a {' '.join(FORMATS)} file, a glob, a list of these, or name: manifest for several"
+        description=f"a {KINDS}, a glob, a list of these, or name: manifest for several"
     )
     id: Column | None = Field(default=None, description="column of unique ids; null: the row number (a glob: the path)")
     cost: Column | None = Field(

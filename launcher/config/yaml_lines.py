@@ -1,7 +1,9 @@
 """YAML with line numbers: text -> data and the line of every key.
 
 Numbers follow the YAML 1.2 core schema, so ``4:00:00`` is text (YAML 1.1: 14400) and ``1e-4`` a number (YAML
-1.1: text); dates stay text; yes, no, on and off are booleans, as PyYAML has it. Repeated keys are errors.
+1.1: text), but for those with a leading zero: ``0012`` is a code, and text. In the section ``slurm``, whose values sbatch
+gets as text, so is any other number that does not print back as it is written (``1.10``). Dates stay text; yes, no, on and
+off are booleans, as PyYAML has it. Repeated keys are errors.
 """
 
 import re
@@ -17,19 +19,24 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without base-60 numbers, octal 010, and dates."""
+    """SafeLoader without base-60 numbers, numbers such as 010, and dates."""
 
 
+# The section whose numbers stay as they are written.
+_AS_WRITTEN: KeyPath = ("slurm",)
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag not in _NUMBER_TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(_NUMBER_TAGS[0], re.compile(r"[-+]?[0-9]+$|0x[0-9a-fA-F]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _NUMBER_TAGS[0], re.compile(r"[-+]?(?:0|[1-9][0-9]*)$|0x[0-9a-fA-F]+$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     _NUMBER_TAGS[1],
     re.compile(
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+        r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"
+        r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
     ),
     list("-+.0123456789"),
 )
@@ -65,6 +72,9 @@ def parse_document(text: str, name: str) -> Document:
         if not isinstance(root, yaml.MappingNode):
             raise InputError(f"{name}:{root.start_mark.line + 1}: must be a mapping: lines of `key: value`")
         lines = _unique(_walk(root, (), ()), name)
+        for key, value in root.value:
+            if (key.value,) == _AS_WRITTEN:
+                _keep_numbers(value)
         return Document(loader.construct_document(root), lines)
     except yaml.MarkedYAMLError as error:
         raise InputError(_describe(error, name)) from None
@@ -109,6 +119,25 @@ def _walk(node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> Iter
             yield from _walk(item, (*path, index), (*around, node))
 
 
+def _keep_numbers(node: yaml.Node) -> None:
+    """Makes text of the numbers at a node, and below it, that would not print back as they are written."""
+    if isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            _keep_numbers(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _keep_numbers(item)
+    elif node.tag in _NUMBER_TAGS and not _prints_back(node.value):
+        node.tag = "tag:yaml.org,2002:str"
+
+
+def _prints_back(number: str) -> bool:
+    try:
+        return str(int(number) if number.lstrip("+-").isdecimal() else float(number)) == number
+    except ValueError:  # 0x10, .inf
+        return False
+
+
 def _describe(error: yaml.MarkedYAMLError, name: str) -> str:
     mark = error.problem_mark or error.context_mark
     where = name if mark is None else f"{name}:{mark.line + 1}"
@@ -121,9 +150,16 @@ def _describe(error: yaml.MarkedYAMLError, name: str) -> str:
     return f"{where}: not valid YAML: {error.problem}{context}{hint}"
 
 
-def parse_value(text: str) -> Any:
-    """One YAML value, such as the right side of ``--set``. Raises ValueError where it is none."""
+def parse_value(text: str, path: KeyPath = ()) -> Any:
+    """The YAML value of a key, such as the right side of ``--set``. Raises ValueError where it is none."""
     try:
-        return _Loader(text).get_single_data()
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        list(_walk(node, path, ()))
+        if path[:1] == _AS_WRITTEN:
+            _keep_numbers(node)
+        return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None

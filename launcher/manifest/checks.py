@@ -1,4 +1,4 @@
-"""Checks of a manifest while it is written: ids are there and unique, costs are numbers.
+"""Checks of a manifest while it is written: cells can be read, ids are there and unique, costs are numbers.
 
 Memory is 16 bytes a row: ids are compared by their xxh3-64 hashes, and by themselves where two hashes are
 equal.
@@ -18,10 +18,29 @@ import xxhash
 from jobs.errors import InputError
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS
+from launcher.manifest.cells import unreadable
 from launcher.manifest.fingerprint import Fingerprint
 
 Place: TypeAlias = Callable[[int], str]
 _SHOWN = 5
+
+
+class CellCheck:
+    """Refuses cells that array tasks could not read."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._rows = 0
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if found := unreadable(column):
+                row, problem = found
+                raise InputError(
+                    f"{self._place(self._rows + row)}: column {name!r} is {column.type}, and no value of Python's: "
+                    f"{problem}; mend it, or leave the column out"
+                )
+        self._rows += batch.num_rows
 
 
 class IdCheck:
@@ -99,7 +118,7 @@ class CostCheck:
 
 
 class Checks:
-    """What sees every batch that is written: ids, costs and the fingerprint."""
+    """What sees every batch that is written: cells, ids, costs and the fingerprint."""
 
     def __init__(
         self,
@@ -111,10 +130,13 @@ class Checks:
         parts: Sequence[Part] = (),
     ) -> None:
         self.fingerprint = Fingerprint(schema)
+        self._cells = CellCheck(place)
         self._ids = None if id_column is None else IdCheck(id_column, rows, place, parts)
         self._costs = None if cost_column is None else CostCheck(cost_column, place)
 
     def update(self, batch: pa.RecordBatch) -> None:
+        # First, because the others read cells.
+        self._cells.update(batch)
         self.fingerprint.update(batch)
         for check in (self._ids, self._costs):
             if check is not None:

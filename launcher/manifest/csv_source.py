@@ -1,71 +1,75 @@
-"""CSV and TSV sources: read as text, typed by all their rows.
-
-A column is boolean, whole numbers or numbers if every value is, in the whole file; else it is text,
-unchanged. A number with a leading zero, or too long to be kept exactly, makes its column text: such things
-are codes. In columns of numbers the usual spellings of a missing value (NA, null, nan, nothing) are nulls.
-"""
+"""CSV and TSV sources: read as text, typed by all their cells (csv_types.py)."""
 
 import csv
-from array import array
-from collections.abc import Iterator, Sequence
+import io
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import accumulate
+from functools import cached_property
+from typing import ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from jobs.errors import InputError
+from launcher.manifest.csv_types import Kinds, typed
+from launcher.manifest.quotes import QuotePairs, wrong_quotes
 from launcher.manifest.schema import Scan, plain_schema
-from launcher.manifest.sources import FileSource, not_utf8
+from launcher.manifest.text_source import TextSource
 
 BLOCK_BYTES = 2 * 2**20
 
 
-def _strings(words: Sequence[str]) -> pa.Array:
-    """As ``pa.array(words)``, which imports pandas, and that takes longer than all else of planning a small run."""
-    data = [word.encode() for word in words]
-    ends = array("i", accumulate(map(len, data), initial=0))
-    return pa.StringArray.from_buffers(len(data), pa.py_buffer(ends), pa.py_buffer(b"".join(data)))
+class CsvSource(TextSource):
+    """A .csv file: UTF-8, one header line, fields quoted with ``"`` where need be.
 
+    Its separator is the comma, unless the header has none: spreadsheets of many countries write semicolons.
+    """
 
-_NULLS = _strings(pyarrow.csv.ConvertOptions().null_values)
-_NULL = pa.nulls(1, pa.string())[0]
-# Words of each kind, in the order of preference; 15 digits are exact in a float64, 18 fit an int64.
-_KINDS = {
-    pa.bool_(): r"^(?:true|True|TRUE|false|False|FALSE)$",
-    pa.int64(): r"^-?(?:0|[1-9][0-9]{0,17})$",
-    pa.float64(): r"^[+-]?(?:(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf)$",
-}
+    separators: ClassVar[str] = ",;\t"
 
-
-class CsvSource(FileSource):
-    """A .csv file: UTF-8, one header line, fields quoted with ``"`` where need be."""
-
-    delimiter = ","
+    @cached_property
+    def delimiter(self) -> str:
+        """The first of the separators if the header has it, else the one that it has most."""
+        with self.reading(), self.stream() as stream:
+            start = re.sub(rb'"[^"]*"', b"", stream.read(BLOCK_BYTES))
+        header = next(filter(None, start.splitlines()), b"").decode(errors="replace")
+        first = self.separators[0]
+        return first if first in header else max(self.separators, key=header.count)
 
     def scan(self) -> Scan:
-        rows, last = 0, None
+        self.check_encoding()
+        self._check_quotes()
+        rows = 0
         with self._open() as reader:
             names = plain_schema(reader.schema, self.name).names
-            kinds = {name: _Kinds() for name in names}
+            kinds = {name: Kinds() for name in names}
             for batch in reader:
                 for name in names:
                     kinds[name].update(batch.column(name))
-                rows, last = rows + batch.num_rows, batch
-        self._check_last_quote(last, rows)
-        return Scan(self.name, pa.schema([(name, kinds[name].best()) for name in names]), rows, as_text=True)
+                rows += batch.num_rows
+        self._schema = pa.schema([(name, kinds[name].best()) for name in names])
+        return Scan(self.name, self._schema, rows, as_text=True)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        rows = 0
         with self._open() as reader:
             for batch in reader:
-                columns = [_typed(batch.column(field.name), field.type) for field in schema]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                yield self.cast(self._typed(batch, schema), schema, rows)
+                rows += batch.num_rows
+
+    def _typed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+        """The columns of the schema: those that are text there as they are, the others with their own types."""
+        columns = {
+            field.name: typed(batch.column(field.name), self._schema.field(field.name).type, field.type)
+            for field in schema
+        }
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
     def place(self, row: int) -> str:
         """With the line where the row begins, from 1, if the csv module can read that far."""
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
-            reader = csv.reader(file, delimiter=self.delimiter)
+        with self._lines() as lines, suppress(csv.Error):
+            reader = csv.reader(lines, delimiter=self.delimiter)
             begin, found = 1, -2  # -1 is the header
             for record in reader:
                 found += bool(record)
@@ -73,6 +77,11 @@ class CsvSource(FileSource):
                     return f"{self.name}:{begin}: row {row + 1}"
                 begin = reader.line_num + 1
         return f"{self.name}: row {row + 1}"
+
+    @contextmanager
+    def _lines(self) -> Iterator[io.TextIOWrapper]:
+        with self.file() as file, io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="") as lines:
+            yield lines
 
     @contextmanager
     def _open(self) -> Iterator[pa.RecordBatchReader]:
@@ -86,13 +95,15 @@ class CsvSource(FileSource):
         read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False)
         parse = pyarrow.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=refuse)
         try:
-            with pyarrow.csv.open_csv(str(self.path), read, parse) as header:
+            with self.stream() as stream, pyarrow.csv.open_csv(stream, read, parse) as header:
                 names = header.schema.names
             convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-            with pyarrow.csv.open_csv(str(self.path), read, parse, convert) as reader:
+            with self.stream() as stream, pyarrow.csv.open_csv(stream, read, parse, convert) as reader:
                 yield reader
         except pa.ArrowInvalid as error:
             raise InputError(self._explain(error, broken)) from None
+        except UnicodeDecodeError:  # in the header
+            raise InputError(self.not_utf8()) from None
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error}") from None
 
@@ -107,44 +118,26 @@ class CsvSource(FileSource):
         if "Empty CSV" in text:
             return f"{self.name}: is empty; it needs a header line and rows"
         if "straddling" in text:
-            return f"{self.name}: a row is longer than {BLOCK_BYTES >> 20} MB: is a quote never closed?"
-        return not_utf8(self.path, self.name) or f"{self.name}: cannot be read: {text}"
+            return f"{self.name}: a row is longer than {BLOCK_BYTES >> 20} MB; put such data into files of their own"
+        return self.not_utf8() or f"{self.name}: cannot be read: {text}"
 
-    def _check_last_quote(self, last: pa.RecordBatch | None, rows: int) -> None:
-        """A quote that is never closed makes the rest of the file one field, and Arrow says nothing."""
-        if last is None or not last.num_rows or "\n" not in (last.column(last.num_columns - 1)[-1].as_py() or ""):
+    def _check_quotes(self) -> None:
+        """Raises InputError, with the line, where a quote would swallow rows."""
+        pairs = QuotePairs(self.delimiter)
+        with self.file() as file:
+            while chunk := file.read(BLOCK_BYTES):
+                pairs.update(chunk)
+        if not pairs.odd():
             return
-        with self.path.open("rb") as file:
-            file.seek(max(0, self.path.stat().st_size - 4096))
-            closed = file.read().rstrip(b"\r\n \t").endswith(b'"')
-        if not closed:
-            raise InputError(f"{self.place(rows - 1)}: has a quote that is never closed; close it, or double it")
+        with self._lines() as lines:
+            found = wrong_quotes(lines, self.delimiter)
+        if found:
+            line, row, problem = found
+            where = f"{self.name}:{line}: row {row}" if row else f"{self.name}:{line}: the header"
+            raise InputError(f"{where}: {problem}; close it, and double the quotes inside a quoted field")
 
 
 class TsvSource(CsvSource):
     """A .tsv file: the same with tabs."""
 
-    delimiter = "\t"
-
-
-class _Kinds:
-    """The kinds that all values of a column so far can be."""
-
-    def __init__(self) -> None:
-        self._possible = list(_KINDS)
-        self._empty = True
-
-    def update(self, column: pa.Array) -> None:
-        values = column.filter(pc.invert(pc.is_in(column, value_set=_NULLS)))
-        self._empty = self._empty and len(values) == 0
-        matches = {kind: pc.match_substring_regex(values, _KINDS[kind]) for kind in self._possible}
-        self._possible = [kind for kind, found in matches.items() if pc.all(found, min_count=0).as_py()]
-
-    def best(self) -> pa.DataType:
-        return pa.null() if self._empty else next(iter(self._possible), pa.string())
-
-
-def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_string(kind):
-        return column
-    return pc.if_else(pc.is_in(column, value_set=_NULLS), _NULL, column).cast(kind)
+    separators = "\t"

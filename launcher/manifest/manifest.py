@@ -119,6 +119,8 @@ def _schema(parts: Sequence[Sequence[Scan]], id_column: str | None, cost_column:
         names = ", ".join(scan.name for scans in parts for scan in scans)
         raise InputError(f"{names}: no samples; the manifest needs at least one row")
     for scan in chain.from_iterable(filled):
+        if not scan.schema.names:
+            raise InputError(f"{scan.name}: its samples have no columns at all; each needs one with a value")
         check_columns(scan.schema, scan.name, (("data.id", id_column), ("data.cost", cost_column)))
     return common_schema(filled, id_column)
 

@@ -93,9 +93,14 @@ def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
                     f"{scan.name}: column {name!r} (data.id) has type {kind}; ids are text or whole numbers"
                 )
         return pa.string()
+    own = {kind for scan in scans if not pa.types.is_null(kind := scan.schema.field(name).type)}
+    if len(own) > 1 and all(scan.as_text for scan in scans):
+        return pa.string()  # 2 beside 0.5 would be 2.0
     try:
         schemas = [pa.schema([scan.schema.field(name)]) for scan in scans]
         kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+        if pa.types.is_floating(kind) and any(map(pa.types.is_decimal, own)):
+            raise pa.ArrowTypeError("a float does not hold the digits of a decimal")
     except pa.ArrowTypeError:
         typed = [scan for scan in scans if not pa.types.is_string(scan.schema.field(name).type)]
         if not all(scan.as_text for scan in typed):

@@ -4,7 +4,6 @@ A source is read twice: ``scan`` finds its column types and rows, ``batches`` re
 whole manifest. A type can then never change at row 900,000, and the written schema has the number of rows.
 """
 
-import glob
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from jobs.storage.samples import BATCH_ROWS
+from launcher.manifest.patterns import matching_files
 from launcher.manifest.schema import Scan, cast_batch, plain_schema
 
 if TYPE_CHECKING:
@@ -51,6 +51,25 @@ class Source(ABC):
         """Size in bytes and time of last change, None for sources that are no single file."""
         return None
 
+    def cast(self, batch: pa.RecordBatch, schema: pa.Schema, first_row: int) -> pa.RecordBatch:
+        """As ``cast_batch``; InputError with the row, of which the batch's first is ``first_row``, where a value changes."""
+        try:
+            return cast_batch(batch, schema)
+        except pa.ArrowInvalid as error:
+            for field in schema:
+                self._check_cast(batch.column(field.name), field, first_row)
+            raise InputError(f"{self.name}: cannot be read: {error}") from None
+
+    def _check_cast(self, column: pa.Array, field: pa.Field, first_row: int) -> None:
+        for row in range(len(column)):
+            try:
+                column.slice(row, 1).cast(field.type)
+            except pa.ArrowInvalid:
+                raise InputError(
+                    f"{self.place(first_row + row)}: column {field.name!r}: {column[row].as_py()!r} cannot be the "
+                    f"{field.type} of this column in other files; write it with one type in all"
+                ) from None
+
 
 class FileSource(Source):
     """A table in one file."""
@@ -78,16 +97,22 @@ class FileSource(Source):
 
 
 class ParquetSource(FileSource):
-    """A .parquet file, read by pages; pre-buffering would hold whole row groups."""
+    """A .parquet file, read by pages; pre-buffering would hold whole row groups.
+
+    Its row groups are read one by one: Arrow cannot join dictionaries of two within lists and structs.
+    """
 
     def scan(self) -> Scan:
         with self._open() as file:
             return Scan(self.name, plain_schema(file.schema_arrow, self.name), file.metadata.num_rows)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        row = 0
         with self._open() as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                yield cast_batch(batch, schema)
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
+                    yield self.cast(batch, schema, row)
+                    row += batch.num_rows
 
     @contextmanager
     def _open(self) -> Iterator["ParquetFile"]:
@@ -107,9 +132,11 @@ class ArrowSource(FileSource):
             return Scan(self.name, plain_schema(reader.schema, self.name), rows)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        row = 0
         with self.reading(), pa.OSFile(str(self.path)) as file:
             for batch in self._read(self._open(file)):
-                yield cast_batch(batch, schema)
+                yield self.cast(batch, schema, row)
+                row += batch.num_rows
 
     @staticmethod
     def _open(file: pa.NativeFile) -> _Reader:
@@ -128,7 +155,8 @@ class GlobSource(Source):
     """The files that match a pattern, one sample each, sorted: columns ``id``, ``path`` and maybe ``size``.
 
     ``id`` is the path as the pattern gives it, from the config's folder on; ``path`` is absolute; ``size`` is
-    in bytes. Folders are left out; a link to nothing is a sample, so that it is not lost without a word.
+    in bytes. Folders are left out; a link to nothing is a sample, so that it is not lost without a word. ``**`` does not
+    follow a link to a folder that it lies in.
     """
 
     def __init__(self, pattern: str, folder: Path, sizes: bool) -> None:
@@ -138,8 +166,7 @@ class GlobSource(Source):
         self._matches: list[str] = []
 
     def scan(self) -> Scan:
-        found = glob.iglob(self.name, root_dir=self.folder, recursive=True)
-        self._matches = sorted({match for match in found if not os.path.isdir(self.folder / match)})
+        self._matches = sorted(set(matching_files(self.name, self.folder)))
         if not self._matches:
             raise InputError(f"{self.name}: no file matches this pattern in {self.folder}")
         columns = [("id", pa.string()), ("path", pa.string()), ("size", pa.int64())]
@@ -167,15 +194,3 @@ def display(path: Path) -> str:
     """A path for messages: relative where it is below the working directory."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def not_utf8(path: Path, name: str) -> str:
-    """A message with the first line that is not UTF-8; empty where all are."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                byte = f"{line[error.start]:#x}"
-                return f"{name}:{number}: not UTF-8 text (byte {byte}); convert it: iconv -f LATIN1 -t UTF-8"
-    return ""

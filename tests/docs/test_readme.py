@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from launcher.cli import make_parser
 from launcher.config.config import Config
-from launcher.manifest.formats import FORMATS
+from launcher.manifest.formats import KINDS
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import ROOT
 
@@ -204,7 +204,7 @@ def test_the_table_of_keys_is_the_config() -> None:
 
 def test_every_format_of_manifests_is_named() -> None:
     (row,) = [row for row in rows("config.yaml") if row[0] == "`data.manifest`"]
-    assert f"a {' '.join(FORMATS)} file" in row[2]
+    assert f"a {KINDS}" in row[2]
 
 
 def test_every_template_is_named() -> None:

@@ -85,6 +85,11 @@ def test_embeddings_and_token_counts_are_those_of_transformers_called_directly(m
     assert max(lengths) == max_tokens
 
 
+@pytest.mark.parametrize(("number", "text"), [(12, "12"), (2.5, "2.5"), (True, "True")])
+def test_a_number_is_embedded_as_it_prints(job: TextEmbedding, number: object, text: str) -> None:
+    assert job.load({"text": number}).tolist() == job.load({"text": text}).tolist()
+
+
 def test_outputs_have_the_documented_dtypes_and_shapes(job: TextEmbedding) -> None:
     found = embed(job, TEXTS)
     assert (found["embedding"].dtype, found["embedding"].shape) == (np.dtype(np.float32), (len(TEXTS), 384))
@@ -142,7 +147,7 @@ def test_an_empty_text_is_embedded_as_special_tokens_alone(job: TextEmbedding) -
     ("sample", "message"),
     [
         ({"text": None}, "column 'text' is null here; valid: text"),
-        ({"text": 12}, "column 'text' is of type int here"),
+        ({"text": [12]}, "column 'text' is of type list here"),
         ({"body": "x", "id": 1}, "no column 'text'; its columns: body, id"),
     ],
 )

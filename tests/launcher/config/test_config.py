@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from jobs.errors import InputError
 from launcher.config.config import Config, config_from_mapping, differences, load_config
 from launcher.config.problems import sections
 from launcher.config.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
-from launcher.config.yaml_lines import parse_document
+from launcher.config.yaml_lines import parse_document, parse_value
 
 SMALL = """\
 name: small
@@ -192,6 +194,7 @@ slurm:
         ("slurm.time=0", "must be a time such as 4:00:00"),
         ("slurm.contiguous=3", "takes no value: true or false"),
         ("slurm.account=true", "needs a value: sbatch --account=VALUE"),
+        ("slurm.partition=on", 'needs a value: sbatch --partition=VALUE, not true; quote text such as "on"'),
         ('slurm.comment="a\\nb"', "must be one line of text"),
         ("slurm.exclude={a: b}", "must be one line of text"),
         ("slurm.options={}", "unknown key"),
@@ -225,6 +228,18 @@ def test_shards_and_samples_per_shard_exclude_each_other(folder: Path) -> None:
     text = SMALL.replace("table.csv", "table.csv, shards: 3")
     assert "cannot be given together with data.shards" in problems(text, "data.samples_per_shard=10")[0]
     assert load(text, "data.samples_per_shard=10", "data.shards=null").data.samples_per_shard == 10
+
+
+@pytest.mark.parametrize("text", ["0012", "007", "1.10", "1e3", "+5", "0x1F", "-0", "12.", "1_000", ".inf", "4:00"])
+def test_what_sbatch_gets_is_what_the_config_says(folder: Path, text: str) -> None:
+    config = load(f"{SMALL}slurm: {{account: {text}, exclude: [{text}]}}\n", f"slurm.qos={text}")
+    assert config.slurm.options == {"account": text, "exclude": [text], "qos": text}
+
+
+@given(st.from_regex(r"[-+]?[0-9]{1,5}(\.[0-9]{0,3})?(e[-+]?[0-9])?", fullmatch=True))
+def test_a_number_of_the_slurm_section_prints_as_it_is_written(text: str) -> None:
+    value = parse_document(f"slurm: {{account: {text}}}", "config.yaml").data["slurm"]["account"]
+    assert str(value) == str(parse_value(text, ("slurm", "account"))) == text
 
 
 def test_any_sbatch_option_is_kept_under_its_own_name(folder: Path) -> None:
@@ -391,7 +406,7 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
         "my_jobs:Mine", "my_jobs:Mine, params: {a: 010, b: [1, {c: null}], d: 2024-01-01, e: 1e-4, f: 4:00}"
     )
     assert load(text).job.params == {
-        "a": 10,
+        "a": "010",
         "b": [1, {"c": None}],
         "d": "2024-01-01",
         "e": 1e-4,

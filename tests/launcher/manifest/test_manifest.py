@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,17 @@ def test_an_earlier_manifest_can_be_a_source(folder: Path) -> None:
     [
         (["1", "-2", "0"], [1, -2, 0]),
         (["1", "NA", ""], [1, None, None]),
-        (["1", "2.5", "1e3", ".5", "-inf"], [1.0, 2.5, 1000.0, 0.5, float("-inf")]),
-        (["true", "False"], [True, False]),
-        (["true", "1"], ["true", "1"]),
+        (["1.0", "2.5", "1e-05", "NA", "-inf"], [1.0, 2.5, 1e-05, None, float("-inf")]),
+        (["True", "", "False"], [True, None, False]),
+        (["True", "1"], ["True", "1"]),
+        (["true", "TRUE"], ["true", "TRUE"]),
+        (["1", "2.5"], ["1", "2.5"]),
+        (["2.50", "2.5"], ["2.50", "2.5"]),
+        (["1E2", "1.0"], ["1E2", "1.0"]),
+        (["+5", "5"], ["+5", "5"]),
+        (["-0", "1"], ["-0", "1"]),
+        (["1_000", "1"], ["1_000", "1"]),
+        (["1234567890123456789", "1"], ["1234567890123456789", "1"]),
         (["007", "8"], ["007", "8"]),
         (["0x1A", "1"], ["0x1A", "1"]),
         (["12345678901234567890", "1"], ["12345678901234567890", "1"]),
@@ -256,14 +265,20 @@ def test_jsonl_types_are_those_of_all_rows(folder: Path, small_blocks: None) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "a.jsonl:104: row 102: not a JSON object: "),
-        ("[1]", "a.jsonl:104: row 102: not a JSON object: Column() changed from object to array"),
-        (
-            '{"a": "x"}',
-            "a.jsonl:104: row 102: not a JSON object: Column(/a) changed from number to string; write",
-        ),
-        ('{"a": 1} {"a": 2}', "a.jsonl:104: row 102: must be one JSON object on one line"),
-        ('{"a": 1, "a": 2}', "a.jsonl:104: row 102: not a JSON object: Column(/a) was specified twice"),
+        ("{", "a.jsonl:104: row 102: must be one JSON object on one line: "),
+        ("[1]", "a.jsonl:104: row 102: must be one JSON object on one line, such as "),
+        ('{"a": "x"}', "a.jsonl:104: row 102: Column(/a) changed from number to string; write"),
+        ('{"a": 1} {"a": 2}', "a.jsonl:104: row 102: must be one JSON object on one line: extra data in column 10"),
+        ('{"a": 1}{"a": 2}\n{"a":\n3}', "a.jsonl:104: row 102: must be one JSON object on one line"),
+        ('{"a": {"b": 1}\n}', "a.jsonl:104: row 102: must be one JSON object on one line"),
+        ('{"a": 1} text', "a.jsonl:104: row 102: must be one JSON object on one line: extra data in column 10"),
+        ('{"a": 1} text {"a": 2}', "a.jsonl:104: row 102: must be one JSON object on one line: extra data"),
+        ('{"a": 1, "a": 2}', "a.jsonl:104: row 102: Column(/a) was specified twice"),
+        ('{"b": "cut \\ud83d"}', r"a.jsonl:104: row 102: holds \ud83d alone, half of a character"),
+        ('{"b": ' + "[" * 200 + "]" * 200 + "}", "a.jsonl:104: row 102: is nested over 60 deep"),
+        ("[" * 100_000, "a.jsonl:104: row 102: is nested over 60 deep"),
+        ('{"a": 18446744073709551615}', "a.jsonl:104: row 102: column 'a': 18446744073709551615 is over 64 bits"),
+        ('{"a": ' + "9" * 200 + "}", f"a.jsonl:104: row 102: column 'a': {'9' * 40}... is over 64 bits"),
         ('{"a": \ud800}', "a.jsonl:104: not UTF-8 text (byte 0xed)"),
     ],
 )
@@ -271,6 +286,50 @@ def test_a_broken_json_line_is_named(folder: Path, small_blocks: None, line: str
     lines = ['{"a": 1}'] * 50 + ["", "  "] + ['{"a": 2}'] * 51 + [line] + ['{"a": 3}'] * 5
     (folder / "a.jsonl").write_bytes("\n".join(lines).encode(errors="surrogatepass"))
     assert refused("a.jsonl").startswith(message)
+
+
+def test_a_whole_number_that_fractions_elsewhere_would_round_is_refused(folder: Path, small_blocks: None) -> None:
+    rows = [{"a": 0.5, "b": [{"c": 2**60}]}] * 50 + [{"a": 2**53 + 1}] + [{"b": [{"c": 0.25}]}] * 50
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert refused("a.jsonl").startswith(
+        "a.jsonl:1: row 1: column 'b': 1152921504606846976 would be rounded: the column"
+    )
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows[40:51])))
+    assert refused("a.jsonl").startswith("a.jsonl:11: row 11: column 'a': 9007199254740993 would be rounded")
+
+
+@pytest.mark.parametrize("name", ["n", "with space", "a|b", '"', "ü", "\n"])
+@pytest.mark.parametrize("spaces", ["", " ", " \t"])
+def test_such_a_number_is_found_whatever_its_column_is_called(folder: Path, name: str, spaces: str) -> None:
+    key = json.dumps(name)
+    lines = [f"{{{key}: 0.5}}", f"{{{key}{spaces}:{spaces}-9007199254740993{spaces}}}"]
+    (folder / "a.jsonl").write_text("\n".join(lines))
+    assert refused("a.jsonl").startswith(f"a.jsonl:2: row 2: column {name!r}: -9007199254740993 would be rounded")
+
+
+def test_whole_numbers_of_64_bits_are_exact_beside_fractions_of_other_columns(folder: Path) -> None:
+    rows = [{"a": 2**63 - 1, "b": 0.5, "c": {"d": "call 12345678901234567890"}}, {"a": -(2**63), "b": 2**53, "c": None}]
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    build("a.jsonl")
+    assert read().to_pylist() == rows
+
+
+def test_whole_numbers_that_another_file_would_round_are_refused(folder: Path) -> None:
+    pq.write_table(pa.table({"n": [0.5]}), "a.parquet")
+    (folder / "b.jsonl").write_text('{"n": 1}\n{"n": 9007199254740993}\n')
+    write_csv(folder / "c.csv", [("n",), (9007199254740993,)])
+    assert refused("a.parquet", "b.jsonl").startswith(
+        "b.jsonl:2: row 2: column 'n': 9007199254740993 cannot be the double of this column in other files"
+    )
+    assert refused("a.parquet", "c.csv").startswith("c.csv:2: row 1: column 'n': 9007199254740993 cannot be")
+
+
+def test_objects_without_keys_are_samples_beside_others_and_refused_alone(folder: Path) -> None:
+    (folder / "a.jsonl").write_text("{}\n" * 3)
+    assert refused("a.jsonl") == "a.jsonl: its samples have no columns at all; each needs one with a value"
+    (folder / "a.jsonl").write_text('{}\n{"a": 1}\n{}\n')
+    build("a.jsonl")
+    assert read()["a"].to_pylist() == [None, 1, None]
 
 
 # --- globs
@@ -351,6 +410,11 @@ def test_a_file_name_that_is_not_utf8_is_named(folder: Path) -> None:
         ("id,v\n1,2\n3\n", "a.csv:3: row 2: has 1 fields, the header has 2: '3'"),
         ("id,id\n1,2\n", "a.csv: column 'id' is there more than once"),
         ('id,v\n1,2\n3,"x\n4,5\n6,7\n', "a.csv:3: row 2: has a quote that is never closed"),
+        ('id,v\n1,"x\n2,y\n3,""\n', "a.csv:2: row 1: has a quote that is never closed"),
+        ('id,v\n1,"x\n2,"y"\n3,z\n', "a.csv:2: row 1: has a quote that is never closed, or text behind"),
+        ('id,v\n"1,x\n2,y\n', "a.csv:2: row 1: has a quote that is never closed"),
+        ('id,"v\n1,x\n2,y\n', "a.csv:1: the header: has a quote that is never closed"),
+        ('id,v\n1,5" disk\n2,"y\n', "a.csv:3: row 2: has a quote that is never closed"),
     ],
 )
 def test_a_broken_csv_is_refused_with_row_and_line(folder: Path, text: str, message: str) -> None:
@@ -364,9 +428,33 @@ def test_a_quoted_line_break_in_the_last_row_is_no_open_quote(folder: Path) -> N
     assert read()["v"].to_pylist() == ["2\n3"]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16le", "utf-16be"])
+def test_text_of_another_encoding_is_called_by_its_name(folder: Path, name: str, encoding: str) -> None:
+    (folder / name).write_text("id,v\n1,2\n", encoding=encoding)
+    assert refused(name) == (
+        f"{name}: is {encoding.upper()} text; convert it to UTF-8: iconv -f {encoding.upper()} -t UTF-8"
+    )
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_csv_whose_header_has_no_comma_has_the_separator_of_its_header(folder: Path, separator: str) -> None:
+    write_csv(folder / "a.csv", [("id", "a"), ("1", "0,5"), ("2", "x;\ty")], separator)
+    build("a.csv", ids="id")
+    assert read().to_pydict() == {"id": ["1", "2"], "a": ["0,5", "x;\ty"]}
+
+
+@pytest.mark.parametrize("header", ["id,a;b", "id;,a\tb", '"a;b"', "text"])
+def test_other_separators_are_text_where_the_header_has_a_comma_or_quotes_them(folder: Path, header: str) -> None:
+    (folder / "a.csv").write_text(header + "\n" + ",".join("1" * len(header.split(","))) + "\n")
+    assert build("a.csv").columns == tuple(header.replace('"', "").split(","))
+
+
 def test_a_csv_that_is_not_utf8_has_its_line_named(folder: Path, small_blocks: None) -> None:
     (folder / "a.csv").write_bytes(b"id,v\n" + b"1,2\n" * 500 + b"1,caf\xe9\n" + b"1,2\n" * 500)
     assert refused("a.csv").startswith("a.csv:502: not UTF-8 text (byte 0xe9); convert it")
+    (folder / "a.csv").write_bytes(b"id;caf\xe9\n1;2\n")
+    assert refused("a.csv").startswith("a.csv:1: not UTF-8 text (byte 0xe9); convert it")
 
 
 def test_a_broken_row_far_into_the_file_has_its_own_number(folder: Path, small_blocks: None) -> None:
@@ -394,13 +482,17 @@ def test_a_truncated_arrow_file_is_bad_input(folder: Path) -> None:
 
 def test_files_that_are_not_there_or_of_no_known_kind_are_named(folder: Path) -> None:
     write_csv(folder / "table.csv", [("n",), (3,)])
-    (folder / "notes.txt").touch()
+    (folder / "notes.doc").touch()
     assert refused("tabel.csv") == "tabel.csv: no such file (data.manifest); did you mean table.csv?"
     assert refused("none/x.csv") == "none/x.csv: no such file (data.manifest)"
-    assert refused("notes.txt").startswith("notes.txt: unknown kind of manifest; valid: .csv, .tsv, .jsonl")
+    assert refused("notes.doc").startswith(
+        "notes.doc: unknown kind of manifest; valid: a .csv .tsv .jsonl .ndjson .txt"
+    )
     assert refused("*.jpg").startswith("*.jpg: no file matches this pattern in ")
     (folder / "images").mkdir()
-    assert refused("images/").startswith("images: is a folder; for its files write a pattern such as images/*.jpg")
+    assert refused("images/").startswith(
+        "images: is a folder without .parquet files; for its files write a pattern such as images/*.jpg"
+    )
 
 
 def test_missing_columns_name_the_nearest_and_all(folder: Path) -> None:
@@ -422,6 +514,15 @@ def test_parts_with_types_that_do_not_go_together_are_refused(folder: Path) -> N
     pq.write_table(pa.table({"v": [1]}), "b.parquet")
     message = refused("a.parquet", "b.parquet")
     assert message.startswith("column 'v' has types that do not go together: string in a.parquet, int64 in b.parquet")
+
+
+def test_decimals_beside_floats_are_refused_since_they_would_lose_digits(folder: Path) -> None:
+    pq.write_table(pa.table({"v": [0.5]}), "a.parquet")
+    pq.write_table(pa.table({"v": [Decimal("12345678901234567890.1")]}), "b.parquet")
+    message = refused("a.parquet", "b.parquet")
+    assert message.startswith(
+        "column 'v' has types that do not go together: double in a.parquet, decimal128(21, 1) in b"
+    )
 
 
 def test_ids_that_are_no_text_or_whole_numbers_are_refused(folder: Path) -> None:

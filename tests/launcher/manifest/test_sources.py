@@ -1,16 +1,31 @@
 """The sources of a manifest: text files, binary files, and globs of sample files."""
 
 import csv
+import gzip
+import io
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from jobs.errors import InputError
 from launcher.manifest.csv_source import CsvSource, TsvSource
 from launcher.manifest.jsonl_source import JsonlSource
+from launcher.manifest.parquet_folder import ParquetFolder
 from launcher.manifest.sources import ArrowSource, GlobSource, ParquetSource, Source
 from tests.launcher.manifest.source_tests import SourceTests, TableSourceTests
+
+
+def write_packed(path: Path, data: bytes) -> None:
+    """Packed as its name says, in two parts, as parallel packers do."""
+    halves = data[: len(data) // 2], data[len(data) // 2 :]
+    if path.suffix == ".gz":
+        data = b"".join(map(gzip.compress, halves))
+    elif path.suffix == ".zst":
+        data = b"".join(pa.Codec("zstd").compress(half).to_pybytes() for half in halves)
+    path.write_bytes(data)
 
 
 class FileTests(TableSourceTests):
@@ -26,15 +41,12 @@ class TestCsvSource(FileTests):
 
     def make(self, folder: Path) -> Source:
         path = folder / f"table.{self.suffix}"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter=self.source_type.delimiter)
-            writer.writerow(self.table.column_names)
-            writer.writerows([str(v).lower() if isinstance(v, bool) else v for v in row.values()] for row in self.rows)
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self.source_type.separators[0])
+        writer.writerow(self.table.column_names)
+        writer.writerows(row.values() for row in self.table.to_pylist())
+        write_packed(path, text.getvalue().encode())
         return self.source_type(path)
-
-    @property
-    def rows(self) -> list[dict[str, object]]:
-        return list(self.table.to_pylist())
 
 
 class TestTsvSource(TestCsvSource):
@@ -42,13 +54,29 @@ class TestTsvSource(TestCsvSource):
     source_type = TsvSource
 
 
+class TestGzippedCsvSource(TestCsvSource):
+    suffix = "csv.gz"
+
+
+class TestZstdCsvSource(TestCsvSource):
+    suffix = "csv.zst"
+
+
 class TestJsonlSource(FileTests):
     suffix = "jsonl"
 
     def make(self, folder: Path) -> Source:
-        path = folder / "table.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in self.table.to_pylist()))
+        path = folder / f"table.{self.suffix}"
+        write_packed(path, "".join(json.dumps(row) + "\n" for row in self.table.to_pylist()).encode())
         return JsonlSource(path)
+
+
+class TestGzippedJsonlSource(TestJsonlSource):
+    suffix = "jsonl.gz"
+
+
+class TestZstdJsonlSource(TestJsonlSource):
+    suffix = "jsonl.zst"
 
 
 class TestParquetSource(FileTests):
@@ -58,6 +86,38 @@ class TestParquetSource(FileTests):
         path = folder / "table.parquet"
         pq.write_table(self.table.replace_schema_metadata({"made": "by a test"}), path, row_group_size=2)
         return ParquetSource(path)
+
+
+class TestParquetFolder(TableSourceTests):
+    def make(self, folder: Path) -> Source:
+        (folder / "table").mkdir()
+        (folder / "table" / "_SUCCESS").touch()
+        for number, start in enumerate((0, 2, 2)):  # one file is empty
+            rows = self.table.slice(start, (2, 0, 3)[number])
+            pq.write_table(rows, folder / "table" / f"part-{number}.parquet")
+        return ParquetFolder(folder / "table")
+
+    def take_away(self, folder: Path) -> None:
+        for path in (folder / "table").glob("*.parquet"):
+            path.unlink()
+
+    def test_a_place_is_a_row_of_a_file(self, source: Source) -> None:
+        source.scan()
+        assert [source.place(row) for row in (1, 2)] == [
+            "table/part-0.parquet: row 2",
+            "table/part-2.parquet: row 1",
+        ]
+
+    def test_folders_of_files_within_are_refused_so_that_none_is_left_out(self, source: Source, tmp_path: Path) -> None:
+        (tmp_path / "table" / "year=2024").mkdir()
+        pq.write_table(self.table, tmp_path / "table" / "year=2024" / "a.parquet")
+        with pytest.raises(InputError, match=r"table: has folders of Parquet files too \(table/year=2024\)"):
+            source.scan()
+
+    def test_its_state_tells_of_a_change_of_any_file(self, source: Source, tmp_path: Path) -> None:
+        before = source.state()
+        pq.write_table(self.table, tmp_path / "table" / "part-1.parquet")
+        assert source.state() != before
 
 
 class TestArrowFileSource(FileTests):

@@ -60,6 +60,13 @@ def test_the_array_is_numbered_from_0_and_writes_below_the_run(tmp_path: Path) -
     assert (options["open-mode"], options["requeue"], options["ntasks"]) == ("append", None, "1")
 
 
+def test_options_that_look_like_numbers_are_written_as_the_config_has_them(tmp_path: Path) -> None:
+    written = ["slurm.account=0012", "slurm.partition=1.10", "slurm.constraint=1e3"]
+    config = load_config(write_config(tmp_path, executor="slurm"), written)
+    options = Template(array_script(make_plan(config).run, config, submission()), "script").options
+    assert (options["account"], options["partition"], options["constraint"]) == ("0012", "1.10", "1e3")
+
+
 def test_a_script_for_10000_scattered_shards_is_short(tmp_path: Path) -> None:
     run, config = planned(tmp_path)
     scattered = replace(submission(10000), rows=Spans.of_numbers(3 * number for number in range(10000)))

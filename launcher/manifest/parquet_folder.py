@@ -1,0 +1,57 @@
+"""Folders of Parquet files, as Spark, Dask and datasets write them: one table in many files."""
+
+import os
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs.errors import InputError
+from launcher.manifest.schema import Scan, common_schema
+from launcher.manifest.sources import ParquetSource, Source, display
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The .parquet files right in a folder, sorted; those that begin with a dot or _ are notes of who wrote it."""
+    return sorted(path for path in folder.glob("[!._]*.parquet") if path.is_file())
+
+
+class ParquetFolder(Source):
+    """A folder of .parquet files with the same columns, in the order of their names."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(display(path))
+        self.path = path
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    def scan(self) -> Scan:
+        if deeper := next(self.path.glob("*/**/*.parquet"), None):
+            raise InputError(
+                f"{self.name}: has folders of Parquet files too ({display(deeper.parent)}); name each folder, as a list"
+            )
+        self._files = [ParquetSource(path) for path in parquet_files(self.path)]
+        scans = [file.scan() for file in self._files]
+        if not scans:
+            raise InputError(f"{self.name}: has no .parquet file")
+        self._starts = [0, *accumulate(scan.rows for scan in scans)]
+        return Scan(self.name, common_schema([scans], None), self._starts[-1])
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for file in self._files:
+            yield from file.batches(schema)
+
+    def place(self, row: int) -> str:
+        number = max(number for number, start in enumerate(self._starts[:-1]) if start <= row)
+        return self._files[number].place(row - self._starts[number])
+
+    def state(self) -> tuple[int, float]:
+        """The bytes of all files, and the last change of any."""
+        try:
+            found = [os.stat(path) for path in parquet_files(self.path)]
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read: {error}") from None
+        return sum(one.st_size for one in found), max((one.st_mtime for one in found), default=0.0)

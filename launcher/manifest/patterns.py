@@ -1,0 +1,61 @@
+"""Patterns: the files that a glob matches, each by one path.
+
+As glob has it, but a link to a folder that it lies in is not followed by ``**``: it would give each file again under
+every path through the link, 40 times, and with two such links the walk does not end.
+"""
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_DEEP = "**"
+
+
+def matching_files(pattern: str, folder: Path) -> Iterator[str]:
+    """Paths, as the pattern gives them, of files and of links to nothing; a path may come twice."""
+    return (match for match in _matches(pattern, str(folder)) if not os.path.isdir(folder / match))
+
+
+def _matches(pattern: str, folder: str) -> Iterator[str]:
+    parts = pattern.split("/")
+    if _DEEP not in parts:
+        yield from glob.iglob(pattern, root_dir=folder)
+        return
+    at = parts.index(_DEEP)
+    rest = "/".join(parts[at + 1 :]).lstrip("/") if parts[at + 1 :] else "*"
+    for base in _bases("/".join(parts[:at]), pattern, folder):
+        for below in _folders(base, os.path.join(folder, base)):
+            yield from (os.path.join(below, match) for match in _matches(rest, os.path.join(folder, below)))
+
+
+def _bases(head: str, pattern: str, folder: str) -> Iterator[str]:
+    """The folders before the first ``**``."""
+    if head or pattern.startswith("/"):
+        return glob.iglob(head.rstrip("/") + "/", root_dir=folder)
+    return iter([""])
+
+
+def _folders(name: str, path: str) -> Iterator[str]:
+    """A folder and all below it, but hidden ones: by ``name``, as matches are called; ``path`` is where it is."""
+    stack: list[tuple[str, str, tuple[str, ...]]] = [(name, path, (os.path.realpath(path),))]
+    while stack:
+        name, path, around = stack.pop()
+        yield name
+        for entry in _entries(path):
+            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(around[-1], entry.name)
+            if not any(_lies_in(outer, real) for outer in around):
+                stack.append((os.path.join(name, entry.name), entry.path, (*around, real)))
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    """Folders in a folder; none where it cannot be read, as glob has it."""
+    try:
+        with os.scandir(path) as found:
+            return [entry for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:
+        return []
