@@ -10,36 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.storage.journal import decode
+from jobs.storage.attempts import read_records
+from jobs.storage.journal import decode, read_lines
 from jobs.storage.records import Commit, Commits, Held
 from jobs.storage.spans import Spans
 
 READ_AHEAD = 4096
 """How many commits are read, at most, beyond one that does not come (each takes about a kilobyte)."""
 
-_PIECE = 1 << 18
-
-
-def read_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not empty, from byte ``start`` on, and where it begins; the last one may be torn."""
-    with journal.open("rb") as file:
-        file.seek(start)
-        at, rest = start, b""
-        while piece := file.read(_PIECE):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                if line:
-                    yield at, line
-                at += len(line) + 1
-        if rest:
-            yield at, rest
-
 
 def _commits(journal: Path, start: int) -> Iterator[tuple[Commit, ...]]:
-    for _, line in read_lines(journal, start):
-        record = decode(line)
-        if isinstance(record, Commits):
-            yield record.commits
+    return (record.commits for record in read_records(journal, start) if isinstance(record, Commits))
 
 
 class CommitStream:
@@ -48,28 +29,31 @@ class CommitStream:
     def __init__(self, journal: Path, claims: Sequence[Held], rows: Spans) -> None:
         """``claims`` are those of the attempt's last beat; without any, its rows are looked for from the beginning on."""
         held = claims or ([Held(0, 0, rows.first, rows.stop, 0)] if rows else [])
-        passages = (_Passage(journal, claim, rows) for claim in held)
+        wanted = ((claim.journal, rows.within(claim.start, claim.stop)) for claim in held)
+        passages = (_Passage(journal, begin, own) for begin, own in wanted if own)
         self._coming = sorted(passages, key=lambda passage: passage.start, reverse=True)
         self._reading: list[_Passage] = []
 
     def take(self, row: int) -> Commit | None:
         """The commit that begins at a row; None where it does not come soon: the journal may have it much later."""
         while self._coming and self._coming[-1].start <= row:
-            self._reading = [*(passage for passage in self._reading if row < passage.stop), self._coming.pop()]
+            self._reading.append(self._coming.pop())
         for passage in self._reading:
-            commit = passage.take(row) if row < passage.stop else None
-            if commit:
+            if row < passage.stop and (commit := passage.take(row)):
+                if commit.stop >= passage.stop:
+                    # Now, not with the next row: there may be none, and thousands of attempts would keep a journal open.
+                    self._reading = [one for one in self._reading if one.stop > commit.stop]
                 return commit
         return None
 
 
 class _Passage:
-    """A journal from where a claim begins, read for the rows of that claim."""
+    """A journal from byte ``begin`` on, where a claim begins, read for ``rows`` of that claim."""
 
-    def __init__(self, journal: Path, claim: Held, rows: Spans) -> None:
-        self.start, self.stop = claim.start, claim.stop
+    def __init__(self, journal: Path, begin: int, rows: Spans) -> None:
+        self.start, self.stop = rows.first, rows.stop
         self._rows = rows
-        self._lines = _commits(journal, claim.journal)
+        self._lines = _commits(journal, begin)
         self._waiting: dict[int, Commit] = {}
 
     def take(self, row: int) -> Commit | None:
@@ -79,7 +63,7 @@ class _Passage:
             if commits is None:
                 break
             for commit in commits:
-                if row <= commit.start < self.stop and commit.start in self._rows:
+                if row <= commit.start and commit.start in self._rows:
                     waiting.setdefault(commit.start, commit)
         return waiting.pop(row, None)
 

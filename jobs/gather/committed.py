@@ -59,7 +59,7 @@ class Committed:
         self, sources: Sequence[Source], table: ShardTable, rows: Spans, first: int = 0, shares: int = 1
     ) -> None:
         """``shares``: how many of these there are at a time, so that all together keep no more than one would."""
-        self.closed = union(source.attempt.beat.done for source in sources) & rows
+        self.closed = union(source.attempt.beat.done & rows for source in sources)
         self._rows = rows
         self.sources = sources
         self._table = table

@@ -63,9 +63,8 @@ def gather(
     ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
     are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done
     (or more of its samples have failed than may), and DamageError where no attempt has what it committed. Raises
-    OutputError where attempts do not fit together,
-    BusyError where another process makes the same result, RunError where it cannot be written or the Job's reduce
-    raises, InputError where the Job cannot be imported here.
+    OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
+    it cannot be written or the Job's reduce raises, InputError where the Job cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
@@ -113,6 +112,7 @@ class _Gathering:
         self._plan = plan
         self._part = surveyed.part
         self._committed = surveyed.committed
+        self._budgets = surveyed.budgets
         self._survey = surveyed.survey
         self._allow_missing = allow_missing
         self._path = run.result_of(surveyed.part.name, output)
@@ -146,7 +146,7 @@ class _Gathering:
                 # From another attempt, or left out; values lie end to end, so either may move all that follow.
                 self._committed.exclude(found)
                 outputs = self._survey.outputs
-                self._survey = Survey.take(self._run, self._plan, self._part, self._committed)
+                self._survey = Survey.take(self._run, self._plan, self._part, self._committed, self._budgets)
                 self._survey.assume(outputs)
             if self._survey.lost and not self._allow_missing:
                 raise DamageError(_damage(self._run, self._survey.lost))
@@ -181,11 +181,11 @@ def _check_space(temporary: Path) -> None:
 
 def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
     """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
-    submissions = [_told(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
+    submissions = [_without_rows(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
     known = {key: value for key, value in replace(plan, boundaries=()).to_json().items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
-        "shards": plan.table.shards_in(Spans([(part.start, part.stop)])).count,
+        "shards": plan.shards_of(part).count,
         "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
         "gathered": time.time(),
@@ -193,11 +193,11 @@ def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str
     }
 
 
-def _told(submission: Submission, plan: Plan) -> dict[str, Any]:
+def _without_rows(submission: Submission, plan: Plan) -> dict[str, Any]:
     """A submission, but for which rows it had."""
     own = {"node": asdict(submission.node), "resources": asdict(submission.resources)}
-    told = {**vars(submission), **own, "shards": plan.table.shards_in(submission.work(plan.table)).count}
-    return {key: value for key, value in told.items() if key not in ("rows", "ranges")}
+    known = {**vars(submission), **own, "shards": plan.table.shards_in(submission.work(plan.table)).count}
+    return {key: value for key, value in known.items() if key not in ("rows", "ranges")}
 
 
 def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:

@@ -1,6 +1,6 @@
 """HDF5 files whose datasets are places in a file: contiguous, page-aligned, there at once and not filled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,7 @@ def create_file(path: Path) -> "h5py.File":
     return h5py.File(path, "w", locking=False, alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT)
 
 
-def create_dataset(
-    file: "h5py.File", name: str, dtype: str, shape: Sequence[int], attributes: Mapping[str, str] | None = None
-) -> int:
+def create_dataset(file: "h5py.File", name: str, dtype: str, shape: Sequence[int]) -> int:
     """Makes a contiguous dataset whose space exists at once and is not filled; returns its offset in the file, bytes.
 
     A dataset without elements has no place in the file; its offset is 0.
@@ -42,5 +40,4 @@ def create_dataset(
     links.set_create_intermediate_group(True)
     kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
     dataset = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, properties, links))
-    dataset.attrs.update(attributes or {})
     return int(dataset.id.get_offset() or 0)

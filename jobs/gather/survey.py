@@ -37,7 +37,7 @@ class Survey:
     versions: dict[str, set[str]] = field(default_factory=dict)
 
     @classmethod
-    def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed) -> Self:
+    def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed, budgets: Budgets) -> Self:
         """Raises OutputError where attempts differ in their outputs, DamageError where the manifest has changed."""
         survey = cls(part.rows)
         if plan.id_column is not None:
@@ -47,7 +47,7 @@ class Survey:
         for source, _ in committed.owners:
             for name, version in source.attempt.start.versions.items() if source.attempt.start else ():
                 survey.versions.setdefault(name, set()).add(version)
-        _Surveyor(survey, plan, part, Budgets(run, plan)).look(committed)
+        _Surveyor(survey, plan, part, budgets).look(committed)
         return survey
 
     @property
@@ -143,16 +143,17 @@ class Surveyed:
 
     part: Part
     committed: Committed
+    budgets: Budgets
     survey: Survey
 
 
 def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:
     """All results of a run; those in which no sample is ok have the outputs of the run. Raises as Survey.take does."""
-    sources, found = read_sources(run), []
+    sources, budgets, found = read_sources(run), Budgets(run, plan), []
     for part in plan.results:
         rows = Spans([(part.start, part.stop)])
         committed = Committed(sources, plan.table, rows, part.start, len(plan.results))
-        found.append(Surveyed(part, committed, Survey.take(run, plan, part, committed)))
+        found.append(Surveyed(part, committed, budgets, Survey.take(run, plan, part, committed, budgets)))
     outputs = _outputs_of(run) or next((one.survey.outputs for one in found if one.survey.outputs), ())
     for one in found:
         one.survey.assume(outputs)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import DamageError
-from jobs.gather.commit_stream import read_lines
 from jobs.gather.committed import Damage
 from jobs.gather.damage_check import find_damage
 from jobs.gather.gather import Progress
@@ -19,10 +18,9 @@ from jobs.gather.result_check import ResultCheck
 from jobs.gather.result_file import ResultFile
 from jobs.gather.result_rows import put_ids
 from jobs.gather.survey import Surveyed, survey_results
-from jobs.storage.journal import decode
+from jobs.storage.attempts import read_records
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.spans import Spans
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def _verify(
     started = time.monotonic()
     damaged = tuple(find_damage(one.committed, one.part.rows, advance))
     problems = check_result(run, plan, one, result, advance) if result else ()
-    shards = plan.table.shards_in(Spans([(one.part.start, one.part.stop)])).count
+    shards = plan.shards_of(one.part).count
     counts = (shards, one.survey.batches, _bad_lines(one), damaged)
     return VerifyReport(*counts, result, problems, time.monotonic() - started, one.part.name)
 
@@ -93,7 +91,7 @@ def _bad_lines(one: Surveyed) -> int:
         for source in one.committed.sources
         if one.part.start <= (source.attempt.beat.done.first if source.attempt.beat.done else 0) < one.part.stop
     )
-    return sum(decode(line) is None for journal in journals for _, line in read_lines(journal))
+    return sum(record is None for journal in journals for record in read_records(journal))
 
 
 def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, seconds: float) -> VerifyReport:

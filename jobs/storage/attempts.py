@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from jobs.storage.journal import decode
+from jobs.storage.journal import decode, read_lines
 from jobs.storage.old_shards import OldView, old_view
 from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, Layout, Record
 from jobs.storage.rundir import RunDir
@@ -23,7 +23,6 @@ from jobs.storage.spans import Range, Spans
 _NAME = re.compile(r"(\d{4,})-[\w-]+")
 _HEAD = 1 << 14
 _TAIL = 1 << 13
-_PIECE = 1 << 18
 _BEAT = b' {"type":"beat"'
 _NO_BEAT = Beat(0, 0.0)
 
@@ -60,6 +59,8 @@ class AttemptReader:
 
     def read(self) -> Attempt | None:
         """As of now; None where the journal is gone."""
+        if self._beat.end is not None:
+            return Attempt(self.name, self._path, self._start, self._beat)  # nothing comes after that
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -180,13 +181,8 @@ def owners(attempts: Iterable[Attempt]) -> list[Ownership]:
 
 
 def read_records(path: Path, start: int = 0) -> Iterator[Record | None]:
-    """The records of a journal from byte ``start`` on, to its last whole line; None for a line that is damaged."""
-    with path.open("rb") as file:
-        file.seek(start)
-        rest = b""
-        while piece := file.read(_PIECE):
-            *lines, rest = (rest + piece).split(b"\n")
-            yield from (decode(line) for line in lines if line)
+    """The records of a journal from byte ``start`` on; None for a line that is damaged, or torn: the last may be."""
+    return (decode(line) for _, line in read_lines(path, start))
 
 
 def read_commits(attempt: Attempt, rows: Spans | None = None) -> Iterator[Commit]:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: writing by temp + fsync + rename, and locks."""
+"""Files that are whole or absent: writing by temp + fsync + rename, and locks of what one process makes at a time."""
 
 import ctypes
 import errno
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 # Locks are those of an open file (F_OFD_SETLK), not of a process: the latter end as soon as the process closes any
-# descriptor of the file, as whoever reads a journal does.
-_FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
-_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+# descriptor of the file. Below: struct flock of 64-bit Linux, as type, whence, start, length, pid.
+_WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 # File systems without locks (Lustre without -o flock, some FUSE): the scheduler alone then keeps writers apart.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
@@ -34,21 +33,16 @@ if _sync_file_range:
 
 def fsync_folder(folder: Path) -> None:
     """Makes renames and creations inside ``folder`` survive a crash of the machine."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _fsync(folder)
 
 
 @contextmanager
-def replacing(path: Path, *, alone: bool = False) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; on success it is synced and renamed to ``path``.
 
-    On an exception the temporary file is removed and ``path`` is left as it was. ``alone``: a lock keeps other writers
-    away, so the temporary file that a killed writer left is taken over instead of left for ever.
+    On an exception the temporary file is removed and ``path`` is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.tmp" if alone else f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         rename_synced(temporary, path)
@@ -184,21 +178,3 @@ def has_name(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process of this machine has the lock (of others too, where the file system shares locks).
-
-    It asks and takes no lock, so it never gets in the way of a process that locks the file at this moment.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
-        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,7 @@ JSON``; a line that does not match its checksum (torn by a crash, or damaged) co
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,7 @@ import xxhash
 from jobs.storage.records import RECORDS, Record
 
 _JSON = json.JSONDecoder()
+_PIECE = 1 << 18
 
 
 def encode(record: Record) -> bytes:
@@ -69,3 +70,18 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def read_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Each line that is not empty, from byte ``start`` on, and where it begins; the last one may be torn."""
+    with journal.open("rb") as file:
+        file.seek(start)
+        at, rest = start, b""
+        while piece := file.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if line:
+                    yield at, line
+                at += len(line) + 1
+        if rest:
+            yield at, rest

@@ -7,7 +7,6 @@ to the next: which rows are to be computed, by how many array tasks, and how.
 import dataclasses
 import itertools
 import json
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,10 +71,9 @@ class Plan:
         """The rows of each result: those of the parts, or all."""
         return self.parts or (Part(None, 0, self.rows),)
 
-    def shards_of(self, part: Part) -> list[Shard]:
-        """The shards of a part, their rows counted from the part's first."""
-        first, end = bisect_left(self.boundaries, part.start), bisect_left(self.boundaries, part.stop)
-        return [self.shard(index).counted_from(part.start) for index in range(first, end)]
+    def shards_of(self, part: Part) -> Spans:
+        """The shards of a part."""
+        return self.table.shards_in(Spans([(part.start, part.stop)]))
 
     def part(self, name: str) -> Part:
         """One of several manifests. Raises InputError, with the valid names, where there is none of that name."""

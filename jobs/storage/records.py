@@ -26,10 +26,6 @@ class Shard:
     def rows(self) -> int:
         return self.stop - self.start
 
-    def counted_from(self, row: int) -> "Shard":
-        """The same shard, its rows counted from ``row`` on."""
-        return Shard(self.index, self.start - row, self.stop - row)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -307,8 +303,8 @@ class Beat(Record):
     def to_json(self) -> dict[str, Any]:
         lists = {
             "done": list(self.done),
-            "claims": [vars(held) for held in self.claims],
-            "given_up": [vars(one) for one in self.given_up],
+            "claims": [list(vars(held).values()) for held in self.claims],  # without names: every beat repeats them all
+            "given_up": [list(vars(one).values()) for one in self.given_up],
             "shared": list(self.shared.items()),
             "failures": [group.to_json() for group in self.failures],
         }
@@ -321,9 +317,9 @@ class Beat(Record):
             {
                 **data,
                 "done": Spans(map(tuple, data["done"])),
-                "claims": tuple(Held(**held) for held in data["claims"]),
+                "claims": tuple(Held(*held) for held in data["claims"]),
                 "given_up": tuple(
-                    GivenUp(one["shard"], known(FailureKind, one["kind"]), one["message"]) for one in data["given_up"]
+                    GivenUp(shard, known(FailureKind, kind), message) for shard, kind, message in data["given_up"]
                 ),
                 "shared": dict(data["shared"]),
                 "failures": tuple(map(SampleFailures.from_json, data["failures"])),

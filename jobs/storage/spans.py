@@ -77,7 +77,8 @@ class Spans:
         return Spans((*self._ranges, *other._ranges))
 
     def __and__(self, other: "Spans") -> "Spans":
-        return Spans(self._common(other))
+        # One range is the usual case, of a part of a run: no need to go through all of ours to find it.
+        return self.within(*other._ranges[0]) if len(other._ranges) == 1 else Spans(self._common(other))
 
     def _common(self, other: "Spans") -> Iterator[Range]:
         mine, theirs = iter(self._ranges), iter(other._ranges)

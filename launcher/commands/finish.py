@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jobs.storage.ranges import format_ranges
+from jobs.storage.spans import Spans
 from launcher.commands.printer import Printer
 from launcher.runs.find import find_run, reference
 from launcher.runs.submissions import chosen_output, read_submissions
@@ -68,7 +68,7 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         found = f"{one.result}, {state}" if one.result else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
     if report.damaged:
-        shards = format_ranges(damage.shard for damage in report.damaged)
+        shards = Spans.of_numbers(damage.shard for damage in report.damaged)
         printer.say(f"next: launcher rerun {reference(run)} --shards {shards}")
     elif report.result_problems:
         printer.say(f"next: launcher gather {reference(run)}")

@@ -14,7 +14,7 @@ from launcher.commands.printer import Printer
 from launcher.runs import find as runs
 from launcher.status.status import StatusReader
 
-_Told = TypeVar("_Told")
+_Found = TypeVar("_Found")
 
 
 def status(options: argparse.Namespace, printer: Printer) -> bool:
@@ -77,7 +77,7 @@ def _line(run: RunDir) -> str:
     return summary_line(read_complete(run) or StatusReader(run).read())
 
 
-def _tried(run: RunDir, tell: Callable[[RunDir], _Told]) -> _Told | dict[str, Any]:
+def _tried(run: RunDir, tell: Callable[[RunDir], _Found]) -> _Found | dict[str, Any]:
     """One run that cannot be read does not hide the others: files cut short or of another kind, and not for our eyes."""
     try:
         return tell(run)

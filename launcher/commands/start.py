@@ -27,7 +27,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     config = load_config(Path(options.config), options.set)
     planned = make_plan(config)
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
-    manifests = [(part.name, part.rows, len(planned.plan.shards_of(part))) for part in planned.plan.parts]
+    manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
     scripts = write_planned(run, config, planned.plan)

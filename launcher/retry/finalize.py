@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobs.errors import BusyError, LauncherError, RunError
-from jobs.kinds import FailureKind, ShardState
+from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempts
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
@@ -21,7 +21,7 @@ from launcher.config.settings import RetrySettings
 from launcher.plan.work import failed_by_shard, with_work
 from launcher.retry.policy import Allocation, Terms, next_terms
 from launcher.retry.undone import Left, Undone, alike, by_shard
-from launcher.runs.failures import Failure
+from launcher.runs.failures import Failure, too_many_failed
 from launcher.runs.holders import known_claims
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, create, read_submissions
@@ -107,22 +107,13 @@ def _over_budget(run: RunDir, undone: Undone) -> dict[int, Failure]:
     """The shards in which more samples failed than may, in all attempts together."""
     plan, node = undone.plan, undone.submission.node
 
-    def exceeding(counts: Mapping[int, int]) -> dict[int, int]:
-        return {s: count for s, count in counts.items() if count > node.failure_budget(plan.shard(s).rows)}
+    def over(counts: Mapping[int, int]) -> dict[int, Failure]:
+        found = (too_many_failed(shard, failed, plan.shard(shard).rows, node) for shard, failed in counts.items())
+        return {failure.shard: failure for failure in found if failure}
 
     # What two attempts did is counted twice at first, so of those that seem to exceed it each failed sample is looked up.
-    suspects = exceeding(undone.failed_samples())
-    found = exceeding(failed_by_shard(run, plan, plan.table.rows_of(suspects))) if suspects else {}
-    return {
-        shard: _too_many(plan, shard, count, node.failure_budget(plan.shard(shard).rows))
-        for shard, count in found.items()
-    }
-
-
-def _too_many(plan: Plan, shard: int, failed: int, budget: int) -> Failure:
-    rows = plan.shard(shard).rows
-    message = f"{failed} of {rows} samples failed, {budget} may (node.max_failed_samples)"
-    return Failure(FailureKind.TOO_MANY_FAILED_SAMPLES, message, shard)
+    suspects = over(undone.failed_samples())
+    return over(failed_by_shard(run, plan, plan.table.rows_of(suspects))) if suspects else {}
 
 
 def _next_attempts(left: Iterable[Left], ending: Ending, terms: Terms, retry: RetrySettings) -> dict[Terms, list[Left]]:

@@ -14,6 +14,7 @@ from jobs.storage.claims import Claim, holdings
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.spans import Spans, union
 from launcher.runs.failures import Failure
+from launcher.runs.holders import worker_of
 
 _LEFT = "its attempt ended well, but left it undone"
 
@@ -89,9 +90,8 @@ class Undone:
             yield unclaimed, 0, None
 
     def _index(self, attempt: str) -> int:
-        """The array index of an attempt of that name, whether or not it has come to write its journal."""
-        worker = attempt.split("-")[1]
-        return int(worker) // self._nodes if worker.isdecimal() else 0  # what is imported names none
+        """The array index of the attempt of that name."""
+        return worker_of(attempt) // self._nodes
 
     @property
     def _nodes(self) -> int:

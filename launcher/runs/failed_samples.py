@@ -45,7 +45,7 @@ class _Journal:
 
 
 @dataclass(frozen=True)
-class Told:
+class Counted:
     """Of the rows for which an attempt counts: failed samples, in all, by cause, and of shards that it had not to itself."""
 
     count: int
@@ -59,26 +59,26 @@ class FailedSamples:
     def __init__(self, table: ShardTable) -> None:
         self._table = table
         self._journals: dict[str, _Journal] = {}
-        self._told: dict[str, tuple[Ownership, Told]] = {}
+        self._counted: dict[str, tuple[Ownership, Counted]] = {}
 
-    def tell(self, owned: Ownership) -> Told:
+    def count(self, owned: Ownership) -> Counted:
         """What the beat tells, or the commits."""
         beat, name = owned.attempt.beat, owned.attempt.name
         if owned.is_whole or not beat.failed:
-            return Told(beat.failed, beat.failures, beat.shared)
-        known = self._told.get(name)
+            return Counted(beat.failed, beat.failures, beat.shared)
+        known = self._counted.get(name)
         if known is None or known[0].attempt.beat != beat or known[0].rows != owned.rows:
-            known = self._told[name] = owned, self._count(owned)
+            known = self._counted[name] = owned, self._read(owned)
         return known[1]
 
-    def _count(self, owned: Ownership) -> Told:
+    def _read(self, owned: Ownership) -> Counted:
         tally, shards = FailureTally(), Counter[int]()
         samples = list(self.samples(owned))
         for sample in samples:
             shard = self._table.shard_at(sample.row)
             tally.add(sample.kind, sample.message, shard)
             shards[shard] += 1
-        return Told(len(samples), tally.groups(), shards)
+        return Counted(len(samples), tally.groups(), shards)
 
     def samples(self, owned: Ownership) -> Iterator[FailedSample]:
         """The failed samples themselves, by their commits."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from jobs import exit_codes
 from jobs.kinds import AnyFailureKind, FailureKind, Unknown
+from jobs.storage.plans import NodeSettings
 from jobs.storage.sample_failures import OTHER_MESSAGES, SampleFailures, normalise
 from jobs.storage.spans import Spans, union
 from launcher.runs.causes import SAMPLES_AGAIN, cause
@@ -50,14 +51,14 @@ class FailureGroup:
 
     kind: AnyFailureKind
     message: str
-    shards: tuple[int, ...]
+    shards: Spans
     samples: int
 
     def to_json(self, advice: str) -> dict[str, Any]:
         return {
             "kind": self.kind,
             "message": self.message,
-            "shards": list(self.shards),
+            "shards": list(self.shards.numbers),
             "samples": self.samples,
             "blame": cause(self.kind).blame,
             "advice": advice,
@@ -79,13 +80,13 @@ def group(failures: Iterable[AnyFailure]) -> list[FailureGroup]:
             key = (failure.kind, OTHER_MESSAGES, failure.samples > 0)
         alike.setdefault(key, []).append(failure)
     groups = [_join(kind, many, is_rest=text == OTHER_MESSAGES) for (kind, text, _), many in alike.items()]
-    return sorted(groups, key=lambda g: (g.samples > 0, -g.samples, -len(g.shards), g.kind))
+    return sorted(groups, key=lambda g: (g.samples > 0, -g.samples, -g.shards.count, g.kind))
 
 
 def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -> FailureGroup:
     """Their group, with the message of the lowest shard, so that it is the same whoever came first."""
     message = min(alike, key=lambda failure: next(iter(failure.shards), (0, 0))).message
-    shards = tuple(union(failure.shards for failure in alike).numbers)
+    shards = union(failure.shards for failure in alike)
     samples = sum(failure.samples for failure in alike)
     return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples)
 
@@ -93,18 +94,26 @@ def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -
 def advice(
     group: FailureGroup,
     run: str,
-    ranges: str,
     own: Mapping[AnyFailureKind, str],
     memory: tuple[str, str] = ("64G", "it ran out"),
 ) -> str:
-    """What to do, with the exact command. ``run`` names the run as the command line takes it; ``ranges`` are the shards.
+    """What to do, with the exact command. ``run`` names the run as the command line takes it.
 
     ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
     """
     usual = SAMPLES_AGAIN if group.samples and isinstance(group.kind, Unknown) else cause(group.kind).advice
     text = own.get(group.kind, usual)
-    rerun = f"launcher rerun {run} --shards {ranges}"
-    return text.format(rerun=rerun, run=run, shard=group.shards[0], mem=memory[0], why=memory[1])
+    rerun = f"launcher rerun {run} --shards {group.shards}"
+    return text.format(rerun=rerun, run=run, shard=group.shards.first, mem=memory[0], why=memory[1])
+
+
+def too_many_failed(shard: int, failed: int, rows: int, node: NodeSettings) -> Failure | None:
+    """The failure of a shard of so many rows of which so many samples failed; None where they may."""
+    budget = node.failure_budget(rows)
+    if failed <= budget:
+        return None
+    message = f"{failed} of {rows} samples failed, {budget} may (node.max_failed_samples)"
+    return Failure(FailureKind.TOO_MANY_FAILED_SAMPLES, message, shard)
 
 
 def from_exit_status(status: int, shard: int, last_words: str) -> Failure:

@@ -10,17 +10,15 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
 
 
-def worker_of(attempt: Attempt) -> int:
-    """The number of the worker whose attempt it is; its name tells where the journal's first line is damaged."""
-    if attempt.start:
-        return attempt.start.worker
-    number = attempt.name.split("-")[1]
-    return int(number) if number.isdecimal() else 0
+def worker_of(attempt: str) -> int:
+    """The number of the worker whose attempt has that name, whether or not it has come to write its journal."""
+    number = attempt.split("-")[1]
+    return int(number) if number.isdecimal() else 0  # what is imported names none
 
 
 def log_of(run: RunDir, attempt: Attempt) -> Path:
     """Where it writes its text."""
-    return run.log(attempt.submission, worker_of(attempt))
+    return run.log(attempt.submission, worker_of(attempt.name))
 
 
 def known_claims(run: RunDir, submission: int, attempts: Sequence[Attempt]) -> set[Claim]:
@@ -48,4 +46,4 @@ def held_rows(run: RunDir, submission: Submission, attempts: Sequence[Attempt]) 
 
 
 def _first(submission: Submission, attempt: Attempt) -> Spans:
-    return Spans(submission.ranges[worker_of(attempt) :][:1])
+    return Spans(submission.ranges[worker_of(attempt.name) :][:1])

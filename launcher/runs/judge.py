@@ -13,7 +13,7 @@ from jobs.kinds import EndReason, FailureKind
 from jobs.storage.attempts import Attempt
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
-from launcher.runs.failures import Failure, ShardFailures
+from launcher.runs.failures import Failure, ShardFailures, too_many_failed
 from launcher.runs.submissions import SubmissionState, newest_by_row
 
 LOST_MESSAGE = "the attempt left no trace of its end"
@@ -165,10 +165,8 @@ def _too_many(known: Evidence, settled: Spans) -> Iterator[Failure]:
             continue
         rows = known.table.rows_of([shard]).count
         node = next((one.submission.node for one, shards in known.last if shard in shards), None)
-        limit = node.failure_budget(rows) if node else rows
-        if failed > limit:
-            message = f"{failed} of {rows} samples failed, {limit} may (node.max_failed_samples)"
-            yield Failure(FailureKind.TOO_MANY_FAILED_SAMPLES, message, shard)
+        if node and (failure := too_many_failed(shard, failed, rows, node)):
+            yield failure
 
 
 def _recorded(known: Evidence, whole: Spans) -> Iterator[Failure]:

@@ -18,6 +18,8 @@ from launcher.runs.submissions import SubmissionState, in_hand, read_submissions
 _TAIL = 4096
 _PIECE = 1 << 16
 _TICK = 0.25
+# Seconds between looks at who works on the shard: that reads something of every attempt.
+_LOOK = 2.0
 
 
 def last_words(path: Path) -> str:
@@ -42,7 +44,7 @@ def log_paths(run: RunDir, shard: int) -> list[Path]:
 def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes]:
     """The shard's logs, in pieces; with ``follow`` also what is appended, until the shard is done or nobody runs it."""
     offsets: dict[Path, int] = {}
-    look = _Look(run, shard)
+    look, looked = _Look(run, shard), time.monotonic()
     while True:
         is_last = not (follow and look.goes_on())
         for path in look.paths():
@@ -54,7 +56,9 @@ def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes
         if is_last:
             return
         time.sleep(_TICK)
-        look.again()
+        if time.monotonic() - looked > _LOOK:
+            look.again()
+            looked = time.monotonic()
 
 
 class _Look:

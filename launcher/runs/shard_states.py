@@ -6,7 +6,7 @@ shards costs what its attempts cost.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -18,7 +18,7 @@ from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import SampleFailures
 from jobs.storage.spans import Spans
-from launcher.runs.failed_samples import FailedRows, FailedSamples, Told
+from launcher.runs.failed_samples import Counted, FailedRows, FailedSamples
 from launcher.runs.failures import Failure, ShardFailures
 from launcher.runs.holders import held_rows
 from launcher.runs.judge import Evidence, judge
@@ -51,12 +51,12 @@ class Shards:
         plan: Plan,
         known: Evidence,
         owned: Sequence[Ownership],
-        told: Sequence[Told],
+        counted: Sequence[Counted],
         samples: FailedSamples,
     ) -> None:
         self._plan = plan
         self._known = known
-        self._told = told
+        self._counted = counted
         self._samples = samples
         self._verdict = judge(known)
         self.owners = owned
@@ -122,22 +122,22 @@ class Shards:
     @property
     def failed(self) -> int:
         """How many samples failed."""
-        return sum(one.count for one in self._told)
+        return sum(one.count for one in self._counted)
 
     def samples_within(self, start: int, stop: int) -> tuple[int, int]:
         """How many samples of rows ``[start, stop)`` are ok, and failed."""
         failed = 0
-        for owned, told in zip(self.owners, self._told, strict=True):
-            inside = owned.rows.within(start, stop).count if told.count else 0
+        for owned, counted in zip(self.owners, self._counted, strict=True):
+            inside = owned.rows.within(start, stop).count if counted.count else 0
             if inside == owned.rows.count:
-                failed += told.count
+                failed += counted.count
             elif inside:
                 failed += self._samples.rows([owned]).within(start, stop)
         return self.closed.within(start, stop).count - failed, failed
 
     def failures(self) -> Iterator[Failure | ShardFailures | SampleFailures]:
         """Why shards failed, and array tasks whose work others may still do, and samples."""
-        causes = (told.causes for told in self._told)
+        causes = (counted.causes for counted in self._counted)
         return chain(self._verdict.failures, self._verdict.setbacks, *causes)
 
     @cached_property
@@ -171,30 +171,26 @@ class ShardReader:
         has_moved = not _are_same(attempts, self._seen)
         if has_moved:
             self._seen, self._owned = attempts, owners(attempts)
-        known = {one.number: one for one in submissions}
-        live = live_attempts(self._seen, known)
+        live = live_attempts(self._seen, {one.number: one for one in submissions})
         if self._last and not has_moved:
             evidence, shards = self._last
             if evidence.live == live and evidence.submissions == submissions:
                 return shards
-        told = [self._samples.tell(one) for one in self._owned]
-        held = self._held(live, known)
-        evidence = Evidence(self._plan.table, submissions, self._seen, live, held, _shared(told))
-        shards = Shards(self._plan, evidence, self._owned, told, self._samples)
+        counted = [self._samples.count(one) for one in self._owned]
+        evidence = Evidence(self._plan.table, submissions, self._seen, live, failed=_shared(counted))
+        evidence = replace(evidence, held=self._held(evidence))
+        shards = Shards(self._plan, evidence, self._owned, counted, self._samples)
         self._last = evidence, shards
         return shards
 
-    def _held(self, live: frozenset[str], known: Mapping[int, SubmissionState]) -> dict[str, Spans]:
+    def _held(self, known: Evidence) -> dict[str, Spans]:
         """What attempts have left that failed, or that died with their submission; of others nobody asks."""
-        own: dict[int, list[Attempt]] = {}
-        for one in self._seen:
-            own.setdefault(one.submission, []).append(one)
         held: dict[str, Spans] = {}
-        for number in own.keys() & known.keys():
-            goes_on = known[number].may_go_on or any(one.name in live for one in own[number])
-            bad = (EndReason.FAILED,) if goes_on else (EndReason.FAILED, None)
-            if any(one.beat.end in bad for one in own[number]):
-                held |= held_rows(self._run, known[number].submission, own[number])
+        for one in known.submissions:
+            own = known.attempts_of.get(one.number, ())
+            bad = (EndReason.FAILED,) if one.number in known.going else (EndReason.FAILED, None)
+            if any(attempt.beat.end in bad for attempt in own):
+                held |= held_rows(self._run, one.submission, own)
         return held
 
 
@@ -208,9 +204,9 @@ def _are_same(attempts: Sequence[Attempt], seen: Sequence[Attempt]) -> bool:
     )
 
 
-def _shared(told: Sequence[Told]) -> Counter[int]:
+def _shared(counted: Sequence[Counted]) -> Counter[int]:
     """Failed samples by shard, of shards that several attempts had."""
-    counted = Counter[int]()
-    for one in told:
-        counted.update(one.shared)
-    return counted
+    found = Counter[int]()
+    for one in counted:
+        found.update(one.shared)
+    return found

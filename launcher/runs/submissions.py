@@ -211,9 +211,10 @@ def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
 
 def withdraw(run: RunDir, number: int) -> None:
     """Removes a submission that nobody has started, with its scripts; another may get its number."""
-    for path in (run.submission(number), run.script(number), run.finalize_script(number)):
-        path.unlink(missing_ok=True)
     _remove_claims(run, number)
+    # The record last: with it the number becomes free, and what stands under it may be another's at once.
+    for path in (run.script(number), run.finalize_script(number), run.submission(number)):
+        path.unlink(missing_ok=True)
 
 
 def update(run: RunDir, submission: Submission, **changes: Any) -> Submission:

@@ -70,7 +70,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(f"  {one.name}: {_finished(one.ok + one.failed, one.total)}{failed}")
     for group in status.groups[:_MAX_GROUPS]:
         samples = f"{group.samples:,} sample(s) in " if group.samples else ""
-        lines.append(f"  {group.kind}, {samples}{len(group.shards)} shard(s): {_one_line(group.message)}")
+        lines.append(f"  {group.kind}, {samples}{group.shards.count} shard(s): {_one_line(group.message)}")
         lines.append(f"    {status.advice(group)}")
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")

@@ -13,7 +13,6 @@ from typing import Any
 
 from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.ranges import format_ranges
 from jobs.storage.records import Beat, Part
 from jobs.storage.rundir import RunDir
 from launcher.executors import EXECUTORS, choose_executor
@@ -110,7 +109,7 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
-        return advice(group, reference(self.run), format_ranges(group.shards), own, memory)
+        return advice(group, reference(self.run), own, memory)
 
     @cached_property
     def _beats(self) -> Mapping[AnyFailureKind, Sequence[Beat]]:

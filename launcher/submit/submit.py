@@ -163,7 +163,6 @@ def discard_planned(run: RunDir) -> None:
     """Removes submissions that were planned and that nobody has submitted: new ones take their numbers."""
     for known in read_submissions(run):
         if known.is_by_hand and not Attempts(run, known.number).read():
-            run.script(known.number).unlink(missing_ok=True)
             withdraw(run, known.number)
 
 

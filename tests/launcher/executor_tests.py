@@ -135,7 +135,7 @@ class ExecutorTests:
 
     def test_advice_is_a_command_that_can_be_pasted(self, executor: Executor) -> None:
         for kind in executor.advice:
-            text = advice(FailureGroup(kind, "m", (3, 7), 0), "runs/x", "3,7", executor.advice)
+            text = advice(FailureGroup(kind, "m", Spans.of_numbers([3, 7]), 0), "runs/x", executor.advice)
             assert "launcher rerun runs/x" in text
             assert "{" not in text
 

@@ -98,7 +98,7 @@ class AttemptLog:
         for path in paths:
             self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
             self._open.callback(os.close, self._files[-1])
-        fsync_folder(self._run.attempts)
+        fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
         start = self._start_record(index, worker, devices, environment)
         self._journal.append(start, *(DataFile(number, path.name) for number, path in enumerate(paths)))
 

@@ -14,8 +14,10 @@ from jobs.storage.records import FailedSample, GivenUp
 from jobs.storage.sample_failures import FailureTally, SampleFailures
 from jobs.storage.spans import Spans, union
 
-# Every beat repeats it.
+# Every beat repeats them all, however many there are.
 _MESSAGE_CHARACTERS = 500
+_EXAMPLES = 100
+_NO_EXAMPLE = "see the log"
 
 
 @dataclass
@@ -72,19 +74,19 @@ class FailureBudget:
     def _judge(self, shard: int, open_failures: Collection[int], stored: Callable[[], Spans]) -> GivenUp | None:
         rows = self._plan.shard(shard)
         others = list(self._others())
-        own = self._shards.get(shard, _Failing("see the log", are_alike=False))
+        own = self._shards.get(shard, _Failing(_NO_EXAMPLE, are_alike=False))
         closed = own.samples + sum(one.beat.shared.get(shard, 0) for one in others)
         open_ = sum(rows.start <= row < rows.stop for row in open_failures)
         failed = closed + open_ + self._submission.failed_before.get(shard, 0)
         budget = self._submission.node.failure_budget(rows.rows)
         if failed <= budget:
             return None
+        example = own.message if len(self.given_up) < _EXAMPLES else _NO_EXAMPLE
         done = union([stored(), *(one.beat.done for one in others)]).within(rows.start, rows.stop)
         if own.are_alike and done.count <= closed:
-            message = f"every sample so far failed: {own.message}"
+            message = f"every sample so far failed: {example}"
             return GivenUp(shard, FailureKind.ERROR, message[:_MESSAGE_CHARACTERS])
         message = (
-            f"{failed} of {rows.rows} samples failed, {budget} may (node.max_failed_samples); "
-            f"for example: {own.message}"
+            f"{failed} of {rows.rows} samples failed, {budget} may (node.max_failed_samples); for example: {example}"
         )
         return GivenUp(shard, FailureKind.TOO_MANY_FAILED_SAMPLES, message[:_MESSAGE_CHARACTERS])

@@ -26,7 +26,6 @@ from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
-from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -63,7 +62,7 @@ class Task:
         self._scratch = make_scratch()
         name = new_name(submission.number, worker)
         self._claimer = Claimer(run, plan, submission, worker, name)
-        self._attempt = AttemptLog(run, plan, submission, name, self._others)
+        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen)
         self._settings = self._make_settings()
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
@@ -82,9 +81,6 @@ class Task:
             scratch=self._scratch,
             seed=self._plan.seed,
         )
-
-    def _others(self) -> list[Attempt]:
-        return [attempt for attempt in self._claimer.seen() if attempt.name != self._attempt.name]
 
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BusyError, DamageError, IncompleteError, InputError, OutputError, RunError
-from jobs.gather.committed import KEPT_COMMITS
+from jobs.gather.committed import KEPT_COMMITS, Committed
 from jobs.gather.gather import gather
+from jobs.gather.sources import read_sources
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.storage.blocks import digest
@@ -637,6 +638,22 @@ def test_commits_come_in_any_order_and_over_several_claims(
     check_outputs(run.result, 100, set(range(100)))
 
 
+def test_journals_of_attempts_whose_rows_are_read_do_not_stay_open(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", range(0, 328, 8))
+    for shard in range(40):
+        writer = AttemptWriter(run, worker=shard)
+        writer.hold(8 * shard, 8 * shard + 8, shard)
+        writer.commit_all(Spans([(8 * shard, 8 * shard + 8)]), vectors)
+        writer.end()
+    committed = Committed(read_sources(run), Plan.read(run.plan).table, Spans([(0, 320)]))
+    before = len(os.listdir("/proc/self/fd"))
+
+    found = [len(os.listdir("/proc/self/fd")) for _ in committed.batches()]
+
+    assert len(found) == 40
+    assert max(found) <= before + 4
+
+
 def test_shards_with_other_outputs_are_refused_and_both_are_named(tmp_path: Path) -> None:
     run = build_plan(tmp_path / "run", (0, 8, 16, 24))
     write_shard(run, 0, vectors)
@@ -670,6 +687,7 @@ GATHER = """
 import sys
 from pathlib import Path
 from jobs.gather.gather import gather
+from jobs.gather.sources import read_sources
 from jobs.storage.rundir import RunDir
 gather(RunDir(Path(sys.argv[1])), progress=lambda done, total: print(done, flush=True))
 """
@@ -714,6 +732,7 @@ import resource, sys
 from pathlib import Path
 from jobs.errors import RunError
 from jobs.gather.gather import gather
+from jobs.gather.sources import read_sources
 from jobs.storage.rundir import RunDir
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 try:
@@ -767,6 +786,7 @@ import re, sys
 from pathlib import Path
 import h5py, pyarrow
 from jobs.gather.gather import gather
+from jobs.gather.sources import read_sources
 from jobs.storage.rundir import RunDir
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10

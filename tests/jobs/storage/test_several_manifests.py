@@ -94,11 +94,9 @@ def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarr
 # --- plan
 
 
-def test_the_shards_of_a_part_count_from_its_first_row(tmp_path: Path) -> None:
+def test_the_shards_of_a_part_are_those_that_have_its_rows(tmp_path: Path) -> None:
     plan = Plan.read(build_parts(tmp_path / "run").plan)
-    assert [(shard.index, shard.start, shard.stop) for shard in plan.shards_of(PARTS[0])] == [(0, 0, 20), (1, 20, 50)]
-    assert plan.shards_of(PARTS[1]) == []
-    assert [(shard.index, shard.start, shard.stop) for shard in plan.shards_of(PARTS[2])] == [(2, 0, 14)]
+    assert [plan.shards_of(part) for part in PARTS] == [Spans([(0, 2)]), Spans(), Spans([(2, 3)])]
     with pytest.raises(InputError, match=r"no manifest 'tain'; did you mean 'train'\?; the run has train, none, test"):
         plan.part("tain")
 
@@ -407,7 +405,7 @@ def test_failed_samples_count_for_their_manifest_and_a_rerun_takes_its_shards_al
     with results.open(run.path, manifest="test") as result:
         assert result.errors["row"].tolist() == [4]
         assert result.errors["id"].tolist() == [4]
-    failed = Plan.read(run.plan).shards_of(Part("test", 16, 32))[0].index
+    failed = Plan.read(run.plan).shards_of(Part("test", 16, 32)).first
     done = launcher(tmp_path, "rerun", "toy", "--shards", f"0-{failed}", "--json")
     assert document(done)["shards"] == [failed]
 

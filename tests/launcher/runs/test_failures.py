@@ -37,7 +37,7 @@ def test_messages_that_differ_in_words_are_two_causes() -> None:
 def test_a_group_has_the_shards_the_samples_and_one_message() -> None:
     failures = [Failure(SampleFailureKind.LOAD, f"bad row {n}", shard=n % 3, samples=1) for n in range(10)]
     (found,) = group(failures)
-    assert found == FailureGroup(SampleFailureKind.LOAD, "bad row 0", (0, 1, 2), 10)
+    assert found == FailureGroup(SampleFailureKind.LOAD, "bad row 0", Spans([(0, 3)]), 10)
 
 
 def test_failures_of_several_shards_are_joined_under_the_message_of_the_lowest() -> None:
@@ -48,8 +48,8 @@ def test_failures_of_several_shards_are_joined_under_the_message_of_the_lowest()
         Failure(FailureKind.LOST, "gone", 4),
     ]
     assert group(failures) == [
-        FailureGroup(FailureKind.LOST, "gone", (0, 1, 2, 4), 0),
-        FailureGroup(SampleFailureKind.LOAD, "no file /a", (1, 2, 3, 4), 9),
+        FailureGroup(FailureKind.LOST, "gone", Spans([(0, 3), (4, 5)]), 0),
+        FailureGroup(SampleFailureKind.LOAD, "no file /a", Spans([(1, 5)]), 9),
     ]
 
 
@@ -68,7 +68,7 @@ def test_no_failure_and_no_sample_is_lost_in_groups(items: list[tuple[AnyFailure
     failures = [Failure(kind, message, shard, samples) for kind, message, shard, samples in items]
     groups = group(failures)
     assert sum(found.samples for found in groups) == sum(failure.samples for failure in failures)
-    assert {s for g in groups for s in g.shards} == {f.shard for f in failures}
+    assert {s for g in groups for s in g.shards.numbers} == {f.shard for f in failures}
     assert {g.kind for g in groups} == {f.kind for f in failures}
 
 
@@ -85,7 +85,7 @@ def test_a_million_different_messages_are_a_bounded_number_of_groups() -> None:
 )
 def test_advice_is_a_command_that_can_be_pasted(kind: AnyFailureKind, executor: str, samples: int) -> None:
     own = choose_executor(executor).advice
-    text = advice(FailureGroup(kind, "m", (3, 7), samples), "runs/x", "3,7", own)
+    text = advice(FailureGroup(kind, "m", Spans.of_numbers([3, 7]), samples), "runs/x", own)
     assert "launcher rerun runs/x" in text
     assert "{" not in text
     assert not (executor == "local" and "--mem" in text)

@@ -120,8 +120,7 @@ class Model:
         ):
             yield "ERROR", "given up"
             return
-        limit = 1 if last else len(rows_of(shard))
-        if self.is_settled(shard) and self.known.failed.get(shard, 0) > limit:
+        if last and self.is_settled(shard) and self.known.failed.get(shard, 0) > 1:
             yield "TOO_MANY_FAILED_SAMPLES", f"{self.known.failed[shard]} of {len(rows_of(shard))} samples failed"
             return
         recorded = last.outcome.failures.get(shard) if last and last.outcome and not self.goes_on(last.number) else None

@@ -152,6 +152,22 @@ def test_the_number_of_a_submission_that_was_withdrawn_is_given_again(run: RunDi
     assert create(run, submission(0)).number == 1
 
 
+def test_whoever_gets_that_number_loses_nothing_to_the_withdrawal(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(run, submission(0))
+    run.script(1).touch()
+    really, left = Path.unlink, list[Path]()
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        really(path, missing_ok=missing_ok)
+        if path == run.submission(1):  # from now on the number is free
+            left.extend(run.submissions.iterdir())
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    withdraw(run, 1)
+    assert left == []
+    assert list(run.submissions.iterdir()) == []
+
+
 def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
     outcome = Outcome(1.5, True, {3: Failure(FailureKind.CRASH, "died", 3)}, "no room")
     outcome.write(run, 1)

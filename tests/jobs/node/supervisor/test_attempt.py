@@ -326,6 +326,19 @@ def test_a_shard_of_which_another_has_good_samples_is_no_error_of_the_job(run: R
     second.close()
 
 
+def test_of_very_many_shards_given_up_some_have_an_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.node.supervisor.failure_budget._EXAMPLES", 2)
+    run = make_run(tmp_path / "run", "Toy", 100, shards=5, batch_size=10)
+    log = made(run)
+    for shard in range(4):
+        log.commit([commit(20 * shard, 20 * shard + 10, range(20 * shard, 20 * shard + 2))])
+        log.check(())
+    end(log)
+
+    examples = [one.message.rpartition("; for example: ")[2] for one in beat_of(run, log).given_up]
+    assert examples == ["gone", "gone", "see the log", "see the log"]
+
+
 def test_three_shards_given_up_in_a_row_without_a_good_sample_end_the_attempt(run: RunDir) -> None:
     log = made(run)
     log.commit([commit(0, 10, bad=[1])])
