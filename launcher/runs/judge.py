@@ -108,22 +108,19 @@ def judge(known: Evidence) -> Verdict:
     failures = tuple(_failures(known, whole, settled))
     failed = union(failure.shards for failure in failures)
     done = settled - failed
-    dealt = _dealt(known)
-    begun = union(rows & (closed | dealt.get(number, none)) for number, rows, closed in going)
+    dealt = _dealt(known)  # without a live attempt nothing runs, whatever waits
+    begun = union(rows & (closed | dealt[number]) for number, rows, closed in going if number in dealt)
     running = table.shards_in(begun) - done - failed
     return Verdict(done, running, failures, tuple(_setbacks(known)))
 
 
 def _dealt(known: Evidence) -> Mapping[int, Spans]:
-    """The rows that live attempts have begun, by the number of their submission."""
+    """The rows that live attempts have begun, by the number of their submission, if it has any."""
+    alive = ((number, [one for one in own if one.name in known.live]) for number, own in known.attempts_of.items())
     return {
-        number: Spans(
-            (held.start, min(held.stop, one.beat.begun))
-            for one in own
-            if one.name in known.live
-            for held in one.beat.claims
-        )
-        for number, own in known.attempts_of.items()
+        number: Spans((held.start, min(held.stop, one.beat.begun)) for one in own for held in one.beat.claims)
+        for number, own in alive
+        if own
     }
 
 

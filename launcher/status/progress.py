@@ -19,6 +19,7 @@ _LOOK_SHARE = 0.1
 # One question to the scheduler in this time, seconds, is less than admins notice.
 _SCHEDULER_SECONDS = 300.0
 _MAX_GROUPS = 10
+_MAX_SILENT = 5
 _BAR_WIDTH = 60
 _MAX_MESSAGE = 400
 
@@ -79,6 +80,11 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.queue and status.executor is not None:
         whose = f"{choose_executor(status.executor).title}'s queue"
         lines += [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
+    if status.silent:
+        names, more = ", ".join(status.silent[:_MAX_SILENT]), len(status.silent) - _MAX_SILENT
+        lines.append(
+            f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
+        )
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:

@@ -190,7 +190,7 @@ class StatusReader:
             shards.failed,
             shards,
             rate,
-            missing / rate if rate and state is RunState.RUNNING else None,
+            missing / rate if rate and shards.live else None,
             tuple(group(shards.failures())),
             tuple(submissions),
             tuple(path for _, path in results),
@@ -270,7 +270,7 @@ def _rate(shards: Shards, newest: SubmissionState | None) -> float | None:
     recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
     if not recent:
         return None
-    goes_on = newest.is_open or any(one.name in shards.live for one in recent)
-    until = time.time() if goes_on else max(one.beat.time for one in recent)
+    # Until the last beat, not until now: what was done since then is not known yet.
+    until = max(one.beat.time for one in recent)
     seconds = until - min(one.start.time for one in recent if one.start)
     return shards.closed_by(newest.number).count / seconds if seconds > 0 else None

@@ -148,11 +148,11 @@ class Model:
         for state in self.known.submissions:
             if not self.goes_on(state.number):
                 continue
+            live = [a for a in self.known.attempts if a.submission == state.number and a.name in self.known.live]
             begun = self.closed(state.number)
-            for a in self.known.attempts:
-                if a.submission == state.number and a.name in self.known.live:
-                    begun |= {r for h in a.beat.claims for r in range(h.start, h.stop) if r < a.beat.begun}
-            if self.work(state.number) & begun & rows_of(shard):
+            for a in live:
+                begun |= {r for h in a.beat.claims for r in range(h.start, h.stop) if r < a.beat.begun}
+            if live and self.work(state.number) & begun & rows_of(shard):
                 return True
         return False
 

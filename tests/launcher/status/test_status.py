@@ -190,8 +190,9 @@ def test_what_a_dead_attempt_had_may_be_done_by_others_while_the_submission_goes
     write(run, 0, (0, 16))
     write(run, 1)
     status = read(run)
-    assert (status.state, status.shards[0].state, status.shards[1].state) == ("running", "running", "pending")
+    assert (status.state, status.shards[0].state, status.shards[1].state) == ("running", "pending", "pending")
     assert status.groups == ()
+    assert status.eta is None, "nobody works at it now, as far as is known here"
 
 
 def test_an_attempt_that_failed_is_told_of_while_others_may_do_its_work(run: RunDir) -> None:
