@@ -1,16 +1,19 @@
-"""Files that are whole or absent: writing by temp + fsync + rename, and locks."""
+"""Files that are whole or absent: writing by temp + fsync + rename, reading what may be damaged, and locks."""
 
 import ctypes
 import errno
 import fcntl
 import json
 import os
+import secrets
 import struct
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from jobs.errors import RunError
 
 # Locks are those of an open file (F_OFD_SETLK), not of a process: the latter end as soon as the process closes any
 # descriptor of the file, as whoever reads a journal does.
@@ -20,10 +23,17 @@ _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 # File systems without locks (Lustre without -o flock, some FUSE): the scheduler alone then keeps writers apart.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
+# File systems without hard links: some FUSE, SMB, exFAT.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# A file that is empty is about to be written, where there are no links; seconds.
+_PATIENCE = 0.5
+
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+_Read = TypeVar("_Read")
 
 
 def fsync_folder(folder: Path) -> None:
@@ -51,15 +61,19 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[Path]:
         raise
 
 
-def rename_synced(source: Path, target: Path) -> None:
-    """fsync, rename, fsync of the folder: after it returns, ``target`` survives a crash."""
-    # The bytes before the name: file systems may write a rename first, and a crash would leave a whole file's name on
-    # half a file.
-    descriptor = os.open(source, os.O_RDONLY)
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def rename_synced(source: Path, target: Path) -> None:
+    """fsync, rename, fsync of the folder: after it returns, ``target`` survives a crash."""
+    # The bytes before the name: file systems may write a rename first, and a crash would leave a whole file's name on
+    # half a file.
+    _fsync(source)
     os.replace(source, target)
     fsync_folder(target.parent)
 
@@ -77,16 +91,47 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_once(path: Path, data: bytes) -> bool:
     """Writes a whole file where there is none, and says whether it did: of several that try at once, one does."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    # Not by tempfile, whose files only their owner may read.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        _fsync(temporary)
+        is_ours = publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+    return is_ours
+
+
+def publish(temporary: Path, path: Path) -> bool:
+    """Gives a whole file its name unless another has it: of several that choose the same name one gets it."""
+    try:
+        os.link(temporary, path)  # rename would replace
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1  # a file server did it, its answer was lost, and it was asked again
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
         try:
-            os.link(file.name, path)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         except FileExistsError:
             return False
-    fsync_folder(path.parent)
+        os.replace(temporary, path)
     return True
+
+
+def intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
+    """What ``read`` makes of a file; raises RunError where it is damaged, with what to do, FileNotFoundError where none."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return read(path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if path.stat().st_size == 0 and time.monotonic() < deadline:
+                time.sleep(_PATIENCE / 20)
+                continue
+            what = f"{path}: cut short or damaged ({type(error).__name__}: {error})"
+            raise RunError(f"{what}; {remedy}") from error
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -163,6 +164,22 @@ def test_a_file_is_written_once_and_whole(tmp_path: Path) -> None:
 
     assert (tmp_path / "layout.json").read_bytes() == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["layout.json"]
+
+
+def test_a_file_that_is_written_once_is_for_all_who_may_read_the_folder(tmp_path: Path) -> None:
+    write_once(tmp_path / "layout.json", b"one")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "layout.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_is_written_once_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    assert write_once(tmp_path / "layout.json", b"one")
+    assert not write_once(tmp_path / "layout.json", b"other")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("layout.json", b"one")]
 
 
 def test_of_several_processes_that_write_a_file_at_once_one_does(tmp_path: Path) -> None:
