@@ -3,7 +3,6 @@
 It decides whether a gather may go on, and makes room for everything.
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -13,8 +12,9 @@ from jobs.gather.committed import Committed, Damage, Stored
 from jobs.gather.result_file import Contents
 from jobs.gather.result_rows import count_id_bytes, count_rows, text
 from jobs.gather.sources import read_sources
+from jobs.storage.layouts import read_layout
 from jobs.storage.plans import Plan
-from jobs.storage.records import Layout, Output, Part
+from jobs.storage.records import Output, Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 
@@ -154,17 +154,15 @@ def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:
         rows = Spans([(part.start, part.stop)])
         committed = Committed(sources, plan.table, rows, part.start, len(plan.results))
         found.append(Surveyed(part, committed, budgets, Survey.take(run, plan, part, committed, budgets)))
-    outputs = _outputs_of(run) or next((one.survey.outputs for one in found if one.survey.outputs), ())
+    outputs = next((one.survey.outputs for one in found if one.survey.outputs), ()) or _outputs_of(run)
     for one in found:
         one.survey.assume(outputs)
     return found
 
 
 def _outputs_of(run: RunDir) -> tuple[Output, ...]:
-    try:
-        return Layout.from_json(json.loads(run.layout.read_bytes())).outputs
-    except FileNotFoundError:
-        return ()
+    layout = read_layout(run)
+    return layout.outputs if layout else ()
 
 
 def _describe(outputs: tuple[Output, ...]) -> str:

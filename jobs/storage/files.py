@@ -1,4 +1,4 @@
-"""Files that are whole or absent: writing by temp + fsync + rename, and locks of what one process makes at a time."""
+"""Files that are whole or absent: writing by temp + fsync + rename, reading what may be damaged, and locks."""
 
 import ctypes
 import errno
@@ -8,10 +8,12 @@ import os
 import secrets
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from jobs.errors import RunError
 
 # Locks are those of an open file (F_OFD_SETLK), not of a process: the latter end as soon as the process closes any
 # descriptor of the file. Below: struct flock of 64-bit Linux, as type, whence, start, length, pid.
@@ -24,11 +26,15 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 # Between a name and its content, where there are no links.
 _PUBLISH_SECONDS = 5.0
+# A file that is empty is about to be written, where there are no links; seconds.
+_PATIENCE = 0.5
 
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+_Read = TypeVar("_Read")
 
 
 def fsync_folder(folder: Path) -> None:
@@ -125,6 +131,20 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
+    """What ``read`` makes of a file; raises RunError where it is damaged, with what to do, FileNotFoundError where none."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return read(path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if path.stat().st_size == 0 and time.monotonic() < deadline:
+                time.sleep(_PATIENCE / 20)
+                continue
+            what = f"{path}: cut short or damaged ({type(error).__name__}: {error})"
+            raise RunError(f"{what}; {remedy}") from error
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from jobs.errors import InputError, RunError
 from jobs.nearest import did_you_mean, nearest
-from jobs.storage.files import write_json
+from jobs.storage.files import intact, write_json
 from jobs.storage.records import JobSpec, Part, Shard
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
@@ -97,11 +97,15 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises InputError where there is no plan, RunError where it was written by a newer version."""
+        """Raises InputError where there is no plan, RunError where it is damaged or was written by a newer version."""
         try:
-            data = json.loads(path.read_text())
+            return intact(path, cls._from, "bring back a copy of it, or plan another run: what is done needs this plan")
         except FileNotFoundError:
             raise InputError(f"{path.parent}: no run directory (it has no {path.name}); see `launcher list`") from None
+
+    @classmethod
+    def _from(cls, path: Path) -> Self:
+        data = json.loads(path.read_text())
         if data["format"] not in (*OLD_FORMATS, FORMAT):
             raise RunError(
                 f"{path} has format {data['format']}; this version reads up to {FORMAT}: use the one that planned it"

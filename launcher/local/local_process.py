@@ -47,19 +47,22 @@ class _Heart:
             os.utime(self._path)
 
 
-def run_submission(run: RunDir, number: int, stop: StopRequests) -> None:
-    """Runs a submission and those that retry what failed in it, to the result or to where nothing more can be done."""
+def run_submissions(run: RunDir, waiting: list[int], stop: StopRequests) -> None:
+    """Runs submissions and those that retry what failed in them, to the result or to where nothing more can be done.
+
+    ``waiting`` are the numbers of those that have not ended; the first one is in work.
+    """
     plan = Plan.read(run.plan)
-    waiting = [Submission.read(run.submission(number))]
     owner = ProcessIdentity.current().to_json()
     while waiting:
-        submission = update(run, waiting.pop(0), process=owner)
+        submission = update(run, Submission.read(run.submission(waiting[0])), process=owner)
         heart = _Heart(run.submission(submission.number), stop)
         array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
         statuses = array.run(heart.beat)
         ending = Ending({} if stop.count else failures_of(run, submission, statuses), cancelled=stop.count > 0)
         asked, retry = WithoutLimits(Terms(submission.resources.attempt)), retry_settings(submission.resources)
-        waiting += finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
+        successors = finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
+        waiting[:1] = [made.number for made in successors]
 
 
 def failures_of(run: RunDir, submission: Submission, statuses: Mapping[int, int]) -> dict[int, Failure]:
@@ -83,14 +86,13 @@ def main(arguments: Sequence[str]) -> int:
     stop = StopRequests()
     if options.parent:
         lifeline.bind(options.parent, signal.SIGTERM)
-    run = RunDir(options.run)
+    run, waiting = RunDir(options.run), [options.number]
     try:
-        run_submission(run, options.number, stop)
+        run_submissions(run, waiting, stop)
     except Exception as error:  # the process boundary: whoever follows the run is told
         traceback.print_exc()
-        number = run.submission_numbers()[-1]
-        Outcome(time.time(), error=f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}").write(
-            run, number
-        )
+        message = f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}"
+        for number in waiting:
+            Outcome(time.time(), error=message).write(run, number)
         return 1
     return 0

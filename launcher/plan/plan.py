@@ -102,6 +102,12 @@ def _check_folder(run: RunDir) -> None:
     own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, run.config, run.manifest)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
+    # Planning leaves these empty, also where it was killed.
+    if any(folder.is_dir() and any(folder.iterdir()) for folder in (run.submissions, run.attempts, run.old_shards)):
+        raise InputError(
+            f"{run.path}: holds what a run has computed, but its {run.plan.name} is gone, which says of what: "
+            f"bring back a copy of it, or choose another name; to compute all again, first rm -r {run.path}"
+        )
     if strange:
         raise InputError(f"{run.path}: exists and is no run directory (it holds {strange[0]!r}); choose another name")
 

@@ -26,6 +26,9 @@ from launcher.runs.holders import known_claims
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, create, read_submissions
 
+# Seconds between looks whether somebody else still writes the result.
+_BUSY_WAIT = 1.0
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -156,11 +159,17 @@ def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Calla
 
     output = submission.resources.output
     try:
-        gather(run, output=Path(output) if output else None, progress=lambda done, total: tick())
+        while True:
+            try:
+                gather(run, output=Path(output) if output else None, progress=lambda done, total: tick())
+                break
+            except BusyError as busy:
+                # Another submission's end, or a person, who may have begun before the last rows were there.
+                print(f"gather: {busy}", flush=True)
+                tick()
+                time.sleep(_BUSY_WAIT)
     except Cancelled:
         return replace(outcome, cancelled=True)
-    except BusyError:  # another submission's end, or a person, is writing it
-        return outcome
     except (LauncherError, OSError) as error:
         print(f"gather: {error}", flush=True)
         return replace(outcome, error=str(error) or type(error).__name__)

@@ -36,7 +36,10 @@ def _not_found(text: str, candidates: list[Path]) -> str:
     path = candidates[0]
     if path.is_file():
         return f"{text}: is a file; RUN is a run directory such as runs/NAME, or a run's name"
-    if any(RunDir(candidate).manifest.exists() for candidate in candidates):
+    found = next((run for run in map(RunDir, candidates) if run.manifest.exists()), None)
+    if found and found.submission_numbers():
+        return f"{text}: its {found.plan.name} is gone, without which nobody knows what it computed: bring back a copy"
+    if found:
         return f"{text}: its planning was interrupted (there is no plan.json); run `launcher plan CONFIG` again"
     if path.is_dir():
         return f"{text}: not a run directory (it has no plan.json); valid: runs/NAME, or a run's name"

@@ -8,16 +8,16 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jobs.errors import RunError
 from jobs.kinds import FailureKind, known
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.files import fsync_folder, publish, write_json
+from jobs.storage.files import fsync_folder, intact, publish, write_json
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -28,11 +28,6 @@ from launcher.runs.failures import Failure
 # An executor on another machine shows that it lives by touching its submission this often; seconds.
 HEARTBEAT = 30.0
 _SILENCE = 10 * HEARTBEAT
-
-# A file that is empty is about to be written, where there are no links; seconds.
-_PATIENCE = 0.5
-
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Outcome:
         """None while the submission goes on, and where its executor was killed. Raises RunError where it is damaged."""
         path = run.outcome(number)
         try:
-            return _intact(path, cls._from, "Remove it, then: launcher cancel")
+            return intact(path, cls._from, _remedy(run, "launcher cancel"))
         except FileNotFoundError:
             return None
 
@@ -83,18 +78,8 @@ def _remove_claims(run: RunDir, number: int) -> None:
     shutil.rmtree(leaving, ignore_errors=True)
 
 
-def _intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
-    """What ``read`` makes of a file; raises RunError where it is damaged, with what to do, FileNotFoundError where none."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return read(path)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if path.stat().st_size == 0 and time.monotonic() < deadline:
-                time.sleep(_PATIENCE / 20)
-                continue
-            what = f"{path}: cut short or damaged ({type(error).__name__}: {error})"
-            raise RunError(f"{what}; what is computed is not in it. {remedy} {path.parent.parent}") from error
+def _remedy(run: RunDir, command: str) -> str:
+    return f"what is computed is not in it. Remove it, then: {command} {run.path}"
 
 
 @dataclass(frozen=True)
@@ -125,7 +110,7 @@ def read_submissions(run: RunDir) -> list[SubmissionState]:
     found = []
     for number in run.submission_numbers():
         try:
-            submission = _intact(run.submission(number), Submission.read, "Remove it, then: launcher rerun")
+            submission = intact(run.submission(number), Submission.read, _remedy(run, "launcher rerun"))
             outcome = Outcome.read(run, number)
             found.append(SubmissionState(submission, outcome, outcome is None and may_run(run, submission)))
         except FileNotFoundError:  # withdrawn since the listing: nobody got it

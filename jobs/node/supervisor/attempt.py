@@ -7,7 +7,6 @@ of the machine at any moment leaves at most work that no beat knows of.
 
 import dataclasses
 import itertools
-import json
 import os
 import platform
 import secrets
@@ -28,8 +27,9 @@ from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim
-from jobs.storage.files import fsync_folder, write_once
+from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
+from jobs.storage.layouts import agree
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout
 from jobs.storage.rundir import RunDir
@@ -143,14 +143,9 @@ class AttemptLog:
         """The layout of the run: of whoever had the first batch."""
         if self._layout is None:
             with self._noting_trouble():
-                self._layout = self._agree(Layout(request.outputs))
+                self._layout = agree(self._run, Layout(request.outputs))
                 self._journal.append(self._layout)
         return Allocated(self._layout)
-
-    def _agree(self, layout: Layout) -> Layout:
-        """What the run's outputs are: those of whoever was first."""
-        known = write_once(self._run.layout, json.dumps(layout.to_json()).encode())
-        return Layout.from_json(json.loads(known))
 
     def commit(self, commits: Sequence[Commit]) -> None:
         """Journals batches that are in the data files; the next beat makes them count."""

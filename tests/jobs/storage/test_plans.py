@@ -183,3 +183,10 @@ def test_a_plan_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("limit", "rows", "budget"), [(3, 100, 3), (0, 100, 0), (0.01, 1000, 10), (0.01, 99, 0)])
 def test_a_budget_is_a_number_or_a_share_of_a_shard(limit: float, rows: int, budget: int) -> None:
     assert NodeSettings(max_failed_samples=limit).failure_budget(rows) == budget
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '"x"', '{"format": 3, "boundaries": 7}'])
+def test_a_damaged_plan_is_one_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(RunError, match=r"plan\.json: cut short or damaged"):
+        Plan.read(tmp_path / "plan.json")

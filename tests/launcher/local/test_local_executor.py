@@ -345,6 +345,23 @@ def test_cancel_spares_a_process_that_got_the_pid_later(config: Path) -> None:
     bystander.communicate()
 
 
+def test_an_executor_that_breaks_down_ends_its_own_submission_and_no_other(config: Path) -> None:
+    run = run_of(config)
+    launcher(config.parent, "run", config)
+    run.submission(2).write_text(run.submission(1).read_text())  # another launcher's
+    run.outcome(1).unlink()
+    run.plan.write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "launcher.local", run.path, "1"],
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "plan.json: cut short or damaged" in json.loads(run.outcome(1).read_text())["error"]
+    assert not run.outcome(2).exists()
+
+
 def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path: Path) -> None:
     config = write_config(tmp_path, params={"bad": {"30": "raise"}})
     run = run_of(config)

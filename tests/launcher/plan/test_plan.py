@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
+from launcher.runs.find import find_run
 from launcher.submit.submit import current_config
-from tests.support.launcher_runs import write_config
+from tests.support.launcher_runs import launcher, run_of, write_config
 
 
 @pytest.fixture
@@ -80,6 +82,18 @@ def test_an_interrupted_planning_is_done_again(config: Path) -> None:
     again = make_plan(load_config(config))
     assert again.is_new
     assert len(list(Samples(run.manifest).rows(0, 100))) == 100
+
+
+@pytest.mark.parametrize("gone", [(), ("layout.json",)])
+def test_what_was_computed_is_not_taken_for_that_of_a_new_plan(config: Path, gone: Sequence[str]) -> None:
+    assert launcher(config.parent, "run", config).returncode == 0
+    run = run_of(config)
+    for name in (*gone, "plan.json", "result.h5"):
+        (run.path / name).unlink()
+    with pytest.raises(InputError, match=r"its plan\.json is gone, which says of what: bring back a copy"):
+        make_plan(load_config(config, ["node.batch_size=16"]))
+    with pytest.raises(InputError, match=r"its plan\.json is gone, without which nobody knows what it computed"):
+        find_run(str(run.path))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from jobs.gather.result_file import replacing_result
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import NodeSettings, Plan, Submission
@@ -18,6 +20,7 @@ from launcher.retry.policy import Allocation, Terms
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create
 from tests.support.builders import AttemptWriter, build_plan
+from tests.support.launcher_runs import datasets
 
 GIB = 1 << 30
 
@@ -320,3 +323,17 @@ def test_nodes_of_an_array_task_share_its_index(run: RunDir) -> None:
         "20-39": (1, "n9"),
         "0-19,40-59": (2, ""),
     }
+
+
+def test_a_result_that_somebody_began_before_the_last_row_does_not_stay(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.retry.finalize._BUSY_WAIT", 0.0)
+    for shard in range(6):
+        write_attempt(run, shard, EndReason.DONE, commits=2)
+    person = ExitStack()  # who gathers with --allow-missing, and is done when finalize has met it
+    temporary, _ = person.enter_context(replacing_result(run.result))
+    temporary.write_bytes(b"without the last shard")
+    submission, asked = Submission.read(run.submission(1)), WithoutLimits(Terms())
+    finalize(run, Plan.read(run.plan), submission, Ending(), asked, RetrySettings(), tick=person.close)
+    assert len(datasets(run.result)["status"]) == 60

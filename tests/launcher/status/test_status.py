@@ -151,6 +151,18 @@ def test_a_result_from_before_the_last_row_is_no_complete_run(run: RunDir) -> No
     assert read(run).state == "incomplete"
 
 
+def test_a_result_from_after_the_end_of_attempts_is_a_complete_run_however_far_ahead_their_clocks_were(
+    run: RunDir,
+) -> None:
+    with attempt(run) as ahead:
+        ahead.commit_all(Spans([(0, 100)]))
+        ahead.beat(end=EndReason.DONE, advanced=time.time() + 3600)
+    run.result.touch()
+    assert read(run).state == "complete"
+    os.utime(run.result, (time.time() - 60, time.time() - 60))
+    assert read(run).state == "incomplete"
+
+
 def test_a_result_from_before_rows_that_do_not_count_any_more_is_a_complete_run(run: RunDir) -> None:
     finish_all(run)
     run.result.touch()

@@ -12,6 +12,7 @@ from jobs.errors import RunError
 from jobs.kinds import EndReason, FailureKind
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.claims import ClaimFolder
+from jobs.storage.layouts import read_layout
 from jobs.storage.plans import NodeSettings, Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -189,6 +190,29 @@ def test_what_a_first_attempt_said_of_the_outputs_goes_if_nothing_was_stored(pla
     planned.layout.write_text("{}")
     start(planned)
     assert not planned.layout.exists()
+
+
+@pytest.mark.parametrize("text", [None, "", '{"type": "layout", "outp', "[]", '{"type": "layout", "outputs": []}'])
+def test_outputs_that_are_damaged_or_gone_are_made_anew_from_what_is_stored(planned: RunDir, text: str | None) -> None:
+    builders.submit(planned, 1)
+    Outcome(1.0).write(planned, 1)
+    write_shard(planned, 0)
+    before = read_layout(planned)
+    planned.layout.unlink()
+    if text is not None:
+        planned.layout.write_text(text)
+    start(planned)
+    assert before
+    assert read_layout(planned) == before
+
+
+def test_a_launcher_that_comes_too_late_leaves_the_outputs(planned: RunDir) -> None:
+    config, late = load_config(planned.path.parents[1] / "config.yaml"), select(planned)
+    start(planned)
+    planned.layout.write_text("what its first batch said")
+    with pytest.raises(RunError, match="submission 1 is running these shards"):
+        submit(planned, config, late)
+    assert planned.layout.exists()
 
 
 def test_what_is_stored_keeps_the_outputs(planned: RunDir) -> None:
