@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.storage.files import intact
+
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
 BATCH_ROWS = 65_536
 METADATA_KEY = b"launcher"
@@ -104,18 +106,27 @@ class Sample(Mapping[str, Any]):
         return f"Sample(index={self.index}, {dict(self)})"
 
 
+def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    return reader, json.loads(reader.schema.metadata[METADATA_KEY])
+
+
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        metadata = json.loads(self._reader.schema.metadata[METADATA_KEY])
+        """Raises RunError where it is damaged."""
+        self._reader, metadata = intact(path, _open, "bring back a copy of it, or plan another run")
         self.id_column: str | None = metadata["id"]
         self.parts: Sequence[tuple[str, int]] = [(name, first) for name, first in metadata.get("parts", ())]
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self.origins: Sequence[int] | None = metadata.get("origins")
         self._kept: tuple[int, pa.RecordBatch] = (-1, None)
         self._window: _Window | None = None
+
+    def __len__(self) -> int:
+        last = self._reader.num_record_batches - 1
+        return int(last * BATCH_ROWS + self._batch(last).num_rows) if last >= 0 else 0
 
     def rows(self, start: int, stop: int) -> Iterator[Sample]:
         """Samples of the manifest rows ``[start, stop)``.

@@ -42,11 +42,15 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
             job.setup_worker(arguments.child.context)
         use_device(arguments.child.context.device)
         job.setup(arguments.child.context)
-    except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
+        process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup", error))
         return
-    _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job).run()
+    process.run()
 
 
 def use_device(device: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.errors import RunError
 from jobs.job import Job, make_job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
@@ -19,17 +20,22 @@ from jobs.storage.samples import Samples
 
 @dataclass(frozen=True)
 class RunBackend:
-    """A run directory, the Job of its plan, and the attempt that the children are of."""
+    """A run directory, Job and number of rows of its plan, and the attempt that the children are of."""
 
     run: RunDir
     spec: JobSpec
+    rows: int
     attempt: str
 
     def job(self) -> Job:
         return make_job(self.spec)
 
     def samples(self) -> Samples:
-        return Samples(self.run.manifest)
+        """Raises RunError where they are not those of the plan, as far as their number tells."""
+        samples = Samples(self.run.manifest)
+        if len(samples) != self.rows:
+            raise RunError(f"{self.run.manifest} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
+        return samples
 
     def own(self, outputs: Any) -> Any:
         return own(outputs)

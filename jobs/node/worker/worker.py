@@ -39,12 +39,15 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     try:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
-    except (Exception, SystemExit) as error:  # whatever the Job raises ends the attempt with its message
+        beacon = Beacon(beacons, arguments.beacon)
+        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of)
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup_worker", error))
         return
-    beacon = Beacon(beacons, arguments.beacon)
-    loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of)
     slots = SlotWriter(connection, os.getppid())
     # When the process is gone, so is its worker: its successor gets workers of its own.
     with contextlib.suppress(EOFError, ConnectionError):

@@ -31,7 +31,7 @@ class RunWorld(World):
         plan = Plan.read(self.run.plan)
         self.attempt = AttemptLog(self.run, plan, Submission.read(self.run.submission(1)), "0001-00000-a")
         self.attempt.begin(0, 0, ("cpu",), {})
-        self.backend = RunBackend(self.run, plan.job, self.attempt.name)
+        self.backend = RunBackend(self.run, plan.job, plan.rows, self.attempt.name)
 
     def ask(self, request: Allocate) -> Allocated:
         return self.attempt.allocate(request)

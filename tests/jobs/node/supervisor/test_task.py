@@ -176,6 +176,22 @@ def test_an_exception_in_setup_is_an_error_with_its_traceback_in_the_log(
     assert "Traceback" in ended.stderr
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("damage", ["cut short", "rows"])
+def test_samples_that_are_not_those_of_the_plan_end_the_attempt(tmp_path: Path, workers: int, damage: str) -> None:
+    run = make_run(tmp_path / "run", "Toy", 20, workers=workers)
+    if damage == "rows":
+        make_run(tmp_path / "other", "Toy", 12).manifest.replace(run.manifest)
+    else:
+        run.manifest.write_bytes(run.manifest.read_bytes()[:200])
+    assert run_task(run).returncode == 1
+    end = last_end(run)
+    assert end.kind == "ERROR"
+    expected = "has 12 rows, and the plan 20" if damage == "rows" else "cut short or damaged"
+    assert f"{run.manifest}" in end.message
+    assert expected in end.message
+
+
 def test_a_process_that_cannot_start_ends_the_attempt(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "DyingSetup", 64)
     assert run_task(run).returncode == 1
