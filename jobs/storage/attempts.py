@@ -37,7 +37,7 @@ class Attempt(NamedTuple):
 
     @property
     def submission(self) -> int:
-        """The number of its submission; 0 of what was imported from an older version."""
+        """The number of its submission."""
         return int(self.name.partition("-")[0])
 
     @property

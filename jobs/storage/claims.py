@@ -7,15 +7,13 @@ network file systems too) and never changed. There is no lock, no lease, no cloc
 
 import ctypes
 import errno
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import xxhash
-
+from jobs.storage import checked_lines
 from jobs.storage.spans import Spans
 
 _FILE = re.compile(r"(\d{6,})\.(\d+)")
@@ -53,7 +51,7 @@ class ClaimFolder:
         except (FileExistsError, FileNotFoundError):
             return False
         try:
-            os.write(descriptor, _encode(claim))
+            os.write(descriptor, checked_lines.encode([claim.attempt, claim.start, claim.stop]))
         finally:
             os.close(descriptor)
         return True
@@ -88,20 +86,14 @@ class ClaimFolder:
     def read_one(self, range_: int, number: int) -> Claim | None:
         """None where there is none, or where it is not written yet, or damaged."""
         try:
-            checksum, _, body = self._file(range_, number).read_bytes().rstrip(b"\n").partition(b" ")
+            attempt, start, stop = checked_lines.decode(self._file(range_, number).read_bytes().rstrip(b"\n"))
+        except ValueError:
+            return None
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise
             return None
-        if xxhash.xxh3_64_hexdigest(body).encode() != checksum:
-            return None
-        attempt, start, stop = json.loads(body)
         return Claim(range_, number, attempt, start, stop)
-
-
-def _encode(claim: Claim) -> bytes:
-    body = json.dumps([claim.attempt, claim.start, claim.stop]).encode()
-    return xxhash.xxh3_64_hexdigest(body).encode() + b" " + body + b"\n"
 
 
 def holdings(claims: Iterable[Claim]) -> Mapping[Claim, Spans]:

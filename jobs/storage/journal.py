@@ -4,36 +4,29 @@ Written by the attempt's supervisor alone, read by other attempts, gather and st
 JSON``; a line that does not match its checksum (torn by a crash, or damaged) counts for nothing.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-import xxhash
-
+from jobs.storage import checked_lines
 from jobs.storage.records import RECORDS, Record
 
-_JSON = json.JSONDecoder()
 _PIECE = 1 << 18
 
 
 def encode(record: Record) -> bytes:
     """One line of the journal, newline included."""
-    body = json.dumps(record.to_json(), separators=(",", ":")).encode()
-    return xxhash.xxh3_64_hexdigest(body).encode() + b" " + body + b"\n"
+    return checked_lines.encode(record.to_json())
 
 
 def decode(line: bytes) -> Record | None:
     """The record of a line without its newline; None where the line is torn, damaged, or of an unknown type."""
-    checksum, _, body = line.partition(b" ")
-    if xxhash.xxh3_64_hexdigest(body).encode() != checksum:
-        return None
     try:
-        data, _ = _JSON.raw_decode(body.decode())
+        data = checked_lines.decode(line)
         record = RECORDS.get(data["type"])
         return record.from_json(data) if record else None
-    except (ValueError, KeyError, TypeError):  # written by a version that knows other fields
+    except (ValueError, KeyError, TypeError):  # also where it was written by a version that knows other fields
         return None
 
 

@@ -17,7 +17,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import SampleFailures
-from jobs.storage.spans import Spans
+from jobs.storage.spans import Spans, union
 from launcher.runs.failed_samples import Counted, FailedRows, FailedSamples
 from launcher.runs.failures import Failure, ShardFailures
 from launcher.runs.holders import held_rows
@@ -96,25 +96,19 @@ class Shards:
         """The rows that the attempts of a submission have done."""
         return self._known.closed_by.get(submission, Spans())
 
+    @cached_property
+    def _by_state(self) -> Mapping[ShardState, Spans]:
+        known = self._verdict
+        found = {ShardState.DONE: known.done, ShardState.FAILED: known.failed, ShardState.RUNNING: known.running}
+        return {**found, ShardState.PENDING: Spans([(0, len(self))]) - union(found.values())}
+
     def state(self, index: int) -> ShardState:
         """Where a shard stands."""
-        verdict = self._verdict
-        if index in verdict.done:
-            return ShardState.DONE
-        if index in verdict.failed:
-            return ShardState.FAILED
-        return ShardState.RUNNING if index in verdict.running else ShardState.PENDING
+        return next(state for state, shards in self._by_state.items() if index in shards)
 
     def in_state(self, state: ShardState) -> Spans:
         """The shards in a state."""
-        verdict = self._verdict
-        if state is ShardState.DONE:
-            return verdict.done
-        if state is ShardState.RUNNING:
-            return verdict.running
-        if state is ShardState.FAILED:
-            return verdict.failed
-        return Spans([(0, len(self))]) - verdict.done - verdict.running - verdict.failed
+        return self._by_state[state]
 
     def count(self, state: ShardState) -> int:
         return self.in_state(state).count
