@@ -20,10 +20,10 @@ from jobs.library.batch_size import BatchSize
 from jobs.library.caller_messages import Setup
 from jobs.library.exchange import LARGEST_BATCH
 from jobs.library.link import Link
-from jobs.library.pickles import CANNOT, Packed, modules_named, pack_by_value, where_it_fails
 from jobs.library.stream import Stream
 from jobs.machine import devices as node_devices
 from jobs.machine import memory as node_memory
+from jobs.pickles import Packed, modules_named, pack_by_value, where_it_fails
 from jobs.storage.plans import NodeSettings
 
 __all__ = ["Hierarchy", "OnError"]
@@ -207,7 +207,7 @@ def _devices(devices: str | Sequence[str]) -> tuple[str, ...]:
 def _pack_job(job: object) -> Packed:
     try:
         return pack_by_value(job)
-    except CANNOT as error:
+    except Exception as error:  # whatever the classes of what it holds raise
         where = where_it_fails(job)
         what = f"{where} cannot" if where else "it cannot"
         raise InputError(

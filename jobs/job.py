@@ -17,6 +17,7 @@ import numpy as np
 from jobs import extras, job_folder
 from jobs.errors import InputError
 from jobs.parameters import arguments
+from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
 from jobs.tensors import is_tensor
 
@@ -74,7 +75,12 @@ class Job:
         """Called once in each process (a model on ``context.device``)."""
 
     def process(self, batch: Any) -> dict[str, Any]:
-        """A batch -> {output name: array, tensor or list}, first axis = the batch."""
+        """A batch -> {output name: array, tensor or list}, first axis = the batch.
+
+        The batch is the Job's until ``process`` returns; then its arrays and tensors lie in memory that the next batch is
+        written into. Copy what you keep of it. (``node.poison_batches: true`` makes what was not copied -1 or NaN.) What
+        is returned is read before the next call, so that it may be a buffer that is used again.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no process method")
 
     def reduce(self, state: Any, block: dict[str, Any]) -> Any:
@@ -94,7 +100,7 @@ class Job:
         """Called once in each process and pool worker that ends in order."""
 
 
-def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = np.stack) -> Any:
+def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = stack_arrays) -> Any:
     """Stacks arrays, tensors and numbers along a new first axis, inside dicts, tuples and lists too; the rest is a list.
 
     ``join`` stacks arrays. Raises ValueError where shapes or keys differ.

@@ -1,29 +1,63 @@
 """Tensors: torch's, seen from numpy, in modules that must not import torch: they meet one only where a Job has made it."""
 
+import sys
 from typing import Any
 
 import numpy as np
 
+# What numpy has of torch's dtypes; the others (bfloat16, float8, complex32 ...) are integers of their size on the way.
+_NUMPY_DTYPES = frozenset(
+    f"torch.{name}"
+    for name in (
+        *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+        *("float16", "float32", "float64", "complex64", "complex128"),
+    )
+)
+_SAME_SIZE = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
+
 
 def is_tensor(value: object) -> bool:
-    """Whether it is a torch tensor; a look at its type, which costs no import."""
-    return hasattr(value, "detach")
+    """Whether it is a torch tensor; costs no import: where torch is not loaded there is none."""
+    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def is_numpy_dtype(tensor: Any) -> bool:
     """Whether numpy has the tensor's dtype; it has no bfloat16."""
-    return str(tensor.dtype) != "torch.bfloat16"
+    return str(tensor.dtype) in _NUMPY_DTYPES
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
-    """The tensor as an array on the host, bfloat16 as float32; a view of it where it is on the host already."""
-    tensor = tensor.detach().cpu()
-    array: np.ndarray = (tensor if is_numpy_dtype(tensor) else tensor.float()).numpy()
+    """The values as an array on the host, bfloat16 and float8 as float32; a view where it is on the host already.
+
+    Raises TypeError or RuntimeError for what has no such array: sparse, quantized, nested tensors.
+    """
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if not is_numpy_dtype(tensor):
+        tensor = tensor.to(sys.modules["torch"].complex64) if tensor.is_complex() else tensor.float()
+    array: np.ndarray = tensor.numpy()
     return array
 
 
-def from_numpy(array: np.ndarray) -> Any:
-    """The array as a tensor on the same memory; imports torch."""
+def as_memory(tensor: Any) -> tuple[np.ndarray, str] | None:
+    """(its values in the host's memory, the name of its dtype); None for a tensor that is more, or less, than these.
+
+    That is one that is sparse, quantized, nested, on a device, or of a class derived from Tensor.
+    """
+    torch = sys.modules["torch"]
+    if type(tensor) is not torch.Tensor or tensor.device.type != "cpu" or tensor.layout is not torch.strided:
+        return None
+    if tensor.is_quantized or tensor.is_nested:
+        return None
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    name = str(tensor.dtype).removeprefix("torch.")
+    if not is_numpy_dtype(tensor):
+        tensor = tensor.view(getattr(torch, _SAME_SIZE[tensor.element_size()]))
+    return tensor.numpy(), name
+
+
+def from_memory(array: np.ndarray, dtype: str) -> Any:
+    """The tensor that ``as_memory`` saw, on the array's memory; imports torch."""
     import torch
 
-    return torch.from_numpy(array)
+    tensor = torch.from_numpy(array)
+    return tensor if f"torch.{dtype}" in _NUMPY_DTYPES else tensor.view(getattr(torch, dtype))

@@ -14,7 +14,7 @@ from jobs.gather.result_rows import count_id_bytes, count_rows, text
 from jobs.gather.sources import read_sources
 from jobs.storage.layouts import read_layout
 from jobs.storage.plans import Plan
-from jobs.storage.records import Output, Part
+from jobs.storage.records import Layout, Output, Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 
@@ -65,10 +65,12 @@ class Survey:
         return Contents(self.rows, self.outputs, items, self.failed, self.kind_bytes, self.message_bytes, self.id_bytes)
 
     def assume(self, outputs: tuple[Output, ...]) -> None:
-        """The outputs of a result in which no sample is ok."""
+        """The outputs of a result in which no sample is ok, or of which there are only empty lists."""
         if not self.outputs:
             self.outputs = outputs
             self.value_bytes = {output.name: 0 for output in outputs if output.ragged}
+        if joined := Layout(self.outputs).joined(outputs):
+            self.outputs = joined.outputs
 
 
 class _Surveyor:
@@ -130,11 +132,13 @@ class _Surveyor:
         if not survey.outputs:
             self._first_shard = shard
             survey.assume(found)
-        if {output.name: output for output in survey.outputs} != {output.name: output for output in found}:
+        joined = Layout(survey.outputs).joined(found)
+        if joined is None:
             raise OutputError(
                 f"shards {self._first_shard} and {shard} have different outputs: {_describe(survey.outputs)} in the one, "
                 f"{_describe(found)} in the other. The Job or its packages changed between them: plan a new run"
             )
+        survey.outputs = joined.outputs
 
 
 @dataclass(frozen=True)
@@ -154,15 +158,13 @@ def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:
         rows = Spans([(part.start, part.stop)])
         committed = Committed(sources, plan.table, rows, part.start, len(plan.results))
         found.append(Surveyed(part, committed, budgets, Survey.take(run, plan, part, committed, budgets)))
-    outputs = next((one.survey.outputs for one in found if one.survey.outputs), ()) or _outputs_of(run)
-    for one in found:
-        one.survey.assume(outputs)
+    known = [one.survey.outputs for one in found if one.survey.outputs]
+    if not known or Layout(known[0]).is_open:
+        known += [layout.outputs] if (layout := read_layout(run)) else []
+    for outputs in known:
+        for one in found:
+            one.survey.assume(outputs)
     return found
-
-
-def _outputs_of(run: RunDir) -> tuple[Output, ...]:
-    layout = read_layout(run)
-    return layout.outputs if layout else ()
 
 
 def _describe(outputs: tuple[Output, ...]) -> str:

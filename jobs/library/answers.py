@@ -4,14 +4,15 @@ Made by the writer of a device process (caller_backend.py), taken apart by the c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from jobs.errors import OutputError, SampleFailed
 from jobs.kinds import SampleFailureKind
-from jobs.library.pickles import CANNOT, Packed, pack
+from jobs.node.worker.loading import describe
+from jobs.pickles import Packed, pack
 from jobs.storage.records import FailedSample
 from jobs.tensors import is_tensor, to_numpy
 
@@ -28,11 +29,23 @@ Values = list[Any] | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """What was returned for some samples, packed: what becomes of its memory is nothing to the results.
+
+    ``places`` are those of the samples that it is of (None: all); ``unsendable`` says of the others why it cannot be packed.
+    """
+
+    values: Packed
+    places: tuple[int, ...] | None = None
+    unsendable: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PartialAnswer:
-    """The results of ``rows`` (positions in their batch; None: all of it)."""
+    """The results of ``rows`` (positions in their batch; None: all of it), packed Values."""
 
     rows: tuple[int, ...] | None
-    values: Values
+    values: Packed
 
 
 Answer = tuple[list[PartialAnswer], list[FailedSample]]
@@ -43,15 +56,25 @@ def check(outputs: object, count: int) -> dict[str, Any]:
     """What ``Job.process`` returned for ``count`` samples, tensors as arrays; raises OutputError."""
     if not isinstance(outputs, Mapping) or not outputs:
         raise OutputError(f"process returned a {type(outputs).__name__}; valid: a dict of output name -> array or list")
-    columns = {name: to_numpy(value) if is_tensor(value) else value for name, value in outputs.items()}
+    columns = {name: _array_or_list(name, value) for name, value in outputs.items()}
     for name, value in columns.items():
-        if not isinstance(value, np.ndarray | Sequence) or isinstance(value, str | bytes) or np.ndim(value) == 0:
-            raise OutputError(
-                f"output {name!r} is a {type(value).__name__}; valid: an array, tensor or list, a row a sample"
-            )
         if len(value) != count:
             raise OutputError(f"output {name!r} has {len(value)} rows for a batch of {count} samples")
     return columns
+
+
+def _array_or_list(name: object, value: Any) -> Any:
+    """Looks at the kind alone: what a list holds may be of any size and form."""
+    try:
+        value = to_numpy(value) if is_tensor(value) else value
+    except (TypeError, RuntimeError) as error:
+        raise OutputError(f"output {name!r}, a {type(value).__name__}, is no array: {error}") from None
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0
+    if not is_array and (not isinstance(value, Sequence) or isinstance(value, str | bytes)):
+        raise OutputError(
+            f"output {name!r} is a {type(value).__name__}; valid: an array, tensor or list, a row a sample"
+        )
+    return value
 
 
 def rows(values: Values) -> list[Any]:
@@ -61,49 +84,64 @@ def rows(values: Values) -> list[Any]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def pack_answer(answer: Answer, start: int) -> tuple[Packed, bool]:
-    """The answer packed, and whether it holds failed samples; a result that cannot be pickled is a failed sample.
-
-    ``start`` is the first row of the batch.
-    """
+def packed(values: Values) -> Returned:
+    """The results packed, without those that cannot be. Raises MemoryError."""
     try:
-        return pack(answer), bool(answer[1])
-    except CANNOT:
-        parts, failed = answer
+        return Returned(pack(values))
+    except MemoryError:
+        raise
+    except Exception:  # whatever the classes of the results raise
         good: dict[int, Any] = {}
-        for part in parts:
-            for position, result in enumerate(rows(part.values)):
-                row = position if part.rows is None else part.rows[position]
-                try:
-                    pack(result)
-                    good[row] = result
-                except CANNOT as error:
-                    failed = [*failed, _cannot_be_sent(start + row, result, error)]
-        return pack(([PartialAnswer(tuple(good), list(good.values()))], failed)), True
+        bad: dict[int, str] = {}
+        for place, result in enumerate(rows(values)):
+            try:
+                pack(result)
+                good[place] = result
+            except Exception as error:
+                bad[place] = _cannot_be_sent(result, error)
+        return Returned(pack(list(good.values())), tuple(good), bad)
 
 
-def _cannot_be_sent(row: int, result: object, error: Exception) -> FailedSample:
-    what = f"its result (a {type(result).__name__}) cannot be sent back: {type(error).__name__}: {error}"
-    return TracedSample(
-        row,
-        SampleFailureKind.PROCESS,
-        f"{what}; return what can be pickled: numbers, text, arrays, lists of these",
-    )
+def _cannot_be_sent(result: object, error: Exception) -> str:
+    what = f"its result (a {type(result).__name__}) cannot be sent back: {describe(error)}"
+    return f"{what}; return what can be pickled: numbers, text, arrays, lists of these"
 
 
-def results(answer: Answer, first: int, start: int, count: int) -> list[Any]:
-    """The batch's results in order, a SampleFailed where a sample failed.
+def unsendable(row: int, why: str) -> FailedSample:
+    """The record of a sample whose result cannot be packed."""
+    return TracedSample(row, SampleFailureKind.PROCESS, why)
 
-    The batch is the rows ``[start, start + count)``; samples are counted from row ``first``.
+
+@dataclass(frozen=True, slots=True)
+class Unloadable(Exception):
+    """Results that cannot be unpickled here, which ``error`` tells, in a part of ``rows`` samples."""
+
+    error: Exception
+    rows: int
+
+
+def results(answer: Answer, first: int, start: int, count: int, *, alone: bool) -> tuple[list[Any], bool]:
+    """The batch's results in order, a SampleFailed where a sample failed, and whether any has.
+
+    The batch is the rows ``[start, start + count)``; samples are counted from row ``first``. Raises Unloadable where a
+    part cannot be unpickled; ``alone``: if that is a sample's own, it is one that failed.
     """
     parts, failed = answer
-    if len(parts) == 1 and parts[0].rows is None and not failed:
-        return rows(parts[0].values)
     found: list[Any] = [None] * count
     for part in parts:
-        for position, result in zip(range(count) if part.rows is None else part.rows, rows(part.values), strict=True):
-            found[position] = result
+        places = range(count) if part.rows is None else part.rows
+        try:
+            values = rows(part.values.load())
+        except Exception as error:  # whatever the classes of the results raise
+            if not alone or len(places) > 1:
+                raise Unloadable(error, len(places)) from error
+            failed = [*failed, unsendable(start + places[0], f"its result cannot be loaded here: {describe(error)}")]
+            continue
+        if part.rows is None and not failed:
+            return values, False
+        for place, result in zip(places, values, strict=True):
+            found[place] = result
     for sample in failed:
         text = getattr(sample, "traceback", "")
         found[sample.row - start] = SampleFailed(sample.kind, sample.message, sample.row - first, text)
-    return found
+    return found, bool(failed)

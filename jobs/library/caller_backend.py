@@ -1,17 +1,18 @@
 """CallerBackend: the backend of a Hierarchy's children: job, samples and results go through the exchange with its caller."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
-from jobs.library.answers import PartialAnswer, TracedSample, check, pack_answer
+from jobs.library.answers import PartialAnswer, Returned, TracedSample, check, packed, unsendable
 from jobs.library.exchange import Exchange
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import describe, failed_sample
-from jobs.storage.outputs import own
+from jobs.pickles import Packed, pack
 from jobs.storage.records import Commit, FailedSample
 
 # A traceback is cut to its last characters.
@@ -57,12 +58,13 @@ class CallerBackend:
     def samples(self) -> "CallerSamples":
         return CallerSamples(self._open())
 
-    def own(self, outputs: Any) -> Any:
-        """A function's results are objects of their own, one a sample."""
-        return outputs if self._stage else own(outputs)
+    def results(self, outputs: Any, rows: int, *, own: bool) -> Returned:
+        """Packed, and so checked, whatever they hold, before the Job has its memory back."""
+        returned = packed(outputs if self._stage else check(outputs, rows))
+        return replace(returned, values=returned.values.own) if own else returned
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "CallerWriter":
-        return CallerWriter(self._open(), of_function=self._stage is not None)
+        return CallerWriter(self._open())
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         sample = failed_sample(row, self._stage or stage, error)
@@ -76,42 +78,93 @@ class CallerBackend:
 
 
 class CallerSamples:
-    """The samples in the exchange; remembers the batch that it read last, for a batch that is done in parts."""
+    """The samples in the exchange; remembers the batch that it read last, for a batch that is done in parts.
+
+    A sample is handed out once, since it is for ``load`` to do with it what it likes; whoever asks again gets another.
+    """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._start = -1
-        self._samples: list[Any] = []
+        self._slot = 0
+        self._start = self._stop = -1
+        # Of each row what it is unpickled from, where they lie apart from each other, and what is not handed out yet.
+        self._packs: list[Packed] | None = None
+        self._samples: dict[int, Any] = {}
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        """Raises whatever unpickling the samples raises."""
-        slot, first = self._exchange.slot_of(start)
-        if first != self._start:
-            self._start, self._samples = -1, []
-            self._samples = self._exchange.begin(slot)
-            self._start = first
-        return self._samples[start - first : stop - first]
+        """Raises whatever unpickling the samples raises, but for those that ``unreadable`` has told."""
+        self._turn_to(start)
+        if self._packs is None and not all(row in self._samples for row in range(start, stop)):
+            self._take_apart()
+        return [self._sample(row) for row in range(start, stop)]
+
+    def _sample(self, row: int) -> Any:
+        if row not in self._samples:
+            assert self._packs is not None
+            return self._packs[row - self._start].load()
+        return self._samples.pop(row)
+
+    def unreadable(self, start: int, stop: int) -> Mapping[int, BaseException]:
+        """All where one of a batch cannot be unpickled, until its caller sends them apart from each other."""
+        try:
+            self._turn_to(start)
+        except MemoryError:
+            raise
+        except Exception as error:
+            slot, _ = self._exchange.slot_of(start)
+            self._exchange.cannot_be_read(slot)
+            return dict.fromkeys(range(start, stop), error)
+        if self._packs is None:
+            return {}
+        found: dict[int, BaseException] = {}
+        for row in range(start, stop):
+            try:
+                self._samples[row] = self._packs[row - self._start].load()
+            except Exception as error:
+                found[row] = error
+                self._samples[row] = None
+        return found
+
+    def _turn_to(self, row: int) -> None:
+        """Reads the batch of the row, unless it has."""
+        if self._start <= row < self._stop:
+            return
+        self._start = self._stop = -1
+        self._packs, self._samples = None, {}
+        self._slot, start = self._exchange.slot_of(row)
+        samples, is_apart = self._exchange.begin(self._slot)
+        if is_apart:
+            self._packs = samples
+        else:
+            self._samples = dict(enumerate(samples, start))
+        self._start, self._stop = start, start + len(samples)
+
+    def _take_apart(self) -> None:
+        """For a batch that is done again, in ever smaller parts: each of them would have to unpickle all of it."""
+        self._samples.clear()
+        self._packs = [pack(sample).own for sample in self._exchange.begin(self._slot)[0]]
 
 
 class CallerWriter:
     """Puts results into the slot of their batch."""
 
-    def __init__(self, exchange: Exchange, of_function: bool) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._of_function = of_function
 
-    def keep(self, outputs: object, loaded: Loaded, work: BatchWork) -> None:
-        values: Any = outputs if self._of_function else check(outputs, len(loaded.rows))
-        if len(loaded.rows) == work.batch.stop - work.batch.start:
+    def keep(self, results: Returned, loaded: Loaded, work: BatchWork) -> None:
+        values, rows = results.values, tuple(loaded.rows)
+        for place, why in results.unsendable.items():
+            work.failed[rows[place]] = unsendable(rows[place], why)
+        if results.places is not None:
+            rows = tuple(rows[place] for place in results.places)
+        if len(rows) == work.batch.stop - work.batch.start:
             work.parts.append(PartialAnswer(None, values))
-            return
-        rows = tuple(row - work.batch.start for row in loaded.rows)
-        # The slot of the pool worker is reused before the batch is whole.
-        work.parts.append(PartialAnswer(rows, values if self._of_function else own(values)))
+        elif rows:
+            # The slot of the pool worker is reused before the batch is whole.
+            work.parts.append(PartialAnswer(tuple(row - work.batch.start for row in rows), values.own))
 
     def store(self, work: BatchWork) -> Commit:
         start, stop = work.batch.start, work.batch.stop
         slot, _ = self._exchange.slot_of(start)
-        packed, failed = pack_answer((work.parts, list(work.failed.values())), start)
-        seconds = self._exchange.finish(slot, packed)
-        return Commit(start, stop, split=failed, seconds=seconds)
+        seconds = self._exchange.finish(slot, pack((work.parts, list(work.failed.values()))))
+        return Commit(start, stop, split=bool(work.failed), seconds=seconds)

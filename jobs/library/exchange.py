@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from jobs.errors import RunError
-from jobs.library.pickles import Packed, unpack
 from jobs.machine.memory_file import memory_file
+from jobs.pickles import Packed
 from jobs.storage.files import read_fully, write_fully
 
 # Addresses of one region, bytes: as much as a batch can hold.
@@ -23,10 +23,11 @@ _STRIDE = 1 << 36
 # What a region keeps when it is freed, bytes: small batches go on without new pages.
 _KEPT = 1 << 18
 _JOB, _TABLE, _SLOTS = range(3)
-# Columns of the table: which rows are in a slot, the bytes of its samples and results, and when a child began and ended it,
-# in nanoseconds of the clock that all processes share (CLOCK_MONOTONIC).
-_ROWS, _FED, _RESULT, _BEGAN, _ENDED = range(5)
-_COLUMNS = 5
+# Columns of the table: which rows are in a slot, the bytes of its samples and results, when a child began and ended it, in
+# nanoseconds of the clock that all processes share (CLOCK_MONOTONIC), whether its samples are pickled apart from each other,
+# and whether a child could not unpickle them.
+_ROWS, _FED, _RESULT, _BEGAN, _ENDED, _APART, _UNREAD = range(7)
+_COLUMNS = 7
 # The rows are one word, first row and their number, since others look for theirs while it changes; 0: none.
 _COUNT_BITS = 20
 LARGEST_BATCH = (1 << _COUNT_BITS) - 1
@@ -45,7 +46,7 @@ class Region:
 
     def write(self, packed: Packed) -> int:
         """Stores a value; returns its size, bytes. Raises MemoryError where it is larger than 64 GiB."""
-        parts = [memoryview(packed.data), *(buffer.cast("B") for buffer in packed.buffers)]
+        parts = [memoryview(part).cast("B") for part in (packed.data, *packed.buffers)]
         head = np.array([len(parts), *map(len, parts)], np.int64).tobytes()
         size = len(head) + sum(map(len, parts))
         if size > _STRIDE:
@@ -67,7 +68,7 @@ class Region:
             parts.append(np.empty(length, np.uint8).data)
             read_fully(self._descriptor, parts[-1], offset)
             offset += length
-        return unpack(parts[0], parts[1:])
+        return Packed(parts[0], parts[1:]).load()
 
     def _numbers(self, start: int, count: int) -> list[int]:
         data = os.pread(self._descriptor, 8 * count, self._offset + 8 * start)
@@ -120,11 +121,11 @@ class Exchange:
 
     # --- samples
 
-    def feed(self, slot: int, start: int, count: int, samples: Packed) -> int:
-        """Stores the samples of ``count`` rows from ``start`` on; returns their size, bytes."""
+    def feed(self, slot: int, start: int, count: int, samples: Packed, *, apart: bool = False) -> int:
+        """Stores the samples of ``count`` rows from ``start`` on; returns their size, bytes. ``apart``: each is Packed."""
         # Whole before the supervisor hears of the batch: its worker finds it by this row of the table.
         size = self._fed[slot].write(samples)
-        self._table[slot] = start << _COUNT_BITS | count, size, 0, 0, 0
+        self._table[slot] = start << _COUNT_BITS | count, size, 0, 0, 0, apart, False
         return size
 
     def slot_of(self, row: int) -> tuple[int, int]:
@@ -136,11 +137,22 @@ class Exchange:
             raise KeyError(row)
         return int(found[0]), int(starts[found[0]])
 
-    def begin(self, slot: int) -> list[Any]:
-        """The samples of the slot's batch, on which its worker now begins."""
+    def begin(self, slot: int) -> tuple[list[Any], bool]:
+        """The samples of the slot's batch, on which its worker now begins, and whether each of them is Packed.
+
+        Raises whatever unpickling them raises.
+        """
         self._table[slot, _BEGAN] = time.monotonic_ns()
         samples: list[Any] = self._fed[slot].read(int(self._table[slot, _FED]))
-        return samples
+        return samples, bool(self._table[slot, _APART])
+
+    def cannot_be_read(self, slot: int) -> None:
+        """A child says that the samples of the slot's batch cannot be unpickled."""
+        self._table[slot, _UNREAD] = True
+
+    def unread(self, slot: int) -> bool:
+        """Whether that was said."""
+        return bool(self._table[slot, _UNREAD])
 
     # --- results
 

@@ -22,8 +22,8 @@ from jobs.exit_codes import exit_text
 from jobs.library.answers import Answer
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.library.exchange import Exchange
-from jobs.library.pickles import Packed
 from jobs.node.messages import Batch, Broken
+from jobs.pickles import Packed
 from jobs.storage.records import Commit
 
 # Seconds that children get to tear down; what is still under way is not worth waiting for.
@@ -126,6 +126,17 @@ class Link:
             self._connection.send(Batch(start, stop))
         return handed
 
+    def unread(self, handed: Handed) -> bool:
+        """Whether samples of a batch that is done could not be unpickled."""
+        return self._exchange.unread(handed.slot)
+
+    def hand_again(self, handed: Handed, samples: Packed | None) -> None:
+        """Has a batch done once more, sample by sample; ``samples`` (None: as they were) has each of them Packed."""
+        if samples:
+            self._exchange.feed(handed.slot, handed.start, handed.rows, samples, apart=True)
+        with contextlib.suppress(ConnectionError):  # receive tells what became of it
+            self._connection.send(Batch(handed.start, handed.stop, most=0 if samples else 1))
+
     def receive(self, wait: bool) -> Handed | None:
         """The next batch that is done; None for other news, or without ``wait`` for none.
 
@@ -161,17 +172,15 @@ class Link:
         self._problem = problem
         return RunError(problem)
 
-    def take(self, handed: Handed) -> tuple[Answer, float, int]:
-        """What became of a batch that is done, the seconds it took, the bytes of its results; its slot is free then.
+    def look(self, handed: Handed) -> tuple[Answer, float, int]:
+        """What became of a batch that is done, the seconds it took, the bytes of its results."""
+        answer, size = self._exchange.results(handed.slot)
+        self._result_bytes = size / handed.rows
+        return answer, self._exchange.seconds(handed.slot), size
 
-        Raises whatever unpickling the results raises.
-        """
-        try:
-            answer, size = self._exchange.results(handed.slot)
-            self._result_bytes = size / handed.rows
-            return answer, self._exchange.seconds(handed.slot), size
-        finally:
-            self._release(handed.start)
+    def take(self, handed: Handed) -> None:
+        """The batch is through, and its slot is free."""
+        self._release(handed.start)
 
     def _release(self, start: int) -> None:
         handed = self._under_way.pop(start)

@@ -10,14 +10,16 @@ import time
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from jobs.errors import InputError, RunError
-from jobs.library.answers import results
+from jobs.errors import InputError
+from jobs.library.answers import Unloadable, results
 from jobs.library.batch_size import SOURCE_SECONDS, BatchSize
 from jobs.library.link import Handed, Link
-from jobs.library.pickles import CANNOT, Packed, pack
+from jobs.pickles import Packed, pack
 
 # Samples that are drawn between two looks at the clock.
 _LOOK_EVERY = 64
+# A pickle that names a class or function; without any there is nothing in it that could fail where it is unpickled.
+_NAMES = b"\x93"
 
 
 class Stream:
@@ -34,6 +36,9 @@ class Stream:
         self._slow = False
         self._under_way: dict[int, Handed] = {}
         self._done: dict[int, Handed] = {}
+        # Samples that may be wanted again, and batches that were done sample by sample.
+        self._given: dict[int, list[Any]] = {}
+        self._alone: set[int] = set()
 
     def __iter__(self) -> Generator[tuple[list[Any], bool], None, None]:
         with self._link.claim():
@@ -61,8 +66,11 @@ class Stream:
                     return
             samples = self._draw()
             if samples:
-                handed = self._link.hand_out(self._pack(samples), len(samples))
+                packed = self._pack(samples)
+                handed = self._link.hand_out(packed, len(samples))
                 self._under_way[handed.start] = handed
+                if _NAMES in bytes(packed.data):
+                    self._given[handed.start] = samples
                 self._size.sent(len(samples), handed.size)
 
     def _draw(self) -> list[Any]:
@@ -88,33 +96,51 @@ class Stream:
     def _pack(self, samples: list[Any]) -> Packed:
         try:
             return pack(samples)
-        except CANNOT:
+        except Exception:  # whatever their classes raise
             for position, sample in enumerate(samples):
-                try:
-                    pack(sample)
-                except CANNOT as error:
-                    index = self._link.row - self._first + position
-                    what = f"sample {index} (a {type(sample).__name__}) cannot be sent to the workers"
-                    advice = "send what it is made from, such as a path or a number, and make it there"
-                    raise InputError(f"{what}: {type(error).__name__}: {error}; {advice}") from None
+                self._pack_one(sample, self._link.row - self._first + position)
             raise
+
+    def _pack_one(self, sample: Any, index: int) -> Packed:
+        try:
+            return pack(sample)
+        except Exception as error:
+            what = f"sample {index} (a {type(sample).__name__}) cannot be sent to the workers"
+            advice = "send what it is made from, such as a path or a number, and make it there"
+            raise InputError(f"{what}: {type(error).__name__}: {error}; {advice}") from None
 
     # --- results
 
     def _take(self) -> tuple[list[Any], bool]:
         """Waits for the batch whose turn it is."""
-        while (start := self._ready()) is None:
-            self._collect(wait=True)
-        del self._under_way[start]
-        handed = self._done.pop(start)
-        first, last = handed.start - self._first, handed.stop - self._first - 1
-        try:
-            answer, seconds, size = self._link.take(handed)
-        except Exception as error:  # whatever the classes of the results raise
-            what = f"the results of samples {first} to {last} cannot be loaded here"
-            raise RunError(f"{what}: {type(error).__name__}: {error}") from error
-        self._size.done(handed.rows, seconds, size)
-        return results(answer, self._first, handed.start, handed.rows), bool(answer[1])
+        while True:
+            while (start := self._ready()) is None:
+                self._collect(wait=True)
+            handed = self._done.pop(start)
+            if self._link.unread(handed) and start in self._given:
+                self._send_apart(handed)
+                continue
+            answer, seconds, size = self._link.look(handed)
+            try:
+                found = results(answer, self._first, start, handed.rows, alone=start in self._alone)
+            except Unloadable:  # which of them is found where each is a pickle of its own
+                self._alone.add(start)
+                self._link.hand_again(handed, None)
+                continue
+            self._forget(handed)
+            self._size.done(handed.rows, seconds, size)
+            return found
+
+    def _send_apart(self, handed: Handed) -> None:
+        """The samples again, each of them a pickle of its own: those that cannot be unpickled fail alone."""
+        samples = self._given.pop(handed.start)
+        first = handed.start - self._first
+        self._link.hand_again(handed, pack([self._pack_one(sample, first + at) for at, sample in enumerate(samples)]))
+
+    def _forget(self, handed: Handed) -> None:
+        del self._under_way[handed.start]
+        self._given.pop(handed.start, None)
+        self._link.take(handed)
 
     def _ready(self) -> int | None:
         start = next(iter(self._under_way if self._ordered else self._done), None)

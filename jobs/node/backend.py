@@ -4,7 +4,7 @@ A task's is the run directory (process/run_backend.py); that of jobs.Hierarchy i
 (jobs/library/caller_backend.py). Picked by who starts the crew, pickled to every child.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from jobs.job import Job
@@ -18,14 +18,17 @@ class SampleReader(Protocol):
     """The samples, by their rows."""
 
     def rows(self, start: int, stop: int) -> Iterable[Any]:
-        """What ``Job.load`` gets for each of the rows ``[start, stop)``, in order."""
+        """What ``Job.load`` gets for each of the rows ``[start, stop)``, in order, as it is, whoever had it before."""
+
+    def unreadable(self, start: int, stop: int) -> Mapping[int, BaseException]:
+        """Which of the rows ``[start, stop)`` cannot be had, and why; in their places ``rows`` has anything."""
 
 
 class ResultWriter(Protocol):
     """A process's end for results."""
 
-    def keep(self, outputs: object, loaded: Loaded, work: BatchWork) -> None:
-        """Takes what ``Job.process`` returned for a piece into its batch; raises OutputError where it is not valid."""
+    def keep(self, results: Any, loaded: Loaded, work: BatchWork) -> None:
+        """Takes the results of a piece into its batch; raises OutputError where they do not fit to the run's."""
 
     def store(self, work: BatchWork) -> Commit:
         """Puts a whole batch where it belongs; raises OutputError where it must be checked sample by sample."""
@@ -39,8 +42,11 @@ class Backend(Protocol):
 
     def samples(self) -> SampleReader: ...
 
-    def own(self, outputs: Any) -> Any:
-        """What ``Job.process`` returned, in memory that it does not write to when it is called again."""
+    def results(self, outputs: Any, rows: int, *, own: bool) -> Any:
+        """What ``Job.process`` returned for so many rows, as the writer keeps it; raises OutputError where it is not valid.
+
+        ``own``: in memory that the Job does not write to when it is called again, whatever it was in.
+        """
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> ResultWriter:
         """Of the process with this index; ``ask`` asks the supervisor, and waits for the answer."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jobs.node.messages import Batch, Loaded, Piece
-from jobs.storage.outputs import Columns, join
+from jobs.storage.outputs import Columns, forms, join
 from jobs.storage.records import FailedSample, Output
 
 # A try that fails costs about as much as a piece that does not: one in so many is little.
@@ -77,7 +77,7 @@ class BatchWork:
 
     def forms(self) -> list[Output]:
         """The form of the results so far; empty before the first."""
-        return [column.form(name) for name, column in self.parts[0][1].items()] if self.parts else []
+        return forms([columns for _, columns in self.parts])
 
     def columns(self) -> Columns:
         """The whole batch's outputs, fill values where samples failed; empty where all did."""

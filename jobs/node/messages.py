@@ -101,11 +101,19 @@ class NewSlot(NamedTuple):
     size: int
 
 
+class Placed(NamedTuple):
+    """A batch in ``size`` bytes of a slot: the pickle of what is not in there, or where that is in there, too: its place."""
+
+    pickle: bytes | tuple[int, int]
+    size: int
+
+
 class Loaded(NamedTuple):
     """Worker -> process: a piece is in its slot.
 
-    ``rows`` are those that loaded (a range where none is missing: small in a pipe); ``batch`` is their collated batch
-    with arrays replaced by places in the slot; ``error`` says why collating failed.
+    ``rows`` are those that loaded (a range where none is missing: small in a pipe); ``batch`` is their collated batch,
+    in the pipe as Placed: nothing of the Job's is pickled with a message, so that receiving one cannot fail for it.
+    ``error`` says why there is none.
     """
 
     piece: Piece

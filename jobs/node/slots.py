@@ -3,12 +3,13 @@
 A worker owns a few slots. It writes the arrays of a batch into one and sends their places; the process sees them as
 arrays on the same memory, and gives the slot back by handing out the next piece. The memory is anonymous (memfd: no
 name in /dev/shm that could leak, no limit from its size) and reused, because touching fresh pages costs ten times the
-copy. Anything that is not an array, a tensor, or long text or bytes travels inside the message, pickled.
+copy. Arrays and tensors in dicts, lists and tuples are seen so; all else a batch holds is a pickle, which is a copy.
 """
 
+import contextlib
 import mmap
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NamedTuple
@@ -16,28 +17,32 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.machine.memory_file import memory_file
-from jobs.node.messages import NewSlot
+from jobs.node.messages import NewSlot, Placed
 from jobs.node.transfer import Transfer
-from jobs.tensors import from_numpy, is_numpy_dtype
+from jobs.pickles import Packed, pickled
+from jobs.stacked import PLAIN, Stacked
+from jobs.tensors import as_memory, from_memory, is_tensor
 
 # Cache lines are 64 bytes; vector instructions want their operands aligned to them.
 _ALIGNMENT = 64
 # A slot grows by more than it must, since batches of different size would otherwise grow it again and again.
 _GROWTH = 1.25
-# Shorter text and bytes are cheaper in the message, and smaller arrays are cheaper joined as bytes first.
+# A shorter pickle is cheaper in the message.
 _LARGE = 4096
-# What says nothing about a Job that could be faster: it is small.
-_SMALL = (str, bytes, int, float, complex, type(None))
+# What says nothing about a Job that could be faster: it is small, or as quick.
+_QUICK = (str, bytes, int, float, complex, type(None))
+# The kinds of dtypes that their text tells whole.
+_TOLD = frozenset("biufcmMSU")
 _said = False
 
 
 class SlotArray(NamedTuple):
-    """An array in a slot; ``kind`` is what becomes of it on the other side: array, tensor, bytes or str."""
+    """An array in a slot; ``tensor`` is its torch dtype where it becomes a tensor on the other side."""
 
     offset: int
     shape: tuple[int, ...]
-    dtype: str
-    kind: str = "array"
+    dtype: Any
+    tensor: str = ""
 
 
 class SlotWriter:
@@ -48,121 +53,87 @@ class SlotWriter:
         self._reader_pid = reader_pid
         self._memory: dict[int, mmap.mmap] = {}
 
-    def put(self, slot: int, batch: Any) -> Any:
-        """Copies the arrays of ``batch`` into the slot; returns the batch with a SlotArray for each."""
+    def put(self, slot: int, batch: Any) -> Placed:
+        """Copies the batch into the slot; raises whatever pickling it raises, OSError where there is no memory."""
         arrays: list[np.ndarray | Stacked] = []
         skeleton, size = _lay_out(batch, arrays, 0)
-        if not arrays:
-            return skeleton
-        memory = self._reserve(slot, size)
-        for place, array in zip(_slot_arrays(skeleton), arrays, strict=True):
-            view = _view(place, memory)
-            if isinstance(array, Stacked):
-                array.copy_to(view)
-            else:
-                np.copyto(view, array)
-        return skeleton
+        data = pickled(skeleton)
+        offset = _aligned(size)
+        if len(data) >= _LARGE:
+            size = offset + len(data)
+        if arrays:
+            size = max(size, 1)
+        if size:
+            memory = self._reserve(slot, size)
+            for place, array in zip(_slot_arrays(skeleton), arrays, strict=True):
+                view = _view(place, memory)
+                if isinstance(array, Stacked):
+                    array.copy_to(view)
+                else:
+                    np.copyto(view, array)
+            if len(data) >= _LARGE:
+                memory[offset:size] = data
+        return Placed(data if len(data) < _LARGE else (offset, len(data)), size)
 
     def _reserve(self, slot: int, size: int) -> mmap.mmap:
         memory = self._memory.get(slot)
         if memory is None or len(memory) < size:
+            self._memory.pop(slot, None)  # where there is not room for both, the reader keeps what it still has of it
             size = max(mmap.PAGESIZE, int(size * _GROWTH))
             descriptor = memory_file("launcher-slot", size)
-            # The message before the descriptor: it tells the reader to take one from the pipe. What the reader still has of
-            # the smaller memory stays mapped there.
-            self._connection.send(NewSlot(slot, size))
-            send_handle(self._connection, descriptor, self._reader_pid)
-            memory = self._memory[slot] = mmap.mmap(descriptor, size)
-            os.close(descriptor)
+            try:
+                # Mapped before it is announced: where that fails, the reader would take later batches from a memory that
+                # this side does not write to.
+                memory = mmap.mmap(descriptor, size)
+                # The message before the descriptor: it tells the reader to take one from the pipe.
+                self._connection.send(NewSlot(slot, size))
+                send_handle(self._connection, descriptor, self._reader_pid)
+            finally:
+                os.close(descriptor)
+            self._memory[slot] = memory
         return memory
 
 
-class Stacked:
-    """Arrays of one shape and dtype that are still to be stacked: into the slot, without a copy in between."""
-
-    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
-        self.arrays = arrays
-        self.shape = (len(arrays), *arrays[0].shape)
-        self.dtype = arrays[0].dtype
-        self.nbytes = len(arrays) * arrays[0].nbytes
-
-    @classmethod
-    def of(cls, arrays: Sequence[Any]) -> "Stacked | np.ndarray":
-        """As np.stack, which does it at once where arrays differ: it raises, or finds a common dtype."""
-        first = arrays[0]
-        kind, shape, dtype = type(first), first.shape, first.dtype
-        for array in arrays:
-            if type(array) is not kind or array.shape != shape or array.dtype != dtype:
-                return np.stack(arrays)
-        return np.stack(arrays) if dtype.hasobject or not dtype.isnative else cls(arrays)
-
-    def copy_to(self, target: np.ndarray) -> None:
-        """np.stack into ``target``, which is contiguous; without the view of each array that np.stack makes first."""
-        if 0 < self.arrays[0].nbytes < _LARGE and self._join_into(target):
-            return
-        if len(self.shape) == 1:
-            np.stack(self.arrays, out=target)
-        else:
-            length, each, *rest = self.shape
-            np.concatenate(self.arrays, out=target.reshape(length * each, *rest))
-
-    def _join_into(self, target: np.ndarray) -> bool:
-        """bytes.join, which needs 20 ns a small array where concatenate needs 80; False where it cannot have them."""
-        try:
-            data = b"".join(self.arrays)  # type: ignore[arg-type]
-        except (TypeError, BufferError):  # an array that is not contiguous
-            return False
-        target[...] = np.frombuffer(data, self.dtype).reshape(self.shape)
-        return True
-
-
-def stack_now(arrays: Sequence[Any]) -> np.ndarray:
-    """As np.stack, and several times faster where there are many small arrays."""
-    stacked = Stacked.of(arrays)
-    if isinstance(stacked, np.ndarray):
-        return stacked
-    target = np.empty(stacked.shape, stacked.dtype)
-    stacked.copy_to(target)
-    return target
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 def _lay_out(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple[Any, int]:
-    """Replaces arrays by SlotArrays, collecting them in order; returns the skeleton and the bytes needed."""
-    match value:
-        case dict():
-            pairs = {}
-            for key, item in value.items():
-                pairs[key], size = _lay_out(item, arrays, size)
-            return pairs, size
-        case tuple() | list():
-            items = []
-            for item in value:
-                item, size = _lay_out(item, arrays, size)
-                items.append(item)
-            return _same_sequence(value, items), size
-    kind, array = _as_array(value)
+    """Replaces arrays by SlotArrays, collecting them in order; returns the skeleton and the bytes needed.
+
+    Only in containers that are nothing but these: what else one of a derived class has would be lost.
+    """
+    if type(value) is dict:
+        pairs = {}
+        for key, item in value.items():
+            pairs[key], size = _lay_out(item, arrays, size)
+        return pairs, size
+    if _is_sequence(value):
+        items = []
+        for item in value:
+            item, size = _lay_out(item, arrays, size)
+            items.append(item)
+        return _same_sequence(value, items), size
+    array, tensor = _as_array(value)
     if array is None:
         _say_pickled(value)
         return value, size
     arrays.append(array)
-    offset = -(-size // _ALIGNMENT) * _ALIGNMENT
-    return SlotArray(offset, array.shape, array.dtype.str, kind), offset + array.nbytes
+    offset = _aligned(size)
+    dtype = array.dtype.str if array.dtype.kind in _TOLD else array.dtype
+    return SlotArray(offset, array.shape, dtype, tensor), offset + array.nbytes
 
 
-def _as_array(value: Any) -> tuple[str, np.ndarray | Stacked | None]:
-    """The value's kind and its memory; None for what travels in the message."""
-    if isinstance(value, bytes | str) and len(value) >= _LARGE:
-        data = value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
-        return type(value).__name__, np.frombuffer(data, np.uint8)
-    if type(value).__module__ == "torch" and hasattr(value, "numpy") and is_numpy_dtype(value):
-        return "tensor", value.detach().numpy()
-    is_plain = isinstance(value, np.ndarray | Stacked) and not value.dtype.hasobject
-    return "array", value if is_plain else None
+def _as_array(value: Any) -> tuple[np.ndarray | Stacked | None, str]:
+    """The value's memory, and its torch dtype if it is a tensor; (None, "") for what is pickled."""
+    if type(value) in PLAIN or type(value) is Stacked:
+        return (None if value.dtype.hasobject else value), ""
+    return (as_memory(value) if is_tensor(value) and not value.requires_grad else None) or (None, "")
 
 
 def _say_pickled(value: Any) -> None:
     global _said
-    if _said or isinstance(value, _SMALL) or type(value).__module__ == "numpy":
+    if _said or isinstance(value, _QUICK) or type(value).__module__ == "numpy":
         return
     _said = True
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
@@ -171,25 +142,67 @@ def _say_pickled(value: Any) -> None:
     )
 
 
+def _is_sequence(value: Any) -> bool:
+    """Whether it is a list, a tuple or a named tuple, and no SlotArray."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return True
+    return isinstance(value, tuple) and kind.__bases__ == (tuple,) and hasattr(kind, "_make") and kind is not SlotArray
+
+
 def _same_sequence(like: Any, items: list[Any]) -> Any:
-    if hasattr(like, "_fields"):
-        return type(like)(*items)
-    return tuple(items) if isinstance(like, tuple) else items
+    if type(like) is list:
+        return items
+    return tuple(items) if type(like) is tuple else type(like)._make(items)
 
 
-def _slot_arrays(skeleton: Any) -> list[SlotArray]:
-    match skeleton:
-        case SlotArray():
-            return [skeleton]
-        case dict():
-            return [place for item in skeleton.values() for place in _slot_arrays(item)]
-        case tuple() | list():
-            return [place for item in skeleton for place in _slot_arrays(item)]
-    return []
+def _slot_arrays(skeleton: Any) -> Iterator[SlotArray]:
+    if type(skeleton) is SlotArray:
+        yield skeleton
+    elif type(skeleton) is dict or _is_sequence(skeleton):
+        for item in skeleton.values() if type(skeleton) is dict else skeleton:
+            yield from _slot_arrays(item)
 
 
 def _view(place: SlotArray, memory: mmap.mmap) -> np.ndarray:
     return np.ndarray(place.shape, place.dtype, memory, place.offset)
+
+
+class _Memory:
+    """The reader's side of a slot: mapped where there are addresses for it, else looked for again at the next batch."""
+
+    def __init__(self, descriptor: int, size: int, transfer: Transfer) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._transfer = transfer
+        self._mapped: mmap.mmap | None = None
+
+    def mapped(self, size: int) -> mmap.mmap:
+        """At least ``size`` bytes of it; raises OSError where that is more than there are addresses for."""
+        if self._mapped is None or len(self._mapped) < size:
+            self._unmap()
+            try:
+                self._mapped = mmap.mmap(self._descriptor, self._size)
+            except OSError:
+                self._mapped = mmap.mmap(self._descriptor, size)
+            else:
+                self._close_descriptor()
+            self._transfer.lock(self._mapped)
+        return self._mapped
+
+    def _unmap(self) -> None:
+        if self._mapped is not None:
+            self._transfer.unlock(self._mapped)
+            self._mapped = None  # it goes with its last array
+
+    def _close_descriptor(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def close(self) -> None:
+        self._unmap()
+        self._close_descriptor()
 
 
 class SlotReader:
@@ -198,38 +211,49 @@ class SlotReader:
     def __init__(self, connection: Connection, transfer: Transfer) -> None:
         self._connection = connection
         self._transfer = transfer
-        self._memory: dict[int, mmap.mmap] = {}
+        self._memory: dict[int, _Memory] = {}
 
     def accept(self, new: NewSlot) -> None:
-        """Maps the memory whose descriptor follows ``new`` in the pipe; the old one goes with its last array."""
-        descriptor = recv_handle(self._connection)
-        if new.number in self._memory:
-            self._transfer.unlock(self._memory[new.number])
-        self._memory[new.number] = mmap.mmap(descriptor, new.size)
-        self._transfer.lock(self._memory[new.number])
-        os.close(descriptor)
+        """Takes the memory whose descriptor follows ``new`` in the pipe."""
+        memory = _Memory(recv_handle(self._connection), new.size, self._transfer)
+        if old := self._memory.pop(new.number, None):
+            old.close()
+        self._memory[new.number] = memory
+        with contextlib.suppress(OSError):  # no addresses: where a batch needs them, that one fails
+            memory.mapped(new.size)
 
     def close(self) -> None:
         """No slot is used any more; the memory goes with its last array."""
         while self._memory:
-            self._transfer.unlock(self._memory.popitem()[1])
+            self._memory.popitem()[1].close()
 
-    def get(self, slot: int, skeleton: Any) -> Any:
-        """The batch, its arrays being views of the slot; valid until the slot is handed out again."""
-        match skeleton:
-            case SlotArray():
-                array = _view(skeleton, self._memory[slot])
-                return _FORMS[skeleton.kind](array)
-            case dict():
-                return {key: self.get(slot, item) for key, item in skeleton.items()}
-            case tuple() | list():
-                return _same_sequence(skeleton, [self.get(slot, item) for item in skeleton])
-        return skeleton
+    def get(self, slot: int, placed: Placed) -> Any:
+        """The batch, its arrays being views of the slot; valid until the slot is handed out again.
+
+        Raises whatever unpickling raises, and OSError where the slot cannot be mapped.
+        """
+        memory = self._memory[slot].mapped(placed.size) if placed.size else None
+        if isinstance(placed.pickle, bytes):
+            return _fill(Packed(placed.pickle, ()).load(), memory)
+        assert memory is not None
+        offset, length = placed.pickle
+        return _fill(Packed(memoryview(memory)[offset : offset + length], ()).load(), memory)
+
+    def poison(self, slot: int, placed: Placed) -> None:
+        """Overwrites a batch that is through, so that whatever still looks at it shows: -1, NaN for floats."""
+        if placed.size:
+            memory = self._memory[slot].mapped(placed.size)
+            np.frombuffer(memory, np.uint8, placed.size)[:] = 0xFF
 
 
-_FORMS: dict[str, Callable[[np.ndarray], Any]] = {
-    "array": lambda array: array,
-    "tensor": from_numpy,
-    "bytes": lambda array: array.tobytes(),
-    "str": lambda array: array.tobytes().decode(errors="surrogatepass"),
-}
+def _fill(skeleton: Any, memory: mmap.mmap | None) -> Any:
+    """The skeleton with arrays in their places."""
+    if type(skeleton) is SlotArray:
+        assert memory is not None
+        array = _view(skeleton, memory)
+        return from_memory(array, skeleton.tensor) if skeleton.tensor else array
+    if type(skeleton) is dict:
+        return {key: _fill(item, memory) for key, item in skeleton.items()}
+    if _is_sequence(skeleton):
+        return _same_sequence(skeleton, [_fill(item, memory) for item in skeleton])
+    return skeleton

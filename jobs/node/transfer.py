@@ -6,14 +6,45 @@ Execution"). numpy arrays stay where they are: what becomes of them is for the J
 """
 
 import contextlib
+import copy
 import ctypes
 import mmap
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-# A batch that has not arrived yet; calling it waits, and raises what copying raised.
-Arriving = Callable[[], Any]
+from jobs.node.memory_errors import is_out_of_memory
+
+
+class Arriving(Protocol):
+    """A batch that has not arrived yet."""
+
+    def take(self) -> Any:
+        """Waits for the batch and hands it over: nothing refers to it in here any more. Raises what copying raised."""
+
+    def processed(self) -> None:
+        """The Job has returned, in the thread that it runs in; it may have left work to the device."""
+
+    def wait_until_read(self) -> None:
+        """Returns when nobody reads the memory that the batch came in; in any thread."""
+
+
+class Here:
+    """A batch that is where it must be; ``get`` makes it."""
+
+    def __init__(self, get: Callable[[], Any]) -> None:
+        self._get: Callable[[], Any] | None = get
+
+    def take(self) -> Any:
+        get, self._get = self._get, None
+        assert get
+        return get()
+
+    def processed(self) -> None:
+        pass
+
+    def wait_until_read(self) -> None:
+        pass
 
 
 class Transfer(Protocol):
@@ -21,7 +52,9 @@ class Transfer(Protocol):
 
     on_their_way: int
 
-    def start(self, batch: Any) -> Arriving: ...
+    def start(self, get: Callable[[], Any]) -> Arriving:
+        """Sends the batch that ``get`` returns on its way; what ``get`` raises is raised where it is taken."""
+
     def lock(self, memory: mmap.mmap) -> None:
         """Prepares a slot's memory for copying."""
 
@@ -34,8 +67,8 @@ class Stay:
 
     on_their_way = 0
 
-    def start(self, batch: Any) -> Arriving:
-        return lambda: batch
+    def start(self, get: Callable[[], Any]) -> Arriving:
+        return Here(get)
 
     def lock(self, memory: mmap.mmap) -> None:
         pass
@@ -56,36 +89,9 @@ class ToGpu:
         self._locked: set[int] = set()
         self._may_lock = True
 
-    def start(self, batch: Any) -> Arriving:
-        """Queues the copies; what they read must stay as it is until the batch has arrived."""
-        tensors: list[Any] = []
-        try:
-            with self._torch.cuda.stream(self._stream):
-                moved = self._move(batch, tensors)
-                arrived = self._stream.record_event()
-        except Exception as error:  # no memory on the device, mostly: raised where this batch is processed
-            return _raising(error)
-
-        def wait() -> Any:
-            stream = self._torch.cuda.current_stream(self._device)
-            stream.wait_event(arrived)
-            for tensor in tensors:
-                tensor.record_stream(stream)  # its memory is not given to another tensor before the Job is through
-            return moved
-
-        return wait
-
-    def _move(self, value: Any, moved: list[Any]) -> Any:
-        match value:
-            case dict():
-                return {key: self._move(item, moved) for key, item in value.items()}
-            case tuple() | list():
-                items = [self._move(item, moved) for item in value]
-                return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-        if not isinstance(value, self._torch.Tensor):
-            return value
-        moved.append(value.to(self._device, non_blocking=True))
-        return moved[-1]
+    def start(self, get: Callable[[], Any]) -> Arriving:
+        """Queues the copies; what they read must stay as it is until ``wait_until_read`` has returned."""
+        return _OnItsWay(self._torch, self._device, self._stream, get)
 
     def lock(self, memory: mmap.mmap) -> None:
         """Page-locks the memory. Where the system refuses, that is said once: copies work all the same, but wait."""
@@ -113,11 +119,92 @@ def _address(memory: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
-def _raising(error: Exception) -> Arriving:
-    def wait() -> Any:
-        raise error
+class _OnItsWay:
+    """A batch whose tensors are being copied.
 
-    return wait
+    Copied ahead, it must find room beside the batch before it. Where there is none, it is copied when that is through.
+    """
+
+    def __init__(self, torch: Any, device: str, stream: Any, get: Callable[[], Any]) -> None:
+        self._torch = torch
+        self._device = device
+        self._stream = stream
+        self._events: list[Any] = []
+        self._error: BaseException | None = None
+        self._batch: Any = None
+        self._moved: Any = None
+        self._tensors: list[Any] = []
+        try:
+            self._batch = get()
+            self._copy()
+        except (Exception, SystemExit) as error:
+            self._error = error
+
+    def _copy(self) -> None:
+        """Queues copies of all tensors; the event comes after those that were queued, also where the next one fails."""
+        with self._torch.cuda.stream(self._stream):
+            try:
+                self._moved = self._move(self._batch)
+            finally:
+                self._events.append(self._stream.record_event())
+        self._batch = None
+
+    def take(self) -> Any:
+        error, self._error = self._error, None
+        if error is not None:
+            self._tensors.clear()
+            if self._batch is None or not is_out_of_memory(error):
+                self._batch = None
+                raise error
+            self._copy_again()
+        stream = self._torch.cuda.current_stream(self._device)
+        stream.wait_event(self._events[-1])
+        for tensor in self._tensors:
+            tensor.record_stream(stream)  # its memory is not given to another tensor before the Job is through
+        moved, self._moved = self._moved, None
+        self._tensors.clear()
+        return moved
+
+    def _copy_again(self) -> None:
+        try:
+            self._copy()
+        finally:
+            self._batch = None
+
+    def processed(self) -> None:
+        # What the Job copied itself, out of page-locked memory, and what it left to be computed may still be reading there.
+        self._events.append(self._torch.cuda.current_stream(self._device).record_event())
+
+    def wait_until_read(self) -> None:
+        with contextlib.suppress(
+            RuntimeError
+        ):  # a device that is lost: the Job's thread hears of it, and ends the process
+            for event in self._events:
+                event.synchronize()
+
+    def _move(self, value: Any) -> Any:
+        match value:
+            case dict():
+                pairs = {key: self._move(item) for key, item in value.items()}
+                return pairs if type(value) is dict else _filled(value, pairs.items())
+            case list():
+                items = [self._move(item) for item in value]
+                return items if type(value) is list else _filled(value, enumerate(items))
+            case tuple():
+                items = [self._move(item) for item in value]
+                return type(value)._make(items) if hasattr(value, "_make") else type(value)(items)
+        if not isinstance(value, self._torch.Tensor):
+            return value
+        self._tensors.append(value.to(self._device, non_blocking=True))
+        return self._tensors[-1]
+
+
+def _filled(container: Any, items: Iterable[tuple[Any, Any]]) -> Any:
+    """A copy of a container of a derived class, with all else that it has."""
+    filled = copy.copy(container)
+    for key, item in items:
+        filled[key] = item
+    return filled
 
 
 def transfer_to(device: str) -> Transfer:

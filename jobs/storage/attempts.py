@@ -201,7 +201,10 @@ class Head(NamedTuple):
 
 
 def read_head(attempt: Attempt) -> Head:
-    """Both stand before the first commit of something that was stored: batches whose samples all failed may come earlier."""
+    """Both stand before the first commit of something that was stored: batches whose samples all failed may come earlier.
+
+    Where that had only empty lists of an output, what it is of may be said later.
+    """
     layout, files = None, {}
     for record in read_records(attempt.journal):
         match record:
@@ -209,12 +212,17 @@ def read_head(attempt: Attempt) -> Head:
                 layout = record
             case DataFile():
                 files[record.number] = attempt.journal.parent / record.name
-            case Commits() if any(commit.blocks for commit in record.commits):
+            case Commits() if any(commit.blocks for commit in record.commits) and not (layout and layout.is_open):
                 break
     return Head(layout, files)
 
 
-def first_layout(attempts: Sequence[Attempt]) -> Layout | None:
-    """The outputs as any attempt that stored something has them; None before the first."""
-    heads = (read_head(attempt) for attempt in attempts if attempt.beat.done)
-    return next((head.layout for head in heads if head.layout), None)
+def known_layout(attempts: Sequence[Attempt]) -> Layout | None:
+    """The outputs as attempts that stored something have them; None before the first."""
+    known = None
+    for attempt in attempts:
+        layout = read_head(attempt).layout if attempt.beat.done else None
+        known = known.joined(layout.outputs) or known if known and layout else known or layout
+        if known and not known.is_open:
+            break
+    return known

@@ -1,13 +1,14 @@
 """Layouts: the outputs' names and forms of a run, in layout.json, as its first batch had them.
 
-The journals of attempts repeat it, so it can be made anew where it is damaged or gone.
+Where that batch had nothing but empty lists of an output, the first one with values adds a file with what it knows more. The
+journals of attempts repeat it all, so it can be made anew where it is damaged or gone.
 """
 
 import json
 from pathlib import Path
 
 from jobs.errors import RunError
-from jobs.storage.attempts import Attempts, first_layout
+from jobs.storage.attempts import Attempts, known_layout
 from jobs.storage.files import intact, write_bytes, write_once
 from jobs.storage.records import Layout
 from jobs.storage.rundir import RunDir
@@ -15,10 +16,20 @@ from jobs.storage.rundir import RunDir
 
 def read_layout(run: RunDir) -> Layout | None:
     """None where nobody had a batch yet. Raises RunError where it is damaged."""
-    try:
-        return intact(run.layout, _read, f"launcher rerun {run.path} writes it anew")
-    except FileNotFoundError:
-        return None
+    return _read_all(run)[0]
+
+
+def _read_all(run: RunDir) -> tuple[Layout | None, Path]:
+    """What is known, and the file that what is not goes into: each says more than the one before it."""
+    layout = None
+    for path in run.layouts:
+        if layout and not layout.is_open:
+            break
+        try:
+            layout = intact(path, _read, f"launcher rerun {run.path} writes it anew")
+        except FileNotFoundError:
+            break
+    return layout, path
 
 
 def _read(path: Path) -> Layout:
@@ -26,20 +37,33 @@ def _read(path: Path) -> Layout:
 
 
 def agree(run: RunDir, layout: Layout) -> Layout:
-    """The layout of the run: this one, if it is the first. Raises RunError where it is damaged."""
-    write_once(run.layout, _encode(layout))
-    return read_layout(run) or layout
+    """The layout of the run: this one, if it is the first, or says more. Raises RunError where it is damaged."""
+    while True:
+        agreed, path = _read_all(run)
+        more = agreed.joined(layout.outputs) if agreed else layout
+        if more is None or more == agreed:
+            return agreed or layout
+        write_once(path, _encode(more))
 
 
 def restore(run: RunDir) -> None:
     """Makes layout.json what attempts have that stored something, where it is not."""
-    layout = first_layout(Attempts(run).read())
+    layout = known_layout(Attempts(run).read())
     try:
         is_known = layout is None or layout == read_layout(run)
     except RunError:
         is_known = False
     if layout and not is_known:
+        forget(run)
         write_bytes(run.layout, _encode(layout))
+
+
+def forget(run: RunDir) -> None:
+    """What was found is not the run's any more."""
+    for path in run.layouts:
+        if not path.exists():
+            return
+        path.unlink()
 
 
 def _encode(layout: Layout) -> bytes:

@@ -27,12 +27,13 @@ class Column:
     """One output of some rows.
 
     Fixed: ``data`` is [rows, *shape]. Ragged: ``data`` is the items of all rows in a row, [sum(lengths), *shape], and
-    ``lengths`` is int64 [rows].
+    ``lengths`` is int64 [rows]. It is ``open`` where no row has an item, and of what items would be nobody said.
     """
 
     data: np.ndarray
     lengths: np.ndarray | None = None
     encoding: str | None = None
+    open: bool = False
 
     @property
     def rows(self) -> int:
@@ -40,51 +41,70 @@ class Column:
 
     def copy(self) -> "Column":
         """The same values in memory of their own."""
-        return Column(self.data.copy(), None if self.lengths is None else self.lengths.copy(), self.encoding)
+        lengths = None if self.lengths is None else self.lengths.copy()
+        return Column(self.data.copy(), lengths, self.encoding, self.open)
 
     def form(self, name: str) -> Output:
         """How this column is stored."""
-        return Output(name, self.lengths is not None, self.data.dtype.str, self.data.shape[1:], self.encoding)
+        return Output(
+            name, self.lengths is not None, self.data.dtype.str, self.data.shape[1:], self.encoding, self.open
+        )
 
 
 Columns = dict[str, Column]
 
 
-def to_columns(outputs: object, rows: int) -> Columns:
-    """Checks and converts what ``process`` returned for ``rows`` samples; raises OutputError."""
+def to_columns(outputs: object, rows: int, *, own: bool = False) -> Columns:
+    """Checks and converts what ``process`` returned for ``rows`` samples; raises OutputError.
+
+    ``own``: the columns are in memory of their own, and not that of the Job, which may write to it again.
+    """
     if not isinstance(outputs, Mapping) or not outputs:
         raise OutputError(f"process returned {_describe(outputs)}; valid: a dict of output name -> array or list")
-    columns = {name: _column(name, value) for name, value in outputs.items()}
-    for name, column in columns.items():
+    columns = {}
+    for name, value in outputs.items():
+        column = columns[name] = _column(name, value, own)
         if column.rows != rows:
             raise OutputError(f"output {name!r} has {column.rows} rows for a batch of {rows} samples")
     return columns
 
 
-def _column(name: object, value: Any) -> Column:
+def _column(name: object, value: Any, own: bool) -> Column:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
         raise OutputError(
             f"output name {name!r} is not valid: letters, digits and _; not one of {', '.join(sorted(_RESERVED))}"
         )
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value):
         return _from_list(name, value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SU" and value.ndim == 1:
+    if type(value) is np.ndarray and value.dtype.kind in "SUT" and value.ndim == 1 and len(value):
         return _from_list(name, value.tolist())
     array = to_array(name, value)
     if array.ndim == 0:
         raise OutputError(f"output {name!r} is a single value; its first axis must be the batch")
-    return Column(array)
+    # Whatever made it an array may have made one of the Job's own memory.
+    return Column(array.copy() if own else array)
 
 
 def _from_list(name: str, values: Sequence[Any]) -> Column:
     if all(isinstance(value, str) for value in values):
-        return _strings([value.encode() for value in values], "utf-8")
+        return _strings([_encoded(name, value) for value in values], "utf-8")
     if all(isinstance(value, bytes) for value in values):
         return _strings(values, "bytes")
     arrays = [to_array(name, value) for value in values]
     if all(array.ndim == 0 for array in arrays):
-        return Column(np.stack(arrays))
+        return Column(_plain(name, np.stack(arrays)))
     return _ragged(name, arrays)
+
+
+def _encoded(name: str, value: str) -> bytes:
+    """A derived class may encode in a way of its own; what is stored is the text."""
+    try:
+        return str.encode(value)
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            f"output {name!r}: a text has {value[error.start : error.start + 1]!r}, half of a character, which UTF-8 "
+            "cannot hold; return bytes, or replace it"
+        ) from None
 
 
 def _strings(values: Sequence[bytes], encoding: str) -> Column:
@@ -93,39 +113,51 @@ def _strings(values: Sequence[bytes], encoding: str) -> Column:
 
 
 def _ragged(name: str, arrays: list[np.ndarray]) -> Column:
-    forms = {(array.dtype.str, array.shape[1:]) for array in arrays if array.ndim}
-    if len(forms) != 1 or not all(array.ndim for array in arrays):
-        found = ", ".join(sorted({_describe(array) for array in arrays}))
+    told = [array for array in arrays if not _is_nothing(array)]
+    forms = {(array.dtype.str, array.shape[1:]) for array in told if array.ndim}
+    if told and (len(forms) != 1 or not all(array.ndim for array in told)):
+        found = ", ".join(sorted({_describe(array) for array in told}))
         raise OutputError(f"output {name!r} mixes {found}: a list's arrays may differ in their first axis only")
-    if 0 in arrays[0].shape[1:]:
-        raise OutputError(f"output {name!r}: items of shape {list(arrays[0].shape[1:])} have no elements")
+    shape = (told or arrays)[0].shape[1:]
+    if 0 in shape:
+        raise OutputError(f"output {name!r}: items of shape {list(shape)} have no elements")
     lengths = np.array([len(array) for array in arrays], np.int64)
-    return Column(np.ascontiguousarray(np.concatenate(arrays)), lengths)
+    return Column(np.ascontiguousarray(np.concatenate(told or arrays)), lengths, open=not told)
 
 
-def own(value: Any) -> Any:
-    """What ``process`` returned, of the same types, on the host, and in memory that the Job will not write to again.
-
-    Objects that are no arrays stay as they are.
-    """
-    if isinstance(value, dict):
-        return {name: own(item) for name, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)([item if isinstance(item, str | bytes) else own(item) for item in value])
-    if is_tensor(value):
-        return value.detach().to("cpu", copy=True)
-    return value.copy() if hasattr(value, "__array__") and hasattr(value, "copy") else value
+def _is_nothing(array: np.ndarray) -> bool:
+    """Whether it is what numpy and torch make of an empty list, which tells nothing of the items that others have."""
+    return array.shape == (0,) and array.dtype.kind == "f"
 
 
 def to_array(name: str, value: Any) -> np.ndarray:
     """A contiguous little-endian array of a storable dtype, from an array, a torch tensor or numbers.
 
-    Raises OutputError for everything else.
+    It may be the value's memory. Raises OutputError for everything else.
     """
     try:
-        array = to_numpy(value) if is_tensor(value) else np.asarray(value)
+        array = to_numpy(value) if is_tensor(value) else np.asanyarray(value)
     except ValueError as error:
         raise OutputError(f"output {name!r}: {error}; for rows of different length return a list of arrays") from None
+    except (TypeError, RuntimeError) as error:  # a kind of tensor, or of object, that is no array
+        raise OutputError(f"output {name!r}, {_describe(value)}, is no array: {error}") from None
+    return _plain(name, _unmasked(name, array))
+
+
+def _unmasked(name: str, array: np.ndarray) -> np.ndarray:
+    """What is masked is NaN, as other values that are missing; numbers that have no NaN are refused."""
+    if not isinstance(array, np.ma.MaskedArray):
+        return np.asarray(array)
+    if array.dtype.kind not in "fc":
+        raise OutputError(
+            f"output {name!r} is a masked array of {array.dtype}, which has no value for what is masked; valid: an "
+            "array, as of array.filled(-1), or a masked array of floats, which becomes NaN where it is masked"
+        )
+    filled: np.ndarray = array.filled(np.nan)
+    return filled
+
+
+def _plain(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:
         raise OutputError(f"output {name!r} has dtype {array.dtype}; valid: bool, numbers, lists of str or bytes")
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
@@ -144,7 +176,7 @@ def check_form(columns: Columns, outputs: Sequence[Output]) -> None:
         raise OutputError(f"outputs are {sorted(columns)}; the first batch had {sorted(expected)}")
     for name, column in columns.items():
         found = column.form(name)
-        if found != expected[name]:
+        if not expected[name].joined(found):
             raise OutputError(
                 f"output {name!r} is {found.describe()}; the first batch had {expected[name].describe()}: "
                 "names, dtypes and shapes must not change"
@@ -154,6 +186,16 @@ def check_form(columns: Columns, outputs: Sequence[Output]) -> None:
 def fill_value(dtype: np.dtype) -> Any:
     """What rows without a value hold: NaN for floats, 0 for the rest."""
     return np.nan if dtype.kind in "fc" else 0
+
+
+def forms(parts: Sequence[Columns]) -> list[Output]:
+    """The forms of parts of a batch, of each output that of the first which has one; empty where there is no part."""
+    if not parts:
+        return []
+    return [
+        next((part[name] for part in parts if name in part and not part[name].open), column).form(name)
+        for name, column in parts[0].items()
+    ]
 
 
 def join(parts: Sequence[tuple[np.ndarray, Columns]], rows: int) -> Columns:
@@ -167,9 +209,9 @@ def join(parts: Sequence[tuple[np.ndarray, Columns]], rows: int) -> Columns:
     positions, first = parts[0]
     if len(parts) == 1 and np.array_equal(positions, np.arange(rows)):
         return first
-    forms = [column.form(name) for name, column in first.items()]
-    for _, columns in parts[1:]:
-        check_form(columns, forms)
+    known = forms([columns for _, columns in parts])
+    for _, columns in parts:
+        check_form(columns, known)
     return {name: _join_column([(at, columns[name]) for at, columns in parts], rows) for name in first}
 
 
@@ -186,14 +228,15 @@ def _join_column(parts: list[tuple[np.ndarray, Column]], rows: int) -> Column:
 def _join_ragged(parts: list[tuple[np.ndarray, Column]], rows: int) -> Column:
     first = parts[0][1]
     order = np.concatenate([positions for positions, _ in parts])
-    joined = np.concatenate([column.data for _, column in parts])
+    filled = [column for _, column in parts if not column.open] or [first]
+    joined = np.concatenate([column.data for column in filled])
     lengths = np.zeros(rows, np.int64)
     lengths[order] = np.concatenate([column.lengths for _, column in parts if column.lengths is not None])
     if (np.diff(order) > 0).all():
-        return Column(joined, lengths, first.encoding)
+        return Column(joined, lengths, first.encoding, filled[0].open)
     # An item moves from where its row began in the parts to where it begins in the batch.
     begins = np.cumsum(lengths)[order] - lengths[order]
     began = np.cumsum(lengths[order]) - lengths[order]
     data = np.empty_like(joined)
     data[np.repeat(begins - began, lengths[order]) + np.arange(len(joined))] = joined
-    return Column(data, lengths, first.encoding)
+    return Column(data, lengths, first.encoding, filled[0].open)

@@ -59,6 +59,9 @@ class Output:
     ``shape`` is the shape of one row's value (fixed) or of one item of it (ragged). ``encoding`` is "utf-8" or "bytes"
     where ragged uint8 values are strings. Of a batch it has one block, its rows; two where it is ragged: the int64
     lengths of its rows, and their values end to end.
+
+    ``open``: so far nothing is known but that it is ragged, since all its values were empty lists; then dtype and shape
+    are those that it has if there will be no others.
     """
 
     name: str
@@ -66,6 +69,17 @@ class Output:
     dtype: str
     shape: tuple[int, ...]
     encoding: str | None = None
+    open: bool = False
+
+    def joined(self, other: "Output") -> "Output | None":
+        """The form that both are of, the one with values where the other is open; None where they differ."""
+        if self == other:
+            return self
+        if self.name != other.name or not (self.ragged and other.ragged):
+            return None
+        if self.open and other.encoding is None:
+            return other
+        return self if other.open and self.encoding is None else None
 
     @property
     def row_bytes(self) -> int:
@@ -133,6 +147,26 @@ class Layout(Record):
 
     type: ClassVar[str] = "layout"
     outputs: tuple[Output, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        outputs = [dataclasses.asdict(output) for output in self.outputs]
+        for output in outputs:
+            if not output["open"]:
+                del output["open"]
+        return {"type": self.type, "outputs": outputs}
+
+    @property
+    def is_open(self) -> bool:
+        return any(output.open for output in self.outputs)
+
+    def joined(self, others: Sequence[Output]) -> "Layout | None":
+        """The layout with what others know of what is open here; None where they differ."""
+        known = {output.name: output for output in others}
+        if known.keys() != {output.name for output in self.outputs}:
+            return None
+        found = [output.joined(known[output.name]) for output in self.outputs]
+        outputs = tuple(output for output in found if output)
+        return Layout(outputs) if len(outputs) == len(found) else None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:

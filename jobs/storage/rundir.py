@@ -1,5 +1,7 @@
 """RunDir: every path of a run. Nobody else joins paths; login node and compute node both use it."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +58,13 @@ class RunDir:
     def layout(self) -> Path:
         """The outputs of the run, written once, by the attempt that has the first batch."""
         return self.path / "layout.json"
+
+    @property
+    def layouts(self) -> Iterator[Path]:
+        """layout.json, and files that say more where that one could not yet, the first one first. Without end."""
+        yield self.layout
+        for number in itertools.count(1):
+            yield self.path / f"layout-{number}.json"
 
     @property
     def old_shards(self) -> Path:

@@ -21,17 +21,36 @@ METADATA_KEY = b"launcher"
 # long as for these, a tenth of a millisecond where a process has just slept. Unless they are more than so many bytes.
 _AHEAD = 256
 _AHEAD_BYTES = 1 << 20
+_NONE: Mapping[int, BaseException] = {}
 
 
-class _Columns(dict[str, list[Any]]):
+class _Cells(Sequence[Any]):
+    """A column with a cell that cannot become a Python object, as text that is not UTF-8: it fails its own sample alone."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._column[position].as_py()
+
+
+class _Columns(dict[str, Sequence[Any]]):
     """The columns of some rows; each becomes Python objects when a sample first asks for it."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._batch = batch
 
-    def __missing__(self, name: str) -> list[Any]:
+    def __missing__(self, name: str) -> Sequence[Any]:
         # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
-        values: list[Any] = self._batch.column(name).to_pylist()
+        column = self._batch.column(name)
+        values: Sequence[Any]
+        try:
+            values = column.to_pylist()
+        except (ValueError, OverflowError):
+            values = _Cells(column)
         self[name] = values
         return values
 
@@ -134,6 +153,10 @@ class Samples:
         Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
         """
         return itertools.chain.from_iterable(self._by_window(start, stop))
+
+    def unreadable(self, start: int, stop: int) -> Mapping[int, BaseException]:
+        """None: what a cell is, is found out by the Job that asks for it."""
+        return _NONE
 
     def _by_window(self, start: int, stop: int) -> Iterator[Iterator[Sample]]:
         """The samples, window by window."""

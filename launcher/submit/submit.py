@@ -10,7 +10,7 @@ from jobs.gather.redo import damaged_rows, failed_rows
 from jobs.kinds import ShardState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
-from jobs.storage.layouts import restore
+from jobs.storage.layouts import forget, restore
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
@@ -142,7 +142,7 @@ def submit(
     made = record(run, config, selection.rows, tasks=tasks)
     # Not before the rows are ours: another launcher may have started the run meanwhile, whose outputs these are.
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
-        run.layout.unlink(missing_ok=True)
+        forget(run)
     restore(run)
     return executor.start(run, [made], attached=attached)
 

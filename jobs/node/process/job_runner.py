@@ -7,6 +7,7 @@ each other.
 """
 
 import ctypes
+import gc
 import os
 import resource
 import sys
@@ -21,9 +22,10 @@ from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
+from jobs.node.memory_errors import is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
-from jobs.node.worker.loading import failed_piece, is_device_lost
+from jobs.node.worker.loading import failed_piece
 from jobs.storage.records import FailedSample
 
 Fetch = Callable[[], tuple[Loaded, Arriving]]
@@ -41,10 +43,10 @@ _add_to_eventfd.argtypes = (ctypes.c_int, ctypes.c_uint64)
 
 
 class Processed(NamedTuple):
-    """A piece that the Job is through with: what process() returned, or why it failed as a whole; seconds it took."""
+    """A piece that the Job is through with: its results, or why it failed as a whole; seconds it took."""
 
     loaded: Loaded
-    outputs: Any
+    results: Any
     failure: FailedSample | None
     seconds: float
 
@@ -126,31 +128,41 @@ class JobRunner:
             loaded, arriving = fetch()
         except OSError as error:
             return error
-        outputs, failure = None, loaded.error
+        results, failure = None, loaded.error
         if failure is None and loaded.rows:
-            outputs, failure = self._run_job(loaded, arriving)
-        return Processed(loaded, outputs, failure, time.monotonic() - started)
+            results, failure = self._run_job(loaded, arriving)
+        return Processed(loaded, results, failure, time.monotonic() - started)
 
     def _run_job(self, loaded: Loaded, arriving: Arriving) -> tuple[Any, FailedSample | None]:
         seed_generators(self._seed, loaded.piece.start)
         self._beacon.at(loaded.piece.start, loaded.piece.stop)
+        stage = SampleFailureKind.LOAD
         try:
-            batch = arriving()
-            if self._is_alone:  # the Job gets its next batch before these outputs are stored
-                return self._backend.own(self._job.process(batch)), None
-            return self._process_watched(batch), None
+            try:
+                batch = [arriving.take()]
+                stage = SampleFailureKind.PROCESS
+                return self._results_of(batch.pop(), len(loaded.rows)), None
+            finally:
+                arriving.processed()
         except (Exception, SystemExit) as error:
             if is_device_lost(error):
                 # Nothing else helps this process; the beacon stays at the rows, for the supervisor to see.
                 sys.excepthook(type(error), error, error.__traceback__)
                 sys.stderr.flush()
                 os._exit(os.EX_IOERR)
-            failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
+            failure = failed_piece(self._backend, loaded.rows, stage, error)
         finally:
             self._beacon.idle()
         if failure.kind is SampleFailureKind.OUT_OF_MEMORY and "torch" in sys.modules:
-            sys.modules["torch"].cuda.empty_cache()  # here, where no part of the failed piece is referred to any more
+            # Here, where no part of the failed piece is referred to any more, but perhaps by errors that refer to each other.
+            gc.collect()
+            sys.modules["torch"].cuda.empty_cache()
         return None, failure
+
+    def _results_of(self, batch: Any, rows: int) -> Any:
+        # Where it is alone, the Job gets its next batch before these results are stored.
+        outputs = self._job.process(batch) if self._is_alone else self._process_watched(batch)
+        return self._backend.results(outputs, rows, own=self._is_alone)
 
     def _process_watched(self, batch: Any) -> Any:
         """Runs process(), and sees whether it waits."""

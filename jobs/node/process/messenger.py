@@ -142,7 +142,7 @@ class Messenger:
     # --- one piece
 
     def _handle(self, processed: Processed) -> None:
-        """Keeps what the Job returned for a piece; a batch whose last piece this was is stored."""
+        """Keeps the results of a piece; a batch whose last piece this was is stored."""
         loaded = processed.loaded
         work = self._works.get(loaded.piece.batch)
         if work:  # else dropped by Halt
@@ -150,7 +150,7 @@ class Messenger:
             self._source.submit(self._keep(work, processed))
             if work.open == 0:
                 self._commit(work)
-        # Last of all: outputs may be views of the slot.
+        # Last of all: results may be views of the slot.
         self._source.release(loaded)
 
     def _keep(self, work: BatchWork, processed: Processed) -> list[Piece]:
@@ -158,9 +158,9 @@ class Messenger:
         loaded, failure = processed.loaded, processed.failure
         if loaded.rows and failure is None:
             try:
-                self._writer.keep(processed.outputs, loaded, work)
+                self._writer.keep(processed.results, loaded, work)
                 self._limit.passed(len(loaded.rows))
-            except Exception as error:  # what a Job returned may raise anything when it is looked at
+            except (OutputError, MemoryError) as error:
                 failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
         if failure:
             return self._divide(work, processed, failure)

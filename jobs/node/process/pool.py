@@ -12,7 +12,7 @@ from typing import Protocol
 from jobs.node.messages import Broken, Loaded, NewSlot, Piece
 from jobs.node.process.job_runner import Fetch
 from jobs.node.slots import SlotReader
-from jobs.node.transfer import Arriving, Transfer
+from jobs.node.transfer import Arriving, Here, Transfer
 from jobs.node.worker.loading import Loader
 
 # One slot is filled while the process works on the other: the least that a worker needs.
@@ -43,8 +43,9 @@ class PieceSource(Protocol):
 class Inline:
     """The source of a process without workers, which loads its pieces itself."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, transfer: Transfer) -> None:
         self._loader = loader
+        self._transfer = transfer
         self._waiting: deque[Piece] = deque()
 
     def submit(self, pieces: Sequence[Piece]) -> None:
@@ -57,12 +58,14 @@ class Inline:
 
         def fetch() -> tuple[Loaded, Arriving]:
             loaded = self._loader.load(piece)
-            return loaded, lambda: loaded.batch
+            batch = loaded.batch
+            # Only what is arriving has the batch: a Job that is through with it must be the last to refer to it.
+            return loaded._replace(batch=None), self._transfer.start(lambda: batch)
 
         return fetch
 
     def release(self, loaded: Loaded) -> None:
-        pass
+        pass  # nobody will write to that memory
 
     def drop(self) -> None:
         self._waiting.clear()
@@ -108,9 +111,13 @@ class Pool:
     """The source of a process with workers. ``on_broken`` is called with what a worker could not survive.
 
     ``memory`` is the process's part of the task's, bytes: where batches are large against it, fewer are under way.
+    With ``poison`` batches are overwritten when they are through, not only when others take their place.
     """
 
-    def __init__(self, on_broken: Callable[[Broken], None], transfer: Transfer, memory: int) -> None:
+    def __init__(
+        self, on_broken: Callable[[Broken], None], transfer: Transfer, memory: int, *, poison: bool = False
+    ) -> None:
+        self._poison = poison
         self._on_broken = on_broken
         self._transfer = transfer
         self._budget = int(_SHARE * memory)
@@ -118,7 +125,7 @@ class Pool:
         self._workers: dict[int, _Worker] = {}
         self._waiting: deque[Piece] = deque()
         self._loaded: deque[tuple[_Worker, Loaded]] = deque()
-        self._taken: dict[int, _Worker] = {}
+        self._taken: dict[int, tuple[_Worker, Arriving]] = {}
 
     def replace(self, index: int, connection: Connection) -> list[Piece]:
         """Adds worker ``index``, or its successor; returns the pieces that its predecessor had in hand."""
@@ -187,13 +194,19 @@ class Pool:
         if not self._loaded:
             return None
         worker, loaded = self._loaded.popleft()
-        self._taken[id(loaded)] = worker
-        arriving = self._transfer.start(worker.reader.get(loaded.piece.slot, loaded.batch))
+        arriving: Arriving = Here(lambda: None)
+        if loaded.batch is not None:
+            arriving = self._transfer.start(lambda: worker.reader.get(loaded.piece.slot, loaded.batch))
+        self._taken[id(loaded)] = worker, arriving
         return lambda: (loaded, arriving)
 
     def release(self, loaded: Loaded) -> None:
         """Gives the piece's slot back to its worker, which gets the next piece."""
-        self._taken.pop(id(loaded)).give_back(loaded.piece.slot)
+        worker, arriving = self._taken.pop(id(loaded))
+        arriving.wait_until_read()  # the worker writes into the slot from now on
+        if self._poison and loaded.batch is not None:
+            worker.reader.poison(loaded.piece.slot, loaded.batch)
+        worker.give_back(loaded.piece.slot)
         self._hand_out()
 
     def drop(self) -> None:

@@ -15,19 +15,23 @@ from jobs.node.messages import Ready
 from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
 from jobs.node.process.pool import Inline, PieceSource, Pool
-from jobs.node.slots import stack_now
 from jobs.node.transfer import transfer_to
 from jobs.node.worker.loading import Loader, broken
 from jobs.node.worker.worker import ChildArguments, report_broken
+from jobs.stacked import stack_now
 
 
 @dataclass(frozen=True)
 class ProcessArguments:
-    """What a device process is started with, beside what every child gets; ``memory`` is its part of the task's, bytes."""
+    """What a device process is started with, beside what every child gets; ``memory`` is its part of the task's, bytes.
+
+    ``poison``: batches are overwritten when they are through.
+    """
 
     child: ChildArguments
     workers: int
     memory: int
+    poison: bool = False
 
 
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
@@ -80,10 +84,11 @@ class _Process:
         self._job = job
         self._runner = JobRunner(job, child.backend, beacon, child.context.seed)
         source: PieceSource
+        transfer = transfer_to(self._device)
         if arguments.workers:
-            source = Pool(connection.send, transfer_to(self._device), arguments.memory)
+            source = Pool(connection.send, transfer, arguments.memory, poison=arguments.poison)
         else:
-            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now))
+            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now), transfer)
         self._messenger = Messenger(connection, child.backend, child.context.process_index, source, self._runner)
         self._has_ended = False
 

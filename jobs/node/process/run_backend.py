@@ -12,7 +12,7 @@ from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import failed_sample, print_traceback
 from jobs.storage.blocks import BlockWriter
-from jobs.storage.outputs import Columns, check_form, own, to_columns
+from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
@@ -37,8 +37,8 @@ class RunBackend:
             raise RunError(f"{self.run.manifest} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
         return samples
 
-    def own(self, outputs: Any) -> Any:
-        return own(outputs)
+    def results(self, outputs: Any, rows: int, *, own: bool) -> Columns:
+        return to_columns(outputs, rows, own=own)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "BatchWriter":
         return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask)
@@ -65,10 +65,9 @@ class BatchWriter:
         self._ask = ask
         self._layout: Layout | None = None
 
-    def keep(self, outputs: object, loaded: Loaded, work: BatchWork) -> None:
-        columns = to_columns(outputs, len(loaded.rows))
-        self._check(columns, work)
-        work.add(loaded.piece, loaded.rows, columns)
+    def keep(self, results: Columns, loaded: Loaded, work: BatchWork) -> None:
+        self._check(results, work)
+        work.add(loaded.piece, loaded.rows, results)
 
     def _check(self, columns: Columns, work: BatchWork) -> None:
         """Raises OutputError where outputs differ from the layout or, before it is known, from the batch's."""
@@ -85,7 +84,8 @@ class BatchWriter:
         return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds)
 
     def _append(self, work: BatchWork, columns: Columns) -> tuple[Block, ...]:
-        if self._layout is None:
-            self._layout = self._ask(Allocate(tuple(column.form(name) for name, column in columns.items()))).layout
+        forms = tuple(column.form(name) for name, column in columns.items())
+        if self._layout is None or self._layout.joined(forms) not in (None, self._layout):
+            self._layout = self._ask(Allocate(forms)).layout
         self._check(columns, work)  # what was kept before there was a layout was checked against itself alone
         return self._blocks.append(self._layout, columns)

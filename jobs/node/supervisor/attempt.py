@@ -140,11 +140,13 @@ class AttemptLog:
     # --- on the way
 
     def allocate(self, request: Allocate) -> Allocated:
-        """The layout of the run: of whoever had the first batch."""
-        if self._layout is None:
+        """The layout of the run: of whoever had the first batch, or the first with values where that one had none."""
+        if self._layout is None or self._layout.is_open:
             with self._noting_trouble():
-                self._layout = agree(self._run, Layout(request.outputs))
-                self._journal.append(self._layout)
+                agreed = agree(self._run, Layout(request.outputs))
+                if agreed != self._layout:
+                    self._journal.append(agreed)
+                self._layout = agreed
         return Allocated(self._layout)
 
     def commit(self, commits: Sequence[Commit]) -> None:

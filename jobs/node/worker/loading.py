@@ -18,12 +18,11 @@ from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
+from jobs.node.memory_errors import is_out_of_host_memory, is_out_of_memory, text_of
 from jobs.node.messages import Broken, Loaded, Piece
 from jobs.storage.records import FailedSample
 
 _MESSAGE_CHARACTERS = 500
-# How a GPU without memory is reported where it is not torch's allocator that asks: CUDA's own needs, cuBLAS, cuDNN.
-_NO_DEVICE_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
 _TRACEBACKS = 20
 _printed = 0
@@ -41,36 +40,14 @@ def failed_piece(backend: Backend, rows: Sequence[int], stage: SampleFailureKind
     return note(rows[0], stage, error)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for lack of the host's memory, and of a device's (torch's error known by its name: torch may not be loaded)."""
-    return (
-        _is_out_of_host_memory(error)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(text in str(error) for text in _NO_DEVICE_MEMORY)
-    )
-
-
-def _is_out_of_host_memory(error: BaseException) -> bool:
-    """Python's MemoryError and numpy's, and what torch says."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-
-
-def is_device_lost(error: BaseException) -> bool:
-    """True where CUDA can do no more in this process: a device gone, or a kernel that failed and took the context along.
-
-    torch says "CUDA error: ..." (AcceleratorError, before 2.8 RuntimeError), and every later call says it again.
-    """
-    return "CUDA error" in str(error) and not is_out_of_memory(error)
-
-
 def broken(stage: str, error: BaseException) -> Broken:
     """What a child says that could not be set up; of lack of memory only the host's: more of it may be had."""
-    kind = FailureKind.OUT_OF_MEMORY if _is_out_of_host_memory(error) else FailureKind.ERROR
+    kind = FailureKind.OUT_OF_MEMORY if is_out_of_host_memory(error) else FailureKind.ERROR
     return Broken(kind, f"{stage}: {describe(error)}")
 
 
 def describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
+    return f"{type(error).__name__}: {text_of(error)}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
 
 
 def print_traceback(row: int, stage: SampleFailureKind, error: BaseException) -> None:
@@ -111,10 +88,18 @@ class Loader:
             self._load_piece = self._load_concurrently
 
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
-        """Loads and collates; never raises for what the Job raises. The beacon is idle again when it returns."""
+        """Loads and collates; never raises for what the Job or a sample raises. The beacon is idle again when it returns."""
         seed_generators(self._seed, piece.start)
-        items, failed, error = self._load_piece(piece)
-        rows: Sequence[int] = range(piece.start, piece.stop)
+        rows: Sequence[int]
+        try:
+            unreadable = self._unreadable(piece)
+        except MemoryError as problem:
+            rows = [row for row in range(piece.start, piece.stop) if row not in piece.skip]
+            return Loaded(piece, rows, None, (), failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem))
+        skip = piece.skip.union(sample.row for sample in unreadable) if unreadable else piece.skip
+        items, failed, error = self._load_piece(piece, skip)
+        failed += unreadable
+        rows = range(piece.start, piece.stop)
         if missing := piece.skip.union(sample.row for sample in failed):
             rows = tuple(row for row in rows if row not in missing)
         batch = None
@@ -127,12 +112,20 @@ class Loader:
         self._beacon.idle()
         return Loaded(piece, rows, batch, tuple(failed), error)
 
-    def _load_rows(self, piece: Piece) -> _Items:
+    def _unreadable(self, piece: Piece) -> list[FailedSample]:
+        """Samples of the piece that cannot be had at all."""
+        return [
+            self._backend.failed(row, SampleFailureKind.LOAD, problem)
+            for row, problem in self._samples.unreadable(piece.start, piece.stop).items()
+            if row not in piece.skip
+        ]
+
+    def _load_rows(self, piece: Piece, skip: frozenset[int]) -> _Items:
         items: list[Any] = []
         failed: list[FailedSample] = []
         load = self._job.load
         words, at = self._beacon.one_by_one()
-        for row, sample in self._wanted(piece):
+        for row, sample in self._wanted(piece, skip):
             words[at] = row
             try:
                 items.append(load(sample))
@@ -142,13 +135,13 @@ class Loader:
                 failed.append(self._backend.failed(row, SampleFailureKind.LOAD, problem))
         return items, failed, None
 
-    def _wanted(self, piece: Piece) -> Iterable[tuple[int, Any]]:
+    def _wanted(self, piece: Piece, skip: frozenset[int]) -> Iterable[tuple[int, Any]]:
         numbered = enumerate(self._samples.rows(piece.start, piece.stop), piece.start)
-        return [(row, sample) for row, sample in numbered if row not in piece.skip] if piece.skip else numbered
+        return [(row, sample) for row, sample in numbered if row not in skip] if skip else numbered
 
-    def _load_concurrently(self, piece: Piece) -> _Items:
+    def _load_concurrently(self, piece: Piece, skip: frozenset[int]) -> _Items:
         """The same for an async load, whose samples share the memory: which of them was one too many is not known."""
-        samples = dict(self._wanted(piece))
+        samples = dict(self._wanted(piece, skip))
         items: list[Any] = []
         failed: list[FailedSample] = []
         short: list[tuple[int, BaseException]] = []

@@ -12,8 +12,9 @@ from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.messages import Broken, Piece, Stop
-from jobs.node.slots import SlotWriter, Stacked
+from jobs.node.slots import SlotWriter
 from jobs.node.worker.loading import Loader, broken
+from jobs.stacked import Stacked
 
 # Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
 ORPHANED = os.EX_UNAVAILABLE
@@ -49,12 +50,21 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         report_broken(connection, broken("setup_worker", error))
         return
     slots = SlotWriter(connection, os.getppid())
-    # When the process is gone, so is its worker: its successor gets workers of its own.
-    with contextlib.suppress(EOFError, ConnectionError):
-        while isinstance(piece := connection.recv(), Piece):
-            connection.send(loader.load(piece, slots.put))
+    while piece := _next(connection):
+        loaded = loader.load(piece, slots.put)
+        with contextlib.suppress(ConnectionError):
+            connection.send(loaded)
     job.teardown()
     sys.exit(ORPHANED)
+
+
+def _next(connection: Connection) -> Piece | None:
+    """None when the process is gone, and so is its worker: its successor gets workers of its own."""
+    try:
+        message = connection.recv()
+    except (EOFError, ConnectionError):
+        return None
+    return message if isinstance(message, Piece) else None
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:

@@ -1,7 +1,10 @@
 """Pickles: Python objects as bytes and large buffers, by value where another process could not find them by name.
 
 Plain pickle does nearly everything, and is the fastest; what it cannot do, and what lives in ``__main__`` (a script, a
-notebook, stdin), which no other process has, cloudpickle does.
+notebook, stdin), which no other process has, cloudpickle does. A pickle is a copy: torch's own way between processes,
+which multiprocessing's pickles take, would share memory that its owner goes on writing to.
+
+The classes of what is pickled may raise anything at all, here and where it is unpickled.
 """
 
 import io
@@ -14,20 +17,10 @@ from copyreg import dispatch_table
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.tensors import from_numpy, is_numpy_dtype
+from jobs.tensors import as_memory, from_memory
 
 # Arrays from this size on, bytes, are not copied into the pickle; smaller ones are cheaper inside it.
 _LARGE = 1 << 14
-# pickle and the classes themselves raise all of these for what cannot be pickled.
-CANNOT = (
-    pickle.PicklingError,
-    TypeError,
-    AttributeError,
-    ValueError,
-    NotImplementedError,
-    RecursionError,
-    RuntimeError,
-)
 _MAIN = b"_main__"
 
 Reduction = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -36,19 +29,31 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A pickle, and the large buffers that belong to it."""
+    """A pickle, and the large buffers that belong to it. Inside another pickle it stays one."""
 
-    data: bytes
-    buffers: Sequence[memoryview]
+    data: Buffer
+    buffers: Sequence[Buffer]
+
+    def __reduce_ex__(self, protocol: object) -> Reduction:
+        return Packed, (pickle.PickleBuffer(self.data), [pickle.PickleBuffer(buffer) for buffer in self.buffers])
+
+    @property
+    def own(self) -> "Packed":
+        """The same, which shares no memory with the objects that were packed."""
+        return Packed(self.data, [bytearray(buffer) for buffer in self.buffers])
+
+    def load(self) -> Any:
+        """What was packed; arrays lie in the buffers. Raises whatever unpickling it raises."""
+        return pickle.loads(self.data, buffers=self.buffers)
 
 
 def pack(value: Any) -> Packed:
-    """Pickles ``value``; raises one of CANNOT."""
+    """Pickles ``value``, whose large buffers are its own memory; raises whatever pickling raises."""
     try:
         packed = _pickle(pickle.Pickler, value)
-    except CANNOT:
+    except Exception:
         return pack_by_value(value)
-    return pack_by_value(value) if _MAIN in packed.data else packed
+    return pack_by_value(value) if _MAIN in bytes(packed.data) else packed
 
 
 def pack_by_value(value: Any) -> Packed:
@@ -72,34 +77,39 @@ def _pickle(pickler_class: Any, value: Any) -> Packed:
         return False
 
     file = io.BytesIO()
-    pickler = pickler_class(file, protocol=5, buffer_callback=keep)
-    if torch := sys.modules.get("torch"):
-        table = getattr(pickler_class, "dispatch_table", dispatch_table)
-        pickler.dispatch_table = ChainMap({torch.Tensor: _reduce_tensor}, table)
-    pickler.dump(value)
+    _dump(pickler_class(file, protocol=5, buffer_callback=keep), value)
     return Packed(file.getvalue(), buffers)
 
 
+def pickled(value: Any) -> bytes:
+    """``value`` by plain pickle, all of it in one piece; raises whatever pickling raises."""
+    file = io.BytesIO()
+    _dump(pickle.Pickler(file, protocol=5), value)
+    return file.getvalue()
+
+
+def _dump(pickler: Any, value: Any) -> None:
+    if torch := sys.modules.get("torch"):
+        table = getattr(type(pickler), "dispatch_table", dispatch_table)
+        pickler.dispatch_table = ChainMap({getattr(torch, "Tensor", None): _reduce_tensor}, table)
+    pickler.dump(value)
+
+
 def _reduce_tensor(tensor: Any) -> Reduction | Any:
-    """A tensor on the CPU is an array on the way: torch's own pickles copy it several times."""
-    plain = tensor.device.type == "cpu" and str(tensor.layout) == "torch.strided" and not tensor.is_conj()
-    if not plain or tensor.is_quantized or tensor.is_neg() or not is_numpy_dtype(tensor):
-        return tensor.__reduce_ex__(5)
-    return _tensor, (tensor.detach().numpy(), tensor.requires_grad)
+    """A tensor is its memory on the way, where it is no more than that: torch's own pickles copy it several times."""
+    memory = as_memory(tensor)
+    return (_tensor, (*memory, tensor.requires_grad)) if memory else tensor.__reduce_ex__(5)
 
 
-def _tensor(array: Any, requires_grad: bool) -> Any:
-    return from_numpy(array).requires_grad_(requires_grad)
+def _tensor(array: Any, dtype: str, requires_grad: bool) -> Any:
+    return from_memory(array, dtype).requires_grad_(requires_grad)
 
 
-def unpack(data: Buffer, buffers: Sequence[Buffer]) -> Any:
-    """What was packed; arrays lie in ``buffers``. Raises whatever unpickling it raises."""
-    return pickle.loads(data, buffers=buffers)
-
-
-def modules_named(data: bytes) -> list[str]:
+def modules_named(data: Buffer) -> list[str]:
     """The modules loaded here that a pickle names: its reader will import most of them."""
-    words = {arg for opcode, arg, _ in pickletools.genops(data) if isinstance(arg, str) and "UNICODE" in opcode.name}
+    words = {
+        arg for opcode, arg, _ in pickletools.genops(bytes(data)) if isinstance(arg, str) and "UNICODE" in opcode.name
+    }
     return sorted(word for word in words & sys.modules.keys() if word not in ("__main__", "builtins"))
 
 
@@ -115,6 +125,6 @@ def where_it_fails(value: Any) -> str:
     for name, part in parts.items():
         try:
             pack(part)
-        except CANNOT:
+        except Exception:
             return f"{name} (a {type(part).__name__})"
     return ""

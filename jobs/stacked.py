@@ -1,0 +1,69 @@
+"""Stacked: arrays of items that become one array of a batch, with a new first axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Smaller arrays are cheaper joined as bytes first.
+_LARGE = 4096
+# Other kinds of arrays are more than their memory: a masked one's mask, a matrix's own rules.
+PLAIN = (np.ndarray, np.memmap)
+
+
+def stack_arrays(arrays: Sequence[Any]) -> np.ndarray:
+    """np.stack, which would forget what is masked."""
+    is_masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
+    stacked: np.ndarray = np.ma.stack(arrays) if is_masked else np.stack(arrays)
+    return stacked
+
+
+class Stacked:
+    """Arrays of one shape and dtype that are still to be stacked: into the slot, without a copy in between."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.arrays = arrays
+        self.shape = (len(arrays), *arrays[0].shape)
+        self.dtype = arrays[0].dtype
+        self.nbytes = len(arrays) * arrays[0].nbytes
+
+    @classmethod
+    def of(cls, arrays: Sequence[Any]) -> "Stacked | np.ndarray":
+        """As stack_arrays, which does it at once where arrays differ: it raises, or finds a common dtype."""
+        first = arrays[0]
+        kind, shape, dtype = type(first), first.shape, first.dtype
+        if kind not in PLAIN:
+            return stack_arrays(arrays)
+        for array in arrays:
+            if type(array) is not kind or array.shape != shape or array.dtype != dtype:
+                return stack_arrays(arrays)
+        return np.stack(arrays) if dtype.hasobject or not dtype.isnative else cls(arrays)
+
+    def copy_to(self, target: np.ndarray) -> None:
+        """np.stack into ``target``, which is contiguous; without the view of each array that np.stack makes first."""
+        if 0 < self.arrays[0].nbytes < _LARGE and self._join_into(target):
+            return
+        if len(self.shape) == 1:
+            np.stack(self.arrays, out=target)
+        else:
+            length, each, *rest = self.shape
+            np.concatenate(self.arrays, out=target.reshape(length * each, *rest))
+
+    def _join_into(self, target: np.ndarray) -> bool:
+        """bytes.join, which needs 20 ns a small array where concatenate needs 80; False where it cannot have them."""
+        try:
+            data = b"".join(self.arrays)  # type: ignore[arg-type]
+        except (TypeError, BufferError):  # an array that is not contiguous
+            return False
+        target[...] = np.frombuffer(data, self.dtype).reshape(self.shape)
+        return True
+
+
+def stack_now(arrays: Sequence[Any]) -> np.ndarray:
+    """As stack_arrays, and several times faster where there are many small arrays."""
+    stacked = Stacked.of(arrays)
+    if isinstance(stacked, np.ndarray):
+        return stacked
+    target = np.empty(stacked.shape, stacked.dtype)
+    stacked.copy_to(target)
+    return target
