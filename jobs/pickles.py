@@ -12,7 +12,7 @@ import pickle
 import pickletools
 import sys
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copyreg import dispatch_table
 from dataclasses import dataclass
 from typing import Any
@@ -90,8 +90,9 @@ def pickled(value: Any) -> bytes:
 
 def _dump(pickler: Any, value: Any) -> None:
     if torch := sys.modules.get("torch"):
-        table = getattr(type(pickler), "dispatch_table", dispatch_table)
-        pickler.dispatch_table = ChainMap({getattr(torch, "Tensor", None): _reduce_tensor}, table)
+        table = getattr(type(pickler), "dispatch_table", None)
+        known = table if isinstance(table, Mapping) else dispatch_table
+        pickler.dispatch_table = ChainMap({getattr(torch, "Tensor", None): _reduce_tensor}, known)
     pickler.dump(value)
 
 

@@ -136,6 +136,8 @@ class Loader:
         return items, failed, None
 
     def _wanted(self, piece: Piece, skip: frozenset[int]) -> Iterable[tuple[int, Any]]:
+        if skip.issuperset(range(piece.start, piece.stop)):
+            return []
         numbered = enumerate(self._samples.rows(piece.start, piece.stop), piece.start)
         return [(row, sample) for row, sample in numbered if row not in skip] if skip else numbered
 

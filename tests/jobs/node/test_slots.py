@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jobs.node.messages import NewSlot
-from jobs.node.slots import SlotReader, SlotWriter, Stacked, stack_now
+from jobs.node.slots import SlotReader, SlotWriter
 from jobs.node.transfer import Stay
+from jobs.stacked import Stacked, stack_now
 
 Pair = namedtuple("Pair", "a b")
 
