@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[1]
 
 # Modules of the halls; all others there are doors.
 HALLS = {
-    "jobs base": {"jobs.errors", "jobs.exit_codes", "jobs.extras", "jobs.kinds", "jobs.nearest", "jobs.tensors"},
+    "jobs base": {
+        "jobs.errors",
+        "jobs.exit_codes",
+        "jobs.extras",
+        "jobs.kinds",
+        "jobs.nearest",
+        "jobs.pickles",
+        "jobs.stacked",
+        "jobs.tensors",
+    },
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
     "launcher base": {"launcher", "launcher.interrupts", "launcher.units"},
     "launcher executors": {"launcher.executors"},

@@ -194,6 +194,10 @@ class NodeSection(Section):
         default=None,
         description="what an array task may use; null: its cgroup's limit, or the machine's memory, less 10%",
     )
+    poison_batches: bool = Field(
+        default=NodeSettings.poison_batches,
+        description="true: a batch is overwritten when it is through, so that what a Job keeps of it without a copy shows",
+    )
 
 
 class LocalSection(Section):

@@ -33,7 +33,10 @@ _TALKS, _DIES, _OTHER = "talks", "dies", "other"
 
 @dataclass(frozen=True)
 class CrewSettings:
-    """What all children of a task share; ``memory`` is the most that one pool worker may take, bytes."""
+    """What all children of a task share; ``memory`` is the most that one pool worker may take, bytes.
+
+    ``poison``: batches are overwritten when they are through.
+    """
 
     backend: Backend
     devices: tuple[str, ...]
@@ -42,6 +45,7 @@ class CrewSettings:
     memory: int
     scratch: Path
     seed: int
+    poison: bool = False
 
     def alone(self, device: str) -> "CrewSettings":
         """Those of a crew of one process on this device, with one pool worker at most."""
@@ -158,7 +162,9 @@ class Children:
     def _start_process(self, index: int) -> Child:
         mine, theirs = multiprocessing.Pipe()
         beacon = index * self._per_process
-        arguments = ProcessArguments(self._arguments(index, None, beacon), self.settings.workers, self._memory)
+        settings = self.settings
+        child = self._arguments(index, None, beacon)
+        arguments = ProcessArguments(child, settings.workers, self._memory, settings.poison)
         handle = self._launch(process.main, arguments, theirs, beacon)
         return Child(index, None, handle, beacon, mine)
 

@@ -80,6 +80,7 @@ class Task:
             memory=node.memory or memory.task_limit(),
             scratch=self._scratch,
             seed=self._plan.seed,
+            poison=node.poison_batches,
         )
 
     def run(self) -> EndReason:

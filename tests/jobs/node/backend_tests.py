@@ -6,6 +6,7 @@ stored.
 
 import pickle
 from abc import ABC, abstractmethod
+from collections import UserDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,10 +46,11 @@ def outputs(rows: Sequence[int]) -> dict[str, Any]:
     return {"y": np.array([[row, row + 0.5] for row in rows])}
 
 
-def keep(writer: ResultWriter, work: BatchWork, piece: Piece, returned: object | None = None) -> None:
+def keep(world: World, writer: ResultWriter, work: BatchWork, piece: Piece, returned: object | None = None) -> None:
     """The piece was loaded, without the rows that are known to fail, and processed."""
     rows = [row for row in range(piece.start, piece.stop) if row not in piece.skip]
-    writer.keep(outputs(rows) if returned is None else returned, Loaded(piece, rows, None, ()), work)
+    results = world.backend.results(outputs(rows) if returned is None else returned, len(rows), own=False)
+    writer.keep(results, Loaded(piece, rows, None, ()), work)
 
 
 class BackendTests:
@@ -87,7 +89,7 @@ class BackendTests:
         writer = world.writer()
         for start in (8, 0):  # batches come in any order
             work = BatchWork.begin(Batch(start, start + SIZE))
-            keep(writer, work, *work.pieces())
+            keep(world, writer, work, *work.pieces())
             commit = writer.store(work)
             assert (commit.start, commit.stop, commit.split) == (start, start + SIZE, False)
             assert world.stored(commit) == {row: [row, row + 0.5] for row in range(start, start + SIZE)}
@@ -96,7 +98,7 @@ class BackendTests:
     def test_a_batch_in_pieces_is_stored_as_the_whole_one(self, world: World, most: int) -> None:
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE))
         for piece in reversed(work.pieces(most)):
-            keep(writer, work, piece)
+            keep(world, writer, work, piece)
         assert world.stored(writer.store(work)) == {row: [row, row + 0.5] for row in range(SIZE)}
 
     def test_a_piece_is_kept_although_its_slot_is_reused(self, world: World) -> None:
@@ -104,15 +106,18 @@ class BackendTests:
         slot = np.zeros((4, 2))
         for piece in work.pieces(4):
             slot[:] = outputs(range(piece.start, piece.stop))["y"]
-            keep(writer, work, piece, {"y": slot})
+            keep(world, writer, work, piece, {"y": slot})
         assert world.stored(writer.store(work)) == {row: [row, row + 0.5] for row in range(SIZE)}
 
-    def test_what_is_its_own_does_not_change_with_the_jobs_memory(self, world: World) -> None:
+    @pytest.mark.parametrize("container", [dict, UserDict])
+    def test_what_is_its_own_does_not_change_with_the_jobs_memory(self, world: World, container: type) -> None:
         world.backend.job()
-        returned = {"y": np.ones((SIZE, 2))}
-        owned = world.backend.own(returned)
+        writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE))
+        returned = container(y=np.ones((SIZE, 2)))
+        owned = world.backend.results(returned, SIZE, own=True)
         returned["y"][:] = -1
-        assert (np.asarray(owned["y"]) == 1).all()
+        writer.keep(owned, Loaded(*work.pieces(), range(SIZE), None, ()), work)
+        assert world.stored(writer.store(work)) == {row: [1, 1] for row in range(SIZE)}
 
     def test_rows_that_failed_are_left_out_and_the_others_stored(self, world: World) -> None:
         failed = (
@@ -120,7 +125,7 @@ class BackendTests:
             self._failed(world, 7, ValueError("bad"), SampleFailureKind.LOAD),
         )
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE, failed=failed))
-        keep(writer, work, *work.pieces())
+        keep(world, writer, work, *work.pieces())
         commit = writer.store(work)
         assert commit.split
         assert sorted(world.stored(commit)) == [0, 1, 3, 4, 5, 6]
@@ -136,7 +141,7 @@ class BackendTests:
         writer, work = world.writer(), BatchWork.begin(Batch(0, SIZE))
         (piece,) = work.pieces()
         with pytest.raises(OutputError):
-            keep(writer, work, piece, returned)
+            keep(world, writer, work, piece, returned)
 
     # --- what goes wrong
 

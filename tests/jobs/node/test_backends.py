@@ -12,10 +12,10 @@ from jobs.errors import SampleFailed
 from jobs.library.answers import results
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.exchange import Exchange
-from jobs.library.pickles import pack
 from jobs.node.messages import Allocate, Allocated
 from jobs.node.process.run_backend import RunBackend
 from jobs.node.supervisor.attempt import AttemptLog
+from jobs.pickles import pack
 from jobs.storage.blocks import BlockReader
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Commit
@@ -66,7 +66,7 @@ class CallerWorld(World):
     def stored(self, commit: Commit) -> dict[int, Any]:
         slot, start = self.exchange.slot_of(commit.start)
         answer, _ = self.exchange.results(slot)
-        found = enumerate(results(answer, 0, start, SIZE), start)
+        found = enumerate(results(answer, 0, start, SIZE, alone=False)[0], start)
         return {row: one["y"].tolist() for row, one in found if not isinstance(one, SampleFailed)}
 
 

@@ -1,3 +1,5 @@
+import copy
+from collections import UserDict, UserList
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.errors import OutputError
-from jobs.storage.outputs import Columns, check_form, fill_value, join, own, to_columns
+from jobs.storage.outputs import Columns, check_form, fill_value, join, to_columns
 
 # The machine may be busy with other things.
 
@@ -18,28 +20,6 @@ def rows_of(columns: Columns, name: str) -> list[Any]:
     if column.lengths is None:
         return list(column.data)
     return np.split(column.data, np.cumsum(column.lengths)[:-1])
-
-
-class Tensor:
-    """What of torch's tensors is used, without importing torch."""
-
-    def __init__(self, array: np.ndarray, dtype: str) -> None:
-        self._array = array
-        self.dtype = dtype
-
-    def detach(self) -> "Tensor":
-        return self
-
-    def cpu(self) -> "Tensor":
-        return self
-
-    def float(self) -> "Tensor":
-        return Tensor(self._array.astype(np.float32), "torch.float32")
-
-    def numpy(self) -> np.ndarray:
-        if self.dtype == "torch.bfloat16":
-            raise TypeError("Got unsupported ScalarType BFloat16")
-        return self._array
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i2", "i8", "f2", "f4", "f8", "c8", "c16"])
@@ -56,20 +36,35 @@ def test_an_array_is_stored_as_it_is(dtype: str) -> None:
 def test_owned_outputs_do_not_change_with_what_the_job_writes_to() -> None:
     torch = pytest.importorskip("torch")
     array, rows, tensor = np.arange(6.0).reshape(3, 2), [np.arange(2), np.arange(5)[1:], np.arange(0)], torch.arange(3)
-    series = pandas.Series([1, 2], [7, 8])
-    outputs = {"array": array, "half": array[:, :1], "rows": rows, "tensor": tensor, "text": ["a", "b", "c"]}
+    series = pandas.Series([1, 2, 3])
+    outputs = UserDict(
+        array=array,
+        half=array[:, :1],
+        rows=UserList(rows),
+        tensor=tensor,
+        text=["a", "b", "c"],
+        series=series,
+        view=Viewed(array),
+        half_floats=tensor.to(torch.bfloat16),
+    )
+    expected = to_columns({name: copy.deepcopy(value) for name, value in outputs.items()}, 3)
 
-    owned, others = own(outputs), own({"none": None, "pairs": [(1, b"x"), (2, b"y")], "series": series})
-    expected = to_columns({name: own(value) for name, value in outputs.items()}, 3)
+    owned = to_columns(outputs, 3, own=True)
     array[:], rows[0][:], tensor[:], series[:] = -1, -1, -1, -1
 
-    assert (others["none"], others["pairs"], others["series"].to_dict()) == (None, [(1, b"x"), (2, b"y")], {7: 1, 8: 2})
-    found = to_columns(owned, 3)
     for name, column in expected.items():
-        np.testing.assert_array_equal(found[name].data, column.data)
-        np.testing.assert_array_equal(found[name].lengths, column.lengths)
-    assert found["rows"].data.tolist() == [0, 1, 1, 2, 3, 4]
-    assert found["tensor"].data.tolist() == [0, 1, 2]
+        np.testing.assert_array_equal(owned[name].data, column.data)
+        np.testing.assert_array_equal(owned[name].lengths, column.lengths)
+
+
+class Viewed:
+    """What numpy can make an array of, without a copy."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self._array
 
 
 def test_an_array_in_another_byte_order_or_layout_keeps_its_values() -> None:
@@ -120,13 +115,75 @@ def test_bytes_are_stored_as_they_are() -> None:
     assert [bytes(row) for row in rows_of(columns, "x")] == [b"a\0b", b""]
 
 
-def test_a_tensor_is_an_array_and_bfloat16_becomes_float32() -> None:
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+@pytest.mark.filterwarnings("ignore:ComplexHalf support")
+def test_a_tensor_is_an_array_and_what_numpy_has_not_is_wider() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(6.0).reshape(2, 3)
+    outputs = {name: tensor.to(getattr(torch, name)) for name in ("float64", "bfloat16", "float8_e4m3fn", "complex32")}
 
-    columns = to_columns({"x": Tensor(array, "torch.float32"), "y": Tensor(array, "torch.bfloat16")}, 2)
+    columns = to_columns(outputs, 2)
 
-    np.testing.assert_array_equal(columns["x"].data, array)
-    np.testing.assert_array_equal(columns["y"].data, array)
+    assert [column.data.dtype.str for column in columns.values()] == ["<f8", "<f4", "<f4", "<c8"]
+    for column in columns.values():
+        np.testing.assert_array_equal(column.data, tensor.numpy())
+
+
+def test_a_tensor_that_torch_conjugated_or_negated_in_name_only_is_stored_as_it_reads() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.complex(torch.arange(3.0), torch.ones(3))
+
+    columns = to_columns({"conjugated": tensor.conj(), "negated": tensor.conj().imag}, 3)
+
+    assert columns["conjugated"].data.tolist() == [0 - 1j, 1 - 1j, 2 - 1j]
+    assert columns["negated"].data.tolist() == [-1, -1, -1]
+
+
+def test_a_tensor_that_is_no_array_is_refused_by_name() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(OutputError, match=r"'x', Tensor, is no array: .*to_dense"):
+        to_columns({"x": torch.eye(2).to_sparse()}, 2)
+
+
+@pytest.mark.parametrize("masked", [np.ma.array([1.5, 2.5], mask=[True, False]), [np.ma.masked, 2.5]], ids=repr)
+def test_what_is_masked_is_missing(masked: Any) -> None:
+    np.testing.assert_array_equal(to_columns({"x": masked}, 2)["x"].data, [np.nan, 2.5])
+
+
+def test_a_masked_array_of_what_cannot_be_missing_is_refused_whether_or_not_something_is() -> None:
+    for mask in ([True, False], [False, False]):
+        with pytest.raises(OutputError, match=r"'x' is a masked array of int64.*filled"):
+            to_columns({"x": np.ma.array([1, 2], mask=mask)}, 2)
+
+
+class Shouting(str):
+    def encode(self, *_: Any) -> bytes:
+        return self.upper().encode()
+
+
+def test_texts_are_stored_as_they_are_or_refused_by_name() -> None:
+    assert bytes(to_columns({"x": [Shouting("ab")]}, 1)["x"].data) == b"ab"
+    with pytest.raises(OutputError, match=r"'x': a text has .*half of a character"):
+        to_columns({"x": ["a\ud800"]}, 1)
+
+
+NOTHING: list[Any] = [[], np.array([]), np.zeros(0, np.float32)]
+
+
+@pytest.mark.parametrize("nothing", NOTHING, ids=["list", "array", "float32"])
+@pytest.mark.parametrize("something", [[1, 2], np.ones((2, 4), np.int8), (0.5,)], ids=["ints", "boxes", "floats"])
+def test_what_is_empty_is_of_the_kind_of_the_others(nothing: Any, something: Any) -> None:
+    mixed = to_columns({"x": [nothing, something, nothing]}, 3)["x"]
+    alone = to_columns({"x": [something]}, 1)["x"]
+    empty = to_columns({"x": [nothing, nothing]}, 2)["x"]
+
+    assert mixed.form("x") == alone.form("x")
+    assert mixed.lengths is not None
+    assert mixed.lengths.tolist() == [0, len(something), 0]
+    for one, other in ((empty, alone), (alone, empty)):
+        check_form({"x": one}, [other.form("x")])
+        joined = join([(np.arange(one.rows), {"x": one}), (np.arange(one.rows, 3), {"x": other})], 3)["x"]
+        assert joined.form("x") == alone.form("x")
+        np.testing.assert_array_equal(joined.data, alone.data)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -16,9 +16,9 @@ import pytest
 from jobs.job import Job
 from jobs.node.beacon import Beacon, Beacons
 from jobs.node.messages import Loaded, Piece
-from jobs.node.process.job_runner import JobRunner, Processed
+from jobs.node.process.job_runner import Fetch, JobRunner, Processed
+from jobs.node.transfer import Here
 from jobs.node.worker.loading import failed_sample
-from jobs.storage.outputs import own
 from tests.support.launcher_runs import wait_until
 
 
@@ -26,7 +26,9 @@ class Notes:
     """Of a backend, what a runner uses."""
 
     failed = staticmethod(failed_sample)
-    own = staticmethod(own)
+
+    def results(self, outputs: dict[str, np.ndarray], rows: int, *, own: bool) -> dict[str, np.ndarray]:
+        return {name: output[:rows].copy() if own else output[:rows] for name, output in outputs.items()}
 
 
 class Gated(Job):
@@ -44,9 +46,9 @@ class Gated(Job):
         return {"y": batch}
 
 
-def piece(row: int, value: float) -> Callable[[], tuple[Loaded, Callable[[], Any]]]:
-    loaded = Loaded(Piece(row, row, row + 2), range(row, row + 2), np.full(2, value), ())
-    return lambda: (loaded, lambda: loaded.batch)
+def piece(row: int, value: float) -> Fetch:
+    loaded = Loaded(Piece(row, row, row + 2), range(row, row + 2), None, ())
+    return lambda: (loaded, Here(lambda: np.full(2, value)))
 
 
 def unreadable() -> NoReturn:
@@ -87,8 +89,8 @@ def test_in_one_thread_a_piece_is_done_when_it_was_given(job: Gated, runner: Job
     found = runner.collect()
     assert found
     assert found.loaded.rows == range(4, 6)
-    assert found.outputs
-    assert found.outputs["y"].tolist() == [1.0, 1.0]
+    assert found.results
+    assert found.results["y"].tolist() == [1.0, 1.0]
     assert (runner.busy, runner.has_room, runner.collect()) == (0, True, None)
 
 
@@ -102,9 +104,9 @@ def test_results_are_collected_while_the_next_piece_is_at_work(job: Gated, runne
     job.gate.release()
     wait_until(lambda: job.begun == [1.0, 2.0])
     first = collected(runner)
-    assert (first.outputs["y"][0], runner.busy, runner.has_room) == (1.0, 1, True)
+    assert (first.results["y"][0], runner.busy, runner.has_room) == (1.0, 1, True)
     job.gate.release()
-    assert collected(runner).outputs["y"][0] == 2.0
+    assert collected(runner).results["y"][0] == 2.0
     runner.end()
     thread.join(10)
     assert not thread.is_alive()
@@ -130,7 +132,7 @@ def test_failures_are_told_and_what_cannot_be_read_is_raised(job: Gated, runner:
     found = runner.collect()
     assert found
     assert found.failure
-    assert (found.outputs, found.failure.row, found.failure.kind) == (None, 8, "OUT_OF_MEMORY")
+    assert (found.results, found.failure.row, found.failure.kind) == (None, 8, "OUT_OF_MEMORY")
     runner.give(unreadable)
     with pytest.raises(OSError, match="no such disk"):
         runner.collect()

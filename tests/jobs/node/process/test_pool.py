@@ -75,7 +75,7 @@ def test_a_worker_has_more_pieces_in_hand_where_they_are_small_and_fewer_where_m
         fetch = pool.take()
         assert fetch
         loaded, arriving = fetch()
-        assert (arriving() == piece.start).all()
+        assert (arriving.take() == piece.start).all()
         pool.release(loaded)
         in_hand += arrived(player.connection)
         seen.append(len(in_hand))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from jobs.exit_codes import STOPPED
 from jobs.node.batches import BatchWork, PieceLimit
+from jobs.node.memory_errors import is_device_lost, is_out_of_memory
 from jobs.node.messages import Batch
-from jobs.node.worker.loading import is_device_lost, is_out_of_memory
 from jobs.storage.rundir import RunDir
 from tests.support.task_runs import command, commits, content, failures, last_end, make_run, run_task
 
