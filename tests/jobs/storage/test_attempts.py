@@ -11,7 +11,7 @@ from jobs.storage.attempts import (
     AttemptReader,
     Attempts,
     by_precedence,
-    first_layout,
+    known_layout,
     owners,
     read_commits,
     read_head,
@@ -253,12 +253,12 @@ def test_the_head_has_the_layout_and_the_files_even_where_the_first_batches_fail
         writer.beat()
         (attempt,) = Attempts(run).read()
         assert read_head(attempt).layout is None
-        assert first_layout([attempt]) is None
+        assert known_layout([attempt]) is None
         writer.commit(8, 16, vectors, process=1)
         writer.beat()
     (attempt,) = Attempts(run).read()
 
     head = read_head(attempt)
 
-    assert head.layout == first_layout([attempt]) == Layout((Output("vector", False, "<f4", (4,)),))
+    assert head.layout == known_layout([attempt]) == Layout((Output("vector", False, "<f4", (4,)),))
     assert head.files == {number: run.data(attempt.name, number) for number in range(2)}
