@@ -102,12 +102,17 @@ def plain(value: Any) -> Any:
     match value:
         case torch.Tensor():
             dense = value.detach().to_dense().resolve_conj().resolve_neg().contiguous()
-            bits = dense.reshape(-1).view(torch.uint8).tolist() if dense.numel() else []
+            bits = dense.reshape(-1).view(torch.uint8).numpy().tobytes() if dense.numel() else b""
             return ("tensor", str(value.dtype), str(value.layout), tuple(value.shape), value.requires_grad, bits)
         case np.ma.MaskedArray():
-            return ("masked", value.dtype.str, value.tolist())
+            return ("masked", value.dtype.str, value.filled(0).tobytes(), value.mask.tobytes())
+        case np.ndarray() if value.dtype.names:
+            return ("array", value.dtype.descr, [plain(value[name]) for name in value.dtype.names])
+        case np.ndarray() if value.dtype.hasobject:
+            return ("array", value.dtype.str, value.tolist())
         case np.ndarray() | np.generic():
-            return ("array", value.dtype.newbyteorder("="), value.shape, value.tolist())
+            native = value.dtype.newbyteorder("=")
+            return ("array", native.str, value.shape, value.astype(native).tobytes())
         case dict() | UserDict():
             return (type(value).__name__, [(key, plain(item)) for key, item in value.items()])
         case list() | tuple() | UserList():
@@ -178,7 +183,7 @@ class Crosser(Job):
         found = []
         for buffer in buffers:
             part = buffer[: len(numbers)]
-            part[:] = torch.tensor(numbers) if part is not buffers[1] and name and hasattr(part, "detach") else numbers
+            part[:] = torch.tensor(numbers) if buffer is buffers[0] else numbers
             found.append(part)
         return found
 
@@ -219,7 +224,7 @@ plans = st.builds(
     leaves=st.tuples(st.sampled_from(sorted(LEAVES)), st.sampled_from(sorted(LEAVES))),
     inside=st.sampled_from(sorted(CONTAINERS)),
     outside=st.sampled_from(sorted(CONTAINERS.keys() - {"alone"})),
-    size=st.sampled_from([1, 2, 5000]),
+    size=st.sampled_from([1, 2, 1500]),
     reuses=st.booleans(),
     bad=st.none() | st.integers(0, SAMPLES - 1),
     error=st.sampled_from(ERRORS),
@@ -260,7 +265,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
         yield made
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(plan=plans)
 def test_what_crosses_is_what_a_direct_call_gives(hierarchy: Hierarchy, plan: Plan) -> None:
     assert through(hierarchy, plan) == directly(plan)
@@ -272,5 +277,5 @@ def test_every_leaf_crosses_in_every_container(hierarchy: Hierarchy) -> None:
     names = sorted(LEAVES)
     for at, name in enumerate(names):
         inside, outside = drawn.choice(sorted(CONTAINERS)), drawn.choice(sorted(CONTAINERS.keys() - {"alone"}))
-        plan = Plan((name, names[at - 1]), inside, outside, 3000, True, None, ValueError, "load")
+        plan = Plan((name, names[at - 1]), inside, outside, 1500, True, None, ValueError, "load")
         assert through(hierarchy, plan) == directly(plan)
