@@ -84,7 +84,7 @@ class SlotWriter:
             try:
                 # Mapped before it is announced: where that fails, the reader would take later batches from a memory that
                 # this side does not write to.
-                memory = mmap.mmap(descriptor, size)
+                memory = self._map(descriptor, size)
                 # The message before the descriptor: it tells the reader to take one from the pipe.
                 self._connection.send(NewSlot(slot, size))
                 send_handle(self._connection, descriptor, self._reader_pid)
@@ -92,6 +92,14 @@ class SlotWriter:
                 os.close(descriptor)
             self._memory[slot] = memory
         return memory
+
+    def _map(self, descriptor: int, size: int) -> mmap.mmap:
+        """Where addresses are short, those of the other slots are given up, which get new memory when it is their turn."""
+        try:
+            return mmap.mmap(descriptor, size)
+        except OSError:
+            self._memory.clear()
+            return mmap.mmap(descriptor, size)
 
 
 def _aligned(size: int) -> int:

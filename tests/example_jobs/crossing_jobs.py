@@ -53,7 +53,7 @@ class Keeps(Job):
 
 
 class Short(Job):
-    """Has addresses for small batches, not for a whole one of the rows 16 to 23: in its workers, or in its process."""
+    """Has addresses for small batches, not for the rows 16 to 23 as one: in its workers, or in its process."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -75,7 +75,7 @@ class Short(Job):
         return int(sample["x"])
 
     def collate(self, items: list[int]) -> np.ndarray:
-        batch = np.full((len(items), 40_000_000 if 16 <= items[0] < 24 else 1_000_000), 7, np.int8)
+        batch = np.full((len(items), 20_000_000 if 16 <= items[0] < 24 and len(items) == 8 else 1_000_000), 7, np.int8)
         batch[:, 0] = items
         return batch
 

@@ -101,8 +101,8 @@ def plain(value: Any) -> Any:
     """The value in words that == can compare: type, form and every bit that counts."""
     match value:
         case torch.Tensor():
-            dense = value.detach().to_dense().resolve_conj().resolve_neg().contiguous()
-            bits = dense.reshape(-1).view(torch.uint8).numpy().tobytes() if dense.numel() else b""
+            dense = value.detach().to_dense().resolve_conj().resolve_neg()
+            bits = torch.cat([dense.reshape(-1)]).view(torch.uint8).numpy().tobytes() if dense.numel() else b""
             return ("tensor", str(value.dtype), str(value.layout), tuple(value.shape), value.requires_grad, bits)
         case np.ma.MaskedArray():
             return ("masked", value.dtype.str, value.filled(0).tobytes(), value.mask.tobytes())
@@ -168,7 +168,7 @@ class Crosser(Job):
             raise plan.error("goes off")
         a, b = (LEAVES[name](number, plan.size) for name in plan.leaves)
         if plan.bad == number and plan.where in ("pickled", "unpickled"):
-            b = Grenade(plan.error, plan.where)
+            a = Grenade(plan.error, plan.where)
         return plan, number, CONTAINERS[plan.inside](a, b)
 
     def collate(self, items: list[Any]) -> Any:
