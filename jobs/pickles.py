@@ -91,7 +91,7 @@ def pickled(value: Any) -> bytes:
 def _dump(pickler: Any, value: Any) -> None:
     if torch := sys.modules.get("torch"):
         table = getattr(type(pickler), "dispatch_table", None)
-        known = table if isinstance(table, Mapping) else dispatch_table
+        known: Any = table if isinstance(table, Mapping) else dispatch_table
         pickler.dispatch_table = ChainMap({getattr(torch, "Tensor", None): _reduce_tensor}, known)
     pickler.dump(value)
 
