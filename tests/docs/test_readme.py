@@ -188,7 +188,7 @@ def keys(model: type[BaseModel], above: str = "") -> dict[str, Any]:
 
 
 def written(value: Any) -> str:
-    words = {None: "null", True: "true"}
+    words = {None: "null", True: "true", False: "false"}
     if isinstance(value, float):
         return f"`{value:g}`"
     return f"`{words[value] if isinstance(value, bool | None) else value}`"
