@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jobs.errors import InputError, LauncherError, RunError
 from launcher.slurm.calls import BACK_OFF, NoAnswer, TimedOut, ask, call, call_bound, pause, run
+from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
 from launcher.slurm.parsers import (
     ACCOUNTED_FIELDS,
     Accounted,
@@ -197,6 +198,13 @@ def _read_limits() -> SlurmLimits:
             own = read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
     size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", DEFAULT_JOB_COUNT)
     return SlurmLimits(int(size), own, int(count))
+
+
+def nodes() -> list[Nodes]:
+    """The nodes that run jobs, hidden partitions included; none where Slurm does not tell."""
+    with suppress(RunError):
+        return read_nodes(run("sinfo", "--noheader", "--all", "--exact", f"--format={NODE_FIELDS}"))
+    return []
 
 
 def queue() -> list[QueueEntry]:

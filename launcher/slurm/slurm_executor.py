@@ -19,6 +19,7 @@ from jobs.storage.rundir import RunDir
 from launcher.executors import Executor, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
+from launcher.slurm.capacity import tasks_at_once
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
 from launcher.slurm.scripts import asked_options, finalize_name, job_name, task_size
 
@@ -63,11 +64,14 @@ class SlurmExecutor(Executor):
             scheduler.ask_limits_ahead()
 
     def tasks(self, config: "Config", shards: int) -> int:
-        most = scheduler.DEFAULT_ARRAY_SIZE  # planned on a machine without Slurm: the default of slurm.conf
-        if scheduler.is_here():
-            limits = scheduler.limits()
-            most = min(limits.array_size, largest_wave(limits))
-        return max(1, min(config.slurm.tasks_for(shards), most))
+        wanted = config.slurm.tasks_for(shards)
+        if not scheduler.is_here():  # planned on another machine: the default of slurm.conf
+            return min(wanted, scheduler.DEFAULT_ARRAY_SIZE)
+        limits = scheduler.limits()
+        most = min(limits.array_size, largest_wave(limits))
+        if not config.slurm.says_tasks:
+            most = min(most, _room(config) or most)
+        return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
         return Resources(nodes_per_task=config.slurm.nodes_per_task)
@@ -154,6 +158,15 @@ class SlurmExecutor(Executor):
         if not scheduler.await_end(job_ids):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} have not ended yet; see squeue")
         return True
+
+
+def _room(config: "Config") -> int:
+    """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
+    asked = asked_options(config, Resources())
+    size = task_size(config, asked)
+    whole_nodes = "exclusive" in asked
+    at_once = tasks_at_once(scheduler.nodes(), asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
+    return at_once // config.slurm.nodes_per_task
 
 
 def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
