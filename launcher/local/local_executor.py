@@ -110,6 +110,9 @@ class LocalExecutor(Executor):
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
         return Observation(frozenset(self.recover(run, submissions)))
 
+    def queue_advice(self, reason: str) -> str | None:
+        return None  # it has no queue
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         if submission.process is None or not may_run(run, submission):
             return False

@@ -5,13 +5,14 @@ for, two minutes long. How a command is run is in calls.py, what it said in pars
 """
 
 import getpass
+import os
 import queue as queues
 import re
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,17 @@ from launcher.slurm.calls import BACK_OFF, NoAnswer, TimedOut, ask, call, call_b
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
 from launcher.slurm.parsers import (
     ACCOUNTED_FIELDS,
+    ASSOCIATION_FIELDS,
     Accounted,
+    Association,
     is_passing,
     is_queue_full,
     is_submit_limit,
     read_accounting,
+    read_associations,
     read_job_id,
-    read_submit_limit,
     said,
+    submit_limit,
 )
 
 # sbatch itself waits two minutes for a place in the queue of all users.
@@ -144,6 +148,9 @@ def test_only(script: Path) -> str:
 
 # --- asking
 
+# This user's jobs, those in hidden partitions too. --me is of Slurm 20.02.
+_SQUEUE = ("squeue", "--noheader", "--all", f"--user={os.getuid()}")
+
 
 def find(names: Collection[str]) -> dict[str, str]:
     """The ids of this user's Slurm jobs with these names, queued or ended lately, by name: one squeue call."""
@@ -153,15 +160,26 @@ def find(names: Collection[str]) -> dict[str, str]:
 def _named(names: Collection[str]) -> dict[str, set[str]]:
     if not names:
         return {}
-    text = ask("squeue", "--noheader", "--me", f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
+    text = ask(*_SQUEUE, f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
-        job_id, _, name = line.strip().partition("|")
-        found.setdefault(name, set()).add(job_id)
+        job_id, bar, name = line.strip().partition("|")
+        if bar:
+            found.setdefault(name, set()).add(job_id)
     return found
 
 
-_asked_ahead: "queues.SimpleQueue[SlurmLimits | Exception] | None" = None
+@dataclass(frozen=True)
+class _SiteLimits:
+    """What holds for all users of a cluster, and this user's own by account."""
+
+    cluster: str
+    array_size: int
+    job_count: int
+    associations: Sequence[Association]
+
+
+_asked_ahead: "queues.SimpleQueue[_SiteLimits | Exception] | None" = None
 
 
 def ask_limits_ahead() -> None:
@@ -178,26 +196,37 @@ def ask_limits_ahead() -> None:
     threading.Thread(target=read, daemon=True).start()
 
 
-def limits() -> SlurmLimits:
-    """The controller's limits, and this user's own from the accounting, where there is one."""
+def limits(asked: Mapping[str, str | None]) -> SlurmLimits:
+    """The controller's limits, and this user's own from the accounting, where there is one, for jobs with these options."""
     global _asked_ahead
     answers, _asked_ahead = _asked_ahead, None
     answer = answers.get() if answers else _read_limits()
     if isinstance(answer, Exception):
         raise answer
-    return answer
+    own = submit_limit(answer.associations, answer.cluster, asked.get("account"), asked.get("partition"))
+    return SlurmLimits(answer.array_size, own, answer.job_count)
 
 
-def _read_limits() -> SlurmLimits:
+def _read_limits() -> _SiteLimits:
     config = ask("scontrol", "show", "config")
-    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
-    own = None
-    if "accounting_storage/slurmdbd" in config:
-        user = f"user={getpass.getuser()}"
-        with suppress(RunError):  # slurmdbd is down: sbatch will tell
-            own = read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
-    size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", DEFAULT_JOB_COUNT)
-    return SlurmLimits(int(size), own, int(count))
+    values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", config, re.MULTILINE))
+    associations: list[Association] = []
+    if values.get("AccountingStorageType") == "accounting_storage/slurmdbd":
+        with suppress(LauncherError):  # slurmdbd is down, or sacctmgr is not on this machine: sbatch will tell
+            command = (
+                "sacctmgr",
+                "-nP",
+                "show",
+                "user",
+                getpass.getuser(),
+                "withassoc",
+                f"format={ASSOCIATION_FIELDS}",
+            )
+            associations = read_associations(run(*command))
+    sizes = [int(values.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
+    sizes += map(int, re.findall(r"max_array_tasks=(\d+)", values.get("SchedulerParameters", "")))
+    count = int(values.get("MaxJobCount", DEFAULT_JOB_COUNT))
+    return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, associations)
 
 
 def nodes() -> list[Nodes]:
@@ -209,7 +238,7 @@ def nodes() -> list[Nodes]:
 
 def queue() -> list[QueueEntry]:
     """This user's array elements and jobs that wait or run: one squeue call. Raises NoAnswer where Slurm is silent."""
-    text = ask("squeue", "--noheader", "--me", "--format=%F|%K|%T|%r|%j")
+    text = ask(*_SQUEUE, "--format=%F|%K|%T|%r|%j")
     return [QueueEntry(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4]
 
 

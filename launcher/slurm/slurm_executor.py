@@ -20,8 +20,10 @@ from launcher.executors import Executor, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
 from launcher.slurm.capacity import tasks_at_once
+from launcher.slurm.environment import from_environment
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
-from launcher.slurm.scripts import asked_options, finalize_name, job_name, task_size
+from launcher.slurm.reasons import queue_advice
+from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -67,17 +69,22 @@ class SlurmExecutor(Executor):
         wanted = config.slurm.tasks_for(shards)
         if not scheduler.is_here():  # planned on another machine: the default of slurm.conf
             return min(wanted, scheduler.DEFAULT_ARRAY_SIZE)
-        limits = scheduler.limits()
+        asked = self._asked(config)
+        limits = scheduler.limits(asked)
         most = min(limits.array_size, largest_wave(limits))
         if not config.slurm.says_tasks:
-            most = min(most, _room(config) or most)
+            most = min(most, _room(config, asked) or most)
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
-        return Resources(nodes_per_task=config.slurm.nodes_per_task)
+        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
+        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.slurm.options))
+
+    def _asked(self, config: "Config") -> Options:
+        return asked_options(config, self.resources(config))
 
     def describe(self, config: "Config") -> list[str]:
-        asked = asked_options(config, Resources())
+        asked = self._asked(config)
         size = task_size(config, asked)
         words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
         lines = [
@@ -85,7 +92,7 @@ class SlurmExecutor(Executor):
             f"asked: {words}"
         ]
         if scheduler.is_here():
-            limits = scheduler.limits()
+            limits = scheduler.limits(asked)
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
@@ -94,7 +101,7 @@ class SlurmExecutor(Executor):
         known, unknown = None, ""
         if scheduler.is_here():
             try:
-                known = scheduler.limits()
+                known = scheduler.limits(self._asked(config))
             except RunError as error:  # what probe has measured is worth more than its limits
                 unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
         if known is None:
@@ -145,6 +152,9 @@ class SlurmExecutor(Executor):
         seen = _look(run, submissions)
         return Observation(seen.active, seen.entries)
 
+    def queue_advice(self, reason: str) -> str | None:
+        return queue_advice(reason)
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
         if submission.planned and not scheduler.is_here():
@@ -160,9 +170,8 @@ class SlurmExecutor(Executor):
         return True
 
 
-def _room(config: "Config") -> int:
+def _room(config: "Config", asked: Options) -> int:
     """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
-    asked = asked_options(config, Resources())
     size = task_size(config, asked)
     whole_nodes = "exclusive" in asked
     at_once = tasks_at_once(scheduler.nodes(), asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)

@@ -195,7 +195,7 @@ def nothing_to_do(run: RunDir, selection: Selection) -> str:
     """Why there is nothing to submit."""
     if selection.running:
         return (
-            f"{run.path}: all that is not done is running now (shards {selection.running}); follow it "
+            f"{run.path}: all that is not done waits or runs already (shards {selection.running}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
     chosen = chosen_output(read_submissions(run))

@@ -10,9 +10,10 @@ from launcher.slurm.parsers import (
     is_queue_full,
     is_submit_limit,
     read_accounting,
+    read_associations,
     read_job_id,
-    read_submit_limit,
     said,
+    submit_limit,
 )
 
 _POLICY = (
@@ -93,11 +94,31 @@ def test_errors_are_taken_out_of_what_a_command_said() -> None:
     assert said("\n") == "no message"
 
 
+# Default account, account, partition, cluster, MaxSubmitJobs, GrpSubmitJobs.
+ASSOCIATIONS = """\
+lab|lab||site||
+lab|lab|gpu|site|9|7
+lab|debug||site|3|
+lab|debug||elsewhere|1|
+a line of a site's wrapper
+"""
+
+
 @pytest.mark.parametrize(
-    ("text", "limit"), [("", None), ("|\n|\n", None), ("100|\n|\n", 100), ("100|\n|40\n7000|\n", 40), ("0|", 0)]
+    ("account", "partition", "limit"),
+    [
+        (None, None, None),
+        (None, "gpu", 7),
+        ("lab", "cpu,gpu", 7),
+        ("debug", None, 3),
+        ("debug", "gpu", 3),
+        ("none", None, None),
+    ],
 )
-def test_the_smallest_limit_on_submitted_jobs_counts(text: str, limit: int | None) -> None:
-    assert read_submit_limit(text) == limit
+def test_the_smallest_limit_of_the_associations_that_a_job_falls_under_counts(
+    account: str | None, partition: str | None, limit: int | None
+) -> None:
+    assert submit_limit(read_associations(ASSOCIATIONS), "site", account, partition) == limit
 
 
 ROWS = """\

@@ -71,7 +71,7 @@ def test_rows_in_other_hands_are_left_out_and_the_rest_of_their_shards_is_not(ru
     assert told(select(run)) == ["24-47", "1-2", "", "3", "0"]
     assert told(select(run, [0, 3])) == ["", "", "", "3", "0"]
     assert not select(run).is_first
-    with pytest.raises(RunError, match=r"running now \(shards 3\)"):
+    with pytest.raises(RunError, match=r"waits or runs already \(shards 3\)"):
         submit(run, load_config(write_config(run.path.parent)), select(run, [3]))
 
 
@@ -234,7 +234,7 @@ def test_a_rerun_while_something_runs_takes_the_rest(planned: RunDir) -> None:
     goes_on(planned, 1, Spans([(0, 50)]))
     made = start(planned)
     assert (made.number, made.rows, made.tasks) == (2, Spans([(50, 100)]), 2)
-    with pytest.raises(RunError, match=r"running now \(shards 0-3\)"):
+    with pytest.raises(RunError, match=r"waits or runs already \(shards 0-3\)"):
         start(planned)
     assert planned.submission_numbers() == [1, 2]
 
