@@ -202,7 +202,7 @@ class Submission:
     what others have left. ``failed_before`` counts, by shard, the failed samples of its other rows: the failure budget is
     the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
-    ``shards`` is what a version without ``rows`` wrote.
+    ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
     """
 
     number: int
@@ -219,6 +219,7 @@ class Submission:
     planned: bool = False
     process: dict[str, Any] | None = None
     shards: tuple[int, ...] = ()
+    owner: str | None = None
 
     @property
     def workers(self) -> int:

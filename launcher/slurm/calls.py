@@ -75,10 +75,10 @@ def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str
 
 @cache
 def _can_bind() -> bool:
-    """Whether there is a setpriv that knows --pdeathsig: since util-linux 2.33; RHEL 8 has 2.32."""
+    """Whether there is a setpriv that knows --pdeathsig (since util-linux 2.33; RHEL 8 has 2.32) and may do it."""
     if shutil.which("setpriv") is None:
         return False
-    return "--pdeathsig" in _call(("setpriv", "--help"), clean_environment(), _TIMEOUT).stdout
+    return not _call(("setpriv", "--pdeathsig", "KILL", "true"), clean_environment(), _TIMEOUT).returncode
 
 
 def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:

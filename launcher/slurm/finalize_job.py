@@ -82,10 +82,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         started = _finalize_patiently(run, options.numbers)
     except scheduler.LimitReached as error:
-        return _try_later(str(error))
+        return _try_later(run, options.numbers, str(error))
     except Exception as error:  # the process boundary: whoever follows the run is told
         if isinstance(error, OSError) and disk.is_failing(error):
-            return _try_later(disk.describe(error, run.path))
+            return _try_later(run, options.numbers, disk.describe(error, run.path))
         is_expected = isinstance(error, LauncherError)
         print(error if is_expected else traceback.format_exc(), file=sys.stderr, flush=True)
         _give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
@@ -95,10 +95,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _try_later(why: str) -> int:
+def _try_later(run: RunDir, numbers: Sequence[int], why: str) -> int:
     with contextlib.suppress(OSError):  # the log may be what cannot be written
         print(f"{why}; trying again later", flush=True)
-    return 0 if requeue_self() else 1
+    if requeue_self():
+        return 0
+    with contextlib.suppress(OSError):
+        _give_up(run, numbers, f"{why}; and Slurm does not let the finalize job try again later")
+    return 1
 
 
 def _give_up(run: RunDir, numbers: Sequence[int], why: str) -> None:

@@ -5,7 +5,7 @@ Errors of sbatch are sorted into those worth another try, those that mean "no mo
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _PASSING = (
     "Socket timed out",
@@ -146,6 +146,27 @@ def read_accounting(text: str) -> Iterator[Accounted]:
         array, _, index = job.partition("_")
         element = int(index) if index else None
         yield Accounted(array, element, state.split()[0], code, node, memory.get(job, 0), asked_memory, asked_time)
+
+
+def read_jobs(text: str) -> Iterator[Accounted]:
+    """Elements from ``scontrol --oneliner show job``: what the controller knows of them, for minutes after their end."""
+    for line in text.splitlines():
+        fields: dict[str, str] = dict(re.findall(r"(\S+?)=(\S*)", line))
+        if "JobState" not in fields:
+            continue
+        per_cpu, per_node = fields.get("MinMemoryCPU"), fields.get("MinMemoryNode")
+        known = Accounted(
+            fields.get("ArrayJobId", fields["JobId"]),
+            None,
+            fields["JobState"],
+            fields.get("ExitCode", ""),
+            fields.get("NodeList", ""),
+            0,
+            f"{per_cpu}c" if per_cpu else f"{per_node}n" if per_node else "",
+            fields.get("TimeLimit", ""),
+        )
+        indices = fields.get("ArrayTaskId")
+        yield from (replace(known, index=int(index)) for index in _elements(f"[{indices}]")) if indices else [known]
 
 
 def _elements(job: str) -> list[str]:

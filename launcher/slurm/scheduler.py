@@ -4,8 +4,6 @@ No call is made in a loop over jobs: a question about a whole run is one call. A
 for, two minutes long. How a command is run is in calls.py, what it said in parsers.py.
 """
 
-import getpass
-import os
 import queue as queues
 import re
 import shutil
@@ -18,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError, RunError
+from jobs.machine.user import user_name
 from launcher.slurm.calls import BACK_OFF, NoAnswer, TimedOut, ask, call, call_bound, pause, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
 from launcher.slurm.parsers import (
@@ -31,6 +30,7 @@ from launcher.slurm.parsers import (
     read_accounting,
     read_associations,
     read_job_id,
+    read_jobs,
     said,
     submit_limit,
 )
@@ -120,7 +120,12 @@ def _sbatch(script: Path) -> subprocess.CompletedProcess[str]:
     except TimedOut as error:
         raise NoAnswer(str(error)) from None
     if ended.returncode:
-        raise _refusal(said(ended.stderr), script)
+        refusal = _refusal(said(ended.stderr), script)
+        raise (
+            InputError(f"{refusal}; see it with `launcher plan --script`")
+            if isinstance(refusal, InputError)
+            else refusal
+        )
     return ended
 
 
@@ -133,8 +138,7 @@ def _refusal(problem: str, script: Path) -> LauncherError:
     if is_passing(problem):
         return NoAnswer(problem)
     return InputError(
-        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config; "
-        "see it with `launcher plan --script`"
+        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config"
     )
 
 
@@ -148,8 +152,8 @@ def test_only(script: Path) -> str:
 
 # --- asking
 
-# This user's jobs, those in hidden partitions too. --me is of Slurm 20.02.
-_SQUEUE = ("squeue", "--noheader", "--all", f"--user={os.getuid()}")
+# Those in hidden partitions too.
+_SQUEUE = ("squeue", "--noheader", "--all")
 
 
 def find(names: Collection[str]) -> dict[str, str]:
@@ -160,7 +164,7 @@ def find(names: Collection[str]) -> dict[str, str]:
 def _named(names: Collection[str]) -> dict[str, set[str]]:
     if not names:
         return {}
-    text = ask(*_SQUEUE, f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
+    text = ask(*_SQUEUE, f"--user={user_name()}", f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         job_id, bar, name = line.strip().partition("|")
@@ -218,7 +222,7 @@ def _read_limits() -> _SiteLimits:
                 "-nP",
                 "show",
                 "user",
-                getpass.getuser(),
+                user_name(),
                 "withassoc",
                 f"format={ASSOCIATION_FIELDS}",
             )
@@ -236,9 +240,13 @@ def nodes() -> list[Nodes]:
     return []
 
 
-def queue() -> list[QueueEntry]:
-    """This user's array elements and jobs that wait or run: one squeue call. Raises NoAnswer where Slurm is silent."""
-    text = ask(*_SQUEUE, "--format=%F|%K|%T|%r|%j")
+def queue(users: Collection[str] = ()) -> list[QueueEntry]:
+    """Array elements and jobs of these users (none: of this one) that wait or run: one squeue call.
+
+    Raises NoAnswer where Slurm is silent.
+    """
+    # --me is of Slurm 20.02.
+    text = ask(*_SQUEUE, f"--user={','.join(users or [user_name()])}", "--format=%F|%K|%T|%r|%j")
     return [QueueEntry(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4]
 
 
@@ -252,6 +260,15 @@ def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
     return list(read_accounting(text))
 
 
+def jobs(job_ids: Iterable[str]) -> list[Accounted]:
+    """The same by the controller, for sites without accounting: it forgets a job MinJobAge after its end (300 s)."""
+    found: list[Accounted] = []
+    for job_id in job_ids:  # scontrol takes one at a time; a run has few arrays
+        with suppress(RunError):
+            found += read_jobs(ask("scontrol", "--oneliner", "show", "job", job_id))
+    return found
+
+
 # --- ending
 
 
@@ -261,12 +278,17 @@ def cancel(job_ids: Sequence[str]) -> None:
         ask("scancel", "--quiet", *job_ids)
 
 
-def await_end(job_ids: Iterable[str], timeout: float = 60.0) -> bool:
-    """Waits until none of these jobs waits or runs; False where that takes longer than ``timeout`` seconds."""
+def hides_jobs() -> bool:
+    """Whether users see no jobs but their own (PrivateData of slurm.conf)."""
+    return re.search(r"^PrivateData\s*=.*\bjobs\b", ask("scontrol", "show", "config"), re.MULTILINE) is not None
+
+
+def await_end(job_ids: Iterable[str], users: Collection[str], timeout: float = 60.0) -> bool:
+    """Waits until none of these jobs of these users waits or runs; False where that takes longer than ``timeout`` seconds."""
     wanted = set(job_ids)
     deadline = time.monotonic() + timeout
     pause = 0.5
-    while any(entry.job_id in wanted for entry in queue()):
+    while any(entry.job_id in wanted for entry in queue(users)):
         if time.monotonic() > deadline:
             return False
         time.sleep(pause)

@@ -64,6 +64,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "requeue": None,
         "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
     }
+    if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
+        asked.pop("dependency", None)
     if config.slurm.nodes_per_task > 1:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:

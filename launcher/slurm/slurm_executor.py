@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
+from jobs.machine.user import user_name
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.executors import Executor, Limits, Observation, Scripts
@@ -164,9 +165,15 @@ class SlurmExecutor(Executor):
             return False
         (current,) = seen.submissions
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
-        scheduler.cancel(job_ids)
-        if not scheduler.await_end(job_ids):
-            raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} have not ended yet; see squeue")
+        owner = submission.owner or user_name()
+        try:
+            scheduler.cancel(job_ids)
+        except RunError as error:
+            if owner == user_name():
+                raise
+            raise RunError(f"{run.path}: its Slurm jobs {', '.join(job_ids)} are those of {owner}: {error}") from None
+        if not scheduler.await_end(job_ids, [owner]):
+            raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
 
 
@@ -180,7 +187,8 @@ def _room(config: "Config", asked: Options) -> int:
 
 def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
     """One squeue call, read by job name, and what launchers are at."""
-    entries = scheduler.queue() if submissions else []
+    owners = {s.owner or user_name() for s in submissions}
+    entries = scheduler.queue(owners) if submissions else []
     by_name = {entry.name: entry.job_id for entry in entries}
     live = {entry.job_id for entry in entries}
     seen = []
@@ -191,6 +199,8 @@ def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
         seen.append(replace(s, job_ids=s.job_ids or ((job_id,) if job_id else ()), finalize_id=finalize_id))
     followed = {s.number for s in seen if s.finalize_id in live}
     active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
+    if owners - {user_name()} and scheduler.hides_jobs():  # nobody but their owner can tell
+        active |= {s.number for s in seen if s.owner != user_name() and not s.planned}
     own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
     states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
     return _Seen(tuple(seen), frozenset(active), frozenset(followed), states)

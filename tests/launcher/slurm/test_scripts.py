@@ -254,6 +254,12 @@ def test_a_task_whose_environment_cannot_be_activated_ends(tmp_path: Path, templ
     assert (ended.returncode, ended.stdout, "no such environment" in ended.stderr) == (1, "", True)
 
 
+def test_the_first_attempt_alone_waits_for_the_users_own_job(tmp_path: Path) -> None:
+    slurm = {"dependency": "afterok:7"}
+    assert array_options(tmp_path, slurm=slurm)["dependency"] == "afterok:7"
+    assert "dependency" not in array_options(tmp_path, submission(attempt=2), slurm=slurm)
+
+
 def test_a_run_that_was_deleted_and_planned_again_has_other_job_names(tmp_path: Path) -> None:
     run, _ = planned(tmp_path)
     before = job_name(run, 1)
