@@ -76,6 +76,10 @@ class RunDir:
         """The script of the Slurm job that ends a submission, and others with it."""
         return self.submissions / f"{number:04d}.finalize.sbatch"
 
+    def ending(self, number: int) -> Path:
+        """Which process ends a submission now; touched while that lives. Only a scheduler's finalize job writes it."""
+        return self.submissions / f"{number:04d}.ending"
+
     def outcome(self, number: int) -> Path:
         """How a submission ended; written last."""
         return self.submissions / f"{number:04d}.outcome"

@@ -223,6 +223,10 @@ class SlurmSection(Section):
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
+    finalize: dict[str, OptionValue | None] = Field(
+        default={},
+        description="sbatch options of the job that retries and writes the result, over the array's; null: without it",
+    )
     options: dict[str, OptionValue] = {}
 
     def tasks_for(self, shards: int) -> int:

@@ -121,16 +121,22 @@ def read_submissions(run: RunDir) -> list[SubmissionState]:
 def may_run(run: RunDir, submission: Submission) -> bool:
     """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler.
 
-    Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler.
+    Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler, or at its
+    end a scheduler's finalize job.
     """
     if submission.planned:
         return False
-    if submission.process is None:
+    path = run.ending(submission.number)
+    try:
+        process = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        path, process = run.submission(submission.number), submission.process
+    if process is None:
         return True
-    owner = ProcessIdentity.from_json(submission.process)
+    owner = ProcessIdentity.from_json(process)
     if owner.is_here:
         return owner.is_alive
-    return time.time() - run.submission(submission.number).stat().st_mtime < _SILENCE
+    return time.time() - path.stat().st_mtime < _SILENCE
 
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:

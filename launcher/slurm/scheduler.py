@@ -4,6 +4,7 @@ No call is made in a loop over jobs: a question about a whole run is one call. A
 for, two minutes long. How a command is run is in calls.py, what it said in parsers.py.
 """
 
+import os
 import queue as queues
 import re
 import shutil
@@ -281,6 +282,11 @@ def cancel(job_ids: Sequence[str]) -> None:
 def hides_jobs() -> bool:
     """Whether users see no jobs but their own (PrivateData of slurm.conf)."""
     return re.search(r"^PrivateData\s*=.*\bjobs\b", ask("scontrol", "show", "config"), re.MULTILINE) is not None
+
+
+def send_no_mail() -> None:
+    """Takes back what this job was to tell its user about its end."""
+    run("scontrol", "update", f"JobId={os.environ['SLURM_JOB_ID']}", "MailType=NONE")
 
 
 def await_end(job_ids: Iterable[str], users: Collection[str], timeout: float = 60.0) -> bool:

@@ -30,6 +30,7 @@ _WARNING = 60
 _SHORTEST_WARNING = 10
 # Options that say who pays and where it may run; the finalize job needs the same.
 _ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
+_MAIL_OPTIONS = ("mail-type", "mail-user")
 _FINALIZE_MEMORY = "2G"
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
@@ -64,6 +65,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "requeue": None,
         "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
     }
+    for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
+        asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
     if config.slurm.nodes_per_task > 1:
@@ -76,15 +79,20 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
 def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submission], *, asks_memory: bool = True) -> str:
     """The script of the job that runs after these submissions' arrays, however they end, and where the first may run.
 
+    It asks for what ``slurm.finalize`` says, and else for little.
+
     Not ``asks_memory``: for sites whose nodes have none to ask for.
     """
     numbers = [submission.number for submission in submissions]
     job_ids = [job_id for submission in submissions for job_id in submission.job_ids]
     template = finalize_template()
     asked = asked_options(config, submissions[0].resources)
-    options: Options = {name: asked[name] for name in _ACCOUNT_OPTIONS if name in asked}
+    options: Options = {name: asked[name] for name in (*_ACCOUNT_OPTIONS, *_MAIL_OPTIONS) if name in asked}
     if asks_memory:
         options["mem"] = _FINALIZE_MEMORY
+    own = config.slurm.finalize
+    without = {name for name, value in own.items() if value is None or value is False}
+    options = merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
     options |= {
         "job-name": finalize_name(run, numbers[0]),
         "output": _pattern(run.submission_log(numbers[0])),

@@ -15,13 +15,14 @@ from jobs.errors import RunError
 from jobs.kinds import FailureKind
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.claims import Claim, ClaimFolder
+from jobs.storage.files import write_json
 from jobs.storage.plans import NodeSettings, Plan, Resources, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from launcher.runs.failures import Failure
-from launcher.runs.submissions import Outcome, create, in_hand, newest_by_row, read_submissions, withdraw
+from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
 
 TABLE = ShardTable((0, 10, 20, 30), 4)
 
@@ -109,6 +110,21 @@ def test_a_row_that_somebody_has_is_not_taken(run: RunDir) -> None:
 def test_other_rows_of_the_same_shard_are_free(run: RunDir) -> None:
     create(run, submission(0, rows=Spans([(0, 4)])))
     assert create(run, submission(0, rows=Spans([(4, 10)]))).number == 2
+
+
+def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) -> None:
+    made = create(run, submission(0, process=None, job_ids=("7",)))
+    mine = ProcessIdentity.current()
+    write_json(run.ending(made.number), mine.to_json())
+    assert may_run(run, made)
+    write_json(run.ending(made.number), replace(mine, start=mine.start - 1).to_json())
+    assert not may_run(run, made)
+    write_json(run.ending(made.number), replace(mine, host="elsewhere").to_json())
+    assert may_run(run, made)
+    os.utime(run.ending(made.number), (time.time() - 600, time.time() - 600))
+    assert not may_run(run, made)
+    run.ending(made.number).write_text("{")
+    assert may_run(run, made)
 
 
 def test_a_shard_of_a_submission_that_ended_is_free(run: RunDir) -> None:

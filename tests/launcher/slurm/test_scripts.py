@@ -219,6 +219,18 @@ def test_the_finalize_job_goes_where_the_template_and_the_submission_say(tmp_pat
     assert "mem" not in options
 
 
+def test_the_finalize_job_asks_for_what_its_section_says_and_sends_the_mail(tmp_path: Path) -> None:
+    slurm = {"partition": "gpu", "qos": "high", "mail_type": "END", "mail_user": "me@site", "time": "10:00"}
+    slurm["finalize"] = {"partition": "cpu", "mem-per-cpu": "8G", "time": "2:00:00", "qos": None}  # type: ignore[assignment]
+    run, config = planned(tmp_path, slurm=slurm)
+    text = finalize_script(run, config, [started(1, "11")]).replace("#SBATCH --kill", "# --kill")
+    options = Template(text, "f").options
+    assert (options["partition"], options["mem-per-cpu"], options["time"]) == ("cpu", "8G", "2:00:00")
+    assert (options["mail-type"], options["mail-user"]) == ("END", "me@site")
+    assert not {"qos", "mem"} & options.keys()
+    assert "mail-type" not in array_options(tmp_path, slurm=slurm)
+
+
 def test_a_folder_whose_name_has_a_backslash_is_refused(tmp_path: Path) -> None:
     run, config = planned(tmp_path / "back\\slash")
     with pytest.raises(InputError, match="a backslash; rename it"):
