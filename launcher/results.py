@@ -248,7 +248,10 @@ class Results:
         return ((name, self[name]) for name in self.keys())
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def __bool__(self) -> bool:
         return True
