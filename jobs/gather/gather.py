@@ -149,6 +149,7 @@ class _Gathering:
             complete(self._result.temporary, summary, seal)
             self._result.publish()
         except OSError as error:
+            self._result.check()
             raise RunError(f"{self._path}: gather stopped: {error}") from error
         survey, size = self._survey, self._path.stat().st_size
         counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))

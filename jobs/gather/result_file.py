@@ -140,11 +140,15 @@ class NewResult:
             self.__exit__()
             raise
 
-    def publish(self) -> None:
-        """Makes it the result. Raises BusyError where another process took it for abandoned, and so makes one itself."""
+    def check(self) -> None:
+        """Raises BusyError where another process took it for abandoned, and so makes one itself."""
         if not has_name(self.descriptor, self.temporary):
             text = f"{self.path}: another process has begun to gather this result anew; wait for it"
             raise BusyError(text, self.path)
+
+    def publish(self) -> None:
+        """Makes it the result. Raises as ``check`` does."""
+        self.check()
         rename_synced(self.temporary, self.path)
         self._is_published = True
 

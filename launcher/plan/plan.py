@@ -128,7 +128,8 @@ def _check_folder(run: RunDir) -> None:
     """Raises InputError where the run directory exists and holds something else."""
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
-    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, run.config, run.manifest)}
+    files = (run.config, run.manifest, run.plan)
+    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, *files)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     # Planning leaves these empty, also where it was killed.

@@ -79,7 +79,8 @@ def _remove_claims(run: RunDir, number: int) -> None:
     leaving = temporary_name(claims)
     with suppress(FileNotFoundError):
         claims.rename(leaving)
-    shutil.rmtree(leaving, ignore_errors=True)
+    for left in run.submissions.glob(f".{claims.name}*"):  # also by one who was killed here
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @dataclass(frozen=True)
