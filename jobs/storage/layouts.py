@@ -43,7 +43,7 @@ def restore(run: RunDir) -> None:
     """
     layout = first_layout(Attempts(run).read())
     try:
-        is_known = layout is None or layout == read_layout(run)
+        is_known = read_layout(run) == layout or layout is None
     except RunError:
         is_known = False
     if is_known:

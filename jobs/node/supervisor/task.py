@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 
+from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
@@ -94,6 +95,8 @@ class Task:
                 self._crew.measure()
         except AttemptFailed as failure:
             return self._fail(failure.kind, failure.message)
+        except LauncherError as error:  # of the run directory
+            return self._fail(FailureKind.ERROR, str(error))
         except ServerDied as died:
             return self._fail(FailureKind.CRASH, str(died))
         except OSError as error:
