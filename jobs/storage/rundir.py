@@ -4,6 +4,8 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.storage.files import refresh_names
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -87,6 +89,7 @@ class RunDir:
 
     def submission_numbers(self) -> list[int]:
         """Numbers of the submissions written so far, ascending."""
+        refresh_names(self.submissions)
         found = sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
         # A network file system may remember a listing from before the newest were there; asked for by name, it looks.
         following = itertools.count(found[-1] + 1 if found else 1)

@@ -168,6 +168,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
     Raises RunError where another one got hold of one of its rows at the same moment.
     """
     import_run(run)  # from now on the run is this version's
+    run.make()  # what somebody removed of its folders
     fingerprint = Plan.read(run.plan).fingerprint
     numbered = dataclasses.replace(submission, number=_free_number(run), plan=fingerprint)
     path = run.submission(numbered.number)

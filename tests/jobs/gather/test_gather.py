@@ -976,3 +976,11 @@ def test_a_summary_that_cannot_be_stored_is_refused(tmp_path: Path, what: str, m
         gather(run)
 
     assert not list(run.path.glob("result*"))
+
+
+def test_an_output_may_have_a_long_name(tmp_path: Path) -> None:
+    name = "Y" * 250
+    run = build_run(tmp_path / "run", (0, 16), lambda rows: {name: [np.arange(row % 3) for row in rows]})
+    gather(run)
+    with h5py.File(run.result) as file:
+        assert [len(values) for values in read_rows(file[name])] == [row % 3 for row in range(16)]

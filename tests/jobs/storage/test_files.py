@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.storage.files import replacing, server_time, temporary_name, try_lock, write_bytes, write_once
+from jobs.storage.files import intact, replacing, server_time, temporary_name, try_lock, write_bytes, write_once
 
 
 def refuse(number: int) -> Any:
@@ -90,3 +90,16 @@ def test_the_time_is_that_of_the_file_server(tmp_path: Path) -> None:
     assert before - 1 < server_time(tmp_path) < time.time() + 1
     assert list(tmp_path.iterdir()) == []
     assert abs(server_time(tmp_path / "nowhere") - time.time()) < 1
+
+
+def test_a_file_that_is_replaced_on_nfs_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    answers = iter([OSError(errno.ESTALE, "Stale file handle"), "new"])
+
+    def read(path: Path) -> object:
+        if isinstance(answer := next(answers), OSError):
+            raise answer
+        return answer
+
+    assert intact(tmp_path / "plan.json", read, "") == "new"
+    with pytest.raises(OSError, match="Permission denied"):
+        intact(tmp_path / "plan.json", refuse(errno.EACCES), "")

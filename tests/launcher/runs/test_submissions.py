@@ -271,3 +271,11 @@ def test_a_local_run_on_another_machine_goes_on_by_the_clock_of_the_file_server(
     assert [known.is_open for known in read_submissions(run)] == [True]
     os.utime(run.submission(1), (1.0, 1.0))
     assert [known.is_open for known in read_submissions(run)] == [False]
+
+
+def test_a_run_whose_attempts_and_logs_were_removed_begins_anew(run: RunDir) -> None:
+    for folder in (run.attempts, run.logs):
+        folder.rmdir()
+    create(run, submission(0))
+    assert run.attempts.is_dir()
+    assert run.logs.is_dir()
