@@ -76,7 +76,7 @@ def gather(
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    check_manifest(run, plan)
+    check_manifest(run, plan, whole=False)
     with ExitStack() as stack:
         # Before the survey: of two that make the same result, the later one has to see what is stored by then.
         results = [stack.enter_context(NewResult(run.result_of(part.name, output))) for part in plan.results]

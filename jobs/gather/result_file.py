@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -183,11 +184,12 @@ def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
     for other in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
         try:
             descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # of another user, too: nothing of ours is in it
             continue
         is_free = try_lock(descriptor) if is_before(other) else None
         if is_free:
-            other.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, PermissionError):
+                other.unlink()
         os.close(descriptor)
         if is_free is False:
             raise BusyError(f"{path}: another process is gathering this result now; wait for it", other)

@@ -19,7 +19,7 @@ from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import BATCH_ROWS, read_digests
+from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
 from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
@@ -197,7 +197,7 @@ def test_samples_that_are_not_those_of_the_plan_end_the_attempt(tmp_path: Path, 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_manifest_that_is_not_what_was_planned_fails_the_attempt_and_no_sample(tmp_path: Path, workers: int) -> None:
-    run = make_run(tmp_path / "run", "Toy", BATCH_ROWS + 20, workers=workers)
+    run = make_run(tmp_path / "run", "Toy", 20, workers=workers)
     change_plan(run, manifest={"digests": list(read_digests(run.manifest))})
     text = run.manifest.read_bytes()
     run.manifest.write_bytes(text.replace((11).to_bytes(8, "little"), (99).to_bytes(8, "little"), 1))
