@@ -356,3 +356,13 @@ def test_one_who_stands_still_over_the_same_result_is_not_waited_for_without_end
     assert "another process is gathering this result" in outcome.error
     assert "launcher gather" in outcome.error
     assert not run.result.exists()
+
+
+def test_a_submission_of_another_plan_ends_and_nothing_follows(run: RunDir) -> None:
+    submission = replace(Submission.read(run.submission(1)), plan="another")
+    assert not finalize(run, Plan.read(run.plan), submission, Ending(), WithoutLimits(Terms()), RetrySettings())
+    outcome = Outcome.read(run, 1)
+    assert outcome
+    assert outcome.error
+    assert "of another plan" in outcome.error
+    assert run.submission_numbers() == [1]
