@@ -181,7 +181,8 @@ def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
 
     Where there are no locks nobody can tell these apart, and all are left alone.
     """
-    for other in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+    name = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
+    for other in path.parent.glob(name):
         try:
             descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC)
         except (FileNotFoundError, PermissionError):  # of another user, too: nothing of ours is in it

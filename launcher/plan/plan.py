@@ -71,7 +71,12 @@ def _is_planned(run: RunDir) -> bool:
 
 def _plan_anew(run: RunDir, config: Config, job: JobSpec) -> Plan | None:
     """None where another one has planned the run meanwhile."""
-    _check_folder(run)
+    try:
+        _check_folder(run)
+    except InputError:
+        if _is_planned(run):  # since we looked, and submitted too
+            return None
+        raise
     run.make()
     check_runs_folder(run.path)
     temporary = temporary_name(run.manifest)

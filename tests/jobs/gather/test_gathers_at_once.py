@@ -85,8 +85,13 @@ def test_what_a_killed_one_left_is_removed_by_the_next(run: RunDir) -> None:
     check_outputs(run.result, 64, ALL)
 
 
+def test_a_result_whose_name_begins_alike_is_another(run: RunDir) -> None:
+    with NewResult(run.path / "result.v2.h5"):
+        assert gather(run).complete
+
+
 def test_of_two_that_begin_at_once_one_goes_on(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = iter([run.path / ".result.b.part.h5", run.path / ".result.a.part.h5"])
+    names = iter([run.path / ".result.bbbbbbbb.part.h5", run.path / ".result.aaaaaaaa.part.h5"])
     monkeypatch.setattr("jobs.gather.result_file.temporary_result", lambda path: next(names))
     with NewResult(run.result), pytest.raises(BusyError):
         NewResult(run.result)
