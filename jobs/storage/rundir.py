@@ -1,7 +1,10 @@
 """RunDir: every path of a run. Nobody else joins paths; login node and compute node both use it."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
+
+from jobs.storage.files import refresh_names
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,11 @@ class RunDir:
 
     def submission_numbers(self) -> list[int]:
         """Numbers of the submissions written so far, ascending."""
-        return sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
+        refresh_names(self.submissions)
+        found = sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
+        # A network file system may remember a listing from before the newest were there; asked for by name, it looks.
+        following = itertools.count(found[-1] + 1 if found else 1)
+        return found + list(itertools.takewhile(lambda number: self.submission(number).exists(), following))
 
     def claims(self, number: int) -> Path:
         """Which attempt works on what of a submission; there until it has ended."""

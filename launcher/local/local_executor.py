@@ -118,7 +118,7 @@ class LocalExecutor(Executor):
             return False
         owner = ProcessIdentity.from_json(submission.process)
         if not owner.is_here:
-            raise RunError(f"{run.path}: runs on {owner.host}; cancel it there")
+            raise RunError(f"{run.path}: runs on {owner.host}, or in a container there; cancel it where it was started")
         owner.send(signal.SIGTERM)
         if not owner.wait(_STOP_SECONDS):
             raise RunError(f"{run.path}: process {owner.pid} has not ended within {_STOP_SECONDS:.0f} s")

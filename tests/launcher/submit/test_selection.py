@@ -21,7 +21,7 @@ from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome, read_submissions
 from launcher.submit.submit import Selection, discard_planned, nothing_to_do, record, select_rows, submit, write_planned
 from tests.support import builders
-from tests.support.builders import AttemptWriter, build_plan, build_run, damage, write_shard
+from tests.support.builders import AttemptWriter, build_plan, build_run, damage, write_shard, write_stub_result
 from tests.support.launcher_runs import write_config
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -272,5 +272,5 @@ def test_why_there_is_nothing_to_do_is_said(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", range(0, 65, 16), batch_size=4)
     Outcome(1.0).write(run, 1)
     assert "write the result with `launcher gather`" in nothing_to_do(run, select(run))
-    run.result.touch()
+    write_stub_result(run)
     assert "there is a result; check it with `launcher verify`" in nothing_to_do(run, select(run))
