@@ -24,6 +24,7 @@ class _Loader(yaml.SafeLoader):
 
 # The section whose numbers stay as they are written.
 _AS_WRITTEN: KeyPath = ("slurm",)
+_MOST_PLACES = 1_000_000
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag not in _NUMBER_TAGS]
@@ -71,7 +72,7 @@ def parse_document(text: str, name: str) -> Document:
             return Document({})
         if not isinstance(root, yaml.MappingNode):
             raise InputError(f"{name}:{root.start_mark.line + 1}: must be a mapping: lines of `key: value`")
-        lines = _unique(_walk(root, (), ()), name)
+        lines = _unique(_places(root), name)
         for key, value in root.value:
             if (key.value,) == _AS_WRITTEN:
                 _keep_numbers(value)
@@ -83,6 +84,8 @@ def parse_document(text: str, name: str) -> Document:
         raise InputError(f"{name}:{line}: not valid YAML: control character {chr(error.character)!r}") from None
     except ValueError as error:  # an explicit tag, such as `!!int x`
         raise InputError(f"{name}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{name}: not valid YAML: lists or mappings lie too deep in each other") from None
 
 
 def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int]:
@@ -96,6 +99,14 @@ def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int
     if problems:
         raise InputError("\n".join(problems))
     return lines
+
+
+def _places(root: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
+    """All below a node; aliases of aliases of aliases may stand for more than any memory holds."""
+    for count, place in enumerate(_walk(root, path, ())):
+        if count == _MOST_PLACES:
+            raise yaml.composer.ComposerError(None, None, f"more than {_MOST_PLACES:,} values", root.start_mark)
+        yield place
 
 
 def _walk(node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> Iterator[tuple[KeyPath, int]]:
@@ -157,9 +168,10 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        list(_walk(node, path, ()))
+        for _ in _places(node, path):
+            pass
         if path[:1] == _AS_WRITTEN:
             _keep_numbers(node)
         return loader.construct_document(node)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None

@@ -156,7 +156,8 @@ def _named(names: Collection[str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         job_id, _, name = line.strip().partition("|")
-        found.setdefault(name, set()).add(job_id)
+        if re.fullmatch("[0-9]{1,18}", job_id):  # else it is a line of a site's wrapper
+            found.setdefault(name, set()).add(job_id)
     return found
 
 
@@ -189,7 +190,7 @@ def limits() -> SlurmLimits:
 
 def _read_limits() -> SlurmLimits:
     config = ask("scontrol", "show", "config")
-    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
+    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*([0-9]{1,18})\b", config, re.MULTILINE))
     own = None
     if "accounting_storage/slurmdbd" in config:
         user = f"user={getpass.getuser()}"
