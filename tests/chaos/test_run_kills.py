@@ -149,8 +149,9 @@ class Killer:
     def _kind(self, process: psutil.Process, depth: int) -> str:
         if depth < len(_DEPTHS):
             return _DEPTHS[depth]
-        is_device = self._tally.exists() and f"process {process.pid}\n" in self._tally.read_text()
-        return "device process" if is_device else "pool worker"
+        if self._tally.exists() and f"process {process.pid}\n" in self._tally.read_text():
+            return "device process"
+        return "pool worker"
 
 
 def of_run(config: Path) -> list[psutil.Process]:

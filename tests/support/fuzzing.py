@@ -114,7 +114,7 @@ def config_targets(folder: Path) -> Iterator[Target]:
         Template(data.decode(errors="surrogateescape"), "site.sbatch").render({"mem": "1G", "array": None}, "true")
 
     yield Target("config", 5, of(_CONFIG, "name: a\njob: {class: b:C}\ndata: {manifest: a.csv}\n"), read_config)
-    yield Target("template", 20, of(_TEMPLATE), read_template)
+    yield Target("template", 30, of(_TEMPLATE), read_template)
 
 
 def manifest_targets(folder: Path) -> Iterator[Target]:
@@ -181,8 +181,8 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
         parsers.said(text), parsers.read_job_id(text), parsers.read_submit_limit(text)
         parsers.is_passing(text), parsers.is_submit_limit(text), parsers.is_queue_full(text)
 
-    yield Target("sacct", 25, of(_SACCT), account)
-    yield Target("squeue, scontrol", 20, of(_SQUEUE, "12|run-ab12-1\n13|run\n", _LIMITS), queue)
+    yield Target("sacct", 40, of(_SACCT), account)
+    yield Target("squeue, scontrol", 30, of(_SQUEUE, "12|run-ab12-1\n13|run\n", _LIMITS), queue)
     yield Target("sbatch, sacctmgr", 10, of(_SBATCH, "123;cluster\n", "123\n", "|10\n50|\n||\n"), submit)
 
 
@@ -243,7 +243,8 @@ def run_targets(folder: Path) -> Iterator[Target]:
         if dice.random() < 0.3:
             return mutated(dice, [journal_bytes])
         changed = list(records)
-        at = dice.randrange(len(changed))
+        # Commits are read by the million and not looked at so closely: they are as they were written, or damaged.
+        at = dice.choice([at for at, record in enumerate(changed) if record["type"] != "commits"])
         changed[at] = mutated_value(dice, changed[at])
         return b"".join(map(checked_lines.encode, changed))
 
@@ -276,16 +277,16 @@ def run_targets(folder: Path) -> Iterator[Target]:
     plan, submission = run.plan.read_bytes(), run.submission(1).read_bytes()
     outcome = json.dumps({"ended": 1.0, "cancelled": False, "failures": {"0": {"kind": "CRASH", "message": "m", "shard": 0}},
                           "error": None, "failed_samples": 1}).encode()  # fmt: skip
-    yield Target("journal", 10, journal_of, replaced(journal, look))
-    yield Target("plan.json", 10, of(plan, make=mutated_json), replaced(run.plan, look))
-    yield Target("submission", 10, of(submission, make=mutated_json), replaced(run.submission(1), look))
-    yield Target("layout.json", 10, of(run.layout.read_bytes(), make=mutated_json), replaced(run.layout, lambda: read_layout(run)))
-    yield Target("claim", 15, of(lines), replaced(claim, lambda: holdings(ClaimFolder(claim.parent).read())))
+    yield Target("journal", 4, journal_of, replaced(journal, look))
+    yield Target("plan.json", 4, of(plan, make=mutated_json), replaced(run.plan, look))
+    yield Target("submission", 4, of(submission, make=mutated_json), replaced(run.submission(1), look))
+    yield Target("layout.json", 8, of(run.layout.read_bytes(), make=mutated_json), replaced(run.layout, lambda: read_layout(run)))
+    yield Target("claim", 20, of(lines), replaced(claim, lambda: holdings(ClaimFolder(claim.parent).read())))
     shutil.copy(run.manifest, folder / "kept.arrow")
     yield Target("manifest.arrow", 1, of(run.manifest.read_bytes()), replaced(run.manifest, lambda: verify(run)), forks=True)
     yield Target("result.h5", 3, of(run.result.read_bytes()), replaced(run.result, look_at_result), forks=True)
     run.outcome(1).write_bytes(outcome)
-    yield Target("outcome", 8, of(outcome, make=mutated_json), replaced(run.outcome(1), look))
+    yield Target("outcome", 3, of(outcome, make=mutated_json), replaced(run.outcome(1), look))
 
 
 def all_targets(folder: Path) -> list[Target]:
