@@ -43,10 +43,10 @@ def open(  # noqa: A001 - it is read as results.open
     """Opens a result.h5, or the result of a run, given as run directory or name; of several, that of ``manifest``.
 
     Raises IncompleteError where samples are missing and ``allow_incomplete`` is not set, RunError where the run has no
-    result yet, InputError where there is no such run or manifest or the file is no result, DamageError where it cannot
-    be read.
+    result yet or another run's is in its place, InputError where there is no such run or manifest or the file is no result,
+    DamageError where it cannot be read.
     """
-    file = Path(path)
+    file, run = Path(path), None
     if file.is_file() and manifest is not None:
         raise InputError(f"{file}: is one result; manifest= chooses among those of a run")
     if not file.is_file():
@@ -55,6 +55,12 @@ def open(  # noqa: A001 - it is read as results.open
         if not file.is_file():
             raise RunError(f"{file}: there is no result yet; `launcher gather {run.path}` makes it")
     results = Results(file)
+    if run and (owner := _other_owner(results, Plan.read(run.plan), manifest)):
+        results.close()
+        raise RunError(
+            f"{file}: holds the result of another run now, {owner}; `launcher gather {run.path}` makes this run's again, in "
+            "its place: give each run an output.path of its own"
+        )
     if not results.complete and not allow_incomplete:
         missing, rows = int(np.count_nonzero(results.status == MISSING)), len(results)
         results.close()
@@ -63,6 +69,15 @@ def open(  # noqa: A001 - it is read as results.open
             "complete it; open(path, allow_incomplete=True) takes it as it is"
         )
     return results
+
+
+def _other_owner(results: "Results", plan: Plan, manifest: str | None) -> str | None:
+    """The run whose result it is, by name, and manifest, where these are not ours."""
+    theirs = results.provenance
+    part = theirs.get("part", {}).get("name")
+    if (theirs.get("fingerprint"), part) == (plan.fingerprint, manifest):
+        return None
+    return f"{theirs.get('name')!r}" + (f" (manifest {part!r})" if part else "")
 
 
 def result_path(run: RunDir, manifest: str | None = None) -> Path:
@@ -107,6 +122,10 @@ class Ragged(Sequence[Any]):
             row = range(len(self))[key]
             return self._rows(range(row, row + 1))[0]
         picked = np.asarray(key)
+        if picked.ndim != 1 or (picked.dtype.kind not in "iub" and len(picked)):
+            raise IndexError(f"rows are chosen by a list of ints or a mask, not by {picked.dtype} {list(picked.shape)}")
+        if picked.dtype == bool and len(picked) != len(self):
+            raise IndexError(f"a mask of {len(picked)} values does not fit {len(self)} rows")
         return [self[row] for row in (np.flatnonzero(picked) if picked.dtype == bool else picked).tolist()]
 
     def _rows(self, rows: range) -> list[Any]:
@@ -126,7 +145,11 @@ class Ragged(Sequence[Any]):
 
 
 class Results:
-    """An open result. Rows are in manifest order; rows that are not ok hold NaN or 0, or have length 0."""
+    """An open result. Rows are in manifest order; rows that are not ok hold NaN or 0, or have length 0.
+
+    It maps the names of columns ("id", "status" and the outputs) to their values, as a DataFrame does: ``name in results``,
+    ``list(results)`` and ``dict(results)`` are of columns, ``len(results)`` counts the rows.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file is no result, DamageError where HDF5 cannot read it."""
@@ -134,7 +157,8 @@ class Results:
 
         self.path = path
         try:
-            self._file = h5py.File(path, "r")
+            # Without HDF5's locks, which some network file systems refuse: a result that is there is never written to.
+            self._file = h5py.File(path, "r", locking=False)
         except OSError as error:
             with path.open("rb") as file:
                 if file.read(8) != b"\x89HDF\r\n\x1a\n":
@@ -207,8 +231,32 @@ class Results:
         items = self._file["summary"].items()
         return {name: (item.asstr() if h5py.check_string_dtype(item.dtype) else item)[()] for name, item in items}
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of all columns, as ``to_pandas`` has them."""
+        return "id", "status", *self.outputs
+
+    def values(self) -> Iterator[Any]:
+        return (self[name] for name in self.keys())
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        return ((name, self[name]) for name in self.keys())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+    def __bool__(self) -> bool:
+        return True
+
     def __getitem__(self, name: str) -> Any:
-        """A fixed output as an array [rows, *shape], read whole; a variable-length one as Ragged."""
+        """A fixed output as an array [rows, *shape], read whole; a variable-length one as Ragged; "id" and "status" too."""
+        if name in ("id", "status"):
+            return self.ids if name == "id" else self.status
         item = self._output(name)
         return Ragged(item) if _is_ragged(item) else item[()]
 
@@ -227,16 +275,23 @@ class Results:
     def blocks(self, rows: int = _BLOCK, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """All rows, at most ``rows`` at a time: column name -> values, as ``to_pandas`` names the columns.
 
-        Values are arrays [n, *shape] of fixed outputs, lists of n rows of variable-length ones.
+        Values are arrays [n, *shape] of fixed outputs, lists of n rows of variable-length ones. Raises ValueError where
+        ``rows`` is below 1.
         """
-        names = self._columns(columns)
+        if rows < 1:
+            raise ValueError(f"blocks of {rows} rows: must be 1 or more")
+        return self._blocks(rows, self._columns(columns))
+
+    def _blocks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         ragged = {name: self[name] for name in names if name in self.outputs and _is_ragged(self._file[name])}
         for start in range(0, len(self), rows):
             stop = min(start + rows, len(self))
             yield {name: self._block(name, ragged, start, stop) for name in names}
 
     def _columns(self, columns: Iterable[str] | None) -> list[str]:
-        known = ["id", "status", *self.outputs]
+        known = list(self.keys())
+        if isinstance(columns, str):
+            raise TypeError(f"columns={columns!r}: give a list of names, [{columns!r}]")
         names = known if columns is None else list(columns)
         unknown = [name for name in names if name not in known]
         if unknown:

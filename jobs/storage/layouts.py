@@ -3,10 +3,10 @@
 The journals of attempts repeat it, so it can be made anew where it is damaged or gone.
 """
 
-import json
 from pathlib import Path
 
 from jobs.errors import RunError
+from jobs.storage import checked_json
 from jobs.storage.attempts import Attempts, first_layout
 from jobs.storage.files import intact, write_bytes, write_once
 from jobs.storage.records import Layout
@@ -22,13 +22,17 @@ def read_layout(run: RunDir) -> Layout | None:
 
 
 def _read(path: Path) -> Layout:
-    return Layout.from_json(json.loads(path.read_bytes()))
+    return Layout.from_json(checked_json.decode(path.read_bytes()))
 
 
 def agree(run: RunDir, layout: Layout) -> Layout:
-    """The layout of the run: this one, if it is the first. Raises RunError where it is damaged."""
+    """The layout of the run: this one, if it is the first. Raises RunError where it is damaged, and no journal has it."""
     write_once(run.layout, _encode(layout))
-    return read_layout(run) or layout
+    try:
+        return read_layout(run) or layout
+    except RunError:
+        restore(run)
+        return read_layout(run) or layout
 
 
 def restore(run: RunDir) -> None:
@@ -43,4 +47,4 @@ def restore(run: RunDir) -> None:
 
 
 def _encode(layout: Layout) -> bytes:
-    return json.dumps(layout.to_json()).encode()
+    return checked_json.encode(layout.to_json())

@@ -1,5 +1,6 @@
 """RunDir: every path of a run. Nobody else joins paths; login node and compute node both use it."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,10 @@ class RunDir:
 
     def submission_numbers(self) -> list[int]:
         """Numbers of the submissions written so far, ascending."""
-        return sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
+        found = sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
+        # A network file system may remember a listing from before the newest were there; asked for by name, it looks.
+        following = itertools.count(found[-1] + 1 if found else 1)
+        return found + list(itertools.takewhile(lambda number: self.submission(number).exists(), following))
 
     def claims(self, number: int) -> Path:
         """Which attempt works on what of a submission; there until it has ended."""

@@ -89,6 +89,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
         lines.append(f"  the end of submission {status.submissions[-1].number} failed: {status.error}")
+    lines += [f"  {path}: another run's result, or from before the last rows were done" for path in status.stale]
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines

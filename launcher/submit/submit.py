@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.errors import RunError
 from jobs.gather.redo import damaged_rows, failed_rows
-from jobs.kinds import ShardState
+from jobs.kinds import RunState, ShardState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import restore
@@ -26,12 +26,12 @@ from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
-    chosen_output,
     create,
     in_hand,
     read_submissions,
     withdraw,
 )
+from launcher.status.status import StatusReader
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,6 @@ def nothing_to_do(run: RunDir, selection: Selection) -> str:
             f"{run.path}: all that is not done is running now (shards {selection.running}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
-    chosen = chosen_output(read_submissions(run))
-    if all(run.result_of(part.name, chosen).exists() for part in Plan.read(run.plan).results):
+    if StatusReader(run).read().state is RunState.COMPLETE:
         return f"{run.path}: every shard is done and there is a result; check it with `launcher verify`"
     return f"{run.path}: every shard is done; write the result with `launcher gather`"

@@ -117,6 +117,7 @@ class AttemptLog:
             devices=devices,
             workers=self._node.workers,
             versions={"python": platform.python_version(), "numpy": np.__version__},
+            plan=self._plan.fingerprint,
         )
 
     # --- claims

@@ -73,7 +73,9 @@ class Task:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
-            backend=RunBackend(self._run, self._plan.job, self._plan.rows, self._attempt.name),
+            backend=RunBackend(
+                self._run, self._plan.job, self._plan.rows, self._attempt.name, self._plan.manifest_digests
+            ),
             devices=assigned,
             workers=node.workers,
             threads=devices.compute_threads(assigned, node.workers),
