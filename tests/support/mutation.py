@@ -14,7 +14,7 @@ _TOKENS = [
     "💩".encode(), b"\xed\xa0\x80", b"- ", b"? ", b"---\n", b"...", b"#", b"[0-9999999]", b"_[3-7,9%4]", b"../" * 9, b"[" * 3000,
 ]  # fmt: skip
 _NUMBER = re.compile(rb"\d+")
-_VALUES: list[Any] = [
+VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, 1.5, -0.0, 1e308, float("nan"), float("inf"), "", "0", "x" * 3000,
     "\0", "\udc80", "é", [], [[]], [0], [[0, 10**12]], [["a", "b"]], {}, {"a": None}, "../../etc", "2024-01-01", "1-3,9",
 ]  # fmt: skip
@@ -55,7 +55,7 @@ def mutated_value(dice: random.Random, value: Any) -> Any:
     for _ in range(dice.choice((1, 1, 2))):
         places = list(_places(value))
         if not places:
-            return dice.choice(_VALUES)
+            return dice.choice(VALUES)
         holder, key = dice.choice(places)
         match dice.randrange(6):
             case 0:
@@ -65,7 +65,7 @@ def mutated_value(dice: random.Random, value: Any) -> Any:
             case 2 if isinstance(holder[key], int):
                 holder[key] += dice.choice((-1, 1, 7, 10**6))
             case _:
-                holder[key] = copy.deepcopy(dice.choice(_VALUES))
+                holder[key] = copy.deepcopy(dice.choice(VALUES))
     return value
 
 
