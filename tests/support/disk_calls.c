@@ -194,6 +194,13 @@ ssize_t pwritev(int file, const struct iovec *data, int pieces, off_t offset)
 }
 ssize_t pwritev64(int file, const struct iovec *data, int pieces, off_t offset) ALIAS(pwritev);
 
+ssize_t pwritev2(int file, const struct iovec *data, int pieces, off_t offset, int flags)
+{
+    REAL(ssize_t, pwritev2)
+    return write_fails(file) ? -1 : written(file, data, pieces, real(file, data, pieces, offset, flags), offset);
+}
+ssize_t pwritev64v2(int file, const struct iovec *data, int pieces, off_t offset, int flags) ALIAS(pwritev2);
+
 int ftruncate(int file, off_t size)
 {
     char path[4096];
