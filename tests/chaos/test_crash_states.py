@@ -70,6 +70,8 @@ def test_every_state_that_a_crash_may_leave_ends_in_the_same_result(tmp_path: Pa
         assert code == 0, f"{where}: {said}"
         assert_same(run.result, expected, where)
         tried += 1
+        if tried % 500 == 0:
+            print(f"{tried} states recovered", flush=True)
     print(f"{tried} states of {len(calls)} calls: all recovered")
 
 
