@@ -253,7 +253,7 @@ class Results:
         return ((name, self[name]) for name in self.keys())
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        return self[name] if name in self.keys() else default
 
     def __bool__(self) -> bool:
         return True

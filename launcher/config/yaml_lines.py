@@ -18,8 +18,24 @@ from jobs.errors import InputError
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 
+_DEEPEST = 100
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader without base-60 numbers, numbers such as 010, and dates."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Bounded: for each level PyYAML needs more of the stack, and of the time."""
+        if self._depth == _DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "lists or mappings lie too deep in each other", mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
 
 # The section whose numbers stay as they are written.
@@ -84,8 +100,6 @@ def parse_document(text: str, name: str) -> Document:
         raise InputError(f"{name}:{line}: not valid YAML: control character {chr(error.character)!r}") from None
     except ValueError as error:  # an explicit tag, such as `!!int x`
         raise InputError(f"{name}: not valid YAML: {error}") from None
-    except RecursionError:
-        raise InputError(f"{name}: not valid YAML: lists or mappings lie too deep in each other") from None
 
 
 def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int]:
@@ -173,5 +187,5 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         if path[:1] == _AS_WRITTEN:
             _keep_numbers(node)
         return loader.construct_document(node)
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None

@@ -1,9 +1,10 @@
-"""A disk that fails: any call, for once or from then on; full, slow, gone: it is told, and the next start gives the same result.
+"""A disk that fails, at any call, for once or from then on; full, slow, gone: it is told, and what follows is right.
 
 CHAOS_FAULTS=150 in the environment is the long version, of some minutes.
 """
 
 import errno
+import itertools
 import os
 import random
 import shutil
@@ -18,7 +19,16 @@ import pytest
 from jobs.storage.rundir import RunDir
 from tests.support.chaos import amount
 from tests.support.disk_calls import DiskCalls, disk_calls
-from tests.support.launcher_runs import command, datasets, environment, launcher, run_of, start, wait_until, write_config
+from tests.support.launcher_runs import (
+    command,
+    datasets,
+    environment,
+    launcher,
+    run_of,
+    start,
+    wait_until,
+    write_config,
+)
 from tests.support.task_runs import alive, done_rows
 
 FAULTS = amount("FAULTS", 5)
@@ -86,7 +96,7 @@ def test_any_call_that_fails_is_told_and_the_next_start_gives_the_same_result(co
     assert run_with(config, disk.counting()).returncode == 0
     calls, expected = disk.counted, datasets(run.result)
     regions = np.linspace(1, calls + 1, FAULTS + 1).astype(int)
-    for first, stop in zip(regions, regions[1:], strict=False):
+    for first, stop in itertools.pairwise(regions):
         number, error, ever = dice.randrange(first, max(stop, first + 1)), dice.choice(ERRORS), dice.random() < 0.5
         what = f"call {number} of {calls}, {errno.errorcode[error]}{', and all that follow' if ever else ''}"
         shutil.rmtree(run.path)

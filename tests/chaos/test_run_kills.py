@@ -38,7 +38,12 @@ _DEPTHS = ("launcher", "executor", "supervisor", "fork server")
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_kills_of_any_process_of_a_run_leave_the_same_result_and_no_orphan(tmp_path: Path, seed: int) -> None:
     tally = tmp_path / "tally"
-    settings: dict[str, Any] = {"rows": ROWS, "job": "Everything", "shards": 4, "node": {"batch_size": 16, "processes": 2}}
+    settings: dict[str, Any] = {
+        "rows": ROWS,
+        "job": "Everything",
+        "shards": 4,
+        "node": {"batch_size": 16, "processes": 2},
+    }
     calm = write_config(tmp_path / "calm", **settings)
     assert launcher(calm.parent, "run", calm).returncode == 0
     params = {"tally": str(tally), "wait": 0.1}
@@ -77,9 +82,9 @@ def computed_again(run: RunDir, tally: Path) -> tuple[int, float]:
         batches.setdefault(int(supervisor), []).append((float(time), list(map(int, rows))))
     done = {one.start.process["pid"]: one.beat.done for one in Attempts(run).read() if one.start}
     window = 0.0
-    for supervisor, own in batches.items():
+    for pid, own in batches.items():
         last = max(time for time, _ in own)
-        lost = [time for time, rows in own if rows[0] not in done.get(supervisor, Spans())]
+        lost = [time for time, rows in own if rows[0] not in done.get(pid, Spans())]
         window = max([window, *(last - time for time in lost)])
     return sum(len(rows) for own in batches.values() for _, rows in own), window
 
@@ -144,7 +149,6 @@ class Killer:
             self._kinds[f"{kind} at the end" if ends else kind] += 1
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-
 
     def _kind(self, process: psutil.Process, depth: int) -> str:
         if depth < len(_DEPTHS):

@@ -111,7 +111,8 @@ class Disk:
             if inode in seen:
                 continue
             seen.add(inode)
-            found += [(inode, one) for one in (*inode.changes, *inode.waiting)]
+            found += [(inode, change) for change in inode.changes]
+            found += [(inode, call) for call in inode.waiting]
             rest += inode.names.values()
             rest += [one for change in inode.changes for one in change.names.values() if one]
         return found

@@ -37,9 +37,7 @@ def build_library(source: str, folder: Path) -> Path:
     if _COMPILER is None or platform.machine() != "x86_64":
         pytest.skip("a library to preload needs a C compiler, and x86_64")
     library = folder / source.replace(".c", ".so")
-    subprocess.run(
-        [_COMPILER, "-shared", "-fPIC", "-O1", "-w", "-o", library, _SOURCES / source, "-ldl"], check=True
-    )
+    subprocess.run([_COMPILER, "-shared", "-fPIC", "-O1", "-w", "-o", library, _SOURCES / source, "-ldl"], check=True)
     return library
 
 

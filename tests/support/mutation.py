@@ -4,14 +4,15 @@ import copy
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _TOKENS = [
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b'"', b"'", b"\n", b"\r", b"\r\n", b"\t", b"{", b"}", b"[", b"]", b":", b",", b"|",
     b"-1", b"0", b"1e999", b"NaN", b"-Infinity", b"null", b"true", b"9" * 400, b"9" * 5000, b"18446744073709551616", b"%s",
     b"&a [*a, *a]", b"*a", b"!!python/object/apply:os.system", b"<<: ", b"${HOME}", "²".encode(), "\u202e".encode(),
-    "💩".encode(), b"\xed\xa0\x80", b"- ", b"? ", b"---\n", b"...", b"#", b"[0-9999999]", b"_[3-7,9%4]", b"../" * 9, b"[" * 3000,
+    "💩".encode(), b"\xed\xa0\x80", b"- ", b"? ", b"---\n", b"...", b"#", b"[0-9999999]", b"_[3-7,9%4]", b"../" * 9,
+    b"[" * 3000,
 ]  # fmt: skip
 _NUMBER = re.compile(rb"\d+")
 VALUES: list[Any] = [
@@ -61,7 +62,9 @@ def mutated_value(dice: random.Random, value: Any) -> Any:
             case 0:
                 del holder[key]
             case 1:
-                holder[key] = copy.deepcopy(holder[dice.choice(list(holder))] if isinstance(holder, dict) else holder[0])
+                holder[key] = copy.deepcopy(
+                    holder[dice.choice(list(holder))] if isinstance(holder, dict) else holder[0]
+                )
             case 2 if isinstance(holder[key], int):
                 holder[key] += dice.choice((-1, 1, 7, 10**6))
             case _:
@@ -69,7 +72,7 @@ def mutated_value(dice: random.Random, value: Any) -> Any:
     return value
 
 
-def _places(value: Any) -> Any:
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Each (dict or list, key) below a value."""
     for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield value, key
