@@ -17,8 +17,6 @@ KEPT, DROPPED, TORN, ZEROED = "kept", "dropped", "torn", "zeroed"
 FATES = (KEPT, DROPPED, TORN, ZEROED)
 """What may become of a write that was not synced. Of a change of names, only the first two."""
 
-_EXHAUSTIVE = 256
-
 
 @dataclass(eq=False)
 class Inode:
@@ -170,23 +168,24 @@ def fates_of(items: Sequence[Item], dice: random.Random, most: int) -> Iterator[
     total = 1
     for one in choices:
         total *= len(one)
-        if total > min(_EXHAUSTIVE, most):
+        if total > most:
             break
     else:
         yield from itertools.product(*choices)
         return
-    extremes = [tuple(fate if fate in one else KEPT for one in choices) for fate in FATES]
+    extremes = [tuple(fate if fate in one else KEPT for one in choices) for fate in (DROPPED, ZEROED, TORN, KEPT)]
     single = [
         (*base[:at], fate, *base[at + 1 :])
-        for base in extremes[:2]
+        for base in (extremes[0], extremes[-1])
         for at, one in enumerate(choices)
         for fate in one
         if fate != base[at]
     ]
+    dice.shuffle(extremes)
     dice.shuffle(single)
-    yield from itertools.islice([*extremes, *single], max(1, most * 2 // 3))
-    for _ in range(most // 3):
-        yield tuple(dice.choice(one) for one in choices)
+    chance = (tuple(dice.choice(one) for one in choices) for _ in range(most))
+    for three in itertools.islice(itertools.zip_longest(extremes, single, chance), most):
+        yield from filter(None, dice.sample(three, 3))
 
 
 def crash_states(
@@ -197,7 +196,7 @@ def crash_states(
     for number, call in enumerate(calls, start=1):
         disk.apply(call)
         share = -(-(most - len(seen)) // (len(calls) - number + 1))
-        for fates in fates_of(disk.waiting(), dice, max(share, 1)) if share > 0 else ():
+        for fates in itertools.islice(fates_of(disk.waiting(), dice, share), share) if share > 0 else ():
             state = disk.crash(fates)
             key = hash(tuple(sorted((path, data) for path, data in state.items() if data is not None)) + tuple(state))
             if key not in seen and len(seen) < most:
