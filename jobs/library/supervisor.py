@@ -15,7 +15,7 @@ import jobs.library
 from jobs.kinds import FailureKind
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
-from jobs.machine import lifeline
+from jobs.machine import descendants, lifeline
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Allocate, Allocated, Batch, Broken
 from jobs.node.supervisor.alone import recover
@@ -46,7 +46,8 @@ class Supervisor:
         jobs.library.inside = True
         self._caller = caller
         self._setup = setup
-        self._server = ForkServer(lambda: _preload(setup.modules))
+        descendants.adopt()
+        self._server = ForkServer(lambda: _preload(setup.modules), self._attend)
         self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
@@ -71,10 +72,15 @@ class Supervisor:
             with contextlib.suppress(ConnectionError):
                 self._caller.send(Broken(getattr(failure, "kind", FailureKind.CRASH), str(failure)))
         finally:
-            if self._crew:
-                self._crew.close(grace)
-            self._server.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            with contextlib.redirect_stdout(sys.stderr):  # what has to be cut off is told
+                self._end(grace)
+
+    def _end(self, grace: float) -> None:
+        if self._crew:
+            self._crew.close(grace)
+        self._server.close()
+        descendants.end(ask=False)  # of guardians that somebody killed
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _new_crew(self, settings: CrewSettings) -> Crew:
         node = NodeSettings(workers=settings.workers, sample_timeout=self._setup.sample_timeout)
@@ -104,10 +110,14 @@ class Supervisor:
             self._begin(recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step))
 
     def _step(self, crew: Crew) -> None:
-        ready = crew.step([self._caller])
+        crew.step([self._caller])
+        self._attend()
+
+    def _attend(self) -> None:
+        """Hears the caller, also while the fork server imports; raises what ends this process."""
         if os.getppid() != self._setup.caller:
             raise EOFError
-        while ready and self._caller.poll():
+        while self._caller.poll():
             match message := self._caller.recv():
                 case Batch():
                     self._waiting.append(message)

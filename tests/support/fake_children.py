@@ -41,8 +41,9 @@ class FakeHandle:
     def kill(self) -> None:
         self.end(-signal.SIGKILL)
 
-    def join(self, timeout: float | None = None) -> None:
+    def join(self, timeout: float | None = None) -> bool:
         assert self.exitcode is not None, "nobody would end it"
+        return True
 
     def close(self) -> None:
         self._alive.close()
