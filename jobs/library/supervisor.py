@@ -6,6 +6,7 @@ notebook. It runs none of the user's code, takes batches from the caller, and le
 
 import contextlib
 import os
+import select
 import shutil
 import sys
 from collections.abc import Collection, Sequence
@@ -15,13 +16,14 @@ import jobs.library
 from jobs.kinds import FailureKind
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
-from jobs.machine import descendants, lifeline
+from jobs.machine import descendants, lifeline, open_files
 from jobs.machine.scratch import make_scratch
+from jobs.node.channel import Channel
 from jobs.node.messages import Allocate, Allocated, Batch, Broken
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import import_module
@@ -44,9 +46,10 @@ class Supervisor:
     def __init__(self, caller: Connection, exchange: int, setup: Setup) -> None:
         lifeline.ignore_signals()
         jobs.library.inside = True
-        self._caller = caller
+        self._caller = Channel(caller)  # who may pause for as long as it likes
         self._setup = setup
         descendants.adopt()
+        open_files.allow_many()
         self._server = ForkServer(lambda: _preload(setup.modules), self._attend)
         self._scratch = make_scratch()
         self._crew: Crew | None = None
@@ -74,6 +77,15 @@ class Supervisor:
         finally:
             with contextlib.redirect_stdout(sys.stderr):  # what has to be cut off is told
                 self._end(grace)
+        if not grace:
+            self._say_the_rest()
+
+    def _say_the_rest(self) -> None:
+        """A caller that pauses hears all, when it goes on, up to why nothing can."""
+        with contextlib.suppress(ConnectionError):
+            while self._caller.is_crowded and os.getppid() == self._setup.caller:
+                select.select([], [self._caller], [], TICK)
+                self._caller.flush()
 
     def _end(self, grace: float) -> None:
         if self._crew:
@@ -131,7 +143,7 @@ class Supervisor:
 class _CallerLog:
     """The CommitLog of a Hierarchy: the writer has put them into the exchange, the caller hears of each."""
 
-    def __init__(self, caller: Connection) -> None:
+    def __init__(self, caller: Channel) -> None:
         self._caller = caller
 
     def allocate(self, request: Allocate) -> Allocated:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from jobs.kinds import SampleFailureKind
 from jobs.machine.running_time import RunningTime
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacons, RowRange
+from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
 from jobs.node.process.process import ProcessArguments
@@ -60,7 +60,7 @@ class Child:
     worker: int | None
     handle: Forked
     beacon: int
-    connection: Connection | None = None
+    connection: Channel | None = None
     watched: tuple[RowRange | None, float] = (None, 0.0)
     killed_for: SampleFailureKind | None = None
     killed_at: float | None = None
@@ -102,7 +102,7 @@ class Children:
         self._memory = self.settings.memory // len(self.settings.devices)
         self._beacons = Beacons(len(self.settings.devices) * self._per_process)
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
-        self._watched: list[tuple[Any, str, Any]] = []
+        self._watched: list[tuple[Any, int, str, Any]] = []
         self._clock = RunningTime()
 
     def __iter__(self) -> Iterator[Child]:
@@ -159,15 +159,14 @@ class Children:
         # Noted before the process hears of it: where that is gone, the worker must be ended all the same.
         self.workers[index, number] = Child(index, number, handle, beacon)
         with mine:  # closed here, so that the worker sees the end of its pipe when the process dies
-            owner.connection.send(Worker(number, batches))
-            send_handle(owner.connection, mine.fileno(), owner.pid)
+            owner.connection.send(Worker(number, batches), mine.fileno())
 
     def _start_process(self, index: int) -> Child:
         mine, theirs = multiprocessing.Pipe()
         beacon = index * self._per_process
         arguments = ProcessArguments(self._arguments(index, None, beacon), self.settings.workers, self._memory)
         handle = self._launch(process.main, arguments, theirs, beacon)
-        return Child(index, None, handle, beacon, mine)
+        return Child(index, None, handle, beacon, Channel(mine))
 
     def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
         settings = self.settings
@@ -196,7 +195,13 @@ class Children:
         Dead processes come before dead workers, which are not replaced by themselves once their process is.
         """
         self._watch(extra)
-        ready = [key.data for key, _ in self._selector.select(timeout)]
+        ready = []
+        for key, events in self._selector.select(timeout):
+            if events & selectors.EVENT_WRITE:
+                with contextlib.suppress(ConnectionError):  # it died; its sentinel tells
+                    key.fileobj.flush()  # type: ignore[union-attr]
+            if events & selectors.EVENT_READ:
+                ready.append(key.data)
         self._clock.look()
         dead = [child for role, child in ready if role == _DIES]
         return (
@@ -208,16 +213,16 @@ class Children:
     def _watch(self, extra: list[Any]) -> None:
         """Has the selector watch what there is now; it changes when a child does."""
         watched = [
-            *((child.connection, _TALKS, child) for child in self.processes if child.connection),
-            *((child.handle.sentinel, _DIES, child) for child in self),
-            *((other, _OTHER, other) for other in extra),
+            *((child.connection, child.connection.events, _TALKS, child) for child in self.processes if child.connection),
+            *((child.handle.sentinel, selectors.EVENT_READ, _DIES, child) for child in self),
+            *((other, getattr(other, "events", selectors.EVENT_READ), _OTHER, other) for other in extra),
         ]
         if watched == self._watched:
             return
         self._selector.close()
         self._selector = selectors.DefaultSelector()
-        for source, role, thing in watched:
-            self._selector.register(source, selectors.EVENT_READ, (role, thing))
+        for source, events, role, thing in watched:
+            self._selector.register(source, events, (role, thing))
         self._watched = watched
 
     def holds(self, child: Child) -> bool:

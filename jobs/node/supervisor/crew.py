@@ -8,7 +8,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from multiprocessing.connection import wait
 from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
@@ -310,10 +309,14 @@ class Crew:
         began = time.monotonic()
         waited = 0.0
         while left := [child for child in self._children if not child.is_dead]:
-            ready = wait([*(child.handle.sentinel for child in left), *extra], max(0, grace - waited))
+            talking, dead, others = self._children.wait(max(0, min(TICK, grace - waited)), list(extra))
+            for child in talking:
+                self._receive(child)  # what it still has to say must not hold it up
             waited = time.monotonic() - began
-            if waited >= grace or any(other in ready for other in extra):
+            if waited >= grace or others:
                 break
+            if dead:
+                time.sleep(0.01)  # the sentinel of one that is dead stays ready
         for child in left:
             rows = self._children.span(child)
             what = f"process(){_at(rows)}" if rows else "teardown()"

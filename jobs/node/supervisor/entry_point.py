@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import exit_codes
 from jobs.errors import InputError, LauncherError
 from jobs.kinds import EndReason
-from jobs.machine import allocation, descendants, disk, lifeline
+from jobs.machine import allocation, descendants, disk, lifeline, open_files
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.task import Task
 from jobs.storage.claims import ClaimFolder
@@ -30,6 +30,7 @@ def run(arguments: list[str]) -> int:
         lifeline.bind(options.parent, signal.SIGTERM)
     signals = Signals()
     descendants.adopt()
+    open_files.allow_many()
     try:
         return _run_worker(options, signals)
     except LauncherError as error:

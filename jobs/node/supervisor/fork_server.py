@@ -22,7 +22,7 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
 from jobs.exit_codes import exit_text
-from jobs.machine import descendants, lifeline
+from jobs.machine import descendants, lifeline, open_files
 from jobs.machine.imports import many_imports
 from jobs.node.supervisor.guardian import NUMBER, Target, guard
 
@@ -172,6 +172,7 @@ def _live(requests: Connection, supervisor: int, prepare: Callable[[], None]) ->
         lifeline.ignore_signals()
         descendants.adopt()
         _close_all_but(requests.fileno())
+        open_files.allow_as_before()
         # A collection in a child would write to, so copy, all pages that it shares with the others.
         with many_imports():
             prepare()
