@@ -54,6 +54,7 @@ class Supervisor:
         self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
+        self._most = 0
         self._dropping: Drop | None = None
         backend = CallerBackend(os.getpid(), exchange, setup.slots, setup.job_size)
         self._settings = CrewSettings(
@@ -119,7 +120,9 @@ class Supervisor:
         except MemoryShort as short:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            self._begin(recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step))
+            left, fits = recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step)
+            self._most = min(self._most or fits, fits or self._most)
+            self._begin([batch._replace(most=self._most) for batch in left])
 
     def _step(self, crew: Crew) -> None:
         crew.step([self._caller])
@@ -132,7 +135,7 @@ class Supervisor:
         while self._caller.poll():
             match message := self._caller.recv():
                 case Batch():
-                    self._waiting.append(message)
+                    self._waiting.append(message._replace(most=self._most))
                 case Drop():
                     self._waiting.clear()
                     self._dropping = message
