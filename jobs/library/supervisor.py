@@ -58,7 +58,14 @@ class Supervisor:
         self._dropping: Drop | None = None
         backend = CallerBackend(os.getpid(), exchange, setup.slots, setup.job_size)
         self._settings = CrewSettings(
-            backend, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
+            backend=backend,
+            devices=setup.devices,
+            workers=setup.workers,
+            threads=setup.threads,
+            memory=setup.memory,
+            scratch=self._scratch,
+            seed=setup.seed,
+            sample_timeout=setup.sample_timeout,
         )
 
     def run(self) -> None:

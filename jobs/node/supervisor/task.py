@@ -84,6 +84,7 @@ class Task:
             memory=node.memory or memory.task_limit(),
             scratch=self._scratch,
             seed=self._plan.seed,
+            sample_timeout=node.sample_timeout,
         )
 
     def run(self) -> EndReason:
