@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 from jobs.job import Job
 from jobs.machine import heap, threads
+from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
 from jobs.node.leaving import leave
@@ -41,7 +42,8 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         job = arguments.child.backend.job()
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
-        use_device(arguments.child.context.device)
+        if arguments.child.context.device.startswith("cuda"):
+            after_import("torch", lambda: use_device(arguments.child.context.device))
         job.setup(arguments.child.context)
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     except (
