@@ -127,9 +127,9 @@ class Supervisor:
         except MemoryShort as short:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            left, fits = recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step)
+            rest, fits = recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step)
             self._most = min(self._most or fits, fits or self._most)
-            self._begin([batch._replace(most=self._most) for batch in left])
+            self._begin([batch._replace(most=self._most) for batch in rest])
 
     def _step(self, crew: Crew) -> None:
         crew.step([self._caller])

@@ -65,6 +65,4 @@ class _SignalsOfForks:
 def default_signals_in_forks() -> None:
     """What this process forks from now on does not ignore signals with it; a handler of the user's own is inherited."""
     signals = _SignalsOfForks()
-    os.register_at_fork(
-        before=signals.before, after_in_parent=signals.in_parent, after_in_child=signals.in_child
-    )
+    os.register_at_fork(before=signals.before, after_in_parent=signals.in_parent, after_in_child=signals.in_child)

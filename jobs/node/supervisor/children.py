@@ -25,7 +25,8 @@ from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
 from jobs.node.process.process import ProcessArguments
-from jobs.node.supervisor.fork_server import Forked, ForkServer, Target
+from jobs.node.supervisor.fork_server import Forked, ForkServer
+from jobs.node.supervisor.guardian import Target
 from jobs.node.worker import worker
 from jobs.node.worker.worker import ChildArguments
 
@@ -218,7 +219,11 @@ class Children:
     def _watch(self, extra: list[Any]) -> None:
         """Has the selector watch what there is now; it changes when a child does."""
         watched = [
-            *((child.connection, child.connection.events, _TALKS, child) for child in self.processes if child.connection),
+            *(
+                (child.connection, child.connection.events, _TALKS, child)
+                for child in self.processes
+                if child.connection
+            ),
             *((child.handle.sentinel, selectors.EVENT_READ, _DIES, child) for child in self),
             *((other, getattr(other, "events", selectors.EVENT_READ), _OTHER, other) for other in extra),
         ]
@@ -244,7 +249,9 @@ class Children:
             span = self.span(child)
             if span != child.watched[0]:
                 child.watched = (span, now)
-            elif span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) + _SLACK and not child.killed_for:
+            elif (
+                span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) + _SLACK and not child.killed_for
+            ):
                 late.append(child)
         return late
 
