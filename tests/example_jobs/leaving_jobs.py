@@ -37,7 +37,7 @@ def start(kind: str, mark: str) -> None:
         case "deaf":
             subprocess.Popen(["sh", "-c", f"trap '' TERM; setsid sleep {mark}"])
         case "multiprocessing":
-            _FORK.Process(target=_wait_like, args=(mark,)).start()
+            _FORK.Process(target=_wait_like, args=(mark,), daemon=True).start()
 
 
 KINDS = ("program", "session", "daemon", "deaf", "multiprocessing")

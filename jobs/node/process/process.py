@@ -42,8 +42,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         job = arguments.child.backend.job()
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
-        if arguments.child.context.device.startswith("cuda"):
-            after_import("torch", lambda: use_device(arguments.child.context.device))
+        use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     except (
@@ -54,6 +53,12 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         report_broken(connection, broken("setup", error))
         return
     process.run()
+
+
+def use_device_of_torch(device: str) -> None:
+    """Makes it this thread's, now or as soon as the Job imports torch."""
+    if device.startswith("cuda"):
+        after_import("torch", lambda: use_device(device))
 
 
 def use_device(device: str) -> None:

@@ -296,7 +296,9 @@ class Crew:
         """Takes a message of a process that got Halt; returns the process once it is through."""
         message = self._receive(child)
         if isinstance(message, Done):
-            self._commit_log.commit(message.commits)
+            # The signal has gone to what the Job has started, too: samples that fail now may be good ones.
+            if good := [commit for commit in message.commits if not commit.failed]:
+                self._commit_log.commit(good)
         elif isinstance(message, Allocate):
             self._tell(child, self._commit_log.allocate(message))
         return {child.process} if message is None or isinstance(message, Halted | Broken) else set()

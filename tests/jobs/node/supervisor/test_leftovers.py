@@ -95,7 +95,10 @@ def test_a_task_that_is_ended_takes_along_all_that_was_started(
     wait_until(lambda: not sleepers(mark) and not alive(tree), 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+_SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL, *_SLOW])
 def test_a_local_run_that_is_ended_takes_along_all_that_was_started(
     tmp_path: Path, mark: str, number: signal.Signals
 ) -> None:
