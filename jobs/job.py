@@ -93,7 +93,7 @@ class Job:
     def teardown(self) -> None:
         """Called once in each process and pool worker that ends in order, whether or not its ``setup`` was called.
 
-        It may take a minute, two seconds where the task has to leave; then it is cut off, and the log says so.
+        It may take 30 seconds, two where the task has to leave; then it is cut off, and the log says so.
         """
 
 

@@ -36,7 +36,7 @@ from jobs.storage.spans import Spans
 _HALT_GRACE = 8.0
 _LEAVE_GRACE = 2.0
 # Seconds that teardown() may take when all is done: it may upload.
-_TEARDOWN_GRACE = 60.0
+_TEARDOWN_GRACE = 30.0
 # Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
 _MEMORY_SHORTAGES = 3
 # Seconds between looks at what others have taken over.

@@ -21,9 +21,7 @@ print("imported", value, late.__spec__.loader.get_source("late").strip())
 """
 
 
-@pytest.mark.parametrize(
-    ("first", "said"), [("", ["asked", "late is 7"]), ("import late", ["late is 7", "asked"])]
-)
+@pytest.mark.parametrize(("first", "said"), [("", ["asked", "late is 7"]), ("import late", ["late is 7", "asked"])])
 def test_it_happens_once_and_before_whoever_imports_goes_on(tmp_path: Path, first: str, said: list[str]) -> None:
     (tmp_path / "late.py").write_text("value = 7\n")
     script = SCRIPT.format(root=str(ROOT), folder=str(tmp_path), first=first)
@@ -37,7 +35,7 @@ def test_a_module_that_is_not_there_is_an_import_error_as_ever(tmp_path: Path) -
     assert "ModuleNotFoundError: No module named 'late'" in done.stderr
 
 
-TORCH = '''
+TORCH = """
 class Tensor: pass
 class cuda:
     device = "none"
@@ -47,7 +45,7 @@ threads = 1
 def set_num_threads(number):
     global threads
     threads = number
-'''
+"""
 
 
 def test_a_torch_that_is_imported_late_has_the_processs_device_and_threads(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from jobs.storage.attempts import read_records
 from jobs.storage.records import Beat
 from tests.example_jobs.leaving_jobs import KINDS
-from tests.support.launcher_runs import environment, launcher, wait_until, write_config
 from tests.support.launcher_runs import command as launcher_command
+from tests.support.launcher_runs import environment, launcher, wait_until, write_config
 from tests.support.task_runs import alive, attempts, command, failures, last_end, make_run, results, run_task
 
 JOBS = "tests.example_jobs.leaving_jobs:"

@@ -36,13 +36,14 @@ class _Log:
 class _Hanging:
     """A crew of one process with one pool worker, whose ``sample_timeout`` is over whenever it looks."""
 
-    def __init__(self, server: Any, meter: Any) -> None:
+    def __init__(self, server: FakeServer, meter: FakeMeter) -> None:
         self.server = server
         self.meter = meter
         self.log = _Log()
         backend: Any = None
+        fakes: Any = server, meter
         settings = CrewSettings(backend, ("cpu",), 1, (1,), 1 << 30, Path(), 0)
-        self.crew = Crew(settings, server, NodeSettings(sample_timeout=0.0), meter)
+        self.crew = Crew(settings, fakes[0], NodeSettings(sample_timeout=0.0), fakes[1])
         self.crew.begin(self.log, [Batch(0, 4)])
         self.child(None).send(Ready())
         self.crew.step([])
