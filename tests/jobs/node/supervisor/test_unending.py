@@ -8,6 +8,7 @@ import pytest
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate, Allocated, Batch, Done, Ready
+from jobs.node.supervisor import child as child_module
 from jobs.node.supervisor import children as children_module
 from jobs.node.supervisor import crew as crew_module
 from jobs.node.supervisor.children import CrewSettings
@@ -64,7 +65,8 @@ class _Hanging:
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Hanging]:
     monkeypatch.setattr(crew_module, "TICK", 0.0)
-    monkeypatch.setattr(children_module, "_END_SECONDS", 0.0)
+    monkeypatch.setattr(child_module, "END_SECONDS", 0.0)
+    monkeypatch.setattr(children_module, "END_SECONDS", 0.0)
     monkeypatch.setattr(children_module, "_SLACK", 0.0)
     server = FakeServer()
     yield _Hanging(server, FakeMeter())
