@@ -27,7 +27,8 @@ class Child:
     connection: Channel | None = None
     watched: tuple[RowRange | None, float] = (None, 0.0)
     killed_for: SampleFailureKind | None = None
-    killed_at: float | None = None
+    is_killed: bool = False
+    unending_since: float | None = None
 
     @property
     def name(self) -> str:
@@ -40,7 +41,7 @@ class Child:
     def kill(self, kind: SampleFailureKind | None = None) -> None:
         """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
         self.killed_for = kind
-        self.killed_at = time.monotonic()
+        self.is_killed = True
         self.handle.kill()
 
     def receive(self) -> Any:

@@ -219,8 +219,15 @@ class Children:
 
     def unending(self) -> list[Child]:
         """Children that SIGKILL should have ended by now."""
-        now = time.monotonic()
-        return [child for child in self if child.killed_at is not None and now - child.killed_at > END_SECONDS]
+        now = self._clock.now
+        found = []
+        for child in self:
+            if child.is_killed and not child.is_dead:
+                if child.unending_since is None:
+                    child.unending_since = now
+                elif now - child.unending_since > END_SECONDS:
+                    found.append(child)
+        return found
 
     def stop(self, grace: float, extra: Sequence[Any]) -> None:
         """Has all children tear down, for ``grace`` seconds, or until one of ``extra`` is readable."""

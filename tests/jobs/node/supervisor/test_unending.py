@@ -58,15 +58,15 @@ class _Hanging:
         child.handle.hangs_in_the_kernel = True
         child.at(rows)
         self.meter.due = True
-        for _ in range(3):  # it sees where the child is; that it is late; that it does not end
+        for _ in range(4):  # it sees where the child is; that it is late, and kills it; that it does not end
             self.crew.step([])
 
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Hanging]:
     monkeypatch.setattr(crew_module, "TICK", 0.0)
-    monkeypatch.setattr(child_module, "END_SECONDS", 0.0)
-    monkeypatch.setattr(children_module, "END_SECONDS", 0.0)
+    for module in (child_module, children_module):
+        monkeypatch.setattr(module, "END_SECONDS", 0.0)
     monkeypatch.setattr(children_module, "_SLACK", 0.0)
     server = FakeServer()
     yield _Hanging(server, FakeMeter())
