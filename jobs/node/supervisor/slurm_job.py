@@ -20,8 +20,7 @@ _RANKS_TIMEOUT = 20.0
 _LOOK = 0.2
 # Slurm sends the warning 60 s before the limit, or up to 60 s earlier: sbatch(1), --signal.
 _NEAR = 180.0
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+_TIMES = re.compile(r"((?:\d+-)?[\d:]+)\|((?:\d+-)?[\d:]+)")
 
 
 def requeue(run: RunDir, submission: int, index: int) -> bool:
@@ -42,10 +41,18 @@ def is_near_its_end() -> bool:
     """Whether this job's time limit is near, as far as Slurm tells: sites send the same signal to jobs that are preempted."""
     end = allocation.end_time()
     if end is None:
-        command = ("squeue", "--noheader", "--all", f"--jobs={os.environ.get('SLURM_JOB_ID')}", "--format=%e")
-        text = (_said(*command) or "").strip()
-        end = time.mktime(time.strptime(text, _TIME_FORMAT)) if _TIME.fullmatch(text) else None
-    return end is None or end - time.time() < _NEAR
+        # Not the end that squeue tells: with the preemption that is seconds away.
+        command = ("squeue", "--noheader", "--all", f"--jobs={os.environ.get('SLURM_JOB_ID')}", "--format=%M|%l")
+        times = _TIMES.fullmatch((_said(*command) or "").strip())
+        return times is None or _seconds(times[2]) - _seconds(times[1]) < _NEAR
+    return end - time.time() < _NEAR
+
+
+def _seconds(text: str) -> int:
+    """``1-02:03:04``, ``02:03:04`` or ``03:04``."""
+    days, _, clock = text.rpartition("-")
+    hours, minutes, seconds = f"0:0:{clock}".split(":")[-3:]
+    return (int(days or 0) * 24 + int(hours)) * 3600 + int(minutes) * 60 + int(seconds)
 
 
 def requeue_self() -> bool:

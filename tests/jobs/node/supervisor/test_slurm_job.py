@@ -99,14 +99,14 @@ def test_a_signal_long_before_the_time_limit_is_not_that_of_the_limit(
     end = time.time() + seconds
     if told == "by squeue":
         squeue = asked.parent / "bin" / "squeue"
-        squeue.write_text(f"#!/bin/sh\necho {time.strftime('%Y-%m-%dT%H:%M:%S', time.localtime(end))}\n")
+        squeue.write_text(f"#!/bin/sh\necho '1-01:00:00|1-01:{seconds // 60:02}:{seconds % 60:02}'\n")
         squeue.chmod(0o755)
     else:
         monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(end)))
     assert is_near_its_end() == is_near
 
 
-@pytest.mark.parametrize("said", ["Unknown", "", "NONE"])
+@pytest.mark.parametrize("said", ["'1:00|UNLIMITED'", "", "INVALID"])
 def test_where_slurm_does_not_tell_when_a_job_ends_the_signal_is_that_of_the_limit(
     asked: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
