@@ -10,14 +10,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import xxhash
 
 from jobs.errors import InputError
-from jobs.job import job_class, make_job
+from jobs.job import job_class, make_job, needed_columns
+from jobs.nearest import did_you_mean, nearest
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
@@ -50,13 +51,16 @@ def make_plan(config: Config) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
-    if problems := [*_job_problems(job), *_output_problems(config)]:
+    needed, problems = _job_problems(job)
+    if problems := [*problems, *_output_problems(config)]:
         raise InputError(config.origins.report(problems))
     if run.plan.exists():
         return Planned(run, _check_existing(run, config, job), is_new=False)
     _check_folder(run)
     run.make()
     manifest = _build(config, run.manifest)
+    if problems := _column_problems(needed, manifest.columns, job):
+        raise InputError(config.origins.report(problems))
     plan = _new_plan(config, job, manifest, run.manifest)
     write_bytes(run.config, _frozen_config(config).encode())
     # Last: it makes the folder a run. Killed before, planning leaves what the next one writes again.
@@ -64,16 +68,30 @@ def make_plan(config: Config) -> Planned:
     return Planned(run, plan, is_new=True)
 
 
-def _job_problems(job: JobSpec) -> list[Problem]:
-    """Makes a Job as array tasks will, if its params are of the right types; what its module prints goes to stderr."""
+def _job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
+    """Makes a Job as array tasks will, if its params are of the right types: the columns that it needs, and what is wrong.
+
+    What its module prints goes to stderr.
+    """
     with contextlib.redirect_stdout(sys.stderr):
         try:
             problems = check_params(job_class(job), job.path, job.params)
-            if not problems:
-                make_job(job)
+            return ((), problems) if problems else (needed_columns(make_job(job)), [])
         except InputError as error:
-            return [_placed(str(error), job)]
-    return problems
+            return (), [_placed(str(error), job)]
+
+
+def _column_problems(needed: Collection[str], columns: Sequence[str], job: JobSpec) -> list[Problem]:
+    """What a Job needs and the manifest lacks, with the parameter that names it, where one does."""
+    return [
+        (
+            ("job", "params", *[key for key, value in job.params.items() if value == name][:1]),
+            f"{job.path} needs the column {name!r}, which the manifest lacks{did_you_mean(nearest(name, columns))}; "
+            f"its columns: {', '.join(columns)}",
+        )
+        for name in needed
+        if name not in columns
+    ]
 
 
 def _placed(message: str, job: JobSpec) -> Problem:
