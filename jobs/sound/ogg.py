@@ -1,4 +1,7 @@
-"""Ogg: the links of a chain of Ogg streams, in one file (RFC 3533). Its pages have checksums, and the last one of a stream says so."""
+"""Ogg: the links of a chain of Ogg streams, in one file (RFC 3533).
+
+Its pages have checksums, and the last one of a stream says that it is.
+"""
 
 import zlib
 
