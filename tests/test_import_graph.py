@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 HALLS = {
     "jobs base": {"jobs.errors", "jobs.exit_codes", "jobs.extras", "jobs.kinds", "jobs.nearest", "jobs.tensors"},
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
-    "launcher base": {"launcher", "launcher.interrupts", "launcher.units"},
+    "launcher base": {"launcher", "launcher.interrupts", "launcher.units", "launcher.visible"},
     "launcher executors": {"launcher.executors"},
 }
 

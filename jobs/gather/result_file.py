@@ -139,7 +139,7 @@ def replacing_result(path: Path) -> Iterator[tuple[Path, int]]:
 
 def _open_locked(path: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         if not try_lock(descriptor):
             os.close(descriptor)
             raise BusyError(f"{path}: another process is gathering this result now; wait for it")
