@@ -9,10 +9,12 @@ import sys
 
 from jobs.machine import environment
 from jobs.machine.imports import many_imports
+from jobs.machine.permissions import keep_out_others
 
 
 def main() -> int:
     environment.prepare()
+    keep_out_others()
     with many_imports():
         # Here, because it imports numpy, which starts as many threads as the environment says.
         from jobs.node.supervisor.entry_point import run

@@ -22,6 +22,7 @@ from jobs.program.argument import Argument
 from jobs.program.programs import Call, Finished, Programs
 from jobs.storage.samples import Sample
 
+_OWN_FIELDS = {"index", "id", "tmp"}
 FORMS = ("text", "bytes")
 # Of the end of stderr in a failure's message, of which the journal keeps 500 characters.
 _SAID_CHARACTERS = 300
@@ -77,7 +78,8 @@ class Command(Job):
             if not isinstance(path, str) or not path or Path(path).is_absolute() or ".." in Path(path).parts:
                 raise bad_parameter("files", path, "output name -> path of a file below {tmp}")
         asking = [*self._command, *([self._stdin] if self._stdin else [])]
-        self._needs_folder = bool(self._files) or any("tmp" in word.fields for word in asking)
+        self._fields = frozenset[str]().union(*(word.fields for word in asking))
+        self._needs_folder = bool(self._files) or "tmp" in self._fields
         if taken := self._files.keys() & {"stdout", "stderr", "exit_code"}:
             raise bad_parameter("files", min(taken), "names that are not those of other outputs")
         if not exit_codes or not all(type(code) is int and 0 <= code <= 255 for code in exit_codes):
@@ -87,6 +89,10 @@ class Command(Job):
         self._limit = need_whole("max_output", max_output, "a number of bytes")
         self._fail = need_one_of("too_much", too_much, ("fail", "truncate")) == "fail"
         self._programs: Programs | None = None
+
+    def manifest_columns(self) -> tuple[str, ...]:
+        """Those that fields name."""
+        return tuple(sorted(self._fields - _OWN_FIELDS))
 
     def setup_worker(self, context: Context) -> None:
         """Looks for the program, which need not be on the login node; raises InputError where there is none."""

@@ -87,6 +87,10 @@ class Download(Job):
             "max_bytes": need_whole("max_bytes", max_bytes, "a number of bytes"),
         }
 
+    def manifest_columns(self) -> tuple[str, ...]:
+        """That of the urls, and those of names and checksums where there are."""
+        return tuple(name for name in (self._url, self._name, self._checksum) if name)
+
     def setup_worker(self, context: Context) -> None:
         """Makes the HTTP client."""
         from jobs.http.fetcher import Fetcher, FetchLimits

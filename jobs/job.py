@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from jobs.parameters import arguments
 from jobs.storage.records import JobSpec
 from jobs.tensors import is_tensor
 
-__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "stack"]
+__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "needed_columns", "stack"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ class Job:
     """Modules that are imported once on each node before processes are forked (torch takes a second each time else)."""
     param_files: ClassVar[tuple[str, ...]] = ()
     """Parameters that name a file or folder which decides the results (weights): with another, a run does not go on."""
+
+    def manifest_columns(self) -> Collection[str]:
+        """Columns of the manifest without which ``load`` fails: a run whose manifest lacks one is refused when it is planned.
+
+        A subclass with a ``load`` of its own says which it needs by a ``manifest_columns`` of its own.
+        """
+        return ()
 
     def setup_worker(self, context: Context) -> None:
         """Called once in each pool worker (a tokenizer, a decoder); in the process where there are no workers."""
@@ -125,6 +132,12 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = np
 def has_reduce(job: Job) -> bool:
     """Whether the Job folds its results at gather."""
     return type(job).reduce is not Job.reduce
+
+
+def needed_columns(job: Job) -> Collection[str]:
+    """What ``Job.manifest_columns`` says, if it is of the class that ``load`` is of, or of a subclass of that."""
+    owner = next(cls for cls in type(job).__mro__ if {"load", "manifest_columns"} & vars(cls).keys())
+    return job.manifest_columns() if "manifest_columns" in vars(owner) else ()
 
 
 def job_class(spec: JobSpec) -> type[Job]:

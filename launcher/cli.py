@@ -14,6 +14,7 @@ from typing import NoReturn
 from jobs.errors import InputError, LauncherError
 from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from jobs.machine.imports import many_imports
+from jobs.machine.permissions import keep_out_others
 from jobs.nearest import did_you_mean, nearest
 from launcher import __version__
 from launcher.commands.printer import Printer
@@ -135,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     printer = Printer("--json" in arguments)
+    keep_out_others()
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")

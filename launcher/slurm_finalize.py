@@ -6,7 +6,9 @@ launcher.slurm.finalize_job.
 
 import sys
 
+from jobs.machine.permissions import keep_out_others
 from launcher.slurm.finalize_job import main
 
 if __name__ == "__main__":
+    keep_out_others()
     sys.exit(main(sys.argv[1:]))

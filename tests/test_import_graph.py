@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 HALLS = {
     "jobs base": {"jobs.errors", "jobs.exit_codes", "jobs.extras", "jobs.kinds", "jobs.nearest", "jobs.tensors"},
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
-    "launcher base": {"launcher", "launcher.interrupts", "launcher.units"},
+    "launcher base": {"launcher", "launcher.interrupts", "launcher.units", "launcher.visible"},
     "launcher executors": {"launcher.executors"},
 }
 
@@ -29,7 +29,8 @@ TABLE = {
     "jobs/storage": "jobs base",
     "jobs job": "jobs base, jobs/storage",
     "jobs/embedding": "jobs base, jobs job",
-    "jobs/http": "jobs/storage",
+    "jobs/sound": "",
+    "jobs/http": "jobs base, jobs/storage",
     "jobs/program": "jobs base, jobs/machine",
     "jobs/node": "jobs base, jobs job, jobs/machine, jobs/storage",
     "jobs/node/worker": "jobs base, jobs job, jobs/machine, jobs/node, jobs/storage",
@@ -38,7 +39,7 @@ TABLE = {
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
     "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/http, jobs/library, jobs/machine, jobs/node/supervisor, "
-    "jobs/program, jobs/storage",
+    "jobs/program, jobs/sound, jobs/storage",
     "launcher base": "",
     "launcher/manifest": "jobs base, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",

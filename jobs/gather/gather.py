@@ -140,6 +140,7 @@ class _Gathering:
     def write(self) -> GatherReport:
         started = time.monotonic()
         job = make_job(self._plan.job)
+        _refuse_to_replace(self._path, self._run)
         try:
             result = self._fill(self._result.temporary, self._result.descriptor)
             summary: dict[str, np.ndarray] = {}
@@ -236,3 +237,11 @@ def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
             f"`launcher gather {run.path} --allow-missing` leaves them out",
         ]
     )
+
+
+def _refuse_to_replace(path: Path, run: RunDir) -> None:
+    """Raises RunError where output.path names a file that no gather has written: a plan may be somebody else's."""
+    import h5py
+
+    if not path.is_relative_to(run.path) and path.exists() and not h5py.is_hdf5(path):
+        raise RunError(f"{path}: is there and is no result, so it is not replaced; move it away, or change output.path")

@@ -184,7 +184,7 @@ def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
     name = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
     for other in path.parent.glob(name):
         try:
-            descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except (FileNotFoundError, PermissionError):  # of another user, too: nothing of ours is in it
             continue
         is_free = try_lock(descriptor) if is_before(other) else None

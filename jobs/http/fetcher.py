@@ -89,11 +89,11 @@ class Fetcher:
         timeout = httpx2.Timeout(limits.stall_timeout, pool=None)
         try:
             self._client = httpx2.AsyncClient(headers=headers, limits=pool, timeout=timeout)
-        except ImportError as error:
+        except ImportError:
             raise InputError(
                 "the environment names a SOCKS proxy (all_proxy, http_proxy or https_proxy), which needs the package "
                 "socksio: pip install socksio"
-            ) from error
+            ) from None  # whose advice is about a package of another name
         except (ValueError, httpx2.InvalidURL) as error:
             raise InputError(
                 "a proxy of the environment (all_proxy, http_proxy, https_proxy) is not valid; valid: http://host:port, "

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from jobs.errors import RunError
 
@@ -186,6 +186,12 @@ def intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
         except OSError as error:
             if error.errno != errno.ESTALE or time.monotonic() > deadline:  # replaced while it was read, on NFS
                 raise
+
+
+def open_at_end(path: Path) -> BinaryIO:
+    """A file to append to, made where there is none; raises OSError for a link, which may lead anywhere."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:

@@ -121,6 +121,8 @@ class Plan:
             )
         job = JobSpec(**data.pop("job"))
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
+        if strange := [part.name for part in parts if part.name and Path(part.name).name != part.name]:
+            raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
         boundaries = tuple(data["boundaries"]) if data["format"] in OLD_FORMATS else _unpack(data["boundaries"])
         return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts})
 

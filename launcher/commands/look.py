@@ -1,8 +1,9 @@
 """status, logs, list."""
 
 import argparse
+import codecs
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.runs import find as runs
 from launcher.status.status import StatusReader
+from launcher.visible import on_one_line, visible
 
 _Found = TypeVar("_Found")
 
@@ -41,12 +43,25 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
         text = b"".join(read_log(run, shard, follow=options.follow)).decode(errors="replace")
         printer.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)
         return True
-    for piece in read_log(run, shard, follow=options.follow):
-        sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+    show = _show_on_terminal if sys.stdout.isatty() else _pass_on
+    show(read_log(run, shard, follow=options.follow))
     if not log_paths(run, shard):
         print(f"{run.path}: shard {shard} has no log yet", file=sys.stderr)
     return True
+
+
+def _pass_on(log: Iterable[bytes]) -> None:
+    for piece in log:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+def _show_on_terminal(log: Iterable[bytes]) -> None:
+    """The terminal gets no commands of the log's; a bar of progress, drawn over itself, is many lines."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
+    for piece in log:
+        text = decoder.decode(piece).replace("\r\n", "\n").replace("\r", "\n")
+        print(visible(text), end="", flush=True)
 
 
 def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
@@ -62,7 +77,7 @@ def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
     width = max((len(run.name) for run in found), default=0)
     for run in found:
         line = _tried(run, _line)
-        printer.say(f"{run.name:{width}}  {line if isinstance(line, str) else line['error']}")
+        printer.say(f"{on_one_line(run.name):{width}}  {on_one_line(line if isinstance(line, str) else line['error'])}")
     return True
 
 

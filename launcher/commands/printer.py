@@ -4,6 +4,8 @@ import json
 import sys
 from typing import Any, TextIO
 
+from launcher.visible import visible
+
 SCHEMA = 1
 
 
@@ -19,7 +21,7 @@ class Printer:
         return sys.stderr if self.as_json else sys.stdout
 
     def say(self, *lines: str) -> None:
-        print("\n".join(lines), file=self.stream, flush=True)
+        print("\n".join(map(visible, lines)), file=self.stream, flush=True)
 
     def document(self, **content: Any) -> None:
         """Prints the JSON document, where one is asked for; ``schema`` is added."""
@@ -27,5 +29,5 @@ class Printer:
             print(json.dumps({"schema": SCHEMA, **content}, indent=1))
 
     def error(self, message: str) -> None:
-        print(f"launcher: {message}", file=sys.stderr, flush=True)
+        print(f"launcher: {visible(message)}", file=sys.stderr, flush=True)
         self.document(error=message)

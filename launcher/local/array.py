@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from jobs.machine import descendants
 from jobs.machine.devices import CPU_SHARE, usable_cpus
+from jobs.storage.files import open_at_end
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 
@@ -25,7 +26,7 @@ _TICK = 0.02
 def start_task(run: RunDir, submission: int, index: int, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     """Starts an array task that leaves when this process dies; what it prints is appended to its log."""
     arguments = [str(run.path.absolute()), str(submission), str(index), "--parent", str(os.getpid())]
-    with run.log(submission, index).open("ab") as file:
+    with open_at_end(run.log(submission, index)) as file:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "jobs", *arguments],
             stdin=subprocess.DEVNULL,

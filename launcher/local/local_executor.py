@@ -17,6 +17,7 @@ from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind, FailureKind
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.storage.files import open_at_end
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import node_settings
@@ -93,7 +94,7 @@ class LocalExecutor(Executor):
             if attached:
                 command += ["--parent", str(os.getpid())]
             log = run.submission_log(submission.number)
-            with log.open("ab") as output:
+            with open_at_end(log) as output:
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )

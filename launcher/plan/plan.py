@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,8 @@ import xxhash
 
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
-from jobs.job import job_class, make_job
+from jobs.job import job_class, make_job, needed_columns
+from jobs.nearest import did_you_mean, nearest
 from jobs.storage.files import rename_synced, temporary_name, write_bytes, write_once
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
@@ -53,9 +54,10 @@ def make_plan(config: Config) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
-    if problems := [*_job_problems(job), *name_problems(config), *_output_problems(config)]:
+    needed, problems = _job_problems(job)
+    if problems := [*problems, *name_problems(config), *_output_problems(config)]:
         raise InputError(config.origins.report(problems))
-    plan = None if _is_planned(run) else _plan_anew(run, config, job)
+    plan = None if _is_planned(run) else _plan_anew(run, config, job, needed)
     if plan:
         return Planned(run, plan, is_new=True)
     return Planned(run, _check_existing(run, config, job), is_new=False)
@@ -69,7 +71,7 @@ def _is_planned(run: RunDir) -> bool:
         return False
 
 
-def _plan_anew(run: RunDir, config: Config, job: JobSpec) -> Plan | None:
+def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str]) -> Plan | None:
     """None where another one has planned the run meanwhile."""
     try:
         _check_folder(run)
@@ -82,6 +84,8 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec) -> Plan | None:
     temporary = temporary_name(run.manifest)
     try:
         manifest = _build(config, temporary)
+        if problems := _column_problems(needed, manifest.columns, job):
+            raise InputError(config.origins.report(problems))
         plan = _new_plan(config, job, manifest, temporary)
         data = plan.encode()
         # It decides whose run this is. Only then the rest gets its names: two manifests must not change places under it.
@@ -94,16 +98,30 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec) -> Plan | None:
         temporary.unlink(missing_ok=True)
 
 
-def _job_problems(job: JobSpec) -> list[Problem]:
-    """Makes a Job as array tasks will, if its params are of the right types; what its module prints goes to stderr."""
+def _job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
+    """Makes a Job as array tasks will, if its params are of the right types: the columns that it needs, and what is wrong.
+
+    What its module prints goes to stderr.
+    """
     with contextlib.redirect_stdout(sys.stderr):
         try:
             problems = check_params(job_class(job), job.path, job.params)
-            if not problems:
-                make_job(job)
+            return ((), problems) if problems else (needed_columns(make_job(job)), [])
         except InputError as error:
-            return [_placed(str(error), job)]
-    return problems
+            return (), [_placed(str(error), job)]
+
+
+def _column_problems(needed: Collection[str], columns: Sequence[str], job: JobSpec) -> list[Problem]:
+    """What a Job needs and the manifest lacks, with the parameter that names it, where one does."""
+    return [
+        (
+            ("job", "params", *[key for key, value in job.params.items() if value == name][:1]),
+            f"{job.path} needs the column {name!r}, which the manifest lacks{did_you_mean(nearest(name, columns))}; "
+            f"its columns: {', '.join(columns)}",
+        )
+        for name in needed
+        if name not in columns
+    ]
 
 
 def _placed(message: str, job: JobSpec) -> Problem:

@@ -7,6 +7,7 @@ file by hand does the same.
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ _SHORTEST_WARNING = 10
 _ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
 _FINALIZE_MEMORY = "2G"
+# What bash reads otherwise inside "${NAME:-...}".
+_SPECIAL = re.compile(r"""[\\"$`}]""")
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -198,7 +201,8 @@ def _pattern(path: Path) -> str:
 
 def _command(run: RunDir, config: Config, number: int, template: Template) -> str:
     """``exec``, so that Slurm's signals reach the supervisor; a template may set a prefix and another Python."""
-    words = [f'"${{LAUNCHER_PYTHON:-{sys.executable}}}"', "-P", "-m", "jobs"]
+    python = _SPECIAL.sub(r"\\\g<0>", sys.executable)
+    words = [f'"${{LAUNCHER_PYTHON:-{python}}}"', "-P", "-m", "jobs"]
     words += [shlex.quote(str(run.path.absolute())), str(number)]
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')

@@ -11,6 +11,7 @@ from launcher.runs.find import reference
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 from launcher.units import clock_time
+from launcher.visible import on_one_line
 
 _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
@@ -68,7 +69,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     lines = [f"{reference(status.run)}  {summary_line(status)}"]
     for one in status.manifests:
         failed = f", {one.failed:,} failed" if one.failed else ""
-        lines.append(f"  {one.name}: {_finished(one.ok + one.failed, one.total)}{failed}")
+        lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
     for group in status.groups[:_MAX_GROUPS]:
         samples = f"{group.samples:,} sample(s) in " if group.samples else ""
         lines.append(f"  {group.kind}, {samples}{group.shards.count} shard(s): {_one_line(group.message)}")
@@ -84,22 +85,25 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
             if advice := executor.queue_advice(reason):
                 lines.append(f"    {advice}")
     if status.silent:
-        names, more = ", ".join(status.silent[:_MAX_SILENT]), len(status.silent) - _MAX_SILENT
+        names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
-        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {status.error}")
-    lines += [f"  {path}: another run's result, or from before the last rows were done" for path in status.stale]
+        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {_one_line(status.error)}")
+    lines += [
+        f"  {on_one_line(str(path))}: another run's result, or from before the last rows were done"
+        for path in status.stale
+    ]
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
 
 
 def _one_line(message: str) -> str:
-    text = " ".join(message.split())
+    text = on_one_line(" ".join(message.split()))
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]} ..."
 
 

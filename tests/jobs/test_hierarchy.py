@@ -536,6 +536,21 @@ def test_a_bad_argument_is_named_with_what_is_valid(arguments: dict[str, Any], m
     assert message in str(caught.value)
 
 
+class Whereabouts(jobs.Job):
+    def setup(self, context: jobs.Context) -> None:
+        self.device = context.device
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"device": [self.device] * len(batch["x"])}
+
+
+def test_cuda_without_a_number_is_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for devices in (["cuda"], "cuda"):
+        with Hierarchy(Whereabouts(), devices=devices, workers=0) as hierarchy:
+            assert [found["device"] for found in hierarchy.map([{"x": 1}])] == ["cuda:0"]
+
+
 def test_a_bad_on_error_is_named(squares: Hierarchy) -> None:
     with pytest.raises(InputError, match='on_error: \'ignore\' is not valid; valid: "raise", "return"'):
         squares.imap([], on_error="ignore")  # type: ignore[arg-type]

@@ -99,7 +99,7 @@ class AttemptLog:
         self._journal = self._open.enter_context(Journal(self._run.journal(self.name)))
         paths = [self._run.data(self.name, process) for process in range(len(devices))]
         for path in paths:
-            self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666))
             self._open.callback(os.close, self._files[-1])
         fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
         start = self._start_record(index, worker, devices, environment)

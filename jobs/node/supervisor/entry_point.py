@@ -93,7 +93,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
 
 def _open_log(path: Path) -> None:
     """Sends stdout and stderr, also of all children, to the end of the worker's log."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)

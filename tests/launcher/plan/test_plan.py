@@ -2,8 +2,9 @@
 
 import errno
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
+from jobs.job import Job, needed_columns
 from jobs.storage import checked_json
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -345,6 +347,48 @@ def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_
     params = ('job.class="reads_table:ReadsTable"', 'job.params={"table": "table.txt"}')
     assert planned(config, *params).job.params == {"table": "table.txt"}
     assert Path.cwd() == Path("/")
+
+
+@pytest.mark.parametrize(
+    ("job", "params", "lacks"),
+    [
+        ("jobs.download:Download", {"folder": "files", "url": "adress"}, "adress"),
+        ("jobs.download:Download", {"folder": "files", "url": "x", "checksum": "sha"}, "sha"),
+        ("jobs.command:Command", {"command": ["echo", "{nope}"]}, "nope"),
+        ("jobs.command:Command", {"command": ["cat"], "stdin": "{X} {index} {id} {x}"}, "X"),
+        ("tests.launcher.plan.test_plan:Reads", {}, "words"),
+    ],
+)
+def test_a_column_that_a_job_needs_and_the_manifest_lacks_is_told_when_planning(
+    tmp_path: Path, job: str, params: dict[str, object], lacks: str
+) -> None:
+    config = write_config(tmp_path, job=job, params=params)
+    done = launcher(tmp_path, "plan", config)
+    assert done.returncode == 2
+    assert re.search(
+        rf"config\.yaml:\d+: job\.params.*: {job} needs the column '{lacks}', which .* its columns: x", done.stderr
+    )
+    assert not run_of(config).plan.exists()
+
+
+class Reads(Job):
+    """A Job that says which columns it reads."""
+
+    def manifest_columns(self) -> tuple[str, ...]:
+        return ("x", "words")
+
+
+class ReadsOtherwise(Reads):
+    """What the class above needs is not what this one's own load needs."""
+
+    def load(self, sample: Mapping[str, object]) -> object:
+        return sample["x"]
+
+
+def test_what_a_job_needs_is_not_asked_of_one_that_loads_by_itself(tmp_path: Path) -> None:
+    assert needed_columns(Reads()) == ("x", "words")
+    assert needed_columns(ReadsOtherwise()) == ()
+    planned(write_config(tmp_path, job="tests.launcher.plan.test_plan:ReadsOtherwise", params={}))
 
 
 # --- several at once, and what lacks
