@@ -95,10 +95,10 @@ def test_a_task_that_is_ended_takes_along_all_that_was_started(
     wait_until(lambda: not sleepers(mark) and not alive(tree), 10)
 
 
-_SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGTERM)]
+_SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL, *_SLOW])
+@pytest.mark.parametrize("number", [signal.SIGHUP, *_SLOW])
 def test_a_local_run_that_is_ended_takes_along_all_that_was_started(
     tmp_path: Path, mark: str, number: signal.Signals
 ) -> None:
@@ -173,7 +173,7 @@ def test_threads_and_processes_that_a_job_leaves_do_not_hold_up_the_end(tmp_path
 
 def test_time_in_which_a_task_is_suspended_is_no_samples(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    settings = {"workers": 1, "sample_timeout": 5}
+    settings = {"workers": 1, "sample_timeout": 4}
     run = make_run(tmp_path / "run", f"{JOBS}Gated", 8, params={"gate": str(gate)}, **settings)
     with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as task:
         wait_until(lambda: len(psutil.Process(task.pid).children(recursive=True)) == 5)
@@ -181,7 +181,7 @@ def test_time_in_which_a_task_is_suspended_is_no_samples(tmp_path: Path) -> None
         for _ in range(2):
             for process in tree:
                 process.suspend()
-            time.sleep(4)  # together with what it runs, more than sample_timeout
+            time.sleep(3)  # together with what it runs, more than sample_timeout
             for process in tree:
                 process.resume()
         gate.touch()
