@@ -38,13 +38,17 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
     if not 0 <= shard < count:
         raise InputError(f"{run.path}: there is no shard {shard}; the run has shards 0-{count - 1}")
     if options.json:
-        text = b"".join(read_log(run, shard, follow=options.follow)).decode(errors="replace")
+        text = b"".join(piece for _, piece in read_log(run, shard, follow=options.follow)).decode(errors="replace")
         printer.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)
         return True
-    for piece in read_log(run, shard, follow=options.follow):
+    shown, paths = None, log_paths(run, shard)
+    for path, piece in read_log(run, shard, follow=options.follow):
+        if path != shown and (shown or len(paths) > 1):  # as tail(1) does
+            sys.stdout.buffer.write(f"==> {path} <==\n".encode())
+        shown = path
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
-    if not log_paths(run, shard):
+    if not shown and not log_paths(run, shard):
         print(f"{run.path}: shard {shard} has no log yet", file=sys.stderr)
     return True
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 SCHEMA = 1
@@ -25,6 +26,14 @@ class Printer:
         """Prints the JSON document, where one is asked for; ``schema`` is added."""
         if self.as_json:
             print(json.dumps({"schema": SCHEMA, **content}, indent=1))
+
+    def stream_list(self, name: str, entries: Iterable[Mapping[str, Any]], **content: Any) -> None:
+        """Prints the JSON document with a list that may be long: an entry a line, as they come."""
+        head = json.dumps({"schema": SCHEMA, **content})[:-1]
+        print(f'{head}, "{name}": [', end="")
+        for number, entry in enumerate(entries):
+            print(f"{',' if number else ''}\n{json.dumps(entry)}", end="")
+        print("\n]}")
 
     def error(self, message: str) -> None:
         print(f"launcher: {message}", file=sys.stderr, flush=True)

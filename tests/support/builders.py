@@ -237,7 +237,7 @@ class AttemptWriter:
         failed = [sample for commit in self.commits.values() if commit.start in done for sample in commit.failed]
         for sample in failed:
             shard = table.shard_at(sample.row)
-            tally.add(sample.kind, sample.message, shard)
+            tally.add(sample.kind, sample.message, sample.row, shard)
             if shard not in whole:
                 shared[shard] = shared.get(shard, 0) + 1
         return {"ok": done.count - len(failed), "failed": len(failed), "shared": shared, "failures": tally.groups()}

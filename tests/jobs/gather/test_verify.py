@@ -6,7 +6,7 @@ import h5py
 import pytest
 
 from jobs.gather.gather import gather
-from jobs.gather.redo import damaged_rows, failed_rows
+from jobs.gather.redo import damaged_rows, failed_batches
 from jobs.gather.verify import verify
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
