@@ -199,18 +199,6 @@ class Results:
             {"row": rows, "id": ids, "kind": kind, "message": message, "attempts": group["attempts"][()]}
         )
 
-    def each_error(self) -> Iterator[dict[str, Any]]:
-        """The failed samples, one after another: what ``errors`` has, without pandas and without all of them in memory."""
-        group = self._file["errors"]
-        kinds, messages = Ragged(group["kind"]), Ragged(group["message"])
-        for start in range(0, len(kinds), _BLOCK):
-            some = slice(start, start + _BLOCK)
-            columns = (group["row"][some], kinds[some], messages[some], group["attempts"][some])
-            for row, kind, message, attempts in zip(*columns, strict=True):
-                (sample_id,) = self._ids(int(row), int(row) + 1)
-                told = {"kind": kind, "message": message, "attempts": int(attempts)}
-                yield {"row": int(row), "id": str(sample_id), **told}
-
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What the Job's ``finish`` returned: name -> array, number or str."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.kinds import SampleFailureKind, known
 from jobs.storage.plans import Plan
 from jobs.storage.sample_failures import FailureTally
 from launcher.commands.printer import Printer
@@ -43,10 +44,10 @@ def _find(options: argparse.Namespace) -> tuple[str, Iterator[SampleError]]:
 
 
 def _of_result(path: Path) -> Iterator[SampleError]:
-    from launcher import results
+    from jobs.gather.result_errors import read_result_errors
 
-    with results.open(path, allow_incomplete=True) as result:
-        yield from (SampleError(**error) for error in result.each_error())
+    for error in read_result_errors(path):
+        yield SampleError(error.id, error.row, known(SampleFailureKind, error.kind), error.message, error.attempts)
 
 
 def _list(name: str, found: Iterator[SampleError]) -> None:

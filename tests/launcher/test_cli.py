@@ -20,6 +20,7 @@ COMMANDS = [
     "probe",
     "status",
     "logs",
+    "errors",
     "list",
     "cancel",
     "gather",
@@ -105,7 +106,7 @@ def test_with_json_stdout_is_one_document(config: Path, arguments: list[str]) ->
 def test_plan_says_what_will_run_and_where(config: Path) -> None:
     done = launcher(config.parent, "plan", config.name)
     assert done.returncode == 0
-    for text in (str(run_of(config).path), "100 in 4 shards of 25 to 25", "local", "1 CPUs", "launcher submit toy"):
+    for text in (str(run_of(config).path), "100 in 4 shards of 25", "local", "1 CPUs", "launcher submit toy"):
         assert text in done.stdout
 
 
@@ -150,7 +151,7 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     run.submission(number).with_suffix(".outcome").unlink()
     done = launcher(tmp_path, "status", "toy")
     assert done.returncode == 1
-    assert "DISK, 1 shard(s): No space left on device" in done.stdout
+    assert "DISK, shard 2: No space left on device" in done.stdout
     assert "launcher rerun toy --shards 2" in done.stdout
 
 

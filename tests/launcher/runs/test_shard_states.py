@@ -114,10 +114,11 @@ def test_commits_are_read_once_of_an_attempt_some_of_whose_rows_do_not_count(
     decoded: list[bytes] = []
 
     def count(line: bytes) -> Record | None:
-        decoded.append(line)
+        if b'"commits"' in line:
+            decoded.append(line)
         return decode(line)
 
-    monkeypatch.setattr("launcher.runs.failed_samples.decode", count)
+    monkeypatch.setattr("jobs.storage.attempts.decode", count)
     submit(run, 2, tasks=1)
     with AttemptWriter(run, 2) as old:
         old.record(Commit(0, 2, failed=(bad(0),)), Commit(2, 4), Commit(4, 6, failed=(bad(5),), split=True))
