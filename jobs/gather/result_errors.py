@@ -1,5 +1,6 @@
 """ResultErrors: the failed samples of a result, from that file alone."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,5 +56,5 @@ def _id(result: ResultFile, row: int) -> str:
 def _strings(result: ResultFile, name: str, start: int, stop: int) -> Iterator[str]:
     ends = result.read(f"{name}/offsets", start, stop + 1).tolist()
     text = result.read(f"{name}/values", ends[0], ends[-1]).tobytes()
-    for first, last in zip(ends, ends[1:], strict=False):
+    for first, last in itertools.pairwise(ends):
         yield text[first - ends[0] : last - ends[0]].decode("utf-8", "replace")

@@ -1,6 +1,7 @@
 """Spans: a set of whole numbers as ranges: rows of a manifest, or shards. Operations cost time in the number of ranges."""
 
 import itertools
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Self
@@ -55,7 +56,7 @@ class Spans:
         return hash(self._ranges)
 
     def __contains__(self, number: int) -> bool:
-        at = bisect_right(self._ranges, number, key=lambda pair: pair[0])
+        at = bisect_right(self._ranges, (number, sys.maxsize))
         return at > 0 and number < self._ranges[at - 1][1]
 
     @property
@@ -151,7 +152,7 @@ class GrowingSpans:
 
     def add(self, number: int) -> None:
         ranges = self._ranges
-        at = bisect_right(ranges, number, key=lambda pair: pair[0])
+        at = bisect_right(ranges, (number, sys.maxsize))
         if at and number < ranges[at - 1][1]:
             return
         ranges.insert(at, (number, number + 1))

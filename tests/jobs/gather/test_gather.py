@@ -349,7 +349,9 @@ def test_a_shard_that_is_not_done_is_incomplete_and_names_what_to_do(tmp_path: P
 def test_a_shard_of_which_too_many_samples_failed_is_not_done_even_with_all_rows(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", (0, 16, 32), failed=range(9), node=NodeSettings(max_failed_samples=8))
 
-    with pytest.raises(IncompleteError, match=r"in 1 of 2 shards \(0\) more samples failed than .* allows: `launcher errors"):
+    with pytest.raises(
+        IncompleteError, match=r"in 1 of 2 shards \(0\) more samples failed than .* allows: `launcher errors"
+    ):
         gather(run)
     report = gather(run, allow_missing=True)
 
