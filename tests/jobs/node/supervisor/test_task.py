@@ -137,6 +137,20 @@ def test_a_shard_with_too_many_failed_samples_is_given_up_and_a_rerun_tries_them
     assert failures(run).keys() == set(range(20, 40))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_exception_that_cannot_be_told_fails_its_sample_alone(tmp_path: Path, workers: int) -> None:
+    job = "tests.example_jobs.wordless_jobs:RaisesWordless"
+    run = make_run(tmp_path / "run", job, 40, batch_size=8, workers=workers, max_failed_samples=2)
+    done = run_task(run)
+    assert done.returncode == 0
+    message = "Wordless: (its text cannot be told: __str__ raised RuntimeError)"
+    assert {row: (failed.kind, failed.message) for row, failed in failures(run).items()} == {
+        3: ("LOAD", message),
+        5: ("PROCESS", message),
+    }
+    assert "raise Wordless" in done.stderr
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_small_shard_is_finished_and_tells_how_many_of_its_samples_failed(tmp_path: Path, workers: int) -> None:
     settings = {"workers": workers, "max_failed_samples": 0}
