@@ -94,7 +94,9 @@ class Shape:
             for row in range(start, start + bad)
         )
         size = 8 * (stop - start)
-        blocks = () if bad == stop - start else (Block(file, 8 * (start - first), size, digest(bytes(size))),)
+        blocks = (
+            () if bad == stop - start else (Block(file, 8 * (start - first), size, digest(memoryview(bytes(size)))),)
+        )
         return Commit(start, stop, blocks, failed, split=bool(failed))
 
 

@@ -37,7 +37,7 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
-from tests.support.task_runs import alive, attempts, content, done_rows, is_done
+from tests.support.task_runs import alive, attempts, content, done_rows
 
 SLOW = {"delay": 0.05}
 
