@@ -23,6 +23,8 @@ _HOPELESS = 50
 _MESSAGE_CHARACTERS = 500
 _EXAMPLES = 100
 _NO_EXAMPLE = "see the log"
+# Failed samples that are put into the log: the journal has them all.
+_TOLD = 20
 
 
 @dataclass
@@ -47,6 +49,8 @@ class FailureBudget:
         self._plan = plan
         self._submission = submission
         self._others = others
+        self._name = name
+        self._told = 0
         self._tally = FailureTally(name)
         self._shards: dict[int, _Failing] = {}
         self._suspects: set[int] = set()
@@ -61,6 +65,16 @@ class FailureBudget:
             failing.samples += 1
             failing.are_alike &= sample.message == failing.message
             self._suspects.add(shard)
+            # Those that raised have their tracebacks in the log.
+            if sample.attempts > 1 and self._told < _TOLD:
+                self._tell(sample)
+
+    def _tell(self, sample: FailedSample) -> None:
+        """Puts a sample that its children died at into the log."""
+        self._told += 1
+        row, name = str(sample.row), self._name(sample.row)
+        which = row if name == row else f"{row} ({name})"
+        print(f"sample {which} failed ({sample.kind}): {sample.message}", flush=True)
 
     def groups(self) -> tuple[SampleFailures, ...]:
         """All of them, by cause."""

@@ -977,19 +977,22 @@ def test_a_summary_that_cannot_be_stored_is_refused(tmp_path: Path, what: str, m
 # --- very many
 
 
-def test_very_many_failed_samples_are_gathered_in_little_memory(tmp_path: Path) -> None:
-    run = build_plan(tmp_path / "run", (0, 40_000), batch_size=100, tasks=1)
+def test_very_many_failed_samples_are_gathered_in_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.gather.committed.KEPT_COMMITS", 2000)
+    run = build_plan(tmp_path / "run", (0, 20_000), batch_size=100, tasks=1)
     with AttemptWriter(run) as writer:
         writer.commit(0, 100, vectors)
-        for start in range(100, 40_000, 100):
+        for start in range(100, 20_000, 100):
             rows = range(start, start + 100)
             failed = (FailedSample(row, SampleFailureKind.LOAD, f"{row}: {'x' * 400}") for row in rows)
             writer.record(Commit(start, start + 100, failed=tuple(failed)))
             writer.commits[start] = Commit(start, start + 100)  # its messages need not be kept here
-        writer.beat(failed=39_900, ok=100)
+        writer.beat(failed=19_900, ok=100)
     tracemalloc.start()
     report = gather(run)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (report.ok, report.failed, report.complete) == (100, 39_900, True)
-    assert most < 24 << 20
+    assert (report.ok, report.failed, report.complete) == (100, 19_900, True)
+    assert most < 12 << 20

@@ -61,7 +61,10 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     bad |= {"180": "process-raise", "190": "process-rows"}
     settings = {"workers": workers, "sample_timeout": 1, "max_failed_samples": 20}
     run = make_run(tmp_path / "run", "Toy", 200, params={"bad": bad, "wait": wait}, **settings)
-    assert run_task(run).returncode == 0
+    done = run_task(run)
+    assert done.returncode == 0
+    assert "sample 40 failed (CRASH): the" in done.stdout
+    assert "sample 77 failed (SAMPLE_TIMEOUT): took longer" in done.stdout
     found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
     assert found.keys() == {int(row) for row in bad}
     assert found[3] == ("LOAD", "ValueError: bad sample")
