@@ -81,4 +81,6 @@ def _summarise(name: str, found: Iterator[SampleError], printer: Printer) -> Non
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_MAX_MESSAGE]
+    """With escapes for what cannot be printed here: half characters of file names, and what the terminal does not know."""
+    line, encoding = " ".join(text.split())[:_MAX_MESSAGE], sys.stdout.encoding
+    return line.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,5 +1,6 @@
 """Printer: where a command's words go: with --json one document on stdout, messages on stderr."""
 
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -29,9 +30,10 @@ class Printer:
 
     def stream_list(self, name: str, entries: Iterable[Mapping[str, Any]], **content: Any) -> None:
         """Prints the JSON document with a list that may be long: an entry a line, as they come."""
-        head = json.dumps({"schema": SCHEMA, **content})[:-1]
+        head, coming = json.dumps({"schema": SCHEMA, **content})[:-1], iter(entries)
+        first = list(itertools.islice(coming, 1))  # what is wrong with them shows before anything is printed
         print(f'{head}, "{name}": [', end="")
-        for number, entry in enumerate(entries):
+        for number, entry in enumerate(itertools.chain(first, coming)):
             print(f"{',' if number else ''}\n{json.dumps(entry)}", end="")
         print("\n]}")
 

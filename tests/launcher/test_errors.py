@@ -115,6 +115,16 @@ def test_a_run_without_failures_says_so(tmp_path: Path) -> None:
     assert json.loads(launcher(tmp_path, "errors", "well", "--json").stdout)["errors"] == []
 
 
+def test_a_message_with_half_a_character_and_several_lines_is_one_line(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "runs" / "toy", (0, 8))
+    with AttemptWriter(run) as writer:
+        failed = FailedSample(0, SampleFailureKind.LOAD, "no file\n\t\udce4.jpg")
+        writer.record(Commit(0, 8, failed=(failed, *failures(1, 8))))
+        writer.beat()
+    assert told(tmp_path, "toy")[0] == ["0", "0", "LOAD", "1", "no file \\udce4.jpg"]
+    assert document(launcher(tmp_path, "errors", "toy", "--json"))["errors"][0]["message"] == failed.message
+
+
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all"])
 def test_a_file_that_is_no_result_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other.h5").write_bytes(content)

@@ -500,7 +500,7 @@ def test_the_line_names_rate_and_time_left(run: RunDir) -> None:
 def test_a_complete_run_says_in_its_first_line_that_samples_failed(run: RunDir) -> None:
     for shard in range(4):
         write(run, shard, *both(shard), end=EndReason.DONE, bad=range(25 * shard, 25 * shard + 10))
-    run.result.touch()
+    write_stub_result(run)
     lines = status_lines(read(run))
     assert "complete, 40 of 100 samples failed," in lines[0]
     assert lines[-1].startswith("failed samples: launcher errors ")
