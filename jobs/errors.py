@@ -28,6 +28,19 @@ __all__ = [
 ]
 
 
+def words(error: BaseException) -> str:
+    """What an exception says. Those of a Job are the user's code, and may raise when they are asked."""
+    try:
+        return str(error)
+    except (Exception, SystemExit) as problem:
+        return f"(its text cannot be told: __str__ raised {type(problem).__name__})"
+
+
+def described(error: BaseException) -> str:
+    """``ValueError: what it says``."""
+    return f"{type(error).__name__}: {words(error)}"
+
+
 class LauncherError(Exception):
     """Base class; its text is meant for the user, without a traceback."""
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jobs import extras, job_folder
-from jobs.errors import InputError
+from jobs.errors import InputError, described
 from jobs.parameters import arguments
 from jobs.storage.records import JobSpec
 from jobs.tensors import is_tensor
@@ -151,7 +151,7 @@ def job_class(spec: JobSpec) -> type[Job]:
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
-        what = f"{type(error).__name__}: {error}{extras.advice(error)}"
+        what = f"{described(error)}{extras.advice(error)}"
         searched = f"the Python path and {spec.folder}" if spec.folder else "the Python path"
         where = job_folder.what_hides(module_name, spec.folder) or f"Searched: {searched}"
         raise InputError(f"job.class: cannot import {module_name!r} ({what}). {where}") from error
@@ -183,4 +183,4 @@ def make_job(spec: JobSpec) -> Job:
     except InputError:
         raise
     except Exception as error:  # the user's constructor refuses its parameters
-        raise InputError(f"job.params: {spec.path}: {type(error).__name__}: {error}") from error
+        raise InputError(f"job.params: {spec.path}: {described(error)}") from error

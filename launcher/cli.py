@@ -99,6 +99,9 @@ def _add_looking(command: _Command) -> None:
     logs.add_argument("run", metavar="RUN", help="run directory or run name")
     logs.add_argument("shard", metavar="SHARD", type=int, help="number of the shard, from 0")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the shard has ended")
+    errors = command("errors", "errors.errors", "each failed sample: its id, row, kind, message, attempts")
+    errors.add_argument("run", metavar="RUN", nargs="?", help=f"{_RUN_HELP}, or a result.h5")
+    errors.add_argument("--shard", metavar="N", type=int, help="only those of this shard")
     listing = command("list", "look.list_runs", "the runs of a folder")
     listing.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="runs folder (default: runs)")
 

@@ -84,5 +84,5 @@ def rough_time(seconds: float) -> str:
 
 
 def counted(count: int, one: str, several: str = "") -> str:
-    """``1 CPU``, ``2 CPUs``."""
-    return f"{count} {one if count == 1 else several or f'{one}s'}"
+    """``1 CPU``, ``2 CPUs``, ``1,000 CPUs``."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"

@@ -16,7 +16,7 @@ from jobs.storage.records import Commit, Commits, Passage
 from jobs.storage.spans import Spans
 
 READ_AHEAD = 4096
-"""How many commits are read, at most, beyond one that does not come (each takes about a kilobyte)."""
+"""How many commits are read, at most, beyond one that does not come; each, and each failed sample, takes about a kilobyte."""
 
 
 def _commits(journal: Path, start: int) -> Iterator[tuple[Commit, ...]]:
@@ -58,21 +58,30 @@ class _Passage:
         self._rows = rows
         self._lines = _commits(journal, begin)
         self._waiting: dict[int, Commit] = {}
+        self._weight = 0
         self._lowest = 0
 
     def take(self, row: int) -> Commit | None:
         waiting = self._waiting
-        if len(waiting) >= READ_AHEAD and row > self._lowest:
+        if self._weight >= READ_AHEAD and row > self._lowest:
             waiting = self._waiting = {start: commit for start, commit in waiting.items() if start >= row}
+            self._weight = sum(map(_weight, waiting.values()))
             self._lowest = min(waiting, default=row)  # those of lower rows came from another passage
-        while row not in waiting and len(waiting) < READ_AHEAD:
+        while row not in waiting and self._weight < READ_AHEAD:
             commits = next(self._lines, None)
             if commits is None:
                 break
             for commit in commits:
-                if row <= commit.start and commit.start in self._rows:
-                    waiting.setdefault(commit.start, commit)
-        return waiting.pop(row, None)
+                if row <= commit.start and commit.start in self._rows and commit.start not in waiting:
+                    waiting[commit.start] = commit
+                    self._weight += _weight(commit)
+        found = waiting.pop(row, None)
+        self._weight -= _weight(found) if found else 0
+        return found
+
+
+def _weight(commit: Commit) -> int:
+    return 1 + len(commit.failed)
 
 
 class CommitIndex:

@@ -7,7 +7,7 @@ journal, write it where it belongs in the result.
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -88,13 +88,24 @@ def gather(
 
 
 def _refuse_missing(run: RunDir, plan: Plan, surveyed: Sequence[Surveyed], allow_missing: bool) -> None:
-    not_done = union(one.survey.not_done for one in surveyed)
-    if not_done and not allow_missing:
-        missing = sum(one.survey.missing for one in surveyed)
-        raise IncompleteError(
-            f"{run.path}: {not_done.count} of {plan.shard_count} shards are not done ({not_done}); "
-            f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
-            f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
+    if not allow_missing and (problems := list(_problems(run, plan, [one.survey for one in surveyed]))):
+        more = f"`launcher gather {run.path} --allow-missing` makes a result of what there is"
+        raise IncompleteError(f"{run.path}: {'; '.join(problems)}; {more}")
+
+
+def _problems(run: RunDir, plan: Plan, surveys: Sequence[Survey]) -> Iterator[str]:
+    """What keeps a result from being complete, with what to do."""
+    if not_done := union(survey.not_done for survey in surveys):
+        missing = sum(survey.missing for survey in surveys)
+        yield (
+            f"{not_done.count:,} of {plan.shard_count:,} shards are not done ({not_done.brief()}), {missing:,} of "
+            f"{plan.rows:,} samples have no result yet: `launcher rerun {run.path}` runs what is missing"
+        )
+    if over := union(survey.over_budget for survey in surveys):
+        yield (
+            f"in {over.count:,} of {plan.shard_count:,} shards ({over.brief()}) more samples failed than "
+            f"node.max_failed_samples allows: `launcher errors {run.path}` lists them, `launcher status {run.path}` says "
+            "how to go on"
         )
 
 
@@ -231,9 +242,9 @@ def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
         lines.append(f"  and {len(damaged) - _LISTED} more")
     return "\n".join(
         [
-            f"{run.path}: {len(damaged)} batches are not on disk as they were written, in shards {shards}:",
+            f"{run.path}: {len(damaged)} batches are not on disk as they were written, in shards {shards.brief()}:",
             *lines,
-            f"`launcher rerun {run.path} --shards {shards}` computes them again; "
+            f"`launcher rerun {run.path} --shards {shards.coarse()}` computes them again; "
             f"`launcher gather {run.path} --allow-missing` leaves them out",
         ]
     )

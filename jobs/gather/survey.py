@@ -23,7 +23,11 @@ from jobs.storage.spans import Spans
 
 @dataclass
 class Survey:
-    """Counts of batches, samples, errors and bytes. ``lost`` are closed rows that no attempt has as it committed them."""
+    """Counts of batches, samples, errors and bytes.
+
+    ``not_done`` are the shards that have open rows, ``over_budget`` those of which more samples failed than may; ``lost``
+    are closed rows that no attempt has as it committed them.
+    """
 
     rows: int
     batches: int = 0
@@ -35,6 +39,7 @@ class Survey:
     outputs: tuple[Output, ...] = ()
     value_bytes: dict[str, int] = field(default_factory=dict)
     not_done: Spans = field(default_factory=Spans)
+    over_budget: Spans = field(default_factory=Spans)
     lost: list[Damage] = field(default_factory=list)
     versions: dict[str, set[str]] = field(default_factory=dict)
 
@@ -57,7 +62,7 @@ class Survey:
     @property
     def whole(self) -> bool:
         """Whether each sample was computed, and each shard ended within its budget of failed samples."""
-        return not self.missing and not self.not_done
+        return not (self.missing or self.not_done or self.over_budget)
 
     @property
     def contents(self) -> Contents:
@@ -94,7 +99,7 @@ class _Surveyor:
         survey.lost += committed.lost(at, survey.rows)
         self._close_shard()
         open_rows = Spans([(self._part.start, self._part.stop)]) - committed.closed
-        survey.not_done = self._table.shards_in(open_rows) | Spans.of_numbers(self._over_budget)
+        survey.not_done, survey.over_budget = self._table.shards_in(open_rows), Spans.of_numbers(self._over_budget)
 
     def _add(self, stored: Stored) -> None:
         survey, commit = self._survey, stored.commit

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.errors import OutputError, SampleFailed
+from jobs.errors import OutputError, SampleFailed, described
 from jobs.kinds import SampleFailureKind
 from jobs.library.pickles import CANNOT, Packed, pack
 from jobs.storage.records import FailedSample
@@ -83,7 +83,7 @@ def pack_answer(answer: Answer, start: int) -> tuple[Packed, bool]:
 
 
 def _cannot_be_sent(row: int, result: object, error: Exception) -> FailedSample:
-    what = f"its result (a {type(result).__name__}) cannot be sent back: {type(error).__name__}: {error}"
+    what = f"its result (a {type(result).__name__}) cannot be sent back: {described(error)}"
     return TracedSample(
         row,
         SampleFailureKind.PROCESS,

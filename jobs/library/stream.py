@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from jobs.errors import InputError, RunError
+from jobs.errors import InputError, RunError, described
 from jobs.library.answers import results
 from jobs.library.batch_size import SOURCE_SECONDS, BatchSize
 from jobs.library.link import Handed, Link
@@ -96,7 +96,7 @@ class Stream:
                     index = self._link.row - self._first + position
                     what = f"sample {index} (a {type(sample).__name__}) cannot be sent to the workers"
                     advice = "send what it is made from, such as a path or a number, and make it there"
-                    raise InputError(f"{what}: {type(error).__name__}: {error}; {advice}") from None
+                    raise InputError(f"{what}: {described(error)}; {advice}") from None
             raise
 
     # --- results
@@ -112,7 +112,7 @@ class Stream:
             answer, seconds, size = self._link.take(handed)
         except Exception as error:  # whatever the classes of the results raise
             what = f"the results of samples {first} to {last} cannot be loaded here"
-            raise RunError(f"{what}: {type(error).__name__}: {error}") from error
+            raise RunError(f"{what}: {described(error)}") from error
         self._size.done(handed.rows, seconds, size)
         return results(answer, self._first, handed.start, handed.rows), bool(answer[1])
 

@@ -18,7 +18,7 @@ from jobs.storage.files import refresh_names
 from jobs.storage.journal import decode, read_lines
 from jobs.storage.old_shards import OldView, old_view
 from jobs.storage.plans import Plan
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, Layout, Record
+from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, FailedSample, Layout, Record
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
 
@@ -205,6 +205,30 @@ def read_commits(attempt: Attempt, rows: Spans | None = None) -> Iterator[Commit
     for record in read_records(attempt.journal):
         if isinstance(record, Commits):
             yield from (commit for commit in record.commits if commit.start in wanted)
+
+
+def failed_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, tuple[FailedSample, ...]]]:
+    """Failed samples, those of a line together, with where the next line begins; last of all how far it was read.
+
+    From byte ``start`` on; a line that is being written is left for the next time.
+    """
+    with journal.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            start += len(line)
+            # Only a commit with failed samples says whether it was split; most have none, and are not worth decoding.
+            if b"false]" in line or b"true]" in line:
+                record = decode(line[:-1])
+                if isinstance(record, Commits):
+                    yield start, tuple(itertools.chain.from_iterable(commit.failed for commit in record.commits))
+    yield start, ()
+
+
+def read_failed(journal: Path) -> Iterator[FailedSample]:
+    """All failed samples that an attempt has committed, in the order in which it did."""
+    return itertools.chain.from_iterable(samples for _, samples in failed_lines(journal))
 
 
 class Head(NamedTuple):

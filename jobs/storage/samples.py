@@ -8,12 +8,14 @@ import itertools
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import xxhash
 
+from jobs.errors import RunError
 from jobs.storage.files import intact
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
@@ -112,6 +114,23 @@ class Sample(Mapping[str, Any]):
         return f"Sample(index={self.index}, {dict(self)})"
 
 
+class SampleIds:
+    """The ids of single samples, for messages: the row instead where the manifest cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _samples(self) -> "Samples":
+        return Samples(self._path)
+
+    def __call__(self, row: int) -> str:
+        try:
+            return next(self._samples.rows(row, row + 1)).id
+        except (RunError, OSError, ValueError, LookupError):
+            return f"row {row}"
+
+
 def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -154,6 +173,13 @@ class Samples:
         Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
         """
         return itertools.chain.from_iterable(self._by_window(start, stop))
+
+    def name(self, row: int) -> str:
+        """What a message calls the sample of a manifest row: its row, and its id where that is another."""
+        sample = next(self.rows(row, row + 1))
+        words = [sample.id] if sample.id != str(row) else []
+        words += [f"of {sample.manifest}"] if sample.manifest else []
+        return f"{row} ({' '.join(words)})" if words else str(row)
 
     def _by_window(self, start: int, stop: int) -> Iterator[Iterator[Sample]]:
         """The samples, window by window."""

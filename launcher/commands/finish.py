@@ -69,7 +69,7 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
-        printer.say(f"next: launcher rerun {reference(run)} --shards {shards}")
+        printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
     elif report.result_problems:
         printer.say(f"next: launcher gather {reference(run)}")
     printer.document(run=str(run.path), **_with_manifests(report, _verified))

@@ -3,7 +3,7 @@
 import argparse
 import codecs
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,14 +40,24 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
     if not 0 <= shard < count:
         raise InputError(f"{run.path}: there is no shard {shard}; the run has shards 0-{count - 1}")
     if options.json:
-        text = b"".join(read_log(run, shard, follow=options.follow)).decode(errors="replace")
+        text = b"".join(piece for _, piece in read_log(run, shard, follow=options.follow)).decode(errors="replace")
         printer.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)
         return True
     show = _show_on_terminal if sys.stdout.isatty() else _pass_on
-    show(read_log(run, shard, follow=options.follow))
+    show(_with_headings(read_log(run, shard, follow=options.follow), several=len(log_paths(run, shard)) > 1))
     if not log_paths(run, shard):
         print(f"{run.path}: shard {shard} has no log yet", file=sys.stderr)
     return True
+
+
+def _with_headings(log: Iterable[tuple[Path, bytes]], *, several: bool) -> Iterator[bytes]:
+    """The pieces of logs, each log's name before its first one, as tail(1) does where there are several."""
+    shown = None
+    for path, piece in log:
+        if path != shown and (shown or several):
+            yield f"==> {path} <==\n".encode(errors="surrogateescape")
+        shown = path
+        yield piece
 
 
 def _pass_on(log: Iterable[bytes]) -> None:

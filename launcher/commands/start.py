@@ -1,6 +1,7 @@
 """plan, submit, run, rerun."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
 from launcher.runs.find import find_run, reference
 from launcher.status.progress import make_view, status_lines
+from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         f"{'planned' if planned.is_new else 'already planned, nothing changed'}: {run.path}",
-        f"samples: {planned.plan.rows:,} in {len(sizes)} shards of {min(sizes):,} to {max(sizes):,}",
-        *(f"  {name}: {rows:,} in {shards} shards" for name, rows, shards in manifests),
+        f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
+        *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
         f"executor: {executor.name}",
         *resources,
         *(f"script: {path}" for path in scripts),
@@ -57,6 +59,13 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
     )
     return True
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    """``4 shards of 25``, ``4 shards of 24 to 26``; of one, its size was told."""
+    least, most = min(sizes), max(sizes)
+    each = f" of {least:,}" + (f" to {most:,}" if most > least else "") if len(sizes) > 1 else ""
+    return f"{counted(len(sizes), 'shard')}{each}"
 
 
 def run(options: argparse.Namespace, printer: Printer) -> bool:
@@ -105,9 +114,9 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     asked = None if options.shards is None else parse_ranges(options.shards, planned.shard_count)
     selection = select_rows(run, planned, asked)
     if asked and selection.running:
-        printer.say(f"left out, since they run now: shards {selection.running}")
+        printer.say(f"left out, since they run now: shards {selection.running.brief()}")
     if asked and selection.kept:
-        printer.say(f"left out, since they are done and nothing in them failed: shards {selection.kept}")
+        printer.say(f"left out, since they are done and nothing in them failed: shards {selection.kept.brief()}")
     return _start(run, planned, config, selection, printer, tasks=options.tasks)
 
 
@@ -127,7 +136,7 @@ def _start(
     printer.say(
         f"run directory: {run.path}",
         *(
-            f"submission {made.number}: {shards[made.number].count} shard(s), {executor.place(made)}"
+            f"submission {made.number}: {counted(shards[made.number].count, 'shard')}, {executor.place(made)}"
             for made in submissions
         ),
         f"follow: launcher status {reference(run)} --watch",

@@ -115,7 +115,9 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
-        return advice(group, reference(self.run), own, memory)
+        text = advice(group, reference(self.run), own, memory, self.shards.sufficient_budget)
+        # Until then the command says that all of it is running.
+        return f"{text} (once the run has ended)" if self.state is RunState.RUNNING else text
 
     @cached_property
     def _beats(self) -> Mapping[AnyFailureKind, Sequence[Beat]]:

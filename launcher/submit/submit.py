@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.errors import InputError, RunError
-from jobs.gather.redo import damaged_rows, failed_rows
+from jobs.gather.redo import damaged_rows, failed_batches
 from jobs.kinds import RunState, ShardState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.user import user_name
@@ -98,14 +98,18 @@ def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo
 def _spoilt(run: RunDir, plan: Plan, shards: Spans) -> Spans:
     """Of shards that have failed although no row of theirs is open: the batches with failed samples, or all."""
     rows = plan.table.rows_of(shards.numbers)
-    failed = failed_rows(run, plan, rows) if rows else rows
+    failed = _failed_batches(run, plan, rows) if rows else rows
     others = shards - plan.table.shards_in(failed)
-    return whole_batches(plan.table, failed) | plan.table.rows_of(others.numbers)
+    return failed | plan.table.rows_of(others.numbers)
 
 
 def _worth_redoing(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     """Of rows that are done: the batches whose bytes differ from what was committed, and those with failed samples."""
-    return whole_batches(plan.table, damaged_rows(run, plan, rows) | failed_rows(run, plan, rows))
+    return whole_batches(plan.table, damaged_rows(run, plan, rows)) | _failed_batches(run, plan, rows)
+
+
+def _failed_batches(run: RunDir, plan: Plan, rows: Spans) -> Spans:
+    return Spans((commit.start, commit.stop) for commit in failed_batches(run, plan, rows))
 
 
 def whole_batches(table: ShardTable, rows: Spans) -> Spans:
@@ -202,7 +206,7 @@ def nothing_to_do(run: RunDir, selection: Selection) -> str:
     """Why there is nothing to submit."""
     if selection.running:
         return (
-            f"{run.path}: all that is not done waits or runs already (shards {selection.running}); follow it "
+            f"{run.path}: all that is not done waits or runs already (shards {selection.running.brief()}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
     if StatusReader(run).read().state is RunState.COMPLETE:

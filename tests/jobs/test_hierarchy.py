@@ -22,6 +22,7 @@ from jobs import Hierarchy
 from jobs.errors import InputError, RunError, SampleFailed
 from jobs.library.batch_size import BatchSize
 from tests.example_jobs.hierarchy_jobs import Leaves, Passes, Scale, Unready, misbehave
+from tests.example_jobs.wordless_jobs import square_but_five
 from tests.support.launcher_runs import wait_until
 
 
@@ -402,6 +403,13 @@ def test_several_bad_samples_fail_each_for_itself(troubled: Hierarchy) -> None:
     samples = ["raise" if number % 10 == 3 else number for number in range(1000)]
     results = troubled.map(samples, on_error="return")
     assert [isinstance(result, SampleFailed) for result in results] == [number % 10 == 3 for number in range(1000)]
+
+
+def test_an_exception_that_cannot_be_told_fails_its_sample_alone() -> None:
+    with Hierarchy(square_but_five, workers=2) as hierarchy:
+        found = hierarchy.map(range(8), on_error="return")
+    assert [value for value in found if not isinstance(value, SampleFailed)] == [0, 1, 4, 9, 16, 36, 49]
+    assert "Wordless: (its text cannot be told" in str(found[5])
 
 
 def test_a_failure_is_raised_in_its_turn_with_the_text_of_its_traceback_and_the_hierarchy_goes_on(

@@ -9,7 +9,8 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind
 from launcher.cli import make_parser
-from tests.support.builders import AttemptWriter
+from launcher.runs.submissions import Outcome
+from tests.support.builders import AttemptWriter, build_plan
 from tests.support.launcher_runs import command, document, environment, launcher, run_of, write_config
 
 COMMANDS = [
@@ -20,6 +21,7 @@ COMMANDS = [
     "probe",
     "status",
     "logs",
+    "errors",
     "list",
     "cancel",
     "gather",
@@ -105,7 +107,7 @@ def test_with_json_stdout_is_one_document(config: Path, arguments: list[str]) ->
 def test_plan_says_what_will_run_and_where(config: Path) -> None:
     done = launcher(config.parent, "plan", config.name)
     assert done.returncode == 0
-    for text in (str(run_of(config).path), "100 in 4 shards of 25 to 25", "local", "1 CPUs", "launcher submit toy"):
+    for text in (str(run_of(config).path), "100 in 4 shards of 25", "local", "1 CPUs", "launcher submit toy"):
         assert text in done.stdout
 
 
@@ -150,7 +152,7 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     run.submission(number).with_suffix(".outcome").unlink()
     done = launcher(tmp_path, "status", "toy")
     assert done.returncode == 1
-    assert "DISK, 1 shard(s): No space left on device" in done.stdout
+    assert "DISK, shard 2: No space left on device" in done.stdout
     assert "launcher rerun toy --shards 2" in done.stdout
 
 
@@ -186,3 +188,18 @@ def test_a_folder_that_cannot_be_written_is_told_without_traceback(tmp_path: Pat
     assert done.returncode in (1, 2)
     assert "file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_logs_of_several_array_tasks_have_headings(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "runs" / "toy", (0, 20))
+    for worker, rows in enumerate([(0, 8), (8, 20)]):
+        run.log(1, worker).write_text(f"worker {worker}\n")
+        with AttemptWriter(run, 1, worker) as writer:
+            writer.hold(*rows, claim=worker + 1)
+            writer.beat()
+    Outcome(0.0).write(run, 1)
+    shown = launcher(tmp_path, "logs", "toy", "0").stdout
+    first, second = (f"==> runs/toy/logs/0001-0000{worker}.log <==\nworker {worker}\n" for worker in (0, 1))
+    assert shown == first + second
+    run.log(1, 1).unlink()
+    assert launcher(tmp_path, "logs", "toy", "0").stdout == "worker 0\n"

@@ -49,7 +49,7 @@ class RunBackend:
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
-        print_traceback(row, stage, error)
+        print_traceback(lambda: self.samples().name(row), stage, error)
         return failed_sample(row, stage, error)
 
     def broken(self, error: OSError) -> Broken:

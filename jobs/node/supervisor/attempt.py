@@ -61,8 +61,9 @@ class AttemptLog:
         submission: Submission,
         name: str,
         others: Callable[[], Iterable[Attempt]] = tuple,
+        sample_name: Callable[[int], str] = str,
     ) -> None:
-        """Makes nothing yet. ``others``: the other attempts of the submission."""
+        """Makes nothing yet. ``others``: the other attempts of the submission; ``sample_name``: of that of a row."""
         self.name = name
         self.begun = 0
         self.setup = 0.0
@@ -73,7 +74,7 @@ class AttemptLog:
         self._plan = plan
         self._node = submission.node
         self._submission = submission
-        self._budget = FailureBudget(plan, submission, others)
+        self._budget = FailureBudget(plan, submission, others, sample_name)
         self._layout: Layout | None = None
         self._open = ExitStack()
         self._files: list[int] = []
@@ -177,10 +178,15 @@ class AttemptLog:
 
     def check(self, open_failures: Collection[int]) -> Spans:
         """Gives up shards in which more samples failed than may; raises AttemptFailed at too many in a row."""
-        given_up = self._budget.check(open_failures, lambda: self._done | Spans(self._pending))
+        given_up = self._budget.check(open_failures, self._as_stored)
         for one in given_up:
             self._give_up(one)
         return self._plan.table.rows_of(one.shard for one in given_up)
+
+    def _as_stored(self) -> Attempt:
+        """With all that is committed, though no beat has told of it yet."""
+        beat = dataclasses.replace(self._beat, done=self._done | Spans(self._pending))
+        return Attempt(self.name, self._run.journal(self.name), None, beat)
 
     def _give_up(self, one: GivenUp) -> None:
         print(f"shard {one.shard} is given up: {one.kind}: {one.message}", flush=True)

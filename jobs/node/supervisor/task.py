@@ -31,6 +31,7 @@ from jobs.node.supervisor.signals import Signals
 from jobs.storage.claims import Claim
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.samples import SampleIds
 from jobs.storage.spans import Spans
 
 # Seconds that processes get to finish the batch at hand when the task has to leave, and then to tear down: with what it
@@ -67,7 +68,7 @@ class Task:
         self._scratch = make_scratch()
         name = new_name(submission.number, worker)
         self._claimer = Claimer(run, plan, submission, worker, name)
-        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen)
+        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest))
         self._settings = self._make_settings()
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
@@ -241,7 +242,9 @@ class Task:
         self._attempt.end(reason, kind, message, self._meter.usage())
         why = ": ".join(filter(None, [kind, message]))
         counts = f"{self._attempt.ok} ok, {self._attempt.failed} failed"
-        print(f"attempt {self._attempt.name} is {reason}: {counts}{why and f'; {why}'}", flush=True)
+        shards = self._plan.table.shards_in(self._attempt.given_up)
+        left = f", but shards {shards.brief()} are given up" if shards else ""
+        print(f"attempt {self._attempt.name} is {reason}{left}: {counts}{why and f'; {why}'}", flush=True)
         return reason
 
     @property

@@ -8,11 +8,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from jobs import extras
+from jobs.errors import described, words
 from jobs.job import Job, stack
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.backend import Backend
@@ -46,13 +48,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         _is_out_of_host_memory(error)
         or type(error).__name__ == "OutOfMemoryError"
-        or any(text in str(error) for text in _NO_DEVICE_MEMORY)
+        or any(text in words(error) for text in _NO_DEVICE_MEMORY)
     )
 
 
 def _is_out_of_host_memory(error: BaseException) -> bool:
     """Python's MemoryError and numpy's, and what torch says."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in words(error)
 
 
 def is_device_lost(error: BaseException) -> bool:
@@ -60,7 +62,7 @@ def is_device_lost(error: BaseException) -> bool:
 
     torch says "CUDA error: ..." (AcceleratorError, before 2.8 RuntimeError), and every later call says it again.
     """
-    return "CUDA error" in str(error) and not is_out_of_memory(error)
+    return "CUDA error" in words(error) and not is_out_of_memory(error)
 
 
 def broken(stage: str, error: BaseException) -> Broken:
@@ -70,7 +72,7 @@ def broken(stage: str, error: BaseException) -> Broken:
 
 
 def describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
+    return f"{described(error)}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
 
 
 def too_long(sample_timeout: float) -> str:
@@ -78,14 +80,25 @@ def too_long(sample_timeout: float) -> str:
     return f"took longer than sample_timeout ({sample_timeout:g} s)"
 
 
-def print_traceback(row: int, stage: SampleFailureKind, error: BaseException) -> None:
-    """Puts the traceback of a sample that failed for good into the log, for the first few of them."""
+def print_traceback(sample: Callable[[], str], stage: SampleFailureKind, error: BaseException) -> None:
+    """Puts the traceback of a sample that failed for good into the log, for the first few of them.
+
+    ``sample`` says which one it is, if that is asked.
+    """
     global _printed
     _printed += 1
     if _printed <= _TRACEBACKS:
-        text = "".join(traceback.format_exception(error))
         more = "further tracebacks of this process are not printed\n" if _printed == _TRACEBACKS else ""
-        print(f"sample {row} failed ({stage}):\n{text}{more}", end="", file=sys.stderr, flush=True)
+        text = traceback_text(error, error.__traceback__)
+        print(f"sample {sample()} failed ({stage}):\n{text}{more}", end="", file=sys.stderr, flush=True)
+
+
+def traceback_text(error: BaseException, frames: TracebackType | None) -> str:
+    """As Python prints it, which survives an exception without words, but not one whose own fields raise."""
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames))
+    except Exception as problem:
+        return f"{described(error)} (its traceback cannot be told: {described(problem)})\n"
 
 
 # (items, samples that failed, None); or ([], failed, why the others do not fit into memory together).

@@ -345,7 +345,7 @@ def test_a_shard_that_is_not_done_is_incomplete_and_names_what_to_do(tmp_path: P
     with pytest.raises(IncompleteError) as error:
         gather(run)
 
-    assert "3 of 5 shards are not done (1-3); 40 of 80 samples have no result yet" in str(error.value)
+    assert "3 of 5 shards are not done (1-3), 40 of 80 samples have no result yet" in str(error.value)
     assert f"launcher rerun {run.path}" in str(error.value)
     assert "--allow-missing" in str(error.value)
     assert not list(run.path.glob("result*"))
@@ -354,7 +354,9 @@ def test_a_shard_that_is_not_done_is_incomplete_and_names_what_to_do(tmp_path: P
 def test_a_shard_of_which_too_many_samples_failed_is_not_done_even_with_all_rows(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", (0, 16, 32), failed=range(9), node=NodeSettings(max_failed_samples=8))
 
-    with pytest.raises(IncompleteError, match=r"1 of 2 shards are not done \(0\)"):
+    with pytest.raises(
+        IncompleteError, match=r"in 1 of 2 shards \(0\) more samples failed than .* allows: `launcher errors"
+    ):
         gather(run)
     report = gather(run, allow_missing=True)
 
@@ -366,7 +368,7 @@ def test_the_newest_submission_that_had_a_shard_says_how_many_samples_may_fail(t
     run = build_run(tmp_path / "run", (0, 16, 32), failed=[0, 1, 16, 17], node=NodeSettings(max_failed_samples=1))
     submit(run, 2, rows=Spans([(0, 16)]), node=NodeSettings(max_failed_samples=2))
 
-    with pytest.raises(IncompleteError, match=r"1 of 2 shards are not done \(1\)"):
+    with pytest.raises(IncompleteError, match=r"in 1 of 2 shards \(1\) more samples failed"):
         gather(run)
 
 
@@ -976,6 +978,30 @@ def test_a_summary_that_cannot_be_stored_is_refused(tmp_path: Path, what: str, m
         gather(run)
 
     assert not list(run.path.glob("result*"))
+
+
+# --- very many
+
+
+def test_very_many_failed_samples_are_gathered_in_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.gather.committed.KEPT_COMMITS", 2000)
+    run = build_plan(tmp_path / "run", (0, 20_000), batch_size=100, tasks=1)
+    with AttemptWriter(run) as writer:
+        writer.commit(0, 100, vectors)
+        for start in range(100, 20_000, 100):
+            rows = range(start, start + 100)
+            failed = (FailedSample(row, SampleFailureKind.LOAD, f"{row}: {'x' * 400}") for row in rows)
+            writer.record(Commit(start, start + 100, failed=tuple(failed)))
+            writer.commits[start] = Commit(start, start + 100)  # its messages need not be kept here
+        writer.beat(failed=19_900, ok=100)
+    tracemalloc.start()
+    report = gather(run)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (report.ok, report.failed, report.complete) == (100, 19_900, True)
+    assert most < 12 << 20
 
 
 def test_an_output_may_have_a_long_name(tmp_path: Path) -> None:

@@ -353,7 +353,7 @@ def test_a_run_of_several_manifests_has_a_result_of_each(tmp_path: Path, order: 
 def test_plan_tells_the_shards_of_each_manifest(tmp_path: Path) -> None:
     config = write_parts(tmp_path, {"train": 60, "test": 20}, shards=8)
     shown = launcher(tmp_path, "plan", config.name).stdout
-    assert "samples: 80 in 8 shards of 10 to 10\n  train: 60 in 6 shards\n  test: 20 in 2 shards\n" in shown
+    assert "samples: 80 in 8 shards of 10\n  train: 60 in 6 shards\n  test: 20 in 2 shards\n" in shown
     found = document(launcher(tmp_path, "plan", config.name, "--json"))
     assert found["manifests"] == [
         {"name": "train", "samples": 60, "shards": 6}, {"name": "test", "samples": 20, "shards": 2},
