@@ -10,8 +10,8 @@ from jobs.machine import allocation
 # The share of a hard limit that is left free: the kernel kills at the limit, and slots and pages come in bursts.
 _HEADROOM = 0.10
 _UNLIMITED = 1 << 60
-# Thousandths of the limit that a process seems to use more than it does: more than the supervisor takes of 600 MB.
-_GOES_FIRST = 200
+# Thousandths of the limit that a process seems to use more than it does: half of what the supervisor takes of 300 MB.
+_GOES_FIRST = 100
 _FIELDS = re.compile(r"^(Anonymous|Pss_Anon|Pss_Shmem):\s+(\d+) kB", re.MULTILINE)
 
 
@@ -79,6 +79,11 @@ def _field(path: Path, name: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
+def in_words(size: int) -> str:
+    """Bytes as ``1.5 GiB``, small ones as ``300 MiB``."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{-(-size // 2**20)} MiB"
+
+
 def limit_data(limit: int) -> None:
     """Makes allocations beyond ``limit`` bytes fail with MemoryError in this process, before the node runs out."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -86,9 +91,10 @@ def limit_data(limit: int) -> None:
 
 
 def go_first() -> None:
-    """Has the kernel's OOM killer take this process rather than the supervisor, which starts others and loses nothing.
+    """Has the kernel's OOM killer take this process rather than its parent, which starts others and loses nothing.
 
-    One that it killed may keep shared memory for a moment, in which the kernel looks for another (proc_pid_oom_score_adj(5)).
+    The fork server before the supervisor, and a child, which inherits from it, before the fork server. One that it killed
+    may keep shared memory for a moment, in which the kernel looks for another (proc_pid_oom_score_adj(5)).
     """
     path = Path("/proc/self/oom_score_adj")
     with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ from jobs.job import Job
 from jobs.machine import heap, threads
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
+from jobs.node.leaving import leave
 from jobs.node.messages import Ready
 from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
@@ -98,6 +99,7 @@ class _Process:
             self._runner.run()
         if self._messenger.must_leave:
             self._job.teardown()
+            leave()
         elif not self._has_ended:
             sys.exit(os.EX_SOFTWARE)  # the log has the traceback of the messenger's thread
 

@@ -8,27 +8,32 @@ import contextlib
 import multiprocessing
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
 from jobs.exit_codes import exit_text
 from jobs.job import Context
 from jobs.kinds import SampleFailureKind
+from jobs.machine.running_time import RunningTime
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacons, RowRange
+from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
 from jobs.node.process.process import ProcessArguments
-from jobs.node.supervisor.fork_server import Forked, ForkServer, Target
+from jobs.node.supervisor.fork_server import Forked, ForkServer
+from jobs.node.supervisor.guardian import Target
 from jobs.node.worker import worker
 from jobs.node.worker.worker import ChildArguments
 
 # What it means that something became readable.
 _TALKS, _DIES, _OTHER = "talks", "dies", "other"
+# Seconds after SIGKILL in which a child is gone, and all that it had started, but for what hangs in the kernel: a guardian
+# takes 3 at most.
+_END_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,10 @@ class Child:
     worker: int | None
     handle: Forked
     beacon: int
-    connection: Connection | None = None
+    connection: Channel | None = None
     watched: tuple[RowRange | None, float] = (None, 0.0)
     killed_for: SampleFailureKind | None = None
+    killed_at: float | None = None
 
     @property
     def name(self) -> str:
@@ -71,7 +77,12 @@ class Child:
     def kill(self, kind: SampleFailureKind | None = None) -> None:
         """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
         self.killed_for = kind
+        self.killed_at = time.monotonic()
         self.handle.kill()
+
+    @property
+    def is_dead(self) -> bool:
+        return self.handle.exitcode is not None
 
     def exit_text(self) -> str:
         return exit_text(self.handle.exitcode)
@@ -92,7 +103,8 @@ class Children:
         self._memory = self.settings.memory // len(self.settings.devices)
         self._beacons = Beacons(len(self.settings.devices) * self._per_process)
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
-        self._watched: list[tuple[Any, str, Any]] = []
+        self._watched: list[tuple[Any, int, str, Any]] = []
+        self._clock = RunningTime()
 
     def __iter__(self) -> Iterator[Child]:
         yield from (child for child in self.processes if child.process not in self.retired)
@@ -116,18 +128,14 @@ class Children:
         """Ends a process for good: it is not replaced."""
         self.kill_workers(index)
         child = self.processes[index]
-        child.kill()
-        child.handle.join()
+        end([child])
         if child.connection:
             child.connection.close()
         child.connection = None
         self.retired.add(index)
 
     def kill_workers(self, index: int) -> None:
-        for key in [key for key in self.workers if key[0] == index]:
-            dead = self.workers.pop(key)
-            dead.kill()
-            dead.handle.join()
+        end([self.workers.pop(key) for key in list(self.workers) if key[0] == index])
 
     def forget(self, worker: Child) -> None:
         """Removes a dead worker that is not to be replaced."""
@@ -152,15 +160,14 @@ class Children:
         # Noted before the process hears of it: where that is gone, the worker must be ended all the same.
         self.workers[index, number] = Child(index, number, handle, beacon)
         with mine:  # closed here, so that the worker sees the end of its pipe when the process dies
-            owner.connection.send(Worker(number, batches))
-            send_handle(owner.connection, mine.fileno(), owner.pid)
+            owner.connection.send(Worker(number, batches), mine.fileno())
 
     def _start_process(self, index: int) -> Child:
         mine, theirs = multiprocessing.Pipe()
         beacon = index * self._per_process
         arguments = ProcessArguments(self._arguments(index, None, beacon), self.settings.workers, self._memory)
         handle = self._launch(process.main, arguments, theirs, beacon)
-        return Child(index, None, handle, beacon, mine)
+        return Child(index, None, handle, beacon, Channel(mine))
 
     def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
         settings = self.settings
@@ -179,13 +186,24 @@ class Children:
         """The rows that the child is at, or was at when it died."""
         return self._beacons.span(child.beacon)
 
+    def is_orphaned(self, worker: Child) -> bool:
+        """Whether a worker that is dead left because its process has gone."""
+        return self._beacons.is_orphaned(worker.beacon)
+
     def wait(self, timeout: float, extra: list[Any]) -> tuple[list[Child], list[Child], list[Any]]:
         """Waits for something to happen: (processes that sent a message, dead children, ready ones of ``extra``).
 
         Dead processes come before dead workers, which are not replaced by themselves once their process is.
         """
         self._watch(extra)
-        ready = [key.data for key, _ in self._selector.select(timeout)]
+        ready = []
+        for key, events in self._selector.select(timeout):
+            if events & selectors.EVENT_WRITE:
+                with contextlib.suppress(ConnectionError):  # it died; its sentinel tells
+                    key.fileobj.flush()  # type: ignore[union-attr]
+            if events & selectors.EVENT_READ:
+                ready.append(key.data)
+        self._clock.look()
         dead = [child for role, child in ready if role == _DIES]
         return (
             [child for role, child in ready if role == _TALKS],
@@ -196,16 +214,20 @@ class Children:
     def _watch(self, extra: list[Any]) -> None:
         """Has the selector watch what there is now; it changes when a child does."""
         watched = [
-            *((child.connection, _TALKS, child) for child in self.processes if child.connection),
-            *((child.handle.sentinel, _DIES, child) for child in self),
-            *((other, _OTHER, other) for other in extra),
+            *(
+                (child.connection, child.connection.events, _TALKS, child)
+                for child in self.processes
+                if child.connection
+            ),
+            *((child.handle.sentinel, selectors.EVENT_READ, _DIES, child) for child in self),
+            *((other, getattr(other, "events", selectors.EVENT_READ), _OTHER, other) for other in extra),
         ]
         if watched == self._watched:
             return
         self._selector.close()
         self._selector = selectors.DefaultSelector()
-        for source, role, thing in watched:
-            self._selector.register(source, selectors.EVENT_READ, (role, thing))
+        for source, events, role, thing in watched:
+            self._selector.register(source, events, (role, thing))
         self._watched = watched
 
     def holds(self, child: Child) -> bool:
@@ -216,7 +238,7 @@ class Children:
 
     def overdue(self, sample_timeout: float) -> list[Child]:
         """Children that have been at the same rows for longer than ``sample_timeout`` seconds for each of them."""
-        now = time.monotonic()
+        now = self._clock.now
         late = []
         for child in self:
             span = self.span(child)
@@ -226,23 +248,40 @@ class Children:
                 late.append(child)
         return late
 
-    def stop(self, grace: float) -> None:
-        """Lets all children tear down, for ``grace`` seconds."""
+    def unending(self) -> list[Child]:
+        """Children that SIGKILL should have ended by now."""
+        now = time.monotonic()
+        return [child for child in self if child.killed_at is not None and now - child.killed_at > _END_SECONDS]
+
+    def stop(self) -> None:
+        """Has all children tear down."""
         for child in self.processes:
-            try:
+            with contextlib.suppress(ConnectionError):
                 if child.connection:
                     child.connection.send(Stop())
-            except ConnectionError:
-                continue
-        deadline = time.monotonic() + grace
-        for child in self:
-            child.handle.join(max(0, deadline - time.monotonic()))
 
     def close(self) -> None:
         """Kills what is left."""
-        for child in self:
-            child.kill()
-        for child in self:
-            child.handle.join()
+        end(list(self))
         self._beacons.close()
         self._selector.close()
+
+
+def end(children: Collection[Child]) -> None:
+    """Kills children, and waits until they are gone with all that they have started; tells of those that would not go."""
+    for child in children:
+        child.kill()
+    await_end(children)
+
+
+def await_end(children: Collection[Child]) -> None:
+    """Waits until children that are dead or killed are gone, as above."""
+    deadline = time.monotonic() + _END_SECONDS
+    for child in children:
+        if not child.handle.join(max(0, deadline - time.monotonic())):
+            what = "a process that it has started" if child.is_dead else "it"
+            print(
+                f"{child.name} (pid {child.pid}): {what} cannot be ended, not even by SIGKILL, and is left behind; "
+                "mostly it waits in the kernel for a file system or a device that does not answer",
+                flush=True,
+            )

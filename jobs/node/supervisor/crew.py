@@ -7,19 +7,18 @@ import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
-from jobs.node.supervisor.children import Child, Children, CrewSettings
+from jobs.node.supervisor.children import Child, Children, CrewSettings, await_end
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.meter import Meter, Reading
-from jobs.node.worker.worker import ORPHANED
 from jobs.storage.plans import NodeSettings
 from jobs.storage.spans import Spans
 
@@ -171,12 +170,12 @@ class Crew:
 
     def _replace(self, child: Child) -> None:
         """Notes what a dead child was at, and starts another in its place."""
-        child.handle.join()
+        await_end([child])
         rows = self._children.span(child)
-        if child.worker is not None and rows is None and child.handle.exitcode == ORPHANED:
+        if child.worker is not None and self._children.is_orphaned(child):
             self._children.forget(child)  # its process is dying, and will be replaced with all its workers
             return
-        print(f"{child.name} died of {child.exit_text()}{_at(rows)}; starting another", flush=True)
+        print(f"{child.name} {self._how(child)}{_at(rows)}; starting another", flush=True)
         if rows is None:
             self._count_idle_death(child)
             if not self._children.holds(child):
@@ -190,6 +189,21 @@ class Crew:
         else:
             self._start_worker(child.process, child.worker)
 
+    def _abandon(self, child: Child) -> None:
+        """Goes on without a child that SIGKILL does not end: with another worker, but not with another process.
+
+        What the kernel still does for that one may write to the data file that the other would have.
+        """
+        if child.worker is None:
+            raise AttemptFailed(FailureKind.CRASH, f"{child.name} {self._how(child)}, but cannot be ended")
+        self._replace(child)
+
+    def _how(self, child: Child) -> str:
+        """How a child came to its end."""
+        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
+            return f"took longer than sample_timeout ({self._node.sample_timeout:g} s) and was killed"
+        return f"died of {child.exit_text()}"
+
     def _was_memory(self, child: Child) -> bool:
         """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
         if child.killed_for:
@@ -200,9 +214,7 @@ class Crew:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
         deaths = KILLS if is_from_outside else DEATHS
         role = "the process" if child.worker is None else "the pool worker"
-        cause = f"{role} died of {child.exit_text()}"
-        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            cause = f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
+        cause = f"{role} {self._how(child)}"
         self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
         self._check()
 
@@ -251,6 +263,8 @@ class Crew:
             return
         for child in self._children.overdue(self._node.sample_timeout):
             child.kill(SampleFailureKind.SAMPLE_TIMEOUT)
+        for child in self._children.unending():
+            self._abandon(child)
         self._kernel_kills.look()
         reading = self._meter.read(child.pid for child in self._children)
         if reading.total > self.settings.memory:
@@ -287,11 +301,29 @@ class Crew:
             self._tell(child, self._commit_log.allocate(message))
         return {child.process} if message is None or isinstance(message, Halted | Broken) else set()
 
-    def close(self, grace: float = 0.0) -> None:
-        """Ends all children: in order within ``grace`` seconds, by SIGKILL after that."""
+    def close(self, grace: float = 0.0, extra: Sequence[Any] = ()) -> None:
+        """Ends all children: in order within ``grace`` seconds, or until one of ``extra`` is readable; then by SIGKILL."""
         if grace:
-            self._children.stop(grace)
+            self._children.stop()
+            self._await_teardown(grace, extra)
         self._children.close()
+
+    def _await_teardown(self, grace: float, extra: Sequence[Any]) -> None:
+        began = time.monotonic()
+        waited = 0.0
+        while left := [child for child in self._children if not child.is_dead]:
+            talking, dead, others = self._children.wait(max(0, min(TICK, grace - waited)), list(extra))
+            for child in talking:
+                self._receive(child)  # what it still has to say must not hold it up
+            waited = time.monotonic() - began
+            if waited >= grace or others:
+                break
+            if dead:
+                time.sleep(0.01)  # the sentinel of one that is dead stays ready
+        for child in left:
+            rows = self._children.span(child)
+            what = f"process(){_at(rows)}" if rows else "teardown()"
+            print(f"{child.name}: {what} is cut off after {waited:.0f} s", flush=True)
 
 
 def _at(rows: tuple[int, int] | None) -> str:

@@ -5,13 +5,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.machine import gpus
+from jobs.kinds import FailureKind
+from jobs.machine import gpus, memory
 from jobs.machine.process_stat import ProcessStat
 from jobs.machine.process_tree import ProcessTree, shares
 from jobs.machine.tree_memory import TreeMemory
+from jobs.node.supervisor.commit_log import AttemptFailed
 
 # NVML takes milliseconds to ask.
 _GPU_SECONDS = 5.0
+# Between readings while the Job's modules are imported.
+_IMPORT_SECONDS = 0.1
 # Of the supervisor's time, what readings may take at most.
 _SHARE = 0.05
 
@@ -88,6 +92,12 @@ class Meter:
         self._cost = self.read_at - started
         self._read_gpus()
         return reading
+
+    def check_imports(self) -> None:
+        """Raises AttemptFailed where what is imported takes more than the task may use, before there are children."""
+        if self.is_due(_IMPORT_SECONDS) and (taken := self.read(()).total) > self._limit:
+            sizes = f"{memory.in_words(taken)}, of {memory.in_words(self._limit)} that the task may use"
+            raise AttemptFailed(FailureKind.OUT_OF_MEMORY, f"importing what the Job needs takes {sizes}")
 
     def _look(self) -> Mapping[int, ProcessStat]:
         tree = self._tree.look()

@@ -31,9 +31,12 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 
-# Seconds that processes get to finish the batch at hand when the task has to leave (Slurm's KillWait is 30).
+# Seconds that processes get to finish the batch at hand when the task has to leave, and then to tear down: with what it
+# takes to kill the rest it is gone within 20 (Slurm's KillWait is 30).
 _HALT_GRACE = 8.0
-_STOP_GRACE = 5.0
+_LEAVE_GRACE = 2.0
+# Seconds that teardown() may take when all is done: it may upload.
+_TEARDOWN_GRACE = 60.0
 # Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
 _MEMORY_SHORTAGES = 3
 # Seconds between looks at what others have taken over.
@@ -93,7 +96,9 @@ class Task:
         except AttemptFailed as failure:
             return self._fail(failure.kind, failure.message)
         except ServerDied as died:
-            return self._fail(FailureKind.CRASH, str(died))
+            return self._fail(died.kind, str(died))
+        except MemoryError:
+            return self._fail(FailureKind.OUT_OF_MEMORY, "the supervisor gets no more memory (see ulimit -a)")
         except OSError as error:
             if not disk.is_failing(error):
                 raise
@@ -156,7 +161,7 @@ class Task:
         """The crew, which starts with the first claim, and after memory ran out."""
         if self._server is None:
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job))
+            self._server = ForkServer(lambda: preload(self._plan.job), self._attend_imports)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -190,6 +195,10 @@ class Task:
             self._attempt.ready(crew.setup)
         self._attend()
 
+    def _attend_imports(self) -> None:
+        self._attend()
+        self._meter.check_imports()
+
     def _attend(self) -> None:
         if self._signals.stop:
             raise _Stopped
@@ -200,7 +209,7 @@ class Task:
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None
-        limit = f"{self._settings.memory / 2**30:.1f} GiB"
+        limit = memory.in_words(self._settings.memory)
         if shortages > _MEMORY_SHORTAGES:
             crew.close()
             raise AttemptFailed(
@@ -236,13 +245,13 @@ class Task:
         return self._claimer.all_done()
 
     def _close_crew(self, grace: float = 0.0) -> None:
-        if self._crew:
-            self._crew.close(grace)
-        self._crew = None
+        crew, self._crew = self._crew, None
+        if crew:
+            crew.close(grace, [] if self._signals.stop else [self._signals.socket])
 
     def finish(self) -> None:
         """The last thing of a task: children torn down, scratch folder removed."""
-        self._close_crew(0.0 if self._signals.stop else _STOP_GRACE)
+        self._close_crew(_LEAVE_GRACE if self._signals.stop else _TEARDOWN_GRACE)
         if self._server:
             self._server.close()
         self._attempt.close()

@@ -11,12 +11,10 @@ from jobs.machine import heap
 from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
+from jobs.node.leaving import leave
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.slots import SlotWriter, Stacked
 from jobs.node.worker.loading import Loader, broken
-
-# Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
-ORPHANED = os.EX_UNAVAILABLE
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,9 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     with contextlib.suppress(EOFError, ConnectionError):
         while isinstance(piece := connection.recv(), Piece):
             connection.send(loader.load(piece, slots.put))
+    beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
     job.teardown()
-    sys.exit(ORPHANED)
+    leave()
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:
