@@ -91,7 +91,10 @@ class Job:
         raise NotImplementedError
 
     def teardown(self) -> None:
-        """Called once in each process and pool worker that ends in order."""
+        """Called once in each process and pool worker that ends in order, whether or not its ``setup`` was called.
+
+        It may take a minute, two seconds where the task has to leave; then it is cut off, and the log says so.
+        """
 
 
 def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = np.stack) -> Any:

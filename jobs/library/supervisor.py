@@ -54,10 +54,18 @@ class Supervisor:
         self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
+        self._most = 0
         self._dropping: Drop | None = None
         backend = CallerBackend(os.getpid(), exchange, setup.slots, setup.job_size)
         self._settings = CrewSettings(
-            backend, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
+            backend=backend,
+            devices=setup.devices,
+            workers=setup.workers,
+            threads=setup.threads,
+            memory=setup.memory,
+            scratch=self._scratch,
+            seed=setup.seed,
+            sample_timeout=setup.sample_timeout,
         )
 
     def run(self) -> None:
@@ -119,7 +127,9 @@ class Supervisor:
         except MemoryShort as short:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            self._begin(recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step))
+            left, fits = recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step)
+            self._most = min(self._most or fits, fits or self._most)
+            self._begin([batch._replace(most=self._most) for batch in left])
 
     def _step(self, crew: Crew) -> None:
         crew.step([self._caller])
@@ -136,7 +146,7 @@ class Supervisor:
         while self._caller.poll():
             match message := self._caller.recv():
                 case Batch():
-                    self._waiting.append(message)
+                    self._waiting.append(message._replace(most=self._most))
                 case Drop():
                     self._waiting.clear()
                     self._dropping = message

@@ -9,7 +9,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 _PR_SET_CHILD_SUBREAPER = 36
 # Programs are asked first: some clean up (multiprocessing's resource tracker removes what was left in /dev/shm).
@@ -18,9 +18,9 @@ _ASKED_SECONDS = 1.0
 _KILLED_SECONDS = 2.0
 
 
-def adopt() -> None:
-    """What the descendants of this process leave running becomes its child from now on."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+def adopt(does: bool = True) -> None:
+    """Whether what the descendants of this process leave running becomes its child from now on."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(does), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
@@ -61,26 +61,20 @@ def _send(pids: Collection[int], number: signal.Signals) -> None:
 
 
 def _reap(spare: Collection[int]) -> list[int]:
-    """Waits for the children that are dead; returns those that live. Quick where there are none at all."""
-    if not spare:
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            return list(_living(spare))
-        return []
-    return list(_living(spare))
-
-
-def _living(spare: Collection[int]) -> Iterator[int]:
-    for pid in children():
-        if pid not in spare and os.waitpid(pid, os.WNOHANG)[0] == 0:
-            yield pid
+    """Waits for the children that are dead; returns those that live."""
+    return [pid for pid in children() if pid not in spare and os.waitpid(pid, os.WNOHANG)[0] == 0]
 
 
 def children() -> list[int]:
     """The children of this process, zombies too.
 
-    Found by their parents: the kernel's list of them (/proc/PID/task/TID/children) is left out of many.
+    Found by their parents: the kernel's list of them (/proc/PID/task/TID/children) is left out of many. Where there are
+    none, as mostly, that is known at once.
     """
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []
     me = str(os.getpid()).encode()
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == me]
 

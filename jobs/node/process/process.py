@@ -84,7 +84,7 @@ class _Process:
         if arguments.workers:
             source = Pool(connection.send, transfer_to(self._device), arguments.memory)
         else:
-            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now))
+            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now, child.sample_timeout))
         self._messenger = Messenger(connection, child.backend, child.context.process_index, source, self._runner)
         self._has_ended = False
 

@@ -5,6 +5,7 @@ torch, whose threads do not survive a fork.
 """
 
 import contextlib
+import math
 import multiprocessing
 import selectors
 import time
@@ -34,6 +35,8 @@ _TALKS, _DIES, _OTHER = "talks", "dies", "other"
 # Seconds after SIGKILL in which a child is gone, and all that it had started, but for what hangs in the kernel: a guardian
 # takes 3 at most.
 _END_SECONDS = 4.0
+# Seconds that are over before a child is killed for a sample: an async load is timed in its worker, which need not die for it.
+_SLACK = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class CrewSettings:
     memory: int
     scratch: Path
     seed: int
+    sample_timeout: float = math.inf
 
     def alone(self, device: str) -> "CrewSettings":
         """Those of a crew of one process on this device, with one pool worker at most."""
@@ -173,7 +177,8 @@ class Children:
         settings = self.settings
         context = Context(settings.devices[index], index, number, settings.scratch, settings.seed)
         memory, threads = settings.memory, settings.threads[index]
-        return ChildArguments(settings.backend, context, beacon, memory, threads if number is None else 1)
+        threads = threads if number is None else 1
+        return ChildArguments(settings.backend, context, beacon, memory, settings.sample_timeout, threads)
 
     def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
         self._beacons.clear(beacon)  # first, or the rows of its predecessor would be laid to its charge
@@ -244,7 +249,7 @@ class Children:
             span = self.span(child)
             if span != child.watched[0]:
                 child.watched = (span, now)
-            elif span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) and not child.killed_for:
+            elif span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) + _SLACK and not child.killed_for:
                 late.append(child)
         return late
 

@@ -19,6 +19,7 @@ from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.meter import Meter, Reading
+from jobs.node.worker.loading import too_long
 from jobs.storage.plans import NodeSettings
 from jobs.storage.spans import Spans
 
@@ -201,7 +202,7 @@ class Crew:
     def _how(self, child: Child) -> str:
         """How a child came to its end."""
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            return f"took longer than sample_timeout ({self._node.sample_timeout:g} s) and was killed"
+            return f"{too_long(self._node.sample_timeout)} and was killed"
         return f"died of {child.exit_text()}"
 
     def _was_memory(self, child: Child) -> bool:
@@ -214,7 +215,9 @@ class Crew:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
         deaths = KILLS if is_from_outside else DEATHS
         role = "the process" if child.worker is None else "the pool worker"
-        cause = f"{role} {self._how(child)}"
+        cause = f"{role} died of {child.exit_text()}"
+        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
+            cause = too_long(self._node.sample_timeout)
         self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
         self._check()
 

@@ -70,6 +70,7 @@ class Task:
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
         self._crew: Crew | None = None
+        self._most = 0
         self._looked = 0.0
 
     def _make_settings(self) -> CrewSettings:
@@ -83,6 +84,7 @@ class Task:
             memory=node.memory or memory.task_limit(),
             scratch=self._scratch,
             seed=self._plan.seed,
+            sample_timeout=node.sample_timeout,
         )
 
     def run(self) -> EndReason:
@@ -134,6 +136,7 @@ class Task:
         rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
         feed = Feed(self._plan.table, rows)
+        feed.most = self._most
         shortages, again = 0, list[Batch]()
         while again or not feed.is_empty:
             try:
@@ -141,9 +144,10 @@ class Task:
                 break
             except MemoryShort as short:
                 shortages += 1
-                again = self._recover(short, shortages)
+                again, fits = self._recover(short, shortages)
+                self._most = min(self._most or fits, fits or self._most)
                 # Less is in memory at a time from now on, or it would run out again.
-                feed.most = max(1, self._plan.batch_size >> shortages)
+                feed.most = self._most or max(1, self._plan.batch_size >> shortages)
                 again = [batch._replace(most=feed.most) for batch in again]
         self._attempt.beat()
 
@@ -204,8 +208,8 @@ class Task:
             raise _Stopped
         self._attempt.beat_if_due()
 
-    def _recover(self, short: MemoryShort, shortages: int) -> list[Batch]:
-        """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed."""
+    def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:
+        """After memory ran out: does that batch with all else idle, see ``recover``; or raises AttemptFailed."""
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None

@@ -25,6 +25,7 @@ class ChildArguments:
     context: Context
     beacon: int
     memory: int
+    sample_timeout: float
     threads: int = 1
 
 
@@ -38,7 +39,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
         beacon = Beacon(beacons, arguments.beacon)
-        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of)
+        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except (
         Exception,
         SystemExit,
