@@ -119,15 +119,18 @@ class Supervisor:
                 if self._dropping:
                     drop, self._dropping = self._dropping, None
                     self._crew.drop()
-                    left = frozenset(batch.start for batch in self._crew.unfinished())
-                    self._caller.send(Dropped(drop.row, left))
+                    kept = frozenset(batch.start for batch in self._crew.unfinished())
+                    self._caller.send(Dropped(drop.row, kept))
                 if self._waiting:
                     batches, self._waiting = self._waiting, []
                     self._crew.extend(batches)
         except MemoryShort as short:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            left, fits = recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step)
+            log = _CallerLog(self._caller)
+            left, fits = recover(crew, short, log, self._new_crew, self._step)
+            if not log.failed:  # no sample was too large: they were together
+                self._settings = self._settings.fewer()
             self._most = min(self._most or fits, fits or self._most)
             self._begin([batch._replace(most=self._most) for batch in left])
 
@@ -158,6 +161,7 @@ class _CallerLog:
     """The CommitLog of a Hierarchy: the writer has put them into the exchange, the caller hears of each."""
 
     def __init__(self, caller: Channel) -> None:
+        self.failed = 0
         self._caller = caller
 
     def allocate(self, request: Allocate) -> Allocated:
@@ -165,6 +169,7 @@ class _CallerLog:
 
     def commit(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
+            self.failed += len(commit.failed)
             self._caller.send(commit)
 
     def check(self, open_failures: Collection[int]) -> Spans:

@@ -3,6 +3,8 @@
 What counts is the task's own memory cgroup: those above it tell of other jobs of the node, too.
 """
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from jobs.machine.memory import cgroup_files, read_text
 
 # A process that has much memory takes as long to die. What comes later was somebody else's kill.
 _DYING_SECONDS = 10.0
+_MESSAGE_CHARACTERS = 500
 
 
 class KernelKills:
@@ -36,6 +39,16 @@ class KernelKills:
         is_one = self.look() > 0
         self._unexplained -= is_one
         return is_one
+
+    def follow(self, error: BaseException) -> None:
+        """Ends this process as one of them, if there were any of late: maybe of a program that the user's code has started.
+
+        Then ``error``, which that code raised, is for lack of memory. Nobody knows by whose fault: the supervisor finds out.
+        """
+        if self.look():
+            text = f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS]
+            print(f"the kernel killed something of this task for its memory, so this one ends, too: {text}", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def count() -> int:

@@ -21,9 +21,10 @@ class _Size(NamedTuple):
 
 
 class TreeMemory:
-    """Read again and again, it asks the kernel for what has changed."""
+    """Read again and again, it asks the kernel for what has changed; ``is_exact``: the last time for all."""
 
     def __init__(self) -> None:
+        self.is_exact = False
         self._sizes: dict[int, _Size] = {}
         self._exact_at = 0.0
 
@@ -38,6 +39,7 @@ class TreeMemory:
         if exactly:
             self._sizes = _ask(pages)
             self._exact_at = time.monotonic()
+        self.is_exact = exactly
         return {pid: size.bytes for pid, size in self._sizes.items() if not self._is_borrowed(size, tree[pid].parent)}
 
     def _have_partners_changed(self, pages: Mapping[int, int]) -> bool:

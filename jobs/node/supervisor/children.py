@@ -56,6 +56,13 @@ class CrewSettings:
         """Those of a crew of one process on this device, with one pool worker at most."""
         return replace(self, devices=(device,), threads=self.threads[:1], workers=min(self.workers, 1))
 
+    def fewer(self) -> "CrewSettings":
+        """Those of a crew with half the pool workers, or, where a process has one at most, half the processes on CPUs."""
+        if self.workers > 1:
+            return replace(self, workers=self.workers // 2)
+        count = len(self.devices) if any(device != "cpu" for device in self.devices) else (len(self.devices) + 1) // 2
+        return replace(self, devices=self.devices[:count], threads=self.threads[:count])
+
 
 @dataclass(eq=False)
 class Child:
@@ -249,7 +256,9 @@ class Children:
             span = self.span(child)
             if span != child.watched[0]:
                 child.watched = (span, now)
-            elif span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) + _SLACK and not child.killed_for:
+            elif (
+                span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) + _SLACK and not child.killed_for
+            ):
                 late.append(child)
         return late
 

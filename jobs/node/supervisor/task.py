@@ -221,7 +221,11 @@ class Task:
                 f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
-        return recover(crew, short, self._attempt, self._new_crew, self._step)
+        failed = self._attempt.failed
+        found = recover(crew, short, self._attempt, self._new_crew, self._step)
+        if self._attempt.failed == failed:  # no sample was too large: they were together
+            self._settings = self._settings.fewer()
+        return found
 
     # --- the end
 

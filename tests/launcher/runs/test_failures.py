@@ -95,7 +95,11 @@ def test_a_task_killed_by_a_signal_is_a_crash_that_names_it() -> None:
     failure = from_exit_status(-signal.SIGKILL, 3, "")
     assert (failure.kind, failure.shard) == ("CRASH", 3)
     assert "SIGKILL" in failure.message
-    assert "memory" in failure.message
+
+
+def test_a_task_that_the_kernel_killed_for_its_memory_ran_out_of_it() -> None:
+    failure = from_exit_status(-signal.SIGKILL, 3, "", by_kernel=True)
+    assert (failure.kind, failure.shard) == ("OUT_OF_MEMORY", 3)
 
 
 def test_a_task_that_never_began_says_the_last_words_of_its_log() -> None:
