@@ -176,6 +176,9 @@ class _CallerLog:
         """Any number of samples may fail."""
         return Spans()
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        return Spans()
+
 
 def _preload(modules: tuple[str, ...]) -> None:
     sys.stdout = sys.__stdout__  # the supervisor's may be silenced

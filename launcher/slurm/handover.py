@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler
+from launcher.slurm.parsers import is_for_memory
 from launcher.slurm.scripts import array_script, finalize_name, finalize_script, job_name
 
 if TYPE_CHECKING:
@@ -122,12 +124,9 @@ def follow(
     """
     number = started[0].number
     started = [s if s.resources.follower == number else _record(run, s, number) for s in started]
-    path = run.finalize_script(number)
     while True:
-        numbers, job_ids = [s.number for s in started], [job_id for s in started for job_id in s.job_ids]
-        write_bytes(path, finalize_script(run, submission_config(run, started[0]), numbers, job_ids).encode())
         try:
-            finalize_id = scheduler.submit(path, finalize_name(run, number), is_new=is_new)
+            finalize_id = _submit_finalize(run, number, started, is_new=is_new)
             break
         except scheduler.LimitReached as refusal:
             started, rest = _make_room(run, started)
@@ -135,6 +134,22 @@ def follow(
             if not started:
                 return _hold_back(run, held, refusal)
     return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in (*started, *held)]
+
+
+def _submit_finalize(run: RunDir, number: int, started: Sequence[Submission], *, is_new: bool) -> str:
+    """Without asking for memory where Slurm has none to give: a small site may not have told it what its nodes have."""
+    config = submission_config(run, started[0])
+    numbers, job_ids = [s.number for s in started], [job_id for s in started for job_id in s.job_ids]
+    path, asks_memory = run.finalize_script(number), True
+    while True:
+        script = finalize_script(run, config, numbers, job_ids, asks_memory=asks_memory)
+        write_bytes(path, script.encode())
+        try:
+            return scheduler.submit(path, finalize_name(run, number), is_new=is_new)
+        except InputError as refusal:
+            if not (asks_memory and is_for_memory(str(refusal))):
+                raise
+            asks_memory = False
 
 
 def _record(run: RunDir, submission: Submission, follower: int, **changes: Any) -> Submission:

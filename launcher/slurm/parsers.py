@@ -35,7 +35,8 @@ _QUEUE_FULL = ("Slurm job queue full", "Slurm temporarily unable to accept job",
 class Accounted:
     """How Slurm's accounting says that an array element ended.
 
-    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` and ``asked_time`` are as Slurm writes them.
+    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` (before Slurm 21.08 of each CPU, ``100Mc``) and
+    ``asked_time`` are as Slurm writes them.
     """
 
     job_id: str
@@ -46,9 +47,10 @@ class Accounted:
     memory: int
     asked_memory: str
     asked_time: str
+    cpus: int = 1
 
 
-ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
+ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit,NCPUS"
 
 
 def said(text: str) -> str:
@@ -84,6 +86,11 @@ def is_queue_full(problem: str) -> bool:
     return any(text in problem for text in _QUEUE_FULL)
 
 
+def is_for_memory(problem: str) -> bool:
+    """Whether Slurm refuses a script for the memory that it asks for, or may do so."""
+    return "Memory specification can not be satisfied" in problem or "node configuration is not available" in problem
+
+
 def read_submit_limit(text: str) -> int | None:
     """The smallest number in sacctmgr's rows of limits; None where there is none."""
     numbers = [int(word) for word in re.split(r"[|\n]", text) if word.isdigit()]
@@ -105,10 +112,12 @@ def read_accounting(text: str) -> Iterator[Accounted]:
             rows = dict.fromkeys(_elements(job), fields) | rows
         elif not step:
             rows[job] = fields  # of a requeued element the last line counts
-    for job, (_, state, code, node, _, asked_memory, asked_time, *_) in rows.items():
+    for job, (_, state, code, node, _, asked_memory, asked_time, *cpus) in rows.items():
         array, _, index = job.partition("_")
         element = int(index) if index else None
-        yield Accounted(array, element, state.split()[0], code, node, memory.get(job, 0), asked_memory, asked_time)
+        count = int(cpus[0]) if cpus and cpus[0].isdigit() else 1
+        state = state.split()[0]
+        yield Accounted(array, element, state, code, node, memory.get(job, 0), asked_memory, asked_time, count)
 
 
 def _elements(job: str) -> list[str]:

@@ -71,14 +71,16 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     return template.render(merge(asked, options), _command(run, config, submission.number, template))
 
 
-def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str]) -> str:
+def finalize_script(
+    run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str], *, asks_memory: bool = True
+) -> str:
     """The script of the job that runs after these submissions' arrays, however they end."""
     template = finalize_template()
     asked = _config_options(config, Resources())
     options: Options = {name: asked[name] for name in _ACCOUNT_OPTIONS if name in asked}
     options |= {
         "job-name": finalize_name(run, numbers[0]),
-        "mem": _FINALIZE_MEMORY,
+        **({"mem": _FINALIZE_MEMORY} if asks_memory else {}),
         "output": _pattern(run.submission_log(numbers[0])),
         "open-mode": "append",
         "requeue": None,

@@ -176,6 +176,13 @@ class AttemptLog:
             self._give_up(one)
         return self._plan.table.rows_of(one.shard for one in given_up)
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        """Gives up shards in which these samples, which may not fail, need more memory: with more of it they may be done."""
+        given_up = self._budget.short_of_memory(rows)
+        for one in given_up:
+            self._give_up(one)
+        return self._plan.table.rows_of(one.shard for one in given_up)
+
     def _give_up(self, one: GivenUp) -> None:
         print(f"shard {one.shard} is given up: {one.kind}: {one.message}", flush=True)
         self._in_a_row = self._in_a_row + 1 if self.ok == self._ok_then else 1

@@ -148,7 +148,8 @@ class Task:
                 self._most = min(self._most or fits, fits or self._most)
                 # Less is in memory at a time from now on, or it would run out again.
                 feed.most = self._most or max(1, self._plan.batch_size >> shortages)
-                again = [batch._replace(most=feed.most) for batch in again]
+                given_up = self._attempt.given_up
+                again = [batch._replace(most=feed.most) for batch in again if batch.start not in given_up]
         self._attempt.beat()
 
     def _run_batches(self, claim: Claim, feed: Feed, batches: list[Batch]) -> None:
@@ -221,9 +222,12 @@ class Task:
                 f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
-        failed = self._attempt.failed
+        failed, given_up = self._attempt.failed, self._attempt.given_up
         found = recover(crew, short, self._attempt, self._new_crew, self._step)
-        if self._attempt.failed == failed:  # no sample was too large: they were together
+        if (self._attempt.failed, self._attempt.given_up) == (
+            failed,
+            given_up,
+        ):  # no sample was too large: they were together
             self._settings = self._settings.fewer()
         return found
 

@@ -109,7 +109,7 @@ ROWS = """\
 12_2|OUT_OF_MEMORY|0:125|n3||600M|01:00:00
 12_2.batch|OUT_OF_MEMORY|0:125|n3|1.5G||
 12_2.extern|COMPLETED|0:0|n3|100||
-13|TIMEOUT|0:0|n4||4Gn|UNLIMITED
+13|TIMEOUT|0:0|n4||4Gn|UNLIMITED|4
 """
 
 
@@ -119,7 +119,7 @@ def test_rows_of_sacct_are_read_by_element() -> None:
         Accounted("12", 0, "COMPLETED", "0:0", "n1", 1536 << 10, "600M", "01:00:00"),
         Accounted("12", 1, "CANCELLED", "0:0", "n2", 2 << 20, "600M", "01:00:00"),
         Accounted("12", 2, "OUT_OF_MEMORY", "0:125", "n3", 3 << 29, "600M", "01:00:00"),
-        Accounted("13", None, "TIMEOUT", "0:0", "n4", 0, "4Gn", "UNLIMITED"),
+        Accounted("13", None, "TIMEOUT", "0:0", "n4", 0, "4Gn", "UNLIMITED", 4),
     ]
 
 

@@ -58,6 +58,9 @@ class Log:
                 assert self._evidence[(sample.row, sample.row + 1), sample.attempts] >= sample.attempts
             self.commits[commit.start] = commit
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        raise AssertionError("a crew does not decide that")
+
     def check(self, open_failures: Collection[int]) -> Spans:
         news, self._news = self._news, Spans()
         return news

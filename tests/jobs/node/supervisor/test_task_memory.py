@@ -12,7 +12,7 @@ import pytest
 from jobs.machine.kernel_kills import KernelKills
 from tests.support.launcher_runs import environment, wait_until
 from tests.support.memory_cgroup import MemoryCgroup, memory_cgroup
-from tests.support.task_runs import attempts, command, commits, failures, last_end, make_run, run_task
+from tests.support.task_runs import attempts, command, commits, failures, is_done, last_end, make_run, run_task
 
 GREEDY = "tests.example_jobs.greedy_jobs:"
 HEAVY = "tests.example_jobs.heavy_jobs:Heavy"
@@ -39,6 +39,17 @@ def test_programs_that_do_not_fit_side_by_side_are_done_one_after_another(tmp_pa
     end = last_end(run)
     assert (end.ok, end.kind) == (3, None)
     assert end.peak_memory > 300 * MB
+
+
+def test_a_sample_that_needs_more_memory_and_may_not_fail_ends_its_shard_as_out_of_memory(tmp_path: Path) -> None:
+    params = {"process": {"5": 600}}
+    run = make_run(tmp_path, GREEDY + "Swollen", 16, shards=2, batch_size=4, params=params, workers=1, memory=400 * MB)
+    done = run_task(run)
+    assert done.returncode == 1, done.stdout
+    end = last_end(run)
+    assert [(one.shard, one.kind) for one in end.given_up] == [(0, "OUT_OF_MEMORY")]
+    assert "sample 5 alone needs more memory than the task has" in end.given_up[0].message
+    assert is_done(run, 1)
 
 
 def test_memory_and_time_of_what_a_job_starts_are_told(tmp_path: Path) -> None:
