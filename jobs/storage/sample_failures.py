@@ -25,12 +25,17 @@ _VARYING = (
 )
 
 
+# Numbers that name a cause.
+_TELLING = re.compile(r"\b(?:exit code|exit status|signal|HTTP) \d+")
+
+
 @lru_cache(maxsize=1024)
 def normalise(message: str) -> str:
-    """The message with paths and numbers replaced."""
+    """The message with paths and numbers replaced, but for those that name a cause: an exit code, a signal."""
+    telling = " ".join(_TELLING.findall(message[:_MESSAGE_CHARACTERS]))
     for pattern, name in _VARYING:
         message = pattern.sub(name, message)
-    return message
+    return f"{message} {telling}" if telling else message
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,14 @@ def test_messages_that_differ_in_paths_and_numbers_are_one_cause(one: str, other
     assert normalise(one) == normalise(other)
 
 
+def test_exit_codes_and_signals_are_causes_of_their_own() -> None:
+    messages = [
+        f"ProgramError: {how} 12 (success: 0); stderr: row {{}}" for how in ("exit code", "signal", "HTTP", "code")
+    ]
+    messages.append(messages[0].replace("12", "77"))
+    assert len({normalise(message.format(row)) for message in messages for row in range(3)}) == len(messages)
+
+
 def test_messages_that_differ_in_words_are_two_causes() -> None:
     assert normalise("KeyError: 'text'") != normalise("KeyError: 'label'")
 
