@@ -220,7 +220,7 @@ def test_a_row_that_cannot_be_an_argument_fails_alone(jobs: Any, sample: dict[st
 
 
 def test_a_program_that_a_sample_names_and_that_is_not_there_fails_alone(jobs: Any) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ProgramError, match="this node has no program '/no/such/program'"):
         jobs("{program}").load(Row(program="/no/such/program"))
 
 

@@ -52,6 +52,14 @@ def test_a_sample_that_needs_more_memory_and_may_not_fail_ends_its_shard_as_out_
     assert is_done(run, 1)
 
 
+def test_a_request_that_no_cgroup_enforces_is_kept_by_the_task_itself(tmp_path: Path) -> None:
+    run = make_run(tmp_path, GREEDY + "Swollen", 4, batch_size=4, params={"process": {"2": 600}}, workers=1)
+    done = run_task(run, env={**environment(), "SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "4"})
+    assert done.returncode == 1
+    assert "the task may use 360 MiB" in done.stdout
+    assert [one.kind for one in last_end(run).given_up] == ["OUT_OF_MEMORY"]
+
+
 def test_memory_and_time_of_what_a_job_starts_are_told(tmp_path: Path) -> None:
     busy = "import time\nblock = b'1' * (400 << 20)\nwhile time.process_time() < 0.7: pass"
     params = {"command": ["setsid", "--wait", "env", "-i", sys.executable, "-c", busy]}
