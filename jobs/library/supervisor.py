@@ -128,11 +128,11 @@ class Supervisor:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
             log = _CallerLog(self._caller)
-            left, fits = recover(crew, short, log, self._new_crew, self._step)
+            rest, fits = recover(crew, short, log, self._new_crew, self._step)
             if not log.failed:  # no sample was too large: they were together
                 self._settings = self._settings.fewer()
             self._most = min(self._most or fits, fits or self._most)
-            self._begin([batch._replace(most=self._most) for batch in left])
+            self._begin([batch._replace(most=self._most) for batch in rest])
 
     def _step(self, crew: Crew) -> None:
         crew.step([self._caller])

@@ -11,6 +11,8 @@ import signal
 import time
 from collections.abc import Collection
 
+from jobs.machine.process_stat import ProcessStat
+
 _PR_SET_CHILD_SUBREAPER = 36
 # Programs are asked first: some clean up (multiprocessing's resource tracker removes what was left in /dev/shm).
 _ASKED_SECONDS = 1.0
@@ -75,14 +77,6 @@ def children() -> list[int]:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return []
-    me = str(os.getpid()).encode()
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == me]
-
-
-def _parent(pid: str) -> bytes:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in field 2 may hold spaces and brackets, so fields are counted from its end.
-            return file.read().rpartition(b")")[2].split()[1]
-    except OSError:
-        return b""
+    me = os.getpid()
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if (stat := ProcessStat.of(pid)) and stat.parent == me]

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from jobs.job import Job
 from jobs.machine import heap, threads
 from jobs.machine.kernel_kills import KernelKills
+from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
 from jobs.node.leaving import leave
@@ -43,7 +44,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         job = arguments.child.backend.job()
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
-        use_device(arguments.child.context.device)
+        use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     except (
@@ -54,6 +55,12 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
+
+
+def use_device_of_torch(device: str) -> None:
+    """Makes it this thread's, now or as soon as the Job imports torch."""
+    if device.startswith("cuda"):
+        after_import("torch", lambda: use_device(device))
 
 
 def use_device(device: str) -> None:

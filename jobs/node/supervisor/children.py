@@ -9,15 +9,13 @@ import math
 import multiprocessing
 import selectors
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from jobs.exit_codes import exit_text
 from jobs.job import Context
-from jobs.kinds import SampleFailureKind
 from jobs.machine.running_time import RunningTime
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacons, RowRange
@@ -25,6 +23,7 @@ from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
 from jobs.node.process.process import ProcessArguments
+from jobs.node.supervisor.child import END_SECONDS, Child, at, end
 from jobs.node.supervisor.fork_server import Forked, ForkServer
 from jobs.node.supervisor.guardian import Target
 from jobs.node.worker import worker
@@ -32,11 +31,9 @@ from jobs.node.worker.worker import ChildArguments
 
 # What it means that something became readable.
 _TALKS, _DIES, _OTHER = "talks", "dies", "other"
-# Seconds after SIGKILL in which a child is gone, and all that it had started, but for what hangs in the kernel: a guardian
-# takes 3 at most.
-_END_SECONDS = 4.0
 # Seconds that are over before a child is killed for a sample: an async load is timed in its worker, which need not die for it.
 _SLACK = 1.0
+_TICK = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,41 +59,6 @@ class CrewSettings:
             return replace(self, workers=self.workers // 2)
         count = len(self.devices) if any(device != "cpu" for device in self.devices) else (len(self.devices) + 1) // 2
         return replace(self, devices=self.devices[:count], threads=self.threads[:count])
-
-
-@dataclass(eq=False)
-class Child:
-    """A process, or pool worker ``worker`` of it, that was started."""
-
-    process: int
-    worker: int | None
-    handle: Forked
-    beacon: int
-    connection: Channel | None = None
-    watched: tuple[RowRange | None, float] = (None, 0.0)
-    killed_for: SampleFailureKind | None = None
-    killed_at: float | None = None
-
-    @property
-    def name(self) -> str:
-        return f"process {self.process}" + ("" if self.worker is None else f", pool worker {self.worker}")
-
-    @property
-    def pid(self) -> int:
-        return self.handle.pid
-
-    def kill(self, kind: SampleFailureKind | None = None) -> None:
-        """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
-        self.killed_for = kind
-        self.killed_at = time.monotonic()
-        self.handle.kill()
-
-    @property
-    def is_dead(self) -> bool:
-        return self.handle.exitcode is not None
-
-    def exit_text(self) -> str:
-        return exit_text(self.handle.exitcode)
 
 
 @dataclass
@@ -264,38 +226,39 @@ class Children:
 
     def unending(self) -> list[Child]:
         """Children that SIGKILL should have ended by now."""
-        now = time.monotonic()
-        return [child for child in self if child.killed_at is not None and now - child.killed_at > _END_SECONDS]
+        now = self._clock.now
+        found = []
+        for child in self:
+            if child.is_killed and not child.is_dead:
+                if child.unending_since is None:
+                    child.unending_since = now
+                elif now - child.unending_since > END_SECONDS:
+                    found.append(child)
+        return found
 
-    def stop(self) -> None:
-        """Has all children tear down."""
+    def stop(self, grace: float, extra: Sequence[Any]) -> None:
+        """Has all children tear down, for ``grace`` seconds, or until one of ``extra`` is readable."""
         for child in self.processes:
             with contextlib.suppress(ConnectionError):
                 if child.connection:
                     child.connection.send(Stop())
+        began, waited = time.monotonic(), 0.0
+        while left := [child for child in self if not child.is_dead]:
+            talking, dead, others = self.wait(max(0, min(_TICK, grace - waited)), list(extra))
+            for child in talking:
+                child.receive()  # what it still has to say must not hold it up
+            waited = time.monotonic() - began
+            if waited >= grace or others:
+                break
+            if dead:
+                time.sleep(0.01)  # the sentinel of one that is dead stays ready
+        for child in left:
+            rows = self.span(child)
+            what = f"process(){at(rows)}" if rows else "teardown()"
+            print(f"{child.name}: {what} is cut off after {waited:.0f} s", flush=True)
 
     def close(self) -> None:
         """Kills what is left."""
         end(list(self))
         self._beacons.close()
         self._selector.close()
-
-
-def end(children: Collection[Child]) -> None:
-    """Kills children, and waits until they are gone with all that they have started; tells of those that would not go."""
-    for child in children:
-        child.kill()
-    await_end(children)
-
-
-def await_end(children: Collection[Child]) -> None:
-    """Waits until children that are dead or killed are gone, as above."""
-    deadline = time.monotonic() + _END_SECONDS
-    for child in children:
-        if not child.handle.join(max(0, deadline - time.monotonic())):
-            what = "a process that it has started" if child.is_dead else "it"
-            print(
-                f"{child.name} (pid {child.pid}): {what} cannot be ended, not even by SIGKILL, and is left behind; "
-                "mostly it waits in the kernel for a file system or a device that does not answer",
-                flush=True,
-            )

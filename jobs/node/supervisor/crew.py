@@ -14,7 +14,8 @@ from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
-from jobs.node.supervisor.children import Child, Children, CrewSettings, await_end
+from jobs.node.supervisor.child import Child, at, await_end
+from jobs.node.supervisor.children import Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
@@ -120,7 +121,7 @@ class Crew:
     # --- messages
 
     def _read(self, child: Child) -> None:
-        message = self._receive(child)
+        message = child.receive()
         match message:
             case Ready():
                 if child.process not in self._worked:
@@ -145,16 +146,6 @@ class Crew:
             self._unwanted |= unwanted
             self._dealer.forget(unwanted)
 
-    def _receive(self, child: Child) -> Any:
-        """The next message of a process; None where it is gone, which its sentinel tells too."""
-        assert child.connection is not None
-        try:
-            return child.connection.recv()
-        except (EOFError, OSError):
-            child.connection.close()
-            child.connection = None
-            return None
-
     def _deal(self, index: int) -> None:
         batches = self._dealer.deal(index, time.monotonic())
         if batches:
@@ -176,13 +167,13 @@ class Crew:
         if child.worker is not None and self._children.is_orphaned(child):
             self._children.forget(child)  # its process is dying, and will be replaced with all its workers
             return
-        print(f"{child.name} {self._how(child)}{_at(rows)}; starting another", flush=True)
+        print(f"{child.name} {self._how(child)}{at(rows)}; starting another", flush=True)
         if rows is None:
             self._count_idle_death(child)
             if not self._children.holds(child):
                 return
         elif self._was_memory(child):
-            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{_at(rows)}")
+            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{at(rows)}")
         else:
             self._blame(child, rows)
         if child.worker is None:
@@ -297,9 +288,11 @@ class Crew:
 
     def _read_last(self, child: Child) -> set[int]:
         """Takes a message of a process that got Halt; returns the process once it is through."""
-        message = self._receive(child)
+        message = child.receive()
         if isinstance(message, Done):
-            self._commit_log.commit(message.commits)
+            # The signal has gone to what the Job has started, too: samples that fail now may be good ones.
+            if good := [commit for commit in message.commits if not commit.failed]:
+                self._commit_log.commit(good)
         elif isinstance(message, Allocate):
             self._tell(child, self._commit_log.allocate(message))
         return {child.process} if message is None or isinstance(message, Halted | Broken) else set()
@@ -307,29 +300,5 @@ class Crew:
     def close(self, grace: float = 0.0, extra: Sequence[Any] = ()) -> None:
         """Ends all children: in order within ``grace`` seconds, or until one of ``extra`` is readable; then by SIGKILL."""
         if grace:
-            self._children.stop()
-            self._await_teardown(grace, extra)
+            self._children.stop(grace, extra)
         self._children.close()
-
-    def _await_teardown(self, grace: float, extra: Sequence[Any]) -> None:
-        began = time.monotonic()
-        waited = 0.0
-        while left := [child for child in self._children if not child.is_dead]:
-            talking, dead, others = self._children.wait(max(0, min(TICK, grace - waited)), list(extra))
-            for child in talking:
-                self._receive(child)  # what it still has to say must not hold it up
-            waited = time.monotonic() - began
-            if waited >= grace or others:
-                break
-            if dead:
-                time.sleep(0.01)  # the sentinel of one that is dead stays ready
-        for child in left:
-            rows = self._children.span(child)
-            what = f"process(){_at(rows)}" if rows else "teardown()"
-            print(f"{child.name}: {what} is cut off after {waited:.0f} s", flush=True)
-
-
-def _at(rows: tuple[int, int] | None) -> str:
-    if rows is None:
-        return ""
-    return f" at sample {rows[0]}" if rows[1] - rows[0] == 1 else f" at samples {rows[0]} to {rows[1] - 1}"

@@ -90,7 +90,7 @@ def _read_number(pipe: Connection) -> int | None:
 class ForkServer:
     """The supervisor's end. ``prepare`` is called in the server before it forks anything.
 
-    While a start waits for that, ``attend`` is called twice a second; what it raises ends the wait.
+    While a start waits, which it may for minutes, ``attend`` is called twice a second; what it raises ends the wait.
     """
 
     def __init__(self, prepare: Callable[[], None], attend: Callable[[], None] = lambda: None) -> None:
@@ -139,6 +139,8 @@ class ForkServer:
         for descriptor in (theirs.fileno(), *descriptors):
             send_handle(self._connection, descriptor, self.pid)
         theirs.close()  # only the guardian has this end from now on, so the sentinel tells of its death too
+        while not mine.poll(_TICK):
+            self._attend()
         pid = _read_number(mine)
         if pid is None:
             raise EOFError

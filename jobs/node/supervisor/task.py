@@ -16,6 +16,7 @@ from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
+from jobs.node.supervisor import slurm_job
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
@@ -37,7 +38,7 @@ from jobs.storage.spans import Spans
 _HALT_GRACE = 8.0
 _LEAVE_GRACE = 2.0
 # Seconds that teardown() may take when all is done: it may upload.
-_TEARDOWN_GRACE = 60.0
+_TEARDOWN_GRACE = 30.0
 # Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
 _MEMORY_SHORTAGES = 3
 # Seconds between looks at what others have taken over.
@@ -241,7 +242,8 @@ class Task:
     def _leave(self) -> EndReason:
         if self._crew:
             self._crew.halt(_HALT_GRACE)
-        if self._signals.requeue and self._attempt.has_claims and not self._attempt.committed:
+        is_idle = self._attempt.has_claims and not self._attempt.committed
+        if self._signals.requeue and is_idle and slurm_job.is_near_its_end():
             return self._fail(FailureKind.TIMEOUT, "no batch was finished within the time limit")
         return self._end(EndReason.STOPPED, None, f"told to leave by {self._signals.name}")
 
