@@ -62,6 +62,8 @@ class Executor(Protocol):
     """What people call it."""
     stops_with_launcher: bool
     """Whether the array tasks end when `launcher run` does."""
+    has_limits: bool
+    """Whether array tasks are given so much memory and time, for which they ask."""
     is_polled: bool
     """Whether jobs can get lost without a word in the run directory, so that whoever follows the run observes now and then."""
     advice: Mapping[AnyFailureKind, str]

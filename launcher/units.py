@@ -50,9 +50,9 @@ def format_time(seconds: int) -> str:
     return f"{days}-{hour:02d}:{clock}" if days else f"{hour}:{clock}"
 
 
-def gigabytes(size: int) -> str:
-    """Bytes as ``1.5G``, short, as the config takes them too."""
-    return f"{size / GIB:.1f}G"
+def short_size(size: int) -> str:
+    """Bytes as ``1.5G``, small ones as ``300M``: short, as the config takes them too."""
+    return f"{size / GIB:.1f}G" if size >= GIB else f"{-(-size // _UNITS['M'])}M"
 
 
 def gibibytes(size: int, digits: int = 1) -> str:

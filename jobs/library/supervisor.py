@@ -13,7 +13,6 @@ from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection
 
 import jobs.library
-from jobs.kinds import FailureKind
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.machine import descendants, lifeline, open_files
@@ -50,7 +49,8 @@ class Supervisor:
         self._setup = setup
         descendants.adopt()
         open_files.allow_many()
-        self._server = ForkServer(lambda: _preload(setup.modules), self._attend)
+        self._server = ForkServer(lambda: _preload(setup.modules), self._attend_imports)
+        self._meter = Meter(1, setup.memory, ())
         self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
@@ -81,7 +81,7 @@ class Supervisor:
             grace = leave.grace
         except (AttemptFailed, ServerDied) as failure:
             with contextlib.suppress(ConnectionError):
-                self._caller.send(Broken(getattr(failure, "kind", FailureKind.CRASH), str(failure)))
+                self._caller.send(Broken(failure.kind, str(failure)))
         finally:
             with contextlib.redirect_stdout(sys.stderr):  # what has to be cut off is told
                 self._end(grace)
@@ -104,7 +104,7 @@ class Supervisor:
 
     def _new_crew(self, settings: CrewSettings) -> Crew:
         node = NodeSettings(workers=settings.workers, sample_timeout=self._setup.sample_timeout)
-        return Crew(settings, self._server, node, Meter(1, self._setup.memory, ()))
+        return Crew(settings, self._server, node, self._meter)
 
     def _begin(self, batches: list[Batch]) -> None:
         self._crew = self._new_crew(self._settings)
@@ -119,21 +119,28 @@ class Supervisor:
                 if self._dropping:
                     drop, self._dropping = self._dropping, None
                     self._crew.drop()
-                    left = frozenset(batch.start for batch in self._crew.unfinished())
-                    self._caller.send(Dropped(drop.row, left))
+                    kept = frozenset(batch.start for batch in self._crew.unfinished())
+                    self._caller.send(Dropped(drop.row, kept))
                 if self._waiting:
                     batches, self._waiting = self._waiting, []
                     self._crew.extend(batches)
         except MemoryShort as short:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            rest, fits = recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step)
+            log = _CallerLog(self._caller)
+            rest, fits = recover(crew, short, log, self._new_crew, self._step)
+            if not log.failed:  # no sample was too large: they were together
+                self._settings = self._settings.fewer()
             self._most = min(self._most or fits, fits or self._most)
             self._begin([batch._replace(most=self._most) for batch in rest])
 
     def _step(self, crew: Crew) -> None:
         crew.step([self._caller])
         self._attend()
+
+    def _attend_imports(self) -> None:
+        self._attend()
+        self._meter.check_imports()
 
     def _attend(self) -> None:
         """Hears the caller, also while the fork server imports; raises what ends this process."""
@@ -154,6 +161,7 @@ class _CallerLog:
     """The CommitLog of a Hierarchy: the writer has put them into the exchange, the caller hears of each."""
 
     def __init__(self, caller: Channel) -> None:
+        self.failed = 0
         self._caller = caller
 
     def allocate(self, request: Allocate) -> Allocated:
@@ -161,10 +169,14 @@ class _CallerLog:
 
     def commit(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
+            self.failed += len(commit.failed)
             self._caller.send(commit)
 
     def check(self, open_failures: Collection[int]) -> Spans:
         """Any number of samples may fail."""
+        return Spans()
+
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
         return Spans()
 
 

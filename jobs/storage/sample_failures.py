@@ -22,18 +22,25 @@ _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _OF_NUMBERS = str.maketrans("", "", "0123456789.")
 
 
+# Numbers that name a cause.
+_TELLING = re.compile(r"\b(?:exit code|exit status|signal|HTTP) \d+")
+
+
 @lru_cache(maxsize=1024)
 def normalise(message: str) -> str:
     """What is the same in messages of one cause: no words with a slash, no numbers, and no end where it is long.
 
+    Numbers that name a cause, exit codes and signals, stay.
+
     It takes time in the length only, whatever is in it: a run may have a million messages that all differ.
     """
     message = message[:_MESSAGE_CHARACTERS]
+    telling = " ".join(_TELLING.findall(message))
     if "/" in message:
         message = " ".join("PATH" if "/" in word else word for word in message.split())
     if "0x" in message:
         message = _HEXADECIMAL.sub("", message)
-    return message.translate(_OF_NUMBERS)
+    return message.translate(_OF_NUMBERS) + telling
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class LocalExecutor(Executor):
     name = "local"
     title = "this machine"
     stops_with_launcher = True
+    has_limits = False
     is_polled = False
     # There are no limits to raise. It holds for samples, too: their kind of this name equals that of shards.
     advice: Mapping[AnyFailureKind, str] = {

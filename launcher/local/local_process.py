@@ -9,7 +9,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from jobs import exit_codes
@@ -59,18 +59,23 @@ def run_submissions(run: RunDir, waiting: list[int], stop: StopRequests) -> None
         heart = _Heart(run.submission(submission.number), stop)
         array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
         statuses = array.run(heart.beat)
-        ending = Ending({} if stop.count else failures_of(run, submission, statuses), cancelled=stop.count > 0)
+        failures = {} if stop.count else failures_of(run, submission, statuses, array.killed_by_kernel)
+        ending = Ending(failures, cancelled=stop.count > 0)
         asked, retry = WithoutLimits(Terms(submission.resources.attempt)), retry_settings(submission.resources)
         successors = finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
         waiting[:1] = [made.number for made in successors]
 
 
-def failures_of(run: RunDir, submission: Submission, statuses: Mapping[int, int]) -> dict[int, Failure]:
+def failures_of(
+    run: RunDir, submission: Submission, statuses: Mapping[int, int], killed_by_kernel: Collection[int] = ()
+) -> dict[int, Failure]:
     """By array index, why tasks ended whose attempts do not tell."""
     attempts = Attempts(run, submission.number).read()
     told = {attempt.start.index for attempt in attempts if attempt.start and attempt.is_over}
     return {
-        index: from_exit_status(status, -1, last_words(run.log(submission.number, index)))
+        index: from_exit_status(
+            status, -1, last_words(run.log(submission.number, index)), by_kernel=index in killed_by_kernel
+        )
         for index, status in statuses.items()
         if index not in told and status != exit_codes.STOPPED
     }

@@ -5,7 +5,6 @@ the same.
 """
 
 import itertools
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -129,15 +128,15 @@ def too_many_failed(shard: int, failed: int, rows: int, node: NodeSettings) -> F
     return Failure(FailureKind.TOO_MANY_FAILED_SAMPLES, message, shard)
 
 
-def from_exit_status(status: int, shard: int, last_words: str) -> Failure:
+def from_exit_status(status: int, shard: int, last_words: str, *, by_kernel: bool = False) -> Failure:
     """The failure of a shard whose array task ended with ``status`` (as Popen gives it) and left no end in the journal.
 
-    ``last_words`` is the end of its log.
+    ``last_words`` is the end of its log; ``by_kernel``: the kernel killed it for its memory.
     """
+    if by_kernel:
+        return Failure(FailureKind.OUT_OF_MEMORY, "the kernel killed the array task: memory ran out", shard)
     if status < 0:
-        name = exit_codes.signal_name(-status)
-        hint = "; the kernel does this when memory runs out" if -status == signal.SIGKILL else ""
-        return Failure(FailureKind.CRASH, f"the array task was killed by {name}{hint}", shard)
+        return Failure(FailureKind.CRASH, f"the array task was killed by {exit_codes.signal_name(-status)}", shard)
     if status == exit_codes.DONE:
         return Failure(FailureKind.LOST, "the array task ended well, but the shard is not done", shard)
     if status == exit_codes.NO_DISK:

@@ -35,7 +35,8 @@ _QUEUE_FULL = ("Slurm job queue full", "Slurm temporarily unable to accept job",
 class Accounted:
     """How Slurm's accounting says that an array element ended.
 
-    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` and ``asked_time`` are as Slurm writes them.
+    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` (before Slurm 21.08 of each CPU, ``100Mc``) and
+    ``asked_time`` are as Slurm writes them.
     """
 
     job_id: str
@@ -46,9 +47,10 @@ class Accounted:
     memory: int
     asked_memory: str
     asked_time: str
+    cpus: int = 1
 
 
-ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
+ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit,NCPUS"
 # The job, an element of it or those that never started, and a step; other lines are those of a site's wrapper.
 _JOB = re.compile(r"(\d{1,18}(?:_(?:\d{1,9}|\[[^\[\]]*\]))?)(\..+)?", re.ASCII)
 _MOST_ELEMENTS = 4_000_001
@@ -149,10 +151,12 @@ def read_accounting(text: str) -> Iterator[Accounted]:
             rows = dict.fromkeys(_elements(job), fields) | rows
         elif not step:
             rows[job] = fields  # of a requeued element the last line counts
-    for job, (_, state, code, node, _, asked_memory, asked_time, *_) in rows.items():
+    for job, (_, state, code, node, _, asked_memory, asked_time, *cpus) in rows.items():
         array, _, index = job.partition("_")
         element = int(index) if index else None
-        yield Accounted(array, element, state.split()[0], code, node, memory.get(job, 0), asked_memory, asked_time)
+        count = int(cpus[0]) if cpus and cpus[0].isdigit() else 1
+        state = state.split()[0]
+        yield Accounted(array, element, state, code, node, memory.get(job, 0), asked_memory, asked_time, count)
 
 
 def read_jobs(text: str) -> Iterator[Accounted]:
@@ -171,6 +175,7 @@ def read_jobs(text: str) -> Iterator[Accounted]:
             0,
             f"{per_cpu}c" if per_cpu else f"{per_node}n" if per_node else "",
             fields.get("TimeLimit", ""),
+            int(found[0]) if (found := re.findall(r"\d+", fields.get("NumCPUs", ""))) else 1,
         )
         indices = fields.get("ArrayTaskId")
         yield from (replace(known, index=int(index)) for index in _elements(f"[{indices}]")) if indices else [known]

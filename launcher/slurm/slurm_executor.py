@@ -58,6 +58,7 @@ class SlurmExecutor(Executor):
     name = "slurm"
     title = "Slurm"
     stops_with_launcher = False
+    has_limits = True
     is_polled = True
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = SlurmScripts()

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Self, TextIO, assert_never
 
 from jobs.kinds import FailureKind, RunState, ShardState
-from launcher.executors import choose_executor
+from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
 from launcher.status.complete import CompleteRun
@@ -103,7 +103,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
-        lines += [f"  next time: {line}" for line in status.efficiency.advice()]
+        has_limits = status.executor in EXECUTORS and choose_executor(status.executor).has_limits
+        lines += [f"  next time: {line}" for line in status.efficiency.advice(has_limits=has_limits)]
     if status.queue and status.executor is not None:
         executor = choose_executor(status.executor)
         for (state, reason), entries in status.queue.items():

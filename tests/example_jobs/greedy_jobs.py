@@ -2,6 +2,8 @@
 
 import mmap
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -188,3 +190,26 @@ class SlowAndBroken(Slow):
     def setup(self, context: Context) -> None:
         if not self.marker.exists():
             raise ValueError("not there yet")
+
+
+class Starter(Toy):
+    """At the rows named in ``load`` and ``process`` it starts a program that takes so many megabytes, for a while."""
+
+    def __init__(self, load: dict[str, int] | None = None, process: dict[str, int] | None = None, seconds: float = 0.0):
+        super().__init__()
+        self.at_load = load or {}
+        self.at_process = process or {}
+        self.seconds = seconds
+
+    def load(self, sample: Sample) -> np.ndarray:
+        self.start(self.at_load.get(str(sample.index), 0))
+        return super().load(sample)
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        self.start(max(self.at_process.get(str(int(row)), 0) for row in batch[:, 0]))
+        return super().process(batch)
+
+    def start(self, megabytes: int) -> None:
+        code = f"import time; block = b'1' * ({megabytes} << 20); time.sleep({self.seconds})"
+        if megabytes:
+            subprocess.run(["setsid", "--wait", sys.executable, "-c", code], check=True)

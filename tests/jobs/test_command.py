@@ -220,13 +220,52 @@ def test_a_row_that_cannot_be_an_argument_fails_alone(jobs: Any, sample: dict[st
 
 
 def test_a_program_that_a_sample_names_and_that_is_not_there_fails_alone(jobs: Any) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ProgramError, match="this node has no program '/no/such/program'"):
         jobs("{program}").load(Row(program="/no/such/program"))
 
 
 def test_a_node_without_the_program_says_so_before_any_sample(jobs: Any) -> None:
     with pytest.raises(InputError, match="this node has no program 'no-such-program'; valid: one on its PATH"):
         jobs("no-such-program", "{x}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"#!/bin/sh\r\necho\r\n",
+            r"the line ends of .* are those of Windows, .* interpreter '#!/bin/sh\\r': dos2unix",
+        ),
+        (b"#! /nowhere/sh -e\necho\n", "the interpreter that .* names is not on this node: '#! /nowhere/sh -e'"),
+    ],
+)
+def test_a_script_without_its_interpreter_is_told_of_with_its_first_line(
+    jobs: Any, tmp_path: Path, content: bytes, message: str
+) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(content)
+    script.chmod(0o755)
+    with pytest.raises(InputError, match=message):
+        jobs(str(script))
+    with pytest.raises(ProgramError, match=message):
+        jobs("{program}").load(Row(program=str(script)))
+
+
+@pytest.mark.parametrize(
+    ("content", "argument", "message"),
+    [
+        (b"echo\n", "", "is no program of this machine; a script begins with a line such as #!/bin/sh"),
+        (b"#!/bin/sh\n", "x" * (4 << 20), "the arguments of .* are longer than the system takes"),
+    ],
+)
+def test_what_cannot_be_started_fails_its_sample_with_the_reason(
+    jobs: Any, tmp_path: Path, content: bytes, argument: str, message: str
+) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(content)
+    script.chmod(0o755)
+    with pytest.raises(ProgramError, match=message):
+        jobs(str(script), "{x}").load(Row(x=argument))
 
 
 @pytest.mark.parametrize(

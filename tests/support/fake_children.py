@@ -18,6 +18,7 @@ from typing import Any
 from jobs.node.beacon import Beacon
 from jobs.node.messages import Batch, Deal, Halt, Stop, Worker
 from jobs.node.process.process import ProcessArguments
+from jobs.node.supervisor.meter import Reading
 from jobs.node.worker.worker import ChildArguments
 from jobs.storage.records import Commit
 
@@ -163,6 +164,5 @@ class FakeMeter:
     def is_due(self, interval: float) -> bool:
         return self.due
 
-    def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
-        """(bytes of all, pid of the child that has most, its bytes)."""
-        return self.total, self.largest, self.total
+    def read(self, pids: Iterable[int]) -> Reading:
+        return Reading(self.total, {self.largest: self.total})

@@ -175,6 +175,7 @@ class MemoryExecutor(Executor):
     name = "memory"
     title = "the test process"
     stops_with_launcher = False
+    has_limits = True
     is_polled = True
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = None

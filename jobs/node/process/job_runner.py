@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
@@ -57,6 +58,7 @@ class JobRunner:
         self._backend = backend
         self._beacon = beacon
         self._seed = seed
+        self._kernel_kills = KernelKills()
         self._inbox: SimpleQueue[Fetch | None] = SimpleQueue()
         self._outbox: deque[Processed | OSError] = deque()
         self._seconds = self._waited = 0.0
@@ -145,6 +147,7 @@ class JobRunner:
                 sys.excepthook(type(error), error, error.__traceback__)
                 sys.stderr.flush()
                 os._exit(os.EX_IOERR)
+            self._kernel_kills.follow(error)
             failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
         finally:
             self._beacon.idle()

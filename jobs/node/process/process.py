@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 from jobs.job import Job
 from jobs.machine import heap, threads
+from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
@@ -37,6 +38,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
+    kernel_kills = KernelKills()
     threads.use(arguments.child.threads)
     try:
         job = arguments.child.backend.job()
@@ -50,7 +52,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         SystemExit,
     ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, broken("setup", error))
+        report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
 

@@ -32,6 +32,9 @@ class _NoCommits:
     def check(self, open_failures: Collection[int]) -> Spans:
         return Spans()
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        return Spans()
+
 
 NewCrew = Callable[[CrewSettings], Crew]
 Step = Callable[[Crew], None]
@@ -55,7 +58,7 @@ def recover(
 
 
 def _run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> int:
-    """Commits the batch, unless too many samples have failed by now; or raises AttemptFailed."""
+    """Commits the batch, unless its shard is given up; or raises AttemptFailed."""
     size = batch.stop - batch.start
     most = min(batch.most or size, size)
     known, guilty = batch.failed, list[FailedSample]()
@@ -65,7 +68,7 @@ def _run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch
             print(f"memory ran out again ({short}): doing its batch {most} samples at a time", flush=True)
         else:
             guilty.append(_find_guilty(new_crew, commit_log, batch, short, step))
-            if batch.start in commit_log.check([sample.row for sample in guilty]):
+            if batch.start in commit_log.give_up_for_memory([sample.row for sample in guilty]):
                 break
         batch = batch._replace(most=most, failed=(*known, *guilty))
     # Where samples were at fault, the others may well fit together.

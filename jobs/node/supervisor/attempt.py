@@ -183,6 +183,13 @@ class AttemptLog:
             self._give_up(one)
         return self._plan.table.rows_of(one.shard for one in given_up)
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        """Gives up shards in which these samples, which may not fail, need more memory: with more of it they may be done."""
+        given_up = self._budget.short_of_memory(rows)
+        for one in given_up:
+            self._give_up(one)
+        return self._plan.table.rows_of(one.shard for one in given_up)
+
     def _as_stored(self) -> Attempt:
         """With all that is committed, though no beat has told of it yet."""
         beat = dataclasses.replace(self._beat, done=self._done | Spans(self._pending))

@@ -53,6 +53,13 @@ class CrewSettings:
         """Those of a crew of one process on this device, with one pool worker at most."""
         return replace(self, devices=(device,), threads=self.threads[:1], workers=min(self.workers, 1))
 
+    def fewer(self) -> "CrewSettings":
+        """Those of a crew with half the pool workers, or, where a process has one at most, half the processes on CPUs."""
+        if self.workers > 1:
+            return replace(self, workers=self.workers // 2)
+        count = len(self.devices) if any(device != "cpu" for device in self.devices) else (len(self.devices) + 1) // 2
+        return replace(self, devices=self.devices[:count], threads=self.threads[:count])
+
 
 @dataclass
 class Children:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
-from jobs.machine import memory
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.child import Child, at, await_end
@@ -19,7 +19,7 @@ from jobs.node.supervisor.children import Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
-from jobs.node.supervisor.meter import Meter
+from jobs.node.supervisor.meter import Meter, Reading
 from jobs.node.worker.loading import too_long
 from jobs.storage.plans import NodeSettings
 from jobs.storage.spans import Spans
@@ -54,7 +54,7 @@ class Crew:
         self._unwanted = Spans()
         self._started = 0.0
         self.setup = 0.0
-        self._oom_kills = memory.oom_kills()
+        self._kernel_kills = KernelKills()
 
     def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
         """Starts the children, and them on these batches."""
@@ -198,11 +198,9 @@ class Crew:
 
     def _was_memory(self, child: Child) -> bool:
         """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
-        # The kernel does not say whom it took; its count went up since the last death, and this one was by SIGKILL.
-        kills = memory.oom_kills()
-        by_kernel = child.handle.exitcode == -signal.SIGKILL and kills > self._oom_kills
-        self._oom_kills = kills
-        return by_kernel or child.killed_for is SampleFailureKind.OUT_OF_MEMORY
+        if child.killed_for:
+            return child.killed_for is SampleFailureKind.OUT_OF_MEMORY
+        return child.handle.exitcode == -signal.SIGKILL and self._kernel_kills.explain()
 
     def _blame(self, child: Child, rows: tuple[int, int]) -> None:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
@@ -261,11 +259,16 @@ class Crew:
             child.kill(SampleFailureKind.SAMPLE_TIMEOUT)
         for child in self._children.unending():
             self._abandon(child)
-        total, pid, _ = self._meter.read(child.pid for child in self._children)
-        if total > self.settings.memory:
-            for child in self._children:
-                if child.pid == pid and not child.killed_for:
-                    child.kill(SampleFailureKind.OUT_OF_MEMORY)
+        self._kernel_kills.look()
+        reading = self._meter.read(child.pid for child in self._children)
+        if reading.total > self.settings.memory:
+            self._make_room(reading)
+
+    def _make_room(self, reading: Reading) -> None:
+        """Kills the child that takes most with what it has started, unless it is dying already."""
+        for child in self._children:
+            if child.pid == reading.largest and not child.killed_for:
+                child.kill(SampleFailureKind.OUT_OF_MEMORY)
 
     # --- the end
 

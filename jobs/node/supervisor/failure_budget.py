@@ -5,6 +5,7 @@ beats tell it, and what earlier submissions have, as this one's file does. A sha
 something. Of one that was finished, whoever reads the beats tells that too many of its samples failed.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,23 @@ class FailureBudget:
         self._suspects = set()
         judged = (self._judge(self._plan.shard(one), open_failures, stored) for one in suspects - self.given_up.keys())
         found = sorted(filter(None, judged), key=lambda one: one.shard)
+        self.given_up |= {one.shard: one for one in found}
+        return found
+
+    def short_of_memory(self, rows: Collection[int]) -> list[GivenUp]:
+        """Shards that are to be given up because samples at these rows would fail for lack of memory, and too many with them.
+
+        That comes before any other reason: with more memory they would not fail.
+        """
+        found = []
+        for shard, samples in Counter(map(self._plan.table.shard_at, rows)).items():
+            failed = self._shards[shard].samples if shard in self._shards else 0
+            failed += sum(one.beat.shared.get(shard, 0) for one in self._others())
+            failed += self._submission.failed_before.get(shard, 0)
+            budget = self._limit(shard)
+            if failed + samples > budget and shard not in self.given_up:
+                message = f"sample {min(rows)} alone needs more memory than the task has, and only {budget} may fail"
+                found.append(GivenUp(shard, FailureKind.OUT_OF_MEMORY, message))
         self.given_up |= {one.shard: one for one in found}
         return found
 

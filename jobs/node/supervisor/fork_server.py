@@ -9,6 +9,7 @@ Each child has a guardian between itself and the server (guardian.py), which end
 """
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import selectors
@@ -22,9 +23,11 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
 from jobs.exit_codes import exit_text
-from jobs.machine import descendants, lifeline, open_files
+from jobs.kinds import FailureKind
+from jobs.machine import descendants, lifeline, memory, open_files
 from jobs.machine.imports import many_imports
-from jobs.node.supervisor.guardian import NUMBER, Target, guard
+from jobs.machine.kernel_kills import KernelKills
+from jobs.node.supervisor.guardian import NUMBER, Target, guard, tell
 
 # A server that dies this often before it has forked anything dies of what it imports.
 _TRIES = 3
@@ -35,7 +38,11 @@ _GONE_SECONDS = 2.0
 
 
 class ServerDied(Exception):
-    """The fork server dies again and again, so of what it imports; the text says how."""
+    """The fork server dies again and again, so of what it imports, or it cannot fork; the text says how."""
+
+    def __init__(self, message: str, kind: FailureKind = FailureKind.CRASH) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Forked:
@@ -90,6 +97,7 @@ class ForkServer:
         self._prepare = prepare
         self._attend = attend
         self._is_ready = False
+        self._kernel_kills = KernelKills()
         self.pid = 0
         self._connection: Connection
         self._start_server()
@@ -116,7 +124,11 @@ class ForkServer:
                 return self._start(target, arguments, descriptors)
             except (EOFError, ConnectionError):
                 what = "forking children" if self._is_ready else "importing what the Job needs"
-                died = f"{what} ends the process: {self._end()}"
+                code = self._end()
+                if code == -signal.SIGKILL and self._kernel_kills.explain():
+                    message = f"{what} took more memory than the task has: the kernel killed the process"
+                    raise ServerDied(message, FailureKind.OUT_OF_MEMORY) from None
+                died = f"{what} ends the process: {'it hangs in the kernel' if code is None else exit_text(code)}"
                 self._start_server()
         raise ServerDied(died)
 
@@ -132,6 +144,9 @@ class ForkServer:
         pid = _read_number(mine)
         if pid is None:
             raise EOFError
+        if pid < 0:
+            kind = FailureKind.OUT_OF_MEMORY if -pid == errno.ENOMEM else FailureKind.CRASH
+            raise ServerDied(f"no more processes can be started: {os.strerror(-pid)} (see ulimit -a)", kind)
         return Forked(pid, mine)
 
     def _await_imports(self) -> None:
@@ -142,15 +157,15 @@ class ForkServer:
                 self._is_ready = True
             self._attend()
 
-    def _end(self) -> str:
-        """How the server ended, which has been killed or ends by itself."""
+    def _end(self) -> int | None:
+        """The exit code of the server, which has been killed or ends by itself; None where it hangs in the kernel."""
         self._connection.close()
         deadline = time.monotonic() + _GONE_SECONDS
         while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
             if time.monotonic() > deadline:
-                return "it hangs in the kernel"
+                return None
             time.sleep(0.002)
-        return exit_text(os.waitstatus_to_exitcode(ended[1]))
+        return os.waitstatus_to_exitcode(ended[1])
 
     def close(self) -> None:
         """Ends the server; its children die with it."""
@@ -172,6 +187,7 @@ def _live(requests: Connection, supervisor: int, prepare: Callable[[], None]) ->
         signal.set_wakeup_fd(-1)
         lifeline.bind(supervisor)
         lifeline.ignore_signals()
+        memory.go_first()
         descendants.adopt()
         _close_all_but(requests.fileno())
         open_files.allow_as_before()
@@ -229,14 +245,19 @@ class _Server:
         target, arguments, count = self._requests.recv()
         status, *descriptors = [recv_handle(self._requests) for _ in range(1 + count)]
         server = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            tell(status, -(error.errno or errno.EAGAIN))
+            pid = -1
         if pid == 0:
             for descriptor in self._own:
                 os.close(descriptor)
             guard(server, status, target, arguments, descriptors)
         for descriptor in (status, *descriptors):
             os.close(descriptor)
-        self._guardians.add(pid)
+        if pid > 0:
+            self._guardians.add(pid)
 
     def _reap(self) -> None:
         """Guardians end in order; where one was killed, what was in its charge comes to this process."""

@@ -7,6 +7,7 @@ as well.
 """
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from jobs.machine import descendants, lifeline
 
 NUMBER = struct.Struct("i")
-"""What it writes to the supervisor: the pid of its child, then that one's exit code."""
+"""What it writes to the supervisor: the pid of its child (-errno where none can be forked), then that one's exit code."""
 
 Target = Callable[..., None]
 
@@ -56,16 +57,20 @@ def guard(server: int, status: int, target: Target, arguments: Any, descriptors:
         lifeline.bind(server, signal.SIGHUP)
         descendants.adopt()
         child = _FORK.Process(target=_Call(target, arguments, descriptors, status, os.getpid()))
-        child.start()
+        try:
+            child.start()
+        except OSError as error:
+            tell(status, -(error.errno or errno.EAGAIN))
+            os._exit(os.EX_OSERR)
         assert child.pid
         for descriptor in descriptors:
             os.close(descriptor)
-        _tell(status, child.pid)
+        tell(status, child.pid)
         ended = _wait(child.pid, server)
         if ended is None:
             os.kill(child.pid, signal.SIGKILL)
         else:
-            _tell(status, ended)
+            tell(status, ended)
         descendants.end()
         code = os.EX_OK
     except BaseException as error:  # nothing of the server's is run or collected here
@@ -75,7 +80,8 @@ def guard(server: int, status: int, target: Target, arguments: Any, descriptors:
         os._exit(code)
 
 
-def _tell(status: int, number: int) -> None:
+def tell(status: int, number: int) -> None:
+    """Writes a number to the supervisor."""
     with contextlib.suppress(BrokenPipeError):  # nobody wants to know any more
         os.write(status, NUMBER.pack(number))
 

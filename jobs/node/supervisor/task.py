@@ -105,7 +105,9 @@ class Task:
         except LauncherError as error:  # of the run directory
             return self._fail(FailureKind.ERROR, str(error))
         except ServerDied as died:
-            return self._fail(FailureKind.CRASH, str(died))
+            return self._fail(died.kind, str(died))
+        except MemoryError:
+            return self._fail(FailureKind.OUT_OF_MEMORY, "the supervisor gets no more memory (see ulimit -a)")
         except OSError as error:
             if not disk.is_failing(error):
                 raise
@@ -153,7 +155,8 @@ class Task:
                 self._most = min(self._most or fits, fits or self._most)
                 # Less is in memory at a time from now on, or it would run out again.
                 feed.most = self._most or max(1, self._plan.batch_size >> shortages)
-                again = [batch._replace(most=feed.most) for batch in again]
+                given_up = self._attempt.given_up
+                again = [batch._replace(most=feed.most) for batch in again if batch.start not in given_up]
         self._attempt.beat()
 
     def _run_batches(self, claim: Claim, feed: Feed, batches: list[Batch]) -> None:
@@ -170,7 +173,7 @@ class Task:
         """The crew, which starts with the first claim, and after memory ran out."""
         if self._server is None:
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job), self._attend)
+            self._server = ForkServer(lambda: preload(self._plan.job), self._attend_imports)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -204,6 +207,10 @@ class Task:
             self._attempt.ready(crew.setup)
         self._attend()
 
+    def _attend_imports(self) -> None:
+        self._attend()
+        self._meter.check_imports()
+
     def _attend(self) -> None:
         if self._signals.stop:
             raise _Stopped
@@ -214,7 +221,7 @@ class Task:
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None
-        limit = f"{self._settings.memory / 2**30:.1f} GiB"
+        limit = memory.in_words(self._settings.memory)
         if shortages > _MEMORY_SHORTAGES:
             crew.close()
             raise AttemptFailed(
@@ -222,7 +229,14 @@ class Task:
                 f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
-        return recover(crew, short, self._attempt, self._new_crew, self._step)
+        failed, given_up = self._attempt.failed, self._attempt.given_up
+        found = recover(crew, short, self._attempt, self._new_crew, self._step)
+        if (self._attempt.failed, self._attempt.given_up) == (
+            failed,
+            given_up,
+        ):  # no sample was too large: they were together
+            self._settings = self._settings.fewer()
+        return found
 
     # --- the end
 

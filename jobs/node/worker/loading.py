@@ -3,6 +3,7 @@
 In a pool worker, or in a process that loads its own samples.
 """
 
+import errno
 import inspect
 import sys
 import traceback
@@ -17,6 +18,7 @@ from jobs import extras
 from jobs.errors import described, words
 from jobs.job import Job, stack
 from jobs.kinds import FailureKind, SampleFailureKind
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
@@ -24,6 +26,7 @@ from jobs.node.messages import Broken, Loaded, Piece
 from jobs.storage.records import FailedSample
 
 _MESSAGE_CHARACTERS = 500
+_NO_HOST_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
 # How a GPU without memory is reported where it is not torch's allocator that asks: CUDA's own needs, cuBLAS, cuDNN.
 _NO_DEVICE_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
@@ -53,8 +56,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_out_of_host_memory(error: BaseException) -> bool:
-    """Python's MemoryError and numpy's, and what torch says."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in words(error)
+    """Python's MemoryError and numpy's, the system's, and what torch, the dynamic linker and C++ say."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(text in words(error) for text in _NO_HOST_MEMORY)
 
 
 def is_device_lost(error: BaseException) -> bool:
@@ -65,9 +70,10 @@ def is_device_lost(error: BaseException) -> bool:
     return "CUDA error" in words(error) and not is_out_of_memory(error)
 
 
-def broken(stage: str, error: BaseException) -> Broken:
+def broken(stage: str, error: BaseException, kernel_kills: KernelKills) -> Broken:
     """What a child says that could not be set up; of lack of memory only the host's: more of it may be had."""
-    kind = FailureKind.OUT_OF_MEMORY if _is_out_of_host_memory(error) else FailureKind.ERROR
+    is_short = _is_out_of_host_memory(error) or kernel_kills.look() > 0
+    kind = FailureKind.OUT_OF_MEMORY if is_short else FailureKind.ERROR
     return Broken(kind, f"{stage}: {describe(error)}")
 
 
@@ -126,6 +132,7 @@ class Loader:
         self._beacon = beacon
         self._seed = seed
         self._sample_timeout = sample_timeout
+        self._kernel_kills = KernelKills()
         is_default = getattr(job.collate, "__func__", None) is Job.collate
         self._collate = partial(stack, join=join) if is_default else job.collate
         self._load_piece = self._load_rows
@@ -150,6 +157,7 @@ class Loader:
             try:
                 batch = place(piece.slot, self._collate(items))
             except (Exception, SystemExit) as problem:
+                self._kernel_kills.follow(problem)
                 error = failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem)
         self._beacon.idle()
         return Loaded(piece, rows, batch, tuple(failed), error)
@@ -164,6 +172,7 @@ class Loader:
             try:
                 items.append(load(sample))
             except (Exception, SystemExit) as problem:
+                self._kernel_kills.follow(problem)
                 if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
                     return [], failed, failed_sample(row, SampleFailureKind.LOAD, problem)
                 failed.append(self._backend.failed(row, SampleFailureKind.LOAD, problem))
@@ -182,7 +191,9 @@ class Loader:
         for row, (item, problem) in zip(samples, self._load_all(samples), strict=True):
             if problem is None:
                 items.append(item)
-            elif isinstance(problem, self._took_too_long):
+                continue
+            self._kernel_kills.follow(problem)
+            if isinstance(problem, self._took_too_long):
                 failed.append(FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._sample_timeout)))
             elif is_out_of_memory(problem) and len(samples) > 1:
                 short.append((row, problem))

@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 
 from jobs.job import Context
 from jobs.machine import heap
+from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
@@ -34,6 +35,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
+    kernel_kills = KernelKills()
     limit_data(arguments.memory)
     try:
         job = arguments.backend.job()
@@ -45,7 +47,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         SystemExit,
     ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, broken("setup_worker", error))
+        report_broken(connection, broken("setup_worker", error, kernel_kills))
         return
     slots = SlotWriter(connection, os.getppid())
     # When the process is gone, so is its worker: its successor gets workers of its own.

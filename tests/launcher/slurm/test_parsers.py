@@ -141,15 +141,15 @@ def test_what_the_controller_knows_of_elements_reads_as_the_accounting_does() ->
 
 
 ROWS = """\
-12_0|COMPLETED|0:0|n1||600M|01:00:00
-12_0.batch|COMPLETED|0:0|n1|1536K|600M|01:00:00
-12_1|CANCELLED by 1000|0:0|n2||600M|01:00:00
-12_1.batch|CANCELLED|0:15|n2|2M||
-12_2|NODE_FAIL|1:0|n2||600M|01:00:00
-12_2|OUT_OF_MEMORY|0:125|n3||600M|01:00:00
-12_2.batch|OUT_OF_MEMORY|0:125|n3|1.5G||
-12_2.extern|COMPLETED|0:0|n3|100||
-13|TIMEOUT|0:0|n4||4Gn|UNLIMITED
+12_0|COMPLETED|0:0|n1||600M|01:00:00|1
+12_0.batch|COMPLETED|0:0|n1|1536K|600M|01:00:00|1
+12_1|CANCELLED by 1000|0:0|n2||600M|01:00:00|1
+12_1.batch|CANCELLED|0:15|n2|2M|||1
+12_2|NODE_FAIL|1:0|n2||600M|01:00:00|1
+12_2|OUT_OF_MEMORY|0:125|n3||600M|01:00:00|1
+12_2.batch|OUT_OF_MEMORY|0:125|n3|1.5G|||1
+12_2.extern|COMPLETED|0:0|n3|100|||1
+13|TIMEOUT|0:0|n4||4Gn|UNLIMITED|4
 """
 
 
@@ -159,7 +159,7 @@ def test_rows_of_sacct_are_read_by_element() -> None:
         Accounted("12", 0, "COMPLETED", "0:0", "n1", 1536 << 10, "600M", "01:00:00"),
         Accounted("12", 1, "CANCELLED", "0:0", "n2", 2 << 20, "600M", "01:00:00"),
         Accounted("12", 2, "OUT_OF_MEMORY", "0:125", "n3", 3 << 29, "600M", "01:00:00"),
-        Accounted("13", None, "TIMEOUT", "0:0", "n4", 0, "4Gn", "UNLIMITED"),
+        Accounted("13", None, "TIMEOUT", "0:0", "n4", 0, "4Gn", "UNLIMITED", 4),
     ]
 
 
@@ -180,7 +180,7 @@ def test_lines_that_are_none_of_saccts_are_passed_over(line: str) -> None:
 
 
 def test_memory_that_is_no_size_is_not_known() -> None:
-    (row,) = read_accounting("12_0|COMPLETED|0:0|n1|1.2.3K|4G|10:00\n")
+    (row,) = read_accounting("12_0|COMPLETED|0:0|n1|1.2.3K|4G|10:00|1\n")
     assert row.memory == 0
 
 
@@ -198,14 +198,14 @@ def test_of_a_requeued_element_the_last_start_counts() -> None:
     ],
 )
 def test_elements_that_never_started_share_a_row(indices: str, elements: set[int]) -> None:
-    found = list(read_accounting(f"12_{indices}|CANCELLED by 0|0:0|None assigned||600M|01:00:00\n"))
+    found = list(read_accounting(f"12_{indices}|CANCELLED by 0|0:0|None assigned||600M|01:00:00|1\n"))
     assert {row.index for row in found} == elements
     assert {(row.job_id, row.state, row.memory) for row in found} == {("12", "CANCELLED", 0)}
 
 
 @given(st.lists(st.integers(0, 3000), unique=True, min_size=1), st.sampled_from(["", "K", "M", "G"]))
 def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> None:
-    lines = [f"7_{index}|FAILED|1:0|n1||1G|1:00\n7_{index}.batch|FAILED|1:0|n1|3{unit}||\n" for index in indices]
+    lines = [f"7_{index}|FAILED|1:0|n1||1G|1:00|1\n7_{index}.batch|FAILED|1:0|n1|3{unit}|||1\n" for index in indices]
     found = list(read_accounting("".join(lines)))
     assert [row.index for row in found] == indices
     assert {row.memory for row in found} == {3 * 1024 ** " KMG".index(unit or " ")}

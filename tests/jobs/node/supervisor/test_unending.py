@@ -33,6 +33,9 @@ class _Log:
     def check(self, open_failures: Collection[int]) -> Spans:
         return Spans()
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        return Spans()
+
 
 class _Hanging:
     """A crew of one process with one pool worker, whose ``sample_timeout`` is over whenever it looks."""
