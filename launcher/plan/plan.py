@@ -1,7 +1,8 @@
 """Planning: Config -> run directory. Checks everything that can be checked before a node is asked for.
 
-plan.json is written last, so a folder without it was interrupted and is planned anew. A run that is planned already is
-only compared: its fingerprint covers all that decides the bytes of the result.
+plan.json makes a folder a run, and is written once: of several that plan a run at a time, one has its way. What else there
+is follows from it, so planning again writes anew what is missing. A run that is planned already is only compared: its
+fingerprint covers all that decides the bytes of the result.
 """
 
 import contextlib
@@ -11,15 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import xxhash
 
-from jobs.errors import InputError
+from jobs.errors import DamageError, InputError, RunError
+from jobs.gather.manifest_check import check_manifest
 from jobs.job import job_class, make_job, needed_columns
 from jobs.nearest import did_you_mean, nearest
-from jobs.storage.files import write_bytes
+from jobs.storage.files import rename_synced, temporary_name, write_bytes, write_once
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -30,6 +32,7 @@ from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
 from launcher.plan.guard import config_path, deciding_differences, refuse_changes
 from launcher.plan.param_files import changed_files, describe_files
 from launcher.plan.provenance import describe_environment, describe_git
+from launcher.plan.runs_folder import check_runs_folder, name_problems
 from launcher.plan.sharding import split_parts
 
 # Batches are seeded from it and their first row: the same plan always draws the same numbers.
@@ -52,20 +55,47 @@ def make_plan(config: Config) -> Planned:
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
     needed, problems = _job_problems(job)
-    if problems := [*problems, *_output_problems(config)]:
+    if problems := [*problems, *name_problems(config), *_output_problems(config)]:
         raise InputError(config.origins.report(problems))
-    if run.plan.exists():
-        return Planned(run, _check_existing(run, config, job), is_new=False)
-    _check_folder(run)
+    plan = None if _is_planned(run) else _plan_anew(run, config, job, needed)
+    if plan:
+        return Planned(run, plan, is_new=True)
+    return Planned(run, _check_existing(run, config, job), is_new=False)
+
+
+def _is_planned(run: RunDir) -> bool:
+    """An empty plan is of one who was killed where there are no hard links, or who is about to write it."""
+    try:
+        return run.plan.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str]) -> Plan | None:
+    """None where another one has planned the run meanwhile."""
+    try:
+        _check_folder(run)
+    except InputError:
+        if _is_planned(run):  # since we looked, and submitted too
+            return None
+        raise
     run.make()
-    manifest = _build(config, run.manifest)
-    if problems := _column_problems(needed, manifest.columns, job):
-        raise InputError(config.origins.report(problems))
-    plan = _new_plan(config, job, manifest, run.manifest)
-    write_bytes(run.config, _frozen_config(config).encode())
-    # Last: it makes the folder a run. Killed before, planning leaves what the next one writes again.
-    plan.write(run.plan)
-    return Planned(run, plan, is_new=True)
+    check_runs_folder(run.path)
+    temporary = temporary_name(run.manifest)
+    try:
+        manifest = _build(config, temporary)
+        if problems := _column_problems(needed, manifest.columns, job):
+            raise InputError(config.origins.report(problems))
+        plan = _new_plan(config, job, manifest, temporary)
+        data = plan.encode()
+        # It decides whose run this is. Only then the rest gets its names: two manifests must not change places under it.
+        if write_once(run.plan, data) != data:
+            return None
+        rename_synced(temporary, run.manifest)
+        write_bytes(run.config, _frozen_config(config).encode())
+        return plan
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
@@ -110,14 +140,19 @@ def _output_problems(config: Config) -> list[Problem]:
     names: list[str | None] = [*config.data.manifests] or [None]
     folders = {run.result_of(name, path).parent for name in names}
     missing = sorted(folder for folder in folders if not folder.is_dir())
-    return [(("output", "path"), f"no such folder: {folder}") for folder in missing]
+    folders = {found for name in names if (found := run.result_of(name, path)).is_dir()}
+    return [
+        *((("output", "path"), f"no such folder: {folder}") for folder in missing),
+        *((("output", "path"), f"is a folder: {folder}; give the path of a file in it") for folder in sorted(folders)),
+    ]
 
 
 def _check_folder(run: RunDir) -> None:
     """Raises InputError where the run directory exists and holds something else."""
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
-    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, run.config, run.manifest)}
+    files = (run.config, run.manifest, run.plan)
+    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, *files)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     # Planning leaves these empty, also where it was killed.
@@ -202,19 +237,38 @@ def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
     """The plan of the run, if this config gives the same result; raises InputError with each difference."""
     plan = Plan.read(run.plan)
     changes, replaced = deciding_differences(plan.config, config.to_mapping()), changed_files(plan)
-    if not changes and not replaced and _sources_unchanged(plan, config):
+    is_intact = _has_manifest(run, plan)
+    if not changes and not replaced and is_intact and _sources_unchanged(plan, config):
         return plan
     # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
-    with tempfile.TemporaryDirectory(dir=run.path) as folder:
+    with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / run.manifest.name
         manifest = _build(config, path)
         fingerprint = _fingerprint(config, job, manifest, _boundaries(config, manifest, path))
-    if fingerprint == plan.fingerprint and not replaced:
-        return plan
+        if fingerprint == plan.fingerprint and not replaced:
+            return plan if is_intact else _mended(run, plan, manifest, path)
     changes += replaced
     if manifest.fingerprint != plan.manifest["fingerprint"]:
         changes.append(f"the samples in data.manifest changed: {plan.rows} rows then, {manifest.rows} now")
     refuse_changes(run, changes or ["planned by another version of the launcher"])
+    return plan
+
+
+def _has_manifest(run: RunDir, plan: Plan) -> bool:
+    """Whether it is there, and as it was planned."""
+    try:
+        check_manifest(run, plan)
+    except (DamageError, RunError):
+        return False
+    return True
+
+
+def _mended(run: RunDir, plan: Plan, manifest: ManifestInfo, written: Path) -> Plan:
+    """The plan with the manifest ``written`` anew: the same samples, if in other bytes by another version of pyarrow."""
+    rename_synced(written, run.manifest)
+    if manifest.digests != plan.manifest_digests:
+        plan = replace(plan, manifest={**plan.manifest, "digests": list(manifest.digests)})
+        plan.write(run.plan)
     return plan
 
 

@@ -261,6 +261,14 @@ def test_an_option_in_both_spellings_is_refused(folder: Path) -> None:
     assert problem == "config.yaml:5: slurm.mem_per_cpu: is written twice, with '_' and with '-': keep mem_per_cpu"
 
 
+def test_options_of_the_finalize_job_are_checked_as_those_of_the_array(folder: Path) -> None:
+    config = load(SMALL + "slurm: {finalize: {mem_per_cpu: 8000M, time: 90, qos: null}}\n")
+    assert config.slurm.finalize == {"mem-per-cpu": "8000M", "time": "1:30:00", "qos": None}
+    assert config_from_mapping(config.to_mapping(), config.path).slurm == config.slurm
+    assert "slurm.finalize.memory: unknown key" in problems(SMALL, "slurm.finalize.memory=3G")[0]
+    assert "slurm.finalize.array: is not for a config to set" in problems(SMALL, "slurm.finalize.array=3")[0]
+
+
 def test_an_override_replaces_an_option_in_the_other_spelling(folder: Path) -> None:
     config = load(SMALL + "slurm: {mem-per-cpu: 1G}\n", "slurm.mem_per_cpu=2G", "slurm.cpus-per-task=8")
     assert config.slurm.options == {"mem-per-cpu": "2G"}
@@ -414,6 +422,10 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
     }
 
 
+# Nine lists of nine aliases each: a billion values.
+_BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -430,6 +442,8 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
         ("a: 1\nb: \x01\n", "config.yaml:2: not valid YAML: control character"),
         ("a: *b\n", "config.yaml:1: not valid YAML: found undefined alias"),
         ("a: !!int x\n", "config.yaml: not valid YAML"),
+        (f"a: {'[' * 200}{']' * 200}\n", "config.yaml:1: not valid YAML: lists or mappings lie too deep"),
+        (_BOMB, "config.yaml:1: not valid YAML: more than 1,000,000 values"),
     ],
 )
 def test_what_is_no_yaml_mapping_has_its_line(folder: Path, text: str, message: str) -> None:
