@@ -1,13 +1,13 @@
 """Nothing that is read from disk is unpickled, evaluated or handed to a shell: by the sources, and by runs of somebody else."""
 
 import ast
-import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jobs.storage import checked_json
 from jobs.storage.plans import Plan
 from tests.support.launcher_runs import ROOT, launcher, run_of, write_config
 
@@ -64,9 +64,9 @@ def test_a_plan_whose_manifest_names_lead_out_of_the_run_is_refused(tmp_path: Pa
     config = write_config(tmp_path)
     launcher(tmp_path, "plan", config)
     run = run_of(config)
-    plan = json.loads(run.plan.read_text())
+    plan = checked_json.decode(run.plan.read_bytes())
     plan["parts"] = [{"name": name, "start": 0, "stop": 100}]
-    run.plan.write_text(json.dumps(plan))
+    run.plan.write_bytes(checked_json.encode(plan))
     done = launcher(tmp_path, "gather", run.path, "--allow-missing")
     assert done.returncode in (1, 2)
     assert f"{name!r} is no name of a manifest" in done.stderr

@@ -59,7 +59,7 @@ def test_paths_of_run_and_python_reach_the_task_as_they_are(
         return
     found = words_of(array_script(run, config, SUBMISSION), tmp_path)
     assert found == [str(python), "-P", "-m", "jobs", str(run.path), "1"]
-    found = words_of(finalize_script(run, config, [1], ["7"]), tmp_path)
+    found = words_of(finalize_script(run, config, [replace(SUBMISSION, job_ids=("7",))]), tmp_path)
     assert found == [str(python), "-P", "-m", "launcher.slurm_finalize", str(run.path), "1"]
 
 
