@@ -7,7 +7,6 @@ file by hand does the same.
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -33,8 +32,6 @@ _SHORTEST_WARNING = 10
 _ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
 _FINALIZE_MEMORY = "2G"
-# What bash reads otherwise inside "${NAME:-...}".
-_SPECIAL = re.compile(r"""[\\"$`}]""")
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -201,12 +198,15 @@ def _pattern(path: Path) -> str:
 
 def _command(run: RunDir, config: Config, number: int, template: Template) -> str:
     """``exec``, so that Slurm's signals reach the supervisor; a template may set a prefix and another Python."""
-    python = _SPECIAL.sub(r"\\\g<0>", sys.executable)
-    words = [f'"${{LAUNCHER_PYTHON:-{python}}}"', "-P", "-m", "jobs"]
+    python, before = f"${{LAUNCHER_PYTHON:-{sys.executable}}}", ""
+    if (quoted := shlex.quote(sys.executable)) != sys.executable:
+        # Between the double quotes, bash would read quotes and dollar signs of the path as its own.
+        python, before = "$LAUNCHER_PYTHON", f"LAUNCHER_PYTHON=${{LAUNCHER_PYTHON:-{quoted}}}\n"
+    words = [f'"{python}"', "-P", "-m", "jobs"]
     words += [shlex.quote(str(run.path.absolute())), str(number)]
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
     if config.slurm.nodes_per_task > 1:
         # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
         words.insert(0, "srun --kill-on-bad-exit=0 --export=ALL --cpus-per-task=$SLURM_CPUS_PER_TASK")
-    return " ".join(["exec", *words])
+    return before + " ".join(["exec", *words])

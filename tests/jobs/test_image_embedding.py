@@ -357,10 +357,9 @@ def test_long_texts_beside_a_picture_do_not_matter_up_to_a_limit_of_the_users(tm
 def test_the_number_of_pixels_has_a_limit_of_the_users(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     picture().save(path)
+    Image.MAX_IMAGE_PIXELS = WIDTH * HEIGHT // 3  # pillow's own limit is twice that
     assert job_with(max_pixels=WIDTH * HEIGHT).load({"path": str(path)}).shape == (SIZE, SIZE, 3)
     with pytest.raises(
         ValueError, match=rf"a\.png: cannot be decoded: {WIDTH} x {HEIGHT} pixels are more than max_pixels"
     ):
         job_with(max_pixels=WIDTH * HEIGHT - 1).load({"path": str(path)})
-    Image.new("1", (20_000, 10_000)).save(path)
-    assert job_with(max_pixels=200_000_000).load({"path": str(path)}).shape == (SIZE, SIZE, 3)

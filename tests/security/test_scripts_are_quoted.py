@@ -51,7 +51,8 @@ def test_paths_of_run_and_python_reach_the_task_as_they_are(
     python.write_text(ECHO)
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    config = load_config(write_config(tmp_path, executor="slurm", runs=f"runs {nasty.replace('/', '')}"))
+    # Slurm itself writes no log into a folder with a backslash.
+    config = load_config(write_config(tmp_path, executor="slurm", runs="runs " + nasty.replace("\\", "")))
     run = make_plan(config).run
     if "\n" in nasty:  # the log is named in a directive, which is one line
         with pytest.raises(InputError, match=r"--output: .* is not one line"):
