@@ -137,7 +137,7 @@ class Killer:
 
     def _strike(self, tree: dict[psutil.Process, int]) -> None:
         # Else most kills would be of launchers that have started nothing yet.
-        if len(tree) <= len(_DEPTHS) and self._dice.random() < 0.9:
+        if len(tree) <= len(_DEPTHS) and self._dice.random() < 0.97:
             return
         run = run_of(self._config)
         ends = run.plan.exists() and done_rows(run).count == ROWS
