@@ -9,7 +9,9 @@ PAGE = (ROOT / "docs" / "reliability.md").read_text()
 
 def test_each_promise_names_its_tests() -> None:
     promises = PAGE.partition("## Promises")[2].partition("\n## ")[0]
-    rows = [line for line in promises.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| whatever"))]
+    rows = [
+        line for line in promises.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| whatever"))
+    ]
     for row in rows:
         named = re.findall(r"`(tests/[\w/.]+)`", row)
         assert named, row
