@@ -25,6 +25,7 @@ from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.outputs import NOT_OUTPUTS
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.ragged import BLOCK, Ragged, is_ragged
 from launcher.runs.find import find_run
 from launcher.runs.submissions import chosen_output, read_submissions
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FAILED", "MISSING", "OK", "Ragged", "Results", "open", "result_path"]
-
-_BLOCK = 65_536
 
 
 def open(  # noqa: A001 - it is read as results.open
@@ -89,59 +88,6 @@ def result_path(run: RunDir, manifest: str | None = None) -> Path:
         names = ", ".join(repr(part.name) for part in plan.parts)
         raise InputError(f"{run.path}: has a result of each manifest; give manifest=, one of {names}")
     return run.result_of(manifest, chosen_output(read_submissions(run)))
-
-
-class Ragged(Sequence[Any]):
-    """A variable-length output: row i is an array [length, *shape], a str or bytes. Values are read when asked for."""
-
-    def __init__(self, group: "h5py.Group") -> None:
-        self._values: h5py.Dataset = group["values"]
-        self._encoding: str | None = group.attrs.get("encoding")
-        self.offsets: np.ndarray = group["offsets"][()]
-        """Where rows begin and end among the values: int64 [rows + 1]."""
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Items of each row, int64 [rows]; bytes where rows are strings."""
-        return np.diff(self.offsets)
-
-    @property
-    def values(self) -> np.ndarray:
-        """The items of all rows, end to end: [sum(lengths), *shape]; uint8 where rows are strings."""
-        return np.asarray(self._values[()])
-
-    def __getitem__(self, key: Any) -> Any:
-        """One row for an int; a list of rows for a slice, a mask or a sequence of ints."""
-        if isinstance(key, slice):
-            rows = range(len(self))[key]
-            return self._rows(rows) if len(rows) else []
-        if np.ndim(key) == 0:
-            row = range(len(self))[key]
-            return self._rows(range(row, row + 1))[0]
-        picked = np.asarray(key)
-        if picked.ndim != 1 or (picked.dtype.kind not in "iub" and len(picked)):
-            raise IndexError(f"rows are chosen by a list of ints or a mask, not by {picked.dtype} {list(picked.shape)}")
-        if picked.dtype == bool and len(picked) != len(self):
-            raise IndexError(f"a mask of {len(picked)} values does not fit {len(self)} rows")
-        return [self[row] for row in (np.flatnonzero(picked) if picked.dtype == bool else picked).tolist()]
-
-    def _rows(self, rows: range) -> list[Any]:
-        first, last = min(rows), max(rows)
-        start = self.offsets[first]
-        items = self._values[start : self.offsets[last + 1]]
-        bounds = self.offsets[first : last + 2] - start
-        found = [items[bounds[row - first] : bounds[row - first + 1]] for row in rows]
-        if self._encoding is None:
-            return found
-        text = [values.tobytes() for values in found]
-        return text if self._encoding == "bytes" else [value.decode(self._encoding) for value in text]
-
-    def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self), _BLOCK):
-            yield from self[start : start + _BLOCK]
 
 
 class Results:
@@ -253,7 +199,10 @@ class Results:
         return ((name, self[name]) for name in self.keys())
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self.keys() else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def __bool__(self) -> bool:
         return True
@@ -263,12 +212,12 @@ class Results:
         if name in ("id", "status"):
             return self.ids if name == "id" else self.status
         item = self._output(name)
-        return Ragged(item) if _is_ragged(item) else item[()]
+        return Ragged(item) if is_ragged(item) else item[()]
 
     def dataset(self, name: str) -> "h5py.Dataset":
         """The HDF5 dataset of a fixed output, of which slices can be read; raises KeyError for others."""
         item = self._output(name)
-        if _is_ragged(item):
+        if is_ragged(item):
             raise KeyError(f"{name!r} is of variable length: results[{name!r}] reads single rows and slices of it")
         return item
 
@@ -277,7 +226,7 @@ class Results:
             raise KeyError(f"no output {name!r}; the outputs are: {', '.join(self.outputs) or 'none'}")
         return self._file[name]
 
-    def blocks(self, rows: int = _BLOCK, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+    def blocks(self, rows: int = BLOCK, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """All rows, at most ``rows`` at a time: column name -> values, as ``to_pandas`` names the columns.
 
         Values are arrays [n, *shape] of fixed outputs, lists of n rows of variable-length ones. Raises ValueError where
@@ -288,7 +237,7 @@ class Results:
         return self._blocks(rows, self._columns(columns))
 
     def _blocks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-        ragged = {name: self[name] for name in names if name in self.outputs and _is_ragged(self._file[name])}
+        ragged = {name: self[name] for name in names if name in self.outputs and is_ragged(self._file[name])}
         for start in range(0, len(self), rows):
             stop = min(start + rows, len(self))
             yield {name: self._block(name, ragged, start, stop) for name in names}
@@ -310,7 +259,7 @@ class Results:
 
     def _ids(self, start: int, stop: int) -> np.ndarray:
         item = self._file["id"]
-        if not _is_ragged(item):
+        if not is_ragged(item):
             return np.asarray(item[start:stop])
         ids = np.empty(stop - start, object)
         ids[:] = self._id_strings[start:stop]
@@ -345,7 +294,3 @@ def _need_pandas() -> None:
     if extras.missing("pandas"):
         way = extras.how_to_install("pandas")
         raise InputError(f"a table needs pandas: {way}. Without it: results[NAME], or blocks() for all columns")
-
-
-def _is_ragged(item: Any) -> bool:
-    return "offsets" in item if hasattr(item, "keys") else False

@@ -76,7 +76,7 @@ def gather(
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    check_manifest(run, plan)
+    check_manifest(run, plan, whole=False)
     with ExitStack() as stack:
         # Before the survey: of two that make the same result, the later one has to see what is stored by then.
         results = [stack.enter_context(NewResult(run.result_of(part.name, output))) for part in plan.results]
@@ -149,6 +149,7 @@ class _Gathering:
             complete(self._result.temporary, summary, seal)
             self._result.publish()
         except OSError as error:
+            self._result.check()
             raise RunError(f"{self._path}: gather stopped: {error}") from error
         survey, size = self._survey, self._path.stat().st_size
         counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))

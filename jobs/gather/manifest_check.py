@@ -6,11 +6,15 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import REMEDY, Samples
 
 
-def check_manifest(run: RunDir, plan: Plan) -> None:
-    """Reads all of it. Raises DamageError where it is gone or another one, RunError where it cannot be read at all."""
+def check_manifest(run: RunDir, plan: Plan, *, whole: bool = True) -> None:
+    """Reads all of it; not ``whole``: only where a result has something of it, its ids.
+
+    Raises DamageError where it is gone or another one, RunError where it cannot be read at all.
+    """
     try:
         samples = Samples(run.manifest, plan.manifest_digests)
-        samples.check()
+        if whole or plan.id_column is not None:
+            samples.check()
     except FileNotFoundError as error:
         raise DamageError(f"{run.manifest}: is gone; {REMEDY}") from error
     except OSError as error:

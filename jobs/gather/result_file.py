@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -140,11 +141,15 @@ class NewResult:
             self.__exit__()
             raise
 
-    def publish(self) -> None:
-        """Makes it the result. Raises BusyError where another process took it for abandoned, and so makes one itself."""
+    def check(self) -> None:
+        """Raises BusyError where another process took it for abandoned, and so makes one itself."""
         if not has_name(self.descriptor, self.temporary):
             text = f"{self.path}: another process has begun to gather this result anew; wait for it"
             raise BusyError(text, self.path)
+
+    def publish(self) -> None:
+        """Makes it the result. Raises as ``check`` does."""
+        self.check()
         rename_synced(self.temporary, self.path)
         self._is_published = True
 
@@ -176,14 +181,16 @@ def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
 
     Where there are no locks nobody can tell these apart, and all are left alone.
     """
-    for other in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+    name = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
+    for other in path.parent.glob(name):
         try:
             descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # of another user, too: nothing of ours is in it
             continue
         is_free = try_lock(descriptor) if is_before(other) else None
         if is_free:
-            other.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, PermissionError):
+                other.unlink()
         os.close(descriptor)
         if is_free is False:
             raise BusyError(f"{path}: another process is gathering this result now; wait for it", other)

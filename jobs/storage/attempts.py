@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from jobs.storage.files import refresh_names
 from jobs.storage.journal import decode, read_lines
 from jobs.storage.old_shards import OldView, old_view
 from jobs.storage.plans import Plan
@@ -145,6 +146,7 @@ class Attempts:
 
 def attempt_names(folder: Path) -> Iterator[str]:
     """The names of the attempts whose journals are in a folder; none where there is no such folder."""
+    refresh_names(folder)
     try:
         entries = os.listdir(folder)
     except FileNotFoundError:

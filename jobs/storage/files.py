@@ -31,6 +31,9 @@ _PUBLISH_SECONDS = 5.0
 # A file that is empty is about to be written, where there are no links; seconds.
 _PATIENCE = 0.5
 
+_HERE, _FORCE_SYNC, _BASIC = -100, 0x2000, 0x7FF  # AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS
+_statx = getattr(ctypes.CDLL(None), "statx", None)
+
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range:
@@ -138,6 +141,15 @@ def _read_published(path: Path, instead: Path) -> bytes:
     return found or path.read_bytes()
 
 
+def refresh_names(folder: Path) -> None:
+    """Has a network file system ask its server which names there are, where it would trust its memory for a minute.
+
+    That is statx(2) with AT_STATX_FORCE_SYNC, which promises little; where there is no such thing, nothing happens.
+    """
+    if _statx:
+        _statx(_HERE, os.fsencode(folder), _FORCE_SYNC, _BASIC, ctypes.create_string_buffer(256))
+
+
 def server_time(folder: Path) -> float:
     """The time by the clock that the files of a folder have theirs from; of this machine, where nothing can be written."""
     temporary = temporary_name(folder / "clock")
@@ -171,6 +183,9 @@ def intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
                 continue
             what = f"{path}: cut short or damaged ({type(error).__name__}: {error})"
             raise RunError(f"{what}; {remedy}") from error
+        except OSError as error:
+            if error.errno != errno.ESTALE or time.monotonic() > deadline:  # replaced while it was read, on NFS
+                raise
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:

@@ -26,24 +26,32 @@ def _read(path: Path) -> Layout:
 
 
 def agree(run: RunDir, layout: Layout) -> Layout:
-    """The layout of the run: this one, if it is the first. Raises RunError where it is damaged, and no journal has it."""
-    write_once(run.layout, _encode(layout))
+    """The layout of the run: this one, if it is the first. Raises RunError where it is damaged again and again."""
     try:
+        write_once(run.layout, _encode(layout))
         return read_layout(run) or layout
     except RunError:
         restore(run)
+        write_once(run.layout, _encode(layout))
         return read_layout(run) or layout
 
 
 def restore(run: RunDir) -> None:
-    """Makes layout.json what attempts have that stored something, where it is not."""
+    """Makes layout.json what attempts have that stored something, where it is not.
+
+    Where it is damaged and none has one either, nothing that is stored can be read: the next batch is the first again.
+    """
     layout = first_layout(Attempts(run).read())
     try:
-        is_known = layout is None or layout == read_layout(run)
+        is_known = read_layout(run) == layout or layout is None
     except RunError:
         is_known = False
-    if layout and not is_known:
+    if is_known:
+        return
+    if layout:
         write_bytes(run.layout, _encode(layout))
+    else:
+        run.layout.unlink(missing_ok=True)
 
 
 def _encode(layout: Layout) -> bytes:

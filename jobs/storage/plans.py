@@ -211,7 +211,8 @@ class Submission:
     what others have left. ``failed_before`` counts, by shard, the failed samples of its other rows: the failure budget is
     the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
-    ``shards`` is what a version without ``rows`` wrote. ``plan`` is the fingerprint of the plan whose rows these are.
+    ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
+    ``plan`` is the fingerprint of the plan whose rows these are.
     """
 
     number: int
@@ -228,6 +229,7 @@ class Submission:
     planned: bool = False
     process: dict[str, Any] | None = None
     shards: tuple[int, ...] = ()
+    owner: str | None = None
     plan: str = ""
 
     def is_of(self, plan: Plan) -> bool:

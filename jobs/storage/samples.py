@@ -23,8 +23,9 @@ METADATA_KEY = b"launcher"
 # long as for these, a tenth of a millisecond where a process has just slept. Unless they are more than so many bytes.
 _AHEAD = 256
 _AHEAD_BYTES = 1 << 20
-# Whoever reads a record batch hashes it first, in a tenth of a second at most; of larger ones, only gather and verify do.
-_HASHED_BYTES = 64 << 20
+# Whoever reads rows of a record batch hashes all of it first. Of larger ones only gather and verify do: array tasks need a
+# part of such a batch each, and would read many times what they need.
+_HASHED_BYTES = 16 << 20
 REMEDY = "bring back a copy of it, or have `launcher plan` with the same config write it anew"
 
 
@@ -137,7 +138,7 @@ class Samples:
 
     def __len__(self) -> int:
         last = self._reader.num_record_batches - 1
-        return int(last * BATCH_ROWS + self._batch(last).num_rows) if last >= 0 else 0
+        return int(last * BATCH_ROWS + self._get(last).num_rows) if last >= 0 else 0
 
     def check(self) -> None:
         """Reads all of it; raises OSError where it is not what was planned, as far as ``digests`` tell."""

@@ -71,7 +71,12 @@ def _is_planned(run: RunDir) -> bool:
 
 def _plan_anew(run: RunDir, config: Config, job: JobSpec) -> Plan | None:
     """None where another one has planned the run meanwhile."""
-    _check_folder(run)
+    try:
+        _check_folder(run)
+    except InputError:
+        if _is_planned(run):  # since we looked, and submitted too
+            return None
+        raise
     run.make()
     check_runs_folder(run.path)
     temporary = temporary_name(run.manifest)
@@ -128,7 +133,8 @@ def _check_folder(run: RunDir) -> None:
     """Raises InputError where the run directory exists and holds something else."""
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
-    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, run.config, run.manifest)}
+    files = (run.config, run.manifest, run.plan)
+    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, *files)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     # Planning leaves these empty, also where it was killed.

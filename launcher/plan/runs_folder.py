@@ -102,12 +102,10 @@ _NEEDED: dict[str, Callable[[Path], None]] = {
 
 
 def name_problems(config: Config) -> list[Problem]:
-    """Names from the config that are too long for a file, where they would become one."""
+    """Results whose names, also those on their way, would be too long for a file."""
     run = RunDir(config.run_folder)
     most = _longest_name(run.path)
     problems: list[Problem] = []
-    if (over := len(os.fsencode(run.name)) - most) > 0:
-        problems.append((("name",), f"{over} bytes too long for the name of a folder: at most {most}"))
     manifests: list[str | None] = [*config.data.manifests] or [None]
     for manifest in manifests:
         path = run.result_of(manifest, config.output_path)

@@ -85,6 +85,10 @@ def finalize(
     ``tick`` is called now and then while the result is written; it may raise Cancelled. Of submissions that ended
     together only the last one ``gathers``.
     """
+    if not submission.is_of(plan):
+        error = f"submission {submission.number} is of another plan than {run.plan.name} has now; do: launcher rerun"
+        Outcome(time.time(), ending.cancelled, error=error).write(run, submission.number)
+        return []
     import_run(run)  # where an older version has begun it
     undone = _undone(run, plan, submission, ending)
     given_up = {**_over_budget(run, undone), **undone.given_up}

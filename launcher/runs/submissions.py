@@ -4,6 +4,7 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 """
 
 import dataclasses
+import json
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
@@ -79,7 +80,8 @@ def _remove_claims(run: RunDir, number: int) -> None:
     leaving = temporary_name(claims)
     with suppress(FileNotFoundError):
         claims.rename(leaving)
-    shutil.rmtree(leaving, ignore_errors=True)
+    for left in run.submissions.glob(f".{claims.name}*"):  # also by one who was killed here
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,22 @@ def read_submissions(run: RunDir) -> list[SubmissionState]:
 def may_run(run: RunDir, submission: Submission) -> bool:
     """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler.
 
-    Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler.
+    Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler, or at its
+    end a scheduler's finalize job.
     """
     if submission.planned:
         return False
-    if submission.process is None:
+    path, process = run.submission(submission.number), submission.process
+    with suppress(FileNotFoundError, ValueError):
+        process = checked_json.decode(run.ending(submission.number).read_bytes())
+        path = run.ending(submission.number)
+    if process is None:
         return True
-    owner = ProcessIdentity.from_json(submission.process)
+    owner = ProcessIdentity.from_json(process)
     if owner.is_here:
         return owner.is_alive
     # Both by the clock of the file server: that of this machine may be minutes ahead.
-    return server_time(run.path) - run.submission(submission.number).stat().st_mtime < _SILENCE
+    return server_time(run.path) - path.stat().st_mtime < _SILENCE
 
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:
@@ -167,6 +174,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
     Raises RunError where another one got hold of one of its rows at the same moment.
     """
     import_run(run)  # from now on the run is this version's
+    run.make()  # what somebody removed of its folders
     fingerprint = Plan.read(run.plan).fingerprint
     numbered = dataclasses.replace(submission, number=_free_number(run), plan=fingerprint)
     path = run.submission(numbered.number)

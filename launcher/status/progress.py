@@ -78,8 +78,11 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
         lines += [f"  next time: {line}" for line in status.efficiency.advice()]
     if status.queue and status.executor is not None:
-        whose = f"{choose_executor(status.executor).title}'s queue"
-        lines += [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
+        executor = choose_executor(status.executor)
+        for (state, reason), entries in status.queue.items():
+            lines.append(f"  {executor.title}'s queue: {entries} {state} ({reason})")
+            if advice := executor.queue_advice(reason):
+                lines.append(f"    {advice}")
     if status.silent:
         names, more = ", ".join(status.silent[:_MAX_SILENT]), len(status.silent) - _MAX_SILENT
         lines.append(

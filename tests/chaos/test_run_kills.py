@@ -155,6 +155,9 @@ class Killer:
             return _DEPTHS[depth]
         if self._tally.exists() and f"process {process.pid}\n" in self._tally.read_text():
             return "device process"
+        with suppress(psutil.NoSuchProcess):
+            if process.children():
+                return "guardian"
         return "pool worker"
 
 

@@ -165,10 +165,12 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
         scheduler.queue()
         scheduler.find(["run-ab12-1", "run"])
         scheduler._read_limits()
+        scheduler.nodes()
+        scheduler.jobs(["12"])
 
     def submit(data: bytes) -> None:
         text = data.decode(errors="replace")
-        parsers.said(text), parsers.read_job_id(text), parsers.read_submit_limit(text)
+        parsers.said(text), parsers.read_job_id(text), parsers.read_associations(text)
         parsers.is_passing(text), parsers.is_submit_limit(text), parsers.is_queue_full(text)
 
     yield Target("sacct", 40, of(_SACCT), account)
