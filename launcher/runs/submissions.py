@@ -4,7 +4,6 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 """
 
 import dataclasses
-import json
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
