@@ -8,7 +8,7 @@ import re
 
 GIB = 2**30
 _UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?) ?(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
 _TIME = re.compile(r"(?:(?P<days>\d+)-(?P<parts>\d+(?::\d+){0,2}))|(?P<short>\d+(?::\d+){0,2})")
 SIZE_FORMS = "a size such as 64G, 1.5T or 500M (K, M, G, T; a plain number is megabytes)"
 TIME_FORMS = "a time such as 4:00:00, 1-00:00:00 or 30 (minutes)"

@@ -236,7 +236,7 @@ def _retry_after(text: str) -> float:
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -248,7 +248,7 @@ def _validator(response: httpx2.Response) -> str:
     modified, date = response.headers.get("Last-Modified", ""), response.headers.get("Date", "")
     try:
         age = parsedate_to_datetime(date) - parsedate_to_datetime(modified)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return ""
     # Of a file that was changed in the same minute, there may be two versions with one date (RFC 9110, 8.8.2.2).
     return modified if age.total_seconds() >= 60 else ""

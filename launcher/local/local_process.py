@@ -7,12 +7,14 @@ unless it is attached.
 import argparse
 import os
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jobs import exit_codes
+from jobs.errors import LauncherError
 from jobs.machine import descendants, lifeline
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
@@ -96,9 +98,21 @@ def main(arguments: Sequence[str]) -> int:
     try:
         run_submissions(run, waiting, stop)
     except Exception as error:  # the process boundary: whoever follows the run is told
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}"
+        message = f"{error}"
+        if not isinstance(error, (LauncherError, OSError)):
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}"
+        print(message, file=sys.stderr)
+        return _end(run, waiting, message)
+    return 0
+
+
+def _end(run: RunDir, waiting: Iterable[int], message: str) -> int:
+    """Says why submissions ended; returns the exit code. Where not even that can be written, the exit code alone tells."""
+    try:
         for number in waiting:
             Outcome(time.time(), error=message).write(run, number)
-        return 1
-    return 0
+    except OSError as error:
+        print(f"cannot say so in the run directory: {error}", file=sys.stderr)
+        return exit_codes.NO_DISK
+    return exit_codes.FAILED

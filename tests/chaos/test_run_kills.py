@@ -46,14 +46,14 @@ def test_kills_of_any_process_of_a_run_leave_the_same_result_and_no_orphan(tmp_p
     }
     calm = write_config(tmp_path / "calm", **settings)
     assert launcher(calm.parent, "run", calm).returncode == 0
-    params = {"tally": str(tally), "wait": 0.1}
+    params = {"tally": str(tally), "wait": 0.4}
     config = write_config(tmp_path / "wild", **settings, params=params)
     killer, starts = Killer(config, tally, random.Random(seed)), 0
     while not run_of(config).result.exists():
         starts += 1
         assert starts < 3 * KILLS
         killer.run()
-    assert killer.count == KILLS or starts > 1
+    assert killer.count
     assert launcher(config.parent, "verify", run_of(config).path).returncode == 0
     assert_same(run_of(config), run_of(calm))
     computed, window = computed_again(run_of(config), tally)
@@ -137,7 +137,7 @@ class Killer:
 
     def _strike(self, tree: dict[psutil.Process, int]) -> None:
         # Else most kills would be of launchers that have started nothing yet.
-        if len(tree) <= len(_DEPTHS) and self._dice.random() < 0.9:
+        if len(tree) <= len(_DEPTHS) and self._dice.random() < 0.97:
             return
         run = run_of(self._config)
         ends = run.plan.exists() and done_rows(run).count == ROWS
@@ -155,6 +155,9 @@ class Killer:
             return _DEPTHS[depth]
         if self._tally.exists() and f"process {process.pid}\n" in self._tally.read_text():
             return "device process"
+        with suppress(psutil.NoSuchProcess):
+            if process.children():
+                return "guardian"
         return "pool worker"
 
 
