@@ -10,6 +10,9 @@ from importlib.util import find_spec
 
 import jobs
 
+added: set[str] = set()
+"""The folders that this process has put on Python's path."""
+
 
 def put_on_path(folder: str | None) -> None:
     """So that a Job, and what its module imports, is found there; a second time changes nothing."""
@@ -17,6 +20,7 @@ def put_on_path(folder: str | None) -> None:
         return
     if folder not in sys.path:
         sys.path.append(folder)
+        added.add(folder)
     theirs = os.path.join(folder, "jobs")
     # In a checkout of this project the two are one.
     if theirs not in jobs.__path__ and os.path.isdir(theirs) and not os.path.samefile(theirs, jobs.__path__[0]):

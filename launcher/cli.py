@@ -82,6 +82,14 @@ def _add_starting(command: _Command) -> None:
     rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
     rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
     rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
+    for parser in (run, plan, submit, rerun):
+        way = parser.add_mutually_exclusive_group()
+        way.add_argument(
+            "--keep-results",
+            action="store_true",
+            help="the Job has changed, and what is computed stays right; its provenance says so",
+        )
+        way.add_argument("--fresh", action="store_true", help="compute everything again; what is there is set aside")
     for parser in (run, plan, submit, rerun, probe):
         parser.add_argument(
             "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"

@@ -24,6 +24,7 @@ from jobs.gather.survey import Survey, Surveyed, survey_results
 from jobs.gather.window_reader import WindowReader
 from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
+from jobs.storage.code import changed, told
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -39,7 +40,7 @@ class GatherReport:
     """What became of a gather. ``bytes`` is the size of the result; ``damaged`` are rows left out as missing.
 
     With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them:
-    ``path`` has {manifest} for their names.
+    ``path`` has {manifest} for their names. ``new_code`` are the files of a Job that folds which had changed since the plan.
     """
 
     path: Path
@@ -53,10 +54,16 @@ class GatherReport:
     seconds: float
     name: str | None = None
     parts: "tuple[GatherReport, ...]" = ()
+    new_code: tuple[str, ...] = ()
 
 
 def gather(
-    run: RunDir, *, allow_missing: bool = False, output: Path | None = None, progress: Progress | None = None
+    run: RunDir,
+    *,
+    allow_missing: bool = False,
+    output: Path | None = None,
+    progress: Progress | None = None,
+    with_new_code: bool = False,
 ) -> GatherReport:
     """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
 
@@ -64,7 +71,8 @@ def gather(
     are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done
     (or more of its samples have failed than may), and DamageError where no attempt has what it committed. Raises
     OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
-    it cannot be written or the Job's reduce raises, InputError where the Job cannot be imported here.
+    it cannot be written or the Job's reduce raises, or where the Job folds its results and its code has changed (unless
+    ``with_new_code``), InputError where the Job cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
@@ -77,8 +85,15 @@ def gather(
             f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
             f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
         )
-    reports = [_Gathering(run, plan, one, allow_missing, output, progress).write() for one in surveyed]
-    return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+    new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
+    if new_code and not with_new_code:
+        raise RunError(
+            f"{run.path}: {told(plan, new_code)}, which folds the results; to make the summary with the code of now: "
+            f"launcher gather {run.path}"
+        )
+    reports = [_Gathering(run, plan, one, allow_missing, output, progress, new_code).write() for one in surveyed]
+    total = _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+    return replace(total, new_code=tuple(new_code))
 
 
 def _total(run: RunDir, reports: Sequence[GatherReport], output: Path | None, seconds: float) -> GatherReport:
@@ -107,6 +122,7 @@ class _Gathering:
         allow_missing: bool,
         output: Path | None,
         progress: Progress | None,
+        new_code: Sequence[str],
     ) -> None:
         self._run = run
         self._plan = plan
@@ -117,6 +133,7 @@ class _Gathering:
         self._allow_missing = allow_missing
         self._path = run.result_of(surveyed.part.name, output)
         self._progress = progress
+        self._new_code = new_code
 
     def write(self) -> GatherReport:
         started = time.monotonic()
@@ -138,6 +155,8 @@ class _Gathering:
         """Makes the file with all but the summary."""
         while True:
             provenance = _provenance(self._run, self._plan, self._part, self._survey)
+            if self._new_code:
+                provenance["summary_by_changed_code"] = self._new_code
             places = create(temporary, self._survey.contents, provenance)
             _check_space(temporary)
             result = ResultFile(descriptor, places)
@@ -188,6 +207,7 @@ def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str
         "shards": plan.shards_of(part).count,
         "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
+        "rows_by_code": {code or "unknown": str(rows) for code, rows in sorted(survey.code.items())},
         "gathered": time.time(),
         "host": socket.gethostname(),
     }

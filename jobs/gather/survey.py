@@ -21,7 +21,10 @@ from jobs.storage.spans import Spans
 
 @dataclass
 class Survey:
-    """Counts of batches, samples, errors and bytes. ``lost`` are closed rows that no attempt has as it committed them."""
+    """Counts of batches, samples, errors and bytes. ``lost`` are closed rows that no attempt has as it committed them.
+
+    ``versions`` of packages computed them, and ``code`` of the Job: its fingerprints, each with the rows of the result.
+    """
 
     rows: int
     batches: int = 0
@@ -35,6 +38,7 @@ class Survey:
     not_done: Spans = field(default_factory=Spans)
     lost: list[Damage] = field(default_factory=list)
     versions: dict[str, set[str]] = field(default_factory=dict)
+    code: dict[str, Spans] = field(default_factory=dict)
 
     @classmethod
     def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed, budgets: Budgets) -> Self:
@@ -44,7 +48,10 @@ class Survey:
             rows, survey.id_bytes = count_rows(run.manifest), count_id_bytes(run.manifest, plan.id_column, part)
             if rows != plan.rows:
                 raise DamageError(f"{run.manifest} has {rows} rows, and the plan {plan.rows}: plan a new run")
-        for source, _ in committed.owners:
+        for source, rows_of_it in committed.owners:
+            code = source.attempt.start.code if source.attempt.start else ""
+            own = Spans((start - part.start, stop - part.start) for start, stop in rows_of_it)
+            survey.code[code] = survey.code.get(code, Spans()) | own
             for name, version in source.attempt.start.versions.items() if source.attempt.start else ():
                 survey.versions.setdefault(name, set()).add(version)
         _Surveyor(survey, plan, part, budgets).look(committed)

@@ -32,7 +32,10 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
 
     run = find_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
-        report = write_result(run, allow_missing=options.allow_missing, output=chosen_output(read_submissions(run)))
+        output = chosen_output(read_submissions(run))
+        report = write_result(run, allow_missing=options.allow_missing, output=output, with_new_code=True)
+    if report.new_code:
+        printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):
         printer.say(
             f"result: {one.path} ({one.bytes / 1e6:,.1f} MB)",
@@ -67,6 +70,10 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
         found = f"{one.result}, {state}" if one.result else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
+        if len(one.code) > 1:
+            printer.say(
+                *(f"rows {rows}{of}: computed by the code {code or 'unknown'}" for code, rows in one.code.items())
+            )
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
         printer.say(f"next: launcher rerun {reference(run)} --shards {shards}")
@@ -84,6 +91,7 @@ def _verified(report: Any) -> dict[str, Any]:
         "damaged": list(map(str, report.damaged)),
         "result": None if report.result is None else str(report.result),
         "result_problems": list(report.result_problems),
+        "rows_by_code": {code or "unknown": str(rows) for code, rows in report.code.items()},
     }
 
 

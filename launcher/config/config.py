@@ -4,7 +4,7 @@ Rules that hold for the whole file:
 
 - Paths (``runs``, ``data.manifest``, ``slurm.template``, ``output.path``) are relative to the config file's
   own folder, so that a config gives the same run from any working directory. ``Config`` keeps them as
-  written; its properties and ``folder`` give the absolute ones.
+  written, but for variables (variables.py); its properties and ``folder`` give the absolute ones.
 - Sizes and times are written as for sbatch (units.py) and kept in one spelling, so that ``240`` and
   ``4:00:00`` compare as equal.
 - Without ``data.shards`` and ``data.samples_per_shard`` the number of shards follows from the number of
@@ -35,7 +35,8 @@ from launcher.config.sections import (
     SlurmSection,
     check_name,
 )
-from launcher.config.yaml_lines import parse_document
+from launcher.config.variables import expand_paths
+from launcher.config.yaml_lines import KeyPath, parse_document
 from launcher.executors import AUTO, EXECUTORS
 from launcher.units import parse_memory, parse_time
 
@@ -181,13 +182,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises InputError with all mistakes, one a line: ``config.yaml:14: node.worker: unknown key. ...``.
     """
     document = parse_document(_read(path), str(path))
-    data, set_paths = apply_overrides(document.data, overrides)
-    return _checked(data, path, Origins(str(path), document, set_paths), Config.problems)
+    data, set_texts = apply_overrides(document.data, overrides)
+    origins = Origins(str(path), document, set_texts)
+    expanded, problems = expand_paths(data)
+    if problems:
+        raise InputError(origins.report(problems))
+    return _checked(expanded, path, origins, Config.problems)
 
 
-def config_from_mapping(data: Mapping[str, Any], path: Path) -> Config:
+def config_from_mapping(data: Mapping[str, Any], path: Path, set_texts: Mapping[KeyPath, str] | None = None) -> Config:
     """The config of ``to_mapping``; ``path`` is the file it first came from. Errors as in load_config."""
-    return _checked(data, path, Origins(str(path)), lambda config: [])
+    expanded, problems = expand_paths(data, only=set_texts or {})
+    origins = Origins(str(path), set_texts=set_texts or {})
+    if problems:
+        raise InputError(origins.report(problems))
+    return _checked(expanded, path, origins, lambda config: [])
 
 
 def _checked(data: Mapping[str, Any], path: Path, origins: Origins, check: Callable[[Config], list[Problem]]) -> Config:

@@ -55,7 +55,9 @@ def list_runs(folder: Path) -> list[RunDir]:
     """The runs of a folder, the one planned or submitted last first; none where the folder does not exist."""
     if not folder.is_dir():
         return []
-    changed = {RunDir(path): _last_change(RunDir(path)) for path in folder.iterdir()}
+    # Hidden ones are on their way: planning has not put them in their place yet, or is removing them.
+    found = (RunDir(path) for path in folder.iterdir() if not path.name.startswith("."))
+    changed = {run: _last_change(run) for run in found}
     runs = {run: at for run, at in changed.items() if at is not None}
     return sorted(runs, key=runs.__getitem__, reverse=True)
 
