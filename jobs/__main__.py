@@ -7,11 +7,12 @@ SLURM_ARRAY_TASK_ID. What it exits with is in exit_codes.py.
 import os
 import sys
 
-from jobs.machine import environment
+from jobs.machine import environment, streams
 from jobs.machine.imports import many_imports
 
 
 def main() -> int:
+    streams.prepare()
     environment.prepare()
     with many_imports():
         # Here, because it imports numpy, which starts as many threads as the environment says.

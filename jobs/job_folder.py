@@ -6,9 +6,14 @@ for behind ours.
 
 import os
 import sys
+import sysconfig
+import traceback
 from importlib.util import find_spec
 
 import jobs
+
+_PACKAGES = {"site-packages", "dist-packages"}
+_NOT_THEIRS = (f"{sysconfig.get_path('stdlib')}/", f"{os.path.dirname(os.path.dirname(__file__))}/jobs/")
 
 added: set[str] = set()
 """The folders that this process has put on Python's path."""
@@ -38,6 +43,22 @@ def what_hides(module: str, folder: str | None) -> str | None:
     if os.path.realpath(found) in map(os.path.realpath, _files(name, folder or "")):
         return None
     return f"{found} has that name, comes first on Python's path, and hides {own}: rename yours"
+
+
+def place(error: BaseException) -> str:
+    """``file:line`` of the user's code where an error arose, or of what could not be read as Python; empty if nowhere there.
+
+    Of frames in packages and in Python itself, that of their caller.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f"{file}:{line}" for file, line in frames if os.path.isabs(file) and not _is_installed(file)]
+    return own[-1] if own else ""
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith(_NOT_THEIRS) or bool(_PACKAGES & set(file.split("/")))
 
 
 def _files(module: str, folder: str) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ Exit codes: 0 done and complete; 1 something failed or the result is not complet
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -13,12 +12,13 @@ from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
 from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from jobs.machine import streams
 from jobs.machine.imports import many_imports
 from jobs.nearest import did_you_mean, nearest
 from launcher import __version__
 from launcher.commands.printer import Printer
 
-_RUN_HELP = "run directory or run name (default: the newest run below ./runs)"
+_RUN_HELP = "run directory, run name, or config (default: the newest run below ./runs)"
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
 _EPILOG = "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
 
@@ -103,7 +103,7 @@ def _add_looking(command: _Command) -> None:
     status.add_argument("--live", action="store_true", help="ask Slurm too, with one squeue call")
     status.add_argument("--shards", action="store_true", help="list each shard")
     logs = command("logs", "look.logs", "the log of a shard, all attempts")
-    logs.add_argument("run", metavar="RUN", help="run directory or run name")
+    logs.add_argument("run", metavar="RUN", help="run directory, run name, or config")
     logs.add_argument("shard", metavar="SHARD", type=int, help="number of the shard, from 0")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the shard has ended")
     listing = command("list", "look.list_runs", "the runs of a folder")
@@ -141,7 +141,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    streams.prepare()
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        streams.let_go()
+
+
+def _run(arguments: Sequence[str]) -> int:
     printer = Printer("--json" in arguments)
     try:
         options = parse(arguments)
@@ -158,7 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         printer.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
         printer.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))

@@ -6,7 +6,9 @@ launcher.slurm.finalize_job.
 
 import sys
 
+from jobs.machine import streams
 from launcher.slurm.finalize_job import main
 
 if __name__ == "__main__":
+    streams.prepare()
     sys.exit(main(sys.argv[1:]))

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jobs.errors import InputError
+from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
-from launcher.runs.find import find_run, reference
+from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.submissions import chosen_output, read_submissions
 
 _LISTED = 20
@@ -17,7 +20,10 @@ _LISTED = 20
 def cancel(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.submit.cancel import cancel_run
 
-    run = find_run(options.run)
+    run = chosen_run(options.run) if options.run else _asked_for(printer)
+    if run is None:
+        printer.say("nothing is cancelled")
+        return False
     cancelled = cancel_run(run)
     if cancelled:
         printer.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {reference(run)}")
@@ -27,10 +33,22 @@ def cancel(options: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
+def _asked_for(printer: Printer) -> RunDir | None:
+    """The newest run, if that is the one that was meant: a person is asked, a script has to say it where there are others."""
+    run, *others = list_runs(RUNS_FOLDER) or [find_run(None)]
+    if not sys.stdin.isatty() or printer.as_json:
+        if others:
+            names = ", ".join(reference(one) for one in (run, *others[:_LISTED]))
+            raise InputError(f"cancel needs the name of a run, since there are several: {names}")
+        return run
+    print(f"cancel {reference(run)} ({run.path.absolute()})? [y/N] ", end="", file=sys.stderr, flush=True)
+    return run if sys.stdin.readline().strip().lower() in ("y", "yes") else None
+
+
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.gather import gather as write_result
 
-    run = find_run(options.run)
+    run = chosen_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
         output = chosen_output(read_submissions(run))
         report = write_result(run, allow_missing=options.allow_missing, output=output, with_new_code=True)
@@ -59,7 +77,7 @@ def _gathered(report: Any) -> dict[str, Any]:
 def verify(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.verify import verify as check
 
-    run = find_run(options.run)
+    run = chosen_run(options.run)
     report = check(run, output=chosen_output(read_submissions(run)))
     printer.say(
         f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",

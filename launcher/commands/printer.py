@@ -26,6 +26,10 @@ class Printer:
         if self.as_json:
             print(json.dumps({"schema": SCHEMA, **content}, indent=1))
 
+    def warn(self, *lines: str) -> None:
+        """What the user should know, whatever becomes of stdout."""
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
     def error(self, message: str) -> None:
         print(f"launcher: {message}", file=sys.stderr, flush=True)
         self.document(error=message)

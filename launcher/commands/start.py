@@ -8,6 +8,7 @@ from jobs.errors import InputError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.spans import union
+from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
@@ -25,7 +26,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
-    config = load_config(Path(options.config), options.set)
+    config = _checked(load_config(Path(options.config), options.set), printer)
     planned = make_plan(config, _way(options))
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
@@ -65,13 +66,21 @@ def run(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import make_plan
     from launcher.submit.follow import run_to_end
 
-    config = load_config(Path(options.config), options.set)
+    config = _checked(load_config(Path(options.config), options.set), printer)
     planned = make_plan(config, _way(options))
     printer.say(*planned.notes, f"run directory: {planned.run.path}")
     status = run_to_end(planned, config, make_view(printer.stream), printer.say)
     printer.say(*status_lines(status))
     printer.document(**status.to_json())
     return status.state is RunState.COMPLETE
+
+
+def _checked(config: Config, printer: Printer) -> Config:
+    """A config that its executor can run."""
+    if notices := config.notices():
+        printer.warn(*notices)
+    choose_executor(config.executor).check(config)
+    return config
 
 
 def _way(options: argparse.Namespace) -> "Way":
@@ -83,7 +92,7 @@ def _way(options: argparse.Namespace) -> "Way":
 def submit(options: argparse.Namespace, printer: Printer) -> bool:
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
-        config = load_config(path, options.set)
+        config = _checked(load_config(path, options.set), printer)
         choose_executor(config.executor).prepare()
         from launcher.plan.plan import make_plan
 
@@ -94,7 +103,7 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
 
         run = find_run(options.target)
         known = Plan.read(run.plan)
-        config = current_config(run, known, options.set)
+        config = _checked(current_config(run, known, options.set), printer)
         planned = go_on(run, known, config, _way(options))
     from launcher.submit.submit import select_rows
 
@@ -106,11 +115,12 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.sharding import parse_ranges
     from launcher.submit.submit import current_config, select_rows
 
-    run = find_run(options.run)
+    run = chosen_run(options.run)
     known = Plan.read(run.plan)
     config = current_config(run, known, options.set)
     if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
         config = current_config(run, known, [*options.set, *limits])
+    _checked(config, printer)
     if options.tasks is not None and options.tasks < 1:
         raise InputError(f"--tasks {options.tasks}: must be 1 or more")
     asked = None if options.shards is None else parse_ranges(options.shards, known.shard_count)

@@ -97,7 +97,7 @@ def _told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
 def _write_run(run: RunDir, config: Config, job: JobSpec) -> Plan:
     run.make()
     plan = _new_plan(config, job, _build(config, run.manifest), run.manifest)
-    write_bytes(run.config, _frozen_config(config).encode())
+    write_bytes(run.config, _frozen_config(config).encode(errors="surrogateescape"))
     # Last: it makes the folder a run. Killed before, planning leaves what the next one writes again.
     plan.write(run.plan)
     return plan

@@ -35,7 +35,7 @@ def find_run(text: str | None) -> RunDir:
 def _not_found(text: str, candidates: list[Path]) -> str:
     path = candidates[0]
     if path.is_file():
-        return f"{text}: is a file; RUN is a run directory such as runs/NAME, or a run's name"
+        return f"{text}: is a file; RUN is a run directory such as runs/NAME, a run's name, or its config (.yaml)"
     found = next((run for run in map(RunDir, candidates) if run.manifest.exists()), None)
     if found and found.submission_numbers():
         return f"{text}: its {found.plan.name} is gone, without which nobody knows what it computed: bring back a copy"

@@ -40,7 +40,9 @@ def submission_config(run: RunDir, submission: Submission) -> "Config":
 def write_script(run: RunDir, submission: Submission) -> Path:
     """Writes the script of a submission's array, ready for sbatch."""
     path = run.script(submission.number)
-    write_bytes(path, array_script(run, submission_config(run, submission), submission).encode())
+    write_bytes(
+        path, array_script(run, submission_config(run, submission), submission).encode(errors="surrogateescape")
+    )
     return path
 
 
@@ -125,7 +127,8 @@ def follow(
     path = run.finalize_script(number)
     while True:
         numbers, job_ids = [s.number for s in started], [job_id for s in started for job_id in s.job_ids]
-        write_bytes(path, finalize_script(run, submission_config(run, started[0]), numbers, job_ids).encode())
+        script = finalize_script(run, submission_config(run, started[0]), numbers, job_ids)
+        write_bytes(path, script.encode(errors="surrogateescape"))
         try:
             finalize_id = scheduler.submit(path, finalize_name(run, number), is_new=is_new)
             break

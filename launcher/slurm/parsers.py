@@ -22,6 +22,8 @@ _PASSING = (
     "Munge encode failed",
     "Protocol authentication error",
 )
+# No slurm.conf, and no server that has one.
+_NOT_CONFIGURED = ("Could not establish a configuration source", "unable to status file")
 # The limits on jobs that wait or run, as Slurm's src/common/slurm_protocol_defs.c names them: QOSMaxSubmitJobPerUserLimit,
 # AssocGrpSubmitJobsLimit ... All other limits of the same kind stay as they are, however long one waits.
 _SUBMIT_LIMIT = re.compile(r"(?:Assoc|QOS)\w*SubmitJob\w*")
@@ -49,6 +51,11 @@ class Accounted:
 
 
 ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
+
+
+def is_not_configured(problem: str) -> bool:
+    """Whether Slurm's commands do not know of any cluster."""
+    return any(text in problem for text in _NOT_CONFIGURED)
 
 
 def said(text: str) -> str:

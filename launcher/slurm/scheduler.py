@@ -188,7 +188,7 @@ def limits() -> SlurmLimits:
 
 
 def _read_limits() -> SlurmLimits:
-    config = ask("scontrol", "show", "config")
+    config = ask("scontrol", "show", "config", otherwise="; to run on this machine instead: --set executor=local")
     numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
     own = None
     if "accounting_storage/slurmdbd" in config:
