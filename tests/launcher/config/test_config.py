@@ -288,7 +288,7 @@ def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
         (("slurm.cpus_per_task=7", "node.devices=cuda", "slurm.gres=gpu:a100:4"), "7 is too few: 4 process"),
         (
             ("slurm.tasks=2", "slurm.shards_per_task=1"),
-            r"slurm.shards_per_task: says the same as slurm.tasks: keep that",
+            r"slurm.shards_per_task=1: says the same as slurm.tasks: keep that",
         ),
         (("slurm.mem=64G", "retry.max_memory=32G"), r"32G is less than slurm.mem \(64G\)"),
         (("slurm.time=1-00:00:00", "retry.max_time=12:00:00"), "less than slurm.time"),
