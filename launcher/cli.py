@@ -20,6 +20,7 @@ from launcher.commands.printer import Printer
 
 _RUN_HELP = "run directory, run name, or config (default: the newest run below ./runs)"
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
+_SHOWN_CHARACTERS = 500
 _EPILOG = "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
 
 
@@ -161,6 +162,10 @@ def _run(arguments: Sequence[str]) -> int:
     except LauncherError as error:
         printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
+    except UnicodeEncodeError as error:  # Arrow and HDF5 take paths of text alone
+        text = str(error.object)[:_SHOWN_CHARACTERS]
+        printer.error(f"{text}: has bytes that are no UTF-8 text; rename it, or put what is needed somewhere else")
+        return BAD_INPUT
     except KeyboardInterrupt:
         printer.error("interrupted")
         return INTERRUPTED

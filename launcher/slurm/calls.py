@@ -36,11 +36,12 @@ def clean_environment() -> dict[str, str]:
 
 
 def ask(*command: str, otherwise: str = "") -> str:
-    """Output of a command that the controller answers; where it does not, it is asked again, with back-off, two minutes long.
+    """Output of a command that the controller answers; where it does not, it is asked again, with back-off: two minutes long,
+    three where it hangs.
 
     ``otherwise`` is said with it: what the user can do instead of waiting.
     """
-    end = time.monotonic() + sum(BACK_OFF)
+    end = time.monotonic() + sum(BACK_OFF) + _TIMEOUT
     waits = iter(BACK_OFF)
     while True:
         try:

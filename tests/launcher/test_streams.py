@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -93,19 +92,18 @@ def test_a_narrow_terminal_is_no_problem(complete: Path) -> None:
     assert b"Traceback" not in done.stdout
 
 
-def test_a_folder_whose_name_is_no_text_is_a_folder(tmp_path: Path) -> None:
+def test_names_that_are_no_text_are_told_and_end_nothing_in_a_traceback(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 \xff"))
     write_job(folder)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "sh").symlink_to(shutil.which("sh") or "")
-    for arguments in (
-        ["plan", "config.yaml", "--set", "executor=slurm", "--set", "name=s"],
-        ["run", "config.yaml"],
-        ["status", "toy", "--json"],
-        ["verify", "toy"],
-        ["gather", "toy"],
-        ["list"],
-        ["logs", "toy", "0"],
-    ):
-        done = shell(folder, '"$@"', *arguments, PATH=str(tmp_path / "bin"))  # without sbatch
-        assert done.returncode == 0, (arguments, done.stderr)
+    refused = shell(folder, '"$@"', "run", "config.yaml")
+    assert refused.returncode == 2
+    assert b"/caf\xe9 \xff" in refused.stderr
+    assert b"no UTF-8 text" in refused.stderr
+    # What needs no library that would mind goes on.
+    elsewhere = shell(folder, '"$@"', "run", write_config(tmp_path / "fine", rows=20, shards=2))
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    run = os.path.relpath(tmp_path / "fine/runs/toy", folder)
+    for arguments in (["status", run], ["list"], ["logs", run, "0"], ["verify", run], ["status", b"caf\xe9"]):
+        done = shell(folder, '"$@"', *map(os.fsdecode, arguments))
+        assert done.returncode == (2 if arguments[-1] == b"caf\xe9" else 0), (arguments, done.stderr)
+        assert b"Traceback" not in done.stderr
