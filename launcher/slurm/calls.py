@@ -36,8 +36,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def ask(*command: str, otherwise: str = "") -> str:
-    """Output of a command that the controller answers; where it does not, it is asked again, with back-off: two minutes long,
-    three where it hangs.
+    """Output of a command that the controller answers; where it does not, it is asked again, for two minutes or three.
 
     ``otherwise`` is said with it: what the user can do instead of waiting.
     """

@@ -11,8 +11,8 @@ from launcher.local import local_executor
 from tests.support.launcher_runs import launcher, run_of, write_config
 
 
-def check(folder: Path, devices: object, **sections: object) -> None:
-    config = load_config(write_config(folder, node={"devices": devices}, **sections))
+def check(folder: Path, devices: object) -> None:
+    config = load_config(write_config(folder, node={"devices": devices}))
     choose_executor("local").check(config)
 
 
