@@ -33,7 +33,8 @@ class Plan:
     ``parts`` are the manifests where there are several, in the order of their rows; no shard lies in two of them.
     ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
     comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name, ``code`` those that
-    the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right.
+    the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right;
+    the fingerprint is of the plan before them.
     """
 
     name: str

@@ -104,12 +104,13 @@ def _write_run(run: RunDir, config: Config, job: JobSpec) -> Plan:
 
 
 def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str]) -> Plan:
-    """Writes the plan with the Job as it is now, and says so in it: it becomes part of the results' provenance."""
-    before = {"fingerprint": known.fingerprint, "code": fingerprint(known.code)}
-    kept = (*known.kept, {"time": time.time(), "changes": list(changes), "before": before})
+    """Writes the plan with the Job as it is now, and says so in it: it becomes part of the results' provenance.
+
+    Its fingerprint stays that which attempts and submissions know it by.
+    """
+    kept = (*known.kept, {"time": time.time(), "changes": list(changes), "code_before": fingerprint(known.code)})
     section = {"job": config.to_mapping()["job"]}
     plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **_described(job))
-    plan = replace(plan, fingerprint=_fingerprint(plan))
     plan.write(run.plan)
     return plan
 
@@ -255,7 +256,7 @@ def _changes(run: RunDir, known: Plan, config: Config, job: JobSpec) -> list[str
             job=job,
             batch_size=config.node.batch_size,
         )
-    if _fingerprint(now) == known.fingerprint:
+    if _fingerprint(now) == _fingerprint(known):
         return replaced
     if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
         listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
