@@ -26,10 +26,16 @@ def put_on_path(folder: str | None) -> None:
     if folder not in sys.path:
         sys.path.append(folder)
         added.add(folder)
+    theirs = beside_ours(folder)
+    if theirs and theirs not in jobs.__path__:
+        jobs.__path__.append(theirs)
+
+
+def beside_ours(folder: str) -> str | None:
+    """The folder ``jobs`` in it, whose modules are looked for behind ours; None where there is none."""
     theirs = os.path.join(folder, "jobs")
     # In a checkout of this project the two are one.
-    if theirs not in jobs.__path__ and os.path.isdir(theirs) and not os.path.samefile(theirs, jobs.__path__[0]):
-        jobs.__path__.append(theirs)
+    return theirs if os.path.isdir(theirs) and not os.path.samefile(theirs, jobs.__path__[0]) else None
 
 
 def what_hides(module: str, folder: str | None) -> str | None:

@@ -16,7 +16,6 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-import jobs
 from jobs import job_folder
 from jobs.storage.code import Code, changed, describe_file, told
 from jobs.storage.plans import Plan
@@ -112,8 +111,8 @@ class _Finder:
 
     def _beside_ours(self, name: str) -> ModuleSpec | None:
         """The user's own folder ``jobs``, whose modules are looked for behind ours."""
-        theirs = os.path.join(self._folder or "", name)
-        if name != "jobs" or not os.path.isdir(theirs) or os.path.samefile(theirs, jobs.__path__[0]):
+        theirs = job_folder.beside_ours(self._folder) if self._folder and name == "jobs" else None
+        if theirs is None:
             return None
         spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = [theirs]
