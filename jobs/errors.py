@@ -14,6 +14,8 @@ Those of both packages. The tree::
 ``str(error)`` is the whole message: what, where, what is valid, what to do.
 """
 
+from pathlib import Path
+
 __all__ = [
     "BusyError",
     "DamageError",
@@ -39,7 +41,19 @@ class RunError(LauncherError):
 
 
 class BusyError(RunError):
-    """Another process is making this result now."""
+    """Another process is making this result now, at ``path``."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def look(self) -> object:
+        """Something else whenever that process has written; None where the file is gone."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size, found.st_blocks
 
 
 class IncompleteError(RunError):

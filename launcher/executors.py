@@ -115,6 +115,9 @@ class Executor(Protocol):
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
         """Which go on, and what the queue says; changes nothing. One question to the scheduler, none without submissions."""
 
+    def queue_advice(self, reason: str) -> str | None:
+        """What a person can do about entries of its queue that wait for this reason; None where it passes by itself."""
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """Stops it and waits until its tasks are gone; False where nothing ran. A second call at once hurries it.
 

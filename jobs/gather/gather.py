@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import numpy as np
 from jobs.errors import DamageError, IncompleteError, RunError
 from jobs.gather.block_copier import BlockCopier
 from jobs.gather.committed import Damage, Unlike
+from jobs.gather.manifest_check import check_manifest
 from jobs.gather.reduction import summarize
-from jobs.gather.result_file import ResultFile, complete, create, replacing_result
+from jobs.gather.result_file import NewResult, ResultFile, complete, create
 from jobs.gather.result_rows import StateWriter, put_ids
 from jobs.gather.survey import Survey, Surveyed, survey_results
 from jobs.gather.window_reader import WindowReader
@@ -53,8 +55,14 @@ class GatherReport:
     damaged: tuple[Damage, ...]
     seconds: float
     name: str | None = None
+    seal: str | None = None
     parts: "tuple[GatherReport, ...]" = ()
     new_code: tuple[str, ...] = ()
+
+    @property
+    def seals(self) -> tuple[str, ...]:
+        """Of each result that is complete; see storage/seals.py."""
+        return tuple(one.seal for one in self.parts or (self,) if one.seal)
 
 
 def gather(
@@ -76,7 +84,27 @@ def gather(
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    surveyed = survey_results(run, plan)
+    check_manifest(run, plan, whole=False)
+    new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
+    if new_code and not with_new_code:
+        raise RunError(
+            f"{run.path}: {told(plan, new_code)}, which folds the results; to make the summary with the code of now: "
+            f"launcher gather {run.path}"
+        )
+    with ExitStack() as stack:
+        # Before the survey: of two that make the same result, the later one has to see what is stored by then.
+        results = [stack.enter_context(NewResult(run.result_of(part.name, output))) for part in plan.results]
+        surveyed = survey_results(run, plan)
+        _refuse_missing(run, plan, surveyed, allow_missing)
+        made = zip(surveyed, results, strict=True)
+        reports = [
+            _Gathering(run, plan, one, result, allow_missing, progress, new_code).write() for one, result in made
+        ]
+    total = _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+    return replace(total, new_code=tuple(new_code))
+
+
+def _refuse_missing(run: RunDir, plan: Plan, surveyed: Sequence[Surveyed], allow_missing: bool) -> None:
     not_done = union(one.survey.not_done for one in surveyed)
     if not_done and not allow_missing:
         missing = sum(one.survey.missing for one in surveyed)
@@ -85,15 +113,6 @@ def gather(
             f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
             f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
         )
-    new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
-    if new_code and not with_new_code:
-        raise RunError(
-            f"{run.path}: {told(plan, new_code)}, which folds the results; to make the summary with the code of now: "
-            f"launcher gather {run.path}"
-        )
-    reports = [_Gathering(run, plan, one, allow_missing, output, progress, new_code).write() for one in surveyed]
-    total = _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
-    return replace(total, new_code=tuple(new_code))
 
 
 def _total(run: RunDir, reports: Sequence[GatherReport], output: Path | None, seconds: float) -> GatherReport:
@@ -119,8 +138,8 @@ class _Gathering:
         run: RunDir,
         plan: Plan,
         surveyed: Surveyed,
+        result: NewResult,
         allow_missing: bool,
-        output: Path | None,
         progress: Progress | None,
         new_code: Sequence[str],
     ) -> None:
@@ -130,8 +149,10 @@ class _Gathering:
         self._committed = surveyed.committed
         self._budgets = surveyed.budgets
         self._survey = surveyed.survey
+        self._seal = surveyed.seal(plan)
         self._allow_missing = allow_missing
-        self._path = run.result_of(surveyed.part.name, output)
+        self._result = result
+        self._path = result.path
         self._progress = progress
         self._new_code = new_code
 
@@ -139,17 +160,19 @@ class _Gathering:
         started = time.monotonic()
         job = make_job(self._plan.job)
         try:
-            with replacing_result(self._path) as (temporary, descriptor):
-                result = self._fill(temporary, descriptor)
-                summary: dict[str, np.ndarray] = {}
-                if has_reduce(job):
-                    summary = summarize(job, self._plan.table, self._part, result, self._survey.outputs)
-                complete(temporary, summary, whole=self._survey.whole)
+            result = self._fill(self._result.temporary, self._result.descriptor)
+            summary: dict[str, np.ndarray] = {}
+            if has_reduce(job):
+                summary = summarize(job, self._plan.table, self._part, result, self._survey.outputs)
+            seal = self._seal if self._survey.whole else None
+            complete(self._result.temporary, summary, seal)
+            self._result.publish()
         except OSError as error:
+            self._result.check()
             raise RunError(f"{self._path}: gather stopped: {error}") from error
         survey, size = self._survey, self._path.stat().st_size
         counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))
-        return GatherReport(self._path, survey.whole, *counts, time.monotonic() - started, self._part.name)
+        return GatherReport(self._path, survey.whole, *counts, time.monotonic() - started, self._part.name, seal)
 
     def _fill(self, temporary: Path, descriptor: int) -> ResultFile:
         """Makes the file with all but the summary."""
@@ -201,7 +224,9 @@ def _check_space(temporary: Path) -> None:
 def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
     """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
     submissions = [_without_rows(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
-    known = {key: value for key, value in replace(plan, boundaries=()).to_json().items() if key != "boundaries"}
+    manifest = {key: value for key, value in plan.manifest.items() if key != "digests"}
+    slim = replace(plan, boundaries=(), manifest=manifest).to_json()
+    known = {key: value for key, value in slim.items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
         "shards": plan.shards_of(part).count,

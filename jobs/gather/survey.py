@@ -6,16 +6,18 @@ It decides whether a gather may go on, and makes room for everything.
 from dataclasses import dataclass, field
 from typing import Self
 
-from jobs.errors import DamageError, OutputError
+from jobs.errors import OutputError
 from jobs.gather.budgets import Budgets
 from jobs.gather.committed import Committed, Damage, Stored
 from jobs.gather.result_file import Contents
-from jobs.gather.result_rows import count_id_bytes, count_rows, text
+from jobs.gather.result_rows import count_id_bytes, text
 from jobs.gather.sources import read_sources
+from jobs.storage.attempts import Ownership
 from jobs.storage.layouts import read_layout
 from jobs.storage.plans import Plan
 from jobs.storage.records import Output, Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import seal_of
 from jobs.storage.spans import Spans
 
 
@@ -42,12 +44,10 @@ class Survey:
 
     @classmethod
     def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed, budgets: Budgets) -> Self:
-        """Raises OutputError where attempts differ in their outputs, DamageError where the manifest has changed."""
+        """Raises OutputError where attempts differ in their outputs."""
         survey = cls(part.rows)
         if plan.id_column is not None:
-            rows, survey.id_bytes = count_rows(run.manifest), count_id_bytes(run.manifest, plan.id_column, part)
-            if rows != plan.rows:
-                raise DamageError(f"{run.manifest} has {rows} rows, and the plan {plan.rows}: plan a new run")
+            survey.id_bytes = count_id_bytes(run.manifest, plan.id_column, part)
         for source, rows_of_it in committed.owners:
             code = source.attempt.start.code if source.attempt.start else ""
             own = Spans((start - part.start, stop - part.start) for start, stop in rows_of_it)
@@ -152,6 +152,11 @@ class Surveyed:
     committed: Committed
     budgets: Budgets
     survey: Survey
+
+    def seal(self, plan: Plan) -> str:
+        """What a complete result of it says that it was made of."""
+        owned = (Ownership(source.attempt, source.owned) for source in self.committed.sources)
+        return seal_of(plan.fingerprint, self.part, owned)
 
 
 def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:

@@ -4,6 +4,7 @@ Not covered: /summary, which only the Job could compute again, and what HDF5 its
 which that is damaged does not open, or lacks a dataset).
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from jobs.errors import DamageError
 from jobs.gather.committed import Damage
 from jobs.gather.damage_check import find_damage
 from jobs.gather.gather import Progress
+from jobs.gather.manifest_check import check_manifest
 from jobs.gather.result_check import ResultCheck
 from jobs.gather.result_file import ResultFile
 from jobs.gather.result_rows import put_ids
@@ -55,10 +57,11 @@ def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None
     """Checks all that is done of all shards, and the result at ``output`` (default: the run's result.h5) if there is one.
 
     ``progress`` is called with the rows done and all rows, which count twice where there is a result. Raises
-    OutputError where attempts do not fit together.
+    OutputError where attempts do not fit together, DamageError where the manifest is not what was planned.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
+    check_manifest(run, plan)
     found: list[tuple[Surveyed, Path | None]] = []
     for one in survey_results(run, plan):
         path = run.result_of(one.part.name, output)
@@ -110,7 +113,11 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
     """What in a result differs from the journals and the manifest, in words."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        check = ResultCheck(ResultFile.find(path, descriptor), one.survey.contents, one.committed)
+        result = ResultFile.find(path, descriptor)
+        theirs = json.loads(result.attributes.get("provenance", "{}"))
+        if theirs.get("fingerprint") != plan.fingerprint:
+            return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
+        check = ResultCheck(result, one.survey.contents, one.committed)
         if not check.problems:
             put_ids(check.compare, run.manifest, plan.id_column, one.part)
             check.rows(lambda stop: advance(one.part.rows + stop))

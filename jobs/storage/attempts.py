@@ -14,8 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from jobs.storage.files import refresh_names
 from jobs.storage.journal import decode, read_lines
 from jobs.storage.old_shards import OldView, old_view
+from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, Layout, Record
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
@@ -106,6 +108,7 @@ class Attempts:
     """All attempts of a run, or those of one submission, looked at again and again."""
 
     def __init__(self, run: RunDir, submission: int | None = None) -> None:
+        self._run = run
         self._folder = run.attempts
         self._old = old_view(run)
         self._old_folder: Path | None = None
@@ -118,11 +121,19 @@ class Attempts:
         if self._old:
             self._look_at_old(self._old)
         found = (self._readers[name].read() for name in sorted(self._readers))
-        return [attempt for attempt in found if attempt]
+        return [attempt for attempt in found if attempt and self._is_ours(attempt)]
+
+    def _is_ours(self, attempt: Attempt) -> bool:
+        """Whether it worked for the run's plan; a task that started before the plan was another may have written since."""
+        return attempt.start is None or attempt.start.plan in ("", self._fingerprint)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return Plan.read(self._run.plan).fingerprint
 
     def _look(self, folder: Path) -> None:
-        for name in self._names(folder):
-            if name not in self._readers:
+        for name in attempt_names(folder):
+            if name.startswith(self._prefix) and name not in self._readers:
                 self._readers[name] = AttemptReader(folder / f"{name}.journal")
 
     def _look_at_old(self, old: OldView) -> None:
@@ -135,15 +146,18 @@ class Attempts:
         if folder:
             self._look(folder)
 
-    def _names(self, folder: Path) -> Iterator[str]:
-        try:
-            entries = os.listdir(folder)
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            name, dot, kind = entry.rpartition(".")
-            if kind == "journal" and dot and name.startswith(self._prefix) and _NAME.fullmatch(name):
-                yield name
+
+def attempt_names(folder: Path) -> Iterator[str]:
+    """The names of the attempts whose journals are in a folder; none where there is no such folder."""
+    refresh_names(folder)
+    try:
+        entries = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        name, dot, kind = entry.rpartition(".")
+        if kind == "journal" and dot and _NAME.fullmatch(name):
+            yield name
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ to the next: which rows are to be computed, by how many array tasks, and how.
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,8 @@ from typing import Any, Self
 
 from jobs.errors import InputError, RunError
 from jobs.nearest import did_you_mean, nearest
-from jobs.storage.files import intact, write_json
+from jobs.storage import checked_json
+from jobs.storage.files import intact, write_bytes
 from jobs.storage.records import JobSpec, Part, Shard
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
@@ -66,6 +66,11 @@ class Plan:
         return len(self.boundaries) - 1
 
     @cached_property
+    def manifest_digests(self) -> tuple[str, ...]:
+        """Of the record batches of manifest.arrow; empty in a plan by an older version."""
+        return tuple(self.manifest.get("digests", ()))
+
+    @cached_property
     def table(self) -> ShardTable:
         """Its shards and batches."""
         return ShardTable(self.boundaries, self.batch_size)
@@ -102,8 +107,12 @@ class Plan:
         data = {**dataclasses.asdict(self), **shards}
         return {key: value for key, value in data.items() if value or key not in _MAY_BE_EMPTY}
 
+    def encode(self) -> bytes:
+        """The content of plan.json."""
+        return checked_json.encode(self.to_json())
+
     def write(self, path: Path) -> None:
-        write_json(path, self.to_json())
+        write_bytes(path, self.encode())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -115,7 +124,7 @@ class Plan:
 
     @classmethod
     def _from(cls, path: Path) -> Self:
-        data = json.loads(path.read_text())
+        data = checked_json.decode(path.read_bytes())
         if data["format"] not in (*OLD_FORMATS, FORMAT):
             raise RunError(
                 f"{path} has format {data['format']}; this version reads up to {FORMAT}: use the one that planned it"
@@ -213,7 +222,8 @@ class Submission:
     what others have left. ``failed_before`` counts, by shard, the failed samples of its other rows: the failure budget is
     the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
-    ``shards`` is what a version without ``rows`` wrote.
+    ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
+    ``plan`` is the fingerprint of the plan whose rows these are.
     """
 
     number: int
@@ -230,6 +240,12 @@ class Submission:
     planned: bool = False
     process: dict[str, Any] | None = None
     shards: tuple[int, ...] = ()
+    owner: str | None = None
+    plan: str = ""
+
+    def is_of(self, plan: Plan) -> bool:
+        """Whether it was made for this plan, as far as it says."""
+        return self.plan in ("", plan.fingerprint)
 
     @property
     def workers(self) -> int:
@@ -243,11 +259,17 @@ class Submission:
     def write(self, path: Path) -> None:
         known = {key: value for key, value in vars(self).items() if value or key != "shards"}
         own = {"rows": str(self.rows), "node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
-        write_json(path, {**known, **own})
+        write_bytes(path, checked_json.encode({**known, **own}))
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        data = json.loads(path.read_text())
+        """Raises RunError where it is damaged, FileNotFoundError where there is none."""
+        run = path.parent.parent
+        return intact(path, cls._from, f"what is computed is not in it. Remove it, then: launcher rerun {run}")
+
+    @classmethod
+    def _from(cls, path: Path) -> Self:
+        data = checked_json.decode(path.read_bytes())
         if "groups" in data:
             groups = data["groups"]
             shards = tuple(shard for group in groups for shard in group)

@@ -33,10 +33,10 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
     scripts = write_planned(run, config, planned.plan)
-    checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
-    if options.script and not options.json:
+    if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for path in scripts:
-            print(path.read_text())
+            print(path.read_text(), flush=True)
+    checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         *planned.notes,
         f"{'planned' if planned.is_new else 'already planned, nothing changed'}: {run.path}",

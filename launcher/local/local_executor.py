@@ -124,12 +124,15 @@ class LocalExecutor(Executor):
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
         return Observation(frozenset(self.recover(run, submissions)))
 
+    def queue_advice(self, reason: str) -> str | None:
+        return None  # it has no queue
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         if submission.process is None or not may_run(run, submission):
             return False
         owner = ProcessIdentity.from_json(submission.process)
         if not owner.is_here:
-            raise RunError(f"{run.path}: runs on {owner.host}; cancel it there")
+            raise RunError(f"{run.path}: runs on {owner.host}, or in a container there; cancel it where it was started")
         owner.send(signal.SIGTERM)
         if not owner.wait(_STOP_SECONDS):
             raise RunError(f"{run.path}: process {owner.pid} has not ended within {_STOP_SECONDS:.0f} s")

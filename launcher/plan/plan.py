@@ -1,8 +1,9 @@
 """Planning: Config -> run directory. Checks everything that can be checked before a node is asked for.
 
-plan.json is written last, so a folder without it was interrupted and is planned anew. A run that is planned already is
-only compared: its fingerprint covers all that decides the bytes of the result, but for the Job's code and files, which are
-compared by themselves. What becomes of a plan that is not right any more, guard.py says.
+plan.json makes a folder a run, and is written once: of several that plan a run at a time, one has its way. What else there
+is follows from it, so planning again writes anew what is missing. A run that is planned already is only compared: its
+fingerprint covers all that decides the bytes of the result, but for the Job's code and files, which are compared by themselves.
+What becomes of a plan that is not right any more, guard.py says.
 """
 
 import contextlib
@@ -18,10 +19,11 @@ from typing import Any
 
 import xxhash
 
-from jobs.errors import InputError
+from jobs.errors import DamageError, InputError, RunError
+from jobs.gather.manifest_check import check_manifest
 from jobs.job import job_class, make_job
 from jobs.storage.code import fingerprint
-from jobs.storage.files import write_bytes
+from jobs.storage.files import rename_synced, temporary_name, write_bytes, write_once
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -34,6 +36,7 @@ from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differen
 from launcher.plan.param_files import changed_files, describe_files
 from launcher.plan.provenance import describe_environment, describe_git
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
+from launcher.plan.runs_folder import check_runs_folder, name_problems
 from launcher.plan.sharding import split_parts
 
 # Batches are seeded from it and their first row: the same plan always draws the same numbers.
@@ -56,13 +59,18 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
-    if problems := [*_job_problems(job), *_output_problems(config)]:
+    if problems := [*_job_problems(job), *name_problems(config), *_output_problems(config)]:
         raise InputError(config.origins.report(problems))
-    if not run.plan.exists():
-        _check_folder(run)
-        return Planned(run, _write_run(run, config, job), is_new=True)
-    known = Plan.read(run.plan)
-    return _settled(run, known, config, job, _changes(run, known, config, job), way)
+    was_planned = _is_planned(run)
+    if not was_planned and (plan := _plan_anew(run, config, job)):
+        return Planned(run, plan, is_new=True)
+    known, changes = _compared(run, Plan.read(run.plan), config, job)
+    if changes and not was_planned:  # it is the plan of somebody who goes on with it now
+        raise InputError(
+            f"{run.path}: at this moment this run was planned otherwise by another launcher: {'; '.join(changes)}. "
+            f"Give yours another name (--set name={run.name}-2)"
+        )
+    return _settled(run, known, config, job, changes, way)
 
 
 def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
@@ -84,7 +92,8 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
         raise refusal(run, changes)
     refuse_while_it_goes_on(run)
     with beside(run) as new:
-        plan = _write_run(new, config, job)
+        plan = _plan_anew(new, config, job)
+        assert plan  # nobody else knows of that folder
         aside = replace_run(run, known, new, set_aside=with_results)
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
     return Planned(run, plan, is_new=True, notes=(*_told("planned anew", changes), *notes))
@@ -92,15 +101,6 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
 
 def _told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
     return (f"{what}: {'; '.join(changes)}",) if changes else ()
-
-
-def _write_run(run: RunDir, config: Config, job: JobSpec) -> Plan:
-    run.make()
-    plan = _new_plan(config, job, _build(config, run.manifest), run.manifest)
-    write_bytes(run.config, _frozen_config(config).encode(errors="surrogateescape"))
-    # Last: it makes the folder a run. Killed before, planning leaves what the next one writes again.
-    plan.write(run.plan)
-    return plan
 
 
 def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str]) -> Plan:
@@ -117,6 +117,39 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
 
 def _described(job: JobSpec) -> dict[str, Any]:
     return {"files": describe_files(job_class(job), job), "code": find_code(job)}
+
+
+def _is_planned(run: RunDir) -> bool:
+    """An empty plan is of one who was killed where there are no hard links, or who is about to write it."""
+    try:
+        return run.plan.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _plan_anew(run: RunDir, config: Config, job: JobSpec) -> Plan | None:
+    """None where another one has planned the run meanwhile."""
+    try:
+        _check_folder(run)
+    except InputError:
+        if _is_planned(run):  # since we looked, and submitted too
+            return None
+        raise
+    run.make()
+    check_runs_folder(run.path)
+    temporary = temporary_name(run.manifest)
+    try:
+        manifest = _build(config, temporary)
+        plan = _new_plan(config, job, manifest, temporary)
+        data = plan.encode()
+        # It decides whose run this is. Only then the rest gets its names: two manifests must not change places under it.
+        if write_once(run.plan, data) != data:
+            return None
+        rename_synced(temporary, run.manifest)
+        write_bytes(run.config, _frozen_config(config).encode(errors="surrogateescape"))
+        return plan
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _job_problems(job: JobSpec) -> list[Problem]:
@@ -147,14 +180,19 @@ def _output_problems(config: Config) -> list[Problem]:
     names: list[str | None] = [*config.data.manifests] or [None]
     folders = {run.result_of(name, path).parent for name in names}
     missing = sorted(folder for folder in folders if not folder.is_dir())
-    return [(("output", "path"), f"no such folder: {folder}") for folder in missing]
+    folders = {found for name in names if (found := run.result_of(name, path)).is_dir()}
+    return [
+        *((("output", "path"), f"no such folder: {folder}") for folder in missing),
+        *((("output", "path"), f"is a folder: {folder}; give the path of a file in it") for folder in sorted(folders)),
+    ]
 
 
 def _check_folder(run: RunDir) -> None:
     """Raises InputError where the run directory exists and holds something else."""
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
-    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, run.config, run.manifest)}
+    files = (run.config, run.manifest, run.plan)
+    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, *files)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     # Planning leaves these empty, also where it was killed.
@@ -238,13 +276,13 @@ def _frozen_config(config: Config) -> str:
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _changes(run: RunDir, known: Plan, config: Config, job: JobSpec) -> list[str]:
-    """What has changed since a plan was made that decides the result, a line each."""
-    listed, replaced = _differences(known, config), _job_changes(known, job)
-    if not listed and _sources_unchanged(known, config):
-        return replaced
+def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Plan, list[str]]:
+    """The plan of the run, and what has changed since it was made that decides the result, a line each."""
+    listed, replaced, is_intact = _differences(known, config), _job_changes(known, job), _has_manifest(run, known)
+    if not listed and is_intact and _sources_unchanged(known, config):
+        return known, replaced
     # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
-    with tempfile.TemporaryDirectory(dir=run.path) as folder:
+    with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / run.manifest.name
         manifest = _build(config, path)
         now = replace(
@@ -256,11 +294,11 @@ def _changes(run: RunDir, known: Plan, config: Config, job: JobSpec) -> list[str
             job=job,
             batch_size=config.node.batch_size,
         )
-    if _fingerprint(now) == _fingerprint(known):
-        return replaced
+        if _fingerprint(now) == _fingerprint(known):
+            return known if is_intact else _mended(run, known, manifest, path), replaced
     if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
         listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
-    return [*(listed or ["planned by another version of the launcher"]), *replaced]
+    return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
 
 
 def _differences(known: Plan, config: Config) -> list[str]:
@@ -269,6 +307,24 @@ def _differences(known: Plan, config: Config) -> list[str]:
 
 def _job_changes(known: Plan, job: JobSpec) -> list[str]:
     return [*changed_files(known), *code_changes(known, job)]
+
+
+def _has_manifest(run: RunDir, plan: Plan) -> bool:
+    """Whether it is there, and as it was planned."""
+    try:
+        check_manifest(run, plan)
+    except (DamageError, RunError):
+        return False
+    return True
+
+
+def _mended(run: RunDir, plan: Plan, manifest: ManifestInfo, written: Path) -> Plan:
+    """The plan with the manifest ``written`` anew: the same samples, if in other bytes by another version of pyarrow."""
+    rename_synced(written, run.manifest)
+    if manifest.digests != plan.manifest_digests:
+        plan = replace(plan, manifest={**plan.manifest, "digests": list(manifest.digests)})
+        plan.write(run.plan)
+    return plan
 
 
 def _sources_unchanged(plan: Plan, config: Config) -> bool:

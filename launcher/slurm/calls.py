@@ -14,9 +14,11 @@ from launcher.slurm.parsers import is_not_configured, is_passing, said
 _TIMEOUT = 60.0
 # Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
 BACK_OFF = (1, 2, 5, 12, 30, 70)
+# What users set for their own eyes: SQUEUE_STATES=RUNNING would hide from us what waits, and it would be submitted twice.
+_FORMATS = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SCONTROL_", "SINFO_")
 # A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
 # GPUs would count those of the job that submitted it.
-_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI")
+_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI", *_FORMATS)
 _SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
 
@@ -85,10 +87,10 @@ def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str
 
 @cache
 def _can_bind() -> bool:
-    """Whether there is a setpriv that knows --pdeathsig: since util-linux 2.33; RHEL 8 has 2.32."""
+    """Whether there is a setpriv that knows --pdeathsig (since util-linux 2.33; RHEL 8 has 2.32) and may do it."""
     if shutil.which("setpriv") is None:
         return False
-    return "--pdeathsig" in _call(("setpriv", "--help"), clean_environment(), _TIMEOUT).stdout
+    return not _call(("setpriv", "--pdeathsig", "KILL", "true"), clean_environment(), _TIMEOUT).returncode
 
 
 def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,8 @@ Errors of sbatch are sorted into those worth another try, those that mean "no mo
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 _PASSING = (
     "Socket timed out",
@@ -91,10 +91,47 @@ def is_queue_full(problem: str) -> bool:
     return any(text in problem for text in _QUEUE_FULL)
 
 
-def read_submit_limit(text: str) -> int | None:
-    """The smallest number in sacctmgr's rows of limits; None where there is none."""
-    numbers = [int(word) for word in re.split(r"[|\n]", text) if word.isdigit()]
-    return min(numbers, default=None)
+@dataclass(frozen=True)
+class Association:
+    """What the accounting lets a user submit on an account, in a partition (none named: all) of a cluster."""
+
+    is_default: bool
+    account: str
+    partition: str
+    cluster: str
+    submit_jobs: int | None
+
+
+ASSOCIATION_FIELDS = "DefaultAccount,Account,Partition,Cluster,MaxSubmitJobs,GrpSubmitJobs"
+
+
+def read_associations(text: str) -> list[Association]:
+    """The rows of ``sacctmgr show user NAME withassoc``."""
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == ASSOCIATION_FIELDS.count(",")]
+    return [
+        Association(
+            account == default, account, partition, cluster, min(map(int, filter(str.isdigit, most)), default=None)
+        )
+        for default, account, partition, cluster, *most in rows
+    ]
+
+
+def submit_limit(
+    associations: Iterable[Association], cluster: str, account: str | None, partitions: str | None
+) -> int | None:
+    """The smallest limit of those that a job on this account (None: the default one) falls under; None where there is none."""
+    named = partitions.split(",") if partitions else []
+    return min(
+        (
+            one.submit_jobs
+            for one in associations
+            if one.submit_jobs is not None
+            and one.cluster == cluster
+            and (one.account == account if account else one.is_default)
+            and (not one.partition or one.partition in named)
+        ),
+        default=None,
+    )
 
 
 def read_accounting(text: str) -> Iterator[Accounted]:
@@ -116,6 +153,27 @@ def read_accounting(text: str) -> Iterator[Accounted]:
         array, _, index = job.partition("_")
         element = int(index) if index else None
         yield Accounted(array, element, state.split()[0], code, node, memory.get(job, 0), asked_memory, asked_time)
+
+
+def read_jobs(text: str) -> Iterator[Accounted]:
+    """Elements from ``scontrol --oneliner show job``: what the controller knows of them, for minutes after their end."""
+    for line in text.splitlines():
+        fields: dict[str, str] = dict(re.findall(r"(\S+?)=(\S*)", line))
+        if "JobState" not in fields:
+            continue
+        per_cpu, per_node = fields.get("MinMemoryCPU"), fields.get("MinMemoryNode")
+        known = Accounted(
+            fields.get("ArrayJobId", fields["JobId"]),
+            None,
+            fields["JobState"],
+            fields.get("ExitCode", ""),
+            fields.get("NodeList", ""),
+            0,
+            f"{per_cpu}c" if per_cpu else f"{per_node}n" if per_node else "",
+            fields.get("TimeLimit", ""),
+        )
+        indices = fields.get("ArrayTaskId")
+        yield from (replace(known, index=int(index)) for index in _elements(f"[{indices}]")) if indices else [known]
 
 
 def _elements(job: str) -> list[str]:

@@ -41,7 +41,6 @@ _REFUSED = {
     "version": "sbatch would submit nothing",
     "wait": "submitting would wait for the whole run",
     "parsable": "it belongs to the command line",
-    "kill-on-invalid-dep": "only the finalize job has a dependency",
 }
 
 _FINALIZE = "finalize"

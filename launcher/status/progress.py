@@ -78,8 +78,11 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
         lines += [f"  next time: {line}" for line in status.efficiency.advice()]
     if status.queue and status.executor is not None:
-        whose = f"{choose_executor(status.executor).title}'s queue"
-        lines += [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
+        executor = choose_executor(status.executor)
+        for (state, reason), entries in status.queue.items():
+            lines.append(f"  {executor.title}'s queue: {entries} {state} ({reason})")
+            if advice := executor.queue_advice(reason):
+                lines.append(f"    {advice}")
     if status.silent:
         names, more = ", ".join(status.silent[:_MAX_SILENT]), len(status.silent) - _MAX_SILENT
         lines.append(
@@ -89,6 +92,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
         lines.append(f"  the end of submission {status.submissions[-1].number} failed: {status.error}")
+    lines += [f"  {path}: another run's result, or from before the last rows were done" for path in status.stale]
     if status.is_abandoned:
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines

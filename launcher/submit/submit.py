@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jobs.errors import RunError
+from jobs.errors import InputError, RunError
 from jobs.gather.redo import damaged_rows, failed_rows
-from jobs.kinds import ShardState
+from jobs.kinds import RunState, ShardState
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.machine.user import user_name
 from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import restore
 from jobs.storage.plans import Plan, Submission
@@ -26,12 +27,12 @@ from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
-    chosen_output,
     create,
     in_hand,
     read_submissions,
     withdraw,
 )
+from launcher.status.status import StatusReader
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,12 @@ def submit(
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         run.layout.unlink(missing_ok=True)
     restore(run)
-    return executor.start(run, [made], attached=attached)
+    try:
+        return executor.start(run, [made], attached=attached)
+    except InputError:
+        if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow
+            withdraw(run, made.number)
+        raise
 
 
 def record(run: RunDir, config: Config, rows: Spans, *, tasks: int | None = None, planned: bool = False) -> Submission:
@@ -182,6 +188,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             config=config.to_mapping(),
         ),
         planned=planned,
+        owner=user_name(),
         # Until the executor has taken over, this process answers for the submission.
         process=None if planned else ProcessIdentity.current().to_json(),
     )
@@ -191,10 +198,9 @@ def nothing_to_do(run: RunDir, selection: Selection) -> str:
     """Why there is nothing to submit."""
     if selection.running:
         return (
-            f"{run.path}: all that is not done is running now (shards {selection.running}); follow it "
+            f"{run.path}: all that is not done waits or runs already (shards {selection.running}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
-    chosen = chosen_output(read_submissions(run))
-    if all(run.result_of(part.name, chosen).exists() for part in Plan.read(run.plan).results):
+    if StatusReader(run).read().state is RunState.COMPLETE:
         return f"{run.path}: every shard is done and there is a result; check it with `launcher verify`"
     return f"{run.path}: every shard is done; write the result with `launcher gather`"

@@ -120,7 +120,7 @@ def test_what_waits_or_runs_is_not_submitted_again(scheduler: MemoryScheduler, t
     scheduler.holds = True
     toy.submit()
     for command in ("submit", "rerun"):
-        assert "running now (shards 0-3)" in toy.say(command, toy.run.path, code=1)
+        assert "waits or runs already (shards 0-3)" in toy.say(command, toy.run.path, code=1)
     assert toy.run.submission_numbers() == [1]
     scheduler.release()
     assert toy.end()["state"] == "complete"

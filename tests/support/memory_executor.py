@@ -227,6 +227,9 @@ class MemoryExecutor(Executor):
             entries["RUNNING", "None"] += len(job.running)
         return Observation(frozenset(active), +entries)
 
+    def queue_advice(self, reason: str) -> str | None:
+        return None
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         kept = [
             (place, s)

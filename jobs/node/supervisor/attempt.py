@@ -32,7 +32,7 @@ from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout
+from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout, Passage
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
 
@@ -41,6 +41,8 @@ _MESSAGE_CHARACTERS = 1000
 _FIRST_BEATS = (1.0, 1.0, 2.0)
 # So many shards given up with no good sample in between: it is not the shards.
 _GIVEN_UP_IN_A_ROW = 3
+# Of the claims that it is done with; every beat repeats them.
+_MOST_PASSAGES = 64
 # The rate is a mean over about this time, seconds.
 _RATE_SECONDS = 20.0
 
@@ -77,6 +79,7 @@ class AttemptLog:
         self._open = ExitStack()
         self._files: list[int] = []
         self._claims: list[Held] = []
+        self._passages: list[Passage] = []
         self._done = Spans()
         self._pending: list[Range] = []
         self._unsynced: set[int] = set()
@@ -119,13 +122,16 @@ class AttemptLog:
             workers=self._node.workers,
             versions={"python": platform.python_version(), "numpy": np.__version__},
             code=fingerprint(self._plan.code),
+            plan=self._plan.fingerprint,
         )
 
     # --- claims
 
     def hold(self, claim: Claim) -> None:
-        """From now on it works on this claim."""
-        self._claims.append(Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size))
+        """From now on it works on this claim: with those before it is done, and what others need to know of them is less."""
+        done_with = (Passage(held.start, held.stop, held.journal) for held in self._claims)
+        self._passages = _bounded([*self._passages, *done_with])
+        self._claims = [Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size)]
         self.begun = claim.start
         # The rate is that of the work: neither of waiting for some, nor of the set-up.
         self._rated = (time.monotonic(), self.committed) if self.setup else None
@@ -233,6 +239,7 @@ class AttemptLog:
             failed=self.failed,
             advanced=self._advanced,
             claims=tuple(self._claims),
+            passages=tuple(self._passages),
             begun=self.begun,
             rate=round(self.rate, 3),
             setup=round(self.setup, 3),
@@ -272,6 +279,17 @@ class AttemptLog:
 
     def close(self) -> None:
         self._open.close()
+
+
+def _bounded(passages: list[Passage]) -> list[Passage]:
+    """Neighbours together where there are too many: whoever reads them has to pass over more of the journal."""
+    if len(passages) <= _MOST_PASSAGES:
+        return passages
+    pairs = itertools.zip_longest(passages[::2], passages[1::2])
+    return [
+        Passage(min(one.start, other.start), max(one.stop, other.stop), one.journal) if other else one
+        for one, other in pairs
+    ]
 
 
 def _log_bytes() -> int:

@@ -61,6 +61,11 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
             f"tasks of a submission by an older version (number {submission.number}) cannot be run by this one; "
             f"do: launcher rerun {run.path}"
         )
+    if not submission.is_of(plan):
+        raise InputError(
+            f"{run.path}: submission {submission.number} is of another plan than {run.plan.name} has now; "
+            f"do: launcher rerun {run.path}"
+        )
     if not 0 <= options.index < submission.tasks:
         print(f"array index {options.index} is none of submission {submission.number}; nothing to do")
         return exit_codes.DONE

@@ -65,12 +65,19 @@ def _await_ends(run: RunDir, submission: int, index: int) -> None:
         time.sleep(_LOOK)
 
 
+def _environment() -> dict[str, str]:
+    """Without what users set for their own scancel: SCANCEL_INTERACTIVE would ask somebody who is not there."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SCANCEL_", "SCONTROL_"))}
+
+
 def _succeeds(*command: str) -> bool:
     """Whether a command of Slurm did what it should; says why it did not."""
     if shutil.which(command[0]) is None:
         return False
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False, env=_environment()
+        )
     except subprocess.TimeoutExpired:
         print(f"{' '.join(command[:2])} did not answer", file=sys.stderr, flush=True)
         return False

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 
+from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
@@ -74,7 +75,9 @@ class Task:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
-            backend=RunBackend(self._run, self._plan.job, self._plan.rows, self._attempt.name),
+            backend=RunBackend(
+                self._run, self._plan.job, self._plan.rows, self._attempt.name, self._plan.manifest_digests
+            ),
             devices=assigned,
             workers=node.workers,
             threads=devices.compute_threads(assigned, node.workers),
@@ -93,6 +96,8 @@ class Task:
                 self._crew.measure()
         except AttemptFailed as failure:
             return self._fail(failure.kind, failure.message)
+        except LauncherError as error:  # of the run directory
+            return self._fail(FailureKind.ERROR, str(error))
         except ServerDied as died:
             return self._fail(FailureKind.CRASH, str(died))
         except OSError as error:

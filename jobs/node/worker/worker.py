@@ -52,7 +52,12 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     # When the process is gone, so is its worker: its successor gets workers of its own.
     with contextlib.suppress(EOFError, ConnectionError):
         while isinstance(piece := connection.recv(), Piece):
-            connection.send(loader.load(piece, slots.put))
+            try:
+                loaded = loader.load(piece, slots.put)
+            except OSError as error:  # of the manifest, so no sample's fault
+                report_broken(connection, arguments.backend.broken(error))
+                return
+            connection.send(loaded)
     job.teardown()
     sys.exit(ORPHANED)
 

@@ -58,6 +58,11 @@ def run(tmp_path: Path) -> RunDir:
     return build_run(tmp_path / "run", (0, 20, 50, 64), failed=[3, 16, 17, 18, 19, 22])
 
 
+def half_made(run: RunDir) -> list[Path]:
+    """What gathers leave of results until these are whole."""
+    return list(run.path.glob(".result.*.part.h5"))
+
+
 def read_rows(item: Any) -> list[Any]:
     """One value a row of a fixed output or a group of values and offsets."""
     if isinstance(item, h5py.Dataset):
@@ -94,7 +99,7 @@ def test_the_result_holds_each_sample_in_manifest_order(run: RunDir) -> None:
     assert report.path == run.result
     assert report.bytes == run.result.stat().st_size
     assert report.damaged == ()
-    assert not (run.path / "result.part.h5").exists()
+    assert not half_made(run)
 
 
 def test_status_and_errors_tell_of_failed_samples(run: RunDir) -> None:
@@ -400,7 +405,7 @@ def test_an_existing_result_survives_a_gather_that_fails(run: RunDir) -> None:
         gather(run)
 
     assert run.result.read_bytes() == before
-    assert not (run.path / "result.part.h5").exists()
+    assert not half_made(run)
 
 
 # --- damage
@@ -706,18 +711,19 @@ def test_a_killed_gather_leaves_no_result_and_the_next_one_works(tmp_path: Path,
     if run.result.exists():  # it was faster than the signal
         check_outputs(run.result, 800, set(range(800)))
     else:
-        with h5py.File(run.path / "result.part.h5") as file:
-            assert not file.attrs["complete"]
+        for part in half_made(run):
+            with h5py.File(part) as file:
+                assert not file.attrs["complete"]
     gather(run)
     check_outputs(run.result, 800, set(range(800)))
-    assert not (run.path / "result.part.h5").exists()
+    assert not half_made(run)
 
 
 def test_two_gathers_at_a_time_are_refused(run: RunDir) -> None:
     refused: list[str] = []
 
     def second(done: int, total: int) -> None:
-        with pytest.raises(BusyError, match=r"result\.part\.h5: another process is gathering") as error:
+        with pytest.raises(BusyError, match=r"result\.h5: another process is gathering") as error:
             gather(run)
         refused.append(str(error.value))
 
@@ -970,3 +976,11 @@ def test_a_summary_that_cannot_be_stored_is_refused(tmp_path: Path, what: str, m
         gather(run)
 
     assert not list(run.path.glob("result*"))
+
+
+def test_an_output_may_have_a_long_name(tmp_path: Path) -> None:
+    name = "Y" * 250
+    run = build_run(tmp_path / "run", (0, 16), lambda rows: {name: [np.arange(row % 3) for row in rows]})
+    gather(run)
+    with h5py.File(run.result) as file:
+        assert [len(values) for values in read_rows(file[name])] == [row % 3 for row in range(16)]

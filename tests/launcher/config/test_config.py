@@ -261,6 +261,14 @@ def test_an_option_in_both_spellings_is_refused(folder: Path) -> None:
     assert problem == "config.yaml:5: slurm.mem_per_cpu: is written twice, with '_' and with '-': keep mem_per_cpu"
 
 
+def test_options_of_the_finalize_job_are_checked_as_those_of_the_array(folder: Path) -> None:
+    config = load(SMALL + "slurm: {finalize: {mem_per_cpu: 8000M, time: 90, qos: null}}\n")
+    assert config.slurm.finalize == {"mem-per-cpu": "8000M", "time": "1:30:00", "qos": None}
+    assert config_from_mapping(config.to_mapping(), config.path).slurm == config.slurm
+    assert "slurm.finalize.memory: unknown key" in problems(SMALL, "slurm.finalize.memory=3G")[0]
+    assert "slurm.finalize.array: is not for a config to set" in problems(SMALL, "slurm.finalize.array=3")[0]
+
+
 def test_an_override_replaces_an_option_in_the_other_spelling(folder: Path) -> None:
     config = load(SMALL + "slurm: {mem-per-cpu: 1G}\n", "slurm.mem_per_cpu=2G", "slurm.cpus-per-task=8")
     assert config.slurm.options == {"mem-per-cpu": "2G"}

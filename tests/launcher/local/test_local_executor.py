@@ -127,7 +127,7 @@ def test_what_runs_is_not_submitted_again(endless: Path) -> None:
     for again in (("run", endless.name), ("submit", "toy"), ("rerun", "toy")):
         refused = launcher(endless.parent, *again)
         assert refused.returncode == 1
-        assert "running now" in refused.stderr
+        assert "waits or runs already" in refused.stderr
     assert run.submission_numbers() == [1]
     assert launcher(endless.parent, "cancel", "toy").returncode == 0
 

@@ -1,23 +1,28 @@
 """Planning: what is checked, what is written, what makes two plans the same run."""
 
-import json
+import errno
 import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import InputError
+from jobs.errors import DamageError, InputError, RunError
+from jobs.gather.manifest_check import check_manifest
+from jobs.storage import checked_json
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
+from launcher.manifest.manifest import build_manifest
 from launcher.plan.plan import go_on, make_plan
+from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
 from launcher.submit.submit import current_config
 from tests.support.builders import AttemptWriter
@@ -327,8 +332,8 @@ def test_no_git_repository_is_no_problem(config: Path, monkeypatch: pytest.Monke
 
 def test_a_plan_of_a_newer_format_is_not_misread(config: Path) -> None:
     run: RunDir = make_plan(load_config(config)).run
-    data = json.loads(run.plan.read_text())
-    run.plan.write_text(json.dumps({**data, "format": 99}))
+    data = checked_json.decode(run.plan.read_bytes())
+    run.plan.write_bytes(checked_json.encode({**data, "format": 99}))
     with pytest.raises(Exception, match="format 99"):
         make_plan(load_config(config))
 
@@ -355,3 +360,96 @@ def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_
     params = ('job.class="reads_table:ReadsTable"', 'job.params={"table": "table.txt"}')
     assert planned(config, *params).job.params == {"table": "table.txt"}
     assert Path.cwd() == Path("/")
+
+
+# --- several at once, and what lacks
+
+
+def test_of_two_that_plan_one_name_at_once_one_has_its_way(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config.parent / "other.csv").write_text("x\n" + "".join(f"{row}\n" for row in range(1000, 1100)))
+    real, made = build_manifest, list[Plan]()
+
+    def build(*arguments: Any, **options: Any) -> Any:
+        found = real(*arguments, **options)
+        if not made:  # while one has read its samples, the other plans from the first step to the last
+            monkeypatch.setattr("launcher.plan.plan.build_manifest", real)
+            made.append(planned(config, "data.manifest=other.csv"))
+        return found
+
+    monkeypatch.setattr("launcher.plan.plan.build_manifest", build)
+    with pytest.raises(InputError, match="this run was planned otherwise"):
+        planned(config)
+    run = run_of(config)
+    assert Plan.read(run.plan) == made[0]
+    assert [sample["x"] for sample in Samples(run.manifest, made[0].manifest_digests).rows(0, 2)] == [1000, 1001]
+    assert "other.csv" in run.config.read_text()
+    assert not list(run.path.glob(".*"))
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_planning_again_writes_a_manifest_anew_that_is_not_what_was_planned(config: Path, damage: str) -> None:
+    first, run = make_plan(load_config(config)), run_of(config)
+    before = run.manifest.read_bytes()
+    if damage == "gone":
+        run.manifest.unlink()
+    else:
+        changed = before.replace((50).to_bytes(8, "little"), (99).to_bytes(8, "little"))
+        run.manifest.write_bytes(before[:500] if damage == "cut" else changed)
+    with pytest.raises((DamageError, RunError), match=r"manifest\.arrow.*`launcher plan` with the same config"):
+        check_manifest(run, first.plan)
+    again = make_plan(load_config(config))
+    assert not again.is_new
+    assert again.plan == first.plan
+    assert run.manifest.read_bytes() == before
+
+
+def test_a_plan_that_a_bit_went_bad_of_is_not_read(config: Path) -> None:
+    run = make_plan(load_config(config)).run
+    run.plan.write_text(run.plan.read_text().replace('"batch_size": 8', '"batch_size": 9'))
+    with pytest.raises(RunError, match=r"plan\.json: cut short or damaged .*bring back a copy"):
+        Plan.read(run.plan)
+
+
+def test_a_plan_that_nobody_came_to_write_is_written(config: Path) -> None:
+    run = run_of(config)
+    run.make()
+    run.plan.touch()  # without hard links, and killed between the name and the content
+    assert make_plan(load_config(config)).is_new
+
+
+def test_a_result_whose_name_is_too_long_for_a_file_is_told(config: Path) -> None:
+    with pytest.raises(InputError, match=r"output\.path.*bytes too long for the name of a result: at most 240"):
+        planned(config, f"output.path={'o' * 247}.h5")
+    planned(config, f"output.path={'o' * 237}.h5")
+
+
+def test_a_result_is_no_folder(config: Path) -> None:
+    (config.parent / "folder").mkdir()
+    with pytest.raises(InputError, match=r"output\.path.*is a folder"):
+        planned(config, "output.path=folder")
+
+
+CALLS = ("os.replace", "os.pwrite", "mmap.mmap", "os.fdatasync")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_file_system_that_cannot_hold_a_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    check_runs_folder(tmp_path)
+    monkeypatch.setattr(call, refuse)
+    with pytest.raises(InputError, match=r"its file system cannot hold a run: .*not supported"):
+        check_runs_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "file")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        check_runs_folder(tmp_path)

@@ -10,9 +10,11 @@ from launcher.slurm.parsers import (
     is_queue_full,
     is_submit_limit,
     read_accounting,
+    read_associations,
     read_job_id,
-    read_submit_limit,
+    read_jobs,
     said,
+    submit_limit,
 )
 
 _POLICY = (
@@ -93,11 +95,49 @@ def test_errors_are_taken_out_of_what_a_command_said() -> None:
     assert said("\n") == "no message"
 
 
+# Default account, account, partition, cluster, MaxSubmitJobs, GrpSubmitJobs.
+ASSOCIATIONS = """\
+lab|lab||site||
+lab|lab|gpu|site|9|7
+lab|debug||site|3|
+lab|debug||elsewhere|1|
+a line of a site's wrapper
+"""
+
+
 @pytest.mark.parametrize(
-    ("text", "limit"), [("", None), ("|\n|\n", None), ("100|\n|\n", 100), ("100|\n|40\n7000|\n", 40), ("0|", 0)]
+    ("account", "partition", "limit"),
+    [
+        (None, None, None),
+        (None, "gpu", 7),
+        ("lab", "cpu,gpu", 7),
+        ("debug", None, 3),
+        ("debug", "gpu", 3),
+        ("none", None, None),
+    ],
 )
-def test_the_smallest_limit_on_submitted_jobs_counts(text: str, limit: int | None) -> None:
-    assert read_submit_limit(text) == limit
+def test_the_smallest_limit_of_the_associations_that_a_job_falls_under_counts(
+    account: str | None, partition: str | None, limit: int | None
+) -> None:
+    assert submit_limit(read_associations(ASSOCIATIONS), "site", account, partition) == limit
+
+
+JOBS = """\
+JobId=8 ArrayJobId=7 ArrayTaskId=0 JobName=a b UserId=root(0) JobState=CANCELLED Reason=None ExitCode=0:15 TimeLimit=00:05:00 \
+NodeList=n1 TRES=cpu=1,mem=10M MinMemoryCPU=10M
+JobId=7 ArrayJobId=7 ArrayTaskId=2-3%1 JobState=PENDING ExitCode=0:0 TimeLimit=UNLIMITED NodeList= MinMemoryNode=2G
+JobId=9 JobState=TIMEOUT ExitCode=0:0 TimeLimit=00:01:00 NodeList=n2
+slurm_load_jobs error: Invalid job id specified
+"""
+
+
+def test_what_the_controller_knows_of_elements_reads_as_the_accounting_does() -> None:
+    assert list(read_jobs(JOBS)) == [
+        Accounted("7", 0, "CANCELLED", "0:15", "n1", 0, "10Mc", "00:05:00"),
+        Accounted("7", 2, "PENDING", "0:0", "", 0, "2Gn", "UNLIMITED"),
+        Accounted("7", 3, "PENDING", "0:0", "", 0, "2Gn", "UNLIMITED"),
+        Accounted("9", None, "TIMEOUT", "0:0", "n2", 0, "", "00:01:00"),
+    ]
 
 
 ROWS = """\

@@ -22,7 +22,15 @@ from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
 from launcher.status.progress import LineView, status_lines, summary_line
 from launcher.status.status import Status, StatusReader
-from tests.support.builders import ELSEWHERE, AttemptWriter, build_plan, submit
+from tests.support.builders import (
+    ELSEWHERE,
+    AttemptWriter,
+    build_plan,
+    change_plan,
+    submit,
+    write_shard,
+    write_stub_result,
+)
 
 
 @pytest.fixture
@@ -139,33 +147,55 @@ def test_a_run_is_complete_once_all_is_done_and_gathered(run: RunDir) -> None:
     finish_all(run)
     assert read(run).state == "incomplete"
     assert "launcher gather" in status_lines(read(run))[-1]
-    run.result.touch()
+    write_stub_result(run)
     assert read(run).state == "complete"
     assert str(run.result) in status_lines(read(run))[-1]
 
 
 def test_a_result_from_before_the_last_row_is_no_complete_run(run: RunDir) -> None:
     finish_all(run)
-    run.result.touch()
-    os.utime(run.result, (time.time() - 60, time.time() - 60))
+    write_stub_result(run)
+    submit(run, 2, rows=Spans([(0, 25)]))
+    Outcome(1.0).write(run, 2)
+    write_shard(run, 0, submission=2)
+    found = read(run)
+    assert found.state == "incomplete"
+    assert f"{run.result}: another run's result, or from before the last rows were done" in "\n".join(
+        status_lines(found)
+    )
+
+
+def test_the_result_of_another_run_in_its_place_is_no_complete_run(run: RunDir) -> None:
+    finish_all(run)
+    write_stub_result(run)
+    change_plan(run, fingerprint="e" * 16)
     assert read(run).state == "incomplete"
 
 
-def test_a_result_from_after_the_end_of_attempts_is_a_complete_run_however_far_ahead_their_clocks_were(
-    run: RunDir,
-) -> None:
+def test_clocks_say_nothing_of_a_result_with_a_seal(run: RunDir) -> None:
     with attempt(run) as ahead:
         ahead.commit_all(Spans([(0, 100)]))
         ahead.beat(end=EndReason.DONE, advanced=time.time() + 3600)
-    run.result.touch()
+    write_stub_result(run)
+    os.utime(run.result, (1.0, 1.0))
+    assert read(run).state == "complete"
+
+
+def test_a_result_without_a_seal_counts_if_it_is_newer_than_the_rows(run: RunDir) -> None:
+    with attempt(run) as ahead:
+        ahead.commit_all(Spans([(0, 100)]))
+        ahead.beat(end=EndReason.DONE, advanced=time.time() + 3600)
+    run.result.write_bytes(b"\x89HDF\r\n\x1a\n")  # as version 0.1.0 wrote them
     assert read(run).state == "complete"
     os.utime(run.result, (time.time() - 60, time.time() - 60))
+    assert read(run).state == "incomplete"
+    run.result.write_bytes(b"not a result")
     assert read(run).state == "incomplete"
 
 
 def test_a_result_from_before_rows_that_do_not_count_any_more_is_a_complete_run(run: RunDir) -> None:
     finish_all(run)
-    run.result.touch()
+    write_stub_result(run)
     with attempt(run, worker=99) as late:  # its name comes last
         late.commit(0, 16)
         late.beat(advanced=time.time() + 3600)
@@ -175,12 +205,12 @@ def test_a_result_from_before_rows_that_do_not_count_any_more_is_a_complete_run(
 @pytest.mark.parametrize("place", ["other.h5", "{run}.h5"])
 def test_a_result_elsewhere_counts(run: RunDir, tmp_path: Path, place: str) -> None:
     finish_all(run)
-    run.result.touch()
+    write_stub_result(run)
     path = tmp_path / place.replace("{run}", "run")
     submission = Submission.read(run.submission(1))
     update(run, submission, resources=replace(submission.resources, output=str(path)))
     assert read(run).state == "incomplete"
-    path.touch()
+    write_stub_result(run, path)
     assert read(run).state == "complete"
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.gather.commit_stream import CommitStream
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate
 from jobs.node.supervisor.attempt import AttemptLog, new_name
@@ -363,4 +364,19 @@ def test_a_message_is_cut_where_every_beat_would_repeat_it(run: RunDir) -> None:
     log.check([])
     log.beat()
     assert len(beat_of(run, log).given_up[0].message) == 500
+    log.close()
+
+
+def test_beats_repeat_a_limited_number_of_claims_and_all_commits_are_found(run: RunDir) -> None:
+    log, order = made(run), [row * 37 % 100 for row in range(100)]
+    for row in order:
+        log.hold(Claim(0, 1, log.name, row, row + 1))
+        log.commit([commit(row, row + 1)])
+        log.beat()
+    beat = beat_of(run, log)
+    assert [(held.start, held.stop) for held in beat.claims] == [(order[-1], order[-1] + 1)]
+    assert len(beat.passages) <= 64
+    (attempt,) = Attempts(run).read()
+    stream = CommitStream(attempt.journal, beat.all_passages, beat.done)
+    assert [found.start for row in range(100) if (found := stream.take(row))] == list(range(100))
     log.close()

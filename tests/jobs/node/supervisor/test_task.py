@@ -4,13 +4,14 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from jobs.kinds import EndReason
+from jobs.kinds import EndReason, FailureKind
 from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.dealer import KILLS
 from jobs.node.supervisor.meter import Usage
@@ -18,7 +19,9 @@ from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
+from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
+from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import (
     alive,
@@ -199,6 +202,37 @@ def test_samples_that_are_not_those_of_the_plan_end_the_attempt(tmp_path: Path, 
     expected = "has 12 rows, and the plan 20" if damage == "rows" else "cut short or damaged"
     assert f"{run.manifest}" in end.message
     assert expected in end.message
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_manifest_that_is_not_what_was_planned_fails_the_attempt_and_no_sample(tmp_path: Path, workers: int) -> None:
+    run = make_run(tmp_path / "run", "Toy", 20, workers=workers)
+    change_plan(run, manifest={"digests": list(read_digests(run.manifest))})
+    text = run.manifest.read_bytes()
+    run.manifest.write_bytes(text.replace((11).to_bytes(8, "little"), (99).to_bytes(8, "little"), 1))
+    assert run_task(run).returncode == 1
+    end = last_end(run)
+    assert (end.kind, end.failed, end.done) == (FailureKind.DISK, 0, Spans())
+    assert "manifest.arrow: does not have the samples that were planned; bring back a copy" in end.message
+
+
+def test_a_submission_of_another_plan_is_not_begun(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 20)
+    replace(Submission.read(run.submission(1)), plan="another").write(run.submission(1))
+    done = run_task(run)
+    assert done.returncode == 2
+    assert "submission 1 is of another plan" in done.stderr
+    assert not attempts(run)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"number": 1}'])
+def test_a_damaged_submission_is_one_message(tmp_path: Path, content: str) -> None:
+    run = make_run(tmp_path / "run", "Toy", 20)
+    run.submission(1).write_text(content)
+    done = run_task(run)
+    assert done.returncode == 1
+    assert "0001.json: cut short or damaged" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_process_that_cannot_start_ends_the_attempt(tmp_path: Path) -> None:
