@@ -86,6 +86,7 @@ class Command(Job):
         self._timeout = need_number("timeout", timeout, "seconds over 0")
         self._limit = need_whole("max_output", max_output, "a number of bytes")
         self._fail = need_one_of("too_much", too_much, ("fail", "truncate")) == "fail"
+        self._programs: Programs | None = None
 
     def setup_worker(self, context: Context) -> None:
         """Looks for the program, which need not be on the login node; raises InputError where there is none."""
@@ -113,8 +114,9 @@ class Command(Job):
         return batch
 
     def teardown(self) -> None:
-        """Lets nothing behind."""
-        self._programs.close()
+        """In the process, too, which runs no programs where pool workers do."""
+        if self._programs:
+            self._programs.close()
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[str | None]:
@@ -127,6 +129,7 @@ class Command(Job):
 
     def _run(self, call: Call) -> Finished:
         """Runs it, again where a stop signal of the scheduler may have ended it: that is not the sample's fault."""
+        assert self._programs
         for _ in range(_STARTS):
             stops = self._programs.stops
             finished = self._programs.run(call)

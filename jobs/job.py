@@ -46,7 +46,8 @@ class Job:
 
     The class's keyword arguments are ``job.params`` of the config. One object is made in each process and each pool
     worker; nothing is shared between them. The class's module is imported once on a node, and all processes are forked
-    from there, so that it may ask if there is a GPU but must not use one before ``setup``.
+    from there, so that it may ask if there is a GPU but must not use one before ``setup``. Whatever it starts, programs and
+    processes in sessions of their own too, is ended with the process or pool worker that started it.
     """
 
     preload: ClassVar[tuple[str, ...]] = ()
@@ -92,7 +93,10 @@ class Job:
         raise NotImplementedError
 
     def teardown(self) -> None:
-        """Called once in each process and pool worker that ends in order."""
+        """Called once in each process and pool worker that ends in order, whether or not its ``setup`` was called.
+
+        It may take 30 seconds, two where the task has to leave; then it is cut off, and the log says so.
+        """
 
 
 def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = np.stack) -> Any:

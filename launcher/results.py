@@ -105,12 +105,14 @@ class Results:
         try:
             # Without HDF5's locks, which some network file systems refuse: a result that is there is never written to.
             self._file = h5py.File(path, "r", locking=False)
-        except OSError as error:
+            self._file.visititems(lambda name, item: None)  # opens all that is there: damage shows now, and not later
+            is_result = "complete" in self._file.attrs and "status" in self._file
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             with path.open("rb") as file:
                 if file.read(8) != b"\x89HDF\r\n\x1a\n":
                     raise InputError(f"{path}: not a result (no HDF5 file); valid: a result.h5, or a run") from None
             raise DamageError(f"{path}: HDF5 cannot read it ({error}); `launcher gather` makes it again") from error
-        if "complete" not in self._file.attrs or "status" not in self._file:
+        if not is_result:
             self.close()
             raise InputError(f"{path}: an HDF5 file, but not a result of `launcher gather`")
 
@@ -137,7 +139,10 @@ class Results:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """The plan, config, environment, git state, submissions and software versions behind the result."""
-        found: dict[str, Any] = json.loads(self._file.attrs["provenance"])
+        try:
+            found: dict[str, Any] = json.loads(self._file.attrs["provenance"])
+        except (ValueError, KeyError) as error:
+            raise DamageError(f"{self.path}: its provenance is damaged; `launcher gather` makes it again") from error
         return found
 
     @cached_property

@@ -30,7 +30,7 @@ TABLE = {
     "jobs job": "jobs base, jobs/storage",
     "jobs/embedding": "jobs base, jobs job",
     "jobs/http": "jobs/storage",
-    "jobs/program": "jobs base",
+    "jobs/program": "jobs base, jobs/machine",
     "jobs/node": "jobs base, jobs job, jobs/machine, jobs/storage",
     "jobs/node/worker": "jobs base, jobs job, jobs/machine, jobs/node, jobs/storage",
     "jobs/node/process": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/worker, jobs/storage",

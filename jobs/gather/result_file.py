@@ -220,7 +220,8 @@ class ResultFile:
             with h5py.File(path, "r", locking=False) as file:
                 file.visititems(add)
                 attributes = dict(file.attrs)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            json.loads(attributes.get("provenance", "{}"))
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
         return cls(descriptor, places, attributes)
 

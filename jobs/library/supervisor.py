@@ -6,6 +6,7 @@ notebook. It runs none of the user's code, takes batches from the caller, and le
 
 import contextlib
 import os
+import select
 import shutil
 import sys
 from collections.abc import Collection, Sequence
@@ -15,13 +16,14 @@ import jobs.library
 from jobs.kinds import FailureKind
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
-from jobs.machine import lifeline
+from jobs.machine import descendants, lifeline, open_files
 from jobs.machine.scratch import make_scratch
+from jobs.node.channel import Channel
 from jobs.node.messages import Allocate, Allocated, Batch, Broken
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import import_module
@@ -44,16 +46,26 @@ class Supervisor:
     def __init__(self, caller: Connection, exchange: int, setup: Setup) -> None:
         lifeline.ignore_signals()
         jobs.library.inside = True
-        self._caller = caller
+        self._caller = Channel(caller)  # who may pause for as long as it likes
         self._setup = setup
-        self._server = ForkServer(lambda: _preload(setup.modules))
+        descendants.adopt()
+        open_files.allow_many()
+        self._server = ForkServer(lambda: _preload(setup.modules), self._attend)
         self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
+        self._most = 0
         self._dropping: Drop | None = None
         backend = CallerBackend(os.getpid(), exchange, setup.slots, setup.job_size)
         self._settings = CrewSettings(
-            backend, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
+            backend=backend,
+            devices=setup.devices,
+            workers=setup.workers,
+            threads=setup.threads,
+            memory=setup.memory,
+            scratch=self._scratch,
+            seed=setup.seed,
+            sample_timeout=setup.sample_timeout,
         )
 
     def run(self) -> None:
@@ -71,10 +83,24 @@ class Supervisor:
             with contextlib.suppress(ConnectionError):
                 self._caller.send(Broken(getattr(failure, "kind", FailureKind.CRASH), str(failure)))
         finally:
-            if self._crew:
-                self._crew.close(grace)
-            self._server.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            with contextlib.redirect_stdout(sys.stderr):  # what has to be cut off is told
+                self._end(grace)
+        if not grace:
+            self._say_the_rest()
+
+    def _say_the_rest(self) -> None:
+        """A caller that pauses hears all, when it goes on, up to why nothing can."""
+        with contextlib.suppress(ConnectionError):
+            while self._caller.is_crowded and os.getppid() == self._setup.caller:
+                select.select([], [self._caller], [], TICK)
+                self._caller.flush()
+
+    def _end(self, grace: float) -> None:
+        if self._crew:
+            self._crew.close(grace)
+        self._server.close()
+        descendants.end(ask=False)  # of guardians that somebody killed
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _new_crew(self, settings: CrewSettings) -> Crew:
         node = NodeSettings(workers=settings.workers, sample_timeout=self._setup.sample_timeout)
@@ -101,16 +127,22 @@ class Supervisor:
         except MemoryShort as short:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            self._begin(recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step))
+            rest, fits = recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step)
+            self._most = min(self._most or fits, fits or self._most)
+            self._begin([batch._replace(most=self._most) for batch in rest])
 
     def _step(self, crew: Crew) -> None:
-        ready = crew.step([self._caller])
+        crew.step([self._caller])
+        self._attend()
+
+    def _attend(self) -> None:
+        """Hears the caller, also while the fork server imports; raises what ends this process."""
         if os.getppid() != self._setup.caller:
             raise EOFError
-        while ready and self._caller.poll():
+        while self._caller.poll():
             match message := self._caller.recv():
                 case Batch():
-                    self._waiting.append(message)
+                    self._waiting.append(message._replace(most=self._most))
                 case Drop():
                     self._waiting.clear()
                     self._dropping = message
@@ -121,7 +153,7 @@ class Supervisor:
 class _CallerLog:
     """The CommitLog of a Hierarchy: the writer has put them into the exchange, the caller hears of each."""
 
-    def __init__(self, caller: Connection) -> None:
+    def __init__(self, caller: Channel) -> None:
         self._caller = caller
 
     def allocate(self, request: Allocate) -> Allocated:

@@ -39,6 +39,12 @@ def restarts(environment: _Environment = os.environ) -> int:
     return int(environment.get("SLURM_RESTART_COUNT", "0"))
 
 
+def end_time(environment: _Environment = os.environ) -> float | None:
+    """When the job's time is over, seconds since the epoch; None where that is not told."""
+    text = environment.get("SLURM_JOB_END_TIME", "")
+    return float(text) if text.isdigit() and int(text) else None
+
+
 def host(environment: _Environment = os.environ) -> str:
     """This node, by the scheduler's name for it."""
     return environment.get("SLURMD_NODENAME") or socket.gethostname()

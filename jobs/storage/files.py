@@ -177,7 +177,7 @@ def intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
     while True:
         try:
             return read(path)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             if path.stat().st_size == 0 and time.monotonic() < deadline:
                 time.sleep(_PATIENCE / 20)
                 continue

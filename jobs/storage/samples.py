@@ -113,7 +113,10 @@ class Sample(Mapping[str, Any]):
 
 
 def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    except pa.ArrowException as error:  # of damage it may think that it is something that it cannot do
+        raise ValueError(f"{error}") from error
     return reader, json.loads(reader.schema.metadata[METADATA_KEY])
 
 

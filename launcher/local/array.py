@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from jobs.machine import descendants
 from jobs.machine.devices import CPU_SHARE, usable_cpus
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
@@ -78,6 +79,8 @@ class LocalArray:
                 if (status := task.poll()) is not None:
                     ended[index] = status
                     del self._tasks[index]
+                    # Where everything of a task was killed at once, what its Job has started has come to this process.
+                    descendants.end(spare={other.pid for other in self._tasks.values()})
             each_tick()
             time.sleep(_TICK)
         return ended

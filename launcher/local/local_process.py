@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs import exit_codes
-from jobs.machine import lifeline
+from jobs.machine import descendants, lifeline
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan, Submission
@@ -86,6 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     stop = StopRequests()
     if options.parent:
         lifeline.bind(options.parent, signal.SIGTERM)
+    descendants.adopt()
     run, waiting = RunDir(options.run), [options.number]
     try:
         run_submissions(run, waiting, stop)

@@ -4,7 +4,6 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 """
 
 import dataclasses
-import json
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
@@ -133,11 +132,10 @@ def may_run(run: RunDir, submission: Submission) -> bool:
     """
     if submission.planned:
         return False
-    path = run.ending(submission.number)
-    try:
-        process = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        path, process = run.submission(submission.number), submission.process
+    path, process = run.submission(submission.number), submission.process
+    with suppress(FileNotFoundError, ValueError):
+        process = checked_json.decode(run.ending(submission.number).read_bytes())
+        path = run.ending(submission.number)
     if process is None:
         return True
     owner = ProcessIdentity.from_json(process)

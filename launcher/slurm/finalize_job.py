@@ -19,7 +19,8 @@ from jobs.errors import InputError, LauncherError
 from jobs.machine import disk
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.supervisor.slurm_job import requeue_self
-from jobs.storage.files import write_json
+from jobs.storage import checked_json
+from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import retry_settings
@@ -134,7 +135,7 @@ class _Sign:
 
     def __enter__(self) -> None:
         for number in self._numbers:
-            write_json(self._run.ending(number), ProcessIdentity.current().to_json())
+            write_bytes(self._run.ending(number), checked_json.encode(ProcessIdentity.current().to_json()))
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:

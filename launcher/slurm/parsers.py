@@ -51,6 +51,10 @@ class Accounted:
 
 
 ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
+# The job, an element of it or those that never started, and a step; other lines are those of a site's wrapper.
+_JOB = re.compile(r"(\d{1,18}(?:_(?:\d{1,9}|\[[^\[\]]*\]))?)(\..+)?", re.ASCII)
+_MOST_ELEMENTS = 4_000_001
+"""Slurm's own limit of MaxArraySize."""
 
 
 def is_not_configured(problem: str) -> bool:
@@ -70,7 +74,7 @@ def read_job_id(text: str) -> str | None:
 
     Other lines are those of a site's wrapper around sbatch.
     """
-    found = set(re.findall(r"^(\d+)(?:;\S+)?$", text, re.MULTILINE))
+    found = set(re.findall(r"^([0-9]+)(?:;\S+)?$", text, re.MULTILINE))
     return found.pop() if len(found) == 1 else None
 
 
@@ -102,6 +106,7 @@ class Association:
     submit_jobs: int | None
 
 
+_NUMBER = re.compile("[0-9]{1,18}")
 ASSOCIATION_FIELDS = "DefaultAccount,Account,Partition,Cluster,MaxSubmitJobs,GrpSubmitJobs"
 
 
@@ -110,7 +115,11 @@ def read_associations(text: str) -> list[Association]:
     rows = [line.split("|") for line in text.splitlines() if line.count("|") == ASSOCIATION_FIELDS.count(",")]
     return [
         Association(
-            account == default, account, partition, cluster, min(map(int, filter(str.isdigit, most)), default=None)
+            account == default,
+            account,
+            partition,
+            cluster,
+            min(map(int, filter(_NUMBER.fullmatch, most)), default=None),
         )
         for default, account, partition, cluster, *most in rows
     ]
@@ -141,9 +150,7 @@ def read_accounting(text: str) -> Iterator[Accounted]:
     """
     memory: dict[str, int] = {}
     rows: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        fields = line.split("|")
-        job, _, step = fields[0].partition(".")
+    for job, step, fields in _accounted(text):
         memory[job] = max(memory.get(job, 0), _bytes(fields[4]))
         if "[" in job:
             rows = dict.fromkeys(_elements(job), fields) | rows
@@ -176,14 +183,25 @@ def read_jobs(text: str) -> Iterator[Accounted]:
         yield from (replace(known, index=int(index)) for index in _elements(f"[{indices}]")) if indices else [known]
 
 
+def _accounted(text: str) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Job, step and all fields of each line that is one of sacct's."""
+    for line in text.splitlines():
+        fields = line.split("|")
+        match = _JOB.fullmatch(fields[0])
+        if match and len(fields) > ACCOUNTED_FIELDS.count(",") and fields[1].strip():
+            yield match[1], match[2], fields
+
+
 def _elements(job: str) -> list[str]:
     """``12_[0-6:2,9%4]`` -> 12_0, 12_2, 12_4, 12_6, 12_9: % begins how many may run at a time, : a step."""
     array, _, text = job.partition("[")
-    parts = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", text.partition("%")[0])
-    ranges = [range(int(first), int(last or first) + 1, int(step or 1)) for first, last, step in parts]
+    parts = re.findall(r"\b(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?\b", text.partition("%")[0], re.ASCII)
+    ranges = [range(int(first), int(last or first) + 1, int(step or 1) or 1) for first, last, step in parts]
+    if sum(map(len, ranges)) > _MOST_ELEMENTS:
+        return []
     return [f"{array}{index}" for indices in ranges for index in indices]
 
 
 def _bytes(text: str) -> int:
-    match = re.fullmatch(r"([\d.]+)([KMGTP]?)", text)
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)([KMGTP]?)", text, re.ASCII)
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else 0

@@ -169,7 +169,7 @@ def _named(names: Collection[str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         job_id, bar, name = line.strip().partition("|")
-        if bar:
+        if bar and re.fullmatch("[0-9]{1,18}", job_id):  # else it is a line of a site's wrapper
             found.setdefault(name, set()).add(job_id)
     return found
 
@@ -228,9 +228,10 @@ def _read_limits() -> _SiteLimits:
                 f"format={ASSOCIATION_FIELDS}",
             )
             associations = read_associations(run(*command))
-    sizes = [int(values.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
-    sizes += map(int, re.findall(r"max_array_tasks=(\d+)", values.get("SchedulerParameters", "")))
-    count = int(values.get("MaxJobCount", DEFAULT_JOB_COUNT))
+    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*([0-9]{1,18})\b", config, re.MULTILINE))
+    sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
+    sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
+    count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
     return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, associations)
 
 

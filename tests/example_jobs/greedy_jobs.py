@@ -113,6 +113,27 @@ class Bulky(Toy):
         return np.stack([item for item, _ in items])
 
 
+class Crowded(Toy):
+    """Needs more memory than there is for more than ``most`` samples at a time, and for row ``large`` in any case."""
+
+    def __init__(self, setups: str, most: int, large: int = -1) -> None:
+        super().__init__()
+        self.setups = setups
+        self.most = most
+        self.large = large
+
+    def setup(self, context: Context) -> None:
+        with open(self.setups, "a") as file:
+            file.write("x")
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        if len(batch) > self.most or self.large in batch[:, 0]:
+            held = np.ones(600 * _MEGABYTE, np.uint8)
+            time.sleep(60)
+            del held
+        return super().process(batch)
+
+
 class Tabular(Toy):
     """Allocates a little by Arrow, then ``megabytes`` that only a limit on data counts, in pool workers."""
 

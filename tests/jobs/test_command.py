@@ -18,7 +18,6 @@ import pytest
 from jobs.command import Command, ProgramError
 from jobs.errors import InputError
 from jobs.job import Context
-from jobs.program import watcher
 from jobs.program.programs import Call, Programs
 from launcher import results
 from tests.support.launcher_runs import ROOT, launcher, run_of, wait_until, write_config
@@ -61,11 +60,6 @@ def mark() -> str:
 def sleepers(mark: str) -> list[psutil.Process]:
     found = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", mark]]
     return alive(found)
-
-
-def watchers() -> list[psutil.Process]:
-    """The processes that end this one's programs if it dies."""
-    return [child for child in alive(psutil.Process().children()) if watcher.__file__ in child.cmdline()]
 
 
 def test_arguments_come_as_they_are_and_no_shell_reads_them(jobs: Any) -> None:
@@ -181,28 +175,6 @@ def test_a_program_has_default_signals_and_no_descriptor_of_ours(jobs: Any) -> N
     (ignored,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn")]
     assert not int(ignored, 16) & (1 << (signal.SIGPIPE - 1))
     assert descriptors.split() == ["0", "1", "2", "3"]
-
-
-def test_calls_go_on_after_the_watcher_was_killed(jobs: Any) -> None:
-    job = jobs("echo", "x")
-    job.load(Row())
-    before = watchers()
-    for process in before:
-        process.kill()
-    wait_until(lambda: alive(before) == [])
-    assert job.load(Row())["stdout"] == "x\n"
-    assert len(watchers()) == len(before) == 1
-
-
-def test_kill_minus_9_of_the_owner_ends_all_that_it_started(mark: str) -> None:
-    script = FAMILY.format(mark=mark, then="wait")
-    code = f"from jobs.program.programs import *; Programs().run(Call(['sh', '-c', {script!r}], b'', 600, 10, True))"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as owner:
-        wait_until(lambda: len(sleepers(mark)) == 2)
-        below = psutil.Process(owner.pid).children(recursive=True)
-        owner.kill()
-    wait_until(lambda: not sleepers(mark))
-    wait_until(lambda: not alive(below))
 
 
 def test_a_program_that_a_stop_signal_ended_is_started_again_but_not_for_ever(jobs: Any, tmp_path: Path) -> None:

@@ -451,7 +451,7 @@ def test_workers_that_are_killed_from_outside_cost_no_sample() -> None:
         results = hierarchy.imap(range(2000))
         first = [next(results) for _ in range(100)]
         for _ in range(2):
-            supervisor().children()[0].children()[0].kill()
+            supervisor().children()[0].children()[0].children()[0].kill()  # below its guardian
             first += [next(results) for _ in range(300)]
         assert first + list(results) == list(range(2000))
 

@@ -279,6 +279,15 @@ def test_a_truncated_result_is_damage(run: RunDir, tmp_path: Path) -> None:
         results.open(copy)
 
 
+@pytest.mark.parametrize("what", [b"provenance", b"TREE", b"HEAP", b"SNOD", b"errors"])
+def test_damage_to_what_hdf5_keeps_is_told_when_the_result_is_opened(run: RunDir, tmp_path: Path, what: bytes) -> None:
+    copy, content = tmp_path / "copy.h5", run.result.read_bytes()
+    copy.write_bytes(content.replace(what, bytes(range(200, 200 + len(what)))))
+
+    with pytest.raises((DamageError, InputError), match=r"copy\.h5"):
+        results.open(copy).provenance  # noqa: B018 - the last to be read
+
+
 def test_a_result_without_outputs_is_read(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", (0, 4), failed=range(4))
     gather(run)

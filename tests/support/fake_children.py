@@ -32,6 +32,7 @@ class FakeHandle:
         self.pid = pid
         self.sentinel, self._alive = Pipe(duplex=False)
         self.exitcode: int | None = None
+        self.hangs_in_the_kernel = False
 
     def end(self, exitcode: int) -> None:
         if self.exitcode is None:
@@ -39,10 +40,12 @@ class FakeHandle:
             self._alive.close()
 
     def kill(self) -> None:
-        self.end(-signal.SIGKILL)
+        if not self.hangs_in_the_kernel:
+            self.end(-signal.SIGKILL)
 
-    def join(self, timeout: float | None = None) -> None:
-        assert self.exitcode is not None, "nobody would end it"
+    def join(self, timeout: float | None = None) -> bool:
+        assert self.exitcode is not None or self.hangs_in_the_kernel, "nobody would end it"
+        return self.exitcode is not None
 
     def close(self) -> None:
         self._alive.close()

@@ -9,8 +9,10 @@ from multiprocessing.connection import Connection
 
 from jobs.job import Job
 from jobs.machine import heap, threads
+from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
+from jobs.node.leaving import leave
 from jobs.node.messages import Ready
 from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
@@ -40,7 +42,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         job = arguments.child.backend.job()
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
-        use_device(arguments.child.context.device)
+        use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     except (
@@ -51,6 +53,12 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         report_broken(connection, broken("setup", error))
         return
     process.run()
+
+
+def use_device_of_torch(device: str) -> None:
+    """Makes it this thread's, now or as soon as the Job imports torch."""
+    if device.startswith("cuda"):
+        after_import("torch", lambda: use_device(device))
 
 
 def use_device(device: str) -> None:
@@ -83,7 +91,7 @@ class _Process:
         if arguments.workers:
             source = Pool(connection.send, transfer_to(self._device), arguments.memory)
         else:
-            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now))
+            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now, child.sample_timeout))
         self._messenger = Messenger(connection, child.backend, child.context.process_index, source, self._runner)
         self._has_ended = False
 
@@ -98,6 +106,7 @@ class _Process:
             self._runner.run()
         if self._messenger.must_leave:
             self._job.teardown()
+            leave()
         elif not self._has_ended:
             sys.exit(os.EX_SOFTWARE)  # the log has the traceback of the messenger's thread
 

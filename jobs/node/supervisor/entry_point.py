@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import exit_codes
 from jobs.errors import InputError, LauncherError
 from jobs.kinds import EndReason
-from jobs.machine import allocation, disk, lifeline
+from jobs.machine import allocation, descendants, disk, lifeline, open_files
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.task import Task
 from jobs.storage.claims import ClaimFolder
@@ -29,6 +29,8 @@ def run(arguments: list[str]) -> int:
     if options.parent:
         lifeline.bind(options.parent, signal.SIGTERM)
     signals = Signals()
+    descendants.adopt()
+    open_files.allow_many()
     try:
         return _run_worker(options, signals)
     except LauncherError as error:
@@ -83,6 +85,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
         reason = task.run()
     finally:
         task.finish()
+        descendants.end(ask=False)  # of guardians that somebody killed
     if allocation.is_inside():
         _tell_slurm(task, reason, signals, run, options)
     return _CODES[reason]

@@ -16,6 +16,7 @@ from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
+from jobs.node.supervisor import slurm_job
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
@@ -33,9 +34,12 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 
-# Seconds that processes get to finish the batch at hand when the task has to leave (Slurm's KillWait is 30).
+# Seconds that processes get to finish the batch at hand when the task has to leave, and then to tear down: with what it
+# takes to kill the rest it is gone within 20 (Slurm's KillWait is 30).
 _HALT_GRACE = 8.0
-_STOP_GRACE = 5.0
+_LEAVE_GRACE = 2.0
+# Seconds that teardown() may take when all is done: it may upload.
+_TEARDOWN_GRACE = 30.0
 # Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
 _MEMORY_SHORTAGES = 3
 # Seconds between looks at what others have taken over.
@@ -69,6 +73,7 @@ class Task:
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
         self._crew: Crew | None = None
+        self._most = 0
         self._looked = 0.0
 
     def _make_settings(self) -> CrewSettings:
@@ -84,6 +89,7 @@ class Task:
             memory=node.memory or memory.task_limit(),
             scratch=self._scratch,
             seed=self._plan.seed,
+            sample_timeout=node.sample_timeout,
         )
 
     def run(self) -> EndReason:
@@ -135,6 +141,7 @@ class Task:
         rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
         feed = Feed(self._plan.table, rows)
+        feed.most = self._most
         shortages, again = 0, list[Batch]()
         while again or not feed.is_empty:
             try:
@@ -142,9 +149,10 @@ class Task:
                 break
             except MemoryShort as short:
                 shortages += 1
-                again = self._recover(short, shortages)
+                again, fits = self._recover(short, shortages)
+                self._most = min(self._most or fits, fits or self._most)
                 # Less is in memory at a time from now on, or it would run out again.
-                feed.most = max(1, self._plan.batch_size >> shortages)
+                feed.most = self._most or max(1, self._plan.batch_size >> shortages)
                 again = [batch._replace(most=feed.most) for batch in again]
         self._attempt.beat()
 
@@ -163,7 +171,7 @@ class Task:
         if self._server is None:
             self._check_code()
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job))
+            self._server = ForkServer(lambda: preload(self._plan.job), self._attend)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -208,8 +216,8 @@ class Task:
             raise _Stopped
         self._attempt.beat_if_due()
 
-    def _recover(self, short: MemoryShort, shortages: int) -> list[Batch]:
-        """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed."""
+    def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:
+        """After memory ran out: does that batch with all else idle, see ``recover``; or raises AttemptFailed."""
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None
@@ -228,7 +236,8 @@ class Task:
     def _leave(self) -> EndReason:
         if self._crew:
             self._crew.halt(_HALT_GRACE)
-        if self._signals.requeue and self._attempt.has_claims and not self._attempt.committed:
+        is_idle = self._attempt.has_claims and not self._attempt.committed
+        if self._signals.requeue and is_idle and slurm_job.is_near_its_end():
             return self._fail(FailureKind.TIMEOUT, "no batch was finished within the time limit")
         return self._end(EndReason.STOPPED, None, f"told to leave by {self._signals.name}")
 
@@ -249,13 +258,13 @@ class Task:
         return self._claimer.all_done()
 
     def _close_crew(self, grace: float = 0.0) -> None:
-        if self._crew:
-            self._crew.close(grace)
-        self._crew = None
+        crew, self._crew = self._crew, None
+        if crew:
+            crew.close(grace, [] if self._signals.stop else [self._signals.socket])
 
     def finish(self) -> None:
         """The last thing of a task: children torn down, scratch folder removed."""
-        self._close_crew(0.0 if self._signals.stop else _STOP_GRACE)
+        self._close_crew(_LEAVE_GRACE if self._signals.stop else _TEARDOWN_GRACE)
         if self._server:
             self._server.close()
         self._attempt.close()

@@ -73,6 +73,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
 
 
+def too_long(sample_timeout: float) -> str:
+    """The message of a sample that was not done in time."""
+    return f"took longer than sample_timeout ({sample_timeout:g} s)"
+
+
 def print_traceback(row: int, stage: SampleFailureKind, error: BaseException) -> None:
     """Puts the traceback of a sample that failed for good into the log, for the first few of them."""
     global _printed
@@ -94,20 +99,29 @@ class Loader:
     """
 
     def __init__(
-        self, job: Job, backend: Backend, beacon: Beacon, seed: int, join: Callable[[Sequence[np.ndarray]], Any]
+        self,
+        job: Job,
+        backend: Backend,
+        beacon: Beacon,
+        seed: int,
+        join: Callable[[Sequence[np.ndarray]], Any],
+        sample_timeout: float = float("inf"),
     ) -> None:
         self._job = job
         self._samples = backend.samples()
         self._backend = backend
         self._beacon = beacon
         self._seed = seed
+        self._sample_timeout = sample_timeout
         is_default = getattr(job.collate, "__func__", None) is Job.collate
         self._collate = partial(stack, join=join) if is_default else job.collate
         self._load_piece = self._load_rows
         if inspect.iscoroutinefunction(job.load):
-            from jobs.node.worker.async_loads import AsyncLoads  # asyncio takes a while to import, and few Jobs need it
+            # asyncio takes a while to import, and few Jobs need it.
+            from jobs.node.worker.async_loads import AsyncLoads, TookTooLong
 
-            self._load_all = AsyncLoads(job.load, beacon)
+            self._load_all = AsyncLoads(job.load, beacon, sample_timeout)
+            self._took_too_long = TookTooLong
             self._load_piece = self._load_concurrently
 
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
@@ -155,6 +169,8 @@ class Loader:
         for row, (item, problem) in zip(samples, self._load_all(samples), strict=True):
             if problem is None:
                 items.append(item)
+            elif isinstance(problem, self._took_too_long):
+                failed.append(FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._sample_timeout)))
             elif is_out_of_memory(problem) and len(samples) > 1:
                 short.append((row, problem))
             else:

@@ -11,12 +11,10 @@ from jobs.machine import heap
 from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
+from jobs.node.leaving import leave
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.slots import SlotWriter, Stacked
 from jobs.node.worker.loading import Loader, broken
-
-# Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
-ORPHANED = os.EX_UNAVAILABLE
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,7 @@ class ChildArguments:
     context: Context
     beacon: int
     memory: int
+    sample_timeout: float
     threads: int = 1
 
 
@@ -40,7 +39,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
         beacon = Beacon(beacons, arguments.beacon)
-        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of)
+        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except (
         Exception,
         SystemExit,
@@ -58,8 +57,9 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
                 report_broken(connection, arguments.backend.broken(error))
                 return
             connection.send(loaded)
+    beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
     job.teardown()
-    sys.exit(ORPHANED)
+    leave()
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:

@@ -422,6 +422,10 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
     }
 
 
+# Nine lists of nine aliases each: a billion values.
+_BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -438,6 +442,8 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
         ("a: 1\nb: \x01\n", "config.yaml:2: not valid YAML: control character"),
         ("a: *b\n", "config.yaml:1: not valid YAML: found undefined alias"),
         ("a: !!int x\n", "config.yaml: not valid YAML"),
+        (f"a: {'[' * 200}{']' * 200}\n", "config.yaml:1: not valid YAML: lists or mappings lie too deep"),
+        (_BOMB, "config.yaml:1: not valid YAML: more than 1,000,000 values"),
     ],
 )
 def test_what_is_no_yaml_mapping_has_its_line(folder: Path, text: str, message: str) -> None:

@@ -163,6 +163,27 @@ def test_rows_of_sacct_are_read_by_element() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sacct: warning: a wrapper's words",
+        "12_0",
+        "12_0|COMPLETED|0:0|n1|1M",
+        "12_0||0:0|n1||4G|10:00",
+        "12_x|COMPLETED|0:0|n1||4G|10:00",
+        "²|COMPLETED|0:0|n1||4G|10:00",
+        "12_[0-999999999]|PENDING|0:0|||4G|10:00",
+    ],
+)
+def test_lines_that_are_none_of_saccts_are_passed_over(line: str) -> None:
+    assert list(read_accounting(f"{line}\n{ROWS}{line}\n")) == list(read_accounting(ROWS))
+
+
+def test_memory_that_is_no_size_is_not_known() -> None:
+    (row,) = read_accounting("12_0|COMPLETED|0:0|n1|1.2.3K|4G|10:00\n")
+    assert row.memory == 0
+
+
 def test_of_a_requeued_element_the_last_start_counts() -> None:
     assert [row.state for row in read_accounting(ROWS) if row.index == 2] == ["OUT_OF_MEMORY"]
 

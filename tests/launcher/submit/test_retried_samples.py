@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from jobs.gather.gather import gather
 from jobs.storage.attempts import Attempts, read_commits
@@ -16,7 +17,7 @@ from tests.support.task_runs import command, make_run, run_task, write_submissio
 
 def test_what_was_tried_again_before_a_kill_is_not_tried_a_third_time(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in range(1, 128, 8)}
-    settings = {"max_failed_samples": 1.0, "sync_interval": 0.2, "workers": 1}
+    settings: dict[str, Any] = {"max_failed_samples": 1.0, "sync_interval": 0.2, "workers": 1}
     run = make_run(tmp_path / "run", "Toy", 128, batch_size=8, params={"bad": bad, "delay": 0.02}, **settings)
     assert run_task(run).returncode == 0
     Outcome(1.0).write(run, 1)

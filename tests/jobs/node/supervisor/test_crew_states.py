@@ -23,7 +23,6 @@ from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.dealer import DEATHS, KILLS
-from jobs.node.worker.worker import ORPHANED
 from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
@@ -272,7 +271,8 @@ class CrewMachine(RuleBasedStateMachine):
             for child in self.server.living():
                 if child.process == dying.process and child.worker is not None:
                     child.at(None)
-                    child.die(ORPHANED)
+                    child.beacon.orphaned()
+                    child.die(0)
             self.crew.step([])
             self.dies(dying, -signal.SIGKILL, KILLS)
             self.goes_on()

@@ -46,6 +46,28 @@ def test_a_sample_that_does_not_fit_into_memory_alone_fails_alone(tmp_path: Path
     assert {sample.kind for sample in failures(bulky).values()} == {"OUT_OF_MEMORY"}
 
 
+def test_how_many_samples_fit_into_memory_is_found_in_few_setups_and_kept(tmp_path: Path) -> None:
+    setups = tmp_path / "setups"
+    params = {"setups": str(setups), "most": 4}
+    job = "tests.example_jobs.greedy_jobs:Crowded"
+    run = make_run(tmp_path / "run", job, 64, shards=2, batch_size=16, params=params, workers=1, memory=500 << 20)
+    assert run_task(run).returncode == 0
+    assert failures(run) == {}
+    assert setups.stat().st_size == 5  # all of a batch, with all else idle, by 8, by 4, and the crew that goes on by 4
+
+
+def test_the_sample_that_does_not_fit_is_found_by_halves(tmp_path: Path) -> None:
+    setups = tmp_path / "setups"
+    params = {"setups": str(setups), "most": 99, "large": 5}
+    settings = {"workers": 1, "memory": 500 << 20, "max_failed_samples": 1}
+    job = "tests.example_jobs.greedy_jobs:Crowded"
+    run = make_run(tmp_path / "run", job, 16, batch_size=8, params=params, **settings)
+    assert run_task(run).returncode == 0
+    assert {row: sample.kind for row, sample in failures(run).items()} == {5: "OUT_OF_MEMORY"}
+    # All of a batch, with all else idle, by 4, by 2, one by one, that one alone, the others, the crew that goes on.
+    assert setups.stat().st_size <= 8
+
+
 def test_arrow_takes_no_more_of_a_pool_workers_memory_than_it_needs(tmp_path: Path) -> None:
     run = make_run(
         tmp_path, "tests.example_jobs.greedy_jobs:Tabular", 8, params={"megabytes": 700}, workers=1, memory=3 << 29
