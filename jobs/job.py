@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,10 +152,7 @@ def job_class(spec: JobSpec) -> type[Job]:
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
-        what = f"{described(error)}{extras.advice(error)}"
-        searched = f"the Python path and {spec.folder}" if spec.folder else "the Python path"
-        where = job_folder.what_hides(module_name, spec.folder) or f"Searched: {searched}"
-        raise InputError(f"job.class: cannot import {module_name!r} ({what}). {where}") from error
+        raise InputError(f"job.class: cannot import {module_name!r} {_why(error, module_name, spec.folder)}") from error
     found: Any = module
     for name in class_name.split("."):  # Outer.Inner
         found = getattr(found, name, None)
@@ -165,6 +163,20 @@ def job_class(spec: JobSpec) -> type[Job]:
     hider = job_folder.what_hides(module.__name__, spec.folder)
     hint = f". {hider}" if hider else ""
     raise InputError(f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}{hint}")
+
+
+def _why(error: Exception, module: str, folder: str | None) -> str:
+    """Why a module cannot be imported: it is not there, or something in it, or in what it imports, is wrong; and where."""
+    what, hider = described(error), job_folder.what_hides(module, folder)
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module}.".startswith(f"{missing}."):
+        searched = f"the Python path and {folder}" if folder else "the Python path"
+        return f"({what}). {hider or f'Searched: {searched}'}"
+    advice = extras.advice(error)
+    if missing and not advice and not hider:
+        advice = f"; install what has {missing.partition('.')[0]!r} into {sys.prefix}"
+    place = job_folder.place(error)
+    return f"({what}{advice}){place and f', at {place}'}{(hider and f'. {hider}') or ''}"
 
 
 def make_job(spec: JobSpec) -> Job:
@@ -183,4 +195,5 @@ def make_job(spec: JobSpec) -> Job:
     except InputError:
         raise
     except Exception as error:  # the user's constructor refuses its parameters
-        raise InputError(f"job.params: {spec.path}: {described(error)}") from error
+        place = job_folder.place(error)
+        raise InputError(f"job.params: {spec.path}: {described(error)}{place and f' ({place})'}") from error

@@ -73,6 +73,9 @@ class Executor(Protocol):
 
     # --- before anything is submitted
 
+    def check(self, config: "Config") -> None:
+        """Raises InputError for what its array tasks cannot have, as far as that is known before any is asked for."""
+
     def prepare(self) -> None:
         """Something is going to be submitted, after a while."""
 

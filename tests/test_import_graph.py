@@ -46,7 +46,7 @@ TABLE = {
     "launcher/config": "jobs base, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/storage, launcher base, "
-    "launcher/catalogue, launcher/config, launcher/manifest",
+    "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/retry, "

@@ -26,6 +26,7 @@ from jobs.gather.survey import Survey, Surveyed, survey_results
 from jobs.gather.window_reader import WindowReader
 from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
+from jobs.storage.code import changed, told
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -41,7 +42,7 @@ class GatherReport:
     """What became of a gather. ``bytes`` is the size of the result; ``damaged`` are rows left out as missing.
 
     With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them:
-    ``path`` has {manifest} for their names.
+    ``path`` has {manifest} for their names. ``new_code`` are the files of a Job that folds which had changed since the plan.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class GatherReport:
     name: str | None = None
     seal: str | None = None
     parts: "tuple[GatherReport, ...]" = ()
+    new_code: tuple[str, ...] = ()
 
     @property
     def seals(self) -> tuple[str, ...]:
@@ -64,7 +66,12 @@ class GatherReport:
 
 
 def gather(
-    run: RunDir, *, allow_missing: bool = False, output: Path | None = None, progress: Progress | None = None
+    run: RunDir,
+    *,
+    allow_missing: bool = False,
+    output: Path | None = None,
+    progress: Progress | None = None,
+    with_new_code: bool = False,
 ) -> GatherReport:
     """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
 
@@ -72,19 +79,29 @@ def gather(
     are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done
     (or more of its samples have failed than may), and DamageError where no attempt has what it committed. Raises
     OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
-    it cannot be written or the Job's reduce raises, InputError where the Job cannot be imported here.
+    it cannot be written or the Job's reduce raises, or where the Job folds its results and its code has changed (unless
+    ``with_new_code``), InputError where the Job cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
     check_manifest(run, plan, whole=False)
+    new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
+    if new_code and not with_new_code:
+        raise RunError(
+            f"{run.path}: {told(plan, new_code)}, which folds the results; to make the summary with the code of now: "
+            f"launcher gather {run.path}"
+        )
     with ExitStack() as stack:
         # Before the survey: of two that make the same result, the later one has to see what is stored by then.
         results = [stack.enter_context(NewResult(run.result_of(part.name, output))) for part in plan.results]
         surveyed = survey_results(run, plan)
         _refuse_missing(run, plan, surveyed, allow_missing)
         made = zip(surveyed, results, strict=True)
-        reports = [_Gathering(run, plan, one, result, allow_missing, progress).write() for one, result in made]
-    return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+        reports = [
+            _Gathering(run, plan, one, result, allow_missing, progress, new_code).write() for one, result in made
+        ]
+    total = _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+    return replace(total, new_code=tuple(new_code))
 
 
 def _refuse_missing(run: RunDir, plan: Plan, surveyed: Sequence[Surveyed], allow_missing: bool) -> None:
@@ -135,6 +152,7 @@ class _Gathering:
         result: NewResult,
         allow_missing: bool,
         progress: Progress | None,
+        new_code: Sequence[str],
     ) -> None:
         self._run = run
         self._plan = plan
@@ -147,6 +165,7 @@ class _Gathering:
         self._result = result
         self._path = result.path
         self._progress = progress
+        self._new_code = new_code
 
     def write(self) -> GatherReport:
         started = time.monotonic()
@@ -171,6 +190,8 @@ class _Gathering:
         """Makes the file with all but the summary."""
         while True:
             provenance = _provenance(self._run, self._plan, self._part, self._survey)
+            if self._new_code:
+                provenance["summary_by_changed_code"] = self._new_code
             places = create(temporary, self._survey.contents, provenance)
             _check_space(temporary)
             result = ResultFile(descriptor, places)
@@ -223,6 +244,7 @@ def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str
         "shards": plan.shards_of(part).count,
         "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
+        "rows_by_code": {code or "unknown": str(rows) for code, rows in sorted(survey.code.items())},
         "gathered": time.time(),
         "host": socket.gethostname(),
     }

@@ -26,7 +26,8 @@ class Survey:
     """Counts of batches, samples, errors and bytes.
 
     ``not_done`` are the shards that have open rows, ``over_budget`` those of which more samples failed than may; ``lost``
-    are closed rows that no attempt has as it committed them.
+    are closed rows that no attempt has as it committed them. ``versions`` of packages computed them, and ``code`` of the
+    Job: its fingerprints, each with the rows of the result.
     """
 
     rows: int
@@ -42,6 +43,7 @@ class Survey:
     over_budget: Spans = field(default_factory=Spans)
     lost: list[Damage] = field(default_factory=list)
     versions: dict[str, set[str]] = field(default_factory=dict)
+    code: dict[str, Spans] = field(default_factory=dict)
 
     @classmethod
     def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed, budgets: Budgets) -> Self:
@@ -49,7 +51,10 @@ class Survey:
         survey = cls(part.rows)
         if plan.id_column is not None:
             survey.id_bytes = count_id_bytes(run.manifest, plan.id_column, part)
-        for source, _ in committed.owners:
+        for source, rows_of_it in committed.owners:
+            code = source.attempt.start.code if source.attempt.start else ""
+            own = Spans((start - part.start, stop - part.start) for start, stop in rows_of_it)
+            survey.code[code] = survey.code.get(code, Spans()) | own
             for name, version in source.attempt.start.versions.items() if source.attempt.start else ():
                 survey.versions.setdefault(name, set()).add(version)
         _Surveyor(survey, plan, part, budgets).look(committed)

@@ -7,8 +7,8 @@ which that is damaged does not open, or lacks a dataset).
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.errors import DamageError
@@ -23,6 +23,7 @@ from jobs.gather.survey import Surveyed, survey_results
 from jobs.storage.attempts import read_records
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class VerifyReport:
 
     ``batches`` counts the commits that count, ``bad_lines`` the journals' lines that do not match their checksum (a crash
     leaves one; rows that only they had are listed in ``damaged`` where they are done, and done again where they are not).
+    ``code`` are the fingerprints of the Job's files, each with the rows of the result that it computed.
     ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
     manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
     """
@@ -44,6 +46,7 @@ class VerifyReport:
     seconds: float
     name: str | None = None
     parts: "tuple[VerifyReport, ...]" = ()
+    code: Mapping[str, Spans] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -84,7 +87,8 @@ def _verify(
     problems = check_result(run, plan, one, result, advance) if result else ()
     shards = plan.shards_of(one.part).count
     counts = (shards, one.survey.batches, _bad_lines(one), damaged)
-    return VerifyReport(*counts, result, problems, time.monotonic() - started, one.part.name)
+    seconds = time.monotonic() - started
+    return VerifyReport(*counts, result, problems, seconds, one.part.name, code=one.survey.code)
 
 
 def _bad_lines(one: Surveyed) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from jobs.errors import OutputError, SampleFailed, described
 from jobs.kinds import SampleFailureKind
 from jobs.library.pickles import CANNOT, Packed, pack
+from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 from jobs.tensors import is_tensor, to_numpy
 
@@ -50,7 +51,7 @@ def check(outputs: object, count: int) -> dict[str, Any]:
                 f"output {name!r} is a {type(value).__name__}; valid: an array, tensor or list, a row a sample"
             )
         if len(value) != count:
-            raise OutputError(f"output {name!r} has {len(value)} rows for a batch of {count} samples")
+            raise RowCountError(name, len(value), count)
     return columns
 
 

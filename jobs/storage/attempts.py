@@ -75,6 +75,9 @@ class AttemptReader:
             if size != self._size:
                 self._beat_at, self._beat = _last_beat(descriptor, self._beat_at, size) or (self._beat_at, self._beat)
                 self._size = size
+        except OSError as error:
+            error.filename = str(self._path)  # reading by descriptor does not tell it
+            raise
         finally:
             os.close(descriptor)
         return Attempt(self.name, self._path, self._start, self._beat)

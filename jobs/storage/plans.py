@@ -23,6 +23,7 @@ from jobs.storage.spans import Range, Spans
 FORMAT = 3
 OLD_FORMATS = (1, 2)
 """Of runs whose shards have files of their own: storage/old_shards.py reads these."""
+_MAY_BE_EMPTY = ("parts", "files", "code", "kept")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Plan:
 
     ``parts`` are the manifests where there are several, in the order of their rows; no shard lies in two of them.
     ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
-    comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name (launcher.plan).
+    comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name, ``code`` those that
+    the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right;
+    the fingerprint is of the plan before them.
     """
 
     name: str
@@ -50,6 +53,13 @@ class Plan:
     format: int = FORMAT
     parts: tuple[Part, ...] = ()
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    code: dict[str, dict[str, str]] = field(default_factory=dict)
+    kept: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def known_since(self) -> float:
+        """When the Job was looked at last, seconds since the epoch."""
+        return float(self.kept[-1]["time"]) if self.kept else self.created
 
     @property
     def shard_count(self) -> int:
@@ -92,10 +102,10 @@ class Plan:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """As in plan.json; ``parts`` and ``files`` only where there are some, and shards of one size together."""
+        """As in plan.json; what may be empty only where it is not, and shards of one size together."""
         shards = {} if self.format in OLD_FORMATS else {"boundaries": _pack(self.boundaries)}
         data = {**dataclasses.asdict(self), **shards}
-        return {key: value for key, value in data.items() if value or key not in ("parts", "files")}
+        return {key: value for key, value in data.items() if value or key not in _MAY_BE_EMPTY}
 
     def encode(self) -> bytes:
         """The content of plan.json."""
@@ -124,7 +134,8 @@ class Plan:
         if strange := [part.name for part in parts if part.name and Path(part.name).name != part.name]:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
         boundaries = tuple(data["boundaries"]) if data["format"] in OLD_FORMATS else _unpack(data["boundaries"])
-        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts})
+        kept = tuple(data.pop("kept", ()))
+        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept})
 
 
 def _pack(boundaries: Sequence[int]) -> list[list[int]]:

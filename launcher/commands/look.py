@@ -11,6 +11,7 @@ from jobs.errors import InputError, LauncherError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.runs import find as runs
 from launcher.status.status import StatusReader
@@ -22,7 +23,7 @@ _Found = TypeVar("_Found")
 def status(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.status.progress import follow, make_view, status_lines
 
-    reader = StatusReader(runs.find_run(options.run))
+    reader = StatusReader(chosen_run(options.run))
     stream, live = printer.stream, options.live
     found = follow(reader, make_view(stream), live=live) if options.watch else reader.read(live=live)
     if options.json:
@@ -35,7 +36,7 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
 def logs(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.runs.logs import log_paths, read_log
 
-    run, shard = runs.find_run(options.run), options.shard
+    run, shard = chosen_run(options.run), options.shard
     count = Plan.read(run.plan).shard_count
     if not 0 <= shard < count:
         raise InputError(f"{run.path}: there is no shard {shard}; the run has shards 0-{count - 1}")

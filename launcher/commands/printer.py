@@ -39,6 +39,10 @@ class Printer:
             print(f"{',' if number else ''}\n{json.dumps(entry)}", end="")
         print("\n]}")
 
+    def warn(self, *lines: str) -> None:
+        """What the user should know, whatever becomes of stdout."""
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
     def error(self, message: str) -> None:
         print(f"launcher: {visible(message)}", file=sys.stderr, flush=True)
         self.document(error=message)

@@ -29,10 +29,16 @@ def check_mapping(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | 
     problems += _params_problems(filled["job"])
     filled["data"], wrong = _check_data(filled["data"])
     problems += wrong
+    found, wrong = check_fields(model, {**filled, "slurm": slurm})
+    return found, problems + wrong
+
+
+def check_fields(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | None, list[Problem]]:
+    """The model of the data, None where it cannot be made, and what is wrong with single fields."""
     try:
-        return model.model_validate({**filled, "slurm": slurm}), problems
+        return model.model_validate(data), []
     except ValidationError as error:
-        return None, problems + [_worded(details, model) for details in error.errors()]
+        return None, [_worded(details, model) for details in error.errors()]
 
 
 def _split_slurm(section: Any) -> tuple[Any, list[Problem]]:

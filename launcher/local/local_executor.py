@@ -4,6 +4,7 @@ It is asked by `status`, so it imports nothing that takes a while.
 """
 
 import atexit
+import glob
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from launcher.runs.submissions import may_run
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
+_GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
 _START_SECONDS = 60.0
 # More than an array task takes at worst: see array.py.
 _STOP_SECONDS = 60.0
@@ -55,6 +57,18 @@ class LocalExecutor(Executor):
         "--set local.parallelism=1",
     }
     scripts: Scripts | None = None
+
+    def check(self, config: "Config") -> None:
+        here = visible_gpus()
+        asked = {device for device in _devices(config) if device.startswith("cuda")}
+        missing = sorted(device for device in asked if int(device.partition(":")[2]) >= here)
+        # Drivers that tell nothing of their GPUs (ROCm, WSL) leave it to torch to find them.
+        if missing and (here or not any(glob.glob(pattern) for pattern in _GPU_FILES)):
+            devices = ", ".join(["cpu", *(f"cuda:{number}" for number in range(here))])
+            raise InputError(
+                f"{config.path}: node.devices: {', '.join(missing)}: this machine shows {here} GPU(s), and executor is local; "
+                f"valid here: auto, {devices}"
+            )
 
     def prepare(self) -> None:
         pass

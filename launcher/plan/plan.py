@@ -2,7 +2,8 @@
 
 plan.json makes a folder a run, and is written once: of several that plan a run at a time, one has its way. What else there
 is follows from it, so planning again writes anew what is missing. A run that is planned already is only compared: its
-fingerprint covers all that decides the bytes of the result.
+fingerprint covers all that decides the bytes of the result, but for the Job's code and files, which are compared by themselves.
+What becomes of a plan that is not right any more, guard.py says.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -21,6 +23,7 @@ from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
 from jobs.job import job_class, make_job, needed_columns
 from jobs.nearest import did_you_mean, nearest
+from jobs.storage.code import fingerprint
 from jobs.storage.files import rename_synced, temporary_name, write_bytes, write_once
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
@@ -29,9 +32,11 @@ from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
 from launcher.config.origins import Problem
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
-from launcher.plan.guard import config_path, deciding_differences, refuse_changes
+from launcher.plan.code_files import code_changes, find_code
+from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differences, refusal
 from launcher.plan.param_files import changed_files, describe_files
 from launcher.plan.provenance import describe_environment, describe_git
+from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, name_problems
 from launcher.plan.sharding import split_parts
 
@@ -43,24 +48,85 @@ _FINGERPRINT = 1
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that is ready to submit; ``is_new`` is False where it had been planned before."""
+    """A run that is ready to submit; ``is_new`` is False where it had been planned before. ``notes`` are for the user."""
 
     run: RunDir
     plan: Plan
     is_new: bool
+    notes: tuple[str, ...] = ()
 
 
-def make_plan(config: Config) -> Planned:
+def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
     needed, problems = _job_problems(job)
     if problems := [*problems, *name_problems(config), *_output_problems(config)]:
         raise InputError(config.origins.report(problems))
-    plan = None if _is_planned(run) else _plan_anew(run, config, job, needed)
-    if plan:
+    was_planned = _is_planned(run)
+    if not was_planned and (plan := _plan_anew(run, config, job, needed)):
         return Planned(run, plan, is_new=True)
-    return Planned(run, _check_existing(run, config, job), is_new=False)
+    known, changes = _compared(run, Plan.read(run.plan), config, job)
+    if changes and not was_planned:  # it is the plan of somebody who goes on with it now
+        raise InputError(
+            f"{run.path}: at this moment this run was planned otherwise by another launcher: {'; '.join(changes)}. "
+            f"Give yours another name (--set name={run.name}-2)"
+        )
+    return _settled(run, known, config, job, changes, way, needed)
+
+
+def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
+    """The plan by which a run goes on with these settings, whose samples stay as they are; errors as in ``make_plan``."""
+    job = JobSpec(config.job.class_, config.job.params, known.job.folder)
+    return _settled(run, known, config, job, [*_differences(known, config), *_job_changes(known, job)], way)
+
+
+def _settled(
+    run: RunDir,
+    known: Plan,
+    config: Config,
+    job: JobSpec,
+    changes: Sequence[str],
+    way: Way,
+    needed: Collection[str] = (),
+) -> Planned:
+    """The known plan, where nothing has changed or results are to be kept; else another in its place."""
+    if not changes and way is not Way.FRESH:
+        return Planned(run, known, is_new=False)
+    with_results = has_results(run, known)
+    if with_results and way is Way.KEEP and can_be_kept(changes):
+        return Planned(
+            run, _keep(run, known, config, job, changes), is_new=False, notes=_told("kept, despite", changes)
+        )
+    if with_results and way is not Way.FRESH:
+        raise refusal(run, changes)
+    refuse_while_it_goes_on(run)
+    with beside(run) as new:
+        plan = _plan_anew(new, config, job, needed)
+        assert plan  # nobody else knows of that folder
+        aside = replace_run(run, known, new, set_aside=with_results)
+    notes = [f"what was computed before is set aside: {aside}"] if aside else []
+    return Planned(run, plan, is_new=True, notes=(*_told("planned anew", changes), *notes))
+
+
+def _told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
+    return (f"{what}: {'; '.join(changes)}",) if changes else ()
+
+
+def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str]) -> Plan:
+    """Writes the plan with the Job as it is now, and says so in it: it becomes part of the results' provenance.
+
+    Its fingerprint stays that which attempts and submissions know it by.
+    """
+    kept = (*known.kept, {"time": time.time(), "changes": list(changes), "code_before": fingerprint(known.code)})
+    section = {"job": config.to_mapping()["job"]}
+    plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **_described(job))
+    plan.write(run.plan)
+    return plan
+
+
+def _described(job: JobSpec) -> dict[str, Any]:
+    return {"files": describe_files(job_class(job), job), "code": find_code(job)}
 
 
 def _is_planned(run: RunDir) -> bool:
@@ -92,7 +158,7 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str
         if write_once(run.plan, data) != data:
             return None
         rename_synced(temporary, run.manifest)
-        write_bytes(run.config, _frozen_config(config).encode())
+        write_bytes(run.config, _frozen_config(config).encode(errors="surrogateescape"))
         return plan
     finally:
         temporary.unlink(missing_ok=True)
@@ -171,15 +237,14 @@ def _build(config: Config, path: Path) -> ManifestInfo:
 
 
 def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
-    boundaries = _boundaries(config, manifest, path)
     read = {key: value for key, value in asdict(manifest).items() if key != "parts"}
-    return Plan(
+    plan = Plan(
         name=config.name,
-        fingerprint=_fingerprint(config, job, manifest, boundaries),
+        fingerprint="",
         created=time.time(),
         rows=manifest.rows,
         id_column=manifest.id,
-        boundaries=boundaries,
+        boundaries=_boundaries(config, manifest, path),
         job=job,
         batch_size=config.node.batch_size,
         seed=_SEED,
@@ -189,8 +254,9 @@ def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) 
         git=describe_git(config.folder),
         format=FORMAT,
         parts=manifest.parts,
-        files=describe_files(job_class(job), job),
+        **_described(job),
     )
+    return replace(plan, fingerprint=_fingerprint(plan))
 
 
 def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int, ...]:
@@ -201,18 +267,18 @@ def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int
     return split_parts(rows, data.shards, data.samples_per_shard, costs)
 
 
-def _fingerprint(config: Config, job: JobSpec, manifest: ManifestInfo, boundaries: Sequence[int]) -> str:
-    """xxh3-128 of all that decides the bytes of the result."""
+def _fingerprint(plan: Plan) -> str:
+    """xxh3-128 of all that decides the bytes of the result, but for the Job's code and files, which are compared themselves."""
     deciding = {
         "format": _FINGERPRINT,
-        "manifest": manifest.fingerprint,
-        "id": manifest.id,
-        "job": job.path,
-        "params": job.params,
-        "batch_size": config.node.batch_size,
-        "seed": _SEED,
-        "boundaries": boundaries,
-        **({"parts": [asdict(part) for part in manifest.parts]} if manifest.parts else {}),
+        "manifest": plan.manifest["fingerprint"],
+        "id": plan.id_column,
+        "job": plan.job.path,
+        "params": plan.job.params,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "boundaries": plan.boundaries,
+        **({"parts": [asdict(part) for part in plan.parts]} if plan.parts else {}),
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(deciding, sort_keys=True).encode())
 
@@ -221,37 +287,52 @@ def _frozen_config(config: Config) -> str:
     """The config with all defaults and absolute paths, so that it means the same from inside the run directory."""
     import yaml
 
+    def path(of: Path) -> str:
+        return str(of).replace("$", "$$")  # its variables are put in already
+
     data = config.to_mapping()
-    data["runs"] = str(config.run_folder.parent)
+    data["runs"] = path(config.run_folder.parent)
     named = config.data.manifests or {"": config.data.sources}
-    absolute = {name: [str(config.resolve(source)) for source in sources] for name, sources in named.items()}
+    absolute = {name: [path(config.resolve(source)) for source in sources] for name, sources in named.items()}
     data["data"]["manifest"] = absolute.get("", absolute)
-    data["output"]["path"] = str(config.output_path) if config.output_path else None
+    data["output"]["path"] = path(config.output_path) if config.output_path else None
     if config.template_path is not None:
-        data["slurm"]["template"] = str(config.template_path)
+        data["slurm"]["template"] = path(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
-    """The plan of the run, if this config gives the same result; raises InputError with each difference."""
-    plan = Plan.read(run.plan)
-    changes, replaced = deciding_differences(plan.config, config.to_mapping()), changed_files(plan)
-    is_intact = _has_manifest(run, plan)
-    if not changes and not replaced and is_intact and _sources_unchanged(plan, config):
-        return plan
+def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Plan, list[str]]:
+    """The plan of the run, and what has changed since it was made that decides the result, a line each."""
+    listed, replaced, is_intact = _differences(known, config), _job_changes(known, job), _has_manifest(run, known)
+    if not listed and is_intact and _sources_unchanged(known, config):
+        return known, replaced
     # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
     with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / run.manifest.name
         manifest = _build(config, path)
-        fingerprint = _fingerprint(config, job, manifest, _boundaries(config, manifest, path))
-        if fingerprint == plan.fingerprint and not replaced:
-            return plan if is_intact else _mended(run, plan, manifest, path)
-    changes += replaced
-    if manifest.fingerprint != plan.manifest["fingerprint"]:
-        changes.append(f"the samples in data.manifest changed: {plan.rows} rows then, {manifest.rows} now")
-    refuse_changes(run, changes or ["planned by another version of the launcher"])
-    return plan
+        now = replace(
+            known,
+            manifest={"fingerprint": manifest.fingerprint},
+            id_column=manifest.id,
+            boundaries=_boundaries(config, manifest, path),
+            parts=manifest.parts,
+            job=job,
+            batch_size=config.node.batch_size,
+        )
+        if _fingerprint(now) == _fingerprint(known):
+            return known if is_intact else _mended(run, known, manifest, path), replaced
+    if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
+        listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
+    return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
+
+
+def _differences(known: Plan, config: Config) -> list[str]:
+    return deciding_differences(known.config, config.to_mapping())
+
+
+def _job_changes(known: Plan, job: JobSpec) -> list[str]:
+    return [*changed_files(known), *code_changes(known, job)]
 
 
 def _has_manifest(run: RunDir, plan: Plan) -> bool:

@@ -13,6 +13,7 @@ from typing import Protocol
 from jobs.errors import BusyError, LauncherError, RunError
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempts
+from jobs.storage.code import refusal
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -96,7 +97,10 @@ def finalize(
     outcome = Outcome(time.time(), ending.cancelled, {**given_up, **by_shard(plan, left)})
     successors = []
     if not ending.cancelled:
-        for terms, own in _next_attempts(left, ending, asked.terms, retry).items():
+        following = _next_attempts(left, ending, asked.terms, retry)
+        if following and (problem := refusal(run, plan)):
+            following, outcome = {}, replace(outcome, error=f"nothing is tried again: {problem}")
+        for terms, own in following.items():
             successors += _continue(run, plan, submission, terms, asked.options(terms), own)
         if gathers and not left and (shards := _all_done(run, plan, submission, outcome)):
             outcome = _gathered(run, submission, replace(outcome, failed_samples=shards.failed), tick)

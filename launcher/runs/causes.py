@@ -74,7 +74,10 @@ def cause(kind: AnyFailureKind) -> Cause:
             advice = "a process was killed or crashed (memory, a native library?): launcher logs {run} {shard}; then: {rerun}"
             return Cause(job, same, advice)
         case FailureKind.ERROR:
-            advice = "the Job raised an exception: launcher logs {run} {shard}; correct it, then: {rerun}"
+            advice = (
+                "the Job failed: launcher logs {run} {shard}; correct it, then: {rerun} --keep-results where what is done "
+                "stays right, or --fresh"
+            )
             return Cause(job, no_attempt, advice)
         case FailureKind.TOO_MANY_FAILED_SAMPLES:
             advice = "correct the samples' cause (below), or allow it: {rerun} --set node.max_failed_samples={allow}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from jobs.errors import InputError, RunError
-from launcher.slurm.parsers import is_passing, said
+from launcher.slurm.parsers import is_not_configured, is_passing, said
 
 _TIMEOUT = 60.0
 # Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
@@ -27,7 +27,7 @@ class NoAnswer(RunError):
     """Slurm did not answer, or not in time; later it may."""
 
 
-class TimedOut(RunError):
+class TimedOut(NoAnswer):
     """A command had not ended when its time was over, and was killed."""
 
 
@@ -37,14 +37,21 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(scrubbed)}
 
 
-def ask(*command: str) -> str:
-    """Output of a command that the controller answers; where it does not, it is asked again, with back-off."""
-    for wait in BACK_OFF:
+def ask(*command: str, otherwise: str = "") -> str:
+    """Output of a command that the controller answers; where it does not, it is asked again, for two minutes or three.
+
+    ``otherwise`` is said with it: what the user can do instead of waiting.
+    """
+    end = time.monotonic() + sum(BACK_OFF) + _TIMEOUT
+    waits = iter(BACK_OFF)
+    while True:
         try:
             return run(*command)
         except NoAnswer as error:
-            pause(command[0], str(error), wait)
-    return run(*command)
+            wait = next(waits, None)
+            if wait is None or time.monotonic() + wait > end:  # each try may take a minute itself
+                raise NoAnswer(f"{error}{otherwise}") from None
+            pause(command[0], f"{error}{otherwise}", wait)
 
 
 def run(*command: str) -> str:
@@ -53,6 +60,11 @@ def run(*command: str) -> str:
     if not ended.returncode:
         return ended.stdout
     problem = said(ended.stderr or ended.stdout)
+    if is_not_configured(problem):
+        raise InputError(
+            f"{command[0]}: {problem}: Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a "
+            "slurm.conf, or run on this machine: --set executor=local"
+        )
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 

@@ -41,7 +41,9 @@ def submission_config(run: RunDir, submission: Submission) -> "Config":
 def write_script(run: RunDir, submission: Submission) -> Path:
     """Writes the script of a submission's array, ready for sbatch."""
     path = run.script(submission.number)
-    write_bytes(path, array_script(run, submission_config(run, submission), submission).encode())
+    write_bytes(
+        path, array_script(run, submission_config(run, submission), submission).encode(errors="surrogateescape")
+    )
     return path
 
 
@@ -145,7 +147,8 @@ def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool
     config, path = submission_config(run, started[0]), run.finalize_script(number)
     refusals = []
     for asks_memory in (True, False):  # nodes without RealMemory have none to ask for: slurm.conf(5)
-        write_bytes(path, finalize_script(run, config, started, asks_memory=asks_memory).encode())
+        script = finalize_script(run, config, started, asks_memory=asks_memory)
+        write_bytes(path, script.encode(errors="surrogateescape"))
         try:
             return scheduler.submit(path, finalize_name(run, number), is_new=is_new)
         except InputError as refusal:

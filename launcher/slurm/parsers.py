@@ -22,6 +22,8 @@ _PASSING = (
     "Munge encode failed",
     "Protocol authentication error",
 )
+# No slurm.conf, and no server that has one.
+_NOT_CONFIGURED = ("Could not establish a configuration source", "unable to status file")
 # The limits on jobs that wait or run, as Slurm's src/common/slurm_protocol_defs.c names them: QOSMaxSubmitJobPerUserLimit,
 # AssocGrpSubmitJobsLimit ... All other limits of the same kind stay as they are, however long one waits.
 _SUBMIT_LIMIT = re.compile(r"(?:Assoc|QOS)\w*SubmitJob\w*")
@@ -55,6 +57,11 @@ ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit,NCPUS"
 _JOB = re.compile(r"(\d{1,18}(?:_(?:\d{1,9}|\[[^\[\]]*\]))?)(\..+)?", re.ASCII)
 _MOST_ELEMENTS = 4_000_001
 """Slurm's own limit of MaxArraySize."""
+
+
+def is_not_configured(problem: str) -> bool:
+    """Whether Slurm's commands do not know of any cluster."""
+    return any(text in problem for text in _NOT_CONFIGURED)
 
 
 def said(text: str) -> str:

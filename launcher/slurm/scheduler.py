@@ -213,7 +213,7 @@ def limits(asked: Mapping[str, str | None]) -> SlurmLimits:
 
 
 def _read_limits() -> _SiteLimits:
-    config = ask("scontrol", "show", "config")
+    config = ask("scontrol", "show", "config", otherwise="; to run on this machine instead: --set executor=local")
     values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", config, re.MULTILINE))
     associations: list[Association] = []
     if values.get("AccountingStorageType") == "accounting_storage/slurmdbd":

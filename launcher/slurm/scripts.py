@@ -7,6 +7,7 @@ file by hand does the same.
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def job_name(run: RunDir, number: int) -> str:
     It is unique for a user, also where a run was deleted and planned anew while jobs of the old one are in the queue.
     """
     planned = f"{run.path.absolute()} {Plan.read(run.plan).created}"
-    return f"{run.name}-{hashlib.sha256(planned.encode()).hexdigest()[:8]}.{number}"
+    return f"{run.name}-{hashlib.sha256(os.fsencode(planned)).hexdigest()[:8]}.{number}"
 
 
 def finalize_name(run: RunDir, number: int) -> str:

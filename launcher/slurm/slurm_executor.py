@@ -63,6 +63,9 @@ class SlurmExecutor(Executor):
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = SlurmScripts()
 
+    def check(self, config: "Config") -> None:
+        pass
+
     def prepare(self) -> None:
         if scheduler.is_here():
             scheduler.ask_limits_ahead()

@@ -20,9 +20,9 @@ from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
 from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
-from launcher.plan.guard import config_path, deciding_differences, refuse_changes
-from launcher.plan.param_files import changed_files
+from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
+from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import (
     Outcome,
@@ -72,13 +72,9 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
 
 
 def _active(run: RunDir, submissions: Sequence[SubmissionState]) -> dict[int, SubmissionState]:
-    """Those that really go on, by number, also planned ones that were sbatched by hand; each executor is asked once."""
-    asked = [known for known in submissions if known.outcome is None]
-    active: set[int] = set()
-    for name in {known.submission.executor for known in asked}:
-        own = [known.submission for known in asked if known.submission.executor == name]
-        active |= choose_executor(name).recover(run, own)
-    return {known.number: replace(known, is_open=True) for known in asked if known.number in active}
+    """Those that really go on, by number."""
+    numbers = going_on(run, submissions)
+    return {known.number: replace(known, is_open=True) for known in submissions if known.number in numbers}
 
 
 def _taken(table: ShardTable, active: Iterable[SubmissionState], running: Spans) -> Spans:
@@ -118,16 +114,16 @@ def whole_batches(table: ShardTable, rows: Spans) -> Spans:
 
 
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
-    """The config of the newest submission, or of the plan, with ``--set`` overrides.
-
-    Raises InputError where these would change the result of what is done already.
-    """
+    """The config of the newest submission, with what decides the result as planned, and with ``--set`` overrides."""
     submissions = read_submissions(run)
-    mapping = (submissions[-1].submission.resources.config if submissions else None) or plan.config
-    changed, _ = apply_overrides(mapping, overrides)
-    config = config_from_mapping(changed, config_path(plan))
-    refuse_changes(run, deciding_differences(mapping, config.to_mapping()) or changed_files(plan))
-    return config
+    newest = (submissions[-1].submission.resources.config if submissions else None) or plan.config
+    # Its own words may be others, where they gave the same plan, or one that was kept.
+    data = (
+        {**plan.config["data"], "order": newest["data"]["order"]} if "order" in newest["data"] else plan.config["data"]
+    )
+    mapping = {**newest, "job": plan.config["job"], "data": data}
+    changed, set_texts = apply_overrides(mapping, overrides)
+    return config_from_mapping(changed, config_path(plan), set_texts)
 
 
 def submit(

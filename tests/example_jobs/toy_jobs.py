@@ -57,8 +57,6 @@ class Toy(Job):
                     raise RuntimeError("bad in process")
                 case "process-kill":
                     os.kill(os.getpid(), signal.SIGKILL)
-                case "process-rows":
-                    return {"y": batch[:-1]}
         return {
             "y": batch * 2,
             "text": [f"row {row}" for row in rows],
@@ -250,3 +248,13 @@ class TwoForms(Job):
         if len(rows) > 2 or np.isin(rows, (2, 3)).any():
             raise RuntimeError("too many, or bad")
         return {"y": rows.astype(np.float32 if rows[0] < 2 else np.int64)}
+
+
+class Pairs(Job):
+    """Every other row: of six samples three rows, of one sample one."""
+
+    def load(self, sample: Sample) -> np.float64:
+        return np.float64(sample["x"])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        return {"y": batch[::2]}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,8 @@ COMMANDS = [
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A planned run."""
     config = write_config(tmp_path_factory.mktemp("cli"))
+    (config.parent / "other.yaml").write_text("name: other\nnode: {worker: 3}\n")
+    (config.parent / "nameless.yaml").write_text("runs: runs\n")
     assert launcher(config.parent, "plan", config.name).returncode == 0
     return config
 
@@ -63,7 +66,9 @@ BAD_INPUT = {
     "malformed override": (["plan", "config.yaml", "--set", "node.workers"], "key.sub=value"),
     "no such run": (["status", "tory"], "did you mean: toy"),
     "no such run directory": (["status", "runs/tory"], "did you mean: toy"),
-    "a file as run": (["status", "config.yaml"], "RUN is a run directory"),
+    "a file as run": (["status", "data.csv"], "RUN is a run directory"),
+    "a config whose run is not planned": (["status", "other.yaml"], "is not planned yet: launcher plan other.yaml"),
+    "a config that does not say where": (["status", "nameless.yaml"], "nameless.yaml:1: name: is required"),
     "a folder as run": (["status", "runs"], "not a run directory"),
     "no such shard": (["logs", "toy", "4"], "the run has shards 0-3"),
     "a shard that is no number": (["logs", "toy", "three"], "invalid int value"),
@@ -71,7 +76,6 @@ BAD_INPUT = {
     "ranges beyond the run": (["rerun", "toy", "--shards", "2-9"], "the run has shards 0-3"),
     "no tasks": (["rerun", "toy", "--tasks", "0"], "must be 1 or more"),
     "memory of a local run": (["rerun", "toy", "--mem", "64G"], "for Slurm"),
-    "a rerun that decides otherwise": (["rerun", "toy", "--set", "node.batch_size=9"], "node.batch_size: 8 -> 9"),
     "no such runs folder": (["list", "nowhere"], "no such folder"),
 }
 
@@ -136,6 +140,51 @@ def test_a_run_is_found_by_name_by_path_and_as_the_newest(config: Path) -> None:
     assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "other"
     os.utime(run_of(config).plan)
     assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "toy"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["logs", "0"], ["verify"], ["gather", "--allow-missing"], ["cancel"], ["list"]],
+    ids=" ".join,
+)
+def test_a_run_is_found_by_its_config_wherever_it_lies(tmp_path: Path, arguments: list[str]) -> None:
+    config = write_config(tmp_path / "here", name="far", runs="../shared/runs")
+    assert launcher(config.parent, "plan", config).returncode == 0
+    # Whatever has become of the config otherwise.
+    config.write_text(json.dumps({**json.loads(config.read_text()), "data": {"manifest": "$NOWHERE"}, "nodes": 3}))
+    command_, *more = arguments
+    target = config.parent.parent / "shared/runs" if command_ == "list" else config
+    done = launcher(tmp_path, command_, target, *more, "--json")
+    assert str(tmp_path / "shared/runs/far") in json.dumps(document(done)), done.stderr
+
+
+def test_cancel_without_a_run_is_sure_of_the_run_or_asks(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    assert launcher(tmp_path, "plan", "config.yaml").returncode == 0
+    only = launcher(tmp_path, "cancel")
+    assert (only.returncode, "toy is running" in only.stdout) == (0, True)
+    assert launcher(tmp_path, "plan", "config.yaml", "--set", "name=other").returncode == 0
+    several = launcher(tmp_path, "cancel")
+    assert several.returncode == 2
+    assert "needs the name of a run" in several.stderr
+    assert "other, toy" in several.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [("y", 0, "nothing of runs/toy is running"), ("", 1, "nothing is cancelled")]
+)
+def test_cancel_asks_a_person_on_a_terminal(tmp_path: Path, answer: str, code: int, said: str) -> None:
+    write_config(tmp_path)
+    assert launcher(tmp_path, "plan", "config.yaml").returncode == 0
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        command("cancel"), cwd=tmp_path, env=environment(), stdin=theirs, capture_output=True, text=True, check=False
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert f"cancel toy ({tmp_path}/runs/toy)? [y/N]" in done.stderr
+    assert (done.returncode, done.stdout.strip()) == (code, said)
 
 
 def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:

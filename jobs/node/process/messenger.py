@@ -21,6 +21,7 @@ from jobs.node.messages import Allocate, Allocated, Batch, Deal, Done, Halt, Hal
 from jobs.node.process.job_runner import JobRunner, Processed
 from jobs.node.process.pool import PieceSource, Pool
 from jobs.node.worker.loading import failed_piece
+from jobs.storage.outputs import RowCountError
 from jobs.storage.records import Commit, FailedSample
 
 # A report wakes the supervisor, which costs both a tenth of what 1,000 tiny samples take. So batches that take less than
@@ -177,6 +178,10 @@ class Messenger:
             try:
                 self._writer.keep(processed.outputs, loaded, work)
                 self._limit.passed(len(loaded.rows))
+            except RowCountError as error:  # a mistake of the Job's, not of one sample: halves might hide it
+                kind = SampleFailureKind.PROCESS
+                work.close((*loaded.failed, *(self._backend.failed(row, kind, error) for row in loaded.rows)))
+                return []
             except Exception as error:  # what a Job returned may raise anything when it is looked at
                 failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
         if failure:

@@ -27,6 +27,7 @@ from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim
+from jobs.storage.code import fingerprint
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
@@ -121,6 +122,7 @@ class AttemptLog:
             devices=devices,
             workers=self._node.workers,
             versions={"python": platform.python_version(), "numpy": np.__version__},
+            code=fingerprint(self._plan.code),
             plan=self._plan.fingerprint,
         )
 

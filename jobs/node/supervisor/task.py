@@ -29,6 +29,7 @@ from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
 from jobs.storage.claims import Claim
+from jobs.storage.code import refusal
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import SampleIds
@@ -172,6 +173,7 @@ class Task:
     def _start(self, batches: list[Batch]) -> Crew:
         """The crew, which starts with the first claim, and after memory ran out."""
         if self._server is None:
+            self._check_code()
             # Not before there is work: it imports what the Job needs.
             self._server = ForkServer(lambda: preload(self._plan.job), self._attend_imports)
         if self._crew is None:
@@ -182,6 +184,11 @@ class Task:
         elif batches:
             self._crew.extend(batches)
         return self._crew
+
+    def _check_code(self) -> None:
+        """Raises AttemptFailed where the Job's files are not those of the plan: this may be hours after it was submitted."""
+        if problem := refusal(self._run, self._plan):
+            raise AttemptFailed(FailureKind.ERROR, problem)
 
     def _refill(self, crew: Crew, feed: Feed) -> None:
         enough = _WAITING * len(self._settings.devices)
@@ -204,6 +211,7 @@ class Task:
         if crew.step([self._signals.socket], seconds):
             self._signals.drain()
         if crew.setup and not self._attempt.setup:
+            self._check_code()  # again: what was imported is what was there at some moment since the first look
             self._attempt.ready(crew.setup)
         self._attend()
 

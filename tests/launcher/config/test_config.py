@@ -213,7 +213,7 @@ slurm:
 )
 def test_a_bad_value_says_what_is_valid_and_where_it_was_set(folder: Path, override: str, message: str) -> None:
     (problem,) = problems(SMALL, override)
-    assert problem.startswith(f"--set {override.partition('=')[0]}: ")
+    assert problem.startswith(f"--set {override}: ")
     assert message in problem
 
 
@@ -296,7 +296,7 @@ def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
         (("slurm.cpus_per_task=7", "node.devices=cuda", "slurm.gres=gpu:a100:4"), "7 is too few: 4 process"),
         (
             ("slurm.tasks=2", "slurm.shards_per_task=1"),
-            r"slurm.shards_per_task: says the same as slurm.tasks: keep that",
+            r"slurm.shards_per_task=1: says the same as slurm.tasks: keep that",
         ),
         (("slurm.mem=64G", "retry.max_memory=32G"), r"32G is less than slurm.mem \(64G\)"),
         (("slurm.time=1-00:00:00", "retry.max_time=12:00:00"), "less than slurm.time"),
@@ -373,12 +373,12 @@ def test_overrides_win_and_later_ones_win_over_earlier_ones(folder: Path) -> Non
 @pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
 def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
     (problem,) = problems(SMALL, override)
-    assert problem.startswith(f"--set {override.partition('=')[0]}: ")
+    assert problem.startswith(f"--set {override}: ")
 
 
 def test_an_unknown_key_in_an_override_names_the_nearest(folder: Path) -> None:
     (problem,) = problems(SMALL, "node.worker=3")
-    assert problem.startswith("--set node.worker: unknown key. Did you mean node.workers?")
+    assert problem.startswith("--set node.worker=3: unknown key. Did you mean node.workers?")
 
 
 def test_paths_start_at_the_folder_of_the_config(folder: Path, tmp_path: Path) -> None:
@@ -565,7 +565,7 @@ def test_an_empty_mapping_of_manifests_is_refused(folder: Path) -> None:
 )
 def test_an_output_path_names_each_result_once(folder: Path, text: str, path: str, message: str) -> None:
     (problem,) = problems(text, f"output.path='{path}'")
-    assert problem.startswith("--set output.path: ")
+    assert problem.startswith(f"--set output.path='{path}': ")
     assert message in problem
 
 

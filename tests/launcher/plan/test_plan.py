@@ -23,10 +23,11 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
 from launcher.manifest.manifest import build_manifest
-from launcher.plan.plan import make_plan
+from launcher.plan.plan import go_on, make_plan
 from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
 from launcher.submit.submit import current_config
+from tests.support.builders import AttemptWriter
 from tests.support.launcher_runs import launcher, run_of, write_config
 
 
@@ -70,6 +71,12 @@ def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config: Path) -
     assert frozen.node == load_config(config).node
     assert yaml.safe_load(run.config.read_text())["retry"]["attempts"] == 3
     assert make_plan(frozen).is_new is False
+
+
+def store_something(run: RunDir) -> None:
+    with AttemptWriter(run) as writer:
+        writer.commit(0, 8)
+        writer.beat()
 
 
 def test_planning_again_changes_nothing(config: Path) -> None:
@@ -116,13 +123,16 @@ def test_what_was_computed_is_not_taken_for_that_of_a_new_plan(config: Path, gon
         ("data.id=x", "data.id: null -> x"),
     ],
 )
-def test_what_decides_the_result_may_not_change_and_is_named(config: Path, override: str, shown: str) -> None:
-    make_plan(load_config(config))
+def test_what_decides_a_result_that_is_there_may_not_change_and_is_named(
+    config: Path, override: str, shown: str
+) -> None:
+    store_something(make_plan(load_config(config)).run)
     with pytest.raises(InputError) as caught:
         make_plan(load_config(config, [override]))
     assert f"  {shown}\n" in str(caught.value)
     assert "--set name=toy-2" in str(caught.value)
-    assert "rm -r" in str(caught.value)
+    assert "--fresh" in str(caught.value)
+    assert ("--keep-results" in str(caught.value)) is override.startswith("job.")
 
 
 @pytest.mark.parametrize(
@@ -147,11 +157,13 @@ class Weighted(Job):
 
 @pytest.fixture
 def weighted(config: Path) -> Path:
-    """A config whose Job has a file of weights and is planned."""
+    """A config whose Job has a file of weights, and which is planned and begun."""
     (config.parent / "weighted_job.py").write_text(WEIGHTED)
     (config.parent / "w.bin").write_bytes(b"first")
     write_config(config.parent, job="weighted_job:Weighted", params={"weights": "w.bin"})
-    assert planned(config).files["weights"]["path"] == str(config.parent / "w.bin")
+    made = make_plan(load_config(config))
+    assert made.plan.files["weights"]["path"] == str(config.parent / "w.bin")
+    store_something(made.run)
     return config
 
 
@@ -161,9 +173,11 @@ def test_a_file_of_the_params_with_other_content_is_refused(weighted: Path) -> N
     with pytest.raises(InputError, match=rf"job\.params\.weights: {file} is not what it was"):
         planned(weighted)
     run = make_plan(load_config(weighted, ["name=new"])).run
+    store_something(run)
     file.unlink()
+    known = Plan.read(run.plan)
     with pytest.raises(InputError, match="is not what it was"):
-        current_config(run, Plan.read(run.plan))
+        go_on(run, known, current_config(run, known))
 
 
 def test_a_file_of_the_params_that_was_copied_is_the_same(weighted: Path) -> None:
@@ -179,7 +193,7 @@ def test_a_folder_of_the_params_is_compared_file_by_file(weighted: Path) -> None
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "a.bin").write_bytes(b"a")
     overrides = ("name=folder", "job.params.weights=model")
-    planned(weighted, *overrides)
+    store_something(make_plan(load_config(weighted, overrides)).run)
     assert planned(weighted, *overrides).files["weights"]["path"] == str(folder)
     (folder / "deep" / "b.bin").write_bytes(b"")
     with pytest.raises(InputError, match="is not what it was"):
@@ -191,7 +205,7 @@ def test_params_that_name_no_file_are_left_out(weighted: Path) -> None:
 
 
 def test_a_changed_manifest_is_refused(config: Path) -> None:
-    make_plan(load_config(config))
+    store_something(make_plan(load_config(config)).run)
     with (config.parent / "data.csv").open("a") as file:
         file.write("100\n")
     with pytest.raises(InputError, match=r"the samples in data\.manifest changed: 100 rows then, 101 now"):
@@ -254,8 +268,9 @@ def test_a_glob_of_files_is_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for name in ("b", "a", "c"):
         (tmp_path / "images" / f"{name}.jpg").touch()
-    plan = planned(config)
-    assert (plan.rows, plan.id_column) == (3, "id")
+    made = make_plan(load_config(config))
+    assert (made.plan.rows, made.plan.id_column) == (3, "id")
+    store_something(made.run)
     (tmp_path / "images" / "d.jpg").touch()
     with pytest.raises(InputError, match="3 rows then, 4 now"):
         make_plan(load_config(config))

@@ -110,3 +110,35 @@ def test_without_an_sbatch_that_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="sbatch is not on this machine's PATH"):
         scheduler.submit(tmp_path / "x.sbatch", "name")
+
+
+def test_a_command_that_hangs_is_no_answer_and_is_not_waited_for_without_end(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(calls, "BACK_OFF", (0.1, 0.1, 0.1, 0.1, 0.1))
+    stand_in(programs, "squeue", "echo call >> $0.calls; exec sleep 60")
+    with pytest.raises(calls.NoAnswer, match="squeue did not answer within"):
+        scheduler.queue()
+    assert 1 <= count(programs, "squeue") <= 4  # less than a second in all, however long each of the calls takes
+
+
+def test_while_slurm_is_silent_the_way_on_without_it_is_named(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(calls, "BACK_OFF", (0.1,))
+    stand_in(programs, "scontrol", 'echo "error: Unable to contact slurm controller (connect failure)" >&2; exit 1')
+    with pytest.raises(calls.NoAnswer, match="--set executor=local"):
+        scheduler.limits({})
+    assert "--set executor=local; trying again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["scontrol: fatal: Could not establish a configuration source",
+     "scontrol: error: s_p_parse_file: unable to status file /etc/slurm/slurm.conf: No such file or directory"],
+)  # fmt: skip
+def test_commands_without_a_cluster_are_told_as_such(programs: Path, said: str) -> None:
+    stand_in(programs, "scontrol", f'echo "{said}" >&2; exit 1')
+    with pytest.raises(InputError, match=r"its configuration is not: set SLURM_CONF .*--set executor=local"):
+        scheduler.limits({})

@@ -61,7 +61,7 @@ def test_kills_that_meet_at_one_batch_change_no_bytes(tmp_path: Path, workers: i
 @pytest.mark.parametrize(("workers", "wait"), [(0, 0), (2, 0), (0, 0.03), (2, 0.03)])
 def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int, wait: float) -> None:
     bad = {"3": "raise", "21": "exit", "40": "segfault", "77": "sleep", "150": "shape", "170": "process-kill"}
-    bad |= {"180": "process-raise", "190": "process-rows"}
+    bad |= {"180": "process-raise"}
     settings = {"workers": workers, "sample_timeout": 1, "max_failed_samples": 20}
     run = make_run(tmp_path / "run", "Toy", 200, params={"bad": bad, "wait": wait}, **settings)
     done = run_task(run)
@@ -79,8 +79,17 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     assert found[150][0] == "PROCESS"
     assert "output 'y' is <f8 [n, 5]; the first batch had <f8 [n, 4]" in found[150][1]
     assert found[180] == ("PROCESS", "RuntimeError: bad in process")
-    assert "output 'y' has 0 rows for a batch of 1 samples" in found[190][1]
     assert last_end(run).ok == 200 - len(bad)
+
+
+def test_a_wrong_number_of_rows_is_told_as_it_is_and_never_hidden_by_smaller_batches(tmp_path: Path) -> None:
+    """Of one sample this Job gives one row, so samples by themselves would seem to be right."""
+    run = make_run(tmp_path / "run", "Pairs", 24, batch_size=6, workers=1, max_failed_samples=24)
+    assert run_task(run).returncode == 0
+    found = failures(run)
+    assert found.keys() == set(range(24))
+    message = "output 'y' has 3 rows for a batch of 6 samples"
+    assert all(sample.kind == "PROCESS" and message in sample.message for sample in found.values())
 
 
 def test_a_sample_that_allocates_without_bound_fails_alone(tmp_path: Path) -> None:
