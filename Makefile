@@ -1,4 +1,4 @@
-# make demo, make test, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
+# make demo, make test, make chaos, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
 #   make test ARGS="-k journal -x"      arguments for pytest
 #   make demo PYTHON=python3.12         the Python that .venv is made with, 3.11 or newer
 
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage lint clean
+.PHONY: help demo test chaos coverage lint clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -21,6 +21,11 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-all
 	@$(BIN)/python -m pytest $(ARGS)
+
+# The long forms of tests/chaos: an hour of an idle machine, at the lowest priority. Shorter: CHAOS="CHAOS_KILLS=200" ARGS=-k kills
+CHAOS ?= CHAOS_KILLS=1000 CHAOS_CRASHES=60 CHAOS_STATES=10000 CHAOS_FAULTS=150 CHAOS_FLIPS=3000 CHAOS_PAIRS=112 CHAOS_FUZZ=100000
+chaos: $(VENV)/.installed-all
+	@nice -n 19 env $(CHAOS) $(BIN)/python -m pytest -s --timeout=3600 tests/chaos $(ARGS)
 
 coverage: $(VENV)/.installed-all
 	@$(BIN)/coverage erase

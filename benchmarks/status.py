@@ -1,6 +1,7 @@
 """`launcher status` of a run of many shards, by the number of its attempts: first look, and again.
 
     python -m benchmarks.status [--shards 100000] [--attempts 64,1000,10000] [--repetitions 5] [--folder DIR]
+    python -m benchmarks.status --growth [--scale 1.0] [--folder DIR]
 
 Of the shards 99% are done, half a percent failed, half a percent are running. ``command``: the whole command in a fresh
 process. ``first``: a StatusReader's first look in a process that has imported all. ``again``: its next one, when nothing
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks import growth
 from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.storage.journal import Journal
 from jobs.storage.plans import NodeSettings, Plan, Submission
@@ -164,7 +166,14 @@ def main() -> None:
     parser.add_argument("--attempts", default="64,1000,10000")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--growth", action="store_true", help="failed samples, batches and shards by the million")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the million")
     options = parser.parse_args()
+    if options.growth:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            for line in growth.measure(Path(folder), options.scale):
+                print(line, flush=True)
+        return
     for attempts in map(int, options.attempts.split(",")):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             run = build(Path(folder) / "run", options.shards, attempts)

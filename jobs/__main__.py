@@ -7,12 +7,15 @@ SLURM_ARRAY_TASK_ID. What it exits with is in exit_codes.py.
 import os
 import sys
 
-from jobs.machine import environment
+from jobs.machine import environment, streams
 from jobs.machine.imports import many_imports
+from jobs.machine.permissions import keep_out_others
 
 
 def main() -> int:
+    streams.prepare()
     environment.prepare()
+    keep_out_others()
     with many_imports():
         # Here, because it imports numpy, which starts as many threads as the environment says.
         from jobs.node.supervisor.entry_point import run

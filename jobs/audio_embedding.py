@@ -4,7 +4,6 @@ A built-in Job, named in a config as ``jobs.audio_embedding:AudioEmbedding``. Po
 features; the process runs the model on rows of similar length together, so that little of what it computes is padding.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +14,7 @@ from jobs.embedding.log_mel import LogMel
 from jobs.embedding.torch_model import Dtype, TorchModel
 from jobs.inputs import bad_parameter, file_of, need_folder, need_number, need_packages, need_whole, text_of
 from jobs.job import Context, Job
-
-# Headers of WAV files written into a pipe claim the largest length there is, 2 or 4 GB.
-_STREAMED = 0x7FFF0000
-_CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+from jobs.sound.sound_file import read_sound
 
 
 class AudioEmbedding(Job):
@@ -96,10 +92,14 @@ class AudioEmbedding(Job):
                 raise bad_parameter(name, seconds, f"seconds, one sample at least: {1 / self._rate:g}")
         return LogMel(self._rate, mels, lengths["window"], lengths["hop"], low, top)
 
+    def manifest_columns(self) -> tuple[str, ...]:
+        """Those of the files and of who speaks."""
+        return self._path, self._speaker
+
     def load(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, str, str]:
         """Features float32 [frames, mels], speaker and path of a row; raises ValueError or OSError for a bad file."""
         speaker, path = text_of(sample, self._speaker), file_of(sample, self._path, self._folder)
-        signal = read_audio(path, self._rate, self._max_seconds)
+        signal = read_sound(path, self._rate, self._max_seconds)
         try:
             return self._log_mel(signal), speaker, text_of(sample, self._path)
         except ValueError as error:
@@ -154,23 +154,3 @@ def length_groups(lengths: np.ndarray, max_frames: int, max_padding: float) -> l
             groups.append([row])
             filled = length
     return groups
-
-
-def read_audio(path: Path, rate: int, max_seconds: float | None) -> np.ndarray:
-    """The file's beginning as float32 [samples] at ``rate`` Hz, channels averaged; raises ValueError where it is damaged."""
-    import soundfile
-    import soxr
-
-    try:
-        info = soundfile.info(path, verbose=True)
-        cut = _CUT_SHORT.search(info.extra_info)
-        if cut and int(cut[2]) < int(cut[1]) < _STREAMED:
-            raise ValueError(f"{path}: cut short, it has {cut[2]} of {cut[1]} bytes of sound; copy or make it again")
-        count = -1 if max_seconds is None else max(1, round(max_seconds * info.samplerate))
-        signal, _ = soundfile.read(path, frames=count, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path}: cannot be read as audio: {error.error_string}") from None
-    signal = signal.mean(axis=1)
-    if not np.isfinite(signal).all():
-        raise ValueError(f"{path}: holds values that are no finite numbers")
-    return np.asarray(soxr.resample(signal, info.samplerate, rate), np.float32)

@@ -5,6 +5,7 @@ A built-in Job, named in a config as ``jobs.command:Command``. Each pool worker 
 
 import codecs
 import contextlib
+import errno
 import shutil
 import stat
 import tempfile
@@ -19,9 +20,11 @@ from jobs.exit_codes import exit_text
 from jobs.inputs import bad_parameter, need_number, need_one_of, need_whole
 from jobs.job import Context, Job
 from jobs.program.argument import Argument
+from jobs.program.interpreter import script_problem
 from jobs.program.programs import Call, Finished, Programs
 from jobs.storage.samples import Sample
 
+_OWN_FIELDS = {"index", "id", "tmp"}
 FORMS = ("text", "bytes")
 # Of the end of stderr in a failure's message, of which the journal keeps 500 characters.
 _SAID_CHARACTERS = 300
@@ -77,7 +80,8 @@ class Command(Job):
             if not isinstance(path, str) or not path or Path(path).is_absolute() or ".." in Path(path).parts:
                 raise bad_parameter("files", path, "output name -> path of a file below {tmp}")
         asking = [*self._command, *([self._stdin] if self._stdin else [])]
-        self._needs_folder = bool(self._files) or any("tmp" in word.fields for word in asking)
+        self._fields = frozenset[str]().union(*(word.fields for word in asking))
+        self._needs_folder = bool(self._files) or "tmp" in self._fields
         if taken := self._files.keys() & {"stdout", "stderr", "exit_code"}:
             raise bad_parameter("files", min(taken), "names that are not those of other outputs")
         if not exit_codes or not all(type(code) is int and 0 <= code <= 255 for code in exit_codes):
@@ -86,14 +90,21 @@ class Command(Job):
         self._timeout = need_number("timeout", timeout, "seconds over 0")
         self._limit = need_whole("max_output", max_output, "a number of bytes")
         self._fail = need_one_of("too_much", too_much, ("fail", "truncate")) == "fail"
+        self._programs: Programs | None = None
+
+    def manifest_columns(self) -> tuple[str, ...]:
+        """Those that fields name."""
+        return tuple(sorted(self._fields - _OWN_FIELDS))
 
     def setup_worker(self, context: Context) -> None:
         """Looks for the program, which need not be on the login node; raises InputError where there is none."""
         program = self._command[0]
-        if not program.fields and shutil.which(program.fill({})) is None:
-            raise InputError(
-                f"job.params: command: this node has no program {program.fill({})!r}; valid: one on its PATH"
-            )
+        if not program.fields:
+            name = program.fill({})
+            if shutil.which(name) is None:
+                raise InputError(f"job.params: command: this node has no program {name!r}; valid: one on its PATH")
+            if problem := script_problem(name):
+                raise InputError(f"job.params: command: {problem}")
         self._scratch = context.scratch
         self._programs = Programs()
 
@@ -113,8 +124,9 @@ class Command(Job):
         return batch
 
     def teardown(self) -> None:
-        """Lets nothing behind."""
-        self._programs.close()
+        """In the process, too, which runs no programs where pool workers do."""
+        if self._programs:
+            self._programs.close()
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[str | None]:
@@ -127,9 +139,13 @@ class Command(Job):
 
     def _run(self, call: Call) -> Finished:
         """Runs it, again where a stop signal of the scheduler may have ended it: that is not the sample's fault."""
+        assert self._programs
         for _ in range(_STARTS):
             stops = self._programs.stops
-            finished = self._programs.run(call)
+            try:
+                finished = self._programs.run(call)
+            except OSError as error:
+                raise ProgramError(_why_not_started(call.arguments[0], error)) from None
             if self._programs.stops == stops and not finished.was_stopped:
                 break
         return finished
@@ -165,6 +181,20 @@ class Command(Job):
             raise ProgramError(f"{{tmp}}/{path.name} is larger than max_output ({self._limit} bytes)")
         with path.open("rb") as file:
             return file.read(self._limit)
+
+
+def _why_not_started(program: str, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOMEM:
+            raise error
+        case errno.ENOENT:
+            return script_problem(program) or f"this node has no program {program!r}"
+        case errno.ENOEXEC:
+            return f"{program} is no program of this machine; a script begins with a line such as #!/bin/sh"
+        case errno.E2BIG:
+            return f"the arguments of {program} are longer than the system takes; give long text as stdin"
+        case _:
+            return f"{program} cannot be started: {error.strerror}"
 
 
 def _decode(name: str, content: bytes, cut: bool) -> str:

@@ -36,9 +36,11 @@ class Download(Job):
     - ``headers``: of every request; values may use environment variables, ``Bearer $TOKEN``, which no plan records.
     - ``concurrency``, ``per_host``: requests at the same time of each pool worker, in all and to one host.
     - ``retries``: of time-outs, broken connections and HTTP 408, 425, 429, 500, 502, 503, 504; after a pause that grows,
-      or that the server asked for. A transfer that got further starts the count anew. Any other answer fails at once.
+      or that the server asked for (others of its host wait for 5 s of it at most). A transfer that got further starts the
+      count anew. Any other answer fails at once.
     - ``stall_timeout``: seconds without a byte that end an attempt; ``time_limit``: seconds for a sample, from its first
-      request on, retries included (less than ``node.sample_timeout``); ``max_bytes``: a larger file fails.
+      request on, retries included, its turns at the host not (less than ``node.sample_timeout``); ``max_bytes``: a larger
+      file fails.
 
     Without ``folder``, an item has ``content`` (bytes) in place of ``path``, for a subclass with a ``process`` of its own::
 
@@ -86,6 +88,10 @@ class Download(Job):
             "time_limit": need_number("time_limit", time_limit, "seconds over 0"),
             "max_bytes": need_whole("max_bytes", max_bytes, "a number of bytes"),
         }
+
+    def manifest_columns(self) -> tuple[str, ...]:
+        """That of the urls, and those of names and checksums where there are."""
+        return tuple(name for name in (self._url, self._name, self._checksum) if name)
 
     def setup_worker(self, context: Context) -> None:
         """Makes the HTTP client."""

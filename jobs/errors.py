@@ -14,6 +14,8 @@ Those of both packages. The tree::
 ``str(error)`` is the whole message: what, where, what is valid, what to do.
 """
 
+from pathlib import Path
+
 __all__ = [
     "BusyError",
     "DamageError",
@@ -24,6 +26,19 @@ __all__ = [
     "RunError",
     "SampleFailed",
 ]
+
+
+def words(error: BaseException) -> str:
+    """What an exception says. Those of a Job are the user's code, and may raise when they are asked."""
+    try:
+        return str(error)
+    except (Exception, SystemExit) as problem:
+        return f"(its text cannot be told: __str__ raised {type(problem).__name__})"
+
+
+def described(error: BaseException) -> str:
+    """``ValueError: what it says``."""
+    return f"{type(error).__name__}: {words(error)}"
 
 
 class LauncherError(Exception):
@@ -39,7 +54,19 @@ class RunError(LauncherError):
 
 
 class BusyError(RunError):
-    """Another process is making this result now."""
+    """Another process is making this result now, at ``path``."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def look(self) -> object:
+        """Something else whenever that process has written; None where the file is gone."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size, found.st_blocks
 
 
 class IncompleteError(RunError):

@@ -191,17 +191,18 @@ def _devices(devices: str | Sequence[str]) -> tuple[str, ...]:
     visible = node_devices.visible_gpus()
     if devices in ("auto", "cpu") or (devices == "cuda" and visible):
         settings = NodeSettings(devices=str(devices))
-        return node_devices.process_devices(settings, node_devices.usable_gpus(settings))
-    names = (devices,) if isinstance(devices, str) else tuple(devices)
-    valid = {"cpu", *(["cuda"] if visible else []), *(f"cuda:{number}" for number in range(visible))}
-    for name in names:
-        if name not in valid:
-            raise InputError(
-                f'devices: {name!r} is not valid here; valid: "auto", or a list of {", ".join(sorted(valid))}'
-            )
-    if not names:
-        raise InputError('devices: the list is empty; valid: "auto", or a list such as ["cpu", "cuda:0"]')
-    return names
+    else:
+        names = (devices,) if isinstance(devices, str) else tuple(devices)
+        valid = {"cpu", *(["cuda"] if visible else []), *(f"cuda:{number}" for number in range(visible))}
+        for name in names:
+            if name not in valid:
+                raise InputError(
+                    f'devices: {name!r} is not valid here; valid: "auto", or a list of {", ".join(sorted(valid))}'
+                )
+        if not names:
+            raise InputError('devices: the list is empty; valid: "auto", or a list such as ["cpu", "cuda:0"]')
+        settings = NodeSettings(devices=names)
+    return node_devices.process_devices(settings, node_devices.usable_gpus(settings))
 
 
 def _pack_job(job: object) -> Packed:

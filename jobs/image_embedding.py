@@ -5,6 +5,7 @@ to bytes; the process normalises them on its device, so that a quarter of the me
 """
 
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -49,6 +50,8 @@ class ImageEmbedding(Job):
             twice what is needed: twice as fast at 12 megapixels, and colours are off by one or two of 255 on average
         dtype: of weights and images
         channels_last: weights and images in this memory format, mostly the faster one for convolutions
+        max_pixels: width x height; a file with more fails before its pixels are unpacked, 3 bytes each and more
+        max_text: bytes of the texts and colour profiles in a PNG, unpacked; a file with more fails
 
     Images are turned as their EXIF orientation says; grey and palette images become RGB, and transparency is dropped. The
     first image of an animation counts.
@@ -79,6 +82,8 @@ class ImageEmbedding(Job):
         draft: bool = False,
         dtype: Dtype = "float32",
         channels_last: bool = True,
+        max_pixels: int = 178_956_970,
+        max_text: int = 64 << 20,
     ) -> None:
         need_packages("ImageEmbedding", "image")
         self._model = TorchModel(*with_timm(model, model_params), dtype)
@@ -91,11 +96,25 @@ class ImageEmbedding(Job):
         self._mean = [need_number("mean", value, _MEANS, above=-1.0) for value in _several("mean", mean, 3, _MEANS)]
         self._std = [need_number("std", value, _STDS) for value in _several("std", std, 3, _STDS)]
         self._draft, self._channels_last = draft, channels_last
+        self._max_pixels = need_whole("max_pixels", max_pixels, "a number of pixels")
+        self._max_text = need_whole("max_text", max_text, "a number of bytes")
+
+    def manifest_columns(self) -> tuple[str, ...]:
+        """That of the files."""
+        return (self._path,)
+
+    def setup_worker(self, context: Context) -> None:
+        """Puts these limits in the place of pillow's own."""
+        from PIL import Image, PngImagePlugin
+
+        Image.MAX_IMAGE_PIXELS = None
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = self._max_text
 
     def load(self, sample: Mapping[str, Any]) -> np.ndarray:
         """Pixels uint8 [height, width, 3]; raises ValueError or OSError for a file that is no whole image."""
         path = file_of(sample, self._path, self._folder)
-        return read_image(path, (self._width, self._height), self._crop, self._resample, self._draft)
+        size = self._width, self._height
+        return read_image(path, size, self._crop, self._resample, self._draft, self._max_pixels)
 
     def setup(self, context: Context) -> None:
         """Loads the model on ``context.device``."""
@@ -128,20 +147,26 @@ def with_timm(model: str, params: dict[str, Any] | None) -> tuple[str, dict[str,
     return "timm:create_model", {"model_name": name, "pretrained": True, "num_classes": 0, **(params or {})}
 
 
-def read_image(path: Path, size: tuple[int, int], crop: float, resample: str, draft: bool) -> np.ndarray:
+def read_image(
+    path: Path, size: tuple[int, int], crop: float, resample: str, draft: bool, max_pixels: int
+) -> np.ndarray:
     """Pixels uint8 [height, width, 3] of the part that is used; ``size`` is (width, height). Raises ValueError."""
     from PIL import Image, ImageOps
 
     enough = int(2 * max(size) / crop)
     try:
         with Image.open(path) as image:
+            if math.prod(image.size) > max_pixels:
+                raise ValueError(f"{image.width} x {image.height} pixels are more than max_pixels, {max_pixels}")
             if draft:
                 image.draft(None, (enough, enough))
             upright = ImageOps.exif_transpose(image)
             method = Image.Resampling[resample.upper()]
             return np.asarray(ImageOps.fit(rgb(upright), size, method, bleed=(1 - crop) / 2))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: of a broken PNG
-        raise ValueError(f"{path}: cannot be decoded: {error}; valid: a whole image, 8 or 16 bits a channel") from error
+    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: of a broken PNG
+        hint = " (the parameter max_text)" if "MAX_TEXT" in str(error) else ""
+        valid = "valid: a whole image, 8 or 16 bits a channel"
+        raise ValueError(f"{path}: cannot be decoded: {error}{hint}; {valid}") from error
 
 
 def rgb(image: "Image") -> "Image":

@@ -7,7 +7,8 @@ import contextlib
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,13 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jobs import extras, job_folder
-from jobs.errors import InputError
+from jobs.errors import InputError, described
 from jobs.parameters import arguments
 from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
 from jobs.tensors import is_tensor
 
-__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "stack"]
+__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "needed_columns", "stack"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,21 @@ class Job:
 
     The class's keyword arguments are ``job.params`` of the config. One object is made in each process and each pool
     worker; nothing is shared between them. The class's module is imported once on a node, and all processes are forked
-    from there, so that it may ask if there is a GPU but must not use one before ``setup``.
+    from there, so that it may ask if there is a GPU but must not use one before ``setup``. Whatever it starts, programs and
+    processes in sessions of their own too, is ended with the process or pool worker that started it.
     """
 
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that are imported once on each node before processes are forked (torch takes a second each time else)."""
     param_files: ClassVar[tuple[str, ...]] = ()
     """Parameters that name a file or folder which decides the results (weights): with another, a run does not go on."""
+
+    def manifest_columns(self) -> Collection[str]:
+        """Columns of the manifest without which ``load`` fails: a run whose manifest lacks one is refused when it is planned.
+
+        A subclass with a ``load`` of its own says which it needs by a ``manifest_columns`` of its own.
+        """
+        return ()
 
     def setup_worker(self, context: Context) -> None:
         """Called once in each pool worker (a tokenizer, a decoder); in the process where there are no workers."""
@@ -97,7 +106,10 @@ class Job:
         raise NotImplementedError
 
     def teardown(self) -> None:
-        """Called once in each process and pool worker that ends in order."""
+        """Called once in each process and pool worker that ends in order, whether or not its ``setup`` was called.
+
+        It may take 30 seconds, two where the task has to leave; then it is cut off, and the log says so.
+        """
 
 
 def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = stack_arrays) -> Any:
@@ -129,6 +141,12 @@ def has_reduce(job: Job) -> bool:
     return type(job).reduce is not Job.reduce
 
 
+def needed_columns(job: Job) -> Collection[str]:
+    """What ``Job.manifest_columns`` says, if it is of the class that ``load`` is of, or of a subclass of that."""
+    owner = next(cls for cls in type(job).__mro__ if {"load", "manifest_columns"} & vars(cls).keys())
+    return job.manifest_columns() if "manifest_columns" in vars(owner) else ()
+
+
 def job_class(spec: JobSpec) -> type[Job]:
     """Imports the class; raises InputError saying what is wrong. ``spec.folder`` goes on the import path, last."""
     module_name, _, class_name = spec.path.partition(":")
@@ -140,10 +158,7 @@ def job_class(spec: JobSpec) -> type[Job]:
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
-        what = f"{type(error).__name__}: {error}{extras.advice(error)}"
-        searched = f"the Python path and {spec.folder}" if spec.folder else "the Python path"
-        where = job_folder.what_hides(module_name, spec.folder) or f"Searched: {searched}"
-        raise InputError(f"job.class: cannot import {module_name!r} ({what}). {where}") from error
+        raise InputError(f"job.class: cannot import {module_name!r} {_why(error, module_name, spec.folder)}") from error
     found: Any = module
     for name in class_name.split("."):  # Outer.Inner
         found = getattr(found, name, None)
@@ -154,6 +169,20 @@ def job_class(spec: JobSpec) -> type[Job]:
     hider = job_folder.what_hides(module.__name__, spec.folder)
     hint = f". {hider}" if hider else ""
     raise InputError(f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}{hint}")
+
+
+def _why(error: Exception, module: str, folder: str | None) -> str:
+    """Why a module cannot be imported: it is not there, or something in it, or in what it imports, is wrong; and where."""
+    what, hider = described(error), job_folder.what_hides(module, folder)
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module}.".startswith(f"{missing}."):
+        searched = f"the Python path and {folder}" if folder else "the Python path"
+        return f"({what}). {hider or f'Searched: {searched}'}"
+    advice = extras.advice(error)
+    if missing and not advice and not hider:
+        advice = f"; install what has {missing.partition('.')[0]!r} into {sys.prefix}"
+    place = job_folder.place(error)
+    return f"({what}{advice}){place and f', at {place}'}{(hider and f'. {hider}') or ''}"
 
 
 def make_job(spec: JobSpec) -> Job:
@@ -172,4 +201,5 @@ def make_job(spec: JobSpec) -> Job:
     except InputError:
         raise
     except Exception as error:  # the user's constructor refuses its parameters
-        raise InputError(f"job.params: {spec.path}: {type(error).__name__}: {error}") from error
+        place = job_folder.place(error)
+        raise InputError(f"job.params: {spec.path}: {described(error)}{place and f' ({place})'}") from error

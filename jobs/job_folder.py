@@ -6,9 +6,17 @@ for behind ours.
 
 import os
 import sys
+import sysconfig
+import traceback
 from importlib.util import find_spec
 
 import jobs
+
+_PACKAGES = {"site-packages", "dist-packages"}
+_NOT_THEIRS = (f"{sysconfig.get_path('stdlib')}/", f"{os.path.dirname(os.path.dirname(__file__))}/jobs/")
+
+added: set[str] = set()
+"""The folders that this process has put on Python's path."""
 
 
 def put_on_path(folder: str | None) -> None:
@@ -17,10 +25,17 @@ def put_on_path(folder: str | None) -> None:
         return
     if folder not in sys.path:
         sys.path.append(folder)
+        added.add(folder)
+    theirs = beside_ours(folder)
+    if theirs and theirs not in jobs.__path__:
+        jobs.__path__.append(theirs)
+
+
+def beside_ours(folder: str) -> str | None:
+    """The folder ``jobs`` in it, whose modules are looked for behind ours; None where there is none."""
     theirs = os.path.join(folder, "jobs")
     # In a checkout of this project the two are one.
-    if theirs not in jobs.__path__ and os.path.isdir(theirs) and not os.path.samefile(theirs, jobs.__path__[0]):
-        jobs.__path__.append(theirs)
+    return theirs if os.path.isdir(theirs) and not os.path.samefile(theirs, jobs.__path__[0]) else None
 
 
 def what_hides(module: str, folder: str | None) -> str | None:
@@ -34,6 +49,22 @@ def what_hides(module: str, folder: str | None) -> str | None:
     if os.path.realpath(found) in map(os.path.realpath, _files(name, folder or "")):
         return None
     return f"{found} has that name, comes first on Python's path, and hides {own}: rename yours"
+
+
+def place(error: BaseException) -> str:
+    """``file:line`` of the user's code where an error arose, or of what could not be read as Python; empty if nowhere there.
+
+    Of frames in packages and in Python itself, that of their caller.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f"{file}:{line}" for file, line in frames if os.path.isabs(file) and not _is_installed(file)]
+    return own[-1] if own else ""
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith(_NOT_THEIRS) or bool(_PACKAGES & set(file.split("/")))
 
 
 def _files(module: str, folder: str) -> tuple[str, ...]:

@@ -69,6 +69,10 @@ class TextEmbedding(Job):
         self._normalize = normalize
         self._dtype = dtype
 
+    def manifest_columns(self) -> tuple[str, ...]:
+        """That of the texts."""
+        return (self._column,)
+
     def setup_worker(self, context: Context) -> None:
         """Loads the tokenizer; raises InputError where ``max_tokens`` is too small or too large for it."""
         # Workers are the parallelism; threads of the tokenizer would compete with them for the same cores.

@@ -4,7 +4,6 @@ Exit codes: 0 done and complete; 1 something failed or the result is not complet
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -13,13 +12,16 @@ from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
 from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from jobs.machine import streams
 from jobs.machine.imports import many_imports
+from jobs.machine.permissions import keep_out_others
 from jobs.nearest import did_you_mean, nearest
 from launcher import __version__
 from launcher.commands.printer import Printer
 
-_RUN_HELP = "run directory or run name (default: the newest run below ./runs)"
+_RUN_HELP = "run directory, run name, or config (default: the newest run below ./runs)"
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
+_SHOWN_CHARACTERS = 500
 _EPILOG = "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
 
 
@@ -82,6 +84,14 @@ def _add_starting(command: _Command) -> None:
     rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
     rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
     rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
+    for parser in (run, plan, submit, rerun):
+        way = parser.add_mutually_exclusive_group()
+        way.add_argument(
+            "--keep-results",
+            action="store_true",
+            help="the Job has changed, and what is computed stays right; its provenance says so",
+        )
+        way.add_argument("--fresh", action="store_true", help="compute everything again; what is there is set aside")
     for parser in (run, plan, submit, rerun, probe):
         parser.add_argument(
             "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
@@ -95,9 +105,12 @@ def _add_looking(command: _Command) -> None:
     status.add_argument("--live", action="store_true", help="ask Slurm too, with one squeue call")
     status.add_argument("--shards", action="store_true", help="list each shard")
     logs = command("logs", "look.logs", "the log of a shard, all attempts")
-    logs.add_argument("run", metavar="RUN", help="run directory or run name")
+    logs.add_argument("run", metavar="RUN", help="run directory, run name, or config")
     logs.add_argument("shard", metavar="SHARD", type=int, help="number of the shard, from 0")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the shard has ended")
+    errors = command("errors", "errors.errors", "each failed sample: its id, row, kind, message, attempts")
+    errors.add_argument("run", metavar="RUN", nargs="?", help=f"{_RUN_HELP}, or a result.h5")
+    errors.add_argument("--shard", metavar="N", type=int, help="only those of this shard")
     listing = command("list", "look.list_runs", "the runs of a folder")
     listing.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="runs folder (default: runs)")
 
@@ -133,8 +146,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    streams.prepare()
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        streams.let_go()
+
+
+def _run(arguments: Sequence[str]) -> int:
     printer = Printer("--json" in arguments)
+    keep_out_others()
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")
@@ -146,11 +167,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LauncherError as error:
         printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
+    except UnicodeEncodeError as error:  # Arrow and HDF5 take paths of text alone
+        text = str(error.object)[:_SHOWN_CHARACTERS]
+        printer.error(f"{text}: has bytes that are no UTF-8 text; rename it, or put what is needed somewhere else")
+        return BAD_INPUT
     except KeyboardInterrupt:
         printer.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
         printer.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))

@@ -62,6 +62,8 @@ class Executor(Protocol):
     """What people call it."""
     stops_with_launcher: bool
     """Whether the array tasks end when `launcher run` does."""
+    has_limits: bool
+    """Whether array tasks are given so much memory and time, for which they ask."""
     is_polled: bool
     """Whether jobs can get lost without a word in the run directory, so that whoever follows the run observes now and then."""
     advice: Mapping[AnyFailureKind, str]
@@ -70,6 +72,9 @@ class Executor(Protocol):
     """None where there is nothing that a person could submit."""
 
     # --- before anything is submitted
+
+    def check(self, config: "Config") -> None:
+        """Raises InputError for what its array tasks cannot have, as far as that is known before any is asked for."""
 
     def prepare(self) -> None:
         """Something is going to be submitted, after a while."""
@@ -111,6 +116,9 @@ class Executor(Protocol):
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
         """Which go on, and what the queue says; changes nothing. One question to the scheduler, none without submissions."""
+
+    def queue_advice(self, reason: str) -> str | None:
+        """What a person can do about entries of its queue that wait for this reason; None where it passes by itself."""
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """Stops it and waits until its tasks are gone; False where nothing ran. A second call at once hurries it.

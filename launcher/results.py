@@ -25,6 +25,7 @@ from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.outputs import NOT_OUTPUTS
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.ragged import BLOCK, Ragged, is_ragged
 from launcher.runs.find import find_run
 from launcher.runs.submissions import chosen_output, read_submissions
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILED", "MISSING", "OK", "Ragged", "Results", "open", "result_path"]
 
-_BLOCK = 65_536
-
 
 def open(  # noqa: A001 - it is read as results.open
     path: str | Path, *, manifest: str | None = None, allow_incomplete: bool = False
@@ -43,10 +42,10 @@ def open(  # noqa: A001 - it is read as results.open
     """Opens a result.h5, or the result of a run, given as run directory or name; of several, that of ``manifest``.
 
     Raises IncompleteError where samples are missing and ``allow_incomplete`` is not set, RunError where the run has no
-    result yet, InputError where there is no such run or manifest or the file is no result, DamageError where it cannot
-    be read.
+    result yet or another run's is in its place, InputError where there is no such run or manifest or the file is no result,
+    DamageError where it cannot be read.
     """
-    file = Path(path)
+    file, run = Path(path), None
     if file.is_file() and manifest is not None:
         raise InputError(f"{file}: is one result; manifest= chooses among those of a run")
     if not file.is_file():
@@ -55,6 +54,12 @@ def open(  # noqa: A001 - it is read as results.open
         if not file.is_file():
             raise RunError(f"{file}: there is no result yet; `launcher gather {run.path}` makes it")
     results = Results(file)
+    if run and (owner := _other_owner(results, Plan.read(run.plan), manifest)):
+        results.close()
+        raise RunError(
+            f"{file}: holds the result of another run now, {owner}; `launcher gather {run.path}` makes this run's again, in "
+            "its place: give each run an output.path of its own"
+        )
     if not results.complete and not allow_incomplete:
         missing, rows = int(np.count_nonzero(results.status == MISSING)), len(results)
         results.close()
@@ -63,6 +68,15 @@ def open(  # noqa: A001 - it is read as results.open
             "complete it; open(path, allow_incomplete=True) takes it as it is"
         )
     return results
+
+
+def _other_owner(results: "Results", plan: Plan, manifest: str | None) -> str | None:
+    """The run whose result it is, by name, and manifest, where these are not ours."""
+    theirs = results.provenance
+    part = theirs.get("part", {}).get("name")
+    if (theirs.get("fingerprint"), part) == (plan.fingerprint, manifest):
+        return None
+    return f"{theirs.get('name')!r}" + (f" (manifest {part!r})" if part else "")
 
 
 def result_path(run: RunDir, manifest: str | None = None) -> Path:
@@ -76,57 +90,12 @@ def result_path(run: RunDir, manifest: str | None = None) -> Path:
     return run.result_of(manifest, chosen_output(read_submissions(run)))
 
 
-class Ragged(Sequence[Any]):
-    """A variable-length output: row i is an array [length, *shape], a str or bytes. Values are read when asked for."""
-
-    def __init__(self, group: "h5py.Group") -> None:
-        self._values: h5py.Dataset = group["values"]
-        self._encoding: str | None = group.attrs.get("encoding")
-        self.offsets: np.ndarray = group["offsets"][()]
-        """Where rows begin and end among the values: int64 [rows + 1]."""
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Items of each row, int64 [rows]; bytes where rows are strings."""
-        return np.diff(self.offsets)
-
-    @property
-    def values(self) -> np.ndarray:
-        """The items of all rows, end to end: [sum(lengths), *shape]; uint8 where rows are strings."""
-        return np.asarray(self._values[()])
-
-    def __getitem__(self, key: Any) -> Any:
-        """One row for an int; a list of rows for a slice, a mask or a sequence of ints."""
-        if isinstance(key, slice):
-            rows = range(len(self))[key]
-            return self._rows(rows) if len(rows) else []
-        if np.ndim(key) == 0:
-            row = range(len(self))[key]
-            return self._rows(range(row, row + 1))[0]
-        picked = np.asarray(key)
-        return [self[row] for row in (np.flatnonzero(picked) if picked.dtype == bool else picked).tolist()]
-
-    def _rows(self, rows: range) -> list[Any]:
-        first, last = min(rows), max(rows)
-        start = self.offsets[first]
-        items = self._values[start : self.offsets[last + 1]]
-        bounds = self.offsets[first : last + 2] - start
-        found = [items[bounds[row - first] : bounds[row - first + 1]] for row in rows]
-        if self._encoding is None:
-            return found
-        text = [values.tobytes() for values in found]
-        return text if self._encoding == "bytes" else [value.decode(self._encoding) for value in text]
-
-    def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self), _BLOCK):
-            yield from self[start : start + _BLOCK]
-
-
 class Results:
-    """An open result. Rows are in manifest order; rows that are not ok hold NaN or 0, or have length 0."""
+    """An open result. Rows are in manifest order; rows that are not ok hold NaN or 0, or have length 0.
+
+    It maps the names of columns ("id", "status" and the outputs) to their values, as a DataFrame does: ``name in results``,
+    ``list(results)`` and ``dict(results)`` are of columns, ``len(results)`` counts the rows.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file is no result, DamageError where HDF5 cannot read it."""
@@ -134,13 +103,16 @@ class Results:
 
         self.path = path
         try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
+            # Without HDF5's locks, which some network file systems refuse: a result that is there is never written to.
+            self._file = h5py.File(path, "r", locking=False)
+            self._file.visititems(lambda name, item: None)  # opens all that is there: damage shows now, and not later
+            is_result = "complete" in self._file.attrs and "status" in self._file
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             with path.open("rb") as file:
                 if file.read(8) != b"\x89HDF\r\n\x1a\n":
                     raise InputError(f"{path}: not a result (no HDF5 file); valid: a result.h5, or a run") from None
             raise DamageError(f"{path}: HDF5 cannot read it ({error}); `launcher gather` makes it again") from error
-        if "complete" not in self._file.attrs or "status" not in self._file:
+        if not is_result:
             self.close()
             raise InputError(f"{path}: an HDF5 file, but not a result of `launcher gather`")
 
@@ -167,7 +139,10 @@ class Results:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """The plan, config, environment, git state, submissions and software versions behind the result."""
-        found: dict[str, Any] = json.loads(self._file.attrs["provenance"])
+        try:
+            found: dict[str, Any] = json.loads(self._file.attrs["provenance"])
+        except (ValueError, KeyError) as error:
+            raise DamageError(f"{self.path}: its provenance is damaged; `launcher gather` makes it again") from error
         return found
 
     @cached_property
@@ -207,15 +182,42 @@ class Results:
         items = self._file["summary"].items()
         return {name: (item.asstr() if h5py.check_string_dtype(item.dtype) else item)[()] for name, item in items}
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of all columns, as ``to_pandas`` has them."""
+        return "id", "status", *self.outputs
+
+    def values(self) -> Iterator[Any]:
+        return (self[name] for name in self.keys())
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        return ((name, self[name]) for name in self.keys())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __bool__(self) -> bool:
+        return True
+
     def __getitem__(self, name: str) -> Any:
-        """A fixed output as an array [rows, *shape], read whole; a variable-length one as Ragged."""
+        """A fixed output as an array [rows, *shape], read whole; a variable-length one as Ragged; "id" and "status" too."""
+        if name in ("id", "status"):
+            return self.ids if name == "id" else self.status
         item = self._output(name)
-        return Ragged(item) if _is_ragged(item) else item[()]
+        return Ragged(item) if is_ragged(item) else item[()]
 
     def dataset(self, name: str) -> "h5py.Dataset":
         """The HDF5 dataset of a fixed output, of which slices can be read; raises KeyError for others."""
         item = self._output(name)
-        if _is_ragged(item):
+        if is_ragged(item):
             raise KeyError(f"{name!r} is of variable length: results[{name!r}] reads single rows and slices of it")
         return item
 
@@ -224,19 +226,26 @@ class Results:
             raise KeyError(f"no output {name!r}; the outputs are: {', '.join(self.outputs) or 'none'}")
         return self._file[name]
 
-    def blocks(self, rows: int = _BLOCK, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+    def blocks(self, rows: int = BLOCK, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """All rows, at most ``rows`` at a time: column name -> values, as ``to_pandas`` names the columns.
 
-        Values are arrays [n, *shape] of fixed outputs, lists of n rows of variable-length ones.
+        Values are arrays [n, *shape] of fixed outputs, lists of n rows of variable-length ones. Raises ValueError where
+        ``rows`` is below 1.
         """
-        names = self._columns(columns)
-        ragged = {name: self[name] for name in names if name in self.outputs and _is_ragged(self._file[name])}
+        if rows < 1:
+            raise ValueError(f"blocks of {rows} rows: must be 1 or more")
+        return self._blocks(rows, self._columns(columns))
+
+    def _blocks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        ragged = {name: self[name] for name in names if name in self.outputs and is_ragged(self._file[name])}
         for start in range(0, len(self), rows):
             stop = min(start + rows, len(self))
             yield {name: self._block(name, ragged, start, stop) for name in names}
 
     def _columns(self, columns: Iterable[str] | None) -> list[str]:
-        known = ["id", "status", *self.outputs]
+        known = list(self.keys())
+        if isinstance(columns, str):
+            raise TypeError(f"columns={columns!r}: give a list of names, [{columns!r}]")
         names = known if columns is None else list(columns)
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -250,7 +259,7 @@ class Results:
 
     def _ids(self, start: int, stop: int) -> np.ndarray:
         item = self._file["id"]
-        if not _is_ragged(item):
+        if not is_ragged(item):
             return np.asarray(item[start:stop])
         ids = np.empty(stop - start, object)
         ids[:] = self._id_strings[start:stop]
@@ -285,7 +294,3 @@ def _need_pandas() -> None:
     if extras.missing("pandas"):
         way = extras.how_to_install("pandas")
         raise InputError(f"a table needs pandas: {way}. Without it: results[NAME], or blocks() for all columns")
-
-
-def _is_ragged(item: Any) -> bool:
-    return "offsets" in item if hasattr(item, "keys") else False

@@ -6,7 +6,11 @@ launcher.slurm.finalize_job.
 
 import sys
 
+from jobs.machine import streams
+from jobs.machine.permissions import keep_out_others
 from launcher.slurm.finalize_job import main
 
 if __name__ == "__main__":
+    streams.prepare()
+    keep_out_others()
     sys.exit(main(sys.argv[1:]))

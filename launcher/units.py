@@ -8,7 +8,7 @@ import re
 
 GIB = 2**30
 _UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?) ?(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
 _TIME = re.compile(r"(?:(?P<days>\d+)-(?P<parts>\d+(?::\d+){0,2}))|(?P<short>\d+(?::\d+){0,2})")
 SIZE_FORMS = "a size such as 64G, 1.5T or 500M (K, M, G, T; a plain number is megabytes)"
 TIME_FORMS = "a time such as 4:00:00, 1-00:00:00 or 30 (minutes)"
@@ -50,9 +50,9 @@ def format_time(seconds: int) -> str:
     return f"{days}-{hour:02d}:{clock}" if days else f"{hour}:{clock}"
 
 
-def gigabytes(size: int) -> str:
-    """Bytes as ``1.5G``, short, as the config takes them too."""
-    return f"{size / GIB:.1f}G"
+def short_size(size: int) -> str:
+    """Bytes as ``1.5G``, small ones as ``300M``: short, as the config takes them too."""
+    return f"{size / GIB:.1f}G" if size >= GIB else f"{-(-size // _UNITS['M'])}M"
 
 
 def gibibytes(size: int, digits: int = 1) -> str:
@@ -84,5 +84,5 @@ def rough_time(seconds: float) -> str:
 
 
 def counted(count: int, one: str, several: str = "") -> str:
-    """``1 CPU``, ``2 CPUs``."""
-    return f"{count} {one if count == 1 else several or f'{one}s'}"
+    """``1 CPU``, ``2 CPUs``, ``1,000 CPUs``."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"

@@ -27,7 +27,7 @@ HALLS = {
         "jobs.tensors",
     },
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
-    "launcher base": {"launcher", "launcher.interrupts", "launcher.units"},
+    "launcher base": {"launcher", "launcher.interrupts", "launcher.units", "launcher.visible"},
     "launcher executors": {"launcher.executors"},
 }
 
@@ -38,8 +38,9 @@ TABLE = {
     "jobs/storage": "jobs base",
     "jobs job": "jobs base, jobs/storage",
     "jobs/embedding": "jobs base, jobs job",
-    "jobs/http": "jobs/storage",
-    "jobs/program": "jobs base",
+    "jobs/sound": "",
+    "jobs/http": "jobs base, jobs/storage",
+    "jobs/program": "jobs base, jobs/machine",
     "jobs/node": "jobs base, jobs job, jobs/machine, jobs/storage",
     "jobs/node/worker": "jobs base, jobs job, jobs/machine, jobs/node, jobs/storage",
     "jobs/node/process": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/worker, jobs/storage",
@@ -47,14 +48,14 @@ TABLE = {
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
     "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/http, jobs/library, jobs/machine, jobs/node/supervisor, "
-    "jobs/program, jobs/storage",
+    "jobs/program, jobs/sound, jobs/storage",
     "launcher base": "",
     "launcher/manifest": "jobs base, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
     "launcher/config": "jobs base, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/storage, launcher base, "
-    "launcher/catalogue, launcher/config, launcher/manifest",
+    "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/retry, "

@@ -12,11 +12,11 @@ import numpy as np
 
 from jobs.storage.attempts import read_records
 from jobs.storage.journal import decode, read_lines
-from jobs.storage.records import Commit, Commits, Held
+from jobs.storage.records import Commit, Commits, Passage
 from jobs.storage.spans import Spans
 
 READ_AHEAD = 4096
-"""How many commits are read, at most, beyond one that does not come (each takes about a kilobyte)."""
+"""How many commits are read, at most, beyond one that does not come; each, and each failed sample, takes about a kilobyte."""
 
 
 def _commits(journal: Path, start: int) -> Iterator[tuple[Commit, ...]]:
@@ -26,10 +26,10 @@ def _commits(journal: Path, start: int) -> Iterator[tuple[Commit, ...]]:
 class CommitStream:
     """Gives the commits of some rows of an attempt, asked for with ascending rows."""
 
-    def __init__(self, journal: Path, claims: Sequence[Held], rows: Spans) -> None:
-        """``claims`` are those of the attempt's last beat; without any, its rows are looked for from the beginning on."""
-        held = claims or ([Held(0, 0, rows.first, rows.stop, 0)] if rows else [])
-        wanted = ((claim.journal, rows.within(claim.start, claim.stop)) for claim in held)
+    def __init__(self, journal: Path, told: Sequence[Passage], rows: Spans) -> None:
+        """``told`` are those of the attempt's last beat; without any, its rows are looked for from the beginning on."""
+        told = told or ([Passage(rows.first, rows.stop, 0)] if rows else [])
+        wanted = ((one.journal, rows.within(one.start, one.stop)) for one in told)
         passages = (_Passage(journal, begin, own) for begin, own in wanted if own)
         self._coming = sorted(passages, key=lambda passage: passage.start, reverse=True)
         self._reading: list[_Passage] = []
@@ -48,24 +48,40 @@ class CommitStream:
 
 
 class _Passage:
-    """A journal from byte ``begin`` on, where a claim begins, read for ``rows`` of that claim."""
+    """A journal from byte ``begin`` on, where a claim begins, read for ``rows`` of that claim.
+
+    Several claims may have one passage, and rows of it be another's too.
+    """
 
     def __init__(self, journal: Path, begin: int, rows: Spans) -> None:
         self.start, self.stop = rows.first, rows.stop
         self._rows = rows
         self._lines = _commits(journal, begin)
         self._waiting: dict[int, Commit] = {}
+        self._weight = 0
+        self._lowest = 0
 
     def take(self, row: int) -> Commit | None:
         waiting = self._waiting
-        while row not in waiting and len(waiting) < READ_AHEAD:
+        if self._weight >= READ_AHEAD and row > self._lowest:
+            waiting = self._waiting = {start: commit for start, commit in waiting.items() if start >= row}
+            self._weight = sum(map(_weight, waiting.values()))
+            self._lowest = min(waiting, default=row)  # those of lower rows came from another passage
+        while row not in waiting and self._weight < READ_AHEAD:
             commits = next(self._lines, None)
             if commits is None:
                 break
             for commit in commits:
-                if row <= commit.start and commit.start in self._rows:
-                    waiting.setdefault(commit.start, commit)
-        return waiting.pop(row, None)
+                if row <= commit.start and commit.start in self._rows and commit.start not in waiting:
+                    waiting[commit.start] = commit
+                    self._weight += _weight(commit)
+        found = waiting.pop(row, None)
+        self._weight -= _weight(found) if found else 0
+        return found
+
+
+def _weight(commit: Commit) -> int:
+    return 1 + len(commit.failed)
 
 
 class CommitIndex:

@@ -14,7 +14,8 @@ from jobs.storage.records import Commit
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
 
-# Commits that stay in memory between two passes over the journals (about 0.6 KB each); more are read again.
+# Commits that stay in memory between two passes over the journals (about 0.6 KB each, and so does a failed sample); more
+# are read again.
 KEPT_COMMITS = 20_000
 
 _NO_COMMIT = ("journal",)
@@ -86,11 +87,15 @@ class Committed:
             yield from self._kept
             return
         kept: list[Stored] = []
+        room = self._room
         for stored in self._read():
-            if len(kept) <= self._room:
+            room -= 1 + len(stored.commit.failed)
+            if room >= 0:
                 kept.append(stored)
+            else:
+                kept.clear()
             yield stored
-        if len(kept) <= self._room:
+        if room >= 0:
             self._kept = kept
 
     def _read(self) -> Iterator[Stored]:

@@ -7,7 +7,8 @@ journal, write it where it belongs in the result.
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ import numpy as np
 from jobs.errors import DamageError, IncompleteError, RunError
 from jobs.gather.block_copier import BlockCopier
 from jobs.gather.committed import Damage, Unlike
+from jobs.gather.manifest_check import check_manifest
 from jobs.gather.reduction import summarize
-from jobs.gather.result_file import ResultFile, complete, create, replacing_result
+from jobs.gather.result_file import NewResult, ResultFile, complete, create
 from jobs.gather.result_rows import StateWriter, put_ids
 from jobs.gather.survey import Survey, Surveyed, survey_results
 from jobs.gather.window_reader import WindowReader
 from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
+from jobs.storage.code import changed, told
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -39,7 +42,7 @@ class GatherReport:
     """What became of a gather. ``bytes`` is the size of the result; ``damaged`` are rows left out as missing.
 
     With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them:
-    ``path`` has {manifest} for their names.
+    ``path`` has {manifest} for their names. ``new_code`` are the files of a Job that folds which had changed since the plan.
     """
 
     path: Path
@@ -52,11 +55,23 @@ class GatherReport:
     damaged: tuple[Damage, ...]
     seconds: float
     name: str | None = None
+    seal: str | None = None
     parts: "tuple[GatherReport, ...]" = ()
+    new_code: tuple[str, ...] = ()
+
+    @property
+    def seals(self) -> tuple[str, ...]:
+        """Of each result that is complete; see storage/seals.py."""
+        return tuple(one.seal for one in self.parts or (self,) if one.seal)
 
 
 def gather(
-    run: RunDir, *, allow_missing: bool = False, output: Path | None = None, progress: Progress | None = None
+    run: RunDir,
+    *,
+    allow_missing: bool = False,
+    output: Path | None = None,
+    progress: Progress | None = None,
+    with_new_code: bool = False,
 ) -> GatherReport:
     """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
 
@@ -64,21 +79,51 @@ def gather(
     are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done
     (or more of its samples have failed than may), and DamageError where no attempt has what it committed. Raises
     OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
-    it cannot be written or the Job's reduce raises, InputError where the Job cannot be imported here.
+    it cannot be written or the Job's reduce raises, or where the Job folds its results and its code has changed (unless
+    ``with_new_code``), InputError where the Job cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    surveyed = survey_results(run, plan)
-    not_done = union(one.survey.not_done for one in surveyed)
-    if not_done and not allow_missing:
-        missing = sum(one.survey.missing for one in surveyed)
-        raise IncompleteError(
-            f"{run.path}: {not_done.count} of {plan.shard_count} shards are not done ({not_done}); "
-            f"{missing} of {plan.rows} samples have no result yet. `launcher rerun {run.path}` runs what is "
-            f"missing; `launcher gather {run.path} --allow-missing` makes a result without it"
+    check_manifest(run, plan, whole=False)
+    new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
+    if new_code and not with_new_code:
+        raise RunError(
+            f"{run.path}: {told(plan, new_code)}, which folds the results; to make the summary with the code of now: "
+            f"launcher gather {run.path}"
         )
-    reports = [_Gathering(run, plan, one, allow_missing, output, progress).write() for one in surveyed]
-    return _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+    with ExitStack() as stack:
+        # Before the survey: of two that make the same result, the later one has to see what is stored by then.
+        results = [stack.enter_context(NewResult(run.result_of(part.name, output))) for part in plan.results]
+        surveyed = survey_results(run, plan)
+        _refuse_missing(run, plan, surveyed, allow_missing)
+        made = zip(surveyed, results, strict=True)
+        reports = [
+            _Gathering(run, plan, one, result, allow_missing, progress, new_code).write() for one, result in made
+        ]
+    total = _total(run, reports, output, time.monotonic() - started) if plan.parts else reports[0]
+    return replace(total, new_code=tuple(new_code))
+
+
+def _refuse_missing(run: RunDir, plan: Plan, surveyed: Sequence[Surveyed], allow_missing: bool) -> None:
+    if not allow_missing and (problems := list(_problems(run, plan, [one.survey for one in surveyed]))):
+        more = f"`launcher gather {run.path} --allow-missing` makes a result of what there is"
+        raise IncompleteError(f"{run.path}: {'; '.join(problems)}; {more}")
+
+
+def _problems(run: RunDir, plan: Plan, surveys: Sequence[Survey]) -> Iterator[str]:
+    """What keeps a result from being complete, with what to do."""
+    if not_done := union(survey.not_done for survey in surveys):
+        missing = sum(survey.missing for survey in surveys)
+        yield (
+            f"{not_done.count:,} of {plan.shard_count:,} shards are not done ({not_done.brief()}), {missing:,} of "
+            f"{plan.rows:,} samples have no result yet: `launcher rerun {run.path}` runs what is missing"
+        )
+    if over := union(survey.over_budget for survey in surveys):
+        yield (
+            f"in {over.count:,} of {plan.shard_count:,} shards ({over.brief()}) more samples failed than "
+            f"node.max_failed_samples allows: `launcher errors {run.path}` lists them, `launcher status {run.path}` says "
+            "how to go on"
+        )
 
 
 def _total(run: RunDir, reports: Sequence[GatherReport], output: Path | None, seconds: float) -> GatherReport:
@@ -104,9 +149,10 @@ class _Gathering:
         run: RunDir,
         plan: Plan,
         surveyed: Surveyed,
+        result: NewResult,
         allow_missing: bool,
-        output: Path | None,
         progress: Progress | None,
+        new_code: Sequence[str],
     ) -> None:
         self._run = run
         self._plan = plan
@@ -114,30 +160,38 @@ class _Gathering:
         self._committed = surveyed.committed
         self._budgets = surveyed.budgets
         self._survey = surveyed.survey
+        self._seal = surveyed.seal(plan)
         self._allow_missing = allow_missing
-        self._path = run.result_of(surveyed.part.name, output)
+        self._result = result
+        self._path = result.path
         self._progress = progress
+        self._new_code = new_code
 
     def write(self) -> GatherReport:
         started = time.monotonic()
         job = make_job(self._plan.job)
+        _refuse_to_replace(self._path, self._run)
         try:
-            with replacing_result(self._path) as (temporary, descriptor):
-                result = self._fill(temporary, descriptor)
-                summary: dict[str, np.ndarray] = {}
-                if has_reduce(job):
-                    summary = summarize(job, self._plan.table, self._part, result, self._survey.outputs)
-                complete(temporary, summary, whole=self._survey.whole)
+            result = self._fill(self._result.temporary, self._result.descriptor)
+            summary: dict[str, np.ndarray] = {}
+            if has_reduce(job):
+                summary = summarize(job, self._plan.table, self._part, result, self._survey.outputs)
+            seal = self._seal if self._survey.whole else None
+            complete(self._result.temporary, summary, seal)
+            self._result.publish()
         except OSError as error:
+            self._result.check()
             raise RunError(f"{self._path}: gather stopped: {error}") from error
         survey, size = self._survey, self._path.stat().st_size
         counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))
-        return GatherReport(self._path, survey.whole, *counts, time.monotonic() - started, self._part.name)
+        return GatherReport(self._path, survey.whole, *counts, time.monotonic() - started, self._part.name, seal)
 
     def _fill(self, temporary: Path, descriptor: int) -> ResultFile:
         """Makes the file with all but the summary."""
         while True:
             provenance = _provenance(self._run, self._plan, self._part, self._survey)
+            if self._new_code:
+                provenance["summary_by_changed_code"] = self._new_code
             places = create(temporary, self._survey.contents, provenance)
             _check_space(temporary)
             result = ResultFile(descriptor, places)
@@ -182,12 +236,15 @@ def _check_space(temporary: Path) -> None:
 def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
     """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
     submissions = [_without_rows(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
-    known = {key: value for key, value in replace(plan, boundaries=()).to_json().items() if key != "boundaries"}
+    manifest = {key: value for key, value in plan.manifest.items() if key != "digests"}
+    slim = replace(plan, boundaries=(), manifest=manifest).to_json()
+    known = {key: value for key, value in slim.items() if key != "boundaries"}
     own = {"part": asdict(part)} if plan.parts else {}
     return {**known, **own} | {
         "shards": plan.shards_of(part).count,
         "submissions": submissions,
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
+        "rows_by_code": {code or "unknown": str(rows) for code, rows in sorted(survey.code.items())},
         "gathered": time.time(),
         "host": socket.gethostname(),
     }
@@ -207,9 +264,17 @@ def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
         lines.append(f"  and {len(damaged) - _LISTED} more")
     return "\n".join(
         [
-            f"{run.path}: {len(damaged)} batches are not on disk as they were written, in shards {shards}:",
+            f"{run.path}: {len(damaged)} batches are not on disk as they were written, in shards {shards.brief()}:",
             *lines,
-            f"`launcher rerun {run.path} --shards {shards}` computes them again; "
+            f"`launcher rerun {run.path} --shards {shards.coarse()}` computes them again; "
             f"`launcher gather {run.path} --allow-missing` leaves them out",
         ]
     )
+
+
+def _refuse_to_replace(path: Path, run: RunDir) -> None:
+    """Raises RunError where output.path names a file that no gather has written: a plan may be somebody else's."""
+    import h5py
+
+    if not path.is_relative_to(run.path) and path.exists() and not h5py.is_hdf5(path):
+        raise RunError(f"{path}: is there and is no result, so it is not replaced; move it away, or change output.path")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.errors import OutputError, RunError
+from jobs.errors import OutputError, RunError, described
 from jobs.gather.result_file import OK, ResultFile
 from jobs.job import Job
 from jobs.storage.outputs import to_array
@@ -45,7 +45,7 @@ def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
         while traceback:
             where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
             traceback = traceback.tb_next
-        problem = f"{_class_name(job)}.{method.__name__} raised {type(error).__name__}: {error}"
+        problem = f"{_class_name(job)}.{method.__name__} raised {described(error)}"
         raise RunError(f"{where}{problem}; nothing is lost, gather again") from error
 
 

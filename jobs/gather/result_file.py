@@ -4,10 +4,12 @@ Gather makes it and fills it with pwrite; verify and reductions find the same pl
 while it is created and while its last attributes are written.
 """
 
+import glob
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +21,7 @@ from jobs.gather.hdf5_file import create_dataset, create_file
 from jobs.storage.files import has_name, read_fully, rename_synced, try_lock, write_fully
 from jobs.storage.outputs import fill_value
 from jobs.storage.records import Output
+from jobs.storage.seals import NO_SEAL, stamp
 
 # Rows of fill values are put in pieces of about this many bytes.
 _PIECE = 1 << 20
@@ -94,6 +97,7 @@ class StoredDataset:
 def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dict[str, StoredDataset]:
     """Makes an incomplete result without data (an existing file is emptied); returns its datasets' places."""
     with create_file(path) as file:
+        file.attrs["seal"] = np.bytes_(NO_SEAL)  # before all else: it is looked for in the first bytes of the file
         file.attrs["complete"] = False
         file.attrs["provenance"] = json.dumps(provenance)
         places = {
@@ -106,8 +110,8 @@ def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dic
     return places
 
 
-def complete(path: Path, summary: Mapping[str, np.ndarray], *, whole: bool) -> None:
-    """Writes /summary (object arrays hold str), and last of all the attribute ``complete``."""
+def complete(path: Path, summary: Mapping[str, np.ndarray], seal: str | None) -> None:
+    """Writes /summary (object arrays hold str), and last of all whether it is ``complete``: it is, if there is a seal."""
     import h5py
 
     with h5py.File(path, "r+", locking=False) as file:
@@ -115,37 +119,81 @@ def complete(path: Path, summary: Mapping[str, np.ndarray], *, whole: bool) -> N
         for name, value in summary.items():
             group.create_dataset(name, data=value, dtype=h5py.string_dtype() if value.dtype == object else None)
         file.flush()
-        file.attrs["complete"] = whole
+        file.attrs["complete"] = seal is not None
+        if seal:
+            file.attrs.modify("seal", np.bytes_(stamp(seal)))
 
 
-@contextmanager
-def replacing_result(path: Path) -> Iterator[tuple[Path, int]]:
-    """Yields ``NAME.part.h5`` in the folder of ``path``, locked, and its descriptor; on success it replaces ``path``.
+class NewResult:
+    """A result on its way to ``path``: written at ``temporary``, by that name or by its ``descriptor``."""
 
-    On an exception it is removed, and ``path`` left as it was. Raises BusyError where another process has it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".part{path.suffix}")
-    descriptor = _open_locked(temporary)
-    try:
-        yield temporary, descriptor
-        rename_synced(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
+    def __init__(self, path: Path) -> None:
+        """Raises BusyError where another process is making the same result."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_others(path, lambda other: True)
+        self.temporary, self.descriptor = _create_locked(path)
+        self._is_published = False
+        try:
+            # Again, now that ours can be seen: of two that had both looked before, the one with the first name goes on.
+            _refuse_others(path, lambda other: other.name < self.temporary.name)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def check(self) -> None:
+        """Raises BusyError where another process took it for abandoned, and so makes one itself."""
+        if not has_name(self.descriptor, self.temporary):
+            text = f"{self.path}: another process has begun to gather this result anew; wait for it"
+            raise BusyError(text, self.path)
+
+    def publish(self) -> None:
+        """Makes it the result. Raises as ``check`` does."""
+        self.check()
+        rename_synced(self.temporary, self.path)
+        self._is_published = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+        if not self._is_published:
+            self.temporary.unlink(missing_ok=True)
 
 
-def _open_locked(path: Path) -> int:
+def temporary_result(path: Path) -> Path:
+    """A name beside a result, by chance. Each process has a file of its own: where locks keep nobody out, nothing is mixed."""
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+
+
+def _create_locked(path: Path) -> tuple[Path, int]:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if not try_lock(descriptor):
-            os.close(descriptor)
-            raise BusyError(f"{path}: another process is gathering this result now; wait for it")
-        if has_name(descriptor, path):
-            return descriptor
+        mine = temporary_result(path)
+        descriptor = os.open(mine, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        if try_lock(descriptor) is not False and has_name(descriptor, mine):
+            return mine, descriptor
+        os.close(descriptor)  # before it was locked, somebody took it for abandoned
+
+
+def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
+    """Raises BusyError where others are at work that come before us; removes what killed ones have left.
+
+    Where there are no locks nobody can tell these apart, and all are left alone.
+    """
+    name = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
+    for other in path.parent.glob(name):
+        try:
+            descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, PermissionError):  # of another user, too: nothing of ours is in it
+            continue
+        is_free = try_lock(descriptor) if is_before(other) else None
+        if is_free:
+            with suppress(FileNotFoundError, PermissionError):
+                other.unlink()
         os.close(descriptor)
+        if is_free is False:
+            raise BusyError(f"{path}: another process is gathering this result now; wait for it", other)
 
 
 @dataclass(frozen=True)
@@ -169,10 +217,11 @@ class ResultFile:
                 places[name] = StoredDataset(offset or 0, item.dtype, item.shape)
 
         try:
-            with h5py.File(path, "r") as file:
+            with h5py.File(path, "r", locking=False) as file:
                 file.visititems(add)
                 attributes = dict(file.attrs)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            json.loads(attributes.get("provenance", "{}"))
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
         return cls(descriptor, places, attributes)
 

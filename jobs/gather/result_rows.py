@@ -40,12 +40,6 @@ def count_id_bytes(manifest: Path, column: str, part: Part) -> int:
     return sum(len(_lengths_and_values(array)[1]) for array in _id_arrays(manifest, column, part.start, part.stop))
 
 
-def count_rows(manifest: Path) -> int:
-    """The rows of the whole manifest."""
-    with pa.memory_map(str(manifest)) as source, pa.ipc.open_file(source) as reader:
-        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-
-
 def _id_arrays(manifest: Path, column: str, start: int, stop: int) -> Iterator[pa.LargeStringArray]:
     """The ids of manifest rows ``[start, stop)``, in pieces."""
     with pa.memory_map(str(manifest)) as source, pa.ipc.open_file(source) as reader:

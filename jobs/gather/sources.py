@@ -64,7 +64,7 @@ class Source:
 
     def stream(self, rows: Spans) -> CommitStream:
         """Its commits of these rows."""
-        return CommitStream(self.attempt.journal, self.attempt.beat.claims, rows)
+        return CommitStream(self.attempt.journal, self.attempt.beat.all_passages, rows)
 
     @cached_property
     def _index(self) -> CommitIndex:

@@ -6,22 +6,29 @@ It decides whether a gather may go on, and makes room for everything.
 from dataclasses import dataclass, field
 from typing import Self
 
-from jobs.errors import DamageError, OutputError
+from jobs.errors import OutputError
 from jobs.gather.budgets import Budgets
 from jobs.gather.committed import Committed, Damage, Stored
 from jobs.gather.result_file import Contents
-from jobs.gather.result_rows import count_id_bytes, count_rows, text
+from jobs.gather.result_rows import count_id_bytes, text
 from jobs.gather.sources import read_sources
+from jobs.storage.attempts import Ownership
 from jobs.storage.layouts import read_layout
 from jobs.storage.plans import Plan
 from jobs.storage.records import Layout, Output, Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import seal_of
 from jobs.storage.spans import Spans
 
 
 @dataclass
 class Survey:
-    """Counts of batches, samples, errors and bytes. ``lost`` are closed rows that no attempt has as it committed them."""
+    """Counts of batches, samples, errors and bytes.
+
+    ``not_done`` are the shards that have open rows, ``over_budget`` those of which more samples failed than may; ``lost``
+    are closed rows that no attempt has as it committed them. ``versions`` of packages computed them, and ``code`` of the
+    Job: its fingerprints, each with the rows of the result.
+    """
 
     rows: int
     batches: int = 0
@@ -33,18 +40,21 @@ class Survey:
     outputs: tuple[Output, ...] = ()
     value_bytes: dict[str, int] = field(default_factory=dict)
     not_done: Spans = field(default_factory=Spans)
+    over_budget: Spans = field(default_factory=Spans)
     lost: list[Damage] = field(default_factory=list)
     versions: dict[str, set[str]] = field(default_factory=dict)
+    code: dict[str, Spans] = field(default_factory=dict)
 
     @classmethod
     def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed, budgets: Budgets) -> Self:
-        """Raises OutputError where attempts differ in their outputs, DamageError where the manifest has changed."""
+        """Raises OutputError where attempts differ in their outputs."""
         survey = cls(part.rows)
         if plan.id_column is not None:
-            rows, survey.id_bytes = count_rows(run.manifest), count_id_bytes(run.manifest, plan.id_column, part)
-            if rows != plan.rows:
-                raise DamageError(f"{run.manifest} has {rows} rows, and the plan {plan.rows}: plan a new run")
-        for source, _ in committed.owners:
+            survey.id_bytes = count_id_bytes(run.manifest, plan.id_column, part)
+        for source, rows_of_it in committed.owners:
+            code = source.attempt.start.code if source.attempt.start else ""
+            own = Spans((start - part.start, stop - part.start) for start, stop in rows_of_it)
+            survey.code[code] = survey.code.get(code, Spans()) | own
             for name, version in source.attempt.start.versions.items() if source.attempt.start else ():
                 survey.versions.setdefault(name, set()).add(version)
         _Surveyor(survey, plan, part, budgets).look(committed)
@@ -57,7 +67,7 @@ class Survey:
     @property
     def whole(self) -> bool:
         """Whether each sample was computed, and each shard ended within its budget of failed samples."""
-        return not self.missing and not self.not_done
+        return not (self.missing or self.not_done or self.over_budget)
 
     @property
     def contents(self) -> Contents:
@@ -96,7 +106,7 @@ class _Surveyor:
         survey.lost += committed.lost(at, survey.rows)
         self._close_shard()
         open_rows = Spans([(self._part.start, self._part.stop)]) - committed.closed
-        survey.not_done = self._table.shards_in(open_rows) | Spans.of_numbers(self._over_budget)
+        survey.not_done, survey.over_budget = self._table.shards_in(open_rows), Spans.of_numbers(self._over_budget)
 
     def _add(self, stored: Stored) -> None:
         survey, commit = self._survey, stored.commit
@@ -149,6 +159,11 @@ class Surveyed:
     committed: Committed
     budgets: Budgets
     survey: Survey
+
+    def seal(self, plan: Plan) -> str:
+        """What a complete result of it says that it was made of."""
+        owned = (Ownership(source.attempt, source.owned) for source in self.committed.sources)
+        return seal_of(plan.fingerprint, self.part, owned)
 
 
 def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:

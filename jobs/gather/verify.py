@@ -4,16 +4,18 @@ Not covered: /summary, which only the Job could compute again, and what HDF5 its
 which that is damaged does not open, or lacks a dataset).
 """
 
+import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.errors import DamageError
 from jobs.gather.committed import Damage
 from jobs.gather.damage_check import find_damage
 from jobs.gather.gather import Progress
+from jobs.gather.manifest_check import check_manifest
 from jobs.gather.result_check import ResultCheck
 from jobs.gather.result_file import ResultFile
 from jobs.gather.result_rows import put_ids
@@ -21,6 +23,7 @@ from jobs.gather.survey import Surveyed, survey_results
 from jobs.storage.attempts import read_records
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class VerifyReport:
 
     ``batches`` counts the commits that count, ``bad_lines`` the journals' lines that do not match their checksum (a crash
     leaves one; rows that only they had are listed in ``damaged`` where they are done, and done again where they are not).
+    ``code`` are the fingerprints of the Job's files, each with the rows of the result that it computed.
     ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
     manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
     """
@@ -42,6 +46,7 @@ class VerifyReport:
     seconds: float
     name: str | None = None
     parts: "tuple[VerifyReport, ...]" = ()
+    code: Mapping[str, Spans] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -52,10 +57,11 @@ def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None
     """Checks all that is done of all shards, and the result at ``output`` (default: the run's result.h5) if there is one.
 
     ``progress`` is called with the rows done and all rows, which count twice where there is a result. Raises
-    OutputError where attempts do not fit together.
+    OutputError where attempts do not fit together, DamageError where the manifest is not what was planned.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
+    check_manifest(run, plan)
     found: list[tuple[Surveyed, Path | None]] = []
     for one in survey_results(run, plan):
         path = run.result_of(one.part.name, output)
@@ -81,7 +87,8 @@ def _verify(
     problems = check_result(run, plan, one, result, advance) if result else ()
     shards = plan.shards_of(one.part).count
     counts = (shards, one.survey.batches, _bad_lines(one), damaged)
-    return VerifyReport(*counts, result, problems, time.monotonic() - started, one.part.name)
+    seconds = time.monotonic() - started
+    return VerifyReport(*counts, result, problems, seconds, one.part.name, code=one.survey.code)
 
 
 def _bad_lines(one: Surveyed) -> int:
@@ -106,7 +113,11 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
     """What in a result differs from the journals and the manifest, in words."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        check = ResultCheck(ResultFile.find(path, descriptor), one.survey.contents, one.committed)
+        result = ResultFile.find(path, descriptor)
+        theirs = json.loads(result.attributes.get("provenance", "{}"))
+        if theirs.get("fingerprint") != plan.fingerprint:
+            return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
+        check = ResultCheck(result, one.survey.contents, one.committed)
         if not check.problems:
             put_ids(check.compare, run.manifest, plan.id_column, one.part)
             check.rows(lambda stop: advance(one.part.rows + stop))

@@ -7,8 +7,9 @@ from jobs.gather.committed import Stored
 
 # Bytes read and written at once: few system calls, and still in the processor's cache from read to write.
 BLOCK = 1 << 20
-# What a batch costs beside its bytes: it bounds how many make up a window.
+# What a batch costs beside its bytes, and a failed sample of it: they bound how many make up a window.
 _EACH = 256
+_EACH_FAILED = 1024
 # Rows without values are many at a time; of each, eight bytes of an offset are written.
 _FILL_ROWS = 1 << 17
 
@@ -35,7 +36,7 @@ def windows(batches: Iterable[Stored], rows: int) -> Iterator[Window]:
     at, room = 0, BLOCK
     for stored in batches:
         commit = stored.commit
-        size = _EACH + sum([block.size for block in commit.blocks])
+        size = _EACH + _EACH_FAILED * len(commit.failed) + sum([block.size for block in commit.blocks])
         if group and (commit.start > at or size > room or bool(commit.blocks) != bool(group[0].commit.blocks)):
             yield _window(group)
             group, room = [], BLOCK

@@ -17,13 +17,18 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 
+from jobs.errors import InputError
 from jobs.http.part_file import PartialDownload
+from jobs.http.urls import BadUrl, check_url, parsed_url, shown
 
 # Request Timeout, Too Early, Too Many Requests, and what servers and proxies answer while they are in trouble.
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = 10
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
+# Seconds for which one answer's Retry-After holds up what else is asked of its host; its own url waits for all of them.
+# Whole hosts that are too busy say so to each request anew, and single urls may ask for hours.
+_HOST_PAUSE = 5.0
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -58,10 +63,15 @@ class _Host:
     opens: float = field(default=0.0)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, deadline: asyncio.Timeout) -> AsyncIterator[None]:
+        """One of its requests; what waits for its turn has all of its time left when that comes."""
+        now = asyncio.get_running_loop().time
+        left = (deadline.when() or 0.0) - now()
+        deadline.reschedule(None)
         async with self.free:
             while (wait := self.opens - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
+            deadline.reschedule(now() + left)
             yield
 
 
@@ -77,10 +87,27 @@ class Fetcher:
         headers = {"Accept-Encoding": "identity", **headers}
         pool = httpx2.Limits(max_connections=None, max_keepalive_connections=4 * limits.per_host)
         timeout = httpx2.Timeout(limits.stall_timeout, pool=None)
-        self._client = httpx2.AsyncClient(headers=headers, limits=pool, timeout=timeout)
+        try:
+            self._client = httpx2.AsyncClient(headers=headers, limits=pool, timeout=timeout)
+        except ImportError:
+            raise InputError(
+                "the environment names a SOCKS proxy (all_proxy, http_proxy or https_proxy), which needs the package "
+                "socksio: pip install socksio"
+            ) from None  # whose advice is about a package of another name
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise InputError(
+                "a proxy of the environment (all_proxy, http_proxy, https_proxy) is not valid; valid: http://host:port, "
+                "https://host:port, or socks5://host:port"
+            ) from error
 
     async def fetch(self, part: PartialDownload) -> int:
         """Fills ``part``; returns the HTTP status, 200 or 206 (Partial Content). Raises DownloadError."""
+        try:
+            return await self._in_time(part)
+        except (DownloadError, BadUrl) as problem:
+            raise DownloadError(f"{shown(part.url)}: {problem}") from problem
+
+    async def _in_time(self, part: PartialDownload) -> int:
         limit = self._limits.time_limit
         problems: list[str] = []
         try:
@@ -93,19 +120,17 @@ class Fetcher:
             ) from None
 
     async def _fetch(self, part: PartialDownload, problems: list[str], deadline: asyncio.Timeout) -> int:
-        in_a_row = 0
+        in_a_row, furthest = 0, part.size
         while True:
-            size = part.size
             try:
-                status = await self._attempt(part)
+                status = await self._attempt(part, deadline)
                 _check(part, status)
                 return status
-            except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as problem:
-                raise DownloadError(f"{problem}") from problem
             except (_TryAgain, httpx2.TransportError) as problem:
                 problems.append(_describe(problem, self._limits.stall_timeout))
-                # A transfer that got further is on its way, however often it is cut off.
-                in_a_row = 1 if part.size > size else in_a_row + 1
+                # A transfer that got further than ever is on its way, however often it is cut off.
+                in_a_row = 1 if part.size > furthest else in_a_row + 1
+                furthest = max(furthest, part.size)
                 if in_a_row > self._limits.retries:
                     raise DownloadError(f"{problems[-1]}; tried {len(problems)} times") from problem
                 await self._pause(in_a_row, problem, deadline)
@@ -120,14 +145,17 @@ class Fetcher:
         longest = min(_FIRST_PAUSE * 2 ** (in_a_row - 1), _LONGEST_PAUSE)
         await asyncio.sleep(after + self._random.uniform(0, longest))
 
-    async def _attempt(self, part: PartialDownload) -> int:
+    async def _attempt(self, part: PartialDownload, deadline: asyncio.Timeout) -> int:
         """One request, and those that it is redirected to; returns the last one's status."""
-        ranges = {"Range": f"bytes={part.size}-", "If-Range": part.validator} if part.size and part.validator else {}
-        request: httpx2.Request | None = self._client.build_request("GET", part.url, headers=ranges)
+        if not part.validator:
+            part.restart()  # nothing can be added to it
+        ranges = {"Range": f"bytes={part.size}-", "If-Range": part.validator} if part.size else {}
+        request: httpx2.Request | None = self._client.build_request("GET", parsed_url(part.url), headers=ranges)
         for _ in range(_REDIRECTS):
             assert request is not None
+            check_url(request.url)
             host = self._hosts[request.url.host]
-            async with host.turn():
+            async with host.turn(deadline):
                 response = await self._client.send(request, stream=True)
                 try:
                     request = response.next_request
@@ -152,16 +180,15 @@ class Fetcher:
         """Makes ``part`` what the body is to be added to; returns the size of the whole, where it is known."""
         status = response.status_code
         if status in (200, 203):
-            part.restart(_validator(response))
             length = response.headers.get("Content-Length", "")
-            return int(length) if length.isdigit() else None
-        if status == 206:
-            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if found and int(found[1]) == part.size:
-                return None if found[2] == "*" else int(found[2])
+            part.restart(_validator(response), int(length) if length.isdigit() else None)
+            return part.total
+        if status == 206 and _continues(response, part):
+            found = _CONTENT_RANGE.fullmatch(response.headers["Content-Range"])
+            return part.total if not found or found[2] == "*" else int(found[2])
         if status in (206, 416):
             part.restart()
-            raise _TryAgain(f"HTTP {status}: not the range that was asked for")
+            raise _TryAgain(f"HTTP {status}: not the rest of what has come, or of another version of it")
         raise _problem(response, host)
 
     def _check_size(self, size: int, part: PartialDownload) -> None:
@@ -184,8 +211,23 @@ def _problem(response: httpx2.Response, host: _Host) -> Exception:
     if response.status_code not in _TRANSIENT:
         return DownloadError(text)
     after = _retry_after(response.headers.get("Retry-After", ""))
-    host.opens = max(host.opens, time.monotonic() + after)
+    host.opens = max(host.opens, time.monotonic() + min(after, _HOST_PAUSE))
     return _TryAgain(text, after)
+
+
+def _continues(response: httpx2.Response, part: PartialDownload) -> bool:
+    """Whether the body is what follows in the same version of the file (RFC 9110, 15.3.7.3).
+
+    Servers answer with ranges of other versions, too, whatever If-Range says. Each sends its ETag again; a date need not come.
+    """
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if not found or int(found[1]) != part.size:
+        return False
+    if part.total is not None and found[2] not in ("*", str(part.total)):
+        return False
+    if part.validator.startswith('"'):
+        return bool(response.headers.get("ETag", "") == part.validator)
+    return bool(response.headers.get("Last-Modified", part.validator) == part.validator)
 
 
 def _retry_after(text: str) -> float:
@@ -194,7 +236,7 @@ def _retry_after(text: str) -> float:
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -206,7 +248,7 @@ def _validator(response: httpx2.Response) -> str:
     modified, date = response.headers.get("Last-Modified", ""), response.headers.get("Date", "")
     try:
         age = parsedate_to_datetime(date) - parsedate_to_datetime(modified)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return ""
     # Of a file that was changed in the same minute, there may be two versions with one date (RFC 9110, 8.8.2.2).
     return modified if age.total_seconds() >= 60 else ""

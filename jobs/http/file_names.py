@@ -15,7 +15,11 @@ _LONGEST = 200
 def name_of_url(url: str) -> str:
     """A relative path of its own for each url, kept apart by 96 bits of its sha256; the end of the url is for people."""
     digest = hashlib.sha256(url.encode()).hexdigest()
-    readable = _STRANGE.sub("_", unquote(urlsplit(url).path.rpartition("/")[2]))[-60:]
+    try:
+        path = urlsplit(url).path
+    except ValueError:  # it is no url, as whoever asks for it is told
+        path = ""
+    readable = _STRANGE.sub("_", unquote(path.rpartition("/")[2]))[-60:]
     name = f"{digest[:2]}/{digest[:24]}-{readable}".removesuffix("-")
     return name + "_" if name.endswith((PART, CHECKPOINT)) else name
 

@@ -23,18 +23,20 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The first ``size`` bytes of what ``url`` was while its ``validator`` (an ETag or a date) held."""
+    """The first ``size`` bytes, of ``total``, of what ``url`` was while its ``validator`` (an ETag or a date) held."""
 
     url: str
     validator: str
     size: int
     sha256: str
+    total: int | None = None
 
 
 class PartialDownload:
     """What has arrived of one download, in ``file``: ``size`` bytes, hashed as they come.
 
-    ``validator`` names the version of the url that they are of; "": none, so that nothing can be added later.
+    ``validator`` names the version of the url that they are of; "": none, so that nothing can be added later. ``total`` is
+    the size of the whole, where the server has told it.
     """
 
     def __init__(self, url: str, checksum: Checksum | None, file: IO[bytes] | None = None) -> None:
@@ -43,15 +45,15 @@ class PartialDownload:
         self._expected = checksum
         self._begin("")
 
-    def _begin(self, validator: str) -> None:
-        self.validator = validator
+    def _begin(self, validator: str, total: int | None = None) -> None:
+        self.validator, self.total = validator, total
         self.size = 0
         algorithms = {"sha256", self._expected.algorithm if self._expected else "sha256"}
         self._hashes = {name: new_hash(name) for name in algorithms}
 
-    def restart(self, validator: str = "") -> None:
+    def restart(self, validator: str = "", total: int | None = None) -> None:
         """Forgets what has arrived; what follows is of the version that ``validator`` names."""
-        self._begin(validator)
+        self._begin(validator, total)
         self.file.seek(0)
         self.file.truncate()
 
@@ -113,14 +115,14 @@ class PartFile(PartialDownload):
         while found and self.size < found.size and (data := self.file.read(min(_BLOCK, found.size - self.size))):
             self._count(data)
         if found and found.url == self.url and (self.size, self.digest()) == (found.size, found.sha256):
-            self.validator = found.validator
+            self.validator, self.total = found.validator, found.total
             self.file.truncate(self.size)
             self._saved = self.size
         else:
             self.restart()
 
-    def restart(self, validator: str = "") -> None:
-        super().restart(validator)
+    def restart(self, validator: str = "", total: int | None = None) -> None:
+        super().restart(validator, total)
         self._saved = 0
 
     def write(self, data: bytes) -> None:
@@ -130,7 +132,7 @@ class PartFile(PartialDownload):
 
     def _save(self) -> None:
         self.file.flush()
-        checkpoint = Checkpoint(self.url, self.validator, self.size, self.digest())
+        checkpoint = Checkpoint(self.url, self.validator, self.size, self.digest(), self.total)
         write_json(self._checkpoint, asdict(checkpoint))
         self._saved = self.size
 

@@ -13,6 +13,7 @@ from jobs.errors import OutputError, SampleFailed
 from jobs.kinds import SampleFailureKind
 from jobs.node.worker.loading import describe
 from jobs.pickles import Packed, pack
+from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 from jobs.tensors import is_tensor, to_numpy
 
@@ -59,7 +60,7 @@ def check(outputs: object, count: int) -> dict[str, Any]:
     columns = {name: _array_or_list(name, value) for name, value in outputs.items()}
     for name, value in columns.items():
         if len(value) != count:
-            raise OutputError(f"output {name!r} has {len(value)} rows for a batch of {count} samples")
+            raise RowCountError(name, len(value), count)
     return columns
 
 

@@ -1,6 +1,5 @@
 """CallerBackend: the backend of a Hierarchy's children: job, samples and results go through the exchange with its caller."""
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from jobs.library.answers import PartialAnswer, Returned, TracedSample, check, p
 from jobs.library.exchange import Exchange
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Broken, Loaded
-from jobs.node.worker.loading import describe, failed_sample
+from jobs.node.worker.loading import describe, failed_sample, traceback_text
 from jobs.pickles import Packed, pack
 from jobs.storage.records import Commit, FailedSample
 
@@ -70,7 +69,7 @@ class CallerBackend:
         sample = failed_sample(row, self._stage or stage, error)
         # From the user's code on, as Python prints it.
         frames = error.__traceback__.tb_next if error.__traceback__ else None
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = traceback_text(error, frames)
         return TracedSample(row, sample.kind, sample.message, traceback=text[-_TRACEBACK_CHARACTERS:])
 
     def broken(self, error: OSError) -> Broken:

@@ -27,9 +27,9 @@ from jobs.pickles import Packed
 from jobs.storage.records import Commit
 
 # Seconds that children get to tear down; what is still under way is not worth waiting for.
-_GRACE, _BUSY_GRACE = 5.0, 0.2
-# Seconds beyond that until the supervisor is killed.
-_PATIENCE = 5.0
+_GRACE, _BUSY_GRACE = 30.0, 0.2
+# Seconds beyond that until the supervisor is killed: it takes less to kill whatever is left.
+_PATIENCE = 12.0
 # Bytes under way, samples and results, from which on there are no more batches than keep everyone busy.
 _MUCH = 1 << 28
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from jobs.errors import InputError
+from jobs.errors import InputError, described
 from jobs.library.answers import Unloadable, results
 from jobs.library.batch_size import SOURCE_SECONDS, BatchSize
 from jobs.library.link import Handed, Link
@@ -107,7 +107,7 @@ class Stream:
         except Exception as error:
             what = f"sample {index} (a {type(sample).__name__}) cannot be sent to the workers"
             advice = "send what it is made from, such as a path or a number, and make it there"
-            raise InputError(f"{what}: {type(error).__name__}: {error}; {advice}") from None
+            raise InputError(f"{what}: {described(error)}; {advice}") from None
 
     # --- results
 

@@ -6,22 +6,23 @@ notebook. It runs none of the user's code, takes batches from the caller, and le
 
 import contextlib
 import os
+import select
 import shutil
 import sys
 from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection
 
 import jobs.library
-from jobs.kinds import FailureKind
 from jobs.library.caller_backend import CallerBackend
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
-from jobs.machine import lifeline
+from jobs.machine import descendants, lifeline, open_files
 from jobs.machine.scratch import make_scratch
+from jobs.node.channel import Channel
 from jobs.node.messages import Allocate, Allocated, Batch, Broken
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import import_module
@@ -44,16 +45,27 @@ class Supervisor:
     def __init__(self, caller: Connection, exchange: int, setup: Setup) -> None:
         lifeline.ignore_signals()
         jobs.library.inside = True
-        self._caller = caller
+        self._caller = Channel(caller)  # who may pause for as long as it likes
         self._setup = setup
-        self._server = ForkServer(lambda: _preload(setup.modules))
+        descendants.adopt()
+        open_files.allow_many()
+        self._server = ForkServer(lambda: _preload(setup.modules), self._attend_imports)
+        self._meter = Meter(1, setup.memory, ())
         self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
+        self._most = 0
         self._dropping: Drop | None = None
         backend = CallerBackend(os.getpid(), exchange, setup.slots, setup.job_size)
         self._settings = CrewSettings(
-            backend, setup.devices, setup.workers, setup.threads, setup.memory, self._scratch, setup.seed
+            backend=backend,
+            devices=setup.devices,
+            workers=setup.workers,
+            threads=setup.threads,
+            memory=setup.memory,
+            scratch=self._scratch,
+            seed=setup.seed,
+            sample_timeout=setup.sample_timeout,
         )
 
     def run(self) -> None:
@@ -69,16 +81,30 @@ class Supervisor:
             grace = leave.grace
         except (AttemptFailed, ServerDied) as failure:
             with contextlib.suppress(ConnectionError):
-                self._caller.send(Broken(getattr(failure, "kind", FailureKind.CRASH), str(failure)))
+                self._caller.send(Broken(failure.kind, str(failure)))
         finally:
-            if self._crew:
-                self._crew.close(grace)
-            self._server.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            with contextlib.redirect_stdout(sys.stderr):  # what has to be cut off is told
+                self._end(grace)
+        if not grace:
+            self._say_the_rest()
+
+    def _say_the_rest(self) -> None:
+        """A caller that pauses hears all, when it goes on, up to why nothing can."""
+        with contextlib.suppress(ConnectionError):
+            while self._caller.is_crowded and os.getppid() == self._setup.caller:
+                select.select([], [self._caller], [], TICK)
+                self._caller.flush()
+
+    def _end(self, grace: float) -> None:
+        if self._crew:
+            self._crew.close(grace)
+        self._server.close()
+        descendants.end(ask=False)  # of guardians that somebody killed
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _new_crew(self, settings: CrewSettings) -> Crew:
         node = NodeSettings(workers=settings.workers, sample_timeout=self._setup.sample_timeout)
-        return Crew(settings, self._server, node, Meter(1, self._setup.memory, ()))
+        return Crew(settings, self._server, node, self._meter)
 
     def _begin(self, batches: list[Batch]) -> None:
         self._crew = self._new_crew(self._settings)
@@ -93,24 +119,37 @@ class Supervisor:
                 if self._dropping:
                     drop, self._dropping = self._dropping, None
                     self._crew.drop()
-                    left = frozenset(batch.start for batch in self._crew.unfinished())
-                    self._caller.send(Dropped(drop.row, left))
+                    kept = frozenset(batch.start for batch in self._crew.unfinished())
+                    self._caller.send(Dropped(drop.row, kept))
                 if self._waiting:
                     batches, self._waiting = self._waiting, []
                     self._crew.extend(batches)
         except MemoryShort as short:
             # What ends this meanwhile, as a caller that is gone, must not close the crew once more: `recover` does.
             crew, self._crew = self._crew, None
-            self._begin(recover(crew, short, _CallerLog(self._caller), self._new_crew, self._step))
+            log = _CallerLog(self._caller)
+            rest, fits = recover(crew, short, log, self._new_crew, self._step)
+            if not log.failed:  # no sample was too large: they were together
+                self._settings = self._settings.fewer()
+            self._most = min(self._most or fits, fits or self._most)
+            self._begin([batch._replace(most=self._most) for batch in rest])
 
     def _step(self, crew: Crew) -> None:
-        ready = crew.step([self._caller])
+        crew.step([self._caller])
+        self._attend()
+
+    def _attend_imports(self) -> None:
+        self._attend()
+        self._meter.check_imports()
+
+    def _attend(self) -> None:
+        """Hears the caller, also while the fork server imports; raises what ends this process."""
         if os.getppid() != self._setup.caller:
             raise EOFError
-        while ready and self._caller.poll():
+        while self._caller.poll():
             match message := self._caller.recv():
                 case Batch():
-                    self._waiting.append(message)
+                    self._waiting.append(message._replace(most=self._most))
                 case Drop():
                     self._waiting.clear()
                     self._dropping = message
@@ -121,7 +160,8 @@ class Supervisor:
 class _CallerLog:
     """The CommitLog of a Hierarchy: the writer has put them into the exchange, the caller hears of each."""
 
-    def __init__(self, caller: Connection) -> None:
+    def __init__(self, caller: Channel) -> None:
+        self.failed = 0
         self._caller = caller
 
     def allocate(self, request: Allocate) -> Allocated:
@@ -129,10 +169,14 @@ class _CallerLog:
 
     def commit(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
+            self.failed += len(commit.failed)
             self._caller.send(commit)
 
     def check(self, open_failures: Collection[int]) -> Spans:
         """Any number of samples may fail."""
+        return Spans()
+
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
         return Spans()
 
 

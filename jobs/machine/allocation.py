@@ -1,4 +1,4 @@
-"""Allocation: what a scheduler gave to this process: CPUs, an array index, a rank. Read from its environment, Slurm's.
+"""Allocation: what a scheduler gave to this process: CPUs, memory, an array index, a rank. Read from its environment, Slurm's.
 
 The only module of jobs that reads a scheduler's variables; what a task asks of Slurm is in node/supervisor/slurm_job.py.
 Outside a scheduler's job there is none.
@@ -39,6 +39,12 @@ def restarts(environment: _Environment = os.environ) -> int:
     return int(environment.get("SLURM_RESTART_COUNT", "0"))
 
 
+def end_time(environment: _Environment = os.environ) -> float | None:
+    """When the job's time is over, seconds since the epoch; None where that is not told."""
+    text = environment.get("SLURM_JOB_END_TIME", "")
+    return float(text) if text.isdigit() and int(text) else None
+
+
 def host(environment: _Environment = os.environ) -> str:
     """This node, by the scheduler's name for it."""
     return environment.get("SLURMD_NODENAME") or socket.gethostname()
@@ -46,5 +52,23 @@ def host(environment: _Environment = os.environ) -> str:
 
 def cpus(environment: _Environment = os.environ) -> int | None:
     """CPUs of this task by its request, which nothing may enforce; None where there was none."""
-    text = environment.get("SLURM_CPUS_PER_TASK", "")
-    return int(text) if text.isdigit() else None
+    return _number(environment, "SLURM_CPUS_PER_TASK") or None
+
+
+def memory(environment: _Environment = os.environ) -> int | None:
+    """Bytes of this task by its request, or by what the site gives where it made none; None where neither tells.
+
+    Slurm tells it in megabytes, by node, CPU or GPU, as it was asked for; 0 is all that the node has.
+    """
+    asked = {
+        "SLURM_MEM_PER_NODE": 1,
+        "SLURM_MEM_PER_CPU": _number(environment, "SLURM_CPUS_ON_NODE") or cpus(environment) or 1,
+        "SLURM_MEM_PER_GPU": _number(environment, "SLURM_GPUS_ON_NODE") or 1,
+    }
+    sizes = (count * _number(environment, name) << 20 for name, count in asked.items())
+    return next((size for size in sizes if size), None)
+
+
+def _number(environment: _Environment, name: str) -> int:
+    text = environment.get(name, "")
+    return int(text) if text.isdigit() else 0

@@ -12,6 +12,8 @@ from jobs.machine import allocation, gpus
 
 # The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
 CPU_SHARE = "LAUNCHER_CPUS"
+# What torch means by "cuda"; libraries want a number.
+_FIRST_GPU = "cuda:0"
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 
@@ -61,23 +63,18 @@ def usable_gpus(settings: DeviceSettings, environment: Mapping[str, str] = os.en
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """GPUs that CUDA will show to a process: the entries of CUDA_VISIBLE_DEVICES, else those of the driver.
-
-    Entries are opaque (indices, UUIDs, MIG names); CUDA ignores an entry of -1 and everything after it.
-    """
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return len(list(_GPU_FOLDER.iterdir())) if _GPU_FOLDER.is_dir() else 0
-    entries = [entry.strip() for entry in visible.split(",")]
-    ends = [number for number, entry in enumerate(entries) if entry in ("", "-1")]
-    return ends[0] if ends else len(entries)
+    """GPUs that CUDA will show to a process: those that CUDA_VISIBLE_DEVICES names, else those of the driver."""
+    names = gpus.chosen(environment)
+    if names is not None:
+        return len(names)
+    return len(list(_GPU_FOLDER.iterdir())) if _GPU_FOLDER.is_dir() else 0
 
 
 def process_devices(settings: DeviceSettings, usable: tuple[int, ...]) -> tuple[str, ...]:
     """The device of each process. One process per listed or usable device, or ``processes`` of them in turn."""
     devices: tuple[str, ...] = ("cpu",)
     if isinstance(settings.devices, tuple):
-        devices = settings.devices
+        devices = tuple(_FIRST_GPU if device == "cuda" else device for device in settings.devices)
     elif settings.devices == "cuda" or (settings.devices == "auto" and usable):
         devices = tuple(f"cuda:{number}" for number in usable or (0,))
     count = settings.processes or len(devices)

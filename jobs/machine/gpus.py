@@ -5,8 +5,12 @@ taken, and no use is recorded.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+# An index, or a UUID or its beginning. What else sites write to switch GPUs off (none, void, NoDevFiles, -1) is no device.
+_GPU = re.compile(r"\d+|(?:GPU|MIG)-[\w/-]+", re.ASCII)
 
 # Below this share of memory in use a GPU counts as free: drivers and display servers take a little.
 _FREE_SHARE = 0.02
@@ -44,10 +48,28 @@ def _is_free(nvml: Any, index: int) -> bool:
     return bool(memory.used < _FREE_SHARE * memory.total)
 
 
-def tokens(environment: Mapping[str, str], count: int) -> tuple[str, ...]:
-    """The GPUs of this task as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names."""
+def chosen(environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES shows: indices, UUIDs or MIG names; None where it is not set.
+
+    CUDA ignores the first entry that is no device and all after it, and shows no more than one part of a GPU (MIG).
+    """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    return tuple(map(str, range(count))) if visible is None else tuple(visible.split(",")[:count])
+    if visible is None:
+        return None
+    names: list[str] = []
+    for entry in map(str.strip, visible.split(",")):
+        if not _GPU.fullmatch(entry):
+            break
+        names.append(entry)
+        if entry.startswith("MIG-"):
+            break
+    return tuple(names)
+
+
+def tokens(environment: Mapping[str, str], count: int) -> tuple[str, ...]:
+    """The first GPUs of this task as CUDA_VISIBLE_DEVICES names them."""
+    names = chosen(environment)
+    return tuple(map(str, range(count))) if names is None else names[:count]
 
 
 def utilisation(names: Sequence[str]) -> float | None:

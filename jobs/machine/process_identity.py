@@ -19,18 +19,23 @@ from jobs.machine.process_stat import ProcessStat
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """``start`` is the process's start time in clock ticks since the boot named by ``boot``."""
+    """``start`` is the process's start time in clock ticks since the boot named by ``boot``.
+
+    ``namespace`` is where its pid is its own: containers may have the host's name and boot, and pids of their own ("":
+    not known, as recorded by an older version).
+    """
 
     host: str
     boot: str
     pid: int
     start: int
+    namespace: str = ""
 
     @classmethod
     def of(cls, pid: int) -> Self | None:
         """The identity of a living process of this machine; None where there is none."""
         start = _start_time(pid)
-        return None if start is None else cls(host_name(), _boot_id(), pid, start)
+        return None if start is None else cls(host_name(), _boot_id(), pid, start, pid_namespace())
 
     @classmethod
     def current(cls) -> Self:
@@ -42,19 +47,19 @@ class ProcessIdentity:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["host"], data["boot"], data["pid"], data["start"])
+        return cls(data["host"], data["boot"], data["pid"], data["start"], data.get("namespace", ""))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @property
     def is_here(self) -> bool:
-        """Whether it is, or was, a process of this machine."""
-        return self.host == host_name()
+        """Whether it is, or was, a process of this machine and container: what can be seen from here, and signalled."""
+        return self.host == host_name() and self.namespace in ("", pid_namespace())
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs; False for a process of another machine."""
+        """Whether it runs; False for a process of another machine or container."""
         return self.is_here and self.boot == _boot_id() and self.start == _start_time(self.pid)
 
     def send(self, number: signal.Signals) -> None:
@@ -77,6 +82,11 @@ class ProcessIdentity:
 def host_name() -> str:
     """This machine's name, as journals and submissions record it."""
     return socket.gethostname()
+
+
+def pid_namespace() -> str:
+    """In which namespace this process's pids are, as the kernel numbers them."""
+    return os.readlink("/proc/self/ns/pid")
 
 
 def _start_time(pid: int) -> int | None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import xxhash
@@ -24,14 +25,18 @@ def make_scratch(folder: Path | None = None, prefix: str = "launcher-") -> Path:
     place = folder or Path(tempfile.gettempdir())
     me = ProcessIdentity.current()
     # Where its pid means this process: the machine, since it started, and the container.
-    machine = xxhash.xxh32_hexdigest(f"{me.host} {me.boot} {os.readlink('/proc/self/ns/pid')}".encode())
+    machine = xxhash.xxh32_hexdigest(f"{me.host} {me.boot} {me.namespace}".encode())
     name = re.compile(rf"{re.escape(prefix)}{machine}-(\d+)-(\d+)-\w+")
     with suppress(PermissionError), os.scandir(place) as entries:  # some sites let nobody list /tmp
         for entry in entries:
             found = name.fullmatch(entry.name)
-            if found and _is_mine(entry) and not ProcessIdentity(me.host, me.boot, *map(int, found.groups())).is_alive:
+            if found and _is_mine(entry) and not _lives(me, *map(int, found.groups())):
                 shutil.rmtree(entry.path, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{prefix}{machine}-{me.pid}-{me.start}-", dir=place))
+
+
+def _lives(me: ProcessIdentity, pid: int, start: int) -> bool:
+    return replace(me, pid=pid, start=start).is_alive
 
 
 def _is_mine(entry: os.DirEntry[str]) -> bool:

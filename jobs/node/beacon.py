@@ -9,6 +9,8 @@ import os
 from jobs.machine.memory_file import memory_file
 
 _IDLE = -1
+# Instead of a row: it leaves because its process has gone.
+_ORPHANED = -2
 # Two int64: first row, end of the rows.
 _SIZE = 16
 RowRange = tuple[int, int]
@@ -26,7 +28,11 @@ class Beacons:
     def span(self, index: int) -> RowRange | None:
         """Manifest rows ``[start, stop)`` that the child is at; None while it is idle, starting or waiting."""
         start, stop = self._words[2 * index], self._words[2 * index + 1]
-        return None if start == _IDLE else (start, max(stop, start + 1))
+        return None if start < 0 else (start, max(stop, start + 1))
+
+    def is_orphaned(self, index: int) -> bool:
+        """Whether the child said that it leaves because its process has gone."""
+        return self._words[2 * index] == _ORPHANED
 
     def clear(self, index: int) -> None:
         self._words[2 * index] = self._words[2 * index + 1] = _IDLE
@@ -58,6 +64,10 @@ class Beacon:
 
     def idle(self) -> None:
         self._words[self._start] = _IDLE
+
+    def orphaned(self) -> None:
+        """The child leaves, since its process has gone: it need not be replaced."""
+        self._words[self._start] = _ORPHANED
 
 
 def _words(descriptor: int) -> memoryview:

@@ -2,16 +2,11 @@
 
 import errno
 
+from jobs.errors import words
+
+_NO_HOST_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
 # How a GPU without memory is reported where it is not torch's allocator that asks: CUDA's own needs, cuBLAS, cuDNN.
 _NO_DEVICE_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
-
-
-def text_of(error: BaseException) -> str:
-    """What it says; errors of users' classes may raise even there."""
-    try:
-        return str(error)
-    except Exception as problem:
-        return f"(its text cannot be had: {type(problem).__name__})"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -19,15 +14,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         is_out_of_host_memory(error)
         or type(error).__name__ == "OutOfMemoryError"
-        or any(text in text_of(error) for text in _NO_DEVICE_MEMORY)
+        or any(text in words(error) for text in _NO_DEVICE_MEMORY)
     )
 
 
 def is_out_of_host_memory(error: BaseException) -> bool:
-    """Python's MemoryError and numpy's, what torch says, and what the system says to who maps memory."""
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+    """Python's MemoryError and numpy's, the system's, and what torch, the dynamic linker and C++ say."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, MemoryError) or "can't allocate memory" in text_of(error)
+    return any(text in words(error) for text in _NO_HOST_MEMORY)
 
 
 def is_device_lost(error: BaseException) -> bool:
@@ -35,4 +30,4 @@ def is_device_lost(error: BaseException) -> bool:
 
     torch says "CUDA error: ..." (AcceleratorError, before 2.8 RuntimeError), and every later call says it again.
     """
-    return "CUDA error" in text_of(error) and not is_out_of_memory(error)
+    return "CUDA error" in words(error) and not is_out_of_memory(error)

@@ -1,32 +1,30 @@
 """Programs: external programs of one process, one at a time, with an end to what they may take and leave behind.
 
-A program is started by vfork, in the process group of a Watcher, which ends it if this process dies. What a program
-leaves running when it ends becomes a child of this process (PR_SET_CHILD_SUBREAPER) and is killed.
+A program is started by vfork. What it leaves running when it ends becomes a child of this process and is killed; what
+is there when this process dies, its guardian kills.
 """
 
 import contextlib
-import ctypes
 import functools
 import os
-import secrets
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from jobs.program import watcher
+from jobs.machine import descendants
 
-_PR_SET_CHILD_SUBREAPER = 36
 _BLOCK = 1 << 16
 _TAIL = 2000
 # A pipe holds 1 MiB at most, for users without privileges.
 _PIPE_READS = (1 << 20) // _BLOCK
 # Seconds between looks whether a program has ended, on kernels without pidfd_open (before 5.3).
 _TICK = 0.01
+# SIGKILL ends what does not hang in the kernel; that is not waited for longer.
+_KILLED_SECONDS = 2.0
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -75,13 +73,9 @@ class Programs:
 
     def __init__(self) -> None:
         self.stops = 0
-        self._mark = f"LAUNCHER_PROGRAMS={os.getpid()}-{secrets.token_hex(8)}"
-        name, _, value = self._mark.encode().partition(b"=")
-        self._environment = {**os.environb, name: value}
-        _adopt_orphans(True)
+        descendants.adopt()
         for number in _STOPS:
             self._count(number)
-        self._watcher = self._watch()
 
     def _count(self, number: signal.Signals) -> None:
         """Counts a signal before whatever handles it already; one that nobody handles keeps its default."""
@@ -95,54 +89,32 @@ class Programs:
 
         signal.signal(number, handle)
 
-    def _watch(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-I", "-S", watcher.__file__, self._mark]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)
-
     def close(self) -> None:
-        """Ends the watcher, and with it whatever may be left."""
-        self._watcher.communicate()
-        _adopt_orphans(False)
+        """No program is run any more."""
+        descendants.adopt(False)
 
     def run(self, call: Call) -> Finished:
         """Runs a program to its end, or ends it; raises OSError where it cannot be started."""
-        if self._watcher.poll() is not None:
-            self._watcher.communicate()  # lets go of its pipe
-            self._watcher = self._watch()
+        others = descendants.children()
         process = subprocess.Popen(
             call.arguments,
             stdin=subprocess.PIPE if call.stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env=self._environment,
-            process_group=self._watcher.pid,
+            process_group=0,
         )
         pipes = _Pipes(process, call)
         try:
             problem = pipes.run()
         finally:
             process.kill()
-            process.wait()
-            self._end_leftovers()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_KILLED_SECONDS)
+            descendants.end(spare=others, ask=False)
             pipes.close()
-        return Finished(process.returncode, pipes.stdout, pipes.stderr, problem or pipes.too_much())
-
-    def _end_leftovers(self) -> None:
-        """Kills what the program left running: as parents die, their children become this process's."""
-        while found := [pid for pid in _children() if pid != self._watcher.pid and watcher.is_marked(pid, self._mark)]:
-            for pid in found:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-
-
-def _children() -> list[int]:
-    """Children of this process, whichever of its threads they belong to; none where the kernel does not tell."""
-    found: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children", "rb") as file:
-            found += map(int, file.read().split())
-    return found
+        code = -signal.SIGKILL if process.returncode is None else process.returncode
+        return Finished(code, pipes.stdout, pipes.stderr, problem or pipes.too_much())
 
 
 class _Pipes:
@@ -220,12 +192,6 @@ class _Pipes:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:
                 pipe.close()
-
-
-def _adopt_orphans(does: bool) -> None:
-    """Whether what this process's descendants leave running becomes its child."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(does), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
 @contextlib.contextmanager

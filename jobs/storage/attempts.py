@@ -14,9 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from jobs.storage.files import refresh_names
 from jobs.storage.journal import decode, read_lines
 from jobs.storage.old_shards import OldView, old_view
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, Layout, Record
+from jobs.storage.plans import Plan
+from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, FailedSample, Layout, Record
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
 
@@ -73,6 +75,9 @@ class AttemptReader:
             if size != self._size:
                 self._beat_at, self._beat = _last_beat(descriptor, self._beat_at, size) or (self._beat_at, self._beat)
                 self._size = size
+        except OSError as error:
+            error.filename = str(self._path)  # reading by descriptor does not tell it
+            raise
         finally:
             os.close(descriptor)
         return Attempt(self.name, self._path, self._start, self._beat)
@@ -103,6 +108,7 @@ class Attempts:
     """All attempts of a run, or those of one submission, looked at again and again."""
 
     def __init__(self, run: RunDir, submission: int | None = None) -> None:
+        self._run = run
         self._folder = run.attempts
         self._old = old_view(run)
         self._old_folder: Path | None = None
@@ -115,11 +121,19 @@ class Attempts:
         if self._old:
             self._look_at_old(self._old)
         found = (self._readers[name].read() for name in sorted(self._readers))
-        return [attempt for attempt in found if attempt]
+        return [attempt for attempt in found if attempt and self._is_ours(attempt)]
+
+    def _is_ours(self, attempt: Attempt) -> bool:
+        """Whether it worked for the run's plan; a task that started before the plan was another may have written since."""
+        return attempt.start is None or attempt.start.plan in ("", self._fingerprint)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return Plan.read(self._run.plan).fingerprint
 
     def _look(self, folder: Path) -> None:
-        for name in self._names(folder):
-            if name not in self._readers:
+        for name in attempt_names(folder):
+            if name.startswith(self._prefix) and name not in self._readers:
                 self._readers[name] = AttemptReader(folder / f"{name}.journal")
 
     def _look_at_old(self, old: OldView) -> None:
@@ -132,15 +146,18 @@ class Attempts:
         if folder:
             self._look(folder)
 
-    def _names(self, folder: Path) -> Iterator[str]:
-        try:
-            entries = os.listdir(folder)
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            name, dot, kind = entry.rpartition(".")
-            if kind == "journal" and dot and name.startswith(self._prefix) and _NAME.fullmatch(name):
-                yield name
+
+def attempt_names(folder: Path) -> Iterator[str]:
+    """The names of the attempts whose journals are in a folder; none where there is no such folder."""
+    refresh_names(folder)
+    try:
+        entries = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        name, dot, kind = entry.rpartition(".")
+        if kind == "journal" and dot and _NAME.fullmatch(name):
+            yield name
 
 
 @dataclass(frozen=True)
@@ -191,6 +208,30 @@ def read_commits(attempt: Attempt, rows: Spans | None = None) -> Iterator[Commit
     for record in read_records(attempt.journal):
         if isinstance(record, Commits):
             yield from (commit for commit in record.commits if commit.start in wanted)
+
+
+def failed_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, tuple[FailedSample, ...]]]:
+    """Failed samples, those of a line together, with where the next line begins; last of all how far it was read.
+
+    From byte ``start`` on; a line that is being written is left for the next time.
+    """
+    with journal.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            start += len(line)
+            # Only a commit with failed samples says whether it was split; most have none, and are not worth decoding.
+            if b"false]" in line or b"true]" in line:
+                record = decode(line[:-1])
+                if isinstance(record, Commits):
+                    yield start, tuple(itertools.chain.from_iterable(commit.failed for commit in record.commits))
+    yield start, ()
+
+
+def read_failed(journal: Path) -> Iterator[FailedSample]:
+    """All failed samples that an attempt has committed, in the order in which it did."""
+    return itertools.chain.from_iterable(samples for _, samples in failed_lines(journal))
 
 
 class Head(NamedTuple):

@@ -35,7 +35,7 @@ class BlockWriter:
 
     def __init__(self, path: Path, number: int) -> None:
         """Goes on after what is there: a predecessor that died may have left half a batch, which nobody commits."""
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         self._number = number
         self._end = os.fstat(self._descriptor).st_size
         self._waiting = 0

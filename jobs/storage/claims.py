@@ -5,7 +5,6 @@ now, and a row belongs to the newest claim that covers it. A claim is a file tha
 network file systems too) and never changed. There is no lock, no lease, no clock.
 """
 
-import ctypes
 import errno
 import os
 import re
@@ -14,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.storage import checked_lines
+from jobs.storage.files import refresh_names
 from jobs.storage.spans import Spans
 
 _FILE = re.compile(r"(\d{6,})\.(\d+)")
-
-_HERE, _FORCE_SYNC, _BASIC = -100, 0x2000, 0x7FF  # AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS
-_statx = getattr(ctypes.CDLL(None), "statx", None)
 
 
 @dataclass(frozen=True, order=True)
@@ -64,12 +61,8 @@ class ClaimFolder:
         return self._file(range_, number).exists() or not self.path.exists()
 
     def refresh(self) -> None:
-        """Has a network file system ask its server which names there are, where it would trust its memory for a minute.
-
-        That is statx(2) with AT_STATX_FORCE_SYNC, which promises little; where there is no such thing, nothing happens.
-        """
-        if _statx:
-            _statx(_HERE, os.fsencode(self.path), _FORCE_SYNC, _BASIC, ctypes.create_string_buffer(256))
+        """See ``refresh_names``."""
+        refresh_names(self.path)
 
     def names(self) -> list[tuple[int, int]]:
         """Range and number of each claim that was begun."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from jobs.errors import RunError
 
@@ -19,15 +19,20 @@ from jobs.errors import RunError
 # descriptor of the file. Below: struct flock of 64-bit Linux, as type, whence, start, length, pid.
 _WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
-# File systems without locks (Lustre without -o flock, some FUSE): the scheduler alone then keeps writers apart.
+# File systems without locks (Lustre without -o flock, NFS without lockd, some FUSE).
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 # File systems without hard links (FAT, some FUSE and SMB mounts).
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+# File systems on which a folder cannot be synced (CIFS, some FUSE): there is nothing of it that a sync would write.
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 # Between a name and its content, where there are no links.
 _PUBLISH_SECONDS = 5.0
 # A file that is empty is about to be written, where there are no links; seconds.
 _PATIENCE = 0.5
+
+_HERE, _FORCE_SYNC, _BASIC = -100, 0x2000, 0x7FF  # AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS
+_statx = getattr(ctypes.CDLL(None), "statx", None)
 
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
@@ -38,8 +43,17 @@ _Read = TypeVar("_Read")
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes renames and creations inside ``folder`` survive a crash of the machine."""
-    _fsync(folder)
+    """Makes renames and creations inside ``folder`` survive a crash of the machine, where the file system can."""
+    try:
+        _fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path``, by chance: two hosts, or two containers, may have processes with the same pid."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 @contextmanager
@@ -48,12 +62,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
     On an exception the temporary file is removed and ``path`` is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         yield temporary
         rename_synced(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # writes through a descriptor name no file
         raise
 
 
@@ -103,7 +119,7 @@ def write_once(path: Path, data: bytes) -> bytes:
     with suppress(FileNotFoundError):
         if found := path.read_bytes():
             return found
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     try:
         temporary.write_bytes(data)
         _fsync(temporary)
@@ -125,6 +141,28 @@ def _read_published(path: Path, instead: Path) -> bytes:
     return found or path.read_bytes()
 
 
+def refresh_names(folder: Path) -> None:
+    """Has a network file system ask its server which names there are, where it would trust its memory for a minute.
+
+    That is statx(2) with AT_STATX_FORCE_SYNC, which promises little; where there is no such thing, nothing happens.
+    """
+    if _statx:
+        _statx(_HERE, os.fsencode(folder), _FORCE_SYNC, _BASIC, ctypes.create_string_buffer(256))
+
+
+def server_time(folder: Path) -> float:
+    """The time by the clock that the files of a folder have theirs from; of this machine, where nothing can be written."""
+    temporary = temporary_name(folder / "clock")
+    try:
+        temporary.touch(exist_ok=False)
+        try:
+            return temporary.stat().st_mtime
+        finally:
+            temporary.unlink()
+    except OSError:
+        return time.time()
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -139,12 +177,21 @@ def intact(path: Path, read: Callable[[Path], _Read], remedy: str) -> _Read:
     while True:
         try:
             return read(path)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             if path.stat().st_size == 0 and time.monotonic() < deadline:
                 time.sleep(_PATIENCE / 20)
                 continue
             what = f"{path}: cut short or damaged ({type(error).__name__}: {error})"
             raise RunError(f"{what}; {remedy}") from error
+        except OSError as error:
+            if error.errno != errno.ESTALE or time.monotonic() > deadline:  # replaced while it was read, on NFS
+                raise
+
+
+def open_at_end(path: Path) -> BinaryIO:
+    """A file to append to, made where there is none; raises OSError for a link, which may lead anywhere."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:
@@ -174,10 +221,10 @@ def read_fully(descriptor: int, buffer: memoryview, offset: int) -> int:
     return done
 
 
-def try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool | None:
     """Takes an exclusive lock that ends with the descriptor or the process; False where another has it.
 
-    True as well where the file system knows no locks.
+    None where the file system knows no locks.
     """
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
@@ -186,6 +233,7 @@ def try_lock(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        return None
     return True
 
 

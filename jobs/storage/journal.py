@@ -26,7 +26,8 @@ def decode(line: bytes) -> Record | None:
         data = checked_lines.decode(line)
         record = RECORDS.get(data["type"])
         return record.from_json(data) if record else None
-    except (ValueError, KeyError, TypeError):  # also where it was written by a version that knows other fields
+    # Also where it was written by a version that knows other fields.
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -4,10 +4,10 @@ Where that batch had nothing but empty lists of an output, the first one with va
 journals of attempts repeat it all, so it can be made anew where it is damaged or gone.
 """
 
-import json
 from pathlib import Path
 
 from jobs.errors import RunError
+from jobs.storage import checked_json
 from jobs.storage.attempts import Attempts, known_layout
 from jobs.storage.files import intact, write_bytes, write_once
 from jobs.storage.records import Layout
@@ -33,11 +33,19 @@ def _read_all(run: RunDir) -> tuple[Layout | None, Path]:
 
 
 def _read(path: Path) -> Layout:
-    return Layout.from_json(json.loads(path.read_bytes()))
+    return Layout.from_json(checked_json.decode(path.read_bytes()))
 
 
 def agree(run: RunDir, layout: Layout) -> Layout:
-    """The layout of the run: this one, if it is the first, or says more. Raises RunError where it is damaged."""
+    """The run's layout: this one, if it is the first, or says more. Raises RunError where it is damaged again and again."""
+    try:
+        return _agree(run, layout)
+    except RunError:
+        restore(run)
+        return _agree(run, layout)
+
+
+def _agree(run: RunDir, layout: Layout) -> Layout:
     while True:
         agreed, path = _read_all(run)
         more = agreed.joined(layout.outputs) if agreed else layout
@@ -47,14 +55,19 @@ def agree(run: RunDir, layout: Layout) -> Layout:
 
 
 def restore(run: RunDir) -> None:
-    """Makes layout.json what attempts have that stored something, where it is not."""
+    """Makes layout.json what attempts have that stored something, where it is not.
+
+    Where it is damaged and none has one either, nothing that is stored can be read: the next batch is the first again.
+    """
     layout = known_layout(Attempts(run).read())
     try:
-        is_known = layout is None or layout == read_layout(run)
+        is_known = read_layout(run) == layout or layout is None
     except RunError:
         is_known = False
-    if layout and not is_known:
-        forget(run)
+    if is_known:
+        return
+    forget(run)
+    if layout:
         write_bytes(run.layout, _encode(layout))
 
 
@@ -67,4 +80,4 @@ def forget(run: RunDir) -> None:
 
 
 def _encode(layout: Layout) -> bytes:
-    return json.dumps(layout.to_json()).encode()
+    return checked_json.encode(layout.to_json())

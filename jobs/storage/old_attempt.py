@@ -54,7 +54,7 @@ class OldSubmission:
             self._commits.write(encode(Commits(tuple(commits[at : at + _COMMITS_IN_A_LINE]))))
         samples = [sample for commit in commits for sample in commit.failed]
         for sample in samples:
-            self._tally.add(sample.kind, sample.message, shard.index)
+            self._tally.add(sample.kind, sample.message, sample.row, shard.index)
         rows = sum(commit.stop - commit.start for commit in commits)
         self._done += [(commit.start, commit.stop) for commit in commits]
         self._rows += rows

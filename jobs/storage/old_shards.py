@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jobs.storage import checked_json
 from jobs.storage.files import write_once
 from jobs.storage.old_attempt import OldSubmission
 from jobs.storage.old_journal import OldCommit, layout_of, replay
@@ -138,7 +139,7 @@ def import_run(run: RunDir) -> None:
     run.make()
     layout = _write(run, plan, run.attempts, os.path.relpath(run.old_shards, run.attempts), check=True)
     if layout:
-        write_once(run.layout, json.dumps(layout.to_json()).encode())
+        write_once(run.layout, checked_json.encode(layout.to_json()))
     dataclasses.replace(plan, format=FORMAT).write(run.plan)
 
 

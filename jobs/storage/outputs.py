@@ -54,6 +54,13 @@ class Column:
 Columns = dict[str, Column]
 
 
+class RowCountError(OutputError):
+    """An output has another number of rows than there are samples, so that no row can be told whose it is."""
+
+    def __init__(self, name: str, rows: int, samples: int) -> None:
+        super().__init__(f"output {name!r} has {rows} rows for a batch of {samples} samples; it must have one for each")
+
+
 def to_columns(outputs: object, rows: int, *, own: bool = False) -> Columns:
     """Checks and converts what ``process`` returned for ``rows`` samples; raises OutputError.
 
@@ -65,7 +72,7 @@ def to_columns(outputs: object, rows: int, *, own: bool = False) -> Columns:
     for name, value in outputs.items():
         column = columns[name] = _column(name, value, own)
         if column.rows != rows:
-            raise OutputError(f"output {name!r} has {column.rows} rows for a batch of {rows} samples")
+            raise RowCountError(name, column.rows, rows)
     return columns
 
 

@@ -6,7 +6,6 @@ to the next: which rows are to be computed, by how many array tasks, and how.
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,8 @@ from typing import Any, Self
 
 from jobs.errors import InputError, RunError
 from jobs.nearest import did_you_mean, nearest
-from jobs.storage.files import intact, write_json
+from jobs.storage import checked_json
+from jobs.storage.files import intact, write_bytes
 from jobs.storage.records import JobSpec, Part, Shard
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
@@ -23,6 +23,7 @@ from jobs.storage.spans import Range, Spans
 FORMAT = 3
 OLD_FORMATS = (1, 2)
 """Of runs whose shards have files of their own: storage/old_shards.py reads these."""
+_MAY_BE_EMPTY = ("parts", "files", "code", "kept")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Plan:
 
     ``parts`` are the manifests where there are several, in the order of their rows; no shard lies in two of them.
     ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
-    comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name (launcher.plan).
+    comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name, ``code`` those that
+    the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right;
+    the fingerprint is of the plan before them.
     """
 
     name: str
@@ -50,10 +53,22 @@ class Plan:
     format: int = FORMAT
     parts: tuple[Part, ...] = ()
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    code: dict[str, dict[str, str]] = field(default_factory=dict)
+    kept: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def known_since(self) -> float:
+        """When the Job was looked at last, seconds since the epoch."""
+        return float(self.kept[-1]["time"]) if self.kept else self.created
 
     @property
     def shard_count(self) -> int:
         return len(self.boundaries) - 1
+
+    @cached_property
+    def manifest_digests(self) -> tuple[str, ...]:
+        """Of the record batches of manifest.arrow; empty in a plan by an older version."""
+        return tuple(self.manifest.get("digests", ()))
 
     @cached_property
     def table(self) -> ShardTable:
@@ -87,13 +102,17 @@ class Plan:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """As in plan.json; ``parts`` and ``files`` only where there are some, and shards of one size together."""
+        """As in plan.json; what may be empty only where it is not, and shards of one size together."""
         shards = {} if self.format in OLD_FORMATS else {"boundaries": _pack(self.boundaries)}
         data = {**dataclasses.asdict(self), **shards}
-        return {key: value for key, value in data.items() if value or key not in ("parts", "files")}
+        return {key: value for key, value in data.items() if value or key not in _MAY_BE_EMPTY}
+
+    def encode(self) -> bytes:
+        """The content of plan.json."""
+        return checked_json.encode(self.to_json())
 
     def write(self, path: Path) -> None:
-        write_json(path, self.to_json())
+        write_bytes(path, self.encode())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -105,15 +124,18 @@ class Plan:
 
     @classmethod
     def _from(cls, path: Path) -> Self:
-        data = json.loads(path.read_text())
+        data = checked_json.decode(path.read_bytes())
         if data["format"] not in (*OLD_FORMATS, FORMAT):
             raise RunError(
                 f"{path} has format {data['format']}; this version reads up to {FORMAT}: use the one that planned it"
             )
         job = JobSpec(**data.pop("job"))
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
+        if strange := [part.name for part in parts if part.name and Path(part.name).name != part.name]:
+            raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
         boundaries = tuple(data["boundaries"]) if data["format"] in OLD_FORMATS else _unpack(data["boundaries"])
-        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts})
+        kept = tuple(data.pop("kept", ()))
+        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept})
 
 
 def _pack(boundaries: Sequence[int]) -> list[list[int]]:
@@ -203,7 +225,8 @@ class Submission:
     what others have left. ``failed_before`` counts, by shard, the failed samples of its other rows: the failure budget is
     the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
-    ``shards`` is what a version without ``rows`` wrote.
+    ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
+    ``plan`` is the fingerprint of the plan whose rows these are.
     """
 
     number: int
@@ -220,6 +243,12 @@ class Submission:
     planned: bool = False
     process: dict[str, Any] | None = None
     shards: tuple[int, ...] = ()
+    owner: str | None = None
+    plan: str = ""
+
+    def is_of(self, plan: Plan) -> bool:
+        """Whether it was made for this plan, as far as it says."""
+        return self.plan in ("", plan.fingerprint)
 
     @property
     def workers(self) -> int:
@@ -233,11 +262,17 @@ class Submission:
     def write(self, path: Path) -> None:
         known = {key: value for key, value in vars(self).items() if value or key != "shards"}
         own = {"rows": str(self.rows), "node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
-        write_json(path, {**known, **own})
+        write_bytes(path, checked_json.encode({**known, **own}))
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        data = json.loads(path.read_text())
+        """Raises RunError where it is damaged, FileNotFoundError where there is none."""
+        run = path.parent.parent
+        return intact(path, cls._from, f"what is computed is not in it. Remove it, then: launcher rerun {run}")
+
+    @classmethod
+    def _from(cls, path: Path) -> Self:
+        data = checked_json.decode(path.read_bytes())
         if "groups" in data:
             groups = data["groups"]
             shards = tuple(shard for group in groups for shard in group)

@@ -120,7 +120,8 @@ class AttemptStart(Record):
 
     ``index`` is the task's array index; ``worker`` says which of the submission's ranges is its own: the index, or another
     number for each node where a task has several. ``process`` is the supervisor's ProcessIdentity, by which others on its
-    machine know whether it lives; ``host`` is the node by its scheduler's name.
+    machine know whether it lives; ``host`` is the node by its scheduler's name; ``plan`` is the fingerprint of the plan,
+    ``code`` that of the Job's files.
     """
 
     type: ClassVar[str] = "start"
@@ -135,6 +136,8 @@ class AttemptStart(Record):
     devices: tuple[str, ...] = ()
     workers: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    plan: str = ""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -286,6 +289,14 @@ class Held:
     journal: int
 
 
+class Passage(NamedTuple):
+    """Where in the journal the commits begin of some claims that are done, bytes; all their rows lie in ``[start, stop)``."""
+
+    start: int
+    stop: int
+    journal: int
+
+
 @dataclass(frozen=True)
 class GivenUp:
     """A shard that this attempt will not go on with; what is done of it stays."""
@@ -301,7 +312,8 @@ class Beat(Record):
 
     ``done`` are the rows whose commits stand before it in the journal and whose bytes are on disk; ``ok`` and ``failed``
     count their samples, ``shared`` the failed ones of each shard that the attempt has not all to itself. ``advanced`` is
-    when ``done`` last grew. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
+    when ``done`` last grew. ``claims`` are those that it has not done with, ``passages`` are of the others, a limited number:
+    every beat repeats them. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
     not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
     ``log`` is the length of its log. ``failures`` are its failed samples by cause.
 
@@ -333,6 +345,12 @@ class Beat(Record):
     peak_memory: int = 0
     cpu_seconds: float = 0.0
     gpu_use: float | None = None
+    passages: tuple[Passage, ...] = ()
+
+    @property
+    def all_passages(self) -> tuple[Passage, ...]:
+        """Of all its claims."""
+        return (*self.passages, *(Passage(held.start, held.stop, held.journal) for held in self.claims))
 
     def to_json(self) -> dict[str, Any]:
         lists = {
@@ -352,6 +370,7 @@ class Beat(Record):
                 **data,
                 "done": Spans(map(tuple, data["done"])),
                 "claims": tuple(Held(*held) for held in data["claims"]),
+                "passages": tuple(Passage(*one) for one in data.get("passages", ())),
                 "given_up": tuple(
                     GivenUp(shard, known(FailureKind, kind), message) for shard, kind, message in data["given_up"]
                 ),

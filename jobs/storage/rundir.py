@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.storage.files import refresh_names
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -85,6 +87,10 @@ class RunDir:
         """The script of the Slurm job that ends a submission, and others with it."""
         return self.submissions / f"{number:04d}.finalize.sbatch"
 
+    def ending(self, number: int) -> Path:
+        """Which process ends a submission now; touched while that lives. Only a scheduler's finalize job writes it."""
+        return self.submissions / f"{number:04d}.ending"
+
     def outcome(self, number: int) -> Path:
         """How a submission ended; written last."""
         return self.submissions / f"{number:04d}.outcome"
@@ -95,7 +101,11 @@ class RunDir:
 
     def submission_numbers(self) -> list[int]:
         """Numbers of the submissions written so far, ascending."""
-        return sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
+        refresh_names(self.submissions)
+        found = sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
+        # A network file system may remember a listing from before the newest were there; asked for by name, it looks.
+        following = itertools.count(found[-1] + 1 if found else 1)
+        return found + list(itertools.takewhile(lambda number: self.submission(number).exists(), following))
 
     def claims(self, number: int) -> Path:
         """Which attempt works on what of a submission; there until it has ended."""

@@ -3,15 +3,19 @@
 Written by the planner, read by pool workers (and processes without workers), which hand each row to ``Job.load``.
 """
 
+import errno
 import itertools
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import xxhash
 
+from jobs.errors import RunError
 from jobs.storage.files import intact
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
@@ -22,6 +26,10 @@ METADATA_KEY = b"launcher"
 _AHEAD = 256
 _AHEAD_BYTES = 1 << 20
 _NONE: Mapping[int, BaseException] = {}
+# Whoever reads rows of a record batch hashes all of it first. Of larger ones only gather and verify do: array tasks need a
+# part of such a batch each, and would read many times what they need.
+_HASHED_BYTES = 16 << 20
+REMEDY = "bring back a copy of it, or have `launcher plan` with the same config write it anew"
 
 
 class _Cells(Sequence[Any]):
@@ -125,17 +133,40 @@ class Sample(Mapping[str, Any]):
         return f"Sample(index={self.index}, {dict(self)})"
 
 
+class SampleIds:
+    """The ids of single samples, for messages: the row instead where the manifest cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _samples(self) -> "Samples":
+        return Samples(self._path)
+
+    def __call__(self, row: int) -> str:
+        try:
+            return next(self._samples.rows(row, row + 1)).id
+        except (RunError, OSError, ValueError, LookupError):
+            return f"row {row}"
+
+
 def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    except pa.ArrowException as error:  # of damage it may think that it is something that it cannot do
+        raise ValueError(f"{error}") from error
     return reader, json.loads(reader.schema.metadata[METADATA_KEY])
 
 
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises RunError where it is damaged."""
-        self._reader, metadata = intact(path, _open, "bring back a copy of it, or plan another run")
+    def __init__(self, path: Path, digests: Sequence[str] = ()) -> None:
+        """``digests`` are those of the record batches as they were planned. Raises RunError where it is damaged."""
+        self._path = path
+        self._reader, metadata = intact(path, _open, REMEDY)
+        self._digests = digests
+        self._checked: set[int] = set()
         self.id_column: str | None = metadata["id"]
         self.parts: Sequence[tuple[str, int]] = [(name, first) for name, first in metadata.get("parts", ())]
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
@@ -145,10 +176,18 @@ class Samples:
 
     def __len__(self) -> int:
         last = self._reader.num_record_batches - 1
-        return int(last * BATCH_ROWS + self._batch(last).num_rows) if last >= 0 else 0
+        return int(last * BATCH_ROWS + self._get(last).num_rows) if last >= 0 else 0
+
+    def check(self) -> None:
+        """Reads all of it; raises OSError where it is not what was planned, as far as ``digests`` tell."""
+        count = self._reader.num_record_batches
+        if self._digests and count != len(self._digests):
+            raise self._is_another()
+        for number in range(count):
+            self._check(number, self._get(number))
 
     def rows(self, start: int, stop: int) -> Iterator[Sample]:
-        """Samples of the manifest rows ``[start, stop)``.
+        """Samples of the manifest rows ``[start, stop)``. Raises OSError where they are not those that were planned.
 
         Each is made when it is asked for: those that are gone by then need no memory, and no garbage collection.
         """
@@ -157,6 +196,13 @@ class Samples:
     def unreadable(self, start: int, stop: int) -> Mapping[int, BaseException]:
         """None: what a cell is, is found out by the Job that asks for it."""
         return _NONE
+
+    def name(self, row: int) -> str:
+        """What a message calls the sample of a manifest row: its row, and its id where that is another."""
+        sample = next(self.rows(row, row + 1))
+        words = [sample.id] if sample.id != str(row) else []
+        words += [f"of {sample.manifest}"] if sample.manifest else []
+        return f"{row} ({' '.join(words)})" if words else str(row)
 
     def _by_window(self, start: int, stop: int) -> Iterator[Iterator[Sample]]:
         """The samples, window by window."""
@@ -180,5 +226,40 @@ class Samples:
     def _batch(self, number: int) -> pa.RecordBatch:
         """A record batch of the file, a view of the map; kept, since the next rows are of the same, as a rule."""
         if number != self._kept[0]:
-            self._kept = number, self._reader.get_batch(number)
+            batch = self._get(number)
+            if batch.nbytes <= _HASHED_BYTES:
+                self._check(number, batch)
+            self._kept = number, batch
         return self._kept[1]
+
+    def _get(self, number: int) -> pa.RecordBatch:
+        try:
+            return self._reader.get_batch(number)
+        except ValueError as error:  # pyarrow's of files that are none
+            raise self._is_another() from error
+
+    def _check(self, number: int, batch: pa.RecordBatch) -> None:
+        if self._digests and number not in self._checked:
+            if self._digests[number : number + 1] != (batch_digest(batch),):
+                raise self._is_another()
+            self._checked.add(number)
+
+    def _is_another(self) -> OSError:
+        return OSError(errno.EIO, f"does not have the samples that were planned; {REMEDY}", str(self._path))
+
+
+def batch_digest(batch: pa.RecordBatch) -> str:
+    """xxh3-64 of a record batch of the file: its bytes, the names of its columns, and what the file says of itself."""
+    found = xxhash.xxh3_64(repr((batch.schema.metadata or {}).get(METADATA_KEY)).encode())
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        found.update(f"{name}\0{column.type}\0{len(column)}\0".encode())
+        for buffer in column.buffers():
+            if buffer is not None:
+                found.update(buffer)
+    return found.hexdigest()
+
+
+def read_digests(path: Path) -> tuple[str, ...]:
+    """The digests of a file that was just written."""
+    reader, _ = _open(path)
+    return tuple(batch_digest(reader.get_batch(number)) for number in range(reader.num_record_batches))

@@ -1,6 +1,7 @@
 """Spans: a set of whole numbers as ranges: rows of a manifest, or shards. Operations cost time in the number of ranges."""
 
 import itertools
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Self
@@ -55,7 +56,7 @@ class Spans:
         return hash(self._ranges)
 
     def __contains__(self, number: int) -> bool:
-        at = bisect_right(self._ranges, number, key=lambda pair: pair[0])
+        at = bisect_right(self._ranges, (number, sys.maxsize))
         return at > 0 and number < self._ranges[at - 1][1]
 
     @property
@@ -115,6 +116,22 @@ class Spans:
         found = itertools.takewhile(lambda pair: pair[0] < stop, itertools.islice(self._ranges, first, None))
         return Spans((max(a, start), min(b, stop)) for a, b in found)
 
+    def brief(self, most: int = 5) -> str:
+        """For messages, however many there are: ``3,203,403 and 497 more``."""
+        if len(self._ranges) <= most:
+            return str(self)
+        shown = Spans(self._ranges[:most])
+        return f"{shown} and {self.count - shown.count:,} more"
+
+    def coarse(self, most: int = 10) -> str:
+        """For commands, however many there are: as ``str``, the smallest gaps closed so that ``most`` ranges are left."""
+        ranges = self._ranges
+        if len(ranges) <= most:
+            return str(self)
+        by_gap = sorted(range(1, len(ranges)), key=lambda at: ranges[at][0] - ranges[at - 1][1])
+        cuts = [0, *sorted(by_gap[len(by_gap) - most + 1 :]), len(ranges)]
+        return str(Spans((ranges[first][0], ranges[stop - 1][1]) for first, stop in itertools.pairwise(cuts)))
+
     def take(self, count: int) -> "Spans":
         """The lowest ``count`` numbers."""
         found: list[Range] = []
@@ -124,6 +141,37 @@ class Spans:
             found.append((start, min(stop, start + count)))
             count -= stop - start
         return Spans(found)
+
+
+class GrowingSpans:
+    """Numbers as they come, in ``most`` ranges at most: beyond, the smallest gap is closed, and holds too many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._ranges: list[Range] = []
+
+    def add(self, number: int) -> None:
+        ranges = self._ranges
+        at = bisect_right(ranges, (number, sys.maxsize))
+        if at and number < ranges[at - 1][1]:
+            return
+        ranges.insert(at, (number, number + 1))
+        if at + 1 < len(ranges) and ranges[at + 1][0] == number + 1:
+            self._close(at)
+        if at and ranges[at - 1][1] == number:
+            self._close(at - 1)
+        if len(ranges) > self._most:
+            self._close(min(range(len(ranges) - 1), key=self._gap_after))
+
+    def _gap_after(self, at: int) -> int:
+        return self._ranges[at + 1][0] - self._ranges[at][1]
+
+    def _close(self, at: int) -> None:
+        """Joins a range and the next one."""
+        self._ranges[at : at + 2] = [(self._ranges[at][0], self._ranges[at + 1][1])]
+
+    def spans(self) -> Spans:
+        return Spans(self._ranges)
 
 
 def union(many: Iterable[Spans]) -> Spans:

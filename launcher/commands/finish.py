@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jobs.errors import InputError
+from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
-from launcher.runs.find import find_run, reference
+from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.submissions import chosen_output, read_submissions
 
 _LISTED = 20
@@ -17,7 +20,10 @@ _LISTED = 20
 def cancel(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.submit.cancel import cancel_run
 
-    run = find_run(options.run)
+    run = chosen_run(options.run) if options.run else _asked_for(printer)
+    if run is None:
+        printer.say("nothing is cancelled")
+        return False
     cancelled = cancel_run(run)
     if cancelled:
         printer.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {reference(run)}")
@@ -27,12 +33,27 @@ def cancel(options: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
+def _asked_for(printer: Printer) -> RunDir | None:
+    """The newest run, if that is the one that was meant: a person is asked, a script has to say it where there are others."""
+    run, *others = list_runs(RUNS_FOLDER) or [find_run(None)]
+    if not sys.stdin.isatty() or printer.as_json:
+        if others:
+            names = ", ".join(reference(one) for one in (run, *others[:_LISTED]))
+            raise InputError(f"cancel needs the name of a run, since there are several: {names}")
+        return run
+    print(f"cancel {reference(run)} ({run.path.absolute()})? [y/N] ", end="", file=sys.stderr, flush=True)
+    return run if sys.stdin.readline().strip().lower() in ("y", "yes") else None
+
+
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.gather import gather as write_result
 
-    run = find_run(options.run)
+    run = chosen_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
-        report = write_result(run, allow_missing=options.allow_missing, output=chosen_output(read_submissions(run)))
+        output = chosen_output(read_submissions(run))
+        report = write_result(run, allow_missing=options.allow_missing, output=output, with_new_code=True)
+    if report.new_code:
+        printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):
         printer.say(
             f"result: {one.path} ({one.bytes / 1e6:,.1f} MB)",
@@ -56,7 +77,7 @@ def _gathered(report: Any) -> dict[str, Any]:
 def verify(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.verify import verify as check
 
-    run = find_run(options.run)
+    run = chosen_run(options.run)
     report = check(run, output=chosen_output(read_submissions(run)))
     printer.say(
         f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
@@ -67,9 +88,13 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
         found = f"{one.result}, {state}" if one.result else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
+        if len(one.code) > 1:
+            printer.say(
+                *(f"rows {rows}{of}: computed by the code {code or 'unknown'}" for code, rows in one.code.items())
+            )
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
-        printer.say(f"next: launcher rerun {reference(run)} --shards {shards}")
+        printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
     elif report.result_problems:
         printer.say(f"next: launcher gather {reference(run)}")
     printer.document(run=str(run.path), **_with_manifests(report, _verified))
@@ -84,6 +109,7 @@ def _verified(report: Any) -> dict[str, Any]:
         "damaged": list(map(str, report.damaged)),
         "result": None if report.result is None else str(report.result),
         "result_problems": list(report.result_problems),
+        "rows_by_code": {code or "unknown": str(rows) for code, rows in report.code.items()},
     }
 
 

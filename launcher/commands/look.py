@@ -1,8 +1,9 @@
 """status, logs, list."""
 
 import argparse
+import codecs
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,9 +11,11 @@ from jobs.errors import InputError, LauncherError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.runs import find as runs
 from launcher.status.status import StatusReader
+from launcher.visible import on_one_line, visible
 
 _Found = TypeVar("_Found")
 
@@ -20,7 +23,7 @@ _Found = TypeVar("_Found")
 def status(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.status.progress import follow, make_view, status_lines
 
-    reader = StatusReader(runs.find_run(options.run))
+    reader = StatusReader(chosen_run(options.run))
     stream, live = printer.stream, options.live
     found = follow(reader, make_view(stream), live=live) if options.watch else reader.read(live=live)
     if options.json:
@@ -33,20 +36,43 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
 def logs(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.runs.logs import log_paths, read_log
 
-    run, shard = runs.find_run(options.run), options.shard
+    run, shard = chosen_run(options.run), options.shard
     count = Plan.read(run.plan).shard_count
     if not 0 <= shard < count:
         raise InputError(f"{run.path}: there is no shard {shard}; the run has shards 0-{count - 1}")
     if options.json:
-        text = b"".join(read_log(run, shard, follow=options.follow)).decode(errors="replace")
+        text = b"".join(piece for _, piece in read_log(run, shard, follow=options.follow)).decode(errors="replace")
         printer.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)
         return True
-    for piece in read_log(run, shard, follow=options.follow):
-        sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+    show = _show_on_terminal if sys.stdout.isatty() else _pass_on
+    show(_with_headings(read_log(run, shard, follow=options.follow), several=len(log_paths(run, shard)) > 1))
     if not log_paths(run, shard):
         print(f"{run.path}: shard {shard} has no log yet", file=sys.stderr)
     return True
+
+
+def _with_headings(log: Iterable[tuple[Path, bytes]], *, several: bool) -> Iterator[bytes]:
+    """The pieces of logs, each log's name before its first one, as tail(1) does where there are several."""
+    shown = None
+    for path, piece in log:
+        if path != shown and (shown or several):
+            yield f"==> {path} <==\n".encode(errors="surrogateescape")
+        shown = path
+        yield piece
+
+
+def _pass_on(log: Iterable[bytes]) -> None:
+    for piece in log:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+def _show_on_terminal(log: Iterable[bytes]) -> None:
+    """The terminal gets no commands of the log's; a bar of progress, drawn over itself, is many lines."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
+    for piece in log:
+        text = decoder.decode(piece).replace("\r\n", "\n").replace("\r", "\n")
+        print(visible(text), end="", flush=True)
 
 
 def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
@@ -62,7 +88,7 @@ def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
     width = max((len(run.name) for run in found), default=0)
     for run in found:
         line = _tried(run, _line)
-        printer.say(f"{run.name:{width}}  {line if isinstance(line, str) else line['error']}")
+        printer.say(f"{on_one_line(run.name):{width}}  {on_one_line(line if isinstance(line, str) else line['error'])}")
     return True
 
 

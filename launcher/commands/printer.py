@@ -1,8 +1,12 @@
 """Printer: where a command's words go: with --json one document on stdout, messages on stderr."""
 
+import itertools
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
+
+from launcher.visible import visible
 
 SCHEMA = 1
 
@@ -19,13 +23,26 @@ class Printer:
         return sys.stderr if self.as_json else sys.stdout
 
     def say(self, *lines: str) -> None:
-        print("\n".join(lines), file=self.stream, flush=True)
+        print("\n".join(map(visible, lines)), file=self.stream, flush=True)
 
     def document(self, **content: Any) -> None:
         """Prints the JSON document, where one is asked for; ``schema`` is added."""
         if self.as_json:
             print(json.dumps({"schema": SCHEMA, **content}, indent=1))
 
+    def stream_list(self, name: str, entries: Iterable[Mapping[str, Any]], **content: Any) -> None:
+        """Prints the JSON document with a list that may be long: an entry a line, as they come."""
+        head, coming = json.dumps({"schema": SCHEMA, **content})[:-1], iter(entries)
+        first = list(itertools.islice(coming, 1))  # what is wrong with them shows before anything is printed
+        print(f'{head}, "{name}": [', end="")
+        for number, entry in enumerate(itertools.chain(first, coming)):
+            print(f"{',' if number else ''}\n{json.dumps(entry)}", end="")
+        print("\n]}")
+
+    def warn(self, *lines: str) -> None:
+        """What the user should know, whatever becomes of stdout."""
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
     def error(self, message: str) -> None:
-        print(f"launcher: {message}", file=sys.stderr, flush=True)
+        print(f"launcher: {visible(message)}", file=sys.stderr, flush=True)
         self.document(error=message)

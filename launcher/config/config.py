@@ -4,7 +4,7 @@ Rules that hold for the whole file:
 
 - Paths (``runs``, ``data.manifest``, ``slurm.template``, ``output.path``) are relative to the config file's
   own folder, so that a config gives the same run from any working directory. ``Config`` keeps them as
-  written; its properties and ``folder`` give the absolute ones.
+  written, but for variables (variables.py); its properties and ``folder`` give the absolute ones.
 - Sizes and times are written as for sbatch (units.py) and kept in one spelling, so that ``240`` and
   ``4:00:00`` compare as equal.
 - Without ``data.shards`` and ``data.samples_per_shard`` the number of shards follows from the number of
@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
 from launcher.config.origins import Origins, Problem, apply_overrides
-from launcher.config.problems import check_mapping, shown
+from launcher.config.problems import check_fields, check_mapping, shown
 from launcher.config.sections import (
     DataSection,
     JobSection,
@@ -35,7 +35,8 @@ from launcher.config.sections import (
     SlurmSection,
     check_name,
 )
-from launcher.config.yaml_lines import parse_document
+from launcher.config.variables import expand_paths
+from launcher.config.yaml_lines import KeyPath, parse_document
 from launcher.executors import AUTO, EXECUTORS
 from launcher.units import parse_memory, parse_time
 
@@ -48,32 +49,16 @@ def _check_executor(value: Any) -> Any:
     return value
 
 
-class Config(Section):
-    """The whole config.yaml; ``path`` is the file it came from, ``folder`` that file's folder."""
+class Place(Section):
+    """What of a config says where its run is; ``path`` is the file it came from, ``folder`` that file's folder."""
 
     name: Annotated[str, AfterValidator(check_name)] = Field(description="the run directory is <runs>/<name>")
     runs: PathText = Field(default="runs", description="folder of the runs; on a cluster, on the shared file system")
-    job: JobSection
-    data: DataSection
-    node: NodeSection = NodeSection()
-    executor: Annotated[str, BeforeValidator(_check_executor)] = Field(
-        default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local"
-    )
-    local: LocalSection = LocalSection()
-    slurm: SlurmSection = SlurmSection()
-    retry: RetrySection = RetrySection()
-    output: OutputSection = OutputSection()
     _path: Path = PrivateAttr(default=Path("config.yaml"))
-    _origins: Origins = PrivateAttr(default=Origins("config.yaml"))
 
     @property
     def path(self) -> Path:
         return self._path
-
-    @property
-    def origins(self) -> Origins:
-        """Where its keys were written, for what is found to be wrong with them later on."""
-        return self._origins
 
     @property
     def folder(self) -> Path:
@@ -88,6 +73,27 @@ class Config(Section):
     def run_folder(self) -> Path:
         """The run directory, ``<runs>/<name>``."""
         return self.resolve(self.runs) / self.name
+
+
+class Config(Place):
+    """The whole config.yaml."""
+
+    job: JobSection
+    data: DataSection
+    node: NodeSection = NodeSection()
+    executor: Annotated[str, BeforeValidator(_check_executor)] = Field(
+        default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local"
+    )
+    local: LocalSection = LocalSection()
+    slurm: SlurmSection = SlurmSection()
+    retry: RetrySection = RetrySection()
+    output: OutputSection = OutputSection()
+    _origins: Origins = PrivateAttr(default=Origins("config.yaml"))
+
+    @property
+    def origins(self) -> Origins:
+        """Where its keys were written, for what is found to be wrong with them later on."""
+        return self._origins
 
     @property
     def output_path(self) -> Path | None:
@@ -125,6 +131,13 @@ class Config(Section):
         options = data["slurm"].pop("options")
         data["slurm"].update({name.replace("-", "_"): value for name, value in options.items()})
         return data
+
+    def notices(self) -> list[str]:
+        """What goes on for now, and what to write instead, with file and line."""
+        if self.slurm.shards_per_task is None:
+            return []
+        text = "goes with the next version; write slurm.tasks, how many array tasks there are, in its place"
+        return [self.origins.report([(("slurm", "shards_per_task"), text)])]
 
     def problems(self) -> list[Problem]:
         """What is wrong between fields that are right each by itself, and files that are not there."""
@@ -181,13 +194,34 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises InputError with all mistakes, one a line: ``config.yaml:14: node.worker: unknown key. ...``.
     """
     document = parse_document(_read(path), str(path))
-    data, set_paths = apply_overrides(document.data, overrides)
-    return _checked(data, path, Origins(str(path), document, set_paths), Config.problems)
+    data, set_texts = apply_overrides(document.data, overrides)
+    origins = Origins(str(path), document, set_texts)
+    expanded, problems = expand_paths(data)
+    if problems:
+        raise InputError(origins.report(problems))
+    return _checked(expanded, path, origins, Config.problems)
 
 
-def config_from_mapping(data: Mapping[str, Any], path: Path) -> Config:
+def run_folder_of(path: Path) -> Path:
+    """The run directory of a config, whatever else is in it. Raises InputError where it does not say."""
+    document = parse_document(_read(path), str(path))
+    data, problems = expand_paths({key: document.data[key] for key in ("name", "runs") if key in document.data})
+    place = None
+    if not problems:
+        place, problems = check_fields(Place, data)
+    if place is None:
+        raise InputError(Origins(str(path), document).report(problems))
+    place._path = path
+    return place.run_folder
+
+
+def config_from_mapping(data: Mapping[str, Any], path: Path, set_texts: Mapping[KeyPath, str] | None = None) -> Config:
     """The config of ``to_mapping``; ``path`` is the file it first came from. Errors as in load_config."""
-    return _checked(data, path, Origins(str(path)), lambda config: [])
+    expanded, problems = expand_paths(data, only=set_texts or {})
+    origins = Origins(str(path), set_texts=set_texts or {})
+    if problems:
+        raise InputError(origins.report(problems))
+    return _checked(expanded, path, origins, lambda config: [])
 
 
 def _checked(data: Mapping[str, Any], path: Path, origins: Origins, check: Callable[[Config], list[Problem]]) -> Config:

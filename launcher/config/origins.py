@@ -29,7 +29,8 @@ class Origins:
 
     name: str = field(compare=False)
     document: Document = field(default=Document({}), compare=False)
-    set_paths: tuple[KeyPath, ...] = field(default=(), compare=False)
+    set_texts: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
+    """What was written after ``--set``, by key path."""
 
     def report(self, problems: Sequence[Problem]) -> str:
         """All problems, a line each, in the order of the file; those of ``--set`` last."""
@@ -37,21 +38,27 @@ class Origins:
         return "\n".join(message for _, message in located)
 
     def _located(self, path: KeyPath, text: str) -> tuple[int, str]:
-        for set_path in sorted(self.set_paths, key=len, reverse=True):
-            if path[: len(set_path)] == set_path:
+        for set_path, words in sorted(self.set_texts.items(), key=lambda item: -len(item[0])):
+            if self._is_of(path, set_path):
                 inner = "" if path == set_path else f"{dotted(path)}: "
-                return 2**31, f"--set {dotted(set_path)}: {inner}{text}"
+                return 2**31, f"--set {words}: {inner}{text}"
         if not self.document.lines:
             return 0, f"{self.name}: {dotted(path)}: {text}"
         dashed = ("slurm", option_name(str(path[1]))) if path[0] == "slurm" and len(path) > 1 else path
         line = self.document.line(dashed if dashed in self.document.lines else path)
         return line, f"{self.name}:{line}: {dotted(path)}: {text}"
 
+    def _is_of(self, path: KeyPath, set_path: KeyPath) -> bool:
+        """Whether a problem is one of that ``--set``: of what it put there, or of a section that it alone made."""
+        if path[: len(set_path)] == set_path:
+            return True
+        return set_path[: len(path)] == path and path not in self.document.lines
 
-def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[KeyPath, ...]]:
-    """The data with each ``key.sub=value`` put in, and their key paths. InputError names all that fail."""
+
+def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """The data with each ``key.sub=value`` put in, and these by their key paths. InputError names all that fail."""
     changed = copy.deepcopy(dict(data))
-    paths: list[KeyPath] = []
+    texts: dict[KeyPath, str] = {}
     problems = []
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -59,12 +66,12 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[
         try:
             if not equals or not all(path):
                 raise ValueError("write it as key.sub=value, such as node.workers=4")
-            paths.append(_put(changed, path, parse_value(text, path)))
+            texts[_put(changed, path, parse_value(text, path))] = override
         except ValueError as error:
-            problems.append(f"--set {key.strip()}: {error}")
+            problems.append(f"--set {override}: {error}")
     if problems:
         raise InputError("\n".join(problems))
-    return changed, tuple(paths)
+    return changed, texts
 
 
 def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> KeyPath:

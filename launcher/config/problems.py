@@ -4,7 +4,7 @@ A problem is a key path and a message; origins.py says where that key is.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -29,34 +29,53 @@ def check_mapping(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | 
     problems += _params_problems(filled["job"])
     filled["data"], wrong = _check_data(filled["data"])
     problems += wrong
+    found, wrong = check_fields(model, {**filled, "slurm": slurm})
+    return found, problems + wrong
+
+
+def check_fields(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | None, list[Problem]]:
+    """The model of the data, None where it cannot be made, and what is wrong with single fields."""
     try:
-        return model.model_validate({**filled, "slurm": slurm}), problems
+        return model.model_validate(data), []
     except ValidationError as error:
-        return None, problems + [_worded(details, model) for details in error.errors()]
+        return None, [_worded(details, model) for details in error.errors()]
 
 
 def _split_slurm(section: Any) -> tuple[Any, list[Problem]]:
     """The section with its sbatch options checked and moved below ``options``."""
     if not isinstance(section, dict):
         return section, []
+    own, options, problems = _split_options(section, ("slurm",), _SLURM_KEYS)
+    if isinstance(own.get("finalize"), dict):
+        _, finalize, wrong = _split_options(own["finalize"], ("slurm", "finalize"), frozenset())
+        # Here null says something: not what the array asks for.
+        own["finalize"] = dict.fromkeys(map(option_name, own["finalize"])) | finalize
+        problems += wrong
+    return {**own, "options": options}, problems
+
+
+def _split_options(
+    section: Mapping[str, Any], above: KeyPath, keys: Set[str]
+) -> tuple[dict[str, Any], dict[str, Any], list[Problem]]:
+    """What is below these ``keys``, the sbatch options, checked, and what is wrong with them."""
     own: dict[str, Any] = {}
     options: dict[str, Any] = {}
     problems: list[Problem] = []
     for key, value in section.items():
         name, spelled = option_name(key), key.replace("-", "_")
-        path = ("slurm", spelled)
+        path = (*above, spelled)
         if spelled in own or name in options:
             problems.append((path, f"is written twice, with '_' and with '-': keep {spelled}"))
-        elif spelled in _SLURM_KEYS:
+        elif spelled in keys:
             own[spelled] = value
         elif name not in OPTIONS:
-            problems.append((path, _unknown(path, sorted(_SLURM_KEYS), {})))
+            problems.append((path, _unknown(path, sorted(keys), {})))
         elif value is not None:
             try:
                 options[name] = check_option(name, value)
             except ValueError as error:
                 problems.append((path, str(error)))
-    return {**own, "options": options}, problems
+    return own, options, problems
 
 
 def _check_data(section: Any) -> tuple[Any, list[Problem]]:

@@ -45,7 +45,6 @@ COMPUTED = {
     "array": "the launcher numbers the array tasks; set slurm.tasks or slurm.array_parallelism",
     "chdir": "the submission script sets the folder it runs in",
     "cpus-per-gpu": "CPUs are counted per array task; set node.processes, node.workers, slurm.cpus_per_task",
-    "dependency": "the finalize job depends on the array",
     "error": f"{_RUN_FOLDER}; see `launcher logs`",
     "job-name": "the Slurm job is found again by its name; set name",
     "no-requeue": "an array task requeues itself before its time limit",

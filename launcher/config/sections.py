@@ -217,7 +217,7 @@ class SlurmSection(Section):
     array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
     tasks: Count | None = Field(
         default=None,
-        description="array tasks of a submission, which share its shards; null: one a shard, up to array_parallelism",
+        description="array tasks of a submission, which share its shards; null: as many as run at once, one a shard at most",
     )
     shards_per_task: Count | None = Field(
         default=None, description="the former way to say that: tasks = shards / it; goes with the next version"
@@ -227,6 +227,10 @@ class SlurmSection(Section):
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
+    finalize: dict[str, OptionValue | None] = Field(
+        default={},
+        description="sbatch options of the job that retries and writes the result, over the array's; null: without it",
+    )
     options: dict[str, OptionValue] = {}
 
     def tasks_for(self, shards: int) -> int:
@@ -234,6 +238,11 @@ class SlurmSection(Section):
         together = (self.shards_per_task or 1) * self.nodes_per_task
         needed = math.ceil(shards / together)
         return self.tasks or (needed if self.shards_per_task else min(needed, self.array_parallelism))
+
+    @property
+    def says_tasks(self) -> bool:
+        """Whether the number of array tasks is the user's own."""
+        return bool(self.tasks or self.shards_per_task)
 
     @property
     def gpus(self) -> int:

@@ -18,12 +18,29 @@ from jobs.errors import InputError
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 
+_DEEPEST = 100
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader without base-60 numbers, numbers such as 010, and dates."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Bounded: for each level PyYAML needs more of the stack, and of the time."""
+        if self._depth == _DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "lists or mappings lie too deep in each other", mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
 
 # The section whose numbers stay as they are written.
 _AS_WRITTEN: KeyPath = ("slurm",)
+_MOST_PLACES = 1_000_000
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag not in _NUMBER_TAGS]
@@ -71,7 +88,7 @@ def parse_document(text: str, name: str) -> Document:
             return Document({})
         if not isinstance(root, yaml.MappingNode):
             raise InputError(f"{name}:{root.start_mark.line + 1}: must be a mapping: lines of `key: value`")
-        lines = _unique(_walk(root, (), ()), name)
+        lines = _unique(_places(root), name)
         for key, value in root.value:
             if (key.value,) == _AS_WRITTEN:
                 _keep_numbers(value)
@@ -96,6 +113,14 @@ def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int
     if problems:
         raise InputError("\n".join(problems))
     return lines
+
+
+def _places(root: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
+    """All below a node; aliases of aliases of aliases may stand for more than any memory holds."""
+    for count, place in enumerate(_walk(root, path, ())):
+        if count == _MOST_PLACES:
+            raise yaml.composer.ComposerError(None, None, f"more than {_MOST_PLACES:,} values", root.start_mark)
+        yield place
 
 
 def _walk(node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> Iterator[tuple[KeyPath, int]]:
@@ -157,7 +182,8 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        list(_walk(node, path, ()))
+        for _ in _places(node, path):
+            pass
         if path[:1] == _AS_WRITTEN:
             _keep_numbers(node)
         return loader.construct_document(node)

@@ -2,7 +2,9 @@
 
 import sys
 
+from jobs.machine import streams
 from launcher.local.local_process import main
 
 if __name__ == "__main__":
+    streams.prepare()
     sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from jobs.machine import descendants
 from jobs.machine.devices import CPU_SHARE, usable_cpus
+from jobs.machine.kernel_kills import KernelKills
+from jobs.storage.files import open_at_end
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 
@@ -24,7 +27,7 @@ _TICK = 0.02
 def start_task(run: RunDir, submission: int, index: int, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     """Starts an array task that leaves when this process dies; what it prints is appended to its log."""
     arguments = [str(run.path.absolute()), str(submission), str(index), "--parent", str(os.getpid())]
-    with run.log(submission, index).open("ab") as file:
+    with open_at_end(run.log(submission, index)) as file:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "jobs", *arguments],
             stdin=subprocess.DEVNULL,
@@ -48,7 +51,7 @@ class StopRequests:
 
 
 class LocalArray:
-    """The tasks of a submission: waiting, running, ended."""
+    """The tasks of a submission: waiting, running, ended; ``killed_by_kernel`` are those that it took for their memory."""
 
     def __init__(self, run: RunDir, submission: Submission, parallelism: int, stop: StopRequests) -> None:
         self._run = run
@@ -57,6 +60,8 @@ class LocalArray:
         self._stop = stop
         self._waiting = deque(range(submission.tasks))
         self._tasks: dict[int, subprocess.Popen[bytes]] = {}
+        self._kernel_kills = KernelKills()
+        self.killed_by_kernel: set[int] = set()
         self._pressed = 0
         self._pressed_at = 0.0
 
@@ -77,8 +82,13 @@ class LocalArray:
             for index, task in list(self._tasks.items()):
                 if (status := task.poll()) is not None:
                     ended[index] = status
+                    if status == -signal.SIGKILL and self._kernel_kills.explain():
+                        self.killed_by_kernel.add(index)
                     del self._tasks[index]
+                    # Where everything of a task was killed at once, what its Job has started has come to this process.
+                    descendants.end(spare={other.pid for other in self._tasks.values()})
             each_tick()
+            self._kernel_kills.look()
             time.sleep(_TICK)
         return ended
 

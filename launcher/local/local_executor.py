@@ -4,6 +4,7 @@ It is asked by `status`, so it imports nothing that takes a while.
 """
 
 import atexit
+import glob
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind, FailureKind
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.storage.files import open_at_end
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import node_settings
@@ -27,6 +29,7 @@ from launcher.runs.submissions import may_run
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
+_GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
 _START_SECONDS = 60.0
 # More than an array task takes at worst: see array.py.
 _STOP_SECONDS = 60.0
@@ -46,6 +49,7 @@ class LocalExecutor(Executor):
     name = "local"
     title = "this machine"
     stops_with_launcher = True
+    has_limits = False
     is_polled = False
     # There are no limits to raise. It holds for samples, too: their kind of this name equals that of shards.
     advice: Mapping[AnyFailureKind, str] = {
@@ -53,6 +57,18 @@ class LocalExecutor(Executor):
         "--set local.parallelism=1",
     }
     scripts: Scripts | None = None
+
+    def check(self, config: "Config") -> None:
+        here = visible_gpus()
+        asked = {device for device in _devices(config) if device.startswith("cuda")}
+        missing = sorted(device for device in asked if int(device.partition(":")[2]) >= here)
+        # Drivers that tell nothing of their GPUs (ROCm, WSL) leave it to torch to find them.
+        if missing and (here or not any(glob.glob(pattern) for pattern in _GPU_FILES)):
+            devices = ", ".join(["cpu", *(f"cuda:{number}" for number in range(here))])
+            raise InputError(
+                f"{config.path}: node.devices: {', '.join(missing)}: this machine shows {here} GPU(s), and executor is local; "
+                f"valid here: auto, {devices}"
+            )
 
     def prepare(self) -> None:
         pass
@@ -93,7 +109,7 @@ class LocalExecutor(Executor):
             if attached:
                 command += ["--parent", str(os.getpid())]
             log = run.submission_log(submission.number)
-            with log.open("ab") as output:
+            with open_at_end(log) as output:
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )
@@ -110,12 +126,15 @@ class LocalExecutor(Executor):
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
         return Observation(frozenset(self.recover(run, submissions)))
 
+    def queue_advice(self, reason: str) -> str | None:
+        return None  # it has no queue
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         if submission.process is None or not may_run(run, submission):
             return False
         owner = ProcessIdentity.from_json(submission.process)
         if not owner.is_here:
-            raise RunError(f"{run.path}: runs on {owner.host}; cancel it there")
+            raise RunError(f"{run.path}: runs on {owner.host}, or in a container there; cancel it where it was started")
         owner.send(signal.SIGTERM)
         if not owner.wait(_STOP_SECONDS):
             raise RunError(f"{run.path}: process {owner.pid} has not ended within {_STOP_SECONDS:.0f} s")

@@ -7,13 +7,15 @@ unless it is attached.
 import argparse
 import os
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jobs import exit_codes
-from jobs.machine import lifeline
+from jobs.errors import LauncherError
+from jobs.machine import descendants, lifeline
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan, Submission
@@ -59,18 +61,23 @@ def run_submissions(run: RunDir, waiting: list[int], stop: StopRequests) -> None
         heart = _Heart(run.submission(submission.number), stop)
         array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
         statuses = array.run(heart.beat)
-        ending = Ending({} if stop.count else failures_of(run, submission, statuses), cancelled=stop.count > 0)
+        failures = {} if stop.count else failures_of(run, submission, statuses, array.killed_by_kernel)
+        ending = Ending(failures, cancelled=stop.count > 0)
         asked, retry = WithoutLimits(Terms(submission.resources.attempt)), retry_settings(submission.resources)
         successors = finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
         waiting[:1] = [made.number for made in successors]
 
 
-def failures_of(run: RunDir, submission: Submission, statuses: Mapping[int, int]) -> dict[int, Failure]:
+def failures_of(
+    run: RunDir, submission: Submission, statuses: Mapping[int, int], killed_by_kernel: Collection[int] = ()
+) -> dict[int, Failure]:
     """By array index, why tasks ended whose attempts do not tell."""
     attempts = Attempts(run, submission.number).read()
     told = {attempt.start.index for attempt in attempts if attempt.start and attempt.is_over}
     return {
-        index: from_exit_status(status, -1, last_words(run.log(submission.number, index)))
+        index: from_exit_status(
+            status, -1, last_words(run.log(submission.number, index)), by_kernel=index in killed_by_kernel
+        )
         for index, status in statuses.items()
         if index not in told and status != exit_codes.STOPPED
     }
@@ -86,13 +93,26 @@ def main(arguments: Sequence[str]) -> int:
     stop = StopRequests()
     if options.parent:
         lifeline.bind(options.parent, signal.SIGTERM)
+    descendants.adopt()
     run, waiting = RunDir(options.run), [options.number]
     try:
         run_submissions(run, waiting, stop)
     except Exception as error:  # the process boundary: whoever follows the run is told
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}"
+        message = f"{error}"
+        if not isinstance(error, (LauncherError, OSError)):
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}"
+        print(message, file=sys.stderr)
+        return _end(run, waiting, message)
+    return 0
+
+
+def _end(run: RunDir, waiting: Iterable[int], message: str) -> int:
+    """Says why submissions ended; returns the exit code. Where not even that can be written, the exit code alone tells."""
+    try:
         for number in waiting:
             Outcome(time.time(), error=message).write(run, number)
-        return 1
-    return 0
+    except OSError as error:
+        print(f"cannot say so in the run directory: {error}", file=sys.stderr)
+        return exit_codes.NO_DISK
+    return exit_codes.FAILED

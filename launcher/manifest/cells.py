@@ -14,6 +14,8 @@ def unreadable(column: pa.Array) -> tuple[int, str] | None:
     """The first row of which Python makes no value, and why."""
     if _readable(column):
         return None
+    if damage := _damage(column):  # asked for one of its values, Arrow would end this process
+        return 0, damage
     found = ((row, _problem(column[row])) for row in range(len(column)))
     return next(((row, problem) for row, problem in found if problem), None)
 
@@ -24,6 +26,15 @@ def _readable(column: pa.Array) -> bool:
         return all(_times_readable(part) for part in _times(column))
     except (ValueError, OverflowError, KeyError):
         return False
+
+
+def _damage(column: pa.Array) -> str | None:
+    """What is wrong with a column beyond single values."""
+    try:
+        column.validate(full=True)
+    except ValueError as error:
+        return None if "UTF8" in str(error) else f"the file is damaged ({error})"
+    return None
 
 
 def _times(column: pa.Array) -> Iterator[pa.Array]:

@@ -1,7 +1,7 @@
 """Formats: which source class reads an entry of data.manifest. Importing this imports none of them.
 
 A format is a subclass of sources.FileSource (or text_source.TextSource), in a module of its own, and a line of a table. A
-blank config names it then; the README has to.
+blank config names it then; docs/config.md has to.
 """
 
 import glob

@@ -23,7 +23,7 @@ import pyarrow as pa
 from jobs.errors import InputError
 from jobs.storage.files import replacing
 from jobs.storage.records import Part
-from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
+from jobs.storage.samples import BATCH_ROWS, METADATA_KEY, read_digests
 from launcher.manifest.checks import Checks, as_costs, column_batches
 from launcher.manifest.formats import open_source
 from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, with_all_columns
@@ -42,9 +42,10 @@ class SourceInfo:
 
 @dataclass(frozen=True)
 class ManifestInfo:
-    """A written manifest; ``id``: its id column, None for row numbers; ``fingerprint``: xxh3-128, hex.
+    """A written manifest; ``id``: its id column, None for row numbers; ``fingerprint``: xxh3-128 of its values, hex.
 
-    ``parts`` is empty unless there are several manifests.
+    ``digests`` are those of the record batches of the file, by which its readers know it. ``parts`` is empty unless there
+    are several manifests.
     """
 
     rows: int
@@ -53,6 +54,7 @@ class ManifestInfo:
     fingerprint: str
     sources: tuple[SourceInfo, ...]
     parts: tuple[Part, ...] = ()
+    digests: tuple[str, ...] = ()
 
 
 def build_manifest(
@@ -95,7 +97,8 @@ def build_manifest(
         SourceInfo(source.location, scan.rows, *(state or (None, None)))
         for source, scan, state in zip(opened, scans, states, strict=True)
     ]
-    return ManifestInfo(rows, tuple(schema.names), id_column, checks.fingerprint.hexdigest(), tuple(infos), parts)
+    fingerprint = checks.fingerprint.hexdigest()
+    return ManifestInfo(rows, tuple(schema.names), id_column, fingerprint, tuple(infos), parts, read_digests(out))
 
 
 def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:

@@ -92,7 +92,7 @@ class FileSource(Source):
         """What goes wrong inside, with the file's name, as InputError."""
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of names of columns
             raise InputError(f"{self.name}: cannot be read: {error}") from None
 
 

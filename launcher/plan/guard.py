@@ -1,6 +1,11 @@
-"""Guard: keeps what decides a run's result as it was planned; other settings may change from submission to submission."""
+"""Guard: keeps what decides a run's result as it was planned; other settings may change from submission to submission.
+
+Where it has changed, a plan of which nothing is computed is replaced. Once there are results, somebody has to say whether
+they stay right (KEEP) or everything is computed again (FRESH).
+"""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,16 @@ from launcher.config.config import differences
 _DECIDING = ("job.", "data.", "node.batch_size")
 # Which array index runs which shards; the shards stay the same.
 _NOT_DECIDING = ("data.order",)
+# With these, batches and rows are other ones: no result of before fits.
+_CUTTING = ("data.", "node.batch_size", "the samples")
+
+
+class Way(Enum):
+    """What is to become of results that another plan, or other code, has made; the values are the flags."""
+
+    REFUSE = ""
+    KEEP = "--keep-results"
+    FRESH = "--fresh"
 
 
 def config_path(plan: Plan) -> Path:
@@ -24,11 +39,17 @@ def deciding_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
     return [line for line in differences(old, new) if line.startswith(_DECIDING) and not line.startswith(_NOT_DECIDING)]
 
 
-def refuse_changes(run: RunDir, changes: Sequence[str]) -> None:
-    """Raises InputError where something that decides the result changed."""
-    if changes:
-        listed = "\n".join(f"  {change}" for change in changes)
-        raise InputError(
-            f"{run.path}: this run was planned otherwise, and results of both would not fit together:\n{listed}\n"
-            f"Give the run another name (--set name={run.name}-2), or delete it first: rm -r {run.path}"
-        )
+def can_be_kept(changes: Sequence[str]) -> bool:
+    """Whether results may still be right after these changes: only the Job is another one."""
+    return not any(change.startswith(_CUTTING) for change in changes)
+
+
+def refusal(run: RunDir, changes: Sequence[str]) -> InputError:
+    """That something that decides the result has changed, and the ways on."""
+    listed = "\n".join(f"  {change}" for change in changes)
+    keep = "Where the results stay right all the same: the same command with --keep-results, and their provenance says so.\n"
+    return InputError(
+        f"{run.path}: there are results of this run, and it is not what it was; results of both would not fit together:\n"
+        f"{listed}\n{keep if can_be_kept(changes) else ''}"
+        f"To compute everything again: with --fresh, and what is there is set aside. To have both: --set name={run.name}-2"
+    )

@@ -57,7 +57,7 @@ def _hash(path: Path) -> str:
     """The xxh3-128 of all names, sizes and contents."""
     digest = xxhash.xxh3_128()
     for name, file in _files(path):
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
         with file.open("rb") as stream:
             hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()

@@ -1,7 +1,9 @@
 """Planning: Config -> run directory. Checks everything that can be checked before a node is asked for.
 
-plan.json is written last, so a folder without it was interrupted and is planned anew. A run that is planned already is
-only compared: its fingerprint covers all that decides the bytes of the result.
+plan.json makes a folder a run, and is written once: of several that plan a run at a time, one has its way. What else there
+is follows from it, so planning again writes anew what is missing. A run that is planned already is only compared: its
+fingerprint covers all that decides the bytes of the result, but for the Job's code and files, which are compared by themselves.
+What becomes of a plan that is not right any more, guard.py says.
 """
 
 import contextlib
@@ -10,15 +12,19 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
-from jobs.errors import InputError
-from jobs.job import job_class, make_job
-from jobs.storage.files import write_bytes
+from jobs.errors import DamageError, InputError, RunError
+from jobs.gather.manifest_check import check_manifest
+from jobs.job import job_class, make_job, needed_columns
+from jobs.nearest import did_you_mean, nearest
+from jobs.storage.code import fingerprint
+from jobs.storage.files import rename_synced, temporary_name, write_bytes, write_once
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -26,9 +32,12 @@ from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
 from launcher.config.origins import Problem
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
-from launcher.plan.guard import config_path, deciding_differences, refuse_changes
+from launcher.plan.code_files import code_changes, find_code
+from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differences, refusal
 from launcher.plan.param_files import changed_files, describe_files
 from launcher.plan.provenance import describe_environment, describe_git
+from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
+from launcher.plan.runs_folder import check_runs_folder, name_problems
 from launcher.plan.sharding import split_parts
 
 # Batches are seeded from it and their first row: the same plan always draws the same numbers.
@@ -39,41 +48,146 @@ _FINGERPRINT = 1
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that is ready to submit; ``is_new`` is False where it had been planned before."""
+    """A run that is ready to submit; ``is_new`` is False where it had been planned before. ``notes`` are for the user."""
 
     run: RunDir
     plan: Plan
     is_new: bool
+    notes: tuple[str, ...] = ()
 
 
-def make_plan(config: Config) -> Planned:
+def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
-    if problems := [*_job_problems(job), *_output_problems(config)]:
+    needed, problems = _job_problems(job)
+    if problems := [*problems, *name_problems(config), *_output_problems(config)]:
         raise InputError(config.origins.report(problems))
-    if run.plan.exists():
-        return Planned(run, _check_existing(run, config, job), is_new=False)
-    _check_folder(run)
-    run.make()
-    manifest = _build(config, run.manifest)
-    plan = _new_plan(config, job, manifest, run.manifest)
-    write_bytes(run.config, _frozen_config(config).encode())
-    # Last: it makes the folder a run. Killed before, planning leaves what the next one writes again.
+    was_planned = _is_planned(run)
+    if not was_planned and (plan := _plan_anew(run, config, job, needed)):
+        return Planned(run, plan, is_new=True)
+    known, changes = _compared(run, Plan.read(run.plan), config, job)
+    if changes and not was_planned:  # it is the plan of somebody who goes on with it now
+        raise InputError(
+            f"{run.path}: at this moment this run was planned otherwise by another launcher: {'; '.join(changes)}. "
+            f"Give yours another name (--set name={run.name}-2)"
+        )
+    return _settled(run, known, config, job, changes, way, needed)
+
+
+def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
+    """The plan by which a run goes on with these settings, whose samples stay as they are; errors as in ``make_plan``."""
+    job = JobSpec(config.job.class_, config.job.params, known.job.folder)
+    return _settled(run, known, config, job, [*_differences(known, config), *_job_changes(known, job)], way)
+
+
+def _settled(
+    run: RunDir,
+    known: Plan,
+    config: Config,
+    job: JobSpec,
+    changes: Sequence[str],
+    way: Way,
+    needed: Collection[str] = (),
+) -> Planned:
+    """The known plan, where nothing has changed or results are to be kept; else another in its place."""
+    if not changes and way is not Way.FRESH:
+        return Planned(run, known, is_new=False)
+    with_results = has_results(run, known)
+    if with_results and way is Way.KEEP and can_be_kept(changes):
+        return Planned(
+            run, _keep(run, known, config, job, changes), is_new=False, notes=_told("kept, despite", changes)
+        )
+    if with_results and way is not Way.FRESH:
+        raise refusal(run, changes)
+    refuse_while_it_goes_on(run)
+    with beside(run) as new:
+        plan = _plan_anew(new, config, job, needed)
+        assert plan  # nobody else knows of that folder
+        aside = replace_run(run, known, new, set_aside=with_results)
+    notes = [f"what was computed before is set aside: {aside}"] if aside else []
+    return Planned(run, plan, is_new=True, notes=(*_told("planned anew", changes), *notes))
+
+
+def _told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
+    return (f"{what}: {'; '.join(changes)}",) if changes else ()
+
+
+def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str]) -> Plan:
+    """Writes the plan with the Job as it is now, and says so in it: it becomes part of the results' provenance.
+
+    Its fingerprint stays that which attempts and submissions know it by.
+    """
+    kept = (*known.kept, {"time": time.time(), "changes": list(changes), "code_before": fingerprint(known.code)})
+    section = {"job": config.to_mapping()["job"]}
+    plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **_described(job))
     plan.write(run.plan)
-    return Planned(run, plan, is_new=True)
+    return plan
 
 
-def _job_problems(job: JobSpec) -> list[Problem]:
-    """Makes a Job as array tasks will, if its params are of the right types; what its module prints goes to stderr."""
+def _described(job: JobSpec) -> dict[str, Any]:
+    return {"files": describe_files(job_class(job), job), "code": find_code(job)}
+
+
+def _is_planned(run: RunDir) -> bool:
+    """An empty plan is of one who was killed where there are no hard links, or who is about to write it."""
+    try:
+        return run.plan.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str]) -> Plan | None:
+    """None where another one has planned the run meanwhile."""
+    try:
+        _check_folder(run)
+    except InputError:
+        if _is_planned(run):  # since we looked, and submitted too
+            return None
+        raise
+    run.make()
+    check_runs_folder(run.path)
+    temporary = temporary_name(run.manifest)
+    try:
+        manifest = _build(config, temporary)
+        if problems := _column_problems(needed, manifest.columns, job):
+            raise InputError(config.origins.report(problems))
+        plan = _new_plan(config, job, manifest, temporary)
+        data = plan.encode()
+        # It decides whose run this is. Only then the rest gets its names: two manifests must not change places under it.
+        if write_once(run.plan, data) != data:
+            return None
+        rename_synced(temporary, run.manifest)
+        write_bytes(run.config, _frozen_config(config).encode(errors="surrogateescape"))
+        return plan
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
+    """Makes a Job as array tasks will, if its params are of the right types: the columns that it needs, and what is wrong.
+
+    What its module prints goes to stderr.
+    """
     with contextlib.redirect_stdout(sys.stderr):
         try:
             problems = check_params(job_class(job), job.path, job.params)
-            if not problems:
-                make_job(job)
+            return ((), problems) if problems else (needed_columns(make_job(job)), [])
         except InputError as error:
-            return [_placed(str(error), job)]
-    return problems
+            return (), [_placed(str(error), job)]
+
+
+def _column_problems(needed: Collection[str], columns: Sequence[str], job: JobSpec) -> list[Problem]:
+    """What a Job needs and the manifest lacks, with the parameter that names it, where one does."""
+    return [
+        (
+            ("job", "params", *[key for key, value in job.params.items() if value == name][:1]),
+            f"{job.path} needs the column {name!r}, which the manifest lacks{did_you_mean(nearest(name, columns))}; "
+            f"its columns: {', '.join(columns)}",
+        )
+        for name in needed
+        if name not in columns
+    ]
 
 
 def _placed(message: str, job: JobSpec) -> Problem:
@@ -92,14 +206,19 @@ def _output_problems(config: Config) -> list[Problem]:
     names: list[str | None] = [*config.data.manifests] or [None]
     folders = {run.result_of(name, path).parent for name in names}
     missing = sorted(folder for folder in folders if not folder.is_dir())
-    return [(("output", "path"), f"no such folder: {folder}") for folder in missing]
+    folders = {found for name in names if (found := run.result_of(name, path)).is_dir()}
+    return [
+        *((("output", "path"), f"no such folder: {folder}") for folder in missing),
+        *((("output", "path"), f"is a folder: {folder}; give the path of a file in it") for folder in sorted(folders)),
+    ]
 
 
 def _check_folder(run: RunDir) -> None:
     """Raises InputError where the run directory exists and holds something else."""
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
-    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, run.config, run.manifest)}
+    files = (run.config, run.manifest, run.plan)
+    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, *files)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     # Planning leaves these empty, also where it was killed.
@@ -118,15 +237,14 @@ def _build(config: Config, path: Path) -> ManifestInfo:
 
 
 def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
-    boundaries = _boundaries(config, manifest, path)
     read = {key: value for key, value in asdict(manifest).items() if key != "parts"}
-    return Plan(
+    plan = Plan(
         name=config.name,
-        fingerprint=_fingerprint(config, job, manifest, boundaries),
+        fingerprint="",
         created=time.time(),
         rows=manifest.rows,
         id_column=manifest.id,
-        boundaries=boundaries,
+        boundaries=_boundaries(config, manifest, path),
         job=job,
         batch_size=config.node.batch_size,
         seed=_SEED,
@@ -136,8 +254,9 @@ def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) 
         git=describe_git(config.folder),
         format=FORMAT,
         parts=manifest.parts,
-        files=describe_files(job_class(job), job),
+        **_described(job),
     )
+    return replace(plan, fingerprint=_fingerprint(plan))
 
 
 def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int, ...]:
@@ -148,18 +267,18 @@ def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int
     return split_parts(rows, data.shards, data.samples_per_shard, costs)
 
 
-def _fingerprint(config: Config, job: JobSpec, manifest: ManifestInfo, boundaries: Sequence[int]) -> str:
-    """xxh3-128 of all that decides the bytes of the result."""
+def _fingerprint(plan: Plan) -> str:
+    """xxh3-128 of all that decides the bytes of the result, but for the Job's code and files, which are compared themselves."""
     deciding = {
         "format": _FINGERPRINT,
-        "manifest": manifest.fingerprint,
-        "id": manifest.id,
-        "job": job.path,
-        "params": job.params,
-        "batch_size": config.node.batch_size,
-        "seed": _SEED,
-        "boundaries": boundaries,
-        **({"parts": [asdict(part) for part in manifest.parts]} if manifest.parts else {}),
+        "manifest": plan.manifest["fingerprint"],
+        "id": plan.id_column,
+        "job": plan.job.path,
+        "params": plan.job.params,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "boundaries": plan.boundaries,
+        **({"parts": [asdict(part) for part in plan.parts]} if plan.parts else {}),
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(deciding, sort_keys=True).encode())
 
@@ -168,35 +287,69 @@ def _frozen_config(config: Config) -> str:
     """The config with all defaults and absolute paths, so that it means the same from inside the run directory."""
     import yaml
 
+    def path(of: Path) -> str:
+        return str(of).replace("$", "$$")  # its variables are put in already
+
     data = config.to_mapping()
-    data["runs"] = str(config.run_folder.parent)
+    data["runs"] = path(config.run_folder.parent)
     named = config.data.manifests or {"": config.data.sources}
-    absolute = {name: [str(config.resolve(source)) for source in sources] for name, sources in named.items()}
+    absolute = {name: [path(config.resolve(source)) for source in sources] for name, sources in named.items()}
     data["data"]["manifest"] = absolute.get("", absolute)
-    data["output"]["path"] = str(config.output_path) if config.output_path else None
+    data["output"]["path"] = path(config.output_path) if config.output_path else None
     if config.template_path is not None:
-        data["slurm"]["template"] = str(config.template_path)
+        data["slurm"]["template"] = path(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _check_existing(run: RunDir, config: Config, job: JobSpec) -> Plan:
-    """The plan of the run, if this config gives the same result; raises InputError with each difference."""
-    plan = Plan.read(run.plan)
-    changes, replaced = deciding_differences(plan.config, config.to_mapping()), changed_files(plan)
-    if not changes and not replaced and _sources_unchanged(plan, config):
-        return plan
+def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Plan, list[str]]:
+    """The plan of the run, and what has changed since it was made that decides the result, a line each."""
+    listed, replaced, is_intact = _differences(known, config), _job_changes(known, job), _has_manifest(run, known)
+    if not listed and is_intact and _sources_unchanged(known, config):
+        return known, replaced
     # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
-    with tempfile.TemporaryDirectory(dir=run.path) as folder:
+    with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / run.manifest.name
         manifest = _build(config, path)
-        fingerprint = _fingerprint(config, job, manifest, _boundaries(config, manifest, path))
-    if fingerprint == plan.fingerprint and not replaced:
-        return plan
-    changes += replaced
-    if manifest.fingerprint != plan.manifest["fingerprint"]:
-        changes.append(f"the samples in data.manifest changed: {plan.rows} rows then, {manifest.rows} now")
-    refuse_changes(run, changes or ["planned by another version of the launcher"])
+        now = replace(
+            known,
+            manifest={"fingerprint": manifest.fingerprint},
+            id_column=manifest.id,
+            boundaries=_boundaries(config, manifest, path),
+            parts=manifest.parts,
+            job=job,
+            batch_size=config.node.batch_size,
+        )
+        if _fingerprint(now) == _fingerprint(known):
+            return known if is_intact else _mended(run, known, manifest, path), replaced
+    if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
+        listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
+    return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
+
+
+def _differences(known: Plan, config: Config) -> list[str]:
+    return deciding_differences(known.config, config.to_mapping())
+
+
+def _job_changes(known: Plan, job: JobSpec) -> list[str]:
+    return [*changed_files(known), *code_changes(known, job)]
+
+
+def _has_manifest(run: RunDir, plan: Plan) -> bool:
+    """Whether it is there, and as it was planned."""
+    try:
+        check_manifest(run, plan)
+    except (DamageError, RunError):
+        return False
+    return True
+
+
+def _mended(run: RunDir, plan: Plan, manifest: ManifestInfo, written: Path) -> Plan:
+    """The plan with the manifest ``written`` anew: the same samples, if in other bytes by another version of pyarrow."""
+    rename_synced(written, run.manifest)
+    if manifest.digests != plan.manifest_digests:
+        plan = replace(plan, manifest={**plan.manifest, "digests": list(manifest.digests)})
+        plan.write(run.plan)
     return plan
 
 

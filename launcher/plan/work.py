@@ -25,6 +25,9 @@ def _failed_before(run: RunDir, plan: Plan, rows: Spans) -> dict[int, int]:
 
 def failed_by_shard(run: RunDir, plan: Plan, rows: Spans) -> dict[int, int]:
     """How many of these rows are failed samples, by shard, without the shards that have none."""
-    from jobs.gather.redo import failed_rows
+    from jobs.gather.redo import failed_batches
 
-    return dict(Counter(map(plan.table.shard_at, failed_rows(run, plan, rows).numbers)))
+    found = Counter[int]()
+    for commit in failed_batches(run, plan, rows):
+        found[plan.table.shard_at(commit.start)] += len(commit.failed)
+    return dict(found)

@@ -90,7 +90,8 @@ def prepare(folder: Path, plan: Plan, settings: TrialSettings, node: NodeSetting
     """A run directory of one shard of ``rows`` samples; its manifest is for the caller to write."""
     run = RunDir(folder)
     run.make()
-    replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=settings.batch_size).write(run.plan)
+    own = replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=settings.batch_size, manifest={})
+    own.write(run.plan)
     # Failed samples are for the probe to judge: what the others take is worth knowing all the same.
     node = replace(node, processes=settings.processes, workers=settings.workers, max_failed_samples=1.0)
     create(run, Submission(1, "local", time.time(), 1, Spans([(0, rows)]), ((0, rows),), node))

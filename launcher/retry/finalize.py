@@ -13,6 +13,7 @@ from typing import Protocol
 from jobs.errors import BusyError, LauncherError, RunError
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempts
+from jobs.storage.code import refusal
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -26,8 +27,10 @@ from launcher.runs.holders import known_claims
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, create, read_submissions
 
-# Seconds between looks whether somebody else still writes the result.
+# Seconds between looks whether somebody else still writes the result, and after which nobody waits any more for one of
+# whom nothing is seen: a frozen process has its lock for ever.
 _BUSY_WAIT = 1.0
+_BUSY_SILENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ def finalize(
     ``tick`` is called now and then while the result is written; it may raise Cancelled. Of submissions that ended
     together only the last one ``gathers``.
     """
+    if not submission.is_of(plan):
+        error = f"submission {submission.number} is of another plan than {run.plan.name} has now; do: launcher rerun"
+        Outcome(time.time(), ending.cancelled, error=error).write(run, submission.number)
+        return []
     import_run(run)  # where an older version has begun it
     undone = _undone(run, plan, submission, ending)
     given_up = {**_over_budget(run, undone), **undone.given_up}
@@ -90,7 +97,10 @@ def finalize(
     outcome = Outcome(time.time(), ending.cancelled, {**given_up, **by_shard(plan, left)})
     successors = []
     if not ending.cancelled:
-        for terms, own in _next_attempts(left, ending, asked.terms, retry).items():
+        following = _next_attempts(left, ending, asked.terms, retry)
+        if following and (problem := refusal(run, plan)):
+            following, outcome = {}, replace(outcome, error=f"nothing is tried again: {problem}")
+        for terms, own in following.items():
             successors += _continue(run, plan, submission, terms, asked.options(terms), own)
         if gathers and not left and (shards := _all_done(run, plan, submission, outcome)):
             outcome = _gathered(run, submission, replace(outcome, failed_samples=shards.failed), tick)
@@ -157,20 +167,39 @@ def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Calla
     """Writes the result; returns the outcome, with what went wrong in it."""
     from jobs.gather.gather import gather
 
-    output = submission.resources.output
+    output = Path(submission.resources.output) if submission.resources.output else None
     try:
+        patience = _Patience()
         while True:
             try:
-                gather(run, output=Path(output) if output else None, progress=lambda done, total: tick())
-                break
+                report = gather(run, output=output, progress=lambda done, total: tick())
+                return replace(outcome, seals=report.seals)
             except BusyError as busy:
                 # Another submission's end, or a person, who may have begun before the last rows were there.
                 print(f"gather: {busy}", flush=True)
+                patience.wait(busy)
                 tick()
-                time.sleep(_BUSY_WAIT)
     except Cancelled:
         return replace(outcome, cancelled=True)
     except (LauncherError, OSError) as error:
         print(f"gather: {error}", flush=True)
         return replace(outcome, error=str(error) or type(error).__name__)
-    return outcome
+
+
+class _Patience:
+    """Waits for whoever makes the same result, as long as something is seen of that: its file changes."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._since = time.monotonic()
+
+    def wait(self, busy: BusyError) -> None:
+        """A while; raises RunError where nothing was seen for long."""
+        if (seen := busy.look()) != self._seen:
+            self._seen, self._since = seen, time.monotonic()
+        elif time.monotonic() - self._since > _BUSY_SILENCE:
+            raise RunError(
+                f"{busy}; nothing was seen of it for {_BUSY_SILENCE:.0f} s, so this one gave up: end that process, "
+                "then: launcher gather"
+            )
+        time.sleep(_BUSY_WAIT)

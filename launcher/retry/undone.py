@@ -108,8 +108,9 @@ class Undone:
         return self.tasks.get(index) or Failure(FailureKind.LOST, _LEFT, -1), progress
 
 
-def _begun(attempt: Attempt) -> float:
-    return attempt.start.time if attempt.start else 0.0
+def _begun(attempt: Attempt) -> tuple[int, float]:
+    """By the scheduler's count first: two starts of a task may be on machines whose clocks differ."""
+    return (attempt.start.restart, attempt.start.time) if attempt.start else (0, 0.0)
 
 
 def by_shard(plan: Plan, left: Iterable[Left]) -> dict[int, Failure]:

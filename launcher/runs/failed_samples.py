@@ -1,52 +1,60 @@
 """FailedSamples: how many samples of a run failed, where and why, by the attempts that count.
 
 The last beat of an attempt tells, for one all of whose rows count. Of others the commits are read: once, and then only
-those that are new.
+those that are new. What is kept of a sample is its row and the number of its cause.
 """
 
+from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.storage.attempts import Ownership
-from jobs.storage.journal import decode
-from jobs.storage.records import Commits, FailedSample
-from jobs.storage.sample_failures import FailureTally, SampleFailures
+from jobs.kinds import SampleFailureKind, Unknown
+from jobs.storage.attempts import Ownership, failed_lines
+from jobs.storage.records import FailedSample
+from jobs.storage.sample_failures import OTHER_MESSAGES, FailureTally, SampleFailures, normalise
 from jobs.storage.shard_table import ShardTable
+
+_MOST_CAUSES = 1000
+
+_Cause = tuple[SampleFailureKind | Unknown, str]
 
 
 class _Journal:
-    """The failed samples in the commits of a journal, by row; read again, only what is new is."""
+    """The failed samples in the commits of a journal; read again, only what is new is."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read = 0
-        self._found: dict[int, FailedSample] = {}
+        self._rows = array("q")
+        self._causes = array("H")
+        self._known: list[_Cause] = []
+        self._numbers: dict[_Cause, int] = {}
 
-    def samples(self) -> Mapping[int, FailedSample]:
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):  # it is being written
-                    break
-                self._read += len(line)
-                self._take(line[:-1])
-        return self._found
+    def samples(self) -> Iterator[tuple[int, _Cause]]:
+        """The row of each, with its kind and the message of one that failed alike."""
+        for end, samples in failed_lines(self._path, self._read):
+            self._read = end
+            for sample in samples:
+                self._rows.append(sample.row)
+                self._causes.append(self._number(sample))
+        return zip(self._rows, map(self._known.__getitem__, self._causes), strict=True)
 
-    def _take(self, line: bytes) -> None:
-        # Only a commit with failed samples says whether it was split; most have none, and are not worth decoding.
-        if b"false]" not in line and b"true]" not in line:
-            return
-        record = decode(line)
-        if isinstance(record, Commits):
-            self._found.update((sample.row, sample) for commit in record.commits for sample in commit.failed)
+    def _number(self, sample: FailedSample) -> int:
+        alike, example = (sample.kind, normalise(sample.message)), sample.message
+        if alike not in self._numbers and len(self._numbers) >= _MOST_CAUSES:
+            alike, example = (sample.kind, OTHER_MESSAGES), OTHER_MESSAGES
+        number = self._numbers.setdefault(alike, len(self._known))
+        if number == len(self._known):
+            self._known.append((sample.kind, example))
+        return number
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Of the rows for which an attempt counts: failed samples, in all, by cause, and of shards that it had not to itself."""
+    """Of the rows for which an attempt counts: failed samples, in all, by cause, and of shards that it does not judge alone."""
 
     count: int
     causes: tuple[SampleFailures, ...]
@@ -72,24 +80,26 @@ class FailedSamples:
         return known[1]
 
     def _read(self, owned: Ownership) -> Counted:
-        tally, shards = FailureTally(), Counter[int]()
-        samples = list(self.samples(owned))
-        for sample in samples:
-            shard = self._table.shard_at(sample.row)
-            tally.add(sample.kind, sample.message, shard)
-            shards[shard] += 1
-        return Counted(len(samples), tally.groups(), shards)
+        tally, shared, count = FailureTally(), Counter[int](), 0
+        alone = self._table.whole_shards(owned.rows)
+        for row, (kind, message) in self._samples(owned):
+            shard = self._table.shard_at(row)
+            tally.add(kind, message, row, shard)
+            count += 1
+            if shard not in alone or shard in owned.attempt.beat.shared:
+                shared[shard] += 1
+        return Counted(count, tally.groups(), shared)
 
-    def samples(self, owned: Ownership) -> Iterator[FailedSample]:
-        """The failed samples themselves, by their commits."""
+    def _samples(self, owned: Ownership) -> Iterator[tuple[int, _Cause]]:
+        """The row and the cause of each, by the attempt's commits."""
         if not owned.attempt.beat.failed:
             return
         journal = self._journals.setdefault(owned.attempt.name, _Journal(owned.attempt.journal))
-        yield from (sample for row, sample in journal.samples().items() if row in owned.rows)
+        yield from (found for found in journal.samples() if found[0] in owned.rows)
 
     def rows(self, owners: Sequence[Ownership]) -> "FailedRows":
         """Where they are."""
-        return FailedRows(sorted(sample.row for owned in owners for sample in self.samples(owned)))
+        return FailedRows(array("q", sorted(row for owned in owners for row, _ in self._samples(owned))))
 
 
 class FailedRows:

@@ -4,7 +4,7 @@ A Failure comes from a beat, from the exit status of an array task, or from the 
 the same.
 """
 
-import signal
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -19,6 +19,7 @@ from launcher.runs.causes import SAMPLES_AGAIN, cause
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
 MAX_GROUPS = 200
+MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Failure:
     message: str
     shard: int
     samples: int = 0
+    examples: ClassVar[tuple[str, ...]] = ()
 
     @property
     def shards(self) -> Spans:
@@ -43,23 +45,30 @@ class ShardFailures:
     message: str
     shards: Spans
     samples: ClassVar[int] = 0
+    examples: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failures of one kind that say the same; ``message`` is that of the lowest shard, ``samples`` counts failed samples."""
+    """Failures of one kind that say the same; ``message`` is that of the lowest shard, ``samples`` counts failed samples.
+
+    ``examples`` are the ids of some of these.
+    """
 
     kind: AnyFailureKind
     message: str
     shards: Spans
     samples: int
+    examples: tuple[str, ...] = ()
 
     def to_json(self, advice: str) -> dict[str, Any]:
+        examples = {"examples": list(self.examples)} if self.examples else {}
         return {
             "kind": self.kind,
             "message": self.message,
             "shards": list(self.shards.numbers),
             "samples": self.samples,
+            **examples,
             "blame": cause(self.kind).blame,
             "advice": advice,
         }
@@ -88,7 +97,8 @@ def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -
     message = min(alike, key=lambda failure: next(iter(failure.shards), (0, 0))).message
     shards = union(failure.shards for failure in alike)
     samples = sum(failure.samples for failure in alike)
-    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples)
+    examples = itertools.islice(itertools.chain.from_iterable(failure.examples for failure in alike), MAX_EXAMPLES)
+    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples, tuple(examples))
 
 
 def advice(
@@ -96,15 +106,17 @@ def advice(
     run: str,
     own: Mapping[AnyFailureKind, str],
     memory: tuple[str, str] = ("64G", "it ran out"),
+    allow: str = "1.0",
 ) -> str:
     """What to do, with the exact command. ``run`` names the run as the command line takes it.
 
-    ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why.
+    ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why;
+    ``allow`` a node.max_failed_samples that suffices.
     """
     usual = SAMPLES_AGAIN if group.samples and isinstance(group.kind, Unknown) else cause(group.kind).advice
     text = own.get(group.kind, usual)
-    rerun = f"launcher rerun {run} --shards {group.shards}"
-    return text.format(rerun=rerun, run=run, shard=group.shards.first, mem=memory[0], why=memory[1])
+    rerun = f"launcher rerun {run} --shards {group.shards.coarse()}"
+    return text.format(rerun=rerun, run=run, shard=group.shards.first, mem=memory[0], why=memory[1], allow=allow)
 
 
 def too_many_failed(shard: int, failed: int, rows: int, node: NodeSettings) -> Failure | None:
@@ -116,15 +128,15 @@ def too_many_failed(shard: int, failed: int, rows: int, node: NodeSettings) -> F
     return Failure(FailureKind.TOO_MANY_FAILED_SAMPLES, message, shard)
 
 
-def from_exit_status(status: int, shard: int, last_words: str) -> Failure:
+def from_exit_status(status: int, shard: int, last_words: str, *, by_kernel: bool = False) -> Failure:
     """The failure of a shard whose array task ended with ``status`` (as Popen gives it) and left no end in the journal.
 
-    ``last_words`` is the end of its log.
+    ``last_words`` is the end of its log; ``by_kernel``: the kernel killed it for its memory.
     """
+    if by_kernel:
+        return Failure(FailureKind.OUT_OF_MEMORY, "the kernel killed the array task: memory ran out", shard)
     if status < 0:
-        name = exit_codes.signal_name(-status)
-        hint = "; the kernel does this when memory runs out" if -status == signal.SIGKILL else ""
-        return Failure(FailureKind.CRASH, f"the array task was killed by {name}{hint}", shard)
+        return Failure(FailureKind.CRASH, f"the array task was killed by {exit_codes.signal_name(-status)}", shard)
     if status == exit_codes.DONE:
         return Failure(FailureKind.LOST, "the array task ended well, but the shard is not done", shard)
     if status == exit_codes.NO_DISK:

@@ -35,7 +35,7 @@ def find_run(text: str | None) -> RunDir:
 def _not_found(text: str, candidates: list[Path]) -> str:
     path = candidates[0]
     if path.is_file():
-        return f"{text}: is a file; RUN is a run directory such as runs/NAME, or a run's name"
+        return f"{text}: is a file; RUN is a run directory such as runs/NAME, a run's name, or its config (.yaml)"
     found = next((run for run in map(RunDir, candidates) if run.manifest.exists()), None)
     if found and found.submission_numbers():
         return f"{text}: its {found.plan.name} is gone, without which nobody knows what it computed: bring back a copy"
@@ -55,7 +55,9 @@ def list_runs(folder: Path) -> list[RunDir]:
     """The runs of a folder, the one planned or submitted last first; none where the folder does not exist."""
     if not folder.is_dir():
         return []
-    changed = {RunDir(path): _last_change(RunDir(path)) for path in folder.iterdir()}
+    # Hidden ones are on their way: planning has not put them in their place yet, or is removing them.
+    found = (RunDir(path) for path in folder.iterdir() if not path.name.startswith("."))
+    changed = {run: _last_change(run) for run in found}
     runs = {run: at for run, at in changed.items() if at is not None}
     return sorted(runs, key=runs.__getitem__, reverse=True)
 

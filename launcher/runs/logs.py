@@ -41,8 +41,11 @@ def log_paths(run: RunDir, shard: int) -> list[Path]:
     return _Look(run, shard).paths()
 
 
-def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes]:
-    """The shard's logs, in pieces; with ``follow`` also what is appended, until the shard is done or nobody runs it."""
+def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[tuple[Path, bytes]]:
+    """The shard's logs, in pieces, each with the file that it is of.
+
+    With ``follow`` also what is appended, until the shard is done or nobody runs it.
+    """
     offsets: dict[Path, int] = {}
     look, looked = _Look(run, shard), time.monotonic()
     while True:
@@ -51,7 +54,7 @@ def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[bytes
             with path.open("rb") as file:
                 file.seek(offsets.get(path, 0))
                 while piece := file.read(_PIECE):
-                    yield piece
+                    yield path, piece
                 offsets[path] = file.tell()
         if is_last:
             return

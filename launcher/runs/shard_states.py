@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from jobs.kinds import EndReason, ShardState
+from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.storage.attempts import Attempt, Attempts, Ownership, owners
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Shard
@@ -128,6 +128,17 @@ class Shards:
             elif inside:
                 failed += self._samples.rows([owned]).within(start, stop)
         return self.closed.within(start, stop).count - failed, failed
+
+    @cached_property
+    def sufficient_budget(self) -> str:
+        """A node.max_failed_samples with which the shards that have failed by it are done, whatever else fails.
+
+        A number once all is known of all; before that only all samples are enough.
+        """
+        over = [one for one in self._verdict.failures if one.kind is FailureKind.TOO_MANY_FAILED_SAMPLES]
+        counts = [self._known.failed.get(shard, 0) for one in over for shard in one.shards.numbers]
+        is_known = self.closed.count == self._plan.rows and counts and all(counts)
+        return str(max(counts)) if is_known else "1.0"
 
     def failures(self) -> Iterator[Failure | ShardFailures | SampleFailures]:
         """Why shards failed, and array tasks whose work others may still do, and samples."""

@@ -4,10 +4,8 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 """
 
 import dataclasses
-import json
 import secrets
 import shutil
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +15,9 @@ from typing import Any
 from jobs.errors import RunError
 from jobs.kinds import FailureKind, known
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.files import fsync_folder, intact, publish, write_json
+from jobs.storage import checked_json
+from jobs.storage.attempts import attempt_names
+from jobs.storage.files import fsync_folder, intact, publish, server_time, temporary_name, write_bytes
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -34,7 +34,8 @@ _SILENCE = 10 * HEARTBEAT
 class Outcome:
     """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed.
 
-    ``failed_samples``: how many samples of the run failed, where all of it was done then.
+    ``failed_samples``: how many samples of the run failed, where all of it was done then; ``seals``: of the results that
+    it wrote (storage/seals.py).
     """
 
     ended: float
@@ -42,11 +43,12 @@ class Outcome:
     failures: dict[int, Failure] = field(default_factory=dict)
     error: str | None = None
     failed_samples: int | None = None
+    seals: tuple[str, ...] = ()
 
     def write(self, run: RunDir, number: int) -> None:
         """Ends the submission: after that no array task of it takes work any more."""
         # First the outcome: without it and without claims, nobody would know whether the submission goes on.
-        write_json(run.outcome(number), dataclasses.asdict(self))
+        write_bytes(run.outcome(number), checked_json.encode(dataclasses.asdict(self)))
         _remove_claims(run, number)
 
     @classmethod
@@ -54,32 +56,31 @@ class Outcome:
         """None while the submission goes on, and where its executor was killed. Raises RunError where it is damaged."""
         path = run.outcome(number)
         try:
-            return intact(path, cls._from, _remedy(run, "launcher cancel"))
+            remedy = f"what is computed is not in it. Remove it, then: launcher cancel {run.path}"
+            return intact(path, cls._from, remedy)
         except FileNotFoundError:
             return None
 
     @classmethod
     def _from(cls, path: Path) -> "Outcome":
-        data = json.loads(path.read_text())
+        data = checked_json.decode(path.read_bytes())
         failures = {
             int(shard): Failure(**{**failure, "kind": known(FailureKind, failure["kind"])})
             for shard, failure in data["failures"].items()
         }
-        return cls(data["ended"], data["cancelled"], failures, data["error"], data.get("failed_samples"))
+        told = data.get("failed_samples"), tuple(data.get("seals", ()))
+        return cls(data["ended"], data["cancelled"], failures, data["error"], *told)
 
 
 def _remove_claims(run: RunDir, number: int) -> None:
     # By another name first: who makes a claim at this moment finds no folder, instead of one that is never empty.
+    # The name is a new one: what NFS keeps of a removed file that somebody has open keeps a folder from being removed, too.
     claims = run.claims(number)
-    leaving = claims.with_name(f".{claims.name}")
-    shutil.rmtree(leaving, ignore_errors=True)
+    leaving = temporary_name(claims)
     with suppress(FileNotFoundError):
         claims.rename(leaving)
-    shutil.rmtree(leaving, ignore_errors=True)
-
-
-def _remedy(run: RunDir, command: str) -> str:
-    return f"what is computed is not in it. Remove it, then: {command} {run.path}"
+    for left in run.submissions.glob(f".{claims.name}*"):  # also by one who was killed here
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,16 @@ class SubmissionState:
 
 
 def read_submissions(run: RunDir) -> list[SubmissionState]:
-    """All submissions of a run, in order; asks no scheduler. Raises RunError where a file of one is damaged."""
+    """All submissions of a run, in order; asks no scheduler. Raises RunError where one is damaged, or their folder is gone."""
+    if not run.submissions.is_dir():
+        raise RunError(
+            f"{run.submissions}: this folder is gone, which says who computes what: bring back a copy of it; "
+            f"or, if nothing of the run goes on, mkdir {run.submissions}: what is computed stays"
+        )
     found = []
     for number in run.submission_numbers():
         try:
-            submission = intact(run.submission(number), Submission.read, _remedy(run, "launcher rerun"))
+            submission = Submission.read(run.submission(number))
             outcome = Outcome.read(run, number)
             found.append(SubmissionState(submission, outcome, outcome is None and may_run(run, submission)))
         except FileNotFoundError:  # withdrawn since the listing: nobody got it
@@ -121,16 +127,22 @@ def read_submissions(run: RunDir) -> list[SubmissionState]:
 def may_run(run: RunDir, submission: Submission) -> bool:
     """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler.
 
-    Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler.
+    Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler, or at its
+    end a scheduler's finalize job.
     """
     if submission.planned:
         return False
-    if submission.process is None:
+    path, process = run.submission(submission.number), submission.process
+    with suppress(FileNotFoundError, ValueError):
+        process = checked_json.decode(run.ending(submission.number).read_bytes())
+        path = run.ending(submission.number)
+    if process is None:
         return True
-    owner = ProcessIdentity.from_json(submission.process)
+    owner = ProcessIdentity.from_json(process)
     if owner.is_here:
         return owner.is_alive
-    return time.time() - run.submission(submission.number).stat().st_mtime < _SILENCE
+    # Both by the clock of the file server: that of this machine may be minutes ahead.
+    return server_time(run.path) - path.stat().st_mtime < _SILENCE
 
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:
@@ -161,7 +173,9 @@ def create(run: RunDir, submission: Submission) -> Submission:
     Raises RunError where another one got hold of one of its rows at the same moment.
     """
     import_run(run)  # from now on the run is this version's
-    numbered = dataclasses.replace(submission, number=max(run.submission_numbers(), default=0) + 1)
+    run.make()  # what somebody removed of its folders
+    fingerprint = Plan.read(run.plan).fingerprint
+    numbered = dataclasses.replace(submission, number=_free_number(run), plan=fingerprint)
     path = run.submission(numbered.number)
     temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     numbered.write(temporary)
@@ -178,6 +192,12 @@ def create(run: RunDir, submission: Submission) -> Submission:
     # Only now, when others can see it: two that looked before they wrote could both find the rows free.
     _withdraw_if_taken(run, numbered)
     return numbered
+
+
+def _free_number(run: RunDir) -> int:
+    """One that no submission has, nor any attempt of one whose file is gone: what that did would pass for the new one's."""
+    attempted = (int(name.partition("-")[0]) for name in attempt_names(run.attempts))
+    return max([*run.submission_numbers(), *attempted], default=0) + 1
 
 
 def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:

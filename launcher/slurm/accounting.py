@@ -4,6 +4,7 @@ A journal's own end record always comes first: accounting is asked only about at
 leave.
 """
 
+import signal
 from collections.abc import Iterable
 
 from jobs import exit_codes
@@ -12,7 +13,7 @@ from launcher.retry.policy import Allocation
 from launcher.runs.failures import NO_DISK_MESSAGE, Failure
 from launcher.slurm.parsers import Accounted
 from launcher.slurm.terms import amount
-from launcher.units import parse_memory, parse_time
+from launcher.units import parse_memory, parse_time, short_size
 
 # State of sacct(1), section JOB STATE CODES -> failure kind.
 _KINDS = {
@@ -59,6 +60,9 @@ def _unexplained(row: Accounted, shard: int, where: str, began: bool, words: str
         return Failure(FailureKind.DISK, f"{NO_DISK_MESSAGE}{where}", shard)
     if not began:
         return Failure(FailureKind.LAUNCH, f"the array task never started{where}, exit status {status}{said}", shard)
+    if signal_number == str(int(signal.SIGKILL)) and row.memory > (allocation(row).memory or row.memory):
+        taken = f"it was seen with {short_size(row.memory)}, {row.asked_memory} asked"
+        return Failure(FailureKind.OUT_OF_MEMORY, f"the array task was killed{where}: {taken}", shard)
     if signal_number not in ("", "0"):
         return Failure(FailureKind.CRASH, f"the array task was killed by signal {signal_number}{where}", shard)
     if row.state == "COMPLETED":
@@ -69,7 +73,10 @@ def _unexplained(row: Accounted, shard: int, where: str, began: bool, words: str
 
 def allocation(row: Accounted) -> Allocation:
     """What an element had."""
-    return Allocation(_node(row), amount(parse_memory, row.asked_memory), amount(parse_time, row.asked_time))
+    memory = amount(parse_memory, row.asked_memory)
+    if memory and row.asked_memory.endswith("c"):
+        memory *= max(row.cpus, 1)
+    return Allocation(_node(row), memory, amount(parse_time, row.asked_time))
 
 
 def _node(row: Accounted) -> str | None:

@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from functools import cache
 
 from jobs.errors import InputError, RunError
-from launcher.slurm.parsers import is_passing, said
+from launcher.slurm.parsers import is_not_configured, is_passing, said
 
 _TIMEOUT = 60.0
 # Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
 BACK_OFF = (1, 2, 5, 12, 30, 70)
+# What users set for their own eyes: SQUEUE_STATES=RUNNING would hide from us what waits, and it would be submitted twice.
+_FORMATS = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SCONTROL_", "SINFO_")
 # A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
 # GPUs would count those of the job that submitted it.
-_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI")
+_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI", *_FORMATS)
 _SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
 
@@ -25,7 +27,7 @@ class NoAnswer(RunError):
     """Slurm did not answer, or not in time; later it may."""
 
 
-class TimedOut(RunError):
+class TimedOut(NoAnswer):
     """A command had not ended when its time was over, and was killed."""
 
 
@@ -35,14 +37,21 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(scrubbed)}
 
 
-def ask(*command: str) -> str:
-    """Output of a command that the controller answers; where it does not, it is asked again, with back-off."""
-    for wait in BACK_OFF:
+def ask(*command: str, otherwise: str = "") -> str:
+    """Output of a command that the controller answers; where it does not, it is asked again, for two minutes or three.
+
+    ``otherwise`` is said with it: what the user can do instead of waiting.
+    """
+    end = time.monotonic() + sum(BACK_OFF) + _TIMEOUT
+    waits = iter(BACK_OFF)
+    while True:
         try:
             return run(*command)
         except NoAnswer as error:
-            pause(command[0], str(error), wait)
-    return run(*command)
+            wait = next(waits, None)
+            if wait is None or time.monotonic() + wait > end:  # each try may take a minute itself
+                raise NoAnswer(f"{error}{otherwise}") from None
+            pause(command[0], f"{error}{otherwise}", wait)
 
 
 def run(*command: str) -> str:
@@ -51,6 +60,11 @@ def run(*command: str) -> str:
     if not ended.returncode:
         return ended.stdout
     problem = said(ended.stderr or ended.stdout)
+    if is_not_configured(problem):
+        raise InputError(
+            f"{command[0]}: {problem}: Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a "
+            "slurm.conf, or run on this machine: --set executor=local"
+        )
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 
@@ -73,10 +87,10 @@ def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str
 
 @cache
 def _can_bind() -> bool:
-    """Whether there is a setpriv that knows --pdeathsig: since util-linux 2.33; RHEL 8 has 2.32."""
+    """Whether there is a setpriv that knows --pdeathsig (since util-linux 2.33; RHEL 8 has 2.32) and may do it."""
     if shutil.which("setpriv") is None:
         return False
-    return "--pdeathsig" in _call(("setpriv", "--help"), clean_environment(), _TIMEOUT).stdout
+    return not _call(("setpriv", "--pdeathsig", "KILL", "true"), clean_environment(), _TIMEOUT).returncode
 
 
 def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:

@@ -107,7 +107,10 @@ def _last_words(run: RunDir, submission: Submission, element: Element) -> str:
 
 
 def _account(submission: Submission, silent: Collection[int]) -> tuple[Mapping[int | None, Accounted], str]:
-    """Rows of sacct by array index, and what to say where it has no answer; waits until it knows how ``silent`` ended."""
+    """Rows of sacct by array index, and what to say where it has no answer; waits until it knows how ``silent`` ended.
+
+    Without accounting they are the controller's own.
+    """
     if not submission.job_ids:
         return {}, "it was never submitted"
     deadline = time.monotonic() + _ACCOUNTING_SECONDS
@@ -119,7 +122,7 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[Mapping[i
         except LauncherError as error:
             silence = f"Slurm's accounting cannot be asked ({error})"
             if not isinstance(error, NoAnswer):
-                return rows, silence
+                return by_element(scheduler.jobs(submission.job_ids)), silence
         if time.monotonic() > deadline or (not silence and all(has_ended(rows.get(index)) for index in silent)):
             return rows, silence
         time.sleep(pause)

@@ -6,7 +6,9 @@ decide what is tried again or gathered, and submits that together with what was 
 
 import argparse
 import contextlib
+import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -15,12 +17,15 @@ from pathlib import Path
 
 from jobs.errors import InputError, LauncherError
 from jobs.machine import disk
+from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.supervisor.slurm_job import requeue_self
+from jobs.storage import checked_json
+from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import retry_settings
 from launcher.retry.finalize import finalize
-from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, update, withdraw
+from launcher.runs.submissions import HEARTBEAT, Outcome, SubmissionState, read_submissions, update, withdraw
 from launcher.slurm import scheduler
 from launcher.slurm.calls import NoAnswer
 from launcher.slurm.element_failures import find_failures
@@ -80,25 +85,33 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     run = RunDir(options.run)
     try:
-        started = _finalize_patiently(run, options.numbers)
+        with _Sign(run, options.numbers):
+            started = _finalize_patiently(run, options.numbers)
     except scheduler.LimitReached as error:
-        return _try_later(str(error))
+        return _try_later(run, options.numbers, str(error))
     except Exception as error:  # the process boundary: whoever follows the run is told
         if isinstance(error, OSError) and disk.is_failing(error):
-            return _try_later(disk.describe(error, run.path))
+            return _try_later(run, options.numbers, disk.describe(error, run.path))
         is_expected = isinstance(error, LauncherError)
         print(error if is_expected else traceback.format_exc(), file=sys.stderr, flush=True)
         _give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
         return 1
+    if started:  # the run goes on, and the mail comes with its end
+        with contextlib.suppress(LauncherError):
+            scheduler.send_no_mail()
     for submission in started:
         print(f"submission {submission.number}: Slurm job {', '.join(submission.job_ids) or 'held back'}", flush=True)
     return 0
 
 
-def _try_later(why: str) -> int:
+def _try_later(run: RunDir, numbers: Sequence[int], why: str) -> int:
     with contextlib.suppress(OSError):  # the log may be what cannot be written
         print(f"{why}; trying again later", flush=True)
-    return 0 if requeue_self() else 1
+    if requeue_self():
+        return 0
+    with contextlib.suppress(OSError):
+        _give_up(run, numbers, f"{why}; and Slurm does not let the finalize job try again later")
+    return 1
 
 
 def _give_up(run: RunDir, numbers: Sequence[int], why: str) -> None:
@@ -110,6 +123,32 @@ def _give_up(run: RunDir, numbers: Sequence[int], why: str) -> None:
     for number in numbers:
         outcome = Outcome.read(run, number) or Outcome(time.time())
         replace(outcome, error=why).write(run, number)
+
+
+class _Sign:
+    """While it is open, the submissions show that this process is at them: status tells without Slurm when it was killed."""
+
+    def __init__(self, run: RunDir, numbers: Sequence[int]) -> None:
+        self._run, self._numbers = run, numbers
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._touch, daemon=True)
+
+    def __enter__(self) -> None:
+        for number in self._numbers:
+            write_bytes(self._run.ending(number), checked_json.encode(ProcessIdentity.current().to_json()))
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._thread.join()
+        for number in self._numbers:  # it may go on later, as another process
+            self._run.ending(number).unlink(missing_ok=True)
+
+    def _touch(self) -> None:
+        while not self._closed.wait(HEARTBEAT):
+            for number in self._numbers:
+                with contextlib.suppress(OSError):
+                    os.utime(self._run.ending(number))
 
 
 def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]:

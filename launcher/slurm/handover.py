@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler
-from launcher.slurm.scripts import array_script, finalize_name, finalize_script, job_name
+from launcher.slurm.scripts import array_script, asked_options, finalize_name, finalize_script, job_name
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -40,7 +41,9 @@ def submission_config(run: RunDir, submission: Submission) -> "Config":
 def write_script(run: RunDir, submission: Submission) -> Path:
     """Writes the script of a submission's array, ready for sbatch."""
     path = run.script(submission.number)
-    write_bytes(path, array_script(run, submission_config(run, submission), submission).encode())
+    write_bytes(
+        path, array_script(run, submission_config(run, submission), submission).encode(errors="surrogateescape")
+    )
     return path
 
 
@@ -61,7 +64,7 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
     """
     started = [submission for submission in submissions if submission.job_ids]
     held = [submission for submission in submissions if not submission.job_ids]
-    room = largest_wave(scheduler.limits()) if len(submissions) > 1 else None
+    room = largest_wave(_limits(run, submissions[0])) if len(submissions) > 1 else None
     while held:
         left = held[0].tasks if room is None else room - sum(s.tasks for s in started)
         if started and left < 1:
@@ -75,6 +78,10 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
         started.append(first)
         del held[0]
     return follow(run, started, held, is_new=_is_new(started[0]))
+
+
+def _limits(run: RunDir, submission: Submission) -> scheduler.SlurmLimits:
+    return scheduler.limits(asked_options(submission_config(run, submission), submission.resources))
 
 
 def _hold_back(run: RunDir, held: Sequence[Submission], refusal: scheduler.LimitReached) -> list[Submission]:
@@ -122,12 +129,9 @@ def follow(
     """
     number = started[0].number
     started = [s if s.resources.follower == number else _record(run, s, number) for s in started]
-    path = run.finalize_script(number)
     while True:
-        numbers, job_ids = [s.number for s in started], [job_id for s in started for job_id in s.job_ids]
-        write_bytes(path, finalize_script(run, submission_config(run, started[0]), numbers, job_ids).encode())
         try:
-            finalize_id = scheduler.submit(path, finalize_name(run, number), is_new=is_new)
+            finalize_id = _submit_finalize(run, started, is_new=is_new)
             break
         except scheduler.LimitReached as refusal:
             started, rest = _make_room(run, started)
@@ -135,6 +139,28 @@ def follow(
             if not started:
                 return _hold_back(run, held, refusal)
     return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in (*started, *held)]
+
+
+def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool) -> str:
+    """Submits the job that follows these. Raises LimitReached, or InputError that tells what runs without it."""
+    number = started[0].number
+    config, path = submission_config(run, started[0]), run.finalize_script(number)
+    refusals = []
+    for asks_memory in (True, False):  # nodes without RealMemory have none to ask for: slurm.conf(5)
+        script = finalize_script(run, config, started, asks_memory=asks_memory)
+        write_bytes(path, script.encode(errors="surrogateescape"))
+        try:
+            return scheduler.submit(path, finalize_name(run, number), is_new=is_new)
+        except InputError as refusal:
+            refusals.append(refusal)
+    for submission in started:  # this launcher has done all that it can
+        _record(run, submission, number, process=None)
+    arrays = ", ".join(job_id for submission in started for job_id in submission.job_ids)
+    raise InputError(
+        f"{run.path}: Slurm job {arrays} runs, but the job that would write its result is refused:\n{refusals[0]}\n"
+        f"When {arrays} has ended: launcher gather {run.name} (and launcher rerun {run.name}, if shards have failed); "
+        f"to stop it: launcher cancel {run.name}"
+    )
 
 
 def _record(run: RunDir, submission: Submission, follower: int, **changes: Any) -> Submission:

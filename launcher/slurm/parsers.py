@@ -4,8 +4,8 @@ Errors of sbatch are sorted into those worth another try, those that mean "no mo
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 _PASSING = (
     "Socket timed out",
@@ -22,6 +22,8 @@ _PASSING = (
     "Munge encode failed",
     "Protocol authentication error",
 )
+# No slurm.conf, and no server that has one.
+_NOT_CONFIGURED = ("Could not establish a configuration source", "unable to status file")
 # The limits on jobs that wait or run, as Slurm's src/common/slurm_protocol_defs.c names them: QOSMaxSubmitJobPerUserLimit,
 # AssocGrpSubmitJobsLimit ... All other limits of the same kind stay as they are, however long one waits.
 _SUBMIT_LIMIT = re.compile(r"(?:Assoc|QOS)\w*SubmitJob\w*")
@@ -35,7 +37,8 @@ _QUEUE_FULL = ("Slurm job queue full", "Slurm temporarily unable to accept job",
 class Accounted:
     """How Slurm's accounting says that an array element ended.
 
-    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` and ``asked_time`` are as Slurm writes them.
+    ``memory`` is MaxRSS in bytes, 0 where unknown; ``asked_memory`` (before Slurm 21.08 of each CPU, ``100Mc``) and
+    ``asked_time`` are as Slurm writes them.
     """
 
     job_id: str
@@ -46,9 +49,19 @@ class Accounted:
     memory: int
     asked_memory: str
     asked_time: str
+    cpus: int = 1
 
 
-ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit"
+ACCOUNTED_FIELDS = "JobID,State,ExitCode,NodeList,MaxRSS,ReqMem,Timelimit,NCPUS"
+# The job, an element of it or those that never started, and a step; other lines are those of a site's wrapper.
+_JOB = re.compile(r"(\d{1,18}(?:_(?:\d{1,9}|\[[^\[\]]*\]))?)(\..+)?", re.ASCII)
+_MOST_ELEMENTS = 4_000_001
+"""Slurm's own limit of MaxArraySize."""
+
+
+def is_not_configured(problem: str) -> bool:
+    """Whether Slurm's commands do not know of any cluster."""
+    return any(text in problem for text in _NOT_CONFIGURED)
 
 
 def said(text: str) -> str:
@@ -63,7 +76,7 @@ def read_job_id(text: str) -> str | None:
 
     Other lines are those of a site's wrapper around sbatch.
     """
-    found = set(re.findall(r"^(\d+)(?:;\S+)?$", text, re.MULTILINE))
+    found = set(re.findall(r"^([0-9]+)(?:;\S+)?$", text, re.MULTILINE))
     return found.pop() if len(found) == 1 else None
 
 
@@ -84,10 +97,52 @@ def is_queue_full(problem: str) -> bool:
     return any(text in problem for text in _QUEUE_FULL)
 
 
-def read_submit_limit(text: str) -> int | None:
-    """The smallest number in sacctmgr's rows of limits; None where there is none."""
-    numbers = [int(word) for word in re.split(r"[|\n]", text) if word.isdigit()]
-    return min(numbers, default=None)
+@dataclass(frozen=True)
+class Association:
+    """What the accounting lets a user submit on an account, in a partition (none named: all) of a cluster."""
+
+    is_default: bool
+    account: str
+    partition: str
+    cluster: str
+    submit_jobs: int | None
+
+
+_NUMBER = re.compile("[0-9]{1,18}")
+ASSOCIATION_FIELDS = "DefaultAccount,Account,Partition,Cluster,MaxSubmitJobs,GrpSubmitJobs"
+
+
+def read_associations(text: str) -> list[Association]:
+    """The rows of ``sacctmgr show user NAME withassoc``."""
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == ASSOCIATION_FIELDS.count(",")]
+    return [
+        Association(
+            account == default,
+            account,
+            partition,
+            cluster,
+            min(map(int, filter(_NUMBER.fullmatch, most)), default=None),
+        )
+        for default, account, partition, cluster, *most in rows
+    ]
+
+
+def submit_limit(
+    associations: Iterable[Association], cluster: str, account: str | None, partitions: str | None
+) -> int | None:
+    """The smallest limit of those that a job on this account (None: the default one) falls under; None where there is none."""
+    named = partitions.split(",") if partitions else []
+    return min(
+        (
+            one.submit_jobs
+            for one in associations
+            if one.submit_jobs is not None
+            and one.cluster == cluster
+            and (one.account == account if account else one.is_default)
+            and (not one.partition or one.partition in named)
+        ),
+        default=None,
+    )
 
 
 def read_accounting(text: str) -> Iterator[Accounted]:
@@ -97,28 +152,61 @@ def read_accounting(text: str) -> Iterator[Accounted]:
     """
     memory: dict[str, int] = {}
     rows: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        fields = line.split("|")
-        job, _, step = fields[0].partition(".")
+    for job, step, fields in _accounted(text):
         memory[job] = max(memory.get(job, 0), _bytes(fields[4]))
         if "[" in job:
             rows = dict.fromkeys(_elements(job), fields) | rows
         elif not step:
             rows[job] = fields  # of a requeued element the last line counts
-    for job, (_, state, code, node, _, asked_memory, asked_time, *_) in rows.items():
+    for job, (_, state, code, node, _, asked_memory, asked_time, *cpus) in rows.items():
         array, _, index = job.partition("_")
         element = int(index) if index else None
-        yield Accounted(array, element, state.split()[0], code, node, memory.get(job, 0), asked_memory, asked_time)
+        count = int(cpus[0]) if cpus and cpus[0].isdigit() else 1
+        state = state.split()[0]
+        yield Accounted(array, element, state, code, node, memory.get(job, 0), asked_memory, asked_time, count)
+
+
+def read_jobs(text: str) -> Iterator[Accounted]:
+    """Elements from ``scontrol --oneliner show job``: what the controller knows of them, for minutes after their end."""
+    for line in text.splitlines():
+        fields: dict[str, str] = dict(re.findall(r"(\S+?)=(\S*)", line))
+        if "JobState" not in fields:
+            continue
+        per_cpu, per_node = fields.get("MinMemoryCPU"), fields.get("MinMemoryNode")
+        known = Accounted(
+            fields.get("ArrayJobId", fields["JobId"]),
+            None,
+            fields["JobState"],
+            fields.get("ExitCode", ""),
+            fields.get("NodeList", ""),
+            0,
+            f"{per_cpu}c" if per_cpu else f"{per_node}n" if per_node else "",
+            fields.get("TimeLimit", ""),
+            int(found[0]) if (found := re.findall(r"\d+", fields.get("NumCPUs", ""))) else 1,
+        )
+        indices = fields.get("ArrayTaskId")
+        yield from (replace(known, index=int(index)) for index in _elements(f"[{indices}]")) if indices else [known]
+
+
+def _accounted(text: str) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Job, step and all fields of each line that is one of sacct's."""
+    for line in text.splitlines():
+        fields = line.split("|")
+        match = _JOB.fullmatch(fields[0])
+        if match and len(fields) > ACCOUNTED_FIELDS.count(",") and fields[1].strip():
+            yield match[1], match[2], fields
 
 
 def _elements(job: str) -> list[str]:
     """``12_[0-6:2,9%4]`` -> 12_0, 12_2, 12_4, 12_6, 12_9: % begins how many may run at a time, : a step."""
     array, _, text = job.partition("[")
-    parts = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", text.partition("%")[0])
-    ranges = [range(int(first), int(last or first) + 1, int(step or 1)) for first, last, step in parts]
+    parts = re.findall(r"\b(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?\b", text.partition("%")[0], re.ASCII)
+    ranges = [range(int(first), int(last or first) + 1, int(step or 1) or 1) for first, last, step in parts]
+    if sum(map(len, ranges)) > _MOST_ELEMENTS:
+        return []
     return [f"{array}{index}" for indices in ranges for index in indices]
 
 
 def _bytes(text: str) -> int:
-    match = re.fullmatch(r"([\d.]+)([KMGTP]?)", text)
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)([KMGTP]?)", text, re.ASCII)
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else 0

@@ -4,30 +4,36 @@ No call is made in a loop over jobs: a question about a whole run is one call. A
 for, two minutes long. How a command is run is in calls.py, what it said in parsers.py.
 """
 
-import getpass
+import os
 import queue as queues
 import re
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError, RunError
+from jobs.machine.user import user_name
 from launcher.slurm.calls import BACK_OFF, NoAnswer, TimedOut, ask, call, call_bound, pause, run
+from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
 from launcher.slurm.parsers import (
     ACCOUNTED_FIELDS,
+    ASSOCIATION_FIELDS,
     Accounted,
+    Association,
     is_passing,
     is_queue_full,
     is_submit_limit,
     read_accounting,
+    read_associations,
     read_job_id,
-    read_submit_limit,
+    read_jobs,
     said,
+    submit_limit,
 )
 
 # sbatch itself waits two minutes for a place in the queue of all users.
@@ -115,7 +121,12 @@ def _sbatch(script: Path) -> subprocess.CompletedProcess[str]:
     except TimedOut as error:
         raise NoAnswer(str(error)) from None
     if ended.returncode:
-        raise _refusal(said(ended.stderr), script)
+        refusal = _refusal(said(ended.stderr), script)
+        raise (
+            InputError(f"{refusal}; see it with `launcher plan --script`")
+            if isinstance(refusal, InputError)
+            else refusal
+        )
     return ended
 
 
@@ -128,8 +139,7 @@ def _refusal(problem: str, script: Path) -> LauncherError:
     if is_passing(problem):
         return NoAnswer(problem)
     return InputError(
-        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config; "
-        "see it with `launcher plan --script`"
+        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config"
     )
 
 
@@ -143,6 +153,9 @@ def test_only(script: Path) -> str:
 
 # --- asking
 
+# Those in hidden partitions too.
+_SQUEUE = ("squeue", "--noheader", "--all")
+
 
 def find(names: Collection[str]) -> dict[str, str]:
     """The ids of this user's Slurm jobs with these names, queued or ended lately, by name: one squeue call."""
@@ -152,15 +165,26 @@ def find(names: Collection[str]) -> dict[str, str]:
 def _named(names: Collection[str]) -> dict[str, set[str]]:
     if not names:
         return {}
-    text = ask("squeue", "--noheader", "--me", f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
+    text = ask(*_SQUEUE, f"--user={user_name()}", f"--name={','.join(names)}", "--states=all", "--format=%F|%j")
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
-        job_id, _, name = line.strip().partition("|")
-        found.setdefault(name, set()).add(job_id)
+        job_id, bar, name = line.strip().partition("|")
+        if bar and re.fullmatch("[0-9]{1,18}", job_id):  # else it is a line of a site's wrapper
+            found.setdefault(name, set()).add(job_id)
     return found
 
 
-_asked_ahead: "queues.SimpleQueue[SlurmLimits | Exception] | None" = None
+@dataclass(frozen=True)
+class _SiteLimits:
+    """What holds for all users of a cluster, and this user's own by account."""
+
+    cluster: str
+    array_size: int
+    job_count: int
+    associations: Sequence[Association]
+
+
+_asked_ahead: "queues.SimpleQueue[_SiteLimits | Exception] | None" = None
 
 
 def ask_limits_ahead() -> None:
@@ -177,31 +201,54 @@ def ask_limits_ahead() -> None:
     threading.Thread(target=read, daemon=True).start()
 
 
-def limits() -> SlurmLimits:
-    """The controller's limits, and this user's own from the accounting, where there is one."""
+def limits(asked: Mapping[str, str | None]) -> SlurmLimits:
+    """The controller's limits, and this user's own from the accounting, where there is one, for jobs with these options."""
     global _asked_ahead
     answers, _asked_ahead = _asked_ahead, None
     answer = answers.get() if answers else _read_limits()
     if isinstance(answer, Exception):
         raise answer
-    return answer
+    own = submit_limit(answer.associations, answer.cluster, asked.get("account"), asked.get("partition"))
+    return SlurmLimits(answer.array_size, own, answer.job_count)
 
 
-def _read_limits() -> SlurmLimits:
-    config = ask("scontrol", "show", "config")
-    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE))
-    own = None
-    if "accounting_storage/slurmdbd" in config:
-        user = f"user={getpass.getuser()}"
-        with suppress(RunError):  # slurmdbd is down: sbatch will tell
-            own = read_submit_limit(run("sacctmgr", "-nP", "show", "assoc", user, "format=MaxSubmitJobs,GrpSubmitJobs"))
-    size, count = numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE), numbers.get("MaxJobCount", DEFAULT_JOB_COUNT)
-    return SlurmLimits(int(size), own, int(count))
+def _read_limits() -> _SiteLimits:
+    config = ask("scontrol", "show", "config", otherwise="; to run on this machine instead: --set executor=local")
+    values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", config, re.MULTILINE))
+    associations: list[Association] = []
+    if values.get("AccountingStorageType") == "accounting_storage/slurmdbd":
+        with suppress(LauncherError):  # slurmdbd is down, or sacctmgr is not on this machine: sbatch will tell
+            command = (
+                "sacctmgr",
+                "-nP",
+                "show",
+                "user",
+                user_name(),
+                "withassoc",
+                f"format={ASSOCIATION_FIELDS}",
+            )
+            associations = read_associations(run(*command))
+    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*([0-9]{1,18})\b", config, re.MULTILINE))
+    sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
+    sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
+    count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
+    return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, associations)
 
 
-def queue() -> list[QueueEntry]:
-    """This user's array elements and jobs that wait or run: one squeue call. Raises NoAnswer where Slurm is silent."""
-    text = ask("squeue", "--noheader", "--me", "--format=%F|%K|%T|%r|%j")
+def nodes() -> list[Nodes]:
+    """The nodes that run jobs, hidden partitions included; none where Slurm does not tell."""
+    with suppress(RunError):
+        return read_nodes(run("sinfo", "--noheader", "--all", "--exact", f"--format={NODE_FIELDS}"))
+    return []
+
+
+def queue(users: Collection[str] = ()) -> list[QueueEntry]:
+    """Array elements and jobs of these users (none: of this one) that wait or run: one squeue call.
+
+    Raises NoAnswer where Slurm is silent.
+    """
+    # --me is of Slurm 20.02.
+    text = ask(*_SQUEUE, f"--user={','.join(users or [user_name()])}", "--format=%F|%K|%T|%r|%j")
     return [QueueEntry(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4]
 
 
@@ -215,6 +262,15 @@ def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
     return list(read_accounting(text))
 
 
+def jobs(job_ids: Iterable[str]) -> list[Accounted]:
+    """The same by the controller, for sites without accounting: it forgets a job MinJobAge after its end (300 s)."""
+    found: list[Accounted] = []
+    for job_id in job_ids:  # scontrol takes one at a time; a run has few arrays
+        with suppress(RunError):
+            found += read_jobs(ask("scontrol", "--oneliner", "show", "job", job_id))
+    return found
+
+
 # --- ending
 
 
@@ -224,12 +280,22 @@ def cancel(job_ids: Sequence[str]) -> None:
         ask("scancel", "--quiet", *job_ids)
 
 
-def await_end(job_ids: Iterable[str], timeout: float = 60.0) -> bool:
-    """Waits until none of these jobs waits or runs; False where that takes longer than ``timeout`` seconds."""
+def hides_jobs() -> bool:
+    """Whether users see no jobs but their own (PrivateData of slurm.conf)."""
+    return re.search(r"^PrivateData\s*=.*\bjobs\b", ask("scontrol", "show", "config"), re.MULTILINE) is not None
+
+
+def send_no_mail() -> None:
+    """Takes back what this job was to tell its user about its end."""
+    run("scontrol", "update", f"JobId={os.environ['SLURM_JOB_ID']}", "MailType=NONE")
+
+
+def await_end(job_ids: Iterable[str], users: Collection[str], timeout: float = 60.0) -> bool:
+    """Waits until none of these jobs of these users waits or runs; False where that takes longer than ``timeout`` seconds."""
     wanted = set(job_ids)
     deadline = time.monotonic() + timeout
     pause = 0.5
-    while any(entry.job_id in wanted for entry in queue()):
+    while any(entry.job_id in wanted for entry in queue(users)):
         if time.monotonic() > deadline:
             return False
         time.sleep(pause)

@@ -7,6 +7,7 @@ file by hand does the same.
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ _WARNING = 60
 _SHORTEST_WARNING = 10
 # Options that say who pays and where it may run; the finalize job needs the same.
 _ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
+_MAIL_OPTIONS = ("mail-type", "mail-user")
 _FINALIZE_MEMORY = "2G"
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
@@ -42,7 +44,7 @@ def job_name(run: RunDir, number: int) -> str:
     It is unique for a user, also where a run was deleted and planned anew while jobs of the old one are in the queue.
     """
     planned = f"{run.path.absolute()} {Plan.read(run.plan).created}"
-    return f"{run.name}-{hashlib.sha256(planned.encode()).hexdigest()[:8]}.{number}"
+    return f"{run.name}-{hashlib.sha256(os.fsencode(planned)).hexdigest()[:8]}.{number}"
 
 
 def finalize_name(run: RunDir, number: int) -> str:
@@ -64,6 +66,10 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "requeue": None,
         "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
     }
+    for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
+        asked.pop(name, None)
+    if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
+        asked.pop("dependency", None)
     if config.slurm.nodes_per_task > 1:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
@@ -71,14 +77,25 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     return template.render(merge(asked, options), _command(run, config, submission.number, template))
 
 
-def finalize_script(run: RunDir, config: Config, numbers: Sequence[int], job_ids: Sequence[str]) -> str:
-    """The script of the job that runs after these submissions' arrays, however they end."""
+def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submission], *, asks_memory: bool = True) -> str:
+    """The script of the job that runs after these submissions' arrays, however they end, and where the first may run.
+
+    It asks for what ``slurm.finalize`` says, and else for little.
+
+    Not ``asks_memory``: for sites whose nodes have none to ask for.
+    """
+    numbers = [submission.number for submission in submissions]
+    job_ids = [job_id for submission in submissions for job_id in submission.job_ids]
     template = finalize_template()
-    asked = _config_options(config, Resources())
-    options: Options = {name: asked[name] for name in _ACCOUNT_OPTIONS if name in asked}
+    asked = asked_options(config, submissions[0].resources)
+    options: Options = {name: asked[name] for name in (*_ACCOUNT_OPTIONS, *_MAIL_OPTIONS) if name in asked}
+    if asks_memory:
+        options["mem"] = _FINALIZE_MEMORY
+    own = config.slurm.finalize
+    without = {name for name, value in own.items() if value is None or value is False}
+    options = merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
     options |= {
         "job-name": finalize_name(run, numbers[0]),
-        "mem": _FINALIZE_MEMORY,
         "output": _pattern(run.submission_log(numbers[0])),
         "open-mode": "append",
         "requeue": None,
@@ -171,16 +188,26 @@ def _warning(limit: str | None) -> int:
 
 
 def _pattern(path: Path) -> str:
-    """A path as sbatch reads file names: % begins a replacement."""
-    return str(path.absolute()).replace("%", "%%")
+    """A path as sbatch reads file names: % begins a replacement. Raises InputError for one that it cannot write to."""
+    text = str(path.absolute())
+    if "\\" in text:  # of filename pattern in sbatch(1): it ends all replacement, and is taken out
+        raise InputError(
+            f"{text}: Slurm writes no log into a folder whose name has a backslash; rename it, or set runs"
+        )
+    return text.replace("%", "%%")
 
 
 def _command(run: RunDir, config: Config, number: int, template: Template) -> str:
     """``exec``, so that Slurm's signals reach the supervisor; a template may set a prefix and another Python."""
-    words = [f'"${{LAUNCHER_PYTHON:-{sys.executable}}}"', "-P", "-m", "jobs"]
+    python, before = f"${{LAUNCHER_PYTHON:-{sys.executable}}}", ""
+    if (quoted := shlex.quote(sys.executable)) != sys.executable:
+        # Between the double quotes, bash would read quotes and dollar signs of the path as its own.
+        python, before = "$LAUNCHER_PYTHON", f"LAUNCHER_PYTHON=${{LAUNCHER_PYTHON:-{quoted}}}\n"
+    words = [f'"{python}"', "-P", "-m", "jobs"]
     words += [shlex.quote(str(run.path.absolute())), str(number)]
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
     if config.slurm.nodes_per_task > 1:
-        words.insert(0, "srun --kill-on-bad-exit=0 --cpus-per-task=$SLURM_CPUS_PER_TASK")
-    return " ".join(["exec", *words])
+        # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
+        words.insert(0, "srun --kill-on-bad-exit=0 --export=ALL --cpus-per-task=$SLURM_CPUS_PER_TASK")
+    return before + " ".join(["exec", *words])

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
+from jobs.machine.user import user_name
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.executors import Executor, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
+from launcher.slurm.capacity import tasks_at_once
+from launcher.slurm.environment import from_environment
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
-from launcher.slurm.scripts import asked_options, finalize_name, job_name, task_size
+from launcher.slurm.reasons import queue_advice
+from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -54,26 +58,38 @@ class SlurmExecutor(Executor):
     name = "slurm"
     title = "Slurm"
     stops_with_launcher = False
+    has_limits = True
     is_polled = True
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = SlurmScripts()
+
+    def check(self, config: "Config") -> None:
+        pass
 
     def prepare(self) -> None:
         if scheduler.is_here():
             scheduler.ask_limits_ahead()
 
     def tasks(self, config: "Config", shards: int) -> int:
-        most = scheduler.DEFAULT_ARRAY_SIZE  # planned on a machine without Slurm: the default of slurm.conf
-        if scheduler.is_here():
-            limits = scheduler.limits()
-            most = min(limits.array_size, largest_wave(limits))
-        return max(1, min(config.slurm.tasks_for(shards), most))
+        wanted = config.slurm.tasks_for(shards)
+        if not scheduler.is_here():  # planned on another machine: the default of slurm.conf
+            return min(wanted, scheduler.DEFAULT_ARRAY_SIZE)
+        asked = self._asked(config)
+        limits = scheduler.limits(asked)
+        most = min(limits.array_size, largest_wave(limits))
+        if not config.slurm.says_tasks:
+            most = min(most, _room(config, asked) or most)
+        return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
-        return Resources(nodes_per_task=config.slurm.nodes_per_task)
+        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
+        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.slurm.options))
+
+    def _asked(self, config: "Config") -> Options:
+        return asked_options(config, self.resources(config))
 
     def describe(self, config: "Config") -> list[str]:
-        asked = asked_options(config, Resources())
+        asked = self._asked(config)
         size = task_size(config, asked)
         words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
         lines = [
@@ -81,7 +97,7 @@ class SlurmExecutor(Executor):
             f"asked: {words}"
         ]
         if scheduler.is_here():
-            limits = scheduler.limits()
+            limits = scheduler.limits(asked)
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
@@ -90,7 +106,7 @@ class SlurmExecutor(Executor):
         known, unknown = None, ""
         if scheduler.is_here():
             try:
-                known = scheduler.limits()
+                known = scheduler.limits(self._asked(config))
             except RunError as error:  # what probe has measured is worth more than its limits
                 unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
         if known is None:
@@ -141,6 +157,9 @@ class SlurmExecutor(Executor):
         seen = _look(run, submissions)
         return Observation(seen.active, seen.entries)
 
+    def queue_advice(self, reason: str) -> str | None:
+        return queue_advice(reason)
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
         if submission.planned and not scheduler.is_here():
@@ -150,15 +169,30 @@ class SlurmExecutor(Executor):
             return False
         (current,) = seen.submissions
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
-        scheduler.cancel(job_ids)
-        if not scheduler.await_end(job_ids):
-            raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} have not ended yet; see squeue")
+        owner = submission.owner or user_name()
+        try:
+            scheduler.cancel(job_ids)
+        except RunError as error:
+            if owner == user_name():
+                raise
+            raise RunError(f"{run.path}: its Slurm jobs {', '.join(job_ids)} are those of {owner}: {error}") from None
+        if not scheduler.await_end(job_ids, [owner]):
+            raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
+
+
+def _room(config: "Config", asked: Options) -> int:
+    """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
+    size = task_size(config, asked)
+    whole_nodes = "exclusive" in asked
+    at_once = tasks_at_once(scheduler.nodes(), asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
+    return at_once // config.slurm.nodes_per_task
 
 
 def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
     """One squeue call, read by job name, and what launchers are at."""
-    entries = scheduler.queue() if submissions else []
+    owners = {s.owner or user_name() for s in submissions}
+    entries = scheduler.queue(owners) if submissions else []
     by_name = {entry.name: entry.job_id for entry in entries}
     live = {entry.job_id for entry in entries}
     seen = []
@@ -169,6 +203,8 @@ def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
         seen.append(replace(s, job_ids=s.job_ids or ((job_id,) if job_id else ()), finalize_id=finalize_id))
     followed = {s.number for s in seen if s.finalize_id in live}
     active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
+    if owners - {user_name()} and scheduler.hides_jobs():  # nobody but their owner can tell
+        active |= {s.number for s in seen if s.owner != user_name() and not s.planned}
     own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
     states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
     return _Seen(tuple(seen), frozenset(active), frozenset(followed), states)

@@ -41,7 +41,6 @@ _REFUSED = {
     "version": "sbatch would submit nothing",
     "wait": "submitting would wait for the whole run",
     "parsable": "it belongs to the command line",
-    "kill-on-invalid-dep": "only the finalize job has a dependency",
 }
 
 _FINALIZE = "finalize"
@@ -115,7 +114,12 @@ class Template:
         return any(word in line for line in self._lines if not line.startswith("#"))
 
     def render(self, options: Mapping[str, str | None], command: str) -> str:
-        """The script: these options, and the command at its place."""
+        """The script: these options, and the command at its place.
+
+        Raises InputError for a value of more than one line: what comes after the first would be a command.
+        """
+        if longer := [name for name, value in options.items() if len((value or "").splitlines()) > 1]:
+            raise InputError(f"--{longer[0]}: {options[longer[0]]!r} is not one line, as a directive of sbatch must be")
         directives = [
             f"{_DIRECTIVE} --{name}" if value is None else f"{_DIRECTIVE} --{name}={shlex.quote(value)}"
             for name, value in options.items()

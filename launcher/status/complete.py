@@ -5,12 +5,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.kinds import RunState, ShardState
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
-from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
+from jobs.storage.seals import read_seal
+from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,27 @@ class CompleteRun:
 def read_complete(run: RunDir) -> CompleteRun | None:
     """None where the run is not complete, or its files do not say so by themselves."""
     submissions = read_submissions(run)
-    failed = _failed_at_the_end(submissions)
-    if failed is None:
+    last = _at_the_end(submissions)
+    if last is None or last.failed_samples is None:
         return None
     plan, chosen = Plan.read(run.plan), chosen_output(submissions)
-    if not all(run.result_of(part.name, chosen).is_file() for part in plan.results):
+    paths = [run.result_of(part.name, chosen) for part in plan.results]
+    if len(paths) != len(last.seals) or not all(map(_has_seal, paths, last.seals)):
         return None
-    return CompleteRun(plan.rows, failed, plan.shard_count, plan.parts)
+    return CompleteRun(plan.rows, last.failed_samples, plan.shard_count, plan.parts)
 
 
-def _failed_at_the_end(submissions: Sequence[SubmissionState]) -> int | None:
-    """Samples that failed, as the submission that ended last says, where that found all done; None where one goes on."""
+def _at_the_end(submissions: Sequence[SubmissionState]) -> Outcome | None:
+    """How the newest submission ended, where none goes on; it may not be the last to end, and then did not find all done."""
     outcomes = [one.outcome for one in submissions if one.outcome]
     if not outcomes or len(outcomes) < len(submissions):
         return None
-    last = max(outcomes, key=lambda outcome: outcome.ended)
-    return None if last.cancelled or last.error else last.failed_samples
+    last = outcomes[-1]
+    return None if last.cancelled or last.error else last
+
+
+def _has_seal(path: Path, seal: str) -> bool:
+    try:
+        return read_seal(path) == seal
+    except OSError:
+        return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.storage.records import Beat
-from launcher.units import GIB, gigabytes
+from launcher.units import GIB, short_size
 
 # The next run's samples differ a little from this one's.
 _MEMORY_MARGIN = 1.25
@@ -43,12 +43,13 @@ class Efficiency:
         """The time limit to ask for: the longest attempt and half more."""
         return max(1, math.ceil(self.longest * _TIME_MARGIN / 60))
 
-    def advice(self) -> list[str]:
-        """Recommendations, with their reasons."""
+    def advice(self, *, has_limits: bool) -> list[str]:
+        """Recommendations, with their reasons; what to ask for only where array tasks are given limits."""
+        peak = f"peak {short_size(self.peak_memory)} of {short_size(self.memory_limit)}"
         lines = [
-            f"ask for mem {gigabytes(self.memory)} (peak {gigabytes(self.peak_memory)} of {gigabytes(self.memory_limit)}) "
+            f"ask for mem {short_size(self.memory)} ({peak}) "
             f"and time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
-        ]
+        ][:has_limits]
         if self.cpus > 1 and self.cpu_use < _IDLE:
             used = max(1, math.ceil(self.cpu_use * self.cpus))
             lines.append(f"the CPUs were idle for {1 - self.cpu_use:.0%} of the time: {used} of {self.cpus} would do")
@@ -95,4 +96,4 @@ def more_memory(beats: Iterable[Beat]) -> tuple[str, str] | None:
     asked = max(beat.memory_limit for beat in known) / 0.9
     peak = max(beat.peak_memory for beat in known)
     wanted = math.ceil(max(_SHORTAGE_FACTOR * asked, _MEMORY_MARGIN * peak) / GIB)
-    return f"{wanted}G", f"peak was {gigabytes(peak)} of {gigabytes(round(asked))}"
+    return f"{wanted}G", f"peak was {short_size(peak)} of {short_size(round(asked))}"

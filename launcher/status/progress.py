@@ -1,16 +1,18 @@
 """Progress: a Status as text, and views that follow a run: redrawn on a terminal, a line now and then in a pipe."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, Self, TextIO, assert_never
 
-from jobs.kinds import RunState, ShardState
-from launcher.executors import choose_executor
+from jobs.kinds import FailureKind, RunState, ShardState
+from launcher.executors import EXECUTORS, choose_executor
+from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
-from launcher.units import clock_time
+from launcher.units import clock_time, counted
+from launcher.visible import on_one_line
 
 _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
@@ -21,15 +23,22 @@ _SCHEDULER_SECONDS = 300.0
 _MAX_GROUPS = 10
 _MAX_SILENT = 5
 _BAR_WIDTH = 60
+_COLUMNS = 80
 _MAX_MESSAGE = 400
 
 
 def summary_line(status: Status | CompleteRun) -> str:
     """A run in one line."""
+    return ", ".join(_summary(status))
+
+
+def _summary(status: Status | CompleteRun) -> list[str]:
     parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
+    if status.failed and status.state is RunState.COMPLETE:  # that all is there must not read as if all went well
+        parts = [f"{status.state}, {status.failed:,} of {status.total:,} samples failed"]
     if status.manifests:
         parts[0] += f" of {len(status.manifests)} manifests"
-    if status.failed:
+    if status.failed and status.state is not RunState.COMPLETE:
         parts.append(f"{status.failed:,} failed")
     counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
     parts.append(f"shards {', '.join(counts) or 'none'}")
@@ -37,7 +46,18 @@ def summary_line(status: Status | CompleteRun) -> str:
         parts.append(f"{status.rate:,.1f} samples/s")
     if status.eta:
         parts.append(f"{clock_time(status.eta)} left")
-    return ", ".join(parts)
+    return parts
+
+
+def _wrapped(parts: Sequence[str]) -> Iterator[str]:
+    """Joined with commas, on a second line where one would be longer than a terminal."""
+    line = ""
+    for part in parts:
+        if line and len(line) + len(part) + 3 > _COLUMNS:
+            yield f"{line},"
+            line = "  "
+        line += part if not line.strip() else f", {part}"
+    yield line
 
 
 def _finished(samples: int, total: int) -> str:
@@ -48,9 +68,10 @@ def _finished(samples: int, total: int) -> str:
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     """The text of `launcher status`: how the run stands, and what to do next."""
     lines, name = _state_lines(status, with_shards=with_shards), reference(status.run)
+    which = [f"failed samples: launcher errors {name}"] if status.failed else []
     match status.state:
         case RunState.COMPLETE:
-            return [*lines, *(f"result: {path}" for path in status.results)]
+            return [*lines, *(f"result: {path}" for path in status.results), *which]
         case RunState.RUNNING:
             step = f"status {name} --watch"
         case _ if status.count(ShardState.DONE) == len(status.shards):
@@ -58,44 +79,70 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         case RunState.PLANNED:
             step = f"submit {name}"
         case RunState.INCOMPLETE | RunState.FAILED | RunState.CANCELLED:
-            step = f"rerun {name}"
+            step = f"rerun {name}{_changes(status)}"
         case _:
             assert_never(status.state)
-    return [*lines, f"next: launcher {step}"]
+    return [*lines, f"next: launcher {step}", *which]
+
+
+def _changes(status: Status) -> str:
+    """What a rerun needs to end otherwise, where all that it would do again are samples that failed."""
+    over = all(group.samples or group.kind is FailureKind.TOO_MANY_FAILED_SAMPLES for group in status.groups)
+    is_done = status.shards.closed.count == status.total
+    return f" --set node.max_failed_samples={status.shards.sufficient_budget}" if over and is_done else ""
 
 
 def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
-    lines = [f"{reference(status.run)}  {summary_line(status)}"]
+    first, *parts = _summary(status)
+    lines = list(_wrapped([f"{reference(status.run)}  {first}", *parts]))
     for one in status.manifests:
         failed = f", {one.failed:,} failed" if one.failed else ""
-        lines.append(f"  {one.name}: {_finished(one.ok + one.failed, one.total)}{failed}")
+        lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
     for group in status.groups[:_MAX_GROUPS]:
-        samples = f"{group.samples:,} sample(s) in " if group.samples else ""
-        lines.append(f"  {group.kind}, {samples}{group.shards.count} shard(s): {_one_line(group.message)}")
-        lines.append(f"    {status.advice(group)}")
+        lines += [f"  {_counts(group)}: {_one_line(group.message)}", f"    {status.advice(group)}"]
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
-        lines += [f"  next time: {line}" for line in status.efficiency.advice()]
+        has_limits = status.executor in EXECUTORS and choose_executor(status.executor).has_limits
+        lines += [f"  next time: {line}" for line in status.efficiency.advice(has_limits=has_limits)]
     if status.queue and status.executor is not None:
-        whose = f"{choose_executor(status.executor).title}'s queue"
-        lines += [f"  {whose}: {n} {state} ({reason})" for (state, reason), n in status.queue.items()]
+        executor = choose_executor(status.executor)
+        for (state, reason), entries in status.queue.items():
+            lines.append(f"  {executor.title}'s queue: {entries} {state} ({reason})")
+            if advice := executor.queue_advice(reason):
+                lines.append(f"    {advice}")
     if status.silent:
-        names, more = ", ".join(status.silent[:_MAX_SILENT]), len(status.silent) - _MAX_SILENT
+        names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
-        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {status.error}")
-    if status.is_abandoned:
+        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {_one_line(status.error)}")
+    lines += [
+        f"  {on_one_line(str(path))}: another run's result, or from before the last rows were done"
+        for path in status.stale
+    ]
+    # A full disk keeps the executor from saying how the submission ended, too, and is told above.
+    if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
 
 
+def _counts(group: FailureGroup) -> str:
+    """The kind, how much it struck, and some names: ``LOAD, 3 samples (a7, b1, c4) in 2 shards``."""
+    where = counted(group.shards.count, "shard")
+    if not group.samples:
+        which = f"shard {group.shards}" if group.shards.count == 1 else f"{where} ({group.shards.brief()})"
+        return f"{group.kind}, {which}"
+    more = ", ..." if group.samples > len(group.examples) else ""
+    names = f" ({', '.join(map(_one_line, group.examples))}{more})" if group.examples else ""
+    return f"{group.kind}, {counted(group.samples, 'sample')}{names} in {where}"
+
+
 def _one_line(message: str) -> str:
-    text = " ".join(message.split())
+    text = on_one_line(" ".join(message.split()))
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]} ..."
 
 

@@ -3,6 +3,7 @@
 It asks no scheduler and opens no HDF5 file, so it is cheap on a login node however large the run is.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from jobs.storage.attempts import Attempt
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Beat, Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import read_seal, seal_of
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
@@ -24,9 +26,10 @@ from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, r
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 
 SCHEMA = 1
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
 
-# The file server's clock may be behind a node's by this much; seconds.
+# Of results without a seal: the file server's clock may be behind a node's by this much; seconds.
 _CLOCK_SKEW = 2.0
 # An attempt that has not written for so many sync intervals is pointed out.
 _SILENT_INTERVALS = 6
@@ -58,6 +61,7 @@ class Status:
     """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
 
     ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
+    ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``silent`` are the names of attempts that should have written lately: they are stuck, or their node is gone.
     """
 
@@ -74,6 +78,7 @@ class Status:
     results: tuple[Path, ...] = ()
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
+    stale: tuple[Path, ...] = ()
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -110,7 +115,9 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
-        return advice(group, reference(self.run), own, memory)
+        text = advice(group, reference(self.run), own, memory, self.shards.sufficient_budget)
+        # Until then the command says that all of it is running.
+        return f"{text} (once the run has ended)" if self.state is RunState.RUNNING else text
 
     @cached_property
     def _beats(self) -> Mapping[AnyFailureKind, Sequence[Beat]]:
@@ -180,7 +187,9 @@ class StatusReader:
         newest = submissions[-1] if submissions else None
         chosen = chosen_output(submissions)
         results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
-        state = _run_state(results, submissions, shards)
+        is_done = shards.count(ShardState.DONE) == len(shards)
+        missing_results = [path for part, path in results if not (is_done and self._is_gathered(part, path, shards))]
+        state = _run_state(submissions, shards, is_complete=not missing_results)
         rate = _rate(shards, newest)
         missing = self.plan.rows - shards.closed.count
         return Status(
@@ -197,7 +206,20 @@ class StatusReader:
             tuple(path for _, path in results),
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             tuple(_silent(shards, submissions)),
+            tuple(path for path in missing_results if is_done and path.exists()),
             queue,
+        )
+
+    def _is_gathered(self, part: Part, result: Path, shards: Shards) -> bool:
+        """Whether it is the result of what is stored: no other run's, and of all rows as they are now."""
+        try:
+            seal = read_seal(result)
+        except OSError:
+            return False
+        return (
+            _is_newer(part, result, shards)
+            if seal is None
+            else seal == seal_of(self.plan.fingerprint, part, shards.owners)
         )
 
 
@@ -239,13 +261,11 @@ def _silent(shards: Shards, submissions: Sequence[SubmissionState]) -> Iterator[
                 yield attempt.name
 
 
-def _run_state(
-    results: Sequence[tuple[Part, Path]], submissions: Sequence[SubmissionState], shards: Shards
-) -> RunState:
+def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:
     if any(known.is_open for known in submissions) or shards.live:
         return RunState.RUNNING
     last = submissions[-1] if submissions else None
-    if shards.count(ShardState.DONE) == len(shards) and all(_is_gathered(*one, shards) for one in results):
+    if is_complete:
         return RunState.COMPLETE
     if last and last.outcome and last.outcome.cancelled:
         return RunState.CANCELLED
@@ -254,12 +274,12 @@ def _run_state(
     return RunState.FAILED if shards.count(ShardState.FAILED) else RunState.INCOMPLETE
 
 
-def _is_gathered(part: Part, result: Path, shards: Shards) -> bool:
-    """Whether the result is newer than all that counts; a run that was gathered before its last rows is not."""
-    try:
-        written = result.stat().st_mtime
-    except FileNotFoundError:
-        return False
+def _is_newer(part: Part, result: Path, shards: Shards) -> bool:
+    """Whether a result by an older version is newer than all that counts."""
+    with result.open("rb") as file:
+        if file.read(len(_HDF5)) != _HDF5:
+            return False
+        written = os.fstat(file.fileno()).st_mtime
     own = (one.attempt for one in shards.owners if one.rows.within(part.start, part.stop))
     return all(one.beat.advanced <= written + _CLOCK_SKEW or _was_over(one, written) for one in own)
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jobs.errors import RunError
-from jobs.gather.redo import damaged_rows, failed_rows
-from jobs.kinds import ShardState
+from jobs.errors import InputError, RunError
+from jobs.gather.redo import damaged_rows, failed_batches
+from jobs.kinds import RunState, ShardState
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.machine.user import user_name
 from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import forget, restore
 from jobs.storage.plans import Plan, Submission
@@ -19,19 +20,19 @@ from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
 from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
-from launcher.plan.guard import config_path, deciding_differences, refuse_changes
-from launcher.plan.param_files import changed_files
+from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
+from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
-    chosen_output,
     create,
     in_hand,
     read_submissions,
     withdraw,
 )
+from launcher.status.status import StatusReader
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,9 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
 
 
 def _active(run: RunDir, submissions: Sequence[SubmissionState]) -> dict[int, SubmissionState]:
-    """Those that really go on, by number, also planned ones that were sbatched by hand; each executor is asked once."""
-    asked = [known for known in submissions if known.outcome is None]
-    active: set[int] = set()
-    for name in {known.submission.executor for known in asked}:
-        own = [known.submission for known in asked if known.submission.executor == name]
-        active |= choose_executor(name).recover(run, own)
-    return {known.number: replace(known, is_open=True) for known in asked if known.number in active}
+    """Those that really go on, by number."""
+    numbers = going_on(run, submissions)
+    return {known.number: replace(known, is_open=True) for known in submissions if known.number in numbers}
 
 
 def _taken(table: ShardTable, active: Iterable[SubmissionState], running: Spans) -> Spans:
@@ -97,14 +94,18 @@ def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo
 def _spoilt(run: RunDir, plan: Plan, shards: Spans) -> Spans:
     """Of shards that have failed although no row of theirs is open: the batches with failed samples, or all."""
     rows = plan.table.rows_of(shards.numbers)
-    failed = failed_rows(run, plan, rows) if rows else rows
+    failed = _failed_batches(run, plan, rows) if rows else rows
     others = shards - plan.table.shards_in(failed)
-    return whole_batches(plan.table, failed) | plan.table.rows_of(others.numbers)
+    return failed | plan.table.rows_of(others.numbers)
 
 
 def _worth_redoing(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     """Of rows that are done: the batches whose bytes differ from what was committed, and those with failed samples."""
-    return whole_batches(plan.table, damaged_rows(run, plan, rows) | failed_rows(run, plan, rows))
+    return whole_batches(plan.table, damaged_rows(run, plan, rows)) | _failed_batches(run, plan, rows)
+
+
+def _failed_batches(run: RunDir, plan: Plan, rows: Spans) -> Spans:
+    return Spans((commit.start, commit.stop) for commit in failed_batches(run, plan, rows))
 
 
 def whole_batches(table: ShardTable, rows: Spans) -> Spans:
@@ -113,16 +114,16 @@ def whole_batches(table: ShardTable, rows: Spans) -> Spans:
 
 
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
-    """The config of the newest submission, or of the plan, with ``--set`` overrides.
-
-    Raises InputError where these would change the result of what is done already.
-    """
+    """The config of the newest submission, with what decides the result as planned, and with ``--set`` overrides."""
     submissions = read_submissions(run)
-    mapping = (submissions[-1].submission.resources.config if submissions else None) or plan.config
-    changed, _ = apply_overrides(mapping, overrides)
-    config = config_from_mapping(changed, config_path(plan))
-    refuse_changes(run, deciding_differences(mapping, config.to_mapping()) or changed_files(plan))
-    return config
+    newest = (submissions[-1].submission.resources.config if submissions else None) or plan.config
+    # Its own words may be others, where they gave the same plan, or one that was kept.
+    data = (
+        {**plan.config["data"], "order": newest["data"]["order"]} if "order" in newest["data"] else plan.config["data"]
+    )
+    mapping = {**newest, "job": plan.config["job"], "data": data}
+    changed, set_texts = apply_overrides(mapping, overrides)
+    return config_from_mapping(changed, config_path(plan), set_texts)
 
 
 def submit(
@@ -144,7 +145,12 @@ def submit(
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         forget(run)
     restore(run)
-    return executor.start(run, [made], attached=attached)
+    try:
+        return executor.start(run, [made], attached=attached)
+    except InputError:
+        if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow
+            withdraw(run, made.number)
+        raise
 
 
 def record(run: RunDir, config: Config, rows: Spans, *, tasks: int | None = None, planned: bool = False) -> Submission:
@@ -186,6 +192,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             config=config.to_mapping(),
         ),
         planned=planned,
+        owner=user_name(),
         # Until the executor has taken over, this process answers for the submission.
         process=None if planned else ProcessIdentity.current().to_json(),
     )
@@ -195,10 +202,9 @@ def nothing_to_do(run: RunDir, selection: Selection) -> str:
     """Why there is nothing to submit."""
     if selection.running:
         return (
-            f"{run.path}: all that is not done is running now (shards {selection.running}); follow it "
+            f"{run.path}: all that is not done waits or runs already (shards {selection.running.brief()}); follow it "
             "with `launcher status --watch` or stop it with `launcher cancel`"
         )
-    chosen = chosen_output(read_submissions(run))
-    if all(run.result_of(part.name, chosen).exists() for part in Plan.read(run.plan).results):
+    if StatusReader(run).read().state is RunState.COMPLETE:
         return f"{run.path}: every shard is done and there is a result; check it with `launcher verify`"
     return f"{run.path}: every shard is done; write the result with `launcher gather`"

@@ -1,30 +1,23 @@
 """A worker that sees other workers' claims only seconds later, as on a network file system: work twice, bytes the same."""
 
 import os
-import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.disk_calls import build_library
 from tests.support.task_runs import written
 from tests.support.worker_arrays import assert_same, left, make_runs, worker_array
 
-SOURCE = Path(__file__).parents[1] / "support" / "stale_names.c"
-COMPILER = shutil.which("cc") or shutil.which("gcc")
 LOOK = "import os, sys; print(os.path.exists(sys.argv[1]), os.listdir(os.path.dirname(sys.argv[1])))"
 
 
 @pytest.fixture
 def stale(tmp_path: Path) -> dict[str, str]:
     """The environment of a process that sees no claim younger than three seconds."""
-    if COMPILER is None or platform.machine() != "x86_64":
-        pytest.skip("stale names need a C compiler, and x86_64")
-    library = tmp_path / "stale_names.so"
-    subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
-    return {"LD_PRELOAD": str(library), "STALE_SECONDS": "3"}
+    return {"LD_PRELOAD": str(build_library("stale_names.c", tmp_path)), "STALE_SECONDS": "3"}
 
 
 def test_the_library_hides_new_claims_and_nothing_else(tmp_path: Path, stale: dict[str, str]) -> None:

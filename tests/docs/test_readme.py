@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands run, in their order, and its tables are those of the code.
+"""The README tells the truth: its commands run, in their order; its tables and that of docs/config.md are those of the code.
 
 What installs something (`make ...`) is not run, but the targets must be there, and what `make demo` runs after installing
 is run on fewer samples.
@@ -26,6 +26,7 @@ from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import ROOT
 
 README = (ROOT / "README.md").read_text()
+CONFIG = (ROOT / "docs" / "config.md").read_text()
 SAMPLES = 48
 _FLAG = r"(?<![\w-])--?[a-z][a-z-]*"
 BIN = Path(sys.executable).parent
@@ -60,9 +61,12 @@ def commands(section: str) -> list[str]:
 
 
 def rows(section: str) -> list[list[str]]:
-    """The cells of a section's table, without its head."""
-    body = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    lines = [line for line in body.splitlines() if line.startswith("|")]
+    """The cells of the table of a README's section, without its head."""
+    return cells(README.partition(f"\n## {section}\n")[2].partition("\n## ")[0])
+
+
+def cells(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -195,7 +199,7 @@ def written(value: Any) -> str:
 
 
 def test_the_table_of_keys_is_the_config() -> None:
-    told = {row[0].strip("`"): row[1] for row in rows("config.yaml")}
+    told = {row[0].strip("`"): row[1] for row in cells(CONFIG)}
     del told["slurm.<option>"]
     expected = keys(Config)
     del expected["slurm.options"]
@@ -203,19 +207,26 @@ def test_the_table_of_keys_is_the_config() -> None:
 
 
 def test_every_format_of_manifests_is_named() -> None:
-    (row,) = [row for row in rows("config.yaml") if row[0] == "`data.manifest`"]
+    (row,) = [row for row in cells(CONFIG) if row[0] == "`data.manifest`"]
     assert f"a {KINDS}" in row[2]
 
 
 def test_every_template_is_named() -> None:
-    (row,) = [row for row in rows("config.yaml") if row[0] == "`slurm.template`"]
+    (row,) = [row for row in cells(CONFIG) if row[0] == "`slurm.template`"]
     templates = {path.stem for path in (ROOT / "slurm_templates").glob("*.sbatch")} - {"finalize"}
     assert templates == set(re.findall(r"\w+", row[2].partition(", or")[0]))
 
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/dependencies.md", "docs/decisions/README.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/config.md",
+        "docs/dependencies.md",
+        "docs/decisions/README.md",
+    ],
 )
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:
     path = ROOT / document

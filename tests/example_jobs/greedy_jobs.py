@@ -2,6 +2,8 @@
 
 import mmap
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,27 @@ class Bulky(Toy):
         return np.stack([item for item, _ in items])
 
 
+class Crowded(Toy):
+    """Needs more memory than there is for more than ``most`` samples at a time, and for row ``large`` in any case."""
+
+    def __init__(self, setups: str, most: int, large: int = -1) -> None:
+        super().__init__()
+        self.setups = setups
+        self.most = most
+        self.large = large
+
+    def setup(self, context: Context) -> None:
+        with open(self.setups, "a") as file:
+            file.write("x")
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        if len(batch) > self.most or self.large in batch[:, 0]:
+            held = np.ones(600 * _MEGABYTE, np.uint8)
+            time.sleep(60)
+            del held
+        return super().process(batch)
+
+
 class Tabular(Toy):
     """Allocates a little by Arrow, then ``megabytes`` that only a limit on data counts, in pool workers."""
 
@@ -167,3 +190,26 @@ class SlowAndBroken(Slow):
     def setup(self, context: Context) -> None:
         if not self.marker.exists():
             raise ValueError("not there yet")
+
+
+class Starter(Toy):
+    """At the rows named in ``load`` and ``process`` it starts a program that takes so many megabytes, for a while."""
+
+    def __init__(self, load: dict[str, int] | None = None, process: dict[str, int] | None = None, seconds: float = 0.0):
+        super().__init__()
+        self.at_load = load or {}
+        self.at_process = process or {}
+        self.seconds = seconds
+
+    def load(self, sample: Sample) -> np.ndarray:
+        self.start(self.at_load.get(str(sample.index), 0))
+        return super().load(sample)
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        self.start(max(self.at_process.get(str(int(row)), 0) for row in batch[:, 0]))
+        return super().process(batch)
+
+    def start(self, megabytes: int) -> None:
+        code = f"import time; block = b'1' * ({megabytes} << 20); time.sleep({self.seconds})"
+        if megabytes:
+            subprocess.run(["setsid", "--wait", sys.executable, "-c", code], check=True)

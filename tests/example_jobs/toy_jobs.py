@@ -57,13 +57,49 @@ class Toy(Job):
                     raise RuntimeError("bad in process")
                 case "process-kill":
                     os.kill(os.getpid(), signal.SIGKILL)
-                case "process-rows":
-                    return {"y": batch[:-1]}
         return {
             "y": batch * 2,
             "text": [f"row {row}" for row in rows],
             "ragged": [np.arange(row % 5, dtype=np.float32) for row in rows],
         }
+
+
+class Everything(Job):
+    """An output of each kind, as tests.support.builders has them. ``wait`` is how long process waits, seconds.
+
+    ``tally``: a file that gets a line for each process, "process PID", and for each batch computed, "SUPERVISOR TIME ROW ...".
+    """
+
+    def __init__(self, tally: str | None = None, wait: float = 0.0) -> None:
+        self.tally = tally
+        self.wait = wait
+
+    def setup(self, context: Context) -> None:
+        self.supervisor = _first_alike(os.getpid())
+        self._tell(f"process {os.getpid()}")
+
+    def load(self, sample: Sample) -> int:
+        return int(sample["x"])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        from tests.support.builders import everything
+
+        time.sleep(self.wait)
+        self._tell(f"{self.supervisor} {time.time()} {' '.join(map(str, batch.tolist()))}")
+        return everything(batch)
+
+    def _tell(self, line: str) -> None:
+        if self.tally:
+            file = os.open(self.tally, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(file, f"{line}\n".encode())
+            os.close(file)
+
+
+def _first_alike(pid: int) -> int:
+    """The supervisor of a process: all that it has forked has its command line."""
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    lines = [Path(f"/proc/{one}/cmdline").read_bytes() for one in (pid, parent)]
+    return _first_alike(parent) if lines[0] == lines[1] else pid
 
 
 class Random(Job):
@@ -212,3 +248,13 @@ class TwoForms(Job):
         if len(rows) > 2 or np.isin(rows, (2, 3)).any():
             raise RuntimeError("too many, or bad")
         return {"y": rows.astype(np.float32 if rows[0] < 2 else np.int64)}
+
+
+class Pairs(Job):
+    """Every other row: of six samples three rows, of one sample one."""
+
+    def load(self, sample: Sample) -> np.float64:
+        return np.float64(sample["x"])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        return {"y": batch[::2]}

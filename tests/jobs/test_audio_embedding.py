@@ -287,7 +287,7 @@ def too_short(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut_short, r"a\.wav: cut short, it has \d+ of 16000 bytes of sound"),
+        (cut_short, r"a\.wav: cut short, it has \d+ of 16000 bytes; copy or make it again"),
         (not_audio, r"a\.wav: cannot be read as audio: Format not recogni[sz]ed"),
         (not_finite, r"a\.wav: holds values that are no finite numbers"),
         (too_short, r"a\.wav: 160 samples are less than one window of 200"),

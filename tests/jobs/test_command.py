@@ -18,7 +18,6 @@ import pytest
 from jobs.command import Command, ProgramError
 from jobs.errors import InputError
 from jobs.job import Context
-from jobs.program import watcher
 from jobs.program.programs import Call, Programs
 from launcher import results
 from tests.support.launcher_runs import ROOT, launcher, run_of, wait_until, write_config
@@ -61,11 +60,6 @@ def mark() -> str:
 def sleepers(mark: str) -> list[psutil.Process]:
     found = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", mark]]
     return alive(found)
-
-
-def watchers() -> list[psutil.Process]:
-    """The processes that end this one's programs if it dies."""
-    return [child for child in alive(psutil.Process().children()) if watcher.__file__ in child.cmdline()]
 
 
 def test_arguments_come_as_they_are_and_no_shell_reads_them(jobs: Any) -> None:
@@ -183,28 +177,6 @@ def test_a_program_has_default_signals_and_no_descriptor_of_ours(jobs: Any) -> N
     assert descriptors.split() == ["0", "1", "2", "3"]
 
 
-def test_calls_go_on_after_the_watcher_was_killed(jobs: Any) -> None:
-    job = jobs("echo", "x")
-    job.load(Row())
-    before = watchers()
-    for process in before:
-        process.kill()
-    wait_until(lambda: alive(before) == [])
-    assert job.load(Row())["stdout"] == "x\n"
-    assert len(watchers()) == len(before) == 1
-
-
-def test_kill_minus_9_of_the_owner_ends_all_that_it_started(mark: str) -> None:
-    script = FAMILY.format(mark=mark, then="wait")
-    code = f"from jobs.program.programs import *; Programs().run(Call(['sh', '-c', {script!r}], b'', 600, 10, True))"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as owner:
-        wait_until(lambda: len(sleepers(mark)) == 2)
-        below = psutil.Process(owner.pid).children(recursive=True)
-        owner.kill()
-    wait_until(lambda: not sleepers(mark))
-    wait_until(lambda: not alive(below))
-
-
 def test_a_program_that_a_stop_signal_ended_is_started_again_but_not_for_ever(jobs: Any, tmp_path: Path) -> None:
     script = "echo x >> $0; [ $(wc -l < $0) -gt {} ] || kill -TERM $$; echo done"
     once, always = tmp_path / "once", tmp_path / "always"
@@ -248,13 +220,52 @@ def test_a_row_that_cannot_be_an_argument_fails_alone(jobs: Any, sample: dict[st
 
 
 def test_a_program_that_a_sample_names_and_that_is_not_there_fails_alone(jobs: Any) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ProgramError, match="this node has no program '/no/such/program'"):
         jobs("{program}").load(Row(program="/no/such/program"))
 
 
 def test_a_node_without_the_program_says_so_before_any_sample(jobs: Any) -> None:
     with pytest.raises(InputError, match="this node has no program 'no-such-program'; valid: one on its PATH"):
         jobs("no-such-program", "{x}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"#!/bin/sh\r\necho\r\n",
+            r"the line ends of .* are those of Windows, .* interpreter '#!/bin/sh\\r': dos2unix",
+        ),
+        (b"#! /nowhere/sh -e\necho\n", "the interpreter that .* names is not on this node: '#! /nowhere/sh -e'"),
+    ],
+)
+def test_a_script_without_its_interpreter_is_told_of_with_its_first_line(
+    jobs: Any, tmp_path: Path, content: bytes, message: str
+) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(content)
+    script.chmod(0o755)
+    with pytest.raises(InputError, match=message):
+        jobs(str(script))
+    with pytest.raises(ProgramError, match=message):
+        jobs("{program}").load(Row(program=str(script)))
+
+
+@pytest.mark.parametrize(
+    ("content", "argument", "message"),
+    [
+        (b"echo\n", "", "is no program of this machine; a script begins with a line such as #!/bin/sh"),
+        (b"#!/bin/sh\n", "x" * (4 << 20), "the arguments of .* are longer than the system takes"),
+    ],
+)
+def test_what_cannot_be_started_fails_its_sample_with_the_reason(
+    jobs: Any, tmp_path: Path, content: bytes, argument: str, message: str
+) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(content)
+    script.chmod(0o755)
+    with pytest.raises(ProgramError, match=message):
+        jobs(str(script), "{x}").load(Row(x=argument))
 
 
 @pytest.mark.parametrize(

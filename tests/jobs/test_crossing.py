@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict, UserDict, UserList, namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -64,8 +65,8 @@ def tensor(name: str, number: int, size: int) -> Any:
 
 
 LEAVES: dict[str, Callable[[int, int], Any]] = {
-    **{f"array {dtype}": lambda n, size, dtype=dtype: array(dtype, n, size) for dtype in DTYPES},
-    **{f"tensor {name}": lambda n, size, name=name: tensor(name, n, size) for name in TENSORS},
+    **{f"array {dtype}": partial(array, dtype) for dtype in DTYPES},
+    **{f"tensor {name}": partial(tensor, name) for name in TENSORS},
     "strided": lambda n, size: np.arange(n, n + 2 * size)[::2],
     "empty": lambda n, size: np.zeros((0, 3), np.int16),
     "masked": lambda n, size: np.ma.array(np.arange(n, n + size), mask=np.arange(size) % 2 == 0),

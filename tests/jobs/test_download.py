@@ -7,6 +7,8 @@ import gc
 import hashlib
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,10 +138,65 @@ def test_what_no_retry_can_mend_fails_at_once_and_leaves_nothing(
     assert target.startswith("/loop") or server.requests()["counts"][target] == 1
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "no url", "http://"])
-def test_a_url_that_is_none_fails_at_once(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://127.0.0.1/x", "the url's scheme, ftp, is not supported; valid: http://host/path or https://host/path"),
+        ("file:///etc/passwd", "the url's scheme, file, is not supported"),
+        ("s3://bucket/key", "the url's scheme, s3, is not supported"),
+        ("no url", "the url has no scheme"),
+        ("www.example.com/a.jpg", "the url has no scheme"),
+        ("127.0.0.1:8/b.jpg", "the url has no scheme"),
+        ("//example.com/a", "the url has no scheme"),
+        ("http://", "the url has no host"),
+        ("http:///x", "the url has no host"),
+        ("http://127.0.0.1:99999/a", "the url's port, 99999, is not valid; valid: 1 to 65535"),
+        ("http://127.0.0.1:0/a", "the url's port, 0, is not valid"),
+        ("http://127.0.0.1:x/a", "Invalid port: 'x'; valid: http://host/path"),
+        ("http://[::1/a", "Invalid port"),
+        ("http://a b.invalid/", "the url's host cannot be the name of one"),
+        (f"http://{'a' * 64}.invalid/", "the url's host cannot be the name of one"),
+        ("http://☃.invalid/", "Invalid IDNA hostname"),
+        ("http://127.0.0.1/a\nb", "non-printable"),
+    ],
+)
+def test_a_url_that_is_none_fails_at_once_and_says_what_is_wrong_with_it(
+    tmp_path: Path, url: str, message: str
+) -> None:
     (found,) = load_all([{"url": url}], folder=tmp_path)
     assert type(found).__name__ == "DownloadError"
+    assert message in str(found)
+    assert (url if url.isprintable() else repr(url)) in str(found)
+
+
+def test_a_redirection_to_a_url_that_is_none_says_so(server: Served, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"/elsewhere/a\?\.\.\.: the url's port, 99999, is not valid"):
+        load(server, tmp_path, "/elsewhere/a?to=http://127.0.0.1:99999/")
+
+
+@pytest.mark.parametrize("target", [" /ok/blanks ", "/ok/in between"])
+def test_blanks_in_a_url_do_no_harm(server: Served, tmp_path: Path, target: str) -> None:
+    url = f"{' ' if target[0] == ' ' else ''}{server.base}{target.lstrip()}"
+    (found,) = load_all([{"url": url}], folder=tmp_path)
+    assert found["http_status"] == 200, found
+
+
+def test_messages_name_the_url_without_what_may_be_secret(server: Served, tmp_path: Path) -> None:
+    url = server.base.replace("//", "//user:pa@ss@") + "/missing/secret?signature=abc"
+    (found,) = load_all([{"url": url}], folder=tmp_path)
+    assert str(found) == f"{server.base}/missing/secret?...: HTTP 404 Not Found"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:secret@127.0.0.1:1", "what://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_told_when_the_worker_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, proxy: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(InputError, match=r"pip install socksio$|is not valid; valid: http://host:port") as caught:
+        load_all([], folder=tmp_path)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert "httpx[" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_stays_broken_fails_after_the_retries_and_says_how_often(server: Served, tmp_path: Path) -> None:
@@ -173,6 +230,29 @@ def test_while_a_host_wants_to_be_left_alone_nothing_else_is_asked_of_it(server:
 def test_a_host_that_asks_for_longer_than_the_time_limit_is_not_waited_for(server: Served, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"503 Service Unavailable: the host asks for 3600 s, time_limit leaves 300 s"):
         load(server, tmp_path, "/busy/never?after=3600")
+
+
+def test_one_urls_long_wait_is_not_its_hosts(server: Served, tmp_path: Path) -> None:
+    """Its own sample fails at once, with the reason; the others have all of their time left after the little they wait."""
+    targets = ["/busy/hours?after=7200", *(f"/ok/others{row}" for row in range(12))]
+    rows = [{"url": server.base + target} for target in targets]
+    refused, *found = load_all(rows, folder=tmp_path, per_host=1, time_limit=2.0)
+    assert "503 Service Unavailable: the host asks for 7200 s, time_limit leaves" in str(refused)
+    assert all(map(is_right, found, targets[1:]))
+
+
+def test_the_time_limit_is_a_samples_own_not_that_of_its_queue(server: Served, tmp_path: Path) -> None:
+    targets = [f"/ok/queue{row}?delay=0.4" for row in range(8)]
+    rows = [{"url": server.base + target} for target in targets]
+    found = load_all(rows, folder=tmp_path, per_host=1, time_limit=1.5, retries=0)
+    assert all(map(is_right, found, targets))
+
+
+@pytest.mark.parametrize("kind", ["etag", "total", "date", "start"])
+def test_no_file_is_put_together_from_two_versions(server: Served, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(Exception, match="HTTP 206: not the rest of what has come, or of another version of it; tried"):
+        load(server, tmp_path, f"/other/{kind}?size=1000", retries=1)
+    assert [name for name in files(tmp_path) if ".part" not in name] == []
 
 
 def test_a_stall_ends_and_the_rest_is_asked_for_alone(server: Served, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from jobs import Hierarchy
 from jobs.errors import InputError, RunError, SampleFailed
 from jobs.library.batch_size import BatchSize
 from tests.example_jobs.hierarchy_jobs import Leaves, Passes, Scale, Unready, misbehave
+from tests.example_jobs.wordless_jobs import square_but_five
 from tests.support.launcher_runs import wait_until
 
 
@@ -404,6 +405,13 @@ def test_several_bad_samples_fail_each_for_itself(troubled: Hierarchy) -> None:
     assert [isinstance(result, SampleFailed) for result in results] == [number % 10 == 3 for number in range(1000)]
 
 
+def test_an_exception_that_cannot_be_told_fails_its_sample_alone() -> None:
+    with Hierarchy(square_but_five, workers=2) as hierarchy:
+        found = hierarchy.map(range(8), on_error="return")
+    assert [value for value in found if not isinstance(value, SampleFailed)] == [0, 1, 4, 9, 16, 36, 49]
+    assert "Wordless: (its text cannot be told" in str(found[5])
+
+
 def test_a_failure_is_raised_in_its_turn_with_the_text_of_its_traceback_and_the_hierarchy_goes_on(
     troubled: Hierarchy,
 ) -> None:
@@ -451,7 +459,7 @@ def test_workers_that_are_killed_from_outside_cost_no_sample() -> None:
         results = hierarchy.imap(range(2000))
         first = [next(results) for _ in range(100)]
         for _ in range(2):
-            supervisor().children()[0].children()[0].kill()
+            supervisor().children()[0].children()[0].children()[0].kill()  # below its guardian
             first += [next(results) for _ in range(300)]
         assert first + list(results) == list(range(2000))
 
@@ -534,6 +542,21 @@ def test_a_bad_argument_is_named_with_what_is_valid(arguments: dict[str, Any], m
     with pytest.raises(InputError) as caught:
         Hierarchy(**{"job": misbehave, **arguments})
     assert message in str(caught.value)
+
+
+class Whereabouts(jobs.Job):
+    def setup(self, context: jobs.Context) -> None:
+        self.device = context.device
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"device": [self.device] * len(batch["x"])}
+
+
+def test_cuda_without_a_number_is_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for devices in (["cuda"], "cuda"):
+        with Hierarchy(Whereabouts(), devices=devices, workers=0) as hierarchy:
+            assert [found["device"] for found in hierarchy.map([{"x": 1}])] == ["cuda:0"]
 
 
 def test_a_bad_on_error_is_named(squares: Hierarchy) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.hierarchy_scripts import LEFT, Script, run, until
@@ -212,11 +213,31 @@ print(hierarchy.map([2]))
     assert run(tmp_path, text).splitlines() == ["(0, 0, 0)", "[4]"]
 
 
+@pytest.mark.parametrize("number", [0, signal.SIGKILL])
+def test_what_functions_started_ends_with_the_block_and_with_the_caller(tmp_path: Path, number: int) -> None:
+    mark = f"{2000 + int.from_bytes(os.urandom(4)) / 2**32:.9f}"
+    text = f"""
+import os, subprocess, time
+from jobs import Hierarchy
+def start(number):
+    return subprocess.run(["sh", "-c", "setsid env -i sleep {mark} >/dev/null 2>&1 &"]).returncode
+with Hierarchy(start, workers=2, batch_size=1) as hierarchy:
+    print(hierarchy.map(range(4)), flush=True)
+    if {number}: time.sleep(600)
+"""
+    script = Script(tmp_path, text)
+    assert script.line() == "[0, 0, 0, 0]"
+    if number:
+        script.process.send_signal(number)
+    assert script.end()[0] == -number
+    until(lambda: not [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or [])])
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_nothing_is_left_when_the_process_is_ended_by_a_signal(tmp_path: Path, number: int) -> None:
     script = Script(tmp_path, f"{BUSY}next(results)\n")
     assert script.line() == "[0, 1, 2, 3, 4, 5]"
-    until(lambda: len(script.running()) == 5)
+    until(lambda: len(script.running()) == 7)  # each of two children has a guardian
     script.process.send_signal(number)
     assert script.end()[0] == -number
     until(lambda: script.running() == [])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from jobs.errors import InputError
 from jobs.image_embedding import IMAGENET_MEAN, IMAGENET_STD, ImageEmbedding
@@ -325,3 +325,41 @@ print(sorted({{"torch", "PIL", "tests.support.embedding_models"}} & sys.modules.
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "[]\n"
+
+
+@pytest.fixture
+def pillow_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts pillow's own limits back, which are the module's."""
+    for name in ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY"):
+        monkeypatch.setattr(PngImagePlugin, name, getattr(PngImagePlugin, name))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+
+
+def job_with(**params: Any) -> ImageEmbedding:
+    job = ImageEmbedding(**{**VISION, **params})
+    job.setup_worker(context())
+    return job
+
+
+@pytest.mark.usefixtures("pillow_limits")
+def test_long_texts_beside_a_picture_do_not_matter_up_to_a_limit_of_the_users(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.png", PngImagePlugin.PngInfo()
+    text.add_text("history", "x" * 3_000_000, zip=True)
+    picture().save(path, pnginfo=text)
+    picture().save(tmp_path / "b.png")
+    with_text, without = (job_with().load({"path": str(tmp_path / name)}) for name in ("a.png", "b.png"))
+    np.testing.assert_array_equal(with_text, without)
+    with pytest.raises(ValueError, match=r"a\.png: cannot be decoded: .* \(the parameter max_text\)"):
+        job_with(max_text=1 << 20).load({"path": str(path)})
+
+
+@pytest.mark.usefixtures("pillow_limits")
+def test_the_number_of_pixels_has_a_limit_of_the_users(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture().save(path)
+    Image.MAX_IMAGE_PIXELS = WIDTH * HEIGHT // 3  # pillow's own limit is twice that
+    assert job_with(max_pixels=WIDTH * HEIGHT).load({"path": str(path)}).shape == (SIZE, SIZE, 3)
+    with pytest.raises(
+        ValueError, match=rf"a\.png: cannot be decoded: {WIDTH} x {HEIGHT} pixels are more than max_pixels"
+    ):
+        job_with(max_pixels=WIDTH * HEIGHT - 1).load({"path": str(path)})

@@ -181,7 +181,7 @@ class ExecutorTests:
     def test_shards_in_its_hands_are_not_submitted_again(self, slow: Planned) -> None:
         (made,) = slow.submit()
         assert slow.select().running == Spans([(0, SHARDS)])
-        with pytest.raises(RunError, match="running now"):
+        with pytest.raises(RunError, match="waits or runs already"):
             slow.submit()
         with pytest.raises(RunError, match="submission 1 is running these shards"):
             create(slow.run, made)  # as of a launcher that looked before the first one had written

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind
 from launcher.cli import make_parser
-from tests.support.builders import AttemptWriter
+from launcher.runs.submissions import Outcome
+from tests.support.builders import AttemptWriter, build_plan
 from tests.support.launcher_runs import command, document, environment, launcher, run_of, write_config
 
 COMMANDS = [
@@ -20,6 +22,7 @@ COMMANDS = [
     "probe",
     "status",
     "logs",
+    "errors",
     "list",
     "cancel",
     "gather",
@@ -33,6 +36,8 @@ COMMANDS = [
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A planned run."""
     config = write_config(tmp_path_factory.mktemp("cli"))
+    (config.parent / "other.yaml").write_text("name: other\nnode: {worker: 3}\n")
+    (config.parent / "nameless.yaml").write_text("runs: runs\n")
     assert launcher(config.parent, "plan", config.name).returncode == 0
     return config
 
@@ -61,7 +66,9 @@ BAD_INPUT = {
     "malformed override": (["plan", "config.yaml", "--set", "node.workers"], "key.sub=value"),
     "no such run": (["status", "tory"], "did you mean: toy"),
     "no such run directory": (["status", "runs/tory"], "did you mean: toy"),
-    "a file as run": (["status", "config.yaml"], "RUN is a run directory"),
+    "a file as run": (["status", "data.csv"], "RUN is a run directory"),
+    "a config whose run is not planned": (["status", "other.yaml"], "is not planned yet: launcher plan other.yaml"),
+    "a config that does not say where": (["status", "nameless.yaml"], "nameless.yaml:1: name: is required"),
     "a folder as run": (["status", "runs"], "not a run directory"),
     "no such shard": (["logs", "toy", "4"], "the run has shards 0-3"),
     "a shard that is no number": (["logs", "toy", "three"], "invalid int value"),
@@ -69,7 +76,6 @@ BAD_INPUT = {
     "ranges beyond the run": (["rerun", "toy", "--shards", "2-9"], "the run has shards 0-3"),
     "no tasks": (["rerun", "toy", "--tasks", "0"], "must be 1 or more"),
     "memory of a local run": (["rerun", "toy", "--mem", "64G"], "for Slurm"),
-    "a rerun that decides otherwise": (["rerun", "toy", "--set", "node.batch_size=9"], "node.batch_size: 8 -> 9"),
     "no such runs folder": (["list", "nowhere"], "no such folder"),
 }
 
@@ -105,7 +111,7 @@ def test_with_json_stdout_is_one_document(config: Path, arguments: list[str]) ->
 def test_plan_says_what_will_run_and_where(config: Path) -> None:
     done = launcher(config.parent, "plan", config.name)
     assert done.returncode == 0
-    for text in (str(run_of(config).path), "100 in 4 shards of 25 to 25", "local", "1 CPUs", "launcher submit toy"):
+    for text in (str(run_of(config).path), "100 in 4 shards of 25", "local", "1 CPUs", "launcher submit toy"):
         assert text in done.stdout
 
 
@@ -136,6 +142,51 @@ def test_a_run_is_found_by_name_by_path_and_as_the_newest(config: Path) -> None:
     assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "toy"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["logs", "0"], ["verify"], ["gather", "--allow-missing"], ["cancel"], ["list"]],
+    ids=" ".join,
+)
+def test_a_run_is_found_by_its_config_wherever_it_lies(tmp_path: Path, arguments: list[str]) -> None:
+    config = write_config(tmp_path / "here", name="far", runs="../shared/runs")
+    assert launcher(config.parent, "plan", config).returncode == 0
+    # Whatever has become of the config otherwise.
+    config.write_text(json.dumps({**json.loads(config.read_text()), "data": {"manifest": "$NOWHERE"}, "nodes": 3}))
+    command_, *more = arguments
+    target = config.parent.parent / "shared/runs" if command_ == "list" else config
+    done = launcher(tmp_path, command_, target, *more, "--json")
+    assert str(tmp_path / "shared/runs/far") in json.dumps(document(done)), done.stderr
+
+
+def test_cancel_without_a_run_is_sure_of_the_run_or_asks(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    assert launcher(tmp_path, "plan", "config.yaml").returncode == 0
+    only = launcher(tmp_path, "cancel")
+    assert (only.returncode, "toy is running" in only.stdout) == (0, True)
+    assert launcher(tmp_path, "plan", "config.yaml", "--set", "name=other").returncode == 0
+    several = launcher(tmp_path, "cancel")
+    assert several.returncode == 2
+    assert "needs the name of a run" in several.stderr
+    assert "other, toy" in several.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [("y", 0, "nothing of runs/toy is running"), ("", 1, "nothing is cancelled")]
+)
+def test_cancel_asks_a_person_on_a_terminal(tmp_path: Path, answer: str, code: int, said: str) -> None:
+    write_config(tmp_path)
+    assert launcher(tmp_path, "plan", "config.yaml").returncode == 0
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        command("cancel"), cwd=tmp_path, env=environment(), stdin=theirs, capture_output=True, text=True, check=False
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert f"cancel toy ({tmp_path}/runs/toy)? [y/N]" in done.stderr
+    assert (done.returncode, done.stdout.strip()) == (code, said)
+
+
 def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     launcher(tmp_path, "plan", config.name)
@@ -150,7 +201,7 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
     run.submission(number).with_suffix(".outcome").unlink()
     done = launcher(tmp_path, "status", "toy")
     assert done.returncode == 1
-    assert "DISK, 1 shard(s): No space left on device" in done.stdout
+    assert "DISK, shard 2: No space left on device" in done.stdout
     assert "launcher rerun toy --shards 2" in done.stdout
 
 
@@ -186,3 +237,18 @@ def test_a_folder_that_cannot_be_written_is_told_without_traceback(tmp_path: Pat
     assert done.returncode in (1, 2)
     assert "file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_logs_of_several_array_tasks_have_headings(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "runs" / "toy", (0, 20))
+    for worker, rows in enumerate([(0, 8), (8, 20)]):
+        run.log(1, worker).write_text(f"worker {worker}\n")
+        with AttemptWriter(run, 1, worker) as writer:
+            writer.hold(*rows, claim=worker + 1)
+            writer.beat()
+    Outcome(0.0).write(run, 1)
+    shown = launcher(tmp_path, "logs", "toy", "0").stdout
+    first, second = (f"==> runs/toy/logs/0001-0000{worker}.log <==\nworker {worker}\n" for worker in (0, 1))
+    assert shown == first + second
+    run.log(1, 1).unlink()
+    assert launcher(tmp_path, "logs", "toy", "0").stdout == "worker 0\n"

@@ -91,7 +91,7 @@ def test_a_plan_says_what_will_run_it_and_has_no_script(toy: Commands) -> None:
 
 
 def test_a_submitted_run_goes_on_to_its_result(toy: Commands) -> None:
-    assert "submission 1: 4 shard(s), memory job m1" in toy.submit()
+    assert "submission 1: 4 shards, memory job m1" in toy.submit()
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
     assert newest(toy.run).executor == "memory"
@@ -120,7 +120,7 @@ def test_what_waits_or_runs_is_not_submitted_again(scheduler: MemoryScheduler, t
     scheduler.holds = True
     toy.submit()
     for command in ("submit", "rerun"):
-        assert "running now (shards 0-3)" in toy.say(command, toy.run.path, code=1)
+        assert "waits or runs already (shards 0-3)" in toy.say(command, toy.run.path, code=1)
     assert toy.run.submission_numbers() == [1]
     scheduler.release()
     assert toy.end()["state"] == "complete"
@@ -130,7 +130,7 @@ def test_a_submission_has_as_many_tasks_as_it_takes_and_they_share_all_rows(
     scheduler: MemoryScheduler, toy: Commands
 ) -> None:
     scheduler.largest_array = 3
-    assert "submission 1: 4 shard(s), memory job m1" in toy.submit()
+    assert "submission 1: 4 shards, memory job m1" in toy.submit()
     made = newest(toy.run)
     assert (made.tasks, len(made.ranges), made.rows) == (3, 3, Spans([(0, 100)]))
     assert toy.end()["samples"] == ALL_OK

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,13 +14,14 @@ from hypothesis import strategies as st
 
 from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.gather import gather
+from jobs.gather.verify import verify
 from jobs.job import Job
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from launcher import results
 from launcher.results import FAILED, OK, Results
-from tests.support.builders import build_plan, build_run, everything, vectors, write_shard
+from tests.support.builders import build_plan, build_run, change_plan, everything, vectors, write_shard
 from tests.support.launcher_runs import ROOT
 
 # The machine may be busy with other things.
@@ -173,8 +175,8 @@ def test_a_row_that_is_not_there_is_an_index_error(found: Results, row: int) -> 
 def test_an_unknown_output_names_the_known_ones(found: Results) -> None:
     with pytest.raises(KeyError, match="no output 'vectors'; the outputs are: blob, boxes"):
         found["vectors"]
-    with pytest.raises(KeyError, match="no output 'status'"):
-        found["status"]
+    with pytest.raises(KeyError, match="no output 'errors'"):
+        found["errors"]
     with pytest.raises(KeyError, match="no column 'x'; the columns are: id, status, blob"):
         found.to_pandas(["id", "x"])
     with pytest.raises(KeyError, match="'text' is of variable length"):
@@ -277,6 +279,15 @@ def test_a_truncated_result_is_damage(run: RunDir, tmp_path: Path) -> None:
         results.open(copy)
 
 
+@pytest.mark.parametrize("what", [b"provenance", b"TREE", b"HEAP", b"SNOD", b"errors"])
+def test_damage_to_what_hdf5_keeps_is_told_when_the_result_is_opened(run: RunDir, tmp_path: Path, what: bytes) -> None:
+    copy, content = tmp_path / "copy.h5", run.result.read_bytes()
+    copy.write_bytes(content.replace(what, bytes(range(200, 200 + len(what)))))
+
+    with pytest.raises((DamageError, InputError), match=r"copy\.h5"):
+        results.open(copy).provenance  # noqa: B018 - the last to be read
+
+
 def test_a_result_without_outputs_is_read(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", (0, 4), failed=range(4))
     gather(run)
@@ -301,3 +312,92 @@ def test_importing_results_loads_neither_h5py_nor_pandas() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
 
     assert done.stdout == "set()\n"
+
+
+# --- as a mapping
+
+
+def test_a_result_maps_names_to_columns(found: Results) -> None:
+    assert "vector" in found
+    assert "nothing" not in found
+    assert list(found) == ["id", "status", *found.outputs] == list(found.keys())
+    assert list(found["id"]) == list(found.ids)
+    assert found["status"].tolist() == found.status.tolist()
+    assert dict(found)["label"].tolist() == found["label"].tolist()
+    assert [name for name, _ in found.items()] == list(found)
+    assert len(list(found.values())) == len(list(found))
+    assert found.get("nothing") is None
+    assert len(found) == ROWS
+
+
+@pytest.mark.parametrize(
+    "key", [[True] * 10, np.ones(ROWS + 1, bool), np.zeros((2, 2), int), [0.5], ["a"], np.ones((ROWS, 1), bool)]
+)
+def test_rows_are_not_chosen_by_what_does_not_fit(found: Results, key: Any) -> None:
+    with pytest.raises(IndexError, match=r"a mask of|rows are chosen by"):
+        found["tokens"][key]
+
+
+def test_rows_are_chosen_by_masks_and_numbers(found: Results) -> None:
+    tokens = found["tokens"]
+    mask = np.arange(ROWS) % 2 == 0
+    assert len(tokens[mask]) == ROWS // 2
+    assert tokens[[]] == []
+    assert tokens[[1, -1]][0].tolist() == tokens[1].tolist()
+    with pytest.raises(IndexError):
+        tokens[[ROWS]]
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+def test_blocks_have_rows(found: Results, rows: int) -> None:
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        found.blocks(rows)
+
+
+def test_one_name_is_no_list_of_columns(found: Results) -> None:
+    with pytest.raises(TypeError, match="give a list of names"):
+        found.to_pandas("vector")
+
+
+# --- whose it is
+
+
+def test_the_result_of_another_run_in_its_place_is_refused(tmp_path: Path) -> None:
+    runs = [build_run(tmp_path / name, (0, 16), config={"name": name}) for name in "AB"]
+    for run, fingerprint in zip(runs, ("a" * 16, "b" * 16), strict=True):
+        change_plan(run, fingerprint=fingerprint)
+        submission = Submission.read(run.submission(1))
+        resources = replace(submission.resources, output=str(tmp_path / "shared.h5"))
+        replace(submission, resources=resources).write(run.submission(1))
+        gather(run, output=tmp_path / "shared.h5")
+    with pytest.raises(RunError, match=r"holds the result of another run now, 'B'; `launcher gather"):
+        results.open(runs[0].path)
+    with results.open(runs[1].path) as found:
+        assert len(found) == 16
+    report = verify(runs[0], output=tmp_path / "shared.h5")
+    assert report.result_problems == (f"{tmp_path / 'shared.h5'}: holds the result of another run, 'B'",)
+
+
+LOCKS = """
+#define _GNU_SOURCE
+#include <errno.h>
+int flock(int fd, int how) { errno = ENOLCK; return -1; }
+int lockf(int fd, int how, long n) { errno = ENOLCK; return -1; }
+"""
+OPEN = "import sys; from launcher import results; print(len(results.open(sys.argv[1])))"
+
+
+def test_a_result_is_opened_where_locks_are_refused(run: RunDir, tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    (tmp_path / "locks.c").write_text(LOCKS)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "locks.so", tmp_path / "locks.c"], check=True)
+    preloaded = {**os.environ, "LD_PRELOAD": str(tmp_path / "locks.so"), "PYTHONPATH": str(ROOT)}
+    for program in (
+        OPEN,
+        "import sys; from jobs.gather.verify import verify; from jobs.storage.rundir import RunDir;"
+        "from pathlib import Path; print(verify(RunDir(Path(sys.argv[1]))).ok or 1 / 0)",
+    ):
+        done = subprocess.run([sys.executable, "-c", program, run.path], env=preloaded, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

@@ -11,10 +11,10 @@ from launcher.units import (
     format_memory,
     format_time,
     gibibytes,
-    gigabytes,
     parse_memory,
     parse_time,
     rough_time,
+    short_size,
 )
 
 
@@ -68,7 +68,14 @@ def test_durations() -> None:
 
 
 def test_sizes_for_people() -> None:
-    assert (gigabytes(3 << 29), gibibytes(3 << 29), gibibytes(5 << 28, 2)) == ("1.5G", "1.5 GiB", "1.25 GiB")
+    assert (short_size(3 << 29), gibibytes(3 << 29), gibibytes(5 << 28, 2)) == ("1.5G", "1.5 GiB", "1.25 GiB")
+    assert [short_size(size) for size in (0, 1, 300 << 20, (1 << 30) - 1, 1 << 30)] == [
+        "0M",
+        "1M",
+        "300M",
+        "1024M",
+        "1.0G",
+    ]
     sizes = [decimal_size(size) for size in (0, 999, 1234, 5.25e6, 1e15)]
     assert sizes == ["0 bytes", "999 bytes", "1.23 KB", "5.25 MB", "1e+03 TB"]
 

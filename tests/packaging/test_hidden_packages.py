@@ -79,7 +79,7 @@ def test_a_module_that_raises_is_not_said_to_be_hidden(tmp_path: Path) -> None:
     with_module(tmp_path, "raising.py", "1 / 0\n")
     write_config(tmp_path, job="raising:Mine")
     done = launcher(tmp_path, "plan", "config.yaml")
-    assert "(ZeroDivisionError: division by zero). Searched: the Python path and" in done.stderr
+    assert f"(ZeroDivisionError: division by zero), at {tmp_path / 'raising.py'}:1\n" in done.stderr
 
 
 def test_beside_the_config_a_module_launcher_does_not_disturb_ours(tmp_path: Path) -> None:

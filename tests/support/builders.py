@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from jobs.storage.records import (
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import FailureTally
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
+from jobs.storage.seals import seal_of, stamp
 from jobs.storage.spans import Range, Spans
 
 Compute = Callable[[np.ndarray], dict[str, Any]]
@@ -145,6 +147,7 @@ class AttemptWriter:
     ) -> None:
         """Makes the journal, and a data file for each process; ``start`` holds other fields of AttemptStart."""
         self.run = run
+        self.submission = submission
         self.plan = Plan.read(run.plan)
         alike = f"{submission:04d}-{worker:05d}-"
         self.name = name or f"{alike}{len(list(run.attempts.glob(f'{alike}*.journal'))):08x}"
@@ -232,15 +235,20 @@ class AttemptWriter:
         return beat
 
     def _counted(self, done: Spans) -> dict[str, Any]:
-        table, tally, shared = self.plan.table, FailureTally(), dict[int, int]()
-        whole = table.whole_shards(done)
+        table, tally, counts = self.plan.table, FailureTally(), Counter[int]()
         failed = [sample for commit in self.commits.values() if commit.start in done for sample in commit.failed]
         for sample in failed:
             shard = table.shard_at(sample.row)
-            tally.add(sample.kind, sample.message, shard)
-            if shard not in whole:
-                shared[shard] = shared.get(shard, 0) + 1
+            tally.add(sample.kind, sample.message, sample.row, shard)
+            counts[shard] += 1
+        whole = table.whole_shards(done)
+        shared = {shard: n for shard, n in counts.items() if shard not in whole or n > self._limit(shard)}
         return {"ok": done.count - len(failed), "failed": len(failed), "shared": shared, "failures": tally.groups()}
+
+    def _limit(self, shard: int) -> int:
+        """How many samples of a shard may fail; any number where there is no submission of that number."""
+        rows, path = self.plan.shard(shard).rows, self.run.submission(self.submission)
+        return Submission.read(path).node.failure_budget(rows) if path.exists() else rows
 
     def end(
         self, reason: EndReason = EndReason.DONE, kind: FailureKind | None = None, message: str = "", **fields: Any
@@ -318,6 +326,13 @@ def build_run(
     for worker, rows in enumerate(Submission.read(run.submission(1)).ranges):
         write_range(run, rows, compute, failed=bad, worker=worker)
     return run
+
+
+def write_stub_result(run: RunDir, path: Path | None = None) -> None:
+    """A file in the place of the result that says that it was made of what is stored now, and has nothing else."""
+    plan = Plan.read(run.plan)
+    (part,) = plan.results
+    (path or run.result).write_bytes(stamp(seal_of(plan.fingerprint, part, owners(Attempts(run).read()))))
 
 
 def change_plan(run: RunDir, **changes: Any) -> None:

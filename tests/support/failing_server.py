@@ -30,6 +30,7 @@ _STATUS = {
     "forbidden": "403 Forbidden",
     "broken": "500 Internal Server Error",
 }
+_DATES = "Last-Modified: Mon, {} Jan 2024 00:00:00 GMT\r\nDate: Wed, 10 Jan 2024 00:00:00 GMT"
 _RETRY_AFTER = {"busy": "503 Service Unavailable", "rate": "429 Too Many Requests"}
 
 
@@ -116,6 +117,9 @@ class FailingServer:
                 self._send(writer, _STATUS["broken"], b"oops")
             case "redirect":
                 self._send(writer, "302 Found", b"", f"Location: {request.target.replace('/redirect/', '/ok/')}")
+            case "elsewhere":
+                to = dict(parse_qsl(urlsplit(request.target).query))["to"]
+                self._send(writer, "302 Found", b"", f"Location: {to}")
             case "loop":
                 self._send(writer, "302 Found", b"", f"Location: {request.target}")
             case "drop" if fails:
@@ -123,6 +127,8 @@ class FailingServer:
             case "stall" if fails:
                 await self._part(request, writer, 0.5)
                 await asyncio.sleep(3600)
+            case "other":  # for ever, with another version of the file for whoever asks for the rest of the first
+                await self._other_version(request, writer)
             case "truncate" | "norange" | "changing" if fails:
                 await self._part(request, writer, request.option("share", 0.5))
                 writer.close()
@@ -139,6 +145,27 @@ class FailingServer:
         head, data = self._file(request)
         writer.write(head + data[: int(len(data) * share)])
         await writer.drain()
+
+    async def _other_version(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        """What names the first version, and the second, is said by the url: etag, total, date."""
+        data, wanted = body(request.target), request.headers.get("range")
+        if not wanted:
+            head = 'ETag: "1"' if "date" not in request.target else _DATES.format("01")
+            writer.write(_head("200 OK", len(data), head) + data[: len(data) // 2])
+            writer.close()
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        total, head = len(data), 'ETag: "1"'
+        if "etag" in request.target:
+            head = 'ETag: "2"'
+        elif "date" in request.target:
+            head = _DATES.format("02")
+        elif "total" in request.target:
+            total += 1
+        elif "start" in request.target:
+            start += 1
+        rest = bytes(total - start)
+        self._send(writer, "206 Partial Content", rest, f"Content-Range: bytes {start}-{total - 1}/{total}\r\n{head}")
 
     def _file(self, request: Request) -> tuple[bytes, bytes]:
         """Head and body of the answer; with an ETag and ranges, but for ``norange`` and versions of ``changing``."""

@@ -18,6 +18,7 @@ from typing import Any
 from jobs.node.beacon import Beacon
 from jobs.node.messages import Batch, Deal, Halt, Stop, Worker
 from jobs.node.process.process import ProcessArguments
+from jobs.node.supervisor.meter import Reading
 from jobs.node.worker.worker import ChildArguments
 from jobs.storage.records import Commit
 
@@ -32,6 +33,7 @@ class FakeHandle:
         self.pid = pid
         self.sentinel, self._alive = Pipe(duplex=False)
         self.exitcode: int | None = None
+        self.hangs_in_the_kernel = False
 
     def end(self, exitcode: int) -> None:
         if self.exitcode is None:
@@ -39,10 +41,12 @@ class FakeHandle:
             self._alive.close()
 
     def kill(self) -> None:
-        self.end(-signal.SIGKILL)
+        if not self.hangs_in_the_kernel:
+            self.end(-signal.SIGKILL)
 
-    def join(self, timeout: float | None = None) -> None:
-        assert self.exitcode is not None, "nobody would end it"
+    def join(self, timeout: float | None = None) -> bool:
+        assert self.exitcode is not None or self.hangs_in_the_kernel, "nobody would end it"
+        return self.exitcode is not None
 
     def close(self) -> None:
         self._alive.close()
@@ -160,6 +164,5 @@ class FakeMeter:
     def is_due(self, interval: float) -> bool:
         return self.due
 
-    def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
-        """(bytes of all, pid of the child that has most, its bytes)."""
-        return self.total, self.largest, self.total
+    def read(self, pids: Iterable[int]) -> Reading:
+        return Reading(self.total, {self.largest: self.total})

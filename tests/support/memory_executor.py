@@ -175,6 +175,7 @@ class MemoryExecutor(Executor):
     name = "memory"
     title = "the test process"
     stops_with_launcher = False
+    has_limits = True
     is_polled = True
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = None
@@ -226,6 +227,9 @@ class MemoryExecutor(Executor):
             entries["PENDING", "Held" if job.held else "Resources"] += len(job.waiting)
             entries["RUNNING", "None"] += len(job.running)
         return Observation(frozenset(active), +entries)
+
+    def queue_advice(self, reason: str) -> str | None:
+        return None
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         kept = [

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
@@ -26,6 +27,7 @@ from jobs.node.memory_errors import is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
 from jobs.node.worker.loading import failed_piece
+from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 
 Fetch = Callable[[], tuple[Loaded, Arriving]]
@@ -43,11 +45,15 @@ _add_to_eventfd.argtypes = (ctypes.c_int, ctypes.c_uint64)
 
 
 class Processed(NamedTuple):
-    """A piece that the Job is through with: its results, or why it failed as a whole; seconds it took."""
+    """A piece that the Job is through with: its results, or why it failed as a whole; seconds it took.
+
+    ``is_final``: the failure is that of each of its samples, and halves of it would say the same.
+    """
 
     loaded: Loaded
     results: Any
     failure: FailedSample | None
+    is_final: bool
     seconds: float
 
 
@@ -59,6 +65,7 @@ class JobRunner:
         self._backend = backend
         self._beacon = beacon
         self._seed = seed
+        self._kernel_kills = KernelKills()
         self._inbox: SimpleQueue[Fetch | None] = SimpleQueue()
         self._outbox: deque[Processed | OSError] = deque()
         self._seconds = self._waited = 0.0
@@ -128,12 +135,12 @@ class JobRunner:
             loaded, arriving = fetch()
         except OSError as error:
             return error
-        results, failure = None, loaded.error
+        results, failure, is_final = None, loaded.error, False
         if failure is None and loaded.rows:
-            results, failure = self._run_job(loaded, arriving)
-        return Processed(loaded, results, failure, time.monotonic() - started)
+            results, failure, is_final = self._run_job(loaded, arriving)
+        return Processed(loaded, results, failure, is_final, time.monotonic() - started)
 
-    def _run_job(self, loaded: Loaded, arriving: Arriving) -> tuple[Any, FailedSample | None]:
+    def _run_job(self, loaded: Loaded, arriving: Arriving) -> tuple[Any, FailedSample | None, bool]:
         seed_generators(self._seed, loaded.piece.start)
         self._beacon.at(loaded.piece.start, loaded.piece.stop)
         stage = SampleFailureKind.LOAD
@@ -141,7 +148,7 @@ class JobRunner:
             try:
                 batch = [arriving.take()]
                 stage = SampleFailureKind.PROCESS
-                return self._results_of(batch.pop(), len(loaded.rows)), None
+                return self._results_of(batch.pop(), len(loaded.rows)), None, False
             finally:
                 arriving.processed()
         except (Exception, SystemExit) as error:
@@ -150,6 +157,9 @@ class JobRunner:
                 sys.excepthook(type(error), error, error.__traceback__)
                 sys.stderr.flush()
                 os._exit(os.EX_IOERR)
+            self._kernel_kills.follow(error)
+            if isinstance(error, RowCountError):  # a mistake of the Job's, not of one sample: halves might hide it
+                return None, self._backend.failed(loaded.rows[0], stage, error), True
             failure = failed_piece(self._backend, loaded.rows, stage, error)
         finally:
             self._beacon.idle()
@@ -157,7 +167,7 @@ class JobRunner:
             # Here, where no part of the failed piece is referred to any more, but perhaps by errors that refer to each other.
             gc.collect()
             sys.modules["torch"].cuda.empty_cache()
-        return None, failure
+        return None, failure, False
 
     def _results_of(self, batch: Any, rows: int) -> Any:
         # Where it is alone, the Job gets its next batch before these results are stored.

@@ -9,6 +9,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from typing import Any
@@ -48,11 +49,12 @@ class Messenger:
         self._is_halting = False
         self.must_leave = False
         self._worker_pipes: dict[int, Connection] = {}
+        self._crowded: set[int] = set()
         self._selector = selectors.DefaultSelector()
-        self._listen_to(connection, lambda: self._obey(connection.recv()))
-        self._listen_to(runner.descriptor, lambda: os.eventfd_read(runner.descriptor))
+        self._listen_to(connection, lambda _: self._obey(connection.recv()))
+        self._listen_to(runner.descriptor, lambda _: os.eventfd_read(runner.descriptor))
 
-    def _listen_to(self, file: Connection | int, callback: Callable[[], object]) -> None:
+    def _listen_to(self, file: Connection | int, callback: Callable[[int], object]) -> None:
         self._selector.register(file, selectors.EVENT_READ, callback)
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -85,8 +87,19 @@ class Messenger:
         while self._backlog:
             self._obey(self._backlog.popleft())
             timeout = 0
-        for key, _ in self._selector.select(timeout):
-            key.data()
+        if isinstance(self._source, Pool):
+            self._await_room(self._source)
+        for key, events in self._selector.select(timeout):
+            key.data(events)
+
+    def _await_room(self, pool: Pool) -> None:
+        """Has the selector tell when a worker's pipe takes more: a piece may be too large for it, and nobody waits for that."""
+        crowded = pool.crowded
+        for number in crowded ^ self._crowded:
+            if connection := self._worker_pipes.get(number):
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if number in crowded else 0)
+                self._selector.modify(connection, events, self._selector.get_key(connection).data)
+        self._crowded = crowded
 
     def _obey(self, message: Any) -> None:
         match message:
@@ -119,7 +132,7 @@ class Messenger:
         connection = Connection(recv_handle(self._connection))
         self._forget_worker(message.number)
         self._worker_pipes[message.number] = connection
-        self._listen_to(connection, lambda: self._hear_worker(pool, message.number, connection))
+        self._listen_to(connection, lambda events: self._hear_worker(pool, message.number, connection, events))
         lost = pool.replace(message.number, connection)
         known = {batch.start: batch for batch in message.batches}
         for piece in lost:
@@ -129,12 +142,17 @@ class Messenger:
                 pool.submit(work.again(piece, batch), first=True)
         pool.submit([])  # the new worker gets what waits, also where nothing was lost
 
-    def _hear_worker(self, pool: Pool, number: int, connection: Connection) -> None:
+    def _hear_worker(self, pool: Pool, number: int, connection: Connection, events: int) -> None:
         # Its successor may have come just before, and its last words were read then.
-        if self._worker_pipes.get(number) is connection and not pool.receive(number):
+        if self._worker_pipes.get(number) is not connection:
+            return
+        if events & selectors.EVENT_WRITE:
+            pool.flush(number)
+        if events & selectors.EVENT_READ and not pool.receive(number):
             self._forget_worker(number)
 
     def _forget_worker(self, number: int) -> None:
+        self._crowded.discard(number)
         connection = self._worker_pipes.pop(number, None)
         if connection:
             self._selector.unregister(connection)
@@ -160,8 +178,11 @@ class Messenger:
             try:
                 self._writer.keep(processed.results, loaded, work)
                 self._limit.passed(len(loaded.rows))
-            except (OutputError, MemoryError) as error:
+            except Exception as error:  # what a Job returned may raise anything when it is looked at
                 failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.PROCESS, error)
+        if failure and processed.is_final:
+            work.close((*loaded.failed, *(replace(failure, row=row) for row in loaded.rows)))
+            return []
         if failure:
             return self._divide(work, processed, failure)
         work.close(loaded.failed)

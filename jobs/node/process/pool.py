@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from jobs.node.channel import Channel
 from jobs.node.messages import Broken, Loaded, NewSlot, Piece
 from jobs.node.process.job_runner import Fetch
 from jobs.node.slots import SlotReader
@@ -78,7 +79,7 @@ class _Worker:
     """What the process knows of one worker."""
 
     def __init__(self, connection: Connection, transfer: Transfer) -> None:
-        self.connection = connection
+        self.channel = Channel(connection)
         self.reader = SlotReader(connection, transfer)
         self.in_hand: dict[int, Piece] = {}
         self.free = list(range(_MOST_SLOTS))
@@ -95,7 +96,7 @@ class _Worker:
 
     def bury(self) -> list[Piece]:
         """It is dead: returns the pieces that it had in hand. What it had loaded may still be used."""
-        self.connection.close()
+        self.channel.close()
         lost = list(self.in_hand.values())
         self.free += self.in_hand
         self.in_hand.clear()
@@ -103,7 +104,7 @@ class _Worker:
         return lost
 
     def _close_if_through(self) -> None:
-        if self.connection.closed and not self.used:
+        if self.channel.closed and not self.used:
             self.reader.close()
 
 
@@ -133,7 +134,7 @@ class Pool:
         self._workers[index] = _Worker(connection, self._transfer)
         if old is None:
             return []
-        while old.alive and old.connection.poll():  # what it had still sent need not be loaded again
+        while old.alive and old.channel.poll():  # what it had still sent need not be loaded again
             self._receive(old)
         return old.bury()
 
@@ -164,9 +165,22 @@ class Pool:
         piece = piece._replace(slot=worker.free.pop())
         worker.in_hand[piece.slot] = piece
         try:
-            worker.connection.send(piece)
+            worker.channel.send(piece)
         except ConnectionError:
             worker.alive = False  # its successor gets the piece, see replace
+
+    @property
+    def crowded(self) -> set[int]:
+        """The workers whose pipes did not take all that is for them yet; ``flush`` goes on when they do."""
+        return {index for index, worker in self._workers.items() if worker.alive and worker.channel.is_crowded}
+
+    def flush(self, index: int) -> None:
+        """Sends worker ``index`` more of what is for it."""
+        worker = self._workers[index]
+        try:
+            worker.channel.flush()
+        except ConnectionError:
+            worker.alive = False
 
     def receive(self, index: int) -> bool:
         """Takes one message of worker ``index``; False where the worker is gone."""
@@ -176,7 +190,7 @@ class Pool:
 
     def _receive(self, worker: _Worker) -> None:
         try:
-            message = worker.connection.recv()
+            message = worker.channel.recv()
             if isinstance(message, NewSlot):
                 worker.reader.accept(message)
                 self._largest = max(self._largest, message.size)
@@ -216,4 +230,4 @@ class Pool:
     def stop(self) -> None:
         """Closes the pipes; workers tear down and exit at their end."""
         for worker in self._workers.values():
-            worker.connection.close()
+            worker.channel.close()

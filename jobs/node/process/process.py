@@ -9,8 +9,11 @@ from multiprocessing.connection import Connection
 
 from jobs.job import Job
 from jobs.machine import heap, threads
+from jobs.machine.kernel_kills import KernelKills
+from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
+from jobs.node.leaving import leave
 from jobs.node.messages import Ready
 from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
@@ -39,12 +42,13 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
+    kernel_kills = KernelKills()
     threads.use(arguments.child.threads)
     try:
         job = arguments.child.backend.job()
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
-        use_device(arguments.child.context.device)
+        use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     except (
@@ -52,9 +56,15 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         SystemExit,
     ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, broken("setup", error))
+        report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
+
+
+def use_device_of_torch(device: str) -> None:
+    """Makes it this thread's, now or as soon as the Job imports torch."""
+    if device.startswith("cuda"):
+        after_import("torch", lambda: use_device(device))
 
 
 def use_device(device: str) -> None:
@@ -88,7 +98,8 @@ class _Process:
         if arguments.workers:
             source = Pool(connection.send, transfer, arguments.memory, poison=arguments.poison)
         else:
-            source = Inline(Loader(job, child.backend, beacon, child.context.seed, stack_now), transfer)
+            loader = Loader(job, child.backend, beacon, child.context.seed, stack_now, child.sample_timeout)
+            source = Inline(loader, transfer)
         self._messenger = Messenger(connection, child.backend, child.context.process_index, source, self._runner)
         self._has_ended = False
 
@@ -103,6 +114,7 @@ class _Process:
             self._runner.run()
         if self._messenger.must_leave:
             self._job.teardown()
+            leave()
         elif not self._has_ended:
             sys.exit(os.EX_SOFTWARE)  # the log has the traceback of the messenger's thread
 

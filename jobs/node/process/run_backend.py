@@ -20,19 +20,23 @@ from jobs.storage.samples import Samples
 
 @dataclass(frozen=True)
 class RunBackend:
-    """A run directory, Job and number of rows of its plan, and the attempt that the children are of."""
+    """A run directory, Job and number of rows of its plan, and the attempt that the children are of.
+
+    ``digests`` are those of the manifest as it was planned.
+    """
 
     run: RunDir
     spec: JobSpec
     rows: int
     attempt: str
+    digests: tuple[str, ...] = ()
 
     def job(self) -> Job:
         return make_job(self.spec)
 
     def samples(self) -> Samples:
         """Raises RunError where they are not those of the plan, as far as their number tells."""
-        samples = Samples(self.run.manifest)
+        samples = Samples(self.run.manifest, self.digests)
         if len(samples) != self.rows:
             raise RunError(f"{self.run.manifest} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
         return samples
@@ -45,7 +49,7 @@ class RunBackend:
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
-        print_traceback(row, stage, error)
+        print_traceback(lambda: self.samples().name(row), stage, error)
         return failed_sample(row, stage, error)
 
     def broken(self, error: OSError) -> Broken:

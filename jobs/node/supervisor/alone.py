@@ -1,8 +1,9 @@
 """Alone: a batch that ran out of memory, done again with all else idle, to learn whose fault it was.
 
-Memory that ran out is first nobody's fault: the batch gets a small crew of its own. If that dies too, its samples are
-tried one by one. A sample that runs out of memory all alone has failed; if each of them fits, the batch is done one sample
-at a time. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with more memory the next one goes on.
+Memory that ran out is first nobody's fault: the batch gets a small crew of its own. If that dies too, it is done half of
+it at a time, then a quarter, down to one sample: each try costs a set-up, in which a model may be loaded. A sample that
+runs out of memory all alone has failed. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with more memory
+the next one goes on.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +18,7 @@ from jobs.storage.spans import Spans
 
 
 class _NoCommits:
-    """A CommitLog for samples that are only tried: they are written, but not committed."""
+    """A CommitLog for a sample that is only tried: it is written, but not committed."""
 
     def __init__(self, commit_log: CommitLog) -> None:
         self._commit_log = commit_log
@@ -31,38 +32,61 @@ class _NoCommits:
     def check(self, open_failures: Collection[int]) -> Spans:
         return Spans()
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        return Spans()
+
 
 NewCrew = Callable[[CrewSettings], Crew]
 Step = Callable[[Crew], None]
 """Drives a crew, and raises what ends the attempt."""
 
 
-def recover(crew: Crew, short: MemoryShort, commit_log: CommitLog, new_crew: NewCrew, step: Step) -> list[Batch]:
-    """After memory ran out: ends the crew, has its batch done with all else idle, and returns what is left besides.
+def recover(
+    crew: Crew, short: MemoryShort, commit_log: CommitLog, new_crew: NewCrew, step: Step
+) -> tuple[list[Batch], int]:
+    """After memory ran out: ends the crew, has its batch done with all else idle.
 
-    Raises AttemptFailed where the batch does not fit into memory however it is done.
+    Returns what is left besides, and how many samples at a time fit where the batch did not as a whole, else 0. Raises
+    AttemptFailed where the batch does not fit into memory however it is done.
     """
     left = crew.unfinished()
     crew.close()
     batch = next(batch for batch in left if batch.start <= short.rows[0] < batch.stop)
     settings = crew.settings.alone(short.device)
-    _run_alone(lambda: new_crew(settings), commit_log, batch, step)
-    return [other for other in left if other.start != batch.start]
+    fits = _run_alone(lambda: new_crew(settings), commit_log, batch, step)
+    return [other for other in left if other.start != batch.start], fits
 
 
-def _run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> None:
-    """Commits the batch, unless too many samples have failed by now; or raises AttemptFailed."""
-    short = _run(new_crew, commit_log, batch, step)
-    if short is None:
-        return
-    guilty = _find_guilty(new_crew, commit_log, batch, short, step)
-    if batch.start in commit_log.check([sample.row for sample in guilty]):
-        return
-    if _run(new_crew, commit_log, batch._replace(most=1, failed=(*batch.failed, *guilty)), step) is not None:
+def _run_alone(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> int:
+    """Commits the batch, unless its shard is given up; or raises AttemptFailed."""
+    size = batch.stop - batch.start
+    most = min(batch.most or size, size)
+    known, guilty = batch.failed, list[FailedSample]()
+    while (short := _run(new_crew, commit_log, batch, step)) is not None:
+        if most > 1:
+            most //= 2
+            print(f"memory ran out again ({short}): doing its batch {most} samples at a time", flush=True)
+        else:
+            guilty.append(_find_guilty(new_crew, commit_log, batch, short, step))
+            if batch.start in commit_log.give_up_for_memory([sample.row for sample in guilty]):
+                break
+        batch = batch._replace(most=most, failed=(*known, *guilty))
+    # Where samples were at fault, the others may well fit together.
+    return most if most < size and not guilty else 0
+
+
+def _find_guilty(
+    new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, short: MemoryShort, step: Step
+) -> FailedSample:
+    """The sample on which memory ran out though it was the only one, if it does so once more; else raises AttemptFailed."""
+    row = short.rows[0]
+    if _run(new_crew, _NoCommits(commit_log), Batch(row, row + 1), step) is None:
         rows = f"samples {batch.start} to {batch.stop - 1}"
         raise AttemptFailed(
             FailureKind.OUT_OF_MEMORY, f"the batch of {rows} does not fit into memory, even one sample at a time"
         )
+    message = "the sample alone needs more memory than the task has"
+    return FailedSample(row, SampleFailureKind.OUT_OF_MEMORY, message, 3)
 
 
 def _run(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step: Step) -> MemoryShort | None:
@@ -77,18 +101,3 @@ def _run(new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, step
     finally:
         crew.close()
     return None
-
-
-def _find_guilty(
-    new_crew: Callable[[], Crew], commit_log: CommitLog, batch: Batch, short: MemoryShort, step: Step
-) -> list[FailedSample]:
-    """The samples that run out of memory all alone; only those are tried at which a child died."""
-    known = {sample.row for sample in batch.failed}
-    rows = [row for row in range(*short.rows) if row not in known]
-    tried = _NoCommits(commit_log)
-    message = "the sample alone needs more memory than the task has"
-    return [
-        FailedSample(row, SampleFailureKind.OUT_OF_MEMORY, message, 3)
-        for row in rows
-        if _run(new_crew, tried, Batch(row, row + 1), step) is not None
-    ]

@@ -27,11 +27,12 @@ from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim
+from jobs.storage.code import fingerprint
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout
+from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout, Passage
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
 
@@ -40,6 +41,8 @@ _MESSAGE_CHARACTERS = 1000
 _FIRST_BEATS = (1.0, 1.0, 2.0)
 # So many shards given up with no good sample in between: it is not the shards.
 _GIVEN_UP_IN_A_ROW = 3
+# Of the claims that it is done with; every beat repeats them.
+_MOST_PASSAGES = 64
 # The rate is a mean over about this time, seconds.
 _RATE_SECONDS = 20.0
 
@@ -59,8 +62,9 @@ class AttemptLog:
         submission: Submission,
         name: str,
         others: Callable[[], Iterable[Attempt]] = tuple,
+        sample_name: Callable[[int], str] = str,
     ) -> None:
-        """Makes nothing yet. ``others``: the other attempts of the submission."""
+        """Makes nothing yet. ``others``: the other attempts of the submission; ``sample_name``: of that of a row."""
         self.name = name
         self.begun = 0
         self.setup = 0.0
@@ -71,11 +75,12 @@ class AttemptLog:
         self._plan = plan
         self._node = submission.node
         self._submission = submission
-        self._budget = FailureBudget(plan, submission, others)
+        self._budget = FailureBudget(plan, submission, others, sample_name)
         self._layout: Layout | None = None
         self._open = ExitStack()
         self._files: list[int] = []
         self._claims: list[Held] = []
+        self._passages: list[Passage] = []
         self._done = Spans()
         self._pending: list[Range] = []
         self._unsynced: set[int] = set()
@@ -96,7 +101,7 @@ class AttemptLog:
         self._journal = self._open.enter_context(Journal(self._run.journal(self.name)))
         paths = [self._run.data(self.name, process) for process in range(len(devices))]
         for path in paths:
-            self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666))
             self._open.callback(os.close, self._files[-1])
         fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
         start = self._start_record(index, worker, devices, environment)
@@ -117,13 +122,17 @@ class AttemptLog:
             devices=devices,
             workers=self._node.workers,
             versions={"python": platform.python_version(), "numpy": np.__version__},
+            code=fingerprint(self._plan.code),
+            plan=self._plan.fingerprint,
         )
 
     # --- claims
 
     def hold(self, claim: Claim) -> None:
-        """From now on it works on this claim."""
-        self._claims.append(Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size))
+        """From now on it works on this claim: with those before it is done, and what others need to know of them is less."""
+        done_with = (Passage(held.start, held.stop, held.journal) for held in self._claims)
+        self._passages = _bounded([*self._passages, *done_with])
+        self._claims = [Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size)]
         self.begun = claim.start
         # The rate is that of the work: neither of waiting for some, nor of the set-up.
         self._rated = (time.monotonic(), self.committed) if self.setup else None
@@ -173,10 +182,22 @@ class AttemptLog:
 
     def check(self, open_failures: Collection[int]) -> Spans:
         """Gives up shards in which more samples failed than may; raises AttemptFailed at too many in a row."""
-        given_up = self._budget.check(open_failures, lambda: self._done | Spans(self._pending))
+        given_up = self._budget.check(open_failures, self._as_stored)
         for one in given_up:
             self._give_up(one)
         return self._plan.table.rows_of(one.shard for one in given_up)
+
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        """Gives up shards in which these samples, which may not fail, need more memory: with more of it they may be done."""
+        given_up = self._budget.short_of_memory(rows)
+        for one in given_up:
+            self._give_up(one)
+        return self._plan.table.rows_of(one.shard for one in given_up)
+
+    def _as_stored(self) -> Attempt:
+        """With all that is committed, though no beat has told of it yet."""
+        beat = dataclasses.replace(self._beat, done=self._done | Spans(self._pending))
+        return Attempt(self.name, self._run.journal(self.name), None, beat)
 
     def _give_up(self, one: GivenUp) -> None:
         print(f"shard {one.shard} is given up: {one.kind}: {one.message}", flush=True)
@@ -233,6 +254,7 @@ class AttemptLog:
             failed=self.failed,
             advanced=self._advanced,
             claims=tuple(self._claims),
+            passages=tuple(self._passages),
             begun=self.begun,
             rate=round(self.rate, 3),
             setup=round(self.setup, 3),
@@ -272,6 +294,17 @@ class AttemptLog:
 
     def close(self) -> None:
         self._open.close()
+
+
+def _bounded(passages: list[Passage]) -> list[Passage]:
+    """Neighbours together where there are too many: whoever reads them has to pass over more of the journal."""
+    if len(passages) <= _MOST_PASSAGES:
+        return passages
+    pairs = itertools.zip_longest(passages[::2], passages[1::2])
+    return [
+        Passage(min(one.start, other.start), max(one.stop, other.stop), one.journal) if other else one
+        for one, other in pairs
+    ]
 
 
 def _log_bytes() -> int:

@@ -77,4 +77,4 @@ class FileBoard:
             return False
         process = ProcessIdentity.from_json(attempt.start.process)
         # Another boot may be that of another machine of the same name, as containers have them: its beats will tell.
-        return (process.host, process.boot) == (self._me.host, self._me.boot) and not process.is_alive
+        return process.is_here and process.boot == self._me.boot and not process.is_alive

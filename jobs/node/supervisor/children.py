@@ -5,30 +5,35 @@ torch, whose threads do not survive a fork.
 """
 
 import contextlib
+import math
 import multiprocessing
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
-from jobs.exit_codes import exit_text
 from jobs.job import Context
-from jobs.kinds import SampleFailureKind
+from jobs.machine.running_time import RunningTime
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacons, RowRange
+from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
 from jobs.node.process.process import ProcessArguments
-from jobs.node.supervisor.fork_server import Forked, ForkServer, Target
+from jobs.node.supervisor.child import END_SECONDS, Child, at, end
+from jobs.node.supervisor.fork_server import Forked, ForkServer
+from jobs.node.supervisor.guardian import Target
 from jobs.node.worker import worker
 from jobs.node.worker.worker import ChildArguments
 
 # What it means that something became readable.
 _TALKS, _DIES, _OTHER = "talks", "dies", "other"
+# Seconds that are over before a child is killed for a sample: an async load is timed in its worker, which need not die for it.
+_SLACK = 1.0
+_TICK = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,40 +50,19 @@ class CrewSettings:
     memory: int
     scratch: Path
     seed: int
+    sample_timeout: float = math.inf
     poison: bool = False
 
     def alone(self, device: str) -> "CrewSettings":
         """Those of a crew of one process on this device, with one pool worker at most."""
         return replace(self, devices=(device,), threads=self.threads[:1], workers=min(self.workers, 1))
 
-
-@dataclass(eq=False)
-class Child:
-    """A process, or pool worker ``worker`` of it, that was started."""
-
-    process: int
-    worker: int | None
-    handle: Forked
-    beacon: int
-    connection: Connection | None = None
-    watched: tuple[RowRange | None, float] = (None, 0.0)
-    killed_for: SampleFailureKind | None = None
-
-    @property
-    def name(self) -> str:
-        return f"process {self.process}" + ("" if self.worker is None else f", pool worker {self.worker}")
-
-    @property
-    def pid(self) -> int:
-        return self.handle.pid
-
-    def kill(self, kind: SampleFailureKind | None = None) -> None:
-        """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
-        self.killed_for = kind
-        self.handle.kill()
-
-    def exit_text(self) -> str:
-        return exit_text(self.handle.exitcode)
+    def fewer(self) -> "CrewSettings":
+        """Those of a crew with half the pool workers, or, where a process has one at most, half the processes on CPUs."""
+        if self.workers > 1:
+            return replace(self, workers=self.workers // 2)
+        count = len(self.devices) if any(device != "cpu" for device in self.devices) else (len(self.devices) + 1) // 2
+        return replace(self, devices=self.devices[:count], threads=self.threads[:count])
 
 
 @dataclass
@@ -96,7 +80,8 @@ class Children:
         self._memory = self.settings.memory // len(self.settings.devices)
         self._beacons = Beacons(len(self.settings.devices) * self._per_process)
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
-        self._watched: list[tuple[Any, str, Any]] = []
+        self._watched: list[tuple[Any, int, str, Any]] = []
+        self._clock = RunningTime()
 
     def __iter__(self) -> Iterator[Child]:
         yield from (child for child in self.processes if child.process not in self.retired)
@@ -120,18 +105,14 @@ class Children:
         """Ends a process for good: it is not replaced."""
         self.kill_workers(index)
         child = self.processes[index]
-        child.kill()
-        child.handle.join()
+        end([child])
         if child.connection:
             child.connection.close()
         child.connection = None
         self.retired.add(index)
 
     def kill_workers(self, index: int) -> None:
-        for key in [key for key in self.workers if key[0] == index]:
-            dead = self.workers.pop(key)
-            dead.kill()
-            dead.handle.join()
+        end([self.workers.pop(key) for key in list(self.workers) if key[0] == index])
 
     def forget(self, worker: Child) -> None:
         """Removes a dead worker that is not to be replaced."""
@@ -156,8 +137,7 @@ class Children:
         # Noted before the process hears of it: where that is gone, the worker must be ended all the same.
         self.workers[index, number] = Child(index, number, handle, beacon)
         with mine:  # closed here, so that the worker sees the end of its pipe when the process dies
-            owner.connection.send(Worker(number, batches))
-            send_handle(owner.connection, mine.fileno(), owner.pid)
+            owner.connection.send(Worker(number, batches), mine.fileno())
 
     def _start_process(self, index: int) -> Child:
         mine, theirs = multiprocessing.Pipe()
@@ -166,13 +146,14 @@ class Children:
         child = self._arguments(index, None, beacon)
         arguments = ProcessArguments(child, settings.workers, self._memory, settings.poison)
         handle = self._launch(process.main, arguments, theirs, beacon)
-        return Child(index, None, handle, beacon, mine)
+        return Child(index, None, handle, beacon, Channel(mine))
 
     def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
         settings = self.settings
         context = Context(settings.devices[index], index, number, settings.scratch, settings.seed)
         memory, threads = settings.memory, settings.threads[index]
-        return ChildArguments(settings.backend, context, beacon, memory, threads if number is None else 1)
+        threads = threads if number is None else 1
+        return ChildArguments(settings.backend, context, beacon, memory, settings.sample_timeout, threads)
 
     def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
         self._beacons.clear(beacon)  # first, or the rows of its predecessor would be laid to its charge
@@ -185,13 +166,24 @@ class Children:
         """The rows that the child is at, or was at when it died."""
         return self._beacons.span(child.beacon)
 
+    def is_orphaned(self, worker: Child) -> bool:
+        """Whether a worker that is dead left because its process has gone."""
+        return self._beacons.is_orphaned(worker.beacon)
+
     def wait(self, timeout: float, extra: list[Any]) -> tuple[list[Child], list[Child], list[Any]]:
         """Waits for something to happen: (processes that sent a message, dead children, ready ones of ``extra``).
 
         Dead processes come before dead workers, which are not replaced by themselves once their process is.
         """
         self._watch(extra)
-        ready = [key.data for key, _ in self._selector.select(timeout)]
+        ready = []
+        for key, events in self._selector.select(timeout):
+            if events & selectors.EVENT_WRITE:
+                with contextlib.suppress(ConnectionError):  # it died; its sentinel tells
+                    key.fileobj.flush()  # type: ignore[union-attr]
+            if events & selectors.EVENT_READ:
+                ready.append(key.data)
+        self._clock.look()
         dead = [child for role, child in ready if role == _DIES]
         return (
             [child for role, child in ready if role == _TALKS],
@@ -202,16 +194,20 @@ class Children:
     def _watch(self, extra: list[Any]) -> None:
         """Has the selector watch what there is now; it changes when a child does."""
         watched = [
-            *((child.connection, _TALKS, child) for child in self.processes if child.connection),
-            *((child.handle.sentinel, _DIES, child) for child in self),
-            *((other, _OTHER, other) for other in extra),
+            *(
+                (child.connection, child.connection.events, _TALKS, child)
+                for child in self.processes
+                if child.connection
+            ),
+            *((child.handle.sentinel, selectors.EVENT_READ, _DIES, child) for child in self),
+            *((other, getattr(other, "events", selectors.EVENT_READ), _OTHER, other) for other in extra),
         ]
         if watched == self._watched:
             return
         self._selector.close()
         self._selector = selectors.DefaultSelector()
-        for source, role, thing in watched:
-            self._selector.register(source, selectors.EVENT_READ, (role, thing))
+        for source, events, role, thing in watched:
+            self._selector.register(source, events, (role, thing))
         self._watched = watched
 
     def holds(self, child: Child) -> bool:
@@ -222,33 +218,53 @@ class Children:
 
     def overdue(self, sample_timeout: float) -> list[Child]:
         """Children that have been at the same rows for longer than ``sample_timeout`` seconds for each of them."""
-        now = time.monotonic()
+        now = self._clock.now
         late = []
         for child in self:
             span = self.span(child)
             if span != child.watched[0]:
                 child.watched = (span, now)
-            elif span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) and not child.killed_for:
+            elif (
+                span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) + _SLACK and not child.killed_for
+            ):
                 late.append(child)
         return late
 
-    def stop(self, grace: float) -> None:
-        """Lets all children tear down, for ``grace`` seconds."""
+    def unending(self) -> list[Child]:
+        """Children that SIGKILL should have ended by now."""
+        now = self._clock.now
+        found = []
+        for child in self:
+            if child.is_killed and not child.is_dead:
+                if child.unending_since is None:
+                    child.unending_since = now
+                elif now - child.unending_since > END_SECONDS:
+                    found.append(child)
+        return found
+
+    def stop(self, grace: float, extra: Sequence[Any]) -> None:
+        """Has all children tear down, for ``grace`` seconds, or until one of ``extra`` is readable."""
         for child in self.processes:
-            try:
+            with contextlib.suppress(ConnectionError):
                 if child.connection:
                     child.connection.send(Stop())
-            except ConnectionError:
-                continue
-        deadline = time.monotonic() + grace
-        for child in self:
-            child.handle.join(max(0, deadline - time.monotonic()))
+        began, waited = time.monotonic(), 0.0
+        while left := [child for child in self if not child.is_dead]:
+            talking, dead, others = self.wait(max(0, min(_TICK, grace - waited)), list(extra))
+            for child in talking:
+                child.receive()  # what it still has to say must not hold it up
+            waited = time.monotonic() - began
+            if waited >= grace or others:
+                break
+            if dead:
+                time.sleep(0.01)  # the sentinel of one that is dead stays ready
+        for child in left:
+            rows = self.span(child)
+            what = f"process(){at(rows)}" if rows else "teardown()"
+            print(f"{child.name}: {what} is cut off after {waited:.0f} s", flush=True)
 
     def close(self) -> None:
         """Kills what is left."""
-        for child in self:
-            child.kill()
-        for child in self:
-            child.handle.join()
+        end(list(self))
         self._beacons.close()
         self._selector.close()

@@ -20,6 +20,8 @@ from jobs.storage.spans import Spans
 # How many others are looked at in one go, and how often a claim is tried before waiting.
 _LOOKED_AT = 16
 _TRIES = 4
+# A claim is written in milliseconds; seconds.
+_UNWRITTEN = 5.0
 # With more others than this, all of them looking each second would be too much for the server of the files.
 _CROWD = 1000
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -89,6 +91,7 @@ class Claimer:
         self._known: dict[str, Attempt] = {}
         self._watches: dict[str, _Watch] = {}
         self._looking_since: float | None = None
+        self._empty_since: dict[int, float] = {}
         self._cuts: dict[Claim, tuple[int, int]] = {}
 
     # --- finding work
@@ -112,7 +115,7 @@ class Claimer:
             if not self._board.is_open():
                 return None
             self._rest.learn_claims(self._board.claims())
-            wish = self._unclaimed() or self._of_another(pace)
+            wish = self._unclaimed() or self._unwritten() or self._of_another(pace)
             if not isinstance(wish, Claim):
                 return wish
             if claim := self._take(wish):
@@ -134,6 +137,17 @@ class Claimer:
             if start < stop and not self._rest.is_claimed(number)
         ]
         return self._whole(self._dice.choice(free)) if free else None
+
+    def _unwritten(self) -> Claim | None:
+        """A range whose claims have stayed empty, or are damaged: whoever began to write them has died, and nobody has it."""
+        now, rows = self._clock(), self._rest.rows
+        seen = [n for n, pair in enumerate(self._ranges) if self._rest.is_unwritten(n) and rows.within(*pair)]
+        self._empty_since = {number: self._empty_since.get(number, now) for number in seen}
+        overdue = [number for number, since in self._empty_since.items() if now - since >= _UNWRITTEN]
+        if not overdue:
+            return None
+        number = self._dice.choice(overdue)
+        return replace(self._whole(number), number=self._rest.next_number(number))
 
     def _of_another(self, pace: Pace) -> Claim | float | None:
         """The best of what some others have left; else how long to wait, or None: leave."""
@@ -164,6 +178,8 @@ class Claimer:
         now = self._clock()
         if self._looking_since is None:
             self._looking_since = now
+        if self._empty_since:
+            return self._timing.look
         holders = {stretch.claim.attempt for stretch in left}
         patience = max(self._timing.patience, 2 * self._silence)
         if now - self._looking_since > patience or all(map(self._is_settled, holders)):

@@ -32,3 +32,6 @@ class CommitLog(Protocol):
 
         ``open_failures`` are rows of samples that failed and are not committed yet. Raises AttemptFailed where nothing is.
         """
+
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        """The rows that are not worth doing with the memory there is: these samples of them need more, and may not fail."""

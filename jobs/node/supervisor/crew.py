@@ -7,19 +7,20 @@ import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
-from jobs.machine import memory
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
-from jobs.node.supervisor.children import Child, Children, CrewSettings
+from jobs.node.supervisor.child import Child, at, await_end
+from jobs.node.supervisor.children import Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
-from jobs.node.supervisor.meter import Meter
-from jobs.node.worker.worker import ORPHANED
+from jobs.node.supervisor.meter import Meter, Reading
+from jobs.node.worker.loading import too_long
 from jobs.storage.plans import NodeSettings
 from jobs.storage.spans import Spans
 
@@ -53,7 +54,7 @@ class Crew:
         self._unwanted = Spans()
         self._started = 0.0
         self.setup = 0.0
-        self._oom_kills = memory.oom_kills()
+        self._kernel_kills = KernelKills()
 
     def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
         """Starts the children, and them on these batches."""
@@ -120,7 +121,7 @@ class Crew:
     # --- messages
 
     def _read(self, child: Child) -> None:
-        message = self._receive(child)
+        message = child.receive()
         match message:
             case Ready():
                 if child.process not in self._worked:
@@ -145,16 +146,6 @@ class Crew:
             self._unwanted |= unwanted
             self._dealer.forget(unwanted)
 
-    def _receive(self, child: Child) -> Any:
-        """The next message of a process; None where it is gone, which its sentinel tells too."""
-        assert child.connection is not None
-        try:
-            return child.connection.recv()
-        except (EOFError, OSError):
-            child.connection.close()
-            child.connection = None
-            return None
-
     def _deal(self, index: int) -> None:
         batches = self._dealer.deal(index, time.monotonic())
         if batches:
@@ -171,18 +162,18 @@ class Crew:
 
     def _replace(self, child: Child) -> None:
         """Notes what a dead child was at, and starts another in its place."""
-        child.handle.join()
+        await_end([child])
         rows = self._children.span(child)
-        if child.worker is not None and rows is None and child.handle.exitcode == ORPHANED:
+        if child.worker is not None and self._children.is_orphaned(child):
             self._children.forget(child)  # its process is dying, and will be replaced with all its workers
             return
-        print(f"{child.name} died of {child.exit_text()}{_at(rows)}; starting another", flush=True)
+        print(f"{child.name} {self._how(child)}{at(rows)}; starting another", flush=True)
         if rows is None:
             self._count_idle_death(child)
             if not self._children.holds(child):
                 return
         elif self._was_memory(child):
-            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{_at(rows)}")
+            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{at(rows)}")
         else:
             self._blame(child, rows)
         if child.worker is None:
@@ -190,13 +181,26 @@ class Crew:
         else:
             self._start_worker(child.process, child.worker)
 
+    def _abandon(self, child: Child) -> None:
+        """Goes on without a child that SIGKILL does not end: with another worker, but not with another process.
+
+        What the kernel still does for that one may write to the data file that the other would have.
+        """
+        if child.worker is None:
+            raise AttemptFailed(FailureKind.CRASH, f"{child.name} {self._how(child)}, but cannot be ended")
+        self._replace(child)
+
+    def _how(self, child: Child) -> str:
+        """How a child came to its end."""
+        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
+            return f"{too_long(self._node.sample_timeout)} and was killed"
+        return f"died of {child.exit_text()}"
+
     def _was_memory(self, child: Child) -> bool:
         """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
-        # The kernel does not say whom it took; its count went up since the last death, and this one was by SIGKILL.
-        kills = memory.oom_kills()
-        by_kernel = child.handle.exitcode == -signal.SIGKILL and kills > self._oom_kills
-        self._oom_kills = kills
-        return by_kernel or child.killed_for is SampleFailureKind.OUT_OF_MEMORY
+        if child.killed_for:
+            return child.killed_for is SampleFailureKind.OUT_OF_MEMORY
+        return child.handle.exitcode == -signal.SIGKILL and self._kernel_kills.explain()
 
     def _blame(self, child: Child, rows: tuple[int, int]) -> None:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
@@ -204,7 +208,7 @@ class Crew:
         role = "the process" if child.worker is None else "the pool worker"
         cause = f"{role} died of {child.exit_text()}"
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            cause = f"took longer than sample_timeout ({self._node.sample_timeout:g} s)"
+            cause = too_long(self._node.sample_timeout)
         self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
         self._check()
 
@@ -253,11 +257,18 @@ class Crew:
             return
         for child in self._children.overdue(self._node.sample_timeout):
             child.kill(SampleFailureKind.SAMPLE_TIMEOUT)
-        total, pid, _ = self._meter.read(child.pid for child in self._children)
-        if total > self.settings.memory:
-            for child in self._children:
-                if child.pid == pid and not child.killed_for:
-                    child.kill(SampleFailureKind.OUT_OF_MEMORY)
+        for child in self._children.unending():
+            self._abandon(child)
+        self._kernel_kills.look()
+        reading = self._meter.read(child.pid for child in self._children)
+        if reading.total > self.settings.memory:
+            self._make_room(reading)
+
+    def _make_room(self, reading: Reading) -> None:
+        """Kills the child that takes most with what it has started, unless it is dying already."""
+        for child in self._children:
+            if child.pid == reading.largest and not child.killed_for:
+                child.kill(SampleFailureKind.OUT_OF_MEMORY)
 
     # --- the end
 
@@ -277,21 +288,17 @@ class Crew:
 
     def _read_last(self, child: Child) -> set[int]:
         """Takes a message of a process that got Halt; returns the process once it is through."""
-        message = self._receive(child)
+        message = child.receive()
         if isinstance(message, Done):
-            self._commit_log.commit(message.commits)
+            # The signal has gone to what the Job has started, too: samples that fail now may be good ones.
+            if good := [commit for commit in message.commits if not commit.failed]:
+                self._commit_log.commit(good)
         elif isinstance(message, Allocate):
             self._tell(child, self._commit_log.allocate(message))
         return {child.process} if message is None or isinstance(message, Halted | Broken) else set()
 
-    def close(self, grace: float = 0.0) -> None:
-        """Ends all children: in order within ``grace`` seconds, by SIGKILL after that."""
+    def close(self, grace: float = 0.0, extra: Sequence[Any] = ()) -> None:
+        """Ends all children: in order within ``grace`` seconds, or until one of ``extra`` is readable; then by SIGKILL."""
         if grace:
-            self._children.stop(grace)
+            self._children.stop(grace, extra)
         self._children.close()
-
-
-def _at(rows: tuple[int, int] | None) -> str:
-    if rows is None:
-        return ""
-    return f" at sample {rows[0]}" if rows[1] - rows[0] == 1 else f" at samples {rows[0]} to {rows[1] - 1}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import exit_codes
 from jobs.errors import InputError, LauncherError
 from jobs.kinds import EndReason
-from jobs.machine import allocation, disk, lifeline
+from jobs.machine import allocation, descendants, disk, lifeline, open_files
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.task import Task
 from jobs.storage.claims import ClaimFolder
@@ -29,6 +29,8 @@ def run(arguments: list[str]) -> int:
     if options.parent:
         lifeline.bind(options.parent, signal.SIGTERM)
     signals = Signals()
+    descendants.adopt()
+    open_files.allow_many()
     try:
         return _run_worker(options, signals)
     except LauncherError as error:
@@ -61,6 +63,11 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
             f"tasks of a submission by an older version (number {submission.number}) cannot be run by this one; "
             f"do: launcher rerun {run.path}"
         )
+    if not submission.is_of(plan):
+        raise InputError(
+            f"{run.path}: submission {submission.number} is of another plan than {run.plan.name} has now; "
+            f"do: launcher rerun {run.path}"
+        )
     if not 0 <= options.index < submission.tasks:
         print(f"array index {options.index} is none of submission {submission.number}; nothing to do")
         return exit_codes.DONE
@@ -78,6 +85,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
         reason = task.run()
     finally:
         task.finish()
+        descendants.end(ask=False)  # of guardians that somebody killed
     if allocation.is_inside():
         _tell_slurm(task, reason, signals, run, options)
     return _CODES[reason]
@@ -85,7 +93,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
 
 def _open_log(path: Path) -> None:
     """Sends stdout and stderr, also of all children, to the end of the worker's log."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)

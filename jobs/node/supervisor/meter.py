@@ -1,20 +1,21 @@
-"""Meter: what a task's processes take, for the journal: memory at its peak, CPU seconds, GPU use."""
+"""Meter: what a task's processes take, those too that a Job starts: memory at its peak, CPU seconds, GPU use."""
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from jobs.kinds import FailureKind
 from jobs.machine import gpus, memory
 from jobs.machine.process_stat import ProcessStat
+from jobs.machine.process_tree import ProcessTree, shares
+from jobs.machine.tree_memory import TreeMemory
+from jobs.node.supervisor.commit_log import AttemptFailed
 
 # NVML takes milliseconds to ask.
 _GPU_SECONDS = 5.0
-# What memory processes share takes the kernel a millisecond and more a process to find out, in which that process gets no
-# new pages. So it is asked where the pages of all of them changed by this share, and again after this many seconds:
-# a page that a child no longer shares changes nothing there.
-_CHANGE = 0.01
-EXACT_SECONDS = 5.0
+# Between readings while the Job's modules are imported.
+_IMPORT_SECONDS = 0.1
 # Of the supervisor's time, what readings may take at most.
 _SHARE = 0.05
 
@@ -34,22 +35,32 @@ class Usage:
     gpu_use: float | None = None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """``total`` bytes are of all processes of the task; ``children`` are, by pid, those of each with all it has started."""
+
+    total: int
+    children: Mapping[int, int]
+
+    @property
+    def largest(self) -> int:
+        """The pid of the child that takes most; 0 where there is none."""
+        return max(self.children, key=self.children.__getitem__, default=0)
+
+
 class Meter:
-    """Follows the processes of a task."""
+    """Follows the processes of a task: this one, and all below it."""
 
     def __init__(self, cpus: int, memory_limit: int, gpu_names: Sequence[str]) -> None:
         self.read_at = 0.0
         self._cost = 0.0
-        self._exact_at = 0.0
-        self._known: list[int] = []
-        self._pages = 0
-        self._largest = 0, 0, 0
-        self._together = 0
+        self._tree = ProcessTree(os.getpid())
+        self._memory = TreeMemory()
         self._cpus = cpus
         self._limit = memory_limit
         self._gpu_names = gpu_names
         self._peak = 0
-        self._cpu: dict[int, float] = {}
+        self._cpu = 0.0
         self._cpu_before = 0.0
         self._gpu: list[float] = []
         self._gpu_read_at = 0.0
@@ -57,27 +68,42 @@ class Meter:
     def begin(self) -> None:
         """A new attempt begins: what was taken until now is not its own."""
         self._peak, self._gpu = 0, []
-        self._cpu_before = self._cpu_so_far()
+        self._look()
+        self._cpu_before = self._cpu
 
     def is_due(self, interval: float) -> bool:
         """Whether it is time for a reading: every ``interval`` seconds, less often where many processes make it slow."""
         return time.monotonic() - self.read_at >= max(interval, self._cost / _SHARE)
 
-    def read(self, pids: Iterable[int]) -> tuple[int, int, int]:
-        """Takes a reading; returns (total bytes, pid of the largest, its bytes), of the last exact one if that will do."""
-        known, started = list(pids), time.monotonic()
-        self._cpu.update({pid: stat.cpu_seconds for pid in known if (stat := ProcessStat.of(pid))})
-        pages = sum(map(memory.pages_of, known))
-        has_changed = known != self._known or abs(pages - self._pages) > _CHANGE * self._pages
-        if has_changed or started - self._exact_at >= EXACT_SECONDS:
-            self._largest = memory.largest(known)
-            self._together = self._largest[0] + memory.resident(os.getpid())
-            self._known, self._pages, self._exact_at = known, pages, started
-        self._peak = max(self._peak, self._together)
+    def read(self, children: Iterable[int]) -> Reading:
+        """Takes a reading; ``children`` are pids of processes that have guardians. One that is over the limit is exact."""
+        started = time.thread_time()  # not of the clock: where CPUs are short it would look less often
+        tree = self._look()
+        sizes = self._memory.read(tree)
+        if sum(sizes.values()) > self._limit and not self._memory.is_exact:
+            sizes = self._memory.read(tree, exactly=True)
+        guardians = {tree[pid].parent: pid for pid in children if pid in tree}
+        taken = {
+            guardians[top]: sum(sizes.get(pid, 0) for pid in below) for top, below in shares(tree, guardians).items()
+        }
+        reading = Reading(sum(sizes.values()), taken)
+        self._peak = max(self._peak, reading.total)
         self.read_at = time.monotonic()
-        self._cost = self.read_at - started
+        self._cost = time.thread_time() - started
         self._read_gpus()
-        return self._largest
+        return reading
+
+    def check_imports(self) -> None:
+        """Raises AttemptFailed where what is imported takes more than the task may use, before there are children."""
+        if self.is_due(_IMPORT_SECONDS) and (taken := self.read(()).total) > self._limit:
+            sizes = f"{memory.in_words(taken)}, of {memory.in_words(self._limit)} that the task may use"
+            raise AttemptFailed(FailureKind.OUT_OF_MEMORY, f"importing what the Job needs takes {sizes}")
+
+    def _look(self) -> Mapping[int, ProcessStat]:
+        tree = self._tree.look()
+        # Who has ended is in the time of whoever waited for it. For a moment it may be in neither.
+        self._cpu = max(self._cpu, sum(stat.cpu_seconds + stat.reaped_seconds for stat in tree.values()))
+        return tree
 
     def _read_gpus(self) -> None:
         if not self._gpu_names or self.read_at - self._gpu_read_at < _GPU_SECONDS:
@@ -89,9 +115,6 @@ class Meter:
 
     def usage(self) -> Usage:
         """What the attempt has taken so far."""
+        self._look()
         gpu_use = round(sum(self._gpu) / len(self._gpu), 3) if self._gpu else None
-        cpu = round(self._cpu_so_far() - self._cpu_before, 2)
-        return Usage(self._cpus, self._limit, self._peak, cpu, gpu_use)
-
-    def _cpu_so_far(self) -> float:
-        return sum(self._cpu.values()) + time.process_time()
+        return Usage(self._cpus, self._limit, self._peak, round(self._cpu - self._cpu_before, 2), gpu_use)

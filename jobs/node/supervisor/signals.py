@@ -38,7 +38,7 @@ class Signals:
     def _on_requeue(self, number: int, frame: object) -> None:
         if not self.stop:
             self.stop = self.requeue = True
-            self.name = "SIGUSR2 (the time limit is near)"
+            self.name = "SIGUSR2 (the time limit is near, or a preemption)"
 
     def drain(self) -> None:
         """Empties the socket."""

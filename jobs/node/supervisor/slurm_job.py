@@ -5,6 +5,7 @@ a compute node has to end its own job without that.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from jobs.storage.rundir import RunDir
 _TIMEOUT = 15.0
 _RANKS_TIMEOUT = 20.0
 _LOOK = 0.2
+# Slurm sends the warning 60 s before the limit, or up to 60 s earlier: sbatch(1), --signal.
+_NEAR = 180.0
+_TIMES = re.compile(r"((?:\d+-)?[\d:]+)\|((?:\d+-)?[\d:]+)")
 
 
 def requeue(run: RunDir, submission: int, index: int) -> bool:
@@ -29,8 +33,26 @@ def requeue(run: RunDir, submission: int, index: int) -> bool:
         return False
     if ranks > 1:
         _await_ends(run, submission, index)
-    print("requeueing this Slurm job: the time limit is near, the rest follows in the next attempt", flush=True)
+    print("requeueing this Slurm job: the rest follows in the next attempt", flush=True)
     return requeue_self()
+
+
+def is_near_its_end() -> bool:
+    """Whether this job's time limit is near, as far as Slurm tells: sites send the same signal to jobs that are preempted."""
+    end = allocation.end_time()
+    if end is None:
+        # Not the end that squeue tells: with the preemption that is seconds away.
+        command = ("squeue", "--noheader", "--all", f"--jobs={os.environ.get('SLURM_JOB_ID')}", "--format=%M|%l")
+        times = _TIMES.fullmatch((_said(*command) or "").strip())
+        return times is None or _seconds(times[2]) - _seconds(times[1]) < _NEAR
+    return end - time.time() < _NEAR
+
+
+def _seconds(text: str) -> int:
+    """``1-02:03:04``, ``02:03:04`` or ``03:04``."""
+    days, _, clock = text.rpartition("-")
+    hours, minutes, seconds = f"0:0:{clock}".split(":")[-3:]
+    return (int(days or 0) * 24 + int(hours)) * 3600 + int(minutes) * 60 + int(seconds)
 
 
 def requeue_self() -> bool:
@@ -65,15 +87,31 @@ def _await_ends(run: RunDir, submission: int, index: int) -> None:
         time.sleep(_LOOK)
 
 
+def _environment() -> dict[str, str]:
+    """Without what users set for their own eyes: SCANCEL_INTERACTIVE would ask somebody who is not there."""
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SCANCEL_", "SCONTROL_", "SQUEUE_"))
+    }
+    return {**own, "SLURM_TIME_FORMAT": "standard"}
+
+
 def _succeeds(*command: str) -> bool:
-    """Whether a command of Slurm did what it should; says why it did not."""
+    """Whether a command of Slurm did what it should."""
+    return _said(*command) is not None
+
+
+def _said(*command: str) -> str | None:
+    """What a command of Slurm answered; None where it did not do what it should, and why is printed."""
     if shutil.which(command[0]) is None:
-        return False
+        return None
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False, env=_environment()
+        )
     except subprocess.TimeoutExpired:
         print(f"{' '.join(command[:2])} did not answer", file=sys.stderr, flush=True)
-        return False
+        return None
     if ended.returncode:
         print(f"{' '.join(command[:2])}: {ended.stderr.strip()}", file=sys.stderr, flush=True)
-    return ended.returncode == 0
+        return None
+    return ended.stdout

@@ -64,6 +64,15 @@ class Rest:
     def is_claimed(self, range_: int) -> bool:
         return range_ in self._claims
 
+    def is_unwritten(self, range_: int) -> bool:
+        """Whether somebody began to claim it, and no claim covers a row of it."""
+        claims = self._claims.get(range_, ())
+        return bool(claims) and all(claim.start == claim.stop for claim in claims)
+
+    def next_number(self, range_: int) -> int:
+        """Of a claim of it."""
+        return max(claim.number for claim in self._claims[range_]) + 1
+
     def stretches(self) -> list[Stretch]:
         """Where somebody has rows that are left."""
         found: list[Stretch] = []

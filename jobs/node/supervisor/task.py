@@ -10,11 +10,13 @@ import shutil
 import sys
 import time
 
+from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
+from jobs.node.supervisor import slurm_job
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
@@ -27,13 +29,18 @@ from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
 from jobs.storage.claims import Claim
+from jobs.storage.code import refusal
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.samples import SampleIds
 from jobs.storage.spans import Spans
 
-# Seconds that processes get to finish the batch at hand when the task has to leave (Slurm's KillWait is 30).
+# Seconds that processes get to finish the batch at hand when the task has to leave, and then to tear down: with what it
+# takes to kill the rest it is gone within 20 (Slurm's KillWait is 30).
 _HALT_GRACE = 8.0
-_STOP_GRACE = 5.0
+_LEAVE_GRACE = 2.0
+# Seconds that teardown() may take when all is done: it may upload.
+_TEARDOWN_GRACE = 30.0
 # Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
 _MEMORY_SHORTAGES = 3
 # Seconds between looks at what others have taken over.
@@ -62,24 +69,28 @@ class Task:
         self._scratch = make_scratch()
         name = new_name(submission.number, worker)
         self._claimer = Claimer(run, plan, submission, worker, name)
-        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen)
+        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest))
         self._settings = self._make_settings()
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
         self._crew: Crew | None = None
+        self._most = 0
         self._looked = 0.0
 
     def _make_settings(self) -> CrewSettings:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
-            backend=RunBackend(self._run, self._plan.job, self._plan.rows, self._attempt.name),
+            backend=RunBackend(
+                self._run, self._plan.job, self._plan.rows, self._attempt.name, self._plan.manifest_digests
+            ),
             devices=assigned,
             workers=node.workers,
             threads=devices.compute_threads(assigned, node.workers),
             memory=node.memory or memory.task_limit(),
             scratch=self._scratch,
             seed=self._plan.seed,
+            sample_timeout=node.sample_timeout,
             poison=node.poison_batches,
         )
 
@@ -93,8 +104,12 @@ class Task:
                 self._crew.measure()
         except AttemptFailed as failure:
             return self._fail(failure.kind, failure.message)
+        except LauncherError as error:  # of the run directory
+            return self._fail(FailureKind.ERROR, str(error))
         except ServerDied as died:
-            return self._fail(FailureKind.CRASH, str(died))
+            return self._fail(died.kind, str(died))
+        except MemoryError:
+            return self._fail(FailureKind.OUT_OF_MEMORY, "the supervisor gets no more memory (see ulimit -a)")
         except OSError as error:
             if not disk.is_failing(error):
                 raise
@@ -130,6 +145,7 @@ class Task:
         rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
         feed = Feed(self._plan.table, rows)
+        feed.most = self._most
         shortages, again = 0, list[Batch]()
         while again or not feed.is_empty:
             try:
@@ -137,10 +153,12 @@ class Task:
                 break
             except MemoryShort as short:
                 shortages += 1
-                again = self._recover(short, shortages)
+                again, fits = self._recover(short, shortages)
+                self._most = min(self._most or fits, fits or self._most)
                 # Less is in memory at a time from now on, or it would run out again.
-                feed.most = max(1, self._plan.batch_size >> shortages)
-                again = [batch._replace(most=feed.most) for batch in again]
+                feed.most = self._most or max(1, self._plan.batch_size >> shortages)
+                given_up = self._attempt.given_up
+                again = [batch._replace(most=feed.most) for batch in again if batch.start not in given_up]
         self._attempt.beat()
 
     def _run_batches(self, claim: Claim, feed: Feed, batches: list[Batch]) -> None:
@@ -156,8 +174,9 @@ class Task:
     def _start(self, batches: list[Batch]) -> Crew:
         """The crew, which starts with the first claim, and after memory ran out."""
         if self._server is None:
+            self._check_code()
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job))
+            self._server = ForkServer(lambda: preload(self._plan.job), self._attend_imports)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -166,6 +185,11 @@ class Task:
         elif batches:
             self._crew.extend(batches)
         return self._crew
+
+    def _check_code(self) -> None:
+        """Raises AttemptFailed where the Job's files are not those of the plan: this may be hours after it was submitted."""
+        if problem := refusal(self._run, self._plan):
+            raise AttemptFailed(FailureKind.ERROR, problem)
 
     def _refill(self, crew: Crew, feed: Feed) -> None:
         enough = _WAITING * len(self._settings.devices)
@@ -188,20 +212,25 @@ class Task:
         if crew.step([self._signals.socket], seconds):
             self._signals.drain()
         if crew.setup and not self._attempt.setup:
+            self._check_code()  # again: what was imported is what was there at some moment since the first look
             self._attempt.ready(crew.setup)
         self._attend()
+
+    def _attend_imports(self) -> None:
+        self._attend()
+        self._meter.check_imports()
 
     def _attend(self) -> None:
         if self._signals.stop:
             raise _Stopped
         self._attempt.beat_if_due()
 
-    def _recover(self, short: MemoryShort, shortages: int) -> list[Batch]:
-        """After memory ran out: does that batch with all else idle; returns what is left, or raises AttemptFailed."""
+    def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:
+        """After memory ran out: does that batch with all else idle, see ``recover``; or raises AttemptFailed."""
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None
-        limit = f"{self._settings.memory / 2**30:.1f} GiB"
+        limit = memory.in_words(self._settings.memory)
         if shortages > _MEMORY_SHORTAGES:
             crew.close()
             raise AttemptFailed(
@@ -209,14 +238,22 @@ class Task:
                 f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
         print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
-        return recover(crew, short, self._attempt, self._new_crew, self._step)
+        failed, given_up = self._attempt.failed, self._attempt.given_up
+        found = recover(crew, short, self._attempt, self._new_crew, self._step)
+        if (self._attempt.failed, self._attempt.given_up) == (
+            failed,
+            given_up,
+        ):  # no sample was too large: they were together
+            self._settings = self._settings.fewer()
+        return found
 
     # --- the end
 
     def _leave(self) -> EndReason:
         if self._crew:
             self._crew.halt(_HALT_GRACE)
-        if self._signals.requeue and self._attempt.has_claims and not self._attempt.committed:
+        is_idle = self._attempt.has_claims and not self._attempt.committed
+        if self._signals.requeue and is_idle and slurm_job.is_near_its_end():
             return self._fail(FailureKind.TIMEOUT, "no batch was finished within the time limit")
         return self._end(EndReason.STOPPED, None, f"told to leave by {self._signals.name}")
 
@@ -228,7 +265,9 @@ class Task:
         self._attempt.end(reason, kind, message, self._meter.usage())
         why = ": ".join(filter(None, [kind, message]))
         counts = f"{self._attempt.ok} ok, {self._attempt.failed} failed"
-        print(f"attempt {self._attempt.name} is {reason}: {counts}{why and f'; {why}'}", flush=True)
+        shards = self._plan.table.shards_in(self._attempt.given_up)
+        left = f", but shards {shards.brief()} are given up" if shards else ""
+        print(f"attempt {self._attempt.name} is {reason}{left}: {counts}{why and f'; {why}'}", flush=True)
         return reason
 
     @property
@@ -237,13 +276,13 @@ class Task:
         return self._claimer.all_done()
 
     def _close_crew(self, grace: float = 0.0) -> None:
-        if self._crew:
-            self._crew.close(grace)
-        self._crew = None
+        crew, self._crew = self._crew, None
+        if crew:
+            crew.close(grace, [] if self._signals.stop else [self._signals.socket])
 
     def finish(self) -> None:
         """The last thing of a task: children torn down, scratch folder removed."""
-        self._close_crew(0.0 if self._signals.stop else _STOP_GRACE)
+        self._close_crew(_LEAVE_GRACE if self._signals.stop else _TEARDOWN_GRACE)
         if self._server:
             self._server.close()
         self._attempt.close()

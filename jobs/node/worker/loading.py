@@ -8,17 +8,20 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from jobs import extras
+from jobs.errors import described
 from jobs.job import Job, stack
 from jobs.kinds import FailureKind, SampleFailureKind
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
-from jobs.node.memory_errors import is_out_of_host_memory, is_out_of_memory, text_of
+from jobs.node.memory_errors import is_out_of_host_memory, is_out_of_memory
 from jobs.node.messages import Broken, Loaded, Piece
 from jobs.storage.records import FailedSample
 
@@ -40,24 +43,41 @@ def failed_piece(backend: Backend, rows: Sequence[int], stage: SampleFailureKind
     return note(rows[0], stage, error)
 
 
-def broken(stage: str, error: BaseException) -> Broken:
+def broken(stage: str, error: BaseException, kernel_kills: KernelKills) -> Broken:
     """What a child says that could not be set up; of lack of memory only the host's: more of it may be had."""
-    kind = FailureKind.OUT_OF_MEMORY if is_out_of_host_memory(error) else FailureKind.ERROR
+    is_short = is_out_of_host_memory(error) or kernel_kills.look() > 0
+    kind = FailureKind.OUT_OF_MEMORY if is_short else FailureKind.ERROR
     return Broken(kind, f"{stage}: {describe(error)}")
 
 
 def describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {text_of(error)}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
+    return f"{described(error)}{extras.advice(error)}"[:_MESSAGE_CHARACTERS]
 
 
-def print_traceback(row: int, stage: SampleFailureKind, error: BaseException) -> None:
-    """Puts the traceback of a sample that failed for good into the log, for the first few of them."""
+def too_long(sample_timeout: float) -> str:
+    """The message of a sample that was not done in time."""
+    return f"took longer than sample_timeout ({sample_timeout:g} s)"
+
+
+def print_traceback(sample: Callable[[], str], stage: SampleFailureKind, error: BaseException) -> None:
+    """Puts the traceback of a sample that failed for good into the log, for the first few of them.
+
+    ``sample`` says which one it is, if that is asked.
+    """
     global _printed
     _printed += 1
     if _printed <= _TRACEBACKS:
-        text = "".join(traceback.format_exception(error))
         more = "further tracebacks of this process are not printed\n" if _printed == _TRACEBACKS else ""
-        print(f"sample {row} failed ({stage}):\n{text}{more}", end="", file=sys.stderr, flush=True)
+        text = traceback_text(error, error.__traceback__)
+        print(f"sample {sample()} failed ({stage}):\n{text}{more}", end="", file=sys.stderr, flush=True)
+
+
+def traceback_text(error: BaseException, frames: TracebackType | None) -> str:
+    """As Python prints it, which survives an exception without words, but not one whose own fields raise."""
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames))
+    except Exception as problem:
+        return f"{described(error)} (its traceback cannot be told: {described(problem)})\n"
 
 
 # (items, samples that failed, None); or ([], failed, why the others do not fit into memory together).
@@ -71,20 +91,30 @@ class Loader:
     """
 
     def __init__(
-        self, job: Job, backend: Backend, beacon: Beacon, seed: int, join: Callable[[Sequence[np.ndarray]], Any]
+        self,
+        job: Job,
+        backend: Backend,
+        beacon: Beacon,
+        seed: int,
+        join: Callable[[Sequence[np.ndarray]], Any],
+        sample_timeout: float = float("inf"),
     ) -> None:
         self._job = job
         self._samples = backend.samples()
         self._backend = backend
         self._beacon = beacon
         self._seed = seed
+        self._sample_timeout = sample_timeout
+        self._kernel_kills = KernelKills()
         is_default = getattr(job.collate, "__func__", None) is Job.collate
         self._collate = partial(stack, join=join) if is_default else job.collate
         self._load_piece = self._load_rows
         if inspect.iscoroutinefunction(job.load):
-            from jobs.node.worker.async_loads import AsyncLoads  # asyncio takes a while to import, and few Jobs need it
+            # asyncio takes a while to import, and few Jobs need it.
+            from jobs.node.worker.async_loads import AsyncLoads, TookTooLong
 
-            self._load_all = AsyncLoads(job.load, beacon)
+            self._load_all = AsyncLoads(job.load, beacon, sample_timeout)
+            self._took_too_long = TookTooLong
             self._load_piece = self._load_concurrently
 
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
@@ -108,6 +138,7 @@ class Loader:
             try:
                 batch = place(piece.slot, self._collate(items))
             except (Exception, SystemExit) as problem:
+                self._kernel_kills.follow(problem)
                 error = failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem)
         self._beacon.idle()
         return Loaded(piece, rows, batch, tuple(failed), error)
@@ -130,6 +161,7 @@ class Loader:
             try:
                 items.append(load(sample))
             except (Exception, SystemExit) as problem:
+                self._kernel_kills.follow(problem)
                 if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
                     return [], failed, failed_sample(row, SampleFailureKind.LOAD, problem)
                 failed.append(self._backend.failed(row, SampleFailureKind.LOAD, problem))
@@ -150,6 +182,10 @@ class Loader:
         for row, (item, problem) in zip(samples, self._load_all(samples), strict=True):
             if problem is None:
                 items.append(item)
+                continue
+            self._kernel_kills.follow(problem)
+            if isinstance(problem, self._took_too_long):
+                failed.append(FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._sample_timeout)))
             elif is_out_of_memory(problem) and len(samples) > 1:
                 short.append((row, problem))
             else:

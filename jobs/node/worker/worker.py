@@ -8,16 +8,15 @@ from multiprocessing.connection import Connection
 
 from jobs.job import Context
 from jobs.machine import heap
+from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
+from jobs.node.leaving import leave
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.slots import SlotWriter
 from jobs.node.worker.loading import Loader, broken
 from jobs.stacked import Stacked
-
-# Exit code of a worker whose process went away, in order or not: the supervisor need not replace it.
-ORPHANED = os.EX_UNAVAILABLE
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class ChildArguments:
     context: Context
     beacon: int
     memory: int
+    sample_timeout: float
     threads: int = 1
 
 
@@ -36,26 +36,33 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
+    kernel_kills = KernelKills()
     limit_data(arguments.memory)
     try:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
         beacon = Beacon(beacons, arguments.beacon)
-        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of)
+        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except (
         Exception,
         SystemExit,
     ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
         sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, broken("setup_worker", error))
+        report_broken(connection, broken("setup_worker", error, kernel_kills))
         return
     slots = SlotWriter(connection, os.getppid())
-    while piece := _next(connection):
-        loaded = loader.load(piece, slots.put)
-        with contextlib.suppress(ConnectionError):
+    # When the process is gone, so is its worker: its successor gets workers of its own.
+    with contextlib.suppress(EOFError, ConnectionError):
+        while isinstance(piece := connection.recv(), Piece):
+            try:
+                loaded = loader.load(piece, slots.put)
+            except OSError as error:  # of the manifest, so no sample's fault
+                report_broken(connection, arguments.backend.broken(error))
+                return
             connection.send(loaded)
+    beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
     job.teardown()
-    sys.exit(ORPHANED)
+    leave()
 
 
 def _next(connection: Connection) -> Piece | None:

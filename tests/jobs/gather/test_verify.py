@@ -6,7 +6,7 @@ import h5py
 import pytest
 
 from jobs.gather.gather import gather
-from jobs.gather.redo import damaged_rows, failed_rows
+from jobs.gather.redo import damaged_rows, failed_batches
 from jobs.gather.verify import verify
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -289,14 +289,18 @@ def test_rows_that_nobody_has_done_are_not_damaged(part: RunDir) -> None:
     assert not damaged_rows(part, Plan.read(part.plan), Spans([(0, 64)]))
 
 
-def test_failed_rows_are_those_of_the_commits_that_count(run: RunDir) -> None:
-    plan = Plan.read(run.plan)
-    assert failed_rows(run, plan, Spans([(0, 64)])) == Spans.parse("3,16-19,22")
-    assert failed_rows(run, plan, Spans.parse("8-15,20-63")) == Spans.parse("22")
+def failed_rows(run: RunDir, rows: Spans) -> Spans:
+    commits = failed_batches(run, Plan.read(run.plan), rows)
+    return Spans.of_numbers(sample.row for commit in commits for sample in commit.failed)
+
+
+def test_failed_batches_are_those_of_the_commits_that_count(run: RunDir) -> None:
+    assert failed_rows(run, Spans([(0, 64)])) == Spans.parse("3,16-19,22")
+    assert failed_rows(run, Spans.parse("8-15,20-63")) == Spans.parse("22")
 
     submit(run, 2, rows=Spans.parse("16-19"))
     with AttemptWriter(run, 2) as writer:
         writer.commit(16, 20, bad=[18])
         writer.beat()
 
-    assert failed_rows(run, plan, Spans([(0, 64)])) == Spans.parse("3,18,22")
+    assert failed_rows(run, Spans([(0, 64)])) == Spans.parse("3,18,22")

@@ -19,11 +19,21 @@ from jobs.storage.plans import NodeSettings
         ("-1", 0),
         ("0,-1,1", 1),
         ("GPU-8f6a,GPU-12", 2),
+        ("GPU-8f6a11c2-0a1f-4c1e-9d2b-0123456789ab", 1),
         ("MIG-GPU-8f6a/1/0", 1),
-        ("NoDevFiles,", 1),
+        ("MIG-8f6a11c2-0a1f-4c1e-9d2b-0123456789ab,MIG-12", 1),
+        ("0, 1", 2),
+        ("NoDevFiles", 0),
+        ("NoDevFiles,", 0),
+        ("none", 0),
+        ("void", 0),
+        ("0,void,1", 1),
+        (" ", 0),
+        (",0", 0),
+        ("gpu", 0),
     ],
 )
-def test_cuda_visible_devices_holds_opaque_entries(visible: str, count: int) -> None:
+def test_cuda_visible_devices_names_gpus_up_to_the_first_entry_that_is_none(visible: str, count: int) -> None:
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible}) == count
 
 
@@ -38,6 +48,7 @@ def test_cuda_visible_devices_holds_opaque_entries(visible: str, count: int) -> 
         (NodeSettings(devices="cpu"), (0, 1), ("cpu",)),
         (NodeSettings(devices=("cuda:0", "cuda:0", "cpu")), (0,), ("cuda:0", "cuda:0", "cpu")),
         (NodeSettings(devices="cuda"), (), ("cuda:0",)),
+        (NodeSettings(devices=("cuda", "cpu")), (0,), ("cuda:0", "cpu")),
     ],
 )
 def test_processes_get_their_devices_in_turn(
@@ -105,5 +116,7 @@ def test_without_a_driver_no_gpu_counts_as_taken_and_no_use_is_known() -> None:
 
 
 def test_gpus_are_named_as_cuda_visible_devices_has_them() -> None:
-    assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "GPU-a,MIG-b,-1"}, 2) == ("GPU-a", "MIG-b")
+    assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "GPU-a, MIG-b,-1"}, 2) == ("GPU-a", "MIG-b")
+    assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "2,3"}, 1) == ("2",)
+    assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "void"}, 0) == ()
     assert gpus.tokens({}, 2) == ("0", "1")

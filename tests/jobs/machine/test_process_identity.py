@@ -50,3 +50,12 @@ def test_another_process_with_the_pid_is_not_the_one() -> None:
     assert not dataclasses.replace(me, start=me.start + 1).is_alive
     assert not dataclasses.replace(me, boot="another").is_alive
     assert ProcessIdentity.from_json(me.to_json()) == me
+
+
+def test_the_same_pid_in_another_container_is_another_process() -> None:
+    me = ProcessIdentity.current()
+    theirs = dataclasses.replace(me, namespace="pid:[1]")
+    assert not theirs.is_here
+    assert not theirs.is_alive
+    before = {key: value for key, value in me.to_json().items() if key != "namespace"}
+    assert ProcessIdentity.from_json(before).is_alive  # as an older version wrote it

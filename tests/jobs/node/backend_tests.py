@@ -116,7 +116,8 @@ class BackendTests:
         returned = container(y=np.ones((SIZE, 2)))
         owned = world.backend.results(returned, SIZE, own=True)
         returned["y"][:] = -1
-        writer.keep(owned, Loaded(*work.pieces(), range(SIZE), None, ()), work)
+        (piece,) = work.pieces()
+        writer.keep(owned, Loaded(piece, range(SIZE), None, ()), work)
         assert world.stored(writer.store(work)) == {row: [1, 1] for row in range(SIZE)}
 
     def test_rows_that_failed_are_left_out_and_the_others_stored(self, world: World) -> None:

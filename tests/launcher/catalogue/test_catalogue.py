@@ -26,7 +26,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "jobs.audio_embedding:AudioEmbedding": {"model": "model.pt"},
     "jobs.image_embedding:ImageEmbedding": {"model": "model.pt"},
     "jobs.download:Download": {"folder": "files"},
-    "jobs.command:Command": {"command": ["cp", "{path}", "{output}"]},
+    "jobs.command:Command": {"command": ["cp", "{path}", "{name}"]},
 }
 """What a user has to give of each Job; it only has to look right."""
 

@@ -154,7 +154,7 @@ def test_plan_tells_every_mistake_with_file_line_and_key(tmp_path: Path) -> None
         ["config.yaml:6", "job.params.names[1]"],
         ["config.yaml:7", "job.params.spede"],
         ["config.yaml:10", "output.path"],
-        ["--set job.params.small", "must be greater than or equal to 1, not 0"],
+        ["--set job.params.small=0", "must be greater than or equal to 1, not 0"],
     ]
     assert not (tmp_path / "runs").exists()
 

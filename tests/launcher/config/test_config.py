@@ -213,7 +213,7 @@ slurm:
 )
 def test_a_bad_value_says_what_is_valid_and_where_it_was_set(folder: Path, override: str, message: str) -> None:
     (problem,) = problems(SMALL, override)
-    assert problem.startswith(f"--set {override.partition('=')[0]}: ")
+    assert problem.startswith(f"--set {override}: ")
     assert message in problem
 
 
@@ -261,6 +261,14 @@ def test_an_option_in_both_spellings_is_refused(folder: Path) -> None:
     assert problem == "config.yaml:5: slurm.mem_per_cpu: is written twice, with '_' and with '-': keep mem_per_cpu"
 
 
+def test_options_of_the_finalize_job_are_checked_as_those_of_the_array(folder: Path) -> None:
+    config = load(SMALL + "slurm: {finalize: {mem_per_cpu: 8000M, time: 90, qos: null}}\n")
+    assert config.slurm.finalize == {"mem-per-cpu": "8000M", "time": "1:30:00", "qos": None}
+    assert config_from_mapping(config.to_mapping(), config.path).slurm == config.slurm
+    assert "slurm.finalize.memory: unknown key" in problems(SMALL, "slurm.finalize.memory=3G")[0]
+    assert "slurm.finalize.array: is not for a config to set" in problems(SMALL, "slurm.finalize.array=3")[0]
+
+
 def test_an_override_replaces_an_option_in_the_other_spelling(folder: Path) -> None:
     config = load(SMALL + "slurm: {mem-per-cpu: 1G}\n", "slurm.mem_per_cpu=2G", "slurm.cpus-per-task=8")
     assert config.slurm.options == {"mem-per-cpu": "2G"}
@@ -288,7 +296,7 @@ def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
         (("slurm.cpus_per_task=7", "node.devices=cuda", "slurm.gres=gpu:a100:4"), "7 is too few: 4 process"),
         (
             ("slurm.tasks=2", "slurm.shards_per_task=1"),
-            r"slurm.shards_per_task: says the same as slurm.tasks: keep that",
+            r"slurm.shards_per_task=1: says the same as slurm.tasks: keep that",
         ),
         (("slurm.mem=64G", "retry.max_memory=32G"), r"32G is less than slurm.mem \(64G\)"),
         (("slurm.time=1-00:00:00", "retry.max_time=12:00:00"), "less than slurm.time"),
@@ -365,12 +373,12 @@ def test_overrides_win_and_later_ones_win_over_earlier_ones(folder: Path) -> Non
 @pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
 def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
     (problem,) = problems(SMALL, override)
-    assert problem.startswith(f"--set {override.partition('=')[0]}: ")
+    assert problem.startswith(f"--set {override}: ")
 
 
 def test_an_unknown_key_in_an_override_names_the_nearest(folder: Path) -> None:
     (problem,) = problems(SMALL, "node.worker=3")
-    assert problem.startswith("--set node.worker: unknown key. Did you mean node.workers?")
+    assert problem.startswith("--set node.worker=3: unknown key. Did you mean node.workers?")
 
 
 def test_paths_start_at_the_folder_of_the_config(folder: Path, tmp_path: Path) -> None:
@@ -414,6 +422,10 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
     }
 
 
+# Nine lists of nine aliases each: a billion values.
+_BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -430,6 +442,8 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
         ("a: 1\nb: \x01\n", "config.yaml:2: not valid YAML: control character"),
         ("a: *b\n", "config.yaml:1: not valid YAML: found undefined alias"),
         ("a: !!int x\n", "config.yaml: not valid YAML"),
+        (f"a: {'[' * 200}{']' * 200}\n", "config.yaml:1: not valid YAML: lists or mappings lie too deep"),
+        (_BOMB, "config.yaml:1: not valid YAML: more than 1,000,000 values"),
     ],
 )
 def test_what_is_no_yaml_mapping_has_its_line(folder: Path, text: str, message: str) -> None:
@@ -551,7 +565,7 @@ def test_an_empty_mapping_of_manifests_is_refused(folder: Path) -> None:
 )
 def test_an_output_path_names_each_result_once(folder: Path, text: str, path: str, message: str) -> None:
     (problem,) = problems(text, f"output.path='{path}'")
-    assert problem.startswith("--set output.path: ")
+    assert problem.startswith(f"--set output.path='{path}': ")
     assert message in problem
 
 

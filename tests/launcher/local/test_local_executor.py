@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -36,7 +37,7 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
-from tests.support.task_runs import alive, attempts, content, done_rows, is_done
+from tests.support.task_runs import alive, attempts, content, done_rows
 
 SLOW = {"delay": 0.05}
 
@@ -127,7 +128,7 @@ def test_what_runs_is_not_submitted_again(endless: Path) -> None:
     for again in (("run", endless.name), ("submit", "toy"), ("rerun", "toy")):
         refused = launcher(endless.parent, *again)
         assert refused.returncode == 1
-        assert "running now" in refused.stderr
+        assert "waits or runs already" in refused.stderr
     assert run.submission_numbers() == [1]
     assert launcher(endless.parent, "cancel", "toy").returncode == 0
 
@@ -366,12 +367,22 @@ def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path: Path) -> None:
     config = write_config(tmp_path, params={"bad": {"30": "raise"}})
     run = run_of(config)
     assert launcher(tmp_path, "run", config.name).returncode == 1
-    assert [is_done(run, shard) for shard in range(4)] == [True, False, True, True]
+    assert status(tmp_path, run)["shards"] == {"total": 4, "done": 3, "running": 0, "pending": 0, "failed": 1}
     done = launcher(tmp_path, "rerun", "toy", "--set", "node.max_failed_samples=1", "--json")
     assert document(done)["shards"] == [1]
     assert launcher(tmp_path, "status", "--watch").returncode == 0
     assert newest(run).node.max_failed_samples == 1
     assert status(tmp_path, run)["samples"] == {"total": 100, "ok": 99, "failed": 1, "missing": 0}
+
+
+def test_the_budget_that_is_advised_suffices_whatever_of_the_shard_came_last(tmp_path: Path) -> None:
+    bad = {str(row): "raise" for row in (3, 20, 30, 44)}
+    write_config(tmp_path, 45, shards=1, params={"bad": bad}, node={"batch_size": 16, "max_failed_samples": 0.01})
+    done = launcher(tmp_path, "run", "config.yaml")
+    assert done.returncode == 1
+    assert "45 of 45 samples (100%)" in done.stdout
+    (advised,) = set(re.findall(r"--set (node.max_failed_samples=\d+)", done.stdout))
+    assert launcher(tmp_path, "run", "config.yaml", "--set", advised).returncode == 0
 
 
 def test_settings_of_a_rerun_hold_for_the_next_one(tmp_path: Path) -> None:

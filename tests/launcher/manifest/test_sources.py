@@ -162,3 +162,12 @@ class TestGlobSourceWithSizes(TestGlobSource):
     def test_sizes_are_those_of_the_files(self, source: Source) -> None:
         (batch,) = source.batches(source.scan().schema)
         assert batch["size"].to_pylist() == [4, 3, 2, 1, 0]
+
+
+def test_a_column_whose_name_is_no_text_is_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"x": [1], "column": [2]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"column", b"colum\xfc"))
+
+    with pytest.raises(InputError, match=r"table\.parquet: cannot be read"):
+        ParquetSource(path).scan()

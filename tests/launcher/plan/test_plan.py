@@ -1,25 +1,33 @@
 """Planning: what is checked, what is written, what makes two plans the same run."""
 
-import json
+import errno
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import InputError
+from jobs.errors import DamageError, InputError, RunError
+from jobs.gather.manifest_check import check_manifest
+from jobs.job import Job, needed_columns
+from jobs.storage import checked_json
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
-from launcher.plan.plan import make_plan
+from launcher.manifest.manifest import build_manifest
+from launcher.plan.plan import go_on, make_plan
+from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
 from launcher.submit.submit import current_config
+from tests.support.builders import AttemptWriter
 from tests.support.launcher_runs import launcher, run_of, write_config
 
 
@@ -63,6 +71,12 @@ def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config: Path) -
     assert frozen.node == load_config(config).node
     assert yaml.safe_load(run.config.read_text())["retry"]["attempts"] == 3
     assert make_plan(frozen).is_new is False
+
+
+def store_something(run: RunDir) -> None:
+    with AttemptWriter(run) as writer:
+        writer.commit(0, 8)
+        writer.beat()
 
 
 def test_planning_again_changes_nothing(config: Path) -> None:
@@ -109,13 +123,16 @@ def test_what_was_computed_is_not_taken_for_that_of_a_new_plan(config: Path, gon
         ("data.id=x", "data.id: null -> x"),
     ],
 )
-def test_what_decides_the_result_may_not_change_and_is_named(config: Path, override: str, shown: str) -> None:
-    make_plan(load_config(config))
+def test_what_decides_a_result_that_is_there_may_not_change_and_is_named(
+    config: Path, override: str, shown: str
+) -> None:
+    store_something(make_plan(load_config(config)).run)
     with pytest.raises(InputError) as caught:
         make_plan(load_config(config, [override]))
     assert f"  {shown}\n" in str(caught.value)
     assert "--set name=toy-2" in str(caught.value)
-    assert "rm -r" in str(caught.value)
+    assert "--fresh" in str(caught.value)
+    assert ("--keep-results" in str(caught.value)) is override.startswith("job.")
 
 
 @pytest.mark.parametrize(
@@ -140,11 +157,13 @@ class Weighted(Job):
 
 @pytest.fixture
 def weighted(config: Path) -> Path:
-    """A config whose Job has a file of weights and is planned."""
+    """A config whose Job has a file of weights, and which is planned and begun."""
     (config.parent / "weighted_job.py").write_text(WEIGHTED)
     (config.parent / "w.bin").write_bytes(b"first")
     write_config(config.parent, job="weighted_job:Weighted", params={"weights": "w.bin"})
-    assert planned(config).files["weights"]["path"] == str(config.parent / "w.bin")
+    made = make_plan(load_config(config))
+    assert made.plan.files["weights"]["path"] == str(config.parent / "w.bin")
+    store_something(made.run)
     return config
 
 
@@ -154,9 +173,11 @@ def test_a_file_of_the_params_with_other_content_is_refused(weighted: Path) -> N
     with pytest.raises(InputError, match=rf"job\.params\.weights: {file} is not what it was"):
         planned(weighted)
     run = make_plan(load_config(weighted, ["name=new"])).run
+    store_something(run)
     file.unlink()
+    known = Plan.read(run.plan)
     with pytest.raises(InputError, match="is not what it was"):
-        current_config(run, Plan.read(run.plan))
+        go_on(run, known, current_config(run, known))
 
 
 def test_a_file_of_the_params_that_was_copied_is_the_same(weighted: Path) -> None:
@@ -172,7 +193,7 @@ def test_a_folder_of_the_params_is_compared_file_by_file(weighted: Path) -> None
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "a.bin").write_bytes(b"a")
     overrides = ("name=folder", "job.params.weights=model")
-    planned(weighted, *overrides)
+    store_something(make_plan(load_config(weighted, overrides)).run)
     assert planned(weighted, *overrides).files["weights"]["path"] == str(folder)
     (folder / "deep" / "b.bin").write_bytes(b"")
     with pytest.raises(InputError, match="is not what it was"):
@@ -184,7 +205,7 @@ def test_params_that_name_no_file_are_left_out(weighted: Path) -> None:
 
 
 def test_a_changed_manifest_is_refused(config: Path) -> None:
-    make_plan(load_config(config))
+    store_something(make_plan(load_config(config)).run)
     with (config.parent / "data.csv").open("a") as file:
         file.write("100\n")
     with pytest.raises(InputError, match=r"the samples in data\.manifest changed: 100 rows then, 101 now"):
@@ -247,8 +268,9 @@ def test_a_glob_of_files_is_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for name in ("b", "a", "c"):
         (tmp_path / "images" / f"{name}.jpg").touch()
-    plan = planned(config)
-    assert (plan.rows, plan.id_column) == (3, "id")
+    made = make_plan(load_config(config))
+    assert (made.plan.rows, made.plan.id_column) == (3, "id")
+    store_something(made.run)
     (tmp_path / "images" / "d.jpg").touch()
     with pytest.raises(InputError, match="3 rows then, 4 now"):
         make_plan(load_config(config))
@@ -312,8 +334,8 @@ def test_no_git_repository_is_no_problem(config: Path, monkeypatch: pytest.Monke
 
 def test_a_plan_of_a_newer_format_is_not_misread(config: Path) -> None:
     run: RunDir = make_plan(load_config(config)).run
-    data = json.loads(run.plan.read_text())
-    run.plan.write_text(json.dumps({**data, "format": 99}))
+    data = checked_json.decode(run.plan.read_bytes())
+    run.plan.write_bytes(checked_json.encode({**data, "format": 99}))
     with pytest.raises(Exception, match="format 99"):
         make_plan(load_config(config))
 
@@ -340,3 +362,138 @@ def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_
     params = ('job.class="reads_table:ReadsTable"', 'job.params={"table": "table.txt"}')
     assert planned(config, *params).job.params == {"table": "table.txt"}
     assert Path.cwd() == Path("/")
+
+
+@pytest.mark.parametrize(
+    ("job", "params", "lacks"),
+    [
+        ("jobs.download:Download", {"folder": "files", "url": "adress"}, "adress"),
+        ("jobs.download:Download", {"folder": "files", "url": "x", "checksum": "sha"}, "sha"),
+        ("jobs.command:Command", {"command": ["echo", "{nope}"]}, "nope"),
+        ("jobs.command:Command", {"command": ["cat"], "stdin": "{X} {index} {id} {x}"}, "X"),
+        ("tests.launcher.plan.test_plan:Reads", {}, "words"),
+    ],
+)
+def test_a_column_that_a_job_needs_and_the_manifest_lacks_is_told_when_planning(
+    tmp_path: Path, job: str, params: dict[str, object], lacks: str
+) -> None:
+    config = write_config(tmp_path, job=job, params=params)
+    done = launcher(tmp_path, "plan", config)
+    assert done.returncode == 2
+    assert re.search(
+        rf"config\.yaml:\d+: job\.params.*: {job} needs the column '{lacks}', which .* its columns: x", done.stderr
+    )
+    assert not run_of(config).plan.exists()
+
+
+class Reads(Job):
+    """A Job that says which columns it reads."""
+
+    def manifest_columns(self) -> tuple[str, ...]:
+        return ("x", "words")
+
+
+class ReadsOtherwise(Reads):
+    """What the class above needs is not what this one's own load needs."""
+
+    def load(self, sample: Mapping[str, object]) -> object:
+        return sample["x"]
+
+
+def test_what_a_job_needs_is_not_asked_of_one_that_loads_by_itself(tmp_path: Path) -> None:
+    assert needed_columns(Reads()) == ("x", "words")
+    assert needed_columns(ReadsOtherwise()) == ()
+    planned(write_config(tmp_path, job="tests.launcher.plan.test_plan:ReadsOtherwise", params={}))
+
+
+# --- several at once, and what lacks
+
+
+def test_of_two_that_plan_one_name_at_once_one_has_its_way(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config.parent / "other.csv").write_text("x\n" + "".join(f"{row}\n" for row in range(1000, 1100)))
+    real, made = build_manifest, list[Plan]()
+
+    def build(*arguments: Any, **options: Any) -> Any:
+        found = real(*arguments, **options)
+        if not made:  # while one has read its samples, the other plans from the first step to the last
+            monkeypatch.setattr("launcher.plan.plan.build_manifest", real)
+            made.append(planned(config, "data.manifest=other.csv"))
+        return found
+
+    monkeypatch.setattr("launcher.plan.plan.build_manifest", build)
+    with pytest.raises(InputError, match="this run was planned otherwise"):
+        planned(config)
+    run = run_of(config)
+    assert Plan.read(run.plan) == made[0]
+    assert [sample["x"] for sample in Samples(run.manifest, made[0].manifest_digests).rows(0, 2)] == [1000, 1001]
+    assert "other.csv" in run.config.read_text()
+    assert not list(run.path.glob(".*"))
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_planning_again_writes_a_manifest_anew_that_is_not_what_was_planned(config: Path, damage: str) -> None:
+    first, run = make_plan(load_config(config)), run_of(config)
+    before = run.manifest.read_bytes()
+    if damage == "gone":
+        run.manifest.unlink()
+    else:
+        changed = before.replace((50).to_bytes(8, "little"), (99).to_bytes(8, "little"))
+        run.manifest.write_bytes(before[:500] if damage == "cut" else changed)
+    with pytest.raises((DamageError, RunError), match=r"manifest\.arrow.*`launcher plan` with the same config"):
+        check_manifest(run, first.plan)
+    again = make_plan(load_config(config))
+    assert not again.is_new
+    assert again.plan == first.plan
+    assert run.manifest.read_bytes() == before
+
+
+def test_a_plan_that_a_bit_went_bad_of_is_not_read(config: Path) -> None:
+    run = make_plan(load_config(config)).run
+    run.plan.write_text(run.plan.read_text().replace('"batch_size": 8', '"batch_size": 9'))
+    with pytest.raises(RunError, match=r"plan\.json: cut short or damaged .*bring back a copy"):
+        Plan.read(run.plan)
+
+
+def test_a_plan_that_nobody_came_to_write_is_written(config: Path) -> None:
+    run = run_of(config)
+    run.make()
+    run.plan.touch()  # without hard links, and killed between the name and the content
+    assert make_plan(load_config(config)).is_new
+
+
+def test_a_result_whose_name_is_too_long_for_a_file_is_told(config: Path) -> None:
+    with pytest.raises(InputError, match=r"output\.path.*bytes too long for the name of a result: at most 240"):
+        planned(config, f"output.path={'o' * 247}.h5")
+    planned(config, f"output.path={'o' * 237}.h5")
+
+
+def test_a_result_is_no_folder(config: Path) -> None:
+    (config.parent / "folder").mkdir()
+    with pytest.raises(InputError, match=r"output\.path.*is a folder"):
+        planned(config, "output.path=folder")
+
+
+CALLS = ("os.replace", "os.pwrite", "mmap.mmap", "os.fdatasync")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_file_system_that_cannot_hold_a_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    check_runs_folder(tmp_path)
+    monkeypatch.setattr(call, refuse)
+    with pytest.raises(InputError, match=r"its file system cannot hold a run: .*not supported"):
+        check_runs_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "file")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        check_runs_folder(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.gather.result_file import replacing_result
+from jobs.gather.result_file import NewResult
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import NodeSettings, Plan, Submission
@@ -332,8 +332,37 @@ def test_a_result_that_somebody_began_before_the_last_row_does_not_stay(
     for shard in range(6):
         write_attempt(run, shard, EndReason.DONE, commits=2)
     person = ExitStack()  # who gathers with --allow-missing, and is done when finalize has met it
-    temporary, _ = person.enter_context(replacing_result(run.result))
-    temporary.write_bytes(b"without the last shard")
+    result = person.enter_context(NewResult(run.result))
+    result.temporary.write_bytes(b"without the last shard")
+    person.callback(result.publish)
     submission, asked = Submission.read(run.submission(1)), WithoutLimits(Terms())
     finalize(run, Plan.read(run.plan), submission, Ending(), asked, RetrySettings(), tick=person.close)
     assert len(datasets(run.result)["status"]) == 60
+
+
+def test_one_who_stands_still_over_the_same_result_is_not_waited_for_without_end(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.retry.finalize._BUSY_WAIT", 0.0)
+    monkeypatch.setattr("launcher.retry.finalize._BUSY_SILENCE", 0.2)
+    for shard in range(6):
+        write_attempt(run, shard, EndReason.DONE, commits=2)
+    submission, asked = Submission.read(run.submission(1)), WithoutLimits(Terms())
+    with NewResult(run.result):
+        finalize(run, Plan.read(run.plan), submission, Ending(), asked, RetrySettings())
+    outcome = Outcome.read(run, 1)
+    assert outcome
+    assert outcome.error
+    assert "another process is gathering this result" in outcome.error
+    assert "launcher gather" in outcome.error
+    assert not run.result.exists()
+
+
+def test_a_submission_of_another_plan_ends_and_nothing_follows(run: RunDir) -> None:
+    submission = replace(Submission.read(run.submission(1)), plan="another")
+    assert not finalize(run, Plan.read(run.plan), submission, Ending(), WithoutLimits(Terms()), RetrySettings())
+    outcome = Outcome.read(run, 1)
+    assert outcome
+    assert outcome.error
+    assert "of another plan" in outcome.error
+    assert run.submission_numbers() == [1]

@@ -30,6 +30,14 @@ def test_messages_that_differ_in_paths_and_numbers_are_one_cause(one: str, other
     assert normalise(one) == normalise(other)
 
 
+def test_exit_codes_and_signals_are_causes_of_their_own() -> None:
+    messages = [
+        f"ProgramError: {how} 12 (success: 0); stderr: row {{}}" for how in ("exit code", "signal", "HTTP", "code")
+    ]
+    messages.append(messages[0].replace("12", "77"))
+    assert len({normalise(message.format(row)) for message in messages for row in range(3)}) == len(messages)
+
+
 def test_messages_that_differ_in_words_are_two_causes() -> None:
     assert normalise("KeyError: 'text'") != normalise("KeyError: 'label'")
 
@@ -95,7 +103,11 @@ def test_a_task_killed_by_a_signal_is_a_crash_that_names_it() -> None:
     failure = from_exit_status(-signal.SIGKILL, 3, "")
     assert (failure.kind, failure.shard) == ("CRASH", 3)
     assert "SIGKILL" in failure.message
-    assert "memory" in failure.message
+
+
+def test_a_task_that_the_kernel_killed_for_its_memory_ran_out_of_it() -> None:
+    failure = from_exit_status(-signal.SIGKILL, 3, "", by_kernel=True)
+    assert (failure.kind, failure.shard) == ("OUT_OF_MEMORY", 3)
 
 
 def test_a_task_that_never_began_says_the_last_words_of_its_log() -> None:

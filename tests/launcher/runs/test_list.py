@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import NO_SEAL, read_seal, stamp
 from launcher.cli import main
 from launcher.runs.find import list_runs
 from launcher.runs.submissions import Outcome
-from tests.support.builders import build_plan, build_run, submit
+from tests.support.builders import build_plan, build_run, submit, write_stub_result
 
 
 @pytest.fixture
@@ -80,12 +81,18 @@ def test_a_complete_run_is_listed_without_a_look_at_its_attempts(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = RunDir(folder / "well")
-    Outcome(time.time(), failed_samples=3).write(run, 1)
+    write_stub_result(run)
+    seal = read_seal(run.result)
+    assert seal
+    run.result.unlink()
+    Outcome(time.time(), failed_samples=3, seals=(seal,)).write(run, 1)
     assert lines(folder, capsys)["well"].startswith("incomplete")  # its result is gone, or was never written
-    run.result.touch()
+    run.result.write_bytes(NO_SEAL)
+    assert lines(folder, capsys)["well"].startswith("incomplete")  # or is another one
+    run.result.write_bytes(stamp(seal))
     for journal in run.attempts.iterdir():
         journal.unlink()
-    assert lines(folder, capsys)["well"] == "complete: 64 of 64 samples (100%), 3 failed, shards 3 done"
+    assert lines(folder, capsys)["well"] == "complete, 3 of 64 samples failed, shards 3 done"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_what_is_not_told_at_its_end_is_looked_up(
     folder: Path, capsys: pytest.CaptureFixture[str], outcome: Outcome
 ) -> None:
     run = RunDir(folder / "bad")
-    run.result.touch()
+    write_stub_result(run)
     submit(run, 2)
     Outcome(1.0, failed_samples=0).write(run, 1)
     outcome.write(run, 2)
@@ -105,7 +112,7 @@ def test_what_is_not_told_at_its_end_is_looked_up(
 
 def test_a_complete_run_that_is_submitted_again_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunDir(folder / "well")
-    run.result.touch()
+    write_stub_result(run)
     Outcome(time.time(), failed_samples=0).write(run, 1)
     submit(run, 2, claims=True)
     assert lines(folder, capsys)["well"].startswith("running")

@@ -71,3 +71,22 @@ def test_elsewhere_a_worker_that_was_started_again_has_one_attempt_that_lives() 
     again = attempt(ELSEWHERE, name="0001-00003-b", restart=1, time=4)
     other = attempt(ELSEWHERE, name="0001-00004-c", worker=4)
     assert live_attempts([first, again, other], {1: state("slurm")}) == {again.name, other.name}
+
+
+def test_elsewhere_the_schedulers_count_decides_and_no_clock() -> None:
+    ahead = attempt(ELSEWHERE, name="0001-00003-a", restart=0, time=1e12)
+    again = attempt(ELSEWHERE, name="0001-00003-b", restart=1, time=5)
+    assert live_attempts([ahead, again], {1: state("slurm")}) == {again.name}
+
+
+def test_two_jobs_of_one_submission_are_workers_beside_each_other() -> None:
+    one, other = attempt(ELSEWHERE, name="0001-00003-a"), attempt(ELSEWHERE, name="0001-00003-b", time=6)
+    assert one.start
+    one = one._replace(start=replace(one.start, job_id="7"))
+    assert live_attempts([one, other], {1: state("slurm")}) == {one.name, other.name}
+
+
+def test_a_process_of_another_container_is_none_of_this_machine() -> None:
+    hidden = attempt(replace(HERE, namespace="pid:[1]").to_json())
+    assert live_attempts([hidden], {1: state()}) == {hidden.name}
+    assert live_attempts([hidden], {1: state(is_open=False)}) == frozenset()

@@ -72,7 +72,7 @@ class Follower:
 
     def __init__(self, run: RunDir, shard: int) -> None:
         self.seen: list[bytes] = []
-        self._thread = Thread(target=lambda: self.seen.extend(read_log(run, shard, follow=True)))
+        self._thread = Thread(target=lambda: self.seen.extend(piece for _, piece in read_log(run, shard, follow=True)))
         self._thread.start()
 
     def goes_on(self) -> bool:

@@ -1,6 +1,7 @@
 """Shards: a run of very many costs what its attempts cost, and no file is read twice."""
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind, ShardState
 from jobs.storage.journal import decode
-from jobs.storage.plans import Plan
+from jobs.storage.plans import NodeSettings, Plan
 from jobs.storage.records import Commit, FailedSample, Record, Shard
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from launcher.runs.shard_states import ShardReader, Shards
-from launcher.runs.submissions import read_submissions
+from launcher.runs.submissions import Outcome, read_submissions
 from tests.support.builders import AttemptWriter, build_plan, submit
 
 SHARDS = 2_000
@@ -114,10 +116,11 @@ def test_commits_are_read_once_of_an_attempt_some_of_whose_rows_do_not_count(
     decoded: list[bytes] = []
 
     def count(line: bytes) -> Record | None:
-        decoded.append(line)
+        if b'"commits"' in line:
+            decoded.append(line)
         return decode(line)
 
-    monkeypatch.setattr("launcher.runs.failed_samples.decode", count)
+    monkeypatch.setattr("jobs.storage.attempts.decode", count)
     submit(run, 2, tasks=1)
     with AttemptWriter(run, 2) as old:
         old.record(Commit(0, 2, failed=(bad(0),)), Commit(2, 4), Commit(4, 6, failed=(bad(5),), split=True))
@@ -137,3 +140,52 @@ def test_commits_are_read_once_of_an_attempt_some_of_whose_rows_do_not_count(
     assert [shard.failed for shard in list(shards)[:4]] == [1, 0, 0, 2]
     assert shards.samples_within(0, 4) == (3, 1)
     assert sum(one.samples for one in shards.failures()) == 3
+
+
+def test_a_shard_over_its_budget_stays_failed_when_another_of_its_attempt_is_done_again(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 4, 8), batch_size=4, tasks=1, node=NodeSettings(max_failed_samples=1))
+    with AttemptWriter(run) as first:
+        first.record(Commit(0, 4, failed=(bad(0), bad(1))), Commit(4, 8, failed=(bad(5),)))
+        first.beat(end=EndReason.DONE)
+    submit(run, 2, rows=Spans([(4, 8)]), tasks=1)
+    with AttemptWriter(run, 2) as again:
+        again.record(Commit(4, 8))
+        again.beat(end=EndReason.DONE)
+    for number in (1, 2):
+        Outcome(0.0).write(run, number)
+    shards = reader_of(run)()
+    assert [shard.state for shard in shards] == ["failed", "done"]
+    assert shards.sufficient_budget == "2"
+
+
+def test_while_rows_are_open_only_any_number_of_failed_samples_suffices(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", (0, 4, 8), batch_size=4, tasks=1, node=NodeSettings(max_failed_samples=1))
+    with AttemptWriter(run) as first:
+        first.record(Commit(0, 4, failed=(bad(0), bad(1))))
+        first.beat(end=EndReason.STOPPED)
+    Outcome(0.0).write(run, 1)
+    assert reader_of(run)().sufficient_budget == "1.0"
+
+
+def test_what_is_kept_of_failed_samples_is_small_however_long_their_messages_are(tmp_path: Path) -> None:
+    """Some of their rows were done again, so that the commits have to be read."""
+    run = build_plan(tmp_path / "run", range(0, 60_001, 100), batch_size=100, tasks=1)
+    with AttemptWriter(run) as first:
+        for start in range(0, 60_000, 100):
+            rows = range(start, start + 100)
+            samples = (FailedSample(row, SampleFailureKind.LOAD, f"{row}: {'x' * 400}") for row in rows)
+            first.record(Commit(start, start + 100, failed=tuple(samples)))
+        first.commits = {start: Commit(start, start + 100) for start in range(0, 60_000, 100)}  # counts of its own
+        first.beat(end=EndReason.DONE, failed=60_000, failures=())
+    submit(run, 2, rows=Spans([(0, 100)]), tasks=1)
+    with AttemptWriter(run, 2) as again:
+        again.record(Commit(0, 100))
+        again.beat(end=EndReason.DONE)
+    read = reader_of(run)
+    tracemalloc.start()
+    shards = read()
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (shards.failed, shards[1].failed) == (59_900, 100)
+    assert kept < 4 << 20
+    assert most < 16 << 20

@@ -15,13 +15,15 @@ from jobs.errors import RunError
 from jobs.kinds import FailureKind
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.claims import Claim, ClaimFolder
+from jobs.storage.files import write_json
 from jobs.storage.plans import NodeSettings, Plan, Resources, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from launcher.runs.failures import Failure
-from launcher.runs.submissions import Outcome, create, in_hand, newest_by_row, read_submissions, withdraw
+from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
+from tests.support.builders import AttemptWriter
 
 TABLE = ShardTable((0, 10, 20, 30), 4)
 
@@ -109,6 +111,21 @@ def test_a_row_that_somebody_has_is_not_taken(run: RunDir) -> None:
 def test_other_rows_of_the_same_shard_are_free(run: RunDir) -> None:
     create(run, submission(0, rows=Spans([(0, 4)])))
     assert create(run, submission(0, rows=Spans([(4, 10)]))).number == 2
+
+
+def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) -> None:
+    made = create(run, submission(0, process=None, job_ids=("7",)))
+    mine = ProcessIdentity.current()
+    write_json(run.ending(made.number), mine.to_json())
+    assert may_run(run, made)
+    write_json(run.ending(made.number), replace(mine, start=mine.start - 1).to_json())
+    assert not may_run(run, made)
+    write_json(run.ending(made.number), replace(mine, host="elsewhere").to_json())
+    assert may_run(run, made)
+    os.utime(run.ending(made.number), (time.time() - 600, time.time() - 600))
+    assert not may_run(run, made)
+    run.ending(made.number).write_text("{")
+    assert may_run(run, made)
 
 
 def test_a_shard_of_a_submission_that_ended_is_free(run: RunDir) -> None:
@@ -225,3 +242,56 @@ def test_of_several_at_the_same_moment_one_gets_the_shard(run: RunDir) -> None:
         racer.join()
     assert sorted(found) == ["lost", "lost", "lost", "won"]
     assert len(run.submission_numbers()) == 1
+
+
+def test_a_run_without_its_submissions_says_so(run: RunDir) -> None:
+    run.submissions.rmdir()
+    with pytest.raises(RunError, match=r"submissions: this folder is gone.*mkdir"):
+        read_submissions(run)
+
+
+def test_a_number_whose_attempts_are_there_is_not_given_again(run: RunDir) -> None:
+    create(run, submission(0))
+    AttemptWriter(run, 4).close()  # of a submission whose file is gone
+    assert create(run, submission(1)).number == 5
+
+
+def test_a_submission_that_a_listing_does_not_show_yet_is_there(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    for shard in range(3):
+        create(run, submission(shard))
+    listed = [run.submission(1)]
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(listed))
+    assert run.submission_numbers() == [1, 2, 3]
+
+
+def test_what_nfs_keeps_of_a_claim_that_is_open_hinders_no_end(run: RunDir) -> None:
+    made = create(run, submission(0))
+    left = run.submissions / ".0001.claims"
+    left.mkdir()
+    (left / ".nfs0001").touch()
+    Outcome(1.0).write(run, made.number)
+    assert not run.claims(1).exists()
+
+
+def test_a_submission_says_of_which_plan_it_is(run: RunDir) -> None:
+    made, plan = create(run, submission(0)), Plan.read(run.plan)
+    assert Submission.read(run.submission(1)).is_of(plan)
+    assert not made.is_of(replace(plan, fingerprint="1"))
+
+
+def test_a_local_run_on_another_machine_goes_on_by_the_clock_of_the_file_server(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(run, submission(0, process=replace(ProcessIdentity.current(), host="elsewhere").to_json()))
+    monkeypatch.setattr(time, "time", lambda: 1e12)  # ours is far ahead
+    assert [known.is_open for known in read_submissions(run)] == [True]
+    os.utime(run.submission(1), (1.0, 1.0))
+    assert [known.is_open for known in read_submissions(run)] == [False]
+
+
+def test_a_run_whose_attempts_and_logs_were_removed_begins_anew(run: RunDir) -> None:
+    for folder in (run.attempts, run.logs):
+        folder.rmdir()
+    create(run, submission(0))
+    assert run.attempts.is_dir()
+    assert run.logs.is_dir()

@@ -51,6 +51,15 @@ def test_an_element_that_never_began_was_not_launched_unless_slurm_knows_better(
     assert kind != "LAUNCH" or failure.message.endswith("python: not found")
 
 
+@pytest.mark.parametrize(("memory", "kind"), [(3 << 30, "CRASH"), (4 << 30, "CRASH"), (5 << 30, "OUT_OF_MEMORY")])
+def test_a_kill_of_what_was_seen_with_more_memory_than_it_asked_for_was_for_that(memory: int, kind: str) -> None:
+    assert judge(Accounted("12", 0, "FAILED", "0:9", "n7", memory, "4G", "10"), 3, began=True, words="").kind == kind
+
+
+def test_memory_that_is_told_of_each_cpu_is_times_the_cpus() -> None:
+    assert allocation(Accounted("12", 0, "FAILED", "1:0", "n7", 0, "100Mc", "10", 4)).memory == 400 << 20
+
+
 def test_an_element_that_slurm_does_not_know_is_lost() -> None:
     assert judge(None, 3, began=True, words="").kind == "LOST"
 

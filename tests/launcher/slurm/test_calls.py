@@ -77,10 +77,20 @@ def test_an_error_is_told_in_sbatchs_own_words(programs: Path, tmp_path: Path) -
 
 def test_a_setpriv_that_cannot_bind_is_left_out(programs: Path, tmp_path: Path) -> None:
     """That of RHEL 8: an unknown option is an error, and nothing could be submitted."""
-    stand_in(programs, "setpriv", 'echo "$@" >> $0.calls\n[ "$1" = --help ] && exit 0\nexit 1')
+    stand_in(programs, "setpriv", 'echo "$@" >> $0.calls\nexit 1')
     stand_in(programs, "sbatch", "echo 123")
     assert [scheduler.submit(tmp_path / "x.sbatch", "name") for _ in range(2)] == ["123", "123"]
     assert count(programs, "setpriv") == 1
+
+
+def test_what_users_set_for_their_own_eyes_changes_no_question(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SQUEUE_STATES", "SQUEUE_FORMAT", "SACCT_FORMAT", "SCANCEL_STATE", "SINFO_FORMAT"):
+        monkeypatch.setenv(name, "RUNNING")
+    stand_in(programs, "squeue", 'env > $0.env; echo "$@" > $0.arguments')
+    scheduler.queue()
+    given = (programs / "squeue.env").read_text()
+    assert not [line for line in given.splitlines() if line.startswith(("SQUEUE", "SACCT", "SCANCEL", "SINFO"))]
+    assert "--all" in (programs / "squeue.arguments").read_text().split()
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="this machine has no setpriv")
@@ -100,3 +110,35 @@ def test_without_an_sbatch_that_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="sbatch is not on this machine's PATH"):
         scheduler.submit(tmp_path / "x.sbatch", "name")
+
+
+def test_a_command_that_hangs_is_no_answer_and_is_not_waited_for_without_end(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(calls, "BACK_OFF", (0.1, 0.1, 0.1, 0.1, 0.1))
+    stand_in(programs, "squeue", "echo call >> $0.calls; exec sleep 60")
+    with pytest.raises(calls.NoAnswer, match="squeue did not answer within"):
+        scheduler.queue()
+    assert 1 <= count(programs, "squeue") <= 4  # less than a second in all, however long each of the calls takes
+
+
+def test_while_slurm_is_silent_the_way_on_without_it_is_named(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(calls, "BACK_OFF", (0.1,))
+    stand_in(programs, "scontrol", 'echo "error: Unable to contact slurm controller (connect failure)" >&2; exit 1')
+    with pytest.raises(calls.NoAnswer, match="--set executor=local"):
+        scheduler.limits({})
+    assert "--set executor=local; trying again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["scontrol: fatal: Could not establish a configuration source",
+     "scontrol: error: s_p_parse_file: unable to status file /etc/slurm/slurm.conf: No such file or directory"],
+)  # fmt: skip
+def test_commands_without_a_cluster_are_told_as_such(programs: Path, said: str) -> None:
+    stand_in(programs, "scontrol", f'echo "{said}" >&2; exit 1')
+    with pytest.raises(InputError, match=r"its configuration is not: set SLURM_CONF .*--set executor=local"):
+        scheduler.limits({})

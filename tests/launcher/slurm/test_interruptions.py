@@ -266,7 +266,7 @@ def test_a_rerun_beside_a_running_array_takes_only_what_is_in_nobodys_hands(
     toy.await_commits(1)
     before = toy.run.submission(2).read_bytes()
     refused = toy.launcher("rerun", toy.run.path, "--shards", "1")
-    assert (refused.returncode, "running now (shards 1)" in refused.stderr) == (1, True)
+    assert (refused.returncode, "waits or runs already (shards 1)" in refused.stderr) == (1, True)
     assert toy.rerun()["shards"] == [0, 2]
     assert toy.run.submission(2).read_bytes() == before
     wait_until(lambda: all(toy.closed(shard).count == ROWS_OF_SHARD for shard in (0, 2)))
@@ -286,7 +286,7 @@ def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(
     assert toy.status()["state"] == "planned"
     array = slurm_here.run("sbatch", "--parsable", script["path"]).strip()
     refused = toy.launcher("submit", toy.config.name)
-    assert (refused.returncode, "running now" in refused.stderr) == (1, True)
+    assert (refused.returncode, "waits or runs already" in refused.stderr) == (1, True)
     toy.await_commits(2)
     assert toy.status()["state"] == "running"
     assert "without a word" not in toy.launcher("status", toy.run.path).stdout

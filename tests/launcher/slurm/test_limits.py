@@ -45,9 +45,9 @@ def qos_limit(slurm_here: SlurmCluster) -> Iterator[int]:
 def lean(
     slurm: SlurmCluster, folder: Path, shards: int, job: str = "Toy", params: Any = None, **sections: Any
 ) -> SlurmRun:
-    """A run of one sample a shard."""
+    """A run of one sample a shard, and as many array tasks as Slurm allows, more than run at once."""
     node = {**LEAN, **sections.pop("node", {})}
-    options = {"mem": "500M", **sections.pop("options", {})}
+    options = {"mem": "500M", "tasks": shards, **sections.pop("options", {})}
     return SlurmRun(slurm, folder, job, params, rows=shards, shards=shards, node=node, options=options, **sections)
 
 
@@ -87,6 +87,14 @@ def assert_done_once(toy: SlurmRun) -> None:
     found = toy.status()
     assert (found["state"], found["samples"]["missing"], found["samples"]["failed"]) == ("complete", 0, 0)
     assert toy.closed_twice() == 0
+
+
+def test_by_default_there_are_no_more_tasks_than_run_at_once(slurm_here: SlurmCluster, tmp_path: Path) -> None:
+    toy = lean(slurm_here, tmp_path, 100, options={"tasks": None, "hold": True})
+    toy.submit()
+
+    cpus = int(slurm_here.run("sinfo", "-h", "-p", "main", "-o", "%C").rpartition("/")[2])
+    assert toy.submission(1).tasks == cpus
 
 
 def test_2500_shards_are_one_array_as_large_as_slurm_allows_of_which_any_elements_do_all(

@@ -10,9 +10,11 @@ from launcher.slurm.parsers import (
     is_queue_full,
     is_submit_limit,
     read_accounting,
+    read_associations,
     read_job_id,
-    read_submit_limit,
+    read_jobs,
     said,
+    submit_limit,
 )
 
 _POLICY = (
@@ -93,23 +95,61 @@ def test_errors_are_taken_out_of_what_a_command_said() -> None:
     assert said("\n") == "no message"
 
 
+# Default account, account, partition, cluster, MaxSubmitJobs, GrpSubmitJobs.
+ASSOCIATIONS = """\
+lab|lab||site||
+lab|lab|gpu|site|9|7
+lab|debug||site|3|
+lab|debug||elsewhere|1|
+a line of a site's wrapper
+"""
+
+
 @pytest.mark.parametrize(
-    ("text", "limit"), [("", None), ("|\n|\n", None), ("100|\n|\n", 100), ("100|\n|40\n7000|\n", 40), ("0|", 0)]
+    ("account", "partition", "limit"),
+    [
+        (None, None, None),
+        (None, "gpu", 7),
+        ("lab", "cpu,gpu", 7),
+        ("debug", None, 3),
+        ("debug", "gpu", 3),
+        ("none", None, None),
+    ],
 )
-def test_the_smallest_limit_on_submitted_jobs_counts(text: str, limit: int | None) -> None:
-    assert read_submit_limit(text) == limit
+def test_the_smallest_limit_of_the_associations_that_a_job_falls_under_counts(
+    account: str | None, partition: str | None, limit: int | None
+) -> None:
+    assert submit_limit(read_associations(ASSOCIATIONS), "site", account, partition) == limit
+
+
+JOBS = """\
+JobId=8 ArrayJobId=7 ArrayTaskId=0 JobName=a b UserId=root(0) JobState=CANCELLED Reason=None ExitCode=0:15 TimeLimit=00:05:00 \
+NodeList=n1 TRES=cpu=1,mem=10M MinMemoryCPU=10M
+JobId=7 ArrayJobId=7 ArrayTaskId=2-3%1 JobState=PENDING ExitCode=0:0 TimeLimit=UNLIMITED NodeList= MinMemoryNode=2G
+JobId=9 JobState=TIMEOUT ExitCode=0:0 TimeLimit=00:01:00 NodeList=n2
+slurm_load_jobs error: Invalid job id specified
+"""
+
+
+def test_what_the_controller_knows_of_elements_reads_as_the_accounting_does() -> None:
+    assert list(read_jobs(JOBS)) == [
+        Accounted("7", 0, "CANCELLED", "0:15", "n1", 0, "10Mc", "00:05:00"),
+        Accounted("7", 2, "PENDING", "0:0", "", 0, "2Gn", "UNLIMITED"),
+        Accounted("7", 3, "PENDING", "0:0", "", 0, "2Gn", "UNLIMITED"),
+        Accounted("9", None, "TIMEOUT", "0:0", "n2", 0, "", "00:01:00"),
+    ]
 
 
 ROWS = """\
-12_0|COMPLETED|0:0|n1||600M|01:00:00
-12_0.batch|COMPLETED|0:0|n1|1536K|600M|01:00:00
-12_1|CANCELLED by 1000|0:0|n2||600M|01:00:00
-12_1.batch|CANCELLED|0:15|n2|2M||
-12_2|NODE_FAIL|1:0|n2||600M|01:00:00
-12_2|OUT_OF_MEMORY|0:125|n3||600M|01:00:00
-12_2.batch|OUT_OF_MEMORY|0:125|n3|1.5G||
-12_2.extern|COMPLETED|0:0|n3|100||
-13|TIMEOUT|0:0|n4||4Gn|UNLIMITED
+12_0|COMPLETED|0:0|n1||600M|01:00:00|1
+12_0.batch|COMPLETED|0:0|n1|1536K|600M|01:00:00|1
+12_1|CANCELLED by 1000|0:0|n2||600M|01:00:00|1
+12_1.batch|CANCELLED|0:15|n2|2M|||1
+12_2|NODE_FAIL|1:0|n2||600M|01:00:00|1
+12_2|OUT_OF_MEMORY|0:125|n3||600M|01:00:00|1
+12_2.batch|OUT_OF_MEMORY|0:125|n3|1.5G|||1
+12_2.extern|COMPLETED|0:0|n3|100|||1
+13|TIMEOUT|0:0|n4||4Gn|UNLIMITED|4
 """
 
 
@@ -119,8 +159,29 @@ def test_rows_of_sacct_are_read_by_element() -> None:
         Accounted("12", 0, "COMPLETED", "0:0", "n1", 1536 << 10, "600M", "01:00:00"),
         Accounted("12", 1, "CANCELLED", "0:0", "n2", 2 << 20, "600M", "01:00:00"),
         Accounted("12", 2, "OUT_OF_MEMORY", "0:125", "n3", 3 << 29, "600M", "01:00:00"),
-        Accounted("13", None, "TIMEOUT", "0:0", "n4", 0, "4Gn", "UNLIMITED"),
+        Accounted("13", None, "TIMEOUT", "0:0", "n4", 0, "4Gn", "UNLIMITED", 4),
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sacct: warning: a wrapper's words",
+        "12_0",
+        "12_0|COMPLETED|0:0|n1|1M",
+        "12_0||0:0|n1||4G|10:00",
+        "12_x|COMPLETED|0:0|n1||4G|10:00",
+        "²|COMPLETED|0:0|n1||4G|10:00",
+        "12_[0-999999999]|PENDING|0:0|||4G|10:00",
+    ],
+)
+def test_lines_that_are_none_of_saccts_are_passed_over(line: str) -> None:
+    assert list(read_accounting(f"{line}\n{ROWS}{line}\n")) == list(read_accounting(ROWS))
+
+
+def test_memory_that_is_no_size_is_not_known() -> None:
+    (row,) = read_accounting("12_0|COMPLETED|0:0|n1|1.2.3K|4G|10:00|1\n")
+    assert row.memory == 0
 
 
 def test_of_a_requeued_element_the_last_start_counts() -> None:
@@ -137,14 +198,14 @@ def test_of_a_requeued_element_the_last_start_counts() -> None:
     ],
 )
 def test_elements_that_never_started_share_a_row(indices: str, elements: set[int]) -> None:
-    found = list(read_accounting(f"12_{indices}|CANCELLED by 0|0:0|None assigned||600M|01:00:00\n"))
+    found = list(read_accounting(f"12_{indices}|CANCELLED by 0|0:0|None assigned||600M|01:00:00|1\n"))
     assert {row.index for row in found} == elements
     assert {(row.job_id, row.state, row.memory) for row in found} == {("12", "CANCELLED", 0)}
 
 
 @given(st.lists(st.integers(0, 3000), unique=True, min_size=1), st.sampled_from(["", "K", "M", "G"]))
 def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> None:
-    lines = [f"7_{index}|FAILED|1:0|n1||1G|1:00\n7_{index}.batch|FAILED|1:0|n1|3{unit}||\n" for index in indices]
+    lines = [f"7_{index}|FAILED|1:0|n1||1G|1:00|1\n7_{index}.batch|FAILED|1:0|n1|3{unit}|||1\n" for index in indices]
     found = list(read_accounting("".join(lines)))
     assert [row.index for row in found] == indices
     assert {row.memory for row in found} == {3 * 1024 ** " KMG".index(unit or " ")}

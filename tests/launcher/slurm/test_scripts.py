@@ -16,6 +16,7 @@ from jobs.storage.spans import Spans
 from launcher.config.config import Config, load_config
 from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import array_script, finalize_script, job_name
+from launcher.slurm.slurm_executor import SlurmExecutor
 from launcher.slurm.template import Template
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import ROOT, write_config
@@ -31,6 +32,10 @@ def planned(folder: Path, **sections: Any) -> tuple[RunDir, Config]:
 def submission(count: int = 4, **resources: Any) -> Submission:
     ranges = tuple((task, task + 1) for task in range(count))
     return Submission(7, "slurm", 0.0, count, Spans(ranges), ranges, NodeSettings(), Resources(**resources))
+
+
+def started(number: int, job_id: str, **resources: Any) -> Submission:
+    return replace(submission(**resources), number=number, job_ids=(job_id,))
 
 
 def array_options(folder: Path, made: Submission | None = None, **sections: Any) -> dict[str, str | None]:
@@ -161,7 +166,9 @@ def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
     options = Template(text, "script").options
     assert (options["nodes"], options["ntasks-per-node"], options.get("ntasks")) == ("2", "1", None)
     assert options["signal"] == "USR2@60"
-    assert text.splitlines()[-1].startswith("exec srun --kill-on-bad-exit=0 --cpus-per-task=$SLURM_CPUS_PER_TASK ")
+    assert text.splitlines()[-1].startswith(
+        "exec srun --kill-on-bad-exit=0 --export=ALL --cpus-per-task=$SLURM_CPUS_PER_TASK "
+    )
 
 
 @pytest.mark.parametrize(("time", "warning"), [(None, 60), ("1", 15), ("0:30", 10), ("4:00:00", 60), ("UNLIMITED", 60)])
@@ -178,7 +185,7 @@ def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_pat
     command = text.splitlines()[-1].replace("exec ", "printf '%s\\n' ", 1)
     words = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.splitlines()
     assert words[1:] == ["-P", "-m", "jobs", str(run.path), "7"]
-    assert str(run.path) in shlex.split(finalize_script(run, config, [7], ["123"]).splitlines()[-1])
+    assert str(run.path) in shlex.split(finalize_script(run, config, [started(7, "123")]).splitlines()[-1])
 
 
 def test_a_template_may_set_another_python_and_a_prefix(tmp_path: Path) -> None:
@@ -194,13 +201,75 @@ def test_the_finalize_job_waits_for_all_arrays_and_asks_for_what_concerns_the_ac
     slurm = {"account": "lab", "partition": "long", "qos": "high", "mem": "90G", "gpus_per_task": 4, "time": "10:00:00"}
     run, config = planned(tmp_path, slurm=slurm)
     options = Template(
-        finalize_script(run, config, [1, 2], ["11", "12"]).replace("#SBATCH --kill", "# --kill"), "f"
+        finalize_script(run, config, [started(1, "11"), started(2, "12")]).replace("#SBATCH --kill", "# --kill"), "f"
     ).options
     assert options["dependency"] == "afterany:11:12"
     assert (options["account"], options["partition"], options["qos"]) == ("lab", "long", "high")
     assert (options["mem"], options["cpus-per-task"]) == ("2G", "1")
     assert not any("gpu" in name or name == "gres" for name in options)
-    assert "#SBATCH --kill-on-invalid-dep=yes\n" in finalize_script(run, config, [1], ["11"])
+    assert "#SBATCH --kill-on-invalid-dep=yes\n" in finalize_script(run, config, [started(1, "11")])
+
+
+def test_the_finalize_job_goes_where_the_template_and_the_submission_say(tmp_path: Path) -> None:
+    slurm = site(tmp_path, "#SBATCH -p high --account=paid", "#SBATCH --mem=300M")
+    run, config = planned(tmp_path, slurm=slurm)
+    text = finalize_script(run, config, [started(1, "11", options={"qos": "q"})], asks_memory=False)
+    options = Template(text.replace("#SBATCH --kill", "# --kill"), "f").options
+    assert (options["partition"], options["account"], options["qos"]) == ("high", "paid", "q")
+    assert "mem" not in options
+
+
+def test_the_finalize_job_asks_for_what_its_section_says_and_sends_the_mail(tmp_path: Path) -> None:
+    slurm = {"partition": "gpu", "qos": "high", "mail_type": "END", "mail_user": "me@site", "time": "10:00"}
+    slurm["finalize"] = {"partition": "cpu", "mem-per-cpu": "8G", "time": "2:00:00", "qos": None}  # type: ignore[assignment]
+    run, config = planned(tmp_path, slurm=slurm)
+    text = finalize_script(run, config, [started(1, "11")]).replace("#SBATCH --kill", "# --kill")
+    options = Template(text, "f").options
+    assert (options["partition"], options["mem-per-cpu"], options["time"]) == ("cpu", "8G", "2:00:00")
+    assert (options["mail-type"], options["mail-user"]) == ("END", "me@site")
+    assert not {"qos", "mem"} & options.keys()
+    assert "mail-type" not in array_options(tmp_path, slurm=slurm)
+
+
+def test_a_folder_whose_name_has_a_backslash_is_refused(tmp_path: Path) -> None:
+    run, config = planned(tmp_path / "back\\slash")
+    with pytest.raises(InputError, match="a backslash; rename it"):
+        array_script(run, config, submission())
+
+
+def test_variables_of_sbatch_count_where_the_config_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_PARTITION", "high")
+    monkeypatch.setenv("SBATCH_ACCOUNT", "0012")
+    monkeypatch.setenv("SBATCH_MEM_PER_CPU", "1G")
+    monkeypatch.setenv("SBATCH_ARRAY_INX", "0-3")
+    slurm = {**site(tmp_path, "#SBATCH -p low"), "account": "mine", "mem": "3G"}
+    _, config = planned(tmp_path, slurm=slurm)
+    made = submission(options=SlurmExecutor().resources(config).options)
+    options = array_options(tmp_path, made, slurm=slurm)
+    assert (options["partition"], options["account"], options["mem"]) == ("high", "mine", "3G")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "soon")
+    with pytest.raises(InputError, match="SBATCH_TIMELIMIT=soon: "):
+        SlurmExecutor().resources(config)
+
+
+@pytest.mark.parametrize("template", ["conda", "modules"])
+def test_a_task_whose_environment_cannot_be_activated_ends(tmp_path: Path, template: str) -> None:
+    run, config = planned(tmp_path, slurm={"template": template})
+    for name in ("conda", "module"):
+        program = tmp_path / name
+        program.write_text('#!/bin/bash\n[ "$1" = purge ] || { echo "no such environment" >&2; exit 1; }\n')
+        program.chmod(0o755)
+    ended = subprocess.run(
+        ["bash"], input=array_script(run, config, submission()), capture_output=True, text=True, check=False,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "LAUNCHER_PYTHON": "echo", "ENVIRONMENT": "BATCH"},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, "no such environment" in ended.stderr) == (1, "", True)
+
+
+def test_the_first_attempt_alone_waits_for_the_users_own_job(tmp_path: Path) -> None:
+    slurm = {"dependency": "afterok:7"}
+    assert array_options(tmp_path, slurm=slurm)["dependency"] == "afterok:7"
+    assert "dependency" not in array_options(tmp_path, submission(attempt=2), slurm=slurm)
 
 
 def test_a_run_that_was_deleted_and_planned_again_has_other_job_names(tmp_path: Path) -> None:
@@ -220,7 +289,7 @@ def test_bash_reads_every_script_that_a_shipped_template_gives(tmp_path: Path, n
 def script_of(folder: Path, name: str) -> str:
     run, config = planned(folder, slurm={} if name == "finalize" else {"template": name})
     if name == "finalize":
-        return finalize_script(run, config, [1], ["1"])
+        return finalize_script(run, config, [started(1, "1")])
     return array_script(run, config, submission())
 
 

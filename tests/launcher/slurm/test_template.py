@@ -161,7 +161,6 @@ def test_of_options_that_exclude_each_other_the_winner_stays(
         ("#!/bin/bash\n#SBATCH --test-only\n", "site.sbatch:2: --test-only does not fit here: sbatch would submit nothing"),
         ("#!/bin/bash\n#SBATCH -W\n", "site.sbatch:2: --wait does not fit here: submitting would wait"),
         ("#!/bin/bash\n#SBATCH --parsable\n", "site.sbatch:2: --parsable does not fit here"),
-        ("#!/bin/bash\n#SBATCH --kill-on-invalid-dep=yes\n", "site.sbatch:2: --kill-on-invalid-dep does not fit here"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_with_file_and_line(text: str, message: str) -> None:

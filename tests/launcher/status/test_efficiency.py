@@ -31,8 +31,8 @@ def test_used_is_set_against_asked() -> None:
     assert found.cpu_use == 0.25
     assert (found.peak_memory, found.memory) == (3 * GIB, 4 * GIB)
     assert found.minutes == 6
-    assert "peak 3.0G of 16.0G" in found.advice()[0]
-    assert "2 of 8 would do" in found.advice()[1]
+    assert "peak 3.0G of 16.0G" in found.advice(has_limits=True)[0]
+    assert "2 of 8 would do" in found.advice(has_limits=True)[1]
 
 
 def test_attempts_that_did_nothing_do_not_count() -> None:
@@ -43,7 +43,7 @@ def test_attempts_that_did_nothing_do_not_count() -> None:
 def test_idle_gpus_are_pointed_out() -> None:
     found = summarise([dataclasses.replace(END, gpu_use=0.2)])
     assert found
-    assert "the GPUs computed 20% of the time" in found.advice()[-1]
+    assert "the GPUs computed 20% of the time" in found.advice(has_limits=True)[-1]
     assert found.to_json()["gpus"] == {"use": 0.2}
 
 
@@ -58,3 +58,15 @@ def test_after_running_out_the_next_ask_says_why() -> None:
     end = dataclasses.replace(END, memory_limit=round(4 * GIB * 0.9), peak_memory=round(4.1 * GIB))
     assert more_memory([end]) == ("6G", "peak was 4.1G of 4.0G")
     assert more_memory([]) is None
+
+
+def test_small_sizes_are_told_in_megabytes() -> None:
+    found = summarise([dataclasses.replace(END, peak_memory=30 << 20, memory_limit=300 << 20)])
+    assert found
+    assert found.advice(has_limits=True)[0].startswith("ask for mem 512M (peak 30M of 300M)")
+
+
+def test_where_nothing_is_asked_for_there_is_no_advice_on_it() -> None:
+    found = summarise([END])
+    assert found
+    assert found.advice(has_limits=False) == found.advice(has_limits=True)[1:]

@@ -15,14 +15,22 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.plans import Submission
+from jobs.storage.plans import NodeSettings, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
 from launcher.status.progress import LineView, status_lines, summary_line
 from launcher.status.status import Status, StatusReader
-from tests.support.builders import ELSEWHERE, AttemptWriter, build_plan, submit
+from tests.support.builders import (
+    ELSEWHERE,
+    AttemptWriter,
+    build_plan,
+    change_plan,
+    submit,
+    write_shard,
+    write_stub_result,
+)
 
 
 @pytest.fixture
@@ -139,33 +147,55 @@ def test_a_run_is_complete_once_all_is_done_and_gathered(run: RunDir) -> None:
     finish_all(run)
     assert read(run).state == "incomplete"
     assert "launcher gather" in status_lines(read(run))[-1]
-    run.result.touch()
+    write_stub_result(run)
     assert read(run).state == "complete"
     assert str(run.result) in status_lines(read(run))[-1]
 
 
 def test_a_result_from_before_the_last_row_is_no_complete_run(run: RunDir) -> None:
     finish_all(run)
-    run.result.touch()
-    os.utime(run.result, (time.time() - 60, time.time() - 60))
+    write_stub_result(run)
+    submit(run, 2, rows=Spans([(0, 25)]))
+    Outcome(1.0).write(run, 2)
+    write_shard(run, 0, submission=2)
+    found = read(run)
+    assert found.state == "incomplete"
+    assert f"{run.result}: another run's result, or from before the last rows were done" in "\n".join(
+        status_lines(found)
+    )
+
+
+def test_the_result_of_another_run_in_its_place_is_no_complete_run(run: RunDir) -> None:
+    finish_all(run)
+    write_stub_result(run)
+    change_plan(run, fingerprint="e" * 16)
     assert read(run).state == "incomplete"
 
 
-def test_a_result_from_after_the_end_of_attempts_is_a_complete_run_however_far_ahead_their_clocks_were(
-    run: RunDir,
-) -> None:
+def test_clocks_say_nothing_of_a_result_with_a_seal(run: RunDir) -> None:
     with attempt(run) as ahead:
         ahead.commit_all(Spans([(0, 100)]))
         ahead.beat(end=EndReason.DONE, advanced=time.time() + 3600)
-    run.result.touch()
+    write_stub_result(run)
+    os.utime(run.result, (1.0, 1.0))
+    assert read(run).state == "complete"
+
+
+def test_a_result_without_a_seal_counts_if_it_is_newer_than_the_rows(run: RunDir) -> None:
+    with attempt(run) as ahead:
+        ahead.commit_all(Spans([(0, 100)]))
+        ahead.beat(end=EndReason.DONE, advanced=time.time() + 3600)
+    run.result.write_bytes(b"\x89HDF\r\n\x1a\n")  # as version 0.1.0 wrote them
     assert read(run).state == "complete"
     os.utime(run.result, (time.time() - 60, time.time() - 60))
+    assert read(run).state == "incomplete"
+    run.result.write_bytes(b"not a result")
     assert read(run).state == "incomplete"
 
 
 def test_a_result_from_before_rows_that_do_not_count_any_more_is_a_complete_run(run: RunDir) -> None:
     finish_all(run)
-    run.result.touch()
+    write_stub_result(run)
     with attempt(run, worker=99) as late:  # its name comes last
         late.commit(0, 16)
         late.beat(advanced=time.time() + 3600)
@@ -175,12 +205,12 @@ def test_a_result_from_before_rows_that_do_not_count_any_more_is_a_complete_run(
 @pytest.mark.parametrize("place", ["other.h5", "{run}.h5"])
 def test_a_result_elsewhere_counts(run: RunDir, tmp_path: Path, place: str) -> None:
     finish_all(run)
-    run.result.touch()
+    write_stub_result(run)
     path = tmp_path / place.replace("{run}", "run")
     submission = Submission.read(run.submission(1))
     update(run, submission, resources=replace(submission.resources, output=str(path)))
     assert read(run).state == "incomplete"
-    path.touch()
+    write_stub_result(run, path)
     assert read(run).state == "complete"
 
 
@@ -462,3 +492,74 @@ def test_the_line_names_rate_and_time_left(run: RunDir) -> None:
     assert summary_line(status) == (
         "running: 51 of 100 samples (51%), 1 failed, shards 4 pending, 2.0 samples/s, 1:02:03 left"
     )
+
+
+# --- words
+
+
+def test_a_complete_run_says_in_its_first_line_that_samples_failed(run: RunDir) -> None:
+    for shard in range(4):
+        write(run, shard, *both(shard), end=EndReason.DONE, bad=range(25 * shard, 25 * shard + 10))
+    write_stub_result(run)
+    lines = status_lines(read(run))
+    assert "complete, 40 of 100 samples failed," in lines[0]
+    assert lines[-1].startswith("failed samples: launcher errors ")
+
+
+def test_examples_are_told_of_failed_samples(run: RunDir) -> None:
+    write(run, 0, *both(0), end=EndReason.DONE, bad=[3, 4, 7, 9])
+    (group,) = read(run).to_json()["failures"]
+    assert group["examples"] == ["row 3", "row 4", "row 7"]
+    assert "  LOAD, 4 samples (row 3, row 4, row 7, ...) in 1 shard: cannot read sample 3: ☠" in status_lines(read(run))
+
+
+def test_no_line_of_the_state_is_wider_than_a_terminal(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    wide = replace(read(run), total=12_345_678, ok=5_000_000, failed=1234, rate=1234.5, eta=100_000.0)
+    first, second, *_ = status_lines(wide)
+    assert all(len(one) <= 80 for one in (second, first.removeprefix(str(run.path)))), (first, second)
+    joined = f"{first} {second.strip()}"
+    assert joined.split("  ", 1)[1] == summary_line(wide)
+
+
+def test_what_a_rerun_would_do_again_in_vain_gets_a_budget_that_suffices(run: RunDir) -> None:
+    update(run, Submission.read(run.submission(1)), node=NodeSettings(max_failed_samples=1))
+    for shard, bad in enumerate([[3], [30, 31, 32], [], [80, 81]]):
+        write(run, shard, *both(shard), end=EndReason.DONE, bad=bad)
+    Outcome(time.time()).write(run, 1)
+    status = read(run)
+    assert (status.state, status.count(ShardState.FAILED)) == ("failed", 2)
+    *_, step, which = status_lines(status)
+    assert step.endswith(" --set node.max_failed_samples=3")
+    assert "errors" in which
+    (over, *_) = [group for group in status.groups if group.kind == "TOO_MANY_FAILED_SAMPLES"]
+    assert status.advice(over).endswith("--set node.max_failed_samples=3")
+
+
+def test_while_a_run_goes_on_a_rerun_is_advised_for_later(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    write(run, 0, *both(0), end=EndReason.DONE, bad=[3])
+    status = read(run)
+    assert status.state == "running"
+    assert [status.advice(group)[-25:] for group in status.groups] == [" (once the run has ended)"]
+
+
+def test_very_many_shards_are_told_in_short(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", range(0, 4001, 2), batch_size=2, tasks=1)
+    with attempt(run) as writer:
+        for shard in range(3, 2000, 4):
+            writer.give_up(shard, FailureKind.ERROR, "no model")
+        writer.beat(end=EndReason.DONE)
+    Outcome(time.time()).write(run, 1)
+    lines = status_lines(read(run))
+    said = lines.index("  ERROR, 500 shards (3,7,11,15,19 and 495 more): no model")
+    advised = lines[said + 1]
+    assert "--shards 3-" in advised
+    assert advised.endswith("1999")
+    assert len(advised) < 300
+
+
+def test_a_full_disk_is_no_end_without_a_word(run: RunDir) -> None:
+    write(run, 0, end=EndReason.FAILED, kind=FailureKind.DISK, message="No space left on device")
+    assert read(run).is_abandoned
+    assert not any("without a word" in line for line in status_lines(read(run)))

@@ -21,7 +21,7 @@ from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome, read_submissions
 from launcher.submit.submit import Selection, discard_planned, nothing_to_do, record, select_rows, submit, write_planned
 from tests.support import builders
-from tests.support.builders import AttemptWriter, build_plan, build_run, damage, write_shard
+from tests.support.builders import AttemptWriter, build_plan, build_run, damage, write_shard, write_stub_result
 from tests.support.launcher_runs import write_config
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -71,7 +71,7 @@ def test_rows_in_other_hands_are_left_out_and_the_rest_of_their_shards_is_not(ru
     assert told(select(run)) == ["24-47", "1-2", "", "3", "0"]
     assert told(select(run, [0, 3])) == ["", "", "", "3", "0"]
     assert not select(run).is_first
-    with pytest.raises(RunError, match=r"running now \(shards 3\)"):
+    with pytest.raises(RunError, match=r"waits or runs already \(shards 3\)"):
         submit(run, load_config(write_config(run.path.parent)), select(run, [3]))
 
 
@@ -234,7 +234,7 @@ def test_a_rerun_while_something_runs_takes_the_rest(planned: RunDir) -> None:
     goes_on(planned, 1, Spans([(0, 50)]))
     made = start(planned)
     assert (made.number, made.rows, made.tasks) == (2, Spans([(50, 100)]), 2)
-    with pytest.raises(RunError, match=r"running now \(shards 0-3\)"):
+    with pytest.raises(RunError, match=r"waits or runs already \(shards 0-3\)"):
         start(planned)
     assert planned.submission_numbers() == [1, 2]
 
@@ -272,5 +272,5 @@ def test_why_there_is_nothing_to_do_is_said(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", range(0, 65, 16), batch_size=4)
     Outcome(1.0).write(run, 1)
     assert "write the result with `launcher gather`" in nothing_to_do(run, select(run))
-    run.result.touch()
+    write_stub_result(run)
     assert "there is a result; check it with `launcher verify`" in nothing_to_do(run, select(run))

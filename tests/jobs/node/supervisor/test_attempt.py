@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.gather.commit_stream import CommitStream
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate
 from jobs.node.supervisor.attempt import AttemptLog, new_name
@@ -281,6 +282,14 @@ def test_what_processes_append_is_what_commits_say(run: RunDir) -> None:
 # --- failed samples
 
 
+@pytest.fixture
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shard is so small that it is finished first."""
+    monkeypatch.setattr("jobs.node.supervisor.failure_budget._SMALL", 0)
+    monkeypatch.setattr("jobs.node.supervisor.failure_budget._HOPELESS", 1)
+
+
+@pytest.mark.usefixtures("early")
 def test_a_shard_over_its_budget_is_given_up_once_and_its_rows_are_told(run: RunDir) -> None:
     write_submission(run, number=2, max_failed_samples=1)
     log = made(run, number=2)
@@ -298,6 +307,7 @@ def test_a_shard_over_its_budget_is_given_up_once_and_its_rows_are_told(run: Run
     log.close()
 
 
+@pytest.mark.usefixtures("early")
 def test_the_budget_is_the_whole_shards_whoever_works_on_it(run: RunDir) -> None:
     write_submission(run, number=2, max_failed_samples=4, failed_before={0: 2})
     first = made(run, number=2)
@@ -313,6 +323,46 @@ def test_the_budget_is_the_whole_shards_whoever_works_on_it(run: RunDir) -> None
     second.close()
 
 
+@pytest.mark.usefixtures("early")
+def test_a_row_that_two_attempts_did_counts_once(run: RunDir) -> None:
+    """Also where what the other one stored counts, and where a sample is only about to fail here."""
+    write_submission(run, number=2, max_failed_samples=2)
+    first = made(run, number=2)
+    first.commit([commit(0, 10, bad=[1, 2])])
+    end(first)
+    second = made(run, number=2, others=Attempts(run, 2).read)
+    second.commit([commit(0, 10, bad=[1, 2])])
+    assert second.check([]) == Spans()
+    assert second.check([2, 15]) == Spans([(0, 20)])
+    assert "3 of 20 samples failed" in second._budget.given_up[0].message
+    second.close()
+
+
+def test_a_small_shard_is_not_given_up_and_tells_its_failed_samples_where_they_are_too_many(run: RunDir) -> None:
+    """Those of others are done and settled: there may be as many as the run has shards."""
+    write_submission(run, number=2, max_failed_samples=1)
+    log = made(run, number=2)
+    for start in range(0, 60, 10):
+        log.commit([commit(start, start + 10, bad=[start] if start < 30 else [])])
+        assert log.check([]) == Spans()
+    log.beat()
+    assert beat_of(run, log).shared == {0: 2}
+    assert (log.given_up, set(log._budget._shards)) == (Spans(), {0})
+    log.close()
+
+
+def test_a_shard_in_which_all_of_many_samples_fail_is_given_up_however_small(run: RunDir) -> None:
+    many = make_run(run.path.parent / "many", "Toy", 400, batch_size=25)
+    log = made(many)
+    log.commit([commit(0, 25, bad=range(25))])
+    assert log.check([]) == Spans()
+    log.commit([commit(25, 50, bad=range(25, 50))])
+    assert log.check([]) == Spans([(0, 400)])
+    assert [one.kind for one in log._budget.given_up.values()] == ["ERROR"]
+    log.close()
+
+
+@pytest.mark.usefixtures("early")
 def test_a_shard_of_which_another_has_good_samples_is_no_error_of_the_job(run: RunDir) -> None:
     write_submission(run, number=2)
     first = made(run, number=2)
@@ -326,6 +376,7 @@ def test_a_shard_of_which_another_has_good_samples_is_no_error_of_the_job(run: R
     second.close()
 
 
+@pytest.mark.usefixtures("early")
 def test_of_very_many_shards_given_up_some_have_an_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.node.supervisor.failure_budget._EXAMPLES", 2)
     run = make_run(tmp_path / "run", "Toy", 100, shards=5, batch_size=10)
@@ -339,6 +390,7 @@ def test_of_very_many_shards_given_up_some_have_an_example(tmp_path: Path, monke
     assert examples == ["gone", "gone", "see the log", "see the log"]
 
 
+@pytest.mark.usefixtures("early")
 def test_three_shards_given_up_in_a_row_without_a_good_sample_end_the_attempt(run: RunDir) -> None:
     log = made(run)
     log.commit([commit(0, 10, bad=[1])])
@@ -357,10 +409,26 @@ def test_three_shards_given_up_in_a_row_without_a_good_sample_end_the_attempt(ru
     log.close()
 
 
+@pytest.mark.usefixtures("early")
 def test_a_message_is_cut_where_every_beat_would_repeat_it(run: RunDir) -> None:
     log = made(run)
     log.commit([commit(0, 10, bad=range(10), message="x" * 10_000)])
     log.check([])
     log.beat()
     assert len(beat_of(run, log).given_up[0].message) == 500
+    log.close()
+
+
+def test_beats_repeat_a_limited_number_of_claims_and_all_commits_are_found(run: RunDir) -> None:
+    log, order = made(run), [row * 37 % 100 for row in range(100)]
+    for row in order:
+        log.hold(Claim(0, 1, log.name, row, row + 1))
+        log.commit([commit(row, row + 1)])
+        log.beat()
+    beat = beat_of(run, log)
+    assert [(held.start, held.stop) for held in beat.claims] == [(order[-1], order[-1] + 1)]
+    assert len(beat.passages) <= 64
+    (attempt,) = Attempts(run).read()
+    stream = CommitStream(attempt.journal, beat.all_passages, beat.done)
+    assert [found.start for row in range(100) if (found := stream.take(row))] == list(range(100))
     log.close()

@@ -301,3 +301,13 @@ def test_of_many_it_looks_at_some_and_at_all_before_it_leaves(tmp_path: Path) ->
         seen.append(len(mine.seen()))
     assert seen == [16, 32]
     assert mine.all_done()
+
+
+@pytest.mark.parametrize("content", [b"", b"torn"])
+def test_a_range_whose_claim_was_never_written_is_claimed_by_another(run: RunDir, content: bytes) -> None:
+    (run.claims(1) / "000001.1").write_bytes(content)  # whoever made it died before it wrote it
+    clock = Clock()
+    mine = idle(run, clock)
+    assert mine.next(1.0, 0.0) in WAITS
+    clock.now = 6.0
+    assert mine.next(1.0, 0.0) == Claim(1, 2, ME, 500, ROWS)

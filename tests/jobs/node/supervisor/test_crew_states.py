@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jobs.kinds import FailureKind
-from jobs.machine import memory
+from jobs.machine import kernel_kills
 from jobs.node.messages import Allocate, Allocated, Batch, Broken, Done, Ready
 from jobs.node.supervisor import crew as crew_module
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.dealer import DEATHS, KILLS
-from jobs.node.worker.worker import ORPHANED
 from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
@@ -59,6 +58,9 @@ class Log:
                 assert self._evidence[(sample.row, sample.row + 1), sample.attempts] >= sample.attempts
             self.commits[commit.start] = commit
 
+    def give_up_for_memory(self, rows: Collection[int]) -> Spans:
+        raise AssertionError("a crew does not decide that")
+
     def check(self, open_failures: Collection[int]) -> Spans:
         news, self._news = self._news, Spans()
         return news
@@ -72,7 +74,7 @@ class CrewMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(crew_module, "TICK", 0.0)
         self.kernel_kills = 0
-        self.patch.setattr(memory, "oom_kills", lambda: self.kernel_kills)
+        self.patch.setattr(kernel_kills, "count", lambda: self.kernel_kills)
         self.server, self.meter = FakeServer(), FakeMeter()
         self.evidence: Counter[tuple[tuple[int, int], int]] = Counter()
         self.log = Log(self.evidence)
@@ -272,7 +274,8 @@ class CrewMachine(RuleBasedStateMachine):
             for child in self.server.living():
                 if child.process == dying.process and child.worker is not None:
                     child.at(None)
-                    child.die(ORPHANED)
+                    child.beacon.orphaned()
+                    child.die(0)
             self.crew.step([])
             self.dies(dying, -signal.SIGKILL, KILLS)
             self.goes_on()

@@ -1,5 +1,6 @@
-"""Meter: readings of real processes, exact where that is needed and quick otherwise."""
+"""Meter: readings of real processes, exact where that is needed and quick otherwise, with all that they have started."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,36 +8,50 @@ from contextlib import contextmanager
 
 import pytest
 
-from jobs.machine import memory
-from jobs.node.supervisor import meter
+from jobs.kinds import FailureKind
+from jobs.machine import memory, tree_memory
+from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.meter import Meter
 
 _MB = 1 << 20
-# Takes as many MB more as each line says.
-_EATER = """
-import sys
+_NO_LIMIT = 1 << 60
+# Says its pid, then takes as many MB more as each line says.
+_EATS = """
+import os, sys
 taken = []
+print(os.getpid(), flush=True)
 for line in sys.stdin:
     taken.append(b"x" * (int(line) << 20))
     print("taken", flush=True)
 """
+# A child that says its pid, and has a program in a session and environment of its own take the memory.
+_STARTS = """
+import os, subprocess, sys
+print(os.getpid(), flush=True)
+subprocess.run(["setsid", "--wait", "env", "-i", sys.executable, "-c", sys.argv[1]])
+"""
+# Stands between a child and this process.
+_GUARDS = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
 
 
 @contextmanager
-def eater() -> Iterator[tuple[int, Callable[[int], None]]]:
-    """(pid of a process, what makes it take so many MB more)."""
-    with subprocess.Popen([sys.executable, "-c", _EATER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+def eater(*starts: str) -> Iterator[tuple[int, Callable[[int], None]]]:
+    """(pid of a child with a guardian, what makes it take so many MB more)."""
+    with subprocess.Popen([sys.executable, "-c", _GUARDS, *starts, _EATS], stdin=-1, stdout=-1, text=True) as process:
         stdin, stdout = process.stdin, process.stdout
         assert stdin
         assert stdout
+        pid = int(stdout.readline())
+        if starts:
+            assert int(stdout.readline()) != pid
 
         def eat(megabytes: int) -> None:
-            stdin.write(f"{megabytes}\n".encode())
+            stdin.write(f"{megabytes}\n")
             stdin.flush()
-            assert stdout.readline() == b"taken\n"
+            assert stdout.readline() == "taken\n"
 
         eat(1)
-        yield process.pid, eat
+        yield pid, eat
         stdin.close()
 
 
@@ -46,7 +61,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     asked: list[int] = []
     resident = memory.resident
 
-    def ask(pid: int) -> int:
+    def ask(pid: int) -> tuple[int, bool]:
         asked.append(pid)
         return resident(pid)
 
@@ -57,42 +72,49 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_the_kernel_is_asked_once_for_the_memory_of_processes_that_keep_what_they_have(
     asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meter, "EXACT_SECONDS", 3600.0)
-    readings = Meter(1, 0, ())
+    monkeypatch.setattr(tree_memory, "EXACT_SECONDS", 3600.0)
+    readings = Meter(1, _NO_LIMIT, ())
     with eater() as (pid, _):
-        assert readings.read([pid])[0] > _MB
+        assert readings.read([pid]).children[pid] > _MB
         before = len(asked)
-        assert len({readings.read([pid]) for _ in range(20)}) == 1
+        assert len({readings.read([pid]).children[pid] for _ in range(20)}) == 1
         assert len(asked) == before
 
 
-def test_what_a_process_takes_is_seen_at_the_next_reading() -> None:
-    readings = Meter(1, 0, ())
-    with eater() as (pid, eat):
-        before = readings.read([pid])[0]
+@pytest.mark.parametrize("starts", [(), (_STARTS,)])
+def test_what_a_process_or_a_program_of_it_takes_is_seen_at_the_next_reading(starts: tuple[str, ...]) -> None:
+    readings = Meter(1, _NO_LIMIT, ())
+    with eater(*starts) as (pid, eat):
+        before = readings.read([pid])
         for step in range(1, 4):
             eat(50)
-            total, largest, size = readings.read([pid])
-            assert total >= before + (step * 50 - 1) * _MB
-            assert (largest, size) == (pid, total)
-        assert readings.usage().peak_memory >= before + 149 * _MB
+            reading = readings.read([pid])
+            assert reading.largest == pid
+            assert reading.children[pid] >= before.children[pid] + (step * 50 - 1) * _MB
+            assert reading.total >= before.total + (step * 50 - 1) * _MB
+        assert readings.usage().peak_memory >= before.total + 149 * _MB
 
 
 def test_a_process_that_joins_or_goes_is_seen_at_the_next_reading() -> None:
-    readings = Meter(1, 0, ())
-    with eater() as (first, eat), eater() as (second, _):
+    readings = Meter(1, _NO_LIMIT, ())
+    with eater() as (first, eat):
         eat(50)
-        alone = readings.read([first])[0]
-        assert readings.read([first, second])[0] > alone
-        assert readings.read([second])[1] == second
+        alone = readings.read([first]).total
+        with eater(_STARTS) as (second, eat_too):
+            eat_too(20)
+            both = readings.read([first, second])
+            assert both.total >= alone + 20 * _MB
+            assert both.children.keys() == {first, second}
+        assert readings.read([first, second]).children.keys() == {first}
+        assert readings.read([first]).total < both.total - 19 * _MB
 
 
 def test_memory_is_read_exactly_after_some_time_even_where_no_page_came(
     asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child that writes to pages which it shared until then takes more memory, and has as many pages as before."""
-    monkeypatch.setattr(meter, "EXACT_SECONDS", 0.0)
-    readings = Meter(1, 0, ())
+    monkeypatch.setattr(tree_memory, "EXACT_SECONDS", 0.0)
+    readings = Meter(1, _NO_LIMIT, ())
     with eater() as (pid, _):
         readings.read([pid])
         before = len(asked)
@@ -100,8 +122,18 @@ def test_memory_is_read_exactly_after_some_time_even_where_no_page_came(
         assert len(asked) > before
 
 
+def test_a_reading_over_the_limit_is_exact(asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_memory, "EXACT_SECONDS", 3600.0)
+    readings = Meter(1, _MB, ())
+    with eater() as (pid, _):
+        readings.read([pid])
+        asked.clear()
+        readings.read([pid])
+        assert {pid, os.getpid()} <= set(asked)
+
+
 def test_the_peak_of_an_attempt_is_its_own() -> None:
-    readings = Meter(1, 0, ())
+    readings = Meter(1, _NO_LIMIT, ())
     with eater() as (pid, eat):
         eat(100)
         readings.read([pid])
@@ -113,8 +145,26 @@ def test_the_peak_of_an_attempt_is_its_own() -> None:
     assert _MB < readings.usage().peak_memory < before - 50 * _MB
 
 
+def test_the_time_of_all_that_was_started_counts_also_after_its_end() -> None:
+    readings = Meter(1, _NO_LIMIT, ())
+    readings.begin()
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run(["sh", "-c", 'setsid --wait env -i "$0" -c "$1"', sys.executable, busy], check=True)
+    assert readings.usage().cpu_seconds >= 0.5
+
+
+def test_imports_that_take_too_much_end_the_attempt_with_the_sizes() -> None:
+    readings = Meter(1, _MB, ())
+    with pytest.raises(
+        AttemptFailed, match=r"importing what the Job needs takes \d+ MiB, of 1 MiB that the task may use"
+    ) as e:
+        readings.check_imports()
+    assert e.value.kind is FailureKind.OUT_OF_MEMORY
+    readings.check_imports()  # not due again
+
+
 def test_a_process_that_is_gone_takes_nothing() -> None:
     with eater() as (pid, _):
         pass
     assert memory.pages_of(pid) == 0
-    assert Meter(1, 0, ()).read([pid]) == (0, pid, 0)
+    assert Meter(1, _NO_LIMIT, ()).read([pid]).children == {}

@@ -2,11 +2,12 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from jobs.node.supervisor.slurm_job import cancel_waiting, requeue
+from jobs.node.supervisor.slurm_job import cancel_waiting, is_near_its_end, requeue
 from jobs.storage.rundir import RunDir
 from tests.support.builders import AttemptWriter, build_plan, submit
 from tests.support.launcher_runs import wait_until
@@ -88,3 +89,28 @@ def test_nothing_is_cancelled_where_the_submission_has_ended_or_is_no_array(
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
     cancel_waiting(run, 1)
     assert not asked.exists()
+
+
+@pytest.mark.parametrize(("seconds", "is_near"), [(60, True), (150, True), (600, False)])
+@pytest.mark.parametrize("told", ["by the environment", "by squeue"])
+def test_a_signal_long_before_the_time_limit_is_not_that_of_the_limit(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, is_near: bool, told: str
+) -> None:
+    end = time.time() + seconds
+    if told == "by squeue":
+        squeue = asked.parent / "bin" / "squeue"
+        squeue.write_text(f"#!/bin/sh\necho '1-01:00:00|1-01:{seconds // 60:02}:{seconds % 60:02}'\n")
+        squeue.chmod(0o755)
+    else:
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(end)))
+    assert is_near_its_end() == is_near
+
+
+@pytest.mark.parametrize("said", ["'1:00|UNLIMITED'", "", "INVALID"])
+def test_where_slurm_does_not_tell_when_a_job_ends_the_signal_is_that_of_the_limit(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    squeue = asked.parent / "bin" / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho {said}\n")
+    squeue.chmod(0o755)
+    assert is_near_its_end()

@@ -4,13 +4,14 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from jobs.kinds import EndReason
+from jobs.kinds import EndReason, FailureKind
 from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.dealer import KILLS
 from jobs.node.supervisor.meter import Usage
@@ -18,7 +19,9 @@ from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
+from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
+from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import (
     alive,
@@ -58,10 +61,13 @@ def test_kills_that_meet_at_one_batch_change_no_bytes(tmp_path: Path, workers: i
 @pytest.mark.parametrize(("workers", "wait"), [(0, 0), (2, 0), (0, 0.03), (2, 0.03)])
 def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int, wait: float) -> None:
     bad = {"3": "raise", "21": "exit", "40": "segfault", "77": "sleep", "150": "shape", "170": "process-kill"}
-    bad |= {"180": "process-raise", "190": "process-rows"}
+    bad |= {"180": "process-raise"}
     settings = {"workers": workers, "sample_timeout": 1, "max_failed_samples": 20}
     run = make_run(tmp_path / "run", "Toy", 200, params={"bad": bad, "wait": wait}, **settings)
-    assert run_task(run).returncode == 0
+    done = run_task(run)
+    assert done.returncode == 0
+    assert "sample 40 failed (CRASH): the" in done.stdout
+    assert "sample 77 failed (SAMPLE_TIMEOUT): took longer" in done.stdout
     found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
     assert found.keys() == {int(row) for row in bad}
     assert found[3] == ("LOAD", "ValueError: bad sample")
@@ -73,8 +79,17 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     assert found[150][0] == "PROCESS"
     assert "output 'y' is <f8 [n, 5]; the first batch had <f8 [n, 4]" in found[150][1]
     assert found[180] == ("PROCESS", "RuntimeError: bad in process")
-    assert "output 'y' has 0 rows for a batch of 1 samples" in found[190][1]
     assert last_end(run).ok == 200 - len(bad)
+
+
+def test_a_wrong_number_of_rows_is_told_as_it_is_and_never_hidden_by_smaller_batches(tmp_path: Path) -> None:
+    """Of one sample this Job gives one row, so samples by themselves would seem to be right."""
+    run = make_run(tmp_path / "run", "Pairs", 24, batch_size=6, workers=1, max_failed_samples=24)
+    assert run_task(run).returncode == 0
+    found = failures(run)
+    assert found.keys() == set(range(24))
+    message = "output 'y' has 3 rows for a batch of 6 samples"
+    assert all(sample.kind == "PROCESS" and message in sample.message for sample in found.values())
 
 
 def test_a_sample_that_allocates_without_bound_fails_alone(tmp_path: Path) -> None:
@@ -120,19 +135,45 @@ def test_while_a_device_computes_results_are_stored_and_stay_as_they_were(tmp_pa
 
 def test_a_shard_with_too_many_failed_samples_is_given_up_and_a_rerun_tries_them_again(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in range(20, 40)}
-    run = make_run(tmp_path / "run", "Toy", 600, shards=3, params={"bad": bad}, max_failed_samples=0.05)
-    assert run_task(run).returncode == 1
+    run = make_run(tmp_path / "run", "Toy", 3300, shards=3, params={"bad": bad}, max_failed_samples=0.01)
+    done = run_task(run)
+    assert done.returncode == 1
+    assert "is done, but shards 0 are given up: " in done.stdout
     end = last_end(run)
     assert (end.end, end.kind) == ("done", None)
     (given_up,) = end.given_up
     assert (given_up.shard, given_up.kind) == (0, "TOO_MANY_FAILED_SAMPLES")
-    assert "10 may (node.max_failed_samples); for example: ValueError: bad sample" in given_up.message
+    assert "11 may (node.max_failed_samples); for example: ValueError: bad sample" in given_up.message
     assert [is_done(run, shard) for shard in (1, 2)] == [True, True]
-    redo = Spans([(0, 200)]) - done_rows(run) | Spans((start, start + 16) for start in (16, 32))
+    redo = Spans([(0, 1100)]) - done_rows(run) | Spans((start, start + 16) for start in (16, 32))
     write_submission(run, rows=redo, number=2, max_failed_samples=20)
     assert run_task(run, submission=2).returncode == 0
     assert is_done(run)
     assert failures(run).keys() == set(range(20, 40))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_exception_that_cannot_be_told_fails_its_sample_alone(tmp_path: Path, workers: int) -> None:
+    job = "tests.example_jobs.wordless_jobs:RaisesWordless"
+    run = make_run(tmp_path / "run", job, 40, batch_size=8, workers=workers, max_failed_samples=2)
+    done = run_task(run)
+    assert done.returncode == 0
+    message = "Wordless: (its text cannot be told: __str__ raised RuntimeError)"
+    assert {row: (failed.kind, failed.message) for row, failed in failures(run).items()} == {
+        3: ("LOAD", message),
+        5: ("PROCESS", message),
+    }
+    assert "raise Wordless" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_small_shard_is_finished_and_tells_how_many_of_its_samples_failed(tmp_path: Path, workers: int) -> None:
+    settings = {"workers": workers, "max_failed_samples": 0}
+    run = make_run(tmp_path / "run", "Toy", 42, batch_size=8, params={"bad": {"3": "raise", "40": "raise"}}, **settings)
+    assert run_task(run).returncode == 0
+    end = last_end(run)
+    assert (end.end, end.given_up, is_done(run)) == ("done", (), True)
+    assert (end.failed, end.shared) == (2, {0: 2})
 
 
 def test_batches_of_a_shard_that_is_given_up_are_left_alone(tmp_path: Path) -> None:
@@ -150,7 +191,7 @@ def test_three_shards_given_up_in_a_row_end_the_attempt_as_an_error_of_the_job(t
     end = last_end(run)
     assert (end.end, end.kind) == ("failed", "ERROR")
     assert "every sample so far failed: ValueError: bad sample" in end.message
-    assert [one.shard for one in end.given_up][:3] == [1, 2, 3], "what was in hand then may have had another"
+    assert len(end.given_up) >= 3, "what was in hand then may have had another"
 
 
 def test_a_job_that_fails_every_sample_of_its_only_shard_is_an_error_of_the_job(tmp_path: Path) -> None:
@@ -190,6 +231,37 @@ def test_samples_that_are_not_those_of_the_plan_end_the_attempt(tmp_path: Path, 
     expected = "has 12 rows, and the plan 20" if damage == "rows" else "cut short or damaged"
     assert f"{run.manifest}" in end.message
     assert expected in end.message
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_manifest_that_is_not_what_was_planned_fails_the_attempt_and_no_sample(tmp_path: Path, workers: int) -> None:
+    run = make_run(tmp_path / "run", "Toy", 20, workers=workers)
+    change_plan(run, manifest={"digests": list(read_digests(run.manifest))})
+    text = run.manifest.read_bytes()
+    run.manifest.write_bytes(text.replace((11).to_bytes(8, "little"), (99).to_bytes(8, "little"), 1))
+    assert run_task(run).returncode == 1
+    end = last_end(run)
+    assert (end.kind, end.failed, end.done) == (FailureKind.DISK, 0, Spans())
+    assert "manifest.arrow: does not have the samples that were planned; bring back a copy" in end.message
+
+
+def test_a_submission_of_another_plan_is_not_begun(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 20)
+    replace(Submission.read(run.submission(1)), plan="another").write(run.submission(1))
+    done = run_task(run)
+    assert done.returncode == 2
+    assert "submission 1 is of another plan" in done.stderr
+    assert not attempts(run)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"number": 1}'])
+def test_a_damaged_submission_is_one_message(tmp_path: Path, content: str) -> None:
+    run = make_run(tmp_path / "run", "Toy", 20)
+    run.submission(1).write_text(content)
+    done = run_task(run)
+    assert done.returncode == 1
+    assert "0001.json: cut short or damaged" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_process_that_cannot_start_ends_the_attempt(tmp_path: Path) -> None:
@@ -354,10 +426,8 @@ def test_outputs_that_differ_from_those_of_the_run_fail_one_by_one(tmp_path: Pat
     """Another attempt had the first batch."""
     run = make_run(tmp_path / "run", "TwoForms", 12, batch_size=4, workers=0, max_failed_samples=4)
     run.layout.write_text('{"outputs": [{"name": "y", "ragged": false, "dtype": "<i2", "shape": []}]}')
-    assert run_task(run).returncode == 1
-    (given_up,) = last_end(run).given_up
-    assert given_up.kind == "TOO_MANY_FAILED_SAMPLES"
-    assert "the first batch had <i2 [n]" in given_up.message
+    run_task(run)
+    assert any("the first batch had <i2 [n]" in cause.message for cause in last_end(run).failures)
     assert set(failures(run)) >= {0, 1, 2, 3}
 
 

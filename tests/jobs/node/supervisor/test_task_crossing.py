@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,8 +15,9 @@ from tests.support.task_runs import failures, make_run, results, run_task
 JOBS = "tests.example_jobs.crossing_jobs"
 
 
-def run_of(tmp_path: Path, job: str, rows: int, **settings: object) -> RunDir:
-    run = make_run(tmp_path / "run", f"{JOBS}:{job}", rows, **{"batch_size": 8, "max_failed_samples": 1.0, **settings})
+def run_of(tmp_path: Path, job: str, rows: int, **settings: Any) -> RunDir:
+    settings = {"batch_size": 8, "max_failed_samples": 1.0, **settings}
+    run = make_run(tmp_path / "run", f"{JOBS}:{job}", rows, **settings)
     task = run_task(run)
     assert task.returncode == 0, task.stdout + task.stderr
     return run

@@ -1,8 +1,10 @@
 """A Job whose load is `async def`: the samples of a batch are loaded at once, and each still fails alone."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -41,6 +43,12 @@ class Meeting(Job):
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hang":
                 await asyncio.sleep(3600)
+            case "block":
+                time.sleep(3600)
+            case "deaf":
+                while True:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.sleep(3600)
         return int(sample["x"])
 
     def process(self, batch: Any) -> dict[str, Any]:
@@ -79,3 +87,26 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Any, workers: int) 
     assert found[40] == ("SAMPLE_TIMEOUT", "took longer than sample_timeout (1 s)")
     assert found.keys() == {int(row) for row in bad}
     assert last_end(run).ok == 64 - len(bad)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loads_that_hang_are_over_at_the_same_time_and_cost_no_child(tmp_path: Any, workers: int) -> None:
+    bad = {str(row): "hang" for row in range(3, 12)} | {"12": "deaf"}
+    settings = {"workers": workers, "sample_timeout": 3, "max_failed_samples": 16}
+    run = make_run(tmp_path / "run", f"{MODULE}Meeting", 32, params={"bad": bad}, **settings)
+    began = time.monotonic()
+    done = run_task(run)
+    assert done.returncode == 0
+    assert "died" not in done.stdout
+    assert "killed" not in done.stdout
+    assert time.monotonic() - began < 3 * len(bad)
+    assert {row: sample.kind for row, sample in failures(run).items()} == dict.fromkeys(map(int, bad), "SAMPLE_TIMEOUT")
+
+
+def test_a_load_that_lets_no_other_run_is_known_by_its_row(tmp_path: Any) -> None:
+    params = {"bad": {"5": "block"}}
+    run = make_run(
+        tmp_path / "run", f"{MODULE}Meeting", 32, params=params, workers=1, sample_timeout=0.5, max_failed_samples=1
+    )
+    assert run_task(run).returncode == 0
+    assert {row: sample.kind for row, sample in failures(run).items()} == {5: "SAMPLE_TIMEOUT"}

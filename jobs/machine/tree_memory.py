@@ -1,0 +1,67 @@
+"""TreeMemory: what the processes of a tree take of the memory, each its part of what they share."""
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jobs.machine import memory
+from jobs.machine.process_stat import ProcessStat
+
+# What a process takes costs the kernel a millisecond and more to find out, in which that process gets no new pages. So it
+# is asked where the pages changed by this share of all, and again after this many seconds: a page that a process no longer
+# shares changes nothing there.
+_CHANGE = 0.01
+EXACT_SECONDS = 5.0
+
+
+class _Size(NamedTuple):
+    pages: int
+    bytes: int
+    is_shared: bool
+
+
+class TreeMemory:
+    """Read again and again, it asks the kernel for what has changed; ``is_exact``: the last time for all."""
+
+    def __init__(self) -> None:
+        self.is_exact = False
+        self._sizes: dict[int, _Size] = {}
+        self._exact_at = 0.0
+
+    def read(self, tree: Mapping[int, ProcessStat], *, exactly: bool = False) -> dict[int, int]:
+        """Bytes of each process."""
+        pages = {pid: memory.pages_of(pid) for pid in tree}
+        exactly = exactly or time.monotonic() - self._exact_at >= EXACT_SECONDS or self._have_partners_changed(pages)
+        if not exactly:
+            changed = self._changed(pages, tree)
+            self._sizes = {pid: size for pid, size in self._sizes.items() if pid in pages} | _ask(changed)
+            exactly = any(self._sizes[pid].is_shared for pid in changed)  # new partners: less for each of the others
+        if exactly:
+            self._sizes = _ask(pages)
+            self._exact_at = time.monotonic()
+        self.is_exact = exactly
+        return {pid: size.bytes for pid, size in self._sizes.items() if not self._is_borrowed(size, tree[pid].parent)}
+
+    def _have_partners_changed(self, pages: Mapping[int, int]) -> bool:
+        """Whether processes that share their memory have gone, or have got or freed some."""
+        shared = {pid: size.pages for pid, size in self._sizes.items() if size.is_shared}
+        if not shared.keys() <= pages.keys():
+            return True
+        difference = sum(pages[pid] - before for pid, before in shared.items())
+        return abs(difference) > _CHANGE * sum(pages.values())
+
+    def _changed(self, pages: Mapping[int, int], tree: Mapping[int, ProcessStat]) -> dict[int, int]:
+        """Processes that have the memory to themselves and got or freed some; new ones, and what these may have borrowed of."""
+        new = pages.keys() - self._sizes.keys()
+        limit = _CHANGE * sum(pages.values())
+        alone = {pid for pid, size in self._sizes.items() if pid in pages and not size.is_shared}
+        changed = {pid for pid in alone if abs(pages[pid] - self._sizes[pid].pages) > limit}
+        return {pid: pages[pid] for pid in changed | new | ({tree[pid].parent for pid in new} & alone)}
+
+    def _is_borrowed(self, size: _Size, parent: int) -> bool:
+        """Whether the process, equal to its parent to the page, has only its parent's memory: until vfork(2) is over."""
+        return parent in self._sizes and size.bytes == self._sizes[parent].bytes
+
+
+def _ask(pages: Mapping[int, int]) -> dict[int, _Size]:
+    return {pid: _Size(count, *memory.resident(pid)) for pid, count in pages.items()}

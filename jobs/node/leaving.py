@@ -1,0 +1,24 @@
+"""Leaving: the end of a child whose Job is torn down, which threads and processes that the Job has left must not hold up."""
+
+import os
+import sys
+import threading
+import time
+
+# Python waits at its end for threads that are no daemons, and for multiprocessing's children: uploads may be under way.
+_SECONDS = 5.0
+
+
+def leave() -> None:
+    """Ends this process in some seconds if it does not end by itself."""
+    threading.Thread(target=_cut_off, name="leaving", daemon=True).start()
+
+
+def _cut_off() -> None:
+    time.sleep(_SECONDS)
+    print(
+        f"threads or processes that the Job has left running are cut off, {_SECONDS:g} s after teardown()",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(os.EX_OK)

@@ -1,0 +1,28 @@
+"""Interpreter: the program that a script names in its first line, and what is wrong where the kernel does not find it.
+
+Then execve(2) says of the script itself that there is no such file.
+"""
+
+import os
+import re
+import shutil
+
+_FIRST_LINE = 256
+
+
+def script_problem(program: str) -> str | None:
+    """Why a script cannot be started though it is there; None of a program that is none, or has its interpreter."""
+    try:
+        with open(shutil.which(program) or program, "rb") as file:
+            line = file.readline(_FIRST_LINE)
+    except OSError:
+        return None
+    if not line.startswith(b"#!"):
+        return None
+    shown = repr(line.rstrip(b"\n").decode(errors="replace"))
+    if line.endswith(b"\r\n"):
+        return (
+            f"the line ends of {program} are those of Windows, so there is no interpreter {shown}: dos2unix mends that"
+        )
+    name = os.fsdecode(re.split(rb"[ \t\n]", line[2:].strip(b" \t\n"))[0])
+    return None if os.path.exists(name) else f"the interpreter that {program} names is not on this node: {shown}"

@@ -1,0 +1,1 @@
+"""Sound files: read whole or refused."""

@@ -1,0 +1,47 @@
+"""Seals: what a complete result says it was made of, in its first bytes, so that status can tell without HDF5 and any clock.
+
+A seal is a hash of the plan's fingerprint and of which submission's values each row has. It is that of a run now, unless
+another run's result has taken the file's place, or rows were done again since. A result that is not complete has none.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import xxhash
+
+from jobs.storage.attempts import Ownership
+from jobs.storage.records import Part
+from jobs.storage.spans import Spans
+
+_MARK = b"launcher-seal:"
+_DIGITS = 32
+NO_SEAL = _MARK + b"-" * _DIGITS
+"""Stands in a result until it is complete."""
+_SEAL = re.compile(re.escape(_MARK) + b"([0-9a-f]{%d})" % _DIGITS)
+# It is written as an attribute before any dataset, so it lies in the first metadata of the file.
+_HEAD = 1 << 14
+
+
+def seal_of(fingerprint: str, part: Part, owned: Iterable[Ownership]) -> str:
+    """The seal of a part's result, made of these. Which attempt of a submission did a row does not matter: all did the same."""
+    by_submission: dict[int, list[tuple[int, int]]] = {}
+    for one in owned:
+        by_submission.setdefault(one.attempt.submission, []).extend(one.rows.within(part.start, part.stop))
+    rows = [(number, str(Spans(ranges))) for number, ranges in sorted(by_submission.items()) if ranges]
+    facts = json.dumps([fingerprint, part.name, part.start, part.stop, rows])
+    return xxhash.xxh3_128_hexdigest(facts.encode())
+
+
+def stamp(seal: str) -> bytes:
+    """The bytes that stand in the result."""
+    return _MARK + seal.encode()
+
+
+def read_seal(path: Path) -> str | None:
+    """The seal of a file; "" where it is a result that is not complete, None where it has no place for a seal."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    found = _SEAL.search(head)
+    return found[1].decode() if found else "" if NO_SEAL in head else None

@@ -1,0 +1,80 @@
+"""Replacement: another plan takes the place of a run's, whole, in one rename; what was there goes, or is set aside.
+
+Killed on its way, it leaves either the old run or none, and the next planning makes the new one.
+"""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs.errors import RunError
+from jobs.storage.attempts import Attempts
+from jobs.storage.files import fsync_folder
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from launcher.runs.find import reference
+from launcher.runs.going_on import going_on
+from launcher.runs.submissions import chosen_output, read_submissions
+
+
+def has_results(run: RunDir, plan: Plan) -> bool:
+    """Whether an attempt has something done, or there is a result."""
+    if any(attempt.beat.done for attempt in Attempts(run).read()):
+        return True
+    return any(path.exists() for path in _results(run, plan))
+
+
+def _results(run: RunDir, plan: Plan) -> list[Path]:
+    chosen = chosen_output(read_submissions(run))
+    return [run.result_of(part.name, chosen) for part in plan.results]
+
+
+def refuse_while_it_goes_on(run: RunDir) -> None:
+    """Raises RunError where something of the run waits or runs."""
+    if numbers := sorted(going_on(run, read_submissions(run))):
+        listed = ", ".join(map(str, numbers))
+        raise RunError(
+            f"{run.path}: submission {listed} goes on, of the plan that is to be replaced; "
+            f"first: launcher cancel {reference(run)}"
+        )
+
+
+@contextmanager
+def beside(run: RunDir) -> Iterator[RunDir]:
+    """A hidden folder beside the run, for one that is to take its place; gone at the end, unless it has."""
+    folder = run.path.with_name(f".{run.name}.{secrets.token_hex(4)}")
+    try:
+        yield RunDir(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Path | None:
+    """Puts the ``new`` run in the place of one whose plan is ``known``; returns where that is now, if it is set aside.
+
+    Raises RunError where another launcher was quicker.
+    """
+    results = _results(run, known)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{secrets.token_hex(4)}"))
+    if old.path.exists():
+        old = RunDir(old.path.with_name(f"{old.name}-{secrets.token_hex(2)}"))
+    os.rename(run.path, old.path)
+    # Looked at once it has its new name, under which nobody else changes it: another launcher may have planned meanwhile.
+    if Plan.read(old.plan) != known or (not set_aside and has_results(old, known)):
+        os.rename(old.path, run.path)
+        raise RunError(f"{run.path}: another launcher has changed this run meanwhile; try again")
+    os.rename(new.path, run.path)
+    fsync_folder(run.path.parent)
+    if not set_aside:
+        old.plan.unlink()  # first: from now on it is no run
+        shutil.rmtree(old.path, ignore_errors=True)
+        return None
+    for result in results:
+        if result.exists():  # one that lies elsewhere is not to be taken for that of the new plan
+            result.rename(result.with_name(f"{result.stem}.{stamp}{result.suffix}"))
+    return old.path

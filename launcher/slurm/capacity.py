@@ -1,0 +1,51 @@
+"""Capacity: how many array tasks of a size a cluster can run at once, by its nodes as sinfo shows them.
+
+More tasks than that only wait: each would begin after another has left, set up its model, and find less to do.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Partition (the default one marked by *), nodes, CPUs and gres of a node, state.
+NODE_FIELDS = "%P|%D|%c|%G|%T"
+# The states of sinfo(1) in which a node runs jobs, or will once those that it has are done; marks such as ~ (powered down
+# until it is needed) follow the word. A node with * does not respond.
+_USABLE = re.compile(r"(idle|mixed|allocated|completing|planned|reserved|powering_up|powered_down|blocked|reboot)[^*]*")
+_GPUS = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Equal nodes of a partition; ``cpus`` and ``gpus`` are those of one node."""
+
+    partition: str
+    is_default: bool
+    count: int
+    cpus: int
+    gpus: int
+
+
+def read_nodes(text: str) -> list[Nodes]:
+    """The usable nodes in sinfo's rows of NODE_FIELDS."""
+    rows = [line.strip().split("|") for line in text.splitlines() if line.count("|") == NODE_FIELDS.count("|")]
+    return [
+        Nodes(partition.rstrip("*"), partition.endswith("*"), int(count), int(cpus), sum(map(int, _GPUS.findall(gres))))
+        for partition, count, cpus, gres, state in rows
+        if count.isdigit() and cpus.isdigit() and _USABLE.fullmatch(state)
+    ]
+
+
+def tasks_at_once(nodes: Iterable[Nodes], partitions: str | None, cpus: int, gpus: int, *, whole_nodes: bool) -> int:
+    """How many tasks of so many CPUs and GPUs these partitions (with commas; None: the default one) have room for.
+
+    0 where none fits, or no such partition is known. Nodes in several of the partitions count in each.
+    """
+    named = partitions.split(",") if partitions else None
+    asked = [group for group in nodes if (group.partition in named if named else group.is_default)]
+    return sum(group.count * _on_one(group, cpus, gpus, whole_nodes) for group in asked)
+
+
+def _on_one(node: Nodes, cpus: int, gpus: int, whole_nodes: bool) -> int:
+    room = min(node.cpus // cpus, node.gpus // gpus if gpus else node.cpus)
+    return min(room, 1) if whole_nodes else room

@@ -1,0 +1,142 @@
+"""Jobs that start processes and threads of all kinds and forget them, that leave in odd ways, or take their time to."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.job import Context, Job
+from jobs.storage.samples import Sample
+
+_FORK = multiprocessing.get_context("fork")
+
+if os.environ.get("SLOW_IMPORT") and "pytest" not in sys.modules:
+    time.sleep(float(os.environ["SLOW_IMPORT"]))
+
+
+def _wait_like(mark: str) -> None:
+    subprocess.run(["sleep", mark], check=False)
+
+
+def start(kind: str, mark: str) -> None:
+    """Starts a program ``sleep MARK`` in a way that nobody remembers."""
+    match kind:
+        case "program":
+            subprocess.Popen(["sleep", mark])
+        case "session":
+            subprocess.Popen(["setsid", "env", "-i", "sleep", mark])
+        case "daemon":
+            subprocess.run(["sh", "-c", f"setsid env -i sleep {mark} >/dev/null 2>&1 &"], check=True)
+        case "deaf":
+            subprocess.Popen(["sh", "-c", f"trap '' TERM; setsid sleep {mark}"])
+        case "multiprocessing":
+            _FORK.Process(target=_wait_like, args=(mark,), daemon=True).start()
+
+
+KINDS = ("program", "session", "daemon", "deaf", "multiprocessing")
+
+
+class Forgetful(Job):
+    """Starts programs of all kinds wherever it can; the samples in ``hang`` take for ever, others wait for ``gate``."""
+
+    def __init__(self, mark: str, hang: int = -1, gate: str = "") -> None:
+        self.mark = mark
+        self.hang = hang
+        self.gate = gate
+
+    def setup_worker(self, context: Context) -> None:
+        for kind in KINDS:
+            start(kind, self.mark)
+
+    def setup(self, context: Context) -> None:
+        for kind in KINDS:
+            start(kind, self.mark)
+
+    def load(self, sample: Sample) -> int:
+        if sample.index == self.hang:
+            subprocess.run(["sleep", self.mark], check=False)
+        while self.gate and not Path(self.gate).exists():
+            time.sleep(0.02)
+        return int(sample["x"])
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"y": batch}
+
+
+class Terminator(Job):
+    """Ends what it has forked by SIGTERM, as multiprocessing does."""
+
+    def load(self, sample: Sample) -> bool:
+        child = _FORK.Process(target=time.sleep, args=(600,))
+        child.start()
+        child.terminate()
+        child.join(20)
+        dead = child.exitcode == -signal.SIGTERM
+        child.kill()
+        return dead
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        with _FORK.Pool(2) as pool:
+            first = next(pool.imap_unordered(time.sleep, [0, 600, 600, 600]))
+        return {"dead": batch, "first": np.full(len(batch), first is None)}
+
+
+class Leaver(Job):
+    """The first pool worker leaves at once, with an exit code that means something elsewhere."""
+
+    def __init__(self, code: int, been_here: str) -> None:
+        self.code = code
+        self.been_here = been_here
+
+    def setup_worker(self, context: Context) -> None:
+        if not Path(self.been_here).exists():
+            Path(self.been_here).touch()
+            os._exit(self.code)
+
+    def load(self, sample: Sample) -> int:
+        return int(sample["x"])
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"y": batch}
+
+
+class Slow(Leaver):
+    """Takes ``seconds`` to tear down, or leaves a thread and a process behind that would hold up its end."""
+
+    def __init__(self, seconds: float, folder: str, leave: bool = False) -> None:
+        self.seconds = seconds
+        self.folder = folder
+        self.leave = leave
+
+    def setup_worker(self, context: Context) -> None:
+        pass
+
+    def teardown(self) -> None:
+        if self.leave:
+            threading.Thread(target=time.sleep, args=(600,)).start()
+            _FORK.Process(target=time.sleep, args=(600,)).start()
+        (Path(self.folder) / f"begun-{os.getpid()}").touch()
+        time.sleep(self.seconds)
+        (Path(self.folder) / f"done-{os.getpid()}").touch()
+
+
+class Gated(Leaver):
+    """Loads once the gate is open."""
+
+    def __init__(self, gate: str) -> None:
+        self.gate = gate
+
+    def setup_worker(self, context: Context) -> None:
+        pass
+
+    def load(self, sample: Sample) -> int:
+        while not Path(self.gate).exists():
+            time.sleep(0.02)
+        return int(sample["x"])

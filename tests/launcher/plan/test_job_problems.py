@@ -1,0 +1,41 @@
+"""Mistakes in a user's module: told with file and line of the user's own code, and with what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InputError
+from jobs.job import make_job
+from jobs.storage.records import JobSpec
+
+JOB = "from jobs.job import Job\n\nclass Mine(Job):\n    def __init__(self, x=1):\n        {}\n"
+FILES = {
+    "undefined name": ("import math\nLIMIT = undefined_name\n", r"NameError: .*\), at {mine}:2$"),
+    "no such package": (
+        "\nimport not_installed_anywhere\n",
+        r"install what has 'not_installed_anywhere' .*\), at {mine}:2$",
+    ),
+    "no Python": ("x = (\ny = 1 +\n", r"SyntaxError: .*\), at {mine}:\d$"),
+    "in a module that it imports": ("import {helper}\n", r"ZeroDivisionError: .*\), at {helper}:3$"),
+    "in a package that it calls": ("import json\njson.loads('[')\n", r"JSONDecodeError: .*\), at {mine}:2$"),
+    "constructor": (JOB.format("raise OSError('no scanner')"), r"^job\.params: .*OSError: no scanner \({mine}:5\)$"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_mistake_is_told_with_its_place(tmp_path: Path, case: str) -> None:
+    text, message = FILES[case]
+    name = f"mistaken_{list(FILES).index(case)}"
+    (tmp_path / f"{name}_helper.py").write_text("x = 0\n\nx / x\n")
+    (tmp_path / f"{name}.py").write_text(text.replace("{helper}", f"{name}_helper"))
+    expected = message.replace("{mine}", str(tmp_path / f"{name}.py")).replace(
+        "{helper}", str(tmp_path / f"{name}_helper.py")
+    )
+    with pytest.raises(InputError, match=expected) as caught:
+        make_job(JobSpec(f"{name}:Mine", folder=str(tmp_path)))
+    assert "Searched" not in str(caught.value)
+
+
+def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"cannot import 'nowhere\.mine' .*Searched: the Python path and {tmp_path}$"):
+        make_job(JobSpec("nowhere.mine:Mine", folder=str(tmp_path)))

@@ -1,0 +1,41 @@
+"""How many array tasks run at once, from what sinfo says of the nodes."""
+
+import pytest
+
+from launcher.slurm.capacity import Nodes, read_nodes, tasks_at_once
+
+SINFO = """\
+main*|4|8|(null)|idle
+main*|1|8|(null)|down*
+main*|2|8|(null)|idle*
+gpu|2|64|gpu:a100:4(S:0-1),gpu:v100:2|mixed
+gpu|1|64|gpu:4|drained
+cloud|10|16|(null)|idle~
+a line of a site's wrapper
+"""
+
+
+def test_nodes_that_run_jobs_are_read_with_their_cpus_and_gpus() -> None:
+    assert read_nodes(SINFO) == [
+        Nodes("main", True, 4, 8, 0),
+        Nodes("gpu", False, 2, 64, 6),
+        Nodes("cloud", False, 10, 16, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "cpus", "gpus", "whole_nodes", "tasks"),
+    [
+        (None, 3, 0, False, 8),  # 2 on each of the 4 nodes of the default partition
+        ("main", 9, 0, False, 0),
+        ("main,cloud", 8, 0, False, 4 + 20),
+        ("gpu", 4, 2, False, 6),
+        ("gpu", 64, 1, False, 2),
+        ("cloud", 1, 0, True, 10),
+        ("nowhere", 1, 0, False, 0),
+    ],
+)
+def test_tasks_at_once_are_what_fits_on_the_nodes_of_the_partitions(
+    partitions: str | None, cpus: int, gpus: int, whole_nodes: bool, tasks: int
+) -> None:
+    assert tasks_at_once(read_nodes(SINFO), partitions, cpus, gpus, whole_nodes=whole_nodes) == tasks
