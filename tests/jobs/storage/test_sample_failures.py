@@ -55,7 +55,7 @@ def test_causes_are_told_apart_in_time_that_grows_with_the_length_of_a_message_o
 def test_examples_have_the_names_that_somebody_gives_to_rows() -> None:
     tally = FailureTally("key{}".format)
     for row in range(5):
-        tally.add(LOAD, f"HTTP {row}", row, 0)
+        tally.add(LOAD, f"bad {row}", row, 0)
     (group,) = tally.groups()
     assert (group.samples, group.examples) == (5, ("key0", "key1", "key2"))
     assert SampleFailures.from_json(group.to_json()) == group
