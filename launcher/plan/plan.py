@@ -6,44 +6,29 @@ fingerprint covers all that decides the bytes of the result, but for the Job's c
 What becomes of a plan that is not right any more, guard.py says.
 """
 
-import contextlib
-import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import xxhash
 
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
-from jobs.job import job_class, make_job, needed_columns
-from jobs.nearest import did_you_mean, nearest
 from jobs.storage.code import fingerprint
 from jobs.storage.files import rename_synced, temporary_name, write_bytes, write_once
-from jobs.storage.plans import FORMAT, Plan
+from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
-from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
-from launcher.config.origins import Problem
-from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
-from launcher.plan.code_files import code_changes, find_code
+from launcher.manifest.manifest import ManifestInfo
+from launcher.plan.code_files import code_changes
+from launcher.plan.config_check import column_problems, job_problems, output_problems
 from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differences, refusal
-from launcher.plan.param_files import changed_files, describe_files
-from launcher.plan.provenance import describe_environment, describe_git
+from launcher.plan.new_plan import build, described, fingerprint_of, frozen_config, new_plan, shard_boundaries
+from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, name_problems
-from launcher.plan.sharding import split_parts
-
-# Batches are seeded from it and their first row: the same plan always draws the same numbers.
-_SEED = 0
-# The same for plans of all formats, so that a run of an older version is known as planned from the same config.
-_FINGERPRINT = 1
 
 
 @dataclass(frozen=True)
@@ -60,8 +45,8 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
-    needed, problems = _job_problems(job)
-    if problems := [*problems, *name_problems(config), *_output_problems(config)]:
+    needed, problems = job_problems(job)
+    if problems := [*problems, *name_problems(config), *output_problems(config)]:
         raise InputError(config.origins.report(problems))
     was_planned = _is_planned(run)
     if not was_planned and (plan := _plan_anew(run, config, job, needed)):
@@ -120,13 +105,9 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
     """
     kept = (*known.kept, {"time": time.time(), "changes": list(changes), "code_before": fingerprint(known.code)})
     section = {"job": config.to_mapping()["job"]}
-    plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **_described(job))
+    plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **described(job))
     plan.write(run.plan)
     return plan
-
-
-def _described(job: JobSpec) -> dict[str, Any]:
-    return {"files": describe_files(job_class(job), job), "code": find_code(job)}
 
 
 def _is_planned(run: RunDir) -> bool:
@@ -149,68 +130,19 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str
     check_runs_folder(run.path)
     temporary = temporary_name(run.manifest)
     try:
-        manifest = _build(config, temporary)
-        if problems := _column_problems(needed, manifest.columns, job):
+        manifest = build(config, temporary)
+        if problems := column_problems(needed, manifest.columns, job):
             raise InputError(config.origins.report(problems))
-        plan = _new_plan(config, job, manifest, temporary)
+        plan = new_plan(config, job, manifest, temporary)
         data = plan.encode()
         # It decides whose run this is. Only then the rest gets its names: two manifests must not change places under it.
         if write_once(run.plan, data) != data:
             return None
         rename_synced(temporary, run.manifest)
-        write_bytes(run.config, _frozen_config(config).encode(errors="surrogateescape"))
+        write_bytes(run.config, frozen_config(config).encode(errors="surrogateescape"))
         return plan
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
-    """Makes a Job as array tasks will, if its params are of the right types: the columns that it needs, and what is wrong.
-
-    What its module prints goes to stderr.
-    """
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            problems = check_params(job_class(job), job.path, job.params)
-            return ((), problems) if problems else (needed_columns(make_job(job)), [])
-        except InputError as error:
-            return (), [_placed(str(error), job)]
-
-
-def _column_problems(needed: Collection[str], columns: Sequence[str], job: JobSpec) -> list[Problem]:
-    """What a Job needs and the manifest lacks, with the parameter that names it, where one does."""
-    return [
-        (
-            ("job", "params", *[key for key, value in job.params.items() if value == name][:1]),
-            f"{job.path} needs the column {name!r}, which the manifest lacks{did_you_mean(nearest(name, columns))}; "
-            f"its columns: {', '.join(columns)}",
-        )
-        for name in needed
-        if name not in columns
-    ]
-
-
-def _placed(message: str, job: JobSpec) -> Problem:
-    """A message of the Job's own with the key that it is about: it begins with job.class, or with a parameter."""
-    if message.startswith("job.class: "):
-        return ("job", "class"), message.removeprefix("job.class: ")
-    text = message.removeprefix("job.params: ")
-    subject, _, rest = text.partition(": ")
-    return (("job", "params", subject), rest) if subject in job.params else (("job", "params"), text)
-
-
-def _output_problems(config: Config) -> list[Problem]:
-    path, run = config.output_path, RunDir(config.run_folder)
-    if path is None:
-        return []
-    names: list[str | None] = [*config.data.manifests] or [None]
-    folders = {run.result_of(name, path).parent for name in names}
-    missing = sorted(folder for folder in folders if not folder.is_dir())
-    folders = {found for name in names if (found := run.result_of(name, path)).is_dir()}
-    return [
-        *((("output", "path"), f"no such folder: {folder}") for folder in missing),
-        *((("output", "path"), f"is a folder: {folder}; give the path of a file in it") for folder in sorted(folders)),
-    ]
 
 
 def _check_folder(run: RunDir) -> None:
@@ -231,77 +163,6 @@ def _check_folder(run: RunDir) -> None:
         raise InputError(f"{run.path}: exists and is no run directory (it holds {strange[0]!r}); choose another name")
 
 
-def _build(config: Config, path: Path) -> ManifestInfo:
-    sources = config.data.manifests or config.data.sources
-    return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
-
-
-def _new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
-    read = {key: value for key, value in asdict(manifest).items() if key != "parts"}
-    plan = Plan(
-        name=config.name,
-        fingerprint="",
-        created=time.time(),
-        rows=manifest.rows,
-        id_column=manifest.id,
-        boundaries=_boundaries(config, manifest, path),
-        job=job,
-        batch_size=config.node.batch_size,
-        seed=_SEED,
-        config=config.to_mapping(),
-        manifest=json.loads(json.dumps(read)),  # lists, as they are read back
-        environment={"config": os.path.abspath(config.path), **describe_environment()},
-        git=describe_git(config.folder),
-        format=FORMAT,
-        parts=manifest.parts,
-        **_described(job),
-    )
-    return replace(plan, fingerprint=_fingerprint(plan))
-
-
-def _boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int, ...]:
-    """First rows of the shards and, last, the number of rows."""
-    data = config.data
-    rows = [part.rows for part in manifest.parts] or [manifest.rows]
-    costs = None if data.cost is None else read_costs(path, data.cost)
-    return split_parts(rows, data.shards, data.samples_per_shard, costs)
-
-
-def _fingerprint(plan: Plan) -> str:
-    """xxh3-128 of all that decides the bytes of the result, but for the Job's code and files, which are compared themselves."""
-    deciding = {
-        "format": _FINGERPRINT,
-        "manifest": plan.manifest["fingerprint"],
-        "id": plan.id_column,
-        "job": plan.job.path,
-        "params": plan.job.params,
-        "batch_size": plan.batch_size,
-        "seed": plan.seed,
-        "boundaries": plan.boundaries,
-        **({"parts": [asdict(part) for part in plan.parts]} if plan.parts else {}),
-    }
-    return xxhash.xxh3_128_hexdigest(json.dumps(deciding, sort_keys=True).encode())
-
-
-def _frozen_config(config: Config) -> str:
-    """The config with all defaults and absolute paths, so that it means the same from inside the run directory."""
-    import yaml
-
-    def path(of: Path) -> str:
-        return str(of).replace("$", "$$")  # its variables are put in already
-
-    data = config.to_mapping()
-    data["runs"] = path(config.run_folder.parent)
-    named = config.data.manifests or {"": config.data.sources}
-    absolute = {name: [path(config.resolve(source)) for source in sources] for name, sources in named.items()}
-    data["data"]["manifest"] = absolute.get("", absolute)
-    data["output"]["path"] = path(config.output_path) if config.output_path else None
-    if config.template_path is not None:
-        data["slurm"]["template"] = path(config.template_path)
-    head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
-    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-
-
 def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Plan, list[str]]:
     """The plan of the run, and what has changed since it was made that decides the result, a line each."""
     listed, replaced, is_intact = _differences(known, config), _job_changes(known, job), _has_manifest(run, known)
@@ -310,17 +171,17 @@ def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[P
     # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
     with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / run.manifest.name
-        manifest = _build(config, path)
+        manifest = build(config, path)
         now = replace(
             known,
             manifest={"fingerprint": manifest.fingerprint},
             id_column=manifest.id,
-            boundaries=_boundaries(config, manifest, path),
+            boundaries=shard_boundaries(config, manifest, path),
             parts=manifest.parts,
             job=job,
             batch_size=config.node.batch_size,
         )
-        if _fingerprint(now) == _fingerprint(known):
+        if fingerprint_of(now) == fingerprint_of(known):
             return known if is_intact else _mended(run, known, manifest, path), replaced
     if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
         listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")

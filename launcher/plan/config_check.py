@@ -1,0 +1,63 @@
+"""What is wrong with a config that only trying shows: its Job, the columns that the Job needs, the place of the result."""
+
+import contextlib
+import sys
+from collections.abc import Collection, Sequence
+
+from jobs.errors import InputError
+from jobs.job import job_class, make_job, needed_columns
+from jobs.nearest import did_you_mean, nearest
+from jobs.storage.records import JobSpec
+from jobs.storage.rundir import RunDir
+from launcher.catalogue.param_types import check_params
+from launcher.config.config import Config
+from launcher.config.origins import Problem
+
+
+def job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
+    """Makes a Job as array tasks will, if its params are of the right types: the columns that it needs, and what is wrong.
+
+    What its module prints goes to stderr.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            problems = check_params(job_class(job), job.path, job.params)
+            return ((), problems) if problems else (needed_columns(make_job(job)), [])
+        except InputError as error:
+            return (), [_placed(str(error), job)]
+
+
+def column_problems(needed: Collection[str], columns: Sequence[str], job: JobSpec) -> list[Problem]:
+    """What a Job needs and the manifest lacks, with the parameter that names it, where one does."""
+    return [
+        (
+            ("job", "params", *[key for key, value in job.params.items() if value == name][:1]),
+            f"{job.path} needs the column {name!r}, which the manifest lacks{did_you_mean(nearest(name, columns))}; "
+            f"its columns: {', '.join(columns)}",
+        )
+        for name in needed
+        if name not in columns
+    ]
+
+
+def _placed(message: str, job: JobSpec) -> Problem:
+    """A message of the Job's own with the key that it is about: it begins with job.class, or with a parameter."""
+    if message.startswith("job.class: "):
+        return ("job", "class"), message.removeprefix("job.class: ")
+    text = message.removeprefix("job.params: ")
+    subject, _, rest = text.partition(": ")
+    return (("job", "params", subject), rest) if subject in job.params else (("job", "params"), text)
+
+
+def output_problems(config: Config) -> list[Problem]:
+    path, run = config.output_path, RunDir(config.run_folder)
+    if path is None:
+        return []
+    names: list[str | None] = [*config.data.manifests] or [None]
+    folders = {run.result_of(name, path).parent for name in names}
+    missing = sorted(folder for folder in folders if not folder.is_dir())
+    folders = {found for name in names if (found := run.result_of(name, path)).is_dir()}
+    return [
+        *((("output", "path"), f"no such folder: {folder}") for folder in missing),
+        *((("output", "path"), f"is a folder: {folder}; give the path of a file in it") for folder in sorted(folders)),
+    ]

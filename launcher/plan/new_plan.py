@@ -1,0 +1,103 @@
+"""A new plan: what a config and its samples give, and the fingerprint of all that decides the bytes of the result."""
+
+import json
+import os
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from jobs.job import job_class
+from jobs.storage.plans import FORMAT, Plan
+from jobs.storage.records import JobSpec
+from launcher.config.config import Config
+from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
+from launcher.plan.code_files import find_code
+from launcher.plan.param_files import describe_files
+from launcher.plan.provenance import describe_environment, describe_git
+from launcher.plan.sharding import split_parts
+
+# Batches are seeded from it and their first row: the same plan always draws the same numbers.
+_SEED = 0
+# The same for plans of all formats, so that a run of an older version is known as planned from the same config.
+_FINGERPRINT = 1
+
+
+def described(job: JobSpec) -> dict[str, Any]:
+    """Fields of a plan that tell the Job's files and code apart from later ones."""
+    return {"files": describe_files(job_class(job), job), "code": find_code(job)}
+
+
+def build(config: Config, path: Path) -> ManifestInfo:
+    """Writes the config's samples to ``path``, as a manifest."""
+    sources = config.data.manifests or config.data.sources
+    return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
+
+
+def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
+    """The plan of a config with this manifest, which is at ``path``."""
+    read = {key: value for key, value in asdict(manifest).items() if key != "parts"}
+    plan = Plan(
+        name=config.name,
+        fingerprint="",
+        created=time.time(),
+        rows=manifest.rows,
+        id_column=manifest.id,
+        boundaries=shard_boundaries(config, manifest, path),
+        job=job,
+        batch_size=config.node.batch_size,
+        seed=_SEED,
+        config=config.to_mapping(),
+        manifest=json.loads(json.dumps(read)),  # lists, as they are read back
+        environment={"config": os.path.abspath(config.path), **describe_environment()},
+        git=describe_git(config.folder),
+        format=FORMAT,
+        parts=manifest.parts,
+        **described(job),
+    )
+    return replace(plan, fingerprint=fingerprint_of(plan))
+
+
+def shard_boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int, ...]:
+    """First rows of the shards and, last, the number of rows."""
+    data = config.data
+    rows = [part.rows for part in manifest.parts] or [manifest.rows]
+    costs = None if data.cost is None else read_costs(path, data.cost)
+    return split_parts(rows, data.shards, data.samples_per_shard, costs)
+
+
+def fingerprint_of(plan: Plan) -> str:
+    """xxh3-128 of all that decides the bytes of the result, but for the Job's code and files, which are compared themselves."""
+    deciding = {
+        "format": _FINGERPRINT,
+        "manifest": plan.manifest["fingerprint"],
+        "id": plan.id_column,
+        "job": plan.job.path,
+        "params": plan.job.params,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "boundaries": plan.boundaries,
+        **({"parts": [asdict(part) for part in plan.parts]} if plan.parts else {}),
+    }
+    return xxhash.xxh3_128_hexdigest(json.dumps(deciding, sort_keys=True).encode())
+
+
+def frozen_config(config: Config) -> str:
+    """The config with all defaults and absolute paths, so that it means the same from inside the run directory."""
+    import yaml
+
+    def path(of: Path) -> str:
+        return str(of).replace("$", "$$")  # its variables are put in already
+
+    data = config.to_mapping()
+    data["runs"] = path(config.run_folder.parent)
+    named = config.data.manifests or {"": config.data.sources}
+    absolute = {name: [path(config.resolve(source)) for source in sources] for name, sources in named.items()}
+    data["data"]["manifest"] = absolute.get("", absolute)
+    data["output"]["path"] = path(config.output_path) if config.output_path else None
+    if config.template_path is not None:
+        data["slurm"]["template"] = path(config.template_path)
+    head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
+    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
