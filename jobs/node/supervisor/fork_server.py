@@ -160,8 +160,9 @@ class ForkServer:
     def _end(self) -> int | None:
         """The exit code of the server, which has been killed or ends by itself; None where it hangs in the kernel."""
         self._connection.close()
+        pid, self.pid = self.pid, 0  # once it was waited for, its pid may be another's
         deadline = time.monotonic() + _GONE_SECONDS
-        while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+        while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
             if time.monotonic() > deadline:
                 return None
             time.sleep(0.002)
@@ -172,7 +173,6 @@ class ForkServer:
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             self._end()
-        self.pid = 0
 
 
 # --- in the server

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from jobs.kinds import FailureKind
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.supervisor.fork_server import Forked, ForkServer, ServerDied
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import runs
@@ -145,6 +147,15 @@ def test_imports_that_end_the_process_are_told() -> None:
     with pytest.raises(ServerDied, match="exit code 9"):
         server.start(sleep, 0)
     server.close()
+
+
+def test_imports_that_the_kernel_ends_for_their_memory_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KernelKills, "explain", lambda self: True)
+    server = ForkServer(lambda: shoot_itself(signal.SIGKILL))
+    with pytest.raises(ServerDied) as died:
+        server.start(sleep, 0)
+    assert died.value.kind is FailureKind.OUT_OF_MEMORY
+    server.close()  # of which nothing is left
 
 
 def test_children_start_programs_as_any_process_does(server: ForkServer, tmp_path: Path) -> None:
