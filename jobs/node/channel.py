@@ -80,8 +80,10 @@ class Channel:
     def _send_some(self) -> None:
         first = self._unsent.popleft()
         if isinstance(first, int):
-            send_handle(self.connection, first, 0)
-            os.close(first)
+            try:
+                send_handle(self.connection, first, 0)
+            finally:  # also where nobody reads any more
+                os.close(first)
             return
         sent = os.write(self.connection.fileno(), first[:_CHUNK])
         if sent < len(first):

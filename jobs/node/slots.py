@@ -48,9 +48,8 @@ class SlotArray(NamedTuple):
 class SlotWriter:
     """The worker's end: puts batches into slots, making them larger as needed."""
 
-    def __init__(self, connection: Connection, reader_pid: int) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._reader_pid = reader_pid
         self._memory: dict[int, mmap.mmap] = {}
 
     def put(self, slot: int, batch: Any) -> Placed:
@@ -87,7 +86,7 @@ class SlotWriter:
                 memory = self._map(descriptor, size)
                 # The message before the descriptor: it tells the reader to take one from the pipe.
                 self._connection.send(NewSlot(slot, size))
-                send_handle(self._connection, descriptor, self._reader_pid)
+                send_handle(self._connection, descriptor, 0)  # the pid matters on Windows only
             finally:
                 os.close(descriptor)
             self._memory[slot] = memory

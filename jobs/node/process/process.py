@@ -51,10 +51,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
+    except (Exception, SystemExit) as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup", error, kernel_kills))
         return

@@ -1,7 +1,6 @@
 """Worker: the entry point of a pool worker, which loads the pieces that its process hands out, into its slots."""
 
 import contextlib
-import os
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -43,14 +42,11 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         job.setup_worker(arguments.context)
         beacon = Beacon(beacons, arguments.beacon)
         loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # whatever the Job raises, or the samples, ends the attempt with its message
+    except (Exception, SystemExit) as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup_worker", error, kernel_kills))
         return
-    slots = SlotWriter(connection, os.getppid())
+    slots = SlotWriter(connection)
     # When the process is gone, so is its worker: its successor gets workers of its own.
     with contextlib.suppress(EOFError, ConnectionError):
         while isinstance(piece := connection.recv(), Piece):
@@ -63,15 +59,6 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
     job.teardown()
     leave()
-
-
-def _next(connection: Connection) -> Piece | None:
-    """None when the process is gone, and so is its worker: its successor gets workers of its own."""
-    try:
-        message = connection.recv()
-    except (EOFError, ConnectionError):
-        return None
-    return message if isinstance(message, Piece) else None
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:

@@ -25,7 +25,7 @@ class Ends:
     def __init__(self) -> None:
         mine, theirs = multiprocessing.Pipe()
         self.connection = theirs
-        self.writer, self.reader = SlotWriter(mine, 0), SlotReader(theirs, Stay())
+        self.writer, self.reader = SlotWriter(mine), SlotReader(theirs, Stay())
         self.memories = 0
 
     def through(self, batch: object, slot: int = 0) -> Any:

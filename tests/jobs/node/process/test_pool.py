@@ -1,7 +1,6 @@
 """Pool: how many pieces a worker has in hand, and where they go when it dies. The test plays the worker."""
 
 import mmap
-import os
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -45,7 +44,7 @@ class Player:
     def __init__(self, memory: int, transfer: Transfer | None = None) -> None:
         self.pool = Pool(lambda broken: pytest.fail(broken.message), transfer or Stay(), memory)
         self._pools, self.connection = Pipe()
-        self._writer = SlotWriter(self.connection, os.getpid())
+        self._writer = SlotWriter(self.connection)
         assert self.pool.replace(0, self._pools) == []
 
     def load(self, piece: Piece, size: int) -> None:
