@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from jobs.errors import described
 from jobs.machine.memory import cgroup_files, read_text
 
 # A process that has much memory takes as long to die. What comes later was somebody else's kill.
@@ -46,7 +47,7 @@ class KernelKills:
         Then ``error``, which that code raised, is for lack of memory. Nobody knows by whose fault: the supervisor finds out.
         """
         if self.look():
-            text = f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS]
+            text = described(error)[:_MESSAGE_CHARACTERS]
             print(f"the kernel killed something of this task for its memory, so this one ends, too: {text}", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 

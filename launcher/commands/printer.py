@@ -41,7 +41,7 @@ class Printer:
 
     def warn(self, *lines: str) -> None:
         """What the user should know, whatever becomes of stdout."""
-        print("\n".join(lines), file=sys.stderr, flush=True)
+        print("\n".join(map(visible, lines)), file=sys.stderr, flush=True)
 
     def error(self, message: str) -> None:
         print(f"launcher: {visible(message)}", file=sys.stderr, flush=True)

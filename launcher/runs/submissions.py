@@ -132,17 +132,19 @@ def may_run(run: RunDir, submission: Submission) -> bool:
     """
     if submission.planned:
         return False
-    path, process = run.submission(submission.number), submission.process
-    with suppress(FileNotFoundError, ValueError):
-        process = checked_json.decode(run.ending(submission.number).read_bytes())
-        path = run.ending(submission.number)
+    process, touched = submission.process, None
+    with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
+        ending = run.ending(submission.number)
+        process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
     if process is None:
         return True
     owner = ProcessIdentity.from_json(process)
     if owner.is_here:
         return owner.is_alive
+    if touched is None:
+        touched = run.submission(submission.number).stat().st_mtime
     # Both by the clock of the file server: that of this machine may be minutes ahead.
-    return server_time(run.path) - path.stat().st_mtime < _SILENCE
+    return server_time(run.path) - touched < _SILENCE
 
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:

@@ -204,7 +204,7 @@ def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
     followed = {s.number for s in seen if s.finalize_id in live}
     active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
     if owners - {user_name()} and scheduler.hides_jobs():  # nobody but their owner can tell
-        active |= {s.number for s in seen if s.owner != user_name() and not s.planned}
+        active |= {s.number for s in seen if (s.owner or user_name()) != user_name() and not s.planned}
     own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
     states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
     return _Seen(tuple(seen), frozenset(active), frozenset(followed), states)

@@ -21,6 +21,7 @@ from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
+from launcher.runs import submissions
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
 from tests.support.builders import AttemptWriter
@@ -126,6 +127,20 @@ def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) 
     assert not may_run(run, made)
     run.ending(made.number).write_text("{")
     assert may_run(run, made)
+
+
+def test_a_finalize_job_that_is_through_at_this_moment_hides_no_submission(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = create(run, submission(0, process=None, job_ids=("7",)))
+    write_json(run.ending(made.number), replace(ProcessIdentity.current(), host="elsewhere").to_json())
+
+    def clock(folder: Path) -> float:
+        run.ending(made.number).unlink()
+        return time.time()
+
+    monkeypatch.setattr(submissions, "server_time", clock)
+    assert [known.number for known in read_submissions(run)] == [made.number]
 
 
 def test_a_shard_of_a_submission_that_ended_is_free(run: RunDir) -> None:
