@@ -4,6 +4,8 @@ A terminal obeys what it is sent: escape sequences move the cursor and change it
 direction of writing round make a line read otherwise than it is.
 """
 
+_SHORT = 400
+
 
 def visible(text: str) -> str:
     """Control, formatting and unknown characters as escapes; line feeds and tabs stay."""
@@ -15,6 +17,12 @@ def visible(text: str) -> str:
 def on_one_line(text: str) -> str:
     """The same with line feeds and tabs as escapes, too."""
     return text if text.isprintable() else "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def short_line(text: str) -> str:
+    """A message on one line, its blanks as single ones, cut where it is long."""
+    line = on_one_line(" ".join(text.split()))
+    return line if len(line) <= _SHORT else f"{line[:_SHORT]} ..."
 
 
 def _escaped(character: str) -> str:

@@ -13,10 +13,12 @@ from launcher.commands.printer import Printer
 from launcher.runs.find import find_run, reference
 from launcher.runs.sample_errors import SampleError, read_errors
 from launcher.units import counted
+from launcher.visible import short_line
 
 # So many are shown one by one on a terminal.
 _FEW = 20
-_MAX_MESSAGE = 400
+# What would begin another field, or another line; all else of an id stays as it is.
+_BREAKS = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def errors(options: argparse.Namespace, printer: Printer) -> bool:
@@ -55,7 +57,7 @@ def _list(name: str, found: Iterator[SampleError]) -> None:
     any_error = False
     for error in found:
         any_error = True
-        print(_one_line(error.id), error.row, error.kind, error.attempts, _one_line(error.message), sep="\t")
+        print(error.id.translate(_BREAKS), error.row, error.kind, error.attempts, short_line(error.message), sep="\t")
     if not any_error:
         print(f"{name}: no sample has failed", file=sys.stderr)
 
@@ -69,18 +71,12 @@ def _summarise(name: str, found: Iterator[SampleError], printer: Printer) -> Non
         tally.add(error.kind, error.message, 0, error.shard or 0)
     printer.say(f"{name}: {counted(count, 'sample')} failed" if count else f"{name}: no sample has failed")
     for group in sorted(tally.groups(), key=lambda group: -group.samples):
-        examples = ", ".join(map(_one_line, group.examples)) + (", ..." if group.samples > len(group.examples) else "")
-        printer.say(f"  {group.kind}, {counted(group.samples, 'sample')} ({examples}): {_one_line(group.message)}")
+        examples = ", ".join(map(short_line, group.examples)) + (", ..." if group.samples > len(group.examples) else "")
+        printer.say(f"  {group.kind}, {counted(group.samples, 'sample')} ({examples}): {short_line(group.message)}")
     if count <= _FEW:
         for error in sorted(first, key=lambda error: (error.manifest or "", error.row)):
             where = f"row {error.row}" + (f" of {error.manifest}" if error.manifest else "")
             tried = f"tried {counted(error.attempts, 'time')}"
-            printer.say(f"    {_one_line(error.id)}: {where}, {error.kind}, {tried}: {_one_line(error.message)}")
+            printer.say(f"    {short_line(error.id)}: {where}, {error.kind}, {tried}: {short_line(error.message)}")
     else:
         printer.say(f"a line each, with tabs between id, row, kind, attempts, message: launcher errors {name} | less")
-
-
-def _one_line(text: str) -> str:
-    """With escapes for what cannot be printed here: half characters of file names, and what the terminal does not know."""
-    line, encoding = " ".join(text.split())[:_MAX_MESSAGE], sys.stdout.encoding
-    return line.encode(encoding, "backslashreplace").decode(encoding)

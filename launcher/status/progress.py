@@ -12,7 +12,7 @@ from launcher.runs.find import reference
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 from launcher.units import clock_time, counted
-from launcher.visible import on_one_line
+from launcher.visible import on_one_line, short_line
 
 _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
@@ -24,7 +24,6 @@ _MAX_GROUPS = 10
 _MAX_SILENT = 5
 _BAR_WIDTH = 60
 _COLUMNS = 80
-_MAX_MESSAGE = 400
 
 
 def summary_line(status: Status | CompleteRun) -> str:
@@ -99,7 +98,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         failed = f", {one.failed:,} failed" if one.failed else ""
         lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
     for group in status.groups[:_MAX_GROUPS]:
-        lines += [f"  {_counts(group)}: {_one_line(group.message)}", f"    {status.advice(group)}"]
+        lines += [f"  {_counts(group)}: {short_line(group.message)}", f"    {status.advice(group)}"]
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
@@ -119,7 +118,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
-        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {_one_line(status.error)}")
+        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {short_line(status.error)}")
     lines += [
         f"  {on_one_line(str(path))}: another run's result, or from before the last rows were done"
         for path in status.stale
@@ -137,19 +136,14 @@ def _counts(group: FailureGroup) -> str:
         which = f"shard {group.shards}" if group.shards.count == 1 else f"{where} ({group.shards.brief()})"
         return f"{group.kind}, {which}"
     more = ", ..." if group.samples > len(group.examples) else ""
-    names = f" ({', '.join(map(_one_line, group.examples))}{more})" if group.examples else ""
+    names = f" ({', '.join(map(short_line, group.examples))}{more})" if group.examples else ""
     return f"{group.kind}, {counted(group.samples, 'sample')}{names} in {where}"
-
-
-def _one_line(message: str) -> str:
-    text = on_one_line(" ".join(message.split()))
-    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]} ..."
 
 
 def _shard_line(status: Status, number: int) -> str:
     shard = status.shards[number]
     failed = f", {shard.failed} failed" if shard.failed else ""
-    why = f", {shard.failure.kind}: {_one_line(shard.failure.message)}" if shard.failure else ""
+    why = f", {shard.failure.kind}: {short_line(shard.failure.message)}" if shard.failure else ""
     return f"  shard {number}: {shard.state}, {shard.ok + shard.failed} of {shard.shard.rows} samples{failed}{why}"
 
 

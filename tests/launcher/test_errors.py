@@ -125,6 +125,12 @@ def test_a_message_with_half_a_character_and_several_lines_is_one_line(tmp_path:
     assert document(launcher(tmp_path, "errors", "toy", "--json"))["errors"][0]["message"] == failed.message
 
 
+def test_a_pipe_gets_ids_as_they_are(tmp_path: Path) -> None:
+    ids = [f"two  blanks {'long/' * 100}", " at the ends ", "a\ttab\nand a line", "\u200d\xa0", *map(str, range(4, 8))]
+    build_run(tmp_path / "runs" / "toy", (0, 8), failed=range(4), ids=ids)
+    assert [found[0] for found in told(tmp_path, "toy")] == [ids[0], ids[1], r"a\ttab\nand a line", ids[3]]
+
+
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all"])
 def test_a_file_that_is_no_result_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other.h5").write_bytes(content)
