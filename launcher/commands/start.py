@@ -41,7 +41,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         *planned.notes,
-        f"{'planned' if planned.is_new else 'already planned, nothing changed'}: {run.path}",
+        f"{_planned(planned)}: {run.path}",
         f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
         *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
         f"executor: {executor.name}",
@@ -62,6 +62,12 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
     )
     return True
+
+
+def _planned(planned: "Planned") -> str:
+    if planned.is_new:
+        return "planned"
+    return "already planned" if planned.notes else "already planned, nothing changed"
 
 
 def _sizes(sizes: Sequence[int]) -> str:
@@ -132,8 +138,12 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     _checked(config, printer)
     if options.tasks is not None and options.tasks < 1:
         raise InputError(f"--tasks {options.tasks}: must be 1 or more")
-    asked = None if options.shards is None else parse_ranges(options.shards, known.shard_count)
     planned = go_on(run, known, config, _way(options))
+    asked = None
+    if options.shards and options.fresh:  # as advice may have it, whose shards are those of before
+        printer.say(f"with --fresh all shards are computed, not --shards {options.shards} alone")
+    elif options.shards is not None:
+        asked = parse_ranges(options.shards, planned.plan.shard_count)
     selection = select_rows(run, planned.plan, asked)
     if asked and selection.running:
         printer.say(f"left out, since they run now: shards {selection.running.brief()}")

@@ -57,7 +57,7 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
             f"{run.path}: at this moment this run was planned otherwise by another launcher: {'; '.join(changes)}. "
             f"Give yours another name (--set name={run.name}-2)"
         )
-    return _settled(run, known, config, job, changes, way, needed)
+    return _settled(run, known, config, job, changes, way)
 
 
 def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
@@ -66,32 +66,27 @@ def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Pl
     return _settled(run, known, config, job, [*_differences(known, config), *_job_changes(known, job)], way)
 
 
-def _settled(
-    run: RunDir,
-    known: Plan,
-    config: Config,
-    job: JobSpec,
-    changes: Sequence[str],
-    way: Way,
-    needed: Collection[str] = (),
-) -> Planned:
+def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str], way: Way) -> Planned:
     """The known plan, where nothing has changed or results are to be kept; else another in its place."""
     if not changes and way is not Way.FRESH:
         return Planned(run, known, is_new=False)
     with_results = has_results(run, known)
-    if with_results and way is Way.KEEP and can_be_kept(changes):
-        return Planned(
-            run, _keep(run, known, config, job, changes), is_new=False, notes=_told("kept, despite", changes)
-        )
-    if with_results and way is not Way.FRESH:
+    is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
+    if with_results and not is_kept and way is not Way.FRESH:
         raise refusal(run, changes)
+    needed, problems = job_problems(job)  # a run goes on with other params, too
+    if problems:
+        raise InputError(config.origins.report(problems))
+    if is_kept:
+        plan = _keep(run, known, config, job, changes)
+        return Planned(run, plan, is_new=False, notes=_told("kept, despite", changes))
     refuse_while_it_goes_on(run)
     with beside(run) as new:
-        plan = _plan_anew(new, config, job, needed)
-        assert plan  # nobody else knows of that folder
+        made = _plan_anew(new, config, job, needed)
+        assert made  # nobody else knows of that folder
         aside = replace_run(run, known, new, set_aside=with_results)
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
-    return Planned(run, plan, is_new=True, notes=(*_told("planned anew", changes), *notes))
+    return Planned(run, made, is_new=True, notes=(*_told("planned anew", changes), *notes))
 
 
 def _told(what: str, changes: Sequence[str]) -> tuple[str, ...]:

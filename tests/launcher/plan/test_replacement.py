@@ -181,8 +181,14 @@ def test_rerun_can_be_fresh_too(tmp_path: Path) -> None:
     config = write_job(tmp_path)
     assert launcher(tmp_path, "run", config).returncode == 0
     edit(tmp_path, 2)
-    assert launcher(tmp_path, "rerun", "toy", "--fresh").returncode == 0
+    wrong = launcher(tmp_path, "rerun", "toy", "--fresh", "--set", "job.params.pluss=1")
+    assert wrong.returncode == 2
+    assert "Did you mean plus?" in wrong.stderr
     run = run_of(config)
+    assert others(run) == []  # nothing was set aside for that
+    again = launcher(tmp_path, "rerun", "toy", "--shards", "1", "--fresh", "--set", "data.shards=1")
+    assert again.returncode == 0, again.stderr
+    assert "all shards are computed" in again.stdout
     wait_until(run.result.exists)
     assert values(run)[3] == 6
 
