@@ -91,9 +91,12 @@ def gather(
             f"{run.path}: {told(plan, new_code)}, which folds the results; to make the summary with the code of now: "
             f"launcher gather {run.path}"
         )
+    paths = [run.result_of(part.name, output) for part in plan.results]
+    for path in paths:
+        _refuse_to_replace(path, run)
     with ExitStack() as stack:
         # Before the survey: of two that make the same result, the later one has to see what is stored by then.
-        results = [stack.enter_context(NewResult(run.result_of(part.name, output))) for part in plan.results]
+        results = [stack.enter_context(NewResult(path)) for path in paths]
         surveyed = survey_results(run, plan)
         _refuse_missing(run, plan, surveyed, allow_missing)
         made = zip(surveyed, results, strict=True)
@@ -170,7 +173,6 @@ class _Gathering:
     def write(self) -> GatherReport:
         started = time.monotonic()
         job = make_job(self._plan.job)
-        _refuse_to_replace(self._path, self._run)
         try:
             result = self._fill(self._result.temporary, self._result.descriptor)
             summary: dict[str, np.ndarray] = {}
