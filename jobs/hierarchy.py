@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
 
 import jobs.library
-from jobs.errors import InputError, SampleFailed
+from jobs.errors import InputError, SampleFailed, described
 from jobs.job import Job
 from jobs.library.batch_size import BatchSize
 from jobs.library.caller_messages import Setup
@@ -212,6 +212,6 @@ def _pack_job(job: object) -> Packed:
         where = where_it_fails(job)
         what = f"{where} cannot" if where else "it cannot"
         raise InputError(
-            f"job: {what} be sent to other processes: {type(error).__name__}: {error}; "
+            f"job: {what} be sent to other processes: {described(error)}; "
             "make it inside the function, or in Job.setup or Job.setup_worker"
         ) from None

@@ -25,6 +25,7 @@ from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.outputs import NOT_OUTPUTS
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import HDF5
 from launcher.ragged import BLOCK, Ragged, is_ragged
 from launcher.runs.find import find_run
 from launcher.runs.submissions import chosen_output, read_submissions
@@ -109,7 +110,7 @@ class Results:
             is_result = "complete" in self._file.attrs and "status" in self._file
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             with path.open("rb") as file:
-                if file.read(8) != b"\x89HDF\r\n\x1a\n":
+                if file.read(len(HDF5)) != HDF5:
                     raise InputError(f"{path}: not a result (no HDF5 file); valid: a result.h5, or a run") from None
             raise DamageError(f"{path}: HDF5 cannot read it ({error}); `launcher gather` makes it again") from error
         if not is_result:

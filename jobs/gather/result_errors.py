@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jobs.errors import InputError
 from jobs.gather.result_file import ResultFile
+from jobs.storage.seals import HDF5
 
 _ROWS = 4096
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class ResultError(NamedTuple):
@@ -27,7 +27,7 @@ def read_result_errors(path: Path) -> Iterator[ResultError]:
     """In the order of rows, some thousands in memory at a time. Raises InputError where the file is no result."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if os.pread(descriptor, len(_HDF5), 0) != _HDF5:
+        if os.pread(descriptor, len(HDF5), 0) != HDF5:
             raise InputError(f"{path}: not a result (no HDF5 file); valid: a result.h5, or a run")
         result = ResultFile.find(path, descriptor)
         if "errors/row" not in result.places:

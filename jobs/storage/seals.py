@@ -15,6 +15,8 @@ from jobs.storage.attempts import Ownership
 from jobs.storage.records import Part
 from jobs.storage.spans import Spans
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How every HDF5 file begins."""
 _MARK = b"launcher-seal:"
 _DIGITS = 32
 NO_SEAL = _MARK + b"-" * _DIGITS

@@ -90,7 +90,10 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
         if len(one.code) > 1:
             printer.say(
-                *(f"rows {rows}{of}: computed by the code {code or 'unknown'}" for code, rows in one.code.items())
+                *(
+                    f"rows {rows.brief()}{of}: computed by the code {code or 'unknown'}"
+                    for code, rows in one.code.items()
+                )
             )
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)

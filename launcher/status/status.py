@@ -17,7 +17,7 @@ from jobs.storage.attempts import Attempt
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Beat, Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.seals import read_seal, seal_of
+from jobs.storage.seals import HDF5, read_seal, seal_of
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
@@ -26,7 +26,6 @@ from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, r
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 
 SCHEMA = 1
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
 
 # Of results without a seal: the file server's clock may be behind a node's by this much; seconds.
@@ -277,7 +276,7 @@ def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_com
 def _is_newer(part: Part, result: Path, shards: Shards) -> bool:
     """Whether a result by an older version is newer than all that counts."""
     with result.open("rb") as file:
-        if file.read(len(_HDF5)) != _HDF5:
+        if file.read(len(HDF5)) != HDF5:
             return False
         written = os.fstat(file.fileno()).st_mtime
     own = (one.attempt for one in shards.owners if one.rows.within(part.start, part.stop))

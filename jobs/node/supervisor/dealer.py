@@ -20,7 +20,7 @@ DEATHS = 2
 KILLS = 5
 # A process gets about this much work at a time, seconds: less costs messages, more leaves the last one working alone.
 DEAL_SECONDS = 0.5
-# A hand's message must fit into a pipe's buffer (200 KB, a batch takes 20 bytes): neither side may wait for the other.
+# More would save next to nothing, and what one has in hand is not for the others.
 _LARGEST_HAND = 256
 
 
