@@ -120,6 +120,8 @@ class ForkServer:
         """
         died = ""
         for _ in range(_TRIES):
+            if not self.pid:
+                self._start_server()
             try:
                 return self._start(target, arguments, descriptors)
             except (EOFError, ConnectionError):
@@ -129,7 +131,6 @@ class ForkServer:
                     message = f"{what} took more memory than the task has: the kernel killed the process"
                     raise ServerDied(message, FailureKind.OUT_OF_MEMORY) from None
                 died = f"{what} ends the process: {'it hangs in the kernel' if code is None else exit_text(code)}"
-                self._start_server()
         raise ServerDied(died)
 
     def _start(self, target: Target, arguments: Any, descriptors: tuple[int, ...]) -> Forked:
