@@ -28,7 +28,7 @@ EXCEPTED = {
     "launcher/config/variables.py",
     "launcher/config/yaml_lines.py",
     "launcher/catalogue/blank.py",
-    "launcher/plan/plan.py",
+    "launcher/plan/new_plan.py",
     "launcher/probe/advice.py",
     "launcher/probe/config_writer.py",
     "jobs/storage/rundir.py",

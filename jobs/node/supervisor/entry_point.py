@@ -80,7 +80,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
         _open_log(run.log(submission.number, worker))
     if plan.job.folder:
         os.chdir(plan.job.folder)  # a Job's relative paths mean the same under every executor
-    task = Task(run, plan, submission, options.index, worker, signals)
+    task = Task(run, plan, submission, options.index, worker, signals, _is_near_its_end)
     try:
         reason = task.run()
     finally:
@@ -89,6 +89,12 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
     if allocation.is_inside():
         _tell_slurm(task, reason, signals, run, options)
     return _CODES[reason]
+
+
+def _is_near_its_end() -> bool:
+    from jobs.node.supervisor import slurm_job  # few tasks need it
+
+    return slurm_job.is_near_its_end()
 
 
 def _open_log(path: Path) -> None:

@@ -9,6 +9,7 @@ import select
 import shutil
 import sys
 import time
+from collections.abc import Callable
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
@@ -16,7 +17,6 @@ from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.scratch import make_scratch
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
-from jobs.node.supervisor import slurm_job
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
@@ -54,10 +54,20 @@ class _Stopped(Exception):
 
 
 class Task:
-    """One array task, or one of its nodes: its attempt and its crew."""
+    """One array task, or one of its nodes: its attempt and its crew.
+
+    ``is_near_its_end``: whether it is for the time limit that it has to leave, as far as its scheduler tells.
+    """
 
     def __init__(
-        self, run: RunDir, plan: Plan, submission: Submission, index: int, worker: int, signals: Signals
+        self,
+        run: RunDir,
+        plan: Plan,
+        submission: Submission,
+        index: int,
+        worker: int,
+        signals: Signals,
+        is_near_its_end: Callable[[], bool],
     ) -> None:
         self._run = run
         self._plan = plan
@@ -65,6 +75,7 @@ class Task:
         self._index = index
         self._worker = worker
         self._signals = signals
+        self._is_near_its_end = is_near_its_end
         self._server: ForkServer | None = None
         self._scratch = make_scratch()
         name = new_name(submission.number, worker)
@@ -253,7 +264,7 @@ class Task:
         if self._crew:
             self._crew.halt(_HALT_GRACE)
         is_idle = self._attempt.has_claims and not self._attempt.committed
-        if self._signals.requeue and is_idle and slurm_job.is_near_its_end():
+        if self._signals.requeue and is_idle and self._is_near_its_end():
             return self._fail(FailureKind.TIMEOUT, "no batch was finished within the time limit")
         return self._end(EndReason.STOPPED, None, f"told to leave by {self._signals.name}")
 
