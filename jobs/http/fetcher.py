@@ -232,7 +232,7 @@ def _continues(response: httpx2.Response, part: PartialDownload) -> bool:
 
 def _retry_after(text: str) -> float:
     """Seconds that the header asks to wait: a number or a date; 0 where it says nothing."""
-    if text.strip().isdigit():
+    if re.fullmatch("[0-9]{1,9}", text.strip()):
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())

@@ -149,6 +149,13 @@ class SampleIds:
         except (RunError, OSError, ValueError, LookupError):
             return f"row {row}"
 
+    def name(self, row: int) -> str:
+        """As ``Samples.name``."""
+        try:
+            return self._samples.name(row)
+        except (RunError, OSError, ValueError, LookupError):
+            return str(row)
+
 
 def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
     try:

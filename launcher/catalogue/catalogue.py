@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import extras
-from jobs.errors import InputError
+from jobs.errors import InputError, described
 from jobs.job import Job, job_class
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
@@ -55,7 +55,7 @@ class Entry:
         except InputError as error:
             return str(error)
         except Exception as error:  # whatever annotations and defaults of another package do
-            return f"{self.path}: its parameters cannot be read: {type(error).__name__}: {error}"
+            return f"{self.path}: its parameters cannot be read: {described(error)}"
         return None
 
     @property

@@ -25,7 +25,7 @@ _SEED = 0
 _FINGERPRINT = 1
 
 
-def described(job: JobSpec) -> dict[str, Any]:
+def code_and_files(job: JobSpec) -> dict[str, Any]:
     """Fields of a plan that tell the Job's files and code apart from later ones."""
     return {"files": describe_files(job_class(job), job), "code": find_code(job)}
 
@@ -55,7 +55,7 @@ def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -
         git=describe_git(config.folder),
         format=FORMAT,
         parts=manifest.parts,
-        **described(job),
+        **code_and_files(job),
     )
     return replace(plan, fingerprint=fingerprint_of(plan))
 

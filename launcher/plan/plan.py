@@ -25,7 +25,7 @@ from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
 from launcher.plan.config_check import column_problems, job_problems, output_problems
 from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differences, refusal
-from launcher.plan.new_plan import build, described, fingerprint_of, frozen_config, new_plan, shard_boundaries
+from launcher.plan.new_plan import build, code_and_files, fingerprint_of, frozen_config, new_plan, shard_boundaries
 from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, name_problems
@@ -100,7 +100,7 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
     """
     kept = (*known.kept, {"time": time.time(), "changes": list(changes), "code_before": fingerprint(known.code)})
     section = {"job": config.to_mapping()["job"]}
-    plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **described(job))
+    plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **code_and_files(job))
     plan.write(run.plan)
     return plan
 

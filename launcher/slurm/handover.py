@@ -138,6 +138,10 @@ def follow(
             held = [*rest, *held]
             if not started:
                 return _hold_back(run, held, refusal)
+        except InputError:  # this launcher has done all that it can
+            for submission in (*started, *held):
+                _record(run, submission, number, process=None)
+            raise
     return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in (*started, *held)]
 
 
@@ -153,8 +157,6 @@ def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool
             return scheduler.submit(path, finalize_name(run, number), is_new=is_new)
         except InputError as refusal:
             refusals.append(refusal)
-    for submission in started:  # this launcher has done all that it can
-        _record(run, submission, number, process=None)
     arrays = ", ".join(job_id for submission in started for job_id in submission.job_ids)
     raise InputError(
         f"{run.path}: Slurm job {arrays} runs, but the job that would write its result is refused:\n{refusals[0]}\n"

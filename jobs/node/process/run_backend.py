@@ -15,7 +15,7 @@ from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import Samples
+from jobs.storage.samples import SampleIds, Samples
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RunBackend:
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
-        print_traceback(lambda: self.samples().name(row), stage, error)
+        print_traceback(lambda: SampleIds(self.run.manifest).name(row), stage, error)
         return failed_sample(row, stage, error)
 
     def broken(self, error: OSError) -> Broken:

@@ -43,7 +43,10 @@ def is_near_its_end() -> bool:
     if end is None:
         # Not the end that squeue tells: with the preemption that is seconds away.
         command = ("squeue", "--noheader", "--all", f"--jobs={os.environ.get('SLURM_JOB_ID')}", "--format=%M|%l")
-        times = _TIMES.fullmatch((_said(*command) or "").strip())
+        said = (_said(*command) or "").strip()
+        if said.endswith("|UNLIMITED"):
+            return False
+        times = _TIMES.fullmatch(said)
         return times is None or _seconds(times[2]) - _seconds(times[1]) < _NEAR
     return end - time.time() < _NEAR
 

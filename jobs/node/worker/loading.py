@@ -125,7 +125,8 @@ class Loader:
             unreadable = self._unreadable(piece)
         except MemoryError as problem:
             rows = [row for row in range(piece.start, piece.stop) if row not in piece.skip]
-            return Loaded(piece, rows, None, (), failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem))
+            failure = failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem) if rows else None
+            return Loaded(piece, rows, None, (), failure)
         skip = piece.skip.union(sample.row for sample in unreadable) if unreadable else piece.skip
         items, failed, error = self._load_piece(piece, skip)
         failed += unreadable

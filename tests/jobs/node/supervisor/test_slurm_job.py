@@ -106,7 +106,7 @@ def test_a_signal_long_before_the_time_limit_is_not_that_of_the_limit(
     assert is_near_its_end() == is_near
 
 
-@pytest.mark.parametrize("said", ["'1:00|UNLIMITED'", "", "INVALID"])
+@pytest.mark.parametrize("said", ["", "INVALID"])
 def test_where_slurm_does_not_tell_when_a_job_ends_the_signal_is_that_of_the_limit(
     asked: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
@@ -114,3 +114,10 @@ def test_where_slurm_does_not_tell_when_a_job_ends_the_signal_is_that_of_the_lim
     squeue.write_text(f"#!/bin/sh\necho {said}\n")
     squeue.chmod(0o755)
     assert is_near_its_end()
+
+
+def test_a_job_without_a_time_limit_is_not_near_it(asked: Path) -> None:
+    squeue = asked.parent / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\necho '1:00|UNLIMITED'\n")
+    squeue.chmod(0o755)
+    assert not is_near_its_end()
