@@ -131,8 +131,12 @@ class Supervisor:
             rest, fits = recover(crew, short, log, self._new_crew, self._step)
             if not log.failed:  # no sample was too large: they were together
                 self._settings = self._settings.fewer()
-            self._most = min(self._most or fits, fits or self._most)
-            self._begin([batch._replace(most=self._most) for batch in rest])
+            self._most = _smaller(self._most, fits)
+            self._begin(list(map(self._limited, rest)))
+
+    def _limited(self, batch: Batch) -> Batch:
+        """In pieces that fit into memory; the caller may want smaller ones."""
+        return batch._replace(most=_smaller(batch.most, self._most))
 
     def _step(self, crew: Crew) -> None:
         crew.step([self._caller])
@@ -149,12 +153,17 @@ class Supervisor:
         while self._caller.poll():
             match message := self._caller.recv():
                 case Batch():
-                    self._waiting.append(message._replace(most=self._most))
+                    self._waiting.append(self._limited(message))
                 case Drop():
                     self._waiting.clear()
                     self._dropping = message
                 case Close():
                     raise _Leave(message.grace)
+
+
+def _smaller(one: int, other: int) -> int:
+    """The smaller of two sizes of pieces, where 0 is any size."""
+    return min(one or other, other or one)
 
 
 class _CallerLog:

@@ -258,6 +258,20 @@ def test_a_result_that_cannot_be_sent_fails_its_sample_alone(troubled: Hierarchy
     assert "its result (a generator) cannot be sent back" in failed.message
 
 
+def test_a_result_that_cannot_be_loaded_here_fails_its_sample_alone() -> None:
+    def refuse() -> None:
+        raise ValueError("not here")
+
+    class Refusing:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return refuse, ()
+
+    with Hierarchy(lambda number: Refusing() if number == 5 else number, workers=1) as hierarchy:
+        found = hierarchy.map(range(64), on_error="return")
+    assert [number for number, one in enumerate(found) if one is not number and one != number] == [5]
+    assert "its result cannot be loaded here: ValueError: not here" in found[5].message
+
+
 def test_a_function_that_cannot_be_sent_is_refused_and_what_holds_it_is_named() -> None:
     lock = threading.Lock()
     with pytest.raises(InputError, match=r"the variable 'lock' \(a lock\) cannot be sent to other processes"):
