@@ -1,5 +1,7 @@
 """TreeMemory: what the processes of a tree take of the memory, each its part of what they share."""
 
+import ctypes
+import os
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,6 +14,9 @@ from jobs.machine.process_stat import ProcessStat
 # shares changes nothing there.
 _CHANGE = 0.01
 EXACT_SECONDS = 5.0
+_KCMP = {"x86_64": 312, "aarch64": 272}.get(os.uname().machine)
+_KCMP_VM = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Size(NamedTuple):
@@ -40,7 +45,9 @@ class TreeMemory:
             self._sizes = _ask(pages)
             self._exact_at = time.monotonic()
         self.is_exact = exactly
-        return {pid: size.bytes for pid, size in self._sizes.items() if not self._is_borrowed(size, tree[pid].parent)}
+        return {
+            pid: size.bytes for pid, size in self._sizes.items() if not self._is_borrowed(pid, size, tree[pid].parent)
+        }
 
     def _have_partners_changed(self, pages: Mapping[int, int]) -> bool:
         """Whether processes that share their memory have gone, or have got or freed some."""
@@ -58,9 +65,19 @@ class TreeMemory:
         changed = {pid for pid in alone if abs(pages[pid] - self._sizes[pid].pages) > limit}
         return {pid: pages[pid] for pid in changed | new | ({tree[pid].parent for pid in new} & alone)}
 
-    def _is_borrowed(self, size: _Size, parent: int) -> bool:
+    def _is_borrowed(self, pid: int, size: _Size, parent: int) -> bool:
         """Whether the process, equal to its parent to the page, has only its parent's memory: until vfork(2) is over."""
-        return parent in self._sizes and size.bytes == self._sizes[parent].bytes
+        return parent in self._sizes and size.bytes == self._sizes[parent].bytes and _is_one_memory(pid, parent)
+
+
+def _is_one_memory(pid: int, other: int) -> bool:
+    """Whether two processes have the same memory, by kcmp(2); a fork that has written nothing yet has its own.
+
+    True where the kernel does not tell: what two have together would be counted twice.
+    """
+    if _KCMP is None:
+        return True
+    return int(_libc.syscall(_KCMP, pid, other, _KCMP_VM, 0, 0)) <= 0
 
 
 def _ask(pages: Mapping[int, int]) -> dict[int, _Size]:

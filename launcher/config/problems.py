@@ -169,9 +169,10 @@ def _unknown(path: KeyPath, valid: Sequence[str], sections: Mapping[str, Sequenc
     key, above = str(path[-1]), path[:-1]
     near = [dotted((*above, name)) for name in nearest(key, valid)]
     if not near and path[0] == "slurm":
-        near = [f"slurm.{name}" for name in nearest_options(key)]
+        near = [dotted((*above, name)) for name in nearest_options(key)]
     for name, keys in sections.items() if not near else ():
         near += [f"{name}.{other}" for other in nearest(key, keys, cutoff=0.8)]
     near = near or ([f"slurm.{key}"] if sections and option_name(key) in OPTIONS else [])
-    more = " and sbatch's long options (man sbatch)" if path[0] == "slurm" else ""
-    return f"unknown key.{did_you_mean(near, as_sentence=True)} Valid keys: {', '.join(valid)}{more}"
+    more = ["sbatch's long options (man sbatch)"] if path[0] == "slurm" else []
+    listed = " and ".join([*filter(None, [", ".join(valid)]), *more])
+    return f"unknown key.{did_you_mean(near, as_sentence=True)} Valid keys: {listed}"

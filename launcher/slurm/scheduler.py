@@ -266,7 +266,7 @@ def jobs(job_ids: Iterable[str]) -> list[Accounted]:
     """The same by the controller, for sites without accounting: it forgets a job MinJobAge after its end (300 s)."""
     found: list[Accounted] = []
     for job_id in job_ids:  # scontrol takes one at a time; a run has few arrays
-        with suppress(RunError):
+        with suppress(LauncherError):
             found += read_jobs(ask("scontrol", "--oneliner", "show", "job", job_id))
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.kinds import EndReason, FailureKind
+from jobs.storage import checked_json
 from launcher.cli import make_parser
 from launcher.runs.submissions import Outcome
 from tests.support.builders import AttemptWriter, build_plan
@@ -210,7 +211,7 @@ def test_list_shows_every_run_even_those_that_cannot_be_read(tmp_path: Path) -> 
         config = write_config(tmp_path, name=name)
         assert launcher(tmp_path, "plan", config.name).returncode == 0
     plan = tmp_path / "runs" / "two" / "plan.json"
-    plan.write_text(json.dumps({**json.loads(plan.read_text()), "format": 99}))
+    plan.write_bytes(checked_json.encode({**checked_json.decode(plan.read_bytes()), "format": 99}))
     done = launcher(tmp_path, "list")
     assert done.returncode == 0
     assert "one  planned: 0 of 100 samples" in done.stdout

@@ -12,7 +12,7 @@ from jobs.storage.plans import Plan
 from tests.support.launcher_runs import ROOT, launcher, run_of, write_config
 
 # Objects cross between processes through pipes and memory without a name, never through files.
-PICKLES = {"jobs/library/pickles.py"}
+PICKLES = {"jobs/pickles.py"}
 ROUND_TRIP = {"launcher/probe/config_writer.py"}  # ruamel's, which makes plain data
 FORBIDDEN = {
     "eval", "exec", "compile", "os.system", "os.popen", "pickle.load", "pickle.loads", "cloudpickle.load", "marshal.load",

@@ -52,7 +52,9 @@ def test_paths_of_run_and_python_reach_the_task_as_they_are(
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     # Slurm itself writes no log into a folder with a backslash.
-    config = load_config(write_config(tmp_path, executor="slurm", runs="runs " + nasty.replace("\\", "")))
+    config = load_config(
+        write_config(tmp_path, executor="slurm", runs="runs " + nasty.replace("\\", "").replace("$", "$$"))
+    )
     run = make_plan(config).run
     if "\n" in nasty:  # the log is named in a directive, which is one line
         with pytest.raises(InputError, match=r"--output: .* is not one line"):

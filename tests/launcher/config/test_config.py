@@ -101,7 +101,7 @@ def test_models_are_frozen(folder: Path) -> None:
 def test_an_unknown_key_names_file_line_nearest_and_valid_keys(folder: Path) -> None:
     assert problems(SMALL + "node:\n  worker: 2\n") == [
         "config.yaml:5: node.worker: unknown key. Did you mean node.workers? Valid keys: processes, workers, "
-        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory"
+        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory, poison_batches"
     ]
 
 
@@ -265,8 +265,11 @@ def test_options_of_the_finalize_job_are_checked_as_those_of_the_array(folder: P
     config = load(SMALL + "slurm: {finalize: {mem_per_cpu: 8000M, time: 90, qos: null}}\n")
     assert config.slurm.finalize == {"mem-per-cpu": "8000M", "time": "1:30:00", "qos": None}
     assert config_from_mapping(config.to_mapping(), config.path).slurm == config.slurm
-    assert "slurm.finalize.memory: unknown key" in problems(SMALL, "slurm.finalize.memory=3G")[0]
-    assert "slurm.finalize.array: is not for a config to set" in problems(SMALL, "slurm.finalize.array=3")[0]
+    (unknown,) = problems(SMALL, "slurm.finalize.memory=3G")
+    assert unknown.startswith(
+        "--set slurm.finalize.memory=3G: unknown key. Did you mean slurm.finalize.mem? Valid keys: sbatch's"
+    )
+    assert "slurm.finalize.array=3: is not for a config to set" in problems(SMALL, "slurm.finalize.array=3")[0]
 
 
 def test_an_override_replaces_an_option_in_the_other_spelling(folder: Path) -> None:

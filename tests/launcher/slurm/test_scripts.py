@@ -1,6 +1,5 @@
 """The sbatch scripts of a run: what is computed, what the config asks for, what does not go together."""
 
-import json
 import shlex
 import subprocess
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import InputError
+from jobs.storage import checked_json
 from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -276,8 +276,8 @@ def test_a_run_that_was_deleted_and_planned_again_has_other_job_names(tmp_path: 
     run, _ = planned(tmp_path)
     before = job_name(run, 1)
     assert job_name(run, 1) == before != job_name(run, 2)
-    plan = json.loads(run.plan.read_text())
-    run.plan.write_text(json.dumps({**plan, "created": plan["created"] + 1}))
+    plan = checked_json.decode(run.plan.read_bytes())
+    run.plan.write_bytes(checked_json.encode({**plan, "created": plan["created"] + 1}))
     assert job_name(run, 1) != before
 
 
