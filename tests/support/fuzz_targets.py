@@ -158,7 +158,7 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
             allocation(row), was_taken(row), has_ended(row)
 
     def answered(data: bytes) -> Callable[..., str]:
-        return lambda *command: data.decode(errors="replace")
+        return lambda *command, **options: data.decode(errors="replace")
 
     def queue(data: bytes) -> None:
         scheduler.ask = scheduler.run = answered(data)  # type: ignore[attr-defined]

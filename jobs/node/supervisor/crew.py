@@ -178,8 +178,10 @@ class Crew:
             self._blame(child, rows)
         if child.worker is None:
             self._replace_process(child)
-        else:
-            self._start_worker(child.process, child.worker)
+            return
+        self._start_worker(child.process, child.worker)
+        if self._children.holds(child):  # its process has gone as well; else this death would be seen, and blamed, again
+            self._children.forget(child)
 
     def _abandon(self, child: Child) -> None:
         """Goes on without a child that SIGKILL does not end: with another worker, but not with another process.
