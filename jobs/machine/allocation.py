@@ -10,6 +10,10 @@ from collections.abc import Mapping
 
 _Environment = Mapping[str, str]
 
+# What users set for their own eyes: SQUEUE_STATES=RUNNING would hide from us what waits, and it would be submitted twice;
+# SCANCEL_INTERACTIVE would ask somebody who is not there.
+USERS_OWN = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SCONTROL_", "SINFO_")
+
 
 def is_inside(environment: _Environment = os.environ) -> bool:
     """Whether this process is part of a scheduler's job."""

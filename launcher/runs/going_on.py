@@ -1,17 +1,25 @@
 """Going on: which submissions really wait or run, as their executors say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
-from launcher.executors import choose_executor
+from launcher.executors import Executor, choose_executor
 from launcher.runs.submissions import SubmissionState
 
 
 def going_on(run: RunDir, submissions: Sequence[SubmissionState]) -> set[int]:
     """Their numbers, also of planned ones that were sbatched by hand; each executor is asked once."""
-    asked = [known for known in submissions if known.outcome is None]
     active: set[int] = set()
-    for name in {known.submission.executor for known in asked}:
-        own = [known.submission for known in asked if known.submission.executor == name]
-        active |= choose_executor(name).recover(run, own)
+    for executor, own in open_by_executor(submissions):
+        active |= executor.recover(run, own)
     return active
+
+
+def open_by_executor(submissions: Iterable[SubmissionState]) -> list[tuple[Executor, list[Submission]]]:
+    """Those without an outcome, with the executor that knows of them."""
+    asked: dict[str, list[Submission]] = {}
+    for known in submissions:
+        if known.outcome is None:
+            asked.setdefault(known.submission.executor, []).append(known.submission)
+    return [(choose_executor(name), own) for name, own in asked.items()]

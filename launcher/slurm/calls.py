@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from functools import cache
 
 from jobs.errors import InputError, RunError
+from jobs.machine.allocation import USERS_OWN
 from launcher.slurm.parsers import is_not_configured, is_passing, said
 
 _TIMEOUT = 60.0
 # Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
 BACK_OFF = (1, 2, 5, 12, 30, 70)
-# What users set for their own eyes: SQUEUE_STATES=RUNNING would hide from us what waits, and it would be submitted twice.
-_FORMATS = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SCONTROL_", "SINFO_")
 # A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
 # GPUs would count those of the job that submitted it.
-_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI", *_FORMATS)
+_SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI", *USERS_OWN)
 _SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
 

@@ -18,6 +18,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler
+from launcher.slurm.limits import SlurmLimits, limits_for
 from launcher.slurm.scripts import array_script, asked_options, finalize_name, finalize_script, job_name
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def follower_of(submission: Submission) -> int:
     return submission.number if submission.resources.follower is None else submission.resources.follower
 
 
-def largest_wave(limits: scheduler.SlurmLimits) -> int:
+def largest_wave(limits: SlurmLimits) -> int:
     """The most elements that can be in Slurm at a time, in all arrays of the run."""
     return max(1, limits.jobs - _FINALIZE_JOBS)
 
@@ -80,8 +81,8 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
     return follow(run, started, held, is_new=_is_new(started[0]))
 
 
-def _limits(run: RunDir, submission: Submission) -> scheduler.SlurmLimits:
-    return scheduler.limits(asked_options(submission_config(run, submission), submission.resources))
+def _limits(run: RunDir, submission: Submission) -> SlurmLimits:
+    return limits_for(asked_options(submission_config(run, submission), submission.resources))
 
 
 def _hold_back(run: RunDir, held: Sequence[Submission], refusal: scheduler.LimitReached) -> list[Submission]:

@@ -1,17 +1,15 @@
 """Scheduler: all that is said to Slurm and asked of it (sbatch, squeue, sacct, scontrol, sacctmgr, scancel).
 
 No call is made in a loop over jobs: a question about a whole run is one call. A controller that does not answer is waited
-for, two minutes long. How a command is run is in calls.py, what it said in parsers.py.
+for, two minutes long. How a command is run is in calls.py, what it said in parsers.py, what a cluster allows in limits.py.
 """
 
 import os
-import queue as queues
 import re
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,28 +17,20 @@ from pathlib import Path
 from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
 from launcher.slurm.calls import BACK_OFF, NoAnswer, TimedOut, ask, call, call_bound, pause, run
-from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
 from launcher.slurm.parsers import (
     ACCOUNTED_FIELDS,
-    ASSOCIATION_FIELDS,
     Accounted,
-    Association,
     is_passing,
     is_queue_full,
     is_submit_limit,
     read_accounting,
-    read_associations,
     read_job_id,
     read_jobs,
     said,
-    submit_limit,
 )
 
 # sbatch itself waits two minutes for a place in the queue of all users.
 _SBATCH_TIMEOUT = 300.0
-# Of slurm.conf(5).
-DEFAULT_ARRAY_SIZE = 1001
-DEFAULT_JOB_COUNT = 10_000
 
 
 class LimitReached(RunError):
@@ -49,20 +39,6 @@ class LimitReached(RunError):
 
 class QueueFull(LimitReached):
     """Slurm takes no more jobs of anybody now."""
-
-
-@dataclass(frozen=True)
-class SlurmLimits:
-    """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all."""
-
-    array_size: int
-    submit_jobs: int | None
-    job_count: int
-
-    @property
-    def jobs(self) -> int:
-        """Jobs that this user can have at a time at most."""
-        return self.job_count if self.submit_jobs is None else min(self.submit_jobs, self.job_count)
 
 
 @dataclass(frozen=True)
@@ -172,74 +148,6 @@ def _named(names: Collection[str]) -> dict[str, set[str]]:
         if bar and re.fullmatch("[0-9]{1,18}", job_id):  # else it is a line of a site's wrapper
             found.setdefault(name, set()).add(job_id)
     return found
-
-
-@dataclass(frozen=True)
-class _SiteLimits:
-    """What holds for all users of a cluster, and this user's own by account."""
-
-    cluster: str
-    array_size: int
-    job_count: int
-    associations: Sequence[Association]
-
-
-_asked_ahead: "queues.SimpleQueue[_SiteLimits | Exception] | None" = None
-
-
-def ask_limits_ahead() -> None:
-    """Asks for the limits while other things are done: sacctmgr takes as long as planning a small run."""
-    global _asked_ahead
-    answers = _asked_ahead = queues.SimpleQueue()
-
-    def read() -> None:
-        try:
-            answers.put(_read_limits())
-        except LauncherError as error:
-            answers.put(error)
-
-    threading.Thread(target=read, daemon=True).start()
-
-
-def limits(asked: Mapping[str, str | None]) -> SlurmLimits:
-    """The controller's limits, and this user's own from the accounting, where there is one, for jobs with these options."""
-    global _asked_ahead
-    answers, _asked_ahead = _asked_ahead, None
-    answer = answers.get() if answers else _read_limits()
-    if isinstance(answer, Exception):
-        raise answer
-    own = submit_limit(answer.associations, answer.cluster, asked.get("account"), asked.get("partition"))
-    return SlurmLimits(answer.array_size, own, answer.job_count)
-
-
-def _read_limits() -> _SiteLimits:
-    config = ask("scontrol", "show", "config", otherwise="; to run on this machine instead: --set executor=local")
-    values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", config, re.MULTILINE))
-    associations: list[Association] = []
-    if values.get("AccountingStorageType") == "accounting_storage/slurmdbd":
-        with suppress(LauncherError):  # slurmdbd is down, or sacctmgr is not on this machine: sbatch will tell
-            command = (
-                "sacctmgr",
-                "-nP",
-                "show",
-                "user",
-                user_name(),
-                "withassoc",
-                f"format={ASSOCIATION_FIELDS}",
-            )
-            associations = read_associations(run(*command))
-    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*([0-9]{1,18})\b", config, re.MULTILINE))
-    sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
-    sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
-    count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
-    return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, associations)
-
-
-def nodes() -> list[Nodes]:
-    """The nodes that run jobs, hidden partitions included; none where Slurm does not tell."""
-    with suppress(RunError):
-        return read_nodes(run("sinfo", "--noheader", "--all", "--exact", f"--format={NODE_FIELDS}"))
-    return []
 
 
 def queue(users: Collection[str] = ()) -> list[QueueEntry]:

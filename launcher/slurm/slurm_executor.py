@@ -23,6 +23,7 @@ from launcher.slurm import scheduler
 from launcher.slurm.capacity import tasks_at_once
 from launcher.slurm.environment import from_environment
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
+from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, ask_limits_ahead, limits_for, nodes
 from launcher.slurm.reasons import queue_advice
 from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
 
@@ -68,14 +69,14 @@ class SlurmExecutor(Executor):
 
     def prepare(self) -> None:
         if scheduler.is_here():
-            scheduler.ask_limits_ahead()
+            ask_limits_ahead()
 
     def tasks(self, config: "Config", shards: int) -> int:
         wanted = config.slurm.tasks_for(shards)
         if not scheduler.is_here():  # planned on another machine: the default of slurm.conf
-            return min(wanted, scheduler.DEFAULT_ARRAY_SIZE)
+            return min(wanted, DEFAULT_ARRAY_SIZE)
         asked = self._asked(config)
-        limits = scheduler.limits(asked)
+        limits = limits_for(asked)
         most = min(limits.array_size, largest_wave(limits))
         if not config.slurm.says_tasks:
             most = min(most, _room(config, asked) or most)
@@ -97,7 +98,7 @@ class SlurmExecutor(Executor):
             f"asked: {words}"
         ]
         if scheduler.is_here():
-            limits = scheduler.limits(asked)
+            limits = limits_for(asked)
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
@@ -106,11 +107,11 @@ class SlurmExecutor(Executor):
         known, unknown = None, ""
         if scheduler.is_here():
             try:
-                known = scheduler.limits(self._asked(config))
+                known = limits_for(self._asked(config))
             except RunError as error:  # what probe has measured is worth more than its limits
                 unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
         if known is None:
-            return Limits(None, scheduler.DEFAULT_ARRAY_SIZE, scheduler.DEFAULT_JOB_COUNT, unknown)
+            return Limits(None, DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, unknown)
         return Limits(None, known.array_size, known.jobs)
 
     def visible_gpus(self, config: "Config", here: int) -> int | None:
@@ -185,7 +186,7 @@ def _room(config: "Config", asked: Options) -> int:
     """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
     size = task_size(config, asked)
     whole_nodes = "exclusive" in asked
-    at_once = tasks_at_once(scheduler.nodes(), asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
+    at_once = tasks_at_once(nodes(), asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
     return at_once // config.slurm.nodes_per_task
 
 

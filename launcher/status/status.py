@@ -14,13 +14,14 @@ from typing import Any
 
 from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.attempts import Attempt
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import Beat, Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import HDF5, read_seal, seal_of
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
+from launcher.runs.going_on import open_by_executor
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
@@ -226,15 +227,10 @@ def _observe(
     run: RunDir, known: Sequence[SubmissionState]
 ) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int]]:
     """Submissions go on if their scheduler has something of them, whatever they left behind; each is asked once."""
-    asked: dict[str, list[Submission]] = {}
-    for one in known:
-        if one.outcome is None:
-            asked.setdefault(one.submission.executor, []).append(one.submission)
     active: set[int] = set()
     gone: set[int] = set()
     entries: Counter[tuple[str, str]] = Counter()
-    for name, submissions in asked.items():
-        executor = choose_executor(name)
+    for executor, submissions in open_by_executor(known):
         if executor.is_polled:
             seen = executor.observe(run, submissions)
             active |= seen.active

@@ -27,7 +27,7 @@ from launcher.config.config import load_config
 from launcher.manifest.manifest import build_manifest
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome
-from launcher.slurm import parsers, scheduler
+from launcher.slurm import limits, parsers, scheduler
 from launcher.slurm.accounting import allocation, by_element, has_ended, judge, was_taken
 from launcher.slurm.template import Template
 from launcher.status.progress import status_lines
@@ -161,11 +161,12 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
         return lambda *command, **options: data.decode(errors="replace")
 
     def queue(data: bytes) -> None:
-        scheduler.ask = scheduler.run = answered(data)  # type: ignore[attr-defined]
+        for module in (scheduler, limits):
+            module.ask = module.run = answered(data)  # type: ignore[attr-defined]
         scheduler.queue()
         scheduler.find(["run-ab12-1", "run"])
-        scheduler._read_limits()
-        scheduler.nodes()
+        limits._read_limits()
+        limits.nodes()
         scheduler.jobs(["12"])
 
     def submit(data: bytes) -> None:

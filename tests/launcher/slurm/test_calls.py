@@ -9,6 +9,7 @@ import pytest
 
 from jobs.errors import InputError
 from launcher.slurm import calls, scheduler
+from launcher.slurm.limits import limits_for
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_while_slurm_is_silent_the_way_on_without_it_is_named(
     monkeypatch.setattr(calls, "BACK_OFF", (0.1,))
     stand_in(programs, "scontrol", 'echo "error: Unable to contact slurm controller (connect failure)" >&2; exit 1')
     with pytest.raises(calls.NoAnswer, match="--set executor=local"):
-        scheduler.limits({})
+        limits_for({})
     assert "--set executor=local; trying again" in capsys.readouterr().err
 
 
@@ -141,4 +142,4 @@ def test_while_slurm_is_silent_the_way_on_without_it_is_named(
 def test_commands_without_a_cluster_are_told_as_such(programs: Path, said: str) -> None:
     stand_in(programs, "scontrol", f'echo "{said}" >&2; exit 1')
     with pytest.raises(InputError, match=r"its configuration is not: set SLURM_CONF .*--set executor=local"):
-        scheduler.limits({})
+        limits_for({})
