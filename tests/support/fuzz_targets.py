@@ -164,9 +164,9 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
         for module in (scheduler, limits):
             module.ask = module.run = answered(data)  # type: ignore[attr-defined]
         scheduler.queue()
-        scheduler.find(["run-ab12-1", "run"])
-        limits._read_limits()
-        limits.nodes()
+        scheduler.find("run-ab12-1")
+        limits.limits_for({})
+        limits.nodes({})
         scheduler.jobs(["12"])
 
     def submit(data: bytes) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from launcher.slurm.parsers import (
     Accounted,
+    JobId,
     is_passing,
     is_queue_full,
     is_submit_limit,
@@ -214,13 +215,13 @@ def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> No
 @pytest.mark.parametrize(
     ("text", "job_id"),
     [
-        ("123\n", "123"),
-        ("123;cluster\n", "123"),
-        ("quota: 5 of 7\n123\n", "123"),
+        ("123\n", JobId("123")),
+        ("123;cluster\n", JobId("123", "cluster")),
+        ("quota: 5 of 7\n123\n", JobId("123")),
         ("Submitted batch job 123\n", None),
         ("123\n124\n", None),
         ("", None),
     ],
 )
-def test_a_job_id_stands_alone_on_its_line(text: str, job_id: str | None) -> None:
+def test_a_job_id_stands_alone_on_its_line(text: str, job_id: JobId | None) -> None:
     assert read_job_id(text) == job_id
