@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
+from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
 from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
-from launcher.slurm.parsers import ASSOCIATION_FIELDS, Association, read_associations, submit_limit
 
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
@@ -27,11 +27,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class SlurmLimits:
-    """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all."""
+    """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all.
+
+    ``bounds``: what the accounting lets a job be.
+    """
 
     array_size: int
     submit_jobs: int | None
     job_count: int
+    bounds: Sequence[Bounds] = ()
 
     @property
     def jobs(self) -> int:
@@ -46,11 +50,12 @@ class _SiteLimits:
     cluster: str
     array_size: int
     job_count: int
-    associations: Sequence[Association]
+    policy: Policy
 
     def of(self, asked: Mapping[str, str | None]) -> SlurmLimits:
-        own = submit_limit(self.associations, self.cluster, asked.get("account"), asked.get("partition"))
-        return SlurmLimits(self.array_size, own, self.job_count)
+        bounds = self.policy.bounds(self.cluster, asked.get("account"), asked.get("partition"), asked.get("qos"))
+        known = [number for number in (bounds.submit_jobs, bounds.group_jobs) if number is not None]
+        return SlurmLimits(self.array_size, min(known, default=None), self.job_count, [bounds])
 
 
 class _Question(Generic[_T]):
@@ -96,7 +101,8 @@ def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
     found: list[SlurmLimits] = [_ahead.pop(("limits", cluster)).answer().of(asked) for cluster in _clusters(asked)]
     own = [limits.submit_jobs for limits in found if limits.submit_jobs is not None]
     sizes, counts = zip(*((limits.array_size, limits.job_count) for limits in found), strict=True)
-    return SlurmLimits(min(sizes), min(own, default=None), min(counts))
+    bounds = [bounds for limits in found for bounds in limits.bounds]
+    return SlurmLimits(min(sizes), min(own, default=None), min(counts), bounds)
 
 
 def nodes(asked: Mapping[str, str | None]) -> list[list[Nodes]]:
@@ -112,7 +118,7 @@ def _clusters(asked: Mapping[str, str | None]) -> Collection[str | None]:
 
 
 def _read_limits(cluster: str | None) -> _SiteLimits:
-    own = _Question(_read_associations)
+    own = _Question(_read_policy)
     try:
         told = ask(
             "scontrol",
@@ -130,15 +136,20 @@ def _read_limits(cluster: str | None) -> _SiteLimits:
     sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
     sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
     count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
-    associations = own.answer() if values.get("AccountingStorageType") == "accounting_storage/slurmdbd" else []
-    return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, associations)
+    policy = own.answer() if values.get("AccountingStorageType") == "accounting_storage/slurmdbd" else Policy()
+    return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, policy)
 
 
-def _read_associations() -> list[Association]:
+def _read_policy() -> Policy:
+    show = partial(run, "sacctmgr", "-nP", "show")
+    questions = [
+        _Question(partial(show, "user", user_name(), "withassoc", f"format={USER_FIELDS}")),
+        _Question(partial(show, "assoc", "where", "user=", f"format={ACCOUNT_FIELDS}")),
+        _Question(partial(show, "qos", f"format={QOS_FIELDS}")),
+    ]
     with suppress(LauncherError):  # slurmdbd is down, or sacctmgr is not on this machine: sbatch will tell
-        fields = f"format={ASSOCIATION_FIELDS}"
-        return read_associations(run("sacctmgr", "-nP", "show", "user", user_name(), "withassoc", fields))
-    return []
+        return read_policy(*(question.answer() for question in questions))
+    return Policy()
 
 
 def _read_nodes(cluster: str | None) -> list[Nodes]:

@@ -4,7 +4,7 @@ Errors of sbatch are sorted into those worth another try, those that mean "no mo
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -116,54 +116,6 @@ def is_submit_limit(problem: str) -> bool:
 def is_queue_full(problem: str) -> bool:
     """Whether Slurm takes the same script once fewer jobs of all users wait or run."""
     return any(text in problem for text in _QUEUE_FULL)
-
-
-@dataclass(frozen=True)
-class Association:
-    """What the accounting lets a user submit on an account, in a partition (none named: all) of a cluster."""
-
-    is_default: bool
-    account: str
-    partition: str
-    cluster: str
-    submit_jobs: int | None
-
-
-_NUMBER = re.compile("[0-9]{1,18}")
-ASSOCIATION_FIELDS = "DefaultAccount,Account,Partition,Cluster,MaxSubmitJobs,GrpSubmitJobs"
-
-
-def read_associations(text: str) -> list[Association]:
-    """The rows of ``sacctmgr show user NAME withassoc``."""
-    rows = [line.split("|") for line in text.splitlines() if line.count("|") == ASSOCIATION_FIELDS.count(",")]
-    return [
-        Association(
-            account == default,
-            account,
-            partition,
-            cluster,
-            min(map(int, filter(_NUMBER.fullmatch, most)), default=None),
-        )
-        for default, account, partition, cluster, *most in rows
-    ]
-
-
-def submit_limit(
-    associations: Iterable[Association], cluster: str, account: str | None, partitions: str | None
-) -> int | None:
-    """The smallest limit of those that a job on this account (None: the default one) falls under; None where there is none."""
-    named = partitions.split(",") if partitions else []
-    return min(
-        (
-            one.submit_jobs
-            for one in associations
-            if one.submit_jobs is not None
-            and one.cluster == cluster
-            and (one.account == account if account else one.is_default)
-            and (not one.partition or one.partition in named)
-        ),
-        default=None,
-    )
 
 
 def read_accounting(text: str) -> Iterator[Accounted]:

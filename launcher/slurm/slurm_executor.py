@@ -6,6 +6,7 @@ these do all its work. Submissions of which it takes none yet are held back: the
 job of those before them submits them.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +21,16 @@ from jobs.storage.rundir import RunDir
 from launcher.executors import Executor, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
+from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import tasks_at_once
 from launcher.slurm.environment import from_environment
 from launcher.slurm.handover import clusters_of, follow, follower_of, hand_over, largest_wave, write_script
-from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, ask_ahead, limits_for, nodes
+from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, SlurmLimits, ask_ahead, limits_for, nodes
 from launcher.slurm.parsers import JobId
 from launcher.slurm.reasons import queue_advice
 from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
+from launcher.slurm.terms import amount
+from launcher.units import parse_memory, parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -79,6 +83,8 @@ class SlurmExecutor(Executor):
         asked = self._asked(config)
         self.prepare(config)
         limits = limits_for(asked)
+        for notice in _hopeless(config, asked, limits):
+            print(notice, file=sys.stderr, flush=True)
         most = min(limits.array_size, largest_wave(limits))
         if not config.slurm.says_tasks:
             most = min(most, _room(config, asked) or most)
@@ -185,6 +191,21 @@ class SlurmExecutor(Executor):
         if not scheduler.await_end([JobId(number, current.cluster) for number in job_ids], [owner]):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
+
+
+def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str]:
+    """What keeps Slurm from ever starting an array task, where sbatch does not refuse it."""
+    size, count = task_size(config, asked), config.slurm.nodes_per_task
+    per = {"mem": count, "mem-per-cpu": size.cpus * count, "mem-per-gpu": size.gpus * count}
+    memory = max((amount(parse_memory, asked.get(name)) or 0) * times for name, times in per.items())
+    wanted = {"cpu": size.cpus * count, "mem": memory, "node": count, "gres/gpu": size.gpus * count}
+    seconds = amount(parse_time, asked.get("time"))
+    # Of several clusters one may do.
+    found = min((too_much(wanted, seconds, bounds) for bounds in limits.bounds), key=len, default=[])
+    return [
+        f"an array task would wait for ever: it asks for {text} (see sacctmgr show assoc, sacctmgr show qos)"
+        for text in found
+    ]
 
 
 def _room(config: "Config", asked: Options) -> int:

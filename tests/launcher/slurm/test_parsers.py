@@ -11,11 +11,9 @@ from launcher.slurm.parsers import (
     is_queue_full,
     is_submit_limit,
     read_accounting,
-    read_associations,
     read_job_id,
     read_jobs,
     said,
-    submit_limit,
 )
 
 _POLICY = (
@@ -94,33 +92,6 @@ def test_errors_are_taken_out_of_what_a_command_said() -> None:
         "sbatch: unrecognized option"
     )
     assert said("\n") == "no message"
-
-
-# Default account, account, partition, cluster, MaxSubmitJobs, GrpSubmitJobs.
-ASSOCIATIONS = """\
-lab|lab||site||
-lab|lab|gpu|site|9|7
-lab|debug||site|3|
-lab|debug||elsewhere|1|
-a line of a site's wrapper
-"""
-
-
-@pytest.mark.parametrize(
-    ("account", "partition", "limit"),
-    [
-        (None, None, None),
-        (None, "gpu", 7),
-        ("lab", "cpu,gpu", 7),
-        ("debug", None, 3),
-        ("debug", "gpu", 3),
-        ("none", None, None),
-    ],
-)
-def test_the_smallest_limit_of_the_associations_that_a_job_falls_under_counts(
-    account: str | None, partition: str | None, limit: int | None
-) -> None:
-    assert submit_limit(read_associations(ASSOCIATIONS), "site", account, partition) == limit
 
 
 JOBS = """\

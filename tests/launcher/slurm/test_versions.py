@@ -14,7 +14,6 @@ from launcher.slurm.parsers import (
     JobId,
     elements,
     read_accounting,
-    read_associations,
     read_job_id,
     read_jobs,
 )
@@ -96,7 +95,8 @@ STATES = """PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FA
 COMPLETING CONFIGURING EXPEDITING RESIZING REQUEUED REQUEUED_CRON REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT STAGE_OUT STOPPED
 REVOKED RESV_DEL_HOLD SIGNALING"""
 ENDS = {
-    "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED",
+    "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY",
+    "REVOKED",
 }  # fmt: skip
 
 
@@ -137,8 +137,3 @@ def test_sinfo_tells_which_nodes_run_jobs() -> None:
     assert tasks_at_once(read_nodes(rows), None, 4, 0, whole_nodes=False) == 4 * len(USABLE.split())
     rows = "gpu|1|64|gpu:a100:8(S:0-1)|idle\ngpu|1|64|gpu:8|idle\ngpu|1|64|gpu:1g.5gb:4,gpu:2g.10gb:4,shard:64|idle\n"
     assert tasks_at_once(read_nodes(rows), "gpu", 1, 4, whole_nodes=False) == 6
-
-
-def test_sacctmgr_may_give_numbers_that_are_none() -> None:
-    (one,) = read_associations("lab|lab||site|4294967295|-1\n")
-    assert one.submit_jobs == 4_294_967_295
