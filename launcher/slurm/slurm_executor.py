@@ -83,8 +83,11 @@ class SlurmExecutor(Executor):
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
-        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
-        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.slurm.options))
+        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too.
+
+        They win over profiles, as what a shell was told does over files.
+        """
+        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.own_options))
 
     def _asked(self, config: "Config") -> Options:
         return asked_options(config, self.resources(config))
