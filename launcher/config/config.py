@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
+from launcher.config.notification import Target
 from launcher.config.origins import Origins, Problem, apply_overrides, dotted
 from launcher.config.problems import check_fields, check_mapping, shown
 from launcher.config.profiles import Settings, put_below, read_profiles
@@ -91,6 +92,10 @@ class Config(Place):
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()
     output: OutputSection = OutputSection()
+    notify: Target = Field(
+        default=None,
+        description="told when a run has ended: a command as a list of words, or a URL for a POST; null: nobody",
+    )
     _origins: Origins = PrivateAttr(default=Origins("config.yaml"))
 
     @property
