@@ -5,7 +5,6 @@ Outside a scheduler's job there is none.
 """
 
 import os
-import socket
 from collections.abc import Mapping
 
 _Environment = Mapping[str, str]
@@ -51,7 +50,7 @@ def end_time(environment: _Environment = os.environ) -> float | None:
 
 def host(environment: _Environment = os.environ) -> str:
     """This node, by the scheduler's name for it."""
-    return environment.get("SLURMD_NODENAME") or socket.gethostname()
+    return environment.get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def cpus(environment: _Environment = os.environ) -> int | None:
