@@ -68,8 +68,10 @@ TABLE = {
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/local, launcher/manifest, launcher/plan, launcher/runs",
+    "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
+    "launcher/notify, launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/storage, launcher base, launcher executors, launcher/catalogue, "
-    "launcher/config, launcher/plan, launcher/probe, launcher/runs, launcher/status, launcher/submit",
+    "launcher/config, launcher/doctor, launcher/plan, launcher/probe, launcher/runs, launcher/status, launcher/submit",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

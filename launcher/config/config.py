@@ -53,6 +53,9 @@ def _check_executor(value: Any) -> Any:
     return value
 
 
+_STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest": "samples.csv"}}
+
+
 class Place(Section):
     """What of a config says where its run is; ``path`` is the file it came from, ``folder`` that file's folder."""
 
@@ -220,6 +223,19 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(Origins(str(path), document, set_texts).report(problems))
     merged, profiles = put_below(expanded, _profiles_for(path))
     return _checked(merged, path, Origins(str(path), document, set_texts, profiles), Config.problems)
+
+
+def profile_config(overrides: Sequence[str] = ()) -> Config:
+    """What profiles and ``--set`` alone give, with a stand-in for what is a run's own."""
+    path = Path("config.yaml")
+    own, set_texts = apply_overrides(_STAND_IN, overrides)
+    data, profiles = put_below(own, read_profiles())
+    return _checked(data, path, Origins(str(path), set_texts=set_texts, profiles=profiles), Config.problems)
+
+
+def default_config() -> Config:
+    """All defaults, with the same stand-in."""
+    return config_from_mapping(_STAND_IN, Path("config.yaml"))
 
 
 def _profiles_for(path: Path) -> Settings:

@@ -63,7 +63,7 @@ class Origins:
         for set_path, words in self.set_texts.items():
             if spelled(path)[: len(set_path)] == spelled(set_path):
                 return f"--set {words}"
-        line = self.document.lines.get(path, self.document.lines.get(_dashed(path)))
+        line = next((line for known, line in self.document.lines.items() if spelled(known) == spelled(path)), None)
         return self._profile(path) or (f"{self.name}:{line}" if line else None)
 
     def _profile(self, path: KeyPath) -> str | None:

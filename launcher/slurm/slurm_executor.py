@@ -17,7 +17,7 @@ from jobs.kinds import AnyFailureKind
 from jobs.machine.user import user_name
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.executors import Executor, Limits, Observation, Scripts
+from launcher.executors import Executor, Finding, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
 from launcher.slurm.capacity import tasks_at_once
@@ -105,6 +105,11 @@ class SlurmExecutor(Executor):
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
+
+    def examine(self, config: "Config") -> Sequence[Finding]:
+        from launcher.slurm.examination import examine  # status imports this module, and does without
+
+        return examine(config, self.resources(config))
 
     def limits(self, config: "Config", room: int) -> Limits:
         known, unknown = None, ""
