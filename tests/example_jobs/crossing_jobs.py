@@ -147,7 +147,7 @@ class Mutes(Job):
             sys.stdout.close()
             sys.stderr.close()
         else:
-            sys.stdout = sys.stderr = None if self._how == "None" else object()  # type: ignore[assignment]
+            sys.stdout = sys.stderr = None if self._how == "None" else object()
 
     def setup(self, context: Context) -> None:
         self.setup_worker(context)
