@@ -43,6 +43,19 @@ class Limits:
     unknown: str = ""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something that doctor has found. ``lacks``: what is missing for what, and what happens instead.
+
+    ``is_needed``: without it there is no run.
+    """
+
+    name: str
+    text: str
+    lacks: str = ""
+    is_needed: bool = False
+
+
 class Scripts(Protocol):
     """Scripts by which a person could start submissions by hand."""
 
@@ -96,6 +109,9 @@ class Executor(Protocol):
 
     def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
         """Overrides of the config (key=value) that give array tasks so much; raises InputError where they have no limits."""
+
+    def examine(self, config: "Config") -> Sequence[Finding]:
+        """What is to be known of it here, for doctor: in seconds, also where a scheduler does not answer."""
 
     # --- submissions
 

@@ -179,9 +179,9 @@ class Resources:
 
     ``attempts`` is how many each shard gets in all, ``attempt`` which of them this is, ``continues`` the submission that made
     the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
-    the submission that follows. ``parallelism``: array tasks at a time (None: as the config says). Of Slurm: the nodes of an
-    array task, sbatch options that differ from the config's since an attempt ran out of something, and in ``follower``
-    the number that names the finalize job.
+    the submission that follows; ``profiles``: what of it profiles say, by key, with file and line. ``parallelism``: array
+    tasks at a time (None: as the config says). Of Slurm: the nodes of an array task, sbatch options that differ from the
+    config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job.
     """
 
     parallelism: int | None = None
@@ -189,6 +189,7 @@ class Resources:
     attempts: int = 1
     output: str | None = None
     config: Mapping[str, Any] | None = None
+    profiles: Mapping[str, str] = field(default_factory=dict)
     follower: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1

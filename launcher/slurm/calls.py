@@ -61,9 +61,9 @@ def ask(*command: str, otherwise: str = "") -> str:
             pause(command[0], f"{error}{otherwise}", wait)
 
 
-def run(*command: str) -> str:
+def run(*command: str, timeout: float = _TIMEOUT) -> str:
     """Output of a Slurm command. Raises NoAnswer for a passing problem, RunError, with what it said, for others."""
-    ended = call(*command)
+    ended = call(*command, timeout=timeout)
     if not ended.returncode:
         return ended.stdout
     problem = said(ended.stderr or ended.stdout)
@@ -75,9 +75,9 @@ def run(*command: str) -> str:
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 
-def call(*command: str) -> subprocess.CompletedProcess[str]:
+def call(*command: str, timeout: float = _TIMEOUT) -> subprocess.CompletedProcess[str]:
     """A question to Slurm, answered as parsers read it: array indices in full, times in the standard form."""
-    return _call(command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, _TIMEOUT)
+    return _call(command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, timeout)
 
 
 def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -88,12 +88,12 @@ def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str
     """
     if shutil.which(command[0]) is None:
         raise _not_here(command[0])
-    bound = ("setpriv", "--pdeathsig", "KILL") if _can_bind() else ()
+    bound = ("setpriv", "--pdeathsig", "KILL") if can_bind() else ()
     return _call((*bound, *command), clean_environment(), timeout)
 
 
 @cache
-def _can_bind() -> bool:
+def can_bind() -> bool:
     """Whether there is a setpriv that knows --pdeathsig (since util-linux 2.33; RHEL 8 has 2.32) and may do it."""
     if shutil.which("setpriv") is None:
         return False

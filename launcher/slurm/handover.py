@@ -39,7 +39,8 @@ def submission_config(run: RunDir, submission: Submission) -> "Config":
     from launcher.plan.guard import config_path
 
     plan = Plan.read(run.plan)
-    return config_from_mapping(submission.resources.config or plan.config, config_path(plan))
+    asked = submission.resources
+    return config_from_mapping(asked.config or plan.config, config_path(plan), profiles=asked.profiles)
 
 
 def write_script(run: RunDir, submission: Submission) -> Path:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,9 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
     asked = merge(template.options, options, without=switched_off)
 
     def where(name: str) -> str:
-        return f"{config.path}: slurm.{name.replace('-', '_')}" if name in options else template.where(name)
+        key = name.replace("-", "_")
+        place = config.origins.where(("slurm", key)) or config.path
+        return f"{place}: slurm.{key}" if name in options else template.where(name)
 
     nodes = str(config.slurm.nodes_per_task)
     for name in _TASK_OPTIONS:
@@ -162,9 +164,12 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
 
 def _config_options(config: Config, resources: Resources) -> Options:
     """The config's sbatch options, and over them what this submission was given more of (mem, time, exclude)."""
-    options = {**config.slurm.options, **resources.options}
-    if config.slurm.gpus_per_task is not None:
-        options["gpus-per-task"] = config.slurm.gpus_per_task
+    own = config.slurm.gpus_per_task
+    gpus = {} if own is None else {"gpus-per-task": own}
+    later: list[Mapping[str, Any]] = [resources.options, gpus]  # of two ways to ask for GPUs the last one counts
+    if "slurm.gpus_per_task" in config.profiles:
+        later.reverse()
+    options = {**config.slurm.options, **later[0], **later[1]}
     return {name: _text(value) for name, value in options.items() if value is not False and value is not None}
 
 

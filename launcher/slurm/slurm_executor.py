@@ -18,7 +18,7 @@ from jobs.kinds import AnyFailureKind
 from jobs.machine.user import user_name
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.executors import Executor, Limits, Observation, Scripts
+from launcher.executors import Executor, Finding, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
 from launcher.slurm import scheduler
 from launcher.slurm.associations import too_much
@@ -91,8 +91,11 @@ class SlurmExecutor(Executor):
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
-        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
-        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.slurm.options))
+        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too.
+
+        They win over profiles, as what a shell was told does over files.
+        """
+        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.own_options))
 
     def _asked(self, config: "Config") -> Options:
         return asked_options(config, self.resources(config))
@@ -110,6 +113,11 @@ class SlurmExecutor(Executor):
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
+
+    def examine(self, config: "Config") -> Sequence[Finding]:
+        from launcher.slurm.examination import examine  # status imports this module, and does without
+
+        return examine(config, self.resources(config))
 
     def limits(self, config: "Config", room: int) -> Limits:
         known, unknown = None, ""
