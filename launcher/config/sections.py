@@ -214,7 +214,7 @@ class SlurmSection(Section):
     template: PathText = Field(
         default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
     )
-    array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
+    array_parallelism: Count = Field(default=256, description="array tasks of the run at a time (the % of --array)")
     tasks: Count | None = Field(
         default=None,
         description="array tasks of a submission, which share its shards; null: as many as run at once, one a shard at most",
