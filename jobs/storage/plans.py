@@ -226,7 +226,7 @@ class Submission:
     the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
     ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
-    ``plan`` is the fingerprint of the plan whose rows these are.
+    ``plan`` is the fingerprint of the plan whose rows these are, ``folder`` where the run is: a copy of it is another run.
     """
 
     number: int
@@ -245,6 +245,7 @@ class Submission:
     shards: tuple[int, ...] = ()
     owner: str | None = None
     plan: str = ""
+    folder: str = ""
 
     def is_of(self, plan: Plan) -> bool:
         """Whether it was made for this plan, as far as it says."""
