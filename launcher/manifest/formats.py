@@ -56,6 +56,8 @@ def open_source(entry: str, folder: Path, sizes: bool) -> "Source":
         with suppress(OSError):
             names = os.listdir(path.parent)
         raise InputError(f"{display(path)}: no such file (data.manifest){did_you_mean(nearest(path.name, names))}")
+    if not os.path.isfile(path):
+        raise InputError(f"{display(path)}: is a device or a pipe; a manifest is read more than once: give a file")
     reader = _format(path.name.lower())
     if reader is None:
         raise InputError(f"{display(path)}: unknown kind of manifest; valid: a {KINDS}, or a pattern with *")

@@ -131,3 +131,19 @@ def test_a_limit_of_the_size_of_files_is_told_as_a_full_disk_is(tmp_path: Path) 
 def test_a_parameter_that_looks_like_a_script_of_an_unknown_user_is_text(tmp_path: Path) -> None:
     config = write_config(tmp_path, rows=8, shards=1, params={"bad": {"1": "~nobody-of-that-name/x.py"}})
     assert launcher(tmp_path, "plan", config).returncode == 0
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_file_that_cannot_be_written_when_planning_is_named(tmp_path: Path, blocks: int) -> None:
+    config = write_config(tmp_path, rows=8, shards=1)
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command("plan", config)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"launcher: {run_of(config).path}")
+    assert done.stderr.endswith(": File too large\n")

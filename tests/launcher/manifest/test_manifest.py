@@ -489,6 +489,8 @@ def test_files_that_are_not_there_or_of_no_known_kind_are_named(folder: Path) ->
         "notes.doc: unknown kind of manifest; valid: a .csv .tsv .jsonl .ndjson .txt"
     )
     assert refused("*.jpg").startswith("*.jpg: no file matches this pattern in ")
+    os.mkfifo(folder / "pipe.csv")
+    assert refused("pipe.csv").startswith("pipe.csv: is a device or a pipe")
     (folder / "images").mkdir()
     assert refused("images/").startswith(
         "images: is a folder without .parquet files; for its files write a pattern such as images/*.jpg"
