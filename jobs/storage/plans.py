@@ -133,7 +133,8 @@ class Plan:
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
         if strange := [part.name for part in parts if part.name and Path(part.name).name != part.name]:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
-        boundaries = tuple(data["boundaries"]) if data["format"] in OLD_FORMATS else _unpack(data["boundaries"])
+        is_old, boundaries, rows = data["format"] in OLD_FORMATS, data["boundaries"], data["rows"]
+        boundaries = tuple(boundaries) if is_old else _unpack(boundaries, rows)
         kept = tuple(data.pop("kept", ()))
         return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept})
 
@@ -144,7 +145,10 @@ def _pack(boundaries: Sequence[int]) -> list[list[int]]:
     return [[rows, sum(1 for _ in alike)] for rows, alike in sizes]
 
 
-def _unpack(sizes: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+def _unpack(sizes: Sequence[tuple[int, int]], rows: int) -> tuple[int, ...]:
+    # Before there are as many numbers as it says: a plan of a version without checksums may be damaged, or somebody else's.
+    if sum(size * count for size, count in sizes) != rows or any(size < 1 < count for size, count in sizes):
+        raise ValueError(f"its shards do not have its {rows} rows")
     shards = itertools.chain.from_iterable(itertools.repeat(rows, count) for rows, count in sizes)
     return tuple(itertools.accumulate(shards, initial=0))
 
@@ -179,9 +183,9 @@ class Resources:
 
     ``attempts`` is how many each shard gets in all, ``attempt`` which of them this is, ``continues`` the submission that made
     the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
-    the submission that follows. ``parallelism``: the local executor's array tasks at a time. Of Slurm: the nodes of an
-    array task, sbatch options that differ from the config's since an attempt ran out of something, and in ``follower``
-    the number that names the finalize job.
+    the submission that follows; ``profiles``: what of it profiles say, by key, with file and line. ``parallelism``: array
+    tasks at a time (None: as the config says). Of Slurm: the nodes of an array task, sbatch options that differ from the
+    config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job.
     """
 
     parallelism: int | None = None
@@ -189,6 +193,7 @@ class Resources:
     attempts: int = 1
     output: str | None = None
     config: Mapping[str, Any] | None = None
+    profiles: Mapping[str, str] = field(default_factory=dict)
     follower: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
@@ -226,7 +231,8 @@ class Submission:
     the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
     ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
-    ``plan`` is the fingerprint of the plan whose rows these are, ``folder`` where the run is: a copy of it is another run.
+    ``cluster`` has them; None: that of the machine that submitted them. ``plan`` is the fingerprint of the plan whose rows
+    these are, ``folder`` where the run is: a copy of it is another run.
     """
 
     number: int
@@ -244,6 +250,7 @@ class Submission:
     process: dict[str, Any] | None = None
     shards: tuple[int, ...] = ()
     owner: str | None = None
+    cluster: str | None = None
     plan: str = ""
     folder: str = ""
 
@@ -261,7 +268,7 @@ class Submission:
         return self.rows or table.rows_of(self.shards)
 
     def write(self, path: Path) -> None:
-        known = {key: value for key, value in vars(self).items() if value or key != "shards"}
+        known = {key: value for key, value in vars(self).items() if value or key not in ("shards", "cluster")}
         own = {"rows": str(self.rows), "node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
         write_bytes(path, checked_json.encode({**known, **own}))
 
