@@ -66,6 +66,8 @@ BAD_INPUT = {
     "unknown key": (["plan", "config.yaml", "--set", "node.worker=2"], "node.workers"),
     "malformed override": (["plan", "config.yaml", "--set", "node.workers"], "key.sub=value"),
     "no such run": (["status", "tory"], "did you mean: toy"),
+    "an empty name": (["status", ""], "RUN is empty"),
+    "an empty name of what is to be stopped": (["cancel", ""], "RUN is empty"),
     "no such run directory": (["status", "runs/tory"], "did you mean: toy"),
     "a file as run": (["status", "data.csv"], "RUN is a run directory"),
     "a config whose run is not planned": (["status", "other.yaml"], "is not planned yet: launcher plan other.yaml"),
