@@ -152,7 +152,7 @@ def put_below(data: Mapping[str, Any], settings: Settings) -> tuple[dict[str, An
             origins[path] = setting.origin
         elif same is not None and around[same] is None and not _says_null(path):
             del around[same]
-    return merged, origins
+    return merged, dict(reversed(origins.items()))
 
 
 def _around(data: dict[str, Any], path: KeyPath) -> dict[str, Any] | None:

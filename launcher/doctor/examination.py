@@ -52,7 +52,7 @@ def examine(config: Config) -> Examination:
     """Looks at everything that runs of this config would use."""
     executor = choose_executor(config.executor)
     sections = {
-        "this machine": _within(_SECONDS, "this machine", examine_machine),
+        "machine": _within(_SECONDS, "machine", examine_machine),
         "runs": _within(
             _SECONDS,
             "runs",
