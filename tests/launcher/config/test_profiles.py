@@ -173,6 +173,9 @@ def test_a_run_is_found_by_its_config_where_the_profile_puts_it(files: Files, mo
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] == f"{files.folder}/elsewhere/toy"
     assert json.loads(launcher(config.parent, "status", config.name, "--json").stdout)["state"] == "planned"
+    for arguments in (["status"], ["status", "toy"], ["list"]):
+        assert "planned" in launcher(config.parent, *arguments).stdout, arguments
+    assert launcher(config.parent, "status", "tyo").returncode == 2
 
 
 # --- what is wrong with one
