@@ -89,8 +89,8 @@ class Executor(Protocol):
     def check(self, config: "Config") -> None:
         """Raises InputError for what its array tasks cannot have, as far as that is known before any is asked for."""
 
-    def prepare(self) -> None:
-        """Something is going to be submitted, after a while."""
+    def prepare(self, config: "Config") -> None:
+        """Something with this config is going to be submitted, after a while."""
 
     def tasks(self, config: "Config", shards: int) -> int:
         """How many array tasks a submission of so many shards gets, all limits considered; at least one."""

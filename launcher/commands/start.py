@@ -118,7 +118,7 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         config = _checked(load_config(path, options.set), printer)
-        choose_executor(config.executor).prepare()
+        choose_executor(config.executor).prepare(config)
         from launcher.plan.plan import make_plan
 
         planned = make_plan(config, _way(options))

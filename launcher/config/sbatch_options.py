@@ -37,7 +37,7 @@ _FLAGS = _words("""
 _OPTIONAL_VALUE = frozenset(("exclusive", "nice", "no-kill", "oom-kill-step", "propagate", "requeue", "resv-ports"))
 OPTIONS = _WITH_VALUE | _FLAGS | _OPTIONAL_VALUE
 # Two names for one option; everything but users' input has the second.
-ALIASES = {"tasks-per-node": "ntasks-per-node"}
+ALIASES = {"tasks-per-node": "ntasks-per-node", "cluster": "clusters"}
 
 _NOT_A_JOB = "with it sbatch submits nothing"
 _RUN_FOLDER = "array tasks write below the run directory"

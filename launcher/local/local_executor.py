@@ -70,7 +70,7 @@ class LocalExecutor(Executor):
                 f"valid here: auto, {devices}"
             )
 
-    def prepare(self) -> None:
+    def prepare(self, config: "Config") -> None:
         pass
 
     def tasks(self, config: "Config", shards: int) -> int:

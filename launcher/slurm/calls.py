@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from jobs.errors import InputError, RunError
-from jobs.machine.allocation import USERS_OWN
+from jobs.machine.allocation import USERS_OWN, cluster
 from launcher.slurm.parsers import is_not_configured, is_passing, said
 
 _TIMEOUT = 60.0
@@ -19,7 +19,7 @@ BACK_OFF = (1, 2, 5, 12, 30, 70)
 # GPUs would count those of the job that submitted it.
 _SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI", *USERS_OWN)
 _SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
-_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
+_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER")
 
 
 class NoAnswer(RunError):
@@ -34,6 +34,14 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without what Slurm gave to the job that it may run in."""
     scrubbed = (*_SCRUBBED, *_SCRUBBED_IN_JOBS) if "SLURM_JOB_ID" in os.environ else _SCRUBBED
     return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(scrubbed)}
+
+
+def at(named: str | None) -> tuple[str, ...]:
+    """The option that sends a command to a cluster; not needed for the one that this job runs on.
+
+    With it Slurm asks the database where that cluster is, which nodes need not reach.
+    """
+    return (f"--clusters={named}",) if named and named != cluster() else ()
 
 
 def ask(*command: str, otherwise: str = "") -> str:

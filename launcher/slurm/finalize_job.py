@@ -44,8 +44,8 @@ def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission
     open_numbers = {known.number for known in read_submissions(run) if known.outcome is None}
     to_end = [submission for submission in ended if submission.number in open_numbers]
     for submission in to_end:
-        ending, config = find_failures(run, plan, submission), submission_config(run, submission)
-        asked, is_last = SbatchTerms(config, submission), submission is to_end[-1]
+        asked, is_last = SbatchTerms(submission_config(run, submission), submission), submission is to_end[-1]
+        ending = find_failures(run, plan, submission, asked.terms.time)
         finalize(run, plan, submission, ending, asked, retry_settings(submission.resources), gathers=is_last)
     waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
     return _submit(run, waiting) if waiting else []

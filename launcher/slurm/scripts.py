@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
+from jobs.machine import allocation
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.sbatch_options import gpus_asked
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 _WARNING = 60
 _SHORTEST_WARNING = 10
 # Options that say who pays and where it may run; the finalize job needs the same.
-_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
+_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "time", "wckey")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
 _BEGIN = "BEGIN"
 _ALL_MAIL = (_BEGIN, "END", "FAIL", "INVALID_DEPEND", "REQUEUE", "STAGE_OUT")
 _FINALIZE_MEMORY = "2G"
+_CLUSTERS = "#SBATCH --clusters="
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -61,7 +63,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     receiver = "" if config.slurm.nodes_per_task > 1 else "B:"
     options: Options = {
         "job-name": job_name(run, submission.number),
-        "array": f"0-{submission.tasks - 1}%{config.slurm.array_parallelism}",
+        "array": f"0-{submission.tasks - 1}%{submission.resources.parallelism or config.slurm.array_parallelism}",
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
@@ -75,6 +77,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
             asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
+    _stay(asked, submission.cluster)
     if config.slurm.nodes_per_task > 1:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
@@ -111,6 +114,7 @@ def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submissio
         "dependency": f"afterany:{':'.join(job_ids)}",
         "kill-on-invalid-dep": "yes",
     }
+    _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
     return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
 
@@ -119,6 +123,26 @@ def _mail_types(asked: Options) -> set[str]:
     """The kinds of mail that are asked for, ALL written out, as in sbatch(1)."""
     types = {name.strip().upper() for name in (asked.get("mail-type") or "").split(",") if name.strip()}
     return types - {"ALL"} | set(_ALL_MAIL) if "ALL" in types else types
+
+
+def _stay(options: Options, cluster: str | None) -> None:
+    """What follows jobs goes to the cluster that has them: none can wait for a job of another one.
+
+    On that cluster the option is left out, see calls.at.
+    """
+    if cluster:
+        options.pop("clusters", None)
+        options |= {} if cluster == allocation.cluster() else {"clusters": cluster}
+
+
+def asked_clusters(script: Path) -> tuple[str | None, ...]:
+    """The clusters that a script may go to, with (None,) for the one of the machine that submits it."""
+    try:
+        lines = script.read_text(errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return (None,)
+    named = [line.removeprefix(_CLUSTERS) for line in lines if line.startswith(_CLUSTERS)]
+    return tuple(named[0].split(",")) if named else (None,)
 
 
 def _template(config: Config) -> Template:

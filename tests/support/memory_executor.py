@@ -180,7 +180,7 @@ class MemoryExecutor(Executor):
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = None
 
-    def prepare(self) -> None:
+    def prepare(self, config: Config) -> None:
         pass
 
     def tasks(self, config: Config, shards: int) -> int:
