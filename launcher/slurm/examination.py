@@ -228,7 +228,11 @@ def _environment(resources: "Resources") -> Iterator[Finding]:
 
 def _trial(config: "Config", asked: Options) -> Finding:
     """What sbatch says of an array with the config's options, without submitting one."""
-    options = merge(asked, {"array": "0-1", "cpus-per-task": str(task_size(config, asked).cpus), "output": os.devnull})
+    try:
+        cpus = task_size(config, asked).cpus
+    except InputError as error:
+        return Finding("an array", "", str(error), is_needed=True)
+    options = merge(asked, {"array": "0-1", "cpus-per-task": str(cpus), "output": os.devnull})
     for waits in ("dependency", "mail-type", "mail-user"):
         options.pop(waits, None)
     with tempfile.TemporaryDirectory() as folder:
