@@ -43,7 +43,11 @@ def _found(text: str | None) -> RunDir:
 
 def profile_folder() -> Path | None:
     """The folder of runs that profiles name; None where they name none."""
-    from launcher.config.profiles import read_profiles  # only where a run is not found at once
+    from launcher.config.profile_files import profile_files
+
+    if not profile_files():
+        return None
+    from launcher.config.profiles import read_profiles  # it takes a while
 
     setting = read_profiles().get(("runs",))
     return Path(os.path.expanduser(setting.value)) if setting and isinstance(setting.value, str) else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.errors import LauncherError
 from launcher.config.config import Config
-from launcher.config.profiles import profile_files
+from launcher.config.profile_files import profile_files
 from launcher.deadline import within
 from launcher.doctor.file_system import examine_folder
 from launcher.doctor.machine import examine_machine
