@@ -33,6 +33,8 @@ _SHORTEST_WARNING = 10
 # Options that say who pays and where it may run; the finalize job needs the same.
 _ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "time", "wckey")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
+_BEGIN = "BEGIN"
+_ALL_MAIL = (_BEGIN, "END", "FAIL", "INVALID_DEPEND", "REQUEUE", "STAGE_OUT")
 _FINALIZE_MEMORY = "2G"
 _CLUSTERS = "#SBATCH --clusters="
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
@@ -68,8 +70,11 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "requeue": None,
         "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
     }
-    for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
-        asked.pop(name, None)
+    if submission.resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
+        asked["mail-type"] = ",".join(begin)
+    else:  # the finalize job tells the rest: the end of an array is not yet that of the run
+        for name in _MAIL_OPTIONS:
+            asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
     _stay(asked, submission.cluster)
@@ -92,6 +97,10 @@ def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submissio
     template = finalize_template()
     asked = asked_options(config, submissions[0].resources)
     options: Options = {name: asked[name] for name in (*_ACCOUNT_OPTIONS, *_MAIL_OPTIONS) if name in asked}
+    if types := _mail_types(asked) - {_BEGIN}:
+        options["mail-type"] = ",".join(sorted(types))
+    else:
+        options.pop("mail-type", None)
     if asks_memory:
         options["mem"] = _FINALIZE_MEMORY
     own = config.slurm.finalize
@@ -108,6 +117,12 @@ def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submissio
     _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
     return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
+
+
+def _mail_types(asked: Options) -> set[str]:
+    """The kinds of mail that are asked for, ALL written out, as in sbatch(1)."""
+    types = {name.strip().upper() for name in (asked.get("mail-type") or "").split(",") if name.strip()}
+    return types - {"ALL"} | set(_ALL_MAIL) if "ALL" in types else types
 
 
 def _stay(options: Options, cluster: str | None) -> None:
