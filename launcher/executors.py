@@ -88,6 +88,9 @@ class Executor(Protocol):
     def describe(self, config: "Config") -> list[str]:
         """The resources and limits in words, for `plan`."""
 
+    def remarks(self, config: "Config") -> list[str]:
+        """What a person may want to change before it runs; `plan`, and what submits, say it."""
+
     def limits(self, config: "Config", room: int) -> Limits:
         """For probe; ``room`` is how many array tasks this machine has room for at a time."""
 

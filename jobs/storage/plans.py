@@ -153,12 +153,12 @@ def _unpack(sizes: Iterable[tuple[int, int]]) -> tuple[int, ...]:
 class NodeSettings:
     """How an array task runs its shards; none of it changes the result's bytes. The config's defaults are these.
 
-    ``processes`` is None for one per device; ``workers`` counts pool workers per process; times are seconds;
-    ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples; ``memory`` is bytes, None: what
-    the task may use. ``poison_batches``: what a Job keeps of a batch without a copy shows.
+    ``processes`` is None for one per device, "auto" for as many as there is room for; ``workers`` counts pool workers per
+    process; times are seconds; ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples;
+    ``memory`` is bytes, None: what the task may use. ``poison_batches``: what a Job keeps of a batch without a copy shows.
     """
 
-    processes: int | None = None
+    processes: int | str | None = None
     workers: int = 2
     devices: str | tuple[str, ...] = "auto"
     sample_timeout: float = 600.0

@@ -33,7 +33,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     executor = choose_executor(config.executor)
-    resources = executor.describe(config)
+    resources, remarks = executor.describe(config), executor.remarks(config)
     scripts = write_planned(run, config, planned.plan)
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for path in scripts:
@@ -46,6 +46,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
         f"executor: {executor.name}",
         *resources,
+        *remarks,
         *(f"script: {path}" for path in scripts),
         *([checked] if checked else []),
         f"next: launcher submit {reference(run)}, or launcher run {options.config}",
@@ -59,6 +60,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         **({"manifests": [{"name": n, "samples": rows, "shards": s} for n, rows, s in manifests]} if manifests else {}),
         executor=executor.name,
         resources=resources,
+        remarks=remarks,
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
     )
     return True
@@ -83,7 +85,8 @@ def run(options: argparse.Namespace, printer: Printer) -> bool:
 
     config = _checked(load_config(Path(options.config), options.set), printer)
     planned = make_plan(config, _way(options))
-    printer.say(*planned.notes, f"run directory: {planned.run.path}")
+    remarks = choose_executor(config.executor).remarks(config)
+    printer.say(*planned.notes, *remarks, f"run directory: {planned.run.path}")
     status = run_to_end(planned, config, make_view(printer.stream), printer.say)
     printer.say(*status_lines(status))
     printer.document(**status.to_json())
@@ -174,6 +177,7 @@ def _start(
             f"submission {made.number}: {counted(shards[made.number].count, 'shard')}, {executor.place(made)}"
             for made in submissions
         ),
+        *executor.remarks(config),
         f"follow: launcher status {reference(run)} --watch",
     )
     first = submissions[0]

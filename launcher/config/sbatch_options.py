@@ -59,7 +59,7 @@ COMPUTED = {
     "wrap": "the submission script is made from slurm.template",
     **dict.fromkeys(("autocomplete", "help", "usage", "version"), _NOT_A_JOB),
 }
-_SIZES = frozenset(("mem", "mem-per-cpu", "mem-per-gpu"))
+MEMORY_OPTIONS = frozenset(("mem", "mem-per-cpu", "mem-per-gpu"))
 _TIMES = frozenset(("time", "time-min"))
 
 
@@ -85,7 +85,7 @@ def check_option(name: str, value: Any) -> OptionValue:
         return value
     if name in _FLAGS:
         raise ValueError(f"takes no value: true or false, not {value!r}")
-    if name in _SIZES:
+    if name in MEMORY_OPTIONS:
         return format_memory(parse_memory(value))
     if name in _TIMES:
         return format_time(parse_time(value))
@@ -102,11 +102,15 @@ def _is_plain(item: Any) -> bool:
     return isinstance(item, int | float) and not isinstance(item, bool)
 
 
-def gpus_asked(options: Mapping[str, Any]) -> int:
-    """GPUs of an array task that the options ask for, in any of sbatch's ways; 0 without."""
-    for name in ("gpus-per-task", "gpus-per-node", "gpus"):
+def gpus_asked(options: Mapping[str, Any], nodes: int = 1) -> int:
+    """GPUs that the options ask for on each of an array task's nodes, in any of sbatch's ways; 0 without."""
+    for name, share in (
+        ("gpus-per-task", 1),
+        ("gpus-per-node", 1),
+        ("gpus", nodes),
+    ):  # --gpus are those of the whole job
         if name in options:
-            return sum(_trailing_count(item) for item in str(options[name]).split(","))
+            return -(-sum(_trailing_count(item) for item in str(options[name]).split(",")) // share)
     gres = options.get("gres", ())
     items = gres if isinstance(gres, list | tuple) else str(gres).split(",")
     return sum(_trailing_count(item) for item in map(str, items) if item.split(":")[0] == "gpu")

@@ -111,6 +111,13 @@ FailureLimit: TypeAlias = Annotated[
 Parallelism: TypeAlias = Annotated[
     int | Literal["auto"], _valid_if(lambda value: value == "auto" or _is_whole(value, 1), "auto or a number from 1")
 ]
+Processes: TypeAlias = Annotated[
+    int | Literal["auto"] | None,
+    _valid_if(
+        lambda value: value is None or value == "auto" or _is_whole(value, 1),
+        "a number from 1, null (one per device) or auto (as many as the node has CPUs and GPUs for)",
+    ),
+]
 Gpus: TypeAlias = Annotated[
     int | str | None,
     _valid_if(
@@ -170,8 +177,9 @@ class DataSection(Section):
 class NodeSection(Section):
     """What runs inside an array task. ``processes`` None: one per device. ``memory``: its own bound."""
 
-    processes: Count | None = Field(
-        default=NodeSettings.processes, description="processes of an array task; null: one per device"
+    processes: Processes = Field(
+        default=None,
+        description="processes of an array task; null: one per device; auto: as many as each node has CPUs and GPUs for",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         default=NodeSettings.workers, description="pool workers per process; 0: the process loads its own samples"
@@ -246,9 +254,9 @@ class SlurmSection(Section):
 
     @property
     def gpus(self) -> int:
-        """GPUs that an array task asks for, in any of sbatch's ways."""
+        """GPUs that an array task asks for on each of its nodes, in any of sbatch's ways."""
         own = {} if self.gpus_per_task is None else {"gpus-per-task": self.gpus_per_task}
-        return gpus_asked({**self.options, **own})
+        return gpus_asked({**self.options, **own}, self.nodes_per_task)
 
 
 class RetrySection(Section):

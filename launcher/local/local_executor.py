@@ -87,6 +87,9 @@ class LocalExecutor(Executor):
             f"limits: {usable_cpus()} usable CPUs and {visible_gpus()} GPUs here, so {tasks} array task(s) at a time",
         ]
 
+    def remarks(self, config: "Config") -> list[str]:
+        return []
+
     def limits(self, config: "Config", room: int) -> Limits:
         asked = config.local.parallelism
         return Limits(at_a_time=room if asked == "auto" else asked)

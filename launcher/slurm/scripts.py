@@ -11,15 +11,15 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.config.sbatch_options import gpus_asked
+from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, array_template, finalize_template, merge
+from launcher.slurm.whole_nodes import with_all_memory
 from launcher.units import parse_time
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
             )
     if asked.get("nodes") not in (None, "1", "1-1", nodes):
         raise InputError(f"{where('nodes')}: --nodes={asked['nodes']}: set slurm.nodes_per_task for more than one node")
-    return asked
+    return with_all_memory(asked) if task_size(config, asked).fills else asked
 
 
 def _config_options(config: Config, resources: Resources) -> Options:
@@ -148,34 +148,6 @@ def _text(value: Any) -> str | None:
     if value is True:
         return None
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-@dataclass(frozen=True)
-class TaskSize:
-    """What an array task takes; ``processes`` is one per GPU where the config leaves it open."""
-
-    processes: int
-    cpus: int
-    gpus: int
-
-
-def task_size(config: Config, asked: Options) -> TaskSize:
-    """Raises InputError where the CPUs asked for are too few."""
-    gpus = gpus_asked(asked)
-    is_open = config.node.processes is None and config.node.devices in ("auto", "cuda")
-    processes = max(gpus, 1) if is_open else config.processes
-    needed = config.cpus_per_task(processes)
-    given = _number(asked.get("cpus-per-task"))
-    if given and given < needed:
-        raise InputError(
-            f"slurm.template {config.slurm.template}: --cpus-per-task={given} is too few: {processes} process(es) x "
-            f"{max(config.node.workers, 1)} worker(s) need {needed}; raise it or leave it out"
-        )
-    return TaskSize(processes, max(needed, given, _number(asked.get("cpus-per-gpu")) * gpus), gpus)
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
 
 
 def _warning(limit: str | None) -> int:
@@ -209,5 +181,15 @@ def _command(run: RunDir, config: Config, number: int, template: Template) -> st
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
     if config.slurm.nodes_per_task > 1:
         # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
-        words.insert(0, "srun --kill-on-bad-exit=0 --export=ALL --cpus-per-task=$SLURM_CPUS_PER_TASK")
+        words.insert(0, _srun(config))
     return before + " ".join(["exec", *words])
+
+
+def _srun(config: Config) -> str:
+    """One task on each node, with the CPUs of an array task; with all that the job has there where it fills its nodes."""
+    start = "srun --kill-on-bad-exit=0 --export=ALL"
+    if (
+        config.node.processes == "auto"
+    ):  # the variables stand for the option, and one CPU is what a task is bound to without
+        return f"env -u SLURM_CPUS_PER_TASK -u SRUN_CPUS_PER_TASK {start} --cpu-bind=none"
+    return f"{start} --cpus-per-task=$SLURM_CPUS_PER_TASK"

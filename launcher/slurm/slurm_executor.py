@@ -19,13 +19,16 @@ from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.executors import Executor, Limits, Observation, Scripts
 from launcher.runs.submissions import may_run, update
-from launcher.slurm import scheduler
-from launcher.slurm.capacity import tasks_at_once
+from launcher.slurm import scheduler, whole_nodes
+from launcher.slurm.capacity import nodes_of, tasks_at_once
 from launcher.slurm.environment import from_environment
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
 from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, ask_limits_ahead, limits_for, nodes
 from launcher.slurm.reasons import queue_advice
-from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
+from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name
+from launcher.slurm.task_size import task_size
+from launcher.slurm.terms import amount
+from launcher.units import parse_memory
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -91,17 +94,24 @@ class SlurmExecutor(Executor):
 
     def describe(self, config: "Config") -> list[str]:
         asked = self._asked(config)
-        size = task_size(config, asked)
         words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
-        lines = [
-            f"array task: {size.cpus} CPUs ({size.processes} processes x max(workers, 1)), {size.gpus or 'no'} GPUs; "
-            f"asked: {words}"
-        ]
+        lines = [f"array task: {task_size(config, asked)}; asked: {words}"]
         if scheduler.is_here():
             limits = limits_for(asked)
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
+
+    def remarks(self, config: "Config") -> list[str]:
+        """Of the nodes that it may get, those that it has for itself."""
+        if not scheduler.is_here():
+            return []
+        asked = self._asked(config)
+        there = nodes_of(nodes(), asked.get("partition"))
+        own = there if whole_nodes.are_asked(asked) else [group for group in there if group.whole]
+        memory = amount(parse_memory, asked.get("mem"))
+        said = whole_nodes.idle(config, task_size(config, asked), own, memory)
+        return [said] if said else []
 
     def limits(self, config: "Config", room: int) -> Limits:
         known, unknown = None, ""
@@ -185,8 +195,8 @@ class SlurmExecutor(Executor):
 def _room(config: "Config", asked: Options) -> int:
     """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
     size = task_size(config, asked)
-    whole_nodes = "exclusive" in asked
-    at_once = tasks_at_once(nodes(), asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
+    there = nodes_of(nodes(), asked.get("partition"))
+    at_once = tasks_at_once(there, size.cpus, size.gpus, whole_nodes=whole_nodes.are_asked(asked))
     return at_once // config.slurm.nodes_per_task
 
 

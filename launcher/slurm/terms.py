@@ -24,7 +24,7 @@ class SbatchTerms:
         self._memory = next((name for name in _MEMORY_OPTIONS if name in asked), "mem")
         self.terms = Terms(
             attempt=submission.resources.attempt,
-            memory=amount(parse_memory, asked.get(self._memory)),
+            memory=amount(parse_memory, asked.get(self._memory)) or None,  # 0 is all of a node
             time=amount(parse_time, asked.get("time")),
             excluded_nodes=tuple(_BETWEEN_NODES.split(excluded)) if excluded else (),
         )

@@ -97,7 +97,7 @@ def test_a_nodes_clock_does_not_matter(site: BringUp, tmp_path: Path) -> None:
 
 
 def test_a_local_run_inside_a_job_that_slurm_ends_says_why_it_ended(site: BringUp, tmp_path: Path) -> None:
-    cluster = site("no-accounting")
+    cluster = site("no-accounting", "KillWait=30")
     toy = SlurmRun(cluster, tmp_path, "Toy", {"delay": 0.2}, node={"workers": 0, "processes": 1})
     words = " ".join(map(str, command("run", toy.config, "--set", "executor=local")))
     options = ("--parsable", "--cpus-per-task=4", "--mem=3G", f"--output={tmp_path}/own.log", f"--chdir={tmp_path}")

@@ -192,6 +192,9 @@ class MemoryExecutor(Executor):
     def describe(self, config: Config) -> list[str]:
         return [f"array task: a process of the tests, {self.scheduler.slots} at a time"]
 
+    def remarks(self, config: Config) -> list[str]:
+        return []
+
     def limits(self, config: Config, room: int) -> Limits:
         return Limits(None, self.scheduler.largest_array, self.scheduler.largest_queue)
 
