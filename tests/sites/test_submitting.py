@@ -10,7 +10,7 @@ import launcher.results
 from launcher.slurm.scripts import job_name
 from tests.support.launcher_runs import ROOT
 from tests.support.slurm_fixtures import BringUp
-from tests.support.slurm_runs import ROWS, SlurmRun
+from tests.support.slurm_runs import ROWS, SlurmRun, result_data
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
 
@@ -108,7 +108,7 @@ def test_a_site_without_dependencies_says_what_runs(site: BringUp, tmp_path: Pat
     assert toy.array(1) in done.stderr
     toy.wait(lambda: toy.closed().count == ROWS)
     assert toy.launcher("gather", toy.run.path).returncode == 0
-    assert toy.status()["state"] == "complete"
+    assert result_data(toy.run)
 
 
 def test_nodes_without_memory_of_their_own_are_asked_for_none(site: BringUp, tmp_path: Path) -> None:

@@ -105,6 +105,5 @@ def test_a_local_run_inside_a_job_that_slurm_ends_says_why_it_ended(site: BringU
     toy.wait(lambda: toy.run.path.exists() and any(attempt.beat.done for attempt in Attempts(toy.run).read()))
     cluster.run("scancel", job)
     toy.wait(lambda: not cluster.run("squeue", "--noheader"))
-    ends = {attempt.beat.end for attempt in Attempts(toy.run).read()}
-    assert ends <= {"stopped", "done"}
+    toy.wait(lambda: {attempt.beat.end for attempt in Attempts(toy.run).read()} <= {"stopped", "done"}, 30)
     assert "LOST" not in toy.launcher("status", toy.run.path).stdout
