@@ -55,9 +55,10 @@ def nodes_of(nodes: Iterable[Nodes], partitions: str | None) -> list[Nodes]:
     return [group for group in nodes if (group.partition in named if named else group.is_default)]
 
 
-def tasks_at_once(nodes: Iterable[Nodes], cpus: int, gpus: int, *, whole_nodes: bool) -> int:
-    """How many tasks of so many CPUs and GPUs these nodes have room for; 0 where none fits."""
-    return sum(group.count * _on_one(group, cpus, gpus, whole_nodes or group.whole) for group in nodes)
+def tasks_at_once(nodes: Iterable[Nodes], partitions: str | None, cpus: int, gpus: int, *, whole_nodes: bool) -> int:
+    """How many tasks of so many CPUs and GPUs these partitions have room for; 0 where none fits."""
+    there = nodes_of(nodes, partitions)
+    return sum(group.count * _on_one(group, cpus, gpus, whole_nodes or group.whole) for group in there)
 
 
 def _on_one(node: Nodes, cpus: int, gpus: int, whole_nodes: bool) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.slurm.capacity import Nodes, nodes_of, read_nodes, tasks_at_once
+from launcher.slurm.capacity import Nodes, read_nodes, tasks_at_once
 
 SINFO = """\
 main*|4|8|(null)|idle|6000|NO
@@ -41,4 +41,4 @@ def test_nodes_that_run_jobs_are_read_with_what_they_have() -> None:
 def test_tasks_at_once_are_what_fits_on_the_nodes_of_the_partitions(
     partitions: str | None, cpus: int, gpus: int, whole_nodes: bool, tasks: int
 ) -> None:
-    assert tasks_at_once(nodes_of(read_nodes(SINFO), partitions), cpus, gpus, whole_nodes=whole_nodes) == tasks
+    assert tasks_at_once(read_nodes(SINFO), partitions, cpus, gpus, whole_nodes=whole_nodes) == tasks
