@@ -209,16 +209,15 @@ def _command(run: RunDir, config: Config, number: int, template: Template) -> st
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
     if config.slurm.nodes_per_task > 1:
-        # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
         words.insert(0, _srun(config))
     return before + " ".join(["exec", *words])
 
 
 def _srun(config: Config) -> str:
     """One task on each node, with the CPUs of an array task; with all that the job has there where it fills its nodes."""
+    # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
     start = "srun --kill-on-bad-exit=0 --export=ALL"
-    if (
-        config.node.processes == "auto"
-    ):  # the variables stand for the option, and one CPU is what a task is bound to without
-        return f"env -u SLURM_CPUS_PER_TASK -u SRUN_CPUS_PER_TASK {start} --cpu-bind=none"
-    return f"{start} --cpus-per-task=$SLURM_CPUS_PER_TASK"
+    if config.node.processes != "auto":
+        return f"{start} --cpus-per-task=$SLURM_CPUS_PER_TASK"
+    # The variables stand for the option. Without it a task is bound to one CPU.
+    return f"env -u SLURM_CPUS_PER_TASK -u SRUN_CPUS_PER_TASK {start} --cpu-bind=none"
