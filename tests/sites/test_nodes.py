@@ -42,7 +42,22 @@ def filling(site: BringUp, name: str, folder: Path, **options: Any) -> SlurmRun:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "options"), [("mixed-nodes", {"exclusive": True}), ("whole-nodes", {})])
+def test_what_is_idle_of_a_whole_node_is_told_when_a_run_is_planned_and_submitted(
+    site: BringUp, tmp_path: Path
+) -> None:
+    toy = SlurmRun(
+        site("whole-nodes"), tmp_path, "Toy", node={"workers": 1, "processes": 1}, options={"hold": True, "mem": "300M"}
+    )
+    for command in ("plan", "submit"):
+        said = toy.launcher(command, toy.config.name).stdout
+        assert "an array task uses 1 of 4 CPUs, 1 of 3 GPUs, 0.3 GiB of 5.9 GiB of memory of a node" in said
+        assert "node.processes: auto" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("whole-nodes", {}), pytest.param("mixed-nodes", {"exclusive": True}, marks=pytest.mark.sites)],
+)
 def test_each_node_has_processes_for_all_that_it_has(
     site: BringUp, tmp_path: Path, name: str, options: dict[str, Any]
 ) -> None:
@@ -61,6 +76,7 @@ def test_each_node_has_processes_for_all_that_it_has(
     assert result_data(toy.run) == result_data(few.run)
 
 
+@pytest.mark.sites
 def test_a_task_that_fills_a_node_has_its_memory(site: BringUp, tmp_path: Path) -> None:
     toy = filling(site, "mixed-nodes", tmp_path, exclusive=True)
     toy.submit()
@@ -69,18 +85,7 @@ def test_a_task_that_fills_a_node_has_its_memory(site: BringUp, tmp_path: Path) 
     assert {attempt.beat.memory_limit for attempt in Attempts(toy.run).read()} == {task_limit()}
 
 
-def test_what_is_idle_of_a_whole_node_is_told_when_a_run_is_planned_and_submitted(
-    site: BringUp, tmp_path: Path
-) -> None:
-    toy = SlurmRun(
-        site("whole-nodes"), tmp_path, "Toy", node={"workers": 1, "processes": 1}, options={"hold": True, "mem": "300M"}
-    )
-    for command in ("plan", "submit"):
-        said = toy.launcher(command, toy.config.name).stdout
-        assert "an array task uses 1 of 4 CPUs, 1 of 3 GPUs, 0.3 GiB of 5.9 GiB of memory of a node" in said
-        assert "node.processes: auto" in said
-
-
+@pytest.mark.sites
 def test_a_task_of_several_nodes_fills_each(site: BringUp, tmp_path: Path) -> None:
     toy = filling(site, "mixed-nodes", tmp_path, exclusive=True, nodes_per_task=3, tasks=1, template="cpu")
     toy.submit()
