@@ -56,15 +56,15 @@ def test_an_array_is_no_larger_than_the_scheduler_lets_run(site: BringUp, tmp_pa
 
 
 def test_array_parallelism_is_the_runs_in_all_its_arrays(site: BringUp, tmp_path: Path) -> None:
-    toy = SlurmRun(site("no-accounting"), tmp_path, "Toy", {"delay": 0.1}, options={"array_parallelism": 1})
+    toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"array_parallelism": 1})
     assert toy.launcher("plan", toy.config.name).returncode == 0
     toy.rerun("--shards", "0")
     toy.rerun("--shards", "1,2")
-    numbers = toy.run.submission_numbers()[-2:]
-    assert len(toy.submission(numbers[0]).job_ids) == 1
-    assert toy.submission(numbers[1]).job_ids == ()  # held back, for the finalize job of the first
+    assert toy.run.submission_numbers() == [1, 2]
+    assert toy.submission(2).job_ids == ()  # held back, for the finalize job of the first
+    toy.open_gate()
     assert toy.end()["state"] == "complete"
-    first, second = (Attempts(toy.run, number).read() for number in numbers)
+    first, second = (Attempts(toy.run, number).read() for number in (1, 2))
     assert max(attempt.beat.time for attempt in first) < min(start_of(attempt).time for attempt in second)
 
 
