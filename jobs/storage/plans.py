@@ -181,7 +181,8 @@ class Resources:
     the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
     the submission that follows. ``parallelism``: the local executor's array tasks at a time. Of Slurm: the nodes of an
     array task, sbatch options that differ from the config's since an attempt ran out of something, and in ``follower``
-    the number that names the finalize job.
+    the number that names the finalize job. ``attended``: there is none, `launcher run` does what it would. ``single_jobs``:
+    each array task is a Slurm job of its own, where there are no arrays.
     """
 
     parallelism: int | None = None
@@ -193,6 +194,8 @@ class Resources:
     options: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     continues: int | None = None
+    attended: bool = False
+    single_jobs: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Without what has its default, but for what every submission tells: that stands in the file of any version."""
@@ -254,6 +257,11 @@ class Submission:
     def workers(self) -> int:
         """How many of them work at it, each with ranges of its own."""
         return self.tasks * (self.resources.nodes_per_task or 1)
+
+    @property
+    def is_left_to_launcher(self) -> bool:
+        """Whether no scheduler has it yet, and no job of one is going to submit it."""
+        return self.resources.attended and not self.job_ids
 
     def work(self, table: ShardTable) -> Spans:
         """The rows that it is to compute, whichever version wrote it."""

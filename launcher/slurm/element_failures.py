@@ -25,7 +25,7 @@ from launcher.slurm.parsers import Accounted
 
 # The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
 _ACCOUNTING_SECONDS = 60.0
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 20.0
 # Which shards had rows there is told by who knows who had which rows.
 _NO_SHARD = -1
 
@@ -113,16 +113,17 @@ def _account(submission: Submission, silent: Collection[int]) -> tuple[Mapping[i
     """
     if not submission.job_ids:
         return {}, "it was never submitted"
+    single_jobs = submission.job_ids if submission.resources.single_jobs else ()
     deadline = time.monotonic() + _ACCOUNTING_SECONDS
     pause = 0.5
     while True:
         rows, silence = {}, ""
         try:
-            rows = by_element(scheduler.accounting(submission.job_ids, submission.created))
+            rows = by_element(scheduler.accounting(submission.job_ids, submission.created), single_jobs)
         except LauncherError as error:
             silence = f"Slurm's accounting cannot be asked ({error})"
             if not isinstance(error, NoAnswer):
-                return by_element(scheduler.jobs(submission.job_ids)), silence
+                return by_element(scheduler.jobs(submission.job_ids), single_jobs), silence
         if time.monotonic() > deadline or (not silence and all(has_ended(rows.get(index)) for index in silent)):
             return rows, silence
         time.sleep(pause)

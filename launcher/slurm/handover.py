@@ -6,7 +6,7 @@ submits it first, if it is held back.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,35 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
+from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler
 from launcher.slurm.limits import SlurmLimits, limits_for
-from launcher.slurm.scripts import array_script, asked_options, finalize_name, finalize_script, job_name
+from launcher.slurm.scripts import array_script, asked_options, finalize_name, finalize_scripts, job_name, task_names
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
+
+NAME = "slurm"
+"""Of the executor, in the table and in submissions."""
 
 # Slurm counts each array element as a job; one place is for the finalize job, one for its successor.
 _FINALIZE_JOBS = 2
 # Slurm needs a moment to count what was cancelled as gone; seconds.
 _CANCEL_SECONDS = 1.0
+
+
+class Unfollowed(InputError):
+    """Arrays run, and Slurm takes no job that would end their submissions: from now on `launcher run` does."""
+
+    def __init__(self, run: RunDir, submissions: Sequence[Submission], refusal: InputError) -> None:
+        arrays, name = ", ".join(job_id for one in submissions for job_id in one.job_ids), reference(run)
+        super().__init__(
+            f"{run.path}: Slurm job {arrays} runs, but the job that would write its result is refused:\n{refusal}\n"
+            f"Now, or when {arrays} has ended: `launcher run {name}` tries again what failed and gathers the result; to stop "
+            f"it: launcher cancel {name}"
+        )
+        self.submissions = submissions
 
 
 def submission_config(run: RunDir, submission: Submission) -> "Config":
@@ -58,10 +75,13 @@ def largest_wave(limits: SlurmLimits) -> int:
     return max(1, limits.jobs - _FINALIZE_JOBS)
 
 
-def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission]:
+def hand_over(
+    run: RunDir, submissions: Sequence[Submission], refused: Callable[[Submission, InputError], None] | None = None
+) -> list[Submission]:
     """Submits what Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
-    Raises scheduler.LimitReached where Slurm takes nothing at all now, and nothing else of the run goes on.
+    Each is submitted alone: what Slurm does not take as it is, is ``refused`` (raised, where nobody is to be told), and the
+    others go on. Raises scheduler.LimitReached where Slurm takes nothing at all now, and nothing else of the run goes on.
     """
     started = [submission for submission in submissions if submission.job_ids]
     held = [submission for submission in submissions if not submission.job_ids]
@@ -71,14 +91,19 @@ def hand_over(run: RunDir, submissions: Sequence[Submission]) -> list[Submission
         if started and left < 1:
             break
         try:
-            first = _submit_array(run, held[0], max(left, 1), (started or held)[0].number)
+            first = _submit_tasks(run, held[0], max(left, 1), (started or held)[0].number)
         except scheduler.LimitReached as refusal:
             if started:
                 break
             return _hold_back(run, held, refusal)
+        except InputError as refusal:
+            if refused is None:
+                raise
+            refused(held.pop(0), refusal)
+            continue
         started.append(first)
         del held[0]
-    return follow(run, started, held, is_new=_is_new(started[0]))
+    return follow(run, started, held, is_new=_is_new(started[0])) if started else []
 
 
 def _limits(run: RunDir, submission: Submission) -> SlurmLimits:
@@ -87,6 +112,8 @@ def _limits(run: RunDir, submission: Submission) -> SlurmLimits:
 
 def _hold_back(run: RunDir, held: Sequence[Submission], refusal: scheduler.LimitReached) -> list[Submission]:
     """For the finalize job of another submission of the run; raises the refusal where nothing else goes on."""
+    if held[0].resources.attended:
+        raise refusal
     numbers = {submission.number for submission in held}
     others = [known.submission for known in read_submissions(run) if not known.outcome and known.number not in numbers]
     other = next((other for other in others if other.job_ids and other.finalize_id), None)
@@ -101,24 +128,58 @@ def _is_new(submission: Submission) -> bool:
     return submission.process == ProcessIdentity.current().to_json()
 
 
-def _submit_array(run: RunDir, submission: Submission, most: int, follower: int) -> Submission:
+def _submit_tasks(run: RunDir, submission: Submission, most: int, follower: int) -> Submission:
     """Submits an array of at most that many elements, of half of them, a quarter ... where Slurm does not take all.
 
     Fewer elements do the same work. sacctmgr does not tell all limits (those of a QOS, of an account's other users), so
-    their number is found by trying.
+    their number is found by trying. Where Slurm takes no arrays, each array task is a job.
     """
     part, tasks = submission, min(submission.tasks, most)
     while True:
         if part.tasks != tasks:  # before sbatch: whoever ends this array has to know how many elements it has
-            part = update(run, submission, tasks=tasks)
+            part = update(run, part, tasks=tasks)
         try:
+            if part.resources.single_jobs:
+                return _submit_one_by_one(run, part, follower)
             job_id = scheduler.submit(write_script(run, part), job_name(run, part.number), is_new=_is_new(submission))
             return _record(run, part, follower, job_ids=(job_id,))
         except scheduler.LimitReached as error:
-            if tasks == 1 or isinstance(error, scheduler.QueueFull):
-                write_script(run, update(run, submission))
+            if tasks == 1 or part.resources.single_jobs or isinstance(error, scheduler.QueueFull):
+                write_script(run, update(run, part, tasks=submission.tasks))
                 raise
             tasks //= 2
+        except InputError as refusal:
+            if (other := _asking_for_less(run, part, refusal)) is None:
+                raise
+            part, tasks = other, min(tasks, other.tasks)
+
+
+def _asking_for_less(run: RunDir, refused: Submission, refusal: InputError) -> Submission | None:
+    """The submission without what Slurm may have refused: an array, and nodes to avoid where there are no others."""
+    resources = refused.resources
+    if isinstance(refusal, scheduler.NoArrays) and not resources.single_jobs:
+        most = submission_config(run, refused).slurm.array_parallelism  # nothing else would hold it then
+        return update(run, refused, resources=replace(resources, single_jobs=True), tasks=min(refused.tasks, most))
+    if "exclude" in resources.options and resources.attempt > 1:
+        print(f"{refusal}\ntrying again on nodes that failed before", flush=True)
+        options = {name: value for name, value in resources.options.items() if name != "exclude"}
+        return update(run, refused, resources=replace(resources, options=options))
+    return None
+
+
+def _submit_one_by_one(run: RunDir, submission: Submission, follower: int) -> Submission:
+    """A job for each array task, as many as Slurm takes: the others' work is done by these."""
+    script, names = write_script(run, submission), task_names(run, submission)
+    found = {} if _is_new(submission) else scheduler.find(names)
+    job_ids: list[str] = []
+    for index, name in enumerate(names):
+        try:
+            job_ids.append(found.get(name) or scheduler.submit(script, name, index=index))
+        except scheduler.LimitReached:
+            if not job_ids:
+                raise
+            break
+    return _record(run, submission, follower, job_ids=tuple(job_ids), tasks=len(job_ids))
 
 
 def follow(
@@ -126,8 +187,10 @@ def follow(
 ) -> list[Submission]:
     """Submits the finalize job of arrays that are in Slurm, and of what is held back until they have ended.
 
-    ``is_new``: nobody can have submitted it before.
+    ``is_new``: nobody can have submitted it before. Raises Unfollowed where Slurm takes no such job.
     """
+    if started[0].resources.attended:  # each is ended by itself
+        return [_record(run, s, s.number, process=None) for s in (*started, *held)]
     number = started[0].number
     started = [s if s.resources.follower == number else _record(run, s, number) for s in started]
     while True:
@@ -139,31 +202,38 @@ def follow(
             held = [*rest, *held]
             if not started:
                 return _hold_back(run, held, refusal)
-        except InputError:  # this launcher has done all that it can
-            for submission in (*started, *held):
-                _record(run, submission, number, process=None)
-            raise
+        except InputError as refusal:
+            raise Unfollowed(run, leave_to_launcher(run, [*started, *held]), refusal) from None
     return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in (*started, *held)]
 
 
+def leave_to_launcher(run: RunDir, submissions: Iterable[Submission]) -> list[Submission]:
+    """Nobody but a `launcher run` ends these from now on, or submits them."""
+    attended = ((s, replace(s.resources, attended=True, follower=s.number)) for s in submissions)
+    return [update(run, s, resources=resources, process=None) for s, resources in attended]
+
+
+def check_finalize(run: RunDir, submission: Submission) -> None:
+    """Raises InputError where Slurm would refuse the finalize job of a submission, as far as it says so before."""
+    _with_any_script(run, [submission], scheduler.test_only)
+
+
 def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool) -> str:
-    """Submits the job that follows these. Raises LimitReached, or InputError that tells what runs without it."""
-    number = started[0].number
-    config, path = submission_config(run, started[0]), run.finalize_script(number)
-    refusals = []
-    for asks_memory in (True, False):  # nodes without RealMemory have none to ask for: slurm.conf(5)
-        script = finalize_script(run, config, started, asks_memory=asks_memory)
+    """Submits the job that follows these. Raises LimitReached or InputError where it is refused."""
+    name = finalize_name(run, started[0].number)
+    return _with_any_script(run, started, lambda script: scheduler.submit(script, name, is_new=is_new))
+
+
+def _with_any_script(run: RunDir, submissions: Sequence[Submission], act: Callable[[Path], str]) -> str:
+    """What comes of the first finalize script that is not refused; of all that are, the first one's refusal is raised."""
+    path, refusals = run.finalize_script(submissions[0].number), []
+    for script in finalize_scripts(run, submission_config(run, submissions[0]), submissions):
         write_bytes(path, script.encode(errors="surrogateescape"))
         try:
-            return scheduler.submit(path, finalize_name(run, number), is_new=is_new)
+            return act(path)
         except InputError as refusal:
             refusals.append(refusal)
-    arrays = ", ".join(job_id for submission in started for job_id in submission.job_ids)
-    raise InputError(
-        f"{run.path}: Slurm job {arrays} runs, but the job that would write its result is refused:\n{refusals[0]}\n"
-        f"When {arrays} has ended: launcher gather {run.name} (and launcher rerun {run.name}, if shards have failed); "
-        f"to stop it: launcher cancel {run.name}"
-    )
+    raise refusals[0]
 
 
 def _record(run: RunDir, submission: Submission, follower: int, **changes: Any) -> Submission:
@@ -176,10 +246,12 @@ def _make_room(run: RunDir, started: Sequence[Submission]) -> tuple[list[Submiss
     The others of its array do its work. Returns the arrays, and what is held back now: a submission of one element.
     """
     *others, last = started
-    scheduler.cancel([f"{last.job_ids[0]}_{last.tasks - 1}"])
+    single = last.resources.single_jobs
+    scheduler.cancel([last.job_ids[-1] if single else f"{last.job_ids[0]}_{last.tasks - 1}"])
     time.sleep(_CANCEL_SECONDS)
     if last.tasks > 1:
-        return [*others, update(run, last, tasks=last.tasks - 1)], []
+        job_ids = last.job_ids[:-1] if single else last.job_ids
+        return [*others, update(run, last, tasks=last.tasks - 1, job_ids=job_ids)], []
     # Under another number, since by its name the job that was cancelled would be found.
     Outcome(time.time()).write(run, last.number)
     return others, [create(run, replace(last, job_ids=()))]

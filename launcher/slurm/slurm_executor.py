@@ -6,8 +6,10 @@ these do all its work. Submissions of which it takes none yet are held back: the
 job of those before them submits them.
 """
 
+import sys
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,14 +20,26 @@ from jobs.machine.user import user_name
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.executors import Executor, Limits, Observation, Scripts
-from launcher.runs.submissions import may_run, update
+from launcher.runs.attendant import find_attendant
+from launcher.runs.submissions import Outcome, may_run, read_submissions, update
 from launcher.slurm import scheduler
 from launcher.slurm.capacity import tasks_at_once
 from launcher.slurm.environment import from_environment
-from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
+from launcher.slurm.handover import (
+    NAME,
+    Unfollowed,
+    check_finalize,
+    follow,
+    follower_of,
+    hand_over,
+    largest_wave,
+    leave_to_launcher,
+    write_script,
+)
 from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, ask_limits_ahead, limits_for, nodes
 from launcher.slurm.reasons import queue_advice
-from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
+from launcher.slurm.scripts import Options, asked_options, finalize_name, finalize_options, task_names, task_size
+from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -34,11 +48,12 @@ if TYPE_CHECKING:
 class _Seen(NamedTuple):
     """What Slurm has of some submissions: these with the ids that were found by name, the numbers of those that it has.
 
-    Those in ``followed`` have a finalize job.
+    Those in ``queued`` have array tasks there, those in ``followed`` a finalize job.
     """
 
     submissions: tuple[Submission, ...]
     active: frozenset[int]
+    queued: frozenset[int]
     followed: frozenset[int]
     entries: Mapping[tuple[str, str], int]
 
@@ -50,13 +65,18 @@ class SlurmScripts(Scripts):
         return write_script(run, submission)
 
     def check(self, script: Path) -> str | None:
-        return f"sbatch --test-only: {scheduler.test_only(script)}" if scheduler.is_here() else None
+        if not scheduler.is_here():
+            return None
+        try:
+            return f"sbatch --test-only: {scheduler.test_only(script)}"
+        except scheduler.NoArrays as refusal:
+            return f"{refusal}: so each array task will be a job of its own"
 
 
 class SlurmExecutor(Executor):
     """Runs array tasks as elements of Slurm job arrays."""
 
-    name = "slurm"
+    name = NAME
     title = "Slurm"
     stops_with_launcher = False
     has_limits = True
@@ -77,14 +97,18 @@ class SlurmExecutor(Executor):
             return min(wanted, DEFAULT_ARRAY_SIZE)
         asked = self._asked(config)
         limits = limits_for(asked)
-        most = min(limits.array_size, largest_wave(limits))
+        most = min(limits.tasks, largest_wave(limits))
         if not config.slurm.says_tasks:
             most = min(most, _room(config, asked) or most)
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
         """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
-        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.slurm.options))
+        return Resources(
+            nodes_per_task=config.slurm.nodes_per_task,
+            options=from_environment(config.slurm.options),
+            attended=config.slurm.is_attended,
+        )
 
     def _asked(self, config: "Config") -> Options:
         return asked_options(config, self.resources(config))
@@ -97,10 +121,12 @@ class SlurmExecutor(Executor):
             f"array task: {size.cpus} CPUs ({size.processes} processes x max(workers, 1)), {size.gpus or 'no'} GPUs; "
             f"asked: {words}"
         ]
+        lines.append(f"at the end: {_finalizer(config, self.resources(config))}")
         if scheduler.is_here():
             limits = limits_for(asked)
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
-            lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
+            arrays = f"arrays of at most {limits.array_size} elements" if limits.has_arrays else "no job arrays"
+            lines.append(f"limits: {arrays} (MaxArraySize), {jobs}")
         return lines
 
     def limits(self, config: "Config", room: int) -> Limits:
@@ -112,7 +138,7 @@ class SlurmExecutor(Executor):
                 unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
         if known is None:
             return Limits(None, DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, unknown)
-        return Limits(None, known.array_size, known.jobs)
+        return Limits(None, known.tasks, known.jobs)
 
     def visible_gpus(self, config: "Config", here: int) -> int | None:
         asked = config.slurm.gpus
@@ -129,14 +155,43 @@ class SlurmExecutor(Executor):
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
         """Submits as much as Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
-        Raises scheduler.LimitReached where Slurm takes nothing at all now.
+        Raises InputError where it would refuse the finalize job, before anything is submitted, and Unfollowed where it
+        refuses that later; scheduler.LimitReached where it takes nothing at all now. ``attached``, the launcher stays and
+        does what that job would.
         """
-        del attached  # Slurm jobs never depend on the launcher
-        return hand_over(run, submissions)
+        submissions = [_checked(run, submission, attached) for submission in submissions]
+        try:
+            return hand_over(run, submissions)
+        except Unfollowed as problem:
+            if not attached:
+                raise
+            print(problem, file=sys.stderr, flush=True)
+            return list(problem.submissions)
+        except scheduler.LimitReached as refusal:
+            if not (attached and submissions[0].resources.attended):
+                raise
+            print(refusal, file=sys.stderr, flush=True)
+            return leave_to_launcher(run, submissions)
+
+    def end_attended(self, run: RunDir, done: Collection[int], *, ask: bool) -> bool:
+        known = [one.submission for one in read_submissions(run) if one.outcome is None]
+        own = [s for s in known if s.executor == NAME and s.resources.attended and s.job_ids]
+        queued = _look(run, own).queued if ask and own else {s.number for s in own}
+        ended = sorted({s.number for s in own} - (queued - set(done)))
+        end_submissions(run, ended)
+        waiting = left_to_launcher(run) if ask or ended else []
+        try:
+            return bool(submit_waiting(run, waiting) or ended)
+        except scheduler.LimitReached as refusal:  # another time
+            print(refusal, file=sys.stderr, flush=True)
+            return bool(ended)
 
     def place(self, submission: Submission) -> str:
-        if submission.job_ids:
-            return f"Slurm job {', '.join(submission.job_ids)}, finalize job {submission.finalize_id}"
+        jobs = f"Slurm job {', '.join(submission.job_ids)}" if submission.job_ids else ""
+        if submission.resources.attended:
+            return f"{jobs or 'held back until Slurm takes more jobs of yours'}, no finalize job"
+        if jobs:
+            return f"{jobs}, finalize job {submission.finalize_id}"
         return f"held back until Slurm takes more jobs of yours; finalize job {submission.finalize_id} submits it"
 
     def recover(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
@@ -146,12 +201,19 @@ class SlurmExecutor(Executor):
         """
         seen = _look(run, submissions)
         abandoned = [s for s in seen.submissions if not s.planned and not (s.process and may_run(run, s))]
+        attended = {s.number for s in seen.submissions if s.resources.attended}
         for submission in abandoned:
-            if submission.process and submission.number in seen.followed:
+            if submission.process and submission.number in seen.followed | (attended & seen.queued):
                 update(run, submission, process=None)
-        unfollowed = [s for s in abandoned if s.number in seen.active - seen.followed]
+        unfollowed = [s for s in abandoned if s.number in seen.active - seen.followed - attended]
         unsubmitted = [s for s in abandoned if s.process and s.number not in seen.active and not s.job_ids]
-        followed = follow(run, unfollowed, unsubmitted) if unfollowed else []
+        try:
+            followed = follow(run, unfollowed, unsubmitted) if unfollowed else []
+        except Unfollowed as problem:  # they run all the same
+            print(problem, file=sys.stderr, flush=True)
+            followed = list(problem.submissions)
+        if attended and find_attendant(run):
+            return set(seen.active) | {s.number for s in followed} | attended
         return set(seen.active) | {s.number for s in followed}
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
@@ -171,6 +233,10 @@ class SlurmExecutor(Executor):
         (current,) = seen.submissions
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
         owner = submission.owner or user_name()
+        if (
+            submission.resources.attended and owner == user_name()
+        ):  # first, or `launcher run` would see tasks that failed
+            Outcome(time.time(), cancelled=True).write(run, submission.number)
         try:
             scheduler.cancel(job_ids)
         except RunError as error:
@@ -180,6 +246,35 @@ class SlurmExecutor(Executor):
         if not scheduler.await_end(job_ids, [owner]):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
+
+
+def _checked(run: RunDir, submission: Submission, attached: bool) -> Submission:
+    """A submission whose finalize job Slurm would take, as far as it says; else the launcher ends it, if it stays."""
+    if submission.resources.attended:
+        return submission
+    try:
+        check_finalize(run, submission)
+    except InputError as refusal:
+        problem = f"the job that would write the result is refused: {refusal}"
+        if not attached:
+            raise InputError(
+                f"{problem}\nNothing is submitted. Correct slurm.finalize (or slurm.partition, slurm.qos), or have `launcher "
+                "run` on this machine do what that job would, `launcher gather` included: --set slurm.finalize=none"
+            ) from None
+        print(f"{problem}\nThis command stays, and does what that job would", file=sys.stderr, flush=True)
+        return update(run, submission, resources=replace(submission.resources, attended=True))
+    except RunError:  # a limit of now, or no answer: it may be there when the arrays are
+        pass
+    return submission
+
+
+def _finalizer(config: "Config", resources: Resources) -> str:
+    """What tries again and writes the result, in words."""
+    if resources.attended:
+        return "`launcher run` on this machine tries again what failed, and writes the result (slurm.finalize: none)"
+    asked = finalize_options(config, resources)
+    words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
+    return f"a finalize job tries again what failed, and writes the result; asked: {words} (slurm.finalize)"
 
 
 def _room(config: "Config", asked: Options) -> int:
@@ -199,13 +294,14 @@ def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
     seen = []
     for s in submissions:
         # Ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them.
-        job_id = by_name.get(job_name(run, s.number))
+        job_ids = s.job_ids or tuple(by_name[name] for name in task_names(run, s) if name in by_name)
         finalize_id = by_name.get(finalize_name(run, follower_of(s)), s.finalize_id)
-        seen.append(replace(s, job_ids=s.job_ids or ((job_id,) if job_id else ()), finalize_id=finalize_id))
+        seen.append(replace(s, job_ids=job_ids, finalize_id=finalize_id))
     followed = {s.number for s in seen if s.finalize_id in live}
-    active = {s.number for s in seen if live & set(s.job_ids) or (s.process and may_run(run, s))} | followed
+    queued = {s.number for s in seen if live & set(s.job_ids)}
+    active = {s.number for s in seen if s.process and may_run(run, s)} | queued | followed
     if owners - {user_name()} and scheduler.hides_jobs():  # nobody but their owner can tell
         active |= {s.number for s in seen if (s.owner or user_name()) != user_name() and not s.planned}
     own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
     states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
-    return _Seen(tuple(seen), frozenset(active), frozenset(followed), states)
+    return _Seen(tuple(seen), frozenset(active), frozenset(queued), frozenset(followed), states)

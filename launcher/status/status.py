@@ -25,6 +25,7 @@ from launcher.runs.going_on import open_by_executor
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
+from launcher.status.finalizer import Finalizer, find_finalizer
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
@@ -79,6 +80,7 @@ class Status:
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
     stale: tuple[Path, ...] = ()
+    finalizer: Finalizer | None = None
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -96,10 +98,14 @@ class Status:
         return self.submissions[-1].submission.executor if self.submissions else None
 
     @property
-    def error(self) -> str | None:
-        """Why the newest submission could not retry or write the result."""
-        outcome = self.submissions[-1].outcome if self.submissions else None
-        return outcome.error if outcome else None
+    def errors(self) -> tuple[tuple[int, str], ...]:
+        """Why submissions could not retry, or write the result: of the newest, and of others whose rows are still not done."""
+        failed = [known for known in self.submissions if known.outcome and known.outcome.error]
+        return tuple(
+            (known.number, known.outcome.error)
+            for known in failed
+            if known.outcome and known.outcome.error and (known is self.submissions[-1] or self.shards.lacks(known))
+        )
 
     @property
     def is_abandoned(self) -> bool:
@@ -155,8 +161,10 @@ class Status:
             document["queue"] = entries
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
-        if self.error:
-            document["error"] = self.error
+        if self.finalizer:
+            document["finalized_by"] = self.finalizer.to_json()
+        if self.errors:
+            document["error"] = "\n".join(error for _, error in self.errors)
         if with_shards:
             document["shard_list"] = [shard.to_json() for shard in self.shards]
         return document
@@ -207,6 +215,7 @@ class StatusReader:
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             tuple(_silent(shards, submissions)),
             tuple(path for path in missing_results if is_done and path.exists()),
+            find_finalizer(self.run, submissions),
             queue,
         )
 
