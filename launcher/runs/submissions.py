@@ -32,7 +32,7 @@ class Outcome:
     """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed.
 
     ``failed_samples``: how many samples of the run failed, where all of it was done then; ``seals``: of the results that
-    it wrote (storage/seals.py).
+    it wrote (storage/seals.py). ``notes``: what attempts that follow did not ask for, and why.
     """
 
     ended: float
@@ -41,6 +41,7 @@ class Outcome:
     error: str | None = None
     failed_samples: int | None = None
     seals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def write(self, run: RunDir, number: int) -> None:
         """Ends the submission: after that no array task of it takes work any more."""
@@ -65,7 +66,7 @@ class Outcome:
             int(shard): Failure(**{**failure, "kind": known(FailureKind, failure["kind"])})
             for shard, failure in data["failures"].items()
         }
-        told = data.get("failed_samples"), tuple(data.get("seals", ()))
+        told = data.get("failed_samples"), tuple(data.get("seals", ())), tuple(data.get("notes", ()))
         return cls(data["ended"], data["cancelled"], failures, data["error"], *told)
 
 

@@ -121,6 +121,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     for number, error in status.errors if status.state is not RunState.COMPLETE else ():
         lines.append(f"  the end of submission {number} failed: {short_line(error)}")
+    if status.state is not RunState.COMPLETE:
+        lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
     if status.finalizer and status.executor in EXECUTORS:
         title = choose_executor(status.executor).title
         lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run))}")

@@ -108,6 +108,13 @@ class Status:
         )
 
     @property
+    def notes(self) -> tuple[tuple[int, str], ...]:
+        """What attempts that followed submissions did not ask for, and why."""
+        return tuple(
+            (known.number, note) for known in self.submissions if known.outcome for note in known.outcome.notes
+        )
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
@@ -163,6 +170,8 @@ class Status:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
         if self.finalizer:
             document["finalized_by"] = self.finalizer.to_json()
+        if self.notes:
+            document["notes"] = [note for _, note in self.notes]
         if self.errors:
             document["error"] = "\n".join(error for _, error in self.errors)
         if with_shards:

@@ -110,8 +110,9 @@ class Rounds:
         return has_changed
 
     def _is_due(self, status: Status) -> bool:
-        seen = (status.shards.closed.count, len(status.shards.attempts), status.shards.live)
+        working = status.shards.live - set(status.silent)
+        seen = (status.shards.closed.count, len(status.shards.attempts), working)
         if seen != self._seen:
             self._seen, self._pause = seen, _SHORTEST
-        pause = _WORKING_SECONDS if status.shards.live else self._pause
+        pause = _WORKING_SECONDS if working else self._pause
         return time.monotonic() - self._asked > pause

@@ -159,7 +159,8 @@ class Slow(Toy):
     def __init__(
         self, delay: float = 0.0, gate: str | None = None, stuck: tuple[int, ...] = (), submission: int = 1
     ) -> None:
-        is_there = os.environ.get("SLURM_JOB_NAME", "").endswith(f".{submission}")
+        number = os.environ.get("SLURM_JOB_NAME", "").rpartition(".")[2].partition("-")[0]
+        is_there = number == str(submission)
         is_first = is_there and "SLURM_RESTART_COUNT" not in os.environ
         super().__init__(delay=delay if is_first else 0.0)
         self.gate = Path(gate) if gate and is_first else None
@@ -178,6 +179,23 @@ class Wide(Slow):
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:
         return {**super().process(batch), "wide": np.repeat(batch[:, :1], 8192, axis=1)}
+
+
+class Tight(Slow):
+    """Lacks memory in the second shard where the task has asked for less than ``megabytes``; the gate is in the third."""
+
+    def __init__(self, megabytes: int, gate: str) -> None:
+        super().__init__(gate=gate)
+        self.megabytes = megabytes
+
+    def load(self, sample: Sample) -> np.ndarray:
+        return super().load(sample) if sample.index >= 2 * ROWS_OF_SHARD else Toy.load(self, sample)
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        is_second = ROWS_OF_SHARD <= batch[0, 0] < 2 * ROWS_OF_SHARD
+        if is_second and int(os.environ["SLURM_MEM_PER_NODE"]) < self.megabytes:
+            raise MemoryError("not enough")
+        return super().process(batch)
 
 
 class SlowAndBroken(Slow):
