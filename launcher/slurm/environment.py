@@ -10,6 +10,8 @@ from launcher.config.sbatch_options import OptionValue, check_option
 # itself (array, name, output, signal, requeue) is not among them.
 _VARIABLES = {
     "SBATCH_ACCOUNT": "account",
+    "SBATCH_CLUSTERS": "clusters",
+    "SLURM_CLUSTERS": "clusters",  # the same, for all commands of Slurm
     "SBATCH_CONSTRAINT": "constraint",
     "SBATCH_EXCLUSIVE": "exclusive",
     "SBATCH_GRES": "gres",
@@ -31,9 +33,9 @@ def from_environment(options: Mapping[str, OptionValue]) -> dict[str, str]:
     Raises InputError for a size or a time that sbatch would not take either.
     """
     taken = set(options) | (_MEMORY if _MEMORY & set(options) else set())
-    found = {}
+    found: dict[str, str] = {}
     for variable, name in _VARIABLES.items():
-        if name not in taken and (value := os.environ.get(variable)):
+        if name not in (*taken, *found) and (value := os.environ.get(variable)):
             found[name] = _checked(variable, name, value)
     return found
 

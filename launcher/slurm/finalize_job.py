@@ -21,6 +21,7 @@ from jobs.storage import checked_json
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from launcher.notify.announcement import announce
 from launcher.runs.signs import touching
 from launcher.runs.submissions import Outcome
 from launcher.slurm import scheduler
@@ -49,12 +50,14 @@ def main(arguments: Sequence[str]) -> int:
         is_expected = isinstance(error, LauncherError)
         print(error if is_expected else traceback.format_exc(), file=sys.stderr, flush=True)
         give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
+        announce(run)
         return 1
     if started:  # the run goes on, and the mail comes with its end
         with contextlib.suppress(LauncherError):
             scheduler.send_no_mail()
     for submission in started:
         print(f"submission {submission.number}: Slurm job {', '.join(submission.job_ids) or 'held back'}", flush=True)
+    announce(run)
     outcomes = [Outcome.read(run, number) for number in options.numbers]
     return int(not started and any(outcome and outcome.error for outcome in outcomes))
 
@@ -66,6 +69,7 @@ def _try_later(run: RunDir, numbers: Sequence[int], why: str) -> int:
         return 0
     with contextlib.suppress(OSError):
         _leave(run, numbers, f"{why}; and Slurm does not let the finalize job try again later")
+    announce(run)
     return 1
 
 

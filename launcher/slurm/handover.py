@@ -6,6 +6,7 @@ submits it first, if it is held back.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.machine.user import user_name
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
@@ -20,7 +22,16 @@ from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler
 from launcher.slurm.limits import SlurmLimits, limits_for
-from launcher.slurm.scripts import array_script, asked_options, finalize_name, finalize_scripts, job_name, task_names
+from launcher.slurm.parsers import JobId
+from launcher.slurm.scripts import (
+    array_script,
+    asked_clusters,
+    asked_options,
+    finalize_name,
+    finalize_scripts,
+    job_name,
+    task_names,
+)
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -53,7 +64,8 @@ def submission_config(run: RunDir, submission: Submission) -> "Config":
     from launcher.plan.guard import config_path
 
     plan = Plan.read(run.plan)
-    return config_from_mapping(submission.resources.config or plan.config, config_path(plan))
+    asked = submission.resources
+    return config_from_mapping(asked.config or plan.config, config_path(plan), profiles=asked.profiles)
 
 
 def write_script(run: RunDir, submission: Submission) -> Path:
@@ -70,6 +82,15 @@ def follower_of(submission: Submission) -> int:
     return submission.number if submission.resources.follower is None else submission.resources.follower
 
 
+def clusters_of(run: RunDir, submission: Submission) -> tuple[str | None, ...]:
+    """Where the jobs of a submission are, or may be for as long as it is not recorded; None for one's own cluster."""
+    return (
+        (submission.cluster,)
+        if submission.cluster or submission.job_ids
+        else asked_clusters(run.script(submission.number))
+    )
+
+
 def largest_wave(limits: SlurmLimits) -> int:
     """The most elements that can be in Slurm at a time, in all arrays of the run."""
     return max(1, limits.jobs - _FINALIZE_JOBS)
@@ -84,18 +105,22 @@ def hand_over(
     others go on. Raises scheduler.LimitReached where Slurm takes nothing at all now, and nothing else of the run goes on.
     """
     started = [submission for submission in submissions if submission.job_ids]
-    held = [submission for submission in submissions if not submission.job_ids]
+    held = _throttled(run, submissions, [submission for submission in submissions if not submission.job_ids])
     room = largest_wave(_limits(run, submissions[0])) if len(submissions) > 1 else None
-    while held:
+    limit = scheduler.LimitReached(
+        f"{run.path}: as many array tasks as slurm.array_parallelism lets run at a time are there"
+    )
+    while held and held[0].resources.parallelism:
+        if started:  # they have one finalize job
+            held = [replace(submission, cluster=started[0].cluster) for submission in held]
         left = held[0].tasks if room is None else room - sum(s.tasks for s in started)
         if started and left < 1:
             break
         try:
             first = _submit_tasks(run, held[0], max(left, 1), (started or held)[0].number)
         except scheduler.LimitReached as refusal:
-            if started:
-                break
-            return _hold_back(run, held, refusal)
+            limit = refusal
+            break
         except InputError as refusal:
             if refused is None:
                 raise
@@ -103,7 +128,49 @@ def hand_over(
             continue
         started.append(first)
         del held[0]
+    if held and not started:
+        return _hold_back(run, held, limit)
     return follow(run, started, held, is_new=_is_new(started[0])) if started else []
+
+
+def _throttled(run: RunDir, submissions: Sequence[Submission], new: Sequence[Submission]) -> list[Submission]:
+    """New submissions with how many of their array tasks may run at a time: array_parallelism is the run's, in all its arrays.
+
+    0 for those that have to wait until others have ended.
+    """
+    if not new:
+        return []
+    most = submission_config(run, new[-1]).slurm.array_parallelism
+    numbers = {submission.number for submission in new}
+    others = [known.submission for known in read_submissions(run) if not known.outcome and known.number not in numbers]
+    free = most - sum(_running_at_most(run, [other for other in others if other.job_ids], most))
+    at_once = shares([submission.tasks for submission in new], max(free, 0))
+    return [replace(s, resources=replace(s.resources, parallelism=n)) for s, n in zip(new, at_once, strict=True)]
+
+
+def _running_at_most(run: RunDir, submissions: Sequence[Submission], most: int) -> list[int]:
+    """How many array tasks of each of these may run at a time, as the queue has them now."""
+    if not submissions:
+        return []
+    entries = scheduler.queue({s.owner or user_name() for s in submissions}, {s.cluster for s in submissions})
+    living = Counter[JobId]()
+    for entry in entries:
+        living[entry.job] += entry.elements
+    return [
+        min(submission.resources.parallelism or most, living[JobId(job_id, submission.cluster)])
+        for submission in submissions
+        for job_id in submission.job_ids
+    ]
+
+
+def shares(wanted: Sequence[int], most: int) -> list[int]:
+    """``most`` shared out evenly, to each as much as it wants at most; where there is too little for all, to the first ones."""
+    found, left = [0] * len(wanted), most
+    served = sorted(range(min(most, len(wanted))), key=wanted.__getitem__)
+    for place, number in enumerate(served):
+        found[number] = min(wanted[number], left // (len(served) - place))
+        left -= found[number]
+    return found
 
 
 def _limits(run: RunDir, submission: Submission) -> SlurmLimits:
@@ -119,8 +186,8 @@ def _hold_back(run: RunDir, held: Sequence[Submission], refusal: scheduler.Limit
     other = next((other for other in others if other.job_ids and other.finalize_id), None)
     if other is None:
         raise refusal
-    number, finalize_id = follower_of(other), other.finalize_id
-    return [_record(run, submission, number, finalize_id=finalize_id, process=None) for submission in held]
+    its = {"finalize_id": other.finalize_id, "cluster": other.cluster}
+    return [_record(run, submission, follower_of(other), **its, process=None) for submission in held]
 
 
 def _is_new(submission: Submission) -> bool:
@@ -141,8 +208,9 @@ def _submit_tasks(run: RunDir, submission: Submission, most: int, follower: int)
         try:
             if part.resources.single_jobs:
                 return _submit_one_by_one(run, part, follower)
-            job_id = scheduler.submit(write_script(run, part), job_name(run, part.number), is_new=_is_new(submission))
-            return _record(run, part, follower, job_ids=(job_id,))
+            script, name = write_script(run, part), job_name(run, part.number)
+            job = scheduler.submit(script, name, clusters_of(run, part), is_new=_is_new(submission))
+            return _record(run, part, follower, job_ids=(job.number,), cluster=part.cluster or _home(job))
         except scheduler.LimitReached as error:
             if tasks == 1 or part.resources.single_jobs or isinstance(error, scheduler.QueueFull):
                 write_script(run, update(run, part, tasks=submission.tasks))
@@ -158,7 +226,7 @@ def _asking_for_less(run: RunDir, refused: Submission, refusal: InputError) -> S
     """The submission without what Slurm may have refused: an array, and nodes to avoid where there are no others."""
     resources = refused.resources
     if isinstance(refusal, scheduler.NoArrays) and not resources.single_jobs:
-        most = submission_config(run, refused).slurm.array_parallelism  # nothing else would hold it then
+        most = resources.parallelism or refused.tasks  # nothing else would hold it then
         return update(run, refused, resources=replace(resources, single_jobs=True), tasks=min(refused.tasks, most))
     if "exclude" in resources.options and resources.attempt > 1:
         print(f"{refusal}\ntrying again on nodes that failed before", flush=True)
@@ -169,17 +237,23 @@ def _asking_for_less(run: RunDir, refused: Submission, refusal: InputError) -> S
 
 def _submit_one_by_one(run: RunDir, submission: Submission, follower: int) -> Submission:
     """A job for each array task, as many as Slurm takes: the others' work is done by these."""
-    script, names = write_script(run, submission), task_names(run, submission)
-    found = {} if _is_new(submission) else scheduler.find(names)
-    job_ids: list[str] = []
-    for index, name in enumerate(names):
+    jobs: list[JobId] = []
+    for index, name in enumerate(task_names(run, submission)):
+        own = replace(submission, cluster=submission.cluster or (_home(jobs[0]) if jobs else None))
+        script = run.script(own.number) if len(jobs) > 1 else write_script(run, own)  # all go where the first one is
         try:
-            job_ids.append(found.get(name) or scheduler.submit(script, name, index=index))
+            jobs.append(scheduler.submit(script, name, clusters_of(run, own), is_new=_is_new(submission), index=index))
         except scheduler.LimitReached:
-            if not job_ids:
+            if not jobs:
                 raise
             break
-    return _record(run, submission, follower, job_ids=tuple(job_ids), tasks=len(job_ids))
+    job_ids, cluster = tuple(job.number for job in jobs), submission.cluster or _home(jobs[0])
+    return _record(run, submission, follower, job_ids=job_ids, tasks=len(job_ids), cluster=cluster)
+
+
+def _home(job: JobId) -> str | None:
+    """The cluster that has the job, where it is to be named: of a federation another one might take what follows."""
+    return job.cluster or (scheduler.cluster_name() if job.is_federated else None)
 
 
 def follow(
@@ -204,7 +278,8 @@ def follow(
                 return _hold_back(run, held, refusal)
         except InputError as refusal:
             raise Unfollowed(run, leave_to_launcher(run, [*started, *held]), refusal) from None
-    return [_record(run, s, number, finalize_id=finalize_id, process=None) for s in (*started, *held)]
+    its = {"finalize_id": finalize_id, "cluster": started[0].cluster}
+    return [_record(run, s, number, **its, process=None) for s in (*started, *held)]
 
 
 def leave_to_launcher(run: RunDir, submissions: Iterable[Submission]) -> list[Submission]:
@@ -220,8 +295,8 @@ def check_finalize(run: RunDir, submission: Submission) -> None:
 
 def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool) -> str:
     """Submits the job that follows these. Raises LimitReached or InputError where it is refused."""
-    name = finalize_name(run, started[0].number)
-    return _with_any_script(run, started, lambda script: scheduler.submit(script, name, is_new=is_new))
+    name, place = finalize_name(run, started[0].number), (started[0].cluster,)
+    return _with_any_script(run, started, lambda script: scheduler.submit(script, name, place, is_new=is_new).number)
 
 
 def _with_any_script(run: RunDir, submissions: Sequence[Submission], act: Callable[[Path], str]) -> str:
@@ -247,7 +322,7 @@ def _make_room(run: RunDir, started: Sequence[Submission]) -> tuple[list[Submiss
     """
     *others, last = started
     single = last.resources.single_jobs
-    scheduler.cancel([last.job_ids[-1] if single else f"{last.job_ids[0]}_{last.tasks - 1}"])
+    scheduler.cancel([last.job_ids[-1] if single else f"{last.job_ids[0]}_{last.tasks - 1}"], last.cluster)
     time.sleep(_CANCEL_SECONDS)
     if last.tasks > 1:
         job_ids = last.job_ids[:-1] if single else last.job_ids

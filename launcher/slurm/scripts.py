@@ -11,12 +11,13 @@ import itertools
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
+from jobs.machine import allocation
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.sbatch_options import gpus_asked
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 _WARNING = 60
 _SHORTEST_WARNING = 10
 # Options that say who pays, and where it may run; the finalize job needs the same, the latter where it gets them.
-_ACCOUNT_OPTIONS = ("account", "clusters", "cluster", "wckey")
+_ACCOUNT_OPTIONS = ("account", "clusters", "wckey")
 _PLACE_OPTIONS = ("partition", "qos", "reservation", "time")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
 # Gather takes tens of megabytes however large the run is; this is for what the Job imports, and what its reduce keeps.
 _FINALIZE_MEMORY = "2G"
+_CLUSTERS = "#SBATCH --clusters="
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -75,11 +77,13 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
     }
     if not submission.resources.single_jobs:
-        options["array"] = f"0-{submission.tasks - 1}%{config.slurm.array_parallelism}"
+        at_once = submission.resources.parallelism or config.slurm.array_parallelism
+        options["array"] = f"0-{submission.tasks - 1}%{at_once}"
     for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
         asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
+    _stay(asked, submission.cluster)
     if config.slurm.nodes_per_task > 1:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
@@ -115,6 +119,7 @@ def finalize_script(
         "dependency": f"afterany:{':'.join(job_ids)}" if job_ids else "singleton",
         "kill-on-invalid-dep": "yes",
     }
+    _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
     return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
 
@@ -134,6 +139,26 @@ def finalize_options(config: Config, resources: Resources, *, beside: bool = Tru
     return merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
 
 
+def _stay(options: Options, cluster: str | None) -> None:
+    """What follows jobs goes to the cluster that has them: none can wait for a job of another one.
+
+    On that cluster the option is left out, see calls.at.
+    """
+    if cluster:
+        options.pop("clusters", None)
+        options |= {} if cluster == allocation.cluster() else {"clusters": cluster}
+
+
+def asked_clusters(script: Path) -> tuple[str | None, ...]:
+    """The clusters that a script may go to, with (None,) for the one of the machine that submits it."""
+    try:
+        lines = script.read_text(errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return (None,)
+    named = [line.removeprefix(_CLUSTERS) for line in lines if line.startswith(_CLUSTERS)]
+    return tuple(named[0].split(",")) if named else (None,)
+
+
 def _template(config: Config) -> Template:
     return array_template(config.slurm.template, config.template_path)
 
@@ -150,7 +175,9 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
     asked = merge(template.options, options, without=switched_off)
 
     def where(name: str) -> str:
-        return f"{config.path}: slurm.{name.replace('-', '_')}" if name in options else template.where(name)
+        key = name.replace("-", "_")
+        place = config.origins.where(("slurm", key)) or config.path
+        return f"{place}: slurm.{key}" if name in options else template.where(name)
 
     nodes = str(config.slurm.nodes_per_task)
     for name in _TASK_OPTIONS:
@@ -166,9 +193,12 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
 
 def _config_options(config: Config, resources: Resources) -> Options:
     """The config's sbatch options, and over them what this submission was given more of (mem, time, exclude)."""
-    options = {**config.slurm.options, **resources.options}
-    if config.slurm.gpus_per_task is not None:
-        options["gpus-per-task"] = config.slurm.gpus_per_task
+    own = config.slurm.gpus_per_task
+    gpus = {} if own is None else {"gpus-per-task": own}
+    later: list[Mapping[str, Any]] = [resources.options, gpus]  # of two ways to ask for GPUs the last one counts
+    if "slurm.gpus_per_task" in config.profiles:
+        later.reverse()
+    options = {**config.slurm.options, **later[0], **later[1]}
     return {name: _text(value) for name, value in options.items() if value is not False and value is not None}
 
 

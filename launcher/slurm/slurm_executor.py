@@ -19,16 +19,18 @@ from jobs.kinds import AnyFailureKind
 from jobs.machine.user import user_name
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.executors import Executor, Limits, Observation, Scripts
+from launcher.executors import Executor, Finding, Limits, Observation, Scripts
 from launcher.runs.attendant import find_attendant
 from launcher.runs.submissions import Outcome, may_run, read_submissions, update
 from launcher.slurm import scheduler
+from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import tasks_at_once
 from launcher.slurm.environment import from_environment
 from launcher.slurm.handover import (
     NAME,
     Unfollowed,
     check_finalize,
+    clusters_of,
     follow,
     follower_of,
     hand_over,
@@ -36,10 +38,13 @@ from launcher.slurm.handover import (
     leave_to_launcher,
     write_script,
 )
-from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, ask_limits_ahead, limits_for, nodes
+from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, SlurmLimits, ask_ahead, limits_for, nodes
+from launcher.slurm.parsers import JobId
 from launcher.slurm.reasons import queue_advice
 from launcher.slurm.scripts import Options, asked_options, finalize_name, finalize_options, task_names, task_size
 from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
+from launcher.slurm.terms import amount
+from launcher.units import parse_memory, parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -87,26 +92,32 @@ class SlurmExecutor(Executor):
     def check(self, config: "Config") -> None:
         pass
 
-    def prepare(self) -> None:
+    def prepare(self, config: "Config") -> None:
         if scheduler.is_here():
-            ask_limits_ahead()
+            ask_ahead(self._asked(config), with_nodes=not config.slurm.says_tasks)
 
     def tasks(self, config: "Config", shards: int) -> int:
         wanted = config.slurm.tasks_for(shards)
         if not scheduler.is_here():  # planned on another machine: the default of slurm.conf
             return min(wanted, DEFAULT_ARRAY_SIZE)
         asked = self._asked(config)
+        self.prepare(config)
         limits = limits_for(asked)
+        for notice in _hopeless(config, asked, limits):
+            print(notice, file=sys.stderr, flush=True)
         most = min(limits.tasks, largest_wave(limits))
         if not config.slurm.says_tasks:
             most = min(most, _room(config, asked) or most)
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
-        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
+        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too.
+
+        They win over profiles, as what a shell was told does over files.
+        """
         return Resources(
             nodes_per_task=config.slurm.nodes_per_task,
-            options=from_environment(config.slurm.options),
+            options=from_environment(config.own_options),
             attended=config.slurm.is_attended,
         )
 
@@ -128,6 +139,11 @@ class SlurmExecutor(Executor):
             arrays = f"arrays of at most {limits.array_size} elements" if limits.has_arrays else "no job arrays"
             lines.append(f"limits: {arrays} (MaxArraySize), {jobs}")
         return lines
+
+    def examine(self, config: "Config") -> Sequence[Finding]:
+        from launcher.slurm.examination import examine  # status imports this module, and does without
+
+        return examine(config, self.resources(config))
 
     def limits(self, config: "Config", room: int) -> Limits:
         known, unknown = None, ""
@@ -187,7 +203,8 @@ class SlurmExecutor(Executor):
             return bool(ended)
 
     def place(self, submission: Submission) -> str:
-        jobs = f"Slurm job {', '.join(submission.job_ids)}" if submission.job_ids else ""
+        where = f" of cluster {submission.cluster}" if submission.cluster else ""
+        jobs = f"Slurm job {', '.join(submission.job_ids)}{where}" if submission.job_ids else ""
         if submission.resources.attended:
             return f"{jobs or 'held back until Slurm takes more jobs of yours'}, no finalize job"
         if jobs:
@@ -207,11 +224,14 @@ class SlurmExecutor(Executor):
                 update(run, submission, process=None)
         unfollowed = [s for s in abandoned if s.number in seen.active - seen.followed - attended]
         unsubmitted = [s for s in abandoned if s.process and s.number not in seen.active and not s.job_ids]
-        try:
-            followed = follow(run, unfollowed, unsubmitted) if unfollowed else []
-        except Unfollowed as problem:  # they run all the same
-            print(problem, file=sys.stderr, flush=True)
-            followed = list(problem.submissions)
+        followed: list[Submission] = []
+        for cluster in dict.fromkeys(s.cluster for s in unfollowed):  # no job waits for one of another cluster
+            own = [s for s in unfollowed if s.cluster == cluster]
+            try:
+                followed += follow(run, own, [] if followed else unsubmitted)
+            except Unfollowed as problem:  # they run all the same
+                print(problem, file=sys.stderr, flush=True)
+                followed += problem.submissions
         if attended and find_attendant(run):
             return set(seen.active) | {s.number for s in followed} | attended
         return set(seen.active) | {s.number for s in followed}
@@ -238,12 +258,12 @@ class SlurmExecutor(Executor):
         ):  # first, or `launcher run` would see tasks that failed
             Outcome(time.time(), cancelled=True).write(run, submission.number)
         try:
-            scheduler.cancel(job_ids)
+            scheduler.cancel(job_ids, current.cluster)
         except RunError as error:
             if owner == user_name():
                 raise
             raise RunError(f"{run.path}: its Slurm jobs {', '.join(job_ids)} are those of {owner}: {error}") from None
-        if not scheduler.await_end(job_ids, [owner]):
+        if not scheduler.await_end([JobId(number, current.cluster) for number in job_ids], [owner]):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
 
@@ -277,31 +297,65 @@ def _finalizer(config: "Config", resources: Resources) -> str:
     return f"a finalize job tries again what failed, and writes the result; asked: {words} (slurm.finalize)"
 
 
+def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str]:
+    """What keeps Slurm from ever starting an array task, where sbatch does not refuse it."""
+    size, count = task_size(config, asked), config.slurm.nodes_per_task
+    per = {"mem": count, "mem-per-cpu": size.cpus * count, "mem-per-gpu": size.gpus * count}
+    memory = max((amount(parse_memory, asked.get(name)) or 0) * times for name, times in per.items())
+    wanted = {"cpu": size.cpus * count, "mem": memory, "node": count, "gres/gpu": size.gpus * count}
+    seconds = amount(parse_time, asked.get("time"))
+    # Of several clusters one may do.
+    found = min((too_much(wanted, seconds, bounds) for bounds in limits.bounds), key=len, default=[])
+    return [
+        f"an array task would wait for ever: it asks for {text} (see sacctmgr show assoc, sacctmgr show qos)"
+        for text in found
+    ]
+
+
 def _room(config: "Config", asked: Options) -> int:
     """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
     size = task_size(config, asked)
     whole_nodes = "exclusive" in asked
-    at_once = tasks_at_once(nodes(), asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
-    return at_once // config.slurm.nodes_per_task
+    at_once = (
+        tasks_at_once(own, asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
+        for own in nodes(asked)
+    )
+    return max(at_once) // config.slurm.nodes_per_task
 
 
 def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
-    """One squeue call, read by job name, and what launchers are at."""
+    """One squeue call for each cluster that may have jobs of them, read by job name, and what launchers are at."""
     owners = {s.owner or user_name() for s in submissions}
-    entries = scheduler.queue(owners) if submissions else []
-    by_name = {entry.name: entry.job_id for entry in entries}
-    live = {entry.job_id for entry in entries}
-    seen = []
-    for s in submissions:
-        # Ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them.
-        job_ids = s.job_ids or tuple(by_name[name] for name in task_names(run, s) if name in by_name)
-        finalize_id = by_name.get(finalize_name(run, follower_of(s)), s.finalize_id)
-        seen.append(replace(s, job_ids=job_ids, finalize_id=finalize_id))
-    followed = {s.number for s in seen if s.finalize_id in live}
-    queued = {s.number for s in seen if live & set(s.job_ids)}
+    places = {s.number: clusters_of(run, s) for s in submissions}
+    clusters = {cluster for own in places.values() for cluster in own}
+    entries = scheduler.queue(owners, clusters) if submissions else []
+    by_name = {entry.name: entry.job for entry in entries}
+    live = {entry.job for entry in entries}
+    seen = [_with_ids(run, s, by_name) for s in submissions]
+    followed = {s.number for s in seen if JobId(str(s.finalize_id), s.cluster) in live}
+    queued = {s.number for s in seen if live & set(_jobs(s))}
     active = {s.number for s in seen if s.process and may_run(run, s)} | queued | followed
-    if owners - {user_name()} and scheduler.hides_jobs():  # nobody but their owner can tell
-        active |= {s.number for s in seen if (s.owner or user_name()) != user_name() and not s.planned}
-    own = {job_id for s in seen for job_id in (*s.job_ids, s.finalize_id)}
-    states = Counter((entry.state, entry.reason) for entry in entries if entry.job_id in own)
+    if owners - {user_name()}:
+        hidden = {cluster for cluster in clusters if scheduler.hides_jobs(cluster)}  # nobody but their owner can tell
+        others = (s for s in seen if (s.owner or user_name()) != user_name() and not s.planned)
+        active |= {s.number for s in others if hidden & set(places[s.number])}
+    own = {job for s in seen for job in (*_jobs(s), JobId(str(s.finalize_id), s.cluster))}
+    states = Counter((entry.state, entry.reason) for entry in entries if entry.job in own)
     return _Seen(tuple(seen), frozenset(active), frozenset(queued), frozenset(followed), states)
+
+
+def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId]) -> Submission:
+    """With the ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them."""
+    own = [by_name[name] for name in task_names(run, submission) if name in by_name]
+    finalize = by_name.get(finalize_name(run, follower_of(submission)))
+    found = own[0] if own else finalize
+    return replace(
+        submission,
+        job_ids=submission.job_ids or tuple(job.number for job in own),
+        finalize_id=finalize.number if finalize else submission.finalize_id,
+        cluster=submission.cluster or (found.cluster if found else None),
+    )
+
+
+def _jobs(submission: Submission) -> list[JobId]:
+    return [JobId(number, submission.cluster) for number in submission.job_ids]

@@ -31,8 +31,8 @@ def end_submissions(run: RunDir, numbers: Sequence[int]) -> None:
     plan = Plan.read(run.plan)
     to_end = [k.submission for k in read_submissions(run) if k.number in numbers and k.outcome is None]
     for submission in to_end:
-        ending, config = find_failures(run, plan, submission), submission_config(run, submission)
-        asked, is_last = SbatchTerms(config, submission), submission is to_end[-1]
+        asked, is_last = SbatchTerms(submission_config(run, submission), submission), submission is to_end[-1]
+        ending = find_failures(run, plan, submission, asked.terms.time)
         finalize(run, plan, submission, ending, asked, retry_settings(submission.resources), gathers=is_last)
 
 

@@ -126,6 +126,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.finalizer and status.executor in EXECUTORS:
         title = choose_executor(status.executor).title
         lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run))}")
+    if status.notice and (problem := status.notice.problem):
+        lines.append(f"  notify: {short_line(problem)}")
     lines += [
         f"  {on_one_line(str(path))}: another run's result, or from before the last rows were done"
         for path in status.stale

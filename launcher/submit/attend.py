@@ -4,8 +4,10 @@ The run's own files tell nearly all, so the scheduler is seldom asked: not while
 while nothing changes. It may be killed at any moment, and goes on when it is started again.
 """
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 
 from jobs.errors import RunError
@@ -13,6 +15,7 @@ from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.interrupts import Interrupts
+from launcher.notify.announcement import announce
 from launcher.runs.attendant import Attendant
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
@@ -64,8 +67,10 @@ def attend(run: RunDir, view: View, say: Callable[[str], None], *, once: bool = 
                     started = time.monotonic()
                     attendant.check()
                     status = reader.read()
-                    if rounds.look(status, now=once):
-                        status = reader.read()
+                    with redirect_stdout(sys.stderr):  # what finalize says, and a Job that folds its results
+                        if rounds.look(status, now=once):
+                            announce(run)
+                            status = reader.read()
                     view.show(status)
                     if once or status.state is not RunState.RUNNING:
                         return status

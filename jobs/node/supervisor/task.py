@@ -80,7 +80,9 @@ class Task:
         self._scratch = make_scratch()
         name = new_name(submission.number, worker)
         self._claimer = Claimer(run, plan, submission, worker, name)
-        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest))
+        self._attempt = AttemptLog(
+            run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest), lambda: self._meter.taken
+        )
         self._settings = self._make_settings()
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
@@ -108,7 +110,7 @@ class Task:
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
-        self._attempt.begin(self._index, self._worker, self._settings.devices)
+        self._attempt.begin(self._index, self._worker, self._settings.devices, memory=self._settings.memory)
         try:
             self._serve()
             if self._crew:
@@ -238,6 +240,7 @@ class Task:
 
     def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:
         """After memory ran out: does that batch with all else idle, see ``recover``; or raises AttemptFailed."""
+        self._attempt.beat()  # if it dies of that, others know of what
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None
