@@ -26,7 +26,7 @@ from launcher.runs.signs import touching
 from launcher.runs.submissions import Outcome
 from launcher.slurm import scheduler
 from launcher.slurm.calls import NoAnswer
-from launcher.slurm.handover import leave_to_launcher
+from launcher.slurm.followers import leave_to_launcher
 from launcher.slurm.successors import end_submissions, give_up, submit_waiting, tell, waiting_for
 
 _SILENCE_SECONDS = 60.0

@@ -5,90 +5,33 @@ A submission's record tells how far that got, whoever was killed on the way. ``p
 submits it first, if it is held back.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.user import user_name
-from jobs.storage.files import write_bytes
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
-from launcher.runs.find import reference
-from launcher.runs.submissions import Outcome, create, read_submissions, update
+from launcher.runs.submissions import read_submissions, update
 from launcher.slurm import scheduler
+from launcher.slurm.followers import follow, hold_back, record
 from launcher.slurm.limits import SlurmLimits, limits_for
 from launcher.slurm.parsers import JobId
+from launcher.slurm.records import clusters_of, submission_config, write_script
 from launcher.slurm.scripts import (
-    array_script,
-    asked_clusters,
     asked_options,
-    finalize_name,
-    finalize_scripts,
     job_name,
     task_names,
 )
 
 if TYPE_CHECKING:
-    from launcher.config.config import Config
-
-NAME = "slurm"
-"""Of the executor, in the table and in submissions."""
+    pass
 
 # Slurm counts each array element as a job; one place is for the finalize job, one for its successor.
 _FINALIZE_JOBS = 2
-# Slurm needs a moment to count what was cancelled as gone; seconds.
-_CANCEL_SECONDS = 1.0
-
-
-class Unfollowed(InputError):
-    """Arrays run, and Slurm takes no job that would end their submissions: from now on `launcher run` does."""
-
-    def __init__(self, run: RunDir, submissions: Sequence[Submission], refusal: InputError) -> None:
-        arrays, name = ", ".join(job_id for one in submissions for job_id in one.job_ids), reference(run)
-        super().__init__(
-            f"{run.path}: Slurm job {arrays} runs, but the job that would write its result is refused:\n{refusal}\n"
-            f"Now, or when {arrays} has ended: `launcher run {name}` tries again what failed and gathers the result; to stop "
-            f"it: launcher cancel {name}"
-        )
-        self.submissions = submissions
-
-
-def submission_config(run: RunDir, submission: Submission) -> "Config":
-    """The config that a submission was made with."""
-    from launcher.config.config import config_from_mapping
-    from launcher.plan.guard import config_path
-
-    plan = Plan.read(run.plan)
-    asked = submission.resources
-    return config_from_mapping(asked.config or plan.config, config_path(plan), profiles=asked.profiles)
-
-
-def write_script(run: RunDir, submission: Submission) -> Path:
-    """Writes the script of a submission's array, ready for sbatch."""
-    path = run.script(submission.number)
-    write_bytes(
-        path, array_script(run, submission_config(run, submission), submission).encode(errors="surrogateescape")
-    )
-    return path
-
-
-def follower_of(submission: Submission) -> int:
-    """The number that names the finalize job of a submission."""
-    return submission.number if submission.resources.follower is None else submission.resources.follower
-
-
-def clusters_of(run: RunDir, submission: Submission) -> tuple[str | None, ...]:
-    """Where the jobs of a submission are, or may be for as long as it is not recorded; None for one's own cluster."""
-    return (
-        (submission.cluster,)
-        if submission.cluster or submission.job_ids
-        else asked_clusters(run.script(submission.number))
-    )
 
 
 def largest_wave(limits: SlurmLimits) -> int:
@@ -129,7 +72,7 @@ def hand_over(
         started.append(first)
         del held[0]
     if held and not started:
-        return _hold_back(run, held, limit)
+        return hold_back(run, held, limit)
     return follow(run, started, held, is_new=_is_new(started[0])) if started else []
 
 
@@ -177,19 +120,6 @@ def _limits(run: RunDir, submission: Submission) -> SlurmLimits:
     return limits_for(asked_options(submission_config(run, submission), submission.resources))
 
 
-def _hold_back(run: RunDir, held: Sequence[Submission], refusal: scheduler.LimitReached) -> list[Submission]:
-    """For the finalize job of another submission of the run; raises the refusal where nothing else goes on."""
-    if held[0].resources.attended:
-        raise refusal
-    numbers = {submission.number for submission in held}
-    others = [known.submission for known in read_submissions(run) if not known.outcome and known.number not in numbers]
-    other = next((other for other in others if other.job_ids and other.finalize_id), None)
-    if other is None:
-        raise refusal
-    its = {"finalize_id": other.finalize_id, "cluster": other.cluster}
-    return [_record(run, submission, follower_of(other), **its, process=None) for submission in held]
-
-
 def _is_new(submission: Submission) -> bool:
     """Whether this process wrote it, so that nobody can have submitted it before."""
     return submission.process == ProcessIdentity.current().to_json()
@@ -210,7 +140,7 @@ def _submit_tasks(run: RunDir, submission: Submission, most: int, follower: int)
                 return _submit_one_by_one(run, part, follower)
             script, name = write_script(run, part), job_name(run, part.number)
             job = scheduler.submit(script, name, clusters_of(run, part), is_new=_is_new(submission))
-            return _record(run, part, follower, job_ids=(job.number,), cluster=part.cluster or _home(job))
+            return record(run, part, follower, job_ids=(job.number,), cluster=part.cluster or _home(job))
         except scheduler.LimitReached as error:
             if tasks == 1 or part.resources.single_jobs or isinstance(error, scheduler.QueueFull):
                 write_script(run, update(run, part, tasks=submission.tasks))
@@ -248,85 +178,9 @@ def _submit_one_by_one(run: RunDir, submission: Submission, follower: int) -> Su
                 raise
             break
     job_ids, cluster = tuple(job.number for job in jobs), submission.cluster or _home(jobs[0])
-    return _record(run, submission, follower, job_ids=job_ids, tasks=len(job_ids), cluster=cluster)
+    return record(run, submission, follower, job_ids=job_ids, tasks=len(job_ids), cluster=cluster)
 
 
 def _home(job: JobId) -> str | None:
     """The cluster that has the job, where it is to be named: of a federation another one might take what follows."""
     return job.cluster or (scheduler.cluster_name() if job.is_federated else None)
-
-
-def follow(
-    run: RunDir, started: Sequence[Submission], held: Sequence[Submission], *, is_new: bool = True
-) -> list[Submission]:
-    """Submits the finalize job of arrays that are in Slurm, and of what is held back until they have ended.
-
-    ``is_new``: nobody can have submitted it before. Raises Unfollowed where Slurm takes no such job.
-    """
-    if started[0].resources.attended:  # each is ended by itself
-        return [_record(run, s, s.number, process=None) for s in (*started, *held)]
-    number = started[0].number
-    started = [s if s.resources.follower == number else _record(run, s, number) for s in started]
-    while True:
-        try:
-            finalize_id = _submit_finalize(run, started, is_new=is_new)
-            break
-        except scheduler.LimitReached as refusal:
-            started, rest = _make_room(run, started)
-            held = [*rest, *held]
-            if not started:
-                return _hold_back(run, held, refusal)
-        except InputError as refusal:
-            raise Unfollowed(run, leave_to_launcher(run, [*started, *held]), refusal) from None
-    its = {"finalize_id": finalize_id, "cluster": started[0].cluster}
-    return [_record(run, s, number, **its, process=None) for s in (*started, *held)]
-
-
-def leave_to_launcher(run: RunDir, submissions: Iterable[Submission]) -> list[Submission]:
-    """Nobody but a `launcher run` ends these from now on, or submits them."""
-    attended = ((s, replace(s.resources, attended=True, follower=s.number)) for s in submissions)
-    return [update(run, s, resources=resources, process=None) for s, resources in attended]
-
-
-def check_finalize(run: RunDir, submission: Submission) -> None:
-    """Raises InputError where Slurm would refuse the finalize job of a submission, as far as it says so before."""
-    _with_any_script(run, [submission], scheduler.test_only)
-
-
-def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool) -> str:
-    """Submits the job that follows these. Raises LimitReached or InputError where it is refused."""
-    name, place = finalize_name(run, started[0].number), (started[0].cluster,)
-    return _with_any_script(run, started, lambda script: scheduler.submit(script, name, place, is_new=is_new).number)
-
-
-def _with_any_script(run: RunDir, submissions: Sequence[Submission], act: Callable[[Path], str]) -> str:
-    """What comes of the first finalize script that is not refused; of all that are, the first one's refusal is raised."""
-    path, refusals = run.finalize_script(submissions[0].number), []
-    for script in finalize_scripts(run, submission_config(run, submissions[0]), submissions):
-        write_bytes(path, script.encode(errors="surrogateescape"))
-        try:
-            return act(path)
-        except InputError as refusal:
-            refusals.append(refusal)
-    raise refusals[0]
-
-
-def _record(run: RunDir, submission: Submission, follower: int, **changes: Any) -> Submission:
-    return update(run, submission, resources=replace(submission.resources, follower=follower), **changes)
-
-
-def _make_room(run: RunDir, started: Sequence[Submission]) -> tuple[list[Submission], list[Submission]]:
-    """Arrays took the last places that Slurm gives this user: the last element leaves its place to the finalize job.
-
-    The others of its array do its work. Returns the arrays, and what is held back now: a submission of one element.
-    """
-    *others, last = started
-    single = last.resources.single_jobs
-    scheduler.cancel([last.job_ids[-1] if single else f"{last.job_ids[0]}_{last.tasks - 1}"], last.cluster)
-    time.sleep(_CANCEL_SECONDS)
-    if last.tasks > 1:
-        job_ids = last.job_ids[:-1] if single else last.job_ids
-        return [*others, update(run, last, tasks=last.tasks - 1, job_ids=job_ids)], []
-    # Under another number, since by its name the job that was cancelled would be found.
-    Outcome(time.time()).write(run, last.number)
-    return others, [create(run, replace(last, job_ids=()))]

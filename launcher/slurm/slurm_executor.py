@@ -8,11 +8,9 @@ job of those before them submits them.
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
@@ -26,41 +24,20 @@ from launcher.slurm import scheduler
 from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import tasks_at_once
 from launcher.slurm.environment import from_environment
-from launcher.slurm.handover import (
-    NAME,
-    Unfollowed,
-    check_finalize,
-    clusters_of,
-    follow,
-    follower_of,
-    hand_over,
-    largest_wave,
-    leave_to_launcher,
-    write_script,
-)
+from launcher.slurm.followers import Unfollowed, checked, follow, leave_to_launcher
+from launcher.slurm.handover import hand_over, largest_wave
 from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, SlurmLimits, ask_ahead, limits_for, nodes
 from launcher.slurm.parsers import JobId
 from launcher.slurm.reasons import queue_advice
-from launcher.slurm.scripts import Options, asked_options, finalize_name, finalize_options, task_names, task_size
+from launcher.slurm.records import NAME, write_script
+from launcher.slurm.scripts import Options, asked_options, finalize_options, task_size
+from launcher.slurm.sighting import look
 from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
 from launcher.slurm.terms import amount
 from launcher.units import parse_memory, parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
-
-
-class _Seen(NamedTuple):
-    """What Slurm has of some submissions: these with the ids that were found by name, the numbers of those that it has.
-
-    Those in ``queued`` have array tasks there, those in ``followed`` a finalize job.
-    """
-
-    submissions: tuple[Submission, ...]
-    active: frozenset[int]
-    queued: frozenset[int]
-    followed: frozenset[int]
-    entries: Mapping[tuple[str, str], int]
 
 
 class SlurmScripts(Scripts):
@@ -175,7 +152,7 @@ class SlurmExecutor(Executor):
         refuses that later; scheduler.LimitReached where it takes nothing at all now. ``attached``, the launcher stays and
         does what that job would.
         """
-        submissions = [_checked(run, submission, attached) for submission in submissions]
+        submissions = [checked(run, submission, attached) for submission in submissions]
         try:
             return hand_over(run, submissions)
         except Unfollowed as problem:
@@ -192,7 +169,7 @@ class SlurmExecutor(Executor):
     def end_attended(self, run: RunDir, done: Collection[int], *, ask: bool) -> bool:
         known = [one.submission for one in read_submissions(run) if one.outcome is None]
         own = [s for s in known if s.executor == NAME and s.resources.attended and s.job_ids]
-        queued = _look(run, own).queued if ask and own else {s.number for s in own}
+        queued = look(run, own).queued if ask and own else {s.number for s in own}
         ended = sorted({s.number for s in own} - (queued - set(done)))
         end_submissions(run, ended)
         waiting = left_to_launcher(run) if ask or ended else []
@@ -216,7 +193,7 @@ class SlurmExecutor(Executor):
 
         Those whose launcher was killed get here what it could not record or submit any more: ids, the finalize job.
         """
-        seen = _look(run, submissions)
+        seen = look(run, submissions)
         abandoned = [s for s in seen.submissions if not s.planned and not (s.process and may_run(run, s))]
         attended = {s.number for s in seen.submissions if s.resources.attended}
         for submission in abandoned:
@@ -237,7 +214,7 @@ class SlurmExecutor(Executor):
         return set(seen.active) | {s.number for s in followed}
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
-        seen = _look(run, submissions)
+        seen = look(run, submissions)
         return Observation(seen.active, seen.entries)
 
     def queue_advice(self, reason: str) -> str | None:
@@ -247,7 +224,7 @@ class SlurmExecutor(Executor):
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
         if submission.planned and not scheduler.is_here():
             return False  # planned on a machine without Slurm
-        seen = _look(run, [submission])
+        seen = look(run, [submission])
         if not seen.active:
             return False
         (current,) = seen.submissions
@@ -266,26 +243,6 @@ class SlurmExecutor(Executor):
         if not scheduler.await_end([JobId(number, current.cluster) for number in job_ids], [owner]):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
-
-
-def _checked(run: RunDir, submission: Submission, attached: bool) -> Submission:
-    """A submission whose finalize job Slurm would take, as far as it says; else the launcher ends it, if it stays."""
-    if submission.resources.attended:
-        return submission
-    try:
-        check_finalize(run, submission)
-    except InputError as refusal:
-        problem = f"the job that would write the result is refused: {refusal}"
-        if not attached:
-            raise InputError(
-                f"{problem}\nNothing is submitted. Correct slurm.finalize (or slurm.partition, slurm.qos), or have `launcher "
-                "run` on this machine do what that job would, `launcher gather` included: --set slurm.finalize=none"
-            ) from None
-        print(f"{problem}\nThis command stays, and does what that job would", file=sys.stderr, flush=True)
-        return update(run, submission, resources=replace(submission.resources, attended=True))
-    except RunError:  # a limit of now, or no answer: it may be there when the arrays are
-        pass
-    return submission
 
 
 def _finalizer(config: "Config", resources: Resources) -> str:
@@ -321,41 +278,3 @@ def _room(config: "Config", asked: Options) -> int:
         for own in nodes(asked)
     )
     return max(at_once) // config.slurm.nodes_per_task
-
-
-def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
-    """One squeue call for each cluster that may have jobs of them, read by job name, and what launchers are at."""
-    owners = {s.owner or user_name() for s in submissions}
-    places = {s.number: clusters_of(run, s) for s in submissions}
-    clusters = {cluster for own in places.values() for cluster in own}
-    entries = scheduler.queue(owners, clusters) if submissions else []
-    by_name = {entry.name: entry.job for entry in entries}
-    live = {entry.job for entry in entries}
-    seen = [_with_ids(run, s, by_name) for s in submissions]
-    followed = {s.number for s in seen if JobId(str(s.finalize_id), s.cluster) in live}
-    queued = {s.number for s in seen if live & set(_jobs(s))}
-    active = {s.number for s in seen if s.process and may_run(run, s)} | queued | followed
-    if owners - {user_name()}:
-        hidden = {cluster for cluster in clusters if scheduler.hides_jobs(cluster)}  # nobody but their owner can tell
-        others = (s for s in seen if (s.owner or user_name()) != user_name() and not s.planned)
-        active |= {s.number for s in others if hidden & set(places[s.number])}
-    own = {job for s in seen for job in (*_jobs(s), JobId(str(s.finalize_id), s.cluster))}
-    states = Counter((entry.state, entry.reason) for entry in entries if entry.job in own)
-    return _Seen(tuple(seen), frozenset(active), frozenset(queued), frozenset(followed), states)
-
-
-def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId]) -> Submission:
-    """With the ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them."""
-    own = [by_name[name] for name in task_names(run, submission) if name in by_name]
-    finalize = by_name.get(finalize_name(run, follower_of(submission)))
-    found = own[0] if own else finalize
-    return replace(
-        submission,
-        job_ids=submission.job_ids or tuple(job.number for job in own),
-        finalize_id=finalize.number if finalize else submission.finalize_id,
-        cluster=submission.cluster or (found.cluster if found else None),
-    )
-
-
-def _jobs(submission: Submission) -> list[JobId]:
-    return [JobId(number, submission.cluster) for number in submission.job_ids]

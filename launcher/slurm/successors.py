@@ -15,14 +15,9 @@ from launcher.retry.finalize import finalize
 from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, withdraw
 from launcher.slurm import scheduler
 from launcher.slurm.element_failures import find_failures
-from launcher.slurm.handover import (
-    NAME,
-    Unfollowed,
-    follower_of,
-    hand_over,
-    leave_to_launcher,
-    submission_config,
-)
+from launcher.slurm.followers import Unfollowed, leave_to_launcher
+from launcher.slurm.handover import hand_over
+from launcher.slurm.records import NAME, follower_of, submission_config
 from launcher.slurm.terms import SbatchTerms
 
 

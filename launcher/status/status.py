@@ -27,6 +27,7 @@ from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer, find_finalizer
+from launcher.status.sample_counts import SampleCounts, samples_json
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
@@ -35,27 +36,6 @@ SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardSt
 _CLOCK_SKEW = 2.0
 # An attempt that has not written for so many sync intervals is pointed out.
 _SILENT_INTERVALS = 6
-
-
-@dataclass(frozen=True)
-class SampleCounts:
-    """How many samples there are, of one of several manifests."""
-
-    name: str
-    total: int
-    ok: int
-    failed: int
-
-    @classmethod
-    def of(cls, part: Part, shards: Shards) -> "SampleCounts":
-        return cls(str(part.name), part.rows, *shards.samples_within(part.start, part.stop))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "samples": _samples_json(self.total, self.ok, self.failed)}
-
-
-def _samples_json(total: int, ok: int, failed: int) -> dict[str, int]:
-    return {"total": total, "ok": ok, "failed": failed, "missing": total - ok - failed}
 
 
 @dataclass(frozen=True)
@@ -156,7 +136,7 @@ class Status:
             "schema": SCHEMA,
             "run": str(self.run.path),
             "state": self.state,
-            "samples": _samples_json(self.total, self.ok, self.failed),
+            "samples": samples_json(self.total, self.ok, self.failed),
             "shards": {"total": len(self.shards), **{state: self.count(state) for state in SHARD_STATES}},
             "samples_per_second": None if self.rate is None else round(self.rate, 3),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
