@@ -14,7 +14,7 @@ from jobs.storage.rundir import RunDir
 from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler
-from launcher.slurm.records import follower_of, submission_config
+from launcher.slurm.records import follower_of, submission_config, write_script
 from launcher.slurm.scripts import finalize_name, finalize_scripts
 
 # Slurm needs a moment to count what was cancelled as gone; seconds.
@@ -73,6 +73,8 @@ def checked(run: RunDir, submission: Submission, attached: bool) -> Submission:
     try:
         _with_any_script(run, [submission], scheduler.test_only)
     except InputError as refusal:
+        if _is_refused(run, submission):  # as is the array: sbatch says why
+            return submission
         problem = f"the job that would write the result is refused: {refusal}"
         if not attached:
             raise InputError(
@@ -84,6 +86,14 @@ def checked(run: RunDir, submission: Submission, attached: bool) -> Submission:
     except RunError:  # a limit of now, or no answer: it may be there when the arrays are
         pass
     return submission
+
+
+def _is_refused(run: RunDir, submission: Submission) -> bool:
+    try:
+        scheduler.test_only(write_script(run, submission))
+    except InputError:
+        return True
+    return False
 
 
 def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool) -> str:
