@@ -198,6 +198,22 @@ class Tight(Slow):
         return super().process(batch)
 
 
+class SlowlyFolded(Toy):
+    """Its results are folded once the file ``gate`` exists."""
+
+    def __init__(self, gate: str) -> None:
+        super().__init__()
+        self.gate = Path(gate)
+
+    def reduce(self, state: Any, block: Any) -> int:
+        while not self.gate.exists():
+            time.sleep(0.02)
+        return 1
+
+    def finish(self, state: Any) -> dict[str, Any]:
+        return {"folded": np.array([state])}
+
+
 class SlowAndBroken(Slow):
     """Cannot be set up until the file ``marker`` exists."""
 

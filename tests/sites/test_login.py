@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.storage import checked_json
 from launcher.runs.attendant import find_attendant
 from launcher.slurm.scripts import job_name
 from tests.support.launcher_runs import command, environment, kill, newest, start, wait_until
@@ -245,3 +246,25 @@ def test_a_refused_retry_spares_the_others_and_stays_in_sight(
     assert "Memory specification can not be satisfied" in found["error"]
     assert newest(toy.run).number == 2
     wait_until(lambda: toy.queued() == [])
+
+
+# --- a finalize job that is killed
+
+
+def test_a_finalize_job_that_was_killed_is_noticed_without_asking_and_launcher_run_goes_on(
+    site: BringUp, tmp_path: Path
+) -> None:
+    folded = "tests.example_jobs.greedy_jobs:SlowlyFolded"
+    toy = SlurmRun(site("no-accounting"), tmp_path, folded, {"gate": str(tmp_path / "gate")})
+    toy.submit()
+    toy.wait(lambda: toy.run.ending(1).exists())
+    assert toy.status()["finalized_by"] == {"by": "job", "job_id": toy.submission(1).finalize_id}
+    os.kill(checked_json.decode(toy.run.ending(1).read_bytes())["pid"], signal.SIGKILL)
+    wait_until(lambda: toy.status()["state"] != "running")
+    shown = toy.launcher("status", toy.run.path)
+    assert (shown.returncode, "ended without a word" in shown.stdout) == (1, True), shown.stdout
+    wait_until(lambda: toy.queued() == [])
+    toy.open_gate()
+    done = toy.launcher("run", toy.run.path)
+    assert done.returncode == 0, done.stderr
+    assert (toy.status()["state"], toy.run.submission_numbers()) == ("complete", [1])
