@@ -182,20 +182,15 @@ class Wide(Slow):
 
 
 class Tight(Slow):
-    """Lacks memory in the second shard where the task has asked for less than ``megabytes``; the gate is in the third."""
+    """Its second array task cannot be set up with less than ``megabytes``."""
 
     def __init__(self, megabytes: int, gate: str) -> None:
         super().__init__(gate=gate)
         self.megabytes = megabytes
 
-    def load(self, sample: Sample) -> np.ndarray:
-        return super().load(sample) if sample.index >= 2 * ROWS_OF_SHARD else Toy.load(self, sample)
-
-    def process(self, batch: np.ndarray) -> dict[str, Any]:
-        is_second = ROWS_OF_SHARD <= batch[0, 0] < 2 * ROWS_OF_SHARD
-        if is_second and int(os.environ["SLURM_MEM_PER_NODE"]) < self.megabytes:
+    def setup(self, context: Context) -> None:
+        if os.environ["SLURM_ARRAY_TASK_ID"] == "1" and int(os.environ["SLURM_MEM_PER_NODE"]) < self.megabytes:
             raise MemoryError("not enough")
-        return super().process(batch)
 
 
 class SlowlyFolded(Toy):
