@@ -80,12 +80,12 @@ class Status:
 
     @property
     def errors(self) -> tuple[tuple[int, str], ...]:
-        """Why submissions could not retry, or write the result: of the newest, and of others whose rows are still not done."""
-        failed = [known for known in self.submissions if known.outcome and known.outcome.error]
+        """Why submissions could not retry, or write the result: of the last that ended, and of others that still lack rows."""
+        ended = [known for known in self.submissions if known.outcome]
         return tuple(
             (known.number, known.outcome.error)
-            for known in failed
-            if known.outcome and known.outcome.error and (known is self.submissions[-1] or self.shards.lacks(known))
+            for known in ended
+            if known.outcome and known.outcome.error and (known is ended[-1] or self.shards.lacks(known))
         )
 
     @property
@@ -105,7 +105,7 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and last.outcome is None and not last.may_go_on
+        return last is not None and not (last.outcome or last.may_go_on or last.submission.is_left_to_launcher)
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
