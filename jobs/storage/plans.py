@@ -6,7 +6,7 @@ to the next: which rows are to be computed, by how many array tasks, and how.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -133,7 +133,8 @@ class Plan:
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
         if strange := [part.name for part in parts if part.name and Path(part.name).name != part.name]:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
-        boundaries = tuple(data["boundaries"]) if data["format"] in OLD_FORMATS else _unpack(data["boundaries"])
+        is_old, boundaries, rows = data["format"] in OLD_FORMATS, data["boundaries"], data["rows"]
+        boundaries = tuple(boundaries) if is_old else _unpack(boundaries, rows)
         kept = tuple(data.pop("kept", ()))
         return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept})
 
@@ -144,7 +145,10 @@ def _pack(boundaries: Sequence[int]) -> list[list[int]]:
     return [[rows, sum(1 for _ in alike)] for rows, alike in sizes]
 
 
-def _unpack(sizes: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+def _unpack(sizes: Sequence[tuple[int, int]], rows: int) -> tuple[int, ...]:
+    # Before there are as many numbers as it says: a plan of a version without checksums may be damaged, or somebody else's.
+    if sum(size * count for size, count in sizes) != rows or any(size < 1 < count for size, count in sizes):
+        raise ValueError(f"its shards do not have its {rows} rows")
     shards = itertools.chain.from_iterable(itertools.repeat(rows, count) for rows, count in sizes)
     return tuple(itertools.accumulate(shards, initial=0))
 
@@ -181,7 +185,9 @@ class Resources:
     the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
     the submission that follows; ``profiles``: what of it profiles say, by key, with file and line. ``parallelism``: array
     tasks at a time (None: as the config says). Of Slurm: the nodes of an array task, sbatch options that differ from the
-    config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job.
+    config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job. ``attended``:
+    there is none, `launcher run` does what it would. ``single_jobs``: each array task is a Slurm job of its own, where there
+    are no arrays.
     """
 
     parallelism: int | None = None
@@ -194,6 +200,8 @@ class Resources:
     options: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     continues: int | None = None
+    attended: bool = False
+    single_jobs: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Without what has its default, but for what every submission tells: that stands in the file of any version."""
@@ -257,6 +265,11 @@ class Submission:
     def workers(self) -> int:
         """How many of them work at it, each with ranges of its own."""
         return self.tasks * (self.resources.nodes_per_task or 1)
+
+    @property
+    def is_left_to_launcher(self) -> bool:
+        """Whether no scheduler has it yet, and no job of one is going to submit it."""
+        return self.resources.attended and not self.job_ids
 
     def work(self, table: ShardTable) -> Spans:
         """The rows that it is to compute, whichever version wrote it."""

@@ -6,7 +6,7 @@ value can be of two kinds, a function says what is valid, because a message abou
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,6 +18,8 @@ from launcher.manifest.formats import KINDS
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _DEVICE = re.compile(r"cpu|cuda:\d+")
+# Of slurm.finalize: no Slurm job retries and writes the result.
+NO_JOB = "none"
 _GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,[\w.-]+:\d+)*")
 
 
@@ -70,6 +72,14 @@ def _devices(value: Any) -> str | tuple[str, ...]:
     if isinstance(items, list) and items and all(isinstance(item, str) and _DEVICE.fullmatch(item) for item in items):
         return tuple(items)
     raise ValueError(f"must be auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu], not {value!r}")
+
+
+def _finalize(value: Any) -> dict[str, Any] | str:
+    if value in (NO_JOB, None):  # a mapping whose keys are all commented out is null in YAML
+        return value or {}
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"must be sbatch options, lines of `key: value` below it, or {NO_JOB}, not {value!r}")
 
 
 def _valid_if(is_valid: Callable[[Any], bool], meaning: str) -> BeforeValidator:
@@ -235,9 +245,10 @@ class SlurmSection(Section):
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
-    finalize: dict[str, OptionValue | None] = Field(
+    finalize: Annotated[dict[str, OptionValue | None] | Literal["none"], BeforeValidator(_finalize)] = Field(
         default={},
-        description="sbatch options of the job that retries and writes the result, over the array's; null: without it",
+        description="sbatch options of the job that retries and writes the result, over the array's (null: without that "
+        "one); none: no such job, `launcher run` on the login node does it",
     )
     options: dict[str, OptionValue] = {}
 
@@ -246,6 +257,16 @@ class SlurmSection(Section):
         together = (self.shards_per_task or 1) * self.nodes_per_task
         needed = math.ceil(shards / together)
         return self.tasks or (needed if self.shards_per_task else min(needed, self.array_parallelism))
+
+    @property
+    def finalize_options(self) -> Mapping[str, OptionValue | None]:
+        """Those of the finalize job, by sbatch's long names."""
+        return self.finalize if isinstance(self.finalize, dict) else {}
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether `launcher run` does what the finalize job would."""
+        return self.finalize == NO_JOB
 
     @property
     def says_tasks(self) -> bool:

@@ -7,6 +7,7 @@ file by hand does the same.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shlex
 import sys
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 # task leaves within 20 s.
 _WARNING = 60
 _SHORTEST_WARNING = 10
-# Options that say who pays and where it may run; the finalize job needs the same.
-_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "time", "wckey")
+# Options that say who pays, and where it may run; the finalize job needs the same, the latter where it gets them.
+_ACCOUNT_OPTIONS = ("account", "clusters", "wckey")
+_PLACE_OPTIONS = ("partition", "qos", "reservation", "time")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
+# Gather takes tens of megabytes however large the run is; this is for what the Job imports, and what its reduce keeps.
 _FINALIZE_MEMORY = "2G"
 _CLUSTERS = "#SBATCH --clusters="
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
@@ -49,6 +52,12 @@ def job_name(run: RunDir, number: int) -> str:
     return f"{run.name}-{hashlib.sha256(os.fsencode(planned)).hexdigest()[:8]}.{number}"
 
 
+def task_names(run: RunDir, submission: Submission) -> list[str]:
+    """The names of a submission's Slurm jobs: its array, or each of its array tasks."""
+    name = job_name(run, submission.number)
+    return [f"{name}-{index}" for index in range(submission.tasks)] if submission.resources.single_jobs else [name]
+
+
 def finalize_name(run: RunDir, number: int) -> str:
     return f"{job_name(run, number)}-finalize"
 
@@ -61,13 +70,15 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     receiver = "" if config.slurm.nodes_per_task > 1 else "B:"
     options: Options = {
         "job-name": job_name(run, submission.number),
-        "array": f"0-{submission.tasks - 1}%{submission.resources.parallelism or config.slurm.array_parallelism}",
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
         "requeue": None,
         "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
     }
+    if not submission.resources.single_jobs:
+        at_once = submission.resources.parallelism or config.slurm.array_parallelism
+        options["array"] = f"0-{submission.tasks - 1}%{at_once}"
     for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
         asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
@@ -77,37 +88,55 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
         options["ntasks"] = "1"
-    return template.render(merge(asked, options), _command(run, config, submission.number, template))
+    return template.render(merge(asked, options), _command(run, config, submission, template))
 
 
-def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submission], *, asks_memory: bool = True) -> str:
-    """The script of the job that runs after these submissions' arrays, however they end, and where the first may run.
+def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> list[str]:
+    """The script of the finalize job, and others that ask for less, for where Slurm refuses the first.
 
-    It asks for what ``slurm.finalize`` says, and else for little.
+    Nodes without RealMemory have no memory to ask for (slurm.conf(5)); a partition or QOS may take GPU jobs alone.
+    """
+    ways = itertools.product((True, False), (True, False))
+    tries = (finalize_script(run, config, submissions, beside=beside, asks_memory=memory) for beside, memory in ways)
+    return list(dict.fromkeys(tries))
 
-    Not ``asks_memory``: for sites whose nodes have none to ask for.
+
+def finalize_script(
+    run: RunDir, config: Config, submissions: Sequence[Submission], *, beside: bool = True, asks_memory: bool = True
+) -> str:
+    """The script of the job that runs after these submissions' arrays, however they end.
+
+    Of arrays that are not in Slurm yet, it is one that ``sbatch --test-only`` can be asked about.
     """
     numbers = [submission.number for submission in submissions]
     job_ids = [job_id for submission in submissions for job_id in submission.job_ids]
     template = finalize_template()
-    asked = asked_options(config, submissions[0].resources)
-    options: Options = {name: asked[name] for name in (*_ACCOUNT_OPTIONS, *_MAIL_OPTIONS) if name in asked}
-    if asks_memory:
-        options["mem"] = _FINALIZE_MEMORY
-    own = config.slurm.finalize
-    without = {name for name, value in own.items() if value is None or value is False}
-    options = merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
-    options |= {
+    options = finalize_options(config, submissions[0].resources, beside=beside, asks_memory=asks_memory) | {
         "job-name": finalize_name(run, numbers[0]),
         "output": _pattern(run.submission_log(numbers[0])),
         "open-mode": "append",
         "requeue": None,
-        "dependency": f"afterany:{':'.join(job_ids)}",
+        "dependency": f"afterany:{':'.join(job_ids)}" if job_ids else "singleton",
         "kill-on-invalid-dep": "yes",
     }
     _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
     return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
+
+
+def finalize_options(config: Config, resources: Resources, *, beside: bool = True, asks_memory: bool = True) -> Options:
+    """What the finalize job asks for: what ``slurm.finalize`` says, and else for little, where the array may run.
+
+    Not ``beside``: wherever the site lets jobs run.
+    """
+    asked = asked_options(config, resources)
+    inherited = (*_ACCOUNT_OPTIONS, *(_PLACE_OPTIONS if beside else ()), *_MAIL_OPTIONS)
+    options: Options = {name: asked[name] for name in inherited if name in asked}
+    if asks_memory:
+        options["mem"] = _FINALIZE_MEMORY
+    own = config.slurm.finalize_options
+    without = {name for name, value in own.items() if value is None or value is False}
+    return merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
 
 
 def _stay(options: Options, cluster: str | None) -> None:
@@ -198,14 +227,16 @@ def _pattern(path: Path) -> str:
     return text.replace("%", "%%")
 
 
-def _command(run: RunDir, config: Config, number: int, template: Template) -> str:
+def _command(run: RunDir, config: Config, submission: Submission, template: Template) -> str:
     """``exec``, so that Slurm's signals reach the supervisor; a template may set a prefix and another Python."""
     python, before = f"${{LAUNCHER_PYTHON:-{sys.executable}}}", ""
     if (quoted := shlex.quote(sys.executable)) != sys.executable:
         # Between the double quotes, bash would read quotes and dollar signs of the path as its own.
         python, before = "$LAUNCHER_PYTHON", f"LAUNCHER_PYTHON=${{LAUNCHER_PYTHON:-{quoted}}}\n"
     words = [f'"{python}"', "-P", "-m", "jobs"]
-    words += [shlex.quote(str(run.path.absolute())), str(number)]
+    words += [shlex.quote(str(run.path.absolute())), str(submission.number)]
+    if submission.resources.single_jobs:
+        words.append('"${1:-0}"')  # sbatch SCRIPT INDEX
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
     if config.slurm.nodes_per_task > 1:
