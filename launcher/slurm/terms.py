@@ -10,7 +10,8 @@ from launcher.config.settings import RetrySettings
 from launcher.retry.policy import Terms
 from launcher.runs.causes import NextAttempt
 from launcher.slurm.ceilings import ceilings_for
-from launcher.slurm.scripts import asked_options, task_size
+from launcher.slurm.scripts import asked_options
+from launcher.slurm.task_size import task_size
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")
