@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 from jobs.errors import InputError
-from launcher.config.sbatch_options import OptionValue, check_option
+from launcher.config.sbatch_options import MEMORY_OPTIONS, OptionValue, check_option
 
 # Of INPUT ENVIRONMENT VARIABLES in sbatch(1): those that say where and on what a job may run. What the launcher computes
 # itself (array, name, output, signal, requeue) is not among them.
@@ -24,7 +24,6 @@ _VARIABLES = {
     "SBATCH_TIMELIMIT": "time",
     "SBATCH_WCKEY": "wckey",
 }
-_MEMORY = frozenset(("mem", "mem-per-cpu", "mem-per-gpu"))
 
 
 def from_environment(options: Mapping[str, OptionValue]) -> dict[str, str]:
@@ -32,7 +31,7 @@ def from_environment(options: Mapping[str, OptionValue]) -> dict[str, str]:
 
     Raises InputError for a size or a time that sbatch would not take either.
     """
-    taken = set(options) | (_MEMORY if _MEMORY & set(options) else set())
+    taken = set(options) | (MEMORY_OPTIONS if MEMORY_OPTIONS & set(options) else set())
     found: dict[str, str] = {}
     for variable, name in _VARIABLES.items():
         if name not in (*taken, *found) and (value := os.environ.get(variable)):
