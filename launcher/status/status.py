@@ -112,7 +112,7 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and last.outcome is None and not last.may_go_on
+        return last is not None and last.outcome is None and not last.may_go_on and not last.is_copied
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
