@@ -53,7 +53,7 @@ def hand_over(
     limit = scheduler.LimitReached(
         f"{run.path}: as many array tasks as slurm.array_parallelism lets run at a time are there"
     )
-    while held and held[0].resources.parallelism:
+    while held and held[0].resources.parallelism != 0:
         if started:  # they have one finalize job
             held = [replace(submission, cluster=started[0].cluster) for submission in held]
         left = held[0].tasks if room is None else room - sum(s.tasks for s in started)
@@ -79,7 +79,7 @@ def hand_over(
 def _throttled(run: RunDir, submissions: Sequence[Submission], new: Sequence[Submission]) -> list[Submission]:
     """New submissions with how many of their array tasks may run at a time: array_parallelism is the run's, in all its arrays.
 
-    0 for those that have to wait until others have ended.
+    0 for those that have to wait until others have ended, None for those that have as many as they want.
     """
     if not new:
         return []
@@ -90,7 +90,10 @@ def _throttled(run: RunDir, submissions: Sequence[Submission], new: Sequence[Sub
     others = [other for other in open_ones if other.number not in numbers]
     free = most - sum(_running_at_most(run, [other for other in others if other.job_ids], most))
     at_once = shares([submission.tasks for submission in new], max(free, 0))
-    return [replace(s, resources=replace(s.resources, parallelism=n)) for s, n in zip(new, at_once, strict=True)]
+    return [
+        replace(s, resources=replace(s.resources, parallelism=None if share == s.tasks else share))
+        for s, share in zip(new, at_once, strict=True)
+    ]
 
 
 def _running_at_most(run: RunDir, submissions: Sequence[Submission], most: int) -> list[int]:
