@@ -181,7 +181,9 @@ class Resources:
     the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
     the submission that follows. ``parallelism``: the local executor's array tasks at a time. Of Slurm: the nodes of an
     array task, sbatch options that differ from the config's since an attempt ran out of something, and in ``follower``
-    the number that names the finalize job.
+    the number that names the finalize job. ``warning`` is how many seconds before its time limit a task is told to leave
+    (None: 60 at most), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start;
+    ``default_time``: the limit, seconds, that its partition gives where none is asked for.
     """
 
     parallelism: int | None = None
@@ -193,6 +195,10 @@ class Resources:
     options: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     continues: int | None = None
+    warning: int | None = None
+    grace: int = 20
+    requeue: bool = True
+    default_time: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Without what has its default, but for what every submission tells: that stands in the file of any version."""

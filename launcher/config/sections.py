@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from jobs.storage.plans import NodeSettings
+from jobs.storage.plans import NodeSettings, Resources
 from launcher.config.sbatch_options import OptionValue, gpus_asked
 from launcher.config.settings import RetrySettings
 from launcher.manifest.formats import KINDS
@@ -227,6 +227,18 @@ class SlurmSection(Section):
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
+    warning: Annotated[int, Field(ge=10, le=65535)] | None = Field(
+        default=None,
+        description="seconds before the time limit at which a task is told to leave; null: 60, of a short limit a quarter",
+    )
+    grace: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=Resources.grace,
+        description="seconds in which a task that is told to leave has committed the batches at hand and is gone",
+    )
+    requeue: bool = Field(
+        default=Resources.requeue,
+        description="false: what is preempted, or out of time, goes on in another submission, not by Slurm's requeue",
+    )
     finalize: dict[str, OptionValue | None] = Field(
         default={},
         description="sbatch options of the job that retries and writes the result, over the array's; null: without it",

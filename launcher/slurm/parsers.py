@@ -4,7 +4,7 @@ Errors of sbatch are sorted into those worth another try, those that mean "no mo
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 _PASSING = (
@@ -210,3 +210,11 @@ def _elements(job: str) -> list[str]:
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)([KMGTP]?)", text, re.ASCII)
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else 0
+
+
+def amount(parse: Callable[[str], int], text: str | None) -> int | None:
+    """Bytes or seconds of what Slurm writes, None where it is none: UNLIMITED, nothing. n or c mean per node or CPU."""
+    try:
+        return parse(text.rstrip("nc")) if text else None
+    except ValueError:
+        return None

@@ -16,19 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
+from jobs.node.supervisor.signals import WARNED
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.sbatch_options import gpus_asked
+from launcher.slurm.parsers import amount
 from launcher.slurm.template import Template, array_template, finalize_template, merge
 from launcher.units import parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
-# Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
-# task leaves within 20 s.
+# Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal). An array task
+# then leaves within its grace, and asks for another start.
 _WARNING = 60
+_SLACK = 10
 _SHORTEST_WARNING = 10
+# The warning ends a shell, or a Python, that has no handler of it. So the script only notes it while it loads modules, which
+# may take minutes, and what starts after it ignores it until it has a handler of its own.
+_NOTES_WARNING = f"trap 'export {WARNED}=1' USR2"
+IGNORES_WARNING = "trap '' USR2"
 # Options that say who pays and where it may run; the finalize job needs the same.
 _ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
@@ -63,8 +70,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
-        "requeue": None,
-        "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
+        "requeue" if config.slurm.requeue else "no-requeue": None,
+        "signal": f"{receiver}USR2@{_warning(config, asked.get('time'), submission.resources.default_time)}",
     }
     for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
         asked.pop(name, None)
@@ -74,7 +81,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
         options["ntasks"] = "1"
-    return template.render(merge(asked, options), _command(run, config, submission.number, template))
+    command = _command(run, config, submission.number, template)
+    return template.render(merge(asked, options), command, before=_NOTES_WARNING)
 
 
 def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submission], *, asks_memory: bool = True) -> str:
@@ -124,6 +132,8 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
     def where(name: str) -> str:
         return f"{config.path}: slurm.{name.replace('-', '_')}" if name in options else template.where(name)
 
+    if problem := _too_early(config, asked.get("time")):
+        raise InputError(f"{config.path}: slurm.warning: {problem}")
     nodes = str(config.slurm.nodes_per_task)
     for name in _TASK_OPTIONS:
         if asked.get(name) not in (None, "1") and (name, asked[name]) != ("ntasks", nodes):
@@ -134,6 +144,14 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
     if asked.get("nodes") not in (None, "1", "1-1", nodes):
         raise InputError(f"{where('nodes')}: --nodes={asked['nodes']}: set slurm.nodes_per_task for more than one node")
     return asked
+
+
+def _too_early(config: Config, limit: str | None) -> str | None:
+    """What is wrong with the config's warning for tasks with this time limit."""
+    warning, seconds = config.slurm.warning, amount(parse_time, limit)
+    if warning is None or seconds is None or warning < seconds:
+        return None
+    return f"{warning} s before the end of {seconds} s (--time={limit}) a task has not begun: lower it, or raise slurm.time"
 
 
 def _config_options(config: Config, resources: Resources) -> Options:
@@ -178,13 +196,13 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
 
 
-def _warning(limit: str | None) -> int:
-    """Seconds of warning: a quarter of a short limit, so that some work is done before it."""
-    try:
-        seconds = parse_time(limit) if limit else 3600
-    except ValueError:
-        seconds = 3600
-    return max(_SHORTEST_WARNING, min(_WARNING, seconds // 4))
+def _warning(config: Config, limit: str | None, default_time: int | None) -> int:
+    """Seconds of warning, if not the config's own: of a short limit a quarter, so that some work is done before it."""
+    if config.slurm.warning is not None:
+        return config.slurm.warning
+    most = max(_WARNING, config.slurm.grace + _SLACK)
+    seconds = amount(parse_time, limit) if limit else default_time
+    return most if seconds is None else max(_SHORTEST_WARNING, min(most, seconds // 4))
 
 
 def _pattern(path: Path) -> str:
@@ -207,7 +225,10 @@ def _command(run: RunDir, config: Config, number: int, template: Template) -> st
     words += [shlex.quote(str(run.path.absolute())), str(number)]
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
+    before += f"{IGNORES_WARNING}\n"
     if config.slurm.nodes_per_task > 1:
         # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
-        words.insert(0, "srun --kill-on-bad-exit=0 --export=ALL --cpus-per-task=$SLURM_CPUS_PER_TASK")
+        srun = "srun --kill-on-bad-exit=0 --export=ALL --cpus-per-task=$SLURM_CPUS_PER_TASK"
+        # srun's tasks inherit nothing of what this shell ignores.
+        words.insert(0, f"""{srun} sh -c '{IGNORES_WARNING.replace("'", '"')}; exec "$@"' sh""")
     return before + " ".join(["exec", *words])

@@ -84,7 +84,13 @@ class SlurmExecutor(Executor):
 
     def resources(self, config: "Config") -> Resources:
         """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
-        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.slurm.options))
+        return Resources(
+            nodes_per_task=config.slurm.nodes_per_task,
+            options=from_environment(config.slurm.options),
+            warning=config.slurm.warning,
+            grace=config.slurm.grace,
+            requeue=config.slurm.requeue,
+        )
 
     def _asked(self, config: "Config") -> Options:
         return asked_options(config, self.resources(config))

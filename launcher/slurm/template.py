@@ -113,8 +113,8 @@ class Template:
         """Whether the script itself uses a variable."""
         return any(word in line for line in self._lines if not line.startswith("#"))
 
-    def render(self, options: Mapping[str, str | None], command: str) -> str:
-        """The script: these options, and the command at its place.
+    def render(self, options: Mapping[str, str | None], command: str, before: str = "") -> str:
+        """The script: these options, and the command at its place; ``before`` all else that it does.
 
         Raises InputError for a value of more than one line: what comes after the first would be a command.
         """
@@ -128,7 +128,8 @@ class Template:
         if MARKER not in lines:
             lines += ["", MARKER]
         place = lines.index(MARKER)
-        return "\n".join([self.shebang, *directives, *lines[:place], command, *lines[place + 1 :]]) + "\n"
+        first = [before] if before else []
+        return "\n".join([self.shebang, *directives, *first, *lines[:place], command, *lines[place + 1 :]]) + "\n"
 
 
 def merge(options: Options, over: Mapping[str, str | None], without: Collection[str] = ()) -> Options:

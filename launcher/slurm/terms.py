@@ -1,11 +1,12 @@
 """SbatchTerms: the terms of a submission's array tasks, read from the sbatch options it was asked with and written as such."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from jobs.storage.plans import Submission
 from launcher.config.config import Config
 from launcher.retry.policy import Terms
+from launcher.slurm.parsers import amount
 from launcher.slurm.scripts import asked_options
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
@@ -39,11 +40,3 @@ class SbatchTerms:
         if terms.excluded_nodes != self.terms.excluded_nodes:
             options["exclude"] = ",".join(terms.excluded_nodes)
         return options
-
-
-def amount(parse: Callable[[str], int], text: str | None) -> int | None:
-    """Bytes or seconds of what Slurm writes, None where it is none: UNLIMITED, nothing. n or c mean per node or CPU."""
-    try:
-        return parse(text.rstrip("nc")) if text else None
-    except ValueError:
-        return None

@@ -1,7 +1,9 @@
 """The sbatch scripts of a run: what is computed, what the config asks for, what does not go together."""
 
 import shlex
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,11 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.config.config import Config, load_config
 from launcher.plan.plan import make_plan
-from launcher.slurm.scripts import array_script, finalize_script, job_name
+from launcher.slurm.scripts import IGNORES_WARNING, array_script, finalize_script, job_name
 from launcher.slurm.slurm_executor import SlurmExecutor
 from launcher.slurm.template import Template
 from tests.slurm_cluster import SlurmCluster
-from tests.support.launcher_runs import ROOT, write_config
+from tests.support.launcher_runs import ROOT, wait_until, write_config
 
 TEMPLATES = sorted(path.stem for path in (ROOT / "slurm_templates").glob("*.sbatch"))
 
@@ -175,6 +177,63 @@ def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
 def test_the_warning_before_the_limit_leaves_time_to_work(tmp_path: Path, time: str | None, warning: int) -> None:
     slurm = site(tmp_path, *([f"#SBATCH --time={time}"] if time else []))
     assert array_options(tmp_path, slurm=slurm)["signal"] == f"B:USR2@{warning}"
+
+
+def test_the_configs_own_warning_holds_and_a_long_grace_is_given_its_time(tmp_path: Path) -> None:
+    assert array_options(tmp_path, slurm={"warning": 600, "time": "20"})["signal"] == "B:USR2@600"
+    assert array_options(tmp_path / "long", slurm={"grace": 300})["signal"] == "B:USR2@310"
+    assert array_options(tmp_path / "short", slurm={"grace": 300, "time": "4"})["signal"] == "B:USR2@60"
+    late = refusal(tmp_path / "late", slurm={**site(tmp_path / "late", "#SBATCH --time=10"), "warning": 600})
+    assert "config.yaml: slurm.warning: 600 s before the end of 600 s (--time=10) a task has not begun" in late
+
+
+@pytest.mark.parametrize(("default_time", "warning"), [(60, 15), (86400, 60), (None, 60)])
+def test_the_warning_suits_the_limit_that_the_partition_gives(
+    tmp_path: Path, default_time: int | None, warning: int
+) -> None:
+    options = array_options(tmp_path, submission(default_time=default_time))
+    assert options["signal"] == f"B:USR2@{warning}"
+
+
+def test_a_site_that_requeues_nothing_gets_no_request_for_it(tmp_path: Path) -> None:
+    run, config = planned(tmp_path, slurm={"requeue": False})
+    options = Template(array_script(run, config, submission()), "script").options
+    assert ("requeue" in options, "no-requeue" in options) == (False, True)
+    assert not SlurmExecutor().resources(config).requeue
+
+
+SAYS = """\
+import os, pathlib, signal
+is_ignored = signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
+pathlib.Path("said").write_text(f"{is_ignored} {os.environ.get('LAUNCHER_WARNED')}")
+"""
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_warning_while_the_script_loads_modules_is_noted_and_ends_nothing(tmp_path: Path, shell: str) -> None:
+    slurm = site(tmp_path, "touch begun", "while [ ! -e loaded ]; do sleep 0.05; done", "LAUNCHER_PYTHON=./python")
+    run, config = planned(tmp_path, slurm=slurm)
+    (tmp_path / "python").write_text(f"#!{sys.executable}\n{SAYS}")
+    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "script").write_text(array_script(run, config, submission()))
+    with subprocess.Popen([shell, "script"], cwd=tmp_path) as task:
+        wait_until((tmp_path / "begun").exists)
+        task.send_signal(signal.SIGUSR2)
+        (tmp_path / "loaded").touch()
+        assert task.wait(30) == 0
+    assert (tmp_path / "said").read_text() == "True 1"
+
+
+def test_tasks_of_srun_begin_without_a_warning_that_would_end_them(tmp_path: Path) -> None:
+    slurm = {**site(tmp_path, "LAUNCHER_PYTHON=./python"), "nodes_per_task": 2}
+    run, config = planned(tmp_path, slurm=slurm)
+    for name, text in (("python", f"#!{sys.executable}\n{SAYS}"), ("srun", '#!/bin/bash\nshift 3; exec "$@"\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    text = array_script(run, config, submission()).replace(f"\n{IGNORES_WARNING}", "")  # as srun's tasks find it
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_CPUS_PER_TASK": "1"}
+    subprocess.run(["bash", "-c", text], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "said").read_text() == "True None"
 
 
 def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_path: Path) -> None:
