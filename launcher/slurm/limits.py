@@ -11,7 +11,14 @@ from jobs.errors import LauncherError, RunError
 from jobs.machine.user import user_name
 from launcher.slurm.calls import ask, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
-from launcher.slurm.parsers import ASSOCIATION_FIELDS, Association, read_associations, submit_limit
+from launcher.slurm.parsers import (
+    ASSOCIATION_FIELDS,
+    TIME_FIELDS,
+    Association,
+    read_associations,
+    read_default_time,
+    submit_limit,
+)
 
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
@@ -83,6 +90,17 @@ def _read_limits() -> _SiteLimits:
     sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
     count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
     return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, associations)
+
+
+def default_time(partitions: str | None) -> int | None:
+    """Seconds that a job has which asks for none: its partition's default, else the most there is in it.
+
+    The least of those of several ``partitions`` (with commas; None: the default one); None where there is no limit, or
+    where Slurm does not tell.
+    """
+    with suppress(LauncherError):  # it only tells
+        return read_default_time(run("sinfo", "--noheader", "--all", f"--format={TIME_FIELDS}"), partitions)
+    return None
 
 
 def nodes() -> list[Nodes]:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from launcher.units import parse_time
+
 _PASSING = (
     "Socket timed out",
     "Unable to contact slurm controller",
@@ -143,6 +145,22 @@ def submit_limit(
         ),
         default=None,
     )
+
+
+# Partition (the default one marked by *), the time of a job that asks for none, the most that one may ask for.
+TIME_FIELDS = "%P|%L|%l"
+
+
+def read_default_time(text: str, partitions: str | None) -> int | None:
+    """Seconds that sinfo's rows of TIME_FIELDS tell for a job that asks for none; None where there is no limit."""
+    named = partitions.split(",") if partitions else None
+    rows = [line.strip().split("|") for line in text.splitlines() if line.count("|") == TIME_FIELDS.count("|")]
+    limits = (
+        amount(parse_time, default) or amount(parse_time, most)
+        for partition, default, most in rows
+        if (partition.rstrip("*") in named if named else partition.endswith("*"))
+    )
+    return min(filter(None, limits), default=None)
 
 
 def read_accounting(text: str) -> Iterator[Accounted]:

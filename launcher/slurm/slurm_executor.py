@@ -23,9 +23,17 @@ from launcher.slurm import scheduler
 from launcher.slurm.capacity import tasks_at_once
 from launcher.slurm.environment import from_environment
 from launcher.slurm.handover import follow, follower_of, hand_over, largest_wave, write_script
-from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, ask_limits_ahead, limits_for, nodes
+from launcher.slurm.limits import (
+    DEFAULT_ARRAY_SIZE,
+    DEFAULT_JOB_COUNT,
+    ask_limits_ahead,
+    default_time,
+    limits_for,
+    nodes,
+)
 from launcher.slurm.reasons import queue_advice
 from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
+from launcher.units import format_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -84,16 +92,16 @@ class SlurmExecutor(Executor):
 
     def resources(self, config: "Config") -> Resources:
         """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
-        return Resources(
-            nodes_per_task=config.slurm.nodes_per_task,
-            options=from_environment(config.slurm.options),
+        return replace(
+            _resources(config),
             warning=config.slurm.warning,
             grace=config.slurm.grace,
             requeue=config.slurm.requeue,
+            default_time=_default_time(self._asked(config)),
         )
 
     def _asked(self, config: "Config") -> Options:
-        return asked_options(config, self.resources(config))
+        return asked_options(config, _resources(config))
 
     def describe(self, config: "Config") -> list[str]:
         asked = self._asked(config)
@@ -106,6 +114,8 @@ class SlurmExecutor(Executor):
         if scheduler.is_here():
             limits = limits_for(asked)
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
+            if limit := _default_time(asked):
+                lines.append(f"time: {_told(limit)}")
             lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
         return lines
 
@@ -142,7 +152,9 @@ class SlurmExecutor(Executor):
 
     def place(self, submission: Submission) -> str:
         if submission.job_ids:
-            return f"Slurm job {', '.join(submission.job_ids)}, finalize job {submission.finalize_id}"
+            limit = submission.resources.default_time
+            time = f"; {_told(limit)}" if limit else ""
+            return f"Slurm job {', '.join(submission.job_ids)}, finalize job {submission.finalize_id}{time}"
         return f"held back until Slurm takes more jobs of yours; finalize job {submission.finalize_id} submits it"
 
     def recover(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
@@ -186,6 +198,21 @@ class SlurmExecutor(Executor):
         if not scheduler.await_end(job_ids, [owner]):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
+
+
+def _resources(config: "Config") -> Resources:
+    gpus = config.slurm.gpus_per_task
+    own = config.slurm.options if gpus is None else {**config.slurm.options, "gpus-per-task": gpus}
+    return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(own))
+
+
+def _default_time(asked: Options) -> int | None:
+    """The time limit, seconds, of array tasks that ask for none, as far as the cluster is here to tell."""
+    return None if "time" in asked or not scheduler.is_here() else default_time(asked.get("partition"))
+
+
+def _told(default_time: int) -> str:
+    return f"each array task has {format_time(default_time)}, as its partition gives; slurm.time asks for another time"
 
 
 def _room(config: "Config", asked: Options) -> int:

@@ -311,6 +311,33 @@ def test_variables_of_sbatch_count_where_the_config_is_silent(tmp_path: Path, mo
         SlurmExecutor().resources(config)
 
 
+@pytest.mark.parametrize(
+    ("slurm", "found"),
+    [
+        ({}, {"gres": "gpu:2,lscratch:9", "mem": "4G", "export": "NONE"}),
+        ({"gpus_per_task": 1, "mem_per_cpu": "1G"}, {"gres": "lscratch:9", "export": "NONE"}),
+        ({"gpus": 3, "export": "ALL"}, {"gres": "lscratch:9", "mem": "4G"}),
+        ({"gres": "tape:1", "mem_per_gpu": None}, {"mem": "4G", "export": "NONE"}),
+    ],
+)
+def test_a_variable_of_sbatch_adds_nothing_to_what_the_config_asks_for_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: dict[str, Any], found: dict[str, str]
+) -> None:
+    counted = {"GRES": "gpu:2,lscratch:9", "MEM_PER_NODE": "4G", "EXPORT": "NONE"}
+    computed = {
+        "ARRAY_INX": "0-3",
+        "OPEN_MODE": "truncate",
+        "NO_REQUEUE": "1",
+        "SIGNAL": "9",
+        "JOB_NAME": "x",
+        "WAIT": "1",
+    }
+    for name, value in (counted | computed).items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    _, config = planned(tmp_path, slurm=slurm)
+    assert SlurmExecutor().resources(config).options == found
+
+
 @pytest.mark.parametrize("template", ["conda", "modules"])
 def test_a_task_whose_environment_cannot_be_activated_ends(tmp_path: Path, template: str) -> None:
     run, config = planned(tmp_path, slurm={"template": template})
