@@ -7,6 +7,7 @@ Outside a scheduler's job there is none.
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 _Environment = Mapping[str, str]
 
@@ -52,6 +53,12 @@ def end_time(environment: _Environment = os.environ) -> float | None:
 def host(environment: _Environment = os.environ) -> str:
     """This node, by the scheduler's name for it."""
     return environment.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def scratch(environment: _Environment = os.environ) -> Path | None:
+    """The folder on the node's own disk that some sites make for each job; None where there is none that can be written."""
+    folder = environment.get("SLURM_TMPDIR")
+    return Path(folder) if folder and os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def cpus(environment: _Environment = os.environ) -> int | None:

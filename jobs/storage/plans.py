@@ -155,7 +155,8 @@ class NodeSettings:
 
     ``processes`` is None for one per device; ``workers`` counts pool workers per process; times are seconds;
     ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples; ``memory`` is bytes, None: what
-    the task may use. ``poison_batches``: what a Job keeps of a batch without a copy shows.
+    the task may use; ``scratch`` is the folder of its temporary files, with variables of the node. ``poison_batches``: what a
+    Job keeps of a batch without a copy shows.
     """
 
     processes: int | None = None
@@ -165,6 +166,7 @@ class NodeSettings:
     max_failed_samples: float | int = 0.01
     sync_interval: float = 10.0
     memory: int | None = None
+    scratch: str | None = None
     poison_batches: bool = False
 
     def failure_budget(self, rows: int) -> int:

@@ -47,6 +47,11 @@ _check_class = _matching(
     "must be module:Class, such as jobs.text_embedding:TextEmbedding",
 )
 
+_check_scratch = _matching(
+    r"(?=[/~$])(?:[^$\n]|\$\w+|\$\{\w+\})+",
+    "must be a folder of the node: /path, ~/path, or one that begins with $NAME or ${NAME}, which are put in there",
+)
+
 
 def check_sources(value: Any) -> str | tuple[str, ...]:
     """One manifest: a table, a glob, or a list of these."""
@@ -193,6 +198,10 @@ class NodeSection(Section):
     memory: Size = Field(
         default=None,
         description="what an array task may use; null: its cgroup's limit, or the machine's memory, less 10%",
+    )
+    scratch: Annotated[str, AfterValidator(_check_scratch)] | None = Field(
+        default=NodeSettings.scratch,
+        description="folder on the node for temporary files, such as $SLURM_TMPDIR: each task has its own in it; null: TMPDIR",
     )
     poison_batches: bool = Field(
         default=NodeSettings.poison_batches,

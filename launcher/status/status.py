@@ -25,6 +25,7 @@ from launcher.runs.going_on import open_by_executor
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
+from launcher.status.versions import other_versions
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
@@ -62,7 +63,8 @@ class Status:
 
     ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
-    ``silent`` are the names of attempts that should have written lately: they are stuck, or their node is gone.
+    ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
+    ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
     """
 
     run: RunDir
@@ -79,6 +81,7 @@ class Status:
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
     stale: tuple[Path, ...] = ()
+    other_versions: tuple[str, ...] = ()
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -147,6 +150,7 @@ class Status:
             ],
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
+            "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
         }
@@ -207,6 +211,7 @@ class StatusReader:
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             tuple(_silent(shards, submissions)),
             tuple(path for path in missing_results if is_done and path.exists()),
+            other_versions(self.plan.environment, shards.attempts),
             queue,
         )
 

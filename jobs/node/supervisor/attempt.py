@@ -8,7 +8,6 @@ of the machine at any moment leaves at most work that no beat knows of.
 import dataclasses
 import itertools
 import os
-import platform
 import secrets
 import stat
 import time
@@ -16,11 +15,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
-
 from jobs.kinds import EndReason, FailureKind
 from jobs.machine import allocation
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.machine.versions import installed_versions
 from jobs.node.messages import Allocate, Allocated
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
@@ -121,7 +119,7 @@ class AttemptLog:
             restart=allocation.restarts(environment),
             devices=devices,
             workers=self._node.workers,
-            versions={"python": platform.python_version(), "numpy": np.__version__},
+            versions=installed_versions(),
             code=fingerprint(self._plan.code),
             plan=self._plan.fingerprint,
         )

@@ -8,14 +8,16 @@ import os
 import select
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import devices, disk, gpus, memory
+from jobs.machine import allocation, devices, disk, gpus, memory
 from jobs.machine.running_time import RunningTime
-from jobs.machine.scratch import make_scratch
+from jobs.machine.scratch import make_scratch, scratch_folder
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
 from jobs.node.supervisor.alone import recover
@@ -54,6 +56,15 @@ class _Stopped(Exception):
     """The task has to leave."""
 
 
+def _make_scratch(folder: str | None) -> Path:
+    """The task's own folder; in the one that the config names it is that of all temporary files, the Job's too."""
+    if folder is None:
+        return make_scratch(allocation.scratch())
+    made = make_scratch(scratch_folder(folder))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(made)
+    return made
+
+
 class Task:
     """One array task, or one of its nodes: its attempt and its crew.
 
@@ -79,7 +90,7 @@ class Task:
         self._signals = signals
         self._is_near_its_end = is_near_its_end
         self._server: ForkServer | None = None
-        self._scratch = make_scratch()
+        self._scratch = _make_scratch(self._node.scratch)
         name = new_name(submission.number, worker)
         self._clock = RunningTime()
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)

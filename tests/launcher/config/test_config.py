@@ -101,7 +101,7 @@ def test_models_are_frozen(folder: Path) -> None:
 def test_an_unknown_key_names_file_line_nearest_and_valid_keys(folder: Path) -> None:
     assert problems(SMALL + "node:\n  worker: 2\n") == [
         "config.yaml:5: node.worker: unknown key. Did you mean node.workers? Valid keys: processes, workers, "
-        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory, poison_batches"
+        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory, scratch, poison_batches"
     ]
 
 
@@ -198,6 +198,8 @@ slurm:
         ('slurm.comment="a\\nb"', "must be one line of text"),
         ("slurm.exclude={a: b}", "must be one line of text"),
         ("slurm.options={}", "unknown key"),
+        ("node.scratch=tmp", "must be a folder of the node: /path, ~/path, or one that begins with $NAME"),
+        ("node.scratch=/tmp/$", "which are put in there"),
         ("slurm.warning=15", "15 s are too few for a task that may take 20 s to leave (slurm.grace)"),
         ("slurm.warning=5", "must be greater than or equal to 10"),
         ("slurm.grace=1", "must be greater than or equal to 5"),
