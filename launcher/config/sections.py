@@ -221,7 +221,8 @@ class SlurmSection(Section):
     """The Slurm executor. ``options``: all other keys, by sbatch's long names (``mem-per-cpu``), no nulls."""
 
     template: PathText = Field(
-        default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
+        default="cpu",
+        description="cpu, gpu, venv, conda, modules, spack, apptainer, pyxis, or the path of an sbatch script",
     )
     array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
     tasks: Count | None = Field(

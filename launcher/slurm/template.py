@@ -121,7 +121,7 @@ class Template:
         if longer := [name for name, value in options.items() if len((value or "").splitlines()) > 1]:
             raise InputError(f"--{longer[0]}: {options[longer[0]]!r} is not one line, as a directive of sbatch must be")
         directives = [
-            f"{_DIRECTIVE} --{name}" if value is None else f"{_DIRECTIVE} --{name}={shlex.quote(value)}"
+            f"{_DIRECTIVE} --{name}" if value is None else f"{_DIRECTIVE} --{name}={_quoted(value)}"
             for name, value in options.items()
         ]
         lines = [MARKER if line.strip() == MARKER else line for line in self._lines]
@@ -140,10 +140,22 @@ def merge(options: Options, over: Mapping[str, str | None], without: Collection[
     return merged
 
 
+def _quoted(value: str) -> str:
+    """As sbatch reads it: quotes as a shell has them, but a backslash takes the next sign as it is within them, too."""
+    return shlex.quote(value.replace("\\", "\\\\"))
+
+
+def _unquoted(text: str) -> list[str]:
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split = True
+    lexer.escapedquotes = "\"'"
+    return list(lexer)
+
+
 def _parse_directive(line: str, where: str) -> Options:
     """``#SBATCH -p long --mem=4G`` -> {partition: long, mem: 4G}."""
     try:
-        words = shlex.split(line.removeprefix(_DIRECTIVE), comments=True)
+        words = _unquoted(line.removeprefix(_DIRECTIVE))
     except ValueError as error:
         raise InputError(f"{where}: {line!r}: {error}") from None
     found: Options = {}

@@ -338,18 +338,68 @@ def test_a_variable_of_sbatch_adds_nothing_to_what_the_config_asks_for_in_anothe
     assert SlurmExecutor().resources(config).options == found
 
 
-@pytest.mark.parametrize("template", ["conda", "modules"])
-def test_a_task_whose_environment_cannot_be_activated_ends(tmp_path: Path, template: str) -> None:
+# What a site has in place of conda, modules, Spack, srun: as they are where all is well, and the ways in which they fail.
+ACTIVATIONS = {
+    "conda": {
+        "works": "conda() { [ $1 = info ] && echo $PWD/base || export GOOD=1; }",
+        "refuses": "conda() { [ $1 = info ] && echo $PWD/base || { echo no such environment >&2; return 1; }; }",
+        "is not there": "unset -f conda",
+    },
+    "modules": {
+        "works": "module() { [ $1 = purge ] && LOADEDMODULES= || LOADEDMODULES=cuda/12 GOOD=1; export GOOD; }",
+        "refuses": "module() { [ $1 = purge ] || { echo unknown >&2; return 1; }; }",
+        "says that it worked": "module() { [ $1 = purge ] || echo 'ERROR:105: Unable to locate a modulefile' >&2; }",
+        "is not there": "unset -f module",
+    },
+    "spack": {
+        "works": "spack() { export SPACK_ENV=/here GOOD=1; }",
+        "refuses": "spack() { echo no such environment >&2; return 1; }",
+        "says that it worked": "spack() { :; }",
+        "is not there": "unset -f spack; export SPACK_ROOT=$PWD/nowhere",
+    },
+    "venv": {
+        "works": "export VENV=$PWD/venv",
+        "refuses": "export VENV=$PWD/broken",
+        "is not there": "export VENV=$PWD/nowhere",
+    },
+    "pyxis": {
+        "works": "srun() { export GOOD=1; while [[ $1 == --* ]]; do shift; done; ./$@; }",
+        "refuses": "srun() { echo 'pyxis: failed to import docker image' >&2; return 1; }",
+        "is not there": "unset -f srun",
+    },
+}
+
+
+@pytest.mark.parametrize(("template", "way"), [(name, way) for name, ways in ACTIVATIONS.items() for way in ways])
+def test_a_task_begins_in_the_environment_of_its_template_or_not_at_all(
+    tmp_path: Path, template: str, way: str
+) -> None:
     run, config = planned(tmp_path, slurm={"template": template})
-    for name in ("conda", "module"):
-        program = tmp_path / name
-        program.write_text('#!/bin/bash\n[ "$1" = purge ] || { echo "no such environment" >&2; exit 1; }\n')
-        program.chmod(0o755)
+    for name, text in {
+        "base/etc/profile.d/conda.sh": "",
+        "spack/share/spack/setup-env.sh": "",
+        "venv/bin/activate": "export GOOD=1",
+        "broken/bin/activate": "echo broken >&2; false",
+        "venv/bin/python": (begins := '#!/bin/bash\necho "began ${GOOD:-elsewhere}"'),
+        "bin/python": begins,
+        "bin/python3": begins,
+        "python3": begins,
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    text = array_script(run, config, submission())
+    # A function is no program, which exec could start.
+    text = text.replace('exec "${LAUNCHER_PREFIX', '"${LAUNCHER_PREFIX').replace(sys.executable, "python3")
     ended = subprocess.run(
-        ["bash"], input=array_script(run, config, submission()), capture_output=True, text=True, check=False,
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "LAUNCHER_PYTHON": "echo", "ENVIRONMENT": "BATCH"},
+        ["bash", "-c", f"{ACTIVATIONS[template][way]}\n{text}"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "HOME": str(tmp_path), "ENVIRONMENT": "BATCH"},
     )  # fmt: skip
-    assert (ended.returncode, ended.stdout, "no such environment" in ended.stderr) == (1, "", True)
+    if way == "works":
+        assert (ended.returncode, ended.stdout) == (0, "began 1\n"), ended.stderr
+    else:
+        assert (ended.returncode != 0, ended.stdout) == (True, "")
+        assert ended.stderr != ""
 
 
 def test_the_first_attempt_alone_waits_for_the_users_own_job(tmp_path: Path) -> None:
