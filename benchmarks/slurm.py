@@ -25,8 +25,10 @@ from pathlib import Path
 from benchmarks.contest import await_quiet, machine, median, table
 from benchmarks.slurm_contestants import CONTESTANTS, OURS, PLANNED, Contestant
 from tests.slurm_cluster import SlurmCluster
+from tests.support.slurm_conf import Site
 
 _ROOT = Path(__file__).parents[1]
+SITE = Site(lines=("MaxArraySize=10001",))
 _TIMEOUT = 300.0
 _QUIET = 5.0
 # Questions of this benchmark itself, and what nodes say without any job.
@@ -248,7 +250,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in ("jobs", "launcher", "benchmarks"):  # as pip does with what it installs, the peers among it
         compileall.compile_dir(_ROOT / name, quiet=1)
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(max_array_size=10_001) as cluster:
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(site=SITE) as cluster:
         allow_jobs(cluster, 20_000)
         bench = Bench(cluster, Path(scratch))
         version = cluster.run("sbatch", "--version").strip()

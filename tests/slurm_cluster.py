@@ -1,10 +1,10 @@
-"""A real Slurm on this one machine, for the tests: munged, MariaDB, slurmdbd, slurmctld and four slurmd.
+"""A real Slurm on this one machine, for the tests: munged, MariaDB, slurmdbd, slurmctld and some slurmd.
 
 Needs root and, on Debian, `apt-get install slurm-wlm slurmdbd munge mariadb-server`. All else (configuration,
 key, ports, sockets, data, logs) is its own and lives in one folder; the system's services are left alone.
-The tests get it from the `slurm` fixture (slurm_fixtures.py); by hand:
+The tests get it from the fixtures `slurm`, and `site` for one that is set up as elsewhere (slurm_fixtures.py); by hand:
 
-    python -m tests.slurm_cluster up [--dir D] [--max-array-size N]
+    python -m tests.slurm_cluster up [--dir D] [--site NAME] [--set MaxArraySize=50]
     eval "$(python -m tests.slurm_cluster env)"; sinfo
     python -m tests.slurm_cluster down
 """
@@ -13,70 +13,87 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import psutil
 
-from tests.support.slurm_conf import NODES, write_configuration
+from tests.support.slurm_conf import USUAL, Site, check_folder, free_ports, write_configuration
 from tests.support.slurm_daemons import MEMORY_CGROUP, ClusterError, Daemons
+from tests.support.slurm_services import Services
+from tests.support.slurm_sites import SITES
 
-PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+BOOKS = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacct")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 BY_HAND = Path(tempfile.gettempdir()) / "slurm-cluster"
+_ROOT = Path(__file__).parents[1]
+# What a job, or its user's own settings, would tell Slurm's commands.
+_SLURMS_OWN = ("SLURM", "SBATCH", "SQUEUE", "SACCT", "SCANCEL", "SINFO", "SALLOC", "SRUN")
 
 
-def slurm_missing() -> str | None:
-    """What this machine lacks to run a cluster, in words, or None."""
-    if missing := [name for name in PROGRAMS if not shutil.which(name, path=PATH)]:
+def slurm_missing(site: Site = USUAL) -> str | None:
+    """What this machine lacks to run such a cluster, in words, or None."""
+    wanted = PROGRAMS + (BOOKS if site.accounting else ())
+    if missing := [name for name in wanted if not shutil.which(name, path=PATH)]:
         return f"{', '.join(missing)} not found: apt-get install slurm-wlm slurmdbd munge mariadb-server"
     return None if os.geteuid() == 0 else "only root can run a Slurm: it makes devices and cgroups"
 
 
 class SlurmCluster:
-    """Nodes n1..n4 (8 CPUs, 6000 MB, 2 fake GPUs each); partitions `main` and `urgent`, which preempts main.
+    """A cluster as a site has set it up, beside any other on this machine.
+
+    It ends when the process that started it does, however that ends, with all its jobs' processes.
 
     Attributes:
         env: the environment in which Slurm's commands talk to this cluster.
         memory_limits: whether a job over its --mem is killed; needs cgroup v1.
+        services: munged and the accounting.
+        others: the site's further clusters, by name.
 
     Args:
         directory: where everything goes, deleted by stop(); default: a new temporary one.
-        max_array_size: Slurm's MaxArraySize; 1001 is Slurm's own default.
-        requeue_wait: seconds that a requeued job waits before it may start; 120 is Slurm's own default.
-        lasting: the daemons outlive the process that started them; else they die with it.
+        site: how it is set up.
+        lasting: it outlives the process that started it.
+        first: the cluster of the same site that has munged and slurmdbd, `name` this one's.
     """
 
     def __init__(
         self,
         directory: Path | None = None,
+        site: Site = USUAL,
         *,
-        max_array_size: int = 1001,
-        requeue_wait: int = 20,
         lasting: bool = False,
+        first: SlurmCluster | None = None,
+        name: str = "test",
     ) -> None:
         self.directory = (directory or Path(tempfile.mkdtemp(prefix="slurm-"))).resolve()
+        self.site = site
+        self.name = name
         self.conf = self.directory / "slurm.conf"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH"))}
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(_SLURMS_OWN)}
         self.env |= {"PATH": PATH, "SLURM_CONF": str(self.conf)}
-        self.memory_limits = os.access(MEMORY_CGROUP / "memory.limit_in_bytes", os.W_OK)
-        self._max_array_size = max_array_size
-        self._requeue_wait = requeue_wait
-        self._database = self.directory / "database"
+        self.memory_limits = site.cgroup and os.access(MEMORY_CGROUP / "memory.limit_in_bytes", os.W_OK)
+        self._home = first.directory if first else self.directory
         # slurmdbd has no setting for the database's socket.
-        daemon_env = {**self.env, "MYSQL_UNIX_PORT": str(self._database / "socket")}
-        self._daemons = Daemons(daemon_env, self.directory / "log", lasting=lasting)
+        daemon_env = {**self.env, "MYSQL_UNIX_PORT": str(self._home / "database" / "socket")}
+        self._daemons = Daemons(daemon_env, self.directory / "log")
+        self.services: Services = first.services if first else Services(self.directory, site, self._daemons, self.run)
+        self._lasting = lasting or first is not None
+        self._watch: subprocess.Popen[bytes] | None = None
+        others = () if first else site.others
+        self.others = {other: SlurmCluster(self.directory / other, site, first=self, name=other) for other in others}
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,13 +103,8 @@ class SlurmCluster:
         self.stop()
 
     def start(self) -> None:
-        """Start every daemon and wait until all nodes take jobs (5 s). ClusterError: nothing is left."""
-        if len(str(self.directory)) > 70:
-            raise ClusterError(f"{self.directory}: too long a path for Unix sockets (70 characters at most)")
-        if self.conf.exists():
-            raise ClusterError(f"{self.directory}: a cluster is here already; take it down first")
-        if self.directory.exists() and any(self.directory.iterdir()):
-            raise ClusterError(f"{self.directory}: not an empty folder")
+        """Start every daemon and wait until all nodes take jobs (2 s, 5 s with accounting). ClusterError: nothing is left."""
+        check_folder(self.directory)
         try:
             self._start()
         except BaseException:
@@ -100,28 +112,33 @@ class SlurmCluster:
             raise
 
     def _start(self) -> None:
-        write_configuration(
-            self.directory,
-            free_ports(2 + len(NODES)),
-            max_array_size=self._max_array_size,
-            requeue_wait=self._requeue_wait,
-            memory_limits=self.memory_limits,
-        )
-        self._start_munge()
-        self._start_database()
-        self.start_accounting()
-        self.run("sacctmgr", "-i", "add", "cluster", "test")
-        self.run("sacctmgr", "-i", "add", "account", "lab", "cluster=test")
-        self.run("sacctmgr", "-i", "add", "user", "root", "account=lab", "defaultaccount=lab")
-        for node in NODES:
-            self._start_slurmd(node)
-        self.start_controller()
+        clusters = [self, *self.others.values()]
+        dbd, *ports = free_ports(1 + len(clusters) * (1 + len(self.site.nodes)))
+        for cluster in clusters:
+            own, ports = ports[: 1 + len(self.site.nodes)], ports[1 + len(self.site.nodes) :]
+            cluster.configure([dbd, *own])
+        if not self._lasting:
+            self._watch = _watch_over(self.directory)
+        self.services.start(*(cluster.name for cluster in clusters))
+        for cluster in clusters:
+            for node in self.site.node_names:
+                cluster.start_node(node)
+            cluster.start_controller()
+        for command in map(shlex.split, self.site.commands):
+            self.wait(partial(self._succeeds, *command), 30, shlex.join(command))
+
+    def configure(self, ports: list[int]) -> None:
+        """Write its configuration; `ports`: slurmdbd's, its own slurmctld's, then one a node."""
+        write_configuration(self.directory, self.site, self.name, self._home, ports, memory_limits=self.memory_limits)
 
     def stop(self) -> None:
         """Kill every process of the cluster and of its jobs, and delete its directory."""
         self._daemons.kill()
         if self.conf.exists():  # else it is somebody else's
             shutil.rmtree(self.directory)
+        if self._watch:
+            self._watch.communicate()
+            self._watch = None
 
     def processes(self, node: str | None = None) -> list[psutil.Process]:
         """The processes of the whole cluster and of its jobs, or those of one node."""
@@ -129,7 +146,9 @@ class SlurmCluster:
 
     def run(self, *command: str) -> str:
         """The standard output of a Slurm command; an exit code other than 0 raises CalledProcessError."""
-        done = subprocess.run(command, env=self.env, check=True, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, env=self.env, check=True, capture_output=True, text=True, errors="replace", timeout=120
+        )
         return done.stdout
 
     def wait(self, predicate: Callable[[], object], timeout: float, what: str) -> None:
@@ -155,12 +174,21 @@ class SlurmCluster:
 
     def reset(self) -> None:
         """Undo what a test did: dead nodes come back, no job is left, no limit."""
-        for node in NODES:
+        for node in self.site.node_names:
             if not self._daemons.started(node):
                 self.restart_node(node)
-        self.set_user_limit(max_submit_jobs=-1)
-        self.run("scancel", "--user=root")
-        self.wait(lambda: not self.run("squeue", "-h"), 60, "an empty queue")
+            self._succeeds("scontrol", "update", f"NodeName={node}", "State=RESUME")  # refused where it is not drained
+        if self.site.accounting:
+            self.set_user_limit(max_submit_jobs=-1)
+        for cluster in (self, *self.others.values()):
+            cluster.empty_queue()
+
+    def empty_queue(self) -> None:
+        """Cancel all jobs of all users and wait until they are gone."""
+        queue = ("squeue", "--noheader", "--all", "--format=%A")
+        if jobs := self.run(*queue).split():
+            self.run("scancel", "--quiet", *jobs)
+        self.wait(lambda: not self.run(*queue), 60, "an empty queue")
 
     def set_user_limit(self, *, max_submit_jobs: int) -> None:
         """How many jobs and array elements root may have pending or running; -1 lifts the limit."""
@@ -190,8 +218,12 @@ class SlurmCluster:
     def restart_node(self, node: str) -> None:
         """Start the node's slurmd again and wait until the node takes jobs."""
         since = datetime.now().replace(microsecond=0)
-        self._start_slurmd(node)
+        self.start_node(node)
         self._wait_ready(node, since)
+
+    def start_node(self, node: str) -> None:
+        """Start the slurmd of a node."""
+        self._daemons.start(node, "slurmd", "-D", "-f", str(self.conf), "-N", node)
 
     def stop_controller(self) -> None:
         """Stop slurmctld as an administrator would; jobs go on running."""
@@ -201,40 +233,8 @@ class SlurmCluster:
         """Start slurmctld and wait until it answers and every node that was started has registered."""
         self._daemons.start("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
         self.wait(lambda: self._succeeds("scontrol", "show", "config"), 30, "slurmctld answers")
-        for node in filter(self._daemons.started, NODES):
+        for node in filter(self._daemons.started, self.site.node_names):
             self._wait_ready(node)
-
-    def stop_accounting(self) -> None:
-        """Stop slurmdbd; slurmctld keeps what it has to tell it until it is back."""
-        self._daemons.terminate("slurmdbd")
-
-    def start_accounting(self) -> None:
-        """Start slurmdbd and wait until it answers."""
-        self._daemons.start("slurmdbd", "slurmdbd", "-D")
-        ask = ("sacctmgr", "show", "cluster")
-        self._daemons.wait(lambda: self._succeeds(*ask), 30, "slurmdbd answers", "slurmdbd")
-
-    def _start_munge(self) -> None:
-        home = self.directory / "munge"
-        files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed"}
-        options = [f"--{option}={home / name}" for option, name in files.items()]
-        self._daemons.start("munged", "munged", "--foreground", *options)
-        self._daemons.wait((home / "socket").exists, 30, "munged listens", "munged")
-
-    def _start_database(self) -> None:
-        # Only root of this machine reaches the socket, so the database needs no password and no network.
-        options = ("--no-defaults", "--user=root", f"--datadir={self._database}")
-        tables = ("--skip-test-db", "--auth-root-authentication-method=normal")
-        try:
-            self.run("mariadb-install-db", *options, *tables)
-        except subprocess.CalledProcessError as error:
-            raise ClusterError(f"mariadb-install-db failed:\n{error.stdout}{error.stderr}") from error
-        listen = (f"--socket={self._database}/socket", "--skip-networking")
-        self._daemons.start("mariadbd", "mariadbd", *options, *listen)
-        self._daemons.wait((self._database / "socket").exists, 60, "the database listens", "mariadbd")
-
-    def _start_slurmd(self, node: str) -> None:
-        self._daemons.start(node, "slurmd", "-D", "-f", str(self.conf), "-N", node)
 
     def _wait_ready(self, node: str, since: datetime = datetime.min) -> None:
         def ready() -> bool:
@@ -252,25 +252,26 @@ class SlurmCluster:
         return False
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports in a row that nobody listens on, below those that the kernel gives to outgoing connections."""
-    for first in random.sample(range(20000, 30000, count), 100):
-        ports = list(range(first, first + count))
-        with ExitStack() as stack, suppress(OSError):
-            for port in ports:
-                stack.enter_context(socket.socket()).bind(("", port))
-            return ports
-    raise ClusterError(f"no {count} free ports in a row between 20000 and 30000")
+def _watch_over(directory: Path) -> subprocess.Popen[bytes]:
+    """A process that takes the cluster down when this one is gone: its standard input ends then, however that came."""
+    command = [sys.executable, "-m", "tests.slurm_cluster", "watch", f"--dir={directory}"]
+    env = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=_ROOT, env=env, start_new_session=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: up, down, env, status."""
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.slurm_cluster", description="A Slurm on this machine.")
-    parser.add_argument("action", choices=("up", "down", "env", "status"))
+    parser.add_argument("action", choices=("up", "down", "env", "status", "watch"))
     parser.add_argument("--dir", type=Path, default=BY_HAND, help="its folder (default: %(default)s)")
-    parser.add_argument("--max-array-size", type=int, default=1001, metavar="N")
+    parser.add_argument(
+        "--site", choices=SITES, default="usual", help="as which site it is set up (default: %(default)s)"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a line of slurm.conf")
     options = parser.parse_args(arguments)
-    cluster = SlurmCluster(options.dir, max_array_size=options.max_array_size, lasting=True)
+    site = SITES[options.site]
+    site = replace(site, lines=(*site.lines, *options.set))
+    cluster = SlurmCluster(options.dir, site, lasting=True)
     try:
         _act(options.action, cluster)
     except (ClusterError, subprocess.CalledProcessError) as error:
@@ -280,13 +281,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _act(action: str, cluster: SlurmCluster) -> None:
-    if action == "up":
-        if missing := slurm_missing():
+    if action == "watch":
+        sys.stdin.buffer.read()
+        if cluster.conf.exists():
+            cluster.stop()
+    elif action == "up":
+        if missing := slurm_missing(cluster.site):
             raise ClusterError(missing)
         cluster.start()
     elif not cluster.conf.exists():
         raise ClusterError(f"{cluster.directory}: no cluster here; `up` starts one")
-    if action == "down":
+    elif action == "down":
         cluster.stop()
     elif action == "status":
         print(cluster.run("sinfo", "-N", "-l"), cluster.run("squeue"), sep="\n", end="")

@@ -36,3 +36,14 @@ class Placed(Job):
             "visible": [os.environ.get("CUDA_VISIBLE_DEVICES", "none")] * rows,
             "rank": [os.environ.get("SLURM_PROCID", "")] * rows,
         }
+
+
+class Variables(Job):
+    """For each sample: the values that variables of the environment have in its process, with a blank between."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def process(self, batch: dict[str, Any]) -> dict[str, Any]:
+        values = " ".join(os.environ.get(name, "none") for name in self.names)
+        return {"values": [values] * len(batch["x"])}

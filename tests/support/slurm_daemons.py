@@ -22,22 +22,18 @@ class ClusterError(Exception):
 
 
 class Daemons:
-    """The daemons whose environment is `env` (with SLURM_CONF), their logs in a folder, one a daemon.
+    """The daemons whose environment is `env` (with SLURM_CONF), their logs in a folder, one a daemon."""
 
-    `lasting` daemons outlive the process that started them; else they die with it.
-    """
-
-    def __init__(self, env: Mapping[str, str], logs: Path, *, lasting: bool) -> None:
+    def __init__(self, env: Mapping[str, str], logs: Path) -> None:
         self._env = env
         self._logs = logs
-        self._lifeline = () if lasting else ("setpriv", "--pdeathsig", "KILL")
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *command: str) -> None:
         """Start a command that stays in the foreground, in a session of its own."""
         with (self._logs / f"{name}.log").open("ab") as log:
             self._started[name] = subprocess.Popen(
-                [*self._lifeline, *command],
+                command,
                 env={**self._env, "SLURM_TEST_DAEMON": name},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -81,6 +77,7 @@ class Daemons:
     def processes(self, name: str | None = None) -> list[psutil.Process]:
         """The daemons and the processes of their jobs, or those of one daemon (a node's name: of that node).
 
+        All: those of clusters below this one's folder, too.
         A process belongs if its environment says so, or if a process that belongs started it.
         """
         owned: dict[int, psutil.Process] = {}
@@ -94,12 +91,15 @@ class Daemons:
     def _owns(self, pid: int, name: str | None) -> bool:
         # Not psutil's environ(): it ends at the hole that slurmstepd leaves where it writes its title.
         environment = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
-        owners = [f"SLURM_TEST_DAEMON={name or ''}", f"SLURMD_NODENAME={name or ''}"]
-        if f"SLURM_CONF={self._env['SLURM_CONF']}" not in environment:
-            return False
+        conf = self._env["SLURM_CONF"]
         if name is None:
-            return any(variable.startswith(tuple(owners)) for variable in environment)
-        return any(owner in environment for owner in owners)
+            folder = f"SLURM_CONF={Path(conf).parent}/"
+            owners = ("SLURM_TEST_DAEMON=", "SLURMD_NODENAME=")
+            return any(one.startswith(folder) for one in environment) and any(
+                one.startswith(owners) for one in environment
+            )
+        owners = (f"SLURM_TEST_DAEMON={name}", f"SLURMD_NODENAME={name}")
+        return f"SLURM_CONF={conf}" in environment and any(owner in environment for owner in owners)
 
     def wait(self, predicate: Callable[[], object], timeout: float, what: str, daemon: str) -> None:
         """Poll until the predicate is true.
@@ -130,7 +130,7 @@ def _alive(process: psutil.Process) -> bool:
 def _job_cgroups(pid: int) -> list[Path]:
     """The memory cgroups of the process's Slurm job: slurm_n1/uid_0/job_12, its steps and their tasks."""
     cgroup = Path(f"/proc/{pid}/cgroup").read_text()
-    found = re.search(r":memory:/(slurm_n\d/uid_\d+/job_\d+)", cgroup)
+    found = re.search(r":memory:/(slurm_n\d+/uid_\d+/job_\d+)", cgroup)
     if not found:
         return []
     job = MEMORY_CGROUP / found[1]

@@ -1,7 +1,12 @@
 """Fixtures for tests against a real Slurm; conftest.py loads them as a plugin.
 
-A cluster takes about 5 s to start and is too heavy to have twice: mark the modules that use it with
-`pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]` and run pytest-xdist with
+`slurm` is a usual cluster, shared by all tests of a session; `site` brings up one that is set up as elsewhere:
+
+    def test_of_a_site(site: BringUp, tmp_path: Path) -> None:
+        cluster = site("hidden-partition")
+
+A cluster takes 2 s to start, with accounting 5 s, and each kind is too heavy to have twice: mark the modules that use one
+with `pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]`, or the group "sites", and run pytest-xdist with
 `--dist loadgroup`, so that one worker has it.
 Where Slurm cannot run its tests are skipped, with a red section at the end; where CI is set they fail.
 """
@@ -10,22 +15,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
 
 import pytest
 
 from tests.slurm_cluster import SlurmCluster, slurm_missing
+from tests.support.slurm_conf import USUAL, Site
+from tests.support.slurm_daemons import ClusterError
+from tests.support.slurm_sites import SITES
 
 SKIPPED = "no Slurm for its tests"
+
+
+def _require_slurm(site: Site) -> None:
+    if missing := slurm_missing(site):
+        message = f"{SKIPPED}: {missing}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmCluster]:
     """A running cluster, shared by all tests of the session."""
-    if missing := slurm_missing():
-        message = f"{SKIPPED}: {missing}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    _require_slurm(USUAL)
     with SlurmCluster() as cluster:
         yield cluster
 
@@ -35,6 +50,77 @@ def clean_slurm(slurm: SlurmCluster) -> Iterator[SlurmCluster]:
     """The shared cluster, reset after the test: no job, every node up, no limit."""
     yield slurm
     slurm.reset()
+
+
+class BringUp(Protocol):
+    """Brings up the site of that name (slurm_sites.py), with more lines of slurm.conf (MaxArraySize=4) over its own.
+
+    This process, and what it starts, are then on its login node. At the end of the test it is empty again, or gone.
+    """
+
+    def __call__(self, name: str, *lines: str) -> SlurmCluster: ...
+
+
+class _LastSite:
+    """The site of the last test that had one: the next test may want the same."""
+
+    def __init__(self) -> None:
+        self._site: Site | None = None
+        self._cluster: SlurmCluster | None = None
+
+    def become(self, site: Site) -> SlurmCluster:
+        if self._cluster is None or site != self._site:
+            self.stop()
+            _require_slurm(site)
+            self._site, self._cluster = site, _started(site)
+        return self._cluster
+
+    def reset(self) -> None:
+        """A site whose accounting was changed is not used again."""
+        if self._cluster is None:
+            return
+        if self._cluster.services.is_changed:
+            self.stop()
+        else:
+            self._cluster.reset()
+
+    def stop(self) -> None:
+        if self._cluster:
+            self._cluster.stop()
+        self._cluster = None
+
+
+def _started(site: Site) -> SlurmCluster:
+    """Another try where it does not come up: somebody may have taken a port meanwhile."""
+    with suppress(ClusterError):
+        cluster = SlurmCluster(site=site)
+        cluster.start()
+        return cluster
+    cluster = SlurmCluster(site=site)
+    cluster.start()
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def _last_site() -> Iterator[_LastSite]:
+    last = _LastSite()
+    yield last
+    last.stop()
+
+
+@pytest.fixture
+def site(_last_site: _LastSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[BringUp]:
+    """A Slurm that is set up as elsewhere; see BringUp."""
+
+    def bring_up(name: str, *lines: str) -> SlurmCluster:
+        chosen = replace(SITES[name], lines=(*SITES[name].lines, *lines))
+        cluster = _last_site.become(chosen)
+        for variable in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(variable, cluster.env[variable])
+        return cluster
+
+    yield bring_up
+    _last_site.reset()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

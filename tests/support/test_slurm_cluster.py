@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.slurm_cluster import SlurmCluster, slurm_missing
+from tests.support.slurm_conf import Site
 from tests.support.slurm_daemons import ClusterError
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
@@ -49,7 +50,7 @@ def other_slurm() -> Iterator[SlurmCluster]:
     """A second cluster, for what the shared one cannot be put through."""
     if missing := slurm_missing():
         pytest.skip(missing)
-    with SlurmCluster(max_array_size=50) as cluster:
+    with SlurmCluster(site=Site(lines=("MaxArraySize=50",))) as cluster:
         yield cluster
 
 
@@ -156,14 +157,14 @@ def test_calls_are_counted_by_type_and_by_user(clean_slurm: SlurmCluster) -> Non
 def test_jobs_outlive_a_restart_of_the_controller_and_of_accounting(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
     job_id = submit(clean_slurm, tmp_path, "until [ -e go ]; do sleep 0.1; done", "--array=0-1")
     wait_for(clean_slurm, job_id, "RUNNING")
-    clean_slurm.stop_accounting()
+    clean_slurm.services.stop_accounting()
     try:
         with pytest.raises(subprocess.CalledProcessError) as refused:
             clean_slurm.run("sacct")
         assert "Connection refused" in refused.value.stderr
         assert set(clean_slurm.job_states(job_id).values()) == {"RUNNING"}
     finally:
-        clean_slurm.start_accounting()
+        clean_slurm.services.start_accounting()
     clean_slurm.stop_controller()
     clean_slurm.start_controller()
     (tmp_path / "go").touch()

@@ -258,9 +258,9 @@ def environment_of_tasks(slurm: SlurmCluster, folder: Path, job: Sequence[str] |
 
 @pytest.fixture
 def without_accounting(slurm_here: SlurmCluster) -> Iterator[SlurmCluster]:
-    slurm_here.stop_accounting()
+    slurm_here.services.stop_accounting()
     yield slurm_here
-    slurm_here.start_accounting()
+    slurm_here.services.start_accounting()
 
 
 def test_a_run_completes_while_the_accounting_is_down_all_the_time(

@@ -1,0 +1,117 @@
+"""Slurm as it is set up elsewhere: the kinds of sites that the tests bring up, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.support.slurm_conf import USUAL, Node, Site
+
+_TWO = (Node(), Node())
+_MIXED = (Node(1, 2000, 0), Node(2, 3000, 0), Node(4, 6000, 3))
+_NO_DEPENDENCIES = """\
+function slurm_job_submit(job, partitions, uid)
+    if job.dependency ~= nil and job.dependency ~= "" then
+        slurm.log_user("Job dependencies are not allowed on this cluster")
+        return slurm.ERROR
+    end
+    return slurm.SUCCESS
+end
+
+function slurm_job_modify(job, record, partitions, uid)
+    return slurm.SUCCESS
+end
+
+return slurm.SUCCESS
+"""
+
+SITES: Mapping[str, Site] = {
+    "usual": USUAL,
+    # Two nodes. The user has two accounts more: one without limits, one that allows three jobs at a time.
+    "accounting": Site(
+        _TWO,
+        cgroup=False,
+        commands=(
+            "sacctmgr -i add account paid,debug",
+            "sacctmgr -i add user root account=paid",
+            "sacctmgr -i add user root account=debug MaxSubmitJobs=3",
+        ),
+    ),
+    # No slurmdbd: sacct and sacctmgr have no answer.
+    "no-accounting": Site(_TWO, accounting=False, cgroup=False),
+    # The same, and the kernel ends what takes more memory than it asked for.
+    "no-accounting-cgroup": Site(_TWO, accounting=False),
+    # A partition that squeue does not show to ordinary users unless asked with --all.
+    "hidden-partition": Site(
+        _TWO, ("PartitionName=hidden Nodes=ALL Hidden=YES PriorityTier=1",), accounting=False, cgroup=False
+    ),
+    # Two clusters with one slurmdbd.
+    "two-clusters": Site(_TWO, cgroup=False, others=("other",)),
+    # slurm.conf does not name the nodes' memory; Slurm then takes them to have 1 MB.
+    "no-node-memory": Site(
+        (Node(memory=None),) * 2, ("SelectTypeParameters=CR_Core", "DefMemPerCPU="), accounting=False, cgroup=False
+    ),
+    # A partition takes only jobs that ask for a GPU.
+    "gpu-only-partition": Site(
+        _TWO,
+        ("AccountingStorageTRES=gres/gpu", "PartitionName=gpu Nodes=ALL PriorityTier=1"),
+        cgroup=False,
+        commands=(
+            "sacctmgr -i add qos gpu MinTRESPerJob=gres/gpu=1 Flags=DenyOnLimit",
+            "scontrol update PartitionName=gpu QOS=gpu",
+        ),
+    ),
+    # A plugin of the site refuses dependencies.
+    "no-dependencies": Site(
+        _TWO, ("JobSubmitPlugins=lua",), accounting=False, cgroup=False, files={"job_submit.lua": _NO_DEPENDENCIES}
+    ),
+    # Three minutes at most, and sbatch refuses what asks for more.
+    "short-limit": Site(
+        _TWO,
+        ("EnforcePartLimits=ALL", "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 MaxTime=3:00"),
+        accounting=False,
+        cgroup=False,
+    ),
+    # Slurm itself ends jobs that it sees over their memory.
+    "over-memory-kill": Site(_TWO, ("JobAcctGatherParams=OverMemoryKill",), accounting=False, cgroup=False),
+    # Jobs that a higher partition needs the place of are cancelled, not requeued.
+    "preempt-cancel": Site(
+        _TWO,
+        ("PreemptMode=CANCEL", "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 PreemptMode=CANCEL"),
+        accounting=False,
+        cgroup=False,
+    ),
+    # They get their --signal first, and a while to leave.
+    "preempt-warned": Site(
+        _TWO,
+        (
+            "SlurmctldParameters=preempt_send_user_signal",
+            "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=60",
+        ),
+        accounting=False,
+        cgroup=False,
+    ),
+    # They are suspended, and go on later.
+    "preempt-suspend": Site(
+        _TWO,
+        ("PreemptMode=SUSPEND,GANG", "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 PreemptMode=SUSPEND"),
+        accounting=False,
+        cgroup=False,
+    ),
+    # While a file `prolog-fails` lies in the site's folder the nodes cannot start jobs: Slurm requeues them held.
+    "prolog-fails": Site(
+        _TWO,
+        ("Prolog={directory}/prolog.sh",),
+        accounting=False,
+        cgroup=False,
+        files={"prolog.sh": "#!/bin/bash\n[ ! -e {directory}/prolog-fails ]\n"},
+    ),
+    # Nodes of different sizes, one of them without GPUs.
+    "mixed-nodes": Site(_MIXED, accounting=False, cgroup=False),
+    # The same, and each is always allocated whole.
+    "whole-nodes": Site(
+        _MIXED,
+        ("PartitionName=main Nodes=ALL Default=YES PriorityTier=1 OverSubscribe=EXCLUSIVE",),
+        accounting=False,
+        cgroup=False,
+    ),
+}
