@@ -120,7 +120,8 @@ class AttemptStart(Record):
 
     ``index`` is the task's array index; ``worker`` says which of the submission's ranges is its own: the index, or another
     number for each node where a task has several. ``process`` is the supervisor's ProcessIdentity, by which others on its
-    machine know whether it lives; ``host`` is the node by its scheduler's name; ``plan`` is the fingerprint of the plan,
+    machine know whether it lives; ``host`` is the node by its scheduler's name; ``executable`` is its Python, ``versions`` are
+    those of Python and of what computes, ``devices`` those of its processes; ``plan`` is the fingerprint of the plan,
     ``code`` that of the Job's files.
     """
 
@@ -135,6 +136,7 @@ class AttemptStart(Record):
     restart: int = 0
     devices: tuple[str, ...] = ()
     workers: int = 0
+    executable: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     code: str = ""
     plan: str = ""

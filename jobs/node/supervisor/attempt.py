@@ -10,6 +10,7 @@ import itertools
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -119,6 +120,7 @@ class AttemptLog:
             restart=allocation.restarts(environment),
             devices=devices,
             workers=self._node.workers,
+            executable=sys.executable,
             versions=installed_versions(),
             code=fingerprint(self._plan.code),
             plan=self._plan.fingerprint,

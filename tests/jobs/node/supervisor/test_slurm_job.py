@@ -138,3 +138,13 @@ def test_time_in_which_a_job_was_suspended_has_put_off_its_end(asked: Path, monk
     squeue.chmod(0o755)
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 10))
     assert not is_near_its_end(60)
+
+
+def test_a_job_that_may_go_on_over_its_limit_for_a_while_is_near_it(
+    asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = asked.parent / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\necho '1:05:00|1:00:00'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) - 300))
+    assert is_near_its_end(60)

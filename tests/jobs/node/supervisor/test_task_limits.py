@@ -1,6 +1,7 @@
 """Array tasks at their limits: memory that is short, time that is up."""
 
 import errno
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support.task_runs import (
     make_run,
     results,
     run_task,
+    written,
 )
 
 
@@ -118,6 +120,22 @@ def test_a_time_limit_finds_no_fault_with_the_second_shard_of_a_task_that_did_th
         task.send_signal(signal.SIGUSR2)
         assert task.wait(60) == 75
     assert last_end(run).end == "stopped"
+
+
+def test_a_warning_while_python_starts_ends_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "Toy", 16, workers=0)
+    script = ["bash", "-c", 'trap "" USR2; exec "$@"', "bash", *command(run)]
+    with subprocess.Popen(script) as task:
+        wait_until(lambda: b"jobs" in Path(f"/proc/{task.pid}/cmdline").read_bytes().split(b"\0")[:6])
+        task.send_signal(signal.SIGUSR2)
+        assert task.wait(60) in (0, 1, 75)  # it may have listened already
+
+
+def test_a_warning_that_the_script_has_noted_is_heeded(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "Toy", 16, workers=0)
+    done = run_task(run, env={**os.environ, "LAUNCHER_WARNED": "1"})
+    assert done.returncode == 1
+    assert (last_end(run).kind, written(run)) == ("TIMEOUT", 0)
 
 
 def test_a_time_limit_without_any_batch_done_is_a_failure(tmp_path: Path) -> None:
