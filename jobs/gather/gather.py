@@ -5,7 +5,6 @@ journal, write it where it belongs in the result.
 """
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -248,7 +247,7 @@ def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str
         "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
         "rows_by_code": {code or "unknown": str(rows) for code, rows in sorted(survey.code.items())},
         "gathered": time.time(),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
     }
 
 

@@ -5,7 +5,6 @@ Outside a scheduler's job there is none.
 """
 
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def end_time(environment: _Environment = os.environ) -> float | None:
 
 def host(environment: _Environment = os.environ) -> str:
     """This node, by the scheduler's name for it."""
-    return environment.get("SLURMD_NODENAME") or socket.gethostname()
+    return environment.get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def scratch(environment: _Environment = os.environ) -> Path | None:

@@ -6,7 +6,6 @@ of scratch folders.
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -81,7 +80,7 @@ class ProcessIdentity:
 
 def host_name() -> str:
     """This machine's name, as journals and submissions record it."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def pid_namespace() -> str:

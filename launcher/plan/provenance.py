@@ -2,8 +2,8 @@
 
 import getpass
 import importlib.metadata
+import os
 import platform
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def describe_environment() -> dict[str, str]:
         **installed_versions(),
         **versions,
         "platform": platform.platform(),
-        "hostname": socket.gethostname(),
+        "hostname": os.uname().nodename,
         "user": user,
     }
 

@@ -1,7 +1,6 @@
 """Machine: what of this machine an array task may be tried on: CPUs, GPUs, memory."""
 
 import os
-import socket
 from dataclasses import dataclass, replace
 
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
@@ -52,4 +51,4 @@ def find_machine(config: Config) -> Machine:
     environment = dict(os.environ) if visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
     devices = process_devices(settings, usable_gpus(settings, environment))
     cpus = tuple(sorted(os.sched_getaffinity(0)))[: usable_cpus()]
-    return Machine(socket.gethostname(), cpus, devices, visible, settings.memory or task_limit())
+    return Machine(os.uname().nodename, cpus, devices, visible, settings.memory or task_limit())
