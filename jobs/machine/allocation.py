@@ -15,6 +15,10 @@ _Environment = Mapping[str, str]
 USERS_OWN = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SCONTROL_", "SINFO_")
 
 
+WARNED = "LAUNCHER_WARNED"
+"""The batch script sets it where the warning before a time limit, or a preemption, came while it was at work."""
+
+
 def is_inside(environment: _Environment = os.environ) -> bool:
     """Whether this process is part of a scheduler's job."""
     return "SLURM_JOB_ID" in environment

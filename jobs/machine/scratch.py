@@ -7,7 +7,6 @@ is, so that no file in it and no lock is needed, which file systems may not know
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,7 +23,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 def scratch_folder(text: str, environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of ``node.scratch`` on this node, made if need be. Raises InputError where it cannot be had."""
-    where = f"node.scratch: {text} on {socket.gethostname()}"
+    where = f"node.scratch: {text} on {os.uname().nodename}"
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]

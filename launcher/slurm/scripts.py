@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
-from jobs.node.supervisor.signals import WARNED
+from jobs.machine.allocation import WARNED
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.sbatch_options import gpus_asked

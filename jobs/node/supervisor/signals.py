@@ -11,9 +11,7 @@ import signal
 import socket
 
 from jobs.exit_codes import STOPPED
-
-WARNED = "LAUNCHER_WARNED"
-"""The variable that is set where SIGUSR2 came while the batch script was at work."""
+from jobs.machine.allocation import WARNED
 
 
 class Signals:
