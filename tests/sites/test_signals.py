@@ -28,7 +28,9 @@ def assert_complete(toy: SlurmRun) -> None:
     assert result_data(toy.run) == undisturbed_data()
 
 
-@pytest.mark.parametrize(("partition", "requeue"), [("cancelled", True), ("requeued", False)])
+@pytest.mark.parametrize(
+    ("partition", "requeue"), [("cancelled", True), pytest.param("requeued", False, marks=pytest.mark.sites)]
+)
 def test_what_is_preempted_for_good_goes_on_in_another_submission_and_costs_no_attempt(
     site: BringUp, tmp_path: Path, partition: str, requeue: bool
 ) -> None:
@@ -90,6 +92,22 @@ def test_the_time_that_a_partition_gives_is_told_and_left_time_to_work_in(site: 
     assert "each array task has" not in toy.launcher("plan", toy.config.name, "--set", "slurm.time=5").stdout
 
 
+@pytest.mark.sites
+def test_jobs_that_take_turns_fail_no_sample_of_each_other(site: BringUp, tmp_path: Path) -> None:
+    gang = "PartitionName=gang Nodes=ALL PriorityTier=1 PreemptMode=GANG OverSubscribe=FORCE:2"
+    slurm = site(SITE, "SchedulerTimeSlice=5", gang)
+    options = {"partition": "gang", "nodelist": "n1", "tasks": 1, "time": "1:00:00", "cpus_per_task": 8}
+    job, node = "tests.example_jobs.greedy_jobs:Slow", {"sample_timeout": 4, "sync_interval": 1}
+    toy = SlurmRun(slurm, tmp_path, job, {"delay": 0.5}, options=options, node=node)
+    other = ("--partition=gang", "--nodelist=n1", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 60")
+    slurm.run("sbatch", "--mem=300M", *other)
+    array = toy.submit()
+    toy.await_state(f"{array}_0", "SUSPENDED")
+    assert_complete(toy)
+    assert toy.ends(0) == [("done", None)]
+
+
+@pytest.mark.sites
 def test_what_slurm_itself_ends_for_its_memory_gets_more_of_it(site: BringUp, tmp_path: Path) -> None:
     params, retry = {"process": {"20": 200}}, {"memory_factor": 4, "attempts": 2}
     job = "tests.example_jobs.greedy_jobs:Hungry"
