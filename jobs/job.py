@@ -115,7 +115,7 @@ class Job:
 def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = stack_arrays) -> Any:
     """Stacks arrays, tensors and numbers along a new first axis, inside dicts, tuples and lists too; the rest is a list.
 
-    ``join`` stacks arrays. Raises ValueError where shapes or keys differ.
+    ``join`` stacks arrays. Raises ValueError where shapes or keys differ, or where no dtype holds all values as they are.
     """
     first = items[0]
     if isinstance(first, dict):
@@ -124,6 +124,8 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
         return {key: stack([item[key] for item in items], join) for key in first}
     if isinstance(first, tuple | list):
         columns = [stack(column, join) for column in zip(*items, strict=True)]
+        if hasattr(first, "_make"):
+            return type(first)._make(columns)  # a named tuple keeps its names
         return tuple(columns) if isinstance(first, tuple) else columns
     if is_tensor(first):
         import torch
@@ -131,8 +133,8 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
         return torch.stack(list(items))
     if isinstance(first, np.ndarray):
         return join(items)
-    if isinstance(first, np.generic | int | float):
-        return np.stack([np.asarray(item) for item in items])
+    if isinstance(first, np.generic | int | float | complex):
+        return stack_arrays([np.asarray(item) for item in items])
     return list(items)
 
 

@@ -9,13 +9,31 @@ import numpy as np
 _LARGE = 4096
 # Other kinds of arrays are more than their memory: a masked one's mask, a matrix's own rules.
 PLAIN = (np.ndarray, np.memmap)
+MOST_EXACT = 2**53
+"""A float64 holds all whole numbers up to it."""
+_NUMBERS = frozenset("biufc")
 
 
 def stack_arrays(arrays: Sequence[Any]) -> np.ndarray:
-    """np.stack, which would forget what is masked."""
+    """np.stack, which would forget what is masked; ValueError where it would round whole numbers, or make text of numbers."""
     is_masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
     stacked: np.ndarray = np.ma.stack(arrays) if is_masked else np.stack(arrays)
+    kinds = {array.dtype.kind for array in arrays}
+    if len(kinds) > 1 and not stacked.dtype.hasobject:
+        _check_kept(arrays, kinds, stacked.dtype)
     return stacked
+
+
+def _check_kept(arrays: Sequence[Any], kinds: set[str], dtype: np.dtype) -> None:
+    """Where kinds are mixed numpy takes one that has all of them in some way: 2**63 beside -1 becomes a float."""
+    found = " and ".join(sorted({str(array.dtype) for array in arrays}))
+    if not kinds <= _NUMBERS:
+        raise ValueError(f"{found} have no dtype in common")
+    if dtype.kind not in "fc":
+        return
+    for array in arrays:
+        if array.dtype.kind in "iu" and ((array > MOST_EXACT) | (array < -MOST_EXACT)).any():
+            raise ValueError(f"{found} become {dtype} together, which would round whole numbers over 2**53")
 
 
 class Stacked:

@@ -130,6 +130,11 @@ def _add_beginning(command: _Command) -> None:
     init = command("init", "jobs.init", "write a commented config for a Job")
     init.add_argument("job", metavar="JOB", help="a built-in Job (see `launcher jobs`), or module:Class")
     init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
+    doctor = command(
+        "doctor", "doctor.doctor", "what is in force and from where, what is here, what is missing for what"
+    )
+    doctor.add_argument("config", metavar="CONFIG", nargs="?", help="config.yaml (default: what profiles say alone)")
+    doctor.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
     init.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
 
 

@@ -43,6 +43,19 @@ class Limits:
     unknown: str = ""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something that doctor has found. ``lacks``: what is missing for what, and what happens instead.
+
+    ``is_needed``: without it there is no run.
+    """
+
+    name: str
+    text: str
+    lacks: str = ""
+    is_needed: bool = False
+
+
 class Scripts(Protocol):
     """Scripts by which a person could start submissions by hand."""
 
@@ -76,8 +89,8 @@ class Executor(Protocol):
     def check(self, config: "Config") -> None:
         """Raises InputError for what its array tasks cannot have, as far as that is known before any is asked for."""
 
-    def prepare(self) -> None:
-        """Something is going to be submitted, after a while."""
+    def prepare(self, config: "Config") -> None:
+        """Something with this config is going to be submitted, after a while."""
 
     def tasks(self, config: "Config", shards: int) -> int:
         """How many array tasks a submission of so many shards gets, all limits considered; at least one."""
@@ -96,6 +109,9 @@ class Executor(Protocol):
 
     def limit_overrides(self, memory: str | None, time: str | None) -> list[str]:
         """Overrides of the config (key=value) that give array tasks so much; raises InputError where they have no limits."""
+
+    def examine(self, config: "Config") -> Sequence[Finding]:
+        """What is to be known of it here, for doctor: in seconds, also where a scheduler does not answer."""
 
     # --- submissions
 

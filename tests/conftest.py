@@ -1,10 +1,14 @@
-"""What all tests share: fixtures for a real Slurm and real speech, signals as in a terminal, time for generated cases."""
+"""What all tests share: no profiles, fixtures for a real Slurm and real speech, signals as in a terminal, time for examples."""
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.slurm_fixtures", "tests.support.voices"]
+
+# What /etc/launcher.yaml and the like say on the machine at hand is no business of the tests, nor of what they start.
+os.environ["LAUNCHER_PROFILE"] = os.devnull
 
 # A shell that starts the tests in the background makes them ignore SIGINT, and nohup SIGHUP. All that the tests start would
 # inherit that, and what they interrupt would never end.

@@ -27,7 +27,7 @@ HALLS = {
         "jobs.tensors",
     },
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
-    "launcher base": {"launcher", "launcher.interrupts", "launcher.units", "launcher.visible"},
+    "launcher base": {"launcher", "launcher.deadline", "launcher.interrupts", "launcher.units", "launcher.visible"},
     "launcher executors": {"launcher.executors"},
 }
 
@@ -57,18 +57,21 @@ TABLE = {
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher base, "
     "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
+    "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
-    "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/retry, "
-    "launcher/runs",
+    "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "
+    "launcher/retry, launcher/runs",
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
-    "launcher/config, launcher/plan, launcher/retry, launcher/runs",
+    "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs",
     "launcher/status": "jobs base, jobs/storage, launcher base, launcher executors, launcher/runs",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
-    "launcher/config, launcher/plan, launcher/runs, launcher/status",
+    "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/local, launcher/manifest, launcher/plan, launcher/runs",
+    "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
+    "launcher/notify, launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/storage, launcher base, launcher executors, launcher/catalogue, "
-    "launcher/config, launcher/plan, launcher/probe, launcher/runs, launcher/status, launcher/submit",
+    "launcher/config, launcher/doctor, launcher/plan, launcher/probe, launcher/runs, launcher/status, launcher/submit",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

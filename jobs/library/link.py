@@ -74,10 +74,15 @@ class Link:
 
     def check(self) -> None:
         """Raises RunError where nothing can be done with this link any more."""
-        if self._pid != os.getpid():
+        if self._is_forked:
             raise RunError(f"this Hierarchy belongs to process {self._pid}, which was forked; make one in this process")
         if self._problem:
             raise RunError(self._problem)
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a copy in a process that the caller forked: the supervisor is that one's, and hears it alone."""
+        return self._pid != os.getpid()
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
@@ -116,6 +121,7 @@ class Link:
 
     def hand_out(self, samples: Packed, count: int) -> Handed:
         """Sends ``count`` samples to the workers; only where there is room."""
+        self.check()
         slot = self._free.pop()
         start, stop = self.row, self.row + count
         handed = Handed(start, stop, slot, self._exchange.feed(slot, start, count, samples))
@@ -142,6 +148,7 @@ class Link:
 
         Raises RunError where it cannot go on.
         """
+        self.check()
         if not self._connection.poll(None if wait else 0):
             return None
         match self._message():
@@ -190,7 +197,7 @@ class Link:
 
     def _drop(self) -> None:
         """What is under way is not wanted any more, done or not."""
-        if self._under_way and not self._problem:
+        if self._under_way and not self._problem and not self._is_forked:
             self._unwanted = set(self._under_way)
             with contextlib.suppress(ConnectionError):
                 self._connection.send(Drop(self.row))
@@ -202,7 +209,7 @@ class Link:
         if self._connection.closed:
             return
         # Then the supervisor is another's, and only this copy of the descriptors goes.
-        forked = self._pid != os.getpid()
+        forked = self._is_forked
         grace = _BUSY_GRACE if self._under_way or self._problem else _GRACE
         self._problem = "this Hierarchy is closed"
         try:

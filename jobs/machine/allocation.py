@@ -24,10 +24,20 @@ def is_inside(environment: _Environment = os.environ) -> bool:
     return "SLURM_JOB_ID" in environment
 
 
+def cluster(environment: _Environment = os.environ) -> str | None:
+    """The cluster that this node is part of, by the scheduler's name for it; None where this process is in no job on a node."""
+    return environment.get("SLURM_CLUSTER_NAME") if "SLURMD_NODENAME" in environment else None
+
+
 def job_id(environment: _Environment = os.environ) -> str | None:
     """The job as users type it: 123, or 123_4 for an array element; None outside."""
     array = environment.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{array_index(environment)}" if array else environment.get("SLURM_JOB_ID")
+
+
+def native_id(environment: _Environment = os.environ) -> str | None:
+    """The job as the scheduler's own messages call it: an array element has a number of its own; None outside."""
+    return environment.get("SLURM_JOB_ID")
 
 
 def array_index(environment: _Environment = os.environ) -> int:

@@ -6,13 +6,14 @@ the data, so each batch is stored the same way.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jobs.errors import OutputError
+from jobs.stacked import MOST_EXACT, stack_arrays
 from jobs.storage.records import Output
 from jobs.tensors import is_tensor, to_numpy
 
@@ -20,6 +21,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NOT_OUTPUTS = frozenset({"id", "status", "errors", "summary"})
 """What else a result holds beside the outputs."""
 _RESERVED = {*NOT_OUTPUTS, "index"}  # a reduction's blocks have the rows under this name
+_MOST_DIMENSIONS = 32  # of a dataset in HDF5
+# How containers of others give their elements as Python's own: pandas', pyarrow's, polars'.
+_AS_LISTS = ("tolist", "to_pylist", "to_list")
 
 
 @dataclass(frozen=True)
@@ -69,21 +73,27 @@ def to_columns(outputs: object, rows: int, *, own: bool = False) -> Columns:
     if not isinstance(outputs, Mapping) or not outputs:
         raise OutputError(f"process returned {_describe(outputs)}; valid: a dict of output name -> array or list")
     columns = {}
-    for name, value in outputs.items():
+    for key, value in outputs.items():
+        name = _name(key)
         column = columns[name] = _column(name, value, own)
         if column.rows != rows:
             raise RowCountError(name, column.rows, rows)
     return columns
 
 
-def _column(name: object, value: Any, own: bool) -> Column:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
+def _name(key: object) -> str:
+    """A derived class, as an enum of text, is the user's own: the supervisor, which hears of the name, has none of them."""
+    if not isinstance(key, str) or not _NAME.fullmatch(key) or key in _RESERVED:
         raise OutputError(
-            f"output name {name!r} is not valid: letters, digits and _; not one of {', '.join(sorted(_RESERVED))}"
+            f"output name {key!r} is not valid: letters, digits and _; not one of {', '.join(sorted(_RESERVED))}"
         )
+    return str.__str__(key)
+
+
+def _column(name: str, value: Any, own: bool) -> Column:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value):
         return _from_list(name, value)
-    if type(value) is np.ndarray and value.dtype.kind in "SUT" and value.ndim == 1 and len(value):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SUT" and value.ndim == 1 and len(value):
         return _from_list(name, value.tolist())
     array = to_array(name, value)
     if array.ndim == 0:
@@ -97,10 +107,20 @@ def _from_list(name: str, values: Sequence[Any]) -> Column:
         return _strings([_encoded(name, value) for value in values], "utf-8")
     if all(isinstance(value, bytes) for value in values):
         return _strings(values, "bytes")
+    if any(isinstance(value, str | bytes) for value in values):
+        found = ", ".join(sorted({type(value).__name__ for value in values}))
+        raise OutputError(f"output {name!r} mixes {found}: a list of text is of str alone, or of bytes alone")
     arrays = [to_array(name, value) for value in values]
     if all(array.ndim == 0 for array in arrays):
-        return Column(_plain(name, np.stack(arrays)))
+        return Column(_plain(name, _stacked(name, arrays)))
     return _ragged(name, arrays)
+
+
+def _stacked(name: str, numbers: list[np.ndarray]) -> np.ndarray:
+    try:
+        return stack_arrays(numbers)
+    except ValueError as error:
+        raise OutputError(f"output {name!r}: {error}; return numbers of one dtype") from None
 
 
 def _encoded(name: str, value: str) -> bytes:
@@ -148,7 +168,33 @@ def to_array(name: str, value: Any) -> np.ndarray:
         raise OutputError(f"output {name!r}: {error}; for rows of different length return a list of arrays") from None
     except (TypeError, RuntimeError) as error:  # a kind of tensor, or of object, that is no array
         raise OutputError(f"output {name!r}, {_describe(value)}, is no array: {error}") from None
+    if array.ndim > _MOST_DIMENSIONS:
+        raise OutputError(f"output {name!r} has {array.ndim} dimensions; valid: {_MOST_DIMENSIONS} at most")
+    if array is not value and not is_tensor(value):
+        _check_exact(name, value, array)
     return _plain(name, _unmasked(name, array))
+
+
+def _check_exact(name: str, value: Any, array: np.ndarray) -> None:
+    """Whole numbers beside fractions, or missing values, have become floats, which do not hold all of them."""
+    if array.dtype.kind not in "fc" or not (np.abs(array) >= MOST_EXACT).any():
+        return
+    for number in _whole_numbers(value):
+        if int(float(number)) != number:
+            raise OutputError(
+                f"output {name!r}: {number} would be rounded to {array.dtype}; return an array of one dtype"
+            )
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    """Those in lists, and in what can be made one."""
+    if isinstance(value, int | np.integer):
+        yield int(value)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _whole_numbers(item)
+    elif to_list := next((getattr(value, method) for method in _AS_LISTS if hasattr(value, method)), None):
+        yield from _whole_numbers(to_list())
 
 
 def _unmasked(name: str, array: np.ndarray) -> np.ndarray:

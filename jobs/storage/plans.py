@@ -181,11 +181,12 @@ class Resources:
 
     ``attempts`` is how many each shard gets in all, ``attempt`` which of them this is, ``continues`` the submission that made
     the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
-    the submission that follows. ``parallelism``: the local executor's array tasks at a time. Of Slurm: the nodes of an
-    array task, sbatch options that differ from the config's since an attempt ran out of something, and in ``follower``
-    the number that names the finalize job. ``warning`` is how many seconds before its time limit a task is told to leave
-    (None: 60 at most), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start;
-    ``default_time``: the limit, seconds, that its partition gives where none is asked for.
+    the submission that follows; ``profiles``: what of it profiles say, by key, with file and line. ``parallelism``: array
+    tasks at a time (None: as the config says). Of Slurm: the nodes of an array task, sbatch options that differ from the
+    config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job. ``warning``
+    is how many seconds before its time limit a task is told to leave (None: 60 at most), ``grace`` in how many it is gone
+    then, ``requeue`` whether it asks for another start; ``default_time``: the limit, seconds, that its partition gives where
+    none is asked for.
     """
 
     parallelism: int | None = None
@@ -193,6 +194,7 @@ class Resources:
     attempts: int = 1
     output: str | None = None
     config: Mapping[str, Any] | None = None
+    profiles: Mapping[str, str] = field(default_factory=dict)
     follower: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
@@ -234,7 +236,8 @@ class Submission:
     the whole shard's. ``job_ids`` are Slurm's, added after sbatch; ``process`` identifies the local executor (host, pid,
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
     ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
-    ``plan`` is the fingerprint of the plan whose rows these are.
+    ``cluster`` has them; None: that of the machine that submitted them. ``plan`` is the fingerprint of the plan whose rows
+    these are.
     """
 
     number: int
@@ -252,6 +255,7 @@ class Submission:
     process: dict[str, Any] | None = None
     shards: tuple[int, ...] = ()
     owner: str | None = None
+    cluster: str | None = None
     plan: str = ""
 
     def is_of(self, plan: Plan) -> bool:
@@ -268,7 +272,7 @@ class Submission:
         return self.rows or table.rows_of(self.shards)
 
     def write(self, path: Path) -> None:
-        known = {key: value for key, value in vars(self).items() if value or key != "shards"}
+        known = {key: value for key, value in vars(self).items() if value or key not in ("shards", "cluster")}
         own = {"rows": str(self.rows), "node": dataclasses.asdict(self.node), "resources": self.resources.to_json()}
         write_bytes(path, checked_json.encode({**known, **own}))
 

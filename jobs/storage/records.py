@@ -122,7 +122,8 @@ class AttemptStart(Record):
     number for each node where a task has several. ``process`` is the supervisor's ProcessIdentity, by which others on its
     machine know whether it lives; ``host`` is the node by its scheduler's name; ``executable`` is its Python, ``versions`` are
     those of Python and of what computes, ``devices`` those of its processes; ``plan`` is the fingerprint of the plan,
-    ``code`` that of the Job's files.
+    ``code`` that of the Job's files. ``job_id`` is what users type, ``native_id`` what the scheduler's own messages say.
+    ``memory`` is what the task may use, bytes; ``deadline`` when its time is over, as far as it was told.
     """
 
     type: ClassVar[str] = "start"
@@ -140,6 +141,9 @@ class AttemptStart(Record):
     versions: dict[str, str] = field(default_factory=dict)
     code: str = ""
     plan: str = ""
+    native_id: str | None = None
+    memory: int = 0
+    deadline: float | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -317,7 +321,8 @@ class Beat(Record):
     when ``done`` last grew. ``claims`` are those that it has not done with, ``passages`` are of the others, a limited number:
     every beat repeats them. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
     not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
-    ``log`` is the length of its log. ``failures`` are its failed samples by cause.
+    ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
+    together when it last looked, bytes.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
     node/supervisor/meter.py.
@@ -348,6 +353,7 @@ class Beat(Record):
     cpu_seconds: float = 0.0
     gpu_use: float | None = None
     passages: tuple[Passage, ...] = ()
+    memory: int = 0
 
     @property
     def all_passages(self) -> tuple[Passage, ...]:

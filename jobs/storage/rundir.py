@@ -95,6 +95,10 @@ class RunDir:
         """How a submission ended; written last."""
         return self.submissions / f"{number:04d}.outcome"
 
+    def notice(self, number: int) -> Path:
+        """Who was told that the run had ended, when this submission was its last."""
+        return self.submissions / f"{number:04d}.notice"
+
     def submission_log(self, number: int) -> Path:
         """What the executor says of a submission, and a batch script before the array task opens its own log."""
         return self.submissions / f"{number:04d}.log"

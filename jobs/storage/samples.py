@@ -66,15 +66,15 @@ class _Columns(dict[str, Sequence[Any]]):
 class _Window:
     """The neighbouring rows of ``batch``, the first of which is row ``first`` of the file, the last that before ``stop``.
 
-    ``indices`` are their rows in the manifest.
+    ``indices`` are their rows in the manifest. Those before ``given`` were handed out.
     """
 
-    __slots__ = ("batch", "columns", "first", "id_column", "indices", "parts", "stop")
+    __slots__ = ("batch", "columns", "first", "given", "id_column", "indices", "parts", "stop")
 
     def __init__(self, batch: pa.RecordBatch, first: int, samples: "Samples") -> None:
         self.batch = batch
         self.columns = _Columns(batch)
-        self.first = first
+        self.first = self.given = first
         self.stop = first + batch.num_rows
         self.id_column = samples.id_column
         self.parts = samples.parts
@@ -212,12 +212,16 @@ class Samples:
         return f"{row} ({' '.join(words)})" if words else str(row)
 
     def _by_window(self, start: int, stop: int) -> Iterator[Iterator[Sample]]:
-        """The samples, window by window."""
+        """The samples, window by window.
+
+        A sample is the Job's, which may change its lists: rows that are asked for again, as those of a piece that failed,
+        are read again.
+        """
         while start < stop:
             window = self._window
-            if window is None or not window.first <= start < window.stop:
+            if window is None or not window.given <= start < window.stop:
                 window = self._window = self._read(start, stop)
-            end = min(stop, window.stop)
+            end = window.given = min(stop, window.stop)
             yield map(Sample, itertools.repeat(window), range(start - window.first, end - window.first))
             start = end
 

@@ -1,4 +1,7 @@
-"""BlankConfig: a commented config.yaml for a Job, with every key, its default and its meaning."""
+"""BlankConfig: a commented config.yaml for a Job, with every key, its default and its meaning.
+
+What profiles set is a comment in it: written out, it would hold in their place.
+"""
 
 import json
 import re
@@ -16,7 +19,8 @@ from launcher.catalogue.param_types import Parameter, check_params
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import Origins, apply_overrides
 from launcher.config.problems import sections
-from launcher.config.yaml_lines import parse_value
+from launcher.config.profiles import Setting, read_profiles
+from launcher.config.yaml_lines import KeyPath, parse_value
 
 _WIDTH = 110
 _COLUMN = 36
@@ -33,18 +37,19 @@ def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
     """
     config = _config(entry, path, overrides)
     lines = [f"# {_HEAD.format(name=path.name)}"]
-    inner = sections(Config)
+    inner, given = sections(Config), _of_profiles(config)
     for key, value in config.to_mapping().items():
         if key == "job":
             lines += ["job:", f"  class: {entry.path}", *_params(entry.parameters, config.job.params)]
         elif key in inner:
             fields = inner[key].model_fields
             meanings = {name: field.description for name, field in fields.items()}
-            lines += [f"{key}:", *(_line("  ", name, own, meanings.get(name)) for name, own in value.items())]
+            own = {**value, **{path[1]: None for path in given if path[0] == key}}
+            lines += [f"{key}:", *(_line((key, name), of, meanings.get(str(name)), given) for name, of in own.items())]
             if "options" in fields:  # those of sbatch are many: the set ones are listed
                 lines.append(f"  # {_OPTIONS}")
         else:
-            lines.append(_line("", key, value, Config.model_fields[key].description))
+            lines.append(_line((key,), value, Config.model_fields[key].description, given))
     return "\n".join(lines) + "\n"
 
 
@@ -52,8 +57,8 @@ def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
     """The config as if all was set; raises InputError where it is not valid."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", entry.path.rpartition(":")[2].rpartition(".")[2]).lower()
     start = {"name": name, "job": {"class": entry.path}, "data": {"manifest": _MANIFEST}}
-    data, _ = apply_overrides(start, overrides)
-    config = config_from_mapping(data, path)
+    data, texts = apply_overrides(start, overrides)
+    config = config_from_mapping(data, path, texts)
     if config.job.class_ != entry.path:
         raise InputError(f"--set job.class: the Job is {entry.path}; give another one as JOB")
     found = check_params(entry.cls, entry.path, config.job.params)
@@ -63,8 +68,23 @@ def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
     return config
 
 
-def _line(indent: str, key: str, value: Any, meaning: str | None) -> str:
-    text = f"{indent}{key}: {_yaml(value)}"
+def _of_profiles(config: Config) -> dict[KeyPath, Setting]:
+    """What profiles would set in this config, below its first two keys together."""
+    found: dict[KeyPath, Setting] = {}
+    for path, setting in read_profiles().items():
+        if config.origins.where(path[:2]) is None:
+            value, known = setting.value, found.get(path[:2])
+            for key in reversed(path[2:]):
+                value = {key: value}
+            found[path[:2]] = Setting({**known.value, **value} if known else value, setting.origin)
+    return found
+
+
+def _line(path: KeyPath, value: Any, meaning: str | None, given: Mapping[KeyPath, Setting]) -> str:
+    indent = "  " * (len(path) - 1)
+    if setting := given.get(path):
+        indent, value, meaning = f"{indent}# ", setting.value, f"as {setting.origin} says"
+    text = f"{indent}{path[-1]}: {_yaml(value)}"
     return f"{text:{_COLUMN}} # {meaning}" if meaning else text
 
 

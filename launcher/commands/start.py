@@ -45,6 +45,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
         *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
         f"executor: {executor.name}",
+        *_profile_lines(config),
         *resources,
         *(f"script: {path}" for path in scripts),
         *([checked] if checked else []),
@@ -58,10 +59,19 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         shards={"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
         **({"manifests": [{"name": n, "samples": rows, "shards": s} for n, rows, s in manifests]} if manifests else {}),
         executor=executor.name,
+        profiles=config.profiles,
         resources=resources,
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
     )
     return True
+
+
+def _profile_lines(config: Config) -> list[str]:
+    """Each profile with the keys that it sets."""
+    keys: dict[str, list[str]] = {}
+    for key, place in config.profiles.items():
+        keys.setdefault(place.rpartition(":")[0], []).append(key)
+    return [f"profile: {file}: {', '.join(own)}" for file, own in keys.items()]
 
 
 def _planned(planned: "Planned") -> str:
@@ -108,7 +118,7 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         config = _checked(load_config(path, options.set), printer)
-        choose_executor(config.executor).prepare()
+        choose_executor(config.executor).prepare(config)
         from launcher.plan.plan import make_plan
 
         planned = make_plan(config, _way(options))

@@ -5,6 +5,7 @@ Rules that hold for the whole file:
 - Paths (``runs``, ``data.manifest``, ``slurm.template``, ``output.path``) are relative to the config file's
   own folder, so that a config gives the same run from any working directory. ``Config`` keeps them as
   written, but for variables (variables.py); its properties and ``folder`` give the absolute ones.
+- Where it is silent, profiles hold (profiles.py), each path in them relative to their own folder.
 - Sizes and times are written as for sbatch (units.py) and kept in one spelling, so that ``240`` and
   ``4:00:00`` compare as equal.
 - Without ``data.shards`` and ``data.samples_per_shard`` the number of shards follows from the number of
@@ -21,8 +22,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
-from launcher.config.origins import Origins, Problem, apply_overrides
+from jobs.storage.rundir import RunDir
+from launcher.config.notification import Target
+from launcher.config.origins import Origins, Problem, apply_overrides, dotted
 from launcher.config.problems import check_fields, check_mapping, shown
+from launcher.config.profiles import Settings, put_below, read_profiles
 from launcher.config.sections import (
     DataSection,
     JobSection,
@@ -35,7 +39,7 @@ from launcher.config.sections import (
     SlurmSection,
     check_name,
 )
-from launcher.config.variables import expand_paths
+from launcher.config.variables import expand_paths, is_script
 from launcher.config.yaml_lines import KeyPath, parse_document
 from launcher.executors import AUTO, EXECUTORS
 from launcher.units import parse_memory, parse_time
@@ -47,6 +51,9 @@ def _check_executor(value: Any) -> Any:
         listed = ", ".join(map(repr, valid[:-1]))
         raise ValueError(f"must be {listed} or {valid[-1]!r}, not {shown(value)}")
     return value
+
+
+_STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest": "samples.csv"}}
 
 
 class Place(Section):
@@ -88,12 +95,28 @@ class Config(Place):
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()
     output: OutputSection = OutputSection()
+    notify: Target = Field(
+        default=None,
+        description="told when a run has ended: a command as a list of words, or a URL for a POST; null: nobody",
+    )
     _origins: Origins = PrivateAttr(default=Origins("config.yaml"))
 
     @property
     def origins(self) -> Origins:
         """Where its keys were written, for what is found to be wrong with them later on."""
         return self._origins
+
+    @property
+    def profiles(self) -> dict[str, str]:
+        """What profiles say of it: dotted key -> file and line."""
+        own = self.origins.set_texts
+        return {dotted(path): place for path, place in self.origins.profiles.items() if path not in own}
+
+    @property
+    def own_options(self) -> dict[str, Any]:
+        """The sbatch options that the config itself says."""
+        paths = {name: ("slurm", name.replace("-", "_")) for name in self.slurm.options}
+        return {name: self.slurm.options[name] for name, path in paths.items() if dotted(path) not in self.profiles}
 
     @property
     def output_path(self) -> Path | None:
@@ -104,7 +127,7 @@ class Config(Place):
     def template_path(self) -> Path | None:
         """The site's own sbatch script; None where ``slurm.template`` names one of slurm_templates/."""
         template = self.slurm.template
-        return self.resolve(template) if "/" in template or template.endswith(".sbatch") else None
+        return self.resolve(template) if is_script(template) else None
 
     @property
     def processes(self) -> int:
@@ -122,7 +145,7 @@ class Config(Place):
         """
         problem = self._too_few_cpus(processes)
         if problem:
-            raise InputError(f"{self.path}: slurm.cpus_per_task: {problem}")
+            raise InputError(self.origins.report([(("slurm", "cpus_per_task"), problem)]))
         return max(processes * max(self.node.workers, 1), self.slurm.cpus_per_task or 0)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -202,30 +225,56 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     document = parse_document(_read(path), str(path))
     data, set_texts = apply_overrides(document.data, overrides)
-    origins = Origins(str(path), document, set_texts)
     expanded, problems = expand_paths(data)
     if problems:
-        raise InputError(origins.report(problems))
-    return _checked(expanded, path, origins, Config.problems)
+        raise InputError(Origins(str(path), document, set_texts).report(problems))
+    merged, profiles = put_below(expanded, _profiles_for(path))
+    return _checked(merged, path, Origins(str(path), document, set_texts, profiles), Config.problems)
+
+
+def profile_config(overrides: Sequence[str] = ()) -> Config:
+    """What profiles and ``--set`` alone give, with a stand-in for what is a run's own."""
+    path = Path("config.yaml")
+    own, set_texts = apply_overrides(_STAND_IN, overrides)
+    data, profiles = put_below(own, read_profiles())
+    return _checked(data, path, Origins(str(path), set_texts=set_texts, profiles=profiles), Config.problems)
+
+
+def default_config() -> Config:
+    """All defaults, with the same stand-in."""
+    return config_from_mapping(_STAND_IN, Path("config.yaml"))
+
+
+def _profiles_for(path: Path) -> Settings:
+    """None for the config that a run keeps: what holds for it was put in when it was planned."""
+    return {} if RunDir(path.parent).plan.is_file() else read_profiles()
 
 
 def run_folder_of(path: Path) -> Path:
     """The run directory of a config, whatever else is in it. Raises InputError where it does not say."""
     document = parse_document(_read(path), str(path))
     data, problems = expand_paths({key: document.data[key] for key in ("name", "runs") if key in document.data})
-    place = None
+    place, profiles = None, dict[KeyPath, str]()
     if not problems:
+        runs: Settings = {key: setting for key, setting in _profiles_for(path).items() if key[0] == "runs"}
+        data, profiles = put_below(data, runs)
         place, problems = check_fields(Place, data)
     if place is None:
-        raise InputError(Origins(str(path), document).report(problems))
+        raise InputError(Origins(str(path), document, profiles=profiles).report(problems))
     place._path = path
     return place.run_folder
 
 
-def config_from_mapping(data: Mapping[str, Any], path: Path, set_texts: Mapping[KeyPath, str] | None = None) -> Config:
-    """The config of ``to_mapping``; ``path`` is the file it first came from. Errors as in load_config."""
+def config_from_mapping(
+    data: Mapping[str, Any],
+    path: Path,
+    set_texts: Mapping[KeyPath, str] | None = None,
+    profiles: Mapping[str, str] | None = None,
+) -> Config:
+    """The config of ``to_mapping``; ``path`` is the file it first came from, ``profiles`` its own. Errors as in load_config."""
     expanded, problems = expand_paths(data, only=set_texts or {})
-    origins = Origins(str(path), set_texts=set_texts or {})
+    known: dict[KeyPath, str] = {tuple(key.split(".")): origin for key, origin in (profiles or {}).items()}
+    origins = Origins(str(path), set_texts=set_texts or {}, profiles=known)
     if problems:
         raise InputError(origins.report(problems))
     return _checked(expanded, path, origins, lambda config: [])

@@ -1,4 +1,4 @@
-"""Origins: where each key of a config was written, a line of the file or a ``--set``; and putting those in.
+"""Origins: where each key of a config was written: a line of the file, a ``--set``, a profile; and putting those in.
 
 Overrides are put in first; problems are then reported with the origin of their key.
 """
@@ -20,9 +20,16 @@ def dotted(path: KeyPath) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
+def spelled(path: KeyPath) -> KeyPath:
+    """A key path in one spelling: options of sbatch may be written with - or _, and some have two names."""
+    if path[:1] != ("slurm",):
+        return path
+    return ("slurm", *(option_name(str(key)).replace("-", "_") for key in path[1:]))
+
+
 @dataclass(frozen=True)
 class Origins:
-    """Where each key was written: a line of the file, or a ``--set`` of the command line.
+    """Where each key was written: a line of the file, a ``--set`` of the command line, or a line of a profile.
 
     Configs that differ in it alone are the same, so origins compare as equal.
     """
@@ -31,9 +38,11 @@ class Origins:
     document: Document = field(default=Document({}), compare=False)
     set_texts: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
     """What was written after ``--set``, by key path."""
+    profiles: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
+    """File and line of what profiles say, and nobody else, by key path."""
 
     def report(self, problems: Sequence[Problem]) -> str:
-        """All problems, a line each, in the order of the file; those of ``--set`` last."""
+        """All problems, a line each: those of profiles, in the order of the file, those of ``--set``."""
         located = sorted(self._located(path, text) for path, text in problems)
         return "\n".join(message for _, message in located)
 
@@ -42,17 +51,40 @@ class Origins:
             if self._is_of(path, set_path):
                 inner = "" if path == set_path else f"{dotted(path)}: "
                 return 2**31, f"--set {words}: {inner}{text}"
+        if place := self._profile(path):
+            return 0, f"{place}: {dotted(path)}: {text}"
         if not self.document.lines:
             return 0, f"{self.name}: {dotted(path)}: {text}"
-        dashed = ("slurm", option_name(str(path[1]))) if path[0] == "slurm" and len(path) > 1 else path
-        line = self.document.line(dashed if dashed in self.document.lines else path)
+        line = self._line(path)
         return line, f"{self.name}:{line}: {dotted(path)}: {text}"
+
+    def where(self, path: KeyPath) -> str | None:
+        """Where a value comes from; None for a default."""
+        for set_path, words in self.set_texts.items():
+            if spelled(path)[: len(set_path)] == spelled(set_path):
+                return f"--set {words}"
+        line = next((line for known, line in self.document.lines.items() if spelled(known) == spelled(path)), None)
+        return self._profile(path) or (f"{self.name}:{line}" if line else None)
+
+    def _profile(self, path: KeyPath) -> str | None:
+        """File and line of a key, or of the one that it is below of."""
+        known = (self.profiles.get(spelled(path[:depth])) for depth in range(len(path), 0, -1))
+        return next(filter(None, known), None)
+
+    def _line(self, path: KeyPath) -> int:
+        dashed = _dashed(path)
+        return self.document.line(dashed if dashed in self.document.lines else path)
 
     def _is_of(self, path: KeyPath, set_path: KeyPath) -> bool:
         """Whether a problem is one of that ``--set``: of what it put there, or of a section that it alone made."""
         if path[: len(set_path)] == set_path:
             return True
         return set_path[: len(path)] == path and path not in self.document.lines
+
+
+def _dashed(path: KeyPath) -> KeyPath:
+    """The key path of an option as sbatch spells it."""
+    return ("slurm", option_name(str(path[1])), *path[2:]) if path[0] == "slurm" and len(path) > 1 else path
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:

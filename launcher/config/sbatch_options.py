@@ -37,7 +37,7 @@ _FLAGS = _words("""
 _OPTIONAL_VALUE = frozenset(("exclusive", "nice", "no-kill", "oom-kill-step", "propagate", "requeue", "resv-ports"))
 OPTIONS = _WITH_VALUE | _FLAGS | _OPTIONAL_VALUE
 # Two names for one option; everything but users' input has the second.
-ALIASES = {"tasks-per-node": "ntasks-per-node"}
+ALIASES = {"tasks-per-node": "ntasks-per-node", "cluster": "clusters"}
 
 _NOT_A_JOB = "with it sbatch submits nothing"
 _RUN_FOLDER = "array tasks write below the run directory"
@@ -59,7 +59,16 @@ COMPUTED = {
     "wrap": "the submission script is made from slurm.template",
     **dict.fromkeys(("autocomplete", "help", "usage", "version"), _NOT_A_JOB),
 }
-_SIZES = frozenset(("mem", "mem-per-cpu", "mem-per-gpu"))
+# Options of which sbatch takes one.
+_RIVALS = (
+    frozenset(("mem", "mem-per-cpu", "mem-per-gpu")),
+    frozenset(("gpus", "gpus-per-task", "gpus-per-node")),
+    frozenset(("requeue", "no-requeue")),
+    frozenset(("ntasks", "ntasks-per-node")),
+    frozenset(("cpus-per-task", "cpus-per-gpu")),
+)
+GPU_OPTIONS = _RIVALS[1]
+_SIZES = _RIVALS[0]
 _TIMES = frozenset(("time", "time-min"))
 
 
@@ -95,6 +104,21 @@ def check_option(name: str, value: Any) -> OptionValue:
     return value  # type: ignore[no-any-return]
 
 
+def ousted(name: str, value: Any) -> frozenset[str]:
+    """The options that cannot stand beside this one; what ``gres`` asks for beside GPUs can stand beside all."""
+    others = GPU_OPTIONS if name == "gres" and any(map(asks_for_gpu, _items(value))) else frozenset()
+    return others.union(*(rivals for rivals in _RIVALS if name in rivals)) - {name}
+
+
+def asks_for_gpu(item: str) -> bool:
+    """Whether an item of ``gres`` is a GPU: ``gpu``, ``gpu:a100:2``."""
+    return item.strip().removeprefix("gres:").split(":")[0] == "gpu"
+
+
+def _items(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value).split(",")
+
+
 def _is_plain(item: Any) -> bool:
     """Whether it fits on one #SBATCH line."""
     if isinstance(item, str):
@@ -107,9 +131,7 @@ def gpus_asked(options: Mapping[str, Any]) -> int:
     for name in ("gpus-per-task", "gpus-per-node", "gpus"):
         if name in options:
             return sum(_trailing_count(item) for item in str(options[name]).split(","))
-    gres = options.get("gres", ())
-    items = gres if isinstance(gres, list | tuple) else str(gres).split(",")
-    return sum(_trailing_count(item) for item in map(str, items) if item.split(":")[0] == "gpu")
+    return sum(_trailing_count(item) for item in _items(options.get("gres", ())) if asks_for_gpu(item))
 
 
 def _trailing_count(item: str) -> int:

@@ -7,6 +7,7 @@ on a node or tomorrow.
 import os
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from launcher.config.origins import Problem
@@ -31,6 +32,23 @@ def expand_paths(
         else:
             expanded[path[0]] = {**section, path[-1]: value}
     return expanded, problems
+
+
+def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with the folder of runs and the template as absolute paths, which begin in ``folder``."""
+    found = dict(data)
+    if isinstance(runs := found.get("runs"), str) and runs:
+        found["runs"] = os.path.normpath(folder / runs)
+    section = found.get("slurm")
+    template = section.get("template") if isinstance(section, dict) else None
+    if isinstance(section, dict) and isinstance(template, str) and is_script(template):
+        found["slurm"] = {**section, "template": os.path.normpath(folder / template)}
+    return found
+
+
+def is_script(template: str) -> bool:
+    """Whether a template is the path of a script, not the name of one of ours."""
+    return "/" in template or template.endswith(".sbatch")
 
 
 def _expanded(value: Any, path: KeyPath, problems: list[Problem]) -> Any:

@@ -22,7 +22,7 @@ from jobs.storage.files import open_at_end
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import node_settings
-from launcher.executors import EXECUTORS, Executor, Limits, Observation, Scripts, choose_executor
+from launcher.executors import EXECUTORS, Executor, Finding, Limits, Observation, Scripts, choose_executor
 from launcher.runs.logs import last_words
 from launcher.runs.submissions import may_run
 
@@ -70,7 +70,7 @@ class LocalExecutor(Executor):
                 f"valid here: auto, {devices}"
             )
 
-    def prepare(self) -> None:
+    def prepare(self, config: "Config") -> None:
         pass
 
     def tasks(self, config: "Config", shards: int) -> int:
@@ -86,6 +86,13 @@ class LocalExecutor(Executor):
             f"array task: {_cpus_per_task(config)} CPUs (processes x workers), on {devices}",
             f"limits: {usable_cpus()} usable CPUs and {visible_gpus()} GPUs here, so {tasks} array task(s) at a time",
         ]
+
+    def examine(self, config: "Config") -> Sequence[Finding]:
+        try:
+            self.check(config)
+        except InputError as error:
+            return [Finding("devices", "", lacks=str(error), is_needed=True)]
+        return [Finding(name, text) for name, _, text in (line.partition(": ") for line in self.describe(config))]
 
     def limits(self, config: "Config", room: int) -> Limits:
         asked = config.local.parallelism

@@ -22,6 +22,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import retry_settings
 from launcher.local.array import LocalArray, StopRequests
+from launcher.notify.announcement import announce
 from launcher.retry.finalize import Cancelled, Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
 from launcher.runs.failures import Failure, from_exit_status
@@ -103,8 +104,11 @@ def main(arguments: Sequence[str]) -> int:
             traceback.print_exc()
             message = f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}"
         print(message, file=sys.stderr)
-        return _end(run, waiting, message)
-    return 0
+        code = _end(run, waiting, message)
+    else:
+        code = 0
+    announce(run)
+    return code
 
 
 def _end(run: RunDir, waiting: Iterable[int], message: str) -> int:

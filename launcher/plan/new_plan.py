@@ -100,4 +100,5 @@ def frozen_config(config: Config) -> str:
     if config.template_path is not None:
         data["slurm"]["template"] = path(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
+    head += "".join(f"# {key}: by {place}\n" for key, place in config.profiles.items())
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

@@ -28,10 +28,13 @@ _KINDS = {
 # States that somebody else decided on; the task may have left in good order after that.
 _TAKEN = frozenset({"CANCELLED", "NODE_FAIL", "PREEMPTED"})
 _OOM_SIGNAL = "0:125"
-# REQUEUED is how a start ended, not the element.
+# REQUEUED is how a start ended, not the element. Of job_state_string in src/common/slurm_protocol_defs.c, 20.11 to 25.11.
 _GOING_ON = frozenset(
-    {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "STAGE_OUT", "REQUEUED", "RESIZING", "SUSPENDED"}
-)
+    {
+        "PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "EXPEDITING", "RESIZING", "SIGNALING", "STAGE_OUT",
+        "STOPPED", "REQUEUED", "REQUEUED_CRON", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT",
+    }
+)  # fmt: skip
 
 
 def judge(row: Accounted | None, shard: int, *, began: bool, words: str) -> Failure:
@@ -43,9 +46,11 @@ def judge(row: Accounted | None, shard: int, *, began: bool, words: str) -> Fail
     where = f" on {node}" if (node := _node(row)) else ""
     kind = FailureKind.OUT_OF_MEMORY if row.exit_code == _OOM_SIGNAL else _KINDS.get(row.state)
     if kind is FailureKind.OUT_OF_MEMORY:
-        return Failure(kind, f"Slurm ended the array task{where}: out of memory ({row.asked_memory} asked)", shard)
+        asked = f" ({row.asked_memory} asked)" if row.asked_memory else ""
+        return Failure(kind, f"Slurm ended the array task{where}: out of memory{asked}", shard)
     if kind is FailureKind.TIMEOUT:
-        return Failure(kind, f"the time limit ({row.asked_time}) came before the array task could leave{where}", shard)
+        asked = f" ({row.asked_time})" if row.asked_time else ""
+        return Failure(kind, f"the time limit{asked} came before the array task could leave{where}", shard)
     if kind:
         return Failure(kind, f"Slurm says {row.state}{where}", shard)
     return _unexplained(row, shard, where, began, words)
@@ -79,8 +84,8 @@ def allocation(row: Accounted) -> Allocation:
 
 
 def _node(row: Accounted) -> str | None:
-    """Slurm writes ``None assigned`` for an element that never got one."""
-    return row.node if row.node and not row.node.startswith("None") else None
+    """Slurm writes ``None assigned``, or ``(null)``, for an element that never got one."""
+    return row.node if row.node and not row.node.startswith(("None", "(null)")) else None
 
 
 def was_taken(row: Accounted | None) -> bool:

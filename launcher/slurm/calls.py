@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from jobs.errors import InputError, RunError
-from jobs.machine.allocation import USERS_OWN
+from jobs.machine.allocation import USERS_OWN, cluster
 from launcher.slurm.parsers import is_not_configured, is_passing, said
 
 _TIMEOUT = 60.0
@@ -19,7 +19,7 @@ BACK_OFF = (1, 2, 5, 12, 30, 70)
 # GPUs would count those of the job that submitted it.
 _SCRUBBED = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_", "PMI", *USERS_OWN)
 _SCRUBBED_IN_JOBS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
-_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
+_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER")
 
 
 class NoAnswer(RunError):
@@ -34,6 +34,14 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without what Slurm gave to the job that it may run in."""
     scrubbed = (*_SCRUBBED, *_SCRUBBED_IN_JOBS) if "SLURM_JOB_ID" in os.environ else _SCRUBBED
     return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(scrubbed)}
+
+
+def at(named: str | None) -> tuple[str, ...]:
+    """The option that sends a command to a cluster; not needed for the one that this job runs on.
+
+    With it Slurm asks the database where that cluster is, which nodes need not reach.
+    """
+    return (f"--clusters={named}",) if named and named != cluster() else ()
 
 
 def ask(*command: str, otherwise: str = "") -> str:
@@ -53,9 +61,9 @@ def ask(*command: str, otherwise: str = "") -> str:
             pause(command[0], f"{error}{otherwise}", wait)
 
 
-def run(*command: str) -> str:
+def run(*command: str, timeout: float = _TIMEOUT) -> str:
     """Output of a Slurm command. Raises NoAnswer for a passing problem, RunError, with what it said, for others."""
-    ended = call(*command)
+    ended = call(*command, timeout=timeout)
     if not ended.returncode:
         return ended.stdout
     problem = said(ended.stderr or ended.stdout)
@@ -67,9 +75,9 @@ def run(*command: str) -> str:
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 
-def call(*command: str) -> subprocess.CompletedProcess[str]:
+def call(*command: str, timeout: float = _TIMEOUT) -> subprocess.CompletedProcess[str]:
     """A question to Slurm, answered as parsers read it: array indices in full, times in the standard form."""
-    return _call(command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, _TIMEOUT)
+    return _call(command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, timeout)
 
 
 def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -80,12 +88,12 @@ def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str
     """
     if shutil.which(command[0]) is None:
         raise _not_here(command[0])
-    bound = ("setpriv", "--pdeathsig", "KILL") if _can_bind() else ()
+    bound = ("setpriv", "--pdeathsig", "KILL") if can_bind() else ()
     return _call((*bound, *command), clean_environment(), timeout)
 
 
 @cache
-def _can_bind() -> bool:
+def can_bind() -> bool:
     """Whether there is a setpriv that knows --pdeathsig (since util-linux 2.33; RHEL 8 has 2.32) and may do it."""
     if shutil.which("setpriv") is None:
         return False

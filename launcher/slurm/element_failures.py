@@ -1,27 +1,30 @@
-"""Element failures: why elements of an ended Slurm array left rows undone: their attempts' word, else the accounting's.
+"""Element failures: why elements of an ended Slurm array left rows undone.
 
-What a row of the accounting means is in accounting.py.
+Their attempts' own end comes first; then the accounting's word, the controller's where there is no accounting, and what is
+written about them otherwise (elements.py). What a row of the accounting means is in accounting.py.
 """
 
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from jobs.errors import LauncherError
-from jobs.kinds import EndReason, FailureKind
+from jobs.kinds import FailureKind
 from jobs.storage.attempts import Attempt, Attempts
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
 from launcher.retry.finalize import Ending
+from launcher.retry.policy import Allocation
 from launcher.runs.failures import Failure
 from launcher.runs.logs import last_words
 from launcher.slurm import scheduler
 from launcher.slurm.accounting import allocation, by_element, has_ended, judge, was_taken
 from launcher.slurm.calls import NoAnswer
+from launcher.slurm.elements import Element
 from launcher.slurm.parsers import Accounted
+from launcher.slurm.step_messages import StepMessages
 
 # The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
 _ACCOUNTING_SECONDS = 60.0
@@ -31,54 +34,44 @@ _NO_SHARD = -1
 
 
 @dataclass(frozen=True)
-class Element:
-    """An array element, by the last attempt of each of its nodes.
+class _Known:
+    """What Slurm knows of an array: rows by index, why the accounting has no say; whether others are forgotten for good."""
 
-    ``began``: it made one at all; ``stopped``: it had to leave, and did; ``tells``: each says why it ended, and that was
-    its own doing; ``progress``: one of its attempts made something durable.
+    rows: Mapping[int | None, Accounted]
+    silence: str = ""
+    is_forgotten: bool = False
+
+    def tells_of(self, index: int) -> bool:
+        """Whether there is no more to be known by waiting."""
+        return has_ended(self.rows.get(index)) or (self.is_forgotten and index not in self.rows)
+
+
+def find_failures(run: RunDir, plan: Plan, submission: Submission, time_limit: int | None = None) -> Ending:
+    """Why elements of an ended submission left rows undone, as far as they do not tell, and what they had.
+
+    ``time_limit``: seconds that were asked for.
     """
-
-    index: int
-    began: bool = False
-    stopped: bool = False
-    tells: bool = False
-    progress: bool = False
-
-    @classmethod
-    def of(cls, index: int, attempts: Collection[tuple[AttemptStart, Attempt]], nodes: int) -> Self:
-        """``attempts`` are all those of the element: it was started anew after each requeue."""
-        newest: dict[int, Attempt] = {}
-        for start, attempt in sorted(attempts, key=lambda pair: (pair[0].restart, pair[0].time)):
-            newest[start.worker] = attempt
-        ends = [attempt.beat.end for attempt in newest.values()]
-        return cls(
-            index,
-            began=bool(attempts),
-            stopped=EndReason.STOPPED in ends,
-            tells=len(ends) >= nodes and all(end and end is not EndReason.STOPPED for end in ends),
-            progress=any(attempt.beat.done for _, attempt in attempts),
-        )
-
-
-def find_failures(run: RunDir, plan: Plan, submission: Submission) -> Ending:
-    """Why elements of an ended submission left rows undone, as far as they do not tell, and what they had."""
     # What an older version has done does not say by which submission.
     attempts = Attempts(run, None if submission.shards else submission.number).read()
     if not submission.work(plan.table) - union(attempt.beat.done for attempt in attempts):
         return Ending()
     elements = _elements(submission, attempts)
     silent = [element for element in elements if not element.tells]
-    rows, silence = _account(submission, [element.index for element in silent])
+    slurm = _ask(submission, [element.index for element in silent])
+    messages = StepMessages.read(run.submission_log(submission.number))
     failures: dict[int, Failure] = {}
     for element in silent:
-        words = _last_words(run, submission, element)
-        failure = _judge(element, rows.get(element.index), silence, words)
+        row = slurm.rows.get(element.index)
+        # Of what Slurm kills for its memory it says CANCELLED, too.
+        if row is None or not has_ended(row) or row.state == "CANCELLED":
+            own = element.own_record(messages, submission.node.sync_interval, time_limit)
+            row = own if own and (own.state == "OUT_OF_MEMORY" or not has_ended(row)) else row
+        failure = _judge(element, row, slurm, _last_words(run, submission, element))
         if failure:
             failures[element.index] = failure
     if submission.shards:
         failures = _of_older_version(failures)
-    had = {element.index: allocation(rows[element.index]) for element in elements if element.index in rows}
-    return Ending(failures, had)
+    return Ending(failures, {element.index: _had(element, slurm.rows.get(element.index)) for element in elements})
 
 
 def _elements(submission: Submission, attempts: Iterable[Attempt]) -> list[Element]:
@@ -106,34 +99,55 @@ def _last_words(run: RunDir, submission: Submission, element: Element) -> str:
     return last_words(next((log for log in own if log.exists()), run.submission_log(submission.number)))
 
 
-def _account(submission: Submission, silent: Collection[int]) -> tuple[Mapping[int | None, Accounted], str]:
-    """Rows of sacct by array index, and what to say where it has no answer; waits until it knows how ``silent`` ended.
+def _had(element: Element, row: Accounted | None) -> Allocation:
+    """What an element was given, by Slurm, else by its own record."""
+    told = allocation(row) if row else Allocation()
+    own = element.allocation
+    return Allocation(told.node or own.node, told.memory or own.memory, told.time or own.time)
 
-    Without accounting they are the controller's own.
-    """
+
+def _ask(submission: Submission, silent: Collection[int]) -> _Known:
+    """What the accounting says, or the controller; waits until they know how ``silent`` ended."""
     if not submission.job_ids:
-        return {}, "it was never submitted"
+        return _Known({}, "it was never submitted")
     deadline = time.monotonic() + _ACCOUNTING_SECONDS
     pause = 0.5
     while True:
-        rows, silence = {}, ""
-        try:
-            rows = by_element(scheduler.accounting(submission.job_ids, submission.created))
-        except LauncherError as error:
-            silence = f"Slurm's accounting cannot be asked ({error})"
-            if not isinstance(error, NoAnswer):
-                return by_element(scheduler.jobs(submission.job_ids)), silence
-        if time.monotonic() > deadline or (not silence and all(has_ended(rows.get(index)) for index in silent)):
-            return rows, silence
+        known = _look_up(submission)
+        if time.monotonic() > deadline or all(map(known.tells_of, silent)):
+            return known
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _judge(element: Element, row: Accounted | None, silence: str, words: str) -> Failure | None:
+def _look_up(submission: Submission) -> _Known:
+    job_ids, cluster = submission.job_ids, submission.cluster
+    try:
+        return _Known(by_element(scheduler.accounting(job_ids, submission.created, cluster)))
+    except LauncherError as error:
+        silence = f"Slurm's accounting cannot be asked ({error})"
+        is_passing = isinstance(error, NoAnswer)
+    try:
+        rows = by_element(scheduler.jobs(job_ids, cluster))
+    except NoAnswer:
+        raise  # it will be back, and who ends the submission waits for it
+    except LauncherError as error:
+        return _Known({}, f"{silence}, nor its controller ({error})")
+    # An accounting that is down for the moment may know more in a while.
+    return _Known(rows, silence, is_forgotten=not is_passing)
+
+
+def _judge(element: Element, row: Accounted | None, slurm: _Known, words: str) -> Failure | None:
     """None where the element only had to leave, so that its work goes on."""
     if element.stopped and not was_taken(row):
         return None
-    if row is None and silence:
-        return Failure(FailureKind.LOST, f"the array task left no end in its journal; {silence}", _NO_SHARD)
+    if row is None and slurm.is_forgotten and not element.began:
+        # It would be an unasked for second start of what somebody has ended with scancel.
+        never = (
+            "the array task never began, and Slurm has forgotten it: it was cancelled, or its node could not start it"
+        )
+        return Failure(FailureKind.CANCELLED, never, _NO_SHARD)
+    if row is None and slurm.silence:
+        return Failure(FailureKind.LOST, f"the array task left no end in its journal; {slurm.silence}", _NO_SHARD)
     failure = judge(row, _NO_SHARD, began=element.began, words=words)
     return None if failure.kind is FailureKind.TIMEOUT and element.progress else failure

@@ -11,6 +11,8 @@ from launcher.slurm.template import merge
 # launcher computes itself (array, name, logs, signal, requeue, CPUs of a GPU) is not among them, nor what has sbatch wait.
 _VARIABLES = {
     "SBATCH_ACCOUNT": "account",
+    "SBATCH_CLUSTERS": "clusters",
+    "SLURM_CLUSTERS": "clusters",  # the same, for all commands of Slurm
     "SBATCH_CONSTRAINT": "constraint",
     "SBATCH_CORE_SPEC": "core-spec",
     "SBATCH_EXCLUSIVE": "exclusive",
@@ -39,11 +41,10 @@ def from_environment(options: Mapping[str, OptionValue]) -> dict[str, str]:
     An option that stands for the same in another way (mem-per-cpu for mem) leaves nothing open. Raises InputError for a size or
     a time that sbatch would not take either.
     """
-    found: dict[str, str | None] = {
-        name: _checked(variable, name, value)
-        for variable, name in _VARIABLES.items()
-        if name not in options and (value := os.environ.get(variable))
-    }
+    found: dict[str, str | None] = {}
+    for variable, name in _VARIABLES.items():
+        if name not in (*options, *found) and (value := os.environ.get(variable)):
+            found[name] = _checked(variable, name, value)
     own = {
         name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in options.items()
     }

@@ -24,6 +24,7 @@ from jobs.storage.files import write_bytes
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import retry_settings
+from launcher.notify.announcement import announce
 from launcher.retry.finalize import finalize
 from launcher.runs.submissions import HEARTBEAT, Outcome, SubmissionState, read_submissions, update, withdraw
 from launcher.slurm import scheduler
@@ -43,8 +44,8 @@ def finalize_submissions(run: RunDir, numbers: Sequence[int]) -> list[Submission
     open_numbers = {known.number for known in read_submissions(run) if known.outcome is None}
     to_end = [submission for submission in ended if submission.number in open_numbers]
     for submission in to_end:
-        ending, config = find_failures(run, plan, submission), submission_config(run, submission)
-        asked, is_last = SbatchTerms(config, submission), submission is to_end[-1]
+        asked, is_last = SbatchTerms(submission_config(run, submission), submission), submission is to_end[-1]
+        ending = find_failures(run, plan, submission, asked.terms.time)
         finalize(run, plan, submission, ending, asked, retry_settings(submission.resources), gathers=is_last)
     waiting = [known.submission for known in read_submissions(run) if waits_for(known, numbers[0])]
     return _submit(run, waiting) if waiting else []
@@ -95,12 +96,14 @@ def main(arguments: Sequence[str]) -> int:
         is_expected = isinstance(error, LauncherError)
         print(error if is_expected else traceback.format_exc(), file=sys.stderr, flush=True)
         _give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
+        announce(run)
         return 1
     if started:  # the run goes on, and the mail comes with its end
         with contextlib.suppress(LauncherError):
             scheduler.send_no_mail()
     for submission in started:
         print(f"submission {submission.number}: Slurm job {', '.join(submission.job_ids) or 'held back'}", flush=True)
+    announce(run)
     return 0
 
 
@@ -111,6 +114,7 @@ def _try_later(run: RunDir, numbers: Sequence[int], why: str) -> int:
         return 0
     with contextlib.suppress(OSError):
         _give_up(run, numbers, f"{why}; and Slurm does not let the finalize job try again later")
+    announce(run)
     return 1
 
 

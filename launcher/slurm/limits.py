@@ -1,37 +1,42 @@
-"""Limits: what a cluster lets this user submit, and the nodes that it has for it: asked of scontrol, sacctmgr and sinfo."""
+"""Limits: what a cluster lets this user submit, and the nodes that it has for it: asked of scontrol, sacctmgr and sinfo.
+
+These take as long as planning a small run, so they are asked side by side, and while that is done.
+"""
 
 import queue as queues
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
 
-from jobs.errors import LauncherError, RunError
+from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
-from launcher.slurm.calls import ask, run
+from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
+from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
-from launcher.slurm.parsers import (
-    ASSOCIATION_FIELDS,
-    TIME_FIELDS,
-    Association,
-    read_associations,
-    read_default_time,
-    submit_limit,
-)
+from launcher.slurm.parsers import TIME_FIELDS, read_default_time
 
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
 DEFAULT_JOB_COUNT = 10_000
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True)
 class SlurmLimits:
-    """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all."""
+    """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all.
+
+    ``bounds``: what the accounting lets a job be.
+    """
 
     array_size: int
     submit_jobs: int | None
     job_count: int
+    bounds: Sequence[Bounds] = ()
 
     @property
     def jobs(self) -> int:
@@ -46,65 +51,125 @@ class _SiteLimits:
     cluster: str
     array_size: int
     job_count: int
-    associations: Sequence[Association]
+    policy: Policy
+
+    def of(self, asked: Mapping[str, str | None]) -> SlurmLimits:
+        bounds = self.policy.bounds(self.cluster, asked.get("account"), asked.get("partition"), asked.get("qos"))
+        known = [number for number in (bounds.submit_jobs, bounds.group_jobs) if number is not None]
+        return SlurmLimits(self.array_size, min(known, default=None), self.job_count, [bounds])
 
 
-_asked_ahead: "queues.SimpleQueue[_SiteLimits | Exception] | None" = None
+class _Question(Generic[_T]):
+    """A question to Slurm that is asked while other things are done."""
 
+    def __init__(self, put: Callable[[], _T]) -> None:
+        self._answers: queues.SimpleQueue[tuple[_T | None, Exception | None]] = queues.SimpleQueue()
+        threading.Thread(target=self._ask, args=(put,), daemon=True).start()
 
-def ask_limits_ahead() -> None:
-    """Asks for the limits while other things are done: sacctmgr takes as long as planning a small run."""
-    global _asked_ahead
-    answers = _asked_ahead = queues.SimpleQueue()
-
-    def read() -> None:
+    def _ask(self, put: Callable[[], _T]) -> None:
         try:
-            answers.put(_read_limits())
+            self._answers.put((put(), None))
         except LauncherError as error:
-            answers.put(error)
+            self._answers.put((None, error))
 
-    threading.Thread(target=read, daemon=True).start()
+    def answer(self) -> _T:
+        """Waits for it; raises what asking raised."""
+        answer, error = self._answers.get()
+        if error:
+            raise error
+        return answer  # type: ignore[return-value]
+
+
+# Those that are under way, each for whoever comes first: what a site allows may change at any time.
+_ahead: dict[tuple[str, str | None], _Question[Any]] = {}
+
+
+def ask_ahead(asked: Mapping[str, str | None], *, with_nodes: bool = False) -> None:
+    """Asks for the limits of jobs with these options, and for the nodes, while other things are done."""
+    for cluster in _clusters(asked):
+        questions = {"limits": _read_limits, "nodes": _read_nodes} if with_nodes else {"limits": _read_limits}
+        for what, read in questions.items():
+            if (what, cluster) not in _ahead:
+                _ahead[what, cluster] = _Question(partial(read, cluster))
 
 
 def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
-    """The controller's limits, and this user's own from the accounting, where there is one, for jobs with these options."""
-    global _asked_ahead
-    answers, _asked_ahead = _asked_ahead, None
-    answer = answers.get() if answers else _read_limits()
-    if isinstance(answer, Exception):
-        raise answer
-    own = submit_limit(answer.associations, answer.cluster, asked.get("account"), asked.get("partition"))
-    return SlurmLimits(answer.array_size, own, answer.job_count)
+    """The controller's limits, and this user's own from the accounting, where there is one, for jobs with these options.
+
+    Of several clusters that the jobs may go to, the smallest.
+    """
+    ask_ahead(asked)
+    found: list[SlurmLimits] = [_ahead.pop(("limits", cluster)).answer().of(asked) for cluster in _clusters(asked)]
+    own = [limits.submit_jobs for limits in found if limits.submit_jobs is not None]
+    sizes, counts = zip(*((limits.array_size, limits.job_count) for limits in found), strict=True)
+    bounds = [bounds for limits in found for bounds in limits.bounds]
+    return SlurmLimits(min(sizes), min(own, default=None), min(counts), bounds)
 
 
-def _read_limits() -> _SiteLimits:
-    config = ask("scontrol", "show", "config", otherwise="; to run on this machine instead: --set executor=local")
-    values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", config, re.MULTILINE))
-    associations: list[Association] = []
-    if values.get("AccountingStorageType") == "accounting_storage/slurmdbd":
-        with suppress(LauncherError):  # slurmdbd is down, or sacctmgr is not on this machine: sbatch will tell
-            fields = f"format={ASSOCIATION_FIELDS}"
-            associations = read_associations(run("sacctmgr", "-nP", "show", "user", user_name(), "withassoc", fields))
-    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*([0-9]{1,18})\b", config, re.MULTILINE))
+def nodes(asked: Mapping[str, str | None]) -> list[list[Nodes]]:
+    """The nodes of each cluster that such jobs may go to, of hidden partitions too; none where Slurm does not tell."""
+    ask_ahead(asked, with_nodes=True)
+    return [_ahead.pop(("nodes", cluster)).answer() for cluster in _clusters(asked)]
+
+
+def _clusters(asked: Mapping[str, str | None]) -> Collection[str | None]:
+    """For ``all`` one's own stands."""
+    named = asked.get("clusters")
+    return (None,) if named in (None, "", "all") else dict.fromkeys(str(named).split(","))
+
+
+def _read_limits(cluster: str | None) -> _SiteLimits:
+    own = _Question(_read_policy)
+    try:
+        told = ask(
+            "scontrol",
+            *at(cluster),
+            "show",
+            "config",
+            otherwise="; to run on this machine instead: --set executor=local",
+        )
+    except NoAnswer:
+        raise
+    except RunError as error:
+        raise InputError(f"slurm.clusters: {error}") if cluster else error from None
+    values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", told, re.MULTILINE))
+    numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*([0-9]{1,18})\b", told, re.MULTILINE))
     sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
     sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
     count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
-    return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, associations)
+    policy = own.answer() if values.get("AccountingStorageType") == "accounting_storage/slurmdbd" else Policy()
+    return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, policy)
 
 
-def default_time(partitions: str | None) -> int | None:
-    """Seconds that a job has which asks for none: its partition's default, else the most there is in it.
+def default_time(asked: Mapping[str, str | None]) -> int | None:
+    """Seconds that a job with these options has, which asks for none: its partition's default, else the most there is in it.
 
-    The least of those of several ``partitions`` (with commas; None: the default one); None where there is no limit, or
-    where Slurm does not tell.
+    The least of those of several partitions and clusters; None where there is no limit, or where Slurm does not tell.
     """
+    found = (_read_default_time(cluster, asked.get("partition")) for cluster in _clusters(asked))
+    return min(filter(None, found), default=None)
+
+
+def _read_default_time(cluster: str | None, partitions: str | None) -> int | None:
     with suppress(LauncherError):  # it only tells
-        return read_default_time(run("sinfo", "--noheader", "--all", f"--format={TIME_FIELDS}"), partitions)
+        text = run("sinfo", *at(cluster), "--noheader", "--all", f"--format={TIME_FIELDS}")
+        return read_default_time(text, partitions)
     return None
 
 
-def nodes() -> list[Nodes]:
-    """The nodes that run jobs, hidden partitions included; none where Slurm does not tell."""
-    with suppress(RunError):
-        return read_nodes(run("sinfo", "--noheader", "--all", "--exact", f"--format={NODE_FIELDS}"))
+def _read_policy() -> Policy:
+    show = partial(run, "sacctmgr", "-nP", "show")
+    questions = [
+        _Question(partial(show, "user", user_name(), "withassoc", f"format={USER_FIELDS}")),
+        _Question(partial(show, "assoc", "where", "user=", f"format={ACCOUNT_FIELDS}")),
+        _Question(partial(show, "qos", f"format={QOS_FIELDS}")),
+    ]
+    with suppress(LauncherError):  # slurmdbd is down, or sacctmgr is not on this machine: sbatch will tell
+        return read_policy(*(question.answer() for question in questions))
+    return Policy()
+
+
+def _read_nodes(cluster: str | None) -> list[Nodes]:
+    with suppress(LauncherError):
+        return read_nodes(run("sinfo", *at(cluster), "--noheader", "--all", "--exact", f"--format={NODE_FIELDS}"))
     return []

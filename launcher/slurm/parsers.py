@@ -4,8 +4,9 @@ Errors of sbatch are sorted into those worth another try, those that mean "no mo
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from launcher.units import parse_time
 
@@ -33,6 +34,25 @@ _OTHER_LIMIT = re.compile(r"\b(?:Assoc|QOS)[A-Z]\w+")
 _ANY_LIMIT = "Job violates accounting/QOS policy"
 # MaxJobCount is reached, by the jobs of all users; sbatch itself has tried for two minutes (src/sbatch/sbatch.c).
 _QUEUE_FULL = ("Slurm job queue full", "Slurm temporarily unable to accept job", "Job creation temporarily disabled")
+
+# MAX_JOB_ID of slurm.h: above it are the bits for a cluster of a federation.
+_LARGEST_OWN_ID = 0x03FFFFFF
+
+
+class JobId(NamedTuple):
+    """A job of a cluster (None: of the one that is asked without naming any); two clusters may have the same number."""
+
+    number: str
+    cluster: str | None = None
+
+    @property
+    def is_federated(self) -> bool:
+        """Whether clusters that share their jobs gave the number: it begins with which of them it was."""
+        return int(self.number) > _LARGEST_OWN_ID
+
+    def may_be(self, other: "JobId") -> bool:
+        """Whether it is the same job, as far as both name their cluster."""
+        return self.number == other.number and (self.cluster == other.cluster or None in (self.cluster, other.cluster))
 
 
 @dataclass(frozen=True)
@@ -73,12 +93,13 @@ def said(text: str) -> str:
     return " ".join(line.split("error: ", 1)[-1].strip() for line in marked or lines) or "no message"
 
 
-def read_job_id(text: str) -> str | None:
+def read_job_id(text: str) -> JobId | None:
     """The id in what ``sbatch --parsable`` wrote: ``123``, or ``123;cluster``; None where no line, or several, are one.
 
     Other lines are those of a site's wrapper around sbatch.
     """
-    found = set(re.findall(r"^([0-9]+)(?:;\S+)?$", text, re.MULTILINE))
+    lines = re.findall(r"^([0-9]{1,18})(?:;(\S+))?$", text, re.MULTILINE)
+    found = {JobId(number, cluster or None) for number, cluster in lines}
     return found.pop() if len(found) == 1 else None
 
 
@@ -97,54 +118,6 @@ def is_submit_limit(problem: str) -> bool:
 def is_queue_full(problem: str) -> bool:
     """Whether Slurm takes the same script once fewer jobs of all users wait or run."""
     return any(text in problem for text in _QUEUE_FULL)
-
-
-@dataclass(frozen=True)
-class Association:
-    """What the accounting lets a user submit on an account, in a partition (none named: all) of a cluster."""
-
-    is_default: bool
-    account: str
-    partition: str
-    cluster: str
-    submit_jobs: int | None
-
-
-_NUMBER = re.compile("[0-9]{1,18}")
-ASSOCIATION_FIELDS = "DefaultAccount,Account,Partition,Cluster,MaxSubmitJobs,GrpSubmitJobs"
-
-
-def read_associations(text: str) -> list[Association]:
-    """The rows of ``sacctmgr show user NAME withassoc``."""
-    rows = [line.split("|") for line in text.splitlines() if line.count("|") == ASSOCIATION_FIELDS.count(",")]
-    return [
-        Association(
-            account == default,
-            account,
-            partition,
-            cluster,
-            min(map(int, filter(_NUMBER.fullmatch, most)), default=None),
-        )
-        for default, account, partition, cluster, *most in rows
-    ]
-
-
-def submit_limit(
-    associations: Iterable[Association], cluster: str, account: str | None, partitions: str | None
-) -> int | None:
-    """The smallest limit of those that a job on this account (None: the default one) falls under; None where there is none."""
-    named = partitions.split(",") if partitions else []
-    return min(
-        (
-            one.submit_jobs
-            for one in associations
-            if one.submit_jobs is not None
-            and one.cluster == cluster
-            and (one.account == account if account else one.is_default)
-            and (not one.partition or one.partition in named)
-        ),
-        default=None,
-    )
 
 
 # Partition (the default one marked by *), the time of a job that asks for none, the most that one may ask for.
@@ -173,7 +146,8 @@ def read_accounting(text: str) -> Iterator[Accounted]:
     for job, step, fields in _accounted(text):
         memory[job] = max(memory.get(job, 0), _bytes(fields[4]))
         if "[" in job:
-            rows = dict.fromkeys(_elements(job), fields) | rows
+            array, _, indices = job.partition("[")
+            rows = dict.fromkeys((f"{array}{index}" for index in elements(indices)), fields) | rows
         elif not step:
             rows[job] = fields  # of a requeued element the last line counts
     for job, (_, state, code, node, _, asked_memory, asked_time, *cpus) in rows.items():
@@ -187,7 +161,8 @@ def read_accounting(text: str) -> Iterator[Accounted]:
 def read_jobs(text: str) -> Iterator[Accounted]:
     """Elements from ``scontrol --oneliner show job``: what the controller knows of them, for minutes after their end."""
     for line in text.splitlines():
-        fields: dict[str, str] = dict(re.findall(r"(\S+?)=(\S*)", line))
+        # Of equal names the first: what follows may be of a path or a comment.
+        fields: dict[str, str] = dict(reversed(re.findall(r"(\S+?)=(\S*)", line)))
         if "JobState" not in fields:
             continue
         per_cpu, per_node = fields.get("MinMemoryCPU"), fields.get("MinMemoryNode")
@@ -203,7 +178,7 @@ def read_jobs(text: str) -> Iterator[Accounted]:
             int(found[0]) if (found := re.findall(r"\d+", fields.get("NumCPUs", ""))) else 1,
         )
         indices = fields.get("ArrayTaskId")
-        yield from (replace(known, index=int(index)) for index in _elements(f"[{indices}]")) if indices else [known]
+        yield from (replace(known, index=index) for index in elements(indices)) if indices else [known]
 
 
 def _accounted(text: str) -> Iterator[tuple[str, str | None, list[str]]]:
@@ -215,14 +190,13 @@ def _accounted(text: str) -> Iterator[tuple[str, str | None, list[str]]]:
             yield match[1], match[2], fields
 
 
-def _elements(job: str) -> list[str]:
-    """``12_[0-6:2,9%4]`` -> 12_0, 12_2, 12_4, 12_6, 12_9: % begins how many may run at a time, : a step."""
-    array, _, text = job.partition("[")
-    parts = re.findall(r"\b(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?\b", text.partition("%")[0], re.ASCII)
+def elements(indices: str) -> list[int]:
+    """``0-6:2,9%4`` -> 0, 2, 4, 6, 9: % begins how many may run at a time, : a step; with ... Slurm cuts long ones short."""
+    parts = re.findall(r"\b(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?\b", indices.partition("%")[0], re.ASCII)
     ranges = [range(int(first), int(last or first) + 1, int(step or 1) or 1) for first, last, step in parts]
     if sum(map(len, ranges)) > _MOST_ELEMENTS:
         return []
-    return [f"{array}{index}" for indices in ranges for index in indices]
+    return [index for range_ in ranges for index in range_]
 
 
 def _bytes(text: str) -> int:

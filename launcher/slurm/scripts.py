@@ -10,13 +10,13 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
-from jobs.machine.allocation import WARNED
+from jobs.machine import allocation
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.sbatch_options import gpus_asked
@@ -34,12 +34,13 @@ _SLACK = 10
 _SHORTEST_WARNING = 10
 # The warning ends a shell, or a Python, that has no handler of it. So the script only notes it while it loads modules, which
 # may take minutes, and what starts after it ignores it until it has a handler of its own.
-_NOTES_WARNING = f"trap 'export {WARNED}=1' USR2"
+_NOTES_WARNING = f"trap 'export {allocation.WARNED}=1' USR2"
 IGNORES_WARNING = "trap '' USR2"
 # Options that say who pays and where it may run; the finalize job needs the same.
-_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "cluster", "time", "wckey")
+_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "time", "wckey")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
 _FINALIZE_MEMORY = "2G"
+_CLUSTERS = "#SBATCH --clusters="
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -66,7 +67,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     receiver = "" if config.slurm.nodes_per_task > 1 else "B:"
     options: Options = {
         "job-name": job_name(run, submission.number),
-        "array": f"0-{submission.tasks - 1}%{config.slurm.array_parallelism}",
+        "array": f"0-{submission.tasks - 1}%{submission.resources.parallelism or config.slurm.array_parallelism}",
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
@@ -77,6 +78,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
+    _stay(asked, submission.cluster)
     if config.slurm.nodes_per_task > 1:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
@@ -110,8 +112,29 @@ def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submissio
         "dependency": f"afterany:{':'.join(job_ids)}",
         "kill-on-invalid-dep": "yes",
     }
+    _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
     return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
+
+
+def _stay(options: Options, cluster: str | None) -> None:
+    """What follows jobs goes to the cluster that has them: none can wait for a job of another one.
+
+    On that cluster the option is left out, see calls.at.
+    """
+    if cluster:
+        options.pop("clusters", None)
+        options |= {} if cluster == allocation.cluster() else {"clusters": cluster}
+
+
+def asked_clusters(script: Path) -> tuple[str | None, ...]:
+    """The clusters that a script may go to, with (None,) for the one of the machine that submits it."""
+    try:
+        lines = script.read_text(errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return (None,)
+    named = [line.removeprefix(_CLUSTERS) for line in lines if line.startswith(_CLUSTERS)]
+    return tuple(named[0].split(",")) if named else (None,)
 
 
 def _template(config: Config) -> Template:
@@ -130,7 +153,9 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
     asked = merge(template.options, options, without=switched_off)
 
     def where(name: str) -> str:
-        return f"{config.path}: slurm.{name.replace('-', '_')}" if name in options else template.where(name)
+        key = name.replace("-", "_")
+        place = config.origins.where(("slurm", key)) or config.path
+        return f"{place}: slurm.{key}" if name in options else template.where(name)
 
     if problem := _too_early(config, asked.get("time")):
         raise InputError(f"{config.path}: slurm.warning: {problem}")
@@ -156,9 +181,12 @@ def _too_early(config: Config, limit: str | None) -> str | None:
 
 def _config_options(config: Config, resources: Resources) -> Options:
     """The config's sbatch options, and over them what this submission was given more of (mem, time, exclude)."""
-    options = {**config.slurm.options, **resources.options}
-    if config.slurm.gpus_per_task is not None:
-        options["gpus-per-task"] = config.slurm.gpus_per_task
+    own = config.slurm.gpus_per_task
+    gpus = {} if own is None else {"gpus-per-task": own}
+    later: list[Mapping[str, Any]] = [resources.options, gpus]  # of two ways to ask for GPUs the last one counts
+    if "slurm.gpus_per_task" in config.profiles:
+        later.reverse()
+    options = {**config.slurm.options, **later[0], **later[1]}
     return {name: _text(value) for name, value in options.items() if value is not False and value is not None}
 
 

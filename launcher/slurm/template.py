@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from jobs.errors import InputError
-from launcher.config.sbatch_options import ALIASES, OPTIONS
+from launcher.config.sbatch_options import ALIASES, GPU_OPTIONS, OPTIONS, asks_for_gpu, ousted
 
 MARKER = "# launcher: command"
 _DIRECTIVE = "#SBATCH"
@@ -24,15 +24,6 @@ _SHORT = {
     "-S": "core-spec", "-s": "oversubscribe", "-t": "time", "-u": "usage", "-V": "version", "-v": "verbose",
     "-W": "wait", "-w": "nodelist", "-x": "exclude", "-B": "extra-node-info",
 }  # fmt: skip
-# Options of which sbatch takes one: the winner removes its rivals.
-_RIVALS = (
-    frozenset({"mem", "mem-per-cpu", "mem-per-gpu"}),
-    frozenset({"gpus", "gpus-per-task", "gpus-per-node"}),
-    frozenset({"requeue", "no-requeue"}),
-    frozenset({"ntasks", "ntasks-per-node"}),
-    frozenset({"cpus-per-task", "cpus-per-gpu"}),
-)
-_GPUS = _RIVALS[1]
 _REFUSED = {
     "wrap": "a template is a script of its own",
     "test-only": "sbatch would submit nothing",
@@ -185,22 +176,13 @@ def _split(word: str) -> tuple[str | None, str | None]:
 
 def _set(options: Options, name: str, value: str | None) -> None:
     """Sets an option and removes those that cannot stand beside it."""
-    for rivals in _RIVALS:
-        if name in rivals:
-            for rival in rivals - {name}:
-                options.pop(rival, None)
-    if name in _GPUS:
+    for rival in ousted(name, value or ""):
+        options.pop(rival, None)
+    if name in GPU_OPTIONS:
         # ``gres`` may also ask for local disks, licenses and the like: those stay.
-        others = [item for item in (options.get("gres") or "").split(",") if item and not _is_gpu(item)]
+        others = [item for item in (options.get("gres") or "").split(",") if item and not asks_for_gpu(item)]
         if others:
             options["gres"] = ",".join(others)
         else:
             options.pop("gres", None)
-    if name == "gres" and _is_gpu(value or ""):
-        for rival in _GPUS:
-            options.pop(rival, None)
     options[name] = value
-
-
-def _is_gpu(items: str) -> bool:
-    return any(item.strip().removeprefix("gres:").split(":")[0] == "gpu" for item in items.split(","))

@@ -121,6 +121,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     if status.error and status.state is not RunState.COMPLETE:
         lines.append(f"  the end of submission {status.submissions[-1].number} failed: {short_line(status.error)}")
+    if status.notice and (problem := status.notice.problem):
+        lines.append(f"  notify: {short_line(problem)}")
     lines += [
         f"  {on_one_line(str(path))}: another run's result, or from before the last rows were done"
         for path in status.stale

@@ -22,6 +22,7 @@ from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
 from launcher.runs.going_on import open_by_executor
+from launcher.runs.notices import Notice, read_notice
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
@@ -104,6 +105,12 @@ class Status:
         outcome = self.submissions[-1].outcome if self.submissions else None
         return outcome.error if outcome else None
 
+    @cached_property
+    def notice(self) -> Notice | None:
+        """Who was told of the end, where somebody is to be."""
+        ended = [known.number for known in self.submissions if known.outcome]
+        return read_notice(self.run, ended[-1]) if ended and self.state is not RunState.RUNNING else None
+
     @property
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
@@ -161,6 +168,8 @@ class Status:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
         if self.error:
             document["error"] = self.error
+        if self.notice:
+            document["notice"] = self.notice.to_json()
         if with_shards:
             document["shard_list"] = [shard.to_json() for shard in self.shards]
         return document

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 from jobs.errors import RunError
 from jobs.kinds import RunState
+from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.interrupts import Interrupts
+from launcher.notify.delivery import SECONDS
 from launcher.plan.plan import Planned
 from launcher.runs.find import reference
 from launcher.runs.submissions import read_submissions
@@ -34,7 +36,10 @@ def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str]
     with Interrupts() as interrupts:
         try:
             submit(run, config, selection, attached=True)
-            return follow(reader, view, live=True)
+            status = follow(reader, view, live=True)
+            if config.notify and choose_executor(config.executor).stops_with_launcher:
+                status = _told(status, reader)
+            return status
         except KeyboardInterrupt:
             if choose_executor(config.executor).stops_with_launcher:
                 say("stopping the array tasks; Ctrl-C again stops them at once")
@@ -44,6 +49,14 @@ def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str]
                 name = reference(run)
                 say(f"the run goes on; follow it: launcher status {name} --watch, stop it: launcher cancel {name}")
             raise
+
+
+def _told(status: Status, reader: StatusReader) -> Status:
+    """The process that has ended the run tells of that: where a batch job of ours is all that holds it, it needs our time."""
+    process = status.submissions[-1].submission.process
+    if process is not None:
+        ProcessIdentity.from_json(process).wait(2 * SECONDS)
+    return reader.read()
 
 
 def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:

@@ -12,7 +12,7 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.user import user_name
 from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import forget, restore
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
@@ -116,14 +116,15 @@ def whole_batches(table: ShardTable, rows: Spans) -> Spans:
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
     """The config of the newest submission, with what decides the result as planned, and with ``--set`` overrides."""
     submissions = read_submissions(run)
-    newest = (submissions[-1].submission.resources.config if submissions else None) or plan.config
+    asked = submissions[-1].submission.resources if submissions else Resources()
+    newest = asked.config or plan.config
     # Its own words may be others, where they gave the same plan, or one that was kept.
     data = (
         {**plan.config["data"], "order": newest["data"]["order"]} if "order" in newest["data"] else plan.config["data"]
     )
     mapping = {**newest, "job": plan.config["job"], "data": data}
     changed, set_texts = apply_overrides(mapping, overrides)
-    return config_from_mapping(changed, config_path(plan), set_texts)
+    return config_from_mapping(changed, config_path(plan), set_texts, asked.profiles)
 
 
 def submit(
@@ -190,6 +191,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             attempts=config.retry.attempts,
             output=str(config.output_path) if config.output_path else None,
             config=config.to_mapping(),
+            profiles=config.profiles,
         ),
         planned=planned,
         owner=user_name(),

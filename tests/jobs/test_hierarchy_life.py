@@ -160,6 +160,30 @@ print(hierarchy.map([3]))
     assert run(tmp_path, text).splitlines() == ["RunError True", "[9]"]
 
 
+@pytest.mark.parametrize("end", ["raise SystemExit", "break", "next(results)"])
+def test_a_copy_forked_within_a_pass_takes_nothing_from_it(tmp_path: Path, end: str) -> None:
+    text = f"""{SQUARE}
+import os
+hierarchy = Hierarchy(square, workers=2, batch_size=1)
+def squares():
+    found = []
+    results = hierarchy.imap(range(100))
+    for result in results:
+        found.append(result)
+        if len(found) == 30:
+            if os.fork() == 0:
+                {end}
+            os.wait()
+    return found
+try:
+    print(squares() == [number * number for number in range(100)])
+except Exception as error:
+    print(type(error).__name__, "was forked" in str(error))
+"""
+    told = {"raise SystemExit": [], "break": ["False"], "next(results)": ["RunError True"]}[end]
+    assert run(tmp_path, text).splitlines() == [*told, "True"]
+
+
 def test_a_notebook_cell_works(tmp_path: Path) -> None:
     from jupyter_client.blocking.client import BlockingKernelClient
     from jupyter_client.manager import run_kernel

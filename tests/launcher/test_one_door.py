@@ -23,6 +23,7 @@ EXCEPTED = {
     "launcher/config/config.py",
     "launcher/config/origins.py",
     "launcher/config/problems.py",
+    "launcher/config/profiles.py",
     "launcher/config/sbatch_options.py",
     "launcher/config/sections.py",
     "launcher/config/variables.py",

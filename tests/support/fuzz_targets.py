@@ -27,7 +27,7 @@ from launcher.config.config import load_config
 from launcher.manifest.manifest import build_manifest
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome
-from launcher.slurm import limits, parsers, scheduler
+from launcher.slurm import associations, limits, parsers, scheduler
 from launcher.slurm.accounting import allocation, by_element, has_ended, judge, was_taken
 from launcher.slurm.template import Template
 from launcher.status.progress import status_lines
@@ -164,14 +164,14 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
         for module in (scheduler, limits):
             module.ask = module.run = answered(data)  # type: ignore[attr-defined]
         scheduler.queue()
-        scheduler.find(["run-ab12-1", "run"])
-        limits._read_limits()
-        limits.nodes()
+        scheduler.find("run-ab12-1")
+        limits.limits_for({})
+        limits.nodes({})
         scheduler.jobs(["12"])
 
     def submit(data: bytes) -> None:
         text = data.decode(errors="replace")
-        parsers.said(text), parsers.read_job_id(text), parsers.read_associations(text)
+        parsers.said(text), parsers.read_job_id(text), associations.read_policy(text, text, text)
         parsers.is_passing(text), parsers.is_submit_limit(text), parsers.is_queue_full(text)
 
     yield Target("sacct", 40, of(_SACCT), account)

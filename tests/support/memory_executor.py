@@ -20,7 +20,7 @@ from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.settings import RetrySettings
-from launcher.executors import EXECUTORS, Executor, Limits, Observation, Registered, Scripts
+from launcher.executors import EXECUTORS, Executor, Finding, Limits, Observation, Registered, Scripts
 from launcher.local.local_process import failures_of
 from launcher.retry.finalize import Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
@@ -180,7 +180,7 @@ class MemoryExecutor(Executor):
     advice: Mapping[AnyFailureKind, str] = {}
     scripts: Scripts | None = None
 
-    def prepare(self) -> None:
+    def prepare(self, config: Config) -> None:
         pass
 
     def tasks(self, config: Config, shards: int) -> int:
@@ -191,6 +191,9 @@ class MemoryExecutor(Executor):
 
     def describe(self, config: Config) -> list[str]:
         return [f"array task: a process of the tests, {self.scheduler.slots} at a time"]
+
+    def examine(self, config: Config) -> Sequence[Finding]:
+        return [Finding("array task", "a process of the tests")]
 
     def limits(self, config: Config, room: int) -> Limits:
         return Limits(None, self.scheduler.largest_array, self.scheduler.largest_queue)

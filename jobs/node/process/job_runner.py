@@ -26,6 +26,7 @@ from jobs.node.generators import seed_generators
 from jobs.node.memory_errors import is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
+from jobs.node.twins import end_twin
 from jobs.node.worker.loading import failed_piece
 from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
@@ -151,7 +152,8 @@ class JobRunner:
                 return self._results_of(batch.pop(), len(loaded.rows)), None, False
             finally:
                 arriving.processed()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            end_twin(error)
             if is_device_lost(error):
                 # Nothing else helps this process; the beacon stays at the rows, for the supervisor to see.
                 sys.excepthook(type(error), error, error.__traceback__)
@@ -172,6 +174,7 @@ class JobRunner:
     def _results_of(self, batch: Any, rows: int) -> Any:
         # Where it is alone, the Job gets its next batch before these results are stored.
         outputs = self._job.process(batch) if self._is_alone else self._process_watched(batch)
+        end_twin()
         return self._backend.results(outputs, rows, own=self._is_alone)
 
     def _process_watched(self, batch: Any) -> Any:

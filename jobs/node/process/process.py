@@ -19,6 +19,7 @@ from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
 from jobs.node.process.pool import Inline, PieceSource, Pool
 from jobs.node.transfer import transfer_to
+from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
 from jobs.node.worker.worker import ChildArguments, report_broken
 from jobs.stacked import stack_now
@@ -50,8 +51,10 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
             job.setup_worker(arguments.child.context)
         use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
+        end_twin()
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
-    except (Exception, SystemExit) as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
+    except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
+        end_twin(error)
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup", error, kernel_kills))
         return

@@ -62,8 +62,13 @@ class AttemptLog:
         name: str,
         others: Callable[[], Iterable[Attempt]] = tuple,
         sample_name: Callable[[int], str] = str,
+        taken: Callable[[], int] = int,
     ) -> None:
-        """Makes nothing yet. ``others``: the other attempts of the submission; ``sample_name``: of that of a row."""
+        """Makes nothing yet.
+
+        ``others``: the other attempts of the submission; ``sample_name``: of that of a row; ``taken``: the memory that its
+        processes take, bytes.
+        """
         self.name = name
         self.begun = 0
         self.setup = 0.0
@@ -74,6 +79,7 @@ class AttemptLog:
         self._plan = plan
         self._node = submission.node
         self._submission = submission
+        self._taken = taken
         self._budget = FailureBudget(plan, submission, others, sample_name)
         self._layout: Layout | None = None
         self._open = ExitStack()
@@ -94,20 +100,25 @@ class AttemptLog:
     # --- start
 
     def begin(
-        self, index: int, worker: int, devices: tuple[str, ...], environment: Mapping[str, str] = os.environ
+        self,
+        index: int,
+        worker: int,
+        devices: tuple[str, ...],
+        environment: Mapping[str, str] = os.environ,
+        memory: int = 0,
     ) -> None:
-        """Makes the files of the attempt, a data file for each process."""
+        """Makes the files of the attempt, a data file for each process. ``memory``: what the task may use, bytes."""
         self._journal = self._open.enter_context(Journal(self._run.journal(self.name)))
         paths = [self._run.data(self.name, process) for process in range(len(devices))]
         for path in paths:
             self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666))
             self._open.callback(os.close, self._files[-1])
         fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
-        start = self._start_record(index, worker, devices, environment)
+        start = self._start_record(index, worker, devices, environment, memory)
         self._journal.append(start, *(DataFile(number, path.name) for number, path in enumerate(paths)))
 
     def _start_record(
-        self, index: int, worker: int, devices: tuple[str, ...], environment: Mapping[str, str]
+        self, index: int, worker: int, devices: tuple[str, ...], environment: Mapping[str, str], memory: int
     ) -> AttemptStart:
         return AttemptStart(
             submission=self._submission.number,
@@ -124,6 +135,9 @@ class AttemptLog:
             versions=installed_versions(),
             code=fingerprint(self._plan.code),
             plan=self._plan.fingerprint,
+            native_id=allocation.native_id(environment),
+            memory=memory,
+            deadline=allocation.end_time(environment),
         )
 
     # --- claims
@@ -262,6 +276,7 @@ class AttemptLog:
             given_up=tuple(self._budget.given_up.values()),
             shared=self._budget.shared(self._done),
             failures=self._budget.groups(),
+            memory=self._taken(),
         )
 
     def _write(self, facts: Beat, end: Mapping[str, Any], before: bytes = b"") -> None:

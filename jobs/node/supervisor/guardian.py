@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from jobs.machine import descendants, lifeline
+from jobs.node import twins
 
 NUMBER = struct.Struct("i")
 """What it writes to the supervisor: the pid of its child (-errno where none can be forked), then that one's exit code."""
@@ -44,6 +45,7 @@ class _Call:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NEWS)
         os.close(self.status)  # with a copy of it in anything that the child starts, its death would not be seen
         lifeline.default_signals_in_forks()
+        twins.watch()
         self.target(self.arguments, *self.descriptors)
 
 

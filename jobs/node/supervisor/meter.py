@@ -49,10 +49,11 @@ class Reading:
 
 
 class Meter:
-    """Follows the processes of a task: this one, and all below it."""
+    """Follows the processes of a task: this one, and all below it. ``taken``: their memory at the last reading, bytes."""
 
     def __init__(self, cpus: int, memory_limit: int, gpu_names: Sequence[str]) -> None:
         self.read_at = 0.0
+        self.taken = 0
         self._cost = 0.0
         self._tree = ProcessTree(os.getpid())
         self._memory = TreeMemory()
@@ -87,6 +88,7 @@ class Meter:
             guardians[top]: sum(sizes.get(pid, 0) for pid in below) for top, below in shares(tree, guardians).items()
         }
         reading = Reading(sum(sizes.values()), taken)
+        self.taken = reading.total
         self._peak = max(self._peak, reading.total)
         self.read_at = time.monotonic()
         self._cost = time.thread_time() - started

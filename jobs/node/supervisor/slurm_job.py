@@ -95,10 +95,12 @@ def _await_ends(run: RunDir, submission: int, index: int, grace: float) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Without what users set for their own eyes: SCANCEL_INTERACTIVE would ask somebody who is not there."""
-    own = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SCANCEL_", "SCONTROL_", "SQUEUE_"))
-    }
+    """Without what users set for their own eyes, SCANCEL_INTERACTIVE would ask somebody who is not there; and of this cluster.
+
+    With the SLURM_CLUSTERS of whoever submitted it, another one's job of the same number would be requeued.
+    """
+    hidden = ("SCANCEL_", "SCONTROL_", "SQUEUE_", "SLURM_CLUSTERS")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     return {**own, "SLURM_TIME_FORMAT": "standard"}
 
 

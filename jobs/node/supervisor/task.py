@@ -94,7 +94,9 @@ class Task:
         name = new_name(submission.number, worker)
         self._clock = RunningTime()
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
-        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest))
+        self._attempt = AttemptLog(
+            run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest), lambda: self._meter.taken
+        )
         self._settings = self._make_settings()
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
@@ -122,7 +124,7 @@ class Task:
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
-        self._attempt.begin(self._index, self._worker, self._settings.devices)
+        self._attempt.begin(self._index, self._worker, self._settings.devices, memory=self._settings.memory)
         try:
             self._serve()
             if self._crew:
@@ -253,6 +255,7 @@ class Task:
 
     def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:
         """After memory ran out: does that batch with all else idle, see ``recover``; or raises AttemptFailed."""
+        self._attempt.beat()  # if it dies of that, others know of what
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None

@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.machine.running_time import RunningTime
 from jobs.node.beacon import Beacon, RowRange
+from jobs.node.twins import end_twin
 
 LoadResult = tuple[Any, BaseException | None]
 
@@ -52,7 +53,8 @@ class AsyncLoads:
         async def load(row: int, sample: Any) -> LoadResult:
             try:
                 return await _Steps(self._load(sample), self._beacon, row, rows), None
-            except (Exception, SystemExit, asyncio.CancelledError) as problem:
+            except BaseException as problem:
+                end_twin(problem)
                 return None, problem
 
         tasks = [asyncio.ensure_future(load(row, sample)) for row, sample in samples.items()]

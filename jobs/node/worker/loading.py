@@ -23,6 +23,7 @@ from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
 from jobs.node.memory_errors import is_out_of_host_memory, is_out_of_memory
 from jobs.node.messages import Broken, Loaded, Piece
+from jobs.node.twins import end_twin
 from jobs.storage.records import FailedSample
 
 _MESSAGE_CHARACTERS = 500
@@ -129,6 +130,7 @@ class Loader:
             return Loaded(piece, rows, None, (), failure)
         skip = piece.skip.union(sample.row for sample in unreadable) if unreadable else piece.skip
         items, failed, error = self._load_piece(piece, skip)
+        end_twin()
         failed += unreadable
         rows = range(piece.start, piece.stop)
         if missing := piece.skip.union(sample.row for sample in failed):
@@ -137,8 +139,11 @@ class Loader:
         if items:
             self._beacon.at(piece.start, piece.stop)
             try:
-                batch = place(piece.slot, self._collate(items))
-            except (Exception, SystemExit) as problem:
+                collated = self._collate(items)
+                end_twin()
+                batch = place(piece.slot, collated)
+            except BaseException as problem:
+                end_twin(problem)
                 self._kernel_kills.follow(problem)
                 error = failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem)
         self._beacon.idle()
@@ -161,7 +166,8 @@ class Loader:
             words[at] = row
             try:
                 items.append(load(sample))
-            except (Exception, SystemExit) as problem:
+            except BaseException as problem:
+                end_twin(problem)
                 self._kernel_kills.follow(problem)
                 if items and is_out_of_memory(problem):  # perhaps not its own fault: the process tries halves
                     return [], failed, failed_sample(row, SampleFailureKind.LOAD, problem)

@@ -14,6 +14,7 @@ from jobs.node.beacon import Beacon
 from jobs.node.leaving import leave
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.slots import SlotWriter
+from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
 from jobs.stacked import Stacked
 
@@ -40,9 +41,11 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     try:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
+        end_twin()
         beacon = Beacon(beacons, arguments.beacon)
         loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
-    except (Exception, SystemExit) as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
+    except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
+        end_twin(error)
         sys.excepthook(type(error), error, error.__traceback__)
         report_broken(connection, broken("setup_worker", error, kernel_kills))
         return

@@ -1,5 +1,6 @@
 import copy
 from collections import UserDict, UserList
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -204,8 +205,11 @@ def test_what_is_empty_is_of_the_kind_of_the_others(nothing: Any, something: Any
         ({"x": [None, None]}, "'x' has dtype object"),
         ({"x": [{}, {}]}, "'x' has dtype object"),
         ({"x": np.array(["2024-01-01", "2024-01-02"], "M8[D]")}, r"'x' has dtype datetime64\[D\]; valid: bool"),
-        ({"x": ["a", 1]}, "'x' has dtype <U1"),
-        ({"x": ["a", b"b"]}, "'x' has dtype <U1"),
+        ({"x": ["a", 1]}, "'x' mixes int, str"),
+        ({"x": ["a", b"b"]}, "'x' mixes bytes, str"),
+        ({"x": [2**53 + 1, 0.5]}, "'x': float64 and int64 become float64 together.*round"),
+        ({"x": [[2**53 + 1, 0.5], [0.5]]}, "'x': 9007199254740993 would be rounded"),
+        ({"x": np.zeros((2, *[1] * 32))}, "'x' has 33 dimensions; valid: 32 at most"),
         ({"x": np.array([["a"], ["b"]])}, "'x' has dtype <U1"),
         ({"x": [["a"], ["b", "c"]]}, "'x' has dtype <U1"),
         ({"x": [np.zeros(2), 1.0]}, "'x' mixes"),
@@ -328,3 +332,46 @@ def test_parts_that_differ_in_form_are_refused() -> None:
 @pytest.mark.parametrize(("dtype", "value"), [("f4", np.nan), ("c8", np.nan), ("i4", 0), ("?", False), ("u1", 0)])
 def test_rows_without_a_value_hold_nan_or_0(dtype: str, value: Any) -> None:
     np.testing.assert_equal(np.array(fill_value(np.dtype(dtype)), dtype), np.array(value, dtype))
+
+
+numbers = (
+    st.integers(-(2**63), 2**64 - 1)
+    | st.sampled_from([2**53 + 1, -(2**53) - 1, 2**63 + 1])
+    | st.floats(allow_nan=False)
+    | st.booleans()
+)
+
+
+@given(values=st.lists(numbers, min_size=2, max_size=2), nested=st.booleans())
+@example(values=[2**63 + 1, -1], nested=False)
+@example(values=[0.5, 2**53 + 1], nested=True)
+def test_numbers_in_lists_are_stored_as_they_are_or_refused(values: list[Any], nested: bool) -> None:
+    try:
+        columns = to_columns({"x": [values, values] if nested else values}, 2)
+    except OutputError:
+        return
+    found = [row.tolist() for row in rows_of(columns, "x")]
+    assert (found[0] if nested else found) == values
+
+
+@pytest.mark.parametrize("missing", [None, 0])
+def test_whole_numbers_of_other_libraries_are_exact_or_refused(missing: int | None) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    values = [2**60 + 1, missing]
+    for container in (pandas.Series(values, dtype="Int64"), arrow.array(values, arrow.int64())):
+        if missing is None:
+            with pytest.raises(OutputError, match="would be rounded"):
+                to_columns({"x": container}, 2)
+        else:
+            assert to_columns({"x": container}, 2)["x"].data.tolist() == values
+
+
+class Names(StrEnum):
+    """As users write them down in one place."""
+
+    VECTOR = "vector"
+
+
+def test_a_name_of_a_derived_class_is_plain_text_for_those_that_lack_the_class() -> None:
+    (name,) = to_columns({Names.VECTOR: [1]}, 1)
+    assert (type(name), name) == (str, "vector")

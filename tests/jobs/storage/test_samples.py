@@ -72,3 +72,14 @@ def test_large_rows_are_not_read_ahead(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < 8 * 10_000 + 100_000
     assert [sample["text"] for sample in samples.rows(5, 300)] == text[5:300]
+
+
+def test_what_a_job_does_to_the_lists_of_a_sample_is_gone_when_that_is_read_again(tmp_path: Path) -> None:
+    rows = [{"tokens": [row], "box": {"x": row}} for row in range(300)]
+    write_manifest(tmp_path / "manifest.arrow", {"row": rows}, None)
+    samples = Samples(tmp_path / "manifest.arrow")
+    for start, stop in [(0, 8), (0, 4), (4, 8), (2, 3), (8, 300), (290, 300), (0, 300)]:
+        for sample, expected in zip(samples.rows(start, stop), rows[start:stop], strict=True):
+            assert sample["row"] == expected
+            sample["row"]["tokens"].append(-1)
+            sample["row"]["box"].clear()

@@ -190,3 +190,20 @@ def test_init_never_overwrites(folder: Path) -> None:
     assert launcher(folder, "init", "text_embedding", "other.yaml").returncode == 0
     done = launcher(folder, "init", "text_embedding", "nowhere/other.yaml")
     assert (done.returncode, "there is no folder nowhere" in done.stderr) == (2, True)
+
+
+def test_what_a_profile_sets_is_a_comment_in_a_new_config(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = folder / "lab.yaml"
+    profile.write_text(
+        "runs: /scratch/runs\nslurm:\n  template: gpu\n  account: lab\n  qos: high\n  finalize: {mem: 8G, qos: io}\n"
+    )
+    monkeypatch.setenv("LAUNCHER_PROFILE", str(profile))
+    text = render(find(TYPED, Path()), folder / "config.yaml", ["slurm.qos=low"])
+    for key in ("runs: /scratch/runs", "  template: gpu", "  account: lab"):
+        indent = " " * (len(key) - len(key.lstrip()))
+        assert re.search(rf"^{indent}# {key.strip()} +# as {profile}:\d says$", text, re.MULTILINE), key
+    assert '\n  # finalize: {"mem": "8G", "qos": "io"}' in text
+    (folder / "config.yaml").write_text(text)
+    config = load_config(folder / "config.yaml")
+    assert (str(config.run_folder), config.slurm.template) == ("/scratch/runs/typed", "gpu")
+    assert config.slurm.options == {"qos": "low", "account": "lab"}

@@ -10,6 +10,7 @@ import pytest
 from jobs.errors import InputError
 from launcher.slurm import calls, scheduler
 from launcher.slurm.limits import limits_for
+from launcher.slurm.parsers import JobId
 
 
 @pytest.fixture
@@ -34,19 +35,19 @@ def count(folder: Path, name: str) -> int:
 
 def test_a_script_is_submitted_by_one_call_that_asks_for_the_id_alone(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "$@" >> $0.calls\necho "123;cluster"')
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123", "cluster")
     assert (programs / "sbatch.calls").read_text() == f"--parsable {tmp_path}/x.sbatch\n"
 
 
 def test_what_else_is_said_is_not_taken_for_an_id(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "Welcome, 7 of 9"; echo 123; echo "sbatch: lua: 5 jobs left" >&2')
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123")
 
 
 def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", "echo Submitted batch job 99")
     stand_in(programs, "squeue", "echo '123|name'")
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123")
     stand_in(programs, "squeue", "true")
     with pytest.raises(InputError, match="no job id: Submitted batch job 99"):
         scheduler.submit(tmp_path / "x.sbatch", "name")
@@ -54,9 +55,9 @@ def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Pa
 
 def test_bytes_of_any_encoding_around_the_id_change_nothing(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", r"printf 'd\xe9j\xe0 vu\n'; echo 123")
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == "123"
+    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123")
     stand_in(programs, "squeue", r"printf '7|0|RUNNING|None|caf\xe9\n8|0|PENDING|None|name\n'")
-    assert [(entry.job_id, entry.name) for entry in scheduler.queue()] == [("7", "caf\ufffd"), ("8", "name")]
+    assert [(entry.job.number, entry.name) for entry in scheduler.queue()] == [("7", "caf\ufffd"), ("8", "name")]
 
 
 def test_sbatch_is_not_called_again_for_want_of_an_answer_after_it(
@@ -80,7 +81,7 @@ def test_a_setpriv_that_cannot_bind_is_left_out(programs: Path, tmp_path: Path) 
     """That of RHEL 8: an unknown option is an error, and nothing could be submitted."""
     stand_in(programs, "setpriv", 'echo "$@" >> $0.calls\nexit 1')
     stand_in(programs, "sbatch", "echo 123")
-    assert [scheduler.submit(tmp_path / "x.sbatch", "name") for _ in range(2)] == ["123", "123"]
+    assert [scheduler.submit(tmp_path / "x.sbatch", "name") for _ in range(2)] == [JobId("123")] * 2
     assert count(programs, "setpriv") == 1
 
 

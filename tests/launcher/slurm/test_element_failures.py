@@ -37,7 +37,7 @@ def knows(monkeypatch: pytest.MonkeyPatch) -> Knows:
     def set_rows(*states: tuple[int, str, str]) -> None:
         rows = [Accounted("12", index, state, code, "n7", 0, "4G", "10") for index, state, code in states]
 
-        def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
+        def accounting(job_ids: Iterable[str], since: float, cluster: str | None) -> list[Accounted]:
             assert list(job_ids) == ["12"]
             return rows
 
@@ -145,7 +145,7 @@ def test_of_a_submission_by_an_older_version_one_element_stands_for_all(run: Run
 def test_an_accounting_that_does_not_answer_is_named(
     run: RunDir, knows: Knows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def accounting(job_ids: Iterable[str], since: float) -> list[Accounted]:
+    def accounting(job_ids: Iterable[str], since: float, cluster: str | None) -> list[Accounted]:
         raise RunError("sacct: no")
 
     monkeypatch.setattr(scheduler, "accounting", accounting)

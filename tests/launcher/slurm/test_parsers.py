@@ -6,16 +6,15 @@ from hypothesis import strategies as st
 
 from launcher.slurm.parsers import (
     Accounted,
+    JobId,
     is_passing,
     is_queue_full,
     is_submit_limit,
     read_accounting,
-    read_associations,
     read_default_time,
     read_job_id,
     read_jobs,
     said,
-    submit_limit,
 )
 
 _POLICY = (
@@ -94,33 +93,6 @@ def test_errors_are_taken_out_of_what_a_command_said() -> None:
         "sbatch: unrecognized option"
     )
     assert said("\n") == "no message"
-
-
-# Default account, account, partition, cluster, MaxSubmitJobs, GrpSubmitJobs.
-ASSOCIATIONS = """\
-lab|lab||site||
-lab|lab|gpu|site|9|7
-lab|debug||site|3|
-lab|debug||elsewhere|1|
-a line of a site's wrapper
-"""
-
-
-@pytest.mark.parametrize(
-    ("account", "partition", "limit"),
-    [
-        (None, None, None),
-        (None, "gpu", 7),
-        ("lab", "cpu,gpu", 7),
-        ("debug", None, 3),
-        ("debug", "gpu", 3),
-        ("none", None, None),
-    ],
-)
-def test_the_smallest_limit_of_the_associations_that_a_job_falls_under_counts(
-    account: str | None, partition: str | None, limit: int | None
-) -> None:
-    assert submit_limit(read_associations(ASSOCIATIONS), "site", account, partition) == limit
 
 
 JOBS = """\
@@ -215,15 +187,15 @@ def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> No
 @pytest.mark.parametrize(
     ("text", "job_id"),
     [
-        ("123\n", "123"),
-        ("123;cluster\n", "123"),
-        ("quota: 5 of 7\n123\n", "123"),
+        ("123\n", JobId("123")),
+        ("123;cluster\n", JobId("123", "cluster")),
+        ("quota: 5 of 7\n123\n", JobId("123")),
         ("Submitted batch job 123\n", None),
         ("123\n124\n", None),
         ("", None),
     ],
 )
-def test_a_job_id_stands_alone_on_its_line(text: str, job_id: str | None) -> None:
+def test_a_job_id_stands_alone_on_its_line(text: str, job_id: JobId | None) -> None:
     assert read_job_id(text) == job_id
 
 

@@ -1,0 +1,22 @@
+"""Deadline: a limit for calls that may never return: to a dead file server, to a peer that answers a byte a minute."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+_Found = TypeVar("_Found")
+
+
+def within(seconds: float, call: Callable[[], _Found]) -> _Found:
+    """What a call returns or raises; raises TimeoutError where that takes longer, and leaves the call behind."""
+    answer: Future[_Found] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(call())
+        except Exception as error:  # it is raised where somebody waits for the answer
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()  # nobody waits for it at the end either
+    return answer.result(timeout=seconds)

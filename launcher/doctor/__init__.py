@@ -1,0 +1,1 @@
+"""What is in force here and from where, what there is, and what is missing for what."""

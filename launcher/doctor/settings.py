@@ -1,0 +1,39 @@
+"""Settings: what of a config is not a default, and which file and line, or which command, says so."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.config.config import Config, default_config
+from launcher.config.origins import dotted
+from launcher.config.yaml_lines import KeyPath
+from launcher.notify.delivery import in_short
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A setting that somebody has chosen."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+def chosen_settings(config: Config) -> list[Chosen]:
+    """In the order of a config. Whom ``notify`` tells is shortened: it may be secret, and this is for others to read."""
+    defaults = dict(_values(default_config().to_mapping()))
+    found = []
+    for path, value in _values(config.to_mapping()):
+        origin = config.origins.where(path)
+        if origin is not None and defaults.get(path, ...) != value:
+            shown = f"{in_short(value)} ..." if path == ("notify",) else value
+            found.append(Chosen(dotted(path), shown, origin if path != ("notify",) else origin.partition("notify=")[0]))
+    return found
+
+
+def _values(data: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _values(value, (*above, key))
+        else:
+            yield (*above, key), value

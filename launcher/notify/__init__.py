@@ -1,0 +1,1 @@
+"""Telling a person or a program that a run has ended."""

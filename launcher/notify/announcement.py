@@ -1,0 +1,69 @@
+"""Announcement: tells whoever ``notify`` names that a run has ended, once for each end, whatever ended it.
+
+A record is made before anything is sent: of several processes that see the end one tells of it, and one that is killed while
+it does so may have told nobody, but nobody is told twice. What goes wrong is told in the log and by status, and changes
+nothing of the run.
+"""
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import LauncherError
+from jobs.kinds import RunState
+from jobs.storage.rundir import RunDir
+from launcher.notify.delivery import Undelivered, deliver, in_short
+from launcher.runs.notices import claim, settle
+from launcher.runs.submissions import read_submissions
+from launcher.visible import short_line
+
+if TYPE_CHECKING:
+    from launcher.status.status import Status
+
+# An environment takes 128 KiB.
+_LONG = ("submissions", "silent", "notice")
+_FAILURES = 20
+_ENDS = (RunState.COMPLETE, RunState.FAILED, RunState.INCOMPLETE)
+
+
+def announce(run: RunDir) -> None:
+    """To be called by whoever has ended a submission: does nothing while another one goes on, and where nobody is to be told.
+
+    A run that was cancelled has somebody who knows.
+    """
+    try:
+        _announce(run)
+    except (LauncherError, OSError) as error:
+        with contextlib.suppress(OSError):
+            print(f"notify: {error}", flush=True)
+
+
+def _announce(run: RunDir) -> None:
+    known = [one for one in read_submissions(run) if not one.is_by_hand]
+    target = (known[-1].submission.resources.config or {}).get("notify") if known else None
+    if not target or any(one.is_open for one in known):
+        return
+    from launcher.status.status import StatusReader
+
+    status = StatusReader(run).read()
+    number, to = known[-1].number, in_short(target)
+    if status.state not in _ENDS or (notice := claim(run, number, status.state, to)) is None:
+        return
+    try:
+        deliver(target, _document(status), run.path)
+    except Undelivered as error:
+        print(f"notify: {to} could not be told: {error}", flush=True)
+        settle(run, number, notice, str(error))
+    else:
+        print(f"notify: {to} is told", flush=True)
+        settle(run, number, notice, None)
+
+
+def _document(status: "Status") -> dict[str, Any]:
+    """What `status --json` says, bounded, with the results and the text of `status`."""
+    from launcher.status.progress import status_lines
+
+    document = {key: value for key, value in status.to_json().items() if key not in _LONG}
+    failures = [{**one, "message": short_line(one["message"])} for one in document["failures"][:_FAILURES]]
+    results = [str(path) for path in status.results] if status.state is RunState.COMPLETE else []
+    text = "\n".join(status_lines(status))
+    return {**document, "name": status.run.name, "failures": failures, "results": results, "text": text}

@@ -1,0 +1,104 @@
+"""Delivery: a notice on its way: to a command, which reads it, or to a server, by POST. Each is given a minute."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.deadline import within
+
+SECONDS = 60.0
+_NOTICE = "LAUNCHER_NOTICE"
+_SERVER = re.compile(r"https?://(?:[^/?#@]*@)?([^/?#@]+)")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+
+
+class Undelivered(Exception):
+    """Nobody was told; the text says why, without what may be secret."""
+
+
+def in_short(target: str | Sequence[str]) -> str:
+    """The program, or the server: what else is in a command or URL may be secret."""
+    if not isinstance(target, str):
+        return target[0]
+    found = _SERVER.match(target)
+    return found[1] if found else "a URL"
+
+
+def deliver(target: str | Sequence[str], document: Mapping[str, Any], folder: Path) -> None:
+    """Sends a document; raises Undelivered where nobody took it, or not in time. Commands run in ``folder``."""
+    if isinstance(target, str):
+        _post(_filled(target), json.dumps(document).encode())
+    else:
+        _run([word.format_map(document) for word in target], document, folder)
+
+
+def _run(words: Sequence[str], document: Mapping[str, Any], folder: Path) -> None:
+    """The command reads the text; the whole document is in its environment. What it prints goes where we print."""
+    environment = {**os.environ, _NOTICE: json.dumps(document)}
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, cwd=folder, env=environment, start_new_session=True, text=True
+        )
+    except (OSError, ValueError) as error:
+        raise Undelivered(f"the command cannot be started: {getattr(error, 'strerror', None) or error}") from None
+    with process:
+        try:
+            process.communicate(f"{document['text']}\n", timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started; its pid is not given away before we wait
+            process.wait()
+            raise Undelivered(f"the command had not ended after {SECONDS:.0f} s, and was killed") from None
+    if process.returncode:
+        raise Undelivered(f"the command ended with exit status {process.returncode}")
+
+
+def _filled(url: str) -> str:
+    """A URL with its variables put in here and now, so that none of them is in a file of the run."""
+
+    def put_in(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not (value := os.environ.get(name)):
+            raise Undelivered(f"the variable {name} of its URL is not set where the run ended")
+        return value
+
+    return _VARIABLE.sub(put_in, url)
+
+
+def _post(url: str, body: bytes) -> None:
+    try:
+        within(SECONDS, lambda: _request(url, body))
+    except TimeoutError:
+        raise Undelivered(f"no answer within {SECONDS:.0f} s") from None
+
+
+def _request(url: str, body: bytes) -> None:
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    from launcher import __version__
+
+    class Refusing(HTTPRedirectHandler):
+        """A POST that is sent elsewhere would arrive as a GET, without its text."""
+
+        def redirect_request(self, *_: Any) -> None:
+            return None
+
+    headers = {"Content-Type": "application/json", "User-Agent": f"launcher/{__version__}"}
+    try:
+        with build_opener(Refusing).open(Request(url, body, headers), timeout=SECONDS):
+            return
+    except HTTPError as error:
+        error.close()
+        raise Undelivered(f"it answers {error.code} {error.reason}") from None
+    except URLError as error:
+        raise Undelivered(str(error.reason)) from None
+    except TimeoutError:
+        raise
+    except (OSError, ValueError, HTTPException) as error:  # its words may have the whole URL
+        raise Undelivered(f"it cannot be asked ({type(error).__name__})") from None

@@ -1,0 +1,53 @@
+"""What the default collate makes of items: every value as it was, or a refusal, after which the samples are done one by one."""
+
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.job import stack
+from jobs.stacked import Stacked, stack_arrays, stack_now
+
+Pair = namedtuple("Pair", "first second")
+joins = st.sampled_from([stack_arrays, stack_now])
+scalars = (
+    st.integers(-(2**64), 2**65)
+    | st.sampled_from([2**53 + 1, 2**63 + 1, -(2**53) - 1])
+    | st.floats(allow_nan=False)
+    | st.booleans()
+    | st.complex_numbers(allow_nan=False)
+    | st.text(max_size=3)
+    | st.none()
+)
+
+
+@given(items=st.lists(scalars, min_size=1, max_size=4), join=joins)
+@example(items=[1, 2**63 + 1], join=stack_arrays)
+@example(items=[0.5, 2**53 + 1], join=stack_arrays)
+@example(items=[1, "n/a"], join=stack_arrays)
+def test_scalars_keep_their_values_beside_any_others(items: list[Any], join: Any) -> None:
+    try:
+        stacked = stack(items, join)
+    except ValueError:
+        assert len(items) > 1
+        return
+    assert list(stacked) == items
+
+
+@pytest.mark.parametrize("join", [stack_arrays, Stacked.of])
+def test_arrays_that_no_dtype_holds_together_are_refused(join: Any) -> None:
+    large, negative, text = np.array([2**63 + 1], np.uint64), np.array([-1]), np.array(["a"])
+    for other in (large, text):
+        with pytest.raises(ValueError, match=r"round|in common"):
+            stack([negative, other], join)
+    assert stack([negative, np.array([7], np.uint64)], join).tolist() == [[-1], [7]]
+
+
+def test_a_named_tuple_keeps_its_names() -> None:
+    stacked = stack([Pair(np.zeros(2), "a"), Pair(np.ones(2), "b")])
+    assert isinstance(stacked, Pair)
+    assert stacked.first.tolist() == [[0, 0], [1, 1]]
+    assert stacked.second == ["a", "b"]

@@ -1,0 +1,102 @@
+"""Associations: the limits that a job falls under, of its association, its accounts and its QOS, as sacctmgr shows them."""
+
+import pytest
+
+from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy, too_much
+
+GIB = 1 << 30
+
+
+def rows(fields: str, *told: dict[str, str]) -> str:
+    """What sacctmgr prints, with a line of a site's wrapper."""
+    lines = ("|".join(one.get(name, "") for name in fields.split(",")) for one in told)
+    return "\n".join(["welcome", *lines])
+
+
+USERS = rows(
+    USER_FIELDS,
+    {"DefaultAccount": "lab", "Account": "lab", "Cluster": "site", "DefaultQOS": "small", "MaxTRES": "cpu=6"},
+    {"DefaultAccount": "lab", "Account": "lab", "Cluster": "site", "Partition": "gpu", "MaxSubmitJobs": "9",
+     "GrpSubmitJobs": "7"},
+    {"DefaultAccount": "lab", "Account": "debug", "Cluster": "site", "MaxSubmitJobs": "3"},
+    {"DefaultAccount": "lab", "Account": "debug", "Cluster": "elsewhere", "MaxSubmitJobs": "1"},
+    {
+        "DefaultAccount": "lab", "Account": "paid", "Cluster": "site", "DefaultQOS": "fast", "MaxSubmitJobs": "100",
+        "MaxTRES": "cpu=4,mem=2048M", "MaxWall": "1-00:00:00",
+    },
+    {"DefaultAccount": "lab", "Account": "odd", "Cluster": "site", "MaxSubmitJobs": "-1", "MaxTRES": "cpu=x,mem=",
+     "MaxWall": "x"},
+)  # fmt: skip
+ACCOUNTS = rows(
+    ACCOUNT_FIELDS,
+    {"Cluster": "site", "Account": "root"},
+    {"Cluster": "site", "Account": "lab", "ParentName": "root", "GrpSubmitJobs": "50", "GrpTRES": "cpu=12"},
+    {"Cluster": "site", "Account": "paid", "ParentName": "lab", "GrpTRES": "node=3"},
+    {"Cluster": "site", "Account": "odd", "ParentName": "odd"},
+)
+QOS = rows(
+    QOS_FIELDS,
+    {"Name": "normal"},
+    {
+        "Name": "small", "MaxSubmitJobsPU": "7", "MaxTRESPU": "node=2,gres/gpu=4,gres/gpu:a100=1", "GrpTRES": "gres/gpu=3",
+        "MaxWall": "00:10:00",
+    },
+    {"Name": "fast", "MaxSubmitJobsPA": "200", "MaxTRES": "cpu=16"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return read_policy(USERS, ACCOUNTS, QOS)
+
+
+@pytest.mark.parametrize(
+    ("account", "partition", "qos", "jobs"),
+    [
+        (None, None, None, (7, 50)),
+        (None, "gpu", None, (7, 7)),  # the partition's own row has the QOS normal
+        ("lab", "cpu,gpu", "normal", (9, 7)),
+        ("debug", None, None, (3, None)),
+        ("paid", None, None, (200, 50)),  # the limit of the QOS takes the place of the association's
+        ("paid", None, "normal", (100, 50)),
+        ("odd", None, None, (None, None)),
+        ("none", None, None, (None, None)),
+    ],
+)
+def test_the_limit_of_jobs_is_that_of_the_qos_or_else_of_the_association(
+    policy: Policy, account: str | None, partition: str | None, qos: str | None, jobs: tuple[int | None, int | None]
+) -> None:
+    found = policy.bounds("site", account, partition, qos)
+    assert (found.submit_jobs, found.group_jobs) == jobs
+
+
+def test_what_a_job_may_take_is_the_least_of_all_that_it_falls_under(policy: Policy) -> None:
+    own = policy.bounds("site", None, None, None)
+    assert (own.time, own.job, own.group) == (600, {"cpu": 6}, {"cpu": 12, "node": 2, "gres/gpu": 3})
+    paid = policy.bounds("site", "paid", None, None)
+    assert (paid.time, paid.job, paid.group) == (86_400, {"cpu": 16, "mem": 2 * GIB}, {"cpu": 12, "node": 3})
+
+
+def test_no_accounting_means_no_limits() -> None:
+    assert Policy().bounds("site", None, None, None) == Bounds()
+    assert read_policy("", "", "").bounds("site", None, None, None) == Bounds()
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds", "words"),
+    [
+        ({"cpu": 6, "mem": 0, "node": 2, "gres/gpu": 3}, 600, []),
+        ({"cpu": 7}, None, ["7 CPUs, and its account or QOS lets a job have 6 CPUs"]),
+        (
+            {"node": 3, "gres/gpu": 4},
+            660,
+            ["3 nodes, and", "4 GPUs, and", "11 min, and its account or QOS lets a job run 10 min"],
+        ),
+    ],
+)
+def test_more_than_any_job_may_have_is_told(
+    policy: Policy, asked: dict[str, int], seconds: int | None, words: list[str]
+) -> None:
+    found = too_much(asked, seconds, policy.bounds("site", None, None, None))
+    assert len(found) == len(words)
+    assert all(text.startswith(word) for text, word in zip(found, words, strict=True))

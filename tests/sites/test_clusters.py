@@ -1,0 +1,103 @@
+"""Several clusters with one slurmdbd: what a run has on another one is asked for there, and goes on there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.runs.submissions import update
+from launcher.slurm.parsers import JobId
+from tests.slurm_cluster import SlurmCluster
+from tests.support.slurm_fixtures import BringUp
+from tests.support.slurm_runs import SlurmRun, result_data, undisturbed_data
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
+
+
+def entries(cluster: SlurmCluster, name: str) -> set[str]:
+    """Ids of the jobs that wait or run there."""
+    return set(cluster.run("squeue", f"--clusters={name}", "--noheader", "--format=%F").split())
+
+
+def elsewhere(cluster: SlurmCluster, folder: Path, clusters: str | None = "other", **options: Any) -> SlurmRun:
+    options |= {"clusters": clusters} if clusters else {}
+    return SlurmRun(cluster, folder, "Toy", node={"workers": 0, "processes": 1}, options=options)
+
+
+@pytest.fixture
+def clusters(site: BringUp) -> SlurmCluster:
+    return site("two-clusters")
+
+
+def test_jobs_on_another_cluster_are_seen_and_cancelled_there_alone(clusters: SlurmCluster, tmp_path: Path) -> None:
+    clusters.run("sbatch", "--hold", "--output=/dev/null", "--wrap=true")
+    here = entries(clusters, "test")
+    toy = elsewhere(clusters, tmp_path, hold=True)
+    toy.submit()
+    there = {toy.array(1), toy.submission(1).finalize_id}
+    assert (entries(clusters, "other"), entries(clusters, "test")) == (there, here)
+    assert toy.submission(1).cluster == "other"
+    assert toy.launcher("rerun", toy.run.path).returncode == 1
+    assert "PENDING (JobHeldUser)" in toy.launcher("status", toy.run.path, "--live").stdout
+    assert entries(clusters, "other") == there
+    assert toy.launcher("cancel", toy.run.path).returncode == 0
+    assert (entries(clusters, "other"), entries(clusters, "test")) == (set(), here)
+
+
+def test_what_follows_stays_on_the_cluster_that_slurm_has_chosen(clusters: SlurmCluster, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(clusters, tmp_path, options={"tasks": 1, "clusters": "test,other"})
+    toy.submit()
+    toy.await_commits(0)
+    toy.supervisor(0).kill()
+    toy.open_gate()
+    assert toy.end()["state"] == "complete"
+    chosen = toy.submission(1).cluster
+    assert chosen in ("test", "other")
+    assert toy.submission(2).cluster == chosen
+    assert result_data(toy.run) == undisturbed_data()
+
+
+@pytest.mark.sites
+def test_users_clusters_in_the_environment_are_where_it_goes(
+    clusters: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CLUSTERS", "other")
+    toy = elsewhere(clusters, tmp_path, None, hold=True)
+    toy.submit()
+    monkeypatch.delenv("SLURM_CLUSTERS")
+    assert (toy.submission(1).cluster, toy.array(1) in entries(clusters, "other")) == ("other", True)
+    monkeypatch.setenv("SLURM_CLUSTERS", "test")  # of a later shell: the run stays where it is
+    assert toy.launcher("cancel", toy.run.path).returncode == 0
+    assert entries(clusters, "other") == set()
+
+
+@pytest.mark.sites
+def test_what_a_killed_launcher_has_not_recorded_is_found_on_the_clusters_that_were_asked(
+    clusters: SlurmCluster, tmp_path: Path
+) -> None:
+    toy = elsewhere(clusters, tmp_path, "test,other", hold=True)
+    toy.submit()
+    known = toy.submission(1)
+    clusters.run("scancel", f"--clusters={known.cluster}", str(known.finalize_id))
+    update(toy.run, known, job_ids=(), finalize_id=None, cluster=None)
+    again = toy.launcher("submit", toy.run.path)
+    assert (again.returncode, "waits or runs already" in again.stderr) == (1, True)
+    found = toy.submission(1)
+    assert (found.job_ids, found.cluster) == (known.job_ids, known.cluster)
+    assert found.finalize_id in entries(clusters, str(known.cluster))
+
+
+def test_a_cluster_that_nobody_knows_is_bad_input(clusters: SlurmCluster, tmp_path: Path) -> None:
+    refused = elsewhere(clusters, tmp_path, "nowhere").launcher("submit", "config.yaml")
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+    assert "slurm.clusters: scontrol --clusters=nowhere" in refused.stderr
+
+
+@pytest.mark.sites
+def test_what_follows_a_job_of_a_federation_stays_on_its_cluster(clusters: SlurmCluster, tmp_path: Path) -> None:
+    clusters.services.tell("add federation fed clusters=test,other")
+    clusters.wait(lambda: "fed" in clusters.run("scontrol", "show", "federation"), 60, "a federation")
+    toy = elsewhere(clusters, tmp_path, None)
+    assert JobId(toy.submit()).is_federated
+    assert (toy.submission(1).cluster, toy.end()["state"]) == ("test", "complete")
+    assert "#SBATCH --clusters=test\n" in toy.run.finalize_script(1).read_text()
