@@ -137,13 +137,13 @@ class AttemptStart(Record):
     restart: int = 0
     devices: tuple[str, ...] = ()
     workers: int = 0
-    executable: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     code: str = ""
     plan: str = ""
     native_id: str | None = None
     memory: int = 0
     deadline: float | None = None
+    executable: str = ""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:

@@ -158,7 +158,7 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
         return f"{place}: slurm.{key}" if name in options else template.where(name)
 
     if problem := _too_early(config, asked.get("time")):
-        raise InputError(f"{config.path}: slurm.warning: {problem}")
+        raise InputError(f"{config.origins.where(('slurm', 'warning')) or config.path}: slurm.warning: {problem}")
     nodes = str(config.slurm.nodes_per_task)
     for name in _TASK_OPTIONS:
         if asked.get(name) not in (None, "1") and (name, asked[name]) != ("ntasks", nodes):

@@ -184,7 +184,7 @@ def test_the_configs_own_warning_holds_and_a_long_grace_is_given_its_time(tmp_pa
     assert array_options(tmp_path / "long", slurm={"grace": 300})["signal"] == "B:USR2@310"
     assert array_options(tmp_path / "short", slurm={"grace": 300, "time": "4"})["signal"] == "B:USR2@60"
     late = refusal(tmp_path / "late", slurm={**site(tmp_path / "late", "#SBATCH --time=10"), "warning": 600})
-    assert "config.yaml: slurm.warning: 600 s before the end of 600 s (--time=10) a task has not begun" in late
+    assert "config.yaml:1: slurm.warning: 600 s before the end of 600 s (--time=10) a task has not begun" in late
 
 
 @pytest.mark.parametrize(("default_time", "warning"), [(60, 15), (86400, 60), (None, 60)])
