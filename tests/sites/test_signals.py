@@ -93,6 +93,18 @@ def test_the_time_that_a_partition_gives_is_told_and_left_time_to_work_in(site: 
 
 
 @pytest.mark.sites
+def test_a_task_leaves_before_its_limit_where_it_might_run_over_it(site: BringUp, tmp_path: Path) -> None:
+    slurm = site(SITE, "OverTimeLimit=2")
+    options = {"time": "1", "tasks": 1, "requeue": False}
+    job = "tests.example_jobs.greedy_jobs:Slow"
+    toy = SlurmRun(slurm, tmp_path, job, {"delay": 4.0}, options=options, node={"batch_size": 1})
+    toy.submit()
+    assert_complete(toy)
+    assert [toy.ends(0, number) for number in (1, 2)] == [[("stopped", None)], [("done", None)]]
+    assert toy.submission(2).resources.attempt == 1
+
+
+@pytest.mark.sites
 def test_jobs_that_take_turns_fail_no_sample_of_each_other(site: BringUp, tmp_path: Path) -> None:
     gang = "PartitionName=gang Nodes=ALL PriorityTier=1 PreemptMode=GANG OverSubscribe=FORCE:2"
     slurm = site(SITE, "SchedulerTimeSlice=5", gang)
