@@ -133,7 +133,8 @@ class Plan:
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
         if strange := [part.name for part in parts if part.name and Path(part.name).name != part.name]:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
-        boundaries = tuple(data["boundaries"]) if data["format"] in OLD_FORMATS else _unpack(data["boundaries"])
+        is_old, boundaries, rows = data["format"] in OLD_FORMATS, data["boundaries"], data["rows"]
+        boundaries = tuple(boundaries) if is_old else _unpack(boundaries, rows)
         kept = tuple(data.pop("kept", ()))
         return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept})
 
@@ -144,7 +145,10 @@ def _pack(boundaries: Sequence[int]) -> list[list[int]]:
     return [[rows, sum(1 for _ in alike)] for rows, alike in sizes]
 
 
-def _unpack(sizes: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+def _unpack(sizes: Sequence[tuple[int, int]], rows: int) -> tuple[int, ...]:
+    # Before there are as many numbers as it says: a plan of a version without checksums may be damaged, or somebody else's.
+    if sum(size * count for size, count in sizes) != rows or any(size < 1 < count for size, count in sizes):
+        raise ValueError(f"its shards do not have its {rows} rows")
     shards = itertools.chain.from_iterable(itertools.repeat(rows, count) for rows, count in sizes)
     return tuple(itertools.accumulate(shards, initial=0))
 

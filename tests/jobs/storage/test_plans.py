@@ -190,3 +190,22 @@ def test_a_damaged_plan_is_one_message(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(RunError, match=r"plan\.json: cut short or damaged"):
         Plan.read(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"boundaries": [[10, 1], [15, 1 << 31]]},
+        {"boundaries": [[10, 1], [15, 1], [0, 1 << 31]]},
+        {"boundaries": [[10, 1]]},
+        {"rows": 26},
+        {"rows": {"a": None}},
+    ],
+)
+def test_shards_that_are_not_those_of_the_rows_are_damage_before_they_take_memory(
+    tmp_path: Path, damage: dict[str, object]
+) -> None:
+    """Without a checksum, as versions before wrote it."""
+    (tmp_path / "plan.json").write_text(json.dumps({**plan_of([0, 10, 25]).to_json(), **damage}))
+    with pytest.raises(RunError, match=r"cut short or damaged .*its shards do not have its"):
+        Plan.read(tmp_path / "plan.json")
