@@ -63,7 +63,7 @@ TABLE = {
     "launcher/retry, launcher/runs",
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs",
-    "launcher/status": "jobs base, jobs/storage, launcher base, launcher executors, launcher/runs",
+    "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "

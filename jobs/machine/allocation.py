@@ -79,6 +79,11 @@ def cpus(environment: _Environment = os.environ) -> int | None:
     return _number(environment, "SLURM_CPUS_PER_TASK") or None
 
 
+def node_cpus(environment: _Environment = os.environ) -> int | None:
+    """CPUs that this task was given on this node, as many as it asked for or more; None where nobody tells."""
+    return _number(environment, "SLURM_CPUS_ON_NODE") or cpus(environment)
+
+
 def memory(environment: _Environment = os.environ) -> int | None:
     """Bytes of this task by its request, or by what the site gives where it made none; None where neither tells.
 

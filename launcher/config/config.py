@@ -131,8 +131,11 @@ class Config(Place):
 
     @property
     def processes(self) -> int:
-        """Processes per array task, as far as the config alone tells: as set, or one per device asked for."""
-        if self.node.processes is not None:
+        """Processes per array task, as far as the config alone tells: as set, or one per device asked for.
+
+        Where there are as many as a node has room for, these at least.
+        """
+        if isinstance(self.node.processes, int):
             return self.node.processes
         if isinstance(self.node.devices, tuple):
             return len(self.node.devices)

@@ -68,7 +68,7 @@ _RIVALS = (
     frozenset(("cpus-per-task", "cpus-per-gpu")),
 )
 GPU_OPTIONS = _RIVALS[1]
-_SIZES = _RIVALS[0]
+MEMORY_OPTIONS = _RIVALS[0]
 _TIMES = frozenset(("time", "time-min"))
 
 
@@ -94,7 +94,7 @@ def check_option(name: str, value: Any) -> OptionValue:
         return value
     if name in _FLAGS:
         raise ValueError(f"takes no value: true or false, not {value!r}")
-    if name in _SIZES:
+    if name in MEMORY_OPTIONS:
         return format_memory(parse_memory(value))
     if name in _TIMES:
         return format_time(parse_time(value))
@@ -126,11 +126,12 @@ def _is_plain(item: Any) -> bool:
     return isinstance(item, int | float) and not isinstance(item, bool)
 
 
-def gpus_asked(options: Mapping[str, Any]) -> int:
-    """GPUs of an array task that the options ask for, in any of sbatch's ways; 0 without."""
-    for name in ("gpus-per-task", "gpus-per-node", "gpus"):
+def gpus_asked(options: Mapping[str, Any], nodes: int = 1) -> int:
+    """GPUs that the options ask for on each of an array task's nodes, in any of sbatch's ways; 0 without."""
+    shares = {"gpus-per-task": 1, "gpus-per-node": 1, "gpus": nodes}  # --gpus are those of the whole job
+    for name, share in shares.items():
         if name in options:
-            return sum(_trailing_count(item) for item in str(options[name]).split(","))
+            return -(-sum(_trailing_count(item) for item in str(options[name]).split(",")) // share)
     return sum(_trailing_count(item) for item in _items(options.get("gres", ())) if asks_for_gpu(item))
 
 

@@ -6,7 +6,7 @@ value can be of two kinds, a function says what is valid, because a message abou
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,6 +18,8 @@ from launcher.manifest.formats import KINDS
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _DEVICE = re.compile(r"cpu|cuda:\d+")
+# Of slurm.finalize: no Slurm job retries and writes the result.
+NO_JOB = "none"
 _GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,[\w.-]+:\d+)*")
 
 
@@ -77,6 +79,14 @@ def _devices(value: Any) -> str | tuple[str, ...]:
     raise ValueError(f"must be auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu], not {value!r}")
 
 
+def _finalize(value: Any) -> dict[str, Any] | str:
+    if value in (NO_JOB, None):  # a mapping whose keys are all commented out is null in YAML
+        return value or {}
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"must be sbatch options, lines of `key: value` below it, or {NO_JOB}, not {value!r}")
+
+
 def _valid_if(is_valid: Callable[[Any], bool], meaning: str) -> BeforeValidator:
     """A check of a value that may be of two kinds; it stays as it is."""
 
@@ -115,6 +125,13 @@ FailureLimit: TypeAlias = Annotated[
 ]
 Parallelism: TypeAlias = Annotated[
     int | Literal["auto"], _valid_if(lambda value: value == "auto" or _is_whole(value, 1), "auto or a number from 1")
+]
+Processes: TypeAlias = Annotated[
+    int | Literal["auto"] | None,
+    _valid_if(
+        lambda value: value is None or value == "auto" or _is_whole(value, 1),
+        "a number from 1, null (one per device) or auto (as many as the node has CPUs and GPUs for)",
+    ),
 ]
 Gpus: TypeAlias = Annotated[
     int | str | None,
@@ -175,8 +192,9 @@ class DataSection(Section):
 class NodeSection(Section):
     """What runs inside an array task. ``processes`` None: one per device. ``memory``: its own bound."""
 
-    processes: Count | None = Field(
-        default=NodeSettings.processes, description="processes of an array task; null: one per device"
+    processes: Processes = Field(
+        default=None,
+        description="processes of an array task; null: one per device; auto: as many as each node has CPUs and GPUs for",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         default=NodeSettings.workers, description="pool workers per process; 0: the process loads its own samples"
@@ -249,9 +267,10 @@ class SlurmSection(Section):
         default=Resources.requeue,
         description="false: what is preempted, or out of time, goes on in another submission, not by Slurm's requeue",
     )
-    finalize: dict[str, OptionValue | None] = Field(
+    finalize: Annotated[dict[str, OptionValue | None] | Literal["none"], BeforeValidator(_finalize)] = Field(
         default={},
-        description="sbatch options of the job that retries and writes the result, over the array's; null: without it",
+        description="sbatch options of the job that retries and writes the result, over the array's (null: without that "
+        "one); none: no such job, `launcher run` on the login node does it",
     )
     options: dict[str, OptionValue] = {}
 
@@ -262,15 +281,25 @@ class SlurmSection(Section):
         return self.tasks or (needed if self.shards_per_task else min(needed, self.array_parallelism))
 
     @property
+    def finalize_options(self) -> Mapping[str, OptionValue | None]:
+        """Those of the finalize job, by sbatch's long names."""
+        return self.finalize if isinstance(self.finalize, dict) else {}
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether `launcher run` does what the finalize job would."""
+        return self.finalize == NO_JOB
+
+    @property
     def says_tasks(self) -> bool:
         """Whether the number of array tasks is the user's own."""
         return bool(self.tasks or self.shards_per_task)
 
     @property
     def gpus(self) -> int:
-        """GPUs that an array task asks for, in any of sbatch's ways."""
+        """GPUs that an array task asks for on each of its nodes, in any of sbatch's ways."""
         own = {} if self.gpus_per_task is None else {"gpus-per-task": self.gpus_per_task}
-        return gpus_asked({**self.options, **own})
+        return gpus_asked({**self.options, **own}, self.nodes_per_task)
 
 
 class RetrySection(Section):

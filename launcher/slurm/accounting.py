@@ -5,7 +5,7 @@ leave.
 """
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from jobs import exit_codes
 from jobs.kinds import FailureKind
@@ -98,6 +98,7 @@ def has_ended(row: Accounted | None) -> bool:
     return row is not None and row.state not in _GOING_ON
 
 
-def by_element(rows: Iterable[Accounted]) -> dict[int | None, Accounted]:
-    """Rows of one array by index."""
-    return {row.index: row for row in rows}
+def by_element(rows: Iterable[Accounted], single_jobs: Sequence[str] = ()) -> dict[int | None, Accounted]:
+    """Rows of one array by index; of array tasks that are jobs of their own, by their place among these."""
+    places = {job_id: index for index, job_id in enumerate(single_jobs)}
+    return {places.get(row.job_id, row.index): row for row in rows}

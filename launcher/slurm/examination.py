@@ -17,7 +17,8 @@ from jobs.machine.user import user_name
 from launcher.executors import Finding
 from launcher.slurm.calls import call, can_bind, run
 from launcher.slurm.parsers import said
-from launcher.slurm.scripts import Options, asked_options, task_size
+from launcher.slurm.scripts import Options, asked_options
+from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, merge
 from launcher.units import counted, short_size
 

@@ -39,6 +39,16 @@ class SlurmLimits:
     bounds: Sequence[Bounds] = ()
 
     @property
+    def has_arrays(self) -> bool:
+        """Whether an array may have several elements: MaxArraySize is one more than the largest index."""
+        return self.array_size > 1
+
+    @property
+    def tasks(self) -> int:
+        """The most array tasks of a submission; where there are no arrays, each is a job."""
+        return self.array_size if self.has_arrays else self.jobs
+
+    @property
     def jobs(self) -> int:
         """Jobs that this user can have at a time at most."""
         return self.job_count if self.submit_jobs is None else min(self.submit_jobs, self.job_count)

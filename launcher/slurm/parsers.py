@@ -108,6 +108,16 @@ def is_passing(problem: str) -> bool:
     return any(text in problem for text in _PASSING)
 
 
+def is_no_array(problem: str) -> bool:
+    """Whether it is the array that Slurm does not take: MaxArraySize is 0 or 1, or a plugin of the site refuses them."""
+    return re.search(r"\barrays?\b", problem, re.IGNORECASE) is not None
+
+
+def is_wrong_place(problem: str) -> bool:
+    """Whether Slurm takes the same script from another machine: AllocNodes of a partition does not have this one."""
+    return "Access/permission denied" in problem
+
+
 def is_submit_limit(problem: str) -> bool:
     """Whether Slurm takes the same script once fewer jobs of this user, or of those he shares a limit with, wait or run."""
     if _SUBMIT_LIMIT.search(problem):

@@ -62,6 +62,7 @@ def test_the_conda_environment_is_launcher_unless_another_is_named(
         assert set(found["values"]) == {"launcher BATCH"}  # ENVIRONMENT is Slurm's, in all batch jobs
 
 
+@pytest.mark.sites
 @pytest.mark.parametrize("template", ["conda", "modules"])
 def test_a_task_whose_environment_cannot_be_activated_fails_and_says_so(
     site: BringUp, tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, template: str
@@ -97,7 +98,7 @@ def test_a_nodes_clock_does_not_matter(site: BringUp, tmp_path: Path) -> None:
 
 
 def test_a_local_run_inside_a_job_that_slurm_ends_says_why_it_ended(site: BringUp, tmp_path: Path) -> None:
-    cluster = site("no-accounting")
+    cluster = site("no-accounting", "KillWait=30")
     toy = SlurmRun(cluster, tmp_path, "Toy", {"delay": 0.2}, node={"workers": 0, "processes": 1})
     words = " ".join(map(str, command("run", toy.config, "--set", "executor=local")))
     options = ("--parsable", "--cpus-per-task=4", "--mem=3G", f"--output={tmp_path}/own.log", f"--chdir={tmp_path}")
@@ -105,6 +106,5 @@ def test_a_local_run_inside_a_job_that_slurm_ends_says_why_it_ended(site: BringU
     toy.wait(lambda: toy.run.path.exists() and any(attempt.beat.done for attempt in Attempts(toy.run).read()))
     cluster.run("scancel", job)
     toy.wait(lambda: not cluster.run("squeue", "--noheader"))
-    ends = {attempt.beat.end for attempt in Attempts(toy.run).read()}
-    assert ends <= {"stopped", "done"}
+    toy.wait(lambda: {attempt.beat.end for attempt in Attempts(toy.run).read()} <= {"stopped", "done"}, 30)
     assert "LOST" not in toy.launcher("status", toy.run.path).stdout

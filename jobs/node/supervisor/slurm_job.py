@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+from jobs.errors import RunError
 from jobs.machine import allocation
 from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Submission
@@ -74,13 +75,17 @@ def cancel_waiting(run: RunDir, submission: int) -> None:
     raises. Where several tasks see the end of the work, the first of them asks Slurm.
     """
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    if array is None or os.environ.get("SLURM_ARRAY_TASK_COUNT") == "1":
+    if os.environ.get("SLURM_ARRAY_TASK_COUNT") == "1":
         return
     try:
+        # Without an array each task is a job of its own, as far as the launcher has recorded them.
+        jobs = (array,) if array else Submission.read(run.submission(submission)).job_ids
+        if not array and len(jobs) < 2:
+            return
         (run.claims(submission) / "waiting-cancelled").touch(exist_ok=False)
-    except OSError:  # another task was first; or the submission has ended
+    except (OSError, RunError):  # another task was first; or the submission has ended
         return
-    _succeeds("scancel", "--quiet", "--state=PENDING", array)
+    _succeeds("scancel", "--quiet", "--state=PENDING", *jobs)
 
 
 def _await_ends(run: RunDir, submission: int, index: int, grace: float) -> None:

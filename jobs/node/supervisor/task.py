@@ -97,14 +97,14 @@ class Task:
         self._attempt = AttemptLog(
             run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest), lambda: self._meter.taken
         )
-        self._settings = self._make_settings()
+        self._settings = self._make_settings(cpus := devices.usable_cpus(processes=self._node.processes))
         names = gpus.tokens(os.environ, devices.visible_gpus())
-        self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
+        self._meter = Meter(cpus, self._settings.memory, names)
         self._crew: Crew | None = None
         self._most = 0
         self._looked = 0.0
 
-    def _make_settings(self) -> CrewSettings:
+    def _make_settings(self, cpus: int) -> CrewSettings:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
@@ -113,7 +113,7 @@ class Task:
             ),
             devices=assigned,
             workers=node.workers,
-            threads=devices.compute_threads(assigned, node.workers),
+            threads=devices.compute_threads(assigned, node.workers, cpus),
             memory=node.memory or memory.task_limit(),
             scratch=self._scratch,
             seed=self._plan.seed,
