@@ -159,7 +159,7 @@ def test_more_tasks_or_nodes_are_refused_with_file_and_line(tmp_path: Path, line
 def test_more_tasks_in_the_config_are_refused_with_the_key(tmp_path: Path) -> None:
     assert "config.yaml:1: slurm.ntasks: --ntasks=8" in refusal(tmp_path, slurm={"ntasks": 8})
     other_name = refusal(tmp_path, slurm={"tasks_per_node": 4})
-    assert "config.yaml: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
+    assert "config.yaml:1: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
 
 
 def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
