@@ -19,20 +19,14 @@ from jobs.errors import InputError
 from jobs.machine import allocation
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.slurm.parsers import amount
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, array_template, finalize_template, merge
+from launcher.slurm.time_limit import too_early, warning
 from launcher.slurm.whole_nodes import with_all_memory
-from launcher.units import parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
-# Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal). An array task
-# then leaves within its grace, and asks for another start.
-_WARNING = 60
-_SLACK = 10
-_SHORTEST_WARNING = 10
 # The warning ends a shell, or a Python, that has no handler of it. So the script only notes it while it loads modules, which
 # may take minutes, and what starts after it ignores it until it has a handler of its own.
 _NOTES_WARNING = f"trap 'export {allocation.WARNED}=1' USR2"
@@ -80,7 +74,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
         "requeue" if config.slurm.requeue else "no-requeue": None,
-        "signal": f"{receiver}USR2@{_warning(config, asked.get('time'), submission.resources.default_time)}",
+        "signal": f"{receiver}USR2@{warning(config, asked.get('time'), submission.resources.default_time)}",
     }
     if not submission.resources.single_jobs:
         at_once = submission.resources.parallelism or config.slurm.array_parallelism
@@ -186,7 +180,7 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
         place = config.origins.where(("slurm", key)) or config.path
         return f"{place}: slurm.{key}" if name in options else template.where(name)
 
-    if problem := _too_early(config, asked.get("time")):
+    if problem := too_early(config, asked.get("time")):
         raise InputError(f"{config.origins.where(('slurm', 'warning')) or config.path}: slurm.warning: {problem}")
     nodes = str(config.slurm.nodes_per_task)
     for name in _TASK_OPTIONS:
@@ -198,14 +192,6 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
     if asked.get("nodes") not in (None, "1", "1-1", nodes):
         raise InputError(f"{where('nodes')}: --nodes={asked['nodes']}: set slurm.nodes_per_task for more than one node")
     return with_all_memory(asked) if task_size(config, asked).fills else asked
-
-
-def _too_early(config: Config, limit: str | None) -> str | None:
-    """What is wrong with the config's warning for tasks with this time limit."""
-    warning, seconds = config.slurm.warning, amount(parse_time, limit)
-    if warning is None or seconds is None or warning < seconds:
-        return None
-    return f"{warning} s before the end of {seconds} s (--time={limit}) a task has not begun: lower it, or raise slurm.time"
 
 
 def _config_options(config: Config, resources: Resources) -> Options:
@@ -223,15 +209,6 @@ def _text(value: Any) -> str | None:
     if value is True:
         return None
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _warning(config: Config, limit: str | None, default_time: int | None) -> int:
-    """Seconds of warning, if not the config's own: of a short limit a quarter, so that some work is done before it."""
-    if config.slurm.warning is not None:
-        return config.slurm.warning
-    most = max(_WARNING, config.slurm.grace + _SLACK)
-    seconds = amount(parse_time, limit) if limit else default_time
-    return most if seconds is None else max(_SHORTEST_WARNING, min(most, seconds // 4))
 
 
 def _pattern(path: Path) -> str:

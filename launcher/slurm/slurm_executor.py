@@ -32,7 +32,6 @@ from launcher.slurm.limits import (
     DEFAULT_JOB_COUNT,
     SlurmLimits,
     ask_ahead,
-    default_time,
     limits_for,
     nodes,
 )
@@ -43,8 +42,9 @@ from launcher.slurm.scripts import Options, asked_options, finalize_options
 from launcher.slurm.sighting import look
 from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
 from launcher.slurm.task_size import task_size
+from launcher.slurm.time_limit import given_time, told
 from launcher.slurm.whole_nodes import are_asked, idle
-from launcher.units import format_time, parse_memory, parse_time
+from launcher.units import parse_memory, parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -105,7 +105,7 @@ class SlurmExecutor(Executor):
             warning=config.slurm.warning,
             grace=config.slurm.grace,
             requeue=config.slurm.requeue,
-            default_time=_default_time(self._asked(config)),
+            default_time=given_time(self._asked(config)),
         )
 
     def _asked(self, config: "Config") -> Options:
@@ -133,7 +133,7 @@ class SlurmExecutor(Executor):
         there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
         whole = [group for group in there if group.whole or are_asked(asked)]
         said = idle(config, task_size(config, asked), whole, amount(parse_memory, asked.get("mem")))
-        return [*_told(_default_time(asked)), *([said] if said else [])]
+        return [*told(given_time(asked)), *([said] if said else [])]
 
     def examine(self, config: "Config") -> Sequence[Finding]:
         from launcher.slurm.examination import examine  # status imports this module, and does without
@@ -268,19 +268,6 @@ def _resources(config: "Config") -> Resources:
     gpus = None if "slurm.gpus_per_task" in config.profiles else config.slurm.gpus_per_task
     own = config.own_options if gpus is None else {**config.own_options, "gpus-per-task": gpus}
     return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(own))
-
-
-def _default_time(asked: Options) -> int | None:
-    """The time limit, seconds, of array tasks that ask for none, as far as the cluster is here to tell."""
-    return None if "time" in asked or not scheduler.is_here() else default_time(asked)
-
-
-def _told(default_time: int | None) -> list[str]:
-    if default_time is None:
-        return []
-    return [
-        f"each array task has {format_time(default_time)}, as its partition gives; slurm.time asks for another time"
-    ]
 
 
 def _finalizer(config: "Config", resources: Resources) -> str:
