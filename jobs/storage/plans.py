@@ -159,7 +159,8 @@ class NodeSettings:
 
     ``processes`` is None for one per device, "auto" for as many as there is room for; ``workers`` counts pool workers per
     process; times are seconds; ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples;
-    ``memory`` is bytes, None: what the task may use. ``poison_batches``: what a Job keeps of a batch without a copy shows.
+    ``memory`` is bytes, None: what the task may use; ``scratch`` is the folder of its temporary files, with variables of the
+    node. ``poison_batches``: what a Job keeps of a batch without a copy shows.
     """
 
     processes: int | str | None = None
@@ -169,6 +170,7 @@ class NodeSettings:
     max_failed_samples: float | int = 0.01
     sync_interval: float = 10.0
     memory: int | None = None
+    scratch: str | None = None
     poison_batches: bool = False
 
     def failure_budget(self, rows: int) -> int:
@@ -187,7 +189,9 @@ class Resources:
     tasks at a time (None: as the config says). Of Slurm: the nodes of an array task, sbatch options that differ from the
     config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job. ``attended``:
     there is none, `launcher run` does what it would. ``single_jobs``: each array task is a Slurm job of its own, where there
-    are no arrays.
+    are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: 60 at most), ``grace``
+    in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit, seconds, that its
+    partition gives where none is asked for.
     """
 
     parallelism: int | None = None
@@ -202,6 +206,10 @@ class Resources:
     continues: int | None = None
     attended: bool = False
     single_jobs: bool = False
+    warning: int | None = None
+    grace: int = 20
+    requeue: bool = True
+    default_time: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Without what has its default, but for what every submission tells: that stands in the file of any version."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from jobs.storage.plans import NodeSettings
+from jobs.storage.plans import NodeSettings, Resources
 from launcher.config.sbatch_options import OptionValue, gpus_asked
 from launcher.config.settings import RetrySettings
 from launcher.manifest.formats import KINDS
@@ -47,6 +47,11 @@ check_manifest_name = _matching(
 _check_class = _matching(
     r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*",
     "must be module:Class, such as jobs.text_embedding:TextEmbedding",
+)
+
+_check_scratch = _matching(
+    r"(?=[/~$])(?:[^$\n]|\$\w+|\$\{\w+\})+",
+    "must be a folder of the node: /path, ~/path, or one that begins with $NAME or ${NAME}, which are put in there",
 )
 
 
@@ -217,6 +222,10 @@ class NodeSection(Section):
         default=None,
         description="what an array task may use; null: its cgroup's limit, or the machine's memory, less 10%",
     )
+    scratch: Annotated[str, AfterValidator(_check_scratch)] | None = Field(
+        default=NodeSettings.scratch,
+        description="folder on the node for temporary files, such as $SLURM_TMPDIR: each task has its own in it; null: TMPDIR",
+    )
     poison_batches: bool = Field(
         default=NodeSettings.poison_batches,
         description="true: a batch is overwritten when it is through, so that what a Job keeps of it without a copy shows",
@@ -235,7 +244,8 @@ class SlurmSection(Section):
     """The Slurm executor. ``options``: all other keys, by sbatch's long names (``mem-per-cpu``), no nulls."""
 
     template: PathText = Field(
-        default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
+        default="cpu",
+        description="cpu, gpu, venv, conda, modules, spack, apptainer, pyxis, or the path of an sbatch script",
     )
     array_parallelism: Count = Field(default=256, description="array tasks of the run at a time (the % of --array)")
     tasks: Count | None = Field(
@@ -250,6 +260,18 @@ class SlurmSection(Section):
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
+    warning: Annotated[int, Field(ge=10, le=65535)] | None = Field(
+        default=None,
+        description="seconds before the time limit at which a task is told to leave; null: 60, of a short limit a quarter",
+    )
+    grace: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=Resources.grace,
+        description="seconds in which a task that is told to leave has committed the batches at hand and is gone",
+    )
+    requeue: bool = Field(
+        default=Resources.requeue,
+        description="false: what is preempted, or out of time, goes on in another submission, not by Slurm's requeue",
+    )
     finalize: Annotated[dict[str, OptionValue | None] | Literal["none"], BeforeValidator(_finalize)] = Field(
         default={},
         description="sbatch options of the job that retries and writes the result, over the array's (null: without that "

@@ -11,8 +11,7 @@ from jobs import exit_codes
 from jobs.kinds import FailureKind
 from launcher.retry.policy import Allocation
 from launcher.runs.failures import NO_DISK_MESSAGE, Failure
-from launcher.slurm.parsers import Accounted
-from launcher.slurm.terms import amount
+from launcher.slurm.parsers import Accounted, amount
 from launcher.units import parse_memory, parse_time, short_size
 
 # State of sacct(1), section JOB STATE CODES -> failure kind.

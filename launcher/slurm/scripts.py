@@ -21,16 +21,16 @@ from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, array_template, finalize_template, merge
+from launcher.slurm.time_limit import too_early, warning
 from launcher.slurm.whole_nodes import with_all_memory
-from launcher.units import parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
-# Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
-# task leaves within 20 s.
-_WARNING = 60
-_SHORTEST_WARNING = 10
+# The warning ends a shell, or a Python, that has no handler of it. So the script only notes it while it loads modules, which
+# may take minutes, and what starts after it ignores it until it has a handler of its own.
+_NOTES_WARNING = f"trap 'export {allocation.WARNED}=1' USR2"
+IGNORES_WARNING = "trap '' USR2"
 # Options that say who pays, and where it may run; the finalize job needs the same, the latter where it gets them.
 _ACCOUNT_OPTIONS = ("account", "clusters", "wckey")
 _PLACE_OPTIONS = ("partition", "qos", "reservation", "time")
@@ -75,8 +75,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
-        "requeue": None,
-        "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
+        "requeue" if config.slurm.requeue else "no-requeue": None,
+        "signal": f"{receiver}USR2@{warning(config, asked.get('time'), submission.resources.default_time)}",
     }
     if not submission.resources.single_jobs:
         at_once = submission.resources.parallelism or config.slurm.array_parallelism
@@ -93,7 +93,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
         options["ntasks"] = "1"
-    return template.render(merge(asked, options), _command(run, config, submission, template))
+    command = _command(run, config, submission, template)
+    return template.render(merge(asked, options), command, before=_NOTES_WARNING)
 
 
 def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> list[str]:
@@ -194,6 +195,8 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
         place = config.origins.where(("slurm", key)) or config.path
         return f"{place}: slurm.{key}" if name in options else template.where(name)
 
+    if problem := too_early(config, asked.get("time")):
+        raise InputError(f"{config.origins.where(('slurm', 'warning')) or config.path}: slurm.warning: {problem}")
     nodes = str(config.slurm.nodes_per_task)
     for name in _TASK_OPTIONS:
         if asked.get(name) not in (None, "1") and (name, asked[name]) != ("ntasks", nodes):
@@ -223,15 +226,6 @@ def _text(value: Any) -> str | None:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _warning(limit: str | None) -> int:
-    """Seconds of warning: a quarter of a short limit, so that some work is done before it."""
-    try:
-        seconds = parse_time(limit) if limit else 3600
-    except ValueError:
-        seconds = 3600
-    return max(_SHORTEST_WARNING, min(_WARNING, seconds // 4))
-
-
 def _pattern(path: Path) -> str:
     """A path as sbatch reads file names: % begins a replacement. Raises InputError for one that it cannot write to."""
     text = str(path.absolute())
@@ -254,8 +248,10 @@ def _command(run: RunDir, config: Config, submission: Submission, template: Temp
         words.append('"${1:-0}"')  # sbatch SCRIPT INDEX
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
+    before += f"{IGNORES_WARNING}\n"
     if config.slurm.nodes_per_task > 1:
-        words.insert(0, _srun(config))
+        # srun's tasks inherit nothing of what this shell ignores.
+        words.insert(0, f"""{_srun(config)} sh -c '{IGNORES_WARNING.replace("'", '"')}; exec "$@"' sh""")
     return before + " ".join(["exec", *words])
 
 

@@ -9,6 +9,7 @@ job of those before them submits them.
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,22 @@ from launcher.slurm.capacity import nodes_of, tasks_at_once
 from launcher.slurm.environment import from_environment
 from launcher.slurm.followers import Unfollowed, checked, follow, leave_to_launcher
 from launcher.slurm.handover import hand_over, largest_wave
-from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, SlurmLimits, ask_ahead, limits_for, nodes
-from launcher.slurm.parsers import JobId
+from launcher.slurm.limits import (
+    DEFAULT_ARRAY_SIZE,
+    DEFAULT_JOB_COUNT,
+    SlurmLimits,
+    ask_ahead,
+    limits_for,
+    nodes,
+)
+from launcher.slurm.parsers import JobId, amount
 from launcher.slurm.reasons import queue_advice
 from launcher.slurm.records import NAME, write_script
 from launcher.slurm.scripts import Options, asked_options, finalize_options
 from launcher.slurm.sighting import look
 from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
 from launcher.slurm.task_size import task_size
-from launcher.slurm.terms import amount
+from launcher.slurm.time_limit import given_time, told
 from launcher.slurm.whole_nodes import are_asked, idle
 from launcher.units import parse_memory, parse_time
 
@@ -90,18 +98,18 @@ class SlurmExecutor(Executor):
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
-        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too.
-
-        They win over profiles, as what a shell was told does over files.
-        """
-        return Resources(
-            nodes_per_task=config.slurm.nodes_per_task,
-            options=from_environment(config.own_options),
+        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
+        return replace(
+            _resources(config),
             attended=config.slurm.is_attended,
+            warning=config.slurm.warning,
+            grace=config.slurm.grace,
+            requeue=config.slurm.requeue,
+            default_time=given_time(self._asked(config)),
         )
 
     def _asked(self, config: "Config") -> Options:
-        return asked_options(config, self.resources(config))
+        return asked_options(config, _resources(config))
 
     def describe(self, config: "Config") -> list[str]:
         asked = self._asked(config)
@@ -118,14 +126,14 @@ class SlurmExecutor(Executor):
         return lines
 
     def remarks(self, config: "Config") -> list[str]:
-        """What it leaves idle of nodes that it has for itself."""
+        """What time it has where it asks for none, and what it leaves idle of nodes that it has for itself."""
         if not scheduler.is_here():
             return []
         asked = self._asked(config)
         there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
         whole = [group for group in there if group.whole or are_asked(asked)]
         said = idle(config, task_size(config, asked), whole, amount(parse_memory, asked.get("mem")))
-        return [said] if said else []
+        return [*told(given_time(asked)), *([said] if said else [])]
 
     def examine(self, config: "Config") -> Sequence[Finding]:
         from launcher.slurm.examination import examine  # status imports this module, and does without
@@ -253,6 +261,13 @@ class SlurmExecutor(Executor):
         if not scheduler.await_end([JobId(number, current.cluster) for number in job_ids], [owner]):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
+
+
+def _resources(config: "Config") -> Resources:
+    """The user's SBATCH_* variables win over profiles, as what a shell was told does over files."""
+    gpus = None if "slurm.gpus_per_task" in config.profiles else config.slurm.gpus_per_task
+    own = config.own_options if gpus is None else {**config.own_options, "gpus-per-task": gpus}
+    return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(own))
 
 
 def _finalizer(config: "Config", resources: Resources) -> str:

@@ -1,7 +1,7 @@
 """SbatchTerms: the terms of a submission's array tasks, read from the sbatch options it was asked with and written as such."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from launcher.config.settings import RetrySettings
 from launcher.retry.policy import Terms
 from launcher.runs.causes import NextAttempt
 from launcher.slurm.ceilings import ceilings_for
+from launcher.slurm.parsers import amount
 from launcher.slurm.scripts import asked_options
 from launcher.slurm.task_size import task_size
 from launcher.units import format_memory, format_time, parse_memory, parse_time
@@ -82,11 +83,3 @@ def _grown(given: int | None, factor: float, limit: int | None) -> int | None:
 
 def _least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def amount(parse: Callable[[str], int], text: str | None) -> int | None:
-    """Bytes or seconds of what Slurm writes, None where it is none: UNLIMITED, nothing. n or c mean per node or CPU."""
-    try:
-        return parse(text.rstrip("nc")) if text else None
-    except ValueError:
-        return None

@@ -117,6 +117,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
+    if status.other_versions:
+        lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
     for number, error in status.errors if status.state is not RunState.COMPLETE else ():

@@ -28,6 +28,7 @@ from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, r
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer, find_finalizer
 from launcher.status.sample_counts import SampleCounts, samples_json
+from launcher.status.versions import other_versions
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
@@ -44,7 +45,8 @@ class Status:
 
     ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
-    ``silent`` are the names of attempts that should have written lately: they are stuck, or their node is gone.
+    ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
+    ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
     """
 
     run: RunDir
@@ -61,6 +63,7 @@ class Status:
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
     stale: tuple[Path, ...] = ()
+    other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
@@ -105,9 +108,9 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        if last is None or last.outcome or last.may_go_on or last.is_copied:
+        if last is None or last.outcome or last.is_copied:
             return False
-        return not last.submission.is_left_to_launcher
+        return not (last.may_go_on or last.submission.is_left_to_launcher)
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
@@ -154,6 +157,7 @@ class Status:
             ],
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
+            "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
         }
@@ -220,6 +224,7 @@ class StatusReader:
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             tuple(_silent(shards, submissions)),
             tuple(path for path in missing_results if is_done and path.exists()),
+            other_versions(self.plan.environment, shards.attempts),
             find_finalizer(self.run, submissions),
             queue,
         )
