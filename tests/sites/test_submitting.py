@@ -10,7 +10,7 @@ import launcher.results
 from launcher.slurm.scripts import job_name
 from tests.support.launcher_runs import ROOT
 from tests.support.slurm_fixtures import BringUp
-from tests.support.slurm_runs import ROWS, SlurmRun
+from tests.support.slurm_runs import SlurmRun
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
 
@@ -99,16 +99,6 @@ def test_what_sbatch_refuses_is_shown_and_nothing_is_called_lost(site: BringUp, 
     assert (refused.returncode, "Invalid feature specification" in refused.stderr) == (2, True)
     said = toy.launcher("status", toy.run.path).stdout
     assert not [word for word in ("without a word", "reboot", "LOST") if word in said]
-
-
-def test_a_site_without_dependencies_says_what_runs(site: BringUp, tmp_path: Path) -> None:
-    toy = SlurmRun(site("no-dependencies"), tmp_path, "Toy")
-    done = toy.launcher("submit", toy.config.name)
-    assert "Job dependencies are not allowed" in done.stderr
-    assert toy.array(1) in done.stderr
-    toy.wait(lambda: toy.closed().count == ROWS)
-    assert toy.launcher("gather", toy.run.path).returncode == 0
-    assert toy.status()["state"] == "complete"
 
 
 def test_nodes_without_memory_of_their_own_are_asked_for_none(site: BringUp, tmp_path: Path) -> None:
