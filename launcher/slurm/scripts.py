@@ -38,6 +38,12 @@ _MAIL_OPTIONS = ("mail-type", "mail-user")
 # Gather takes tens of megabytes however large the run is; this is for what the Job imports, and what its reduce keeps.
 _FINALIZE_MEMORY = "2G"
 _CLUSTERS = "#SBATCH --clusters="
+# This process as ProcessIdentity tells it, which stays the same over exec: whoever ends the job while Python starts is noticed.
+_SIGN = (
+    """printf '{"host": "%s", "boot": "%s", "pid": %s, "start": %s, "namespace": "%s"}\\n' "$(uname -n)" """
+    """"$(cat /proc/sys/kernel/random/boot_id)" $$ "$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)" """
+    """"$(readlink /proc/$$/ns/pid)\""""
+)
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -121,7 +127,10 @@ def finalize_script(
     }
     _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
-    return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
+    signs = shlex.join(str(run.ending(number).absolute()) for number in numbers)
+    return template.render(
+        merge(template.options, options), f"{_SIGN} | tee {signs} >/dev/null\nexec {shlex.join(command)}"
+    )
 
 
 def finalize_options(config: Config, resources: Resources, *, beside: bool = True, asks_memory: bool = True) -> Options:
