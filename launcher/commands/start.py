@@ -15,7 +15,7 @@ from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
-from launcher.runs.find import find_run, reference
+from launcher.runs.find import reference
 from launcher.status.progress import make_view, status_lines
 from launcher.status.status import Status, StatusReader
 from launcher.units import counted
@@ -162,7 +162,7 @@ def _target(options: argparse.Namespace, printer: Printer) -> "tuple[Planned, Co
         from launcher.plan.plan import go_on
         from launcher.submit.submit import current_config
 
-        run = find_run(options.target)
+        run = chosen_run(options.target)
         known = Plan.read(run.plan)
         config = _checked(current_config(run, known, options.set), printer)
         planned = go_on(run, known, config, _way(options))

@@ -35,6 +35,8 @@ _SHORTEST_WARNING = 10
 _ACCOUNT_OPTIONS = ("account", "clusters", "wckey")
 _PLACE_OPTIONS = ("partition", "qos", "reservation", "time")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
+_BEGIN = "BEGIN"
+_ALL_MAIL = (_BEGIN, "END", "FAIL", "INVALID_DEPEND", "REQUEUE", "STAGE_OUT")
 # Gather takes tens of megabytes however large the run is; this is for what the Job imports, and what its reduce keeps.
 _FINALIZE_MEMORY = "2G"
 _CLUSTERS = "#SBATCH --clusters="
@@ -85,8 +87,13 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     if not submission.resources.single_jobs:
         at_once = submission.resources.parallelism or config.slurm.array_parallelism
         options["array"] = f"0-{submission.tasks - 1}%{at_once}"
-    for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
-        asked.pop(name, None)
+    if submission.resources.attended:  # no finalize job is there to send mail
+        pass
+    elif submission.resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
+        asked["mail-type"] = ",".join(begin)
+    else:  # the finalize job tells the rest: the end of an array is not yet that of the run
+        for name in _MAIL_OPTIONS:
+            asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
     _stay(asked, submission.cluster)
@@ -141,11 +148,21 @@ def finalize_options(config: Config, resources: Resources, *, beside: bool = Tru
     asked = asked_options(config, resources)
     inherited = (*_ACCOUNT_OPTIONS, *(_PLACE_OPTIONS if beside else ()), *_MAIL_OPTIONS)
     options: Options = {name: asked[name] for name in inherited if name in asked}
+    if types := _mail_types(asked) - {_BEGIN}:
+        options["mail-type"] = ",".join(sorted(types))
+    else:
+        options.pop("mail-type", None)
     if asks_memory:
         options["mem"] = _FINALIZE_MEMORY
     own = config.slurm.finalize_options
     without = {name for name, value in own.items() if value is None or value is False}
     return merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
+
+
+def _mail_types(asked: Options) -> set[str]:
+    """The kinds of mail that are asked for, ALL written out, as in sbatch(1)."""
+    types = {name.strip().upper() for name in (asked.get("mail-type") or "").split(",") if name.strip()}
+    return types - {"ALL"} | set(_ALL_MAIL) if "ALL" in types else types
 
 
 def _stay(options: Options, cluster: str | None) -> None:

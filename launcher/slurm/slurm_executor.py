@@ -32,7 +32,6 @@ from launcher.slurm.reasons import queue_advice
 from launcher.slurm.records import NAME, write_script
 from launcher.slurm.scripts import Options, asked_options, finalize_options, task_size
 from launcher.slurm.sighting import look
-from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
 from launcher.slurm.terms import amount
 from launcher.units import parse_memory, parse_time
 
@@ -167,6 +166,8 @@ class SlurmExecutor(Executor):
             return leave_to_launcher(run, submissions)
 
     def end_attended(self, run: RunDir, done: Collection[int], *, ask: bool) -> bool:
+        from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting  # status does without
+
         known = [one.submission for one in read_submissions(run) if one.outcome is None]
         own = [s for s in known if s.executor == NAME and s.resources.attended and s.job_ids]
         queued = look(run, own).queued if ask and own else {s.number for s in own}

@@ -30,6 +30,7 @@ COMMANDS = [
     "verify",
     "jobs",
     "init",
+    "doctor",
 ]
 
 

@@ -158,7 +158,7 @@ def test_more_tasks_or_nodes_are_refused_with_file_and_line(tmp_path: Path, line
 def test_more_tasks_in_the_config_are_refused_with_the_key(tmp_path: Path) -> None:
     assert "config.yaml:1: slurm.ntasks: --ntasks=8" in refusal(tmp_path, slurm={"ntasks": 8})
     other_name = refusal(tmp_path, slurm={"tasks_per_node": 4})
-    assert "config.yaml: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
+    assert "config.yaml:1: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
 
 
 def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
@@ -245,6 +245,18 @@ def test_the_finalize_job_asks_for_what_its_section_says_and_sends_the_mail(tmp_
     assert (options["mail-type"], options["mail-user"]) == ("END", "me@site")
     assert not {"qos", "mem"} & options.keys()
     assert "mail-type" not in array_options(tmp_path, slurm=slurm)
+
+
+def test_mail_of_a_begin_is_the_first_arrays_and_all_other_the_finalize_jobs(tmp_path: Path) -> None:
+    slurm = {"mail_type": "all", "mail_user": "me@site"}
+    run, config = planned(tmp_path, slurm=slurm)
+    text = finalize_script(run, config, [started(1, "11")]).replace("#SBATCH --kill", "# --kill")
+    options = Template(text, "f").options
+    assert (options["mail-type"], options["mail-user"]) == ("END,FAIL,INVALID_DEPEND,REQUEUE,STAGE_OUT", "me@site")
+    first = array_options(tmp_path, slurm=slurm)
+    assert (first["mail-type"], first["mail-user"]) == ("BEGIN", "me@site")
+    retry = array_script(run, config, submission(attempt=2))
+    assert "--mail" not in retry
 
 
 def test_a_folder_whose_name_has_a_backslash_is_refused(tmp_path: Path) -> None:
