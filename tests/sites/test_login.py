@@ -220,7 +220,7 @@ def test_without_job_arrays_each_array_task_is_a_job(
     toy.supervisor(1).kill()
     toy.open_gate()
     assert toy.end()["state"] == "complete"
-    assert_complete(toy)
+    assert result_data(toy.run) == undisturbed_data()
     assert jobs_of(toy) == ["1-0", "1-1", "1-2", "1-finalize"]
 
 
