@@ -191,7 +191,7 @@ def parse_ranges(text: str, total: int) -> tuple[int, ...]:
     """The numbers of ``3,7-9``, ascending, each once. Raises InputError unless all are below ``total``."""
     numbers: set[int] = set()
     for item in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", item)
+        match = re.fullmatch(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", item)
         if match is None:
             raise InputError(f"shards {text!r}: {item.strip()!r} is not a shard or a range; write them as in 3,7-9")
         first, last = int(match[1]), int(match[2] or match[1])
