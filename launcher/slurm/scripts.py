@@ -40,6 +40,12 @@ _ALL_MAIL = (_BEGIN, "END", "FAIL", "INVALID_DEPEND", "REQUEUE", "STAGE_OUT")
 # Gather takes tens of megabytes however large the run is; this is for what the Job imports, and what its reduce keeps.
 _FINALIZE_MEMORY = "2G"
 _CLUSTERS = "#SBATCH --clusters="
+# This process as ProcessIdentity tells it, which stays the same over exec: whoever ends the job while Python starts is noticed.
+_SIGN = (
+    """printf '{"host": "%s", "boot": "%s", "pid": %s, "start": %s, "namespace": "%s"}\\n' "$(uname -n)" """
+    """"$(cat /proc/sys/kernel/random/boot_id)" $$ "$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)" """
+    """"$(readlink /proc/$$/ns/pid)\""""
+)
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -81,7 +87,9 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     if not submission.resources.single_jobs:
         at_once = submission.resources.parallelism or config.slurm.array_parallelism
         options["array"] = f"0-{submission.tasks - 1}%{at_once}"
-    if submission.resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
+    if submission.resources.attended:  # no finalize job is there to send mail
+        pass
+    elif submission.resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
         asked["mail-type"] = ",".join(begin)
     else:  # the finalize job tells the rest: the end of an array is not yet that of the run
         for name in _MAIL_OPTIONS:
@@ -127,7 +135,10 @@ def finalize_script(
     }
     _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
-    return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
+    signs = shlex.join(str(run.ending(number).absolute()) for number in numbers)
+    return template.render(
+        merge(template.options, options), f"{_SIGN} | tee {signs} >/dev/null\nexec {shlex.join(command)}"
+    )
 
 
 def _mail_types(asked: Options) -> set[str]:

@@ -185,7 +185,8 @@ class SlurmExecutor(Executor):
             return leave_to_launcher(run, submissions)
 
     def end_attended(self, run: RunDir, done: Collection[int], *, ask: bool) -> bool:
-        known = [one.submission for one in read_submissions(run) if one.outcome is None]
+
+        known = [one.submission for one in read_submissions(run) if one.outcome is None and not one.is_copied]
         own = [s for s in known if s.executor == NAME and s.resources.attended and s.job_ids]
         queued = look(run, own).queued if ask and own else {s.number for s in own}
         ended = sorted({s.number for s in own} - (queued - set(done)))

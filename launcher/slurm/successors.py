@@ -82,7 +82,8 @@ def left_to_launcher(run: RunDir) -> list[Submission]:
 
 
 def _is_open(known: SubmissionState) -> bool:
-    return known.outcome is None and not known.submission.planned and known.submission.executor == NAME
+    is_ours = known.submission.executor == NAME and not known.is_copied
+    return is_ours and known.outcome is None and not known.submission.planned
 
 
 def give_up(run: RunDir, numbers: Sequence[int], why: str) -> None:

@@ -34,7 +34,9 @@ class Finalizer:
 
 def find_finalizer(run: RunDir, submissions: Sequence[SubmissionState]) -> Finalizer | None:
     """Of the submissions that have not ended; None where there is none, or one has processes of its own for that."""
-    own = [known.submission for known in submissions if known.outcome is None and not known.is_by_hand]
+    own = [
+        known.submission for known in submissions if known.outcome is None and not (known.is_by_hand or known.is_copied)
+    ]
     if any(submission.resources.attended for submission in own):
         return Finalizer(attendant=find_attendant(run))
     job_id = next((known.submission.finalize_id for known in submissions if known.is_open), None)

@@ -42,13 +42,17 @@ def is_attended(run: RunDir) -> bool:
     return bool(lost)
 
 
+def _is_open(known: SubmissionState) -> bool:
+    return known.outcome is None and not known.submission.planned and not known.is_copied
+
+
 def _is_attended(known: SubmissionState) -> bool:
-    return known.outcome is None and not known.is_by_hand and known.submission.resources.attended
+    return _is_open(known) and known.submission.resources.attended
 
 
 def _without_end(run: RunDir, submissions: list[SubmissionState]) -> list[SubmissionState]:
     """What was in the scheduler's hands, of which it has nothing any more, and which nobody has ended."""
-    open_ones = [k for k in submissions if k.outcome is None and not k.submission.planned and k.submission.job_ids]
+    open_ones = [known for known in submissions if _is_open(known) and known.submission.job_ids]
     active = going_on(run, open_ones) if open_ones else set()
     return [known for known in open_ones if known.number not in active]
 

@@ -51,6 +51,7 @@ def end_by_cron(toy: SlurmRun) -> int:
     return codes[-1]
 
 
+@pytest.mark.sites
 def test_launcher_run_tries_again_and_gathers_where_there_is_no_finalize_job(site: BringUp, tmp_path: Path) -> None:
     options = {"finalize": "none", "tasks": 1}
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options=options)
@@ -88,6 +89,7 @@ def test_a_launcher_that_was_killed_goes_on_by_cron_and_two_are_one(site: BringU
     assert toy.launcher("run", toy.run.path, "--once").returncode == 0
 
 
+@pytest.mark.sites
 def test_a_launcher_whose_terminal_closes_leaves_the_tasks_alone_and_says_how_to_go_on(
     site: BringUp, tmp_path: Path
 ) -> None:
@@ -132,6 +134,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
 
+@pytest.mark.sites
 def test_what_only_a_real_submission_refuses_leaves_an_array_that_is_told(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +152,7 @@ def test_what_only_a_real_submission_refuses_leaves_an_array_that_is_told(
     assert_complete(toy)
 
 
+@pytest.mark.sites
 def test_a_finalize_job_goes_elsewhere_where_its_partition_is_for_gpu_jobs(site: BringUp, tmp_path: Path) -> None:
     options = {"partition": "gpu", "gpus_per_task": 1, "hold": True}
     toy = SlurmRun(site("gpu-only-partition"), tmp_path, "Toy", options=options)
@@ -189,6 +193,7 @@ def test_retries_of_a_node_that_may_not_submit_wait_for_launcher_run(
     assert_complete(toy)
 
 
+@pytest.mark.sites
 def test_a_partition_that_this_machine_may_not_use_is_told_as_that(site: BringUp, tmp_path: Path) -> None:
     partition = "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 AllocNodes=elsewhere"
     toy = SlurmRun(site("no-accounting", partition), tmp_path, "Toy")
@@ -198,7 +203,7 @@ def test_a_partition_that_this_machine_may_not_use_is_told_as_that(site: BringUp
     assert toy.run.submission_numbers() == []
 
 
-@pytest.mark.parametrize("kind", ["MaxArraySize=0", "plugin"])
+@pytest.mark.parametrize("kind", ["MaxArraySize=0", pytest.param("plugin", marks=pytest.mark.sites)])
 def test_without_job_arrays_each_array_task_is_a_job(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -215,10 +220,11 @@ def test_without_job_arrays_each_array_task_is_a_job(
     toy.supervisor(1).kill()
     toy.open_gate()
     assert toy.end()["state"] == "complete"
-    assert_complete(toy)
+    assert result_data(toy.run) == undisturbed_data()
     assert jobs_of(toy) == ["1-0", "1-1", "1-2", "1-finalize"]
 
 
+@pytest.mark.sites
 def test_tasks_that_are_jobs_are_cancelled_and_followed_by_others(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting", "MaxArraySize=0"), tmp_path, options={"tasks": 2, "finalize": "none"})
     toy.submit()

@@ -269,6 +269,15 @@ def test_an_option_in_both_spellings_is_refused(folder: Path) -> None:
     assert problem == "config.yaml:5: slurm.mem_per_cpu: is written twice, with '_' and with '-': keep mem_per_cpu"
 
 
+def test_there_may_be_no_finalize_job(folder: Path) -> None:
+    config = load(SMALL + "slurm: {finalize: none}\n")
+    assert (config.slurm.is_attended, dict(config.slurm.finalize_options)) == (True, {})
+    assert config_from_mapping(config.to_mapping(), config.path).slurm.is_attended
+    assert not load(SMALL + "slurm: {finalize: }\n").slurm.is_attended
+    (wrong,) = problems(SMALL, "slurm.finalize=3")
+    assert "must be sbatch options, lines of `key: value` below it, or none, not 3" in wrong
+
+
 def test_options_of_the_finalize_job_are_checked_as_those_of_the_array(folder: Path) -> None:
     config = load(SMALL + "slurm: {finalize: {mem_per_cpu: 8000M, time: 90, qos: null}}\n")
     assert config.slurm.finalize == {"mem-per-cpu": "8000M", "time": "1:30:00", "qos": None}

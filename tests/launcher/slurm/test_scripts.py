@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import InputError
+from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage import checked_json
 from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
@@ -267,6 +268,21 @@ def test_the_finalize_job_waits_for_all_arrays_and_asks_for_what_concerns_the_ac
     assert (options["mem"], options["cpus-per-task"]) == ("2G", "1")
     assert not any("gpu" in name or name == "gres" for name in options)
     assert "#SBATCH --kill-on-invalid-dep=yes\n" in finalize_script(run, config, [started(1, "11")])
+
+
+def test_a_finalize_job_shows_itself_before_python_has_started(tmp_path: Path) -> None:
+    run, config = planned(tmp_path / "it's 100% mine")
+    text = finalize_script(run, config, [started(1, "11"), started(2, "12")])
+    assert text.splitlines()[-1].startswith("exec ")
+    script = text.replace("\nexec ", "\nexec sleep 60 #")
+    with subprocess.Popen(["bash", "-c", script]) as job:
+        wait_until(lambda: run.ending(2).exists() and run.ending(2).read_text().endswith("}\n"))
+        try:
+            for number in (1, 2):
+                shown = ProcessIdentity.from_json(checked_json.decode(run.ending(number).read_bytes()))
+                assert shown == ProcessIdentity.of(job.pid)
+        finally:
+            job.kill()
 
 
 def test_the_finalize_job_goes_where_the_template_and_the_submission_say(tmp_path: Path) -> None:
