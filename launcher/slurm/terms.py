@@ -2,15 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from jobs.storage.plans import Submission
+from launcher.config.config import Config
 from launcher.retry.policy import Terms
 from launcher.slurm.scripts import asked_options
 from launcher.units import format_memory, format_time, parse_memory, parse_time
-
-if TYPE_CHECKING:
-    from launcher.config.config import Config
 
 _MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")
 # A list of nodes may have commas in its brackets: n[1,3-5],login.
@@ -20,7 +17,7 @@ _BETWEEN_NODES = re.compile(r",(?![^\[]*\])")
 class SbatchTerms:
     """What was asked for a submission. Memory is asked for anew in the way that it was: in all, per CPU or per GPU."""
 
-    def __init__(self, config: "Config", submission: Submission) -> None:
+    def __init__(self, config: Config, submission: Submission) -> None:
         asked = asked_options(config, submission.resources)
         excluded = asked.get("exclude")
         self._changed = submission.resources.options
