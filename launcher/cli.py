@@ -5,6 +5,7 @@ on; 130 interrupted.
 """
 
 import argparse
+import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -188,5 +189,8 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
         return FAILED
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # nobody but the user makes up names
+            printer.error(f"{str(error.filename)[:_SHOWN_CHARACTERS]}: {error.strerror}; give a shorter one")
+            return BAD_INPUT
         printer.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED

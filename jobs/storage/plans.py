@@ -236,7 +236,7 @@ class Submission:
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
     ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
     ``cluster`` has them; None: that of the machine that submitted them. ``plan`` is the fingerprint of the plan whose rows
-    these are.
+    these are, ``folder`` where the run is: a copy of it is another run.
     """
 
     number: int
@@ -256,6 +256,7 @@ class Submission:
     owner: str | None = None
     cluster: str | None = None
     plan: str = ""
+    folder: str = ""
 
     def is_of(self, plan: Plan) -> bool:
         """Whether it was made for this plan, as far as it says."""

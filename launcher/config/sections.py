@@ -106,8 +106,12 @@ Size: TypeAlias = Annotated[str | None, _spelled(parse_memory, format_memory)]
 Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time)]
 Names: TypeAlias = str | tuple[str, ...]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
+# Processes of one machine: more than this is a slip, and would be prepared one by one before anybody said so.
+_MOST_PROCESSES = 10_000
 Column: TypeAlias = Annotated[str, Field(min_length=1)]
-PathText: TypeAlias = Annotated[str, Field(min_length=1)]
+PathText: TypeAlias = Annotated[
+    str, Field(min_length=1), AfterValidator(_matching(r"[^\0]*", "must be a path: it has a NUL"))
+]
 Devices: TypeAlias = Annotated[Names, BeforeValidator(_devices)]
 # A mapping whose keys are all commented out is null in YAML.
 Params: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
@@ -124,8 +128,8 @@ Parallelism: TypeAlias = Annotated[
 Processes: TypeAlias = Annotated[
     int | Literal["auto"] | None,
     _valid_if(
-        lambda value: value is None or value == "auto" or _is_whole(value, 1),
-        "a number from 1, null (one per device) or auto (as many as the node has CPUs and GPUs for)",
+        lambda value: value in (None, "auto") or (_is_whole(value, 1) and value <= _MOST_PROCESSES),
+        f"a number from 1 to {_MOST_PROCESSES}, null (one per device) or auto (as many as a node has CPUs and GPUs for)",
     ),
 ]
 Gpus: TypeAlias = Annotated[
@@ -191,7 +195,7 @@ class NodeSection(Section):
         default=None,
         description="processes of an array task; null: one per device; auto: as many as each node has CPUs and GPUs for",
     )
-    workers: Annotated[int, Field(ge=0)] = Field(
+    workers: Annotated[int, Field(ge=0, le=_MOST_PROCESSES)] = Field(
         default=NodeSettings.workers, description="pool workers per process; 0: the process loads its own samples"
     )
     devices: Devices = Field(
@@ -232,7 +236,7 @@ class SlurmSection(Section):
     template: PathText = Field(
         default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
     )
-    array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
+    array_parallelism: Count = Field(default=256, description="array tasks of the run at a time (the % of --array)")
     tasks: Count | None = Field(
         default=None,
         description="array tasks of a submission, which share its shards; null: as many as run at once, one a shard at most",

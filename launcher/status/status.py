@@ -105,7 +105,9 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and not (last.outcome or last.may_go_on or last.submission.is_left_to_launcher)
+        if last is None or last.outcome or last.may_go_on:
+            return False
+        return not last.is_copied and not last.submission.is_left_to_launcher
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
@@ -142,7 +144,12 @@ class Status:
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
             "submissions": [
-                {"number": s.number, "job_id": next(iter(s.job_ids), None), "shards": self.shards.of(s).count}
+                {
+                    "number": s.number,
+                    "job_id": next(iter(s.job_ids), None),
+                    "shards": self.shards.of(s).count,
+                    **({"cluster": s.cluster} if s.cluster else {}),
+                }
                 for s in (known.submission for known in self.submissions)
             ],
             "attempts": len(self.shards.attempts),

@@ -168,7 +168,7 @@ slurm:
         ("data.shards=1.5", "must be a whole number, not 1.5"),
         ("data.shards=true", "must be a whole number, not true"),
         ("data.shards=0", "must be greater than or equal to 1, not 0"),
-        ("node.processes=0", "must be a number from 1, null (one per device) or auto"),
+        ("node.processes=0", "must be a number from 1 to 10000, null (one per device) or auto"),
         ("node.workers=-1", "must be greater than or equal to 0"),
         ("node.workers=two", 'must be a whole number, not "two"'),
         ("node.devices=[]", "must be auto, cpu, cuda, or a list such as"),
