@@ -134,8 +134,8 @@ Parallelism: TypeAlias = Annotated[
 Processes: TypeAlias = Annotated[
     int | Literal["auto"] | None,
     _valid_if(
-        lambda value: value is None or value == "auto" or _is_whole(value, 1, _MOST_PROCESSES),
-        f"a number from 1 to {_MOST_PROCESSES:,}, null (one per device) or auto (as many as the node has CPUs and GPUs for)",
+        lambda value: value in (None, "auto") or _is_whole(value, 1, _MOST_PROCESSES),
+        f"a number from 1 to {_MOST_PROCESSES}, null (one per device) or auto (as many as a node has CPUs and GPUs for)",
     ),
 ]
 Gpus: TypeAlias = Annotated[
