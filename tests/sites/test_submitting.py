@@ -55,6 +55,7 @@ def test_an_array_is_no_larger_than_the_scheduler_lets_run(site: BringUp, tmp_pa
     assert toy.submission(1).tasks == 3
 
 
+@pytest.mark.sites
 def test_array_parallelism_is_the_runs_in_all_its_arrays(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"array_parallelism": 1})
     assert toy.launcher("plan", toy.config.name).returncode == 0
