@@ -19,6 +19,7 @@ from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 
 # An array task commits and leaves within 20 s of the first SIGTERM; the kernel may take a while to reap what is killed.
+_TOGETHER = 3.0
 _FIRST_GRACE = 25.0
 _SECOND_GRACE = 10.0
 _TICK = 0.02
@@ -93,16 +94,20 @@ class LocalArray:
         return ended
 
     def _press(self) -> None:
-        """SIGTERM, SIGTERM again, SIGKILL: at a person's second request, or when the tasks take too long."""
+        """SIGTERM, SIGINT, SIGKILL: at a person's second request, or when the tasks take too long.
+
+        What comes within a moment is no second request: who ends a batch job signals this process and the launcher, which
+        passes it on. Of SIGTERMs a task takes those that come together for one.
+        """
         waited = time.monotonic() - self._pressed_at
         is_due = (
             self._pressed == 0
-            or (self._pressed == 1 and (self._stop.count > 1 or waited > _FIRST_GRACE))
+            or (self._pressed == 1 and waited > (_TOGETHER if self._stop.count > 1 else _FIRST_GRACE))
             or (self._pressed == 2 and waited > _SECOND_GRACE)
         )
         if not is_due:
             return
         for task in self._tasks.values():
-            task.send_signal(signal.SIGKILL if self._pressed == 2 else signal.SIGTERM)
+            task.send_signal((signal.SIGTERM, signal.SIGINT, signal.SIGKILL)[self._pressed])
         self._pressed += 1
         self._pressed_at = time.monotonic()

@@ -106,6 +106,7 @@ def test_a_local_run_inside_a_job_that_slurm_ends_goes_on_where_it_was(site: Bri
     toy.wait(lambda: toy.run.path.exists() and any(attempt.beat.done for attempt in Attempts(toy.run).read()))
     cluster.run("scancel", job)
     toy.wait(lambda: not cluster.run("squeue", "--noheader"))
+    assert {attempt.beat.end for attempt in Attempts(toy.run).read()} == {"stopped"}
     assert toy.launcher("run", toy.config, "--set", "executor=local").returncode == 0
     assert toy.status()["state"] == "complete"
     assert toy.closed_twice() == 0  # what was durable then is not done again
