@@ -35,7 +35,7 @@ class Outcome:
     """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed.
 
     ``failed_samples``: how many samples of the run failed, where all of it was done then; ``seals``: of the results that
-    it wrote (storage/seals.py).
+    it wrote (storage/seals.py). ``orphaned``: its array tasks were stopped because the launcher that it was to end with died.
     """
 
     ended: float
@@ -44,6 +44,12 @@ class Outcome:
     error: str | None = None
     failed_samples: int | None = None
     seals: tuple[str, ...] = ()
+    orphaned: bool = False
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether array tasks that left no word were killed on purpose."""
+        return self.cancelled or self.orphaned
 
     def write(self, run: RunDir, number: int) -> None:
         """Ends the submission: after that no array task of it takes work any more."""
@@ -68,7 +74,7 @@ class Outcome:
             int(shard): Failure(**{**failure, "kind": known(FailureKind, failure["kind"])})
             for shard, failure in data["failures"].items()
         }
-        told = data.get("failed_samples"), tuple(data.get("seals", ()))
+        told = data.get("failed_samples"), tuple(data.get("seals", ())), data.get("orphaned", False)
         return cls(data["ended"], data["cancelled"], failures, data["error"], *told)
 
 

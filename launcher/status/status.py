@@ -114,6 +114,15 @@ class Status:
         last = self.submissions[-1] if self.submissions else None
         return last is not None and last.outcome is None and not last.may_go_on
 
+    @cached_property
+    def beyond_samples(self) -> str:
+        """What a run does whose samples are all there: some of them again, or the result."""
+        if self.state is not RunState.RUNNING or self.missing:
+            return ""
+        if again := sum(self.shards.left_of(one.submission).count for one in self.submissions if one.is_open):
+            return f"{again:,} computed again"
+        return "" if self.shards.live else "writing the result"
+
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
         return self.shards.count(state)
@@ -122,7 +131,8 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
-        text = advice(group, reference(self.run), own, memory, self.shards.sufficient_budget)
+        budget, has_results = self.shards.sufficient_budget, bool(self.shards.closed)
+        text = advice(group, reference(self.run), own, memory, budget, has_results=has_results)
         # Until then the command says that all of it is running.
         return f"{text} (once the run has ended)" if self.state is RunState.RUNNING else text
 
