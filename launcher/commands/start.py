@@ -41,7 +41,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         *planned.notes,
-        f"{_planned(planned)}: {run.path}",
+        f"{_planned(planned)}: {run.path.absolute()}",
         f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
         *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
         f"executor: {executor.name}",
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace, printer: Printer) -> bool:
 
     config = _checked(load_config(Path(options.config), options.set), printer)
     planned = make_plan(config, _way(options))
-    printer.say(*planned.notes, f"run directory: {planned.run.path}")
+    printer.say(*planned.notes, f"run directory: {planned.run.path.absolute()}")
     status = run_to_end(planned, config, make_view(printer.stream), printer.say)
     printer.say(*status_lines(status))
     printer.document(**status.to_json())
@@ -179,7 +179,7 @@ def _start(
     executor = choose_executor(submissions[0].executor)
     shards = {made.number: table.shards_in(made.work(table)) for made in submissions}
     printer.say(
-        f"run directory: {run.path}",
+        f"run directory: {run.path.absolute()}",
         *(
             f"submission {made.number}: {counted(shards[made.number].count, 'shard')}, {executor.place(made)}"
             for made in submissions

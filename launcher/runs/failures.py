@@ -4,7 +4,7 @@ A Failure comes from a beat, from the exit status of an array task, or from the 
 the same.
 """
 
-import itertools
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -99,8 +99,13 @@ def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -
         message = _worst({failure.message for failure in alike})
     shards = union(failure.shards for failure in alike)
     samples = sum(failure.samples for failure in alike)
-    examples = itertools.islice(itertools.chain.from_iterable(failure.examples for failure in alike), MAX_EXAMPLES)
-    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples, tuple(examples))
+    examples = sorted({example for failure in alike for example in failure.examples}, key=_by_numbers)
+    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples, tuple(examples[:MAX_EXAMPLES]))
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """An order in which 9 comes before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
 
 
 def _worst(messages: Collection[str]) -> str:

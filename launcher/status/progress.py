@@ -142,8 +142,9 @@ def _counts(group: FailureGroup) -> str:
         which = f"shard {group.shards}" if group.shards.count == 1 else f"{where} ({group.shards.brief()})"
         return f"{group.kind}, {which}"
     more = ", ..." if group.samples > len(group.examples) else ""
-    names = f" ({', '.join(map(short_line, group.examples))}{more})" if group.examples else ""
-    return f"{group.kind}, {counted(group.samples, 'sample')}{names} in {where}"
+    names = [f"id {name}" if name.isdigit() else short_line(name) for name in group.examples]
+    listed = f" ({', '.join(names)}{more})" if names else ""
+    return f"{group.kind}, {counted(group.samples, 'sample')}{listed} in {where}"
 
 
 def _shard_line(status: Status, number: int) -> str:

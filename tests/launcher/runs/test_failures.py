@@ -127,3 +127,10 @@ def test_where_nothing_is_computed_all_is_done_again_whatever_has_changed() -> N
     failed = FailureGroup(FailureKind.ERROR, "no model", Spans([(0, 20)]), 0)
     assert advice(failed, "zs", {}, has_results=False).endswith("correct it, then: launcher rerun zs")
     assert "launcher rerun zs --shards 0-19 --keep-results" in advice(failed, "zs", {})
+
+
+def test_examples_are_in_the_order_of_their_numbers() -> None:
+    names = [("row 10", "row 9"), ("b2", "b10"), ("7",)]
+    failures = [SampleFailures(SampleFailureKind.LOAD, "gone", 2, Spans([(0, 1)]), some) for some in names]
+    assert [group([one])[0].examples for one in failures] == [("row 9", "row 10"), ("b2", "b10"), ("7",)]
+    assert group(failures)[0].examples == ("7", "b2", "b10")

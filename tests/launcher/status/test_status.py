@@ -489,6 +489,18 @@ def test_the_rate_counts_what_this_submission_did(run: RunDir) -> None:
     assert status.eta == pytest.approx(75 / status.rate)
 
 
+def test_of_the_first_batches_no_time_left_is_concluded(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    with attempt(run, age=3, process=HERE) as writer:
+        writer.commit(0, 8)
+        writer.beat()
+        status = read(run)
+        assert (bool(status.rate), status.eta) == (True, None)
+        writer.commit(8, 16)
+        writer.beat()
+        assert read(run).eta
+
+
 def test_the_view_for_pipes_prints_a_line_when_something_changed_and_not_too_often(
     run: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
