@@ -4,6 +4,7 @@ It lies outside of both, because other projects have packages of these names, an
 """
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 
@@ -32,17 +33,38 @@ def _location(name: str) -> str | None:
     return spec.origin or os.path.join(next(iter(spec.submodule_search_locations or [""])), "__init__.py")
 
 
+def _nowhere() -> str | None:
+    """That the working directory is gone, where relative paths and imports begin."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working directory is gone: cd to another one"
+    return None
+
+
 def main() -> int:
     """Runs a command; returns the exit code, 2 where one of our packages is hidden."""
-    if problem := hidden():
+    try:
+        return _run()
+    except KeyboardInterrupt:  # while modules are imported; and a second one, while the first is told
+        return 130
+    finally:
+        # Python itself takes a while to end, and would show a traceback of its own.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run() -> int:
+    if problem := _nowhere() or hidden():
         print(f"launcher: {problem}", file=sys.stderr)
         if "--json" in sys.argv:
             import json  # takes 3 ms of every start
 
             print(json.dumps({"schema": 1, "error": problem}, indent=1))
         return 2
+    from jobs.machine import inherited_signals
     from launcher.cli import main as run
 
+    inherited_signals.prepare()
     return run()
 
 

@@ -7,13 +7,14 @@ SLURM_ARRAY_TASK_ID. What it exits with is in exit_codes.py.
 import os
 import sys
 
-from jobs.machine import environment, streams
+from jobs.machine import environment, inherited_signals, streams
 from jobs.machine.imports import many_imports
 from jobs.machine.permissions import keep_out_others
 
 
 def main() -> int:
     streams.prepare()
+    inherited_signals.prepare()
     environment.prepare()
     keep_out_others()
     with many_imports():

@@ -20,7 +20,7 @@ from jobs.errors import InputError, described
 from jobs.parameters import arguments
 from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
-from jobs.tensors import is_tensor
+from jobs.tensors import can_be_stacked, is_tensor
 
 __all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "needed_columns", "stack"]
 
@@ -69,7 +69,8 @@ class Job:
     def load(self, sample: Any) -> Any:
         """One manifest row, a Sample -> an item; raising fails that sample alone. Default: the row as a dict.
 
-        In a Hierarchy the samples are what its caller has, of any type.
+        In a Hierarchy the samples are what its caller has, of any type. All items of a batch are collated together, so each
+        needs memory of its own: a buffer that is filled again for the next sample has to be copied.
 
         It may be ``async def``: then the samples of a batch are loaded concurrently in one event loop, and it is for
         the Job to limit how many at a time, and how long each may wait. Random numbers drawn in it are not repeatable.
@@ -127,7 +128,7 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
         if hasattr(first, "_make"):
             return type(first)._make(columns)  # a named tuple keeps its names
         return tuple(columns) if isinstance(first, tuple) else columns
-    if is_tensor(first):
+    if is_tensor(first) and can_be_stacked(first):
         import torch
 
         return torch.stack(list(items))
@@ -202,6 +203,6 @@ def make_job(spec: JobSpec) -> Job:
             return cls(**arguments(cls, spec.params))
     except InputError:
         raise
-    except Exception as error:  # the user's constructor refuses its parameters
+    except (Exception, SystemExit) as error:  # the user's constructor refuses its parameters
         place = job_folder.place(error)
         raise InputError(f"job.params: {spec.path}: {described(error)}{place and f' ({place})'}") from error

@@ -21,6 +21,12 @@ def is_tensor(value: object) -> bool:
     return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
+def can_be_stacked(tensor: Any) -> bool:
+    """Whether torch.stack takes its kind: it has none for compressed rows (CSR), nor for nested tensors."""
+    torch = sys.modules["torch"]
+    return tensor.layout in (torch.strided, torch.sparse_coo) and not tensor.is_nested
+
+
 def is_numpy_dtype(tensor: Any) -> bool:
     """Whether numpy has the tensor's dtype; it has no bfloat16."""
     return str(tensor.dtype) in _NUMPY_DTYPES

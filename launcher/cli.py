@@ -4,6 +4,7 @@ Exit codes: 0 done and complete; 1 something failed or the result is not complet
 """
 
 import argparse
+import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -182,5 +183,8 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
         return FAILED
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # nobody but the user makes up names
+            printer.error(f"{str(error.filename)[:_SHOWN_CHARACTERS]}: {error.strerror}; give a shorter one")
+            return BAD_INPUT
         printer.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED

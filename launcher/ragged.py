@@ -1,9 +1,13 @@
 """Ragged: an output of variable length in an open result, as launcher.results gives it."""
 
-from collections.abc import Iterator, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from jobs.errors import RunError
 
 if TYPE_CHECKING:
     import h5py
@@ -21,6 +25,11 @@ class Ragged(Sequence[Any]):
         self.offsets: np.ndarray = group["offsets"][()]
         """Where rows begin and end among the values: int64 [rows + 1]."""
 
+    def __reduce__(self) -> "tuple[Callable[..., Ragged], tuple[str, str, float | None]]":
+        """In another process it reads the same file, which is opened there."""
+        file = self._values.file
+        return reopen, (os.path.abspath(file.filename), self._values.parent.name, gathered_at(file))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -36,6 +45,8 @@ class Ragged(Sequence[Any]):
 
     def __getitem__(self, key: Any) -> Any:
         """One row for an int; a list of rows for a slice, a mask or a sequence of ints."""
+        if isinstance(key, tuple):  # of an array it would be a row, and an item in it
+            raise IndexError(f"[{', '.join(map(str, key))}]: rows are of different lengths; write [row][item]")
         if isinstance(key, slice):
             rows = range(len(self))[key]
             return self._rows(rows) if len(rows) else []
@@ -63,6 +74,22 @@ class Ragged(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), BLOCK):
             yield from self[start : start + BLOCK]
+
+
+def gathered_at(file: "h5py.File") -> float | None:
+    """When a result was made; another one in its place has another time."""
+    found: float | None = json.loads(file.attrs["provenance"]).get("gathered")
+    return found
+
+
+def reopen(path: str, name: str, gathered: float | None) -> Ragged:
+    """Raises RunError where the result has been made again since."""
+    import h5py
+
+    file = h5py.File(path, "r", locking=False)
+    if gathered_at(file) != gathered:
+        raise RunError(f"{path}: was gathered again since it was opened: open it anew")
+    return Ragged(file[name])
 
 
 def is_ragged(item: Any) -> bool:

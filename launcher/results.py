@@ -12,7 +12,7 @@ Plain h5py reads the file too; the names below are those of its datasets.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +26,7 @@ from jobs.storage.outputs import NOT_OUTPUTS
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import HDF5
-from launcher.ragged import BLOCK, Ragged, is_ragged
+from launcher.ragged import BLOCK, Ragged, gathered_at, is_ragged
 from launcher.runs.find import find_run
 from launcher.runs.submissions import chosen_output, read_submissions
 
@@ -125,6 +125,10 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> "tuple[Callable[..., Results], tuple[Path, float | None]]":
+        """In another process (a DataLoader's worker) it is the same file, which is opened there."""
+        return _reopened, (self.path.absolute(), gathered_at(self._file))
 
     def __len__(self) -> int:
         return int(self._file["status"].shape[0])
@@ -288,6 +292,15 @@ class Results:
             elif values.ndim > 1:
                 whole[name] = list(values)
         return pd.DataFrame({name: pd.Series(cells) for name, cells in whole.items()})
+
+
+def _reopened(path: Path, gathered: float | None) -> Results:
+    """Raises RunError where the result has been made again since."""
+    found = Results(path)
+    if gathered_at(found._file) != gathered:
+        found.close()
+        raise RunError(f"{path}: was gathered again since it was opened: open it anew")
+    return found
 
 
 def _need_pandas() -> None:

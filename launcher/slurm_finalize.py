@@ -6,11 +6,12 @@ launcher.slurm.finalize_job.
 
 import sys
 
-from jobs.machine import streams
+from jobs.machine import inherited_signals, streams
 from jobs.machine.permissions import keep_out_others
 from launcher.slurm.finalize_job import main
 
 if __name__ == "__main__":
     streams.prepare()
+    inherited_signals.prepare()
     keep_out_others()
     sys.exit(main(sys.argv[1:]))

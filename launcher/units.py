@@ -7,9 +7,11 @@ colon are minutes: both as in sbatch(1), options --mem and --time.
 import re
 
 GIB = 2**30
+# More bytes no machine can have: addresses are of 64 bits.
+_MOST_BYTES = 2**63
 _UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?) ?(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
-_TIME = re.compile(r"(?:(?P<days>\d+)-(?P<parts>\d+(?::\d+){0,2}))|(?P<short>\d+(?::\d+){0,2})")
+_TIME = re.compile(r"(?:(?P<days>\d{1,9})-(?P<parts>\d{1,9}(?::\d{1,9}){0,2}))|(?P<short>\d{1,9}(?::\d{1,9}){0,2})")
 SIZE_FORMS = "a size such as 64G, 1.5T or 500M (K, M, G, T; a plain number is megabytes)"
 TIME_FORMS = "a time such as 4:00:00, 1-00:00:00 or 30 (minutes)"
 
@@ -17,9 +19,10 @@ TIME_FORMS = "a time such as 4:00:00, 1-00:00:00 or 30 (minutes)"
 def parse_memory(value: str | int) -> int:
     """Bytes of a size such as ``64G``. Raises ValueError, with the valid forms, where it is none."""
     match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
-    if match is None:
+    size = round(float(match[1]) * _UNITS[(match[2] or "M").upper()]) if match else _MOST_BYTES
+    if size >= _MOST_BYTES:
         raise ValueError(f"must be {SIZE_FORMS}, not {value!r}")
-    return round(float(match[1]) * _UNITS[(match[2] or "M").upper()])
+    return size
 
 
 def format_memory(size: int) -> str:

@@ -136,7 +136,8 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """Kill every process of the cluster and of its jobs, and delete its directory."""
-        self._daemons.kill()
+        for cluster in (self, *self.others.values()):
+            cluster._daemons.kill()
         if self.conf.exists():  # else it is somebody else's
             shutil.rmtree(self.directory)
         if self._watch:

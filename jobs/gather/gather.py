@@ -20,6 +20,7 @@ from jobs.gather.committed import Damage, Unlike
 from jobs.gather.manifest_check import check_manifest
 from jobs.gather.reduction import summarize
 from jobs.gather.result_file import NewResult, ResultFile, complete, create
+from jobs.gather.result_place import objection
 from jobs.gather.result_rows import StateWriter, put_ids
 from jobs.gather.survey import Survey, Surveyed, survey_results
 from jobs.gather.window_reader import WindowReader
@@ -92,7 +93,8 @@ def gather(
         )
     paths = [run.result_of(part.name, output) for part in plan.results]
     for path in paths:
-        _refuse_to_replace(path, run)
+        if problem := objection(path, run):
+            raise RunError(problem)
     with ExitStack() as stack:
         # Before the survey: of two that make the same result, the later one has to see what is stored by then.
         results = [stack.enter_context(NewResult(path)) for path in paths]
@@ -271,11 +273,3 @@ def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
             f"`launcher gather {run.path} --allow-missing` leaves them out",
         ]
     )
-
-
-def _refuse_to_replace(path: Path, run: RunDir) -> None:
-    """Raises RunError where output.path names a file that no gather has written: a plan may be somebody else's."""
-    import h5py
-
-    if not path.is_relative_to(run.path) and path.exists() and not h5py.is_hdf5(path):
-        raise RunError(f"{path}: is there and is no result, so it is not replaced; move it away, or change output.path")

@@ -40,7 +40,10 @@ def summarize(
 def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return method(*arguments)
-    except Exception as error:  # the user's code; what was stored is safe, so gathering again is all that it costs
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # the user's code; what was stored is safe: to gather again is all that it costs
         where, traceback = "", error.__traceback__
         while traceback:
             where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "
@@ -78,7 +81,7 @@ def _values(result: ResultFile, output: Output, start: int, stop: int, ok: np.nd
 
 def _storable(name: object, value: Any) -> np.ndarray:
     """A value of the summary, of objects where it holds str; raises OutputError where HDF5 cannot store it by its name."""
-    if not isinstance(name, str) or not name or "/" in name or name in {".", ".."}:
+    if not isinstance(name, str) or not name or "/" in name or name in {".", ".."} or not _is_text(name):
         raise OutputError(f"summary name {name!r} is not valid; valid: text without /")
     texts = [value] if isinstance(value, str) else value
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
@@ -86,9 +89,14 @@ def _storable(name: object, value: Any) -> np.ndarray:
     if not (isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts)):
         return to_array(f"summary/{name}", value)
     for text in texts:
-        if "\0" in text or text.encode(errors="ignore").decode() != text:
+        if not _is_text(text):
             raise OutputError(f"summary/{name}: {text!r} holds characters that HDF5 cannot store as text")
     return np.array(value, object)
+
+
+def _is_text(text: str) -> bool:
+    """Whether HDF5 can store it: no zeros, and no halves of characters."""
+    return "\0" not in text and text.encode(errors="ignore").decode() == text
 
 
 def _class_name(job: Job) -> str:

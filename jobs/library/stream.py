@@ -27,7 +27,7 @@ class Stream:
 
     def __init__(self, link: Link, samples: Iterable[Any], size: BatchSize, ordered: bool) -> None:
         self._link = link
-        self._left = operator.length_hint(samples, -1)
+        self._left = _length_hint(samples)
         self._samples = iter(samples)
         self._size = size
         self._ordered = ordered
@@ -152,3 +152,11 @@ class Stream:
         while handed:
             self._done[handed.start] = handed
             handed = self._link.receive(wait=False)
+
+
+def _length_hint(samples: Iterable[Any]) -> int:
+    """How many there will be, as far as that is known; -1 where it is not, or is more than a length can be."""
+    try:
+        return operator.length_hint(samples, -1)
+    except OverflowError:
+        return -1

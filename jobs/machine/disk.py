@@ -13,7 +13,11 @@ from typing import NoReturn
 
 from jobs import exit_codes
 
-_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
+# EFBIG: a limit of files (ulimit -f, FAT). The last line: a mount that has gone, as Lustre, FUSE and NFS with a time limit say.
+_ERRORS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG,
+    errno.ESHUTDOWN, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO,
+})  # fmt: skip
 
 
 def is_failing(error: OSError) -> bool:

@@ -17,16 +17,22 @@ _MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
 def prepare() -> None:
     """To be called before anything is opened or printed."""
     codecs.register_error(_ERRORS, _as_it_can)
+    fill()
     for number, (name, mode) in enumerate(_MODES.items()):
-        try:
-            os.fstat(number)
-        except OSError:
-            _open_null(number)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (for as long as the process lives)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ERRORS)
+
+
+def fill() -> None:
+    """Opens /dev/null in the place of those of the three descriptors that are closed, or the next file would be one of them."""
+    for number in range(len(_MODES)):
+        try:
+            os.fstat(number)
+        except OSError:
+            _open_null(number)
 
 
 def let_go() -> None:

@@ -1,9 +1,10 @@
 """Leaving: the end of a child whose Job is torn down, which threads and processes that the Job has left must not hold up."""
 
 import os
-import sys
 import threading
 import time
+
+from jobs.node.log import ERR, say
 
 # Python waits at its end for threads that are no daemons, and for multiprocessing's children: uploads may be under way.
 _SECONDS = 5.0
@@ -16,9 +17,5 @@ def leave() -> None:
 
 def _cut_off() -> None:
     time.sleep(_SECONDS)
-    print(
-        f"threads or processes that the Job has left running are cut off, {_SECONDS:g} s after teardown()",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"threads or processes that the Job has left running are cut off, {_SECONDS:g} s after teardown()", ERR)
     os._exit(os.EX_OK)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.machine.memory_file import memory_file
+from jobs.node.log import say
 from jobs.node.messages import NewSlot, Placed
 from jobs.node.transfer import Transfer
 from jobs.pickles import Packed, pickled
@@ -144,9 +145,7 @@ def _say_pickled(value: Any) -> None:
         return
     _said = True
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    print(
-        f"batches hold {kind}, which is pickled; arrays, tensors, text and bytes go through shared memory", flush=True
-    )
+    say(f"batches hold {kind}, which is pickled; arrays, tensors, text and bytes go through shared memory")
 
 
 def _is_sequence(value: Any) -> bool:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from jobs.node.log import say
 from jobs.node.memory_errors import is_out_of_memory
 
 
@@ -100,7 +101,7 @@ class ToGpu:
         error = int(self._torch.cuda.cudart().cudaHostRegister(_address(memory), len(memory), 0))
         if error:
             self._may_lock = False
-            print(f"slots cannot be page-locked (CUDA error {error}): copies to {self._device} take longer", flush=True)
+            say(f"slots cannot be page-locked (CUDA error {error}): copies to {self._device} take longer")
             # CUDA keeps the last error of a thread, and torch takes it for that of the next kernel: this one's.
             with contextlib.suppress(RuntimeError):
                 self._torch.ones(1, device=self._device)

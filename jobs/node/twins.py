@@ -7,6 +7,8 @@ traceback. Until it has ended, its pipes, slots and files are its parent's alone
 import os
 import sys
 
+from jobs.node.log import say
+
 _is_twin = False
 
 
@@ -29,7 +31,7 @@ def end_twin(error: BaseException | None = None) -> None:
         if isinstance(error, SystemExit):
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         elif error is None:
-            print("a process that the Job forked came back into the launcher, and is ended: leave it by os._exit()")
+            say("a process that the Job forked came back into the launcher, and is ended: leave it by os._exit()")
         else:
             code = os.EX_SOFTWARE
             sys.excepthook(type(error), error, error.__traceback__)

@@ -68,9 +68,15 @@ def replacing(path: Path) -> Iterator[Path]:
         rename_synced(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(path)  # writes through a descriptor name no file
+        if isinstance(error, OSError):
+            _name(error, path, temporary)
         raise
+
+
+def _name(error: OSError, path: Path, temporary: Path) -> None:
+    """Gives an error the name that people know: writes through a descriptor name no file at all."""
+    if error.filename in (None, str(temporary)):
+        error.filename = str(path)
 
 
 def rename_synced(source: Path, target: Path) -> None:
@@ -127,6 +133,9 @@ def write_once(path: Path, data: bytes) -> bytes:
             fsync_folder(path.parent)
             return data
         return _read_published(path, temporary)
+    except OSError as error:
+        _name(error, path, temporary)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

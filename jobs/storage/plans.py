@@ -6,7 +6,7 @@ to the next: which rows are to be computed, by how many array tasks, and how.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -232,7 +232,7 @@ class Submission:
     start time). ``planned``: written by `launcher plan`, and nobody has submitted it yet, unless with sbatch by hand.
     ``shards`` is what a version without ``rows`` wrote. ``owner``: the user whose jobs these are; None: not recorded.
     ``cluster`` has them; None: that of the machine that submitted them. ``plan`` is the fingerprint of the plan whose rows
-    these are.
+    these are, ``folder`` where the run is: a copy of it is another run.
     """
 
     number: int
@@ -252,6 +252,7 @@ class Submission:
     owner: str | None = None
     cluster: str | None = None
     plan: str = ""
+    folder: str = ""
 
     def is_of(self, plan: Plan) -> bool:
         """Whether it was made for this plan, as far as it says."""

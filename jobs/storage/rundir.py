@@ -106,7 +106,9 @@ class RunDir:
     def submission_numbers(self) -> list[int]:
         """Numbers of the submissions written so far, ascending."""
         refresh_names(self.submissions)
-        found = sorted(int(path.stem) for path in self.submissions.glob("[0-9]*.json"))
+        named = ((path, int(path.stem)) for path in self.submissions.glob("[0-9]*.json") if path.stem.isdecimal())
+        # Not what somebody, or a program that syncs folders, has put beside them: "0001 (copy).json", "1.json".
+        found = sorted(number for path, number in named if path == self.submission(number))
         # A network file system may remember a listing from before the newest were there; asked for by name, it looks.
         following = itertools.count(found[-1] + 1 if found else 1)
         return found + list(itertools.takewhile(lambda number: self.submission(number).exists(), following))

@@ -4,6 +4,7 @@ A seal is a hash of the plan's fingerprint and of which submission's values each
 another run's result has taken the file's place, or rows were done again since. A result that is not complete has none.
 """
 
+import errno
 import json
 import re
 from collections.abc import Iterable
@@ -43,6 +44,8 @@ def stamp(seal: str) -> bytes:
 
 def read_seal(path: Path) -> str | None:
     """The seal of a file; "" where it is a result that is not complete, None where it has no place for a seal."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))  # of a FIFO the opening would wait
     with path.open("rb") as file:
         head = file.read(_HEAD)
     found = _SEAL.search(head)

@@ -9,9 +9,14 @@ from launcher.runs.find import find_run
 _CONFIGS = (".yaml", ".yml")
 
 
+def is_config(text: str) -> bool:
+    """Whether a RUN argument is a config, not a run of such a name."""
+    return text.endswith(_CONFIGS) and Path(text).is_file()
+
+
 def chosen_run(text: str | None) -> RunDir:
     """Raises InputError where there is none. A config says where its run is, wherever ``runs`` points to."""
-    if text is None or not text.endswith(_CONFIGS) or not Path(text).is_file():
+    if text is None or not is_config(text):
         return find_run(text)
     from launcher.config.config import run_folder_of  # it takes a while
 

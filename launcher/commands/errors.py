@@ -9,8 +9,9 @@ from jobs.errors import InputError
 from jobs.kinds import SampleFailureKind, known
 from jobs.storage.plans import Plan
 from jobs.storage.sample_failures import FailureTally
+from launcher.commands.chosen_run import chosen_run, is_config
 from launcher.commands.printer import Printer
-from launcher.runs.find import find_run, reference
+from launcher.runs.find import reference
 from launcher.runs.sample_errors import SampleError, read_errors
 from launcher.units import counted
 from launcher.visible import short_line
@@ -34,11 +35,11 @@ def errors(options: argparse.Namespace, printer: Printer) -> bool:
 
 def _find(options: argparse.Namespace) -> tuple[str, Iterator[SampleError]]:
     """What they are of, as it is to be called, and they themselves. Raises InputError."""
-    if options.run and Path(options.run).is_file():
+    if options.run and Path(options.run).is_file() and not is_config(options.run):
         if options.shard is not None:
             raise InputError(f"{options.run}: a result does not tell its shards; --shard is for a run")
         return options.run, _of_result(Path(options.run))
-    run = find_run(options.run)
+    run = chosen_run(options.run)
     plan = Plan.read(run.plan)
     if options.shard is not None and not 0 <= options.shard < plan.shard_count:
         raise InputError(f"{run.path}: there is no shard {options.shard}; the run has shards 0-{plan.shard_count - 1}")

@@ -23,7 +23,7 @@ _LISTED = 20
 def cancel(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.submit.cancel import cancel_run
 
-    run = chosen_run(options.run) if options.run else _asked_for(printer)
+    run = chosen_run(options.run) if options.run is not None else _asked_for(printer)
     if run is None:
         printer.say("nothing is cancelled")
         return False

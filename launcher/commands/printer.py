@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 from launcher.visible import visible
@@ -44,5 +45,7 @@ class Printer:
         print("\n".join(map(visible, lines)), file=sys.stderr, flush=True)
 
     def error(self, message: str) -> None:
-        print(f"launcher: {visible(message)}", file=sys.stderr, flush=True)
-        self.document(error=message)
+        with suppress(OSError):  # the exit code tells it, too
+            print(f"launcher: {visible(message)}", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            self.document(error=message)

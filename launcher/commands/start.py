@@ -129,6 +129,7 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
         run = find_run(options.target)
         known = Plan.read(run.plan)
         config = _checked(current_config(run, known, options.set), printer)
+        choose_executor(config.executor).prepare(config)
         planned = go_on(run, known, config, _way(options))
     from launcher.submit.submit import select_rows
 
@@ -146,6 +147,7 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
         config = current_config(run, known, [*options.set, *limits])
     _checked(config, printer)
+    choose_executor(config.executor).prepare(config)
     if options.tasks is not None and options.tasks < 1:
         raise InputError(f"--tasks {options.tasks}: must be 1 or more")
     planned = go_on(run, known, config, _way(options))

@@ -96,8 +96,12 @@ Size: TypeAlias = Annotated[str | None, _spelled(parse_memory, format_memory)]
 Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time)]
 Names: TypeAlias = str | tuple[str, ...]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
+# Processes of one machine: more than this is a slip, and would be prepared one by one before anybody said so.
+_MOST_PROCESSES = 10_000
 Column: TypeAlias = Annotated[str, Field(min_length=1)]
-PathText: TypeAlias = Annotated[str, Field(min_length=1)]
+PathText: TypeAlias = Annotated[
+    str, Field(min_length=1), AfterValidator(_matching(r"[^\0]*", "must be a path: it has a NUL"))
+]
 Devices: TypeAlias = Annotated[Names, BeforeValidator(_devices)]
 # A mapping whose keys are all commented out is null in YAML.
 Params: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
@@ -170,10 +174,10 @@ class DataSection(Section):
 class NodeSection(Section):
     """What runs inside an array task. ``processes`` None: one per device. ``memory``: its own bound."""
 
-    processes: Count | None = Field(
+    processes: Annotated[int, Field(ge=1, le=_MOST_PROCESSES)] | None = Field(
         default=NodeSettings.processes, description="processes of an array task; null: one per device"
     )
-    workers: Annotated[int, Field(ge=0)] = Field(
+    workers: Annotated[int, Field(ge=0, le=_MOST_PROCESSES)] = Field(
         default=NodeSettings.workers, description="pool workers per process; 0: the process loads its own samples"
     )
     devices: Devices = Field(
@@ -214,7 +218,7 @@ class SlurmSection(Section):
     template: PathText = Field(
         default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
     )
-    array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
+    array_parallelism: Count = Field(default=256, description="array tasks of the run at a time (the % of --array)")
     tasks: Count | None = Field(
         default=None,
         description="array tasks of a submission, which share its shards; null: as many as run at once, one a shard at most",

@@ -19,12 +19,14 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 _DEEPEST = 100
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader without base-60 numbers, numbers such as 010, and dates."""
 
     _depth = 0
+    _merged = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Bounded: for each level PyYAML needs more of the stack, and of the time."""
@@ -36,6 +38,13 @@ class _Loader(yaml.SafeLoader):
             return super().compose_node(parent, index)
         finally:
             self._depth -= 1
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Bounded: merges of merges of merges (<<) may stand for more than any memory holds."""
+        self._merged += sum(len(one.value) for one in _merged_into(node))
+        if self._merged > _MOST_PLACES:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_PLACES:,} values", node.start_mark)
+        super().flatten_mapping(node)
 
 
 # The section whose numbers stay as they are written.
@@ -102,6 +111,13 @@ def parse_document(text: str, name: str) -> Document:
         raise InputError(f"{name}: not valid YAML: {error}") from None
 
 
+def _merged_into(node: yaml.MappingNode) -> Iterator[yaml.Node]:
+    """The mappings that a mapping's merge keys name."""
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            yield from value.value if isinstance(value, yaml.SequenceNode) else [value]
+
+
 def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int]:
     lines: dict[KeyPath, int] = {}
     problems = []
@@ -129,7 +145,7 @@ def _walk(node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> Iter
         raise yaml.composer.ComposerError(None, None, "an alias (*name) stands inside its own anchor", node.start_mark)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == _MERGE:
                 continue
             if key.tag != "tag:yaml.org,2002:str":
                 shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"

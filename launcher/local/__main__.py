@@ -2,9 +2,10 @@
 
 import sys
 
-from jobs.machine import streams
+from jobs.machine import inherited_signals, streams
 from launcher.local.local_process import main
 
 if __name__ == "__main__":
     streams.prepare()
+    inherited_signals.prepare()
     sys.exit(main(sys.argv[1:]))

@@ -142,7 +142,11 @@ class LocalExecutor(Executor):
         owner = ProcessIdentity.from_json(submission.process)
         if not owner.is_here:
             raise RunError(f"{run.path}: runs on {owner.host}, or in a container there; cancel it where it was started")
-        owner.send(signal.SIGTERM)
+        try:
+            owner.send(signal.SIGTERM)
+        except PermissionError:
+            who = submission.owner or "another user"
+            raise RunError(f"{run.path}: process {owner.pid} is {who}'s, and only {who} can cancel it") from None
         if not owner.wait(_STOP_SECONDS):
             raise RunError(f"{run.path}: process {owner.pid} has not ended within {_STOP_SECONDS:.0f} s")
         return True

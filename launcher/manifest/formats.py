@@ -52,10 +52,16 @@ def open_source(entry: str, folder: Path, sizes: bool) -> "Source":
     if not os.path.exists(path):
         if glob.has_magic(entry):
             return GlobSource(os.path.expanduser(entry), folder, sizes)
+        if os.path.islink(path):
+            raise InputError(f"{display(path)}: is a link to {os.readlink(path)}, which is not there (data.manifest)")
         names: list[str] = []
         with suppress(OSError):
             names = os.listdir(path.parent)
         raise InputError(f"{display(path)}: no such file (data.manifest){did_you_mean(nearest(path.name, names))}")
+    if not os.path.isfile(path):  # to read a pipe, twice, is to wait for ever; a device has no end
+        raise InputError(
+            f"{display(path)}: is no file but a pipe, socket or device (data.manifest); write it to a file"
+        )
     reader = _format(path.name.lower())
     if reader is None:
         raise InputError(f"{display(path)}: unknown kind of manifest; valid: a {KINDS}, or a pattern with *")

@@ -37,6 +37,9 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if types.is_list(kind) or types.is_large_list(kind):
         return pa.list_(plain_type(kind.value_type))
     if types.is_struct(kind):
+        names = [field.name for field in kind]
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"its objects have {repeated!r} more than once")
         return pa.struct([pa.field(field.name, plain_type(field.type)) for field in kind])
     if types.is_fixed_size_list(kind) and types.is_primitive(kind.value_type):
         return kind

@@ -20,6 +20,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+# How files begin that are packed, whatever they are called.
+_PACKED_BY = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zX": "xz", b"PK\3\4": "zip"}
 # Which of four bytes are zeros, in two letters that ASCII has too.
 _WITHOUT_MARK = {b"\1\0\1\0": "UTF-16LE", b"\0\1\0\1": "UTF-16BE"}
 
@@ -45,13 +47,18 @@ class TextSource(FileSource):
             yield file
 
     def check_encoding(self) -> None:
-        """Raises InputError where a byte order mark, or a zero in the first two letters, says that it is no UTF-8."""
+        """Raises InputError where the first bytes say that it is no UTF-8: a byte order mark, zeros in letters, a packing."""
         with self.reading(), self.stream() as stream:
             first = stream.read(4)
         marked = (name for mark, name in _MARKS.items() if first.startswith(mark))
         found = next(marked, _WITHOUT_MARK.get(bytes(map(bool, first))))
         if found:
             raise InputError(f"{self.name}: is {found} text; convert it to UTF-8: iconv -f {found} -t UTF-8")
+        if packing := next((name for begin, name in _PACKED_BY.items() if first.startswith(begin)), None):
+            ends = " or ".join(PACKED)
+            raise InputError(
+                f"{self.name}: is packed by {packing}; unpack it, or name it with {ends} if it is one of these"
+            )
 
     def not_utf8(self) -> str:
         """A message with the first line that is not UTF-8; empty where all are."""

@@ -35,7 +35,7 @@ def find_code(job: JobSpec) -> Code:
     words = list(_words(job.params))
     for module in (job.path.partition(":")[0], *(found[1] for word in words if (found := _MODULE.fullmatch(word)))):
         finder.follow(module)
-    scripts = {word: str(Path(job.folder or "", word).expanduser()) for word in words if _is_script(word)}
+    scripts = {word: os.path.join(job.folder or "", os.path.expanduser(word)) for word in words if _is_script(word)}
     paths = finder.files | {word: path for word, path in scripts.items() if os.path.isfile(path)}
     return {name: describe_file(path) for name, path in sorted(paths.items())}
 

@@ -2,9 +2,12 @@
 
 import contextlib
 import sys
+import tempfile
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.gather.result_place import objection
 from jobs.job import job_class, make_job, needed_columns
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
@@ -54,10 +57,18 @@ def output_problems(config: Config) -> list[Problem]:
     if path is None:
         return []
     names: list[str | None] = [*config.data.manifests] or [None]
-    folders = {run.result_of(name, path).parent for name in names}
-    missing = sorted(folder for folder in folders if not folder.is_dir())
-    folders = {found for name in names if (found := run.result_of(name, path)).is_dir()}
-    return [
-        *((("output", "path"), f"no such folder: {folder}") for folder in missing),
-        *((("output", "path"), f"is a folder: {folder}; give the path of a file in it") for folder in sorted(folders)),
-    ]
+    results = {run.result_of(name, path): None for name in names}
+    folders = {result.parent: None for result in results if result.parent != run.path}
+    found = [*map(_folder_problem, folders), *(objection(result, run) for result in results)]
+    return [(("output", "path"), problem) for problem in found if problem]
+
+
+def _folder_problem(folder: Path) -> str | None:
+    """Why no result could be written there: to be known before all is computed."""
+    if not folder.is_dir():
+        return f"no such folder: {folder}"
+    try:
+        with tempfile.TemporaryFile(prefix=".try-", suffix=".tmp", dir=folder):
+            return None
+    except OSError as error:
+        return f"{folder}: nothing can be written there: {error.strerror}"

@@ -5,6 +5,7 @@ same size and time is taken for the same; of one that is not, the content decide
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,26 @@ from jobs.storage.records import JobSpec
 def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
     """Parameter -> path, stamp and hash of the file or folder it names; a value that is no path of one is left out."""
     named = {name: job.params.get(name) for name in cls.param_files}
-    # Relative paths start in the config's folder, as in array tasks.
-    start = job.folder or ""
-    paths = {name: Path(start, Path(value).expanduser()) for name, value in named.items() if isinstance(value, str)}
+    paths = {name: _place(job, value) for name, value in named.items() if isinstance(value, str)}
     return {
-        name: {"path": str(path), "stamp": _stamp(path), "hash": _hash(path)}
+        name: {"path": path, "stamp": _stamp(Path(path)), "hash": _hash(Path(path))}
         for name, path in paths.items()
-        if path.exists()
+        if os.path.exists(path)
     }
 
 
-def changed_files(plan: Plan) -> list[str]:
+def _place(job: JobSpec, value: str) -> str:
+    """Relative paths start in the config's folder, as in array tasks."""
+    # os.path's: it leaves a user who is not known as text, and takes no text for an error.
+    return os.path.join(job.folder or "", os.path.expanduser(value))
+
+
+def changed_files(plan: Plan, job: JobSpec) -> list[str]:
     """A line for each file of the plan's params whose content is another now, or that is gone."""
     changes: list[str] = []
     for name, known in plan.files.items():
-        path = Path(known["path"])
+        value = job.params.get(name)
+        path = Path(_place(job, value) if isinstance(value, str) else known["path"])
         if not (path.exists() and (_stamp(path) == known["stamp"] or _hash(path) == known["hash"])):
             changes.append(f"job.params.{name}: {path} is not what it was, so it would give other results")
     return changes

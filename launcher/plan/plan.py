@@ -63,13 +63,18 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
 def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
     """The plan by which a run goes on with these settings, whose samples stay as they are; errors as in ``make_plan``."""
     job = JobSpec(config.job.class_, config.job.params, known.job.folder)
+    if job.folder is not None and not os.path.isdir(job.folder):
+        raise InputError(
+            f"{job.folder}: the folder that {run.path} was planned from is gone, where its Job works; "
+            "if it was moved: launcher run CONFIG, with the config where it is now"
+        )
     return _settled(run, known, config, job, [*_differences(known, config), *_job_changes(known, job)], way)
 
 
 def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str], way: Way) -> Planned:
     """The known plan, where nothing has changed or results are to be kept; else another in its place."""
     if not changes and way is not Way.FRESH:
-        return Planned(run, known, is_new=False)
+        return Planned(run, _placed(run, known, config, job), is_new=False)
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
@@ -87,6 +92,16 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
         aside = replace_run(run, known, new, set_aside=with_results)
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
     return Planned(run, made, is_new=True, notes=(*_told("planned anew", changes), *notes))
+
+
+def _placed(run: RunDir, known: Plan, config: Config, job: JobSpec) -> Plan:
+    """The plan, with the config's folder as it is called now if it was moved: array tasks work there."""
+    if known.job.folder is None or os.path.isdir(known.job.folder):
+        return known
+    environment = {**known.environment, "config": os.path.abspath(config.path)}
+    plan = replace(known, job=job, environment=environment, **code_and_files(job))
+    plan.write(run.plan)
+    return plan
 
 
 def _told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
@@ -189,7 +204,7 @@ def _differences(known: Plan, config: Config) -> list[str]:
 
 
 def _job_changes(known: Plan, job: JobSpec) -> list[str]:
-    return [*changed_files(known), *code_changes(known, job)]
+    return [*changed_files(known, job), *code_changes(known, job)]
 
 
 def _has_manifest(run: RunDir, plan: Plan) -> bool:

@@ -51,6 +51,7 @@ def check_runs_folder(folder: Path) -> None:
                 raise InputError(_refusal(folder, what, "it did something else")) from None
             except OSError as error:
                 if error.errno not in _UNKNOWN:
+                    error.filename = error.filename or str(folder)  # writes through a descriptor name no file
                     raise
                 raise InputError(_refusal(folder, what, error.strerror or str(error))) from error
 

@@ -46,7 +46,7 @@ def split_parts(
     starts = [0, *itertools.accumulate(rows)]
     pieces = None if costs is None else [costs[start:stop] for start, stop in itertools.pairwise(starts)]
     if samples_per_shard is None:
-        weights = [float(count) for count in rows] if pieces is None else [float(piece.sum()) for piece in pieces]
+        weights = [float(count) for count in rows] if pieces is None else _weights(pieces)
         counts = share_out(shards or default_shards(starts[-1]), weights, rows)
     else:
         counts = tuple(-(-count // samples_per_shard) for count in rows)
@@ -60,6 +60,12 @@ def split_parts(
             split = split_evenly(rows[number], max(count, 1))
         boundaries += [start + shard.stop for shard in split]
     return tuple(boundaries)
+
+
+def _weights(pieces: Sequence[Floats]) -> list[float]:
+    """The sums of costs, all against one power of two: those of costs near the largest float are none."""
+    exponent = max(int(np.frexp(np.max(piece, initial=0.0))[1]) for piece in pieces)
+    return [float(np.ldexp(piece, -exponent).sum()) for piece in pieces]
 
 
 def split_evenly(rows: int, shards: int) -> tuple[Shard, ...]:
@@ -185,7 +191,7 @@ def parse_ranges(text: str, total: int) -> tuple[int, ...]:
     """The numbers of ``3,7-9``, ascending, each once. Raises InputError unless all are below ``total``."""
     numbers: set[int] = set()
     for item in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", item)
+        match = re.fullmatch(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", item)
         if match is None:
             raise InputError(f"shards {text!r}: {item.strip()!r} is not a shard or a range; write them as in 3,7-9")
         first, last = int(match[1]), int(match[2] or match[1])

@@ -5,12 +5,13 @@ Nothing is written that would not load again: the new text is read back and comp
 
 import io
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
-from jobs.storage.files import write_bytes
+from jobs.storage.files import replacing
 from launcher.config.config import Config, load_config
 from launcher.config.sbatch_options import option_name
 from launcher.config.yaml_lines import parse_document
@@ -31,7 +32,10 @@ def write_config(path: Path, config: Config, recommended: tuple[Recommendation, 
     text = path.read_text(encoding="utf-8-sig")
     changed = edited(text, values)
     _check(path, text, changed, values)
-    write_bytes(path, changed.encode())
+    with replacing(path.resolve()) as temporary:  # a link stays one
+        temporary.touch(0o600)
+        temporary.write_bytes(changed.encode())
+        shutil.copymode(path, temporary)
 
 
 def edited(text: str, values: Values) -> str:

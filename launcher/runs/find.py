@@ -25,6 +25,8 @@ def find_run(text: str | None) -> RunDir:
                 f"no run below {RUNS_FOLDER.absolute()}: give a run directory, or plan one: launcher plan CONFIG"
             )
         return runs[0]
+    if not text:  # the working directory, as a path: not what was meant
+        raise InputError("RUN is empty (a variable that is not set?): give a run directory, or a run's name")
     candidates = [Path(text)] if "/" in text else [Path(text), RUNS_FOLDER / text]
     for path in candidates:
         if RunDir(path).plan.is_file():

@@ -17,9 +17,9 @@ def going_on(run: RunDir, submissions: Sequence[SubmissionState]) -> set[int]:
 
 
 def open_by_executor(submissions: Iterable[SubmissionState]) -> list[tuple[Executor, list[Submission]]]:
-    """Those without an outcome, with the executor that knows of them."""
+    """Those without an outcome, with the executor that knows of them; not what works on the run that this is a copy of."""
     asked: dict[str, list[Submission]] = {}
     for known in submissions:
-        if known.outcome is None:
+        if known.outcome is None and not known.is_copied:
             asked.setdefault(known.submission.executor, []).append(known.submission)
     return [(choose_executor(name), own) for name, own in asked.items()]

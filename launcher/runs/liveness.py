@@ -35,7 +35,7 @@ def _began(start: AttemptStart) -> _Began:
 
 def _lives(attempt: Attempt, known: SubmissionState | None, newest: Mapping[_Worker, _Began]) -> bool:
     """Its process tells on this machine; elsewhere the newest of a worker goes on as long as its submission may."""
-    if attempt.is_over:
+    if attempt.is_over or (known is not None and known.is_copied):
         return False
     start, may_go_on = attempt.start, known is not None and known.may_go_on
     if start is None:

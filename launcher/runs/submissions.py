@@ -4,6 +4,7 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 """
 
 import dataclasses
+import os
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
@@ -91,11 +92,15 @@ def _remove_claims(run: RunDir, number: int) -> None:
 
 @dataclass(frozen=True)
 class SubmissionState:
-    """A submission with what is known of its end; ``is_open`` while it may still run shards, retry or gather."""
+    """A submission with what is known of its end; ``is_open`` while it may still run shards, retry or gather.
+
+    ``is_copied``: it came with a copy of the run's folder, and whatever works on it does so in the other one.
+    """
 
     submission: Submission
     outcome: Outcome | None
     is_open: bool
+    is_copied: bool = False
 
     @property
     def number(self) -> int:
@@ -104,7 +109,7 @@ class SubmissionState:
     @property
     def is_by_hand(self) -> bool:
         """Whether it was planned for a person to submit; only the scheduler knows if that was done, and nobody ends it."""
-        return self.submission.planned and self.outcome is None
+        return self.submission.planned and self.outcome is None and not self.is_copied
 
     @property
     def may_go_on(self) -> bool:
@@ -124,10 +129,20 @@ def read_submissions(run: RunDir) -> list[SubmissionState]:
         try:
             submission = Submission.read(run.submission(number))
             outcome = Outcome.read(run, number)
-            found.append(SubmissionState(submission, outcome, outcome is None and may_run(run, submission)))
+            is_copied = outcome is None and _is_of_another_folder(run, submission)
+            is_open = outcome is None and not is_copied and may_run(run, submission)
+            found.append(SubmissionState(submission, outcome, is_open, is_copied))
         except FileNotFoundError:  # withdrawn since the listing: nobody got it
             continue
     return found
+
+
+def _is_of_another_folder(run: RunDir, submission: Submission) -> bool:
+    """Whether the run that it was made in is there, and this is a copy of it. By another path it is the same one."""
+    try:
+        return bool(submission.folder) and not os.path.samefile(submission.folder, run.path)
+    except OSError:  # this is the one, in a new place; or that one is not to be seen from here
+        return False
 
 
 def may_run(run: RunDir, submission: Submission) -> bool:
@@ -183,7 +198,8 @@ def create(run: RunDir, submission: Submission) -> Submission:
     import_run(run)  # from now on the run is this version's
     run.make()  # what somebody removed of its folders
     fingerprint = Plan.read(run.plan).fingerprint
-    numbered = dataclasses.replace(submission, number=_free_number(run), plan=fingerprint)
+    folder = str(run.path.absolute())
+    numbered = dataclasses.replace(submission, number=_free_number(run), plan=fingerprint, folder=folder)
     path = run.submission(numbered.number)
     temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     numbered.write(temporary)

@@ -31,6 +31,8 @@ _ACCOUNTING_SECONDS = 60.0
 _LONGEST_PAUSE = 5.0
 # Which shards had rows there is told by who knows who had which rows.
 _NO_SHARD = -1
+# What Slurm says of elements that it has killed itself, since they were seen over their memory (OverMemoryKill).
+_UNEXPLAINED = frozenset({"CANCELLED", "FAILED"})
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,9 @@ def find_failures(run: RunDir, plan: Plan, submission: Submission, time_limit: i
     failures: dict[int, Failure] = {}
     for element in silent:
         row = slurm.rows.get(element.index)
-        # Of what Slurm kills for its memory it says CANCELLED, too.
-        if row is None or not has_ended(row) or row.state == "CANCELLED":
-            own = element.own_record(messages, submission.node.sync_interval, time_limit)
-            row = own if own and (own.state == "OUT_OF_MEMORY" or not has_ended(row)) else row
+        own = element.own_record(messages, submission.node.sync_interval, time_limit)
+        if own and (row is None or not has_ended(row) or (own.state == "OUT_OF_MEMORY" and row.state in _UNEXPLAINED)):
+            row = own
         failure = _judge(element, row, slurm, _last_words(run, submission, element))
         if failure:
             failures[element.index] = failure

@@ -107,7 +107,9 @@ def _throttled(run: RunDir, submissions: Sequence[Submission], new: Sequence[Sub
         return []
     most = submission_config(run, new[-1]).slurm.array_parallelism
     numbers = {submission.number for submission in new}
-    others = [known.submission for known in read_submissions(run) if not known.outcome and known.number not in numbers]
+    is_alone = numbers >= set(run.submission_numbers())  # as most are: then no record is read again
+    open_ones = [] if is_alone else [known.submission for known in read_submissions(run) if not known.outcome]
+    others = [other for other in open_ones if other.number not in numbers]
     free = most - sum(_running_at_most(run, [other for other in others if other.job_ids], most))
     at_once = shares([submission.tasks for submission in new], max(free, 0))
     return [replace(s, resources=replace(s.resources, parallelism=n)) for s, n in zip(new, at_once, strict=True)]

@@ -115,7 +115,7 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and last.outcome is None and not last.may_go_on
+        return last is not None and last.outcome is None and not last.may_go_on and not last.is_copied
 
     @cached_property
     def beyond_samples(self) -> str:
@@ -162,7 +162,12 @@ class Status:
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
             "submissions": [
-                {"number": s.number, "job_id": next(iter(s.job_ids), None), "shards": self.shards.of(s).count}
+                {
+                    "number": s.number,
+                    "job_id": next(iter(s.job_ids), None),
+                    "shards": self.shards.of(s).count,
+                    **({"cluster": s.cluster} if s.cluster else {}),
+                }
                 for s in (known.submission for known in self.submissions)
             ],
             "attempts": len(self.shards.attempts),

@@ -1,6 +1,8 @@
 """Jobs that use their memory again, keep what they got, or are short of addresses: what crosses a border must not notice."""
 
+import os
 import resource
+import sys
 import time
 from collections import UserDict
 from pathlib import Path
@@ -128,3 +130,34 @@ class Grenade:
         self.__dict__ = state
         if self.when == "unpickled":
             raise FileNotFoundError("gone")
+
+
+class Mutes(Job):
+    """Makes its stdout and stderr unfit for anything, its items are pickled, and row 5 raises."""
+
+    def __init__(self, how: str) -> None:
+        self._how = how
+
+    def setup_worker(self, context: Context) -> None:
+        if self._how == "closed descriptors":
+            os.close(0)
+            os.close(1)
+            os.close(2)
+        elif self._how == "closed":
+            sys.stdout.close()
+            sys.stderr.close()
+        else:
+            sys.stdout = sys.stderr = None if self._how == "None" else object()
+
+    def setup(self, context: Context) -> None:
+        self.setup_worker(context)
+
+    def load(self, sample: Any) -> set[int]:
+        if sample["x"] == 5:
+            raise ValueError("row five")
+        return {int(sample["x"])}
+
+    def process(self, batch: list[set[int]]) -> dict[str, Any]:
+        if self._how == "closed descriptors":
+            os.write(1, b"what a Job prints must not be in its results")
+        return {"y": [number for (number,) in batch]}

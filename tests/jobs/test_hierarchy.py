@@ -116,6 +116,12 @@ def test_imap_of_samples_without_end_draws_a_bounded_number(echo: Hierarchy) -> 
     assert next(drawn) < 1_000_000
 
 
+def test_more_samples_than_a_length_can_tell_are_drawn_as_those_without_end(echo: Hierarchy) -> None:
+    results = echo.imap(range(10**30))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    results.close()
+
+
 def test_a_consumer_that_stops_stops_the_producers(tmp_path: Path) -> None:
     def note(number: int) -> None:
         (tmp_path / str(number)).touch()

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.job import stack
+from jobs.pickles import pack
 from jobs.stacked import Stacked, stack_arrays, stack_now
 
 Pair = namedtuple("Pair", "first second")
@@ -51,3 +52,19 @@ def test_a_named_tuple_keeps_its_names() -> None:
     assert isinstance(stacked, Pair)
     assert stacked.first.tolist() == [[0, 0], [1, 1]]
     assert stacked.second == ["a", "b"]
+
+
+@pytest.mark.filterwarnings("ignore:.*(prototype|beta).*")
+@pytest.mark.parametrize("kind", ["csr", "nested", "jagged"])
+def test_tensors_that_torch_does_not_stack_are_a_list_and_reach_the_process(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    make: Any = {
+        "csr": lambda n: torch.eye(2).mul(n).to_sparse_csr(),
+        "nested": lambda n: torch.nested.nested_tensor([torch.full((n + 1,), 1.0 * n), torch.ones(1)]),
+        "jagged": lambda n: torch.nested.nested_tensor([torch.full((2,), 1.0 * n), torch.ones(1)], layout=torch.jagged),
+    }[kind]
+    parts = torch.Tensor.to_dense if kind == "csr" else torch.Tensor.unbind
+    stacked = stack([make(0), make(1)])
+    assert isinstance(stacked, list)
+    for number, tensor in enumerate(pack(stacked).load()):
+        assert all(map(torch.equal, parts(tensor), parts(make(number))))

@@ -66,6 +66,8 @@ BAD_INPUT = {
     "unknown key": (["plan", "config.yaml", "--set", "node.worker=2"], "node.workers"),
     "malformed override": (["plan", "config.yaml", "--set", "node.workers"], "key.sub=value"),
     "no such run": (["status", "tory"], "did you mean: toy"),
+    "an empty name": (["status", ""], "RUN is empty"),
+    "an empty name of what is to be stopped": (["cancel", ""], "RUN is empty"),
     "no such run directory": (["status", "runs/tory"], "did you mean: toy"),
     "a file as run": (["status", "data.csv"], "RUN is a run directory"),
     "a config whose run is not planned": (["status", "other.yaml"], "is not planned yet: launcher plan other.yaml"),
@@ -253,3 +255,30 @@ def test_the_logs_of_several_array_tasks_have_headings(tmp_path: Path) -> None:
     assert shown == first + second
     run.log(1, 1).unlink()
     assert launcher(tmp_path, "logs", "toy", "0").stdout == "worker 0\n"
+
+
+BOMB = ["a0: &a0 {k0: 1}"] + [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}], k{n}: 1}}" for n in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rerun", "toy", "--shards", "9" * 5000], "is not a shard or a range"),
+        (["plan", "config.yaml", "--set", 'runs="a\\0b"'], "must be a path: it has a NUL"),
+        (["plan", "config.yaml", "--set", 'output.path="a\\0b.h5"'], "must be a path: it has a NUL"),
+        (["plan", "config.yaml", "--set", "node.memory=999999999999999999T"], "must be a size"),
+        (["plan", "config.yaml", "--set", "node.processes=100000000000"], "less than or equal to 10000"),
+        (["plan", "config.yaml", "--set", "node.workers=100000000000"], "less than or equal to 10000"),
+        (["plan", "config.yaml", "--set", f"slurm.time={'9' * 5000}"], "must be a time"),
+        (["plan", "bomb.yaml"], "bomb.yaml:7: not valid YAML: more than 1,000,000 values"),
+    ],
+    ids=["digits", "NUL in runs", "NUL in output", "size", "processes", "workers", "time", "merges"],
+)
+def test_what_would_take_all_memory_or_no_library_takes_is_bad_input(
+    config: Path, arguments: list[str], message: str
+) -> None:
+    (config.parent / "bomb.yaml").write_text("\n".join(BOMB))
+    done = launcher(config.parent, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

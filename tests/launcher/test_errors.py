@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = build_run(folder / "runs" / "toy", failed=BAD, ids=IDS)
     assert launcher(folder, "gather", "toy").returncode == 0
     shutil.copy(run.result, folder / "alone.h5")
+    (folder / "config.yaml").write_text("name: toy\n")
     return folder
 
 
@@ -40,7 +41,7 @@ def told(folder: Path, *arguments: str) -> list[list[str]]:
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("what", ["toy", "runs/toy", "alone.h5"])
+@pytest.mark.parametrize("what", ["toy", "runs/toy", "config.yaml", "alone.h5"])
 def test_a_pipe_gets_a_line_each_with_id_row_kind_attempts_and_message(folder: Path, what: str) -> None:
     assert told(folder, what) == [[IDS[row], str(row), "LOAD", "2", f"cannot read sample {row}: ☠"] for row in BAD]
 

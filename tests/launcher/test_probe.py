@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -472,6 +473,17 @@ def test_cpus_that_would_be_too_few_are_raised(tmp_path: Path) -> None:
     chosen = measurement(2, 4)
     write_config(path, config, advise(config, chosen, [chosen], Scope(1000, 100)).recommendations)
     assert load_config(path).slurm.cpus_per_task == 8
+
+
+def test_a_link_to_a_config_stays_one_and_so_do_its_permissions(tmp_path: Path) -> None:
+    path, link = launcher_runs.write_config(tmp_path), tmp_path / "link.yaml"
+    path.chmod(0o640)
+    link.symlink_to(path.name)
+    config, chosen = load_config(link), measurement(2, 4)
+    write_config(link, config, advise(config, chosen, [chosen], Scope(1000, 100)).recommendations)
+    assert link.is_symlink()
+    assert load_config(path).node.workers == 4
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 # --- the command

@@ -1,7 +1,10 @@
+import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from jobs.storage.plans import Resources, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from launcher import results
+from launcher.ragged import Ragged
 from launcher.results import FAILED, OK, Results
 from tests.support.builders import build_plan, build_run, change_plan, everything, vectors, write_shard
 from tests.support.launcher_runs import ROOT
@@ -401,3 +405,29 @@ def test_a_result_is_opened_where_locks_are_refused(run: RunDir, tmp_path: Path)
     ):
         done = subprocess.run([sys.executable, "-c", program, run.path], env=preloaded, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def _read(found: Results, tokens: Ragged, row: int) -> tuple[Any, Any, Any]:
+    return found["vector"][row].tolist(), tokens[row].tolist(), found.ids[row]
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_an_opened_result_is_read_in_other_processes(found: Results, start: str) -> None:
+    tokens, rows = found["tokens"], [0, 4, 7, ROWS - 1]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(start)) as pool:
+        read = [pool.submit(_read, found, tokens, row) for row in rows]
+        assert [one.result(60) for one in read] == [_read(found, tokens, row) for row in rows]
+
+
+def test_a_result_that_was_gathered_again_is_not_taken_for_the_one_that_was_opened(run: RunDir) -> None:
+    with results.open(run.path) as found:
+        kept = [pickle.dumps(found), pickle.dumps(found["tokens"])]
+    gather(run)
+    for one in kept:
+        with pytest.raises(RunError, match="gathered again"):
+            pickle.loads(one)
+
+
+def test_a_row_and_an_item_are_not_taken_for_two_rows(found: Results) -> None:
+    with pytest.raises(IndexError, match=r"\[3, 0\]: .* write \[row\]\[item\]"):
+        found["tokens"][3, 0]

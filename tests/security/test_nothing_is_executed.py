@@ -75,9 +75,16 @@ def test_a_result_replaces_no_file_that_is_none(tmp_path: Path) -> None:
     mine = tmp_path / "mine.txt"
     mine.write_text("my work")
     config = write_config(tmp_path, output={"path": str(mine)})
-    done = launcher(tmp_path, "run", config)
-    assert done.returncode == 1
-    assert "is there and is no result, so it is not replaced; move it away" in done.stdout + done.stderr
+    refusal = "is there and is no result, so it is not replaced; move it away"
+    refused = launcher(tmp_path, "run", config)  # before anything is computed
+    assert refused.returncode == 2
+    assert refusal in refused.stderr
+    mine.unlink()
+    assert launcher(tmp_path, "run", config).returncode == 0
+    mine.write_text("my work")
+    late = launcher(tmp_path, "gather", run_of(config).path)
+    assert late.returncode == 1
+    assert refusal in late.stderr
     assert mine.read_text() == "my work"
     mine.unlink()
     for _ in range(2):  # the second one replaces a result

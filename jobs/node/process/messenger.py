@@ -18,6 +18,7 @@ from jobs.errors import OutputError
 from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork, PieceLimit
+from jobs.node.log import say
 from jobs.node.messages import Allocate, Allocated, Batch, Deal, Done, Halt, Halted, Piece, Stop, Worker
 from jobs.node.process.job_runner import JobRunner, Processed
 from jobs.node.process.pool import PieceSource, Pool
@@ -199,7 +200,7 @@ class Messenger:
             # What comes next would not fit either.
             self._limit.shrink(len(loaded.rows))
             fewer = self._limit.samples
-            print(f"out of memory with {len(loaded.rows)} samples: going on with {fewer} at a time", flush=True)
+            say(f"out of memory with {len(loaded.rows)} samples: going on with {fewer} at a time")
         work.close(loaded.failed)
         return work.halves(loaded)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from jobs.job import Job
-from jobs.machine import heap, threads
+from jobs.machine import heap, streams, threads
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
@@ -52,6 +52,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         end_twin()
+        streams.fill()  # the data file must not be what the Job prints to
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)

@@ -79,7 +79,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
     if allocation.is_inside():
         _open_log(run.log(submission.number, worker))
     if plan.job.folder:
-        os.chdir(plan.job.folder)  # a Job's relative paths mean the same under every executor
+        _enter(plan.job.folder)
     task = Task(run, plan, submission, options.index, worker, signals, _is_near_its_end)
     try:
         reason = task.run()
@@ -89,6 +89,14 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
     if allocation.is_inside():
         _tell_slurm(task, reason, signals, run, options)
     return _CODES[reason]
+
+
+def _enter(folder: str) -> None:
+    """A Job's relative paths mean the same under every executor."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder of the config cannot be entered here: {error.strerror}") from None
 
 
 def _is_near_its_end() -> bool:

@@ -4,7 +4,6 @@ In a pool worker, or in a process that loads its own samples.
 """
 
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.generators import seed_generators
+from jobs.node.log import ERR, say
 from jobs.node.memory_errors import is_out_of_host_memory, is_out_of_memory
 from jobs.node.messages import Broken, Loaded, Piece
 from jobs.node.twins import end_twin
@@ -70,7 +70,7 @@ def print_traceback(sample: Callable[[], str], stage: SampleFailureKind, error: 
     if _printed <= _TRACEBACKS:
         more = "further tracebacks of this process are not printed\n" if _printed == _TRACEBACKS else ""
         text = traceback_text(error, error.__traceback__)
-        print(f"sample {sample()} failed ({stage}):\n{text}{more}", end="", file=sys.stderr, flush=True)
+        say(f"sample {sample()} failed ({stage}):\n{text}{more}".removesuffix("\n"), ERR)
 
 
 def traceback_text(error: BaseException, frames: TracebackType | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from jobs.job import Context
-from jobs.machine import heap
+from jobs.machine import heap, streams
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
@@ -42,6 +42,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
         end_twin()
+        streams.fill()  # what is opened now must not be what the Job prints to
         beacon = Beacon(beacons, arguments.beacon)
         loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what

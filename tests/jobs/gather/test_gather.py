@@ -886,6 +886,13 @@ class Broken(Job):
         raise ZeroDivisionError("no such thing")
 
 
+class Leaves(Job):
+    """Takes gather for a script of its own."""
+
+    def reduce(self, state: Any, block: dict[str, Any]) -> Any:
+        sys.exit(0)
+
+
 class Odd(Job):
     """Returns ``what`` as its summary."""
 
@@ -894,6 +901,9 @@ class Odd(Job):
         "slash": {"a/b": 1},
         "object": {"a": object()},
         "nul": {"a": "x\0"},
+        "name": {"a\0b": 1},
+        "half": {"\ud800": 1},
+        "rounded": {"a": [2**63 + 1, -1]},
     }
 
     def __init__(self, what: str) -> None:
@@ -962,6 +972,13 @@ def test_a_reduce_that_raises_is_one_clear_error_with_its_line(tmp_path: Path) -
     assert not list(run.path.glob("result*"))
 
 
+def test_a_reduce_that_leaves_does_not_end_gather_without_a_word(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 8), vectors, job=JobSpec("tests.jobs.gather.test_gather:Leaves"))
+
+    with pytest.raises(RunError, match=r"Leaves\.reduce raised SystemExit: 0; nothing is lost, gather again"):
+        gather(run)
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -969,6 +986,9 @@ def test_a_reduce_that_raises_is_one_clear_error_with_its_line(tmp_path: Path) -
         ("slash", "summary name 'a/b' is not valid"),
         ("object", "'summary/a' has dtype object"),
         ("nul", "summary/a: .* cannot store"),
+        ("name", r"summary name 'a\\x00b' is not valid"),
+        ("half", r"summary name '\\ud800' is not valid"),
+        ("rounded", "'summary/a': 9223372036854775809 would be rounded"),
     ],
 )
 def test_a_summary_that_cannot_be_stored_is_refused(tmp_path: Path, what: str, message: str) -> None:

@@ -1,6 +1,7 @@
 """Manifest: every kind of source becomes the same Arrow file, in constant memory; what is broken is named."""
 
 import csv
+import gzip
 import json
 import os
 import subprocess
@@ -493,6 +494,37 @@ def test_files_that_are_not_there_or_of_no_known_kind_are_named(folder: Path) ->
     assert refused("images/").startswith(
         "images: is a folder without .parquet files; for its files write a pattern such as images/*.jpg"
     )
+
+
+def test_what_is_no_file_is_not_read(folder: Path) -> None:
+    os.mkfifo(folder / "a.csv")
+    (folder / "b.txt").symlink_to("/dev/zero")
+    (folder / "c.csv").symlink_to("gone.csv")
+    assert refused("a.csv") == "a.csv: is no file but a pipe, socket or device (data.manifest); write it to a file"
+    assert refused("b.txt").startswith("b.txt: is no file but a pipe")
+    assert refused("c.csv") == "c.csv: is a link to gone.csv, which is not there (data.manifest)"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt"])
+def test_packed_text_is_called_by_its_packing(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(gzip.compress(b"x\n1\n"))
+    assert refused(name) == f"{name}: is packed by gzip; unpack it, or name it with .gz or .zst if it is one of these"
+    (folder / name).write_bytes(b"PK\3\4 as spreadsheets are")
+    assert refused(name).startswith(f"{name}: is packed by zip; unpack it")
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\rb\r"])
+def test_lines_that_end_with_a_carriage_return_alone_are_not_one_sample(folder: Path, text: str) -> None:
+    (folder / "a.txt").write_bytes(text.encode())
+    assert refused("a.txt") == r"a.txt: has lines that end with \r alone; convert it: tr '\r' '\n'"
+    (folder / "a.txt").write_bytes(b"a\r")
+    assert build("a.txt").rows == 1
+
+
+def test_objects_with_a_name_twice_are_refused_since_python_has_none(folder: Path) -> None:
+    twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    pq.write_table(pa.table({"v": pa.ListArray.from_arrays([0, 1], twice)}), folder / "a.parquet")
+    assert refused("a.parquet").startswith("a.parquet: column 'v': its objects have 'x' more than once; convert it")
 
 
 def test_missing_columns_name_the_nearest_and_all(folder: Path) -> None:

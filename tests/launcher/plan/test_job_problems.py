@@ -39,3 +39,11 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, case: str) -> None:
 def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"cannot import 'nowhere\.mine' .*Searched: the Python path and {tmp_path}$"):
         make_job(JobSpec("nowhere.mine:Mine", folder=str(tmp_path)))
+
+
+def test_a_constructor_that_leaves_is_a_problem_of_its_params(tmp_path: Path) -> None:
+    (tmp_path / "leaving_job.py").write_text(
+        "import sys\nfrom jobs import Job\nclass Mine(Job):\n    def __init__(self):\n        sys.exit(0)\n"
+    )
+    with pytest.raises(InputError, match=r"job.params: leaving_job:Mine: SystemExit: 0 \(.*leaving_job.py:5\)"):
+        make_job(JobSpec("leaving_job:Mine", folder=str(tmp_path)))

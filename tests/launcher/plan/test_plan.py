@@ -332,6 +332,16 @@ def test_no_git_repository_is_no_problem(config: Path, monkeypatch: pytest.Monke
     assert planned(config).git == {}
 
 
+def test_changed_files_of_a_repository_may_have_names_of_any_encoding(config: Path) -> None:
+    odd = config.parent / os.fsdecode(b"caf\xe9")
+    odd.write_text("1")
+    git = ["git", "-C", str(config.parent), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], ["config", "core.quotePath", "false"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *arguments], check=True)
+    odd.write_text("2")
+    assert planned(config).git["dirty"]
+
+
 def test_a_plan_of_a_newer_format_is_not_misread(config: Path) -> None:
     run: RunDir = make_plan(load_config(config)).run
     data = checked_json.decode(run.plan.read_bytes())

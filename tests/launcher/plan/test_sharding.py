@@ -149,6 +149,12 @@ def test_huge_costs_do_not_overflow() -> None:
     assert [shard.rows for shard in split_by_cost(np.full(4, 1e308), 2)] == [2, 2]
 
 
+@pytest.mark.parametrize("unit", [1.0, 1.5e308, 5e-324])
+def test_costs_of_parts_near_the_ends_of_floats_are_balanced_as_any(unit: float) -> None:
+    costs = np.repeat([unit, 0.0], [10, 10])
+    assert split_parts([10, 10], 5, None, costs) == (0, 2, 5, 7, 10, 20)
+
+
 def test_ten_million_costs_take_seconds() -> None:
     costs = np.random.default_rng(1).exponential(1.0, 10_000_000)
     begin = time.process_time()

@@ -74,3 +74,12 @@ def test_where_all_lists_are_empty_so_is_the_result(tmp_path: Path) -> None:
     gather(run)
     with h5py.File(run.result) as file:
         assert (len(file["found/values"]), file["found/offsets"][:].tolist()) == (0, [0] * 17)
+
+
+@pytest.mark.parametrize("how", ["closed", "closed descriptors", "None", "replaced"])
+def test_a_job_may_do_to_stdout_what_it_likes(tmp_path: Path, how: str) -> None:
+    run = run_of(tmp_path, "Mutes", 8, params={"how": how}, workers=1, batch_size=1)
+    assert {row: sample.message for row, sample in failures(run).items()} == {5: "ValueError: row five"}
+    gather(run)
+    with h5py.File(run.result) as file:
+        assert file["y"][:].tolist() == [0, 1, 2, 3, 4, 0, 6, 7]

@@ -1,0 +1,42 @@
+"""ResultPlace: whether a result may be written at a path; asked when a run is planned, and again before it is written."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.storage.rundir import RunDir
+from jobs.storage.seals import HDF5, read_seal
+
+
+def objection(path: Path, run: RunDir) -> str | None:
+    """What speaks against the result of a run being there, with what to do; None where nothing does."""
+    if path.is_relative_to(run.path) and (path.parent != run.path or path in set(_own(run))):
+        return f"{path}: is of the run itself; the result may be beside it, as {run.result.name}"
+    if path.is_dir():
+        return f"is a folder: {path}; give the path of a file in it"
+    if path.exists() and not path.is_file():
+        return f"{path}: is a device or a pipe; give the path of a file"
+    if path.is_file() and not path.is_relative_to(run.path) and not _is_result(path):
+        return f"{path}: is there and is no result, so it is not replaced; move it away, or change output.path"
+    return None
+
+
+def _own(run: RunDir) -> Iterator[Path]:
+    """The files and folders of a run but its results."""
+    yield from (run.config, run.plan, run.manifest, run.report, run.layout)
+    yield from (run.submissions, run.attempts, run.old_shards, run.logs)
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a gather has written it: somebody's own HDF5 file is not to be lost."""
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            return False
+    if read_seal(path) is not None:
+        return True
+    import h5py  # of a version without seals
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return "complete" in file.attrs and "status" in file
+    except OSError:
+        return False
