@@ -26,7 +26,8 @@ from launcher.retry.finalize import Cancelled, Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
 from launcher.runs.failures import Failure, from_exit_status
 from launcher.runs.logs import last_words
-from launcher.runs.submissions import HEARTBEAT, Outcome, update
+from launcher.runs.signs import HEARTBEAT
+from launcher.runs.submissions import Outcome, update
 
 
 class _Heart:

@@ -63,7 +63,7 @@ def ask(*command: str, otherwise: str = "") -> str:
             pause(command[0], f"{error}{otherwise}", wait)
 
 
-def run(*command: str, timeout: float = _TIMEOUT) -> str:
+def run(*command: str, timeout: float | None = None) -> str:
     """Output of a Slurm command. Raises NoAnswer for a passing problem, RunError, with what it said, for others."""
     ended = call(*command, timeout=timeout)
     if not ended.returncode:
@@ -77,9 +77,11 @@ def run(*command: str, timeout: float = _TIMEOUT) -> str:
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 
-def call(*command: str, timeout: float = _TIMEOUT) -> subprocess.CompletedProcess[str]:
+def call(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """A question to Slurm, answered as parsers read it: array indices in full, times in the standard form."""
-    return _call(command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, timeout)
+    return _call(
+        command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, timeout or _TIMEOUT
+    )
 
 
 def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str]:

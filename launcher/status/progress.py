@@ -73,6 +73,8 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     match status.state:
         case RunState.COMPLETE:
             return [*lines, *(f"result: {path}" for path in status.results), *which]
+        case _ if status.finalizer and status.finalizer.is_nobody:
+            step = f"run {name}"
         case RunState.RUNNING:
             step = f"status {name} --watch"
         case _ if status.count(ShardState.DONE) == len(status.shards):
@@ -119,10 +121,17 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
+    if status.other_versions:
+        lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
-    if status.error and status.state is not RunState.COMPLETE:
-        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {short_line(status.error)}")
+    for number, error in status.errors if status.state is not RunState.COMPLETE else ():
+        lines.append(f"  the end of submission {number} failed: {short_line(error)}")
+    if status.state is not RunState.COMPLETE:
+        lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
+    if status.finalizer and status.executor in EXECUTORS:
+        title = choose_executor(status.executor).title
+        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run))}")
     if status.notice and (problem := status.notice.problem):
         lines.append(f"  notify: {short_line(problem)}")
     lines += [

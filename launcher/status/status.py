@@ -26,6 +26,9 @@ from launcher.runs.notices import Notice, read_notice
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
+from launcher.status.finalizer import Finalizer, find_finalizer
+from launcher.status.sample_counts import SampleCounts, samples_json
+from launcher.status.versions import other_versions
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
@@ -40,33 +43,13 @@ _SILENT_INTERVALS = 6
 
 
 @dataclass(frozen=True)
-class SampleCounts:
-    """How many samples there are, of one of several manifests."""
-
-    name: str
-    total: int
-    ok: int
-    failed: int
-
-    @classmethod
-    def of(cls, part: Part, shards: Shards) -> "SampleCounts":
-        return cls(str(part.name), part.rows, *shards.samples_within(part.start, part.stop))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "samples": _samples_json(self.total, self.ok, self.failed)}
-
-
-def _samples_json(total: int, ok: int, failed: int) -> dict[str, int]:
-    return {"total": total, "ok": ok, "failed": failed, "missing": total - ok - failed}
-
-
-@dataclass(frozen=True)
 class Status:
     """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
 
     ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
-    ``silent`` are the names of attempts that should have written lately: they are stuck, or their node is gone.
+    ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
+    ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
     """
 
     run: RunDir
@@ -83,6 +66,8 @@ class Status:
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
     stale: tuple[Path, ...] = ()
+    other_versions: tuple[str, ...] = ()
+    finalizer: Finalizer | None = None
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -100,10 +85,21 @@ class Status:
         return self.submissions[-1].submission.executor if self.submissions else None
 
     @property
-    def error(self) -> str | None:
-        """Why the newest submission could not retry or write the result."""
-        outcome = self.submissions[-1].outcome if self.submissions else None
-        return outcome.error if outcome else None
+    def errors(self) -> tuple[tuple[int, str], ...]:
+        """Why submissions could not retry, or write the result: of the last that ended, and of others that still lack rows."""
+        ended = [known for known in self.submissions if known.outcome]
+        return tuple(
+            (known.number, known.outcome.error)
+            for known in ended
+            if known.outcome and known.outcome.error and (known is ended[-1] or self.shards.lacks(known))
+        )
+
+    @property
+    def notes(self) -> tuple[tuple[int, str], ...]:
+        """What attempts that followed submissions did not ask for, and why."""
+        return tuple(
+            (known.number, note) for known in self.submissions if known.outcome for note in known.outcome.notes
+        )
 
     @cached_property
     def notice(self) -> Notice | None:
@@ -115,7 +111,9 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and last.outcome is None and not last.may_go_on and not last.is_copied
+        if last is None or last.outcome or last.is_copied:
+            return False
+        return not (last.may_go_on or last.submission.is_left_to_launcher)
 
     @cached_property
     def beyond_samples(self) -> str:
@@ -156,7 +154,7 @@ class Status:
             "schema": SCHEMA,
             "run": str(self.run.path),
             "state": self.state,
-            "samples": _samples_json(self.total, self.ok, self.failed),
+            "samples": samples_json(self.total, self.ok, self.failed),
             "shards": {"total": len(self.shards), **{state: self.count(state) for state in SHARD_STATES}},
             "samples_per_second": None if self.rate is None else round(self.rate, 3),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
@@ -172,6 +170,7 @@ class Status:
             ],
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
+            "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
         }
@@ -180,8 +179,12 @@ class Status:
             document["queue"] = entries
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
-        if self.error:
-            document["error"] = self.error
+        if self.finalizer:
+            document["finalized_by"] = self.finalizer.to_json()
+        if self.notes:
+            document["notes"] = [note for _, note in self.notes]
+        if self.errors:
+            document["error"] = "\n".join(error for _, error in self.errors)
         if self.notice:
             document["notice"] = self.notice.to_json()
         if with_shards:
@@ -234,6 +237,8 @@ class StatusReader:
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             tuple(_silent(shards, submissions)),
             tuple(path for path in missing_results if is_done and path.exists()),
+            other_versions(self.plan.environment, shards.attempts),
+            find_finalizer(self.run, submissions),
             queue,
         )
 

@@ -2,6 +2,8 @@
 
 SIGTERM and SIGINT: commit and leave. SIGUSR2 (Slurm, before the time limit): the same, and queue again. A second
 SIGTERM or SIGINT: leave at once, which loses what was done since the last beat.
+
+Made before all else in a task: until then a batch script ignores SIGUSR2 for it, and notes one that came earlier in WARNED.
 """
 
 import os
@@ -9,6 +11,7 @@ import signal
 import socket
 
 from jobs.exit_codes import STOPPED
+from jobs.machine.allocation import WARNED
 
 
 class Signals:
@@ -25,6 +28,8 @@ class Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGUSR2, self._on_requeue)
+        if os.environ.pop(WARNED, None):
+            self._on_requeue(signal.SIGUSR2, None)
 
     def _on_stop(self, number: int, frame: object) -> None:
         # After SIGUSR2 it is not the second one but takes its place: Slurm is ending the job, and it is too late to requeue.

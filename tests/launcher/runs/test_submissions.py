@@ -21,7 +21,7 @@ from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
-from launcher.runs import submissions
+from launcher.runs import signs
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
 from tests.support.builders import AttemptWriter
@@ -139,7 +139,7 @@ def test_a_finalize_job_that_is_through_at_this_moment_hides_no_submission(
         run.ending(made.number).unlink()
         return time.time()
 
-    monkeypatch.setattr(submissions, "server_time", clock)
+    monkeypatch.setattr(signs, "server_time", clock)
     assert [known.number for known in read_submissions(run)] == [made.number]
 
 
