@@ -27,7 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import psutil
+try:
+    import psutil
+except ModuleNotFoundError:
+    sys.exit("psutil is not installed, which tests need: make .venv/.installed-all")
 
 from tests.support.slurm_conf import USUAL, Site, check_folder, free_ports, write_configuration
 from tests.support.slurm_daemons import MEMORY_CGROUP, ClusterError, Daemons

@@ -44,7 +44,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         *planned.notes,
-        f"{_planned(planned)}: {run.path}",
+        f"{_planned(planned)}: {run.path.absolute()}",
         f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
         *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
         f"executor: {executor.name}",
@@ -115,13 +115,13 @@ def _run_or_attend(options: argparse.Namespace, printer: Printer) -> Status:
     view = make_view(printer.stream)
     known = None if options.fresh or options.keep_results else _planned_run(options.target)
     if known and is_attended(known):
-        printer.say(f"run directory: {known.path}")
+        printer.say(f"run directory: {known.path.absolute()}")
         return attend(known, view, printer.say, once=options.once)
     planned, config = _target(options, printer)
     if options.once and choose_executor(config.executor).stops_with_launcher:
         raise InputError("--once is for a scheduler, whose array tasks go on without the launcher: leave it out")
     remarks = choose_executor(config.executor).remarks(config)
-    printer.say(*planned.notes, *remarks, f"run directory: {planned.run.path}")
+    printer.say(*planned.notes, *remarks, f"run directory: {planned.run.path.absolute()}")
     return run_to_end(planned, config, view, printer.say, once=options.once)
 
 
@@ -218,7 +218,7 @@ def _start(
     executor = choose_executor(submissions[0].executor)
     shards = {made.number: table.shards_in(made.work(table)) for made in submissions}
     printer.say(
-        f"run directory: {run.path}",
+        f"run directory: {run.path.absolute()}",
         *(
             f"submission {made.number}: {counted(shards[made.number].count, 'shard')}, {executor.place(made)}"
             for made in submissions

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from jobs.errors import RunError
 from jobs.machine import descendants
 from jobs.machine.devices import CPU_SHARE, usable_cpus
 from jobs.machine.kernel_kills import KernelKills
@@ -39,16 +40,33 @@ def start_task(run: RunDir, submission: int, index: int, environment: Mapping[st
         )
 
 
-class StopRequests:
-    """Counts the stop signals that reach this process: the first asks for a good end, the second for an end at once."""
+class LauncherDied(RunError):
+    """The launcher died that this process was to end with; nobody has asked for an end."""
 
-    def __init__(self) -> None:
+
+class StopRequests:
+    """Counts the stop signals that reach this process: the first asks for a good end, the second for an end at once.
+
+    One of them says that ``launcher`` died, the process that this one is to end with.
+    """
+
+    LAUNCHER_DIED = signal.SIGUSR1
+
+    def __init__(self, launcher: int | None = None) -> None:
         self.count = 0
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        self.is_asked = False
+        self._launcher = launcher
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, self.LAUNCHER_DIED):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.count += 1
+        self.is_asked |= number != self.LAUNCHER_DIED
+
+    def refuse_without_launcher(self) -> None:
+        """Raises LauncherDied, unless somebody has asked for an end besides."""
+        if self.count and not self.is_asked:
+            raise LauncherDied(f"the launcher (process {self._launcher}) died, and its array tasks were stopped")
 
 
 class LocalArray:

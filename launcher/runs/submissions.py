@@ -33,7 +33,8 @@ class Outcome:
     """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed.
 
     ``failed_samples``: how many samples of the run failed, where all of it was done then; ``seals``: of the results that
-    it wrote (storage/seals.py). ``notes``: what attempts that follow did not ask for, and why.
+    it wrote (storage/seals.py). ``notes``: what attempts that follow did not ask for, and why. ``orphaned``: its array tasks
+    were stopped because the launcher died that it was to end with.
     """
 
     ended: float
@@ -43,6 +44,12 @@ class Outcome:
     failed_samples: int | None = None
     seals: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    orphaned: bool = False
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether array tasks that left no word were killed on purpose."""
+        return self.cancelled or self.orphaned
 
     def write(self, run: RunDir, number: int) -> None:
         """Ends the submission: after that no array task of it takes work any more."""
@@ -68,7 +75,8 @@ class Outcome:
             for shard, failure in data["failures"].items()
         }
         told = data.get("failed_samples"), tuple(data.get("seals", ())), tuple(data.get("notes", ()))
-        return cls(data["ended"], data["cancelled"], failures, data["error"], *told)
+        orphaned = data.get("orphaned", False)
+        return cls(data["ended"], data["cancelled"], failures, data["error"], *told, orphaned)
 
 
 def _remove_claims(run: RunDir, number: int) -> None:

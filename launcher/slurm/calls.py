@@ -13,6 +13,8 @@ from jobs.machine.allocation import USERS_OWN, cluster
 from launcher.slurm.parsers import is_not_configured, is_passing, said
 
 _TIMEOUT = 60.0
+# Of what Slurm says where the cause is known, so many characters are shown.
+_SAID = 100
 # Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
 BACK_OFF = (1, 2, 5, 12, 30, 70)
 # A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
@@ -69,8 +71,8 @@ def run(*command: str, timeout: float | None = None) -> str:
     problem = said(ended.stderr or ended.stdout)
     if is_not_configured(problem):
         raise InputError(
-            f"{command[0]}: {problem}: Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a "
-            "slurm.conf, or run on this machine: --set executor=local"
+            "Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a slurm.conf, or run on "
+            f"this machine: --set executor=local ({command[0]}: {problem[:_SAID]})"
         )
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 

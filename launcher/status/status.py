@@ -35,6 +35,9 @@ SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardSt
 
 # Of results without a seal: the file server's clock may be behind a node's by this much; seconds.
 _CLOCK_SKEW = 2.0
+# After so much of its work, or such a time, a submission's rate is that of what is left.
+_STEADY_SHARE = 0.1
+_STEADY_SECONDS = 120.0
 # An attempt that has not written for so many sync intervals is pointed out.
 _SILENT_INTERVALS = 6
 
@@ -112,6 +115,15 @@ class Status:
             return False
         return not (last.may_go_on or last.submission.is_left_to_launcher)
 
+    @cached_property
+    def beyond_samples(self) -> str:
+        """What a run does whose samples are all there: some of them again, or the result."""
+        if self.state is not RunState.RUNNING or self.missing:
+            return ""
+        if again := sum(self.shards.left_of(one.submission).count for one in self.submissions if one.is_open):
+            return f"{again:,} computed again"
+        return "" if self.shards.live else "writing the result"
+
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
         return self.shards.count(state)
@@ -120,7 +132,8 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
-        text = advice(group, reference(self.run), own, memory, self.shards.sufficient_budget)
+        budget, has_results = self.shards.sufficient_budget, bool(self.shards.closed)
+        text = advice(group, reference(self.run), own, memory, budget, has_results=has_results)
         # Until then the command says that all of it is running.
         return f"{text} (once the run has ended)" if self.state is RunState.RUNNING else text
 
@@ -207,7 +220,7 @@ class StatusReader:
         is_done = shards.count(ShardState.DONE) == len(shards)
         missing_results = [path for part, path in results if not (is_done and self._is_gathered(part, path, shards))]
         state = _run_state(submissions, shards, is_complete=not missing_results)
-        rate = _rate(shards, newest)
+        rate = _rate(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
         return Status(
             self.run,
@@ -217,7 +230,7 @@ class StatusReader:
             shards.failed,
             shards,
             rate,
-            missing / rate if rate and shards.live else None,
+            missing / rate if rate and shards.live and _is_steady(shards, newest) else None,
             tuple(group(shards.failures())),
             tuple(submissions),
             tuple(path for _, path in results),
@@ -306,14 +319,23 @@ def _was_over(attempt: Attempt, written: float) -> bool:
         return False
 
 
-def _rate(shards: Shards, newest: SubmissionState | None) -> float | None:
+def _rate(shards: Shards, newest: SubmissionState) -> float | None:
     """Samples per second that the newest submission has done, over the time in which its attempts ran."""
-    if newest is None:
-        return None
-    recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
-    if not recent:
-        return None
-    # Until the last beat, not until now: what was done since then is not known yet.
-    until = max(one.beat.time for one in recent)
-    seconds = until - min(one.start.time for one in recent if one.start)
+    seconds = _seconds(shards, newest)
     return shards.closed_by(newest.number).count / seconds if seconds > 0 else None
+
+
+def _seconds(shards: Shards, newest: SubmissionState) -> float:
+    """For how long attempts of the newest submission ran, as far as is known; 0 where none has begun."""
+    recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
+    # Until the last beat, not until now: what was done since then is not known yet.
+    until = max((one.beat.time for one in recent), default=0.0)
+    return until - min((one.start.time for one in recent if one.start), default=until)
+
+
+def _is_steady(shards: Shards, newest: SubmissionState | None) -> bool:
+    """Whether its rate tells when it ends: not that of the first batches, when processes start and models are loaded."""
+    if newest is None:
+        return False
+    done, left = shards.closed_by(newest.number).count, shards.left_of(newest.submission).count
+    return done >= _STEADY_SHARE * (done + left) or _seconds(shards, newest) >= _STEADY_SECONDS

@@ -201,7 +201,7 @@ def test_whoever_gets_that_number_loses_nothing_to_the_withdrawal(run: RunDir, m
 
 
 def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
-    outcome = Outcome(1.5, True, {3: Failure(FailureKind.CRASH, "died", 3)}, "no room")
+    outcome = Outcome(1.5, True, {3: Failure(FailureKind.CRASH, "died", 3)}, "no room", orphaned=True)
     outcome.write(run, 1)
     assert Outcome.read(run, 1) == outcome
     assert Outcome.read(run, 2) is None
