@@ -7,9 +7,13 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.seals import HDF5, read_seal
 
 
-def objection(path: Path, run: RunDir) -> str | None:
-    """What speaks against the result of a run being there, with what to do; None where nothing does."""
-    if path.is_relative_to(run.path) and (path.parent != run.path or path in set(_own(run))):
+def objection(path: Path, run: RunDir, *, is_new: bool = False) -> str | None:
+    """What speaks against the result of a run being there, with what to do; None where nothing does.
+
+    A new run has it in no folder of its own, where older ones may.
+    """
+    is_own = any(path.is_relative_to(own) for own in _own(run))
+    if is_own or (is_new and path.is_relative_to(run.path) and path.parent != run.path):
         return f"{path}: is of the run itself; the result may be beside it, as {run.result.name}"
     if path.is_dir():
         return f"is a folder: {path}; give the path of a file in it"

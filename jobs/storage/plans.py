@@ -276,9 +276,14 @@ class Submission:
         return self.tasks * (self.resources.nodes_per_task or 1)
 
     @property
+    def is_submitted(self) -> bool:
+        """Whether a scheduler has all of it: of one by one, a launcher that was killed has submitted some."""
+        return bool(self.job_ids) and not (self.resources.single_jobs and len(self.job_ids) < self.tasks)
+
+    @property
     def is_left_to_launcher(self) -> bool:
-        """Whether no scheduler has it yet, and no job of one is going to submit it."""
-        return self.resources.attended and not self.job_ids
+        """Whether no scheduler has all of it yet, and no job of one is going to submit it."""
+        return self.resources.attended and not self.is_submitted
 
     def work(self, table: ShardTable) -> Spans:
         """The rows that it is to compute, whichever version wrote it."""

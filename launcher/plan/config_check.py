@@ -59,7 +59,7 @@ def output_problems(config: Config) -> list[Problem]:
     names: list[str | None] = [*config.data.manifests] or [None]
     results = {run.result_of(name, path): None for name in names}
     folders = {result.parent: None for result in results if result.parent != run.path}
-    found = [*map(_folder_problem, folders), *(objection(result, run) for result in results)]
+    found = [*map(_folder_problem, folders), *(objection(result, run, is_new=True) for result in results)]
     return [(("output", "path"), problem) for problem in found if problem]
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from jobs.errors import LauncherError
-from launcher.slurm.calls import run
+from launcher.slurm.calls import at, run
 from launcher.units import parse_time
 
 _MEGABYTE = 1 << 20
@@ -22,10 +22,10 @@ class Ceilings:
     partition: str = ""
 
 
-def ceilings_for(asked: Mapping[str, str | None]) -> Ceilings:
-    """Those of a job with these options; of several partitions, what one of them allows."""
+def ceilings_for(asked: Mapping[str, str | None], cluster: str | None = None) -> Ceilings:
+    """Those of a job with these options on this cluster; of several partitions, what one of them allows."""
     try:
-        found = read_partitions(run("sinfo", "--noheader", "--all", "--exact", f"--format={_FIELDS}"))
+        found = read_partitions(run("sinfo", *at(cluster), "--noheader", "--all", "--exact", f"--format={_FIELDS}"))
     except LauncherError:
         return Ceilings()
     return _lowered(highest(found, asked.get("partition")), asked.get("qos"))

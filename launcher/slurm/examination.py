@@ -16,7 +16,7 @@ from jobs.errors import InputError, LauncherError
 from jobs.machine.user import user_name
 from launcher.executors import Finding
 from launcher.slurm.calls import at, call, can_bind, run
-from launcher.slurm.parsers import said
+from launcher.slurm.parsers import is_about_arrays, is_busy, said
 from launcher.slurm.scripts import Options, asked_options
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, merge
@@ -43,6 +43,8 @@ _LIMITS = (
     "withassoc",
     "format=Cluster,Account,Partition,QOS,MaxSubmitJobs",
 )
+# Values of MaxArraySize, which is one more than the largest index.
+_NO_ARRAYS = ("0", "1")
 _TRIAL = "#!/bin/bash\n"
 
 
@@ -75,7 +77,8 @@ def examine(config: "Config", resources: "Resources") -> list[Finding]:
     answers = _ask(None if cluster == "all" else cluster)
     if problem := answers.problems.get("config"):
         return [Finding("controller", "does not answer", f"Slurm cannot be asked: {problem}", is_needed=True)]
-    trial = Finding("an array", "", refused, is_needed=True) if refused else _trial(config, asked)
+    has_arrays = answers.values.get("MaxArraySize") not in _NO_ARRAYS
+    trial = Finding("an array", "", refused, is_needed=True) if refused else _trial(config, asked, has_arrays)
     return [
         *_controller(answers.values),
         *_partitions(answers, asked),
@@ -104,8 +107,8 @@ def _controller(values: Mapping[str, str]) -> Iterator[Finding]:
     yield Finding("cluster", f"{values.get('ClusterName', '?')}, Slurm {values.get('SLURM_VERSION', '?')}, answers")
     largest = values.get("MaxArraySize", "?")
     lacks = ""
-    if largest in ("0", "1"):
-        lacks = "no job arrays here (MaxArraySize): a submission is one array task at a time"
+    if largest in _NO_ARRAYS:
+        lacks = "no job arrays here (MaxArraySize): each array task is a Slurm job of its own"
     yield Finding("arrays", f"of {largest} elements at most, {values.get('MaxJobCount', '?')} jobs of all users", lacks)
     if not can_bind():
         yield Finding(
@@ -140,7 +143,7 @@ def _no_use(name: str, known: Mapping[str, Mapping[str, str]]) -> str | None:
     if (allowed := fields.get("AllocNodes", "ALL")) not in ("ALL", "(null)"):
         return (
             f"jobs for it may be submitted on {allowed} alone (AllocNodes): where a node may not, the finalize job cannot "
-            "submit retries: set slurm.finalize.partition, or `launcher rerun` when the array has ended"
+            "submit retries: set slurm.finalize.partition, or type `launcher run RUN` when the array has ended"
         )
     return None
 
@@ -227,25 +230,34 @@ def _environment(resources: "Resources") -> Iterator[Finding]:
         yield Finding("environment", f"SLURM_CONF={conf}")
 
 
-def _trial(config: "Config", asked: Options) -> Finding:
-    """What sbatch says of an array with the config's options, without submitting one."""
+def _trial(config: "Config", asked: Options, has_arrays: bool) -> Finding:
+    """What sbatch says of an array with the config's options, or of a job where there are no arrays, without submitting one."""
+    name = "an array" if has_arrays else "a job"
     try:
         cpus = task_size(config, asked).cpus
     except InputError as error:
-        return Finding("an array", "", str(error), is_needed=True)
-    options = merge(asked, {"array": "0-1", "cpus-per-task": str(cpus), "output": os.devnull})
+        return Finding(name, "", str(error), is_needed=True)
+    options = merge(asked, {"cpus-per-task": str(cpus)} | ({"array": "0-1"} if has_arrays else {}))
     for waits in ("dependency", "mail-type", "mail-user"):
         options.pop(waits, None)
+    words = ", ".join(f"{option}={value}" if value else option for option, value in sorted(options.items()))
+    try:
+        refusal = _refusal(options)
+        without = {option: value for option, value in options.items() if option != "array"}
+        if refusal and has_arrays and is_about_arrays(refusal) and not _refusal(without):
+            return Finding(name, words, f"sbatch refuses it: {refusal}; so each array task is a Slurm job of its own")
+    except LauncherError as error:
+        return Finding(name, "not tried", str(error))
+    if refusal:
+        return Finding(name, words, f"sbatch refuses it: {refusal}", is_needed=True)
+    return Finding(name, f"sbatch would take it: {words}")
+
+
+def _refusal(options: Options) -> str:
+    """Why sbatch does not take a script with these options; nothing where it does, now or later."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "trial.sbatch")
-        script.write_text(Template(_TRIAL, "trial").render(options, "true"))
-        try:
-            ended = call("sbatch", "--test-only", str(script), timeout=_SECONDS)
-        except LauncherError as error:
-            return Finding("an array", "not tried", str(error))
-    words = ", ".join(
-        f"{name}={value}" if value else name for name, value in sorted(options.items()) if name != "output"
-    )
-    if ended.returncode:
-        return Finding("an array", words, f"sbatch refuses it: {said(ended.stderr or ended.stdout)}", is_needed=True)
-    return Finding("an array", f"sbatch would take it: {words}")
+        script.write_text(Template(_TRIAL, "trial").render({**options, "output": os.devnull}, "true"))
+        ended = call("sbatch", "--test-only", str(script), timeout=_SECONDS)
+    problem = said(ended.stderr or ended.stdout)
+    return problem if ended.returncode and not is_busy(problem) else ""

@@ -52,7 +52,9 @@ def main(arguments: Sequence[str]) -> int:
         give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
         announce(run)
         return 1
-    if started:  # the run goes on, and the mail comes with its end
+    if any(
+        not submission.resources.attended for submission in started
+    ):  # the run goes on, and the mail comes with its end
         with contextlib.suppress(LauncherError):
             scheduler.send_no_mail()
     for submission in started:

@@ -44,6 +44,8 @@ def follow(
     if started[0].resources.attended:  # each is ended by itself
         return [record(run, s, s.number, process=None) for s in (*started, *held)]
     number = started[0].number
+    # A launcher that was killed may have submitted some of its jobs.
+    started = [replace(s, tasks=len(s.job_ids)) if s.resources.single_jobs else s for s in started]
     started = [s if s.resources.follower == number else record(run, s, number) for s in started]
     while True:
         try:

@@ -5,10 +5,10 @@ A submission's record tells how far that got, whoever was killed on the way. ``p
 submits it first, if it is held back.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
@@ -21,14 +21,7 @@ from launcher.slurm.followers import follow, hold_back, record
 from launcher.slurm.limits import SlurmLimits, limits_for
 from launcher.slurm.parsers import JobId
 from launcher.slurm.records import clusters_of, submission_config, write_script
-from launcher.slurm.scripts import (
-    asked_options,
-    job_name,
-    task_names,
-)
-
-if TYPE_CHECKING:
-    pass
+from launcher.slurm.scripts import asked_options, job_name, task_names
 
 # Slurm counts each array element as a job; one place is for the finalize job, one for its successor.
 _FINALIZE_JOBS = 2
@@ -47,8 +40,8 @@ def hand_over(
     Each is submitted alone: what Slurm does not take as it is, is ``refused`` (raised, where nobody is to be told), and the
     others go on. Raises scheduler.LimitReached where Slurm takes nothing at all now, and nothing else of the run goes on.
     """
-    started = [submission for submission in submissions if submission.job_ids]
-    held = _throttled(run, submissions, [submission for submission in submissions if not submission.job_ids])
+    started = [submission for submission in submissions if submission.is_submitted]
+    held = _throttled(run, submissions, [submission for submission in submissions if not submission.is_submitted])
     room = largest_wave(_limits(run, submissions[0])) if len(submissions) > 1 else None
     limit = scheduler.LimitReached(
         f"{run.path}: as many array tasks as slurm.array_parallelism lets run at a time are there"
@@ -171,19 +164,29 @@ def _asking_for_less(run: RunDir, refused: Submission, refusal: InputError) -> S
 
 
 def _submit_one_by_one(run: RunDir, submission: Submission, follower: int) -> Submission:
-    """A job for each array task, as many as Slurm takes: the others' work is done by these."""
-    jobs: list[JobId] = []
-    for index, name in enumerate(task_names(run, submission)):
-        own = replace(submission, cluster=submission.cluster or (_home(jobs[0]) if jobs else None))
-        script = run.script(own.number) if len(jobs) > 1 else write_script(run, own)  # all go where the first one is
+    """A job for each array task, as many as Slurm takes: the others' work is done by these.
+
+    Each is recorded at once, in the order of their indices: when a launcher that was killed is found out some may have
+    ended, and no name in the queue would tell which of them the others are.
+    """
+    own, first = submission, len(submission.job_ids)
+    for index, name in list(enumerate(task_names(run, submission)))[first:]:
+        script = (
+            run.script(own.number) if index > first + 1 else write_script(run, own)
+        )  # all go where the first one is
         try:
-            jobs.append(scheduler.submit(script, name, clusters_of(run, own), is_new=_is_new(submission), index=index))
-        except scheduler.LimitReached:
-            if not jobs:
+            job = scheduler.submit(script, name, clusters_of(run, own), is_new=_is_new(submission), index=index)
+        except (scheduler.LimitReached, InputError) as refusal:  # those that are there are not to be lost sight of
+            if not own.job_ids:
                 raise
+            print(
+                f"{refusal}\n{len(own.job_ids)} of {submission.tasks} jobs do the work of all",
+                file=sys.stderr,
+                flush=True,
+            )
             break
-    job_ids, cluster = tuple(job.number for job in jobs), submission.cluster or _home(jobs[0])
-    return record(run, submission, follower, job_ids=job_ids, tasks=len(job_ids), cluster=cluster)
+        own = update(run, own, job_ids=(*own.job_ids, job.number), cluster=own.cluster or _home(job))
+    return record(run, own, follower, tasks=len(own.job_ids))
 
 
 def _home(job: JobId) -> str | None:

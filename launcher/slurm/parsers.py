@@ -35,6 +35,13 @@ _ANY_LIMIT = "Job violates accounting/QOS policy"
 # MaxJobCount is reached, by the jobs of all users; sbatch itself has tried for two minutes (src/sbatch/sbatch.c).
 _QUEUE_FULL = ("Slurm job queue full", "Slurm temporarily unable to accept job", "Job creation temporarily disabled")
 
+# ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE, ESLURM_NODE_NOT_AVAIL and ESLURM_NODES_BUSY of src/common/slurm_errno.c.
+_BUSY = (
+    "Requested partition configuration not available now",
+    "Required node not available (down, drained or reserved)",
+    "Requested nodes are busy",
+)
+
 # MAX_JOB_ID of slurm.h: above it are the bits for a cluster of a federation.
 _LARGEST_OWN_ID = 0x03FFFFFF
 
@@ -108,9 +115,14 @@ def is_passing(problem: str) -> bool:
     return any(text in problem for text in _PASSING)
 
 
-def is_no_array(problem: str) -> bool:
-    """Whether it is the array that Slurm does not take: MaxArraySize is 0 or 1, or a plugin of the site refuses them."""
+def is_about_arrays(problem: str) -> bool:
+    """Whether it may be the array that Slurm does not take: MaxArraySize is 0 or 1, or a plugin of the site refuses them."""
     return re.search(r"\barrays?\b", problem, re.IGNORECASE) is not None
+
+
+def is_busy(problem: str) -> bool:
+    """Whether ``sbatch --test-only`` only says that no node is free for it now."""
+    return any(text in problem for text in _BUSY)
 
 
 def is_wrong_place(problem: str) -> bool:

@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from jobs.errors import InputError, LauncherError, RunError
@@ -21,7 +23,8 @@ from launcher.slurm.parsers import (
     Accounted,
     JobId,
     elements,
-    is_no_array,
+    is_about_arrays,
+    is_busy,
     is_passing,
     is_queue_full,
     is_submit_limit,
@@ -37,7 +40,10 @@ _SBATCH_TIMEOUT = 300.0
 # The cluster that Slurm's commands ask when none is named.
 OWN: Collection[str | None] = (None,)
 _ALL_CLUSTERS = "all"
+_ARRAY = re.compile(r"^#SBATCH --array=.*\n", re.MULTILINE)
 _FORGOTTEN = "Invalid job id specified"
+# Of more jobs than these all that the controller knows is asked for: that is one call.
+_FEW = 3
 
 
 class LimitReached(RunError):
@@ -147,16 +153,39 @@ def _refusal(problem: str, script: Path) -> LauncherError:
         return LimitReached(f"sbatch {script}: {problem}")
     if is_passing(problem):
         return NoAnswer(problem)
-    kind = NoArrays if is_no_array(problem) else MayNotSubmit if is_wrong_place(problem) else InputError
+    kind = MayNotSubmit if is_wrong_place(problem) else InputError
+    if is_about_arrays(problem) and _takes_no_arrays(script):
+        kind = NoArrays
     return kind(
         f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config"
     )
 
 
+def _takes_no_arrays(script: Path) -> bool:
+    """Whether the script is taken without its array alone: not even one of two elements is. A refusal does not tell that."""
+    alone = _ARRAY.sub("", script.read_text(errors="surrogateescape"))
+    if _is_taken("--array=0-1", str(script)):  # two, since an array of one is left where MaxArraySize is 1
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder, script.name)
+        job.write_text(alone, errors="surrogateescape")
+        return _is_taken(str(job))
+
+
+def _is_taken(*arguments: str) -> bool:
+    """Whether Slurm takes it, now or when there is room for it."""
+    ended = call("sbatch", "--test-only", *arguments)
+    problem = said(ended.stderr)
+    return not ended.returncode or is_busy(problem) or is_submit_limit(problem) or is_queue_full(problem)
+
+
 def test_only(script: Path) -> str:
     """What ``sbatch --test-only`` says of a script; raises InputError where it refuses it."""
     ended = call("sbatch", "--test-only", str(script))
-    if ended.returncode and not isinstance(refusal := _refusal(said(ended.stderr), script), NoAnswer):
+    problem = said(ended.stderr)
+    if ended.returncode and is_busy(problem):  # a real sbatch queues it
+        return problem
+    if ended.returncode and not isinstance(refusal := _refusal(problem, script), NoAnswer):
         raise refusal
     return (ended.stderr or ended.stdout).strip().removeprefix("sbatch: ")
 
@@ -226,10 +255,14 @@ def jobs(job_ids: Iterable[str], cluster: str | None = None) -> list[Accounted]:
 
     Raises RunError where it does not answer.
     """
+    wanted = set(job_ids)
+    show = partial(ask, "scontrol", *at(cluster), "--all", "--oneliner", "show", "job")
+    if len(wanted) > _FEW:
+        return [row for row in read_jobs(show()) if row.job_id in wanted]
     found: list[Accounted] = []
-    for job_id in job_ids:  # scontrol takes one at a time; a run has few arrays
+    for job_id in wanted:  # scontrol takes one at a time
         try:
-            found += read_jobs(ask("scontrol", *at(cluster), "--oneliner", "show", "job", job_id))
+            found += read_jobs(show(job_id))
         except RunError as error:
             if _FORGOTTEN not in str(error):
                 raise

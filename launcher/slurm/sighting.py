@@ -50,13 +50,17 @@ def look(run: RunDir, submissions: Sequence[Submission]) -> Sighting:
 
 
 def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId]) -> Submission:
-    """With the ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them."""
-    own = [by_name[name] for name in task_names(run, submission) if name in by_name]
+    """With the ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them.
+
+    Of array tasks that are jobs of their own it has recorded all but the last one, so their places stay those of the tasks.
+    """
+    names = task_names(run, submission)[len(submission.job_ids) :]
+    own = [by_name[name] for name in names if name in by_name]
     finalize = by_name.get(finalize_name(run, follower_of(submission)))
     found = own[0] if own else finalize
     return replace(
         submission,
-        job_ids=submission.job_ids or tuple(job.number for job in own),
+        job_ids=(*submission.job_ids, *(job.number for job in own)),
         finalize_id=finalize.number if finalize else submission.finalize_id,
         cluster=submission.cluster or (found.cluster if found else None),
     )

@@ -185,9 +185,8 @@ class SlurmExecutor(Executor):
             return leave_to_launcher(run, submissions)
 
     def end_attended(self, run: RunDir, done: Collection[int], *, ask: bool) -> bool:
-
         known = [one.submission for one in read_submissions(run) if one.outcome is None and not one.is_copied]
-        own = [s for s in known if s.executor == NAME and s.resources.attended and s.job_ids]
+        own = [s for s in known if s.executor == NAME and s.resources.attended and s.is_submitted]
         queued = look(run, own).queued if ask and own else {s.number for s in own}
         ended = sorted({s.number for s in own} - (queued - set(done)))
         end_submissions(run, ended)
@@ -218,7 +217,9 @@ class SlurmExecutor(Executor):
         for submission in abandoned:
             if submission.process and submission.number in seen.followed | (attended & seen.queued):
                 update(run, submission, process=None)
-        unfollowed = [s for s in abandoned if s.number in seen.active - seen.followed - attended]
+        # Of another user's nothing may be visible here, his finalize job neither; and a job of ours would not be his.
+        own_ones = [s for s in abandoned if (s.owner or user_name()) == user_name()]
+        unfollowed = [s for s in own_ones if s.number in seen.active - seen.followed - attended]
         unsubmitted = [s for s in abandoned if s.process and s.number not in seen.active and not s.job_ids]
         followed: list[Submission] = []
         for cluster in dict.fromkeys(s.cluster for s in unfollowed):  # no job waits for one of another cluster
@@ -249,9 +250,8 @@ class SlurmExecutor(Executor):
         (current,) = seen.submissions
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
         owner = submission.owner or user_name()
-        if (
-            submission.resources.attended and owner == user_name()
-        ):  # first, or `launcher run` would see tasks that failed
+        # First, or `launcher run` would see tasks that failed.
+        if submission.resources.attended and owner == user_name():
             Outcome(time.time(), cancelled=True).write(run, submission.number)
         try:
             scheduler.cancel(job_ids, current.cluster)

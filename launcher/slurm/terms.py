@@ -30,6 +30,7 @@ class SbatchTerms:
         asked = asked_options(config, submission.resources)
         self._config = config
         self._asked = asked
+        self._cluster = submission.cluster
         self.notes: tuple[str, ...] = ()
         excluded = asked.get("exclude")
         self._changed = submission.resources.options
@@ -45,7 +46,7 @@ class SbatchTerms:
         """No job is asked for that Slurm would refuse, or never start."""
         if not {NextAttempt.MORE_MEMORY, NextAttempt.MORE_TIME} & set(wanted):
             return retry
-        most = ceilings_for(self._asked)
+        most = ceilings_for(self._asked, self._cluster)
         memory = most.memory and most.memory // self._shares()
         due = _grown(self.terms.memory, retry.memory_factor, retry.max_memory)
         if NextAttempt.MORE_MEMORY in wanted and memory and due and due > memory:

@@ -201,14 +201,14 @@ def test_what_a_site_lacks_is_told_with_what_happens_instead(tmp_path: Path, mon
         for one in examine(load_config(write_config(tmp_path / "run", executor="slurm"))).sections["Slurm"]
     }
     assert told["cluster"].text == "old, Slurm 20.11.9, answers"
-    assert "no job arrays here" in told["arrays"].lacks
+    assert told["arrays"].lacks == "no job arrays here (MaxArraySize): each array task is a Slurm job of its own"
     assert told["partition a"].text == "3 nodes of 8 CPUs, 15.6G; time 1-00:00:00 (else 00:10:00)"
     assert told["partition"].is_needed  # no default one, and none is asked for
     assert (told["accounting"].text, "forgets a job 30 sec after its end" in told["accounting"].lacks) == ("none", True)
     assert (told["memory"].text, bool(told["memory"].lacks)) == ("not bound by cgroups", True)
     assert "only that user can tell" in told["PrivateData"].lacks
-    assert told["an array"].is_needed
-    assert "Invalid account" in told["an array"].lacks
+    assert told["a job"].is_needed
+    assert "Invalid account" in told["a job"].lacks
 
 
 @pytest.mark.parametrize(
