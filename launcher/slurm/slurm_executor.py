@@ -259,7 +259,7 @@ class SlurmExecutor(Executor):
 
 
 def _resources(config: "Config") -> Resources:
-    """What is known without Slurm. The user's SBATCH_* variables win over profiles, as what a shell was told does over files."""
+    """What is known without Slurm. SBATCH_* variables win over profiles, as what a shell was told does over files."""
     gpus = None if "slurm.gpus_per_task" in config.profiles else config.slurm.gpus_per_task
     own = config.own_options if gpus is None else {**config.own_options, "gpus-per-task": gpus}
     return Resources(
