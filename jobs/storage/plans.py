@@ -189,9 +189,9 @@ class Resources:
     tasks at a time (None: as the config says). Of Slurm: the nodes of an array task, sbatch options that differ from the
     config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job. ``attended``:
     there is none, `launcher run` does what it would. ``single_jobs``: each array task is a Slurm job of its own, where there
-    are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: 60 at most), ``grace``
-    in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit, seconds, that its
-    partition gives where none is asked for.
+    are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: an older version made
+    it), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit,
+    seconds, that its partition gives where none is asked for.
     """
 
     parallelism: int | None = None
@@ -282,8 +282,8 @@ class Submission:
 
     @property
     def is_left_to_launcher(self) -> bool:
-        """Whether no scheduler has all of it yet, and no job of one is going to submit it."""
-        return self.resources.attended and not self.is_submitted
+        """Whether no scheduler has it yet, and no job of one is going to submit it."""
+        return self.resources.attended and not self.job_ids
 
     def work(self, table: ShardTable) -> Spans:
         """The rows that it is to compute, whichever version wrote it."""

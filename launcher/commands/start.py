@@ -1,6 +1,7 @@
 """plan, submit, run, rerun."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -115,6 +116,12 @@ def _run_or_attend(options: argparse.Namespace, printer: Printer) -> Status:
     view = make_view(printer.stream)
     known = None if options.fresh or options.keep_results else _planned_run(options.target)
     if known and is_attended(known):
+        if options.set:
+            changes = shlex.join(word for text in options.set for word in ("--set", text))
+            printer.warn(
+                f"{known.path}: what runs goes on as it was submitted, without {changes}; for attempts with it, when this one "
+                f"has ended: launcher rerun {reference(known)} {changes}"
+            )
         printer.say(f"run directory: {known.path.absolute()}")
         return attend(known, view, printer.say, once=options.once)
     planned, config = _target(options, printer)
@@ -133,8 +140,8 @@ def _planned_run(target: str) -> RunDir | None:
 
 def _checked(config: Config, printer: Printer) -> Config:
     """A config that its executor can run."""
-    if notices := config.notices():
-        printer.warn(*notices)
+    if deprecations := config.deprecations():
+        printer.warn(*deprecations)
     choose_executor(config.executor).check(config)
     return config
 

@@ -158,7 +158,7 @@ class Config(Place):
         data["slurm"].update({name.replace("-", "_"): value for name, value in options.items()})
         return data
 
-    def notices(self) -> list[str]:
+    def deprecations(self) -> list[str]:
         """What goes on for now, and what to write instead, with file and line."""
         if self.slurm.shards_per_task is None:
             return []

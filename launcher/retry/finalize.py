@@ -15,7 +15,7 @@ from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempts
 from jobs.storage.code import refusal
 from jobs.storage.old_shards import import_run
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
 from launcher.config.settings import RetrySettings
@@ -65,8 +65,8 @@ class ExecutorTerms(Protocol):
     def limited(self, retry: RetrySettings, wanted: Collection[NextAttempt]) -> RetrySettings:
         """The policy within what the executor can give at all; ``wanted``: what attempts are to get more of."""
 
-    def options(self, terms: Terms) -> Mapping[str, str]:
-        """``Resources.options`` of a submission that asks for others."""
+    def resources(self, before: Resources, terms: Terms) -> Resources:
+        """What the next submission is asked with, for other terms than the one ``before``."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class WithoutLimits:
     def limited(self, retry: RetrySettings, wanted: Collection[NextAttempt]) -> RetrySettings:
         return retry
 
-    def options(self, terms: Terms) -> Mapping[str, str]:
-        return {}
+    def resources(self, before: Resources, terms: Terms) -> Resources:
+        return replace(before, options={})
 
 
 def finalize(
@@ -114,7 +114,7 @@ def finalize(
         if following and (problem := refusal(run, plan)):
             following, outcome = {}, replace(outcome, error=f"nothing is tried again: {problem}")
         for terms, own in following.items():
-            successors += _continue(run, plan, submission, terms, asked.options(terms), own)
+            successors += _continue(run, plan, submission, terms, asked.resources(submission.resources, terms), own)
         if gathers and not left and (shards := _all_done(run, plan, submission, outcome)):
             outcome = _gathered(run, submission, replace(outcome, failed_samples=shards.failed), tick)
     # Last: until then the submission counts as going on, and its claims, which this ends, have been read.
@@ -158,10 +158,10 @@ def _next_attempts(
 
 
 def _continue(
-    run: RunDir, plan: Plan, submission: Submission, terms: Terms, options: Mapping[str, str], left: Iterable[Left]
+    run: RunDir, plan: Plan, submission: Submission, terms: Terms, resources: Resources, left: Iterable[Left]
 ) -> list[Submission]:
     """Writes the submission that follows, of as many array tasks as left these rows; none where a rerun has taken them."""
-    resources = replace(submission.resources, options=options, attempt=terms.attempt, continues=submission.number)
+    resources = replace(resources, attempt=terms.attempt, continues=submission.number)
     new = replace(
         submission, created=time.time(), resources=resources, job_ids=(), finalize_id=None, planned=False, shards=()
     )

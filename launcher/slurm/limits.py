@@ -4,12 +4,13 @@ These take as long as planning a small run, so they are asked side by side, and 
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
@@ -22,6 +23,8 @@ from launcher.slurm.parsers import TIME_FIELDS, read_default_time
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
 DEFAULT_JOB_COUNT = 10_000
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,31 @@ class _SiteLimits:
         return SlurmLimits(self.array_size, min(known, default=None), self.job_count, [bounds])
 
 
-# Those that are under way, each for whoever comes first: what a site allows may change at any time.
-_ahead: dict[tuple[str, str | None], Future[Any]] = {}
+# Answers hold for a command: one that stays for days asks anew, since what a site allows may change at any time.
+_FRESH_SECONDS = 60.0
+_answers: dict[tuple[Callable[..., Any], str | None], tuple[float, Future[Any]]] = {}
 
 
-def ask_ahead(asked: Mapping[str, str | None], *, with_nodes: bool = False) -> None:
-    """Asks for the limits of jobs with these options, and for the nodes, while other things are done."""
+def forget() -> None:
+    """Asks anew from now on."""
+    _answers.clear()
+
+
+def _asked(read: Callable[[str | None], _T], cluster: str | None) -> "Future[_T]":
+    """The answer of a cluster, or a question that is under way."""
+    known = _answers.get((read, cluster))
+    if known is None or time.monotonic() - known[0] > _FRESH_SECONDS or (known[1].done() and known[1].exception()):
+        known = _answers[read, cluster] = time.monotonic(), begun(partial(read, cluster))
+    return known[1]
+
+
+def ask_ahead(asked: Mapping[str, str | None]) -> None:
+    """Asks for the limits of jobs with these options, for the nodes and their times, while other things are done."""
     for cluster in _clusters(asked):
-        questions = {"limits": _read_limits, "nodes": _read_nodes} if with_nodes else {"limits": _read_limits}
-        for what, read in questions.items():
-            if (what, cluster) not in _ahead:
-                _ahead[what, cluster] = begun(partial(read, cluster))
+        _asked(_read_limits, cluster)
+        _asked(_read_nodes, cluster)
+        if "time" not in asked:
+            _asked(_read_times, cluster)
 
 
 def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
@@ -85,8 +102,8 @@ def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
 
     Of several clusters that the jobs may go to, the smallest.
     """
-    ask_ahead(asked)
-    found: list[SlurmLimits] = [_ahead.pop(("limits", cluster)).result().of(asked) for cluster in _clusters(asked)]
+    questions = [_asked(_read_limits, cluster) for cluster in _clusters(asked)]
+    found = [question.result().of(asked) for question in questions]
     own = [limits.submit_jobs for limits in found if limits.submit_jobs is not None]
     sizes, counts = zip(*((limits.array_size, limits.job_count) for limits in found), strict=True)
     bounds = [bounds for limits in found for bounds in limits.bounds]
@@ -95,8 +112,8 @@ def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
 
 def nodes(asked: Mapping[str, str | None]) -> list[list[Nodes]]:
     """The nodes of each cluster that such jobs may go to, of hidden partitions too; none where Slurm does not tell."""
-    ask_ahead(asked, with_nodes=True)
-    return [_ahead.pop(("nodes", cluster)).result() for cluster in _clusters(asked)]
+    questions = [_asked(_read_nodes, cluster) for cluster in _clusters(asked)]
+    return [question.result() for question in questions]
 
 
 def _clusters(asked: Mapping[str, str | None]) -> Collection[str | None]:
@@ -133,15 +150,15 @@ def default_time(asked: Mapping[str, str | None]) -> int | None:
 
     The least of those of several partitions and clusters; None where there is no limit, or where Slurm does not tell.
     """
-    found = (_read_default_time(cluster, asked.get("partition")) for cluster in _clusters(asked))
+    questions = [_asked(_read_times, cluster) for cluster in _clusters(asked)]
+    found = (read_default_time(question.result(), asked.get("partition")) for question in questions)
     return min(filter(None, found), default=None)
 
 
-def _read_default_time(cluster: str | None, partitions: str | None) -> int | None:
+def _read_times(cluster: str | None) -> str:
     with suppress(LauncherError):  # it only tells
-        text = run("sinfo", *at(cluster), "--noheader", "--all", f"--format={TIME_FIELDS}")
-        return read_default_time(text, partitions)
-    return None
+        return run("sinfo", *at(cluster), "--noheader", "--all", f"--format={TIME_FIELDS}")
+    return ""
 
 
 def _read_policy() -> Policy:

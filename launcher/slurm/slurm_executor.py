@@ -42,7 +42,7 @@ from launcher.slurm.scripts import Options, asked_options, finalize_options
 from launcher.slurm.sighting import look
 from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
 from launcher.slurm.task_size import task_size
-from launcher.slurm.time_limit import given_time, told
+from launcher.slurm.time_limit import given_time, told, warning
 from launcher.slurm.whole_nodes import are_asked, idle
 from launcher.units import parse_memory, parse_time
 
@@ -81,7 +81,7 @@ class SlurmExecutor(Executor):
 
     def prepare(self, config: "Config") -> None:
         if scheduler.is_here():
-            ask_ahead(self._asked(config), with_nodes=not config.slurm.says_tasks)
+            ask_ahead(self._asked(config))
 
     def tasks(self, config: "Config", shards: int) -> int:
         wanted = config.slurm.tasks_for(shards)
@@ -90,8 +90,6 @@ class SlurmExecutor(Executor):
         asked = self._asked(config)
         self.prepare(config)
         limits = limits_for(asked)
-        for notice in _hopeless(config, asked, limits):
-            print(notice, file=sys.stderr, flush=True)
         most = min(limits.tasks, largest_wave(limits))
         if not config.slurm.says_tasks:
             most = min(most, _room(config, asked) or most)
@@ -99,7 +97,9 @@ class SlurmExecutor(Executor):
 
     def resources(self, config: "Config") -> Resources:
         """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
-        return replace(_resources(config), default_time=given_time(self._asked(config)))
+        asked = self._asked(config)
+        given = given_time(asked)
+        return replace(_resources(config), default_time=given, warning=warning(config, asked.get("time"), given))
 
     def _asked(self, config: "Config") -> Options:
         return asked_options(config, _resources(config))
@@ -109,7 +109,7 @@ class SlurmExecutor(Executor):
         words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
         lines = [
             f"array task: {task_size(config, asked)}; asked: {words}",
-            f"at the end: {_finalizer(config, self.resources(config))}",
+            f"at the end: {_finalizer(config, _resources(config))}",
         ]
         if scheduler.is_here():
             limits = limits_for(asked)
@@ -119,14 +119,15 @@ class SlurmExecutor(Executor):
         return lines
 
     def remarks(self, config: "Config") -> list[str]:
-        """What time it has where it asks for none, and what it leaves idle of nodes that it has for itself."""
+        """What keeps it from ever starting; what time it has where it asks for none, and what it leaves idle of its nodes."""
         if not scheduler.is_here():
             return []
         asked = self._asked(config)
         there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
         whole = [group for group in there if group.whole or are_asked(asked)]
         said = idle(config, task_size(config, asked), whole, amount(parse_memory, asked.get("mem")))
-        return [*told(given_time(asked)), *([said] if said else [])]
+        problems = _hopeless(config, asked, limits_for(asked))
+        return [*problems, *told(given_time(asked)), *([said] if said else [])]
 
     def examine(self, config: "Config") -> Sequence[Finding]:
         from launcher.slurm.examination import examine  # status imports this module, and does without

@@ -80,7 +80,8 @@ def waiting_for(run: RunDir, number: int) -> list[Submission]:
 def left_to_launcher(run: RunDir) -> list[Submission]:
     """What `launcher run` submits: attempts that follow, and what one that was killed has not submitted."""
     own = [one for one in read_submissions(run) if _is_open(one) and not (one.submission.process and one.is_open)]
-    return [one.submission for one in own if one.submission.is_left_to_launcher]
+    attended = [one.submission for one in own if one.submission.resources.attended]
+    return [submission for submission in attended if not submission.is_submitted]
 
 
 def _is_open(known: SubmissionState) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jobs.storage.plans import Submission
+from jobs.storage.plans import Resources, Submission
 from launcher.config.settings import RetrySettings
 from launcher.retry.policy import Terms
 from launcher.runs.causes import NextAttempt
@@ -13,6 +13,7 @@ from launcher.slurm.ceilings import ceilings_for
 from launcher.slurm.parsers import amount
 from launcher.slurm.scripts import asked_options
 from launcher.slurm.task_size import task_size
+from launcher.slurm.time_limit import warning
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 if TYPE_CHECKING:
@@ -30,10 +31,9 @@ class SbatchTerms:
         asked = asked_options(config, submission.resources)
         self._config = config
         self._asked = asked
-        self._cluster = submission.cluster
+        self._submission = submission
         self.notes: tuple[str, ...] = ()
         excluded = asked.get("exclude")
-        self._changed = submission.resources.options
         self._memory = next((name for name in _MEMORY_OPTIONS if name in asked), "mem")
         self.terms = Terms(
             attempt=submission.resources.attempt,
@@ -46,7 +46,7 @@ class SbatchTerms:
         """No job is asked for that Slurm would refuse, or never start."""
         if not {NextAttempt.MORE_MEMORY, NextAttempt.MORE_TIME} & set(wanted):
             return retry
-        most = ceilings_for(self._asked, self._cluster)
+        most = ceilings_for(self._asked, self._submission.cluster)
         memory = most.memory and most.memory // self._shares()
         due = _grown(self.terms.memory, retry.memory_factor, retry.max_memory)
         if NextAttempt.MORE_MEMORY in wanted and memory and due and due > memory:
@@ -65,9 +65,15 @@ class SbatchTerms:
         size = task_size(self._config, self._asked)
         return max(size.cpus if self._memory == "mem-per-cpu" else size.gpus, 1)
 
+    def resources(self, before: Resources, terms: Terms) -> Resources:
+        """What the next submission is asked with: of another time limit the warning before it is another."""
+        own = replace(before, options=self.options(terms))
+        time = asked_options(self._config, own).get("time")
+        return replace(own, warning=warning(self._config, time, own.default_time))
+
     def options(self, terms: Terms) -> Mapping[str, str]:
         """The submission's options that differ from the config's, for other terms."""
-        options = dict(self._changed)
+        options = dict(self._submission.resources.options)
         if terms.memory is not None and terms.memory != self.terms.memory:
             options[self._memory] = format_memory(terms.memory)
         if terms.time is not None and terms.time != self.terms.time:

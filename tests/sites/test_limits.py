@@ -19,7 +19,7 @@ def test_what_no_job_may_have_is_told_and_the_limit_of_jobs_is_that_of_the_qos(s
     toy = SlurmRun(cluster, tmp_path, "Toy", rows=20, shards=20, options=options, node={"batch_size": 1})
     done = toy.launcher("submit", toy.config.name)
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stderr.splitlines() if "would wait for ever" in line]
+    told = [line for line in done.stdout.splitlines() if "would wait for ever" in line]
     assert all(any(amount in line for line in told) for amount in ("4 CPUs", "2.0G of memory", "30 min"))
     assert len(told) == 3
     assert toy.submission(1).tasks == 5  # of 7, one place is for the finalize job, one for its successor

@@ -76,7 +76,10 @@ def test_a_launcher_that_was_killed_goes_on_by_cron_and_two_are_one(site: BringU
     await_attendant(toy)
     second = toy.launcher("run", toy.run.path)
     assert (second.returncode, f"process {first.pid} on" in second.stderr) == (1, True)
-    assert toy.launcher("run", toy.run.path, "--once").returncode == GOES_ON
+    third = toy.launcher("run", toy.run.path, "--once", "--set", "retry.attempts=9")
+    assert (third.returncode, "launcher rerun toy --set retry.attempts=9" in third.stderr) == (GOES_ON, True), (
+        third.stderr
+    )
     toy.await_commits(0)
     kill(first)
     shown = toy.launcher("status", toy.run.path).stdout

@@ -165,6 +165,7 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
             module.ask = module.run = answered(data)  # type: ignore[attr-defined]
         scheduler.queue()
         scheduler.find("run-ab12-1")
+        limits.forget()
         limits.limits_for({})
         limits.nodes({})
         scheduler.jobs(["12"])

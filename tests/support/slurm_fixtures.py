@@ -21,6 +21,7 @@ from typing import Protocol
 
 import pytest
 
+from launcher.slurm.limits import forget
 from tests.slurm_cluster import SlurmCluster, slurm_missing
 from tests.support.slurm_conf import USUAL, Site
 from tests.support.slurm_daemons import ClusterError
@@ -117,6 +118,7 @@ def site(_last_site: _LastSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bri
         cluster = _last_site.become(chosen)
         for variable in ("SLURM_CONF", "PATH"):
             monkeypatch.setenv(variable, cluster.env[variable])
+        forget()  # what another one allows
         return cluster
 
     yield bring_up

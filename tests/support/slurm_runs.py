@@ -18,6 +18,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
+from launcher.slurm.limits import forget
 from launcher.slurm.scripts import job_name
 from launcher.status.status import StatusReader
 from tests.example_jobs.greedy_jobs import FREE, ROWS_OF_SHARD
@@ -232,3 +233,4 @@ def use_cluster(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes this process's environment that of a login node of the cluster."""
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, slurm.env[name])
+    forget()  # what another one allows

@@ -16,7 +16,7 @@ from jobs.storage.claims import ClaimFolder
 from jobs.storage.plans import OLD_FORMATS, Plan, Submission
 from jobs.storage.rundir import RunDir
 
-# Seconds before its time limit at which a task is told to leave where the config does not say, at most.
+# Seconds before its time limit at which a task of an older version's submission is told to leave, at most.
 _WARNING = 60
 _CODES = {
     EndReason.DONE: exit_codes.DONE,

@@ -58,6 +58,13 @@ def test_results_are_replaced_also_damaged_ones_and_those_of_older_versions(tmp_
     assert objection(run.result, run) is None
 
 
+def test_a_folder_of_the_run_is_no_place_for_a_new_result_and_stays_that_of_an_older_run(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    assert objection(run.path / "results/x.h5", run) is None
+    assert "of the run itself" in str(objection(run.path / "results/x.h5", run, is_new=True))
+    assert objection(run.result, run, is_new=True) is None
+
+
 @pytest.mark.parametrize("output", ["theirs.h5", "pipe.h5", "/dev/null", "runs/toy/plan.json", "/proc/x.h5"])
 def test_plan_refuses_it_before_anything_is_computed(tmp_path: Path, output: str) -> None:
     config = write_config(tmp_path, rows=8, shards=1, output={"path": output})

@@ -211,6 +211,20 @@ def test_what_a_site_lacks_is_told_with_what_happens_instead(tmp_path: Path, mon
     assert "Invalid account" in told["a job"].lacks
 
 
+def test_a_plugin_that_refuses_arrays_leaves_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse = "echo 'sbatch: error: No job arrays here' >&2; exit 1"
+    commands(
+        tmp_path, monkeypatch,
+        scontrol="echo 'MaxArraySize = 1001'", sbatch=f'grep -q "^#SBATCH --array" "$2" && {{ {refuse}; }}; exit 0',
+    )  # fmt: skip
+    examined = examine(load_config(write_config(tmp_path / "run", executor="slurm")))
+    told = {one.name: one for one in examined.sections["Slurm"]}["an array"]
+    assert (told.is_needed, "No job arrays here; so each array task is a Slurm job of its own" in told.lacks) == (
+        False,
+        True,
+    )
+
+
 @pytest.mark.parametrize(
     ("fields", "problem", "is_needed"),
     [

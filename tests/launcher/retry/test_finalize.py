@@ -1,7 +1,6 @@
 """Finalize: which rows of an ended submission go into which submissions that follow, and what its outcome says."""
 
 import shutil
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from jobs.gather.result_file import NewResult
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.claims import Claim, ClaimFolder
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import NodeSettings, Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.config.settings import RetrySettings
@@ -29,8 +28,9 @@ GIB = 1 << 30
 class Asked(WithoutLimits):
     """An executor that has limits to raise."""
 
-    def options(self, terms: Terms) -> Mapping[str, str]:
-        return {"memory": str(terms.memory), "time": str(terms.time), "not": ",".join(terms.excluded_nodes)}
+    def resources(self, before: Resources, terms: Terms) -> Resources:
+        options = {"memory": str(terms.memory), "time": str(terms.time), "not": ",".join(terms.excluded_nodes)}
+        return replace(before, options=options)
 
 
 @pytest.fixture

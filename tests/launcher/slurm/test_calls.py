@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from launcher.slurm import calls, scheduler
-from launcher.slurm.limits import limits_for
+from launcher.slurm import calls, limits, scheduler
+from launcher.slurm.limits import forget, limits_for
 from launcher.slurm.parsers import JobId
 
 
@@ -20,8 +20,10 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     calls.can_bind.cache_clear()
+    forget()
     yield folder
     calls.can_bind.cache_clear()
+    forget()
 
 
 def stand_in(folder: Path, name: str, body: str) -> None:
@@ -133,6 +135,54 @@ def test_while_slurm_is_silent_the_way_on_without_it_is_named(
     with pytest.raises(calls.NoAnswer, match="--set executor=local"):
         limits_for({})
     assert "--set executor=local; trying again" in capsys.readouterr().err
+
+
+def test_many_jobs_are_asked_for_by_one_call(programs: Path) -> None:
+    row = "JobId=$n JobName=x JobState=FAILED ExitCode=1:0 NodeList=n1"
+    stand_in(programs, "scontrol", f'echo call >> $0.calls; for n in 1 2 3 4 5 6 7; do echo "{row}"; done')
+    assert [row.job_id for row in scheduler.jobs(["2", "4", "5", "6", "9"])] == ["2", "4", "5", "6"]
+    assert count(programs, "scontrol") == 1
+
+
+def test_what_slurm_allows_is_asked_once_for_a_command(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(programs, "scontrol", "echo call >> $0.calls; echo 'MaxArraySize = 7'")
+    assert [limits_for({}).array_size, limits_for({"account": "lab"}).array_size] == [7, 7]
+    assert count(programs, "scontrol") == 1
+    monkeypatch.setattr(limits, "_FRESH_SECONDS", 0.0)  # for one that stays, that was long ago
+    assert limits_for({}).array_size == 7
+    assert count(programs, "scontrol") == 2
+
+
+TAKES = {
+    "no arrays": 'grep -q "^#SBATCH --array" "${@: -1}"',
+    "small arrays": 'grep -q "^#SBATCH --array" "${@: -1}" && [[ "$*" != *--array=0-1* ]]',
+    "nothing": "true",
+}
+
+
+@pytest.mark.parametrize(("refuses", "kind"), [(name, name == "no arrays") for name in TAKES])
+def test_that_there_are_no_arrays_is_found_out_and_not_read_from_words(
+    programs: Path, tmp_path: Path, refuses: str, kind: bool
+) -> None:
+    (tmp_path / "x.sbatch").write_text("#!/bin/bash\n#SBATCH --array=0-99%9\ntrue\n")
+    words = "use a job array with at most 10 tasks"
+    stand_in(programs, "sbatch", f'if {TAKES[refuses]}; then echo "sbatch: error: {words}" >&2; exit 1; fi\necho 7')
+    with pytest.raises(InputError, match=words) as refused:
+        scheduler.submit(tmp_path / "x.sbatch", "name")
+    assert isinstance(refused.value, scheduler.NoArrays) == kind
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Requested partition configuration not available now", "Requested nodes are busy",
+     "Required node not available (down, drained or reserved)"],
+)  # fmt: skip
+def test_what_waits_for_nodes_is_not_refused(programs: Path, tmp_path: Path, said: str) -> None:
+    stand_in(programs, "sbatch", f'echo "allocation failure: {said}" >&2; exit 1')
+    assert said in scheduler.test_only(tmp_path / "x.sbatch")
+    stand_in(programs, "sbatch", 'echo "allocation failure: Requested node configuration is not available" >&2; exit 1')
+    with pytest.raises(InputError):
+        scheduler.test_only(tmp_path / "x.sbatch")
 
 
 @pytest.mark.parametrize(

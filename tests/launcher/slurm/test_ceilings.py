@@ -1,12 +1,13 @@
 """Ceilings: the most memory and time that a retry may ask for, as sinfo tells, and what is said of that."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from launcher.config.settings import RetrySettings
 from launcher.runs.causes import NextAttempt
-from launcher.slurm.ceilings import Ceilings, highest, read_partitions
+from launcher.slurm.ceilings import Ceilings, ceilings_for, highest, read_partitions
 from tests.launcher.slurm.test_terms import asked, config_with
 from tests.support.slurm_fixtures import BringUp
 
@@ -33,6 +34,16 @@ a wrapper says something
 )
 def test_the_most_is_that_of_the_partition_that_allows_most(partitions: str | None, found: Ceilings) -> None:
     assert highest(read_partitions(SINFO), partitions) == found
+
+
+def test_the_cluster_that_has_the_submission_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sinfo").write_text(
+        "#!/bin/bash\ncase $1 in --clusters=far) echo 'main*|2:00|64000';; *) echo 'main*|1:00|9';; esac\n"
+    )
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert ceilings_for({}, "far") == Ceilings(64000 * MIB, 120, "main")
+    assert ceilings_for({}).time == 60
 
 
 @pytest.mark.slurm

@@ -174,6 +174,18 @@ def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("purged", "loaded", "ends"),
+    [("", "cuda/12.4", False), ("slurm:cuda/12.4", "slurm:cuda/12.4", False), ("slurm", "slurm", True),
+     ("cudatools", "cudatools", True), ("", "gcc", False)],
+)  # fmt: skip
+def test_a_module_that_is_not_loaded_ends_the_task(purged: str, loaded: str, ends: bool) -> None:
+    template = (ROOT / "slurm_templates/modules.sbatch").read_text()
+    module = f'module() {{ [ "$1" = purge ] && LOADEDMODULES="{purged}" || LOADEDMODULES="{loaded}"; }}\n'
+    done = subprocess.run(["bash", "-c", f"{module}{template}\ntrue"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "has loaded nothing" in done.stderr) == ((1, True) if ends else (0, False))
+
+
 @pytest.mark.parametrize(("time", "warning"), [(None, 60), ("1", 15), ("0:30", 10), ("4:00:00", 60), ("UNLIMITED", 60)])
 def test_the_warning_before_the_limit_leaves_time_to_work(tmp_path: Path, time: str | None, warning: int) -> None:
     slurm = site(tmp_path, *([f"#SBATCH --time={time}"] if time else []))

@@ -55,6 +55,12 @@ def test_terms_that_stay_change_no_option(tmp_path: Path) -> None:
     assert found.options(replace(found.terms, attempt=3)) == {"mem": "6G"}
 
 
+def test_the_warning_is_that_of_the_time_limit_that_is_asked_for(tmp_path: Path) -> None:
+    found = asked(config_with(tmp_path, time="1"), warning=15)
+    longer = found.resources(Resources(warning=15, attempts=3), Terms(2, time=120))
+    assert (longer.warning, longer.attempts, longer.options) == (30, 3, {"time": "0:02:00"})
+
+
 @pytest.mark.parametrize("name", ["mem", "mem-per-cpu", "mem-per-gpu"])
 def test_memory_grows_in_the_way_it_was_asked_for(tmp_path: Path, name: str) -> None:
     config = config_with(tmp_path, **{name.replace("-", "_"): "2G"}, time="60")
