@@ -1,6 +1,7 @@
 """Array tasks that are jobs of their own: each is recorded with its place, whatever Slurm refuses and whoever is killed."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
+from launcher.slurm import finalize_job
 from launcher.slurm.handover import hand_over
 from launcher.slurm.scripts import task_names
 from launcher.slurm.sighting import look
@@ -96,11 +98,24 @@ def test_places_in_the_queue_are_those_of_the_array_tasks(programs: Path, tmp_pa
     assert seen.job_ids == ("101", "102", "103")
 
 
+@pytest.mark.parametrize("attended", [True, False])
+def test_the_finalize_jobs_mail_is_taken_back_where_another_job_goes_on_alone(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attended: bool
+) -> None:
+    run, submission = recorded(tmp_path)
+    follows = replace(submission, resources=Resources(attended=attended))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(finalize_job, "_finalize_patiently", lambda run, numbers: [follows])
+    stand_in(programs, "scontrol", "echo $@ >> $0.calls")
+    assert finalize_job.main([str(run.path), "1"]) == 0
+    assert (programs / "scontrol.calls").exists() == (not attended)
+
+
 def test_of_another_users_run_nobody_else_submits_the_finalize_job(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "scontrol", "echo 'PrivateData = jobs'")
     stand_in(programs, "sbatch", f"{COUNTS}{SUBMITS}")
     run, submission = recorded(tmp_path, job_ids=("101",), owner="somebody")
-    theirs = Submission(**{**vars(submission), "resources": Resources(), "process": GONE})
+    theirs = replace(submission, resources=Resources(), process=GONE)
     theirs.write(run.submission(1))
     before = run.submission(1).read_bytes()
     assert SlurmExecutor().recover(run, [theirs]) == {1}
