@@ -31,11 +31,15 @@ class CsvSource(TextSource):
     @cached_property
     def delimiter(self) -> str:
         """The first of the separators if the header has it, else the one that it has most."""
-        with self.reading(), self.stream() as stream:
-            start = re.sub(rb'"[^"]*"', b"", stream.read(BLOCK_BYTES))
+        start = re.sub(rb'"[^"]*"', b"", self._beginning())
         header = next(filter(None, start.splitlines()), b"").decode(errors="replace")
         first = self.separators[0]
         return first if first in header else max(self.separators, key=header.count)
+
+    def _beginning(self) -> bytes:
+        """The first bytes, unpacked, as many as are read at a time."""
+        with self.reading(), self.stream() as stream:
+            return bytes(stream.read(BLOCK_BYTES))
 
     def scan(self) -> Scan:
         self.check_encoding()
@@ -95,7 +99,13 @@ class CsvSource(TextSource):
         read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False)
         parse = pyarrow.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=refuse)
         try:
-            with self.stream() as stream, pyarrow.csv.open_csv(stream, read, parse) as header:
+            # Of bytes in memory. Arrow reads ahead in another thread, also for a reader that is closed: that thread would read
+            # from whatever file has got the descriptor by then, the next one of this very file, whose rows would be lost.
+            first = pa.BufferReader(self._beginning())
+            skip = pyarrow.csv.ParseOptions(
+                delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
+            )
+            with pyarrow.csv.open_csv(first, read, skip) as header:
                 names = header.schema.names
             convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
             with self.stream() as stream, pyarrow.csv.open_csv(stream, read, parse, convert) as reader:

@@ -2,11 +2,13 @@
 
 import csv
 import gzip
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -801,3 +803,29 @@ def test_parts_of_many_record_batches_keep_row_i_in_batch_i_over_65536(folder: P
     assert (last["n"], last["m"], last.manifest) == (0, 0, "b")
     (last,) = Samples(Path("manifest.arrow")).rows(2 * rows - 1, 2 * rows)
     assert (last["m"], last.row) == (rows - 1, rows - 1)
+
+
+def test_no_file_is_closed_while_arrow_reads_ahead_in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The read would go to whatever file gets the descriptor next: the same one, opened again, whose rows are then lost."""
+    closed_within_a_read: list[bool] = []
+
+    class Slow(io.FileIO):
+        is_reading = False
+
+        def read(self, size: int | None = -1) -> bytes | None:
+            self.is_reading = True
+            time.sleep(0.02)  # as long as a loaded machine takes now and then
+            try:
+                return super().read(-1 if size is None else size)
+            finally:
+                self.is_reading = False
+
+        def close(self) -> None:
+            closed_within_a_read.append(self.is_reading)
+            super().close()
+
+    write_csv(folder / "a.csv", [("id", "n"), *((f"row-{n}", n) for n in range(600_000))])
+    monkeypatch.setattr(pa, "input_stream", lambda path, compression: pa.PythonFile(Slow(path), mode="r"))
+    assert build_manifest(str(folder / "a.csv"), folder / "manifest.arrow", "id", None).rows == 600_000
+    assert closed_within_a_read
+    assert not any(closed_within_a_read)
