@@ -168,7 +168,7 @@ def test_what_is_set_is_written(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("node.wokers=2", "node.wokers: unknown key. Did you mean node.workers?"),
+        ("node.wokers=2", "--set node.wokers=2: unknown key. Did you mean node.workers?"),
         ("job.params.cuont=2", "job.params.cuont: unknown parameter. Did you mean count?"),
         ("job.class=a:B", "job.class: the Job is tests.example_jobs.typed_jobs:Typed; give another one as JOB"),
         ("job.params.count=two", "job.params.count: must be a whole number"),
