@@ -15,7 +15,7 @@ Rules that hold for the whole file:
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
 from launcher.config.notification import Target
-from launcher.config.origins import Origins, Problem, apply_overrides, dotted
+from launcher.config.origins import Origins, Problem, apply_overrides, dotted, values_of
 from launcher.config.problems import check_fields, check_mapping, shown
 from launcher.config.profiles import Settings, put_below, read_profiles
 from launcher.config.sections import (
@@ -307,18 +307,10 @@ def _read(path: Path) -> str:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What changed between two ``to_mapping``, by line: ``data.shards: 64 -> 32``; missing keys are null."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    # As JSON, which tells 1 (samples) from 1.0 (a share).
+    before, after = ({".".join(map(str, path)): _shown(value) for path, value in values_of(one)} for one in (old, new))
     changes = ((key, before.get(key, "null"), after.get(key, "null")) for key in {**before, **after})
     return [f"{key}: {was} -> {now}" for key, was, now in changes if was != now]
-
-
-def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted keys and values as JSON, which tells 1 (samples) from 1.0 (a share)."""
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _leaves(item, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", _shown(item)
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ Overrides are put in first; problems are then reported with the origin of their 
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,6 +13,15 @@ from launcher.config.sbatch_options import option_name
 from launcher.config.yaml_lines import Document, KeyPath, parse_value
 
 Problem: TypeAlias = tuple[KeyPath, str]
+
+
+def values_of(data: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """The values of nested sections, by the path of their keys."""
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from values_of(value, (*above, key))
+        else:
+            yield (*above, key), value
 
 
 def dotted(path: KeyPath) -> str:

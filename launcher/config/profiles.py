@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from jobs.errors import InputError
-from launcher.config.origins import Origins, Problem, spelled
+from launcher.config.origins import Origins, Problem, spelled, values_of
 from launcher.config.profile_files import VARIABLE, named_file, profile_files
 from launcher.config.sbatch_options import option_name, ousted
 from launcher.config.variables import anchored, expand_paths
@@ -54,21 +54,13 @@ def _settings(file: Path) -> Iterator[tuple[KeyPath, Setting]]:
     problems += _not_for_profiles(document)
     if problems:
         raise InputError(Origins(str(file), document).report(problems))
-    for path, value in _values(anchored(data, file.parent)):
+    for path, value in values_of(anchored(data, file.parent)):
         yield spelled(path), Setting(value, f"{file}:{document.line(path)}")
 
 
 def _not_for_profiles(document: Document) -> list[Problem]:
     reason = "cannot stand in a profile, since it is not the same for all runs: set it in the config"
     return [(path, reason) for path in _OF_A_RUN if path in document.lines]
-
-
-def _values(data: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    for key, value in data.items():
-        if isinstance(value, dict):
-            yield from _values(value, (*above, key))
-        else:
-            yield (*above, key), value
 
 
 def _read(file: Path) -> str:
@@ -117,7 +109,7 @@ def put_below(data: Mapping[str, Any], settings: Settings) -> tuple[dict[str, An
     What a config has as null, no profile sets.
     """
     merged, origins = copy.deepcopy(dict(data)), dict[KeyPath, str]()
-    own = [(spelled(path), value) for path, value in _values(data)]
+    own = [(spelled(path), value) for path, value in values_of(data)]
     # Each goes first: of what can stand side by side the config's, and then the nearest, counts.
     for path, setting in reversed(list(settings.items())):
         around = _around(merged, path)

@@ -1,12 +1,10 @@
 """Settings: what of a config is not a default, and which file and line, or which command, says so."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from launcher.config.config import Config, default_config
-from launcher.config.origins import dotted, spelled
-from launcher.config.yaml_lines import KeyPath
+from launcher.config.origins import dotted, spelled, values_of
 from launcher.notify.delivery import in_short
 
 
@@ -21,9 +19,9 @@ class Chosen:
 
 def chosen_settings(config: Config) -> list[Chosen]:
     """In the order of a config. Whom ``notify`` tells is shortened: it may be secret, and this is for others to read."""
-    defaults = dict(_values(default_config().to_mapping()))
+    defaults = dict(values_of(default_config().to_mapping()))
     found = []
-    for path, value in _values(config.to_mapping()):
+    for path, value in values_of(config.to_mapping()):
         origin = config.origins.where(path)
         if origin is None or defaults.get(path, ...) == value:
             continue
@@ -31,11 +29,3 @@ def chosen_settings(config: Config) -> list[Chosen]:
             value, origin = f"{in_short(value)} ...", origin.partition("=")[0]
         found.append(Chosen(dotted(spelled(path)), value, origin))
     return found
-
-
-def _values(data: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    for key, value in data.items():
-        if isinstance(value, dict):
-            yield from _values(value, (*above, key))
-        else:
-            yield (*above, key), value
