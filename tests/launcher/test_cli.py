@@ -63,7 +63,7 @@ BAD_INPUT = {
     "abbreviated flag": (["gather", "--allow"], "did you mean --allow-missing?"),
     "missing argument": (["run"], "CONFIG"),
     "no such config": (["run", "confg.yaml"], "no such file"),
-    "folder as config": (["run", "."], "cannot be read"),
+    "folder as config": (["run", "."], "not a run directory"),
     "unknown key": (["plan", "config.yaml", "--set", "node.worker=2"], "node.workers"),
     "malformed override": (["plan", "config.yaml", "--set", "node.workers"], "key.sub=value"),
     "no such run": (["status", "tory"], "did you mean: toy"),
