@@ -812,7 +812,7 @@ def test_no_file_is_closed_while_arrow_reads_ahead_in_it(folder: Path, monkeypat
     class Slow(io.FileIO):
         is_reading = False
 
-        def read(self, size: int | None = -1) -> bytes | None:
+        def read(self, size: int | None = -1) -> bytes:
             self.is_reading = True
             time.sleep(0.02)  # as long as a loaded machine takes now and then
             try:
