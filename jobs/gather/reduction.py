@@ -40,10 +40,8 @@ def summarize(
 def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return method(*arguments)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # the user's code; what was stored is safe: to gather again is all that it costs
+    except (Exception, SystemExit) as error:
+        # The user's code. What was stored is safe: to gather again is all that it costs.
         where, traceback = "", error.__traceback__
         while traceback:
             where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}: "

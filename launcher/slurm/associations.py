@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from launcher.slurm.parsers import amount
 from launcher.units import counted, parse_memory, parse_time, short_size
 
 _NUMBER = re.compile("[0-9]{1,18}")
@@ -96,10 +97,10 @@ def too_much(asked: Resources, seconds: int | None, bounds: Bounds) -> list[str]
     return found
 
 
-def _amount(name: str, amount: int) -> str:
+def _amount(name: str, number: int) -> str:
     if name == "mem":
-        return f"{short_size(amount)} of memory"
-    return counted(amount, {"cpu": "CPU", "node": "node", "gres/gpu": "GPU"}[name])
+        return f"{short_size(number)} of memory"
+    return counted(number, {"cpu": "CPU", "node": "node", "gres/gpu": "GPU"}[name])
 
 
 def _least(all_bounds: Iterable[Bounds]) -> Bounds:
@@ -117,8 +118,8 @@ def _least(all_bounds: Iterable[Bounds]) -> Bounds:
 def _least_of(many: Iterable[Resources]) -> dict[str, int]:
     found: dict[str, int] = {}
     for one in many:
-        for name, amount in one.items():
-            found[name] = min(amount, found.get(name, amount))
+        for name, most in one.items():
+            found[name] = min(most, found.get(name, most))
     return found
 
 
@@ -139,7 +140,7 @@ def read_policy(users: str, accounts: str, qos: str) -> Policy:
                 partition,
                 cluster,
                 own_qos,
-                Bounds(_number(most), _number(group), _seconds(wall), _resources(job), _resources(together)),
+                Bounds(_number(most), _number(group), amount(parse_time, wall), _resources(job), _resources(together)),
             )
             for default, account, partition, cluster, own_qos, most, group, job, together, wall in _rows(
                 users, USER_FIELDS
@@ -153,7 +154,7 @@ def read_policy(users: str, accounts: str, qos: str) -> Policy:
             name: Bounds(
                 _minimum(map(_number, (user, account))),
                 _number(group),
-                _seconds(wall),
+                amount(parse_time, wall),
                 _resources(job),
                 _least_of(map(_resources, (of_user, of_account, together))),
             )
@@ -171,27 +172,13 @@ def _number(text: str) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
-def _seconds(text: str) -> int | None:
-    try:
-        return parse_time(text)
-    except ValueError:
-        return None
-
-
-def _bytes(text: str) -> int | None:
-    """None for what is beyond all memory: so Slurm writes that there is no limit."""
-    try:
-        return parse_memory(text)
-    except ValueError:
-        return None
-
-
 def _resources(text: str) -> dict[str, int]:
     """``cpu=4,mem=2G,gres/gpu:a100=1``: that of all types together alone."""
     found = {}
     for item in text.split(","):
         if match := _RESOURCE.fullmatch(item.strip()):
             name = match[1].lower()
-            if (most := _bytes(match[2]) if name == "mem" else _number(match[2])) is not None:
+            # More memory than there can be is Slurm's way to write that there is no limit.
+            if (most := amount(parse_memory, match[2]) if name == "mem" else _number(match[2])) is not None:
                 found[name] = most
     return found

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,19 @@ from tests.support.launcher_runs import command, environment, launcher, run_of, 
 from tests.support.task_runs import done_rows
 
 
+def ended(
+    folder: Path, words: Sequence[str], preexec_fn: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A program that was started in this folder, has ended, and what it said."""
+    return subprocess.run(
+        words, cwd=folder, env=environment(), capture_output=True, text=True, check=False, preexec_fn=preexec_fn
+    )
+
+
 def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    done = subprocess.run(
-        ["sh", "-c", 'rmdir ../gone; exec "$@"', "sh", *command("status")],
-        cwd=gone,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ended(gone, ["sh", "-c", 'rmdir ../gone; exec "$@"', "sh", *command("status")])
     assert done.returncode == 2
     assert done.stderr == "launcher: the working directory is gone: cd to another one\n"
 
@@ -56,15 +59,7 @@ def test_how_an_array_task_ended_is_known_where_the_starter_ignored_its_children
         f"            if b'jobs' in words and {os.fsencode(run_of(config).path)!r} in words:\n"
         "                os.kill(int(pid), signal.SIGKILL)\n"
     )
-    done = subprocess.run(
-        command("run", config),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=_ignore_children,
-    )
+    done = ended(tmp_path, command("run", config), preexec_fn=_ignore_children)
     assert done.returncode == 1
     assert "was killed by SIGKILL" in done.stdout
 
@@ -83,14 +78,7 @@ def test_an_interrupt_while_modules_are_imported_is_no_traceback(tmp_path: Path,
         f"sys.argv = ['launcher', 'list']\n"
         f"sys.exit(shardrun.main())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ended(tmp_path, [sys.executable, "-P", "-c", program])
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
 
@@ -115,14 +103,7 @@ def test_a_name_too_long_is_bad_input(tmp_path: Path) -> None:
 
 def test_a_limit_of_the_size_of_files_is_told_as_a_full_disk_is(tmp_path: Path) -> None:
     config = write_config(tmp_path, rows=4000, shards=1)
-    done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *command("run", config)],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ended(tmp_path, ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *command("run", config)])
     assert done.returncode == 1
     assert "DISK, shard 0: " in done.stdout
     assert "File too large" in done.stdout
@@ -136,14 +117,7 @@ def test_a_parameter_that_looks_like_a_script_of_an_unknown_user_is_text(tmp_pat
 @pytest.mark.parametrize("blocks", [0, 1])
 def test_a_file_that_cannot_be_written_when_planning_is_named(tmp_path: Path, blocks: int) -> None:
     config = write_config(tmp_path, rows=8, shards=1)
-    done = subprocess.run(
-        ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command("plan", config)],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ended(tmp_path, ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command("plan", config)])
     assert done.returncode == 1
     assert done.stderr.startswith(f"launcher: {run_of(config).path}")
     assert done.stderr.endswith(": File too large\n")

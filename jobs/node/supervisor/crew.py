@@ -180,9 +180,8 @@ class Crew:
             self._replace_process(child)
             return
         self._start_worker(child.process, child.worker)
-        if self._children.holds(
-            child
-        ):  # its process has gone as well; else this death would be seen, and blamed, again
+        # Where its process has gone as well it is still there: its death would be seen, and blamed, again.
+        if self._children.holds(child):
             self._children.forget(child)
 
     def _abandon(self, child: Child) -> None:

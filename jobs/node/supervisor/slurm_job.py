@@ -104,7 +104,7 @@ def _environment() -> dict[str, str]:
 
     With the SLURM_CLUSTERS of whoever submitted it, another one's job of the same number would be requeued.
     """
-    hidden = ("SCANCEL_", "SCONTROL_", "SQUEUE_", "SLURM_CLUSTERS")
+    hidden = (*allocation.USERS_OWN, "SLURM_CLUSTERS")
     own = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     return {**own, "SLURM_TIME_FORMAT": "standard"}
 
