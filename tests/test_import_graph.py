@@ -25,6 +25,7 @@ HALLS = {
         "jobs.pickles",
         "jobs.stacked",
         "jobs.tensors",
+        "jobs.variables",
     },
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
     "launcher base": {"launcher", "launcher.deadline", "launcher.interrupts", "launcher.units", "launcher.visible"},

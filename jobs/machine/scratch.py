@@ -17,23 +17,19 @@ import xxhash
 
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
-
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+from jobs.variables import put_in
 
 
 def scratch_folder(text: str, environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of ``node.scratch`` on this node, made if need be. Raises InputError where it cannot be had."""
     where = f"node.scratch: {text} on {os.uname().nodename}"
 
-    def value(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        if not environment.get(name):
-            raise InputError(
-                f"{where}: the variable {name} is not set there; write the folder out, or set it where tasks start"
-            )
-        return environment[name]
+    def missing(name: str) -> InputError:
+        return InputError(
+            f"{where}: the variable {name} is not set there; write the folder out, or set it where tasks start"
+        )
 
-    folder = Path(_VARIABLE.sub(value, text)).expanduser()
+    folder = Path(put_in(text, missing, environment)).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.variables import put_in
 from launcher.deadline import within
 
 SECONDS = 60.0
 _NOTICE = "LAUNCHER_NOTICE"
 _SERVER = re.compile(r"https?://(?:[^/?#@]*@)?([^/?#@]+)")
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
 class Undelivered(Exception):
@@ -61,14 +61,7 @@ def _run(words: Sequence[str], document: Mapping[str, Any], folder: Path) -> Non
 
 def _filled(url: str) -> str:
     """A URL with its variables put in here and now, so that none of them is in a file of the run."""
-
-    def put_in(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        if not (value := os.environ.get(name)):
-            raise Undelivered(f"the variable {name} of its URL is not set where the run ended")
-        return value
-
-    return _VARIABLE.sub(put_in, url)
+    return put_in(url, lambda name: Undelivered(f"the variable {name} of its URL is not set where the run ended"))
 
 
 def _post(url: str, body: bytes) -> None:
