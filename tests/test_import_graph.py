@@ -57,6 +57,7 @@ TABLE = {
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/storage, launcher base, "
     "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
+    "launcher/results": "jobs base, jobs/gather, jobs/storage, launcher/runs",
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "
