@@ -124,11 +124,12 @@ class StoredRows:
         data = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
         return _array(data, output, int(lengths.sum())), lengths
 
-    def lengths(self, name: str) -> np.ndarray:
-        """Those of all rows of a ragged output: int64."""
-        found = np.zeros(self.rows, np.int64)
-        for batch, first, last in self._at(0, self.rows):
-            found[first:last] = self._lengths(batch, self._slots[name])
+    def lengths(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Those of rows ``[start, stop)`` of a ragged output: int64."""
+        found = np.zeros(stop - start, np.int64)
+        for batch, first, last in self._at(start, stop):
+            begin = first - self._index.starts[batch]
+            found[first - start : last - start] = self._lengths(batch, self._slots[name])[begin : begin + last - first]
         return found
 
     def _at(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:

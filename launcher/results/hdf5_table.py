@@ -40,6 +40,9 @@ class Hdf5Items:
     def values(self) -> np.ndarray:
         return np.asarray(self._values[()])
 
+    def lengths(self, start: int, stop: int) -> np.ndarray:
+        return np.diff(self._offsets[start : stop + 1])
+
     def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         bounds = self._offsets[start : stop + 1]
         return self._values[bounds[0] : bounds[-1]], bounds - bounds[0]

@@ -24,11 +24,12 @@ class Results:
     """
 
     def __init__(self, table: Table) -> None:
-        self._table = table
+        self.table = table
+        """What holds its rows."""
         self.path = table.path
 
     def close(self) -> None:
-        self._table.close()
+        self.table.close()
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +38,7 @@ class Results:
         self.close()
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
 
     def __repr__(self) -> str:
         return f"Results({str(self.path)!r}, {len(self)} rows, outputs: {', '.join(self.outputs)})"
@@ -45,32 +46,32 @@ class Results:
     @property
     def complete(self) -> bool:
         """Whether no sample is missing; failed ones, within the budget of their shard, may be there."""
-        return self._table.complete
+        return self.table.complete
 
     @property
     def shortfall(self) -> str:
         """What keeps it from being complete, in words, with what to do."""
-        return self._table.shortfall
+        return self.table.shortfall
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """The plan, config, environment, git state, submissions and software versions behind the result."""
-        return self._table.provenance()
+        return self.table.provenance()
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """Names of the Job's outputs, sorted."""
-        return tuple(self._table.outputs)
+        return tuple(self.table.outputs)
 
     @cached_property
     def ids(self) -> np.ndarray:
         """Ids of the samples [rows]: int64 row numbers, or an object array of str."""
-        return self._table.ids(0, len(self))
+        return self.table.ids(0, len(self))
 
     @cached_property
     def status(self) -> np.ndarray:
         """uint8 [rows]: MISSING, OK or FAILED."""
-        return self._table.status(0, len(self))
+        return self.table.status(0, len(self))
 
     @cached_property
     def errors(self) -> "pd.DataFrame":
@@ -78,14 +79,14 @@ class Results:
         _need_pandas()
         import pandas as pd
 
-        found = self._table.errors()
+        found = self.table.errors()
         columns = {"row": found["row"], "id": np.asarray(self.ids)[found["row"]]}
         return pd.DataFrame({**columns, **{name: found[name] for name in ("kind", "message", "attempts")}})
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What the Job's ``finish`` returned: name -> array, number or str."""
-        return self._table.summary()
+        return self.table.summary()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -117,20 +118,20 @@ class Results:
         if name in ("id", "status"):
             return self.ids if name == "id" else self.status
         if self.output(name).ragged:
-            return Ragged(self._table.ragged(name))
-        return self._table.fixed(name)[()]
+            return Ragged(self.table.ragged(name))
+        return self.table.fixed(name)[()]
 
     def dataset(self, name: str) -> Any:
         """A fixed output of which slices can be read: h5py's dataset, or one like it. Raises KeyError for others."""
         if self.output(name).ragged:
             raise KeyError(f"{name!r} is of variable length: results[{name!r}] reads single rows and slices of it")
-        return self._table.fixed(name)
+        return self.table.fixed(name)
 
     def output(self, name: str) -> Output:
         """Dtype, shape and kind of an output; raises KeyError where there is none of this name."""
-        if name not in self._table.outputs:
+        if name not in self.table.outputs:
             raise KeyError(f"no output {name!r}; the outputs are: {', '.join(self.outputs) or 'none'}")
-        return self._table.outputs[name]
+        return self.table.outputs[name]
 
     def blocks(self, rows: int = BLOCK, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """All rows, at most ``rows`` at a time: column name -> values, as ``to_pandas`` names the columns.
@@ -151,7 +152,7 @@ class Results:
     def _reader(self, name: str) -> Callable[[int, int], Any]:
         """Gives rows ``[start, stop)`` of a column."""
         if name in ("id", "status"):
-            return self._table.ids if name == "id" else self._table.status
+            return self.table.ids if name == "id" else self.table.status
         column = self[name] if self.output(name).ragged else self.dataset(name)
         return lambda start, stop: column[start:stop]
 

@@ -28,10 +28,13 @@ class StoredItems:
         return len(self._table)
 
     def offsets(self) -> np.ndarray:
-        return _ends(self._table.stored.lengths(self._name))
+        return _ends(self.lengths(0, len(self)))
 
     def values(self) -> np.ndarray:
         return self._table.stored.items(self._name, 0, len(self))[0]
+
+    def lengths(self, start: int, stop: int) -> np.ndarray:
+        return self._table.stored.lengths(self._name, start, stop)
 
     def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         items, lengths = self._table.stored.items(self._name, start, stop)

@@ -24,6 +24,9 @@ class Items(Protocol):
     def values(self) -> np.ndarray:
         """The items of all rows, end to end."""
 
+    def lengths(self, start: int, stop: int) -> np.ndarray:
+        """How many items rows ``[start, stop)`` have."""
+
     def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """The items of rows ``[start, stop)`` end to end, and where each row begins and ends among these."""
 
