@@ -64,6 +64,8 @@ def _document(status: "Status") -> dict[str, Any]:
 
     document = {key: value for key, value in status.to_json().items() if key not in _LONG}
     failures = [{**one, "message": short_line(one["message"])} for one in document["failures"][:_FAILURES]]
-    results = [str(path) for path in status.results] if status.state is RunState.COMPLETE else []
+    results = (
+        [str(path) for path in status.results] if status.state is RunState.COMPLETE and not status.in_place else []
+    )
     text = "\n".join(status_lines(status))
     return {**document, "name": status.run.name, "failures": failures, "results": results, "text": text}
