@@ -24,6 +24,8 @@ from launcher.results.results import Results
 FORMATS: Mapping[str, tuple[str, str | None]] = {
     "parquet": ("launcher.export.parquet:ParquetWriter", None),
     "numpy": ("launcher.export.numpy_files:NumpyWriter", None),
+    "webdataset": ("launcher.export.webdataset:WebDatasetWriter", None),
+    "zarr": ("launcher.export.zarr_store:ZarrWriter", "zarr"),
 }
 """What writes each, and the extra that it needs."""
 FILE_BYTES = 1 << 30

@@ -1,11 +1,14 @@
 """What an export holds is what the opened result holds, whatever it was made from; and it is there whole or not at all."""
 
+import importlib.util
+import io
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +70,21 @@ def decoded(row: np.ndarray, encoding: str | None) -> Any:
     return row.tobytes() if encoding == "bytes" else row.tobytes().decode()
 
 
+def read_zarr(folder: Path) -> dict[str, Any]:
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(folder, mode="r")
+    encodings = {one["name"]: one["encoding"] for one in group.attrs["launcher"]["outputs"]} | {"id": "utf-8"}
+    found: dict[str, Any] = {name: array[:].tolist() for name, array in group.arrays()}
+    for name, inner in group.groups():
+        values = inner["values"][:]
+        found[name] = [decoded(values[a:b], encodings[name]) for a, b in itertools.pairwise(inner["offsets"][:])]
+    return found
+
+
+HAS_ZARR = importlib.util.find_spec("zarr") is not None
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {"parquet": read_parquet, "numpy": read_numpy}
+if HAS_ZARR:
+    READERS["zarr"] = read_zarr
 
 
 def expected(found: Results) -> dict[str, Any]:
@@ -192,6 +209,48 @@ def test_nothing_is_left_of_an_export_of_damaged_rows(tmp_path: Path) -> None:
 def test_what_is_there_is_not_replaced(run: RunDir, tmp_path: Path) -> None:
     with results.open(run.path) as found, pytest.raises(InputError, match="is there already"):
         export(found, tmp_path, "parquet")
+
+
+def read_tars(folder: Path) -> dict[int, dict[str, Any]]:
+    """Samples by row: file name -> content, as WebDataset groups and decodes them."""
+    found: dict[int, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as file:
+            for member in file:
+                key, _, name = member.name.partition(".")
+                content = file.extractfile(member)
+                assert content is not None
+                data = content.read()
+                value = np.load(io.BytesIO(data)).tolist() if name.endswith("npy") else data
+                found.setdefault(int(key), {})[name] = value
+    return found
+
+
+def test_tars_hold_the_samples_that_are_ok(run: RunDir, tmp_path: Path) -> None:
+    with results.open(run.path) as found:
+        export(found, tmp_path / "out", "webdataset", rows_per_file=25)
+        columns = expected(found)
+    samples = read_tars(tmp_path / "out")
+    assert list(samples) == [row for row in range(ROWS) if row not in BAD]
+    for row, sample in samples.items():
+        assert json.loads(sample.pop("json")) == {"id": f"böok {row}", "row": row}
+        assert sample.pop("text.txt").decode() == columns["text"][row]
+        assert sample.pop("blob.bin") == columns["blob"][row]
+        assert sample == {f"{name}.npy": columns[name][row] for name in ("vector", "label", "flag", "tokens", "boxes")}
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["000000.tar", "000001.tar", "000002.tar"]
+    with results.open(run.path) as found:
+        export(found, tmp_path / "small", "webdataset", file_bytes=100_000)
+    assert len(list((tmp_path / "small").glob("*.tar"))) > 3
+    assert read_tars(tmp_path / "small").keys() == samples.keys()
+
+
+@pytest.mark.skipif(HAS_ZARR, reason="zarr is installed")
+def test_a_format_that_needs_more_says_how_to_get_it(run: RunDir, tmp_path: Path) -> None:
+    with (
+        results.open(run.path) as found,
+        pytest.raises(InputError, match=r"zarr needs zarr: pip install 'shardrun\[zarr\]'"),
+    ):
+        export(found, tmp_path / "out", "zarr")
 
 
 KILLED = """
