@@ -11,6 +11,7 @@ A run of several manifests has a result of each: ``results.open("runs/docstrings
 result.h5 has stored is read where it lies. Plain h5py reads that file too; the names are those of its datasets.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.errors import IncompleteError, InputError, RunError
@@ -19,11 +20,12 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.results.hdf5_table import Hdf5Table
 from launcher.results.ragged import Ragged
+from launcher.results.result_dataset import ResultDataset
 from launcher.results.results import Results
 from launcher.runs.find import find_run
 from launcher.runs.submissions import chosen_output, read_submissions
 
-__all__ = ["FAILED", "MISSING", "OK", "Ragged", "Results", "open", "result_path"]
+__all__ = ["FAILED", "MISSING", "OK", "Ragged", "ResultDataset", "Results", "dataset", "open", "result_path"]
 
 
 def open(  # noqa: A001 - it is read as results.open
@@ -44,6 +46,23 @@ def open(  # noqa: A001 - it is read as results.open
         results.close()
         raise IncompleteError(f"{shortfall}; open(path, allow_incomplete=True) takes it as it is")
     return results
+
+
+def dataset(
+    path: str | Path,
+    columns: Iterable[str] | None = None,
+    *,
+    manifest: str | None = None,
+    allow_incomplete: bool = False,
+    in_place: bool = False,
+    only_ok: bool = True,
+) -> ResultDataset:
+    """The samples of a result for torch's DataLoader: those that are ok, or all; opened, and refused, as ``open`` does.
+
+    ``columns``: outputs, "id", "status"; None: all outputs.
+    """
+    found = open(path, manifest=manifest, allow_incomplete=allow_incomplete, in_place=in_place)
+    return ResultDataset(found, columns, only_ok=only_ok)
 
 
 def _open_file(path: Path, manifest: str | None, in_place: bool) -> Results | None:

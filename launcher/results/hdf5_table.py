@@ -132,6 +132,13 @@ class Hdf5Table:
     def fixed(self, name: str) -> "h5py.Dataset":
         return self._file[name]
 
+    def mapped(self, name: str) -> Any:
+        dataset = self._file[name]
+        offset = dataset.id.get_offset()
+        if not offset or not dataset.size:  # in chunks, or nowhere
+            return dataset
+        return np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
+
     def ragged(self, name: str) -> Hdf5Items:
         return Hdf5Items(self._file[name])
 

@@ -138,6 +138,9 @@ class StoredTable:
     def fixed(self, name: str) -> StoredArray:
         return StoredArray(self, name)
 
+    def mapped(self, name: str) -> StoredArray:
+        return self.fixed(name)
+
     def ragged(self, name: str) -> StoredItems:
         return StoredItems(self, name)
 

@@ -64,6 +64,9 @@ class Table(Protocol):
     def fixed(self, name: str) -> Any:
         """An output of fixed length, of which slices are read as of an array: h5py's dataset, or one like it."""
 
+    def mapped(self, name: str) -> Any:
+        """An output of fixed length, of which single rows are read fast, and in a process that was forked later."""
+
     def ragged(self, name: str) -> Items:
         """An output of variable length."""
 
