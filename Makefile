@@ -52,6 +52,6 @@ $(VENV)/bin/pip:
 
 # A stamp is older than what it was installed from when that changes. Everything (all) has what the demo needs.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	@echo "Installing shardrun[$*] into $(VENV); the first time takes some minutes, PyTorch being large"
+	@echo "Installing shardrun[$*] into $(VENV); the first time takes about 5 minutes without a word (PyTorch is large)"
 	@$(BIN)/python -m pip install --quiet --editable '.[$*]' --constraint constraints.txt
 	@touch $@ $(if $(filter all,$*),$(VENV)/.installed-demo)

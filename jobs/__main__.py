@@ -10,9 +10,11 @@ import sys
 from jobs.machine import environment, inherited_signals, streams
 from jobs.machine.imports import many_imports
 from jobs.machine.permissions import keep_out_others
+from jobs.node.supervisor.signals import Signals
 
 
 def main() -> int:
+    signals = Signals()  # first: what comes before it is lost, or the end
     streams.prepare()
     inherited_signals.prepare()
     environment.prepare()
@@ -20,7 +22,7 @@ def main() -> int:
     with many_imports():
         # Here, because it imports numpy, which starts as many threads as the environment says.
         from jobs.node.supervisor.entry_point import run
-    return run(sys.argv[1:])
+    return run(sys.argv[1:], signals)
 
 
 if __name__ == "__main__":

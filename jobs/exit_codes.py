@@ -15,7 +15,7 @@ BAD_INPUT = 2
 NO_DISK = 74
 """EX_IOERR, of an array task: the run directory cannot be written, so the journal does not tell."""
 STOPPED = 75
-"""EX_TEMPFAIL, of an array task: not finished, can be resumed."""
+"""EX_TEMPFAIL, of an array task: not finished, can be resumed; of `launcher run --once`: it goes on, come again."""
 INTERRUPTED = 130
 """Ctrl-C, as shells have it: 128 + SIGINT."""
 

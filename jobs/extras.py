@@ -4,6 +4,7 @@ pyproject.toml lists the same, with versions.
 """
 
 import importlib.util
+from pathlib import Path
 
 DISTRIBUTION = "shardrun"
 
@@ -25,8 +26,10 @@ def missing(extra: str) -> list[str]:
 
 
 def how_to_install(extra: str) -> str:
-    """The command."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
+    """The command, whatever the current folder is: a checkout stays what is installed from it."""
+    checkout = Path(__file__).parents[1]
+    is_checkout = (checkout / "pyproject.toml").is_file()
+    return f"pip install -e '{checkout}[{extra}]'" if is_checkout else f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def advice(error: BaseException) -> str:

@@ -80,7 +80,7 @@ class Hierarchy:
             modules=(*getattr(job, "preload", ()), *named) if is_job else tuple(named),
             devices=assigned,
             workers=workers,
-            threads=node_devices.compute_threads(assigned, workers),
+            threads=node_devices.compute_threads(assigned, workers, node_devices.usable_cpus()),
             sample_timeout=float("inf") if sample_timeout is None else sample_timeout,
             memory=memory or node_memory.task_limit(),
             seed=secrets.randbits(32) if seed is None else seed,

@@ -1,6 +1,7 @@
 """The command line: commands, flags, exit codes. What a command does is in launcher.commands, imported when it is used.
 
-Exit codes: 0 done and complete; 1 something failed or the result is not complete; 2 bad input; 130 interrupted.
+Exit codes: 0 done and complete; 1 something failed or the result is not complete; 2 bad input; 75 (``run --once``) it goes
+on; 130 interrupted.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
-from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, STOPPED
 from jobs.machine import streams
 from jobs.machine.imports import many_imports
 from jobs.machine.permissions import keep_out_others
@@ -70,8 +71,12 @@ def _add_starting(command: _Command) -> None:
     plan = command("plan", "start.plan", "check everything and write the run directory; submits nothing")
     submit = command("submit", "start.submit", "submit what is not done, and return at once")
     rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
-    for parser in (run, plan):
-        parser.add_argument("config", metavar="CONFIG", help="config.yaml")
+    plan.add_argument("config", metavar="CONFIG", help="config.yaml")
+    run.add_argument(
+        "--once",
+        action="store_true",
+        help="for cron, without a finalize job: do what is due now; exit code 75: it goes on",
+    )
     probe = command(
         "probe", "probe.probe", "run a few samples here, and recommend processes, workers, batch size, shards ..."
     )
@@ -79,7 +84,8 @@ def _add_starting(command: _Command) -> None:
     probe.add_argument("--seconds", metavar="60", type=float, default=60.0, help="time for it at most (default: 60)")
     probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
     plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
-    submit.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
+    for parser in (run, submit):
+        parser.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
     rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     rerun.add_argument("--shards", metavar="3,7-9", help="only these; done ones too if damaged or with failed samples")
     rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
@@ -180,7 +186,7 @@ def _run(arguments: Sequence[str]) -> int:
             function = getattr(import_module(f"launcher.commands.{module}"), name)
         complete = function(options, printer)
         sys.stdout.flush()
-        return DONE if complete else FAILED
+        return STOPPED if complete is None else DONE if complete else FAILED
     except LauncherError as error:
         printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED

@@ -6,7 +6,7 @@ Whatever a command has to know of a scheduler it asks an Executor; tests/launche
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -101,6 +101,9 @@ class Executor(Protocol):
     def describe(self, config: "Config") -> list[str]:
         """The resources and limits in words, for `plan`."""
 
+    def remarks(self, config: "Config") -> list[str]:
+        """What a person may want to change before it runs; `plan`, and what submits, say it."""
+
     def limits(self, config: "Config", room: int) -> Limits:
         """For probe; ``room`` is how many array tasks this machine has room for at a time."""
 
@@ -120,6 +123,14 @@ class Executor(Protocol):
 
         ``attached``: the tasks leave when this process dies, where the executor can do that.
         """
+
+    def end_attended(self, run: RunDir, done: Collection[int], *, ask: bool) -> bool:
+        """Of submissions that no job of the scheduler ends, ends those all of whose rows are done, and starts what follows.
+
+        ``ask``: with one question, also those of which the scheduler has no array task any more; and what it did not take
+        before is tried again. Returns whether anything ended or was started.
+        """
+        return False
 
     def place(self, submission: Submission) -> str:
         """Where a started submission is, in words: its ids, or what it waits for."""

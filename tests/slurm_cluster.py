@@ -27,7 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import psutil
+try:
+    import psutil
+except ModuleNotFoundError:
+    sys.exit("psutil is not installed, which tests need: make .venv/.installed-all")
 
 from tests.support.slurm_conf import USUAL, Site, check_folder, free_ports, write_configuration
 from tests.support.slurm_daemons import MEMORY_CGROUP, ClusterError, Daemons
@@ -133,7 +136,8 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """Kill every process of the cluster and of its jobs, and delete its directory."""
-        self._daemons.kill()
+        for cluster in (self, *self.others.values()):
+            cluster._daemons.kill()
         if self.conf.exists():  # else it is somebody else's
             shutil.rmtree(self.directory)
         if self._watch:

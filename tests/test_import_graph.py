@@ -54,18 +54,18 @@ TABLE = {
     "launcher executors": "jobs base, jobs/storage",
     "launcher/config": "jobs base, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",
-    "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/storage, launcher base, "
+    "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher base, "
     "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
     "launcher/results": "jobs base, jobs/gather, jobs/storage, launcher/runs",
-    "launcher/export": "jobs base, jobs/storage, launcher/results",
+    "launcher/export": "jobs base, jobs/gather, jobs/storage, launcher/results",
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "
     "launcher/retry, launcher/runs",
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs",
-    "launcher/status": "jobs base, jobs/storage, launcher base, launcher executors, launcher/runs",
+    "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "

@@ -6,12 +6,17 @@ Outside a scheduler's job there is none.
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 _Environment = Mapping[str, str]
 
 # What users set for their own eyes: SQUEUE_STATES=RUNNING would hide from us what waits, and it would be submitted twice;
 # SCANCEL_INTERACTIVE would ask somebody who is not there.
 USERS_OWN = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SCONTROL_", "SINFO_")
+
+
+WARNED = "LAUNCHER_WARNED"
+"""The batch script sets it where the warning before a time limit, or a preemption, came while it was at work."""
 
 
 def is_inside(environment: _Environment = os.environ) -> bool:
@@ -63,9 +68,20 @@ def host(environment: _Environment = os.environ) -> str:
     return environment.get("SLURMD_NODENAME") or os.uname().nodename
 
 
+def scratch(environment: _Environment = os.environ) -> Path | None:
+    """The folder on the node's own disk that some sites make for each job; None where there is none that can be written."""
+    folder = environment.get("SLURM_TMPDIR")
+    return Path(folder) if folder and os.access(folder, os.W_OK | os.X_OK) else None
+
+
 def cpus(environment: _Environment = os.environ) -> int | None:
     """CPUs of this task by its request, which nothing may enforce; None where there was none."""
     return _number(environment, "SLURM_CPUS_PER_TASK") or None
+
+
+def node_cpus(environment: _Environment = os.environ) -> int | None:
+    """CPUs that this task was given on this node, as many as it asked for or more; None where nobody tells."""
+    return _number(environment, "SLURM_CPUS_ON_NODE") or cpus(environment)
 
 
 def memory(environment: _Environment = os.environ) -> int | None:

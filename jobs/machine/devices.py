@@ -12,29 +12,39 @@ from jobs.machine import allocation, gpus
 
 # The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
 CPU_SHARE = "LAUNCHER_CPUS"
+# Of processes: as many as there is room for.
+AUTO = "auto"
 # What torch means by "cuda"; libraries want a number.
 _FIRST_GPU = "cuda:0"
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 
 class DeviceSettings(Protocol):
-    """What decides the devices of a task: "auto", "cpu", "cuda" or a list of them, and how many processes (None: all)."""
+    """What decides the devices of a task: "auto", "cpu", "cuda" or a list of them, and how many processes.
+
+    None: one per device; "auto": one per GPU, or as many as there are CPUs for, each with its pool ``workers``.
+    """
 
     @property
     def devices(self) -> str | tuple[str, ...]: ...
     @property
-    def processes(self) -> int | None: ...
+    def processes(self) -> int | str | None: ...
+    @property
+    def workers(self) -> int: ...
 
 
-def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
-    """CPUs that this task may really use: affinity, the cgroup's quota, and its share by Slurm or the local executor."""
+def usable_cpus(environment: Mapping[str, str] = os.environ, processes: int | str | None = None) -> int:
+    """CPUs that this task may really use: affinity, the cgroup's quota, and its share by Slurm or the local executor.
+
+    With as many ``processes`` as there is room for, all that Slurm gave to it here, and not only what it asked for.
+    """
     limits = [len(os.sched_getaffinity(0))]
     quota = _cgroup_quota()
     if quota is not None:
         limits.append(max(1, int(quota)))
     share = environment.get(CPU_SHARE, "")
-    asked = (allocation.cpus(environment), int(share) if share.isdigit() else None)
-    limits += [count for count in asked if count is not None]
+    given = allocation.node_cpus(environment) if processes == AUTO else allocation.cpus(environment)
+    limits += [count for count in (given, int(share) if share.isdigit() else None) if count is not None]
     return max(1, min(limits))
 
 
@@ -77,8 +87,15 @@ def process_devices(settings: DeviceSettings, usable: tuple[int, ...]) -> tuple[
         devices = tuple(_FIRST_GPU if device == "cuda" else device for device in settings.devices)
     elif settings.devices == "cuda" or (settings.devices == "auto" and usable):
         devices = tuple(f"cuda:{number}" for number in usable or (0,))
-    count = settings.processes or len(devices)
-    return tuple(devices[number % len(devices)] for number in range(count))
+    return tuple(devices[number % len(devices)] for number in range(_count(settings, devices)))
+
+
+def _count(settings: DeviceSettings, devices: Sequence[str]) -> int:
+    if isinstance(settings.processes, int):
+        return settings.processes
+    if settings.processes is None or any(device.startswith("cuda") for device in devices):
+        return len(devices)
+    return max(1, usable_cpus(processes=settings.processes) // max(settings.workers, 1))
 
 
 def threads_for(device: str, processes: int, workers: int, cpus: int) -> int:
@@ -89,7 +106,6 @@ def threads_for(device: str, processes: int, workers: int, cpus: int) -> int:
     return 1 if device.startswith("cuda") else max(1, cpus // processes - workers)
 
 
-def compute_threads(devices: Sequence[str], workers: int) -> tuple[int, ...]:
-    """Compute threads of the processes on these devices, with ``workers`` pool workers each, on this task's CPUs."""
-    cpus = usable_cpus()
+def compute_threads(devices: Sequence[str], workers: int, cpus: int) -> tuple[int, ...]:
+    """Compute threads of the processes on these devices, with ``workers`` pool workers each, on so many CPUs."""
     return tuple(threads_for(device, len(devices), workers, cpus) for device in devices)

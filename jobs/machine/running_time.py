@@ -7,7 +7,10 @@ _MOST = 1.0
 
 
 class RunningTime:
-    """``now``, in seconds, goes on with each look, by a second at most."""
+    """``now``, in seconds, goes on with each look, by a second at most.
+
+    Whoever was stopped together with others for longer than these may be silent must not take them for dead.
+    """
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -8,13 +8,37 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import xxhash
 
+from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
+
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+
+
+def scratch_folder(text: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of ``node.scratch`` on this node, made if need be. Raises InputError where it cannot be had."""
+    where = f"node.scratch: {text} on {os.uname().nodename}"
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not environment.get(name):
+            raise InputError(
+                f"{where}: the variable {name} is not set there; write the folder out, or set it where tasks start"
+            )
+        return environment[name]
+
+    folder = Path(_VARIABLE.sub(value, text)).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{where}: {folder}: {error.strerror}; choose a folder that can be written there") from None
+    return folder
 
 
 def make_scratch(folder: Path | None = None, prefix: str = "launcher-") -> Path:

@@ -10,12 +10,12 @@ import os
 import selectors
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from jobs.machine import descendants
+from jobs.machine.running_time import RunningTime
 
 _BLOCK = 1 << 16
 _TAIL = 2000
@@ -23,6 +23,8 @@ _TAIL = 2000
 _PIPE_READS = (1 << 20) // _BLOCK
 # Seconds between looks whether a program has ended, on kernels without pidfd_open (before 5.3).
 _TICK = 0.01
+# And between looks at the clock, which stands still with this process.
+_CLOCK_TICK = 0.5
 # SIGKILL ends what does not hang in the kernel; that is not waited for longer.
 _KILLED_SECONDS = 2.0
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -138,15 +140,15 @@ class _Pipes:
 
     def run(self) -> str | None:
         """Returns when the program has ended, or says why it must."""
-        deadline = time.monotonic() + self._call.timeout
+        clock = RunningTime()
         with _exit_of(self._process) as ended:
             if ended:
                 self._selector.register(ended, selectors.EVENT_READ, lambda: None)
             while self._process.poll() is None:
-                left = deadline - time.monotonic()
+                left = self._call.timeout - clock.look()
                 if left <= 0:
                     return f"took longer than timeout ({self._call.timeout:g} s)"
-                for key, _ in self._selector.select(left if ended else min(left, _TICK)):
+                for key, _ in self._selector.select(min(left, _CLOCK_TICK if ended else _TICK)):
                     key.data()
                 if problem := self.too_much():
                     return problem

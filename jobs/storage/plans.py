@@ -157,18 +157,20 @@ def _unpack(sizes: Sequence[tuple[int, int]], rows: int) -> tuple[int, ...]:
 class NodeSettings:
     """How an array task runs its shards; none of it changes the result's bytes. The config's defaults are these.
 
-    ``processes`` is None for one per device; ``workers`` counts pool workers per process; times are seconds;
-    ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples; ``memory`` is bytes, None: what
-    the task may use. ``poison_batches``: what a Job keeps of a batch without a copy shows.
+    ``processes`` is None for one per device, "auto" for as many as there is room for; ``workers`` counts pool workers per
+    process; times are seconds; ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples;
+    ``memory`` is bytes, None: what the task may use; ``scratch`` is the folder of its temporary files, with variables of the
+    node. ``poison_batches``: what a Job keeps of a batch without a copy shows.
     """
 
-    processes: int | None = None
+    processes: int | str | None = None
     workers: int = 2
     devices: str | tuple[str, ...] = "auto"
     sample_timeout: float = 600.0
     max_failed_samples: float | int = 0.01
     sync_interval: float = 10.0
     memory: int | None = None
+    scratch: str | None = None
     poison_batches: bool = False
 
     def failure_budget(self, rows: int) -> int:
@@ -185,7 +187,11 @@ class Resources:
     the one before. ``output``: where the result goes (None: into the run directory). ``config`` is the whole config, for
     the submission that follows; ``profiles``: what of it profiles say, by key, with file and line. ``parallelism``: array
     tasks at a time (None: as the config says). Of Slurm: the nodes of an array task, sbatch options that differ from the
-    config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job.
+    config's since an attempt ran out of something, and in ``follower`` the number that names the finalize job. ``attended``:
+    there is none, `launcher run` does what it would. ``single_jobs``: each array task is a Slurm job of its own, where there
+    are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: 60 at most), ``grace``
+    in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit, seconds, that its
+    partition gives where none is asked for.
     """
 
     parallelism: int | None = None
@@ -198,6 +204,12 @@ class Resources:
     options: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     continues: int | None = None
+    attended: bool = False
+    single_jobs: bool = False
+    warning: int | None = None
+    grace: int = 20
+    requeue: bool = True
+    default_time: int | None = None
 
     @property
     def gathers(self) -> bool:
@@ -267,6 +279,11 @@ class Submission:
     def workers(self) -> int:
         """How many of them work at it, each with ranges of its own."""
         return self.tasks * (self.resources.nodes_per_task or 1)
+
+    @property
+    def is_left_to_launcher(self) -> bool:
+        """Whether no scheduler has it yet, and no job of one is going to submit it."""
+        return self.resources.attended and not self.job_ids
 
     def work(self, table: ShardTable) -> Spans:
         """The rows that it is to compute, whichever version wrote it."""

@@ -120,7 +120,8 @@ class AttemptStart(Record):
 
     ``index`` is the task's array index; ``worker`` says which of the submission's ranges is its own: the index, or another
     number for each node where a task has several. ``process`` is the supervisor's ProcessIdentity, by which others on its
-    machine know whether it lives; ``host`` is the node by its scheduler's name; ``plan`` is the fingerprint of the plan,
+    machine know whether it lives; ``host`` is the node by its scheduler's name; ``executable`` is its Python, ``versions`` are
+    those of Python and of what computes, ``devices`` those of its processes; ``plan`` is the fingerprint of the plan,
     ``code`` that of the Job's files. ``job_id`` is what users type, ``native_id`` what the scheduler's own messages say.
     ``memory`` is what the task may use, bytes; ``deadline`` when its time is over, as far as it was told.
     """
@@ -142,6 +143,7 @@ class AttemptStart(Record):
     native_id: str | None = None
     memory: int = 0
     deadline: float | None = None
+    executable: str = ""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:

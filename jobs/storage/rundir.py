@@ -91,6 +91,10 @@ class RunDir:
         """Which process ends a submission now; touched while that lives. Only a scheduler's finalize job writes it."""
         return self.submissions / f"{number:04d}.ending"
 
+    def attendant(self, number: int) -> Path:
+        """Which process ends the run's submissions in the place of a scheduler's job: of several files, the last one tells."""
+        return self.submissions / f"attendant.{number}"
+
     def outcome(self, number: int) -> Path:
         """How a submission ended; written last."""
         return self.submissions / f"{number:04d}.outcome"

@@ -1,10 +1,11 @@
 """ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config."""
 
+import os
 from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
-from launcher.runs.find import find_run
+from launcher.runs.find import find_run, list_runs
 
 _CONFIGS = (".yaml", ".yml")
 
@@ -17,10 +18,36 @@ def is_config(text: str) -> bool:
 def chosen_run(text: str | None) -> RunDir:
     """Raises InputError where there is none. A config says where its run is, wherever ``runs`` points to."""
     if text is None or not is_config(text):
-        return find_run(text)
+        return _found(text)
     from launcher.config.config import run_folder_of  # it takes a while
 
     run = RunDir(run_folder_of(Path(text)))
     if not run.plan.exists():
         raise InputError(f"{text}: its run, {run.path}, is not planned yet: launcher plan {text}")
     return run
+
+
+def _found(text: str | None) -> RunDir:
+    """A run below ./runs, else one where profiles put runs."""
+    try:
+        return find_run(text)
+    except InputError:
+        folder = profile_folder() if text is None or "/" not in text else None
+        runs = list_runs(folder) if folder and text is None else []
+        if folder and text and RunDir(folder / text).plan.is_file():
+            return RunDir(folder / text)
+        if not runs:
+            raise
+        return runs[0]
+
+
+def profile_folder() -> Path | None:
+    """The folder of runs that profiles name; None where they name none."""
+    from launcher.config.profile_files import profile_files
+
+    if not profile_files():
+        return None
+    from launcher.config.profiles import read_profiles  # it takes a while
+
+    setting = read_profiles().get(("runs",))
+    return Path(os.path.expanduser(setting.value)) if setting and isinstance(setting.value, str) else None

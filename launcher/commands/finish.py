@@ -3,10 +3,13 @@
 import argparse
 import contextlib
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from jobs.errors import InputError
+from jobs.storage.code import fingerprint
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.commands.chosen_run import chosen_run
@@ -91,9 +94,10 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         found = f"{one.result}, {state}" if one.result else "in place, as checked" if in_place else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
         if len(one.code) > 1:
+            when = _code_times(run)
             printer.say(
                 *(
-                    f"rows {rows.brief()}{of}: computed by the code {code or 'unknown'}"
+                    f"rows {rows.brief()}{of}: computed by the code {code or 'unknown'}{when.get(code, '')}"
                     for code, rows in one.code.items()
                 )
             )
@@ -104,6 +108,15 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         printer.say(f"next: launcher gather {reference(run)}")
     printer.document(run=str(run.path), **_with_manifests(report, _verified))
     return report.ok
+
+
+def _code_times(run: RunDir) -> dict[str, str]:
+    """By its fingerprint, until when the Job's code was such, in words."""
+    plan = Plan.read(run.plan)
+    kept = {
+        one["code_before"]: time.strftime(", until %Y-%m-%d %H:%M", time.localtime(one["time"])) for one in plan.kept
+    }
+    return {**kept, fingerprint(plan.code): ", which the plan has now"}
 
 
 def _verified(report: Any) -> dict[str, Any]:

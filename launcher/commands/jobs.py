@@ -22,9 +22,8 @@ def jobs(options: argparse.Namespace, printer: Printer) -> bool:
         printer.document(jobs=[entry.to_json() for entry in entries])
         return True
     entry = find(options.name, Path())
-    printer.say(
-        *_head(entry), "", *entry.text.replace("``", "").splitlines(), "", "Parameters:", *_parameter_lines(entry)
-    )
+    text = entry.text.replace("``", "").splitlines()
+    printer.say(*_head(entry), *(["", *text] if text else []), "", "Parameters:", *_parameter_lines(entry))
     printer.document(**entry.to_json())
     return True
 

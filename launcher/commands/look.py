@@ -11,7 +11,7 @@ from jobs.errors import InputError, LauncherError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.commands.chosen_run import chosen_run
+from launcher.commands.chosen_run import chosen_run, profile_folder
 from launcher.commands.printer import Printer
 from launcher.runs import find as runs
 from launcher.status.status import StatusReader
@@ -77,7 +77,9 @@ def _show_on_terminal(log: Iterable[bytes]) -> None:
 
 def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
     folder = Path(options.folder)
-    if not folder.is_dir() and options.folder != "runs":
+    if not folder.is_dir() and options.folder == "runs":
+        folder = profile_folder() or folder
+    elif not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder that holds the runs")
     found = runs.list_runs(folder)
     if options.json:

@@ -2,19 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
-from launcher.runs.find import find_run, reference
+from launcher.runs.find import reference
 from launcher.status.progress import make_view, status_lines
+from launcher.status.status import Status, StatusReader
 from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
@@ -33,7 +36,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     executor = choose_executor(config.executor)
-    resources = executor.describe(config)
+    resources, remarks = executor.describe(config), executor.remarks(config)
     scripts = write_planned(run, config, planned.plan)
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for path in scripts:
@@ -41,12 +44,13 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         *planned.notes,
-        f"{_planned(planned)}: {run.path}",
+        f"{_planned(planned)}: {run.path.absolute()}",
         f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
         *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
         f"executor: {executor.name}",
         *_profile_lines(config),
         *resources,
+        *remarks,
         *(f"script: {path}" for path in scripts),
         *([checked] if checked else []),
         f"next: launcher submit {reference(run)}, or launcher run {options.config}",
@@ -61,6 +65,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         executor=executor.name,
         profiles=config.profiles,
         resources=resources,
+        remarks=remarks,
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
     )
     return True
@@ -87,17 +92,43 @@ def _sizes(sizes: Sequence[int]) -> str:
     return f"{counted(len(sizes), 'shard')}{each}"
 
 
-def run(options: argparse.Namespace, printer: Printer) -> bool:
-    from launcher.plan.plan import make_plan
-    from launcher.submit.follow import run_to_end
+def run(options: argparse.Namespace, printer: Printer) -> bool | None:
+    from launcher.runs.attendant import AttendedElsewhere
 
-    config = _checked(load_config(Path(options.config), options.set), printer)
-    planned = make_plan(config, _way(options))
-    printer.say(*planned.notes, f"run directory: {planned.run.path}")
-    status = run_to_end(planned, config, make_view(printer.stream), printer.say)
+    try:
+        status = _run_or_attend(options, printer)
+    except AttendedElsewhere as error:
+        if not options.once:
+            raise
+        printer.say(str(error))
+        status = StatusReader(chosen_run(options.target)).read()
     printer.say(*status_lines(status))
     printer.document(**status.to_json())
-    return status.state is RunState.COMPLETE
+    return None if options.once and status.state is RunState.RUNNING else status.state is RunState.COMPLETE
+
+
+def _run_or_attend(options: argparse.Namespace, printer: Printer) -> Status:
+    """A run that lacks somebody to end it goes on as it was submitted, whatever its config and its Job are by now."""
+    from launcher.submit.attend import attend, is_attended
+    from launcher.submit.follow import run_to_end
+
+    view = make_view(printer.stream)
+    known = None if options.fresh or options.keep_results else _planned_run(options.target)
+    if known and is_attended(known):
+        printer.say(f"run directory: {known.path.absolute()}")
+        return attend(known, view, printer.say, once=options.once)
+    planned, config = _target(options, printer)
+    if options.once and choose_executor(config.executor).stops_with_launcher:
+        raise InputError("--once is for a scheduler, whose array tasks go on without the launcher: leave it out")
+    remarks = choose_executor(config.executor).remarks(config)
+    printer.say(*planned.notes, *remarks, f"run directory: {planned.run.path.absolute()}")
+    return run_to_end(planned, config, view, printer.say, once=options.once)
+
+
+def _planned_run(target: str) -> RunDir | None:
+    with suppress(InputError):  # told where the config is read, or the run is looked for
+        return chosen_run(target)
+    return None
 
 
 def _checked(config: Config, printer: Printer) -> Config:
@@ -115,6 +146,14 @@ def _way(options: argparse.Namespace) -> "Way":
 
 
 def submit(options: argparse.Namespace, printer: Printer) -> bool:
+    planned, config = _target(options, printer)
+    from launcher.submit.submit import select_rows
+
+    return _start(planned, config, select_rows(planned.run, planned.plan), printer)
+
+
+def _target(options: argparse.Namespace, printer: Printer) -> "tuple[Planned, Config]":
+    """What a config plans, or a run as it was planned, and the settings with which it goes on."""
     path = Path(options.target)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         config = _checked(load_config(path, options.set), printer)
@@ -126,13 +165,12 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
         from launcher.plan.plan import go_on
         from launcher.submit.submit import current_config
 
-        run = find_run(options.target)
+        run = chosen_run(options.target)
         known = Plan.read(run.plan)
         config = _checked(current_config(run, known, options.set), printer)
+        choose_executor(config.executor).prepare(config)
         planned = go_on(run, known, config, _way(options))
-    from launcher.submit.submit import select_rows
-
-    return _start(planned, config, select_rows(planned.run, planned.plan), printer)
+    return planned, config
 
 
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:
@@ -146,6 +184,7 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
         config = current_config(run, known, [*options.set, *limits])
     _checked(config, printer)
+    choose_executor(config.executor).prepare(config)
     if options.tasks is not None and options.tasks < 1:
         raise InputError(f"--tasks {options.tasks}: must be 1 or more")
     planned = go_on(run, known, config, _way(options))
@@ -179,12 +218,17 @@ def _start(
     executor = choose_executor(submissions[0].executor)
     shards = {made.number: table.shards_in(made.work(table)) for made in submissions}
     printer.say(
-        f"run directory: {run.path}",
+        f"run directory: {run.path.absolute()}",
         *(
             f"submission {made.number}: {counted(shards[made.number].count, 'shard')}, {executor.place(made)}"
             for made in submissions
         ),
-        f"follow: launcher status {reference(run)} --watch",
+        *executor.remarks(config),
+        *(
+            [f"then: launcher run {reference(run)}"]
+            if any(made.resources.attended for made in submissions)
+            else [f"follow: launcher status {reference(run)} --watch"]
+        ),
     )
     first = submissions[0]
     printer.document(

@@ -131,8 +131,11 @@ class Config(Place):
 
     @property
     def processes(self) -> int:
-        """Processes per array task, as far as the config alone tells: as set, or one per device asked for."""
-        if self.node.processes is not None:
+        """Processes per array task, as far as the config alone tells: as set, or one per device asked for.
+
+        Where there are as many as a node has room for, these at least.
+        """
+        if isinstance(self.node.processes, int):
             return self.node.processes
         if isinstance(self.node.devices, tuple):
             return len(self.node.devices)
@@ -168,6 +171,7 @@ class Config(Place):
         found = [
             (("slurm", "shards_per_task"), self._tasks_twice()),
             (("slurm", "cpus_per_task"), self._too_few_cpus(self.processes)),
+            (("slurm", "warning"), self._too_late()),
             (("output", "path"), self._wrong_output()),
             (("retry", "max_memory"), _below(self.retry.max_memory, options, "mem", parse_memory)),
             (("retry", "max_time"), _below(self.retry.max_time, options, "time", parse_time)),
@@ -182,6 +186,12 @@ class Config(Place):
         if self.slurm.tasks is None or self.slurm.shards_per_task is None:
             return None
         return "says the same as slurm.tasks: keep that one, and leave this one out"
+
+    def _too_late(self) -> str | None:
+        warning, grace = self.slurm.warning, self.slurm.grace
+        if warning is None or warning >= grace:
+            return None
+        return f"{warning} s are too few for a task that may take {grace} s to leave (slurm.grace): raise it, or lower that"
 
     def _wrong_output(self) -> str | None:
         """Several results need several paths, and one needs one."""

@@ -14,13 +14,11 @@ from typing import Any, TypeAlias
 
 from jobs.errors import InputError
 from launcher.config.origins import Origins, Problem, spelled
+from launcher.config.profile_files import VARIABLE, named_file, profile_files
 from launcher.config.sbatch_options import option_name, ousted
 from launcher.config.variables import anchored, expand_paths
 from launcher.config.yaml_lines import Document, KeyPath, parse_document
 
-SITE = Path("/etc/launcher.yaml")
-VARIABLE = "LAUNCHER_PROFILE"
-_FILE = "launcher.yaml"
 # What a run computes, and where its result goes.
 _OF_A_RUN: tuple[KeyPath, ...] = (("name",), ("job",), ("data",), ("node", "batch_size"), ("output",))
 _ROOT = 0
@@ -36,27 +34,6 @@ class Setting:
 
 
 Settings: TypeAlias = Mapping[KeyPath, Setting]
-
-
-def profile_files() -> list[Path]:
-    """Those that count here, the nearest one last; none at all where LAUNCHER_PROFILE is /dev/null."""
-    if os.environ.get(VARIABLE) == os.devnull:
-        return []
-    there = [path for path in (SITE, _of_person()) if path and os.path.lexists(path)]
-    return [*there, *filter(None, [_named()])]
-
-
-def _named() -> Path | None:
-    """The one of this shell, which has to be there."""
-    text = os.environ.get(VARIABLE)
-    return Path(os.path.abspath(os.path.expanduser(text))) if text else None
-
-
-def _of_person() -> Path | None:
-    """None where nobody knows this user's home; a folder that is not absolute does not count (XDG base directories)."""
-    folder = os.environ.get("XDG_CONFIG_HOME", "")
-    path = Path(folder if os.path.isabs(folder) else os.path.expanduser("~/.config"), _FILE)
-    return path if path.is_absolute() else None
 
 
 def read_profiles() -> dict[KeyPath, Setting]:
@@ -100,7 +77,7 @@ def _read(file: Path) -> str:
         seen = file.stat()
         if not stat.S_ISREG(seen.st_mode):
             raise InputError(f"{file}: this profile is no file{_WAYS_ON}")
-        if seen.st_uid not in (_ROOT, os.geteuid()) and file != _named():  # whoever names it trusts it
+        if seen.st_uid not in (_ROOT, os.geteuid()) and file != named_file():  # whoever names it trusts it
             raise InputError(f"{file}: this profile is another user's, and says what runs in your name{_WAYS_ON}")
         if seen.st_mode & stat.S_IWOTH:
             raise InputError(
@@ -152,7 +129,7 @@ def put_below(data: Mapping[str, Any], settings: Settings) -> tuple[dict[str, An
             origins[path] = setting.origin
         elif same is not None and around[same] is None and not _says_null(path):
             del around[same]
-    return merged, origins
+    return merged, dict(reversed(origins.items()))
 
 
 def _around(data: dict[str, Any], path: KeyPath) -> dict[str, Any] | None:

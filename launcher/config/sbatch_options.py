@@ -47,13 +47,13 @@ COMPUTED = {
     "cpus-per-gpu": "CPUs are counted per array task; set node.processes, node.workers, slurm.cpus_per_task",
     "error": f"{_RUN_FOLDER}; see `launcher logs`",
     "job-name": "the Slurm job is found again by its name; set name",
-    "no-requeue": "an array task requeues itself before its time limit",
+    "no-requeue": "set slurm.requeue: false",
     "nodes": "nodes are counted per array task; set slurm.nodes_per_task",
     "open-mode": "logs are appended to over attempts",
     "output": f"{_RUN_FOLDER}; see `launcher logs`",
     "parsable": "the launcher reads the job id of sbatch itself",
-    "requeue": "an array task requeues itself before its time limit",
-    "signal": "the launcher asks for the warning before the time limit itself",
+    "requeue": "the job that writes the result tries again later by it; for array tasks there is slurm.requeue",
+    "signal": "the launcher asks for the warning before the time limit itself; set slurm.warning",
     "test-only": f"{_NOT_A_JOB}; use `launcher plan --script`",
     "wait": "use `launcher run` to wait for the result",
     "wrap": "the submission script is made from slurm.template",
@@ -68,7 +68,7 @@ _RIVALS = (
     frozenset(("cpus-per-task", "cpus-per-gpu")),
 )
 GPU_OPTIONS = _RIVALS[1]
-_SIZES = _RIVALS[0]
+MEMORY_OPTIONS = _RIVALS[0]
 _TIMES = frozenset(("time", "time-min"))
 
 
@@ -94,7 +94,7 @@ def check_option(name: str, value: Any) -> OptionValue:
         return value
     if name in _FLAGS:
         raise ValueError(f"takes no value: true or false, not {value!r}")
-    if name in _SIZES:
+    if name in MEMORY_OPTIONS:
         return format_memory(parse_memory(value))
     if name in _TIMES:
         return format_time(parse_time(value))
@@ -126,11 +126,12 @@ def _is_plain(item: Any) -> bool:
     return isinstance(item, int | float) and not isinstance(item, bool)
 
 
-def gpus_asked(options: Mapping[str, Any]) -> int:
-    """GPUs of an array task that the options ask for, in any of sbatch's ways; 0 without."""
-    for name in ("gpus-per-task", "gpus-per-node", "gpus"):
+def gpus_asked(options: Mapping[str, Any], nodes: int = 1) -> int:
+    """GPUs that the options ask for on each of an array task's nodes, in any of sbatch's ways; 0 without."""
+    shares = {"gpus-per-task": 1, "gpus-per-node": 1, "gpus": nodes}  # --gpus are those of the whole job
+    for name, share in shares.items():
         if name in options:
-            return sum(_trailing_count(item) for item in str(options[name]).split(","))
+            return -(-sum(_trailing_count(item) for item in str(options[name]).split(",")) // share)
     return sum(_trailing_count(item) for item in _items(options.get("gres", ())) if asks_for_gpu(item))
 
 

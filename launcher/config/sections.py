@@ -6,18 +6,20 @@ value can be of two kinds, a function says what is valid, because a message abou
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from jobs.storage.plans import NodeSettings
+from jobs.storage.plans import NodeSettings, Resources
 from launcher.config.sbatch_options import OptionValue, gpus_asked
 from launcher.config.settings import RetrySettings
 from launcher.manifest.formats import KINDS
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _DEVICE = re.compile(r"cpu|cuda:\d+")
+# Of slurm.finalize: no Slurm job retries and writes the result.
+NO_JOB = "none"
 _GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,[\w.-]+:\d+)*")
 
 
@@ -47,6 +49,11 @@ _check_class = _matching(
     "must be module:Class, such as jobs.text_embedding:TextEmbedding",
 )
 
+_check_scratch = _matching(
+    r"(?=[/~$])(?:[^$\n]|\$\w+|\$\{\w+\})+",
+    "must be a folder of the node: /path, ~/path, or one that begins with $NAME or ${NAME}, which are put in there",
+)
+
 
 def check_sources(value: Any) -> str | tuple[str, ...]:
     """One manifest: a table, a glob, or a list of these."""
@@ -72,6 +79,14 @@ def _devices(value: Any) -> str | tuple[str, ...]:
     raise ValueError(f"must be auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu], not {value!r}")
 
 
+def _finalize(value: Any) -> dict[str, Any] | str:
+    if value in (NO_JOB, None):  # a mapping whose keys are all commented out is null in YAML
+        return value or {}
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"must be sbatch options, lines of `key: value` below it, or {NO_JOB}, not {value!r}")
+
+
 def _valid_if(is_valid: Callable[[Any], bool], meaning: str) -> BeforeValidator:
     """A check of a value that may be of two kinds; it stays as it is."""
 
@@ -83,8 +98,8 @@ def _valid_if(is_valid: Callable[[Any], bool], meaning: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_whole(value: Any, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _spelled(parse: Callable[[Any], int], write: Callable[[int], str]) -> BeforeValidator:
@@ -113,7 +128,15 @@ FailureLimit: TypeAlias = Annotated[
     ),
 ]
 Parallelism: TypeAlias = Annotated[
-    int | Literal["auto"], _valid_if(lambda value: value == "auto" or _is_whole(value, 1), "auto or a number from 1")
+    int | Literal["auto"],
+    _valid_if(lambda value: value == "auto" or _is_whole(value, 1, _MOST_PROCESSES), "auto or a number from 1"),
+]
+Processes: TypeAlias = Annotated[
+    int | Literal["auto"] | None,
+    _valid_if(
+        lambda value: value in (None, "auto") or _is_whole(value, 1, _MOST_PROCESSES),
+        f"a number from 1 to {_MOST_PROCESSES}, null (one per device) or auto (as many as a node has CPUs and GPUs for)",
+    ),
 ]
 Gpus: TypeAlias = Annotated[
     int | str | None,
@@ -174,8 +197,9 @@ class DataSection(Section):
 class NodeSection(Section):
     """What runs inside an array task. ``processes`` None: one per device. ``memory``: its own bound."""
 
-    processes: Annotated[int, Field(ge=1, le=_MOST_PROCESSES)] | None = Field(
-        default=NodeSettings.processes, description="processes of an array task; null: one per device"
+    processes: Processes = Field(
+        default=None,
+        description="processes of an array task; null: one per device; auto: as many as each node has CPUs and GPUs for",
     )
     workers: Annotated[int, Field(ge=0, le=_MOST_PROCESSES)] = Field(
         default=NodeSettings.workers, description="pool workers per process; 0: the process loads its own samples"
@@ -198,6 +222,10 @@ class NodeSection(Section):
         default=None,
         description="what an array task may use; null: its cgroup's limit, or the machine's memory, less 10%",
     )
+    scratch: Annotated[str, AfterValidator(_check_scratch)] | None = Field(
+        default=NodeSettings.scratch,
+        description="folder on the node for temporary files, such as $SLURM_TMPDIR: each task has its own in it; null: TMPDIR",
+    )
     poison_batches: bool = Field(
         default=NodeSettings.poison_batches,
         description="true: a batch is overwritten when it is through, so that what a Job keeps of it without a copy shows",
@@ -216,9 +244,10 @@ class SlurmSection(Section):
     """The Slurm executor. ``options``: all other keys, by sbatch's long names (``mem-per-cpu``), no nulls."""
 
     template: PathText = Field(
-        default="cpu", description="cpu, gpu, conda, modules, apptainer, or the path of an sbatch script"
+        default="cpu",
+        description="cpu, gpu, venv, conda, modules, spack, apptainer, pyxis, or the path of an sbatch script",
     )
-    array_parallelism: Count = Field(default=256, description="array tasks at a time (the % of --array)")
+    array_parallelism: Count = Field(default=256, description="array tasks of the run at a time (the % of --array)")
     tasks: Count | None = Field(
         default=None,
         description="array tasks of a submission, which share its shards; null: as many as run at once, one a shard at most",
@@ -231,9 +260,22 @@ class SlurmSection(Section):
         default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
-    finalize: dict[str, OptionValue | None] = Field(
+    warning: Annotated[int, Field(ge=10, le=65535)] | None = Field(
+        default=None,
+        description="seconds before the time limit at which a task is told to leave; null: 60, of a short limit a quarter",
+    )
+    grace: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=Resources.grace,
+        description="seconds in which a task that is told to leave has committed the batches at hand and is gone",
+    )
+    requeue: bool = Field(
+        default=Resources.requeue,
+        description="false: what is preempted, or out of time, goes on in another submission, not by Slurm's requeue",
+    )
+    finalize: Annotated[dict[str, OptionValue | None] | Literal["none"], BeforeValidator(_finalize)] = Field(
         default={},
-        description="sbatch options of the job that retries and writes the result, over the array's; null: without it",
+        description="sbatch options of the job that retries and writes the result, over the array's (null: without that "
+        "one); none: no such job, `launcher run` on the login node does it",
     )
     options: dict[str, OptionValue] = {}
 
@@ -244,15 +286,25 @@ class SlurmSection(Section):
         return self.tasks or (needed if self.shards_per_task else min(needed, self.array_parallelism))
 
     @property
+    def finalize_options(self) -> Mapping[str, OptionValue | None]:
+        """Those of the finalize job, by sbatch's long names."""
+        return self.finalize if isinstance(self.finalize, dict) else {}
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether `launcher run` does what the finalize job would."""
+        return self.finalize == NO_JOB
+
+    @property
     def says_tasks(self) -> bool:
         """Whether the number of array tasks is the user's own."""
         return bool(self.tasks or self.shards_per_task)
 
     @property
     def gpus(self) -> int:
-        """GPUs that an array task asks for, in any of sbatch's ways."""
+        """GPUs that an array task asks for on each of its nodes, in any of sbatch's ways."""
         own = {} if self.gpus_per_task is None else {"gpus-per-task": self.gpus_per_task}
-        return gpus_asked({**self.options, **own})
+        return gpus_asked({**self.options, **own}, self.nodes_per_task)
 
 
 class RetrySection(Section):

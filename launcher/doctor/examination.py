@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.errors import LauncherError
 from launcher.config.config import Config
-from launcher.config.profiles import profile_files
+from launcher.config.profile_files import profile_files
 from launcher.deadline import within
 from launcher.doctor.file_system import examine_folder
 from launcher.doctor.machine import examine_machine
@@ -52,7 +52,7 @@ def examine(config: Config) -> Examination:
     """Looks at everything that runs of this config would use."""
     executor = choose_executor(config.executor)
     sections = {
-        "this machine": _within(_SECONDS, "this machine", examine_machine),
+        "machine": _within(_SECONDS, "machine", examine_machine),
         "runs": _within(
             _SECONDS,
             "runs",

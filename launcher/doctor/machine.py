@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from jobs.extras import DISTRIBUTION
+from jobs.extras import DISTRIBUTION, how_to_install
 from jobs.machine.devices import usable_cpus, visible_gpus
 from jobs.machine.memory import task_limit
 from jobs.machine.user import user_name
@@ -36,7 +36,7 @@ def examine_machine() -> Iterator[Finding]:
         "packages", ", ".join(f"{name} {known}" for name, known in found.items()), lacks, is_needed=bool(missing)
     )
     torch = _version("torch")
-    without = f"Jobs with models need it (text, audio, image embedding): pip install '{DISTRIBUTION}[torch]'"
+    without = f"Jobs with models need it (text, audio, image embedding): {how_to_install('torch')}"
     yield Finding("torch", f"{torch} (not imported)" if torch else "not installed", "" if torch else without)
     gpus = visible_gpus()
     yield Finding(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.config.config import Config, default_config
-from launcher.config.origins import dotted
+from launcher.config.origins import dotted, spelled
 from launcher.config.yaml_lines import KeyPath
 from launcher.notify.delivery import in_short
 
@@ -25,9 +25,11 @@ def chosen_settings(config: Config) -> list[Chosen]:
     found = []
     for path, value in _values(config.to_mapping()):
         origin = config.origins.where(path)
-        if origin is not None and defaults.get(path, ...) != value:
-            shown = f"{in_short(value)} ..." if path == ("notify",) else value
-            found.append(Chosen(dotted(path), shown, origin if path != ("notify",) else origin.partition("notify=")[0]))
+        if origin is None or defaults.get(path, ...) == value:
+            continue
+        if path == ("notify",):
+            value, origin = f"{in_short(value)} ...", origin.partition("=")[0]
+        found.append(Chosen(dotted(spelled(path)), value, origin))
     return found
 
 

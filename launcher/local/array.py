@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from jobs.errors import RunError
 from jobs.machine import descendants
 from jobs.machine.devices import CPU_SHARE, usable_cpus
 from jobs.machine.kernel_kills import KernelKills
@@ -19,6 +20,7 @@ from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 
 # An array task commits and leaves within 20 s of the first SIGTERM; the kernel may take a while to reap what is killed.
+_TOGETHER = 3.0
 _FIRST_GRACE = 25.0
 _SECOND_GRACE = 10.0
 _TICK = 0.02
@@ -38,16 +40,33 @@ def start_task(run: RunDir, submission: int, index: int, environment: Mapping[st
         )
 
 
-class StopRequests:
-    """Counts the stop signals that reach this process: the first asks for a good end, the second for an end at once."""
+class LauncherDied(RunError):
+    """The launcher died that this process was to end with; nobody has asked for an end."""
 
-    def __init__(self) -> None:
+
+class StopRequests:
+    """Counts the stop signals that reach this process: the first asks for a good end, the second for an end at once.
+
+    One of them says that ``launcher`` died, the process that this one is to end with.
+    """
+
+    LAUNCHER_DIED = signal.SIGUSR1
+
+    def __init__(self, launcher: int | None = None) -> None:
         self.count = 0
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        self.is_asked = False
+        self._launcher = launcher
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, self.LAUNCHER_DIED):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.count += 1
+        self.is_asked |= number != self.LAUNCHER_DIED
+
+    def refuse_without_launcher(self) -> None:
+        """Raises LauncherDied, unless somebody has asked for an end besides."""
+        if self.count and not self.is_asked:
+            raise LauncherDied(f"the launcher (process {self._launcher}) died, and its array tasks were stopped")
 
 
 class LocalArray:
@@ -93,16 +112,20 @@ class LocalArray:
         return ended
 
     def _press(self) -> None:
-        """SIGTERM, SIGTERM again, SIGKILL: at a person's second request, or when the tasks take too long."""
+        """SIGTERM, SIGINT, SIGKILL: at a person's second request, or when the tasks take too long.
+
+        What comes within a moment is no second request: who ends a batch job signals this process and the launcher, which
+        passes it on. Of SIGTERMs a task takes those that come together for one.
+        """
         waited = time.monotonic() - self._pressed_at
         is_due = (
             self._pressed == 0
-            or (self._pressed == 1 and (self._stop.count > 1 or waited > _FIRST_GRACE))
+            or (self._pressed == 1 and waited > (_TOGETHER if self._stop.count > 1 else _FIRST_GRACE))
             or (self._pressed == 2 and waited > _SECOND_GRACE)
         )
         if not is_due:
             return
         for task in self._tasks.values():
-            task.send_signal(signal.SIGKILL if self._pressed == 2 else signal.SIGTERM)
+            task.send_signal((signal.SIGTERM, signal.SIGINT, signal.SIGKILL)[self._pressed])
         self._pressed += 1
         self._pressed_at = time.monotonic()

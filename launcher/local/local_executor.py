@@ -87,6 +87,9 @@ class LocalExecutor(Executor):
             f"limits: {usable_cpus()} usable CPUs and {visible_gpus()} GPUs here, so {tasks} array task(s) at a time",
         ]
 
+    def remarks(self, config: "Config") -> list[str]:
+        return []
+
     def examine(self, config: "Config") -> Sequence[Finding]:
         try:
             self.check(config)

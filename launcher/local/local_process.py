@@ -6,7 +6,6 @@ unless it is attached.
 
 import argparse
 import os
-import signal
 import sys
 import time
 import traceback
@@ -21,13 +20,14 @@ from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.settings import retry_settings
-from launcher.local.array import LocalArray, StopRequests
+from launcher.local.array import LauncherDied, LocalArray, StopRequests
 from launcher.notify.announcement import announce
 from launcher.retry.finalize import Cancelled, Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
 from launcher.runs.failures import Failure, from_exit_status
 from launcher.runs.logs import last_words
-from launcher.runs.submissions import HEARTBEAT, Outcome, update
+from launcher.runs.signs import HEARTBEAT
+from launcher.runs.submissions import Outcome, update
 
 
 class _Heart:
@@ -38,9 +38,10 @@ class _Heart:
         self._stop = stop
         self._beaten = time.monotonic()
 
-    def beat_or_cancel(self) -> None:
-        """Raises Cancelled where this process has to stop."""
+    def beat_or_stop(self) -> None:
+        """Raises Cancelled, or LauncherDied, where this process has to stop."""
         self.beat()
+        self._stop.refuse_without_launcher()
         if self._stop.count:
             raise Cancelled("told to stop by a signal")
 
@@ -53,7 +54,7 @@ class _Heart:
 def run_submissions(run: RunDir, waiting: list[int], stop: StopRequests) -> None:
     """Runs submissions and those that retry what failed in them, to the result or to where nothing more can be done.
 
-    ``waiting`` are the numbers of those that have not ended; the first one is in work.
+    ``waiting`` are the numbers of those that have not ended; the first one is in work. Raises LauncherDied.
     """
     plan = Plan.read(run.plan)
     owner = ProcessIdentity.current().to_json()
@@ -62,10 +63,11 @@ def run_submissions(run: RunDir, waiting: list[int], stop: StopRequests) -> None
         heart = _Heart(run.submission(submission.number), stop)
         array = LocalArray(run, submission, submission.resources.parallelism or 1, stop)
         statuses = array.run(heart.beat)
+        stop.refuse_without_launcher()
         failures = {} if stop.count else failures_of(run, submission, statuses, array.killed_by_kernel)
         ending = Ending(failures, cancelled=stop.count > 0)
         asked, retry = WithoutLimits(Terms(submission.resources.attempt)), retry_settings(submission.resources)
-        successors = finalize(run, plan, submission, ending, asked, retry, heart.beat_or_cancel)
+        successors = finalize(run, plan, submission, ending, asked, retry, heart.beat_or_stop)
         waiting[:1] = [made.number for made in successors]
 
 
@@ -91,9 +93,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("number", type=int)
     parser.add_argument("--parent", type=int, help="stop when this process dies")
     options = parser.parse_args(arguments)
-    stop = StopRequests()
+    stop = StopRequests(options.parent)
     if options.parent:
-        lifeline.bind(options.parent, signal.SIGTERM)
+        lifeline.bind(options.parent, StopRequests.LAUNCHER_DIED)
     descendants.adopt()
     run, waiting = RunDir(options.run), [options.number]
     try:
@@ -104,18 +106,18 @@ def main(arguments: Sequence[str]) -> int:
             traceback.print_exc()
             message = f"{type(error).__name__}: {error}; see {run.submission_log(options.number)}"
         print(message, file=sys.stderr)
-        code = _end(run, waiting, message)
+        code = _end(run, waiting, message, orphaned=isinstance(error, LauncherDied))
     else:
         code = 0
     announce(run)
     return code
 
 
-def _end(run: RunDir, waiting: Iterable[int], message: str) -> int:
+def _end(run: RunDir, waiting: Iterable[int], message: str, *, orphaned: bool) -> int:
     """Says why submissions ended; returns the exit code. Where not even that can be written, the exit code alone tells."""
     try:
         for number in waiting:
-            Outcome(time.time(), error=message).write(run, number)
+            Outcome(time.time(), error=message, orphaned=orphaned).write(run, number)
     except OSError as error:
         print(f"cannot say so in the run directory: {error}", file=sys.stderr)
         return exit_codes.NO_DISK

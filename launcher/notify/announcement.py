@@ -6,6 +6,7 @@ nothing of the run.
 """
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import LauncherError
@@ -19,9 +20,9 @@ from launcher.visible import short_line
 if TYPE_CHECKING:
     from launcher.status.status import Status
 
-# An environment takes 128 KiB.
-_LONG = ("submissions", "silent", "notice")
-_FAILURES = 20
+_SHORT = 20
+# A variable of the environment takes 128 KiB.
+_MOST = 100_000
 _ENDS = (RunState.COMPLETE, RunState.FAILED, RunState.INCOMPLETE)
 
 
@@ -59,13 +60,17 @@ def _announce(run: RunDir) -> None:
 
 
 def _document(status: "Status") -> dict[str, Any]:
-    """What `status --json` says, bounded, with the results and the text of `status`."""
+    """What `status --json` says, but for lists that may be long, with the results and the text of `status`."""
     from launcher.status.progress import status_lines
 
-    document = {key: value for key, value in status.to_json().items() if key not in _LONG}
-    failures = [{**one, "message": short_line(one["message"])} for one in document["failures"][:_FAILURES]]
-    results = (
-        [str(path) for path in status.results] if status.state is RunState.COMPLETE and not status.in_place else []
-    )
-    text = "\n".join(status_lines(status))
-    return {**document, "name": status.run.name, "failures": failures, "results": results, "text": text}
+    document = {key: value for key, value in status.to_json().items() if key not in ("submissions", "silent", "notice")}
+    failures = [{**one, "message": short_line(one["message"])} for one in document["failures"][:_SHORT]]
+    is_written = status.state is RunState.COMPLETE and not status.in_place
+    results = [str(path) for path in status.results] if is_written else []
+    text = "\n".join(status_lines(status))[: _MOST // 4]
+    whole = {**document, "name": status.run.name, "failures": failures, "results": results, "text": text}
+    if len(json.dumps(whole)) <= _MOST:
+        return whole
+    return {key: value[:_SHORT] if isinstance(value, list) else value for key, value in whole.items()} | {
+        "failures": []
+    }

@@ -40,15 +40,14 @@ def deliver(target: str | Sequence[str], document: Mapping[str, Any], folder: Pa
 def _run(words: Sequence[str], document: Mapping[str, Any], folder: Path) -> None:
     """The command reads the text; the whole document is in its environment. What it prints goes where we print."""
     environment = {**os.environ, _NOTICE: json.dumps(document)}
+    text = f"{document['text']}\n".encode(errors="backslashreplace")
     try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, cwd=folder, env=environment, start_new_session=True, text=True
-        )
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, cwd=folder, env=environment, start_new_session=True)
     except (OSError, ValueError) as error:
         raise Undelivered(f"the command cannot be started: {getattr(error, 'strerror', None) or error}") from None
     with process:
         try:
-            process.communicate(f"{document['text']}\n", timeout=SECONDS)
+            process.communicate(text, timeout=SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # with what it has started; its pid is not given away before we wait
             process.wait()

@@ -28,7 +28,7 @@ from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differen
 from launcher.plan.new_plan import build, code_and_files, fingerprint_of, frozen_config, new_plan, shard_boundaries
 from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
-from launcher.plan.runs_folder import check_runs_folder, name_problems
+from launcher.plan.runs_folder import check_runs_folder, made_for_good, name_problems
 
 
 @dataclass(frozen=True)
@@ -137,23 +137,24 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str
         if _is_planned(run):  # since we looked, and submitted too
             return None
         raise
-    run.make()
-    check_runs_folder(run.path)
     temporary = temporary_name(run.manifest)
-    try:
-        manifest = build(config, temporary)
-        if problems := column_problems(needed, manifest.columns, job):
-            raise InputError(config.origins.report(problems))
-        plan = new_plan(config, job, manifest, temporary)
-        data = plan.encode()
-        # It decides whose run this is. Only then the rest gets its names: two manifests must not change places under it.
-        if write_once(run.plan, data) != data:
-            return None
-        rename_synced(temporary, run.manifest)
-        write_bytes(run.config, frozen_config(config).encode(errors="surrogateescape"))
-        return plan
-    finally:
-        temporary.unlink(missing_ok=True)
+    with made_for_good(run.path):
+        try:
+            check_runs_folder(run.path)
+            manifest = build(config, temporary)
+            if problems := column_problems(needed, manifest.columns, job):
+                raise InputError(config.origins.report(problems))
+            plan = new_plan(config, job, manifest, temporary)
+            data = plan.encode()
+            run.make()
+            # It decides whose run this is. Only then the rest gets its names: two manifests must not change places under it.
+            if write_once(run.plan, data) != data:
+                return None
+            rename_synced(temporary, run.manifest)
+            write_bytes(run.config, frozen_config(config).encode(errors="surrogateescape"))
+            return plan
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _check_folder(run: RunDir) -> None:

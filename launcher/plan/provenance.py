@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from launcher import __version__
+from jobs.machine.versions import installed_versions
 
-_PACKAGES = ("torch", "numpy", "h5py", "pyarrow")
+_PACKAGES = ("h5py", "pyarrow")
 _GIT_SECONDS = 10
 
 
@@ -22,8 +22,7 @@ def describe_environment() -> dict[str, str]:
         user = "unknown"
     versions = {name: version for name in _PACKAGES if (version := _version(name))}
     return {
-        "launcher": __version__,
-        "python": platform.python_version(),
+        **installed_versions(),
         **versions,
         "platform": platform.platform(),
         "hostname": os.uname().nodename,

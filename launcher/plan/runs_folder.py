@@ -8,7 +8,8 @@ import mmap
 import os
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jobs.errors import InputError
@@ -24,6 +25,20 @@ _CONTENT = secrets.token_bytes(64)
 
 class _Differs(Exception):
     """A call went well, and did something else."""
+
+
+@contextmanager
+def made_for_good(folder: Path) -> Iterator[None]:
+    """Makes a folder, and those above it; where what is done in it fails, those that were not there go, if they are empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something is in it: another launcher plans a run there
+            for path in made:
+                path.rmdir()
+        raise
 
 
 def check_runs_folder(folder: Path) -> None:

@@ -74,13 +74,9 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
     )
     limit = sizes.time_limit(task_seconds, startup)
     values = [
-        *_node(chosen, measured, crowded),
+        *_node(config, chosen, measured, crowded),
         _shards(config, scope, shards, seconds, startup),
-        (
-            ("slurm", "mem"),
-            format_memory(sizes.memory_size(chosen.peak_memory)),
-            f"all processes together took {gibibytes(chosen.peak_memory, 2)}; and 30% more, in half GiB",
-        ),
+        *_memory(config, chosen),
         (
             ("slurm", "time"),
             format_time(limit),
@@ -97,15 +93,28 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
 _Value = tuple[tuple[str, str], int | str | None, str]
 
 
-def _node(chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
+def _node(config: Config, chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> list[_Value]:
     settings = chosen.settings
     # As long as it is one for each device, a task with other devices gets as many as it needs.
-    processes = None if chosen.gpus and settings.processes == chosen.gpus else settings.processes
+    processes: int | str | None = settings.processes
+    if chosen.gpus == settings.processes:
+        processes = None
+    if isinstance(config.node.processes, str):  # as many as each node has room for; that is not for this machine to say
+        processes = config.node.processes
     return [
         (("node", "processes"), processes, _processes_reason(chosen, measured, crowded)),
         (("node", "workers"), settings.workers, _workers_reason(chosen, measured)),
         (("node", "batch_size"), settings.batch_size, _batch_reason(chosen, measured)),
     ]
+
+
+def _memory(config: Config, chosen: Measurement) -> list[_Value]:
+    """None for tasks that fill whole nodes: these have all of it."""
+    if isinstance(config.node.processes, str):
+        return []
+    size = format_memory(sizes.memory_size(chosen.peak_memory))
+    reason = f"all processes together took {gibibytes(chosen.peak_memory, 2)}; and 30% more, in half GiB"
+    return [(("slurm", "mem"), size, reason)]
 
 
 def _per(found: Measurement) -> str:

@@ -26,7 +26,8 @@ Values = Mapping[tuple[str, str], Any]
 def write_config(path: Path, config: Config, recommended: tuple[Recommendation, ...]) -> None:
     """Changes the file. Raises InputError where the result would be no valid config; then nothing is written."""
     values: dict[tuple[str, str], Any] = {one.key: one.value for one in recommended}
-    needed = (values["node", "processes"] or config.processes) * max(values["node", "workers"], 1)
+    processes = values["node", "processes"]
+    needed = (processes if isinstance(processes, int) else config.processes) * max(values["node", "workers"], 1)
     if config.slurm.cpus_per_task is not None and config.slurm.cpus_per_task < needed:
         values["slurm", "cpus_per_task"] = needed
     text = path.read_text(encoding="utf-8-sig")

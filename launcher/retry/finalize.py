@@ -5,7 +5,7 @@ submission without one counts as going on for as long as its executor may live.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from launcher.config.settings import RetrySettings
 from launcher.plan.work import failed_by_shard, with_work
 from launcher.retry.policy import Allocation, Terms, next_terms
 from launcher.retry.undone import Left, Undone, alike, by_shard
+from launcher.runs.causes import NextAttempt, cause
 from launcher.runs.failures import Failure, too_many_failed
 from launcher.runs.holders import known_claims
 from launcher.runs.shard_states import ShardReader, Shards
@@ -57,6 +58,13 @@ class ExecutorTerms(Protocol):
     def terms(self) -> Terms:
         """Those that the submission was asked for with."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What ``limited`` kept the next attempts from asking for, and why."""
+
+    def limited(self, retry: RetrySettings, wanted: Collection[NextAttempt]) -> RetrySettings:
+        """The policy within what the executor can give at all; ``wanted``: what attempts are to get more of."""
+
     def options(self, terms: Terms) -> Mapping[str, str]:
         """``Resources.options`` of a submission that asks for others."""
 
@@ -66,6 +74,10 @@ class WithoutLimits:
     """Of an executor that has no limits to raise: what ran out of memory or time would do so again."""
 
     terms: Terms
+    notes: tuple[str, ...] = ()
+
+    def limited(self, retry: RetrySettings, wanted: Collection[NextAttempt]) -> RetrySettings:
+        return retry
 
     def options(self, terms: Terms) -> Mapping[str, str]:
         return {}
@@ -97,7 +109,8 @@ def finalize(
     outcome = Outcome(time.time(), ending.cancelled, {**given_up, **by_shard(plan, left)})
     successors = []
     if not ending.cancelled:
-        following = _next_attempts(left, ending, asked.terms, retry)
+        following = _next_attempts(left, ending, asked, retry)
+        outcome = replace(outcome, notes=asked.notes)
         if following and (problem := refusal(run, plan)):
             following, outcome = {}, replace(outcome, error=f"nothing is tried again: {problem}")
         for terms, own in following.items():
@@ -129,12 +142,16 @@ def _over_budget(run: RunDir, undone: Undone) -> dict[int, Failure]:
     return over(failed_by_shard(run, plan, plan.table.rows_of(suspects))) if suspects else {}
 
 
-def _next_attempts(left: Iterable[Left], ending: Ending, terms: Terms, retry: RetrySettings) -> dict[Terms, list[Left]]:
+def _next_attempts(
+    left: Iterable[Left], ending: Ending, asked: ExecutorTerms, retry: RetrySettings
+) -> dict[Terms, list[Left]]:
     """What is worth another attempt, by the terms of that: rows with different terms are kept apart."""
     found: dict[Terms, list[Left]] = {}
-    for (kind, progress), own in alike(left).items():
+    groups = alike(left)
+    retry = asked.limited(retry, {cause(kind).next_attempt for kind, _ in groups if kind})
+    for (kind, progress), own in groups.items():
         had = [ending.allocations.get(one.index, Allocation()) for one in own]
-        following = next_terms(kind, progress, terms, retry, had)
+        following = next_terms(kind, progress, asked.terms, retry, had)
         if following:
             found.setdefault(following, []).extend(own)
     return found

@@ -36,8 +36,8 @@ class NextAttempt(Enum):
 class Cause:
     """What a kind means. Where it does not cost an attempt, the failed one does not count towards ``retry.attempts``.
 
-    ``advice`` has the fields rerun (the command), run, shard, mem (how much to ask for) and why, and allow (a failure budget
-    that suffices); an executor may have advice of its own.
+    ``advice`` has the fields rerun (the command), or_anew (its flags once the code has changed), run, shard, mem (how much
+    to ask for) and why, and allow (a failure budget that suffices); an executor may have advice of its own.
     """
 
     blame: Blame
@@ -74,10 +74,7 @@ def cause(kind: AnyFailureKind) -> Cause:
             advice = "a process was killed or crashed (memory, a native library?): launcher logs {run} {shard}; then: {rerun}"
             return Cause(job, same, advice)
         case FailureKind.ERROR:
-            advice = (
-                "the Job failed: launcher logs {run} {shard}; correct it, then: {rerun} --keep-results where what is done "
-                "stays right, or --fresh"
-            )
+            advice = "the Job failed: launcher logs {run} {shard}; correct it, then: {rerun}{or_anew}"
             return Cause(job, no_attempt, advice)
         case FailureKind.TOO_MANY_FAILED_SAMPLES:
             advice = "correct the samples' cause (below), or allow it: {rerun} --set node.max_failed_samples={allow}"

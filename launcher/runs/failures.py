@@ -4,8 +4,8 @@ A Failure comes from a beat, from the exit status of an array task, or from the 
 the same.
 """
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -95,10 +95,23 @@ def group(failures: Iterable[AnyFailure]) -> list[FailureGroup]:
 def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -> FailureGroup:
     """Their group, with the message of the lowest shard, so that it is the same whoever came first."""
     message = min(alike, key=lambda failure: next(iter(failure.shards), (0, 0))).message
+    if kind is FailureKind.TOO_MANY_FAILED_SAMPLES:
+        message = _worst({failure.message for failure in alike})
     shards = union(failure.shards for failure in alike)
     samples = sum(failure.samples for failure in alike)
-    examples = itertools.islice(itertools.chain.from_iterable(failure.examples for failure in alike), MAX_EXAMPLES)
-    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples, tuple(examples))
+    examples = sorted({example for failure in alike for example in failure.examples}, key=_by_numbers)
+    return FailureGroup(kind, OTHER_MESSAGES if is_rest else message, shards, samples, tuple(examples[:MAX_EXAMPLES]))
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """An order in which 9 comes before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
+
+
+def _worst(messages: Collection[str]) -> str:
+    """Of messages that begin with how many samples of a shard failed, the one with the most."""
+    worst = max(messages, key=lambda text: (text.partition(" ")[0].zfill(20), text))
+    return worst if len(messages) == 1 else f"up to {worst}"
 
 
 def advice(
@@ -107,16 +120,22 @@ def advice(
     own: Mapping[AnyFailureKind, str],
     memory: tuple[str, str] = ("64G", "it ran out"),
     allow: str = "1.0",
+    *,
+    has_results: bool = True,
 ) -> str:
     """What to do, with the exact command. ``run`` names the run as the command line takes it.
 
     ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why;
-    ``allow`` a node.max_failed_samples that suffices.
+    ``allow`` a node.max_failed_samples that suffices. Without results all of the run is to be done, whatever has changed.
     """
     usual = SAMPLES_AGAIN if group.samples and isinstance(group.kind, Unknown) else cause(group.kind).advice
     text = own.get(group.kind, usual)
-    rerun = f"launcher rerun {run} --shards {group.shards.coarse()}"
-    return text.format(rerun=rerun, run=run, shard=group.shards.first, mem=memory[0], why=memory[1], allow=allow)
+    rerun, anew = f"launcher rerun {run}", ""
+    if has_results:
+        rerun += f" --shards {group.shards.coarse()}"
+        anew = " --keep-results where what is done stays right, or --fresh"
+    fields = {"rerun": rerun, "or_anew": anew, "run": run, "shard": group.shards.first}
+    return text.format(**fields, mem=memory[0], why=memory[1], allow=allow)
 
 
 def too_many_failed(shard: int, failed: int, rows: int, node: NodeSettings) -> Failure | None:

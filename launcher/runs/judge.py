@@ -180,13 +180,13 @@ def _ended_badly(known: Evidence, own: SubmissionState, rows: Spans) -> Iterator
 
     Not those that were killed on purpose.
     """
-    is_cancelled = own.outcome is not None and own.outcome.cancelled
+    was_stopped = own.outcome is not None and own.outcome.was_stopped
     left_open = rows - known.closed
     for attempt in known.attempts_of.get(own.number, ()):
         beat = attempt.beat
         if beat.end is EndReason.FAILED:
             kind, message = beat.kind or FailureKind.ERROR, beat.message
-        elif beat.end is None and attempt.name not in known.live and not is_cancelled:
+        elif beat.end is None and attempt.name not in known.live and not was_stopped:
             kind, message = FailureKind.LOST, LOST_MESSAGE
         else:
             continue

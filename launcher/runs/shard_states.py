@@ -92,6 +92,15 @@ class Shards:
         """The shards that have rows in a submission's work."""
         return self._plan.table.shards_in(submission.work(self._plan.table))
 
+    def left_of(self, submission: Submission) -> Spans:
+        """The rows of a submission's work that its attempts have not done."""
+        return submission.work(self._plan.table) - self.closed_by(submission.number)
+
+    def lacks(self, known: SubmissionState) -> bool:
+        """Whether rows are not done of which a submission is the last."""
+        last = next((rows for one, rows in self._known.newest if one.number == known.number), Spans())
+        return bool(last - self.closed)
+
     def closed_by(self, submission: int) -> Spans:
         """The rows that the attempts of a submission have done."""
         return self._known.closed_by.get(submission, Spans())

@@ -15,20 +15,17 @@ from typing import Any
 
 from jobs.errors import RunError
 from jobs.kinds import FailureKind, known
-from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage import checked_json
 from jobs.storage.attempts import attempt_names
-from jobs.storage.files import fsync_folder, intact, publish, server_time, temporary_name, write_bytes
+from jobs.storage.files import fsync_folder, intact, publish, temporary_name, write_bytes
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
+from launcher.runs.attendant import find_attendant
 from launcher.runs.failures import Failure
-
-# An executor on another machine shows that it lives by touching its submission this often; seconds.
-HEARTBEAT = 30.0
-_SILENCE = 10 * HEARTBEAT
+from launcher.runs.signs import lives
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,8 @@ class Outcome:
     """How a submission ended. ``failures`` are those that no journal tells, by shard; ``error``: why gather failed.
 
     ``failed_samples``: how many samples of the run failed, where all of it was done then; ``seals``: of the results that
-    it wrote (storage/seals.py).
+    it wrote (storage/seals.py). ``notes``: what attempts that follow did not ask for, and why. ``orphaned``: its array tasks
+    were stopped because the launcher died that it was to end with.
     """
 
     ended: float
@@ -45,6 +43,13 @@ class Outcome:
     error: str | None = None
     failed_samples: int | None = None
     seals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    orphaned: bool = False
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether array tasks that left no word were killed on purpose."""
+        return self.cancelled or self.orphaned
 
     def write(self, run: RunDir, number: int) -> None:
         """Ends the submission: after that no array task of it takes work any more."""
@@ -69,8 +74,9 @@ class Outcome:
             int(shard): Failure(**{**failure, "kind": known(FailureKind, failure["kind"])})
             for shard, failure in data["failures"].items()
         }
-        told = data.get("failed_samples"), tuple(data.get("seals", ()))
-        return cls(data["ended"], data["cancelled"], failures, data["error"], *told)
+        told = data.get("failed_samples"), tuple(data.get("seals", ())), tuple(data.get("notes", ()))
+        orphaned = data.get("orphaned", False)
+        return cls(data["ended"], data["cancelled"], failures, data["error"], *told, orphaned)
 
 
 def _remove_claims(run: RunDir, number: int) -> None:
@@ -152,14 +158,11 @@ def may_run(run: RunDir, submission: Submission) -> bool:
         ending = run.ending(submission.number)
         process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
     if process is None:
-        return True
-    owner = ProcessIdentity.from_json(process)
-    if owner.is_here:
-        return owner.is_alive
+        # What no scheduler has, and none is to submit, waits for a launcher that may not come.
+        return not submission.is_left_to_launcher or find_attendant(run) is not None
     if touched is None:
         touched = run.submission(submission.number).stat().st_mtime
-    # Both by the clock of the file server: that of this machine may be minutes ahead.
-    return server_time(run.path) - touched < _SILENCE
+    return lives(process, touched, run.path)
 
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:

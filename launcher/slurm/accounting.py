@@ -5,14 +5,13 @@ leave.
 """
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from jobs import exit_codes
 from jobs.kinds import FailureKind
 from launcher.retry.policy import Allocation
 from launcher.runs.failures import NO_DISK_MESSAGE, Failure
-from launcher.slurm.parsers import Accounted
-from launcher.slurm.terms import amount
+from launcher.slurm.parsers import Accounted, amount
 from launcher.units import parse_memory, parse_time, short_size
 
 # State of sacct(1), section JOB STATE CODES -> failure kind.
@@ -99,6 +98,7 @@ def has_ended(row: Accounted | None) -> bool:
     return row is not None and row.state not in _GOING_ON
 
 
-def by_element(rows: Iterable[Accounted]) -> dict[int | None, Accounted]:
-    """Rows of one array by index."""
-    return {row.index: row for row in rows}
+def by_element(rows: Iterable[Accounted], single_jobs: Sequence[str] = ()) -> dict[int | None, Accounted]:
+    """Rows of one array by index; of array tasks that are jobs of their own, by their place among these."""
+    places = {job_id: index for index, job_id in enumerate(single_jobs)}
+    return {places.get(row.job_id, row.index): row for row in rows}

@@ -13,6 +13,8 @@ from jobs.machine.allocation import USERS_OWN, cluster
 from launcher.slurm.parsers import is_not_configured, is_passing, said
 
 _TIMEOUT = 60.0
+# Of what Slurm says where the cause is known, so many characters are shown.
+_SAID = 100
 # Waits between tries of a call that failed for a passing reason, seconds: two minutes in all.
 BACK_OFF = (1, 2, 5, 12, 30, 70)
 # A job that submits must not hand its own allocation down: sbatch reads some of these as options, and a task without
@@ -61,7 +63,7 @@ def ask(*command: str, otherwise: str = "") -> str:
             pause(command[0], f"{error}{otherwise}", wait)
 
 
-def run(*command: str, timeout: float = _TIMEOUT) -> str:
+def run(*command: str, timeout: float | None = None) -> str:
     """Output of a Slurm command. Raises NoAnswer for a passing problem, RunError, with what it said, for others."""
     ended = call(*command, timeout=timeout)
     if not ended.returncode:
@@ -69,15 +71,17 @@ def run(*command: str, timeout: float = _TIMEOUT) -> str:
     problem = said(ended.stderr or ended.stdout)
     if is_not_configured(problem):
         raise InputError(
-            f"{command[0]}: {problem}: Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a "
-            "slurm.conf, or run on this machine: --set executor=local"
+            "Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a slurm.conf, or run on "
+            f"this machine: --set executor=local ({command[0]}: {problem[:_SAID]})"
         )
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 
-def call(*command: str, timeout: float = _TIMEOUT) -> subprocess.CompletedProcess[str]:
+def call(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """A question to Slurm, answered as parsers read it: array indices in full, times in the standard form."""
-    return _call(command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, timeout)
+    return _call(
+        command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, timeout or _TIMEOUT
+    )
 
 
 def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str]:

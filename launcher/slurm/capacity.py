@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Partition (the default one marked by *), nodes, CPUs and gres of a node, state.
-NODE_FIELDS = "%P|%D|%c|%G|%T"
+# Partition (the default one marked by *), nodes, CPUs and gres of a node, state, megabytes of a node, who may share it.
+NODE_FIELDS = "%P|%D|%c|%G|%T|%m|%h"
 # The states of sinfo(1) in which a node runs jobs, or will once those that it has are done; marks such as ~ (powered down
 # until it is needed) follow the word. A node with * does not respond.
 _USABLE = re.compile(r"(idle|mixed|allocated|completing|planned|reserved|powering_up|powered_down|blocked|reboot)[^*]*")
@@ -17,33 +17,48 @@ _GPUS = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
 
 @dataclass(frozen=True)
 class Nodes:
-    """Equal nodes of a partition; ``cpus`` and ``gpus`` are those of one node."""
+    """Equal nodes of a partition; ``cpus``, ``gpus`` and ``memory`` (bytes) are those of one node.
+
+    ``whole``: the partition gives them to one job at a time.
+    """
 
     partition: str
     is_default: bool
     count: int
     cpus: int
     gpus: int
+    memory: int = 0
+    whole: bool = False
 
 
 def read_nodes(text: str) -> list[Nodes]:
     """The usable nodes in sinfo's rows of NODE_FIELDS."""
     rows = [line.strip().split("|") for line in text.splitlines() if line.count("|") == NODE_FIELDS.count("|")]
     return [
-        Nodes(partition.rstrip("*"), partition.endswith("*"), int(count), int(cpus), sum(map(int, _GPUS.findall(gres))))
-        for partition, count, cpus, gres, state in rows
+        Nodes(
+            partition.rstrip("*"),
+            partition.endswith("*"),
+            int(count),
+            int(cpus),
+            sum(map(int, _GPUS.findall(gres))),
+            int(memory) << 20 if memory.isdigit() else 0,
+            shared == "EXCLUSIVE",
+        )
+        for partition, count, cpus, gres, state, memory, shared in rows
         if count.isdigit() and cpus.isdigit() and _USABLE.fullmatch(state)
     ]
 
 
-def tasks_at_once(nodes: Iterable[Nodes], partitions: str | None, cpus: int, gpus: int, *, whole_nodes: bool) -> int:
-    """How many tasks of so many CPUs and GPUs these partitions (with commas; None: the default one) have room for.
-
-    0 where none fits, or no such partition is known. Nodes in several of the partitions count in each.
-    """
+def nodes_of(nodes: Iterable[Nodes], partitions: str | None) -> list[Nodes]:
+    """Those of these partitions (with commas; None: the default one). Nodes in several of them are there several times."""
     named = partitions.split(",") if partitions else None
-    asked = [group for group in nodes if (group.partition in named if named else group.is_default)]
-    return sum(group.count * _on_one(group, cpus, gpus, whole_nodes) for group in asked)
+    return [group for group in nodes if (group.partition in named if named else group.is_default)]
+
+
+def tasks_at_once(nodes: Iterable[Nodes], partitions: str | None, cpus: int, gpus: int, *, whole_nodes: bool) -> int:
+    """How many tasks of so many CPUs and GPUs these partitions have room for; 0 where none fits."""
+    there = nodes_of(nodes, partitions)
+    return sum(group.count * _on_one(group, cpus, gpus, whole_nodes or group.whole) for group in there)
 
 
 def _on_one(node: Nodes, cpus: int, gpus: int, whole_nodes: bool) -> int:

@@ -28,9 +28,11 @@ from launcher.slurm.step_messages import StepMessages
 
 # The controller tells the accounting with some delay how an element ended; more than seconds only on a busy cluster.
 _ACCOUNTING_SECONDS = 60.0
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 20.0
 # Which shards had rows there is told by who knows who had which rows.
 _NO_SHARD = -1
+# What Slurm says of elements that it has killed itself, since they were seen over their memory (OverMemoryKill).
+_UNEXPLAINED = frozenset({"CANCELLED", "FAILED"})
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,9 @@ def find_failures(run: RunDir, plan: Plan, submission: Submission, time_limit: i
     failures: dict[int, Failure] = {}
     for element in silent:
         row = slurm.rows.get(element.index)
-        # Of what Slurm kills for its memory it says CANCELLED, too.
-        if row is None or not has_ended(row) or row.state == "CANCELLED":
-            own = element.own_record(messages, submission.node.sync_interval, time_limit)
-            row = own if own and (own.state == "OUT_OF_MEMORY" or not has_ended(row)) else row
+        own = element.own_record(messages, submission.node.sync_interval, time_limit)
+        if own and (row is None or not has_ended(row) or (own.state == "OUT_OF_MEMORY" and row.state in _UNEXPLAINED)):
+            row = own
         failure = _judge(element, row, slurm, _last_words(run, submission, element))
         if failure:
             failures[element.index] = failure
@@ -122,13 +123,14 @@ def _ask(submission: Submission, silent: Collection[int]) -> _Known:
 
 def _look_up(submission: Submission) -> _Known:
     job_ids, cluster = submission.job_ids, submission.cluster
+    single_jobs = job_ids if submission.resources.single_jobs else ()
     try:
-        return _Known(by_element(scheduler.accounting(job_ids, submission.created, cluster)))
+        return _Known(by_element(scheduler.accounting(job_ids, submission.created, cluster), single_jobs))
     except LauncherError as error:
         silence = f"Slurm's accounting cannot be asked ({error})"
         is_passing = isinstance(error, NoAnswer)
     try:
-        rows = by_element(scheduler.jobs(job_ids, cluster))
+        rows = by_element(scheduler.jobs(job_ids, cluster), single_jobs)
     except NoAnswer:
         raise  # it will be back, and who ends the submission waits for it
     except LauncherError as error:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from jobs.errors import InputError, LauncherError
 from jobs.machine.user import user_name
 from launcher.executors import Finding
-from launcher.slurm.calls import call, can_bind, run
+from launcher.slurm.calls import at, call, can_bind, run
 from launcher.slurm.parsers import said
-from launcher.slurm.scripts import Options, asked_options, task_size
+from launcher.slurm.scripts import Options, asked_options
+from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, merge
 from launcher.units import counted, short_size
 
@@ -65,14 +66,16 @@ class Answers:
 
 def examine(config: "Config", resources: "Resources") -> list[Finding]:
     """All that is found; where the controller does not answer, that alone."""
-    answers = _ask()
-    if problem := answers.problems.get("config"):
-        return [Finding("controller", "does not answer", f"Slurm cannot be asked: {problem}", is_needed=True)]
+    asked, refused = Options(), ""
     try:
         asked = asked_options(config, resources)
-        trial = _trial(config, asked)
     except InputError as error:
-        asked, trial = {}, Finding("an array", "", str(error), is_needed=True)
+        refused = str(error)
+    cluster = (asked.get("clusters") or "").split(",")[0]  # of several the first stands for all
+    answers = _ask(None if cluster == "all" else cluster)
+    if problem := answers.problems.get("config"):
+        return [Finding("controller", "does not answer", f"Slurm cannot be asked: {problem}", is_needed=True)]
+    trial = Finding("an array", "", refused, is_needed=True) if refused else _trial(config, asked)
     return [
         *_controller(answers.values),
         *_partitions(answers, asked),
@@ -83,9 +86,10 @@ def examine(config: "Config", resources: "Resources") -> list[Finding]:
     ]
 
 
-def _ask() -> Answers:
+def _ask(cluster: str | None) -> Answers:
     texts, problems = dict[str, str](), dict[str, str]()
-    questions = {**_QUESTIONS, "limits": tuple(word.format(user=user_name()) for word in _LIMITS)}
+    questions = {name: (command, *at(cluster), *words) for name, (command, *words) in _QUESTIONS.items()}
+    questions["limits"] = tuple(word.format(user=user_name()) for word in _LIMITS)
     with ThreadPoolExecutor(len(questions)) as pool:
         asked = {name: pool.submit(run, *command, timeout=_SECONDS) for name, command in questions.items()}
         for name, answer in asked.items():
@@ -225,7 +229,11 @@ def _environment(resources: "Resources") -> Iterator[Finding]:
 
 def _trial(config: "Config", asked: Options) -> Finding:
     """What sbatch says of an array with the config's options, without submitting one."""
-    options = merge(asked, {"array": "0-1", "cpus-per-task": str(task_size(config, asked).cpus), "output": os.devnull})
+    try:
+        cpus = task_size(config, asked).cpus
+    except InputError as error:
+        return Finding("an array", "", str(error), is_needed=True)
+    options = merge(asked, {"array": "0-1", "cpus-per-task": str(cpus), "output": os.devnull})
     for waits in ("dependency", "mail-type", "mail-user"):
         options.pop(waits, None)
     with tempfile.TemporaryDirectory() as folder:

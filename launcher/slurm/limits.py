@@ -17,6 +17,7 @@ from jobs.machine.user import user_name
 from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
 from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
+from launcher.slurm.parsers import TIME_FIELDS, read_default_time
 
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
@@ -36,6 +37,16 @@ class SlurmLimits:
     submit_jobs: int | None
     job_count: int
     bounds: Sequence[Bounds] = ()
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether an array may have several elements: MaxArraySize is one more than the largest index."""
+        return self.array_size > 1
+
+    @property
+    def tasks(self) -> int:
+        """The most array tasks of a submission; where there are no arrays, each is a job."""
+        return self.array_size if self.has_arrays else self.jobs
 
     @property
     def jobs(self) -> int:
@@ -138,6 +149,22 @@ def _read_limits(cluster: str | None) -> _SiteLimits:
     count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
     policy = own.answer() if values.get("AccountingStorageType") == "accounting_storage/slurmdbd" else Policy()
     return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, policy)
+
+
+def default_time(asked: Mapping[str, str | None]) -> int | None:
+    """Seconds that a job with these options has, which asks for none: its partition's default, else the most there is in it.
+
+    The least of those of several partitions and clusters; None where there is no limit, or where Slurm does not tell.
+    """
+    found = (_read_default_time(cluster, asked.get("partition")) for cluster in _clusters(asked))
+    return min(filter(None, found), default=None)
+
+
+def _read_default_time(cluster: str | None, partitions: str | None) -> int | None:
+    with suppress(LauncherError):  # it only tells
+        text = run("sinfo", *at(cluster), "--noheader", "--all", f"--format={TIME_FIELDS}")
+        return read_default_time(text, partitions)
+    return None
 
 
 def _read_policy() -> Policy:

@@ -4,9 +4,11 @@ Errors of sbatch are sorted into those worth another try, those that mean "no mo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from launcher.units import parse_time
 
 _PASSING = (
     "Socket timed out",
@@ -106,6 +108,16 @@ def is_passing(problem: str) -> bool:
     return any(text in problem for text in _PASSING)
 
 
+def is_no_array(problem: str) -> bool:
+    """Whether it is the array that Slurm does not take: MaxArraySize is 0 or 1, or a plugin of the site refuses them."""
+    return re.search(r"\barrays?\b", problem, re.IGNORECASE) is not None
+
+
+def is_wrong_place(problem: str) -> bool:
+    """Whether Slurm takes the same script from another machine: AllocNodes of a partition does not have this one."""
+    return "Access/permission denied" in problem
+
+
 def is_submit_limit(problem: str) -> bool:
     """Whether Slurm takes the same script once fewer jobs of this user, or of those he shares a limit with, wait or run."""
     if _SUBMIT_LIMIT.search(problem):
@@ -116,6 +128,22 @@ def is_submit_limit(problem: str) -> bool:
 def is_queue_full(problem: str) -> bool:
     """Whether Slurm takes the same script once fewer jobs of all users wait or run."""
     return any(text in problem for text in _QUEUE_FULL)
+
+
+# Partition (the default one marked by *), the time of a job that asks for none, the most that one may ask for.
+TIME_FIELDS = "%P|%L|%l"
+
+
+def read_default_time(text: str, partitions: str | None) -> int | None:
+    """Seconds that sinfo's rows of TIME_FIELDS tell for a job that asks for none; None where there is no limit."""
+    named = partitions.split(",") if partitions else None
+    rows = [line.strip().split("|") for line in text.splitlines() if line.count("|") == TIME_FIELDS.count("|")]
+    limits = (
+        amount(parse_time, default) or amount(parse_time, most)
+        for partition, default, most in rows
+        if (partition.rstrip("*") in named if named else partition.endswith("*"))
+    )
+    return min(filter(None, limits), default=None)
 
 
 def read_accounting(text: str) -> Iterator[Accounted]:
@@ -184,3 +212,11 @@ def elements(indices: str) -> list[int]:
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)([KMGTP]?)", text, re.ASCII)
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else 0
+
+
+def amount(parse: Callable[[str], int], text: str | None) -> int | None:
+    """Bytes or seconds of what Slurm writes, None where it is none: UNLIMITED, nothing. n or c mean per node or CPU."""
+    try:
+        return parse(text.rstrip("nc")) if text else None
+    except ValueError:
+        return None

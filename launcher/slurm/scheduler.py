@@ -21,9 +21,11 @@ from launcher.slurm.parsers import (
     Accounted,
     JobId,
     elements,
+    is_no_array,
     is_passing,
     is_queue_full,
     is_submit_limit,
+    is_wrong_place,
     read_accounting,
     read_job_id,
     read_jobs,
@@ -44,6 +46,14 @@ class LimitReached(RunError):
 
 class QueueFull(LimitReached):
     """Slurm takes no more jobs of anybody now."""
+
+
+class NoArrays(InputError):
+    """Slurm takes no job arrays here."""
+
+
+class MayNotSubmit(InputError):
+    """This user may submit, but not from this machine."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,17 @@ def is_here() -> bool:
 # --- submitting
 
 
-def submit(script: Path, name: str, clusters: Collection[str | None] = OWN, *, is_new: bool = True) -> JobId:
-    """Submits a script; returns the Slurm job. ``name`` is its job name, which no other submission has.
+def submit(
+    script: Path,
+    name: str,
+    clusters: Collection[str | None] = OWN,
+    *,
+    is_new: bool = True,
+    index: int | None = None,
+) -> JobId:
+    """Submits a script; returns the Slurm job. ``name`` is its job name, which no other job has.
+
+    ``index``: of an array task that is a job of its own; the script takes it as its argument.
 
     What may be there already (not ``is_new``) is looked for by name, in the ``clusters`` that the script may go to. So it is
     before every further try after a passing error, since after "Socket timed out" the job may well be there. Raises
@@ -84,7 +103,7 @@ def submit(script: Path, name: str, clusters: Collection[str | None] = OWN, *, i
         if number and (found := find(name, clusters)):
             return found[0]
         try:
-            ended = _sbatch(script)
+            ended = _sbatch(script, name, index)
         except NoAnswer as error:
             problem = str(error)
         else:  # what Slurm does not answer from here on is no reason to submit again
@@ -103,16 +122,17 @@ def submit(script: Path, name: str, clusters: Collection[str | None] = OWN, *, i
     raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
 
 
-def _sbatch(script: Path) -> subprocess.CompletedProcess[str]:
+def _sbatch(script: Path, name: str, index: int | None) -> subprocess.CompletedProcess[str]:
     """One call of sbatch that ended well. Raises what ``submit`` does, NoAnswer with Slurm's own words."""
     try:
-        ended = call_bound("sbatch", "--parsable", str(script), timeout=_SBATCH_TIMEOUT)
+        own = (str(script),) if index is None else (f"--job-name={name}", str(script), str(index))
+        ended = call_bound("sbatch", "--parsable", *own, timeout=_SBATCH_TIMEOUT)
     except TimedOut as error:
         raise NoAnswer(str(error)) from None
     if ended.returncode:
         refusal = _refusal(said(ended.stderr), script)
         raise (
-            InputError(f"{refusal}; see it with `launcher plan --script`")
+            type(refusal)(f"{refusal}; see it with `launcher plan --script`")
             if isinstance(refusal, InputError)
             else refusal
         )
@@ -127,7 +147,8 @@ def _refusal(problem: str, script: Path) -> LauncherError:
         return LimitReached(f"sbatch {script}: {problem}")
     if is_passing(problem):
         return NoAnswer(problem)
-    return InputError(
+    kind = NoArrays if is_no_array(problem) else MayNotSubmit if is_wrong_place(problem) else InputError
+    return kind(
         f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config"
     )
 

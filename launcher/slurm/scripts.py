@@ -7,11 +7,11 @@ file by hand does the same.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,22 +19,33 @@ from jobs.errors import InputError
 from jobs.machine import allocation
 from jobs.storage.plans import Plan, Resources, Submission
 from jobs.storage.rundir import RunDir
-from launcher.config.sbatch_options import gpus_asked
+from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, array_template, finalize_template, merge
-from launcher.units import parse_time
+from launcher.slurm.time_limit import too_early, warning
+from launcher.slurm.whole_nodes import with_all_memory
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
 
-# Seconds before the time limit at which Slurm sends USR2: it may come up to 60 s early (sbatch(1), --signal), and an array
-# task leaves within 20 s.
-_WARNING = 60
-_SHORTEST_WARNING = 10
-# Options that say who pays and where it may run; the finalize job needs the same.
-_ACCOUNT_OPTIONS = ("account", "partition", "qos", "reservation", "clusters", "time", "wckey")
+# The warning ends a shell, or a Python, that has no handler of it. So the script only notes it while it loads modules, which
+# may take minutes, and what starts after it ignores it until it has a handler of its own.
+_NOTES_WARNING = f"trap 'export {allocation.WARNED}=1' USR2"
+IGNORES_WARNING = "trap '' USR2"
+# Options that say who pays, and where it may run; the finalize job needs the same, the latter where it gets them.
+_ACCOUNT_OPTIONS = ("account", "clusters", "wckey")
+_PLACE_OPTIONS = ("partition", "qos", "reservation", "time")
 _MAIL_OPTIONS = ("mail-type", "mail-user")
+_BEGIN = "BEGIN"
+_ALL_MAIL = (_BEGIN, "END", "FAIL", "INVALID_DEPEND", "REQUEUE", "STAGE_OUT")
+# Gather takes tens of megabytes however large the run is; this is for what the Job imports, and what its reduce keeps.
 _FINALIZE_MEMORY = "2G"
 _CLUSTERS = "#SBATCH --clusters="
+# This process as ProcessIdentity tells it, which stays the same over exec: whoever ends the job while Python starts is noticed.
+_SIGN = (
+    """printf '{"host": "%s", "boot": "%s", "pid": %s, "start": %s, "namespace": "%s"}\\n' "$(uname -n)" """
+    """"$(cat /proc/sys/kernel/random/boot_id)" $$ "$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)" """
+    """"$(readlink /proc/$$/ns/pid)\""""
+)
 _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-core", "ntasks-per-gpu")
 
 Options = dict[str, str | None]
@@ -49,6 +60,12 @@ def job_name(run: RunDir, number: int) -> str:
     return f"{run.name}-{hashlib.sha256(os.fsencode(planned)).hexdigest()[:8]}.{number}"
 
 
+def task_names(run: RunDir, submission: Submission) -> list[str]:
+    """The names of a submission's Slurm jobs: its array, or each of its array tasks."""
+    name = job_name(run, submission.number)
+    return [f"{name}-{index}" for index in range(submission.tasks)] if submission.resources.single_jobs else [name]
+
+
 def finalize_name(run: RunDir, number: int) -> str:
     return f"{job_name(run, number)}-finalize"
 
@@ -61,15 +78,22 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     receiver = "" if config.slurm.nodes_per_task > 1 else "B:"
     options: Options = {
         "job-name": job_name(run, submission.number),
-        "array": f"0-{submission.tasks - 1}%{submission.resources.parallelism or config.slurm.array_parallelism}",
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
-        "requeue": None,
-        "signal": f"{receiver}USR2@{_warning(asked.get('time'))}",
+        "requeue" if config.slurm.requeue else "no-requeue": None,
+        "signal": f"{receiver}USR2@{warning(config, asked.get('time'), submission.resources.default_time)}",
     }
-    for name in _MAIL_OPTIONS:  # the finalize job has them: the end of an array is not yet that of the run
-        asked.pop(name, None)
+    if not submission.resources.single_jobs:
+        at_once = submission.resources.parallelism or config.slurm.array_parallelism
+        options["array"] = f"0-{submission.tasks - 1}%{at_once}"
+    if submission.resources.attended:  # no finalize job is there to send mail
+        pass
+    elif submission.resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
+        asked["mail-type"] = ",".join(begin)
+    else:  # the finalize job tells the rest: the end of an array is not yet that of the run
+        for name in _MAIL_OPTIONS:
+            asked.pop(name, None)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
     _stay(asked, submission.cluster)
@@ -77,37 +101,69 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}
     else:
         options["ntasks"] = "1"
-    return template.render(merge(asked, options), _command(run, config, submission.number, template))
+    command = _command(run, config, submission, template)
+    return template.render(merge(asked, options), command, before=_NOTES_WARNING)
 
 
-def finalize_script(run: RunDir, config: Config, submissions: Sequence[Submission], *, asks_memory: bool = True) -> str:
-    """The script of the job that runs after these submissions' arrays, however they end, and where the first may run.
+def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> list[str]:
+    """The script of the finalize job, and others that ask for less, for where Slurm refuses the first.
 
-    It asks for what ``slurm.finalize`` says, and else for little.
+    Nodes without RealMemory have no memory to ask for (slurm.conf(5)); a partition or QOS may take GPU jobs alone.
+    """
+    ways = itertools.product((True, False), (True, False))
+    tries = (finalize_script(run, config, submissions, beside=beside, asks_memory=memory) for beside, memory in ways)
+    return list(dict.fromkeys(tries))
 
-    Not ``asks_memory``: for sites whose nodes have none to ask for.
+
+def finalize_script(
+    run: RunDir, config: Config, submissions: Sequence[Submission], *, beside: bool = True, asks_memory: bool = True
+) -> str:
+    """The script of the job that runs after these submissions' arrays, however they end.
+
+    Of arrays that are not in Slurm yet, it is one that ``sbatch --test-only`` can be asked about.
     """
     numbers = [submission.number for submission in submissions]
     job_ids = [job_id for submission in submissions for job_id in submission.job_ids]
     template = finalize_template()
-    asked = asked_options(config, submissions[0].resources)
-    options: Options = {name: asked[name] for name in (*_ACCOUNT_OPTIONS, *_MAIL_OPTIONS) if name in asked}
-    if asks_memory:
-        options["mem"] = _FINALIZE_MEMORY
-    own = config.slurm.finalize
-    without = {name for name, value in own.items() if value is None or value is False}
-    options = merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
-    options |= {
+    options = finalize_options(config, submissions[0].resources, beside=beside, asks_memory=asks_memory) | {
         "job-name": finalize_name(run, numbers[0]),
         "output": _pattern(run.submission_log(numbers[0])),
         "open-mode": "append",
         "requeue": None,
-        "dependency": f"afterany:{':'.join(job_ids)}",
+        "dependency": f"afterany:{':'.join(job_ids)}" if job_ids else "singleton",
         "kill-on-invalid-dep": "yes",
     }
     _stay(options, submissions[0].cluster)
     command = [sys.executable, "-P", "-m", "launcher.slurm_finalize", str(run.path.absolute()), *map(str, numbers)]
-    return template.render(merge(template.options, options), f"exec {shlex.join(command)}")
+    signs = shlex.join(str(run.ending(number).absolute()) for number in numbers)
+    return template.render(
+        merge(template.options, options), f"{_SIGN} | tee {signs} >/dev/null\nexec {shlex.join(command)}"
+    )
+
+
+def _mail_types(asked: Options) -> set[str]:
+    """The kinds of mail that are asked for, ALL written out, as in sbatch(1)."""
+    types = {name.strip().upper() for name in (asked.get("mail-type") or "").split(",") if name.strip()}
+    return types - {"ALL"} | set(_ALL_MAIL) if "ALL" in types else types
+
+
+def finalize_options(config: Config, resources: Resources, *, beside: bool = True, asks_memory: bool = True) -> Options:
+    """What the finalize job asks for: what ``slurm.finalize`` says, and else for little, where the array may run.
+
+    Not ``beside``: wherever the site lets jobs run.
+    """
+    asked = asked_options(config, resources)
+    inherited = (*_ACCOUNT_OPTIONS, *(_PLACE_OPTIONS if beside else ()), *_MAIL_OPTIONS)
+    options: Options = {name: asked[name] for name in inherited if name in asked}
+    if types := _mail_types(asked) - {_BEGIN}:
+        options["mail-type"] = ",".join(sorted(types))
+    else:
+        options.pop("mail-type", None)
+    if asks_memory:
+        options["mem"] = _FINALIZE_MEMORY
+    own = config.slurm.finalize_options
+    without = {name for name, value in own.items() if value is None or value is False}
+    return merge(options, {name: _text(own[name]) for name in own.keys() - without}, without)
 
 
 def _stay(options: Options, cluster: str | None) -> None:
@@ -150,6 +206,8 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
         place = config.origins.where(("slurm", key)) or config.path
         return f"{place}: slurm.{key}" if name in options else template.where(name)
 
+    if problem := too_early(config, asked.get("time")):
+        raise InputError(f"{config.origins.where(('slurm', 'warning')) or config.path}: slurm.warning: {problem}")
     nodes = str(config.slurm.nodes_per_task)
     for name in _TASK_OPTIONS:
         if asked.get(name) not in (None, "1") and (name, asked[name]) != ("ntasks", nodes):
@@ -159,7 +217,7 @@ def _asked(template: Template, config: Config, resources: Resources) -> Options:
             )
     if asked.get("nodes") not in (None, "1", "1-1", nodes):
         raise InputError(f"{where('nodes')}: --nodes={asked['nodes']}: set slurm.nodes_per_task for more than one node")
-    return asked
+    return with_all_memory(asked) if task_size(config, asked).fills else asked
 
 
 def _config_options(config: Config, resources: Resources) -> Options:
@@ -179,43 +237,6 @@ def _text(value: Any) -> str | None:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-@dataclass(frozen=True)
-class TaskSize:
-    """What an array task takes; ``processes`` is one per GPU where the config leaves it open."""
-
-    processes: int
-    cpus: int
-    gpus: int
-
-
-def task_size(config: Config, asked: Options) -> TaskSize:
-    """Raises InputError where the CPUs asked for are too few."""
-    gpus = gpus_asked(asked)
-    is_open = config.node.processes is None and config.node.devices in ("auto", "cuda")
-    processes = max(gpus, 1) if is_open else config.processes
-    needed = config.cpus_per_task(processes)
-    given = _number(asked.get("cpus-per-task"))
-    if given and given < needed:
-        raise InputError(
-            f"slurm.template {config.slurm.template}: --cpus-per-task={given} is too few: {processes} process(es) x "
-            f"{max(config.node.workers, 1)} worker(s) need {needed}; raise it or leave it out"
-        )
-    return TaskSize(processes, max(needed, given, _number(asked.get("cpus-per-gpu")) * gpus), gpus)
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
-
-
-def _warning(limit: str | None) -> int:
-    """Seconds of warning: a quarter of a short limit, so that some work is done before it."""
-    try:
-        seconds = parse_time(limit) if limit else 3600
-    except ValueError:
-        seconds = 3600
-    return max(_SHORTEST_WARNING, min(_WARNING, seconds // 4))
-
-
 def _pattern(path: Path) -> str:
     """A path as sbatch reads file names: % begins a replacement. Raises InputError for one that it cannot write to."""
     text = str(path.absolute())
@@ -226,17 +247,30 @@ def _pattern(path: Path) -> str:
     return text.replace("%", "%%")
 
 
-def _command(run: RunDir, config: Config, number: int, template: Template) -> str:
+def _command(run: RunDir, config: Config, submission: Submission, template: Template) -> str:
     """``exec``, so that Slurm's signals reach the supervisor; a template may set a prefix and another Python."""
     python, before = f"${{LAUNCHER_PYTHON:-{sys.executable}}}", ""
     if (quoted := shlex.quote(sys.executable)) != sys.executable:
         # Between the double quotes, bash would read quotes and dollar signs of the path as its own.
         python, before = "$LAUNCHER_PYTHON", f"LAUNCHER_PYTHON=${{LAUNCHER_PYTHON:-{quoted}}}\n"
     words = [f'"{python}"', "-P", "-m", "jobs"]
-    words += [shlex.quote(str(run.path.absolute())), str(number)]
+    words += [shlex.quote(str(run.path.absolute())), str(submission.number)]
+    if submission.resources.single_jobs:
+        words.append('"${1:-0}"')  # sbatch SCRIPT INDEX
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
+    before += f"{IGNORES_WARNING}\n"
     if config.slurm.nodes_per_task > 1:
-        # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
-        words.insert(0, "srun --kill-on-bad-exit=0 --export=ALL --cpus-per-task=$SLURM_CPUS_PER_TASK")
+        # srun's tasks inherit nothing of what this shell ignores.
+        words.insert(0, f"""{_srun(config)} sh -c '{IGNORES_WARNING.replace("'", '"')}; exec "$@"' sh""")
     return before + " ".join(["exec", *words])
+
+
+def _srun(config: Config) -> str:
+    """One task on each node, with the CPUs of an array task; with all that the job has there where it fills its nodes."""
+    # Else ``--export=NONE`` of the template holds for srun too, and the tasks lack what the script has set.
+    start = "srun --kill-on-bad-exit=0 --export=ALL"
+    if config.node.processes != "auto":
+        return f"{start} --cpus-per-task=$SLURM_CPUS_PER_TASK"
+    # The variables stand for the option. Without it a task is bound to one CPU.
+    return f"env -u SLURM_CPUS_PER_TASK -u SRUN_CPUS_PER_TASK {start} --cpu-bind=none"

@@ -7,11 +7,11 @@ job of those before them submits them.
 """
 
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
@@ -19,33 +19,35 @@ from jobs.machine.user import user_name
 from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
 from launcher.executors import Executor, Finding, Limits, Observation, Scripts
-from launcher.runs.submissions import may_run, update
+from launcher.runs.attendant import find_attendant
+from launcher.runs.submissions import Outcome, may_run, read_submissions, update
 from launcher.slurm import scheduler
 from launcher.slurm.associations import too_much
-from launcher.slurm.capacity import tasks_at_once
+from launcher.slurm.capacity import nodes_of, tasks_at_once
 from launcher.slurm.environment import from_environment
-from launcher.slurm.handover import clusters_of, follow, follower_of, hand_over, largest_wave, write_script
-from launcher.slurm.limits import DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, SlurmLimits, ask_ahead, limits_for, nodes
-from launcher.slurm.parsers import JobId
+from launcher.slurm.followers import Unfollowed, checked, follow, leave_to_launcher
+from launcher.slurm.handover import hand_over, largest_wave
+from launcher.slurm.limits import (
+    DEFAULT_ARRAY_SIZE,
+    DEFAULT_JOB_COUNT,
+    SlurmLimits,
+    ask_ahead,
+    limits_for,
+    nodes,
+)
+from launcher.slurm.parsers import JobId, amount
 from launcher.slurm.reasons import queue_advice
-from launcher.slurm.scripts import Options, asked_options, finalize_name, job_name, task_size
-from launcher.slurm.terms import amount
+from launcher.slurm.records import NAME, write_script
+from launcher.slurm.scripts import Options, asked_options, finalize_options
+from launcher.slurm.sighting import look
+from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
+from launcher.slurm.task_size import task_size
+from launcher.slurm.time_limit import given_time, told
+from launcher.slurm.whole_nodes import are_asked, idle
 from launcher.units import parse_memory, parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
-
-
-class _Seen(NamedTuple):
-    """What Slurm has of some submissions: these with the ids that were found by name, the numbers of those that it has.
-
-    Those in ``followed`` have a finalize job.
-    """
-
-    submissions: tuple[Submission, ...]
-    active: frozenset[int]
-    followed: frozenset[int]
-    entries: Mapping[tuple[str, str], int]
 
 
 class SlurmScripts(Scripts):
@@ -55,13 +57,18 @@ class SlurmScripts(Scripts):
         return write_script(run, submission)
 
     def check(self, script: Path) -> str | None:
-        return f"sbatch --test-only: {scheduler.test_only(script)}" if scheduler.is_here() else None
+        if not scheduler.is_here():
+            return None
+        try:
+            return f"sbatch --test-only: {scheduler.test_only(script)}"
+        except scheduler.NoArrays as refusal:
+            return f"{refusal}: so each array task will be a job of its own"
 
 
 class SlurmExecutor(Executor):
     """Runs array tasks as elements of Slurm job arrays."""
 
-    name = "slurm"
+    name = NAME
     title = "Slurm"
     stops_with_launcher = False
     has_limits = True
@@ -85,34 +92,48 @@ class SlurmExecutor(Executor):
         limits = limits_for(asked)
         for notice in _hopeless(config, asked, limits):
             print(notice, file=sys.stderr, flush=True)
-        most = min(limits.array_size, largest_wave(limits))
+        most = min(limits.tasks, largest_wave(limits))
         if not config.slurm.says_tasks:
             most = min(most, _room(config, asked) or most)
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
-        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too.
-
-        They win over profiles, as what a shell was told does over files.
-        """
-        return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(config.own_options))
+        """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
+        return replace(
+            _resources(config),
+            attended=config.slurm.is_attended,
+            warning=config.slurm.warning,
+            grace=config.slurm.grace,
+            requeue=config.slurm.requeue,
+            default_time=given_time(self._asked(config)),
+        )
 
     def _asked(self, config: "Config") -> Options:
-        return asked_options(config, self.resources(config))
+        return asked_options(config, _resources(config))
 
     def describe(self, config: "Config") -> list[str]:
         asked = self._asked(config)
-        size = task_size(config, asked)
         words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
         lines = [
-            f"array task: {size.cpus} CPUs ({size.processes} processes x max(workers, 1)), {size.gpus or 'no'} GPUs; "
-            f"asked: {words}"
+            f"array task: {task_size(config, asked)}; asked: {words}",
+            f"at the end: {_finalizer(config, self.resources(config))}",
         ]
         if scheduler.is_here():
             limits = limits_for(asked)
             jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
-            lines.append(f"limits: arrays of at most {limits.array_size} elements (MaxArraySize), {jobs}")
+            arrays = f"arrays of at most {limits.array_size} elements" if limits.has_arrays else "no job arrays"
+            lines.append(f"limits: {arrays} (MaxArraySize), {jobs}")
         return lines
+
+    def remarks(self, config: "Config") -> list[str]:
+        """What time it has where it asks for none, and what it leaves idle of nodes that it has for itself."""
+        if not scheduler.is_here():
+            return []
+        asked = self._asked(config)
+        there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
+        whole = [group for group in there if group.whole or are_asked(asked)]
+        said = idle(config, task_size(config, asked), whole, amount(parse_memory, asked.get("mem")))
+        return [*told(given_time(asked)), *([said] if said else [])]
 
     def examine(self, config: "Config") -> Sequence[Finding]:
         from launcher.slurm.examination import examine  # status imports this module, and does without
@@ -128,7 +149,7 @@ class SlurmExecutor(Executor):
                 unknown = f"Slurm's own limits are not known, so its defaults count: {error}"
         if known is None:
             return Limits(None, DEFAULT_ARRAY_SIZE, DEFAULT_JOB_COUNT, unknown)
-        return Limits(None, known.array_size, known.jobs)
+        return Limits(None, known.tasks, known.jobs)
 
     def visible_gpus(self, config: "Config", here: int) -> int | None:
         asked = config.slurm.gpus
@@ -145,15 +166,45 @@ class SlurmExecutor(Executor):
     def start(self, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> list[Submission]:
         """Submits as much as Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
-        Raises scheduler.LimitReached where Slurm takes nothing at all now.
+        Raises InputError where it would refuse the finalize job, before anything is submitted, and Unfollowed where it
+        refuses that later; scheduler.LimitReached where it takes nothing at all now. ``attached``, the launcher stays and
+        does what that job would.
         """
-        del attached  # Slurm jobs never depend on the launcher
-        return hand_over(run, submissions)
+        submissions = [checked(run, submission, attached) for submission in submissions]
+        try:
+            return hand_over(run, submissions)
+        except Unfollowed as problem:
+            if not attached:
+                raise
+            print(problem, file=sys.stderr, flush=True)
+            return list(problem.submissions)
+        except scheduler.LimitReached as refusal:
+            if not (attached and submissions[0].resources.attended):
+                raise
+            print(refusal, file=sys.stderr, flush=True)
+            return leave_to_launcher(run, submissions)
+
+    def end_attended(self, run: RunDir, done: Collection[int], *, ask: bool) -> bool:
+
+        known = [one.submission for one in read_submissions(run) if one.outcome is None and not one.is_copied]
+        own = [s for s in known if s.executor == NAME and s.resources.attended and s.job_ids]
+        queued = look(run, own).queued if ask and own else {s.number for s in own}
+        ended = sorted({s.number for s in own} - (queued - set(done)))
+        end_submissions(run, ended)
+        waiting = left_to_launcher(run) if ask or ended else []
+        try:
+            return bool(submit_waiting(run, waiting) or ended)
+        except scheduler.LimitReached as refusal:  # another time
+            print(refusal, file=sys.stderr, flush=True)
+            return bool(ended)
 
     def place(self, submission: Submission) -> str:
-        if submission.job_ids:
-            where = f" of cluster {submission.cluster}" if submission.cluster else ""
-            return f"Slurm job {', '.join(submission.job_ids)}{where}, finalize job {submission.finalize_id}"
+        where = f" of cluster {submission.cluster}" if submission.cluster else ""
+        jobs = f"Slurm job {', '.join(submission.job_ids)}{where}" if submission.job_ids else ""
+        if submission.resources.attended:
+            return f"{jobs or 'held back until Slurm takes more jobs of yours'}, no finalize job"
+        if jobs:
+            return f"{jobs}, finalize job {submission.finalize_id}"
         return f"held back until Slurm takes more jobs of yours; finalize job {submission.finalize_id} submits it"
 
     def recover(self, run: RunDir, submissions: Sequence[Submission]) -> set[int]:
@@ -161,20 +212,28 @@ class SlurmExecutor(Executor):
 
         Those whose launcher was killed get here what it could not record or submit any more: ids, the finalize job.
         """
-        seen = _look(run, submissions)
+        seen = look(run, submissions)
         abandoned = [s for s in seen.submissions if not s.planned and not (s.process and may_run(run, s))]
+        attended = {s.number for s in seen.submissions if s.resources.attended}
         for submission in abandoned:
-            if submission.process and submission.number in seen.followed:
+            if submission.process and submission.number in seen.followed | (attended & seen.queued):
                 update(run, submission, process=None)
-        unfollowed = [s for s in abandoned if s.number in seen.active - seen.followed]
+        unfollowed = [s for s in abandoned if s.number in seen.active - seen.followed - attended]
         unsubmitted = [s for s in abandoned if s.process and s.number not in seen.active and not s.job_ids]
         followed: list[Submission] = []
         for cluster in dict.fromkeys(s.cluster for s in unfollowed):  # no job waits for one of another cluster
-            followed += follow(run, [s for s in unfollowed if s.cluster == cluster], [] if followed else unsubmitted)
+            own = [s for s in unfollowed if s.cluster == cluster]
+            try:
+                followed += follow(run, own, [] if followed else unsubmitted)
+            except Unfollowed as problem:  # they run all the same
+                print(problem, file=sys.stderr, flush=True)
+                followed += problem.submissions
+        if attended and find_attendant(run):
+            return set(seen.active) | {s.number for s in followed} | attended
         return set(seen.active) | {s.number for s in followed}
 
     def observe(self, run: RunDir, submissions: Sequence[Submission]) -> Observation:
-        seen = _look(run, submissions)
+        seen = look(run, submissions)
         return Observation(seen.active, seen.entries)
 
     def queue_advice(self, reason: str) -> str | None:
@@ -184,12 +243,16 @@ class SlurmExecutor(Executor):
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
         if submission.planned and not scheduler.is_here():
             return False  # planned on a machine without Slurm
-        seen = _look(run, [submission])
+        seen = look(run, [submission])
         if not seen.active:
             return False
         (current,) = seen.submissions
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
         owner = submission.owner or user_name()
+        if (
+            submission.resources.attended and owner == user_name()
+        ):  # first, or `launcher run` would see tasks that failed
+            Outcome(time.time(), cancelled=True).write(run, submission.number)
         try:
             scheduler.cancel(job_ids, current.cluster)
         except RunError as error:
@@ -199,6 +262,22 @@ class SlurmExecutor(Executor):
         if not scheduler.await_end([JobId(number, current.cluster) for number in job_ids], [owner]):
             raise RunError(f"{run.path}: Slurm jobs {', '.join(job_ids)} of {owner} have not ended yet; see squeue")
         return True
+
+
+def _resources(config: "Config") -> Resources:
+    """The user's SBATCH_* variables win over profiles, as what a shell was told does over files."""
+    gpus = None if "slurm.gpus_per_task" in config.profiles else config.slurm.gpus_per_task
+    own = config.own_options if gpus is None else {**config.own_options, "gpus-per-task": gpus}
+    return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(own))
+
+
+def _finalizer(config: "Config", resources: Resources) -> str:
+    """What tries again and writes the result, in words."""
+    if resources.attended:
+        return "`launcher run` on this machine tries again what failed, and writes the result (slurm.finalize: none)"
+    asked = finalize_options(config, resources)
+    words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
+    return f"a finalize job tries again what failed, and writes the result; asked: {words} (slurm.finalize)"
 
 
 def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str]:
@@ -219,46 +298,9 @@ def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str
 def _room(config: "Config", asked: Options) -> int:
     """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
     size = task_size(config, asked)
-    whole_nodes = "exclusive" in asked
+    whole_nodes = are_asked(asked)
     at_once = (
         tasks_at_once(own, asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
         for own in nodes(asked)
     )
     return max(at_once) // config.slurm.nodes_per_task
-
-
-def _look(run: RunDir, submissions: Sequence[Submission]) -> _Seen:
-    """One squeue call for each cluster that may have jobs of them, read by job name, and what launchers are at."""
-    owners = {s.owner or user_name() for s in submissions}
-    places = {s.number: clusters_of(run, s) for s in submissions}
-    clusters = {cluster for own in places.values() for cluster in own}
-    entries = scheduler.queue(owners, clusters) if submissions else []
-    by_name = {entry.name: entry.job for entry in entries}
-    live = {entry.job for entry in entries}
-    seen = [_with_ids(run, s, by_name) for s in submissions]
-    followed = {s.number for s in seen if JobId(str(s.finalize_id), s.cluster) in live}
-    active = {s.number for s in seen if live & set(_jobs(s)) or (s.process and may_run(run, s))} | followed
-    if owners - {user_name()}:
-        hidden = {cluster for cluster in clusters if scheduler.hides_jobs(cluster)}  # nobody but their owner can tell
-        others = (s for s in seen if (s.owner or user_name()) != user_name() and not s.planned)
-        active |= {s.number for s in others if hidden & set(places[s.number])}
-    own = {job for s in seen for job in (*_jobs(s), JobId(str(s.finalize_id), s.cluster))}
-    states = Counter((entry.state, entry.reason) for entry in entries if entry.job in own)
-    return _Seen(tuple(seen), frozenset(active), frozenset(followed), states)
-
-
-def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId]) -> Submission:
-    """With the ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them."""
-    array = by_name.get(job_name(run, submission.number))
-    finalize = by_name.get(finalize_name(run, follower_of(submission)))
-    found = array or finalize
-    return replace(
-        submission,
-        job_ids=submission.job_ids or ((array.number,) if array else ()),
-        finalize_id=finalize.number if finalize else submission.finalize_id,
-        cluster=submission.cluster or (found.cluster if found else None),
-    )
-
-
-def _jobs(submission: Submission) -> list[JobId]:
-    return [JobId(number, submission.cluster) for number in submission.job_ids]

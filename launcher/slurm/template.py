@@ -104,22 +104,23 @@ class Template:
         """Whether the script itself uses a variable."""
         return any(word in line for line in self._lines if not line.startswith("#"))
 
-    def render(self, options: Mapping[str, str | None], command: str) -> str:
-        """The script: these options, and the command at its place.
+    def render(self, options: Mapping[str, str | None], command: str, before: str = "") -> str:
+        """The script: these options, and the command at its place; ``before`` all else that it does.
 
         Raises InputError for a value of more than one line: what comes after the first would be a command.
         """
         if longer := [name for name, value in options.items() if len((value or "").splitlines()) > 1]:
             raise InputError(f"--{longer[0]}: {options[longer[0]]!r} is not one line, as a directive of sbatch must be")
         directives = [
-            f"{_DIRECTIVE} --{name}" if value is None else f"{_DIRECTIVE} --{name}={shlex.quote(value)}"
+            f"{_DIRECTIVE} --{name}" if value is None else f"{_DIRECTIVE} --{name}={_quoted(value)}"
             for name, value in options.items()
         ]
         lines = [MARKER if line.strip() == MARKER else line for line in self._lines]
         if MARKER not in lines:
             lines += ["", MARKER]
         place = lines.index(MARKER)
-        return "\n".join([self.shebang, *directives, *lines[:place], command, *lines[place + 1 :]]) + "\n"
+        first = [before] if before else []
+        return "\n".join([self.shebang, *directives, *first, *lines[:place], command, *lines[place + 1 :]]) + "\n"
 
 
 def merge(options: Options, over: Mapping[str, str | None], without: Collection[str] = ()) -> Options:
@@ -130,10 +131,22 @@ def merge(options: Options, over: Mapping[str, str | None], without: Collection[
     return merged
 
 
+def _quoted(value: str) -> str:
+    """As sbatch reads it: quotes as a shell has them, but a backslash takes the next sign as it is within them, too."""
+    return shlex.quote(value.replace("\\", "\\\\"))
+
+
+def _unquoted(text: str) -> list[str]:
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split = True
+    lexer.escapedquotes = "\"'"
+    return list(lexer)
+
+
 def _parse_directive(line: str, where: str) -> Options:
     """``#SBATCH -p long --mem=4G`` -> {partition: long, mem: 4G}."""
     try:
-        words = shlex.split(line.removeprefix(_DIRECTIVE), comments=True)
+        words = _unquoted(line.removeprefix(_DIRECTIVE))
     except ValueError as error:
         raise InputError(f"{where}: {line!r}: {error}") from None
     found: Options = {}

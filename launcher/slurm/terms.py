@@ -1,13 +1,22 @@
 """SbatchTerms: the terms of a submission's array tasks, read from the sbatch options it was asked with and written as such."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from jobs.storage.plans import Submission
-from launcher.config.config import Config
+from launcher.config.settings import RetrySettings
 from launcher.retry.policy import Terms
+from launcher.runs.causes import NextAttempt
+from launcher.slurm.ceilings import ceilings_for
+from launcher.slurm.parsers import amount
 from launcher.slurm.scripts import asked_options
+from launcher.slurm.task_size import task_size
 from launcher.units import format_memory, format_time, parse_memory, parse_time
+
+if TYPE_CHECKING:
+    from launcher.config.config import Config
 
 _MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")
 # A list of nodes may have commas in its brackets: n[1,3-5],login.
@@ -17,17 +26,43 @@ _BETWEEN_NODES = re.compile(r",(?![^\[]*\])")
 class SbatchTerms:
     """What was asked for a submission. Memory is asked for anew in the way that it was: in all, per CPU or per GPU."""
 
-    def __init__(self, config: Config, submission: Submission) -> None:
+    def __init__(self, config: "Config", submission: Submission) -> None:
         asked = asked_options(config, submission.resources)
+        self._config = config
+        self._asked = asked
+        self.notes: tuple[str, ...] = ()
         excluded = asked.get("exclude")
         self._changed = submission.resources.options
         self._memory = next((name for name in _MEMORY_OPTIONS if name in asked), "mem")
         self.terms = Terms(
             attempt=submission.resources.attempt,
-            memory=amount(parse_memory, asked.get(self._memory)),
+            memory=amount(parse_memory, asked.get(self._memory)) or None,  # 0 is all of a node
             time=amount(parse_time, asked.get("time")),
             excluded_nodes=tuple(_BETWEEN_NODES.split(excluded)) if excluded else (),
         )
+
+    def limited(self, retry: RetrySettings, wanted: Collection[NextAttempt]) -> RetrySettings:
+        """No job is asked for that Slurm would refuse, or never start."""
+        if not {NextAttempt.MORE_MEMORY, NextAttempt.MORE_TIME} & set(wanted):
+            return retry
+        most = ceilings_for(self._asked)
+        memory = most.memory and most.memory // self._shares()
+        due = _grown(self.terms.memory, retry.memory_factor, retry.max_memory)
+        if NextAttempt.MORE_MEMORY in wanted and memory and due and due > memory:
+            limit = f"the nodes of partition {most.partition} allow {format_memory(memory)} at most"
+            self.notes += (f"another attempt would ask for --{self._memory}={format_memory(due)}: {limit}",)
+        due = _grown(self.terms.time, retry.time_factor, retry.max_time)
+        if NextAttempt.MORE_TIME in wanted and most.time and due and due > most.time:
+            limit = f"partition {most.partition} allows {format_time(most.time)} at most"
+            self.notes += (f"another attempt would ask for --time={format_time(due)}: {limit}",)
+        return replace(retry, max_memory=_least(retry.max_memory, memory), max_time=_least(retry.max_time, most.time))
+
+    def _shares(self) -> int:
+        """By how many the memory of a node is shared, as it is asked for."""
+        if self._memory == "mem":
+            return 1
+        size = task_size(self._config, self._asked)
+        return max(size.cpus if self._memory == "mem-per-cpu" else size.gpus, 1)
 
     def options(self, terms: Terms) -> Mapping[str, str]:
         """The submission's options that differ from the config's, for other terms."""
@@ -41,9 +76,10 @@ class SbatchTerms:
         return options
 
 
-def amount(parse: Callable[[str], int], text: str | None) -> int | None:
-    """Bytes or seconds of what Slurm writes, None where it is none: UNLIMITED, nothing. n or c mean per node or CPU."""
-    try:
-        return parse(text.rstrip("nc")) if text else None
-    except ValueError:
-        return None
+def _grown(given: int | None, factor: float, limit: int | None) -> int | None:
+    """What the policy would ask for."""
+    return None if given is None else _least(round(given * factor), limit)
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)

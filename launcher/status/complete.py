@@ -26,6 +26,7 @@ class CompleteRun:
     state = RunState.COMPLETE
     rate = None
     eta = None
+    beyond_samples = ""
 
     @property
     def ok(self) -> int:

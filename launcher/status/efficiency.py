@@ -17,6 +17,8 @@ _TIME_MARGIN = 1.5
 _SHORTAGE_FACTOR = 1.5
 # Below this share of the CPUs given, fewer would do as well; above the other one, more may help.
 _IDLE = 0.5
+# Attempts that took less together, seconds, tell of starting and ending more than of the work.
+_TELLING = 300.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Efficiency:
     cpu_use: float
     gpu_use: float | None
     longest: float
+    seconds: float
     samples_per_second: float
 
     @property
@@ -43,13 +46,18 @@ class Efficiency:
         """The time limit to ask for: the longest attempt and half more."""
         return max(1, math.ceil(self.longest * _TIME_MARGIN / 60))
 
-    def advice(self, *, has_limits: bool) -> list[str]:
-        """Recommendations, with their reasons; what to ask for only where array tasks are given limits."""
+    def advice(self, *, has_limits: bool, is_complete: bool) -> list[str]:
+        """Recommendations, with their reasons; what to ask for only where array tasks are given limits.
+
+        How busy they were is told of a run that went well, and not in a minute.
+        """
         peak = f"peak {short_size(self.peak_memory)} of {short_size(self.memory_limit)}"
         lines = [
             f"ask for mem {short_size(self.memory)} ({peak}) "
             f"and time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
         ][:has_limits]
+        if not is_complete or self.seconds < _TELLING:
+            return lines
         if self.cpus > 1 and self.cpu_use < _IDLE:
             used = max(1, math.ceil(self.cpu_use * self.cpus))
             lines.append(f"the CPUs were idle for {1 - self.cpu_use:.0%} of the time: {used} of {self.cpus} would do")
@@ -83,6 +91,7 @@ def summarise(beats: Iterable[Beat]) -> Efficiency | None:
         cpu_use=sum(beat.cpu_seconds for beat in known) / sum(beat.seconds * beat.cpus for beat in known),
         gpu_use=sum(gpus) / len(gpus) if gpus else None,
         longest=max(beat.seconds for beat in known),
+        seconds=seconds,
         samples_per_second=sum(beat.done.count for beat in known) / seconds,
     )
 

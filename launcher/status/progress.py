@@ -39,9 +39,11 @@ def _summary(status: Status | CompleteRun) -> list[str]:
         parts[0] += f" of {len(status.manifests)} manifests"
     if status.failed and status.state is not RunState.COMPLETE:
         parts.append(f"{status.failed:,} failed")
+    if doing := status.beyond_samples:
+        parts.append(doing)
     counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
     parts.append(f"shards {', '.join(counts) or 'none'}")
-    if status.state is RunState.RUNNING and status.rate:
+    if status.state is RunState.RUNNING and status.rate and not status.beyond_samples:
         parts.append(f"{status.rate:,.1f} samples/s")
     if status.eta:
         parts.append(f"{clock_time(status.eta)} left")
@@ -71,6 +73,8 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     match status.state:
         case RunState.COMPLETE:
             return [*lines, *_result_lines(status), *which]
+        case _ if status.finalizer and status.finalizer.is_nobody:
+            step = f"run {name}"
         case RunState.RUNNING:
             step = f"status {name} --watch"
         case _ if status.count(ShardState.DONE) == len(status.shards):
@@ -110,22 +114,31 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
         has_limits = status.executor in EXECUTORS and choose_executor(status.executor).has_limits
-        lines += [f"  next time: {line}" for line in status.efficiency.advice(has_limits=has_limits)]
+        advice = status.efficiency.advice(has_limits=has_limits, is_complete=status.state is RunState.COMPLETE)
+        lines += [f"  next time: {line}" for line in advice]
     if status.queue and status.executor is not None:
         executor = choose_executor(status.executor)
         for (state, reason), entries in status.queue.items():
-            lines.append(f"  {executor.title}'s queue: {entries} {state} ({reason})")
-            if advice := executor.queue_advice(reason):
-                lines.append(f"    {advice}")
+            why = "" if reason in ("", "None") else f" ({reason})"
+            lines.append(f"  {executor.title}'s queue: {entries} {state}{why}")
+            if to_do := executor.queue_advice(reason):
+                lines.append(f"    {to_do}")
     if status.silent:
         names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
+    if status.other_versions:
+        lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
     if with_shards:
         lines += [_shard_line(status, number) for number in range(len(status.shards))]
-    if status.error and status.state is not RunState.COMPLETE:
-        lines.append(f"  the end of submission {status.submissions[-1].number} failed: {short_line(status.error)}")
+    for number, error in status.errors if status.state is not RunState.COMPLETE else ():
+        lines.append(f"  the end of submission {number} failed: {short_line(error)}")
+    if status.state is not RunState.COMPLETE:
+        lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
+    if status.finalizer and status.executor in EXECUTORS:
+        title = choose_executor(status.executor).title
+        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run))}")
     if status.notice and (problem := status.notice.problem):
         lines.append(f"  notify: {short_line(problem)}")
     lines += [
@@ -145,8 +158,9 @@ def _counts(group: FailureGroup) -> str:
         which = f"shard {group.shards}" if group.shards.count == 1 else f"{where} ({group.shards.brief()})"
         return f"{group.kind}, {which}"
     more = ", ..." if group.samples > len(group.examples) else ""
-    names = f" ({', '.join(map(short_line, group.examples))}{more})" if group.examples else ""
-    return f"{group.kind}, {counted(group.samples, 'sample')}{names} in {where}"
+    names = [f"id {name}" if name.isdigit() else short_line(name) for name in group.examples]
+    listed = f" ({', '.join(names)}{more})" if names else ""
+    return f"{group.kind}, {counted(group.samples, 'sample')}{listed} in {where}"
 
 
 def _shard_line(status: Status, number: int) -> str:
@@ -178,7 +192,7 @@ class LineView(AbstractContextManager["LineView"]):
 
     def show(self, status: Status) -> None:
         now = self._clock()
-        seen = (status.state, status.ok, status.failed, *map(status.count, SHARD_STATES))
+        seen = (status.state, status.ok, status.failed, status.beyond_samples, *map(status.count, SHARD_STATES))
         if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state is RunState.RUNNING:
             self._last, self._shown_at = seen, now
             print(summary_line(status), file=self._stream, flush=True)

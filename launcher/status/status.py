@@ -26,35 +26,20 @@ from launcher.runs.notices import Notice, read_notice
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
 from launcher.status.efficiency import Efficiency, more_memory, summarise
+from launcher.status.finalizer import Finalizer, find_finalizer
+from launcher.status.sample_counts import SampleCounts, samples_json
+from launcher.status.versions import other_versions
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
 
 # Of results without a seal: the file server's clock may be behind a node's by this much; seconds.
 _CLOCK_SKEW = 2.0
+# After so much of its work, or such a time, a submission's rate is that of what is left.
+_STEADY_SHARE = 0.1
+_STEADY_SECONDS = 120.0
 # An attempt that has not written for so many sync intervals is pointed out.
 _SILENT_INTERVALS = 6
-
-
-@dataclass(frozen=True)
-class SampleCounts:
-    """How many samples there are, of one of several manifests."""
-
-    name: str
-    total: int
-    ok: int
-    failed: int
-
-    @classmethod
-    def of(cls, part: Part, shards: Shards) -> "SampleCounts":
-        return cls(str(part.name), part.rows, *shards.samples_within(part.start, part.stop))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "samples": _samples_json(self.total, self.ok, self.failed)}
-
-
-def _samples_json(total: int, ok: int, failed: int) -> dict[str, int]:
-    return {"total": total, "ok": ok, "failed": failed, "missing": total - ok - failed}
 
 
 @dataclass(frozen=True)
@@ -64,7 +49,8 @@ class Status:
     ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
-    ``silent`` are the names of attempts that should have written lately: they are stuck, or their node is gone.
+    ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
+    ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
     """
 
     run: RunDir
@@ -82,6 +68,8 @@ class Status:
     silent: tuple[str, ...] = ()
     stale: tuple[Path, ...] = ()
     in_place: bool = False
+    other_versions: tuple[str, ...] = ()
+    finalizer: Finalizer | None = None
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -99,10 +87,21 @@ class Status:
         return self.submissions[-1].submission.executor if self.submissions else None
 
     @property
-    def error(self) -> str | None:
-        """Why the newest submission could not retry or write the result."""
-        outcome = self.submissions[-1].outcome if self.submissions else None
-        return outcome.error if outcome else None
+    def errors(self) -> tuple[tuple[int, str], ...]:
+        """Why submissions could not retry, or write the result: of the last that ended, and of others that still lack rows."""
+        ended = [known for known in self.submissions if known.outcome]
+        return tuple(
+            (known.number, known.outcome.error)
+            for known in ended
+            if known.outcome and known.outcome.error and (known is ended[-1] or self.shards.lacks(known))
+        )
+
+    @property
+    def notes(self) -> tuple[tuple[int, str], ...]:
+        """What attempts that followed submissions did not ask for, and why."""
+        return tuple(
+            (known.number, note) for known in self.submissions if known.outcome for note in known.outcome.notes
+        )
 
     @cached_property
     def notice(self) -> Notice | None:
@@ -114,7 +113,18 @@ class Status:
     def is_abandoned(self) -> bool:
         """Whether whatever ran the newest submission was killed before it could end it."""
         last = self.submissions[-1] if self.submissions else None
-        return last is not None and last.outcome is None and not last.may_go_on and not last.is_copied
+        if last is None or last.outcome or last.is_copied:
+            return False
+        return not (last.may_go_on or last.submission.is_left_to_launcher)
+
+    @cached_property
+    def beyond_samples(self) -> str:
+        """What a run does whose samples are all there: some of them again, or the result."""
+        if self.state is not RunState.RUNNING or self.missing:
+            return ""
+        if again := sum(self.shards.left_of(one.submission).count for one in self.submissions if one.is_open):
+            return f"{again:,} computed again"
+        return "" if self.shards.live else "writing the result"
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
@@ -124,7 +134,8 @@ class Status:
         """What to do about a group of failures, with the exact command."""
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
-        text = advice(group, reference(self.run), own, memory, self.shards.sufficient_budget)
+        budget, has_results = self.shards.sufficient_budget, bool(self.shards.closed)
+        text = advice(group, reference(self.run), own, memory, budget, has_results=has_results)
         # Until then the command says that all of it is running.
         return f"{text} (once the run has ended)" if self.state is RunState.RUNNING else text
 
@@ -145,17 +156,23 @@ class Status:
             "schema": SCHEMA,
             "run": str(self.run.path),
             "state": self.state,
-            "samples": _samples_json(self.total, self.ok, self.failed),
+            "samples": samples_json(self.total, self.ok, self.failed),
             "shards": {"total": len(self.shards), **{state: self.count(state) for state in SHARD_STATES}},
             "samples_per_second": None if self.rate is None else round(self.rate, 3),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
             "submissions": [
-                {"number": s.number, "job_id": next(iter(s.job_ids), None), "shards": self.shards.of(s).count}
+                {
+                    "number": s.number,
+                    "job_id": next(iter(s.job_ids), None),
+                    "shards": self.shards.of(s).count,
+                    **({"cluster": s.cluster} if s.cluster else {}),
+                }
                 for s in (known.submission for known in self.submissions)
             ],
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
+            "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
         }
@@ -166,8 +183,12 @@ class Status:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
         if self.in_place:
             document["in_place"] = True
-        if self.error:
-            document["error"] = self.error
+        if self.finalizer:
+            document["finalized_by"] = self.finalizer.to_json()
+        if self.notes:
+            document["notes"] = [note for _, note in self.notes]
+        if self.errors:
+            document["error"] = "\n".join(error for _, error in self.errors)
         if self.notice:
             document["notice"] = self.notice.to_json()
         if with_shards:
@@ -204,7 +225,7 @@ class StatusReader:
         missing_results = [path for part, path in results if not (is_done and self._is_gathered(part, path, shards))]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
         state = _run_state(submissions, shards, is_complete=in_place or not missing_results)
-        rate = _rate(shards, newest)
+        rate = _rate(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
         return Status(
             self.run,
@@ -214,7 +235,7 @@ class StatusReader:
             shards.failed,
             shards,
             rate,
-            missing / rate if rate and shards.live else None,
+            missing / rate if rate and shards.live and _is_steady(shards, newest) else None,
             tuple(group(shards.failures())),
             tuple(submissions),
             tuple(path for _, path in results),
@@ -222,6 +243,8 @@ class StatusReader:
             tuple(_silent(shards, submissions)),
             tuple(path for path in missing_results if is_done and path.exists()),
             in_place,
+            other_versions(self.plan.environment, shards.attempts),
+            find_finalizer(self.run, submissions),
             queue,
         )
 
@@ -309,14 +332,23 @@ def _was_over(attempt: Attempt, written: float) -> bool:
         return False
 
 
-def _rate(shards: Shards, newest: SubmissionState | None) -> float | None:
+def _rate(shards: Shards, newest: SubmissionState) -> float | None:
     """Samples per second that the newest submission has done, over the time in which its attempts ran."""
-    if newest is None:
-        return None
-    recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
-    if not recent:
-        return None
-    # Until the last beat, not until now: what was done since then is not known yet.
-    until = max(one.beat.time for one in recent)
-    seconds = until - min(one.start.time for one in recent if one.start)
+    seconds = _seconds(shards, newest)
     return shards.closed_by(newest.number).count / seconds if seconds > 0 else None
+
+
+def _seconds(shards: Shards, newest: SubmissionState) -> float:
+    """For how long attempts of the newest submission ran, as far as is known; 0 where none has begun."""
+    recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
+    # Until the last beat, not until now: what was done since then is not known yet.
+    until = max((one.beat.time for one in recent), default=0.0)
+    return until - min((one.start.time for one in recent if one.start), default=until)
+
+
+def _is_steady(shards: Shards, newest: SubmissionState | None) -> bool:
+    """Whether its rate tells when it ends: not that of the first batches, when processes start and models are loaded."""
+    if newest is None:
+        return False
+    done, left = shards.closed_by(newest.number).count, shards.left_of(newest.submission).count
+    return done >= _STEADY_SHARE * (done + left) or _seconds(shards, newest) >= _STEADY_SECONDS

@@ -16,18 +16,25 @@ from launcher.runs.find import reference
 from launcher.runs.submissions import read_submissions
 from launcher.status.progress import View, follow
 from launcher.status.status import Status, StatusReader
+from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
-def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str], None]) -> Status:
+def run_to_end(
+    planned: Planned, config: Config, view: View, say: Callable[[str], None], *, once: bool = False
+) -> Status:
     """Submits what is not done and follows until the result is there or nothing more can be done.
+
+    ``once``: submits a run that never was, and does not stay; what has failed for good waits for a person.
 
     At Ctrl-C, SIGTERM or SIGHUP it stops the array tasks in good order, at the second one at once, says how to go on, and
     raises KeyboardInterrupt. Array tasks of a scheduler go on.
     """
     run, plan = planned.run, planned.plan
     reader = StatusReader(run)
+    if once and any(not known.submission.planned for known in read_submissions(run)):
+        return reader.read()
     selection = select_rows(run, plan)
     if selection.running:
         raise RunError(nothing_to_do(run, selection))
@@ -35,20 +42,24 @@ def run_to_end(planned: Planned, config: Config, view: View, say: Callable[[str]
         return _gathered(run, reader, config)
     with Interrupts() as interrupts:
         try:
-            submit(run, config, selection, attached=True)
-            status = follow(reader, view, live=True)
-            if config.notify and choose_executor(config.executor).stops_with_launcher:
-                status = _told(status, reader)
-            return status
+            made = submit(run, config, selection, attached=True)
+            if not any(one.resources.attended for one in made):
+                status = reader.read() if once else follow(reader, view, live=True)
+                if config.notify and choose_executor(config.executor).stops_with_launcher:
+                    status = _told(status, reader)
+                return status
         except KeyboardInterrupt:
             if choose_executor(config.executor).stops_with_launcher:
                 say("stopping the array tasks; Ctrl-C again stops them at once")
                 _stop(run, interrupts)
                 say(f"what is done is kept; to go on: launcher run {shlex.quote(str(config.path))}")
+            elif any(known.submission.resources.attended for known in read_submissions(run)):
+                say(how_to_go_on(run))
             else:
                 name = reference(run)
                 say(f"the run goes on; follow it: launcher status {name} --watch, stop it: launcher cancel {name}")
             raise
+    return attend(run, view, say, once=once)
 
 
 def _told(status: Status, reader: StatusReader) -> Status:

@@ -22,6 +22,7 @@ from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
+from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import (
@@ -203,10 +204,13 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
 def nothing_to_do(run: RunDir, selection: Selection) -> str:
     """Why there is nothing to submit."""
     if selection.running:
+        name = reference(run)
         return (
             f"{run.path}: all that is not done waits or runs already (shards {selection.running.brief()}); follow it "
-            "with `launcher status --watch` or stop it with `launcher cancel`"
+            f"with `launcher status {name} --watch` or stop it with `launcher cancel {name}`"
         )
     if StatusReader(run).read().state is RunState.COMPLETE:
-        return f"{run.path}: every shard is done and there is a result; check it with `launcher verify`"
-    return f"{run.path}: every shard is done; write the result with `launcher gather`"
+        return (
+            f"{run.path}: every shard is done and there is a result; check it with `launcher verify {reference(run)}`"
+        )
+    return f"{run.path}: every shard is done; write the result with `launcher gather {reference(run)}`"

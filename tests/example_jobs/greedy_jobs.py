@@ -159,7 +159,8 @@ class Slow(Toy):
     def __init__(
         self, delay: float = 0.0, gate: str | None = None, stuck: tuple[int, ...] = (), submission: int = 1
     ) -> None:
-        is_there = os.environ.get("SLURM_JOB_NAME", "").endswith(f".{submission}")
+        number = os.environ.get("SLURM_JOB_NAME", "").rpartition(".")[2].partition("-")[0]
+        is_there = number == str(submission)
         is_first = is_there and "SLURM_RESTART_COUNT" not in os.environ
         super().__init__(delay=delay if is_first else 0.0)
         self.gate = Path(gate) if gate and is_first else None
@@ -178,6 +179,34 @@ class Wide(Slow):
 
     def process(self, batch: np.ndarray) -> dict[str, Any]:
         return {**super().process(batch), "wide": np.repeat(batch[:, :1], 8192, axis=1)}
+
+
+class Tight(Slow):
+    """Its second array task cannot be set up with less than ``megabytes``."""
+
+    def __init__(self, megabytes: int, gate: str) -> None:
+        super().__init__(gate=gate)
+        self.megabytes = megabytes
+
+    def setup(self, context: Context) -> None:
+        if os.environ["SLURM_ARRAY_TASK_ID"] == "1" and int(os.environ["SLURM_MEM_PER_NODE"]) < self.megabytes:
+            raise MemoryError("not enough")
+
+
+class SlowlyFolded(Toy):
+    """Its results are folded once the file ``gate`` exists."""
+
+    def __init__(self, gate: str) -> None:
+        super().__init__()
+        self.gate = Path(gate)
+
+    def reduce(self, state: Any, block: Any) -> int:
+        while not self.gate.exists():
+            time.sleep(0.02)
+        return 1
+
+    def finish(self, state: Any) -> dict[str, Any]:
+        return {"folded": np.array([state])}
 
 
 class SlowAndBroken(Slow):

@@ -355,7 +355,7 @@ def test_parameters_that_cannot_work_are_refused_when_the_job_is_made(params: di
 
 def test_without_its_packages_it_says_which_and_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs torch, soundfile and soxr: pip install 'shardrun\[audio\]'"):
+    with pytest.raises(InputError, match=r"needs torch, soundfile and soxr: pip install -e '/.*\[audio\]'"):
         AudioEmbedding(**STATISTICS)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -68,6 +69,23 @@ def test_arguments_come_as_they_are_and_no_shell_reads_them(jobs: Any) -> None:
     found = job.load(Row({"text": nasty, "n": 1.5, "x.y z": 3}))
     assert found["stdout"].split("|") == [nasty, "--n=1.5", "{not}", "7", "seven", "3", "", ""]
     assert found["exit_code"] == 0
+
+
+def test_time_in_which_worker_and_program_were_stopped_is_none_of_the_timeout(tmp_path: Path) -> None:
+    script = f"touch {tmp_path}/begun; i=0; while [ $i -lt 20 ]; do sleep 0.05; i=$((i+1)); done"
+    params = {"command": ["sh", "-c", script], "timeout": 3}
+    run = make_run(tmp_path / "run", "jobs.command:Command", 1, params=params, workers=1)
+    with subprocess.Popen(command(run)) as task:
+        wait_until((tmp_path / "begun").exists)
+        supervisor = psutil.Process(task.pid)
+        processes = [supervisor, *supervisor.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        assert select.select([], [], [], 4) == ([], [], [])  # longer than the timeout, in which nothing can happen
+        for process in processes:
+            process.resume()
+        assert task.wait(60) == 0
+    assert failures(run) == {}
 
 
 @pytest.mark.parametrize(

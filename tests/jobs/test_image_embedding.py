@@ -312,7 +312,7 @@ def test_parameters_that_cannot_work_are_refused_when_the_job_is_made(params: di
 
 def test_without_pillow_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'shardrun\[image\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '/.*\[image\]'"):
         ImageEmbedding(**VISION)
 
 

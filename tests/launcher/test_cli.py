@@ -30,6 +30,7 @@ COMMANDS = [
     "verify",
     "jobs",
     "init",
+    "doctor",
 ]
 
 
@@ -267,7 +268,7 @@ BOMB = ["a0: &a0 {k0: 1}"] + [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 1
         (["plan", "config.yaml", "--set", 'runs="a\\0b"'], "must be a path: it has a NUL"),
         (["plan", "config.yaml", "--set", 'output.path="a\\0b.h5"'], "must be a path: it has a NUL"),
         (["plan", "config.yaml", "--set", "node.memory=999999999999999999T"], "must be a size"),
-        (["plan", "config.yaml", "--set", "node.processes=100000000000"], "less than or equal to 10000"),
+        (["plan", "config.yaml", "--set", "node.processes=100000000000"], "a number from 1 to 10000"),
         (["plan", "config.yaml", "--set", "node.workers=100000000000"], "less than or equal to 10000"),
         (["plan", "config.yaml", "--set", f"slurm.time={'9' * 5000}"], "must be a time"),
         (["plan", "bomb.yaml"], "bomb.yaml:7: not valid YAML: more than 1,000,000 values"),

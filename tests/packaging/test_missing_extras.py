@@ -1,6 +1,7 @@
 """Environments that lack the packages of an extra: everything else works, and what needs them says how to install them."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,11 +75,11 @@ def test_a_config_can_be_written_for_a_job_whose_extra_is_missing(tmp_path: Path
     assert launcher(tmp_path, "init", "Command").returncode == 0
     done = launcher(tmp_path, "init", "Download", "download.yaml")
     assert done.returncode == 0, done.stderr
-    assert "first: pip install 'shardrun[download]'" in done.stdout
+    assert f"first: {how_to_install('download')}" in done.stdout
     (tmp_path / "samples.csv").write_text("url\nhttp://localhost/a\n")
     done = launcher(tmp_path, "plan", "download.yaml", "--set", "job.params.folder=files")
     assert done.returncode == 2
-    assert "Download needs httpx2: pip install 'shardrun[download]'" in done.stderr
+    assert f"Download needs httpx2: {how_to_install('download')}" in done.stderr
 
 
 def test_a_job_that_imports_torch_is_refused_at_planning_with_what_brings_it(tmp_path: Path, without: Without) -> None:
@@ -87,7 +88,7 @@ def test_a_job_that_imports_torch_is_refused_at_planning_with_what_brings_it(tmp
     write_config(tmp_path, job="eager:Mine")
     done = launcher(tmp_path, "plan", "config.yaml")
     assert done.returncode == 2
-    assert "torch comes with pip install 'shardrun[torch]'" in done.stderr
+    assert f"torch comes with {how_to_install('torch')}" in done.stderr
 
 
 def test_a_job_that_imports_torch_late_fails_with_what_brings_it(tmp_path: Path, without: Without) -> None:
@@ -99,7 +100,7 @@ def test_a_job_that_imports_torch_late_fails_with_what_brings_it(tmp_path: Path,
     assert launcher(tmp_path, "run", "config.yaml").returncode == 1
     (failure,) = status(tmp_path, run_of(config))["failures"]
     assert failure["kind"] == "ERROR"
-    assert "torch comes with pip install 'shardrun[torch]'" in failure["message"]
+    assert f"torch comes with {how_to_install('torch')}" in failure["message"]
 
 
 def test_a_result_is_read_without_pandas(tmp_path: Path, without: Without) -> None:
@@ -109,7 +110,7 @@ def test_a_result_is_read_without_pandas(tmp_path: Path, without: Without) -> No
     with results.open(run_of(config).path) as found:
         assert len(found["y"]) == 4
         assert [len(block["id"]) for block in found.blocks()] == [4]
-        with pytest.raises(InputError, match=r"a table needs pandas: pip install 'shardrun\[pandas\]'"):
+        with pytest.raises(InputError, match=re.escape(f"a table needs pandas: {how_to_install('pandas')}")):
             found.to_pandas()
         with pytest.raises(InputError, match="a table needs pandas"):
             _ = found.errors

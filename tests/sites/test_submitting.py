@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import launcher.results
+from jobs.storage.attempts import Attempts
 from launcher.slurm.scripts import job_name
 from tests.support.launcher_runs import ROOT
 from tests.support.slurm_fixtures import BringUp
-from tests.support.slurm_runs import ROWS, SlurmRun
+from tests.support.slurm_runs import SlurmRun, start_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
 
@@ -54,6 +55,20 @@ def test_an_array_is_no_larger_than_the_scheduler_lets_run(site: BringUp, tmp_pa
     assert toy.submission(1).tasks == 3
 
 
+@pytest.mark.sites
+def test_array_parallelism_is_the_runs_in_all_its_arrays(site: BringUp, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"array_parallelism": 1})
+    assert toy.launcher("plan", toy.config.name).returncode == 0
+    toy.rerun("--shards", "0")
+    toy.rerun("--shards", "1,2")
+    assert toy.run.submission_numbers() == [1, 2]
+    assert toy.submission(2).job_ids == ()  # held back, for the finalize job of the first
+    toy.open_gate()
+    assert toy.end()["state"] == "complete"
+    first, second = (Attempts(toy.run, number).read() for number in (1, 2))
+    assert max(attempt.beat.time for attempt in first) < min(start_of(attempt).time for attempt in second)
+
+
 def test_limits_of_another_account_are_none_of_this_one(site: BringUp, tmp_path: Path) -> None:
     cluster = site("accounting")
     for account, tasks in (("lab", 8), ("debug", 1)):
@@ -63,6 +78,7 @@ def test_limits_of_another_account_are_none_of_this_one(site: BringUp, tmp_path:
         assert toy.submission(1).tasks == tasks
 
 
+@pytest.mark.sites
 def test_the_finalize_job_goes_where_the_users_own_script_does(site: BringUp, tmp_path: Path) -> None:
     own = template(tmp_path, "#SBATCH -p urgent", "#SBATCH --account=paid --mem=300M --hold")
     toy = SlurmRun(site("accounting"), tmp_path, "Toy", options={"template": own})
@@ -70,6 +86,7 @@ def test_the_finalize_job_goes_where_the_users_own_script_does(site: BringUp, tm
     assert jobs_of(toy, "%P %a") == {"array": "urgent paid", "finalize": "urgent paid"}
 
 
+@pytest.mark.sites
 def test_variables_of_sbatch_hold_for_array_and_finalize_job(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +96,7 @@ def test_variables_of_sbatch_hold_for_array_and_finalize_job(
     assert jobs_of(toy, "%P") == {"array": "urgent", "finalize": "urgent"}
 
 
+@pytest.mark.sites
 def test_a_run_follows_a_job_of_the_users_and_its_result_follows_its_array(site: BringUp, tmp_path: Path) -> None:
     cluster = site("no-accounting")
     before = cluster.run("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true").strip()
@@ -101,22 +119,13 @@ def test_what_sbatch_refuses_is_shown_and_nothing_is_called_lost(site: BringUp, 
     assert not [word for word in ("without a word", "reboot", "LOST") if word in said]
 
 
-def test_a_site_without_dependencies_says_what_runs(site: BringUp, tmp_path: Path) -> None:
-    toy = SlurmRun(site("no-dependencies"), tmp_path, "Toy")
-    done = toy.launcher("submit", toy.config.name)
-    assert "Job dependencies are not allowed" in done.stderr
-    assert toy.array(1) in done.stderr
-    toy.wait(lambda: toy.closed().count == ROWS)
-    assert toy.launcher("gather", toy.run.path).returncode == 0
-    assert toy.status()["state"] == "complete"
-
-
 def test_nodes_without_memory_of_their_own_are_asked_for_none(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun(site("no-node-memory"), tmp_path, "Toy", options={"mem": None})
     toy.submit()
     assert toy.end()["state"] == "complete"
 
 
+@pytest.mark.sites
 def test_a_partition_for_gpus_alone_has_a_finalize_job_elsewhere(site: BringUp, tmp_path: Path) -> None:
     options = {"partition": "gpu", "gpus_per_task": 1, "finalize": {"partition": "main"}}
     toy = SlurmRun(site("gpu-only-partition"), tmp_path, "Toy", options=options)

@@ -62,6 +62,7 @@ def test_the_conda_environment_is_launcher_unless_another_is_named(
         assert set(found["values"]) == {"launcher BATCH"}  # ENVIRONMENT is Slurm's, in all batch jobs
 
 
+@pytest.mark.sites
 @pytest.mark.parametrize("template", ["conda", "modules"])
 def test_a_task_whose_environment_cannot_be_activated_fails_and_says_so(
     site: BringUp, tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, template: str
@@ -96,7 +97,7 @@ def test_a_nodes_clock_does_not_matter(site: BringUp, tmp_path: Path) -> None:
     assert toy.status()["state"] == "complete"
 
 
-def test_a_local_run_inside_a_job_that_slurm_ends_says_why_it_ended(site: BringUp, tmp_path: Path) -> None:
+def test_a_local_run_inside_a_job_that_slurm_ends_goes_on_where_it_was(site: BringUp, tmp_path: Path) -> None:
     cluster = site("no-accounting")
     toy = SlurmRun(cluster, tmp_path, "Toy", {"delay": 0.2}, node={"workers": 0, "processes": 1})
     words = " ".join(map(str, command("run", toy.config, "--set", "executor=local")))
@@ -105,6 +106,7 @@ def test_a_local_run_inside_a_job_that_slurm_ends_says_why_it_ended(site: BringU
     toy.wait(lambda: toy.run.path.exists() and any(attempt.beat.done for attempt in Attempts(toy.run).read()))
     cluster.run("scancel", job)
     toy.wait(lambda: not cluster.run("squeue", "--noheader"))
-    ends = {attempt.beat.end for attempt in Attempts(toy.run).read()}
-    assert ends <= {"stopped", "done"}
-    assert "LOST" not in toy.launcher("status", toy.run.path).stdout
+    assert {attempt.beat.end for attempt in Attempts(toy.run).read()} == {"stopped"}
+    assert toy.launcher("run", toy.config, "--set", "executor=local").returncode == 0
+    assert toy.status()["state"] == "complete"
+    assert toy.closed_twice() == 0  # what was durable then is not done again

@@ -192,6 +192,9 @@ class MemoryExecutor(Executor):
     def describe(self, config: Config) -> list[str]:
         return [f"array task: a process of the tests, {self.scheduler.slots} at a time"]
 
+    def remarks(self, config: Config) -> list[str]:
+        return []
+
     def examine(self, config: Config) -> Sequence[Finding]:
         return [Finding("array task", "a process of the tests")]
 

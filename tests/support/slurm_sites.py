@@ -97,6 +97,20 @@ SITES: Mapping[str, Site] = {
         accounting=False,
         cgroup=False,
     ),
+    # A partition for each way to make room for `urgent`, after a warning and a while to leave; and one with a short default.
+    "preemption": Site(
+        _TWO,
+        (
+            "PreemptMode=SUSPEND,GANG",
+            "SlurmctldParameters=preempt_send_user_signal",
+            "PartitionName=cancelled Nodes=ALL PriorityTier=1 PreemptMode=CANCEL GraceTime=30",
+            "PartitionName=requeued Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=30",
+            "PartitionName=suspended Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND",
+            "PartitionName=short Nodes=ALL PriorityTier=1 PreemptMode=OFF DefaultTime=1 MaxTime=10",
+        ),
+        accounting=False,
+        cgroup=False,
+    ),
     # While a file `prolog-fails` lies in the site's folder the nodes cannot start jobs: Slurm requeues them held.
     "prolog-fails": Site(
         _TWO,

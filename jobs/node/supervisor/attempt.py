@@ -8,19 +8,18 @@ of the machine at any moment leaves at most work that no beat knows of.
 import dataclasses
 import itertools
 import os
-import platform
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
-
 from jobs.kinds import EndReason, FailureKind
 from jobs.machine import allocation
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.machine.versions import installed_versions
 from jobs.node.messages import Allocate, Allocated
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
@@ -132,7 +131,8 @@ class AttemptLog:
             restart=allocation.restarts(environment),
             devices=devices,
             workers=self._node.workers,
-            versions={"python": platform.python_version(), "numpy": np.__version__},
+            executable=sys.executable,
+            versions=installed_versions(),
             code=fingerprint(self._plan.code),
             plan=self._plan.fingerprint,
             native_id=allocation.native_id(environment),

@@ -81,7 +81,7 @@ class Children:
         self._beacons = Beacons(len(self.settings.devices) * self._per_process)
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._watched: list[tuple[Any, int, str, Any]] = []
-        self._clock = RunningTime()
+        self.clock = RunningTime()
 
     def __iter__(self) -> Iterator[Child]:
         yield from (child for child in self.processes if child.process not in self.retired)
@@ -183,7 +183,7 @@ class Children:
                     key.fileobj.flush()  # type: ignore[union-attr]
             if events & selectors.EVENT_READ:
                 ready.append(key.data)
-        self._clock.look()
+        self.clock.look()
         dead = [child for role, child in ready if role == _DIES]
         return (
             [child for role, child in ready if role == _TALKS],
@@ -218,7 +218,7 @@ class Children:
 
     def overdue(self, sample_timeout: float) -> list[Child]:
         """Children that have been at the same rows for longer than ``sample_timeout`` seconds for each of them."""
-        now = self._clock.now
+        now = self.clock.now
         late = []
         for child in self:
             span = self.span(child)
@@ -232,7 +232,7 @@ class Children:
 
     def unending(self) -> list[Child]:
         """Children that SIGKILL should have ended by now."""
-        now = self._clock.now
+        now = self.clock.now
         found = []
         for child in self:
             if child.is_killed and not child.is_dead:
@@ -248,12 +248,12 @@ class Children:
             with contextlib.suppress(ConnectionError):
                 if child.connection:
                     child.connection.send(Stop())
-        began, waited = time.monotonic(), 0.0
+        began, waited = self.clock.look(), 0.0
         while left := [child for child in self if not child.is_dead]:
             talking, dead, others = self.wait(max(0, min(_TICK, grace - waited)), list(extra))
             for child in talking:
                 child.receive()  # what it still has to say must not hold it up
-            waited = time.monotonic() - began
+            waited = self.clock.now - began
             if waited >= grace or others:
                 break
             if dead:

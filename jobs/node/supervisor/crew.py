@@ -279,10 +279,11 @@ class Crew:
     def halt(self, grace: float) -> None:
         """Lets the processes finish the batch at hand, for ``grace`` seconds, and commits it."""
         waiting = set(self._ready)
-        deadline = time.monotonic() + grace
+        clock = self._children.clock
+        deadline = clock.look() + grace
         for index in waiting:
             self._tell(self._children.processes[index], Halt())
-        while waiting and time.monotonic() < deadline:
+        while waiting and clock.now < deadline:
             talking, dead, _ = self._children.wait(TICK, [])
             for child in talking:
                 waiting -= self._read_last(child)

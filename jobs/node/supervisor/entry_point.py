@@ -16,6 +16,8 @@ from jobs.storage.claims import ClaimFolder
 from jobs.storage.plans import OLD_FORMATS, Plan, Submission
 from jobs.storage.rundir import RunDir
 
+# Seconds before its time limit at which a task is told to leave where the config does not say, at most.
+_WARNING = 60
 _CODES = {
     EndReason.DONE: exit_codes.DONE,
     EndReason.STOPPED: exit_codes.STOPPED,
@@ -23,12 +25,11 @@ _CODES = {
 }
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], signals: Signals) -> int:
     """Runs the task; returns its exit code."""
     options = _parse(arguments)
     if options.parent:
         lifeline.bind(options.parent, signal.SIGTERM)
-    signals = Signals()
     descendants.adopt()
     open_files.allow_many()
     try:
@@ -80,14 +81,15 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
         _open_log(run.log(submission.number, worker))
     if plan.job.folder:
         _enter(plan.job.folder)
-    task = Task(run, plan, submission, options.index, worker, signals, _is_near_its_end)
+    warning = submission.resources.warning or max(_WARNING, submission.resources.grace)
+    task = Task(run, plan, submission, options.index, worker, signals, lambda: _is_near_its_end(warning))
     try:
         reason = task.run()
     finally:
         task.finish()
         descendants.end(ask=False)  # of guardians that somebody killed
     if allocation.is_inside():
-        _tell_slurm(task, reason, signals, run, options)
+        _tell_slurm(task, reason, signals, run, submission, options.index)
     return _CODES[reason]
 
 
@@ -99,10 +101,10 @@ def _enter(folder: str) -> None:
         raise InputError(f"{folder}: the folder of the config cannot be entered here: {error.strerror}") from None
 
 
-def _is_near_its_end() -> bool:
+def _is_near_its_end(warning: int) -> bool:
     from jobs.node.supervisor import slurm_job  # few tasks need it
 
-    return slurm_job.is_near_its_end()
+    return slurm_job.is_near_its_end(warning)
 
 
 def _open_log(path: Path) -> None:
@@ -115,11 +117,13 @@ def _open_log(path: Path) -> None:
     os.close(descriptor)
 
 
-def _tell_slurm(task: Task, reason: EndReason, signals: Signals, run: RunDir, options: argparse.Namespace) -> None:
+def _tell_slurm(
+    task: Task, reason: EndReason, signals: Signals, run: RunDir, submission: Submission, index: int
+) -> None:
     """What still waits need not start where all is done; where it is not and time was up, this array task goes on later."""
     from jobs.node.supervisor import slurm_job
 
     if task.is_all_done:
-        slurm_job.cancel_waiting(run, options.submission)
-    elif reason is EndReason.STOPPED and signals.requeue:
-        slurm_job.requeue(run, options.submission, options.index)
+        slurm_job.cancel_waiting(run, submission.number)
+    elif reason is EndReason.STOPPED and signals.requeue and submission.resources.requeue:
+        slurm_job.requeue(run, submission, index)

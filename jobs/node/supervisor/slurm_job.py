@@ -11,19 +11,20 @@ import subprocess
 import sys
 import time
 
+from jobs.errors import RunError
 from jobs.machine import allocation
 from jobs.storage.attempts import Attempts
+from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 
 _TIMEOUT = 15.0
-_RANKS_TIMEOUT = 20.0
 _LOOK = 0.2
-# Slurm sends the warning 60 s before the limit, or up to 60 s earlier: sbatch(1), --signal.
-_NEAR = 180.0
+# Slurm sends the warning up to 60 s early, sbatch(1), --signal; and a task takes some time to leave.
+_EARLY = 120.0
 _TIMES = re.compile(r"((?:\d+-)?[\d:]+)\|((?:\d+-)?[\d:]+)")
 
 
-def requeue(run: RunDir, submission: int, index: int) -> bool:
+def requeue(run: RunDir, submission: Submission, index: int) -> bool:
     """Puts this array task back into the queue; False where that could not be done, or is another rank's business.
 
     Slurm ends the job as it requeues it, so the first rank waits until the others have said that they end.
@@ -32,23 +33,27 @@ def requeue(run: RunDir, submission: int, index: int) -> bool:
     if number != 0:
         return False
     if ranks > 1:
-        _await_ends(run, submission, index)
+        _await_ends(run, submission.number, index, submission.resources.grace)
     print("requeueing this Slurm job: the rest follows in the next attempt", flush=True)
     return requeue_self()
 
 
-def is_near_its_end() -> bool:
-    """Whether this job's time limit is near, as far as Slurm tells: sites send the same signal to jobs that are preempted."""
-    end = allocation.end_time()
-    if end is None:
-        # Not the end that squeue tells: with the preemption that is seconds away.
-        command = ("squeue", "--noheader", "--all", f"--jobs={os.environ.get('SLURM_JOB_ID')}", "--format=%M|%l")
-        said = (_said(*command) or "").strip()
-        if said.endswith("|UNLIMITED"):
-            return False
-        times = _TIMES.fullmatch(said)
-        return times is None or _seconds(times[2]) - _seconds(times[1]) < _NEAR
-    return end - time.time() < _NEAR
+def is_near_its_end(warning: int) -> bool:
+    """Whether a warning so many seconds before its time limit is this job's, as far as Slurm tells.
+
+    Sites send the same signal to jobs that are preempted.
+    """
+    end, near = allocation.end_time(), warning + _EARLY
+    if end is not None and end - time.time() >= near:
+        return False
+    # The end that the job was started with may have been put off since, by as long as it was suspended. Not the end that
+    # squeue tells: with the preemption that is seconds away.
+    command = ("squeue", "--noheader", "--all", f"--jobs={os.environ.get('SLURM_JOB_ID')}", "--format=%M|%l")
+    said = (_said(*command) or "").strip()
+    if said.endswith("|UNLIMITED"):
+        return False
+    times = _TIMES.fullmatch(said)
+    return times is None or _seconds(times[2]) - _seconds(times[1]) < near
 
 
 def _seconds(text: str) -> int:
@@ -70,19 +75,23 @@ def cancel_waiting(run: RunDir, submission: int) -> None:
     raises. Where several tasks see the end of the work, the first of them asks Slurm.
     """
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    if array is None or os.environ.get("SLURM_ARRAY_TASK_COUNT") == "1":
+    if os.environ.get("SLURM_ARRAY_TASK_COUNT") == "1":
         return
     try:
+        # Without an array each task is a job of its own, as far as the launcher has recorded them.
+        jobs = (array,) if array else Submission.read(run.submission(submission)).job_ids
+        if not array and len(jobs) < 2:
+            return
         (run.claims(submission) / "waiting-cancelled").touch(exist_ok=False)
-    except OSError:  # another task was first; or the submission has ended
+    except (OSError, RunError):  # another task was first; or the submission has ended
         return
-    _succeeds("scancel", "--quiet", "--state=PENDING", array)
+    _succeeds("scancel", "--quiet", "--state=PENDING", *jobs)
 
 
-def _await_ends(run: RunDir, submission: int, index: int) -> None:
-    """Waits until the attempts of this start of the array task have said that they end."""
+def _await_ends(run: RunDir, submission: int, index: int, grace: float) -> None:
+    """Waits until the attempts of this start of the array task have said that they end, ``grace`` seconds at most."""
     attempts, mine = Attempts(run, submission), (index, allocation.restarts())
-    deadline = time.monotonic() + _RANKS_TIMEOUT
+    deadline = time.monotonic() + grace
     while time.monotonic() < deadline:
         starts = [attempt.start for attempt in attempts.read() if not attempt.is_over]
         if not any(start and (start.index, start.restart) == mine for start in starts):

@@ -8,13 +8,16 @@ import os
 import select
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import devices, disk, gpus, memory
-from jobs.machine.scratch import make_scratch
+from jobs.machine import allocation, devices, disk, gpus, memory
+from jobs.machine.running_time import RunningTime
+from jobs.machine.scratch import make_scratch, scratch_folder
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
 from jobs.node.supervisor.alone import recover
@@ -22,7 +25,7 @@ from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
 from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
@@ -35,10 +38,10 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import SampleIds
 from jobs.storage.spans import Spans
 
-# Seconds that processes get to finish the batch at hand when the task has to leave, and then to tear down: with what it
-# takes to kill the rest it is gone within 20 (Slurm's KillWait is 30).
-_HALT_GRACE = 8.0
+# Of the grace in which a task has to be gone (20 s, Slurm's KillWait is 30), what its processes get to tear down, and with
+# it what it takes to kill the rest and to sync, at most, seconds; all else they have for the batch at hand.
 _LEAVE_GRACE = 2.0
+_END_SECONDS = 12.0
 # Seconds that teardown() may take when all is done: it may upload.
 _TEARDOWN_GRACE = 30.0
 # Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
@@ -51,6 +54,15 @@ _WAITING = 1024
 
 class _Stopped(Exception):
     """The task has to leave."""
+
+
+def _make_scratch(folder: str | None) -> Path:
+    """The task's own folder; in the one that the config names it is that of all temporary files, the Job's too."""
+    if folder is None:
+        return make_scratch(allocation.scratch())
+    made = make_scratch(scratch_folder(folder))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(made)
+    return made
 
 
 class Task:
@@ -72,25 +84,27 @@ class Task:
         self._run = run
         self._plan = plan
         self._node = submission.node
+        self._grace = submission.resources.grace
         self._index = index
         self._worker = worker
         self._signals = signals
         self._is_near_its_end = is_near_its_end
         self._server: ForkServer | None = None
-        self._scratch = make_scratch()
+        self._scratch = _make_scratch(self._node.scratch)
         name = new_name(submission.number, worker)
-        self._claimer = Claimer(run, plan, submission, worker, name)
+        self._clock = RunningTime()
+        self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
         self._attempt = AttemptLog(
             run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest), lambda: self._meter.taken
         )
-        self._settings = self._make_settings()
+        self._settings = self._make_settings(cpus := devices.usable_cpus(processes=self._node.processes))
         names = gpus.tokens(os.environ, devices.visible_gpus())
-        self._meter = Meter(devices.usable_cpus(), self._settings.memory, names)
+        self._meter = Meter(cpus, self._settings.memory, names)
         self._crew: Crew | None = None
         self._most = 0
         self._looked = 0.0
 
-    def _make_settings(self) -> CrewSettings:
+    def _make_settings(self, cpus: int) -> CrewSettings:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
@@ -99,7 +113,7 @@ class Task:
             ),
             devices=assigned,
             workers=node.workers,
-            threads=devices.compute_threads(assigned, node.workers),
+            threads=devices.compute_threads(assigned, node.workers, cpus),
             memory=node.memory or memory.task_limit(),
             scratch=self._scratch,
             seed=self._plan.seed,
@@ -142,12 +156,12 @@ class Task:
 
     def _wait(self, seconds: float) -> None:
         """Others have all that is left, for now."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        until = self._clock.look() + seconds
+        while (left := until - self._clock.look()) > 0:
             if self._crew:
                 self._step(self._crew, left)
             else:
-                if select.select([self._signals.socket], [], [], min(left, _LOOK))[0]:
+                if select.select([self._signals.socket], [], [], min(left, TICK))[0]:
                     self._signals.drain()
                 self._attend()
 
@@ -234,6 +248,7 @@ class Task:
         self._meter.check_imports()
 
     def _attend(self) -> None:
+        self._clock.look()
         if self._signals.stop:
             raise _Stopped
         self._attempt.beat_if_due()
@@ -265,7 +280,7 @@ class Task:
 
     def _leave(self) -> EndReason:
         if self._crew:
-            self._crew.halt(_HALT_GRACE)
+            self._crew.halt(max(0.4 * self._grace, self._grace - _END_SECONDS))
         is_idle = self._attempt.has_claims and not self._attempt.committed
         if self._signals.requeue and is_idle and self._is_near_its_end():
             return self._fail(FailureKind.TIMEOUT, "no batch was finished within the time limit")
@@ -296,7 +311,7 @@ class Task:
 
     def finish(self) -> None:
         """The last thing of a task: children torn down, scratch folder removed."""
-        self._close_crew(_LEAVE_GRACE if self._signals.stop else _TEARDOWN_GRACE)
+        self._close_crew(min(_LEAVE_GRACE, 0.1 * self._grace) if self._signals.stop else _TEARDOWN_GRACE)
         if self._server:
             self._server.close()
         self._attempt.close()

@@ -133,7 +133,8 @@ def test_what_only_a_newer_version_asks_for_is_left_alone(tmp_path: Path) -> Non
     [
         Resources(),
         Resources(parallelism=3, attempts=1, output="/data/result.h5", config={"name": "x"}),
-        Resources(2, 4, 3, "/x.h5", {"name": "x"}, 7, {"mem": "6G"}, 2, 6),
+        Resources(2, 4, 3, "/x.h5", {"name": "x"}, {"slurm.mem": "a:1"}, 7, {"mem": "6G"}, 2, 6, attended=True),
+        Resources(warning=90, grace=30, requeue=False, default_time=60),
     ],
 )
 def test_resources_are_the_same_after_json(tmp_path: Path, resources: Resources) -> None:

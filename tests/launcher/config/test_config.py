@@ -101,7 +101,7 @@ def test_models_are_frozen(folder: Path) -> None:
 def test_an_unknown_key_names_file_line_nearest_and_valid_keys(folder: Path) -> None:
     assert problems(SMALL + "node:\n  worker: 2\n") == [
         "config.yaml:5: node.worker: unknown key. Did you mean node.workers? Valid keys: processes, workers, "
-        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory, poison_batches"
+        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory, scratch, poison_batches"
     ]
 
 
@@ -168,7 +168,7 @@ slurm:
         ("data.shards=1.5", "must be a whole number, not 1.5"),
         ("data.shards=true", "must be a whole number, not true"),
         ("data.shards=0", "must be greater than or equal to 1, not 0"),
-        ("node.processes=0", "must be greater than or equal to 1"),
+        ("node.processes=0", "must be a number from 1 to 10000, null (one per device) or auto"),
         ("node.workers=-1", "must be greater than or equal to 0"),
         ("node.workers=two", 'must be a whole number, not "two"'),
         ("node.devices=[]", "must be auto, cpu, cuda, or a list such as"),
@@ -198,6 +198,14 @@ slurm:
         ('slurm.comment="a\\nb"', "must be one line of text"),
         ("slurm.exclude={a: b}", "must be one line of text"),
         ("slurm.options={}", "unknown key"),
+        ("node.scratch=tmp", "must be a folder of the node: /path, ~/path, or one that begins with $NAME"),
+        ("node.scratch=/tmp/$", "which are put in there"),
+        ("slurm.warning=15", "15 s are too few for a task that may take 20 s to leave (slurm.grace)"),
+        ("slurm.warning=5", "must be greater than or equal to 10"),
+        ("slurm.grace=1", "must be greater than or equal to 5"),
+        ("slurm.requeue=no thanks", "must be true or false"),
+        ("slurm.no_requeue=true", "set slurm.requeue: false"),
+        ("slurm.finalize.requeue=true", "for array tasks there is slurm.requeue"),
         ("slurm.template=site/no.sbatch", "no such file: "),
         ("retry.attempts=0", "must be greater than or equal to 1"),
         ("retry.memory_factor=0.5", "must be greater than or equal to 1"),
@@ -217,7 +225,7 @@ def test_a_bad_value_says_what_is_valid_and_where_it_was_set(folder: Path, overr
     assert message in problem
 
 
-@pytest.mark.parametrize("option", sorted(COMPUTED))
+@pytest.mark.parametrize("option", sorted(COMPUTED.keys() - {"requeue"}))  # of slurm it is a key
 def test_what_the_launcher_computes_is_refused_with_the_reason(folder: Path, option: str) -> None:
     (problem,) = problems(SMALL + f"slurm:\n  {option}: x\n")
     key = option.replace("-", "_")
@@ -259,6 +267,15 @@ def test_any_sbatch_option_is_kept_under_its_own_name(folder: Path) -> None:
 def test_an_option_in_both_spellings_is_refused(folder: Path) -> None:
     (problem,) = problems(SMALL + "slurm:\n  mem-per-cpu: 1G\n  mem_per_cpu: 2G\n")
     assert problem == "config.yaml:5: slurm.mem_per_cpu: is written twice, with '_' and with '-': keep mem_per_cpu"
+
+
+def test_there_may_be_no_finalize_job(folder: Path) -> None:
+    config = load(SMALL + "slurm: {finalize: none}\n")
+    assert (config.slurm.is_attended, dict(config.slurm.finalize_options)) == (True, {})
+    assert config_from_mapping(config.to_mapping(), config.path).slurm.is_attended
+    assert not load(SMALL + "slurm: {finalize: }\n").slurm.is_attended
+    (wrong,) = problems(SMALL, "slurm.finalize=3")
+    assert "must be sbatch options, lines of `key: value` below it, or none, not 3" in wrong
 
 
 def test_options_of_the_finalize_job_are_checked_as_those_of_the_array(folder: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan, Submission
-from launcher.config import profiles
+from launcher.config import profile_files
 from launcher.config.config import Config, config_from_mapping, load_config, run_folder_of
 from launcher.config.profiles import Setting, put_below
 from launcher.plan.plan import make_plan
@@ -48,7 +48,7 @@ class Files:
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     made = Files(tmp_path)
-    monkeypatch.setattr(profiles, "SITE", made.site)
+    monkeypatch.setattr(profile_files, "SITE", made.site)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(made.person.parent))
     monkeypatch.setenv("LAUNCHER_PROFILE", "")
     for name in [name for name in os.environ if name.startswith("SBATCH_")]:
@@ -173,6 +173,9 @@ def test_a_run_is_found_by_its_config_where_the_profile_puts_it(files: Files, mo
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] == f"{files.folder}/elsewhere/toy"
     assert json.loads(launcher(config.parent, "status", config.name, "--json").stdout)["state"] == "planned"
+    for arguments in (["status"], ["status", "toy"], ["list"]):
+        assert "planned" in launcher(config.parent, *arguments).stdout, arguments
+    assert launcher(config.parent, "status", "tyo").returncode == 2
 
 
 # --- what is wrong with one

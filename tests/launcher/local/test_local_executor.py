@@ -130,6 +130,7 @@ def test_what_runs_is_not_submitted_again(endless: Path) -> None:
         refused = launcher(endless.parent, *again)
         assert refused.returncode == 1
         assert "waits or runs already" in refused.stderr
+        assert "stop it with `launcher cancel toy`" in refused.stderr
     assert run.submission_numbers() == [1]
     assert launcher(endless.parent, "cancel", "toy").returncode == 0
 
@@ -240,6 +241,10 @@ def test_no_task_outlives_a_launcher_that_was_killed(slow: Path) -> None:
     wait_for_progress(run, process)
     kill(process)
     wait_until(lambda: tasks_of(run) == [])
+    found = launcher(slow.parent, "status", "toy")
+    assert f"submission 1 failed: the launcher (process {process.pid}) died" in found.stdout
+    assert "next: launcher rerun toy" in found.stdout
+    assert status(slow.parent, run)["state"] == "incomplete"  # nobody has cancelled it
     assert launcher(slow.parent, "run", slow.name).returncode == 0
 
 

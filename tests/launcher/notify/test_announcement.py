@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import InputError
+from jobs.kinds import FailureKind
 from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from launcher.config.config import load_config
@@ -22,6 +23,7 @@ from launcher.notify import delivery
 from launcher.notify.announcement import announce
 from launcher.notify.delivery import Undelivered, deliver, in_short
 from launcher.plan.plan import make_plan
+from launcher.runs.failures import Failure
 from launcher.runs.notices import Notice, read_notice
 from launcher.runs.submissions import Outcome
 from launcher.submit.submit import record
@@ -221,6 +223,19 @@ def test_of_several_that_see_the_end_one_tells(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(told(tmp_path)) == 1
+
+
+def test_a_document_of_any_run_fits_into_an_environment(tmp_path: Path) -> None:
+    failures = {shard: Failure(FailureKind.CRASH, f"{shard:07d} \udc80 " * 100, shard) for shard in range(40)}
+    config = load_config(write_config(tmp_path, 4000, shards=2000, notify=writer(tmp_path)))
+    planned = make_plan(config)
+    made = record(planned.run, config, planned.plan.table.rows_of(range(2000)))
+    others = {shard: Failure(FailureKind.LOST, "gone", shard) for shard in range(40, 2000)}
+    Outcome(1.0, failures={**failures, **others}).write(planned.run, made.number)
+    announce(planned.run)
+    (found,) = told(tmp_path)
+    assert (found["state"], found["shards"]["failed"], len(found["failures"]) <= 20) == ("failed", 2000, True)
+    assert "\\udc80" in found["text"]
 
 
 def test_a_record_that_is_damaged_harms_nobody(tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ def test_results_that_are_kept_say_so(tmp_path: Path) -> None:
     verified = launcher(tmp_path, "verify", "toy")
     assert verified.returncode == 0
     assert verified.stdout.count("computed by the code") == 2
+    assert (verified.stdout.count(", which the plan has now"), verified.stdout.count(", until 20")) == (1, 1)
     assert len(document(launcher(tmp_path, "verify", "toy", "--json"))["rows_by_code"]) == 2
     # From now on this is the run's code: nobody has to say so again.
     assert launcher(tmp_path, "run", config, "--set", "job.params.bad=-1").returncode == 0

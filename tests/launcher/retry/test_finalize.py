@@ -26,10 +26,8 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(WithoutLimits):
     """An executor that has limits to raise."""
-
-    terms: Terms
 
     def options(self, terms: Terms) -> Mapping[str, str]:
         return {"memory": str(terms.memory), "time": str(terms.time), "not": ",".join(terms.excluded_nodes)}

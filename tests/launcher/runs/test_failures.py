@@ -114,3 +114,23 @@ def test_a_task_that_never_began_says_the_last_words_of_its_log() -> None:
     failure = from_exit_status(2, 3, "No module named jobs")
     assert failure.kind == "LAUNCH"
     assert "No module named jobs" in failure.message
+
+
+def test_of_shards_with_too_many_failed_samples_the_worst_is_told() -> None:
+    texts = [f"{count} of 50 samples failed, 0 may (node.max_failed_samples)" for count in (1, 12, 5)]
+    failures = [Failure(FailureKind.TOO_MANY_FAILED_SAMPLES, text, shard) for shard, text in enumerate(texts)]
+    assert [found.message for found in group(failures)] == [f"up to {texts[1]}"]
+    assert [found.message for found in group(failures[:1])] == [texts[0]]
+
+
+def test_where_nothing_is_computed_all_is_done_again_whatever_has_changed() -> None:
+    failed = FailureGroup(FailureKind.ERROR, "no model", Spans([(0, 20)]), 0)
+    assert advice(failed, "zs", {}, has_results=False).endswith("correct it, then: launcher rerun zs")
+    assert "launcher rerun zs --shards 0-19 --keep-results" in advice(failed, "zs", {})
+
+
+def test_examples_are_in_the_order_of_their_numbers() -> None:
+    names = [("row 10", "row 9"), ("b2", "b10"), ("7",)]
+    failures = [SampleFailures(SampleFailureKind.LOAD, "gone", 2, Spans([(0, 1)]), some) for some in names]
+    assert [group([one])[0].examples for one in failures] == [("row 9", "row 10"), ("b2", "b10"), ("7",)]
+    assert group(failures)[0].examples == ("7", "b2", "b10")

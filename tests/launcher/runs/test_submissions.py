@@ -21,7 +21,7 @@ from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
-from launcher.runs import submissions
+from launcher.runs import signs
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
 from tests.support.builders import AttemptWriter
@@ -139,7 +139,7 @@ def test_a_finalize_job_that_is_through_at_this_moment_hides_no_submission(
         run.ending(made.number).unlink()
         return time.time()
 
-    monkeypatch.setattr(submissions, "server_time", clock)
+    monkeypatch.setattr(signs, "server_time", clock)
     assert [known.number for known in read_submissions(run)] == [made.number]
 
 
@@ -201,7 +201,7 @@ def test_whoever_gets_that_number_loses_nothing_to_the_withdrawal(run: RunDir, m
 
 
 def test_outcomes_come_back_as_they_were_written(run: RunDir) -> None:
-    outcome = Outcome(1.5, True, {3: Failure(FailureKind.CRASH, "died", 3)}, "no room")
+    outcome = Outcome(1.5, True, {3: Failure(FailureKind.CRASH, "died", 3)}, "no room", orphaned=True)
     outcome.write(run, 1)
     assert Outcome.read(run, 1) == outcome
     assert Outcome.read(run, 2) is None

@@ -19,9 +19,9 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    calls._can_bind.cache_clear()
+    calls.can_bind.cache_clear()
     yield folder
-    calls._can_bind.cache_clear()
+    calls.can_bind.cache_clear()
 
 
 def stand_in(folder: Path, name: str, body: str) -> None:

@@ -5,21 +5,23 @@ import pytest
 from launcher.slurm.capacity import Nodes, read_nodes, tasks_at_once
 
 SINFO = """\
-main*|4|8|(null)|idle
-main*|1|8|(null)|down*
-main*|2|8|(null)|idle*
-gpu|2|64|gpu:a100:4(S:0-1),gpu:v100:2|mixed
-gpu|1|64|gpu:4|drained
-cloud|10|16|(null)|idle~
+main*|4|8|(null)|idle|6000|NO
+main*|1|8|(null)|down*|6000|NO
+main*|2|8|(null)|idle*|6000|NO
+gpu|2|64|gpu:a100:4(S:0-1),gpu:v100:2|mixed|256000|FORCE:1
+gpu|1|64|gpu:4|drained|256000|FORCE:1
+cloud|10|16|(null)|idle~|1|YES:4
+whole|3|32|(null)|idle|128000|EXCLUSIVE
 a line of a site's wrapper
 """
 
 
-def test_nodes_that_run_jobs_are_read_with_their_cpus_and_gpus() -> None:
+def test_nodes_that_run_jobs_are_read_with_what_they_have() -> None:
     assert read_nodes(SINFO) == [
-        Nodes("main", True, 4, 8, 0),
-        Nodes("gpu", False, 2, 64, 6),
-        Nodes("cloud", False, 10, 16, 0),
+        Nodes("main", True, 4, 8, 0, 6000 << 20, False),
+        Nodes("gpu", False, 2, 64, 6, 256000 << 20, False),
+        Nodes("cloud", False, 10, 16, 0, 1 << 20, False),
+        Nodes("whole", False, 3, 32, 0, 128000 << 20, True),
     ]
 
 
@@ -32,6 +34,7 @@ def test_nodes_that_run_jobs_are_read_with_their_cpus_and_gpus() -> None:
         ("gpu", 4, 2, False, 6),
         ("gpu", 64, 1, False, 2),
         ("cloud", 1, 0, True, 10),
+        ("whole", 1, 0, False, 3),
         ("nowhere", 1, 0, False, 0),
     ],
 )

@@ -96,12 +96,13 @@ def test_what_left_in_good_order_goes_on_unless_somebody_cancelled_it(
     assert kind(run) == expected
 
 
-def test_what_was_killed_for_its_memory_is_not_taken_for_cancelled_as_slurm_has_it(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("state", "else_kind"), [("CANCELLED", "CANCELLED"), ("FAILED", "CRASH")])
+def test_what_was_killed_for_its_memory_is_not_what_slurm_calls_it(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, state: str, else_kind: str
 ) -> None:
-    answers(monkeypatch, Accounted("12", 0, "CANCELLED", "0:9", "n1", 0, "100M", "10"))
+    answers(monkeypatch, Accounted("12", 0, state, "0:9", "n1", 0, "100M", "10"))
     attempt(run).close()
-    assert kind(run) == "CANCELLED"
+    assert kind(run) == else_kind
     killed = "slurmstepd: error: StepId=70.batch exceeded memory limit (182140928 > 104857600), being killed"
     run.submission_log(1).write_text(f"{killed}\n{SAID} ***\n")
     assert kind(run) == "OUT_OF_MEMORY"

@@ -93,18 +93,19 @@ def test_imports_over_the_memory_limit_are_healed(
     assert (toy.ends(0, 1), toy.ends(0, 2)) == ([("failed", "OUT_OF_MEMORY")], [("done", None)])
 
 
-def test_more_memory_than_any_node_has_ends_the_run_with_the_reason(limited: SlurmCluster, tmp_path: Path) -> None:
+def test_more_memory_than_any_node_has_is_not_asked_for(limited: SlurmCluster, tmp_path: Path) -> None:
     retry = {"memory_factor": 100}
     toy = SlurmRun(
         limited, tmp_path, "tests.example_jobs.greedy_jobs:Hungry", {"setup_worker": 700}, rows=8, shards=1, retry=retry
     )
     toy.submit()
-    found = toy.end()
-    assert (found["state"], [failure["kind"] for failure in found["failures"]]) == ("failed", ["OUT_OF_MEMORY"])
-    assert "Memory specification can not be satisfied" in found["error"]
-    assert toy.run.submission_numbers() == [1]
-    toy.rerun("--mem", "1100M")
     assert toy.end()["state"] == "complete"
+    assert toy.accounted(2, "ReqMem") == {0: [["6000M"]]}
+    outcome = Outcome.read(toy.run, 1)
+    assert outcome is not None
+    assert outcome.notes == (
+        "another attempt would ask for --mem=60000M: the nodes of partition main allow 6000M at most",
+    )
 
 
 def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(

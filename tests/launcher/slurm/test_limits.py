@@ -35,11 +35,13 @@ def slurm_here(clean_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Sl
 
 @pytest.fixture
 def qos_limit(slurm_here: SlurmCluster) -> Iterator[int]:
-    """A limit of 12 submitted jobs that sacctmgr does not show among the user's own: that of a QOS."""
-    change = ("sacctmgr", "-i", "modify", "qos", "normal", "set")
-    slurm_here.run(*change, "MaxSubmitJobsPerUser=12")
+    """A limit of 12 submitted jobs that is not asked for: that of the partition's QOS."""
+    slurm_here.run("sacctmgr", "-i", "add", "qos", "narrow", "MaxSubmitJobsPerUser=12")
+    slurm_here.wait(lambda: "QOS=narrow" in slurm_here.run("scontrol", "show", "assoc_mgr", "flags=qos"), 30, "the QOS")
+    slurm_here.run("scontrol", "update", "PartitionName=main", "QoS=narrow")
     yield 12
-    slurm_here.run(*change, "MaxSubmitJobsPerUser=-1")
+    slurm_here.run("scontrol", "update", "PartitionName=main", "QoS=")
+    slurm_here.run("sacctmgr", "-i", "delete", "qos", "narrow")
 
 
 def lean(

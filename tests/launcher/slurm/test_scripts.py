@@ -1,7 +1,9 @@
 """The sbatch scripts of a run: what is computed, what the config asks for, what does not go together."""
 
 import shlex
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +11,18 @@ from typing import Any
 import pytest
 
 from jobs.errors import InputError
+from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage import checked_json
 from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.config.config import Config, load_config
 from launcher.plan.plan import make_plan
-from launcher.slurm.scripts import array_script, finalize_script, job_name
+from launcher.slurm.scripts import IGNORES_WARNING, array_script, finalize_script, job_name
 from launcher.slurm.slurm_executor import SlurmExecutor
 from launcher.slurm.template import Template
 from tests.slurm_cluster import SlurmCluster
-from tests.support.launcher_runs import ROOT, write_config
+from tests.support.launcher_runs import ROOT, wait_until, write_config
 
 TEMPLATES = sorted(path.stem for path in (ROOT / "slurm_templates").glob("*.sbatch"))
 
@@ -157,7 +160,7 @@ def test_more_tasks_or_nodes_are_refused_with_file_and_line(tmp_path: Path, line
 def test_more_tasks_in_the_config_are_refused_with_the_key(tmp_path: Path) -> None:
     assert "config.yaml:1: slurm.ntasks: --ntasks=8" in refusal(tmp_path, slurm={"ntasks": 8})
     other_name = refusal(tmp_path, slurm={"tasks_per_node": 4})
-    assert "config.yaml: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
+    assert "config.yaml:1: slurm.ntasks_per_node: --ntasks-per-node=4" in other_name
 
 
 def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
@@ -175,6 +178,63 @@ def test_several_nodes_are_one_srun_task_each(tmp_path: Path) -> None:
 def test_the_warning_before_the_limit_leaves_time_to_work(tmp_path: Path, time: str | None, warning: int) -> None:
     slurm = site(tmp_path, *([f"#SBATCH --time={time}"] if time else []))
     assert array_options(tmp_path, slurm=slurm)["signal"] == f"B:USR2@{warning}"
+
+
+def test_the_configs_own_warning_holds_and_a_long_grace_is_given_its_time(tmp_path: Path) -> None:
+    assert array_options(tmp_path, slurm={"warning": 600, "time": "20"})["signal"] == "B:USR2@600"
+    assert array_options(tmp_path / "long", slurm={"grace": 300})["signal"] == "B:USR2@310"
+    assert array_options(tmp_path / "short", slurm={"grace": 300, "time": "4"})["signal"] == "B:USR2@60"
+    late = refusal(tmp_path / "late", slurm={**site(tmp_path / "late", "#SBATCH --time=10"), "warning": 600})
+    assert "config.yaml:1: slurm.warning: 600 s before the end of 600 s (--time=10) a task has not begun" in late
+
+
+@pytest.mark.parametrize(("default_time", "warning"), [(60, 15), (86400, 60), (None, 60)])
+def test_the_warning_suits_the_limit_that_the_partition_gives(
+    tmp_path: Path, default_time: int | None, warning: int
+) -> None:
+    options = array_options(tmp_path, submission(default_time=default_time))
+    assert options["signal"] == f"B:USR2@{warning}"
+
+
+def test_a_site_that_requeues_nothing_gets_no_request_for_it(tmp_path: Path) -> None:
+    run, config = planned(tmp_path, slurm={"requeue": False})
+    options = Template(array_script(run, config, submission()), "script").options
+    assert ("requeue" in options, "no-requeue" in options) == (False, True)
+    assert not SlurmExecutor().resources(config).requeue
+
+
+SAYS = """\
+import os, pathlib, signal
+is_ignored = signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
+pathlib.Path("said").write_text(f"{is_ignored} {os.environ.get('LAUNCHER_WARNED')}")
+"""
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_warning_while_the_script_loads_modules_is_noted_and_ends_nothing(tmp_path: Path, shell: str) -> None:
+    slurm = site(tmp_path, "touch begun", "while [ ! -e loaded ]; do sleep 0.05; done", "LAUNCHER_PYTHON=./python")
+    run, config = planned(tmp_path, slurm=slurm)
+    (tmp_path / "python").write_text(f"#!{sys.executable}\n{SAYS}")
+    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "script").write_text(array_script(run, config, submission()))
+    with subprocess.Popen([shell, "script"], cwd=tmp_path) as task:
+        wait_until((tmp_path / "begun").exists)
+        task.send_signal(signal.SIGUSR2)
+        (tmp_path / "loaded").touch()
+        assert task.wait(30) == 0
+    assert (tmp_path / "said").read_text() == "True 1"
+
+
+def test_tasks_of_srun_begin_without_a_warning_that_would_end_them(tmp_path: Path) -> None:
+    slurm = {**site(tmp_path, "LAUNCHER_PYTHON=./python"), "nodes_per_task": 2}
+    run, config = planned(tmp_path, slurm=slurm)
+    for name, text in (("python", f"#!{sys.executable}\n{SAYS}"), ("srun", '#!/bin/bash\nshift 3; exec "$@"\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    text = array_script(run, config, submission()).replace(f"\n{IGNORES_WARNING}", "")  # as srun's tasks find it
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_CPUS_PER_TASK": "1"}
+    subprocess.run(["bash", "-c", text], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "said").read_text() == "True None"
 
 
 def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_path: Path) -> None:
@@ -210,6 +270,21 @@ def test_the_finalize_job_waits_for_all_arrays_and_asks_for_what_concerns_the_ac
     assert "#SBATCH --kill-on-invalid-dep=yes\n" in finalize_script(run, config, [started(1, "11")])
 
 
+def test_a_finalize_job_shows_itself_before_python_has_started(tmp_path: Path) -> None:
+    run, config = planned(tmp_path / "it's 100% mine")
+    text = finalize_script(run, config, [started(1, "11"), started(2, "12")])
+    assert text.splitlines()[-1].startswith("exec ")
+    script = text.replace("\nexec ", "\nexec sleep 60 #")
+    with subprocess.Popen(["bash", "-c", script]) as job:
+        wait_until(lambda: run.ending(2).exists() and run.ending(2).read_text().endswith("}\n"))
+        try:
+            for number in (1, 2):
+                shown = ProcessIdentity.from_json(checked_json.decode(run.ending(number).read_bytes()))
+                assert shown == ProcessIdentity.of(job.pid)
+        finally:
+            job.kill()
+
+
 def test_the_finalize_job_goes_where_the_template_and_the_submission_say(tmp_path: Path) -> None:
     slurm = site(tmp_path, "#SBATCH -p high --account=paid", "#SBATCH --mem=300M")
     run, config = planned(tmp_path, slurm=slurm)
@@ -229,6 +304,18 @@ def test_the_finalize_job_asks_for_what_its_section_says_and_sends_the_mail(tmp_
     assert (options["mail-type"], options["mail-user"]) == ("END", "me@site")
     assert not {"qos", "mem"} & options.keys()
     assert "mail-type" not in array_options(tmp_path, slurm=slurm)
+
+
+def test_mail_of_a_begin_is_the_first_arrays_and_all_other_the_finalize_jobs(tmp_path: Path) -> None:
+    slurm = {"mail_type": "all", "mail_user": "me@site"}
+    run, config = planned(tmp_path, slurm=slurm)
+    text = finalize_script(run, config, [started(1, "11")]).replace("#SBATCH --kill", "# --kill")
+    options = Template(text, "f").options
+    assert (options["mail-type"], options["mail-user"]) == ("END,FAIL,INVALID_DEPEND,REQUEUE,STAGE_OUT", "me@site")
+    first = array_options(tmp_path, slurm=slurm)
+    assert (first["mail-type"], first["mail-user"]) == ("BEGIN", "me@site")
+    retry = array_script(run, config, submission(attempt=2))
+    assert "--mail" not in retry
 
 
 def test_a_folder_whose_name_has_a_backslash_is_refused(tmp_path: Path) -> None:
@@ -252,18 +339,95 @@ def test_variables_of_sbatch_count_where_the_config_is_silent(tmp_path: Path, mo
         SlurmExecutor().resources(config)
 
 
-@pytest.mark.parametrize("template", ["conda", "modules"])
-def test_a_task_whose_environment_cannot_be_activated_ends(tmp_path: Path, template: str) -> None:
+@pytest.mark.parametrize(
+    ("slurm", "found"),
+    [
+        ({}, {"gres": "gpu:2,lscratch:9", "mem": "4G", "export": "NONE"}),
+        ({"gpus_per_task": 1, "mem_per_cpu": "1G"}, {"gres": "lscratch:9", "export": "NONE"}),
+        ({"gpus": 3, "export": "ALL"}, {"gres": "lscratch:9", "mem": "4G"}),
+        ({"gres": "tape:1", "mem_per_gpu": None}, {"mem": "4G", "export": "NONE"}),
+    ],
+)
+def test_a_variable_of_sbatch_adds_nothing_to_what_the_config_asks_for_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: dict[str, Any], found: dict[str, str]
+) -> None:
+    counted = {"GRES": "gpu:2,lscratch:9", "MEM_PER_NODE": "4G", "EXPORT": "NONE"}
+    computed = {
+        "ARRAY_INX": "0-3",
+        "OPEN_MODE": "truncate",
+        "NO_REQUEUE": "1",
+        "SIGNAL": "9",
+        "JOB_NAME": "x",
+        "WAIT": "1",
+    }
+    for name, value in (counted | computed).items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    _, config = planned(tmp_path, slurm=slurm)
+    assert SlurmExecutor().resources(config).options == found
+
+
+# What a site has in place of conda, modules, Spack, srun: as they are where all is well, and the ways in which they fail.
+ACTIVATIONS = {
+    "conda": {
+        "works": "conda() { [ $1 = info ] && echo $PWD/base || export GOOD=1; }",
+        "refuses": "conda() { [ $1 = info ] && echo $PWD/base || { echo no such environment >&2; return 1; }; }",
+        "is not there": "unset -f conda",
+    },
+    "modules": {
+        "works": "module() { [ $1 = purge ] && LOADEDMODULES= || LOADEDMODULES=cuda/12 GOOD=1; export GOOD; }",
+        "refuses": "module() { [ $1 = purge ] || { echo unknown >&2; return 1; }; }",
+        "says that it worked": "module() { [ $1 = purge ] || echo 'ERROR:105: Unable to locate a modulefile' >&2; }",
+        "is not there": "unset -f module",
+    },
+    "spack": {
+        "works": "spack() { export SPACK_ENV=/here GOOD=1; }",
+        "refuses": "spack() { echo no such environment >&2; return 1; }",
+        "says that it worked": "spack() { :; }",
+        "is not there": "unset -f spack; export SPACK_ROOT=$PWD/nowhere",
+    },
+    "venv": {
+        "works": "export VENV=$PWD/venv",
+        "refuses": "export VENV=$PWD/broken",
+        "is not there": "export VENV=$PWD/nowhere",
+    },
+    "pyxis": {
+        "works": "srun() { export GOOD=1; while [[ $1 == --* ]]; do shift; done; ./$@; }",
+        "refuses": "srun() { echo 'pyxis: failed to import docker image' >&2; return 1; }",
+        "is not there": "unset -f srun",
+    },
+}
+
+
+@pytest.mark.parametrize(("template", "way"), [(name, way) for name, ways in ACTIVATIONS.items() for way in ways])
+def test_a_task_begins_in_the_environment_of_its_template_or_not_at_all(
+    tmp_path: Path, template: str, way: str
+) -> None:
     run, config = planned(tmp_path, slurm={"template": template})
-    for name in ("conda", "module"):
-        program = tmp_path / name
-        program.write_text('#!/bin/bash\n[ "$1" = purge ] || { echo "no such environment" >&2; exit 1; }\n')
-        program.chmod(0o755)
+    for name, text in {
+        "base/etc/profile.d/conda.sh": "",
+        "spack/share/spack/setup-env.sh": "",
+        "venv/bin/activate": "export GOOD=1",
+        "broken/bin/activate": "echo broken >&2; false",
+        "venv/bin/python": (begins := '#!/bin/bash\necho "began ${GOOD:-elsewhere}"'),
+        "bin/python": begins,
+        "bin/python3": begins,
+        "python3": begins,
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    text = array_script(run, config, submission())
+    # A function is no program, which exec could start.
+    text = text.replace('exec "${LAUNCHER_PREFIX', '"${LAUNCHER_PREFIX').replace(sys.executable, "python3")
     ended = subprocess.run(
-        ["bash"], input=array_script(run, config, submission()), capture_output=True, text=True, check=False,
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "LAUNCHER_PYTHON": "echo", "ENVIRONMENT": "BATCH"},
+        ["bash", "-c", f"{ACTIVATIONS[template][way]}\n{text}"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "HOME": str(tmp_path), "ENVIRONMENT": "BATCH"},
     )  # fmt: skip
-    assert (ended.returncode, ended.stdout, "no such environment" in ended.stderr) == (1, "", True)
+    if way == "works":
+        assert (ended.returncode, ended.stdout) == (0, "began 1\n"), ended.stderr
+    else:
+        assert (ended.returncode != 0, ended.stdout) == (True, "")
+        assert ended.stderr != ""
 
 
 def test_the_first_attempt_alone_waits_for_the_users_own_job(tmp_path: Path) -> None:

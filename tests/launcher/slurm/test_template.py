@@ -176,7 +176,9 @@ def test_the_place_of_an_option_is_known() -> None:
 
 
 def test_a_template_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(InputError, match=r"'gpus' is not there; valid: apptainer, conda, cpu, gpu, modules, or"):
+    with pytest.raises(
+        InputError, match=r"'gpus' is not there; valid: apptainer, conda, cpu, gpu, modules, pyxis, spack, venv, or"
+    ):
         array_template("gpus", None)
 
 

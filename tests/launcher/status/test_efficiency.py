@@ -17,22 +17,22 @@ END = Beat(
     done=Spans([(0, 100)]),
     ok=100,
     end=EndReason.DONE,
-    seconds=120.0,
+    seconds=300.0,
     cpus=8,
     memory_limit=16 * GIB,
     peak_memory=2 * GIB,
-    cpu_seconds=240.0,
+    cpu_seconds=600.0,
 )
 
 
 def test_used_is_set_against_asked() -> None:
-    found = summarise([END, dataclasses.replace(END, seconds=240.0, cpu_seconds=480.0, peak_memory=3 * GIB)])
+    found = summarise([END, dataclasses.replace(END, seconds=600.0, cpu_seconds=1200.0, peak_memory=3 * GIB)])
     assert found
     assert found.cpu_use == 0.25
     assert (found.peak_memory, found.memory) == (3 * GIB, 4 * GIB)
-    assert found.minutes == 6
-    assert "peak 3.0G of 16.0G" in found.advice(has_limits=True)[0]
-    assert "2 of 8 would do" in found.advice(has_limits=True)[1]
+    assert found.minutes == 15
+    assert "peak 3.0G of 16.0G" in found.advice(has_limits=True, is_complete=True)[0]
+    assert "2 of 8 would do" in found.advice(has_limits=True, is_complete=True)[1]
 
 
 def test_attempts_that_did_nothing_do_not_count() -> None:
@@ -43,7 +43,7 @@ def test_attempts_that_did_nothing_do_not_count() -> None:
 def test_idle_gpus_are_pointed_out() -> None:
     found = summarise([dataclasses.replace(END, gpu_use=0.2)])
     assert found
-    assert "the GPUs computed 20% of the time" in found.advice(has_limits=True)[-1]
+    assert "the GPUs computed 20% of the time" in found.advice(has_limits=True, is_complete=True)[-1]
     assert found.to_json()["gpus"] == {"use": 0.2}
 
 
@@ -63,10 +63,20 @@ def test_after_running_out_the_next_ask_says_why() -> None:
 def test_small_sizes_are_told_in_megabytes() -> None:
     found = summarise([dataclasses.replace(END, peak_memory=30 << 20, memory_limit=300 << 20)])
     assert found
-    assert found.advice(has_limits=True)[0].startswith("ask for mem 512M (peak 30M of 300M)")
+    assert found.advice(has_limits=True, is_complete=True)[0].startswith("ask for mem 512M (peak 30M of 300M)")
 
 
 def test_where_nothing_is_asked_for_there_is_no_advice_on_it() -> None:
     found = summarise([END])
     assert found
-    assert found.advice(has_limits=False) == found.advice(has_limits=True)[1:]
+    assert found.advice(has_limits=False, is_complete=True) == found.advice(has_limits=True, is_complete=True)[1:]
+
+
+def test_of_minutes_at_work_and_of_runs_that_failed_nothing_is_concluded() -> None:
+    short = summarise([dataclasses.replace(END, seconds=100.0, cpu_seconds=1.0, gpu_use=0.1)] * 2)
+    long = summarise([dataclasses.replace(END, seconds=100.0, cpu_seconds=1.0, gpu_use=0.1)] * 3)
+    assert short
+    assert long
+    assert short.advice(has_limits=False, is_complete=True) == []
+    assert len(long.advice(has_limits=False, is_complete=True)) == 2
+    assert long.advice(has_limits=False, is_complete=False) == []

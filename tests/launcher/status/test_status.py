@@ -379,6 +379,27 @@ def test_rows_that_are_done_again_do_not_count_as_missing_meanwhile(run: RunDir)
     assert read(run).count(ShardState.DONE) == 4
 
 
+def test_what_is_done_once_all_samples_are_there_is_said(run: RunDir) -> None:
+    finish_all(run)
+    submit(run, 2, rows=Spans([(0, 16)]))
+    own(run, ProcessIdentity.current(), number=2)
+    assert ", 16 computed again, shards 3 done, 1 pending" in summary_line(read(run))
+    with attempt(run, submission=2, worker=5) as writer:
+        writer.commit(0, 16)
+        writer.beat(end=EndReason.DONE)
+    line = summary_line(read(run))
+    assert (line.split(", ")[1], "samples/s" in line) == ("writing the result", False)
+
+
+def test_what_stopped_with_its_launcher_is_neither_lost_nor_cancelled(run: RunDir) -> None:
+    write(run, 0, (0, 16))
+    assert read(run).state == "failed"
+    Outcome(time.time(), error="the launcher (process 7) died", orphaned=True).write(run, 1)
+    status = read(run)
+    assert (status.state, status.groups) == ("incomplete", ())
+    assert any("the launcher (process 7) died" in line for line in status_lines(status))
+
+
 def test_failed_samples_are_grouped_over_shards(run: RunDir) -> None:
     write(run, 0, *both(0), end=EndReason.DONE, bad=[3, 4])
     write(run, 1, (25, 41), end=EndReason.STOPPED, bad=[30])
@@ -468,6 +489,18 @@ def test_the_rate_counts_what_this_submission_did(run: RunDir) -> None:
     assert status.eta == pytest.approx(75 / status.rate)
 
 
+def test_of_the_first_batches_no_time_left_is_concluded(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    with attempt(run, age=3, process=HERE) as writer:
+        writer.commit(0, 8)
+        writer.beat()
+        status = read(run)
+        assert (bool(status.rate), status.eta) == (True, None)
+        writer.commit(8, 16)
+        writer.beat()
+        assert read(run).eta
+
+
 def test_the_view_for_pipes_prints_a_line_when_something_changed_and_not_too_often(
     run: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -547,6 +580,7 @@ def test_while_a_run_goes_on_a_rerun_is_advised_for_later(run: RunDir) -> None:
 def test_very_many_shards_are_told_in_short(tmp_path: Path) -> None:
     run = build_plan(tmp_path / "run", range(0, 4001, 2), batch_size=2, tasks=1)
     with attempt(run) as writer:
+        writer.commit(0, 2)
         for shard in range(3, 2000, 4):
             writer.give_up(shard, FailureKind.ERROR, "no model")
         writer.beat(end=EndReason.DONE)

@@ -18,6 +18,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
+from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, read_submissions
 from launcher.submit.submit import Selection, discard_planned, nothing_to_do, record, select_rows, submit, write_planned
 from tests.support import builders
@@ -271,6 +272,6 @@ def test_a_planned_submission_that_somebody_began_and_lost_ends_when_another_is_
 def test_why_there_is_nothing_to_do_is_said(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", range(0, 65, 16), batch_size=4)
     Outcome(1.0).write(run, 1)
-    assert "write the result with `launcher gather`" in nothing_to_do(run, select(run))
+    assert f"write the result with `launcher gather {reference(run)}`" in nothing_to_do(run, select(run))
     write_stub_result(run)
-    assert "there is a result; check it with `launcher verify`" in nothing_to_do(run, select(run))
+    assert f"there is a result; check it with `launcher verify {reference(run)}`" in nothing_to_do(run, select(run))

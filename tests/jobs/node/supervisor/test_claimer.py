@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.machine.running_time import RunningTime
 from jobs.node.supervisor.claimer import Claimer
 from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import NodeSettings, Plan, Submission
@@ -52,7 +54,7 @@ def claim(run: RunDir, range_: int, number: int, writer: AttemptWriter, start: i
     writer.hold(start, stop, range_, number)
 
 
-def claimer(run: RunDir, worker: int = 0, name: str = ME, clock: Clock | None = None) -> Claimer:
+def claimer(run: RunDir, worker: int = 0, name: str = ME, clock: Callable[[], float] | None = None) -> Claimer:
     submission = Submission.read(run.submission(1))
     return Claimer(run, Plan.read(run.plan), submission, worker, name, clock=clock or Clock())
 
@@ -119,7 +121,7 @@ def test_rows_that_any_attempt_has_done_and_shards_given_up_are_left_out(run: Ru
 # --- taking from others
 
 
-def idle(run: RunDir, clock: Clock | None = None) -> Claimer:
+def idle(run: RunDir, clock: Callable[[], float] | None = None) -> Claimer:
     """Worker 0, which has done its own range."""
     mine = claimer(run, clock=clock)
     own = mine.next(0.0, 0.0)
@@ -202,6 +204,21 @@ def test_who_is_silent_for_a_minute_of_our_time_and_six_looks_is_over(run: RunDi
     for _ in range(4):
         assert mine.next(1.0, 0.0) in WAITS
     assert mine.next(1.0, 0.0) == Claim(1, 2, ME, 500, 1000)
+
+
+def test_those_that_were_suspended_together_do_not_take_each_other_for_dead(
+    run: RunDir, other: AttemptWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(other, rate=0.0)
+    now = Clock()
+    monkeypatch.setattr("jobs.machine.running_time.time", SimpleNamespace(monotonic=now))
+    mine = idle(run, RunningTime().look)
+    for _ in range(8):
+        assert mine.next(1.0, 0.0) in WAITS
+    now.now += 3600.0
+    assert mine.next(1.0, 0.0) in WAITS
+    beat(other, rate=0.0)
+    assert mine.next(1.0, 0.0) in WAITS
 
 
 def test_one_whose_journal_nobody_sees_is_silent_too(run: RunDir) -> None:

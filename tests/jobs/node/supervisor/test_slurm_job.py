@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.node.supervisor.slurm_job import cancel_waiting, is_near_its_end, requeue
+from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from tests.support.builders import AttemptWriter, build_plan, submit
 from tests.support.launcher_runs import wait_until
@@ -41,7 +42,7 @@ def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int) -> None:
 
 
 def test_a_task_of_one_node_is_requeued_at_once(run: RunDir, asked: Path) -> None:
-    assert requeue(run, 1, 3)
+    assert requeue(run, Submission.read(run.submission(1)), 3)
     assert asked.read_text() == "scontrol requeue 15\n"
 
 
@@ -49,7 +50,7 @@ def test_a_requeue_that_slurm_refuses_is_told(
     run: RunDir, asked: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REFUSED", "1")
-    assert not requeue(run, 1, 3)
+    assert not requeue(run, Submission.read(run.submission(1)), 3)
     assert "scontrol requeue:" in capfd.readouterr().err
 
 
@@ -62,9 +63,9 @@ def test_of_several_ranks_the_first_requeues_when_the_others_have_ended(
     other = AttemptWriter(run, worker=7, index=3, restart=1)
     other.beat()
     be_rank(monkeypatch, 1, 2)
-    assert not requeue(run, 1, 3)
+    assert not requeue(run, Submission.read(run.submission(1)), 3)
     be_rank(monkeypatch, 0, 2)
-    thread = threading.Thread(target=requeue, args=(run, 1, 3))
+    thread = threading.Thread(target=requeue, args=(run, Submission.read(run.submission(1)), 3))
     thread.start()
     thread.join(0.5)
     assert thread.is_alive()
@@ -103,7 +104,7 @@ def test_a_signal_long_before_the_time_limit_is_not_that_of_the_limit(
         squeue.chmod(0o755)
     else:
         monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(end)))
-    assert is_near_its_end() == is_near
+    assert is_near_its_end(60) == is_near
 
 
 @pytest.mark.parametrize("said", ["", "INVALID"])
@@ -113,11 +114,37 @@ def test_where_slurm_does_not_tell_when_a_job_ends_the_signal_is_that_of_the_lim
     squeue = asked.parent / "bin" / "squeue"
     squeue.write_text(f"#!/bin/sh\necho {said}\n")
     squeue.chmod(0o755)
-    assert is_near_its_end()
+    assert is_near_its_end(60)
 
 
 def test_a_job_without_a_time_limit_is_not_near_it(asked: Path) -> None:
     squeue = asked.parent / "bin" / "squeue"
     squeue.write_text("#!/bin/sh\necho '1:00|UNLIMITED'\n")
     squeue.chmod(0o755)
-    assert not is_near_its_end()
+    assert not is_near_its_end(60)
+
+
+@pytest.mark.parametrize(("warning", "is_near"), [(60, False), (900, True)])
+def test_a_longer_warning_comes_longer_before_the_time_limit(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, warning: int, is_near: bool
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 930))
+    assert is_near_its_end(warning) == is_near
+
+
+def test_time_in_which_a_job_was_suspended_has_put_off_its_end(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    squeue = asked.parent / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\necho '0:30|1:00:00'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 10))
+    assert not is_near_its_end(60)
+
+
+def test_a_job_that_may_go_on_over_its_limit_for_a_while_is_near_it(
+    asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = asked.parent / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\necho '1:05:00|1:00:00'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) - 300))
+    assert is_near_its_end(60)

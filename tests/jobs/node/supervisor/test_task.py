@@ -323,12 +323,23 @@ def test_a_signal_commits_and_leaves_and_the_next_attempt_goes_on(
     assert content(run) == content(undisturbed)
 
 
+def test_signals_of_one_request_commit_and_leave(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Random", 2000, params={"delay": 0.002})
+    task = subprocess.Popen(command(run))
+    wait_for_commits(run, 8)
+    for _ in range(3):  # of the scheduler, and of those that have started the task
+        task.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    assert task.wait(20) == 75
+    assert last_end(run).end == "stopped"
+
+
 def test_a_second_signal_ends_the_task_at_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "Toy", 64, params={"bad": {"40": "sleep"}}, workers=0)
     task = subprocess.Popen(command(run))
     wait_for_commits(run, 1)
     tree = psutil.Process(task.pid).children(recursive=True)
-    while task.poll() is None:  # two that come together count as one
+    while task.poll() is None:  # those that come together count as one
         task.send_signal(signal.SIGTERM)
         time.sleep(0.02)
     assert task.wait() == 75

@@ -1,15 +1,20 @@
 """Array tasks at their limits: memory that is short, time that is up."""
 
+import contextlib
 import errno
+import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.kinds import SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.worker.loading import broken, failed_sample
+from jobs.storage.plans import Submission
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import (
     attempts,
@@ -22,6 +27,7 @@ from tests.support.task_runs import (
     make_run,
     results,
     run_task,
+    written,
 )
 
 
@@ -118,6 +124,42 @@ def test_a_time_limit_finds_no_fault_with_the_second_shard_of_a_task_that_did_th
         task.send_signal(signal.SIGUSR2)
         assert task.wait(60) == 75
     assert last_end(run).end == "stopped"
+
+
+def has_started(pid: int, word: str) -> bool:
+    """Whether a program with that word in its arguments runs below a process."""
+    with contextlib.suppress(psutil.Error):  # it has just ended
+        return any(word in " ".join(child.cmdline()) for child in psutil.Process(pid).children(recursive=True))
+    return False
+
+
+@pytest.mark.parametrize(("grace", "batches"), [(5, 0), (20, 1)])
+def test_a_batch_at_hand_has_as_long_as_the_grace_allows(tmp_path: Path, grace: int, batches: int) -> None:
+    params = {"process": {"0": 1}, "seconds": 4}
+    run = make_run(tmp_path, "tests.example_jobs.greedy_jobs:Starter", 1, params=params, workers=1)
+    submission = Submission.read(run.submission(1))
+    replace(submission, resources=replace(submission.resources, grace=grace)).write(run.submission(1))
+    with subprocess.Popen(command(run)) as task:
+        wait_until(lambda: has_started(task.pid, "block"))
+        task.send_signal(signal.SIGTERM)
+        assert task.wait(60) == 75
+    assert written(run) == batches
+
+
+def test_a_warning_while_python_starts_ends_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "Toy", 16, workers=0)
+    script = ["bash", "-c", 'trap "" USR2; exec "$@"', "bash", *command(run)]
+    with subprocess.Popen(script) as task:
+        wait_until(lambda: b"jobs" in Path(f"/proc/{task.pid}/cmdline").read_bytes().split(b"\0")[:6])
+        task.send_signal(signal.SIGUSR2)
+        assert task.wait(60) in (0, 1, 75)  # it may have listened already
+
+
+def test_a_warning_that_the_script_has_noted_is_heeded(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "Toy", 16, workers=0)
+    done = run_task(run, env={**os.environ, "LAUNCHER_WARNED": "1"})
+    assert done.returncode == 1
+    assert (last_end(run).kind, written(run)) == ("TIMEOUT", 0)
 
 
 def test_a_time_limit_without_any_batch_done_is_a_failure(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Sighting: what Slurm has of some submissions now."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from jobs.machine.user import user_name
+from jobs.storage.plans import Submission
+from jobs.storage.rundir import RunDir
+from launcher.runs.submissions import may_run
+from launcher.slurm import scheduler
+from launcher.slurm.parsers import JobId
+from launcher.slurm.records import clusters_of, follower_of
+from launcher.slurm.scripts import finalize_name, task_names
+
+
+class Sighting(NamedTuple):
+    """What Slurm has of some submissions: these with the ids that were found by name, the numbers of those that it has.
+
+    Those in ``queued`` have array tasks there, those in ``followed`` a finalize job.
+    """
+
+    submissions: tuple[Submission, ...]
+    active: frozenset[int]
+    queued: frozenset[int]
+    followed: frozenset[int]
+    entries: Mapping[tuple[str, str], int]
+
+
+def look(run: RunDir, submissions: Sequence[Submission]) -> Sighting:
+    """One squeue call for each cluster that may have jobs of them, read by job name, and what launchers are at."""
+    owners = {s.owner or user_name() for s in submissions}
+    places = {s.number: clusters_of(run, s) for s in submissions}
+    clusters = {cluster for own in places.values() for cluster in own}
+    entries = scheduler.queue(owners, clusters) if submissions else []
+    by_name = {entry.name: entry.job for entry in entries}
+    live = {entry.job for entry in entries}
+    seen = [_with_ids(run, s, by_name) for s in submissions]
+    followed = {s.number for s in seen if JobId(str(s.finalize_id), s.cluster) in live}
+    queued = {s.number for s in seen if live & set(jobs_of(s))}
+    active = {s.number for s in seen if s.process and may_run(run, s)} | queued | followed
+    if owners - {user_name()}:
+        hidden = {cluster for cluster in clusters if scheduler.hides_jobs(cluster)}  # nobody but their owner can tell
+        others = (s for s in seen if (s.owner or user_name()) != user_name() and not s.planned)
+        active |= {s.number for s in others if hidden & set(places[s.number])}
+    own = {job for s in seen for job in (*jobs_of(s), JobId(str(s.finalize_id), s.cluster))}
+    states = Counter((entry.state, entry.reason) for entry in entries if entry.job in own)
+    return Sighting(tuple(seen), frozenset(active), frozenset(queued), frozenset(followed), states)
+
+
+def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId]) -> Submission:
+    """With the ids of jobs that are in the queue too: a launcher that died after sbatch has not recorded them."""
+    own = [by_name[name] for name in task_names(run, submission) if name in by_name]
+    finalize = by_name.get(finalize_name(run, follower_of(submission)))
+    found = own[0] if own else finalize
+    return replace(
+        submission,
+        job_ids=submission.job_ids or tuple(job.number for job in own),
+        finalize_id=finalize.number if finalize else submission.finalize_id,
+        cluster=submission.cluster or (found.cluster if found else None),
+    )
+
+
+def jobs_of(submission: Submission) -> list[JobId]:
+    """The jobs that are recorded of a submission, but for the finalize job."""
+    return [JobId(number, submission.cluster) for number in submission.job_ids]

@@ -1,0 +1,57 @@
+"""Ceilings: the most memory and time that a retry may ask for, as sinfo tells, and what is said of that."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.config.settings import RetrySettings
+from launcher.runs.causes import NextAttempt
+from launcher.slurm.ceilings import Ceilings, highest, read_partitions
+from tests.launcher.slurm.test_terms import asked, config_with
+from tests.support.slurm_fixtures import BringUp
+
+MIB = 1 << 20
+SINFO = """\
+main*|1-00:00:00|64000
+main*|1-00:00:00|128000+
+long|infinite|64000
+short|3:00|1
+a wrapper says something
+"""
+
+
+@pytest.mark.parametrize(
+    ("partitions", "found"),
+    [
+        (None, Ceilings(128000 * MIB, 86400, "main")),
+        ("long", Ceilings(64000 * MIB, None, "long")),
+        ("short", Ceilings(None, 180, "short")),
+        ("main,short", Ceilings(128000 * MIB, 86400, "main, short")),
+        ("main,long", Ceilings(128000 * MIB, None, "main, long")),
+        ("other", Ceilings()),
+    ],
+)
+def test_the_most_is_that_of_the_partition_that_allows_most(partitions: str | None, found: Ceilings) -> None:
+    assert highest(read_partitions(SINFO), partitions) == found
+
+
+@pytest.mark.slurm
+@pytest.mark.xdist_group("sites")
+def test_a_retry_asks_for_no_more_than_a_partition_gives_and_says_so(site: BringUp, tmp_path: Path) -> None:
+    site("short-limit")
+    terms = asked(config_with(tmp_path, mem="5G", time="2:30"))
+    everything = {NextAttempt.MORE_MEMORY, NextAttempt.MORE_TIME}
+    assert terms.limited(RetrySettings(), {NextAttempt.THE_SAME}) == RetrySettings()
+    limited = terms.limited(RetrySettings(max_memory=7000 * MIB), everything)
+    assert (limited.max_memory, limited.max_time) == (6000 * MIB, 180)
+    memory, time = terms.notes
+    assert memory == "another attempt would ask for --mem=7000M: the nodes of partition main allow 6000M at most"
+    assert time == "another attempt would ask for --time=0:03:45: partition main allows 0:03:00 at most"
+    per_cpu = asked(config_with(tmp_path / "other", mem_per_cpu="2G", cpus_per_task=4))
+    assert per_cpu.limited(RetrySettings(), everything).max_memory == 1500 * MIB
+
+
+def test_a_config_that_lets_nothing_grow_has_nothing_to_say(tmp_path: Path) -> None:
+    terms = asked(config_with(tmp_path, time="10"))
+    assert terms.limited(RetrySettings(), set()) == RetrySettings()
+    assert terms.notes == ()

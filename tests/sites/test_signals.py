@@ -1,0 +1,129 @@
+"""How sites make room, stop tasks and warn them, each on a Slurm that is set up so: no sample is lost, none is blamed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.slurm_cluster import SlurmCluster
+from tests.support.launcher_runs import wait_until
+from tests.support.slurm_fixtures import BringUp
+from tests.support.slurm_runs import ROWS, SlurmRun, result_data, undisturbed_data
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
+
+ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
+SITE = "preemption"
+
+
+def urgent(slurm: SlurmCluster, node: str, command: str = "true") -> str:
+    """A job that takes a whole node from those of other partitions."""
+    options = ("--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", f"--wrap={command}")
+    return slurm.run("sbatch", "--parsable", *options).strip()
+
+
+def assert_complete(toy: SlurmRun) -> None:
+    found = toy.end()
+    assert (found["state"], found["samples"], found["failures"]) == ("complete", ALL_OK, [])
+    assert toy.closed_twice() == 0
+    assert result_data(toy.run) == undisturbed_data()
+
+
+@pytest.mark.parametrize(
+    ("partition", "requeue"), [("cancelled", True), pytest.param("requeued", False, marks=pytest.mark.sites)]
+)
+def test_what_is_preempted_for_good_goes_on_in_another_submission_and_costs_no_attempt(
+    site: BringUp, tmp_path: Path, partition: str, requeue: bool
+) -> None:
+    slurm = site(SITE)
+    options = {"partition": partition, "nodelist": "n1", "tasks": 1, "requeue": requeue, "time": "1:00:00"}
+    toy = SlurmRun.gated(slurm, tmp_path, options=options, retry={"attempts": 1})
+    array = toy.submit()
+    toy.await_commits(0)
+    urgent(slurm, "n1")
+    toy.open_gate_after(array, [0])
+    assert_complete(toy)
+    assert toy.ends(0) == [("stopped", None)]
+    assert (toy.run.submission_numbers(), toy.submission(2).resources.attempt) == ([1, 2], 1)
+
+
+def test_what_is_suspended_for_longer_than_a_sample_may_take_goes_on_where_it_was(
+    site: BringUp, tmp_path: Path
+) -> None:
+    slurm = site(SITE)
+    options = {"partition": "suspended", "nodelist": "n1", "tasks": 1, "time": "1:00:00"}
+    toy = SlurmRun.gated(slurm, tmp_path, options=options, node={"sample_timeout": 8, "sync_interval": 1})
+    array = toy.submit()
+    toy.await_commits(0)
+    other = urgent(slurm, "n1", "sleep 10")
+    toy.await_state(f"{array}_0", "SUSPENDED")
+    toy.open_gate()
+    toy.wait(lambda: slurm.job_states(other).get(other) == "COMPLETED")
+    assert_complete(toy)
+    assert toy.ends(0) == [("done", None)]
+    assert toy.run.submission_numbers() == [1]
+
+
+def test_a_warning_while_the_template_loads_modules_reaches_the_task_that_follows(
+    site: BringUp, tmp_path: Path
+) -> None:
+    slurm = site(SITE)
+    begun, loaded = tmp_path / "begun", tmp_path / "loaded"
+    lines = ["#!/bin/bash", f"touch {begun}", f"until [ -e {loaded} ]; do sleep 0.1; done", "# launcher: command", ""]
+    (tmp_path / "site.sbatch").write_text("\n".join(lines))
+    options = {"template": "site.sbatch", "tasks": 1, "requeue": False, "time": "1:00:00"}
+    toy = SlurmRun(slurm, tmp_path, "Toy", options=options)
+    array = toy.submit()
+    wait_until(begun.exists)
+    slurm.run("scancel", "--signal=USR2", "--batch", f"{array}_0")
+    loaded.touch()
+    assert_complete(toy)
+    assert [toy.ends(0, number) for number in (1, 2)] == [[("stopped", None)], [("done", None)]]
+
+
+def test_the_time_that_a_partition_gives_is_told_and_left_time_to_work_in(site: BringUp, tmp_path: Path) -> None:
+    toy = SlurmRun(site(SITE), tmp_path, "Toy", options={"partition": "short", "tasks": 1})
+    planned = toy.launcher("plan", toy.config.name)
+    told = "each array task has 0:01:00, as its partition gives; slurm.time asks for another time"
+    assert told in planned.stdout + planned.stderr
+    submitted = toy.launcher("submit", toy.config.name)
+    assert told in submitted.stdout + submitted.stderr
+    assert toy.asked(1, "signal") == "B:USR2@15"
+    assert_complete(toy)
+    assert "each array task has" not in toy.launcher("plan", toy.config.name, "--set", "slurm.time=5").stdout
+
+
+@pytest.mark.sites
+def test_a_task_leaves_before_its_limit_where_it_might_run_over_it(site: BringUp, tmp_path: Path) -> None:
+    slurm = site(SITE, "OverTimeLimit=2")
+    options = {"time": "1", "tasks": 1, "requeue": False}
+    job = "tests.example_jobs.greedy_jobs:Slow"
+    toy = SlurmRun(slurm, tmp_path, job, {"delay": 4.0}, options=options, node={"batch_size": 1})
+    toy.submit()
+    assert_complete(toy)
+    assert [toy.ends(0, number) for number in (1, 2)] == [[("stopped", None)], [("done", None)]]
+    assert toy.submission(2).resources.attempt == 1
+
+
+@pytest.mark.sites
+def test_jobs_that_take_turns_fail_no_sample_of_each_other(site: BringUp, tmp_path: Path) -> None:
+    gang = "PartitionName=gang Nodes=ALL PriorityTier=1 PreemptMode=GANG OverSubscribe=FORCE:2"
+    slurm = site(SITE, "SchedulerTimeSlice=5", gang)
+    options = {"partition": "gang", "nodelist": "n1", "tasks": 1, "time": "1:00:00", "cpus_per_task": 8}
+    job, node = "tests.example_jobs.greedy_jobs:Slow", {"sample_timeout": 4, "sync_interval": 1}
+    toy = SlurmRun(slurm, tmp_path, job, {"delay": 0.5}, options=options, node=node)
+    other = ("--partition=gang", "--nodelist=n1", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 60")
+    slurm.run("sbatch", "--mem=300M", *other)
+    array = toy.submit()
+    toy.await_state(f"{array}_0", "SUSPENDED")
+    assert_complete(toy)
+    assert toy.ends(0) == [("done", None)]
+
+
+@pytest.mark.sites
+def test_what_slurm_itself_ends_for_its_memory_gets_more_of_it(site: BringUp, tmp_path: Path) -> None:
+    params, retry = {"process": {"20": 200}}, {"memory_factor": 4, "attempts": 2}
+    job = "tests.example_jobs.greedy_jobs:Hungry"
+    toy = SlurmRun(site("over-memory-kill"), tmp_path, job, params, options={"tasks": 1}, retry=retry)
+    toy.submit()
+    assert_complete(toy)
+    assert {kind for _, kind in toy.ends(0)} <= {"OUT_OF_MEMORY", None}
