@@ -11,7 +11,7 @@ import numpy as np
 
 from jobs.errors import DamageError
 from jobs.gather.batch_index import BatchIndex
-from jobs.gather.committed import Unlike
+from jobs.gather.committed import Stored, Unlike
 from jobs.gather.manifest_check import check_manifest
 from jobs.gather.open_sources import OpenSources
 from jobs.gather.provenance import provenance
@@ -23,21 +23,21 @@ from jobs.job import has_reduce, make_job
 from jobs.storage.blocks import block_names, digest
 from jobs.storage.outputs import fill_value
 from jobs.storage.plans import Plan
-from jobs.storage.records import Block, FailedSample, Layout, Output
+from jobs.storage.records import Block, FailedSample, Layout, Output, Part
 from jobs.storage.rundir import RunDir
 
 
 class StoredRows:
     """Of one result of a run, as its journals were when it was made. Rows count from the first of the result."""
 
-    def __init__(self, run: RunDir, plan: Plan, surveyed: Surveyed) -> None:
+    def __init__(self, run: RunDir, plan: Plan, surveyed: Surveyed, index: BatchIndex) -> None:
         self._run = run
         self._plan = plan
         self._surveyed = surveyed
         self.rows = surveyed.part.rows
         self.outputs = {output.name: output for output in sorted(surveyed.survey.outputs, key=lambda one: one.name)}
         in_order = tuple(self.outputs.values())
-        self._index = BatchIndex(surveyed.committed.batches(), in_order)
+        self._index = index
         self._names = block_names(Layout(in_order))
         self._slots = {name: self._names.index(name) for name in self.outputs}
         self._checked = bytearray(len(self._index.sizes))
@@ -47,9 +47,14 @@ class StoredRows:
     @classmethod
     def of(cls, run: RunDir, manifest: str | None) -> Self:
         """Raises OutputError where attempts do not fit together."""
-        plan = Plan.read(run.plan)
-        one = next(one for one in survey_results(run, plan) if one.part.name == manifest)
-        return cls(run, plan, one)
+        plan, index = Plan.read(run.plan), BatchIndex()
+
+        def visit(part: Part, stored: Stored) -> None:
+            if part.name == manifest:
+                index.add(stored)
+
+        surveyed = survey_results(run, plan, visit)
+        return cls(run, plan, next(one for one in surveyed if one.part.name == manifest), index)
 
     @property
     def complete(self) -> bool:
@@ -143,23 +148,23 @@ class StoredRows:
         return _array(data, output, last - first)
 
     def _lengths(self, batch: int, slot: int) -> np.ndarray:
-        return np.frombuffer(self._bytes(batch, slot, 0, self._index.sizes[batch * self._index.width + slot]), np.int64)
+        return np.frombuffer(self._bytes(batch, slot, 0, self._index.sizes[self._index.first[batch] + slot]), np.int64)
 
     def _bytes(self, batch: int, slot: int, begin: int, end: int) -> memoryview:
         """Some of the bytes of a block, all of which were hashed once."""
-        if not self._checked[batch * self._index.width + slot]:
+        if not self._checked[self._index.first[batch] + slot]:
             return self._check(batch, slot)[begin:end]
         data = self._read(batch, slot, begin, end)
         return data if len(data) == end - begin else self._check(batch, slot)[begin:end]
 
     def _read(self, batch: int, slot: int, begin: int, end: int) -> memoryview:
-        index, at = self._index, batch * self._index.width + slot
+        index, at = self._index, self._index.first[batch] + slot
         block = Block(index.files[at], index.offsets[at] + begin, end - begin, "")
         return self._open.reader(self._sources[index.ranks[batch]]).read(block)
 
     def _check(self, batch: int, slot: int) -> memoryview:
         """All bytes of a block; of another attempt's, where it has the same ones, if these are damaged."""
-        at = batch * self._index.width + slot
+        at = self._index.first[batch] + slot
         data, expected = self._read(batch, slot, 0, self._index.sizes[at]), f"{self._index.hashes[at]:016x}"
         if digest(data) == expected:
             self._checked[at] = True

@@ -5,17 +5,16 @@ it comes from, its outputs) and _errors.jsonl (the failed samples): names that r
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jobs import extras
 from jobs.errors import InputError
+from jobs.gather.result_file import FAILED
 from jobs.storage.new_folder import NewFolder
 from launcher.export.writer import Contents, MakeWriter
 from launcher.results.pieces import pieces
@@ -61,16 +60,18 @@ def export(
     facts = _facts(results, format_)
     outputs = tuple(map(results.output, results.outputs))
     text = results.table.ids(0, min(1, len(results))).dtype == object
+    failed: list[str | int] = []
     with NewFolder(path) as folder:
         with closing(
             make(folder.temporary, Contents(len(results), outputs, text, facts, rows_per_file, file_bytes))
         ) as to:
             for piece in pieces(results, rows_per_file):
                 to.add(piece)
+                failed += piece.ids[piece.status == FAILED].tolist()
                 if progress:
                     progress(piece.stop, len(results))
         (folder.temporary / "_result.json").write_text(json.dumps(facts, indent=1) + "\n")
-        _write_errors(results, folder.temporary / "_errors.jsonl")
+        _write_errors(results, failed, folder.temporary / "_errors.jsonl")
         sizes = [file.stat().st_size for file in folder.temporary.rglob("*") if file.is_file()]
         folder.publish()
     return Exported(path, len(results), len(sizes) - 1, sum(sizes))
@@ -101,23 +102,10 @@ def _facts(results: Results, format_: str) -> dict[str, Any]:
     }
 
 
-def _write_errors(results: Results, path: Path) -> None:
-    """The failed samples, a JSON document a line."""
+def _write_errors(results: Results, ids: Sequence[str | int], path: Path) -> None:
+    """The failed samples, whose ids these are, a JSON document a line."""
     errors = results.table.errors()
+    rows, attempts = errors["row"].tolist(), errors["attempts"].tolist()
     with path.open("w") as file:
-        for row, kind, message, attempts in zip(
-            *map(errors.__getitem__, ("row", "kind", "message", "attempts")), strict=True
-        ):
-            one = {
-                "row": int(row),
-                "id": _id(results, int(row)),
-                "kind": kind,
-                "message": message,
-                "attempts": int(attempts),
-            }
-            file.write(json.dumps(one) + "\n")
-
-
-def _id(results: Results, row: int) -> str | int:
-    found = results.table.ids(row, row + 1)[0]
-    return int(found) if isinstance(found, np.integer) else str(found)
+        for row, id_, kind, message, tried in zip(rows, ids, errors["kind"], errors["message"], attempts, strict=True):
+            file.write(json.dumps({"row": row, "id": id_, "kind": kind, "message": message, "attempts": tried}) + "\n")

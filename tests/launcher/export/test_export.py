@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import DamageError, InputError
+from jobs.extras import how_to_install
 from jobs.gather.gather import gather
 from jobs.storage.rundir import RunDir
 from launcher import results
@@ -250,7 +252,7 @@ def test_tars_hold_the_samples_that_are_ok(run: RunDir, tmp_path: Path) -> None:
 def test_a_format_that_needs_more_says_how_to_get_it(run: RunDir, tmp_path: Path) -> None:
     with (
         results.open(run.path) as found,
-        pytest.raises(InputError, match=r"zarr needs zarr: pip install 'shardrun\[zarr\]'"),
+        pytest.raises(InputError, match=re.escape(f"zarr needs zarr: {how_to_install('zarr')}")),
     ):
         export(found, tmp_path / "out", "zarr")
 
