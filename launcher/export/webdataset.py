@@ -28,7 +28,7 @@ class WebDatasetWriter:
         self._begin()
 
     def _begin(self) -> None:
-        self._file = tarfile.open(self._folder / f"{self._number:06d}.tar", "w")  # noqa: SIM115 - closed by `close`
+        self._file = tarfile.open(self._folder / f"{self._number:06d}.tar", "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115 - closed by `close`
         self._samples = 0
         self._number += 1
 
@@ -51,6 +51,7 @@ class WebDatasetWriter:
             member = tarfile.TarInfo(f"{row:012d}.{suffix}")
             member.size = len(data)
             self._file.addfile(member, io.BytesIO(data))
+        self._file.members = []  # type: ignore[attr-defined] # it would remember all of them, to the end
         self._samples += 1
 
     def _is_full(self, size: int) -> bool:

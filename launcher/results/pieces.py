@@ -9,7 +9,7 @@ from jobs.storage.outputs import Column
 from launcher.results.results import Results
 
 # A piece has so many bytes at most (or one row), and rows.
-_BYTES = 32 << 20
+_BYTES = 16 << 20
 _ROWS = 65_536
 
 
