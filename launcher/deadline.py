@@ -8,8 +8,8 @@ from typing import TypeVar
 _Found = TypeVar("_Found")
 
 
-def within(seconds: float, call: Callable[[], _Found]) -> _Found:
-    """What a call returns or raises; raises TimeoutError where that takes longer, and leaves the call behind."""
+def begun(call: Callable[[], _Found]) -> "Future[_Found]":
+    """A call that goes on while other things are done; nobody waits for its end but who wants what it returns."""
     answer: Future[_Found] = Future()
 
     def work() -> None:
@@ -18,5 +18,10 @@ def within(seconds: float, call: Callable[[], _Found]) -> _Found:
         except Exception as error:  # it is raised where somebody waits for the answer
             answer.set_exception(error)
 
-    threading.Thread(target=work, daemon=True).start()  # nobody waits for it at the end either
-    return answer.result(timeout=seconds)
+    threading.Thread(target=work, daemon=True).start()
+    return answer
+
+
+def within(seconds: float, call: Callable[[], _Found]) -> _Found:
+    """What a call returns or raises; raises TimeoutError where that takes longer, and leaves the call behind."""
+    return begun(call).result(timeout=seconds)

@@ -4,6 +4,7 @@ What counts is the task's own memory cgroup: those above it tell of other jobs o
 """
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -14,19 +15,21 @@ from jobs.machine.memory import cgroup_files, read_text
 # A process that has much memory takes as long to die. What comes later was somebody else's kill.
 _DYING_SECONDS = 10.0
 _MESSAGE_CHARACTERS = 500
+_OOM_KILL = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
 class KernelKills:
     """Counts the kernel's kills from now on; to be looked at now and then, so that it knows when they were."""
 
     def __init__(self) -> None:
-        self._seen = count()
+        self._file = _file()  # once: a process stays in its cgroup, and a batch may have failures by the ten thousand
+        self._seen = _count(self._file)
         self._unexplained = 0
         self._at = 0.0
 
     def look(self) -> int:
         """How many kills of late have not explained a death yet."""
-        now, seen = time.monotonic(), count()
+        now, seen = time.monotonic(), _count(self._file)
         if seen > self._seen:
             self._unexplained += seen - self._seen
             self._at = now
@@ -52,11 +55,13 @@ class KernelKills:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def count() -> int:
-    """How often the kernel's OOM killer took a process of this task's cgroup so far; without one, of the machine."""
-    for file in [*cgroup_files("memory.oom_control", "memory.events")[:1], Path("/proc/vmstat")]:
-        lines = [line.split() for line in (read_text(file) or "").splitlines()]
-        found = [int(line[1]) for line in lines if len(line) == 2 and line[0] == "oom_kill"]
-        if found:
-            return found[0]
-    return 0
+def _file() -> Path | None:
+    """Where the kernel counts what it took of this task's cgroup; without one, of the machine."""
+    files = [*cgroup_files("memory.oom_control", "memory.events")[:1], Path("/proc/vmstat")]
+    return next((file for file in files if _OOM_KILL.search(read_text(file) or "")), None)
+
+
+def _count(file: Path | None) -> int:
+    """How often the kernel's OOM killer took a process so far."""
+    found = _OOM_KILL.search(read_text(file) or "") if file else None
+    return int(found[1]) if found else 0

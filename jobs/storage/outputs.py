@@ -170,7 +170,7 @@ def to_array(name: str, value: Any) -> np.ndarray:
         raise OutputError(f"output {name!r}, {_describe(value)}, is no array: {error}") from None
     if array.ndim > _MOST_DIMENSIONS:
         raise OutputError(f"output {name!r} has {array.ndim} dimensions; valid: {_MOST_DIMENSIONS} at most")
-    if array is not value and not is_tensor(value):
+    if array.ndim and array is not value and not is_tensor(value):
         _check_exact(name, value, array)
     return _plain(name, _unmasked(name, array))
 

@@ -46,8 +46,9 @@ def _announce(run: RunDir) -> None:
     from launcher.status.status import StatusReader
 
     status = StatusReader(run).read()
-    number, to = known[-1].number, in_short(target)
-    if status.state not in _ENDS or (notice := claim(run, number, status.state, to)) is None:
+    # Of the last one that has ended: another may wait for a launcher, which tells of its end when that has come.
+    number, to = max((one.number for one in known if one.outcome), default=None), in_short(target)
+    if number is None or status.state not in _ENDS or (notice := claim(run, number, status.state, to)) is None:
         return
     try:
         deliver(target, _document(status), run.path)

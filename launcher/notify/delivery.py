@@ -42,7 +42,10 @@ def _run(words: Sequence[str], document: Mapping[str, Any], folder: Path) -> Non
     environment = {**os.environ, _NOTICE: json.dumps(document)}
     text = f"{document['text']}\n".encode(errors="backslashreplace")
     try:
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, cwd=folder, env=environment, start_new_session=True)
+        # Not to our stdout, which may be a document.
+        process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=2, cwd=folder, env=environment, start_new_session=True
+        )
     except (OSError, ValueError) as error:
         raise Undelivered(f"the command cannot be started: {getattr(error, 'strerror', None) or error}") from None
     with process:

@@ -239,7 +239,7 @@ def withdraw(run: RunDir, number: int) -> None:
     """Removes a submission that nobody has started, with its scripts; another may get its number."""
     _remove_claims(run, number)
     # The record last: with it the number becomes free, and what stands under it may be another's at once.
-    for path in (run.script(number), run.finalize_script(number), run.submission(number)):
+    for path in (run.script(number), run.finalize_script(number), run.notice(number), run.submission(number)):
         path.unlink(missing_ok=True)
 
 

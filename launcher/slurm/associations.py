@@ -178,12 +178,20 @@ def _seconds(text: str) -> int | None:
         return None
 
 
+def _bytes(text: str) -> int | None:
+    """None for what is beyond all memory: so Slurm writes that there is no limit."""
+    try:
+        return parse_memory(text)
+    except ValueError:
+        return None
+
+
 def _resources(text: str) -> dict[str, int]:
     """``cpu=4,mem=2G,gres/gpu:a100=1``: that of all types together alone."""
     found = {}
     for item in text.split(","):
         if match := _RESOURCE.fullmatch(item.strip()):
-            name, amount = match[1].lower(), match[2]
-            if name == "mem" or _NUMBER.fullmatch(amount):
-                found[name] = parse_memory(amount) if name == "mem" else int(amount)
+            name = match[1].lower()
+            if (most := _bytes(match[2]) if name == "mem" else _number(match[2])) is not None:
+                found[name] = most
     return found

@@ -112,6 +112,8 @@ def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: flo
         )
     except FileNotFoundError:
         raise _not_here(command[0]) from None
+    except OSError as error:  # no more processes, no memory for one: not so later
+        raise NoAnswer(f"{command[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise TimedOut(f"{command[0]} did not answer within {timeout:.0f} s") from None
 

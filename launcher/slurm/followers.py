@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError, RunError
+from jobs.machine.user import user_name
 from jobs.storage.files import write_bytes
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
@@ -115,7 +116,9 @@ def _with_any_script(run: RunDir, submissions: Sequence[Submission], act: Callab
 
 
 def record(run: RunDir, submission: Submission, follower: int, **changes: Any) -> Submission:
-    """Records who ends a submission, with other changes."""
+    """Records who ends a submission, with other changes; the jobs are this user's, whoever planned it."""
+    if "job_ids" in changes:
+        changes["owner"] = user_name()
     return update(run, submission, resources=replace(submission.resources, follower=follower), **changes)
 
 

@@ -3,17 +3,17 @@
 These take as long as planning a small run, so they are asked side by side, and while that is done.
 """
 
-import queue as queues
 import re
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
+from launcher.deadline import begun
 from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
 from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
@@ -22,8 +22,6 @@ from launcher.slurm.parsers import TIME_FIELDS, read_default_time
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
 DEFAULT_JOB_COUNT = 10_000
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -69,29 +67,8 @@ class _SiteLimits:
         return SlurmLimits(self.array_size, min(known, default=None), self.job_count, [bounds])
 
 
-class _Question(Generic[_T]):
-    """A question to Slurm that is asked while other things are done."""
-
-    def __init__(self, put: Callable[[], _T]) -> None:
-        self._answers: queues.SimpleQueue[tuple[_T | None, Exception | None]] = queues.SimpleQueue()
-        threading.Thread(target=self._ask, args=(put,), daemon=True).start()
-
-    def _ask(self, put: Callable[[], _T]) -> None:
-        try:
-            self._answers.put((put(), None))
-        except LauncherError as error:
-            self._answers.put((None, error))
-
-    def answer(self) -> _T:
-        """Waits for it; raises what asking raised."""
-        answer, error = self._answers.get()
-        if error:
-            raise error
-        return answer  # type: ignore[return-value]
-
-
 # Those that are under way, each for whoever comes first: what a site allows may change at any time.
-_ahead: dict[tuple[str, str | None], _Question[Any]] = {}
+_ahead: dict[tuple[str, str | None], Future[Any]] = {}
 
 
 def ask_ahead(asked: Mapping[str, str | None], *, with_nodes: bool = False) -> None:
@@ -100,7 +77,7 @@ def ask_ahead(asked: Mapping[str, str | None], *, with_nodes: bool = False) -> N
         questions = {"limits": _read_limits, "nodes": _read_nodes} if with_nodes else {"limits": _read_limits}
         for what, read in questions.items():
             if (what, cluster) not in _ahead:
-                _ahead[what, cluster] = _Question(partial(read, cluster))
+                _ahead[what, cluster] = begun(partial(read, cluster))
 
 
 def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
@@ -109,7 +86,7 @@ def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
     Of several clusters that the jobs may go to, the smallest.
     """
     ask_ahead(asked)
-    found: list[SlurmLimits] = [_ahead.pop(("limits", cluster)).answer().of(asked) for cluster in _clusters(asked)]
+    found: list[SlurmLimits] = [_ahead.pop(("limits", cluster)).result().of(asked) for cluster in _clusters(asked)]
     own = [limits.submit_jobs for limits in found if limits.submit_jobs is not None]
     sizes, counts = zip(*((limits.array_size, limits.job_count) for limits in found), strict=True)
     bounds = [bounds for limits in found for bounds in limits.bounds]
@@ -119,7 +96,7 @@ def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
 def nodes(asked: Mapping[str, str | None]) -> list[list[Nodes]]:
     """The nodes of each cluster that such jobs may go to, of hidden partitions too; none where Slurm does not tell."""
     ask_ahead(asked, with_nodes=True)
-    return [_ahead.pop(("nodes", cluster)).answer() for cluster in _clusters(asked)]
+    return [_ahead.pop(("nodes", cluster)).result() for cluster in _clusters(asked)]
 
 
 def _clusters(asked: Mapping[str, str | None]) -> Collection[str | None]:
@@ -129,7 +106,7 @@ def _clusters(asked: Mapping[str, str | None]) -> Collection[str | None]:
 
 
 def _read_limits(cluster: str | None) -> _SiteLimits:
-    own = _Question(_read_policy)
+    own = begun(_read_policy)
     try:
         told = ask(
             "scontrol",
@@ -147,7 +124,7 @@ def _read_limits(cluster: str | None) -> _SiteLimits:
     sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
     sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
     count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
-    policy = own.answer() if values.get("AccountingStorageType") == "accounting_storage/slurmdbd" else Policy()
+    policy = own.result() if values.get("AccountingStorageType") == "accounting_storage/slurmdbd" else Policy()
     return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, policy)
 
 
@@ -170,12 +147,12 @@ def _read_default_time(cluster: str | None, partitions: str | None) -> int | Non
 def _read_policy() -> Policy:
     show = partial(run, "sacctmgr", "-nP", "show")
     questions = [
-        _Question(partial(show, "user", user_name(), "withassoc", f"format={USER_FIELDS}")),
-        _Question(partial(show, "assoc", "where", "user=", f"format={ACCOUNT_FIELDS}")),
-        _Question(partial(show, "qos", f"format={QOS_FIELDS}")),
+        begun(partial(show, "user", user_name(), "withassoc", f"format={USER_FIELDS}")),
+        begun(partial(show, "assoc", "where", "user=", f"format={ACCOUNT_FIELDS}")),
+        begun(partial(show, "qos", f"format={QOS_FIELDS}")),
     ]
     with suppress(LauncherError):  # slurmdbd is down, or sacctmgr is not on this machine: sbatch will tell
-        return read_policy(*(question.answer() for question in questions))
+        return read_policy(*(question.result() for question in questions))
     return Policy()
 
 

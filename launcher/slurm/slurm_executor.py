@@ -99,14 +99,7 @@ class SlurmExecutor(Executor):
 
     def resources(self, config: "Config") -> Resources:
         """Also what the user's SBATCH_* variables ask for and the config leaves open: retries get it too."""
-        return replace(
-            _resources(config),
-            attended=config.slurm.is_attended,
-            warning=config.slurm.warning,
-            grace=config.slurm.grace,
-            requeue=config.slurm.requeue,
-            default_time=given_time(self._asked(config)),
-        )
+        return replace(_resources(config), default_time=given_time(self._asked(config)))
 
     def _asked(self, config: "Config") -> Options:
         return asked_options(config, _resources(config))
@@ -138,7 +131,7 @@ class SlurmExecutor(Executor):
     def examine(self, config: "Config") -> Sequence[Finding]:
         from launcher.slurm.examination import examine  # status imports this module, and does without
 
-        return examine(config, self.resources(config))
+        return examine(config, _resources(config))
 
     def limits(self, config: "Config", room: int) -> Limits:
         known, unknown = None, ""
@@ -248,14 +241,15 @@ class SlurmExecutor(Executor):
             return False
         (current,) = seen.submissions
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
-        owner = submission.owner or user_name()
-        if (
-            submission.resources.attended and owner == user_name()
-        ):  # first, or `launcher run` would see tasks that failed
+        owner = current.owner or user_name()
+        # First the outcome, or `launcher run` would see tasks that failed.
+        if tells := submission.resources.attended and owner == user_name():
             Outcome(time.time(), cancelled=True).write(run, submission.number)
         try:
             scheduler.cancel(job_ids, current.cluster)
         except RunError as error:
+            if tells:
+                run.outcome(submission.number).unlink(missing_ok=True)  # it goes on, and can be cancelled again
             if owner == user_name():
                 raise
             raise RunError(f"{run.path}: its Slurm jobs {', '.join(job_ids)} are those of {owner}: {error}") from None
@@ -265,10 +259,17 @@ class SlurmExecutor(Executor):
 
 
 def _resources(config: "Config") -> Resources:
-    """The user's SBATCH_* variables win over profiles, as what a shell was told does over files."""
+    """What is known without Slurm. SBATCH_* variables win over profiles, as what a shell was told does over files."""
     gpus = None if "slurm.gpus_per_task" in config.profiles else config.slurm.gpus_per_task
     own = config.own_options if gpus is None else {**config.own_options, "gpus-per-task": gpus}
-    return Resources(nodes_per_task=config.slurm.nodes_per_task, options=from_environment(own))
+    return Resources(
+        nodes_per_task=config.slurm.nodes_per_task,
+        options=from_environment(own),
+        attended=config.slurm.is_attended,
+        warning=config.slurm.warning,
+        grace=config.slurm.grace,
+        requeue=config.slurm.requeue,
+    )
 
 
 def _finalizer(config: "Config", resources: Resources) -> str:

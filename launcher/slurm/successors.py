@@ -28,6 +28,8 @@ def end_submissions(run: RunDir, numbers: Sequence[int]) -> None:
     for submission in to_end:
         asked, is_last = SbatchTerms(submission_config(run, submission), submission), submission is to_end[-1]
         ending = find_failures(run, plan, submission, asked.terms.time)
+        if Outcome.read(run, submission.number):
+            continue  # it was cancelled while Slurm was asked
         finalize(run, plan, submission, ending, asked, retry_settings(submission.resources), gathers=is_last)
 
 

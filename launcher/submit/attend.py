@@ -75,6 +75,8 @@ def attend(run: RunDir, view: View, say: Callable[[str], None], *, once: bool = 
                         if rounds.look(status, now=once):
                             announce(run)
                             status = reader.read()
+                        if status.state is not RunState.RUNNING:
+                            announce(run)  # once: also where what ended it raised, or withdrew what Slurm refused
                     view.show(status)
                     if once or status.state is not RunState.RUNNING:
                         return status

@@ -18,7 +18,8 @@ def cancel_run(run: RunDir) -> list[int]:
         known = read_submissions(run)
         stopped = []
         for one in reversed(known):
-            if not one.may_go_on:
+            waits = one.outcome is None and not one.is_copied and one.submission.is_left_to_launcher
+            if not (one.may_go_on or waits):
                 continue
             was_running = choose_executor(one.submission.executor).cancel(run, one.submission)
             # It gets an outcome also where its executor left none. One that nobody submitted stays as it was planned.

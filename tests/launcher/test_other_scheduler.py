@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jobs.storage.attempts import Attempt, Attempts
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
 from launcher.cli import main
+from launcher.runs.submissions import Outcome, create
 from launcher.status.status import StatusReader
 from tests.support.launcher_runs import ROOT, newest, run_of, wait_until, write_config
 from tests.support.memory_executor import MemoryScheduler, memory_scheduler
@@ -175,6 +177,17 @@ def test_a_task_that_crashes_leaves_its_rows_to_the_others(slow: Commands) -> No
     assert ends.pop(victim.name) is None
     assert set(ends.values()) == {"done"}
     assert slow.run.submission_numbers() == [1]
+
+
+def test_an_attempt_that_waits_for_a_launcher_can_be_cancelled(toy: Commands) -> None:
+    toy.submit()
+    toy.end()
+    last = newest(toy.run)
+    waiting = create(toy.run, replace(last, job_ids=(), process=None, resources=replace(last.resources, attended=True)))
+    assert toy.say("cancel", toy.run.path)
+    outcome = Outcome.read(toy.run, waiting.number)
+    assert outcome is not None
+    assert outcome.cancelled
 
 
 def test_a_cancelled_run_stops_and_a_rerun_goes_on_with_it(endless: Commands) -> None:

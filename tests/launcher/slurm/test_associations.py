@@ -24,7 +24,8 @@ USERS = rows(
         "DefaultAccount": "lab", "Account": "paid", "Cluster": "site", "DefaultQOS": "fast", "MaxSubmitJobs": "100",
         "MaxTRES": "cpu=4,mem=2048M", "MaxWall": "1-00:00:00",
     },
-    {"DefaultAccount": "lab", "Account": "odd", "Cluster": "site", "MaxSubmitJobs": "-1", "MaxTRES": "cpu=x,mem=",
+    {"DefaultAccount": "lab", "Account": "odd", "Cluster": "site", "MaxSubmitJobs": "-1",
+     "MaxTRES": "cpu=x,mem=,mem=18446744073709551614M",
      "MaxWall": "x"},
 )  # fmt: skip
 ACCOUNTS = rows(

@@ -74,7 +74,7 @@ class CrewMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(crew_module, "TICK", 0.0)
         self.kernel_kills = 0
-        self.patch.setattr(kernel_kills, "count", lambda: self.kernel_kills)
+        self.patch.setattr(kernel_kills, "_count", lambda file: self.kernel_kills)
         self.server, self.meter = FakeServer(), FakeMeter()
         self.evidence: Counter[tuple[tuple[int, int], int]] = Counter()
         self.log = Log(self.evidence)
