@@ -15,6 +15,7 @@ PACKAGES = {
     "image": ("torch", "PIL"),
     "download": ("httpx2",),
     "pandas": ("pandas",),
+    "zarr": ("zarr",),
 }
 """The packages that are imported for each, by the names that Python knows them by."""
 

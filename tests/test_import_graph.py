@@ -58,6 +58,8 @@ TABLE = {
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher base, "
     "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
+    "launcher/results": "jobs base, jobs/gather, jobs/storage, launcher/runs",
+    "launcher/export": "jobs base, jobs/gather, jobs/storage, launcher/results",
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "
@@ -72,7 +74,8 @@ TABLE = {
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/notify, launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/storage, launcher base, launcher executors, launcher/catalogue, "
-    "launcher/config, launcher/doctor, launcher/plan, launcher/probe, launcher/runs, launcher/status, launcher/submit",
+    "launcher/config, launcher/doctor, launcher/export, launcher/plan, launcher/probe, launcher/results, launcher/runs, "
+    "launcher/status, launcher/submit",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

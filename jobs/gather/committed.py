@@ -106,12 +106,12 @@ class Committed:
             for first, end in self._table.batches(Spans([(start, stop)])):
                 commit = stream.take(first)
                 if commit is None or not source.accounts_for(commit, end) or (source.rank, first) in self._excluded:
-                    yield from itertools.islice(self._candidates(first, end), 1)
+                    yield from itertools.islice(self.candidates(first, end), 1)
                 else:
                     yield self._stored(source, commit)
 
-    def _candidates(self, start: int, stop: int) -> Iterator[Stored]:
-        """A batch as all the attempts have it that may count for it."""
+    def candidates(self, start: int, stop: int) -> Iterator[Stored]:
+        """The batch of manifest rows ``[start, stop)`` as all attempts have it that may count for it, the first first."""
         for source in self.sources:
             if start in source.attempt.beat.done and (source.rank, start) not in self._excluded:
                 commit = source.find(start)
@@ -124,7 +124,7 @@ class Committed:
     def others(self, stored: Stored) -> Iterator[Stored]:
         """The same batch as other attempts have it, those that count first coming first."""
         start, stop = stored.commit.start + self._first, stored.commit.stop + self._first
-        return (other for other in self._candidates(start, stop) if other.source is not stored.source)
+        return (other for other in self.candidates(start, stop) if other.source is not stored.source)
 
     def exclude(self, found: Iterable[Unlike]) -> None:
         """From now on these do not count."""

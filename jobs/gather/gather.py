@@ -6,11 +6,10 @@ journal, write it where it belongs in the result.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,19 +17,20 @@ from jobs.errors import DamageError, IncompleteError, RunError
 from jobs.gather.block_copier import BlockCopier
 from jobs.gather.committed import Damage, Unlike
 from jobs.gather.manifest_check import check_manifest
+from jobs.gather.provenance import provenance
 from jobs.gather.reduction import summarize
 from jobs.gather.result_file import NewResult, ResultFile, complete, create
 from jobs.gather.result_place import objection
 from jobs.gather.result_rows import StateWriter, put_ids
+from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Survey, Surveyed, survey_results
 from jobs.gather.window_reader import WindowReader
 from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
 from jobs.storage.code import changed, told
-from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import Part
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.spans import Spans, union
+from jobs.storage.spans import Spans
 
 _LISTED = 10
 
@@ -109,25 +109,9 @@ def gather(
 
 
 def _refuse_missing(run: RunDir, plan: Plan, surveyed: Sequence[Surveyed], allow_missing: bool) -> None:
-    if not allow_missing and (problems := list(_problems(run, plan, [one.survey for one in surveyed]))):
+    if not allow_missing and (problems := list(shortfall(run, plan, [one.survey for one in surveyed]))):
         more = f"`launcher gather {run.path} --allow-missing` makes a result of what there is"
         raise IncompleteError(f"{run.path}: {'; '.join(problems)}; {more}")
-
-
-def _problems(run: RunDir, plan: Plan, surveys: Sequence[Survey]) -> Iterator[str]:
-    """What keeps a result from being complete, with what to do."""
-    if not_done := union(survey.not_done for survey in surveys):
-        missing = sum(survey.missing for survey in surveys)
-        yield (
-            f"{not_done.count:,} of {plan.shard_count:,} shards are not done ({not_done.brief()}), {missing:,} of "
-            f"{plan.rows:,} samples have no result yet: `launcher rerun {run.path}` runs what is missing"
-        )
-    if over := union(survey.over_budget for survey in surveys):
-        yield (
-            f"in {over.count:,} of {plan.shard_count:,} shards ({over.brief()}) more samples failed than "
-            f"node.max_failed_samples allows: `launcher errors {run.path}` lists them, `launcher status {run.path}` says "
-            "how to go on"
-        )
 
 
 def _total(run: RunDir, reports: Sequence[GatherReport], output: Path | None, seconds: float) -> GatherReport:
@@ -192,10 +176,10 @@ class _Gathering:
     def _fill(self, temporary: Path, descriptor: int) -> ResultFile:
         """Makes the file with all but the summary."""
         while True:
-            provenance = _provenance(self._run, self._plan, self._part, self._survey)
+            facts = provenance(self._run, self._plan, self._part, self._survey)
             if self._new_code:
-                provenance["summary_by_changed_code"] = self._new_code
-            places = create(temporary, self._survey.contents, provenance)
+                facts["summary_by_changed_code"] = self._new_code
+            places = create(temporary, self._survey.contents, facts)
             _check_space(temporary)
             result = ResultFile(descriptor, places)
             found = self._copy(result)
@@ -234,30 +218,6 @@ def _check_space(temporary: Path) -> None:
             f"{temporary.parent}: the result needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: "
             "make room, or set output.path to another file system"
         )
-
-
-def _provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:
-    """Where a result comes from: the plan, its part of that, its submissions, the software, this machine."""
-    submissions = [_without_rows(Submission.read(run.submission(number)), plan) for number in run.submission_numbers()]
-    manifest = {key: value for key, value in plan.manifest.items() if key != "digests"}
-    slim = replace(plan, boundaries=(), manifest=manifest).to_json()
-    known = {key: value for key, value in slim.items() if key != "boundaries"}
-    own = {"part": asdict(part)} if plan.parts else {}
-    return {**known, **own} | {
-        "shards": plan.shards_of(part).count,
-        "submissions": submissions,
-        "versions": {name: sorted(versions) for name, versions in sorted(survey.versions.items())},
-        "rows_by_code": {code or "unknown": str(rows) for code, rows in sorted(survey.code.items())},
-        "gathered": time.time(),
-        "host": os.uname().nodename,
-    }
-
-
-def _without_rows(submission: Submission, plan: Plan) -> dict[str, Any]:
-    """A submission, but for which rows it had."""
-    own = {"node": asdict(submission.node), "resources": asdict(submission.resources)}
-    known = {**vars(submission), **own, "shards": plan.table.shards_in(submission.work(plan.table)).count}
-    return {key: value for key, value in known.items() if key not in ("rows", "ranges")}
 
 
 def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:

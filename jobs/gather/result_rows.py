@@ -35,6 +35,18 @@ def put_ids(put: Put, manifest: Path, column: str | None, part: Part) -> None:
         row += len(array)
 
 
+def read_ids(manifest: Path, column: str | None, part: Part, start: int, stop: int) -> np.ndarray:
+    """The ids of rows ``[start, stop)`` of a part: int64, or objects (str) as they would be read from a result."""
+    if column is None:
+        return np.arange(start, stop, dtype=np.int64)
+    found = np.empty(stop - start, object)
+    at = 0
+    for array in _id_arrays(manifest, column, part.start + start, part.start + stop):
+        found[at : at + len(array)] = array.to_pylist()
+        at += len(array)
+    return found
+
+
 def count_id_bytes(manifest: Path, column: str, part: Part) -> int:
     """The bytes of a part's ids."""
     return sum(len(_lengths_and_values(array)[1]) for array in _id_arrays(manifest, column, part.start, part.stop))

@@ -3,6 +3,7 @@
 It decides whether a gather may go on, and makes room for everything.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -19,6 +20,9 @@ from jobs.storage.records import Layout, Output, Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import seal_of
 from jobs.storage.spans import Spans
+
+Visit = Callable[[Part, Stored], None]
+"""Sees the batches of a part in row order, on the way: to read the journals again takes as long as the first time."""
 
 
 @dataclass
@@ -46,8 +50,10 @@ class Survey:
     code: dict[str, Spans] = field(default_factory=dict)
 
     @classmethod
-    def take(cls, run: RunDir, plan: Plan, part: Part, committed: Committed, budgets: Budgets) -> Self:
-        """Raises OutputError where attempts differ in their outputs."""
+    def take(
+        cls, run: RunDir, plan: Plan, part: Part, committed: Committed, budgets: Budgets, visit: Visit | None = None
+    ) -> Self:
+        """Raises OutputError where attempts differ in their outputs. ``visit`` is called with each batch that counts."""
         survey = cls(part.rows)
         if plan.id_column is not None:
             survey.id_bytes = count_id_bytes(run.manifest, plan.id_column, part)
@@ -57,7 +63,7 @@ class Survey:
             survey.code[code] = survey.code.get(code, Spans()) | own
             for name, version in source.attempt.start.versions.items() if source.attempt.start else ():
                 survey.versions.setdefault(name, set()).add(version)
-        _Surveyor(survey, plan, part, budgets).look(committed)
+        _Surveyor(survey, plan, part, budgets).look(committed, visit)
         return survey
 
     @property
@@ -96,12 +102,14 @@ class _Surveyor:
         self._shard = self._failed_of_shard = 0
         self._over_budget: list[int] = []
 
-    def look(self, committed: Committed) -> None:
+    def look(self, committed: Committed, visit: Visit | None) -> None:
         survey, at = self._survey, 0
         for stored in committed.batches():
             if stored.commit.start > at:
                 survey.lost += committed.lost(at, stored.commit.start)
             self._add(stored)
+            if visit:
+                visit(self._part, stored)
             at = stored.commit.stop
         survey.lost += committed.lost(at, survey.rows)
         self._close_shard()
@@ -166,13 +174,13 @@ class Surveyed:
         return seal_of(plan.fingerprint, self.part, owned)
 
 
-def survey_results(run: RunDir, plan: Plan) -> list[Surveyed]:
-    """All results of a run; those in which no sample is ok have the outputs of the run. Raises as Survey.take does."""
+def survey_results(run: RunDir, plan: Plan, visit: Visit | None = None) -> list[Surveyed]:
+    """All results of a run; those in which no sample is ok have the outputs of the run. As Survey.take, ``visit`` too."""
     sources, budgets, found = read_sources(run), Budgets(run, plan), []
     for part in plan.results:
         rows = Spans([(part.start, part.stop)])
         committed = Committed(sources, plan.table, rows, part.start, len(plan.results))
-        found.append(Surveyed(part, committed, budgets, Survey.take(run, plan, part, committed, budgets)))
+        found.append(Surveyed(part, committed, budgets, Survey.take(run, plan, part, committed, budgets, visit)))
     known = [one.survey.outputs for one in found if one.survey.outputs]
     if not known or Layout(known[0]).is_open:
         known += [layout.outputs] if (layout := read_layout(run)) else []

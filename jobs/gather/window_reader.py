@@ -1,16 +1,12 @@
 """WindowReader: the blocks of neighbouring batches, read with few calls wherever they lie, and checked."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Self
 
 from jobs.gather.committed import Stored, Unlike
-from jobs.gather.sources import Source
-from jobs.storage.blocks import BlockReader, block_names, digest
+from jobs.gather.open_sources import OpenSources
+from jobs.storage.blocks import block_names, digest
 from jobs.storage.records import Block, Layout
-
-# Attempts whose data files are open at a time.
-_OPEN_SOURCES = 32
 
 
 class WindowReader:
@@ -18,7 +14,7 @@ class WindowReader:
 
     def __init__(self) -> None:
         self._buffer = memoryview(bytearray())
-        self._readers: OrderedDict[int, BlockReader] = OrderedDict()
+        self._sources = OpenSources()
 
     def read(self, batches: Sequence[Stored]) -> list[list[memoryview]]:
         """The bytes of the blocks of each batch, not checked; fewer where a file ends, none where it is gone."""
@@ -37,7 +33,7 @@ class WindowReader:
                 end += places[stop][3]
                 stop += 1
             whole = Block(file, offset, end - offset, "")
-            data = self._reader(batches[at].source).read(whole, self._buffer[filled:])
+            data = self._sources.reader(batches[at].source).read(whole, self._buffer[filled:])
             for _, _, begins, size, at, number in places[first:stop]:
                 found[at][number] = data[begins - offset : begins - offset + size]
             filled, first = filled + end - offset, stop
@@ -47,20 +43,8 @@ class WindowReader:
         if len(self._buffer) < size:
             self._buffer = memoryview(bytearray(size))
 
-    def _reader(self, source: Source) -> BlockReader:
-        reader = self._readers.get(source.rank)
-        if reader is None:
-            reader = BlockReader(source.head.files)
-            if len(self._readers) >= _OPEN_SOURCES:
-                self._readers.popitem(last=False)[1].close()
-            self._readers[source.rank] = reader
-        self._readers.move_to_end(source.rank)
-        return reader
-
     def close(self) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
+        self._sources.close()
 
     def __enter__(self) -> Self:
         return self

@@ -45,7 +45,7 @@ _Read = TypeVar("_Read")
 def fsync_folder(folder: Path) -> None:
     """Makes renames and creations inside ``folder`` survive a crash of the machine, where the file system can."""
     try:
-        _fsync(folder)
+        fsync_file(folder)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
@@ -83,7 +83,7 @@ def rename_synced(source: Path, target: Path) -> None:
     """fsync, rename, fsync of the folder: after it returns, ``target`` survives a crash."""
     # The bytes before the name: file systems may write a rename first, and a crash would leave a whole file's name on
     # half a file.
-    _fsync(source)
+    fsync_file(source)
     os.replace(source, target)
     fsync_folder(target.parent)
 
@@ -128,7 +128,7 @@ def write_once(path: Path, data: bytes) -> bytes:
     temporary = temporary_name(path)
     try:
         temporary.write_bytes(data)
-        _fsync(temporary)
+        fsync_file(temporary)
         if publish(temporary, path):
             fsync_folder(path.parent)
             return data
@@ -172,7 +172,8 @@ def server_time(folder: Path) -> float:
         return time.time()
 
 
-def _fsync(path: Path) -> None:
+def fsync_file(path: Path) -> None:
+    """Makes what is in a file, or a folder, survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -211,6 +211,11 @@ class Resources:
     requeue: bool = True
     default_time: int | None = None
 
+    @property
+    def gathers(self) -> bool:
+        """Whether the result is to be written; else what attempts have stored is the result, where it lies."""
+        return bool((self.config or {}).get("output", {}).get("gather", True))
+
     def to_json(self) -> dict[str, Any]:
         """Without what has its default, but for what every submission tells: that stands in the file of any version."""
         return {

@@ -81,7 +81,9 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.verify import verify as check
 
     run = chosen_run(options.run)
-    report = check(run, output=chosen_output(read_submissions(run)))
+    submissions = read_submissions(run)
+    in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
+    report = check(run, output=chosen_output(submissions))
     printer.say(
         f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
         *_listed(report.damaged),
@@ -89,7 +91,7 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
     for one in report.parts or (report,):
         of = f" of {one.name}" if one.name else ""
         state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
-        found = f"{one.result}, {state}" if one.result else "not written yet"
+        found = f"{one.result}, {state}" if one.result else "in place, as checked" if in_place else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
         if len(one.code) > 1:
             when = _code_times(run)

@@ -325,9 +325,12 @@ class RetrySection(Section):
 
 
 class OutputSection(Section):
-    """Where the result goes; None: result.h5 in the run directory."""
+    """Where the result goes (None: result.h5 in the run directory), and whether it is written at all."""
 
     path: PathText | None = Field(
         default=None,
         description="where the result goes, {manifest} for the name of several; null: result.h5 in the run directory",
+    )
+    gather: bool = Field(
+        default=True, description="false: no result is written; what is stored is read where it lies, or exported"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.gather.result_place import objection
-from jobs.job import job_class, make_job, needed_columns
+from jobs.job import has_reduce, job_class, make_job, needed_columns
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -50,6 +50,13 @@ def _placed(message: str, job: JobSpec) -> Problem:
     text = message.removeprefix("job.params: ")
     subject, _, rest = text.partition(": ")
     return (("job", "params", subject), rest) if subject in job.params else (("job", "params"), text)
+
+
+def fold_problems(config: Config, job: JobSpec) -> list[Problem]:
+    """A Job that folds its results needs gather, which does that."""
+    if config.output.gather or not has_reduce(make_job(job)):
+        return []
+    return [(("output", "gather"), f"{job.path} folds its results (reduce), which gather does: leave it true")]
 
 
 def output_problems(config: Config) -> list[Problem]:

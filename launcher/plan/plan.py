@@ -23,7 +23,7 @@ from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
-from launcher.plan.config_check import column_problems, job_problems, output_problems
+from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
 from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differences, refusal
 from launcher.plan.new_plan import build, code_and_files, fingerprint_of, frozen_config, new_plan, shard_boundaries
 from launcher.plan.param_files import changed_files
@@ -46,6 +46,7 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     run = RunDir(config.run_folder)
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
     needed, problems = job_problems(job)
+    problems = problems or fold_problems(config, job)
     if problems := [*problems, *name_problems(config), *output_problems(config)]:
         raise InputError(config.origins.report(problems))
     was_planned = _is_planned(run)

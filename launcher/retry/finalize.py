@@ -116,7 +116,7 @@ def finalize(
         for terms, own in following.items():
             successors += _continue(run, plan, submission, terms, asked.resources(submission.resources, terms), own)
         if gathers and not left and (shards := _all_done(run, plan, submission, outcome)):
-            outcome = _gathered(run, submission, replace(outcome, failed_samples=shards.failed), tick)
+            outcome = _completed(run, submission, replace(outcome, failed_samples=shards.failed), tick)
     # Last: until then the submission counts as going on, and its claims, which this ends, have been read.
     replace(outcome, ended=time.time()).write(run, submission.number)
     return successors
@@ -180,27 +180,34 @@ def _all_done(run: RunDir, plan: Plan, submission: Submission, outcome: Outcome)
     return shards if shards.count(ShardState.DONE) == plan.shard_count else None
 
 
-def _gathered(run: RunDir, submission: Submission, outcome: Outcome, tick: Callable[[], None]) -> Outcome:
-    """Writes the result; returns the outcome, with what went wrong in it."""
-    from jobs.gather.gather import gather
-
-    output = Path(submission.resources.output) if submission.resources.output else None
+def _completed(run: RunDir, submission: Submission, outcome: Outcome, tick: Callable[[], None]) -> Outcome:
+    """Writes the result, or sees that all of it is there; returns the outcome, with what went wrong in it."""
     try:
-        patience = _Patience()
-        while True:
-            try:
-                report = gather(run, output=output, progress=lambda done, total: tick())
-                return replace(outcome, seals=report.seals)
-            except BusyError as busy:
-                # Another submission's end, or a person, who may have begun before the last rows were there.
-                print(f"gather: {busy}", flush=True)
-                patience.wait(busy)
-                tick()
+        return replace(outcome, seals=_seals(run, submission, tick))
     except Cancelled:
         return replace(outcome, cancelled=True)
     except (LauncherError, OSError) as error:
         print(f"gather: {error}", flush=True)
         return replace(outcome, error=str(error) or type(error).__name__)
+
+
+def _seals(run: RunDir, submission: Submission, tick: Callable[[], None]) -> tuple[str, ...]:
+    if not submission.resources.gathers:
+        from jobs.gather.stored_check import check_stored
+
+        return check_stored(run)
+    from jobs.gather.gather import gather
+
+    output = Path(submission.resources.output) if submission.resources.output else None
+    patience = _Patience()
+    while True:
+        try:
+            return gather(run, output=output, progress=lambda done, total: tick()).seals
+        except BusyError as busy:
+            # Another submission's end, or a person, who may have begun before the last rows were there.
+            print(f"gather: {busy}", flush=True)
+            patience.wait(busy)
+            tick()
 
 
 class _Patience:

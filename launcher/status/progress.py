@@ -72,7 +72,7 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
     match status.state:
         case RunState.COMPLETE:
-            return [*lines, *(f"result: {path}" for path in status.results), *which]
+            return [*lines, *_result_lines(status), *which]
         case _ if status.finalizer and status.finalizer.is_nobody:
             step = f"run {name}"
         case RunState.RUNNING:
@@ -86,6 +86,13 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         case _:
             assert_never(status.state)
     return [*lines, f"next: launcher {step}", *which]
+
+
+def _result_lines(status: Status) -> list[str]:
+    if not status.in_place:
+        return [f"result: {path}" for path in status.results]
+    how = f"launcher export {reference(status.run)} FOLDER --format parquet"
+    return [f"result: in place ({status.run.attempts}), for launcher.results; in other formats: {how}"]
 
 
 def _changes(status: Status) -> str:

@@ -48,6 +48,7 @@ class Status:
 
     ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
+    ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
     ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
     """
@@ -66,6 +67,7 @@ class Status:
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
     stale: tuple[Path, ...] = ()
+    in_place: bool = False
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
     queue: Mapping[tuple[str, str], int] | None = None
@@ -179,6 +181,8 @@ class Status:
             document["queue"] = entries
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
+        if self.in_place:
+            document["in_place"] = True
         if self.finalizer:
             document["finalized_by"] = self.finalizer.to_json()
         if self.notes:
@@ -219,7 +223,8 @@ class StatusReader:
         results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
         is_done = shards.count(ShardState.DONE) == len(shards)
         missing_results = [path for part, path in results if not (is_done and self._is_gathered(part, path, shards))]
-        state = _run_state(submissions, shards, is_complete=not missing_results)
+        in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
+        state = _run_state(submissions, shards, is_complete=in_place or not missing_results)
         rate = _rate(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
         return Status(
@@ -237,6 +242,7 @@ class StatusReader:
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             tuple(_silent(shards, submissions)),
             tuple(path for path in missing_results if is_done and path.exists()),
+            in_place,
             other_versions(self.plan.environment, shards.attempts),
             find_finalizer(self.run, submissions),
             queue,
@@ -299,6 +305,13 @@ def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_com
     if last is None or (last.submission.planned and shards.count(ShardState.PENDING) == len(shards)):
         return RunState.PLANNED
     return RunState.FAILED if shards.count(ShardState.FAILED) else RunState.INCOMPLETE
+
+
+def _is_kept_in_place(newest: SubmissionState | None) -> bool:
+    """Whether the settings of now ask for no result, and nobody has found that something of it is not there."""
+    if newest is None or newest.submission.resources.gathers:
+        return False
+    return newest.outcome is None or newest.outcome.error is None
 
 
 def _is_newer(part: Part, result: Path, shards: Shards) -> bool:

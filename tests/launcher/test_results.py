@@ -23,8 +23,7 @@ from jobs.storage.plans import Resources, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from launcher import results
-from launcher.ragged import Ragged
-from launcher.results import FAILED, OK, Results
+from launcher.results import FAILED, OK, Ragged, Results
 from tests.support.builders import build_plan, build_run, change_plan, everything, vectors, write_shard
 from tests.support.launcher_runs import ROOT
 
@@ -243,10 +242,10 @@ def test_an_incomplete_result_is_refused_unless_it_is_wanted(part: RunDir) -> No
         assert found["text"][:9] == [""] * 8 + [EXPECTED["text"][8]]
 
 
-def test_a_run_that_is_not_gathered_says_how_to(tmp_path: Path) -> None:
+def test_a_run_that_is_not_done_says_what_to_do(tmp_path: Path) -> None:
     run = build_plan(tmp_path / "run", (0, 8))
 
-    with pytest.raises(RunError, match=f"there is no result yet; `launcher gather {run.path}`"):
+    with pytest.raises(IncompleteError, match=f"8 of 8 samples have no result yet: `launcher rerun {run.path}`"):
         results.open(run.path)
 
 

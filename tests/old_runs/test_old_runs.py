@@ -123,6 +123,14 @@ def test_a_result_is_read_and_verified(old: Path) -> None:
     assert "15 batches in 5 shards checked, 0 damaged" in verified.stdout
 
 
+def test_a_run_is_read_in_place_as_its_result_is(old: Path) -> None:
+    path = run_of(old, "done").path
+    with results.open(path) as result, results.open(path, in_place=True) as stored:
+        assert list(stored) == list(result)
+        assert stored.to_pandas().equals(result.to_pandas())
+        assert stored.errors.equals(result.errors)
+
+
 def test_a_result_is_gathered_again_from_the_shards(old: Path) -> None:
     done = run_of(old, "done")
     before = datasets(done.result)

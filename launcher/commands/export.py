@@ -1,0 +1,52 @@
+"""export: a result in the format of another program."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs.errors import IncompleteError, InputError
+from launcher.commands.chosen_run import chosen_run, is_config
+from launcher.commands.printer import Printer
+from launcher.units import parse_memory
+
+
+def export(options: argparse.Namespace, printer: Printer) -> bool:
+    from launcher import results
+    from launcher.export.export import FILE_BYTES
+    from launcher.export.export import export as write
+
+    size, rows = _size(options.max_file_size) or FILE_BYTES, options.rows_per_file
+    if rows is not None and rows < 1:
+        raise InputError(f"--rows-per-file {rows}: must be 1 or more")
+    is_file = Path(options.run).is_file() and not is_config(options.run)
+    # A run is read where its attempts have stored it: that is checked block by block, and never older than they are.
+    source = options.run if is_file else chosen_run(options.run).path
+    with results.open(source, manifest=options.manifest, allow_incomplete=True, in_place=not is_file) as found:
+        if not (found.complete or options.allow_missing):
+            raise IncompleteError(f"{found.shortfall}; --allow-missing exports what there is")
+        target = Path(options.path)
+        done = write(found, target, options.format, rows_per_file=rows, file_bytes=size, progress=_progress())
+        printer.say(f"export: {done.path} ({done.rows:,} rows, {done.files:,} files, {done.bytes / 1e6:,.1f} MB)")
+        printer.document(
+            export=str(done.path), format=options.format, rows=done.rows, bytes=done.bytes, complete=found.complete
+        )
+        return found.complete
+
+
+def _size(text: str | None) -> int | None:
+    try:
+        return parse_memory(text) if text else None
+    except ValueError as error:
+        raise InputError(f"--max-file-size {text}: {error}") from None
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    """A line that is drawn over itself, on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{done:,} of {total:,} rows", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return show

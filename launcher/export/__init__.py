@@ -1,0 +1,1 @@
+"""Export: a result in the formats of other programs."""

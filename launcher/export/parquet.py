@@ -1,0 +1,41 @@
+"""Parquet: files of some rows each, part-00000.parquet and so on, which together are one table."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from launcher.export.arrow import record_batch, schema
+from launcher.export.writer import Contents
+from launcher.results.pieces import Piece
+
+
+class ParquetWriter:
+    """A piece is a row group. A file ends where a piece does."""
+
+    def __init__(self, folder: Path, contents: Contents) -> None:
+        self._folder = folder
+        self._contents = contents
+        self._schema = schema(contents)
+        self._number = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._file = pq.ParquetWriter(self._folder / f"part-{self._number:05d}.parquet", self._schema)
+        self._rows = self._bytes = 0
+        self._number += 1
+
+    def add(self, piece: Piece) -> None:
+        if self._rows and self._is_full(piece):
+            self._file.close()
+            self._begin()
+        self._file.write_batch(record_batch(piece, self._schema), row_group_size=len(piece.status))
+        self._rows += len(piece.status)
+        self._bytes += piece.size
+
+    def _is_full(self, piece: Piece) -> bool:
+        if self._contents.rows_per_file:
+            return self._rows >= self._contents.rows_per_file
+        return self._bytes + piece.size > self._contents.file_bytes
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,77 @@
+"""WebDataset: tar files of the samples that are ok, each a few files with the number of its row as their name.
+
+NAME.txt is text, NAME.bin bytes, NAME.npy an array; json has the id and the row.
+"""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from jobs.gather.result_file import OK
+from jobs.storage.outputs import Column
+from launcher.export.writer import Contents
+from launcher.results.pieces import Piece
+
+_SUFFIXES = {"utf-8": "txt", "bytes": "bin", None: "npy"}
+
+
+class WebDatasetWriter:
+    """A file ends before the sample with which it would have too many bytes, or rows."""
+
+    def __init__(self, folder: Path, contents: Contents) -> None:
+        self._folder = folder
+        self._contents = contents
+        self._number = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._file = tarfile.open(self._folder / f"{self._number:06d}.tar", "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115 - closed by `close`
+        self._samples = 0
+        self._number += 1
+
+    def add(self, piece: Piece) -> None:
+        bounds = {name: _bounds(column) for name, column in piece.columns.items()}
+        for at in np.flatnonzero(piece.status == OK).tolist():
+            row = piece.start + at
+            facts = {"id": piece.ids[at].item() if piece.ids.dtype != object else piece.ids[at], "row": row}
+            files = {"json": json.dumps(facts).encode()}
+            for name, column in piece.columns.items():
+                suffix = f"{name}.{_SUFFIXES[column.encoding]}"
+                files[suffix] = _content(column, bounds[name], at)
+            self._add_sample(row, files)
+
+    def _add_sample(self, row: int, files: dict[str, bytes]) -> None:
+        if self._samples and self._is_full(sum(map(len, files.values()))):
+            self._file.close()
+            self._begin()
+        for suffix, data in files.items():
+            member = tarfile.TarInfo(f"{row:012d}.{suffix}")
+            member.size = len(data)
+            self._file.addfile(member, io.BytesIO(data))
+        self._file.members = []  # type: ignore[attr-defined] # it would remember all of them, to the end
+        self._samples += 1
+
+    def _is_full(self, size: int) -> bool:
+        if self._contents.rows_per_file:
+            return self._samples >= self._contents.rows_per_file
+        return self._file.offset + size > self._contents.file_bytes
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _bounds(column: Column) -> np.ndarray | None:
+    """Where the rows of a column of variable length begin and end."""
+    return None if column.lengths is None else np.concatenate([[0], np.cumsum(column.lengths)])
+
+
+def _content(column: Column, bounds: np.ndarray | None, at: int) -> bytes:
+    value = column.data[at] if bounds is None else column.data[bounds[at] : bounds[at + 1]]
+    if column.encoding:
+        return bytes(value.tobytes())
+    file = io.BytesIO()
+    np.save(file, value)
+    return file.getvalue()
