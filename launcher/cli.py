@@ -71,6 +71,15 @@ def _add_starting(command: _Command) -> None:
     plan = command("plan", "start.plan", "check everything and write the run directory; submits nothing")
     submit = command("submit", "start.submit", "submit what is not done, and return at once")
     rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
+    extend = command("extend", "extend.extend", "new samples, after those that a run has: what is done stays done")
+    extend.add_argument("run", metavar="RUN", help=_RUN_HELP.partition(" (")[0])
+    extend.add_argument(
+        "manifests",
+        metavar="MANIFEST",
+        nargs="*",
+        help="where the new samples are (default: the run's own manifest, which has grown); NAME=MANIFEST, of several",
+    )
+    extend.add_argument("--changed", action="store_true", help="compute samples again that have another content now")
     plan.add_argument("config", metavar="CONFIG", help="config.yaml")
     run.add_argument(
         "--once",

@@ -196,7 +196,7 @@ class _Gathering:
 
     def _copy(self, result: ResultFile) -> list[Unlike]:
         """Writes all datasets; returns what differs from the journals."""
-        put_ids(result.put, self._run.manifest, self._plan.id_column, self._part)
+        put_ids(result.put, self._plan.manifest_file(self._run), self._plan.id_column, self._part)
         found: list[Unlike] = []
         with WindowReader() as reader:
             states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs, reader)

@@ -117,9 +117,11 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
         theirs = json.loads(result.attributes.get("provenance", "{}"))
         if theirs.get("fingerprint") != plan.fingerprint:
             return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
+        if len(theirs.get("grown", ())) != len(plan.grown):
+            return (f"{path}: is from before the run was extended, when it had {theirs.get('rows')} rows",)
         check = ResultCheck(result, one.survey.contents, one.committed)
         if not check.problems:
-            put_ids(check.compare, run.manifest, plan.id_column, one.part)
+            put_ids(check.compare, plan.manifest_file(run), plan.id_column, one.part)
             check.rows(lambda stop: advance(one.part.rows + stop))
         return tuple(check.problems)
     except DamageError as error:

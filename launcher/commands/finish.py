@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 from jobs.errors import InputError
 from jobs.storage.code import fingerprint
+from jobs.storage.growth import Growth
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -101,13 +103,26 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
                     for code, rows in one.code.items()
                 )
             )
+    grown = Plan.read(run.plan).grown
+    if grown:
+        printer.say(*map(_growth_line, grown))
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
         printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
     elif report.result_problems:
         printer.say(f"next: launcher gather {reference(run)}")
-    printer.document(run=str(run.path), **_with_manifests(report, _verified))
+    extended = {"extended": [dataclasses.asdict(growth) for growth in grown]} if grown else {}
+    printer.document(run=str(run.path), **_with_manifests(report, _verified), **extended)
     return report.ok
+
+
+def _growth_line(growth: Growth) -> str:
+    """When a run was extended, and by what."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(growth.time))
+    new, changed = growth.rows - growth.rows_before, growth.changed_rows
+    added = [f"rows {growth.rows_before} to {growth.rows - 1} added"] if new else []
+    again = [f"rows {changed.brief()} changed, and computed again since"] if changed else []
+    return f"extended {when}: {', '.join([*added, *again])}"
 
 
 def _code_times(run: RunDir) -> dict[str, str]:

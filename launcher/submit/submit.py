@@ -102,16 +102,11 @@ def _spoilt(run: RunDir, plan: Plan, shards: Spans) -> Spans:
 
 def _worth_redoing(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     """Of rows that are done: the batches whose bytes differ from what was committed, and those with failed samples."""
-    return whole_batches(plan.table, damaged_rows(run, plan, rows)) | _failed_batches(run, plan, rows)
+    return plan.table.whole_batches(damaged_rows(run, plan, rows)) | _failed_batches(run, plan, rows)
 
 
 def _failed_batches(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     return Spans((commit.start, commit.stop) for commit in failed_batches(run, plan, rows))
-
-
-def whole_batches(table: ShardTable, rows: Spans) -> Spans:
-    """All rows of the batches that have some of these."""
-    return Spans((table.batch_at(start)[0], table.batch_at(stop - 1)[1]) for start, stop in rows)
 
 
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:

@@ -138,6 +138,7 @@ class AttemptLog:
             native_id=allocation.native_id(environment),
             memory=memory,
             deadline=allocation.end_time(environment),
+            generation=self._plan.generation,
         )
 
     # --- claims

@@ -95,7 +95,13 @@ class Task:
         self._clock = RunningTime()
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
         self._attempt = AttemptLog(
-            run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest), lambda: self._meter.taken
+            run,
+            plan,
+            submission,
+            name,
+            self._claimer.seen,
+            SampleIds(plan.manifest_file(run)),
+            lambda: self._meter.taken,
         )
         self._settings = self._make_settings(cpus := devices.usable_cpus(processes=self._node.processes))
         names = gpus.tokens(os.environ, devices.visible_gpus())
@@ -108,9 +114,7 @@ class Task:
         node = self._node
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
-            backend=RunBackend(
-                self._run, self._plan.job, self._plan.rows, self._attempt.name, self._plan.manifest_digests
-            ),
+            backend=self._backend(),
             devices=assigned,
             workers=node.workers,
             threads=devices.compute_threads(assigned, node.workers, cpus),
@@ -120,6 +124,11 @@ class Task:
             sample_timeout=node.sample_timeout,
             poison=node.poison_batches,
         )
+
+    def _backend(self) -> RunBackend:
+        plan = self._plan
+        manifest = plan.manifest.get("file")
+        return RunBackend(self._run, plan.job, plan.rows, self._attempt.name, plan.manifest_digests, manifest)
 
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
