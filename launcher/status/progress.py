@@ -11,7 +11,7 @@ from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
-from launcher.units import clock_time, counted
+from launcher.units import clock_time, counted, rough_time
 from launcher.visible import on_one_line, short_line
 
 _LINE_SECONDS = 5.0
@@ -128,6 +128,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
+    lines += _laggard_lines(status)
     if status.other_versions:
         lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
     if with_shards:
@@ -149,6 +150,29 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
+
+
+def _laggard_lines(status: Status) -> Iterator[str]:
+    """Array tasks that finish nothing, and slow nodes, while there is something to be done about them."""
+    if status.state is not RunState.RUNNING:
+        return
+    for one in status.stalled[:_MAX_SILENT]:
+        where = on_one_line(f"{one.attempt} on {one.node}")
+        yield (
+            f"  stalled: {where} has finished nothing for {rough_time(one.seconds)}, and a batch takes "
+            f"{rough_time(one.batch)}; retry.stall ends such tasks"
+        )
+    if len(status.stalled) > _MAX_SILENT:
+        yield f"  and {len(status.stalled) - _MAX_SILENT} more are stalled; see --json"
+    for slow in status.slow_nodes[:_MAX_SILENT]:
+        yield (
+            f"  slow: a process on {on_one_line(slow.node)} does {slow.rate:,.1f} samples/s, elsewhere {slow.others:,.1f}; "
+            "others take over what it leaves"
+        )
+    executor = choose_executor(status.executor) if status.executor in EXECUTORS else None
+    nodes = sorted({one.node for one in (*status.slow_nodes, *status.stalled) if one.node})
+    if nodes and executor and (flags := executor.without_nodes(nodes[:_MAX_SILENT])):
+        yield f"    to go on without: launcher cancel {reference(status.run)}, launcher rerun {reference(status.run)} {flags}"
 
 
 def _counts(group: FailureGroup) -> str:

@@ -28,6 +28,7 @@ from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, r
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer, find_finalizer
 from launcher.status.sample_counts import SampleCounts, samples_json
+from launcher.status.stalls import SlowNode, Stalled, find_slow_nodes, find_stalled
 from launcher.status.versions import other_versions
 
 SCHEMA = 1
@@ -50,6 +51,7 @@ class Status:
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
+    ``stalled`` are attempts that write but finish nothing for long, ``slow_nodes`` do less than half of what other nodes do.
     ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
     """
 
@@ -70,6 +72,8 @@ class Status:
     in_place: bool = False
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
+    stalled: tuple[Stalled, ...] = ()
+    slow_nodes: tuple[SlowNode, ...] = ()
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -172,6 +176,8 @@ class Status:
             ],
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
+            "stalled": [one.to_json() for one in self.stalled],
+            "slow_nodes": [one.to_json() for one in self.slow_nodes],
             "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
@@ -245,8 +251,17 @@ class StatusReader:
             in_place,
             other_versions(self.plan.environment, shards.attempts),
             find_finalizer(self.run, submissions),
+            *self._laggards(shards, submissions),
             queue,
         )
+
+    def _laggards(
+        self, shards: Shards, submissions: Sequence[SubmissionState]
+    ) -> tuple[tuple[Stalled, ...], tuple[SlowNode, ...]]:
+        """By the attempts of the newest submission, and of others that go on."""
+        numbers = {one.number: one.submission for one in submissions if one.is_open or one is submissions[-1]}
+        recent = [attempt for attempt in shards.attempts if attempt.submission in numbers]
+        return tuple(find_stalled(self.plan, recent, shards.live, numbers)), find_slow_nodes(self.plan, recent)
 
     def _is_gathered(self, part: Part, result: Path, shards: Shards) -> bool:
         """Whether it is the result of what is stored: no other run's, and of all rows as they are now."""

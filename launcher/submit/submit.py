@@ -34,6 +34,7 @@ from launcher.runs.submissions import (
     withdraw,
 )
 from launcher.status.status import StatusReader
+from launcher.units import parse_time
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
         resources=replace(
             executor.resources(config),
             attempts=config.retry.attempts,
+            stall=None if config.retry.stall is None else parse_time(config.retry.stall),
             output=str(config.output_path) if config.output_path else None,
             config=config.to_mapping(),
             profiles=config.profiles,

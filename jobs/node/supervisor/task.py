@@ -31,6 +31,7 @@ from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
+from jobs.node.supervisor.stall import StallWatch
 from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
 from jobs.storage.plans import Plan, Submission
@@ -94,6 +95,7 @@ class Task:
         name = new_name(submission.number, worker)
         self._clock = RunningTime()
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
+        self._stall = StallWatch(self._clock, submission.resources.stall)
         self._attempt = AttemptLog(
             run,
             plan,
@@ -101,7 +103,8 @@ class Task:
             name,
             self._claimer.seen,
             SampleIds(plan.manifest_file(run)),
-            lambda: self._meter.taken,
+            taken=lambda: self._meter.taken,
+            quiet=lambda: self._stall.quiet,
         )
         self._settings = self._make_settings(cpus := devices.usable_cpus(processes=self._node.processes))
         names = gpus.tokens(os.environ, devices.visible_gpus())
@@ -167,6 +170,7 @@ class Task:
         """Others have all that is left, for now."""
         until = self._clock.look() + seconds
         while (left := until - self._clock.look()) > 0:
+            self._stall.begin()
             if self._crew:
                 self._step(self._crew, left)
             else:
@@ -178,6 +182,7 @@ class Task:
 
     def _work(self, claim: Claim) -> None:
         self._attempt.hold(claim)
+        self._stall.begin()
         rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
         feed = Feed(self._plan.table, rows)
@@ -260,6 +265,7 @@ class Task:
         self._clock.look()
         if self._signals.stop:
             raise _Stopped
+        self._stall.look(self._attempt.committed)
         self._attempt.beat_if_due()
 
     def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:

@@ -1,0 +1,92 @@
+"""Stalls: array tasks that finish nothing for long, and nodes that are much slower than the others. Pure.
+
+By the last beats alone: how long a batch takes in this run, they tell too. It decides nothing.
+"""
+
+import statistics
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.storage.attempts import Attempt
+from jobs.storage.plans import Plan, Submission
+
+# A batch that takes so many times as long as they do in this run, and so many sync intervals, is pointed out.
+_BATCHES = 10
+_INTERVALS = 6
+# So many batches tell how fast a node is; slow is one below this share of what the others do, if there are so many others.
+_KNOWN_BATCHES = 5
+_SLOW = 0.5
+_OTHERS = 2
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """An attempt that has work, whose beats come, and that has finished nothing for ``seconds``; a batch takes ``batch``."""
+
+    attempt: str
+    node: str
+    seconds: float
+    batch: float
+
+    def to_json(self) -> dict[str, Any]:
+        seconds = {"seconds": round(self.seconds, 1), "batch_seconds": round(self.batch, 3)}
+        return {"attempt": self.attempt, "node": self.node, **seconds}
+
+
+@dataclass(frozen=True)
+class SlowNode:
+    """A node, with the rows a second of one of its processes, and the median of the other nodes."""
+
+    node: str
+    rate: float
+    others: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "node": self.node,
+            "samples_per_second": round(self.rate, 3),
+            "samples_per_second_elsewhere": round(self.others, 3),
+        }
+
+
+def find_stalled(
+    plan: Plan, attempts: Sequence[Attempt], live: Collection[str], submissions: Mapping[int, Submission]
+) -> Iterator[Stalled]:
+    """Of the attempts that are ``live``, those that do not get on; none before some batches have told how long one takes."""
+    rates = [rate for attempt in attempts if (rate := _rate(attempt))]
+    setup = max((attempt.beat.setup for attempt in attempts), default=0.0)
+    if not rates:
+        return
+    usual = statistics.median(rates)
+    for attempt in attempts:
+        beat, submission = attempt.beat, submissions.get(attempt.submission)
+        if attempt.name in live and submission:
+            batch = plan.batch_size / min(usual, _rate(attempt) or usual)
+            expected = batch if beat.setup else batch + setup
+            if beat.quiet > max(_BATCHES * expected, _INTERVALS * submission.node.sync_interval):
+                yield Stalled(attempt.name, attempt.start.host if attempt.start else "", beat.quiet, batch)
+
+
+def find_slow_nodes(plan: Plan, attempts: Iterable[Attempt]) -> tuple[SlowNode, ...]:
+    """By the rates of their processes: nodes have more or fewer of them."""
+    known: dict[str, list[float]] = {}
+    for attempt in attempts:
+        rate = _rate(attempt)
+        if rate and attempt.start and attempt.beat.ok + attempt.beat.failed >= _KNOWN_BATCHES * plan.batch_size:
+            known.setdefault(attempt.start.host, []).append(rate)
+    means = {node: statistics.fmean(rates) for node, rates in sorted(known.items())}
+    return tuple(_slow(means))
+
+
+def _slow(means: Mapping[str, float]) -> Iterator[SlowNode]:
+    for node, rate in means.items():
+        others: Sequence[float] = [other for name, other in means.items() if name != node]
+        if len(others) >= _OTHERS and rate < _SLOW * statistics.median(others):
+            yield SlowNode(node, rate, statistics.median(others))
+
+
+def _rate(attempt: Attempt) -> float:
+    """Rows a second of one of its processes; 0 where it is not known yet."""
+    processes = len(attempt.start.devices) if attempt.start else 0
+    return attempt.beat.rate / max(processes, 1)
