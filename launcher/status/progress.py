@@ -170,7 +170,7 @@ def _laggard_lines(status: Status) -> Iterator[str]:
             "others take over what it leaves"
         )
     executor = choose_executor(status.executor) if status.executor in EXECUTORS else None
-    nodes = sorted({one.node for one in (*status.slow_nodes, *status.stalled) if one.node})
+    nodes = sorted({*(slow.node for slow in status.slow_nodes), *(one.node for one in status.stalled if one.node)})
     if nodes and executor and (flags := executor.without_nodes(nodes[:_MAX_SILENT])):
         yield f"    to go on without: launcher cancel {reference(status.run)}, launcher rerun {reference(status.run)} {flags}"
 
