@@ -24,7 +24,7 @@ _LOOK = 0.2
 _SILENCE = 60.0
 # So long it takes others, as a rule, to see that all is done.
 _SETTLING = 8.0
-_QUEUE = ("squeue", "--noheader", "--all", "--format=%A")
+_QUEUE = ("squeue", "--noheader", "--all", "--format=%i")
 # Slurm sends the warning up to 60 s early, sbatch(1), --signal; and a task takes some time to leave.
 _EARLY = 120.0
 _TIMES = re.compile(r"((?:\d+-)?[\d:]+)\|((?:\d+-)?[\d:]+)")
@@ -116,8 +116,9 @@ def _silent(run: RunDir, submission: int, stop: Callable[[], bool], silence: flo
     there: set[str] | None = None
     while not stop():
         now = time.monotonic()
-        left = {str(a.start.native_id): a for a in attempts.read() if a.start and a.start.native_id and not a.is_over}
-        left.pop(str(allocation.native_id()), None)
+        # By the ids that people use: the numbers that elements have of their own scancel knows only now and then.
+        left = {str(a.start.job_id): a for a in attempts.read() if a.start and a.start.job_id and not a.is_over}
+        left.pop(str(allocation.job_id()), None)
         if there is None and left and now - began > min(_SETTLING, silence):
             # Others that only were killed are gone: nobody has to wait for them.
             there = set((_said(*_QUEUE, f"--jobs={','.join(sorted(left))}") or "").split())

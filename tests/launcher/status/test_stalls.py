@@ -88,7 +88,7 @@ def test_a_node_is_slow_by_what_the_processes_of_the_others_do(run: RunDir) -> N
     tell(run, 1, "n2", rate=16.0)
     tell(run, 2, "n3", rate=2.0)
     tell(run, 3, "n3", rate=4.0)
-    assert slow(run) == (SlowNode("n3", 1.5, 9.0),)
+    assert slow(run) == (SlowNode("n3", 1.5, 10.0),)
     tell(run, 4, "n4", rate=0.1, ok=39)  # of five batches it is not known
     assert [one.node for one in slow(run)] == ["n3"]
 

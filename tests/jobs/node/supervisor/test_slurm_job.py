@@ -162,12 +162,12 @@ def never() -> bool:
 def test_a_task_that_is_there_and_writes_nothing_is_ended(
     run: RunDir, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    AttemptWriter(run, worker=0, native_id="15").close()  # this one
-    AttemptWriter(run, worker=1, native_id="16").end()
-    AttemptWriter(run, worker=2, native_id="17").close()  # frozen
-    AttemptWriter(run, worker=3, native_id="18").close()  # killed: Slurm has it no more
-    slow = AttemptWriter(run, worker=4, native_id="19")
-    monkeypatch.setenv("QUEUED", "17\n19\n")
+    AttemptWriter(run, worker=0, job_id="12_3").close()  # this one
+    AttemptWriter(run, worker=1, job_id="12_4").end()
+    AttemptWriter(run, worker=2, job_id="12_5").close()  # frozen
+    AttemptWriter(run, worker=3, job_id="12_6").close()  # killed: Slurm has it no more
+    slow = AttemptWriter(run, worker=4, job_id="12_7")
+    monkeypatch.setenv("QUEUED", "12_5\n12_7\n")
     thread = threading.Thread(target=end_silent, args=(run, 1, never, 0.8))
     thread.start()
     until = time.monotonic() + 2.0
@@ -177,19 +177,19 @@ def test_a_task_that_is_there_and_writes_nothing_is_ended(
     slow.end()
     thread.join()
     squeue, scancel = asked.read_text().splitlines()
-    assert "--jobs=17,18,19" in squeue
-    assert scancel == "scancel --quiet 17"
+    assert "--jobs=12_5,12_6,12_7" in squeue
+    assert scancel == "scancel --quiet 12_5"
     end_silent(run, 1, never, 0.1)  # another task, later
     assert len(asked.read_text().splitlines()) == 2
 
 
 def test_where_all_have_ended_nobody_is_asked(run: RunDir, asked: Path) -> None:
-    AttemptWriter(run, worker=1, native_id="16").end()
+    AttemptWriter(run, worker=1, job_id="12_4").end()
     end_silent(run, 1, never)
     assert not asked.exists()
 
 
 def test_whoever_has_to_leave_waits_for_nobody(run: RunDir, asked: Path) -> None:
-    AttemptWriter(run, worker=1, native_id="16").close()
+    AttemptWriter(run, worker=1, job_id="12_4").close()
     end_silent(run, 1, lambda: True)
     assert not asked.exists()
