@@ -138,6 +138,13 @@ def _add_finishing(command: _Command) -> None:
     for parser in (cancel, gather, verify):
         parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     gather.add_argument("--allow-missing", action="store_true", help="write a result although samples are missing")
+    clean = command(
+        "clean", "clean.clean", "remove what complete runs do not need any more, once their results are checked"
+    )
+    clean.add_argument("runs", metavar="RUN", nargs="+", help=_RUN_HELP.partition(" (")[0])
+    clean.add_argument("--logs", action="store_true", help="the logs too")
+    clean.add_argument("--dry-run", action="store_true", help="only show what would go")
+    clean.add_argument("--yes", action="store_true", help="do not ask")
     _add_export(command("export", "export.export", "check every block and write a folder of another format"))
 
 

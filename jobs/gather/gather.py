@@ -84,6 +84,11 @@ def gather(
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
+    if run.cleaned.exists():
+        raise RunError(
+            f"{run.path}: was cleaned (launcher clean), so there is nothing to make a result of, and the one that it had is "
+            "all; to compute it again: launcher run CONFIG --fresh"
+        )
     check_manifest(run, plan, whole=False)
     new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
     if new_code and not with_new_code:

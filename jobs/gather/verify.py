@@ -25,6 +25,8 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 
+_GONE = "is gone, and so is what it was made of: the run was cleaned"
+
 
 @dataclass(frozen=True)
 class VerifyReport:
@@ -56,6 +58,7 @@ class VerifyReport:
 def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None = None) -> VerifyReport:
     """Checks all that is done of all shards, and the result at ``output`` (default: the run's result.h5) if there is one.
 
+    Of a run that was cleaned there is only the result, which is compared with the journals as ever.
     ``progress`` is called with the rows done and all rows, which count twice where there is a result. Raises
     OutputError where attempts do not fit together, DamageError where the manifest is not what was planned.
     """
@@ -83,8 +86,9 @@ def _verify(
     run: RunDir, plan: Plan, one: Surveyed, result: Path | None, advance: Callable[[int], None]
 ) -> VerifyReport:
     started = time.monotonic()
-    damaged = tuple(find_damage(one.committed, one.part.rows, advance))
-    problems = check_result(run, plan, one, result, advance) if result else ()
+    is_cleaned = run.cleaned.exists()  # there is nothing left but the result
+    damaged = () if is_cleaned else tuple(find_damage(one.committed, one.part.rows, advance))
+    problems = check_result(run, plan, one, result, advance) if result else (_GONE,) if is_cleaned else ()
     shards = plan.shards_of(one.part).count
     counts = (shards, one.survey.batches, _bad_lines(one), damaged)
     seconds = time.monotonic() - started

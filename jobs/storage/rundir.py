@@ -52,6 +52,11 @@ class RunDir:
         return Path(str(chosen or self.path / "result-{manifest}.h5").replace("{manifest}", manifest))
 
     @property
+    def cleaned(self) -> Path:
+        """That the data of attempts are gone, or about to go: the result has them, and nothing else."""
+        return self.path / "cleaned.json"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

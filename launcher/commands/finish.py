@@ -86,10 +86,14 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
     report = check(run, output=chosen_output(submissions))
-    printer.say(
-        f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
-        *_listed(report.damaged),
-    )
+    is_cleaned = run.cleaned.exists()
+    if is_cleaned:
+        printer.say(f"shards: cleaned; {report.batches:,} batches of {report.shards:,} shards are in the result alone")
+    else:
+        printer.say(
+            f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
+            *_listed(report.damaged),
+        )
     for one in report.parts or (report,):
         of = f" of {one.name}" if one.name else ""
         state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
@@ -110,9 +114,10 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
         printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
     elif report.result_problems:
-        printer.say(f"next: launcher gather {reference(run)}")
+        again = "launcher run CONFIG --fresh, or bring back a copy of the result"
+        printer.say(f"next: {again if is_cleaned else f'launcher gather {reference(run)}'}")
     extended = {"extended": [dataclasses.asdict(growth) for growth in grown]} if grown else {}
-    printer.document(run=str(run.path), **_with_manifests(report, _verified), **extended)
+    printer.document(run=str(run.path), **_with_manifests(report, _verified), **extended, cleaned=is_cleaned)
     return report.ok
 
 

@@ -31,6 +31,7 @@ from launcher.manifest.grown import rows_of, write_grown
 from launcher.plan.comparison import Comparison, Sources, compare
 from launcher.plan.replacement import refuse_while_it_goes_on
 from launcher.plan.sharding import split_parts
+from launcher.runs.cleaned import refuse_cleaned
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def extend(run: RunDir, config: Config, given: Sources | None, *, again: bool) -
     run. Raises InputError where samples cannot be told apart, or added where they belong; RunError while something of the
     run goes on, and where another launcher extends it.
     """
+    refuse_cleaned(run)
     refuse_while_it_goes_on(run, "is to grow")
     import_run(run)
     known = Plan.read(run.plan)

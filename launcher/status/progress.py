@@ -77,6 +77,8 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
             step = f"run {name}"
         case RunState.RUNNING:
             step = f"status {name} --watch"
+        case _ if status.is_cleaned:
+            step = "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
         case _ if status.count(ShardState.DONE) == len(status.shards):
             step = f"gather {name}"
         case RunState.PLANNED:
@@ -90,7 +92,8 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
 
 def _result_lines(status: Status) -> list[str]:
     if not status.in_place:
-        return [f"result: {path}" for path in status.results]
+        alone = " (the run was cleaned: all else that it had stored is gone)" if status.is_cleaned else ""
+        return [f"result: {path}{alone}" for path in status.results]
     how = f"launcher export {reference(status.run)} FOLDER --format parquet"
     return [f"result: in place ({status.run.attempts}), for launcher.results; in other formats: {how}"]
 

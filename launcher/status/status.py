@@ -90,6 +90,11 @@ class Status:
     def executor(self) -> str | None:
         return self.submissions[-1].submission.executor if self.submissions else None
 
+    @cached_property
+    def is_cleaned(self) -> bool:
+        """Whether the result is all that is left of its samples."""
+        return self.run.cleaned.exists()
+
     @property
     def errors(self) -> tuple[tuple[int, str], ...]:
         """Why submissions could not retry, or write the result: of the last that ended, and of others that still lack rows."""
@@ -189,6 +194,8 @@ class Status:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
         if self.in_place:
             document["in_place"] = True
+        if self.is_cleaned:
+            document["cleaned"] = True
         if self.finalizer:
             document["finalized_by"] = self.finalizer.to_json()
         if self.notes:

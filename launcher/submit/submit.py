@@ -22,6 +22,7 @@ from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
+from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
@@ -57,6 +58,8 @@ class Selection:
 
 def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
     """What is not done and in nobody's hands; of shards ``asked`` for, batches too that are damaged or with failed samples."""
+    if asked is not None:
+        refuse_cleaned(run)
     table = plan.table
     submissions = read_submissions(run)
     active = _active(run, submissions)
