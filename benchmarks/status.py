@@ -21,9 +21,10 @@ from pathlib import Path
 
 from benchmarks import growth
 from jobs.kinds import EndReason, FailureKind, ShardState
+from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.journal import Journal
 from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import AttemptStart, Beat, Block, Commit, Commits, DataFile, GivenUp, Held, JobSpec
+from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile, JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.status.status import StatusReader

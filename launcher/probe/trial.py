@@ -14,9 +14,10 @@ from pathlib import Path
 from jobs.kinds import EndReason
 from jobs.machine.devices import CPU_SHARE
 from jobs.storage.attempts import Attempts
+from jobs.storage.beats import Beat
 from jobs.storage.journal import decode
 from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import Beat, Commit, Commits
+from jobs.storage.records import Commit, Commits
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.local.array import start_task

@@ -14,8 +14,9 @@ from typing import Any
 
 from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat
 from jobs.storage.plans import Plan
-from jobs.storage.records import Beat, Part
+from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import HDF5, read_seal, seal_of
 from launcher.executors import EXECUTORS, choose_executor

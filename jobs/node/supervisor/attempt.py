@@ -25,13 +25,14 @@ from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat, GivenUp, Held, Passage
 from jobs.storage.claims import Claim
 from jobs.storage.code import fingerprint
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout, Passage
+from jobs.storage.records import AttemptStart, Commit, Commits, DataFile, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from jobs.kinds import FailureKind
 from jobs.storage.attempts import Attempt, owners, read_failed
+from jobs.storage.beats import GivenUp
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import FailedSample, GivenUp, Shard
+from jobs.storage.records import FailedSample, Shard
 from jobs.storage.sample_failures import FailureTally, SampleFailures
 from jobs.storage.spans import Spans, union
 

@@ -7,18 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind, Unknown
-from jobs.storage.journal import decode, encode
+from jobs.storage.beats import Beat, GivenUp, Held
+from jobs.storage.journal import RECORDS, decode, encode
 from jobs.storage.records import (
-    RECORDS,
     AttemptStart,
-    Beat,
     Block,
     Commit,
     Commits,
     DataFile,
     FailedSample,
-    GivenUp,
-    Held,
     Layout,
     Output,
     Record,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.plans import NodeSettings, Submission
-from jobs.storage.records import Beat, GivenUp, Held
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from launcher.runs.failures import Failure
