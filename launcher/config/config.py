@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
@@ -33,12 +33,11 @@ from launcher.config.sections import (
     LocalSection,
     NodeSection,
     OutputSection,
-    PathText,
     RetrySection,
     Section,
     SlurmSection,
-    check_name,
 )
+from launcher.config.values import PathText, RunName
 from launcher.config.variables import expand_paths, is_script
 from launcher.config.yaml_lines import KeyPath, parse_document
 from launcher.executors import AUTO, EXECUTORS
@@ -59,7 +58,7 @@ _STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest
 class Place(Section):
     """What of a config says where its run is; ``path`` is the file it came from, ``folder`` that file's folder."""
 
-    name: Annotated[str, AfterValidator(check_name)] = Field(description="the run directory is <runs>/<name>")
+    name: RunName = Field(description="the run directory is <runs>/<name>")
     runs: PathText = Field(default="runs", description="folder of the runs; on a cluster, on the shared file system")
     _path: Path = PrivateAttr(default=Path("config.yaml"))
 
