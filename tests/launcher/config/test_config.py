@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from jobs.errors import InputError
-from launcher.config.config import Config, config_from_mapping, differences, load_config
+from launcher.config.config import Config, config_from_mapping, load_config
+from launcher.config.differences import differences
 from launcher.config.problems import sections
 from launcher.config.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
 from launcher.config.yaml_lines import parse_document, parse_value
