@@ -8,31 +8,26 @@ of the machine at any moment leaves at most work that no beat knows of.
 import dataclasses
 import itertools
 import os
-import secrets
 import stat
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import allocation
-from jobs.machine.process_identity import ProcessIdentity
-from jobs.machine.versions import installed_versions
 from jobs.node.messages import Allocate, Allocated
+from jobs.node.supervisor.attempt_start import start_record
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt
 from jobs.storage.beats import Beat, GivenUp, Held, Passage
 from jobs.storage.claims import Claim
-from jobs.storage.code import fingerprint
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
 from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import AttemptStart, Commit, Commits, DataFile, Layout
+from jobs.storage.records import Commit, Commits, DataFile, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
 
@@ -45,11 +40,6 @@ _GIVEN_UP_IN_A_ROW = 3
 _MOST_PASSAGES = 64
 # The rate is a mean over about this time, seconds.
 _RATE_SECONDS = 20.0
-
-
-def new_name(submission: int, worker: int) -> str:
-    """The name of a new attempt, by chance: two starts of one worker never write to the same files."""
-    return f"{submission:04d}-{worker:05d}-{secrets.token_hex(4)}"
 
 
 class AttemptLog:
@@ -115,31 +105,8 @@ class AttemptLog:
             self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666))
             self._open.callback(os.close, self._files[-1])
         fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
-        start = self._start_record(index, worker, devices, environment, memory)
+        start = start_record(self._plan, self._submission, index, worker, self._started, devices, environment, memory)
         self._journal.append(start, *(DataFile(number, path.name) for number, path in enumerate(paths)))
-
-    def _start_record(
-        self, index: int, worker: int, devices: tuple[str, ...], environment: Mapping[str, str], memory: int
-    ) -> AttemptStart:
-        return AttemptStart(
-            submission=self._submission.number,
-            index=index,
-            worker=worker,
-            time=self._started,
-            host=allocation.host(environment),
-            process=ProcessIdentity.current().to_json(),
-            job_id=allocation.job_id(environment),
-            restart=allocation.restarts(environment),
-            devices=devices,
-            workers=self._node.workers,
-            executable=sys.executable,
-            versions=installed_versions(),
-            code=fingerprint(self._plan.code),
-            plan=self._plan.fingerprint,
-            native_id=allocation.native_id(environment),
-            memory=memory,
-            deadline=allocation.end_time(environment),
-        )
 
     # --- claims
 

@@ -21,7 +21,8 @@ from jobs.machine.scratch import make_scratch, scratch_folder
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import RunBackend
 from jobs.node.supervisor.alone import recover
-from jobs.node.supervisor.attempt import AttemptLog, new_name
+from jobs.node.supervisor.attempt import AttemptLog
+from jobs.node.supervisor.attempt_start import new_name
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from jobs.gather.commit_stream import CommitStream
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate
-from jobs.node.supervisor.attempt import AttemptLog, new_name
+from jobs.node.supervisor.attempt import AttemptLog
+from jobs.node.supervisor.attempt_start import new_name
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt, Attempts, read_commits, read_records
