@@ -20,6 +20,7 @@ from jobs.node.supervisor.attempt_start import start_record
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
+from jobs.node.supervisor.pace import Pace
 from jobs.storage.attempts import Attempt
 from jobs.storage.beats import Beat, GivenUp, Held, Passage
 from jobs.storage.claims import Claim
@@ -38,12 +39,10 @@ _FIRST_BEATS = (1.0, 1.0, 2.0)
 _GIVEN_UP_IN_A_ROW = 3
 # Of the claims that it is done with; every beat repeats them.
 _MOST_PASSAGES = 64
-# The rate is a mean over about this time, seconds.
-_RATE_SECONDS = 20.0
 
 
 class AttemptLog:
-    """The CommitLog of a task. ``begun`` is for its beats; ``rate`` is in rows a second."""
+    """The CommitLog of a task. ``begun`` is for its beats."""
 
     def __init__(
         self,
@@ -63,7 +62,6 @@ class AttemptLog:
         self.name = name
         self.begun = 0
         self.setup = 0.0
-        self.rate = 0.0
         self.ok = 0
         self.failed = 0
         self._run = run
@@ -82,7 +80,7 @@ class AttemptLog:
         self._unsynced: set[int] = set()
         self._is_broken = False
         self._in_a_row = self._ok_then = 0
-        self._rated: tuple[float, int] | None = None
+        self._pace = Pace()
         self._started = self._advanced = time.time()
         self._beat = Beat(0, self._started)
         self._gaps = itertools.chain(_FIRST_BEATS, itertools.repeat(self._node.sync_interval))
@@ -117,12 +115,13 @@ class AttemptLog:
         self._claims = [Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size)]
         self.begun = claim.start
         # The rate is that of the work: neither of waiting for some, nor of the set-up.
-        self._rated = (time.monotonic(), self.committed) if self.setup else None
+        if self.setup:
+            self._pace.start(self.committed)
 
     def ready(self, setup: float) -> None:
         """Its processes are ready, after so many seconds."""
         self.setup = setup
-        self._rated = time.monotonic(), self.committed
+        self._pace.start(self.committed)
 
     @property
     def has_claims(self) -> bool:
@@ -156,6 +155,11 @@ class AttemptLog:
     def committed(self) -> int:
         """Rows."""
         return self.ok + self.failed
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self._pace.rate
 
     @property
     def given_up(self) -> Spans:
@@ -215,16 +219,7 @@ class AttemptLog:
         self._pending.clear()
         self._unsynced.clear()
         self._advanced = time.time()
-        self._measure()
-
-    def _measure(self) -> None:
-        now = time.monotonic()
-        if self._rated and now > self._rated[0] and self.committed > self._rated[1]:
-            seconds = now - self._rated[0]
-            rate = (self.committed - self._rated[1]) / seconds
-            share = min(1.0, seconds / _RATE_SECONDS) if self.rate else 1.0
-            self.rate += share * (rate - self.rate)
-            self._rated = now, self.committed
+        self._pace.note(self.committed)
 
     def _facts(self) -> Beat:
         """Of this moment, at which everything committed is durable."""
