@@ -26,9 +26,9 @@ from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import import_module
-from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 
 
 class _Leave(Exception):

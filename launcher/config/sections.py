@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from jobs.storage.plans import NodeSettings, Resources
+from jobs.storage.submission import NodeSettings, Resources
 from launcher.config.sbatch_options import OptionValue, gpus_asked
 from launcher.config.settings import RetrySettings
 from launcher.config.values import (

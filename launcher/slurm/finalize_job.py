@@ -19,8 +19,8 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.supervisor.slurm_job import requeue_self
 from jobs.storage import checked_json
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.notify.announcement import announce
 from launcher.runs.signs import touching
 from launcher.runs.submissions import Outcome

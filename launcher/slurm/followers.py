@@ -10,8 +10,8 @@ from typing import Any
 from jobs.errors import InputError, RunError
 from jobs.machine.user import user_name
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, create, read_submissions, update
 from launcher.slurm import scheduler

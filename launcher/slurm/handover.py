@@ -13,8 +13,8 @@ from dataclasses import replace
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.user import user_name
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.runs.submissions import read_submissions, update
 from launcher.slurm import scheduler
 from launcher.slurm.followers import follow, hold_back, record

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
 from jobs.machine.user import user_name
-from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Resources, Submission
 from launcher.executors import Executor, Finding, Limits, Observation, Scripts
 from launcher.runs.attendant import find_attendant
 from launcher.runs.submissions import Outcome, may_run, read_submissions, update

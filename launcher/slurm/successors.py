@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.errors import InputError
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.config.settings import retry_settings
 from launcher.retry.finalize import finalize
 from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, withdraw

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.node.supervisor.attempt_start import new_name
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.cli import main
 from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Registered

@@ -27,10 +27,11 @@ from jobs.storage.claims import Claim
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import Commit, Commits, DataFile, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import Submission
 
 _MESSAGE_CHARACTERS = 1000
 # Seconds between the first beats, so that others soon know how fast it is; then it is the interval.

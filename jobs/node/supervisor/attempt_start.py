@@ -8,8 +8,9 @@ from jobs.machine import allocation
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.versions import installed_versions
 from jobs.storage.code import fingerprint
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart
+from jobs.storage.submission import Submission
 
 
 def new_name(submission: int, worker: int) -> str:

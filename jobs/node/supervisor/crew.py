@@ -21,8 +21,8 @@ from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.meter import Meter, Reading
 from jobs.node.worker.loading import too_long
-from jobs.storage.plans import NodeSettings
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 
 # Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
 TICK = 0.5

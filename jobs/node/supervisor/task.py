@@ -34,10 +34,11 @@ from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
 from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import SampleIds
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 
 # Of the grace in which a task has to be gone (20 s, Slurm's KillWait is 30), what its processes get to tear down, and with
 # it what it takes to kill the rest and to sync, at most, seconds; all else they have for the batch at hand.

@@ -24,10 +24,11 @@ from jobs.storage.blocks import BlockWriter
 from jobs.storage.claims import Claim
 from jobs.storage.journal import decode
 from jobs.storage.outputs import to_columns
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart, Block, Commit, DataFile, FailedSample, Layout, Output
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from tests.support.task_runs import make_run, write_submission
 
 OUTPUTS = (Output("y", False, "<f8", ()),)
