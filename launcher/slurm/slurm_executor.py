@@ -21,7 +21,7 @@ from jobs.storage.submission import Resources, Submission
 from launcher.executors import Executor, Finding, Limits, Observation, Scripts
 from launcher.runs.attendant import find_attendant
 from launcher.runs.submissions import Outcome, may_run, read_submissions, update
-from launcher.slurm import scheduler
+from launcher.slurm import sbatch, scheduler
 from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import nodes_of, tasks_at_once
 from launcher.slurm.environment import from_environment
@@ -60,8 +60,8 @@ class SlurmScripts(Scripts):
         if not scheduler.is_here():
             return None
         try:
-            return f"sbatch --test-only: {scheduler.test_only(script)}"
-        except scheduler.NoArrays as refusal:
+            return f"sbatch --test-only: {sbatch.test_only(script)}"
+        except sbatch.NoArrays as refusal:
             return f"{refusal}: so each array task will be a job of its own"
 
 
@@ -161,7 +161,7 @@ class SlurmExecutor(Executor):
         """Submits as much as Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
         Raises InputError where it would refuse the finalize job, before anything is submitted, and Unfollowed where it
-        refuses that later; scheduler.LimitReached where it takes nothing at all now. ``attached``, the launcher stays and
+        refuses that later; sbatch.LimitReached where it takes nothing at all now. ``attached``, the launcher stays and
         does what that job would.
         """
         submissions = [checked(run, submission, attached) for submission in submissions]
@@ -172,7 +172,7 @@ class SlurmExecutor(Executor):
                 raise
             print(problem, file=sys.stderr, flush=True)
             return list(problem.submissions)
-        except scheduler.LimitReached as refusal:
+        except sbatch.LimitReached as refusal:
             if not (attached and submissions[0].resources.attended):
                 raise
             print(refusal, file=sys.stderr, flush=True)
@@ -187,7 +187,7 @@ class SlurmExecutor(Executor):
         waiting = left_to_launcher(run) if ask or ended else []
         try:
             return bool(submit_waiting(run, waiting) or ended)
-        except scheduler.LimitReached as refusal:  # another time
+        except sbatch.LimitReached as refusal:  # another time
             print(refusal, file=sys.stderr, flush=True)
             return bool(ended)
 
