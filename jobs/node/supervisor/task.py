@@ -19,10 +19,10 @@ from jobs.node.messages import Batch
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.attempt_start import new_name
-from jobs.node.supervisor.children import CrewSettings
+from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
