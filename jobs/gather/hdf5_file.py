@@ -29,7 +29,7 @@ def create_file(path: Path) -> "h5py.File":
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What HDF5 could not write is an OSError with a number: h5py says RuntimeError where a file is closed, or has no number."""
+    """What HDF5 could not write is an OSError with a number; h5py raises RuntimeError where it closes a file, or gives none."""
     try:
         yield
     except (RuntimeError, OSError) as error:
