@@ -159,23 +159,22 @@ def _laggard_lines(status: Status) -> Iterator[str]:
     """Array tasks that finish nothing, and slow nodes, while there is something to be done about them."""
     if status.state is not RunState.RUNNING:
         return
-    for one in status.stalled[:_MAX_SILENT]:
-        where = on_one_line(f"{one.attempt} on {one.node}")
+    found, name = status.laggards, reference(status.run)
+    for one in found.stalled[:_MAX_SILENT]:
         yield (
-            f"  stalled: {where} has finished nothing for {rough_time(one.seconds)}, and a batch takes "
-            f"{rough_time(one.batch)}; retry.stall ends such tasks"
+            f"  stalled: {on_one_line(f'{one.attempt} on {one.node}')} has finished nothing for {rough_time(one.seconds)}, "
+            f"and a batch takes {rough_time(one.batch)}; retry.stall ends such tasks"
         )
-    if len(status.stalled) > _MAX_SILENT:
-        yield f"  and {len(status.stalled) - _MAX_SILENT} more are stalled; see --json"
-    for slow in status.slow_nodes[:_MAX_SILENT]:
+    if len(found.stalled) > _MAX_SILENT:
+        yield f"  and {len(found.stalled) - _MAX_SILENT} more are stalled; see --json"
+    for slow in found.slow_nodes[:_MAX_SILENT]:
         yield (
             f"  slow: a process on {on_one_line(slow.node)} does {slow.rate:,.1f} samples/s, elsewhere {slow.others:,.1f}; "
             "others take over what it leaves"
         )
     executor = choose_executor(status.executor) if status.executor in EXECUTORS else None
-    nodes = sorted({*(slow.node for slow in status.slow_nodes), *(one.node for one in status.stalled if one.node)})
-    if nodes and executor and (flags := executor.without_nodes(nodes[:_MAX_SILENT])):
-        yield f"    to go on without: launcher cancel {reference(status.run)}, launcher rerun {reference(status.run)} {flags}"
+    if found.nodes and executor and (flags := executor.without_nodes(found.nodes[:_MAX_SILENT])):
+        yield f"    to go on without: launcher cancel {name}, launcher rerun {name} {flags}"
 
 
 def _counts(group: FailureGroup) -> str:

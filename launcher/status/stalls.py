@@ -1,16 +1,21 @@
-"""Stalls: array tasks that finish nothing for long, and nodes that are much slower than the others. Pure.
+"""Stalls: array tasks that finish nothing, or write nothing, for long, and nodes that are much slower than the others.
 
 By the last beats alone: how long a batch takes in this run, they tell too. It decides nothing.
 """
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.storage.attempts import Attempt
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
+from jobs.storage.submission import Submission
+from launcher.runs.shard_states import Shards
+from launcher.runs.submissions import SubmissionState
 
-# A batch that takes so many times as long as they do in this run, and so many sync intervals, is pointed out.
+# A batch that takes so many times as long as they do in this run, and so many sync intervals, is pointed out; so are
+# attempts that have not written for so many intervals.
 _BATCHES = 10
 _INTERVALS = 6
 # So many batches tell how fast a node is; slow is one below this share of what the others do, if there are so many others.
@@ -47,6 +52,42 @@ class SlowNode:
             "samples_per_second": round(self.rate, 3),
             "samples_per_second_elsewhere": round(self.others, 3),
         }
+
+
+@dataclass(frozen=True)
+class Laggards:
+    """Both of them."""
+
+    stalled: tuple[Stalled, ...] = ()
+    slow_nodes: tuple[SlowNode, ...] = ()
+
+    @property
+    def nodes(self) -> list[str]:
+        """Their names."""
+        return sorted({*(slow.node for slow in self.slow_nodes), *(one.node for one in self.stalled if one.node)})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stalled": [one.to_json() for one in self.stalled],
+            "slow_nodes": [one.to_json() for one in self.slow_nodes],
+        }
+
+
+def find_laggards(plan: Plan, shards: Shards, submissions: Sequence[SubmissionState]) -> Laggards:
+    """By the attempts of the newest submission, and of others that go on."""
+    numbers = {one.number: one.submission for one in submissions if one.is_open or one is submissions[-1]}
+    recent = [attempt for attempt in shards.attempts if attempt.submission in numbers]
+    return Laggards(tuple(find_stalled(plan, recent, shards.live, numbers)), find_slow_nodes(plan, recent))
+
+
+def find_silent(shards: Shards, submissions: Sequence[SubmissionState]) -> Iterator[str]:
+    """Attempts that go on as far as anybody knows, and have not written for long. By clocks, so it decides nothing."""
+    now, intervals = time.time(), {one.number: one.submission.node.sync_interval for one in submissions}
+    for attempt in shards.attempts:
+        if attempt.name in shards.live:
+            heard = max(attempt.beat.time, attempt.start.time if attempt.start else 0)
+            if now - heard > _INTERVALS * intervals.get(attempt.submission, now):
+                yield attempt.name
 
 
 def find_stalled(

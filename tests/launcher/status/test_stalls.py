@@ -12,8 +12,9 @@ from jobs.machine.running_time import RunningTime
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.stall import StallWatch
 from jobs.storage.attempts import Attempts
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.executors import choose_executor
 from launcher.status.progress import status_lines
 from launcher.status.stalls import SlowNode, Stalled, find_slow_nodes, find_stalled
@@ -133,8 +134,8 @@ def test_a_task_that_hangs_is_told_and_ended_and_others_do_its_rows(tmp_path: Pa
 
     def is_told() -> bool:
         status = StatusReader(run).read() if run.plan.exists() else None
-        seen.extend(status.stalled if status else ())
-        return bool(status and status.stalled and "stalled: " in "\n".join(status_lines(status)))
+        seen.extend(status.laggards.stalled if status else ())
+        return bool(status and status.laggards.stalled and "stalled: " in "\n".join(status_lines(status)))
 
     wait_until(is_told)
     said, _ = process.communicate(timeout=60)
