@@ -86,13 +86,10 @@ class Task:
         self._clock = RunningTime()
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
         self._stall = StallWatch(self._clock, submission.resources.stall)
-        look = (
-            self._claimer.seen,
-            SampleIds(plan.manifest_file(run)),
-            lambda: self._meter.taken,
-            lambda: self._stall.quiet,
+        ids = SampleIds(plan.manifest_file(run))
+        self._attempt = AttemptLog(
+            run, plan, submission, name, self._claimer.seen, ids, lambda: self._meter.taken, lambda: self._stall.quiet
         )
-        self._attempt = AttemptLog(run, plan, submission, name, *look)
         cpus = devices.usable_cpus(processes=self._node.processes)
         self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
         names = gpus.tokens(os.environ, devices.visible_gpus())
