@@ -128,9 +128,13 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
                 lines.append(f"    {to_do}")
     if status.silent:
         names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
-        lines.append(
-            f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
+        what = "what they have, others take over" if status.missing else "the end of the run waits for these alone"
+        lines.append(f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; {what}")
+        jobs = sorted(
+            {one.start.job_id for one in status.shards.attempts if one.name in status.silent and one.start} - {None}
         )
+        if not status.missing and jobs:
+            lines.append(f"    their jobs can be ended: {on_one_line(' '.join(map(str, jobs[:_MAX_SILENT])))}")
     lines += _laggard_lines(status)
     if status.other_versions:
         lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")

@@ -195,6 +195,22 @@ def test_of_several_manifests_the_last_one_grows_and_others_are_added(tmp_path: 
     assert result_ids(run, "train") == list(numbered(0, 30))
 
 
+def test_files_that_a_glob_finds_now_are_new_samples(tmp_path: Path, instant: None) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in "bd":
+        (folder / name).write_text(name)
+    config = write_config(tmp_path, data={"manifest": "files/*"}, shards=2, job="Everything")
+    assert go_on(config)[0] == 0
+    for name in "ace":
+        (folder / name).write_text(name)
+    assert grow(config).new == 3
+    (folder / "f").write_text("f")
+    assert command("extend", run_of(config).path, tmp_path / "files" / "*")[0] == 0  # as typed anywhere
+    assert go_on(config)[0] == 0
+    assert result_ids(run_of(config)) == [f"files/{name}" for name in "bdacef"]
+
+
 def test_what_goes_on_keeps_a_run_from_growing(tmp_path: Path) -> None:
     config = make_config(tmp_path, numbered(0, 20))
     run = make_plan(load_config(config)).run
@@ -288,7 +304,7 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
     recorded("extend", run.path, "--changed")
     old_and_new = {1: 40, 2: 45}
     seen = set()
-    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), 120):
+    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), 80):
         if number > planned:
             shutil.rmtree(run.path, ignore_errors=True)
             restore(state, run.path.parent)

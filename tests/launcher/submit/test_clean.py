@@ -196,7 +196,7 @@ def test_every_state_that_a_crash_may_leave_has_all_that_was_computed(tmp_path: 
         counts.append(len(list(calls.recorded())))
     recorded = [call for call in calls.recorded() if "/logs/" not in call.path and not call.path.endswith(".log")]
     seen = set()
-    for number, state in crash_states(recorded, run.path.parent, random.Random(5), 200):
+    for number, state in crash_states(recorded, run.path.parent, random.Random(5), 150):
         if number > len(recorded) - (counts[1] - counts[0]):
             shutil.rmtree(run.path, ignore_errors=True)
             restore(state, run.path.parent)
