@@ -104,6 +104,10 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
         printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
+    elif report.result_problems and report.missing:  # which gather refuses
+        printer.say(
+            f"next: launcher rerun {reference(run)}, which computes what is missing; until then the result stays"
+        )
     elif report.result_problems:
         printer.say(f"next: launcher gather {reference(run)}")
     printer.document(run=str(run.path), **_with_manifests(report, _verified))
