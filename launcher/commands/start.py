@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def plan(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.storage.samples import Samples
-    from launcher.manifest.columns import told
+    from launcher.commands.columns import told
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 

@@ -1,4 +1,4 @@
-from launcher.manifest.columns import told
+from launcher.commands.columns import told
 
 
 def test_each_column_is_told_with_its_type() -> None:
