@@ -25,6 +25,7 @@ from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from launcher.runs.attendant import find_attendant
 from launcher.runs.failures import Failure
+from launcher.runs.find import reference
 from launcher.runs.signs import lives
 
 
@@ -232,7 +233,9 @@ def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
     taken = next((number for number, rows in in_hand(others, table) if rows & mine), None)
     if taken is not None:
         withdraw(run, submission.number)
-        raise RunError(f"{run.path}: submission {taken} is running these shards now; see `launcher status`")
+        raise RunError(
+            f"{run.path}: submission {taken} is running these shards now; see `launcher status {reference(run)}`"
+        )
 
 
 def withdraw(run: RunDir, number: int) -> None:

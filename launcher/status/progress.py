@@ -122,7 +122,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
             why = "" if reason in ("", "None") else f" ({reason})"
             lines.append(f"  {executor.title}'s queue: {entries} {state}{why}")
             if to_do := executor.queue_advice(reason):
-                lines.append(f"    {to_do}")
+                lines.append(f"    {to_do.format(run=reference(status.run))}")
     if status.silent:
         names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
         lines.append(
