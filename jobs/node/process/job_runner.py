@@ -142,6 +142,7 @@ class JobRunner:
         return Processed(loaded, results, failure, is_final, time.monotonic() - started)
 
     def _run_job(self, loaded: Loaded, arriving: Arriving) -> tuple[Any, FailedSample | None, bool]:
+        self._kernel_kills.tick()
         seed_generators(self._seed, loaded.piece.start)
         self._beacon.at(loaded.piece.start, loaded.piece.stop)
         stage = SampleFailureKind.LOAD

@@ -263,6 +263,7 @@ class Crew:
         for child in self._children.unending():
             self._abandon(child)
         self._kernel_kills.look()
+        self._children.server.tick()
         reading = self._meter.read(child.pid for child in self._children)
         if reading.total > self.settings.memory:
             self._make_room(reading)

@@ -133,6 +133,10 @@ class ForkServer:
                 died = f"{what} ends the process: {'it hangs in the kernel' if code is None else exit_text(code)}"
         raise ServerDied(died)
 
+    def tick(self) -> None:
+        """To be called now and then while nothing is started: see KernelKills."""
+        self._kernel_kills.tick()
+
     def _start(self, target: Target, arguments: Any, descriptors: tuple[int, ...]) -> Forked:
         self._await_imports()
         mine, theirs = multiprocessing.Pipe(duplex=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs.machine import kernel_kills
 from jobs.machine.kernel_kills import KernelKills
 from tests.support.launcher_runs import environment, wait_until
 from tests.support.memory_cgroup import MemoryCgroup, memory_cgroup
@@ -156,3 +157,17 @@ def test_the_kernels_kills_explain_as_many_deaths_and_only_for_a_while(
     monkeypatch.setattr("jobs.machine.kernel_kills._DYING_SECONDS", 0.0)
     assert kills.look() == 1
     assert kills.look() == 0
+
+
+def test_who_ticks_knows_that_a_kill_was_long_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = tmp_path / "memory.events"
+    counts.write_text("oom_kill 3\n")
+    monkeypatch.setattr(kernel_kills, "cgroup_files", lambda v1, v2: [counts])
+    kills = KernelKills()
+    counts.write_text("oom_kill 4\n")
+    kills.tick()  # too soon after the last look: it costs one file read a second at most
+    monkeypatch.setattr(kernel_kills, "_BETWEEN_LOOKS", 0.0)
+    kills.tick()
+    monkeypatch.setattr(kernel_kills, "_DYING_SECONDS", 0.0)
+    kills.tick()
+    assert not kills.explain()
