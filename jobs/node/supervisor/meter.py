@@ -95,9 +95,9 @@ class Meter:
         self._read_gpus()
         return reading
 
-    def check_imports(self) -> None:
+    def check_imports(self, are_through: bool) -> None:
         """Raises AttemptFailed where what is imported takes more than the task may use, before there are children."""
-        if self.is_due(_IMPORT_SECONDS) and (taken := self.read(()).total) > self._limit:
+        if (are_through or self.is_due(_IMPORT_SECONDS)) and (taken := self.read(()).total) > self._limit:
             sizes = f"{memory.in_words(taken)}, of {memory.in_words(self._limit)} that the task may use"
             raise AttemptFailed(FailureKind.OUT_OF_MEMORY, f"importing what the Job needs takes {sizes}")
 

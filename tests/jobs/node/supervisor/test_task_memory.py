@@ -62,7 +62,11 @@ def test_a_request_that_no_cgroup_enforces_is_kept_by_the_task_itself(tmp_path: 
 
 
 def test_memory_and_time_of_what_a_job_starts_are_told(tmp_path: Path) -> None:
-    busy = "import time\nblock = b'1' * (400 << 20)\nwhile time.process_time() < 0.7: pass"
+    # Long enough with all of it for a reading, however slowly it came to have it.
+    busy = (
+        "import time\nblock = b'1' * (400 << 20)\ncpu, wall = time.process_time(), time.monotonic()\n"
+        "while time.process_time() - cpu < 0.7 or time.monotonic() - wall < 1.2: pass"
+    )
     params = {"command": ["setsid", "--wait", "env", "-i", sys.executable, "-c", busy]}
     run = make_run(tmp_path, "jobs.command:Command", 2, batch_size=1, params=params, workers=1)
     assert run_task(run).returncode == 0
