@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
+from jobs.node.cut_off import CLOSED
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.child import Child, at, await_end
@@ -212,6 +213,8 @@ class Crew:
         cause = f"{role} died of {child.exit_text()}"
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
             cause = too_long(self._node.sample_timeout)
+        elif self._children.is_cut_off(child):
+            cause = CLOSED
         self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
         self._check()
 
@@ -219,7 +222,8 @@ class Crew:
         self._idle_deaths[child.name] += 1
         if self._idle_deaths[child.name] >= _IDLE_DEATHS:
             kind = FailureKind.OUT_OF_MEMORY if self._was_memory(child) else FailureKind.CRASH
-            self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {child.exit_text()}")
+            why = CLOSED if self._children.is_cut_off(child) else child.exit_text()
+            self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {why}")
 
     def _give_up(self, child: Child, kind: FailureKind, message: str) -> None:
         """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""

@@ -11,6 +11,7 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
+from jobs.node.cut_off import Pipe
 from jobs.node.leaving import leave
 from jobs.node.messages import Broken, Piece, Stop
 from jobs.node.slots import SlotWriter
@@ -38,24 +39,28 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     go_first()
     kernel_kills = KernelKills()
     limit_data(arguments.memory)
+    beacon = Beacon(beacons, arguments.beacon)
+    own = Pipe(pipe, beacon)
     try:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
         end_twin()
+        own.check()
         streams.fill()  # what is opened now must not be what the Job prints to
-        beacon = Beacon(beacons, arguments.beacon)
         loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
         sys.excepthook(type(error), error, error.__traceback__)
+        own.check()
         report_broken(connection, broken("setup_worker", error, kernel_kills))
         return
-    slots = SlotWriter(connection)
+    slots = SlotWriter(connection, own.check)
     # When the process is gone, so is its worker: its successor gets workers of its own.
     with contextlib.suppress(EOFError, ConnectionError):
         while isinstance(piece := connection.recv(), Piece):
             try:
                 loaded = loader.load(piece, slots.put)
+                own.check((piece.start, piece.stop))
             except OSError as error:  # of the manifest, so no sample's fault
                 report_broken(connection, arguments.backend.broken(error))
                 return

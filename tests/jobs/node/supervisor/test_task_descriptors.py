@@ -1,0 +1,36 @@
+"""An array task whose Job closes file descriptors that are not its own: the sample is named, and nothing is written astray."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.task_runs import failures, is_done, last_end, make_run, results, run_task
+
+CLOSING = "tests.example_jobs.leaving_jobs:Closing"
+
+
+@pytest.mark.parametrize(("where", "workers"), [("load", 1), ("load", 0), ("process", 1)])
+def test_a_sample_at_which_a_job_closes_all_descriptors_fails_alone(tmp_path: Path, where: str, workers: int) -> None:
+    folder = tmp_path / "opened"
+    folder.mkdir()
+    params = {"where": where, "folder": str(folder)}
+    run = make_run(tmp_path, CLOSING, 16, batch_size=4, params=params, workers=workers, max_failed_samples=1)
+
+    task = run_task(run)
+
+    assert task.returncode == 0, task.stdout + task.stderr
+    assert is_done(run)
+    (sample,) = failures(run).values()
+    assert (sample.row, sample.kind) == (5, "CRASH")
+    assert sample.message.startswith("the Job closed file descriptors that are not its own")
+    assert np.delete(results(run)["y"], 5).tolist() == [2 * row for row in range(16) if row != 5]
+    assert {path.stat().st_size for path in folder.iterdir()} == {0}
+
+
+def test_a_job_that_closes_all_descriptors_when_it_is_set_up_is_told_so(tmp_path: Path) -> None:
+    params = {"where": "setup_worker", "folder": str(tmp_path)}
+    run = make_run(tmp_path, CLOSING, 16, params=params, workers=1)
+
+    assert run_task(run).returncode == 1
+    assert "died 3 times in a row: the Job closed file descriptors that are not its own" in last_end(run).message
