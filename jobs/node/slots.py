@@ -9,7 +9,7 @@ copy. Arrays and tensors in dicts, lists and tuples are seen so; all else a batc
 import contextlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NamedTuple
@@ -49,10 +49,8 @@ class SlotArray(NamedTuple):
 class SlotWriter:
     """The worker's end: puts batches into slots, making them larger as needed."""
 
-    def __init__(self, connection: Connection, check: Callable[[], None] = lambda: None) -> None:
-        """``check`` is called before anything is sent: the connection may be another file by then."""
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._check = check
         self._memory: dict[int, mmap.mmap] = {}
 
     def put(self, slot: int, batch: Any) -> Placed:
@@ -82,7 +80,6 @@ class SlotWriter:
         if memory is None or len(memory) < size:
             self._memory.pop(slot, None)  # where there is not room for both, the reader keeps what it still has of it
             size = max(mmap.PAGESIZE, int(size * _GROWTH))
-            self._check()
             descriptor = memory_file("launcher-slot", size)
             try:
                 # Mapped before it is announced: where that fails, the reader would take later batches from a memory that

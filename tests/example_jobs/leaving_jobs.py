@@ -169,3 +169,37 @@ class Closing(Job):
         if self.where == "process" and self.at in batch:
             self._close()
         return {"y": 2 * batch[:, 0]}
+
+
+class Alarmed(Job):
+    """Ends a sample that takes too long by a timer whose handler raises, and never switches it off; the other half is slow."""
+
+    def __init__(self, where: str, at: int = 5) -> None:
+        self.where = where
+        self.at = at
+
+    def setup_worker(self, context: Context) -> None:
+        signal.signal(signal.SIGALRM, _raise_too_slow)
+
+    def setup(self, context: Context) -> None:
+        signal.signal(signal.SIGALRM, _raise_too_slow)
+
+    def load(self, sample: Sample) -> np.ndarray:
+        self._work("load", sample.index == self.at)
+        return np.array([sample.index])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        self._work("process", self.at in batch)
+        return {"y": 2 * batch[:, 0]}
+
+    def _work(self, where: str, is_slow: bool) -> None:
+        if where != self.where:
+            time.sleep(0.4)
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        if is_slow:
+            time.sleep(3600)
+
+
+def _raise_too_slow(number: int, frame: object) -> None:
+    raise TimeoutError("too slow")

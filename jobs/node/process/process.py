@@ -13,7 +13,7 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
-from jobs.node.cut_off import Pipe
+from jobs.node.border import Border
 from jobs.node.leaving import leave
 from jobs.node.messages import Ready
 from jobs.node.process.job_runner import JobRunner
@@ -47,7 +47,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     kernel_kills = KernelKills()
     threads.use(arguments.child.threads)
     beacon = Beacon(beacons, arguments.child.beacon)
-    own = Pipe(pipe, beacon)
+    border = Border(pipe, beacon)
     try:
         job = arguments.child.backend.job()
         if not arguments.workers:
@@ -55,13 +55,13 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         end_twin()
-        own.check()
+        border.come_back()
         streams.fill()  # the data file must not be what the Job prints to
-        process = _Process(arguments, connection, beacon, own, job)
+        process = _Process(arguments, connection, beacon, border, job)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
         sys.excepthook(type(error), error, error.__traceback__)
-        own.check()
+        border.come_back()
         report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
@@ -93,14 +93,14 @@ class _Process:
     """A messenger and a runner: in one thread, unless there is a GPU to wait for, or the runner is seen to wait."""
 
     def __init__(
-        self, arguments: ProcessArguments, connection: Connection, beacon: Beacon, own: Pipe, job: Job
+        self, arguments: ProcessArguments, connection: Connection, beacon: Beacon, border: Border, job: Job
     ) -> None:
         child = arguments.child
         self._backend = child.backend
         self._connection = connection
         self._device = child.context.device
         self._job = job
-        self._runner = JobRunner(job, child.backend, beacon, own, child.context.seed)
+        self._runner = JobRunner(job, child.backend, beacon, border, child.context.seed)
         source: PieceSource
         transfer = transfer_to(self._device)
         if arguments.workers:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
-from jobs.node.cut_off import CLOSED
+from jobs.node.border import CLOSED
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.child import Child, at, await_end

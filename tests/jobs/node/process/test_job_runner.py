@@ -15,7 +15,7 @@ import pytest
 
 from jobs.job import Job
 from jobs.node.beacon import Beacon, Beacons
-from jobs.node.cut_off import Pipe
+from jobs.node.border import Border
 from jobs.node.messages import Loaded, Piece
 from jobs.node.process.job_runner import Fetch, JobRunner, Processed
 from jobs.node.transfer import Here
@@ -66,7 +66,7 @@ def runner_of(job: Job) -> Iterator[JobRunner]:
     beacons = Beacons(1)
     notes: Any = Notes()
     beacon = Beacon(beacons.descriptor, 0)
-    yield JobRunner(job, notes, beacon, Pipe(beacons.descriptor, beacon), 0)
+    yield JobRunner(job, notes, beacon, Border(beacons.descriptor, beacon), 0)
     beacons.close()
 
 

@@ -1,4 +1,4 @@
-"""An array task whose Job closes file descriptors that are not its own: the sample is named, and nothing is written astray."""
+"""An array task whose Job closes what is not its own, or leaves a timer running: its sample fails alone, nothing else does."""
 
 from pathlib import Path
 
@@ -34,3 +34,24 @@ def test_a_job_that_closes_all_descriptors_when_it_is_set_up_is_told_so(tmp_path
 
     assert run_task(run).returncode == 1
     assert "died 3 times in a row: the Job closed file descriptors that are not its own" in last_end(run).message
+
+
+@pytest.mark.parametrize("where", ["load", "process"])
+def test_a_timer_that_a_job_leaves_running_fails_no_other_sample(tmp_path: Path, where: str) -> None:
+    params = {"where": where}
+    run = make_run(
+        tmp_path,
+        "tests.example_jobs.leaving_jobs:Alarmed",
+        8,
+        batch_size=1,
+        params=params,
+        workers=1,
+        max_failed_samples=1,
+    )
+
+    task = run_task(run)
+
+    assert task.returncode == 0, task.stdout + task.stderr
+    (sample,) = failures(run).values()
+    assert (sample.row, sample.kind, sample.message) == (5, where.upper(), "TimeoutError: too slow")
+    assert "starting another" not in task.stdout
