@@ -203,3 +203,19 @@ class Alarmed(Job):
 
 def _raise_too_slow(number: int, frame: object) -> None:
     raise TimeoutError("too slow")
+
+
+class Stopping(Job):
+    """Starts a program that is stopped, and waits for its end, at a sample."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def load(self, sample: Sample) -> np.ndarray:
+        if sample.index == self.at:
+            with subprocess.Popen(["sleep", "1"]) as program:
+                program.send_signal(signal.SIGSTOP)
+        return np.array([sample.index])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        return {"y": 2 * batch[:, 0]}

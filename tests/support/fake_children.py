@@ -168,5 +168,8 @@ class FakeMeter:
     def is_due(self, interval: float) -> bool:
         return self.due
 
+    def has_stopped(self, child: int) -> bool:
+        return False
+
     def read(self, pids: Iterable[int]) -> Reading:
         return Reading(self.total, {self.largest: self.total})

@@ -20,7 +20,7 @@ from jobs.node.supervisor.children import Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
-from jobs.node.supervisor.meter import Meter, Reading
+from jobs.node.supervisor.meter import STOPPED, Meter, Reading
 from jobs.node.worker.loading import too_long
 from jobs.storage.plans import NodeSettings
 from jobs.storage.spans import Spans
@@ -197,7 +197,7 @@ class Crew:
     def _how(self, child: Child) -> str:
         """How a child came to its end."""
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            return f"{too_long(self._node.sample_timeout)} and was killed"
+            return f"{child.killed_why}, and was killed"
         return f"died of {child.exit_text()}"
 
     def _was_memory(self, child: Child) -> bool:
@@ -212,7 +212,7 @@ class Crew:
         role = "the process" if child.worker is None else "the pool worker"
         cause = f"{role} died of {child.exit_text()}"
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            cause = too_long(self._node.sample_timeout)
+            cause = child.killed_why
         elif self._children.is_cut_off(child):
             cause = CLOSED
         self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
@@ -263,7 +263,8 @@ class Crew:
         if not self._meter.is_due(TICK):
             return
         for child in self._children.overdue(self._node.sample_timeout):
-            child.kill(SampleFailureKind.SAMPLE_TIMEOUT)
+            stopped = STOPPED if self._meter.has_stopped(child.pid) else ""
+            child.kill(SampleFailureKind.SAMPLE_TIMEOUT, f"{too_long(self._node.sample_timeout)}{stopped}")
         for child in self._children.unending():
             self._abandon(child)
         self._kernel_kills.look()

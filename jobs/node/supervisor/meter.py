@@ -19,6 +19,8 @@ _IMPORT_SECONDS = 0.1
 # Of the supervisor's time, what readings may take at most.
 _SHARE = 0.05
 
+STOPPED = "; it, or a program that it has started, was stopped (by SIGSTOP, or since it wanted to read from a terminal)"
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -94,6 +96,12 @@ class Meter:
         self._cost = time.thread_time() - started
         self._read_gpus()
         return reading
+
+    def has_stopped(self, child: int) -> bool:
+        """Whether a child is stopped, or something that it has started, so that it waits for ever."""
+        tree = self._look()
+        guardian = [tree[child].parent] if child in tree else []
+        return any(tree[pid].state == "T" for below in shares(tree, guardian).values() for pid in below)
 
     def check_imports(self, are_through: bool) -> None:
         """Raises AttemptFailed where what is imported takes more than the task may use, before there are children."""

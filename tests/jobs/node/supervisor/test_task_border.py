@@ -55,3 +55,19 @@ def test_a_timer_that_a_job_leaves_running_fails_no_other_sample(tmp_path: Path,
     (sample,) = failures(run).values()
     assert (sample.row, sample.kind, sample.message) == (5, where.upper(), "TimeoutError: too slow")
     assert "starting another" not in task.stdout
+
+
+def test_a_sample_that_waits_for_a_stopped_program_is_told_so(tmp_path: Path) -> None:
+    job = "tests.example_jobs.leaving_jobs:Stopping"
+    run = make_run(
+        tmp_path, job, 8, batch_size=4, params={"at": 5}, workers=1, max_failed_samples=1, sample_timeout=0.5
+    )
+
+    task = run_task(run)
+
+    assert task.returncode == 0, task.stdout + task.stderr
+    (sample,) = failures(run).values()
+    assert (sample.row, sample.kind) == (5, "SAMPLE_TIMEOUT")
+    assert sample.message.startswith(
+        "took longer than sample_timeout (0.5 s); it, or a program that it has started, was stopped"
+    )
