@@ -96,3 +96,29 @@ def misbehave(what: Any) -> Any:
         case "generator":
             return (number for number in range(3))
     return what
+
+
+class Contained(Job):
+    """Returns its batch in a container of somebody else's."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def load(self, sample: Any) -> np.ndarray:
+        return np.array(sample)
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        import pandas as pd
+        import pyarrow as pa
+
+        texts = list(map(str, batch))
+        # An index of another order: the rows of a batch are in the order in which they stand there.
+        backwards = range(len(batch))[::-1]
+        made = {
+            "series": lambda: pd.Series(batch, index=backwards),
+            "texts": lambda: pd.Series(texts),
+            "arrow": lambda: pa.array(batch),
+            "arrow texts": lambda: pa.array(texts),
+            "memory": lambda: memoryview(batch),
+        }
+        return {"y": made[self.kind]()}
