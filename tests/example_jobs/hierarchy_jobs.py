@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,14 @@ class Contained(Job):
         texts = list(map(str, batch))
         # An index of another order: the rows of a batch are in the order in which they stand there.
         backwards = range(len(batch))[::-1]
-        made = {
+        # pyarrow has no types, and numpy's arrays are a Buffer from Python 3.12 on.
+        array: Any = pa.array
+        held: Any = batch
+        made: dict[str, Callable[[], Any]] = {
             "series": lambda: pd.Series(batch, index=backwards),
             "texts": lambda: pd.Series(texts),
-            "arrow": lambda: pa.array(batch),
-            "arrow texts": lambda: pa.array(texts),
-            "memory": lambda: memoryview(batch),
+            "arrow": lambda: array(batch),
+            "arrow texts": lambda: array(texts),
+            "memory": lambda: memoryview(held),
         }
         return {"y": made[self.kind]()}
