@@ -19,12 +19,12 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.supervisor.slurm_job import requeue_self
 from jobs.storage import checked_json
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.notify.announcement import announce
 from launcher.runs.signs import touching
 from launcher.runs.submissions import Outcome
-from launcher.slurm import scheduler
+from launcher.slurm import sbatch, scheduler
 from launcher.slurm.calls import NoAnswer
 from launcher.slurm.followers import leave_to_launcher
 from launcher.slurm.successors import end_submissions, give_up, submit_waiting, tell, waiting_for
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with _signed(run, options.numbers):
             started = _finalize_patiently(run, options.numbers)
-    except scheduler.LimitReached as error:
+    except sbatch.LimitReached as error:
         return _try_later(run, options.numbers, str(error))
     except Exception as error:  # the process boundary: whoever follows the run is told
         if isinstance(error, OSError) and disk.is_failing(error):

@@ -8,9 +8,9 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.slurm import finalize_job

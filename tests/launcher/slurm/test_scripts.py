@@ -13,9 +13,9 @@ import pytest
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage import checked_json
-from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.config.config import Config, load_config
 from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import IGNORES_WARNING, array_script, finalize_script, job_name
@@ -23,6 +23,7 @@ from launcher.slurm.slurm_executor import SlurmExecutor
 from launcher.slurm.template import Template
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import ROOT, wait_until, write_config
+from tests.support.patience import PATIENCE
 
 TEMPLATES = sorted(path.stem for path in (ROOT / "slurm_templates").glob("*.sbatch"))
 
@@ -233,7 +234,7 @@ def test_a_warning_while_the_script_loads_modules_is_noted_and_ends_nothing(tmp_
         wait_until((tmp_path / "begun").exists)
         task.send_signal(signal.SIGUSR2)
         (tmp_path / "loaded").touch()
-        assert task.wait(30) == 0
+        assert task.wait(PATIENCE) == 0
     assert (tmp_path / "said").read_text() == "True 1"
 
 
