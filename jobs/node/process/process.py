@@ -48,6 +48,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     threads.use(arguments.child.threads)
     beacon = Beacon(beacons, arguments.child.beacon)
     border = Border(pipe, beacon)
+    is_set_up = False
     try:
         job = arguments.child.backend.job()
         if not arguments.workers:
@@ -57,12 +58,16 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         end_twin()
         border.come_back()
         streams.fill()  # the data file must not be what the Job prints to
+        is_set_up = True
         process = _Process(arguments, connection, beacon, border, job)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
-        sys.excepthook(type(error), error, error.__traceback__)
-        border.come_back()
-        report_broken(connection, broken("setup", error, kernel_kills))
+        if is_set_up and isinstance(error, OSError):  # of the run directory, as below: no fault of the Job's
+            report_broken(connection, arguments.child.backend.broken(error))
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+            border.come_back()
+            report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
 
