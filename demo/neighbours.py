@@ -43,8 +43,9 @@ def show(path: str, query: str) -> None:
     with results.open(path) as found:
         ids, vectors = found.ids, found["embedding"]
     print(f"{run.path}: {len(ids)} embeddings of {vectors.shape[1]} numbers; nearest to {query!r}:")
-    samples = Samples(run.manifest)
-    for row, cosine in nearest(vectors, embed(Plan.read(run.plan), query), NEIGHBOURS):
+    plan = Plan.read(run.plan)
+    samples = Samples(plan.manifest_file(run))
+    for row, cosine in nearest(vectors, embed(plan, query), NEIGHBOURS):
         first_line = next(samples.rows(row, row + 1))["text"].partition("\n")[0]
         print(f"  {cosine:.3f}  {ids[row]}: {first_line}")
 

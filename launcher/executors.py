@@ -150,6 +150,10 @@ class Executor(Protocol):
         It has the field run, as the advice of causes has.
         """
 
+    def without_nodes(self, nodes: Sequence[str]) -> str | None:
+        """Flags of a command that keep array tasks off these nodes; None where that cannot be chosen."""
+        return None
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """Stops it and waits until its tasks are gone; False where nothing ran. A second call at once hurries it.
 

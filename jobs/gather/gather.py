@@ -85,6 +85,11 @@ def gather(
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
+    if run.cleaned.exists():
+        raise RunError(
+            f"{run.path}: was cleaned (launcher clean), so there is nothing to make a result of, and the one that it had is "
+            "all; to compute it again: launcher run CONFIG --fresh"
+        )
     check_manifest(run, plan, whole=False)
     new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
     if new_code and not with_new_code:
@@ -210,7 +215,7 @@ class _Gathering:
 
     def _copy(self, result: ResultFile) -> list[Unlike]:
         """Writes all datasets; returns what differs from the journals."""
-        put_ids(result.put, self._run.manifest, self._plan.id_column, self._part)
+        put_ids(result.put, self._plan.manifest_file(self._run), self._plan.id_column, self._part)
         found: list[Unlike] = []
         with WindowReader() as reader:
             states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs, reader)

@@ -25,6 +25,8 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 
+_GONE = "is gone, and so is what it was made of: the run was cleaned"
+
 
 @dataclass(frozen=True)
 class VerifyReport:
@@ -57,6 +59,7 @@ class VerifyReport:
 def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None = None) -> VerifyReport:
     """Checks all that is done of all shards, and the result at ``output`` (default: the run's result.h5) if there is one.
 
+    Of a run that was cleaned there is only the result, which is compared with the journals as ever.
     ``progress`` is called with the rows done and all rows, which count twice where there is a result. Raises
     OutputError where attempts do not fit together, DamageError where the manifest is not what was planned.
     """
@@ -84,8 +87,9 @@ def _verify(
     run: RunDir, plan: Plan, one: Surveyed, result: Path | None, advance: Callable[[int], None]
 ) -> VerifyReport:
     started = time.monotonic()
-    damaged = tuple(find_damage(one.committed, one.part.rows, advance))
-    problems = check_result(run, plan, one, result, advance) if result else ()
+    is_cleaned = run.cleaned.exists()  # there is nothing left but the result
+    damaged = () if is_cleaned else tuple(find_damage(one.committed, one.part.rows, advance))
+    problems = check_result(run, plan, one, result, advance) if result else (_GONE,) if is_cleaned else ()
     shards = plan.shards_of(one.part).count
     counts = (shards, one.survey.batches, _bad_lines(one), damaged)
     seconds = time.monotonic() - started
@@ -123,12 +127,14 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
         theirs = json.loads(result.attributes.get("provenance", "{}"))
         if theirs.get("fingerprint") != plan.fingerprint:
             return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
+        if len(theirs.get("grown", ())) != len(plan.grown):
+            return (f"{path}: is from before the run was extended, when it had {theirs.get('rows')} rows",)
         if one.survey.missing and bool(result.attributes.get("complete")):
             gone = f"attempts/ has no commit of {one.survey.missing:,} of its {one.part.rows:,} samples"
             return (f"{path}: is complete, but cannot be compared: {gone}",)
         check = ResultCheck(result, one.survey.contents, one.committed)
         if not check.problems:
-            put_ids(check.compare, run.manifest, plan.id_column, one.part)
+            put_ids(check.compare, plan.manifest_file(run), plan.id_column, one.part)
             check.rows(lambda stop: advance(one.part.rows + stop))
         return tuple(check.problems)
     except DamageError as error:

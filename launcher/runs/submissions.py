@@ -25,6 +25,7 @@ from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
 from launcher.runs.attendant import find_attendant
+from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.failures import Failure
 from launcher.runs.find import reference
 from launcher.runs.signs import lives
@@ -214,6 +215,9 @@ def create(run: RunDir, submission: Submission) -> Submission:
     fsync_folder(run.submissions)
     # Only now, when others can see it: two that looked before they wrote could both find the rows free.
     _withdraw_if_taken(run, numbered)
+    if run.cleaned.exists():
+        withdraw(run, numbered.number)
+        refuse_cleaned(run)
     return numbered
 
 

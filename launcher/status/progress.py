@@ -11,7 +11,7 @@ from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
-from launcher.units import clock_time, counted
+from launcher.units import clock_time, counted, rough_time
 from launcher.visible import on_one_line, short_line
 
 _LINE_SECONDS = 5.0
@@ -77,6 +77,8 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
             step = f"run {name}"
         case RunState.RUNNING:
             step = f"status {name} --watch"
+        case _ if status.is_cleaned:
+            step = "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
         case _ if status.count(ShardState.DONE) == len(status.shards):
             step = f"gather {name}"
         case RunState.PLANNED:
@@ -90,7 +92,8 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
 
 def _result_lines(status: Status) -> list[str]:
     if not status.in_place:
-        return [f"result: {path}" for path in status.results]
+        alone = " (the run was cleaned: all else that it had stored is gone)" if status.is_cleaned else ""
+        return [f"result: {path}{alone}" for path in status.results]
     how = f"launcher export {reference(status.run)} FOLDER --format parquet"
     return [f"result: in place ({status.run.attempts}), for launcher.results; in other formats: {how}"]
 
@@ -128,6 +131,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
+    lines += _laggard_lines(status)
     if status.other_versions:
         lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
     if with_shards:
@@ -149,6 +153,28 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
+
+
+def _laggard_lines(status: Status) -> Iterator[str]:
+    """Array tasks that finish nothing, and slow nodes, while there is something to be done about them."""
+    if status.state is not RunState.RUNNING:
+        return
+    found, name = status.laggards, reference(status.run)
+    for one in found.stalled[:_MAX_SILENT]:
+        yield (
+            f"  stalled: {on_one_line(f'{one.attempt} on {one.node}')} has finished nothing for {rough_time(one.seconds)}, "
+            f"and a batch takes {rough_time(one.batch)}; retry.stall ends such tasks"
+        )
+    if len(found.stalled) > _MAX_SILENT:
+        yield f"  and {len(found.stalled) - _MAX_SILENT} more are stalled; see --json"
+    for slow in found.slow_nodes[:_MAX_SILENT]:
+        yield (
+            f"  slow: a process on {on_one_line(slow.node)} does {slow.rate:,.1f} samples/s, elsewhere {slow.others:,.1f}; "
+            "others take over what it leaves"
+        )
+    executor = choose_executor(status.executor) if status.executor in EXECUTORS else None
+    if found.nodes and executor and (flags := executor.without_nodes(found.nodes[:_MAX_SILENT])):
+        yield f"    to go on without: launcher cancel {name}, launcher rerun {name} {flags}"
 
 
 def _counts(group: FailureGroup) -> str:

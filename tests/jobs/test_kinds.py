@@ -35,7 +35,7 @@ def test_a_word_is_its_text_in_messages_and_in_json(words: type[StrEnum]) -> Non
 def test_the_words_are_those_that_journals_and_documents_always_had() -> None:
     assert {word.value for word in KINDS} == {
         "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "CANCELLED", "LAUNCH", "CRASH", "ERROR",
-        "TOO_MANY_FAILED_SAMPLES", "DISK", "LOST", "LOAD", "PROCESS", "SAMPLE_TIMEOUT",
+        "TOO_MANY_FAILED_SAMPLES", "DISK", "LOST", "STALLED", "LOAD", "PROCESS", "SAMPLE_TIMEOUT",
     }  # fmt: skip
     assert [word.value for word in EndReason] == ["done", "stopped", "failed"]
     assert {word.value for word in ShardState} == {"pending", "running", "done", "failed"}

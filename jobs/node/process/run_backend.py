@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunError
@@ -22,7 +23,7 @@ from jobs.storage.samples import SampleIds, Samples
 class RunBackend:
     """A run directory, Job and number of rows of its plan, and the attempt that the children are of.
 
-    ``digests`` are those of the manifest as it was planned.
+    ``digests`` are those of the manifest as it was planned, ``manifest`` the name that the plan has for it.
     """
 
     run: RunDir
@@ -30,15 +31,20 @@ class RunBackend:
     rows: int
     attempt: str
     digests: tuple[str, ...] = ()
+    manifest: str | None = None
+
+    @property
+    def _manifest(self) -> Path:
+        return self.run.manifest_of(self.manifest)
 
     def job(self) -> Job:
         return make_job(self.spec)
 
     def samples(self) -> Samples:
         """Raises RunError where they are not those of the plan, as far as their number tells."""
-        samples = Samples(self.run.manifest, self.digests)
+        samples = Samples(path := self._manifest, self.digests)
         if len(samples) != self.rows:
-            raise RunError(f"{self.run.manifest} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
+            raise RunError(f"{path} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
         return samples
 
     def results(self, outputs: Any, rows: int, *, own: bool) -> Columns:
@@ -49,7 +55,7 @@ class RunBackend:
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
-        print_traceback(lambda: SampleIds(self.run.manifest).name(row), stage, error)
+        print_traceback(lambda: SampleIds(self._manifest).name(row), stage, error)
         return failed_sample(row, stage, error)
 
     def broken(self, error: OSError) -> Broken:
