@@ -155,9 +155,12 @@ def may_run(run: RunDir, submission: Submission) -> bool:
     if submission.planned:
         return False
     process, touched = submission.process, None
-    with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
-        ending = run.ending(submission.number)
-        process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
+    if (
+        not submission.resources.attended
+    ):  # else it is a launcher that ends it now, whatever a finalize job has left behind
+        with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
+            ending = run.ending(submission.number)
+            process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
     if process is None:
         # What no scheduler has, and none is to submit, waits for a launcher that may not come.
         return not submission.is_left_to_launcher or find_attendant(run) is not None

@@ -312,3 +312,20 @@ def test_a_finalize_job_that_was_killed_is_noticed_without_asking_and_launcher_r
     done = toy.launcher("run", toy.run.path)
     assert done.returncode == 0, done.stderr
     assert (toy.status()["state"], toy.run.submission_numbers()) == ("complete", [1])
+
+
+@pytest.mark.sites
+def test_launcher_run_tries_again_what_a_killed_finalize_job_has_not(site: BringUp, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"tasks": 1})
+    toy.submit()
+    toy.await_commits(0)
+    toy.supervisor(0).kill()
+    toy.wait(lambda: toy.run.ending(1).exists() and toy.run.ending(1).read_bytes())
+    os.kill(checked_json.decode(toy.run.ending(1).read_bytes())["pid"], signal.SIGKILL)
+    toy.open_gate()
+    wait_until(lambda: toy.queued() == [])
+    assert toy.status()["state"] == "failed"
+    done = toy.launcher("run", toy.run.path)
+    assert done.returncode == 0, done.stderr
+    assert_complete(toy)
+    assert (toy.run.submission_numbers(), jobs_of(toy)) == ([1, 2], ["1", "1-finalize", "2"])

@@ -126,6 +126,8 @@ def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) 
     assert may_run(run, made)
     os.utime(run.ending(made.number), (time.time() - 600, time.time() - 600))
     assert not may_run(run, made)
+    # From here on a launcher ends it.
+    assert may_run(run, replace(made, resources=Resources(attended=True)))
     run.ending(made.number).write_text("{")
     assert may_run(run, made)
 
