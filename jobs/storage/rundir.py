@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.storage.files import refresh_names
+from jobs.storage.files import fsync_folder, refresh_names
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ class RunDir:
         return self.logs / f"{submission:04d}-{worker:05d}.log"
 
     def make(self) -> None:
-        """Makes the run's folders."""
+        """Makes the run's folders, to stay: no crash of the machine leaves a plan and takes them."""
         for folder in (self.submissions, self.attempts, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
+        fsync_folder(self.path)

@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -29,7 +30,8 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
-from tests.support.task_runs import alive, done_rows
+from tests.support.patience import PATIENCE
+from tests.support.task_runs import alive, done_rows, make_run, run_task
 
 FAULTS = amount("FAULTS", 5)
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -52,7 +54,7 @@ def run_with(config: Path, more: dict[str, str]) -> subprocess.CompletedProcess[
     """`launcher run` with these variables in its environment; nothing of it is left when it has ended."""
     done = subprocess.run(
         command("run", config), cwd=config.parent, env={**environment(), **more}, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
     rest = left_of(config)
     psutil.wait_procs(rest, 30)
@@ -109,6 +111,19 @@ def test_any_call_that_fails_is_told_and_the_next_start_gives_the_same_result(co
     print(f"{FAULTS} faults in {calls} calls: {dict(ends)}")
 
 
+def test_a_data_file_that_cannot_be_made_is_told_as_that(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 40)
+    disk = disk_calls(tmp_path, run.attempts)
+    for number in range(1, 12):  # one of these calls makes it
+        done = run_task(run, env={**environment(), **disk.failing(number, errno.ENOSPC)})
+        assert "Traceback" not in done.stdout + done.stderr
+        if ".data" in done.stdout:
+            break
+        shutil.rmtree(run.attempts)
+        run.make()
+    assert re.search(r"DISK: .*\.data: No space left on device", done.stdout), done.stdout
+
+
 def test_a_slow_disk_changes_nothing(config: Path, disk: DiskCalls) -> None:
     run = run_of(config)
     assert run_with(config, disk.slow(5)).returncode == 0
@@ -144,7 +159,7 @@ def test_a_run_whose_folder_is_removed_ends_with_a_message(config: Path) -> None
     process = start(config.parent, "run", config, "--set", "job.params.wait=0.3")
     wait_until(lambda: run.plan.exists() and done_rows(run))
     shutil.rmtree(run.path, ignore_errors=True)
-    said, _ = process.communicate(timeout=90)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode in (1, 2), said
     assert "Traceback" not in said
     rest = left_of(config)

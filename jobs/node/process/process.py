@@ -45,6 +45,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     go_first()
     kernel_kills = KernelKills()
     threads.use(arguments.child.threads)
+    is_set_up = False
     try:
         job = arguments.child.backend.job()
         if not arguments.workers:
@@ -53,11 +54,15 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         job.setup(arguments.child.context)
         end_twin()
         streams.fill()  # the data file must not be what the Job prints to
+        is_set_up = True
         process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
-        sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, broken("setup", error, kernel_kills))
+        if is_set_up and isinstance(error, OSError):  # of the run directory, as below: no fault of the Job's
+            report_broken(connection, arguments.child.backend.broken(error))
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+            report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
 
