@@ -152,20 +152,29 @@ def may_run(run: RunDir, submission: Submission) -> bool:
     """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler.
 
     Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler, or at its
-    end a scheduler's finalize job.
+    end, and before it is submitted, a scheduler's finalize job.
     """
     if submission.planned:
         return False
     process, touched = submission.process, None
-    with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
-        ending = run.ending(submission.number)
-        process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
+    if (
+        not submission.resources.attended
+    ):  # else it is a launcher that ends it now, whatever a finalize job has left behind
+        with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
+            ending = run.ending(_ended_by(submission))
+            process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
     if process is None:
         # What no scheduler has, and none is to submit, waits for a launcher that may not come.
         return not submission.is_left_to_launcher or find_attendant(run) is not None
     if touched is None:
         touched = run.submission(submission.number).stat().st_mtime
     return lives(process, touched, run.path)
+
+
+def _ended_by(submission: Submission) -> int:
+    """The submission whose finalize job ends this one, or is still to submit it."""
+    follower = submission.resources.follower
+    return submission.number if submission.job_ids or follower is None else follower
 
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:

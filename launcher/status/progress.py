@@ -142,7 +142,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
     if status.finalizer and status.executor in EXECUTORS:
         title = choose_executor(status.executor).title
-        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run))}")
+        is_due = bool(status.shards.attempts) and not status.shards.live and status.queue is None
+        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run), is_due=is_due)}")
     if status.notice and (problem := status.notice.problem):
         lines.append(f"  notify: {short_line(problem)}")
     lines += [
