@@ -11,6 +11,7 @@ import numpy as np
 
 from jobs.errors import InputError, LauncherError
 from jobs.job import Context
+from jobs.machine.imports import many_imports
 from jobs.storage.plans import Plan
 from jobs.storage.samples import Samples
 from jobs.text_embedding import TextEmbedding
@@ -56,7 +57,8 @@ def main() -> int:
     parser.add_argument("query", help="any text")
     arguments = parser.parse_args()
     try:
-        show(arguments.run, arguments.query)
+        with many_imports():  # transformers' take most of the time
+            show(arguments.run, arguments.query)
     except LauncherError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1

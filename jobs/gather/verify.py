@@ -34,9 +34,9 @@ class VerifyReport:
 
     ``batches`` counts the commits that count, ``bad_lines`` the journals' lines that do not match their checksum (a crash
     leaves one; rows that only they had are listed in ``damaged`` where they are done, and done again where they are not).
-    ``code`` are the fingerprints of the Job's files, each with the rows of the result that it computed.
-    ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
-    manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
+    ``missing`` counts the samples that no journal has; ``code`` are the fingerprints of the Job's files, each with the rows
+    of the result that it computed. ``result`` is None where there is none yet; ``result_problems`` says in words what differs
+    in it. With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
     """
 
     shards: int
@@ -49,6 +49,7 @@ class VerifyReport:
     name: str | None = None
     parts: "tuple[VerifyReport, ...]" = ()
     code: Mapping[str, Spans] = field(default_factory=dict)
+    missing: int = 0
 
     @property
     def ok(self) -> bool:
@@ -92,7 +93,9 @@ def _verify(
     shards = plan.shards_of(one.part).count
     counts = (shards, one.survey.batches, _bad_lines(one), damaged)
     seconds = time.monotonic() - started
-    return VerifyReport(*counts, result, problems, seconds, one.part.name, code=one.survey.code)
+    return VerifyReport(
+        *counts, result, problems, seconds, one.part.name, code=one.survey.code, missing=one.survey.missing
+    )
 
 
 def _bad_lines(one: Surveyed) -> int:
@@ -110,7 +113,10 @@ def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, se
     damaged = tuple(damage for report in reports for damage in report.damaged)
     result = run.result_of("{manifest}", output) if all(report.result for report in reports) else None
     problems = tuple(f"{report.name}: {problem}" for report in reports for problem in report.result_problems)
-    return VerifyReport(shards, batches, lines, damaged, result, problems, seconds, parts=tuple(reports))
+    missing = sum(report.missing for report in reports)
+    return VerifyReport(
+        shards, batches, lines, damaged, result, problems, seconds, parts=tuple(reports), missing=missing
+    )
 
 
 def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> tuple[str, ...]:
@@ -123,6 +129,9 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
             return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
         if len(theirs.get("grown", ())) != len(plan.grown):
             return (f"{path}: is from before the run was extended, when it had {theirs.get('rows')} rows",)
+        if one.survey.missing and bool(result.attributes.get("complete")):
+            gone = f"attempts/ has no commit of {one.survey.missing:,} of its {one.part.rows:,} samples"
+            return (f"{path}: is complete, but cannot be compared: {gone}",)
         check = ResultCheck(result, one.survey.contents, one.committed)
         if not check.problems:
             put_ids(check.compare, plan.manifest_file(run), plan.id_column, one.part)

@@ -113,6 +113,10 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
         printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
+    elif report.result_problems and report.missing:  # which gather refuses
+        printer.say(
+            f"next: launcher rerun {reference(run)}, which computes what is missing; until then the result stays"
+        )
     elif report.result_problems:
         again = "launcher run CONFIG --fresh, or bring back a copy of the result"
         printer.say(f"next: {again if is_cleaned else f'launcher gather {reference(run)}'}")

@@ -14,6 +14,7 @@ from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
 from launcher.config.config import Config
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
+from launcher.patience import telling
 from launcher.plan.code_files import find_code
 from launcher.plan.param_files import describe_files
 from launcher.plan.provenance import describe_environment, describe_git
@@ -33,7 +34,8 @@ def code_and_files(job: JobSpec) -> dict[str, Any]:
 def build(config: Config, path: Path) -> ManifestInfo:
     """Writes the config's samples to ``path``, as a manifest."""
     sources = config.data.manifests or config.data.sources
-    return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
+    with telling("reading data.manifest"):
+        return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
 
 
 def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:

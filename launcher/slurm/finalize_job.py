@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import LauncherError
@@ -30,6 +31,7 @@ from launcher.slurm.followers import leave_to_launcher
 from launcher.slurm.successors import end_submissions, give_up, submit_waiting, tell, waiting_for
 
 _SILENCE_SECONDS = 60.0
+_LATER = "tried again in some minutes: "
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with _signed(run, options.numbers):
             started = _finalize_patiently(run, options.numbers)
+            _note(run, options.numbers[-1], None)
     except sbatch.LimitReached as error:
         return _try_later(run, options.numbers, str(error))
     except Exception as error:  # the process boundary: whoever follows the run is told
@@ -67,12 +70,23 @@ def main(arguments: Sequence[str]) -> int:
 def _try_later(run: RunDir, numbers: Sequence[int], why: str) -> int:
     with contextlib.suppress(OSError):  # the log may be what cannot be written
         print(f"{why}; trying again later", flush=True)
+    with contextlib.suppress(OSError, LauncherError):
+        _note(run, numbers[-1], why)
     if requeue_self():
         return 0
     with contextlib.suppress(OSError):
         _leave(run, numbers, f"{why}; and Slurm does not let the finalize job try again later")
     announce(run)
     return 1
+
+
+def _note(run: RunDir, number: int, why: str | None) -> None:
+    """Lets status tell what keeps it from going on; None: nothing does any more."""
+    if outcome := Outcome.read(run, number):
+        others = tuple(note for note in outcome.notes if not note.startswith(_LATER))
+        noted = replace(outcome, notes=(*others, f"{_LATER}{why}") if why else others)
+        if noted != outcome:
+            noted.write(run, number)
 
 
 def _leave(run: RunDir, numbers: Sequence[int], why: str) -> None:

@@ -125,7 +125,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
             why = "" if reason in ("", "None") else f" ({reason})"
             lines.append(f"  {executor.title}'s queue: {entries} {state}{why}")
             if to_do := executor.queue_advice(reason):
-                lines.append(f"    {to_do}")
+                lines.append(f"    {to_do.format(run=reference(status.run))}")
     if status.silent:
         names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
         what = "what they have, others take over" if status.missing else "the end of the run waits for these alone"
@@ -146,7 +146,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
     if status.finalizer and status.executor in EXECUTORS:
         title = choose_executor(status.executor).title
-        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run))}")
+        is_due = bool(status.shards.attempts) and not status.shards.live and status.queue is None
+        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run), is_due=is_due)}")
     if status.notice and (problem := status.notice.problem):
         lines.append(f"  notify: {short_line(problem)}")
     lines += [

@@ -123,7 +123,10 @@ class Status:
             return ""
         if again := sum(self.shards.left_of(one.submission).count for one in self.submissions if one.is_open):
             return f"{again:,} computed again"
-        return "" if self.shards.live else "writing the result"
+        if self.shards.live:
+            return ""
+        is_awaited = self.finalizer is not None and self.finalizer.is_awaited
+        return "waiting for the job that writes the result" if is_awaited else "writing the result"
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""

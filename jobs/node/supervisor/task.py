@@ -182,7 +182,7 @@ class Task:
         if self._server is None:
             self._check_code()
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job), self._attend_imports)
+            self._server = ForkServer(lambda: preload(self._plan.job), self._attend, self._meter.check_imports)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -221,10 +221,6 @@ class Task:
             self._check_code()  # again: what was imported is what was there at some moment since the first look
             self._attempt.ready(crew.setup)
         self._attend()
-
-    def _attend_imports(self) -> None:
-        self._attend()
-        self._meter.check_imports()
 
     def _attend(self) -> None:
         self._clock.look()
