@@ -30,6 +30,7 @@ from tests.support.crash_states import crash_states, restore
 from tests.support.disk_calls import disk_calls
 from tests.support.instant_executor import command, go_on, instant_executor
 from tests.support.launcher_runs import launcher, newest, run_of, start, write_config
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def test_of_two_that_extend_a_run_at_once_one_has_its_way(tmp_path: Path) -> Non
     for number in range(3):
         write_samples(tmp_path / f"more-{number}.csv", {f"n{number}": number})
     both = [start(tmp_path, "extend", run.path, f"more-{number}.csv") for number in range(3)]
-    said = [process.communicate(timeout=60)[0] for process in both]
+    said = [process.communicate(timeout=PATIENCE)[0] for process in both]
     plan = Plan.read(run.plan)
     check_manifest(run, plan)
     added = {sample.id for sample in Samples(plan.manifest_file(run)).rows(20, plan.rows)}
@@ -294,7 +295,12 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
 
     def recorded(*arguments: object) -> int:
         done = subprocess.run(
-            launcher_runs.command(*arguments), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            launcher_runs.command(*arguments),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         return len(list(calls.recorded()))
