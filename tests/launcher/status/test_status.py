@@ -366,7 +366,7 @@ def test_where_the_end_waits_for_what_is_silent_its_job_is_named(run: RunDir) ->
     other = attempt(run, worker=1, process=ELSEWHERE)
     other.commit_all(Spans([(0, 100)]))
     other.end()
-    assert status_lines(read(run))[1:3] == [
+    assert status_lines(read(run))[2:4] == [
         f"  silent for long: {silent.name}; the end of the run waits for these alone",
         "    their jobs can be ended: 12_0",
     ]
