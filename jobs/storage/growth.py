@@ -8,7 +8,7 @@ from jobs.storage.spans import Spans
 
 @dataclass(frozen=True)
 class Growth:
-    """One time that a plan grew, from ``rows_before`` rows to ``rows``; ``submission`` is the last one that there was then.
+    """One time that a plan grew, from ``rows_before`` rows to ``rows``; ``submission`` is the last one that had ended then.
 
     ``changed`` are rows of before (as ``str`` of Spans) whose samples are others since; ``manifest`` is the fingerprint of
     all samples before, ``sources`` are where the new ones come from.

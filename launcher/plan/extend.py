@@ -32,6 +32,7 @@ from launcher.plan.comparison import Comparison, Sources, compare
 from launcher.plan.replacement import refuse_while_it_goes_on
 from launcher.plan.sharding import split_parts
 from launcher.runs.cleaned import refuse_cleaned
+from launcher.runs.submissions import read_submissions
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def extend(run: RunDir, config: Config, given: Sources | None, *, again: bool) -
     known = Plan.read(run.plan)
     _settle(run, known)
     check_manifest(run, known)
-    submission = max(run.submission_numbers(), default=0)
+    submission = max((one.number for one in read_submissions(run) if one.outcome), default=0)
     sources = (config.data.manifests or config.data.sources) if given is None else given
     with TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         found = compare(run, known, config, sources, Path(folder) / run.manifest.name)

@@ -126,11 +126,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
             lines.append(f"  {executor.title}'s queue: {entries} {state}{why}")
             if to_do := executor.queue_advice(reason):
                 lines.append(f"    {to_do.format(run=reference(status.run))}")
-    if status.silent:
-        names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
-        lines.append(
-            f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
-        )
+    lines += _silent_lines(status)
     lines += _laggard_lines(status)
     if status.other_versions:
         lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
@@ -154,6 +150,19 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
+
+
+def _silent_lines(status: Status) -> Iterator[str]:
+    """Attempts that do not write; where all else is done, with the jobs that a person may end."""
+    if not status.silent:
+        return
+    names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
+    what = "what they have, others take over" if status.missing else "the end of the run waits for these alone"
+    yield f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; {what}"
+    starts = (attempt.start for attempt in status.shards.attempts if attempt.name in status.silent)
+    jobs = sorted({start.job_id for start in starts if start and start.job_id})
+    if jobs and not status.missing:
+        yield f"    their jobs can be ended: {on_one_line(' '.join(jobs[:_MAX_SILENT]))}"
 
 
 def _laggard_lines(status: Status) -> Iterator[str]:

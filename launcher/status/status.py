@@ -134,6 +134,10 @@ class Status:
 
     def advice(self, group: FailureGroup) -> str:
         """What to do about a group of failures, with the exact command."""
+        if self.is_cleaned:
+            return (
+                "nothing can be computed anew in a run that was cleaned; all of it again: launcher run CONFIG --fresh"
+            )
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
         budget, has_results = self.shards.sufficient_budget, bool(self.shards.closed)

@@ -60,7 +60,6 @@ def find_waste(run: RunDir, *, logs: bool) -> Waste:
         raise InputError(
             f"{run.path}: {readers[0].removesuffix('.json')} reads what it has stored, so that has to stay"
         )
-    import_run(run)
     return Waste(
         tuple(path for path in _data(run) if path.exists()),
         tuple(_left_behind(run)),
@@ -83,6 +82,7 @@ def _left_behind(run: RunDir) -> Iterator[Path]:
 
 def clean(run: RunDir, waste: Waste, progress: Progress | None = None) -> int:
     """Checks the result, and removes that; returns how many bytes it was. Raises DamageError where the result is not right."""
+    import_run(run)  # an older version's journals do not say where the bytes of a batch are by themselves
     submissions, plan = read_submissions(run), Plan.read(run.plan)
     output = chosen_output(submissions)
     results = [run.result_of(part.name, output) for part in plan.results]

@@ -240,3 +240,21 @@ def test_a_run_of_slurm_goes_on_under_slurm(
     assert run.submission_numbers() == [1, 2, 3, 4]
     assert_computed_once(run, before)
     assert_gathered(old, "slurm")
+
+
+def test_a_run_that_is_done_is_extended_or_cleaned_as_any_other(old: Path) -> None:
+    run = run_of(old, "done")
+    before = files(run.path)
+    assert launcher(old, "clean", "done", "--dry-run").returncode == 0
+    assert files(run.path) == before
+    with (old / "numbers.csv").open("a") as file:
+        file.write("k60,60\n")
+    shutil.copytree(run.path, old / "runs" / "other")
+    assert "new: 1 sample" in launcher(old, "extend", "other").stdout
+    assert "60 of 61 samples" in launcher(old, "status", "other").stdout
+    cleaned = launcher(old, "clean", "done", "--yes")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert not [path for path in run.old_shards.iterdir() if path.suffix != ".journal"]
+    assert launcher(old, "verify", "done").returncode == 0
+    assert TOLD["done"] in launcher(old, "status", "done").stdout
+    assert run.result.read_bytes() == before[run.result]

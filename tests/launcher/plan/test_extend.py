@@ -30,6 +30,7 @@ from tests.support.crash_states import crash_states, restore
 from tests.support.disk_calls import disk_calls
 from tests.support.instant_executor import command, go_on, instant_executor
 from tests.support.launcher_runs import launcher, newest, run_of, start, write_config
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -195,6 +196,22 @@ def test_of_several_manifests_the_last_one_grows_and_others_are_added(tmp_path: 
     assert result_ids(run, "train") == list(numbered(0, 30))
 
 
+def test_files_that_a_glob_finds_now_are_new_samples(tmp_path: Path, instant: None) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in "bd":
+        (folder / name).write_text(name)
+    config = write_config(tmp_path, data={"manifest": "files/*"}, shards=2, job="Everything")
+    assert go_on(config)[0] == 0
+    for name in "ace":
+        (folder / name).write_text(name)
+    assert grow(config).new == 3
+    (folder / "f").write_text("f")
+    assert command("extend", run_of(config).path, tmp_path / "files" / "*")[0] == 0  # as typed anywhere
+    assert go_on(config)[0] == 0
+    assert result_ids(run_of(config)) == [f"files/{name}" for name in "bdacef"]
+
+
 def test_what_goes_on_keeps_a_run_from_growing(tmp_path: Path) -> None:
     config = make_config(tmp_path, numbered(0, 20))
     run = make_plan(load_config(config)).run
@@ -259,7 +276,7 @@ def test_of_two_that_extend_a_run_at_once_one_has_its_way(tmp_path: Path) -> Non
     for number in range(3):
         write_samples(tmp_path / f"more-{number}.csv", {f"n{number}": number})
     both = [start(tmp_path, "extend", run.path, f"more-{number}.csv") for number in range(3)]
-    said = [process.communicate(timeout=60)[0] for process in both]
+    said = [process.communicate(timeout=PATIENCE)[0] for process in both]
     plan = Plan.read(run.plan)
     check_manifest(run, plan)
     added = {sample.id for sample in Samples(plan.manifest_file(run)).rows(20, plan.rows)}
@@ -278,7 +295,12 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
 
     def recorded(*arguments: object) -> int:
         done = subprocess.run(
-            launcher_runs.command(*arguments), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            launcher_runs.command(*arguments),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         return len(list(calls.recorded()))
@@ -288,7 +310,7 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
     recorded("extend", run.path, "--changed")
     old_and_new = {1: 40, 2: 45}
     seen = set()
-    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), 120):
+    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), 80):
         if number > planned:
             shutil.rmtree(run.path, ignore_errors=True)
             restore(state, run.path.parent)

@@ -1,5 +1,6 @@
 """Array tasks that finish nothing, and nodes that are slower than the others: told by beats, ended where that is wanted."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from launcher.status.progress import status_lines
 from launcher.status.stalls import SlowNode, Stalled, find_slow_nodes, find_stalled
 from launcher.status.status import StatusReader
 from tests.support.builders import AttemptWriter, build_plan
-from tests.support.launcher_runs import datasets, run_of, start, wait_until, write_config
+from tests.support.launcher_runs import datasets, kill, launcher, run_of, start, wait_until, write_config
 
 INTERVAL = 10.0
 
@@ -125,22 +126,39 @@ def test_time_in_which_nothing_is_to_do_is_no_stall() -> None:
     assert watch.quiet > 0.4
 
 
-def test_a_task_that_hangs_is_told_and_ended_and_others_do_its_rows(tmp_path: Path) -> None:
-    params = {"marker": str(tmp_path / "hung"), "row": 150}
-    job = "tests.example_jobs.hanging_jobs:HangsOnce"
-    config = write_config(tmp_path, 200, job=job, params=params, retry={"stall": "0:04"})
+# --- real tasks
+
+
+def hanging(folder: Path, **sections: Any) -> Path:
+    """A config of a Job that hangs where it first gets row 150."""
+    params = {"marker": str(folder / "hung"), "row": 150}
+    return write_config(folder, 200, job="tests.example_jobs.hanging_jobs:HangsOnce", params=params, **sections)
+
+
+def test_a_task_that_hangs_is_told(tmp_path: Path) -> None:
+    config = hanging(tmp_path)
     process, run = start(tmp_path, "run", config), run_of(config)
-    seen: list[Stalled] = []
+    found: list[Stalled] = []
 
     def is_told() -> bool:
         status = StatusReader(run).read() if run.plan.exists() else None
-        seen.extend(status.laggards.stalled if status else ())
-        return bool(status and status.laggards.stalled and "stalled: " in "\n".join(status_lines(status)))
+        found[:] = status.laggards.stalled if status else ()
+        return bool(status and found and any("stalled: " in line for line in status_lines(status)))
 
-    wait_until(is_told)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    ends = {attempt.name: (attempt.beat.end, attempt.beat.kind) for attempt in Attempts(run).read()}
-    assert ends[seen[0].attempt] == (EndReason.FAILED, FailureKind.STALLED)
-    assert [end for end in ends.values() if end[1]] == [(EndReason.FAILED, FailureKind.STALLED)]
+    try:
+        wait_until(is_told)
+    finally:
+        kill(process)
+    assert [(one.attempt[:8], one.node) for one in found] == [(found[0].attempt[:8], os.uname().nodename)]
+    assert found[0].seconds > 6 * 0.2
+
+
+def test_a_task_that_hangs_is_ended_and_others_do_its_rows(tmp_path: Path) -> None:
+    config = hanging(tmp_path, retry={"stall": "0:03"})
+    done, run = launcher(tmp_path, "run", config), run_of(config)
+    assert done.returncode == 0, done.stderr
+    failed = [attempt.beat for attempt in Attempts(run).read() if attempt.beat.end is EndReason.FAILED]
+    assert [(beat.kind, beat.message) for beat in failed] == [
+        (FailureKind.STALLED, "no batch was finished within 3 s (retry.stall), the set-up included")
+    ]
     assert datasets(run.result)["y"][:, 0].tolist() == (2 * np.arange(200)).tolist()

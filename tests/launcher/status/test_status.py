@@ -356,6 +356,20 @@ def test_an_attempt_that_has_not_written_for_long_is_pointed_out(run: RunDir) ->
     status = read(run)
     assert [name[:10] for name in status.silent] == ["0001-00000", "0001-00002"]
     assert status.to_json()["silent"] == list(status.silent)
+    assert "; what they have, others take over" in "\n".join(status_lines(status))
+
+
+def test_where_the_end_waits_for_what_is_silent_its_job_is_named(run: RunDir) -> None:
+    own(run, replace(ProcessIdentity.current(), host="elsewhere"))
+    silent = AttemptWriter(run, process=ELSEWHERE, began=time.time() - 3600, job_id="12_0")
+    silent.close()
+    other = attempt(run, worker=1, process=ELSEWHERE)
+    other.commit_all(Spans([(0, 100)]))
+    other.end()
+    assert status_lines(read(run))[2:4] == [
+        f"  silent for long: {silent.name}; the end of the run waits for these alone",
+        "    their jobs can be ended: 12_0",
+    ]
 
 
 def test_an_old_failure_is_forgotten_once_the_shard_is_submitted_again(run: RunDir) -> None:

@@ -29,6 +29,7 @@ from tests.support.crash_states import crash_states, restore
 from tests.support.disk_calls import disk_calls
 from tests.support.instant_executor import command, go_on, instant_executor
 from tests.support.launcher_runs import datasets, run_of, write_config
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -190,13 +191,18 @@ def test_every_state_that_a_crash_may_leave_has_all_that_was_computed(tmp_path: 
     counts = []
     for words in (("run", config), ("clean", run.path, "--yes")):
         done = subprocess.run(
-            launcher_runs.command(*words), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            launcher_runs.command(*words),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         counts.append(len(list(calls.recorded())))
     recorded = [call for call in calls.recorded() if "/logs/" not in call.path and not call.path.endswith(".log")]
     seen = set()
-    for number, state in crash_states(recorded, run.path.parent, random.Random(5), 200):
+    for number, state in crash_states(recorded, run.path.parent, random.Random(5), 150):
         if number > len(recorded) - (counts[1] - counts[0]):
             shutil.rmtree(run.path, ignore_errors=True)
             restore(state, run.path.parent)
