@@ -23,7 +23,7 @@ from jobs.storage.spans import Range, Spans
 FORMAT = 3
 OLD_FORMATS = (1, 2)
 """Of runs whose shards have files of their own: storage/old_shards.py reads these."""
-_MAY_BE_EMPTY = ("parts", "files", "code", "kept")
+_MAY_BE_EMPTY = ("parts", "files", "code", "kept", "after")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Plan:
     ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
     comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name, ``code`` those that
     the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right;
-    the fingerprint is of the plan before them.
+    the fingerprint is of the plan before them. ``after`` are the run directories of those that have to be complete before.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Plan:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     code: dict[str, dict[str, str]] = field(default_factory=dict)
     kept: tuple[dict[str, Any], ...] = ()
+    after: tuple[str, ...] = ()
 
     @property
     def known_since(self) -> float:
@@ -135,8 +136,8 @@ class Plan:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
         is_old, boundaries, rows = data["format"] in OLD_FORMATS, data["boundaries"], data["rows"]
         boundaries = tuple(boundaries) if is_old else _unpack(boundaries, rows)
-        kept = tuple(data.pop("kept", ()))
-        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept})
+        kept, after = tuple(data.pop("kept", ())), tuple(data.pop("after", ()))
+        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept, "after": after})
 
 
 def _pack(boundaries: Sequence[int]) -> list[list[int]]:

@@ -53,6 +53,11 @@ def _check_executor(value: Any) -> Any:
     return value
 
 
+def _listed(value: Any) -> Any:
+    """A list as YAML has it, or the only one of it."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 _STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest": "samples.csv"}}
 
 
@@ -95,6 +100,9 @@ class Config(Place):
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()
     output: OutputSection = OutputSection()
+    after: Annotated[tuple[PathText, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="runs, by name or config, that have to be complete before this one begins"
+    )
     notify: Target = Field(
         default=None,
         description="told when a run has ended: a command as a list of words, or a URL for a POST; null: nobody",

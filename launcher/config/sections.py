@@ -7,7 +7,7 @@ value can be of two kinds, a function says what is valid, because a message abou
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -64,7 +64,14 @@ def check_sources(value: Any) -> str | tuple[str, ...]:
     raise ValueError(f"must be the path of a table, a glob of sample files, or a list of these, not {value!r}")
 
 
-def _manifest(value: Any) -> str | tuple[str, ...] | dict[str, str | tuple[str, ...]]:
+def is_of_run(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether data.manifest says the samples of another run; several manifests cannot have one of that name."""
+    return isinstance(value, dict) and "run" in value
+
+
+def _manifest(value: Any) -> "str | tuple[str, ...] | dict[str, str | tuple[str, ...]] | RunManifest":
+    if isinstance(value, RunManifest) or is_of_run(value):
+        return RunManifest.model_validate(value)
     if isinstance(value, dict) and value:
         return {name: check_sources(sources) for name, sources in value.items()}
     return check_sources(value)
@@ -162,11 +169,29 @@ class JobSection(Section):
     params: Params = Field(default={}, description="keyword arguments of the class")
 
 
+def _names(value: Any) -> Any:
+    """A list as YAML has it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+NameList: TypeAlias = Annotated[tuple[Column, ...], BeforeValidator(_names)]
+
+
+class RunManifest(Section):
+    """The samples of another run: its rows, columns of its manifest (None: all), and some of its outputs as columns."""
+
+    run: PathText
+    manifest: Column | None = None
+    columns: NameList | None = None
+    outputs: NameList = ()
+    failed: Literal["omit", "keep"] = "omit"
+
+
 class DataSection(Section):
     """The samples, and how they are cut into shards."""
 
-    manifest: Annotated[Names | dict[str, Names], BeforeValidator(_manifest)] = Field(
-        description=f"a {KINDS}, a glob, a list of these, or name: manifest for several"
+    manifest: Annotated[Names | dict[str, Names] | RunManifest, BeforeValidator(_manifest)] = Field(
+        description=f"a {KINDS}, a glob, a list of these, name: manifest for several, or run: NAME for those of another run"
     )
     id: Column | None = Field(default=None, description="column of unique ids; null: the row number (a glob: the path)")
     cost: Column | None = Field(
@@ -183,9 +208,16 @@ class DataSection(Section):
     @property
     def sources(self) -> tuple[str, ...]:
         """All sources of all manifests."""
+        if isinstance(self.manifest, RunManifest):
+            return ()
         if isinstance(self.manifest, dict):
             return tuple(source for sources in self.manifests.values() for source in sources)
         return (self.manifest,) if isinstance(self.manifest, str) else self.manifest
+
+    @property
+    def of_run(self) -> RunManifest | None:
+        """Where the samples are those of another run."""
+        return self.manifest if isinstance(self.manifest, RunManifest) else None
 
     @property
     def manifests(self) -> dict[str, tuple[str, ...]]:

@@ -28,6 +28,7 @@ from launcher.slurm import scheduler
 from launcher.slurm.calls import NoAnswer
 from launcher.slurm.followers import leave_to_launcher
 from launcher.slurm.successors import end_submissions, give_up, submit_waiting, tell, waiting_for
+from launcher.submit.downstream import start_waiting
 
 _SILENCE_SECONDS = 60.0
 
@@ -104,7 +105,9 @@ def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]
     while True:
         try:
             end_submissions(run, numbers)
-            return submit_waiting(run, waiting_for(run, numbers[0]))
+            started = submit_waiting(run, waiting_for(run, numbers[0]))
+            start_waiting(run, (NoAnswer, scheduler.LimitReached))
+            return started
         except NoAnswer as error:
             print(f"{error}; waiting for Slurm", flush=True)
             time.sleep(_SILENCE_SECONDS)

@@ -44,6 +44,8 @@ def read_complete(run: RunDir) -> CompleteRun | None:
     if last is None or last.failed_samples is None:
         return None
     plan, chosen = Plan.read(run.plan), chosen_output(submissions)
+    if plan.after:  # whether it still is, those before it tell
+        return None
     paths = [run.result_of(part.name, chosen) for part in plan.results]
     gathers = submissions[-1].submission.resources.gathers
     if len(paths) != len(last.seals) or (gathers and not all(map(_has_seal, paths, last.seals))):

@@ -9,6 +9,7 @@ from jobs.kinds import FailureKind, RunState, ShardState
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
+from launcher.status.chain import link_lines, waiting_lines
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 from launcher.units import clock_time, counted
@@ -69,23 +70,35 @@ def _finished(samples: int, total: int) -> str:
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     """The text of `launcher status`: how the run stands, and what to do next."""
     lines, name = _state_lines(status, with_shards=with_shards), reference(status.run)
+    lines = [*link_lines(status.chain, summary_line), *lines, *waiting_lines(status)]
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
+    if status.state is RunState.COMPLETE:
+        return [*lines, *_result_lines(status), *which]
+    return [*lines, f"next: launcher {_step(status)}", *which]
+
+
+def _step(status: Status) -> str:
+    """The command that goes on with a run, or with the one that it waits for."""
+    name, blocking = reference(status.run), status.chain.blocking
+    if status.chain.goes_on:
+        return f"status {name} --watch"
+    if blocking and status.state is not RunState.RUNNING:
+        return _step(blocking.status) if blocking.status else f"plan ITS-CONFIG (of {reference(blocking.run)})"
     match status.state:
-        case RunState.COMPLETE:
-            return [*lines, *_result_lines(status), *which]
         case _ if status.finalizer and status.finalizer.is_nobody:
-            step = f"run {name}"
+            return f"run {name}"
         case RunState.RUNNING:
-            step = f"status {name} --watch"
+            return f"status {name} --watch"
+        case _ if status.chain.outdated:
+            return f"rerun {name} --fresh"
         case _ if status.count(ShardState.DONE) == len(status.shards):
-            step = f"gather {name}"
-        case RunState.PLANNED:
-            step = f"submit {name}"
+            return f"gather {name}"
+        case RunState.PLANNED | RunState.COMPLETE:
+            return f"submit {name}"
         case RunState.INCOMPLETE | RunState.FAILED | RunState.CANCELLED:
-            step = f"rerun {name}{_changes(status)}"
+            return f"rerun {name}{_changes(status)}"
         case _:
             assert_never(status.state)
-    return [*lines, f"next: launcher {step}", *which]
 
 
 def _result_lines(status: Status) -> list[str]:
@@ -247,6 +260,6 @@ def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
             asked = started if asks else asked
             status = reader.read(live=asks)
             view.show(status)
-            if status.state is not RunState.RUNNING:
+            if status.state is not RunState.RUNNING and not status.chain.goes_on:
                 return status
             time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / _LOOK_SHARE))

@@ -6,7 +6,7 @@ It asks no scheduler and opens no HDF5 file, so it is cheap on a login node howe
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from launcher.runs.going_on import open_by_executor
 from launcher.runs.notices import Notice, read_notice
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
+from launcher.status.chain import NO_CHAIN, Chain
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer, find_finalizer
 from launcher.status.sample_counts import SampleCounts, samples_json
@@ -50,7 +51,8 @@ class Status:
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
-    ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
+    ``other_versions`` are those that attempts computed with and that did not plan the run, in words. ``chain``: the runs
+    before it.
     """
 
     run: RunDir
@@ -70,6 +72,7 @@ class Status:
     in_place: bool = False
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
+    chain: Chain = NO_CHAIN
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -108,6 +111,11 @@ class Status:
         """Who was told of the end, where somebody is to be."""
         ended = [known.number for known in self.submissions if known.outcome]
         return read_notice(self.run, ended[-1]) if ended and self.state is not RunState.RUNNING else None
+
+    @property
+    def ended(self) -> float:
+        """When the last submission ended that has, seconds since the epoch; 0 before."""
+        return max((known.outcome.ended for known in self.submissions if known.outcome), default=0.0)
 
     @property
     def is_abandoned(self) -> bool:
@@ -181,6 +189,7 @@ class Status:
             document["queue"] = entries
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
+        document |= self.chain.to_json()
         if self.in_place:
             document["in_place"] = True
         if self.finalizer:
@@ -199,9 +208,10 @@ class Status:
 class StatusReader:
     """Reads the status of one run, again and again; what is read once is not read again."""
 
-    def __init__(self, run: RunDir) -> None:
-        """Raises InputError where ``run`` is no run directory."""
+    def __init__(self, run: RunDir, below: Collection[RunDir] = ()) -> None:
+        """``below`` are runs that come after it. Raises InputError where ``run`` is no run directory."""
         self.run = run
+        self._below = (*below, run)
         self.plan = Plan.read(run.plan)
         self._shards = ShardReader(run, self.plan)
 
@@ -214,6 +224,9 @@ class StatusReader:
     def read(self, *, live: bool = False) -> Status:
         """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
         submissions = read_submissions(self.run)
+        if submissions and not submissions[-1].submission.is_of(self.plan):  # another one has taken its place since
+            self.plan = Plan.read(self.run.plan)
+            self._shards = ShardReader(self.run, self.plan)
         queue: Mapping[tuple[str, str], int] | None = None
         if live:
             submissions, queue = _observe(self.run, submissions)
@@ -224,7 +237,9 @@ class StatusReader:
         is_done = shards.count(ShardState.DONE) == len(shards)
         missing_results = [path for part, path in results if not (is_done and self._is_gathered(part, path, shards))]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
-        state = _run_state(submissions, shards, is_complete=in_place or not missing_results)
+        chain = Chain.read(self.run, self.plan, self._read_other)
+        is_complete = (in_place or not missing_results) and not chain.outdated
+        state = _run_state(submissions, shards, is_complete=is_complete)
         rate = _rate(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
         return Status(
@@ -245,8 +260,15 @@ class StatusReader:
             in_place,
             other_versions(self.plan.environment, shards.attempts),
             find_finalizer(self.run, submissions),
+            chain,
             queue,
         )
+
+    def _read_other(self, run: RunDir) -> "Status | None":
+        """The status of a run before this one; None where there is none, or it comes after this one itself."""
+        if run in self._below or not run.plan.is_file():
+            return None
+        return StatusReader(run, self._below).read()
 
     def _is_gathered(self, part: Part, result: Path, shards: Shards) -> bool:
         """Whether it is the result of what is stored: no other run's, and of all rows as they are now."""

@@ -15,14 +15,15 @@ from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import SampleIds, Samples
+from jobs.storage.samples import MoreColumns, SampleIds, Samples
+from jobs.storage.upstreams import Upstream
 
 
 @dataclass(frozen=True)
 class RunBackend:
     """A run directory, Job and number of rows of its plan, and the attempt that the children are of.
 
-    ``digests`` are those of the manifest as it was planned.
+    ``digests`` are those of the manifest as it was planned; ``upstream``: the run whose samples they are.
     """
 
     run: RunDir
@@ -30,16 +31,24 @@ class RunBackend:
     rows: int
     attempt: str
     digests: tuple[str, ...] = ()
+    upstream: Upstream | None = None
 
     def job(self) -> Job:
         return make_job(self.spec)
 
     def samples(self) -> Samples:
-        """Raises RunError where they are not those of the plan, as far as their number tells."""
-        samples = Samples(self.run.manifest, self.digests)
+        """Raises RunError where they are not those of the plan, as far as their number and the run that they are of tell."""
+        samples = Samples(self.run.manifest, self.digests, self._more())
         if len(samples) != self.rows:
             raise RunError(f"{self.run.manifest} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
         return samples
+
+    def _more(self) -> MoreColumns | None:
+        if self.upstream is None:
+            return None
+        from jobs.gather.upstream_rows import UpstreamRows  # few runs need it
+
+        return UpstreamRows(self.upstream)
 
     def results(self, outputs: Any, rows: int, *, own: bool) -> Columns:
         return to_columns(outputs, rows, own=own)

@@ -37,6 +37,7 @@ from jobs.storage.plans import Plan, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import SampleIds
 from jobs.storage.spans import Spans
+from jobs.storage.upstreams import Upstream
 
 # Of the grace in which a task has to be gone (20 s, Slurm's KillWait is 30), what its processes get to tear down, and with
 # it what it takes to kill the rest and to sync, at most, seconds; all else they have for the batch at hand.
@@ -109,7 +110,12 @@ class Task:
         assigned = devices.process_devices(node, devices.usable_gpus(node))
         return CrewSettings(
             backend=RunBackend(
-                self._run, self._plan.job, self._plan.rows, self._attempt.name, self._plan.manifest_digests
+                self._run,
+                self._plan.job,
+                self._plan.rows,
+                self._attempt.name,
+                self._plan.manifest_digests,
+                Upstream.of(self._plan),
             ),
             devices=assigned,
             workers=node.workers,

@@ -1,0 +1,77 @@
+"""Downstream: the runs that wait for a run to be complete, a file of each in that one's folder; whoever ends it starts them.
+
+The file says with which settings. It is written before anybody is told that the run waits, and goes once it was started: a kill
+in between has it started again, which finds that there is nothing to do.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import xxhash
+
+from jobs.storage import checked_json
+from jobs.storage.files import intact, write_bytes
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run that waits, by its directory, with the settings that it is to be submitted with; ``profiles``: what set which.
+
+    ``options`` are those of its scheduler that its user's environment said. ``problem``: why it could not be submitted, when it
+    could have begun.
+    """
+
+    run: str
+    config: Mapping[str, Any]
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    def write(self, upstream: RunDir) -> None:
+        upstream.downstream.mkdir(exist_ok=True)
+        write_bytes(_place(upstream, RunDir(Path(self.run))), checked_json.encode(asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        data = checked_json.decode(path.read_bytes())
+        return cls(data["run"], data["config"], data["profiles"], data["options"], data["problem"])
+
+    def failed(self, problem: str) -> Self:
+        return replace(self, problem=problem)
+
+
+def _place(upstream: RunDir, run: RunDir) -> Path:
+    path = str(run.path.absolute())  # two runs of one name may wait, of two folders
+    return upstream.downstream / f"{run.name}-{xxhash.xxh3_64_hexdigest(path.encode(errors='surrogateescape'))}.json"
+
+
+def waiting_for(upstream: RunDir) -> Iterator[Waiting]:
+    """The runs that wait for one. Raises RunError where what says so is damaged."""
+    for path in sorted(upstream.downstream.glob("*.json")):
+        try:
+            yield intact(path, Waiting.read, "remove it, and submit that run again")
+        except FileNotFoundError:  # it was started since the listing
+            continue
+
+
+def how_it_waits(run: RunDir, plan: Plan) -> Waiting | None:
+    """Of a run: with what it waits, for any of those that it comes after; None where nobody is going to start it."""
+    for path in map(Path, plan.after):
+        try:
+            return intact(_place(RunDir(path), run), Waiting.read, "remove it, and submit the run again")
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def forget(run: RunDir, plan: Plan) -> list[RunDir]:
+    """It waits no more; returns for which runs it did."""
+    before = [RunDir(Path(path)) for path in plan.after]
+    known = [one for one in before if _place(one, run).is_file()]
+    for one in known:
+        _place(one, run).unlink(missing_ok=True)
+    return known
