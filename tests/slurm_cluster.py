@@ -32,6 +32,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("psutil is not installed, which tests need: make .venv/.installed-all")
 
+from tests.support.patience import PATIENCE
 from tests.support.slurm_conf import USUAL, Site, check_folder, free_ports, write_configuration
 from tests.support.slurm_daemons import MEMORY_CGROUP, ClusterError, Daemons
 from tests.support.slurm_services import Services
@@ -151,7 +152,7 @@ class SlurmCluster:
     def run(self, *command: str) -> str:
         """The standard output of a Slurm command; an exit code other than 0 raises CalledProcessError."""
         done = subprocess.run(
-            command, env=self.env, check=True, capture_output=True, text=True, errors="replace", timeout=120
+            command, env=self.env, check=True, capture_output=True, text=True, errors="replace", timeout=PATIENCE
         )
         return done.stdout
 

@@ -23,6 +23,7 @@ from tests.support.crash_states import KEPT, Disk, crash_states, restore
 from tests.support.disk_calls import Call, disk_calls
 from tests.support.instant_executor import go_on, instant_executor
 from tests.support.launcher_runs import datasets, run_of, write_config
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import done_rows
 
 STATES = amount("STATES", 120)
@@ -42,7 +43,12 @@ def recorded_run(folder: Path) -> tuple[Path, list[Call]]:
     calls = disk_calls(folder, run.path.parent)
     environment = {**launcher_runs.environment(), **calls.recording()}
     done = subprocess.run(
-        launcher_runs.command("run", config), cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        launcher_runs.command("run", config),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return config, [call for call in calls.recorded() if "/logs/" not in call.path and not call.path.endswith(".log")]

@@ -29,6 +29,7 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import alive, done_rows
 
 FAULTS = amount("FAULTS", 5)
@@ -52,7 +53,7 @@ def run_with(config: Path, more: dict[str, str]) -> subprocess.CompletedProcess[
     """`launcher run` with these variables in its environment; nothing of it is left when it has ended."""
     done = subprocess.run(
         command("run", config), cwd=config.parent, env={**environment(), **more}, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
     rest = left_of(config)
     psutil.wait_procs(rest, 30)
@@ -144,7 +145,7 @@ def test_a_run_whose_folder_is_removed_ends_with_a_message(config: Path) -> None
     process = start(config.parent, "run", config, "--set", "job.params.wait=0.3")
     wait_until(lambda: run.plan.exists() and done_rows(run))
     shutil.rmtree(run.path, ignore_errors=True)
-    said, _ = process.communicate(timeout=90)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode in (1, 2), said
     assert "Traceback" not in said
     rest = left_of(config)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jobs.storage.claims import ClaimFolder
 from jobs.storage.rundir import RunDir
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import attempts
 from tests.support.worker_arrays import assert_same, left, make_runs, tree, wait_for, worker_array
 
@@ -23,12 +24,12 @@ def test_a_worker_that_was_frozen_until_the_others_had_finished_harms_nothing(tm
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         for other in others:
-            assert other.wait(60) == 0
+            assert other.wait(PATIENCE) == 0
         assert not left(run)
         assert_same(run, calm)
         for process in processes:
             process.send_signal(signal.SIGCONT)
-        assert frozen.wait(30) == 0
+        assert frozen.wait(PATIENCE) == 0
     assert_same(run, calm)
 
 

@@ -15,6 +15,7 @@ from jobs.storage.rundir import RunDir
 from launcher.runs.submissions import read_submissions
 from tests.support.chaos import amount
 from tests.support.launcher_runs import datasets, kill, launcher, run_of, start, wait_until, write_config
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import done_rows
 
 COMMANDS = ("plan", "submit", "run", "rerun", "gather", "verify", "cancel")
@@ -60,7 +61,7 @@ def test_two_commands_at_once_both_end_and_the_result_is_right(
         shutil.copytree(config.parent / state, run.path)
     begun = [start(config.parent, name, config if name in COMMANDS[:3] else run.path) for name in (first, second)]
     for name, process in zip((first, second), begun, strict=True):
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=PATIENCE)
         assert "Traceback" not in said, f"{name}: {said}"
         assert process.returncode in (0, 1, 2), f"{name}: {said}"
         assert process.returncode == 0 or "launcher" in said, f"{name}: {said}"

@@ -22,6 +22,7 @@ from jobs.job import Context
 from jobs.program.programs import Call, Programs
 from launcher import results
 from tests.support.launcher_runs import ROOT, launcher, run_of, wait_until, write_config
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import alive, command, failures, last_end, make_run, run_task, write_submission
 
 GIGABYTE = 1_000_000_000
@@ -84,7 +85,7 @@ def test_time_in_which_worker_and_program_were_stopped_is_none_of_the_timeout(tm
         assert select.select([], [], [], 4) == ([], [], [])  # longer than the timeout, in which nothing can happen
         for process in processes:
             process.resume()
-        assert task.wait(60) == 0
+        assert task.wait(PATIENCE) == 0
     assert failures(run) == {}
 
 
@@ -373,7 +374,7 @@ def test_a_pool_worker_that_is_killed_takes_its_program_along_and_the_run_goes_o
         worker.kill()
         wait_until(lambda: len(alive(first)) == 2)
         gate.unlink()
-        assert task.wait(60) == 0
+        assert task.wait(PATIENCE) == 0
     assert failures(run) == {}
     assert sleepers(mark) == []
 
@@ -393,7 +394,7 @@ def test_a_stop_signal_to_every_process_of_a_task_fails_no_sample(tmp_path: Path
         for process in [root, *root.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):  # its parent had the signal before it
                 process.terminate()
-        assert task.wait(60) == 75
+        assert task.wait(PATIENCE) == 75
     wait_until(lambda: not sleepers(mark))
     gate.unlink()
     write_submission(run, number=2)

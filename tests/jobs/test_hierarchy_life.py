@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.hierarchy_scripts import LEFT, Script, run, until
 from tests.support.launcher_runs import ROOT
+from tests.support.patience import PATIENCE
 
 SQUARE = """
 from jobs import Hierarchy
@@ -194,7 +195,7 @@ def test_a_notebook_cell_works(tmp_path: Path) -> None:
         shown = []
         for cell in cells:
             reply = client.execute_interactive(
-                cell, timeout=60, output_hook=lambda message: shown.append(message["content"].get("text", ""))
+                cell, timeout=PATIENCE, output_hook=lambda message: shown.append(message["content"].get("text", ""))
             )
             assert reply["content"]["status"] == "ok", reply
     assert "".join(shown).split("\n")[:2] == ["[0, 1, 4, 9]", "0"]

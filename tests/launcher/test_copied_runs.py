@@ -16,6 +16,7 @@ from jobs.storage.rundir import RunDir
 from launcher.local.local_executor import LocalExecutor
 from tests.support.builders import build_plan
 from tests.support.launcher_runs import launcher, newest, run_of, status, wait_until, write_config
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import done_rows
 
 JOB = """
@@ -89,6 +90,6 @@ def test_another_users_local_run_is_not_cancelled_and_it_says_whose_it_is() -> N
         heard, said = multiprocessing.Pipe(duplex=False)
         child = multiprocessing.get_context("fork").Process(target=_cancel_as_nobody, args=(run, said))
         child.start()
-        child.join(30)
+        child.join(PATIENCE)
         assert heard.poll()
         assert f"process {os.getpid()} is ada's" in heard.recv()

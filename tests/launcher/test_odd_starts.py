@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.launcher_runs import command, environment, launcher, run_of, status, wait_until, write_config
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import done_rows
 
 
@@ -41,7 +42,7 @@ def test_a_run_is_stopped_whatever_signals_its_starter_had_blocked(tmp_path: Pat
     )
     wait_until(lambda: done_rows(run_of(config)).count)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
+    assert process.wait(PATIENCE) == 130
     assert status(tmp_path, run_of(config))["state"] == "cancelled"
 
 

@@ -50,6 +50,7 @@ from launcher.probe.trial import Trace, TrialSettings
 from launcher.units import parse_time
 from tests.support import launcher_runs
 from tests.support.launcher_runs import document, launcher, start, wait_until
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import alive
 
 GIB = 1 << 30
@@ -595,7 +596,7 @@ def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: 
         assert process.stdout
         assert f"{seconds} s at most" in process.stdout.readline()
         began = time.monotonic()
-        text = process.communicate(timeout=120)[0]
+        text = process.communicate(timeout=PATIENCE)[0]
         assert time.monotonic() - began < seconds + 6, "cleaning up comes on top"
         if process.returncode == 0:  # on a loaded machine the first time may be too short for any sample
             break
@@ -699,7 +700,7 @@ def test_ctrl_c_gives_what_is_known_by_then(tmp_path: Path, scratch: Path) -> No
         if "samples/s" in line:
             break
     process.send_signal(signal.SIGINT)
-    text = "".join(lines) + process.communicate(timeout=60)[0]
+    text = "".join(lines) + process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 130
     assert "node.processes" in text
     assert "interrupted: this is what was known by then" in text
@@ -714,7 +715,7 @@ def test_an_end_before_anything_is_known_leaves_nothing(tmp_path: Path, scratch:
     process = start(tmp_path, "probe", written(tmp_path, "Stuck").name)
     wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/attempts/*.journal")))
     process.send_signal(number)
-    text = process.communicate(timeout=60)[0]
+    text = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 130, text
     assert "Traceback" not in text
     assert not (tmp_path / "runs").exists()

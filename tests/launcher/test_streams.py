@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.launcher_runs import command, environment, run_of, wait_until, write_config
+from tests.support.patience import PATIENCE
 
 JOB = """
 import os
@@ -38,7 +39,7 @@ def shell(folder: Path, text: str, *arguments: object, **variables: str) -> subp
         cwd=folder,
         env={**environment(), **variables},
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

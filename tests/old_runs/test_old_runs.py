@@ -22,6 +22,7 @@ from launcher import results
 from launcher.status.status import StatusReader
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import datasets, environment, launcher, status, wait_until
+from tests.support.patience import PATIENCE
 from tests.support.slurm_runs import use_cluster
 
 VERSION = Path(__file__).parent / "version-0.1.0"
@@ -193,7 +194,13 @@ def test_the_finalize_job_of_its_script_still_starts_and_leaves_what_has_ended_a
     (line,) = [line for line in (submissions / script).read_text().splitlines() if line.startswith("exec ")]
     _, _, *words = shlex.split(line)
     done = subprocess.run(
-        [sys.executable, *words], env=environment(), cwd="/", capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *words],
+        env=environment(),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name: path.read_bytes() for path in submissions.iterdir()} == before
@@ -210,7 +217,7 @@ def test_an_array_task_of_its_script_says_what_to_do_instead(old: Path) -> None:
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2

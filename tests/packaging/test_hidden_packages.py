@@ -9,6 +9,7 @@ import pytest
 
 from launcher import results
 from tests.support.launcher_runs import ROOT, environment, launcher, write_config
+from tests.support.patience import PATIENCE
 
 DOUBLES = """
 from jobs import Job
@@ -38,7 +39,7 @@ def run(arguments: list[str], folder: Path, python_path: str = str(ROOT)) -> "su
         env=environment() | {"PYTHONPATH": python_path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

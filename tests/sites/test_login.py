@@ -12,6 +12,7 @@ from jobs.storage import checked_json
 from launcher.runs.attendant import find_attendant
 from launcher.slurm.scripts import job_name
 from tests.support.launcher_runs import kill, start, wait_until
+from tests.support.patience import PATIENCE
 from tests.support.slurm_fixtures import BringUp
 from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data
 
@@ -62,7 +63,7 @@ def test_launcher_run_tries_again_and_gathers_where_there_is_no_finalize_job(sit
     assert (by["by"], by["pid"]) == ("launcher", process.pid)
     toy.supervisor(0).kill()
     toy.open_gate()
-    said = process.communicate(timeout=120)[0]
+    said = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, said
     assert_complete(toy)
     assert (toy.run.submission_numbers(), jobs_of(toy)) == ([1, 2], ["1", "2"])
@@ -101,7 +102,7 @@ def test_a_launcher_whose_terminal_closes_leaves_the_tasks_alone_and_says_how_to
     await_attendant(toy)
     toy.await_commits(0)
     process.send_signal(signal.SIGHUP)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=PATIENCE)[0]
     assert (process.returncode, "to go on with the run: launcher run toy" in said) == (130, True), said
     assert find_attendant(toy.run) is None
     assert set(toy.queued()) == {job_name(toy.run, 1)}

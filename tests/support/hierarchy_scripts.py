@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.launcher_runs import ROOT
+from tests.support.patience import PATIENCE
 
 _MARK = "HIERARCHY_TEST"
 LEFT = '''
@@ -38,7 +39,7 @@ class Script:
     def end(self) -> tuple[int, str, str]:
         """(exit code, stdout, stderr) once it ends."""
         try:
-            out, err = self.process.communicate(self._stdin, timeout=120)
+            out, err = self.process.communicate(self._stdin, timeout=PATIENCE)
         except BaseException:  # the test is over, so the script is
             self.process.kill()
             raise
@@ -69,7 +70,7 @@ def run(folder: Path, text: str, *, arguments: tuple[str, ...] = (), stdin: str 
     return out
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

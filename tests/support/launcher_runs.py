@@ -14,6 +14,7 @@ import numpy as np
 
 from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +55,13 @@ def environment() -> dict[str, str]:
 def launcher(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Runs a command of the launcher in a folder, to its end."""
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 
@@ -110,7 +117,7 @@ def datasets(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Waits for a condition; fails where it does not come to hold."""
     deadline = time.monotonic() + seconds
     while not condition():

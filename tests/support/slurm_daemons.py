@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.patience import PATIENCE
+
 MEMORY_CGROUP = Path("/sys/fs/cgroup/memory")  # cgroup v1; Slurm 22.05 uses v2 only under systemd
 
 
@@ -56,7 +58,7 @@ class Daemons:
 
     def kill(self, name: str | None = None) -> None:
         """SIGKILL `processes(name)`, and remove the cgroups of their jobs."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         cgroups: set[Path] = set()
         while processes := self.processes(name):  # again: a process may have started another meanwhile
             if time.monotonic() > deadline:

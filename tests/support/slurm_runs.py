@@ -24,6 +24,7 @@ from launcher.status.status import StatusReader
 from tests.example_jobs.greedy_jobs import FREE, ROWS_OF_SHARD
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, launcher, run_of, status, wait_until, write_config
+from tests.support.patience import PATIENCE
 
 SHARDS, BATCH = 3, FREE
 ROWS = SHARDS * ROWS_OF_SHARD
@@ -84,13 +85,13 @@ class SlurmRun:
     def status(self) -> Mapping[str, Any]:
         return status(self.folder, self.run)
 
-    def end(self, seconds: float = 120.0) -> Mapping[str, Any]:
+    def end(self, seconds: float = PATIENCE) -> Mapping[str, Any]:
         """Waits until nothing of the run goes on by itself; returns its status."""
         reader = StatusReader(self.run)
         self.wait(lambda: reader.read().state != "running", seconds)
         return self.status()
 
-    def wait(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+    def wait(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Waits for a condition; fails with what Slurm has of the queue where it does not come to hold."""
         try:
             wait_until(condition, seconds)
@@ -173,7 +174,7 @@ class SlurmRun:
     def node_of(self, element: str) -> str:
         return self.slurm.run("squeue", "-h", "-o", "%N", "-j", element).strip()
 
-    def await_state(self, element: str, state: str, seconds: float = 60.0) -> None:
+    def await_state(self, element: str, state: str, seconds: float = PATIENCE) -> None:
         self.wait(lambda: self.slurm.job_states(element).get(element) == state, seconds)
 
     def resume(self, element: str) -> None:

@@ -19,6 +19,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.spans import Spans
 from tests.support.launcher_runs import ROOT
+from tests.support.patience import PATIENCE
 
 
 def make_run(
@@ -67,7 +68,7 @@ def command(run: RunDir, index: int = 0, submission: int = 1) -> list[str]:
 def run_task(run: RunDir, index: int = 0, submission: int = 1, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs an array task to its end."""
     return subprocess.run(
-        command(run, index, submission), capture_output=True, text=True, timeout=120, check=False, **options
+        command(run, index, submission), capture_output=True, text=True, timeout=PATIENCE, check=False, **options
     )
 
 

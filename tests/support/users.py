@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.launcher_runs import ROOT
+from tests.support.patience import PATIENCE
 
 OWNER, COLLEAGUE = "games", "mail"
 # Where the environment's own Python is below root's home, the machine's of the same version reads its packages.
@@ -41,7 +42,7 @@ def _run_as(user: str, folder: Path, python: str, *words: str) -> subprocess.Com
     own = {"HOME": str(folder), "PYTHONPATH": _PACKAGES, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         [python, "-P", *words], cwd=folder, env={**os.environ, **own}, user=user, group=OWNER, extra_groups=[],
-        umask=0o002, capture_output=True, text=True, timeout=120, check=False,
+        umask=0o002, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 

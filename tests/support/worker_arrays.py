@@ -15,6 +15,7 @@ import psutil
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import content, done_rows, make_run, run_task, write_submission
 
 QUICK = """
@@ -56,7 +57,7 @@ class WorkerArray:
         """All that run, children included."""
         return [process for worker in self.running for process in tree(worker)]
 
-    def codes(self, timeout: float = 60.0) -> list[int]:
+    def codes(self, timeout: float = PATIENCE) -> list[int]:
         """What all of them exit with."""
         return [worker.wait(timeout) for worker in self.workers.values()]
 
@@ -119,7 +120,7 @@ def work_to_the_end(run: RunDir, tasks: int, last: int = 1) -> int:
     return number - last
 
 
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
+def wait_for(condition: Any, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -38,6 +38,7 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import alive, attempts, content, done_rows
 
 SLOW = {"delay": 0.05}
@@ -140,7 +141,7 @@ def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow: 
     process = start(slow.parent, "run", slow.name)
     wait_for_progress(run, process)
     process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=60)
+    text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, text
     assert f"launcher run {slow.name}" in text
     assert "Traceback" not in text
@@ -164,7 +165,7 @@ def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
     wait_until(lambda: attempts(run))
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=30)
+    text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, text
     assert tasks_of(run) == []
     found = status(slow.parent, run)
@@ -203,7 +204,7 @@ def read_terminal(outside: int, until: bytes = b"\0") -> bytes:
 def test_on_a_terminal_the_view_is_redrawn_and_the_end_is_left_on_the_screen(slow: Path) -> None:
     process, outside = start_in_terminal(slow.parent, "run", slow.name)
     shown = read_terminal(outside)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert shown.count(b"running: ") > 2
     assert b"\x1b[2K" in shown
     assert b"complete: 200 of 200 samples (100%)" in shown
@@ -216,7 +217,7 @@ def test_the_interrupt_key_stops_the_run_in_order(endless: Path) -> None:
     shown = read_terminal(outside, until=b"running: 1")
     os.write(outside, b"\x03")
     shown += read_terminal(outside)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=PATIENCE) == 130
     assert b"what is done is kept" in shown
     assert b"Traceback" not in shown
     assert tasks_of(run) == []
@@ -230,7 +231,7 @@ def test_terminated_it_stops_its_tasks_too(endless: Path, number: int) -> None:
     process = start(endless.parent, "run", endless.name)
     wait_for_progress(run, process)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert tasks_of(run) == []
 

@@ -39,6 +39,7 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
+from tests.support.patience import PATIENCE
 from tests.support.slurm_runs import SlurmRun, use_cluster
 
 
@@ -169,7 +170,7 @@ def test_a_run_that_was_cancelled_has_somebody_who_knows(tmp_path: Path) -> None
     run = run_of(config)
     wait_until(lambda: any(run.attempts.glob("*.journal")) if run.attempts.is_dir() else False)
     assert launcher(tmp_path, "cancel", run.path).returncode == 0
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert (told(tmp_path), status(tmp_path, run)["state"]) == ([], "cancelled")
 
 
@@ -182,7 +183,7 @@ def test_whoever_is_killed_while_telling_tells_nobody_twice(tmp_path: Path, serv
     pid = executor_pid(run)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     server.silent = False
     assert status(tmp_path, run)["notice"]["sent"] is None
     assert "is being told, or whoever did so was killed" in launcher(tmp_path, "status", run.path).stdout

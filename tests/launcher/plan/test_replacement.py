@@ -34,6 +34,7 @@ from tests.support.launcher_runs import (
     wait_until,
     write_config,
 )
+from tests.support.patience import PATIENCE
 
 JOB = """
 import time
@@ -223,7 +224,7 @@ def test_array_tasks_that_start_after_an_edit_compute_nothing(tmp_path: Path) ->
     assert executor is not None
     os.kill(Attempts(run).read()[0].start.process["pid"], signal.SIGKILL)  # type: ignore[union-attr]
     go.touch()
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert "times.py changed since the plan of" in output
     assert "--keep-results" in output

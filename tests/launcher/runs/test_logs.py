@@ -19,6 +19,7 @@ from launcher.runs.logs import last_words, log_paths, read_log
 from launcher.runs.submissions import Outcome, update
 from tests.support.builders import AttemptWriter, build_plan, submit
 from tests.support.launcher_runs import wait_until
+from tests.support.patience import PATIENCE
 
 HERE = ProcessIdentity.current().to_json()
 
@@ -81,7 +82,7 @@ class Follower:
 
     def text(self) -> bytes:
         """All of it, once it has ended."""
-        self._thread.join(60)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         return b"".join(self.seen)
 

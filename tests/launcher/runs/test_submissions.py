@@ -25,6 +25,7 @@ from launcher.runs import signs
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
 from tests.support.builders import AttemptWriter
+from tests.support.patience import PATIENCE
 
 TABLE = ShardTable((0, 10, 20, 30), 4)
 
@@ -251,7 +252,7 @@ def test_of_several_at_the_same_moment_one_gets_the_shard(run: RunDir) -> None:
     racers = [context.Process(target=_race, args=(run.path, results, all_have_tried), daemon=True) for _ in range(4)]
     for racer in racers:
         racer.start()
-    found = [results.get(timeout=60) for _ in racers]
+    found = [results.get(timeout=PATIENCE) for _ in racers]
     all_have_tried.set()
     for racer in racers:
         racer.join()

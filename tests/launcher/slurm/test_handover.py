@@ -16,6 +16,7 @@ import pytest
 from launcher.slurm.scripts import job_name
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import ROOT, kill, newest, start, wait_until
+from tests.support.patience import PATIENCE
 from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
 from tests.support.task_runs import runs
 
@@ -117,7 +118,7 @@ def test_a_controller_that_is_down_is_waited_for(slurm_here: SlurmCluster, tmp_p
         said = next(line for line in process.stdout or () if "trying again" in line)
     finally:
         slurm_here.start_controller()
-    rest = process.communicate(timeout=60)[0]
+    rest = process.communicate(timeout=PATIENCE)[0]
     assert "Unable to contact slurm controller" in said
     assert process.returncode == 0, rest
     assert toy.end()["state"] == "complete"
@@ -193,7 +194,7 @@ def test_what_a_living_launcher_submits_is_left_to_it(
     assert (other.returncode, "waits or runs already" in other.stderr) == (1, True)
     assert toy.run.submission_numbers() == [1]
     (tmp_path / "bin" / "sbatch.go").touch()
-    assert process.communicate(timeout=60)[0]
+    assert process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0
     assert toy.end()["state"] == "complete"
     assert_all_ran_once(toy)

@@ -13,6 +13,7 @@ from launcher.slurm.scripts import job_name
 from tests.example_jobs.greedy_jobs import ROWS_OF_SHARD
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, start, wait_until
+from tests.support.patience import PATIENCE
 from tests.support.slurm_runs import (
     BATCH,
     ROWS,
@@ -242,7 +243,7 @@ def test_cancel_leaves_no_slurm_job_and_no_process(slurm_here: SlurmCluster, tmp
     family = [p for supervisor in supervisors for p in (supervisor, *supervisor.children(recursive=True))]
     cancel = start(tmp_path, "cancel", toy.run.path)
     toy.open_gate_after(array, (0, 1))
-    said, _ = cancel.communicate(timeout=60)
+    said, _ = cancel.communicate(timeout=PATIENCE)
     assert cancel.returncode == 0, said
     assert toy.queued() == []
     assert alive(family) == []

@@ -23,6 +23,7 @@ from launcher.slurm.slurm_executor import SlurmExecutor
 from launcher.slurm.template import Template
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import ROOT, wait_until, write_config
+from tests.support.patience import PATIENCE
 
 TEMPLATES = sorted(path.stem for path in (ROOT / "slurm_templates").glob("*.sbatch"))
 
@@ -233,7 +234,7 @@ def test_a_warning_while_the_script_loads_modules_is_noted_and_ends_nothing(tmp_
         wait_until((tmp_path / "begun").exists)
         task.send_signal(signal.SIGUSR2)
         (tmp_path / "loaded").touch()
-        assert task.wait(30) == 0
+        assert task.wait(PATIENCE) == 0
     assert (tmp_path / "said").read_text() == "True 1"
 
 

@@ -20,6 +20,7 @@ from jobs.node.process.job_runner import Fetch, JobRunner, Processed
 from jobs.node.transfer import Here
 from jobs.node.worker.loading import failed_sample
 from tests.support.launcher_runs import wait_until
+from tests.support.patience import PATIENCE
 
 
 class Notes:
@@ -40,7 +41,7 @@ class Gated(Job):
 
     def process(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         self.begun.append(float(batch[0]))
-        assert self.gate.acquire(timeout=30)
+        assert self.gate.acquire(timeout=PATIENCE)
         if np.isnan(batch).any():
             raise MemoryError("too much")
         return {"y": batch}
@@ -108,7 +109,7 @@ def test_results_are_collected_while_the_next_piece_is_at_work(job: Gated, runne
     job.gate.release()
     assert collected(runner).results["y"][0] == 2.0
     runner.end()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -122,7 +123,7 @@ def test_the_end_comes_after_the_piece_at_work_and_before_the_next(job: Gated, r
     runner.end()
     assert runner.busy == 1
     job.gate.release(2)
-    thread.join(10)
+    thread.join(PATIENCE)
     assert job.begun == [1.0]
 
 

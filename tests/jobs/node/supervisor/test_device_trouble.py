@@ -13,6 +13,7 @@ from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.memory_errors import is_device_lost, is_out_of_memory
 from jobs.node.messages import Batch
 from jobs.storage.rundir import RunDir
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import command, commits, content, failures, last_end, make_run, run_task
 
 JOBS = "tests.example_jobs.device_jobs"
@@ -98,7 +99,7 @@ def test_a_task_that_is_told_to_leave_while_a_batch_is_alone_leaves_in_good_orde
         assert any("memory ran out" in line for line in task.stdout)
         task.terminate()
         task.stdout.read()
-        assert task.wait(60) == STOPPED
+        assert task.wait(PATIENCE) == STOPPED
     assert last_end(run).end == "stopped"
 
 

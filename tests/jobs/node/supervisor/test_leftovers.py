@@ -16,6 +16,7 @@ from jobs.storage.records import Beat
 from tests.example_jobs.leaving_jobs import KINDS
 from tests.support.launcher_runs import command as launcher_command
 from tests.support.launcher_runs import environment, launcher, wait_until, write_config
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import alive, attempts, command, failures, last_end, make_run, results, run_task
 
 JOBS = "tests.example_jobs.leaving_jobs:"
@@ -76,7 +77,7 @@ def test_killed_children_take_along_what_they_started(
         kill(psutil.Process(task.pid))
         wait_until(lambda: len(alive(first)) <= EACH)
         gate.touch()
-        assert task.wait(60) == 0
+        assert task.wait(PATIENCE) == 0
     assert failures(run) == {}
     assert sleepers(mark) == []
 
@@ -91,7 +92,7 @@ def test_a_task_that_is_ended_takes_along_all_that_was_started(
         wait_until(lambda: len(sleepers(mark)) == 2 * EACH)
         tree = psutil.Process(task.pid).children(recursive=True)
         task.send_signal(number)
-        assert task.wait(20) in (75, -signal.SIGKILL)
+        assert task.wait(PATIENCE) in (75, -signal.SIGKILL)
     wait_until(lambda: not sleepers(mark) and not alive(tree), 10)
 
 
@@ -109,7 +110,7 @@ def test_a_local_run_that_is_ended_takes_along_all_that_was_started(
         wait_until(lambda: len(sleepers(mark)) == 2 * EACH)
         tree = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(number)
-        assert run.wait(40) in (130, -number)
+        assert run.wait(PATIENCE) in (130, -number)
     wait_until(lambda: not sleepers(mark) and not alive(tree), 30)
 
 
@@ -137,7 +138,7 @@ def test_while_the_job_is_imported_beats_go_out_and_a_signal_ends_the_task(tmp_p
         tree = psutil.Process(task.pid).children(recursive=True)
         began = time.monotonic()
         task.terminate()
-        assert task.wait(20) == 75
+        assert task.wait(PATIENCE) == 75
     assert time.monotonic() - began < 10
     assert last_end(run).end == "stopped"
     wait_until(lambda: not alive(tree))
@@ -156,7 +157,7 @@ def test_a_teardown_that_a_signal_cuts_off_is_told(tmp_path: Path) -> None:
         task.terminate()
         assert task.stdout
         said = task.stdout.read()
-        assert task.wait(20) == 0  # all was done
+        assert task.wait(PATIENCE) == 0  # all was done
     assert "process 0: teardown() is cut off after" in said
     assert "process 0, pool worker 0: teardown() is cut off after" in said
 
@@ -185,7 +186,7 @@ def test_time_in_which_a_task_is_suspended_is_no_samples(tmp_path: Path) -> None
             for process in tree:
                 process.resume()
         gate.touch()
-        assert task.wait(60) == 0
+        assert task.wait(PATIENCE) == 0
     assert failures(run) == {}
     assert [attempt.beat.failed for attempt in attempts(run)] == [0]
 
@@ -197,6 +198,6 @@ def test_time_in_which_a_task_is_suspended_is_no_samples(tmp_path: Path) -> None
 def test_the_launcher_works_as_the_first_process_of_a_container(tmp_path: Path) -> None:
     write_config(tmp_path, 32, shards=1)
     words = ["unshare", "-pf", "--mount-proc", *launcher_command("run", "config.yaml")]
-    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=100)
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert launcher(tmp_path, "status", "toy", "--json").returncode == 0

@@ -23,6 +23,7 @@ from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
 from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import (
     alive,
     attempts,
@@ -310,7 +311,7 @@ def test_a_signal_commits_and_leaves_and_the_next_attempt_goes_on(
     wait_for_commits(run, 8)
     tree = psutil.Process(task.pid).children(recursive=True)
     task.send_signal(stop)
-    assert task.wait(20) == 75
+    assert task.wait(PATIENCE) == 75
     assert last_end(run).end == "stopped"
     psutil.wait_procs(tree, 5)
     assert alive(tree) == []
@@ -330,7 +331,7 @@ def test_signals_of_one_request_commit_and_leave(tmp_path: Path) -> None:
     for _ in range(3):  # of the scheduler, and of those that have started the task
         task.send_signal(signal.SIGTERM)
         time.sleep(0.05)
-    assert task.wait(20) == 75
+    assert task.wait(PATIENCE) == 75
     assert last_end(run).end == "stopped"
 
 
@@ -378,7 +379,7 @@ def test_two_starts_of_one_task_share_its_work(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "Random", 4000, params={"delay": 0.002}, workers=1, sync_interval=0.2)
     undisturbed = make_run(tmp_path / "undisturbed", "Random", 4000)
     tasks = [subprocess.Popen(command(run)) for _ in range(2)]
-    assert [task.wait(120) for task in tasks] == [0, 0]
+    assert [task.wait(PATIENCE) for task in tasks] == [0, 0]
     assert run_task(undisturbed).returncode == 0
     assert content(run) == content(undisturbed)
     assert all(attempt.beat.end == "done" for attempt in attempts(run))
@@ -408,7 +409,7 @@ def test_what_another_has_taken_over_is_left_to_it(tmp_path: Path) -> None:
         other.commit([Commit(start, start + 16) for start in range(800, 8000, 16)])
         other.end(EndReason.DONE, None, "", Usage())
         other.close()
-        assert task.wait(120) == 0
+        assert task.wait(PATIENCE) == 0
     (mine,) = [attempt.beat for attempt in attempts(run) if attempt.name != other.name]
     assert mine.end == "done"
     assert not Spans([(0, 800)]) - mine.done
@@ -427,7 +428,7 @@ def test_a_task_that_waits_for_work_shows_that_it_lives_and_leaves_when_told(
     with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as task:
         wait_until(lambda: any(attempt.beat.number >= 3 for attempt in attempts(run)))
         task.send_signal(stop)
-        assert task.wait(20) == 75
+        assert task.wait(PATIENCE) == 75
     other.close()
     (mine,) = [attempt.beat for attempt in attempts(run) if attempt.name != other.name]
     assert (mine.end, mine.done, mine.claims) == ("stopped", Spans(), ())

@@ -16,6 +16,7 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.node.worker.loading import broken, failed_sample
 from jobs.storage.plans import Submission
 from tests.support.launcher_runs import wait_until
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import (
     attempts,
     command,
@@ -122,7 +123,7 @@ def test_a_time_limit_finds_no_fault_with_the_second_shard_of_a_task_that_did_th
     with subprocess.Popen(command(run)) as task:
         wait_until(lambda: is_done(run, 0))
         task.send_signal(signal.SIGUSR2)
-        assert task.wait(60) == 75
+        assert task.wait(PATIENCE) == 75
     assert last_end(run).end == "stopped"
 
 
@@ -142,7 +143,7 @@ def test_a_batch_at_hand_has_as_long_as_the_grace_allows(tmp_path: Path, grace: 
     with subprocess.Popen(command(run)) as task:
         wait_until(lambda: has_started(task.pid, "block"))
         task.send_signal(signal.SIGTERM)
-        assert task.wait(60) == 75
+        assert task.wait(PATIENCE) == 75
     assert written(run) == batches
 
 
@@ -152,7 +153,7 @@ def test_a_warning_while_python_starts_ends_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(script) as task:
         wait_until(lambda: b"jobs" in Path(f"/proc/{task.pid}/cmdline").read_bytes().split(b"\0")[:6])
         task.send_signal(signal.SIGUSR2)
-        assert task.wait(60) in (0, 1, 75)  # it may have listened already
+        assert task.wait(PATIENCE) in (0, 1, 75)  # it may have listened already
 
 
 def test_a_warning_that_the_script_has_noted_is_heeded(tmp_path: Path) -> None:
@@ -167,6 +168,6 @@ def test_a_time_limit_without_any_batch_done_is_a_failure(tmp_path: Path) -> Non
     with subprocess.Popen(command(run)) as task:
         wait_until(lambda: attempts(run)[0].beat.claims if attempts(run) else ())
         task.send_signal(signal.SIGUSR2)
-        assert task.wait(60) == 1
+        assert task.wait(PATIENCE) == 1
     end = last_end(run)
     assert (end.end, end.kind) == ("failed", "TIMEOUT")
