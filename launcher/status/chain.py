@@ -36,7 +36,10 @@ class Link:
     @property
     def words(self) -> str:
         """Its state, as it is said of the run: ``which is running``."""
-        return f"which is {self.status.state}" if self.status else "which is gone"
+        if self.status is None:
+            return "which is gone"
+        how = {RunState.FAILED: "which failed", RunState.CANCELLED: "which was cancelled"}
+        return how.get(self.status.state, f"which is {self.status.state}")
 
     def to_json(self) -> dict[str, Any]:
         if self.status is None:
