@@ -5,16 +5,17 @@ was computed again.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from jobs.errors import RunError
 from jobs.storage.attempts import Attempts, owners
-from jobs.storage.plans import Plan
+from jobs.storage.plans import Plan, Submission
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.seals import seal_of
+from jobs.storage.seals import read_seal, seal_of
 
 ROW = "upstream_row"
 """The column of the manifest that says which row of the other run's result a sample is."""
@@ -57,9 +58,7 @@ class Upstream:
     def objection(self) -> str | None:
         """Why nothing is to be computed from it now; None where it is as it was planned."""
         if not self.seal:
-            return (
-                f"run {self.name} was not complete when this run was planned: launcher submit plans it anew once it is"
-            )
+            return f"run {self.name} was not complete when this run was planned; `launcher submit` waits for that"
         if not self.directory.plan.is_file():
             return f"run {self.name} is gone: there is no {self.directory.plan}"
         return self.change()
@@ -88,12 +87,23 @@ def ways_on(run: str) -> str:
 
 
 def current_seal(run: RunDir, manifest: str | None) -> str | None:
-    """The seal of what a run has stored by now of a manifest; None where it has no such one any more."""
+    """The seal of what a run has of a manifest by now; None where it has no such one any more."""
     plan = Plan.read(run.plan)
     part = next((part for part in plan.results if part.name == manifest), None)
     return stored_seal(run, plan, part) if part else None
 
 
 def stored_seal(run: RunDir, plan: Plan, part: Part) -> str:
-    """The seal of what is stored of a part."""
-    return seal_of(plan.fingerprint, part, owners(Attempts(run).read()))
+    """The seal of what is stored of a part; of its result, where nothing else is left of the run."""
+    attempts = Attempts(run).read()
+    if not attempts and (seal := _result_seal(run, part)):
+        return seal
+    return seal_of(plan.fingerprint, part, owners(attempts))
+
+
+def _result_seal(run: RunDir, part: Part) -> str | None:
+    numbers = run.submission_numbers()
+    chosen = Submission.read(run.submission(numbers[-1])).resources.output if numbers else None
+    with suppress(FileNotFoundError):
+        return read_seal(run.result_of(part.name, Path(chosen) if chosen else None))
+    return None

@@ -15,6 +15,15 @@ def upstream_path(config: Config, text: str) -> Path:
     return config.resolve(text) if "/" in text else config.run_folder.parent / text
 
 
+def with_paths(config: Config) -> Config:
+    """The config with each of these as a path, whatever folder of runs it gets then."""
+    after = tuple(str(upstream_path(config, text)) for text in config.after)
+    if of_run := config.data.of_run:
+        manifest = of_run.model_copy(update={"run": str(upstream_path(config, of_run.run))})
+        config = config.model_copy(update={"data": config.data.model_copy(update={"manifest": manifest})})
+    return config.model_copy(update={"after": after})
+
+
 def upstream_paths(config: Config) -> tuple[Path, ...]:
     """All of them, the one whose samples it has first."""
     of_run = config.data.of_run

@@ -1,10 +1,11 @@
 """RunBackend: the backend of a task's children: Job and samples of a planned run, results into the attempt's data files."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import RunError
+from jobs.errors import LauncherError, RunError
 from jobs.job import Job, make_job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
@@ -17,6 +18,15 @@ from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import MoreColumns, SampleIds, Samples
 from jobs.storage.upstreams import Upstream
+
+
+def prepare(upstream: Upstream | None) -> None:
+    """What is the same for all children, done before they are forked; what is wrong with it each of them tells."""
+    if upstream is not None:
+        from jobs.gather.upstream_rows import find  # few runs need it
+
+        with suppress(LauncherError, OSError):
+            find(upstream)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jobs.machine import allocation, devices, disk, gpus, memory
 from jobs.machine.running_time import RunningTime
 from jobs.machine.scratch import make_scratch, scratch_folder
 from jobs.node.messages import Batch
-from jobs.node.process.run_backend import RunBackend
+from jobs.node.process.run_backend import RunBackend, prepare
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog, new_name
 from jobs.node.supervisor.children import CrewSettings
@@ -209,7 +209,7 @@ class Task:
         if self._server is None:
             self._check_code()
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job), self._attend_imports)
+            self._server = ForkServer(self._preload, self._attend_imports)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -218,6 +218,10 @@ class Task:
         elif batches:
             self._crew.extend(batches)
         return self._crew
+
+    def _preload(self) -> None:
+        preload(self._plan.job)
+        prepare(Upstream.of(self._plan))
 
     def _check_code(self) -> None:
         """Raises AttemptFailed where the Job's files are not those of the plan: this may be hours after it was submitted."""

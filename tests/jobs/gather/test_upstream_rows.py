@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import RunError
 from jobs.gather import upstream_rows
-from jobs.gather.upstream_rows import UpstreamRows
+from jobs.gather.upstream_rows import UpstreamRows, find
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
@@ -58,14 +58,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     rows=st.sets(st.integers(0, ROWS - 1).filter(lambda row: row not in BAD), min_size=1).map(sorted),
     size=st.integers(1, 20),
     known=st.integers(1, 4),
+    gap=st.integers(1, 20),
     pieces=st.randoms(use_true_random=False),
 )
-def test_samples_have_what_the_run_has_stored(run: RunDir, rows: list[int], size: int, known: int, pieces: Any) -> None:
+def test_samples_have_what_the_run_has_stored(
+    run: RunDir, rows: list[int], size: int, known: int, gap: int, pieces: Any
+) -> None:
     expected = everything(ALL)
     starts = list(range(0, len(rows), size))
     pieces.shuffle(starts)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(upstream_rows, "_BATCHES", known)
+        patch.setattr(upstream_rows, "_GAP", gap)
         samples = samples_of(Path(folder), upstream_of(run), rows)
         for start in starts:
             for row, sample in zip(
@@ -77,6 +81,13 @@ def test_samples_have_what_the_run_has_stored(run: RunDir, rows: list[int], size
                 for name in NAMES:
                     np.testing.assert_array_equal(sample[name], expected[name][row])
                     assert type(sample[name]) is type(expected[name][row])
+
+
+def test_rows_may_come_in_any_order(run: RunDir, tmp_path: Path) -> None:
+    """As those of a probe do."""
+    rows = [row for row in np.random.default_rng(0).permutation(ROWS).tolist() if row not in BAD]
+    texts = [sample["text"] for sample in samples_of(tmp_path, upstream_of(run), rows).rows(0, len(rows))]
+    assert texts == [everything(ALL)["text"][row] for row in rows]
 
 
 def test_what_a_job_does_to_its_sample_is_seen_by_nobody_else(run: RunDir, tmp_path: Path) -> None:
@@ -125,6 +136,7 @@ def test_a_run_that_was_computed_again_since_is_not_read(tmp_path: Path) -> None
     again = AttemptWriter(run, 2)
     again.commit(0, 8, lambda rows: everything(rows + 1))
     again.end()
+    find.cache_clear()  # another process
     with pytest.raises(RunError, match=r"^run first was computed again since this run was planned$"):
         UpstreamRows(upstream)
 
