@@ -23,10 +23,11 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.job import Job
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
+from jobs.storage.submission import NodeSettings, Submission
 
 _ROOT = Path(__file__).resolve().parents[1]
 

@@ -20,24 +20,15 @@ from jobs.job import Job
 from jobs.kinds import EndReason, SampleFailureKind
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat
 from jobs.storage.blocks import digest
 from jobs.storage.journal import Journal
-from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import (
-    AttemptStart,
-    Beat,
-    Block,
-    Commit,
-    Commits,
-    DataFile,
-    FailedSample,
-    JobSpec,
-    Layout,
-    Output,
-)
+from jobs.storage.plans import Plan
+from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile, FailedSample, JobSpec, Layout, Output
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.submissions import Outcome
 from tests.support.task_runs import make_run
 

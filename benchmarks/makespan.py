@@ -27,11 +27,12 @@ import pyarrow as pa
 from benchmarks.contest import machine
 from jobs.job import Context, Job
 from jobs.storage.attempts import Attempts, owners
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 
 _ROOT = Path(__file__).parents[1]
 _SPEEDS = (0.25, 1.0, 1.0, 1.0)

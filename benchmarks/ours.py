@@ -16,11 +16,12 @@ from benchmarks.gate import Gate
 from benchmarks.work import Case, TorchJob, WorkJob
 from jobs.storage.attempts import Attempt, Attempts, read_commits, read_head
 from jobs.storage.blocks import BlockReader
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 
 _ROOT = Path(__file__).parents[1]
 

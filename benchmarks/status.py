@@ -21,11 +21,13 @@ from pathlib import Path
 
 from benchmarks import growth
 from jobs.kinds import EndReason, FailureKind, ShardState
+from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.journal import Journal
-from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import AttemptStart, Beat, Block, Commit, Commits, DataFile, GivenUp, Held, JobSpec
+from jobs.storage.plans import Plan
+from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile, JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 from launcher.status.status import StatusReader
 
 _ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ from jobs.library.stream import Stream
 from jobs.machine import devices as node_devices
 from jobs.machine import memory as node_memory
 from jobs.pickles import Packed, modules_named, pack_by_value, where_it_fails
-from jobs.storage.plans import NodeSettings
+from jobs.storage.submission import NodeSettings
 
 __all__ = ["Hierarchy", "OnError"]
 

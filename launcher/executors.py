@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from jobs.errors import RunError
 from jobs.kinds import AnyFailureKind
-from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Resources, Submission
 
 if TYPE_CHECKING:
     from launcher.config.config import Config

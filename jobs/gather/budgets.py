@@ -1,7 +1,8 @@
 """Budgets: how many samples of each shard may fail, as the newest submission says that had it."""
 
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 
 
 class Budgets:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from jobs.storage.attempts import read_records
+from jobs.storage.beats import Passage
 from jobs.storage.journal import decode, read_lines
-from jobs.storage.records import Commit, Commits, Passage
+from jobs.storage.records import Commit, Commits
 from jobs.storage.spans import Spans
 
 READ_AHEAD = 4096

@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from jobs.gather.survey import Survey
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 
 
 def provenance(run: RunDir, plan: Plan, part: Part, survey: Survey) -> dict[str, Any]:

@@ -20,15 +20,15 @@ from jobs.machine.scratch import make_scratch
 from jobs.node.channel import Channel
 from jobs.node.messages import Allocate, Allocated, Batch, Broken
 from jobs.node.supervisor.alone import recover
-from jobs.node.supervisor.children import CrewSettings
+from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import import_module
-from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 
 
 class _Leave(Exception):

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from jobs.storage import checked_lines
-from jobs.storage.records import RECORDS, Record
+from jobs.storage.beats import Beat
+from jobs.storage.records import AttemptStart, Commits, DataFile, Layout, Record
 
+RECORDS: dict[str, type[Record]] = {c.type: c for c in (AttemptStart, Layout, DataFile, Commits, Beat)}
 _PIECE = 1 << 18
 
 

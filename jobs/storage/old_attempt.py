@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs.kinds import EndReason, FailureKind
+from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.files import replacing
 from jobs.storage.journal import encode
 from jobs.storage.old_journal import OldAttempt, OldEnd
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout, Shard
+from jobs.storage.records import AttemptStart, Commit, Commits, DataFile, Layout, Shard
 from jobs.storage.sample_failures import FailureTally
 from jobs.storage.spans import Range, Spans
 

@@ -12,10 +12,11 @@ from typing import Any, Self
 
 from jobs.errors import RunError
 from jobs.storage.attempts import Attempts, owners
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import read_seal, seal_of
+from jobs.storage.submission import Submission
 
 ROW = "upstream_row"
 """The column of the manifest that says which row of the other run's result a sample is."""

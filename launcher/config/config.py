@@ -13,18 +13,18 @@ Rules that hold for the whole file:
 - All mistakes are reported at once, each with file and line (problems.py).
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
+from launcher.config.conflicts import conflicts, too_few_cpus
 from launcher.config.notification import Target
-from launcher.config.origins import Origins, Problem, apply_overrides, dotted, values_of
+from launcher.config.origins import Origins, Problem, apply_overrides, dotted
 from launcher.config.problems import check_fields, check_mapping, shown
 from launcher.config.profiles import Settings, put_below, read_profiles
 from launcher.config.sections import (
@@ -33,16 +33,14 @@ from launcher.config.sections import (
     LocalSection,
     NodeSection,
     OutputSection,
-    PathText,
     RetrySection,
     Section,
     SlurmSection,
-    check_name,
 )
+from launcher.config.values import PathList, PathText, RunName
 from launcher.config.variables import expand_paths, is_script
 from launcher.config.yaml_lines import KeyPath, parse_document
 from launcher.executors import AUTO, EXECUTORS
-from launcher.units import parse_memory, parse_time
 
 
 def _check_executor(value: Any) -> Any:
@@ -53,18 +51,13 @@ def _check_executor(value: Any) -> Any:
     return value
 
 
-def _listed(value: Any) -> Any:
-    """A list as YAML has it, or the only one of it."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
 _STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest": "samples.csv"}}
 
 
 class Place(Section):
     """What of a config says where its run is; ``path`` is the file it came from, ``folder`` that file's folder."""
 
-    name: Annotated[str, AfterValidator(check_name)] = Field(description="the run directory is <runs>/<name>")
+    name: RunName = Field(description="the run directory is <runs>/<name>")
     runs: PathText = Field(default="runs", description="folder of the runs; on a cluster, on the shared file system")
     _path: Path = PrivateAttr(default=Path("config.yaml"))
 
@@ -100,7 +93,7 @@ class Config(Place):
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()
     output: OutputSection = OutputSection()
-    after: Annotated[tuple[PathText, ...], BeforeValidator(_listed)] = Field(
+    after: PathList = Field(
         default=(), description="runs, by name or config, that have to be complete before this one begins"
     )
     notify: Target = Field(
@@ -154,7 +147,7 @@ class Config(Place):
 
         Raises InputError where ``slurm.cpus_per_task`` is smaller.
         """
-        problem = self._too_few_cpus(processes)
+        problem = too_few_cpus(self, processes)
         if problem:
             raise InputError(self.origins.report([(("slurm", "cpus_per_task"), problem)]))
         return max(processes * max(self.node.workers, 1), self.slurm.cpus_per_task or 0)
@@ -173,61 +166,6 @@ class Config(Place):
         text = "goes with the next version; write slurm.tasks, how many array tasks there are, in its place"
         return [self.origins.report([(("slurm", "shards_per_task"), text)])]
 
-    def problems(self) -> list[Problem]:
-        """What is wrong between fields that are right each by itself, and files that are not there."""
-        options, template = self.slurm.options, self.template_path
-        found = [
-            (("slurm", "shards_per_task"), self._tasks_twice()),
-            (("slurm", "cpus_per_task"), self._too_few_cpus(self.processes)),
-            (("slurm", "warning"), self._too_late()),
-            (("output", "path"), self._wrong_output()),
-            (("retry", "max_memory"), _below(self.retry.max_memory, options, "mem", parse_memory)),
-            (("retry", "max_time"), _below(self.retry.max_time, options, "time", parse_time)),
-            (
-                ("slurm", "template"),
-                f"no such file: {template}" if template and not template.is_file() else None,
-            ),
-        ]
-        return [(path, message) for path, message in found if message]
-
-    def _tasks_twice(self) -> str | None:
-        if self.slurm.tasks is None or self.slurm.shards_per_task is None:
-            return None
-        return "says the same as slurm.tasks: keep that one, and leave this one out"
-
-    def _too_late(self) -> str | None:
-        warning, grace = self.slurm.warning, self.slurm.grace
-        if warning is None or warning >= grace:
-            return None
-        return f"{warning} s are too few for a task that may take {grace} s to leave (slurm.grace): raise it, or lower that"
-
-    def _wrong_output(self) -> str | None:
-        """Several results need several paths, and one needs one."""
-        path, several = self.output.path, bool(self.data.manifests)
-        if path is None or several == ("{manifest}" in path):
-            return None
-        if several:
-            return (
-                f"{path} is one file, and each manifest has a result: put {{manifest}} into it, as in x-{{manifest}}.h5"
-            )
-        return "{manifest} stands for the name of one of several manifests; this config has one, without a name"
-
-    def _too_few_cpus(self, processes: int) -> str | None:
-        workers, asked = max(self.node.workers, 1), self.slurm.cpus_per_task
-        if asked is None or asked >= processes * workers:
-            return None
-        return (
-            f"{asked} is too few: {processes} process(es) x {workers} worker(s) need {processes * workers}; "
-            "raise it, leave it out, or lower node.processes or node.workers"
-        )
-
-
-def _below(limit: str | None, options: Mapping[str, Any], name: str, parse: Callable[[str], int]) -> str | None:
-    asked = options.get(name)
-    if limit is None or asked is None or parse(limit) >= parse(asked):
-        return None
-    return f"{limit} is less than slurm.{name} ({asked}); raise it or leave it out"
-
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Reads and checks a config; ``overrides`` are ``key.sub=value`` (of ``--set``), the value as in YAML.
@@ -240,7 +178,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if problems:
         raise InputError(Origins(str(path), document, set_texts).report(problems))
     merged, profiles = put_below(expanded, _profiles_for(path))
-    return _checked(merged, path, Origins(str(path), document, set_texts, profiles), Config.problems)
+    return _checked(merged, path, Origins(str(path), document, set_texts, profiles), conflicts)
 
 
 def profile_config(overrides: Sequence[str] = ()) -> Config:
@@ -248,7 +186,7 @@ def profile_config(overrides: Sequence[str] = ()) -> Config:
     path = Path("config.yaml")
     own, set_texts = apply_overrides(_STAND_IN, overrides)
     data, profiles = put_below(own, read_profiles())
-    return _checked(data, path, Origins(str(path), set_texts=set_texts, profiles=profiles), Config.problems)
+    return _checked(data, path, Origins(str(path), set_texts=set_texts, profiles=profiles), conflicts)
 
 
 def default_config() -> Config:
@@ -311,21 +249,3 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What changed between two ``to_mapping``, by line: ``data.shards: 64 -> 32``; missing keys are null."""
-    # As JSON, which tells 1 (samples) from 1.0 (a share).
-    before, after = ({".".join(map(str, path)): _shown(value) for path, value in values_of(one)} for one in (old, new))
-    changes = ((key, before.get(key, "null"), after.get(key, "null")) for key in {**before, **after})
-    return [f"{key}: {was} -> {now}" for key, was, now in changes if was != now]
-
-
-def _shown(value: Any) -> str:
-    """JSON, but text without its quotes unless it would read as something else."""
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except ValueError:
-            return value
-    return json.dumps(value, ensure_ascii=False)

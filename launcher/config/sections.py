@@ -1,89 +1,40 @@
 """The sections of config.yaml as frozen models: names, types, defaults and ranges.
 
-The defaults here are the documented ones; those of node and retry are stated by the settings that are made of them. Where a
-value can be of two kinds, a function says what is valid, because a message about each kind in turn would not help.
+The defaults here are the documented ones; those of node and retry are stated by the settings that are made of them.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from jobs.storage.plans import NodeSettings, Resources
+from jobs.storage.submission import NodeSettings, Resources
 from launcher.config.sbatch_options import OptionValue, gpus_asked
 from launcher.config.settings import RetrySettings
+from launcher.config.values import (
+    Column,
+    Count,
+    Devices,
+    Duration,
+    FailureLimit,
+    Gpus,
+    JobClass,
+    NameList,
+    Names,
+    Parallelism,
+    Params,
+    PathText,
+    Processes,
+    Scratch,
+    Size,
+    Workers,
+    check_manifest,
+)
 from launcher.manifest.formats import KINDS
-from launcher.units import format_memory, format_time, parse_memory, parse_time
 
-_DEVICE = re.compile(r"cpu|cuda:\d+")
 # Of slurm.finalize: no Slurm job retries and writes the result.
 NO_JOB = "none"
-_GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,[\w.-]+:\d+)*")
-
-
-def _matching(pattern: str, message: str) -> Callable[[str], str]:
-    """A check for text that matches the whole pattern; it returns the text, or raises ValueError with the message."""
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(message)
-        return value
-
-    return check
-
-
-check_name = _matching(
-    r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
-    "must be a folder name: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign",
-)
-# It is part of a file's name.
-check_manifest_name = _matching(
-    r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}",
-    "the name of a manifest is letters, digits, '_' and '-', at most 50, not beginning with a sign",
-)
-_check_class = _matching(
-    r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*",
-    "must be module:Class, such as jobs.text_embedding:TextEmbedding",
-)
-
-_check_scratch = _matching(
-    r"(?=[/~$])(?:[^$\n]|\$\w+|\$\{\w+\})+",
-    "must be a folder of the node: /path, ~/path, or one that begins with $NAME or ${NAME}, which are put in there",
-)
-
-
-def check_sources(value: Any) -> str | tuple[str, ...]:
-    """One manifest: a table, a glob, or a list of these."""
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, list) and value and all(isinstance(item, str) and item for item in value):
-        return tuple(value)
-    raise ValueError(f"must be the path of a table, a glob of sample files, or a list of these, not {value!r}")
-
-
-def is_of_run(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether data.manifest says the samples of another run; several manifests cannot have one of that name."""
-    return isinstance(value, dict) and "run" in value
-
-
-def _manifest(value: Any) -> "str | tuple[str, ...] | dict[str, str | tuple[str, ...]] | RunManifest":
-    if isinstance(value, RunManifest) or is_of_run(value):
-        return RunManifest.model_validate(value)
-    if isinstance(value, dict) and value:
-        return {name: check_sources(sources) for name, sources in value.items()}
-    return check_sources(value)
-
-
-def _devices(value: Any) -> str | tuple[str, ...]:
-    if value in ("auto", "cpu", "cuda"):
-        return str(value)
-    items = [value] if isinstance(value, str) else value
-    if isinstance(items, list) and items and all(isinstance(item, str) and _DEVICE.fullmatch(item) for item in items):
-        return tuple(items)
-    raise ValueError(f"must be auto, cpu, cuda, or a list such as [cuda:0, cuda:1, cpu], not {value!r}")
 
 
 def _finalize(value: Any) -> dict[str, Any] | str:
@@ -92,66 +43,6 @@ def _finalize(value: Any) -> dict[str, Any] | str:
     if isinstance(value, dict):
         return value
     raise ValueError(f"must be sbatch options, lines of `key: value` below it, or {NO_JOB}, not {value!r}")
-
-
-def _valid_if(is_valid: Callable[[Any], bool], meaning: str) -> BeforeValidator:
-    """A check of a value that may be of two kinds; it stays as it is."""
-
-    def check(value: Any) -> Any:
-        if is_valid(value):
-            return value
-        raise ValueError(f"must be {meaning}, not {value!r}")
-
-    return BeforeValidator(check)
-
-
-def _is_whole(value: Any, least: int, most: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _spelled(parse: Callable[[Any], int], write: Callable[[int], str]) -> BeforeValidator:
-    """A size or time in one spelling, so that equal ones compare as equal."""
-    return BeforeValidator(lambda value: None if value is None else write(parse(value)))
-
-
-Size: TypeAlias = Annotated[str | None, _spelled(parse_memory, format_memory)]
-Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time)]
-Names: TypeAlias = str | tuple[str, ...]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-# Processes of one machine: more than this is a slip, and would be prepared one by one before anybody said so.
-_MOST_PROCESSES = 10_000
-Column: TypeAlias = Annotated[str, Field(min_length=1)]
-PathText: TypeAlias = Annotated[
-    str, Field(min_length=1), AfterValidator(_matching(r"[^\0]*", "must be a path: it has a NUL"))
-]
-Devices: TypeAlias = Annotated[Names, BeforeValidator(_devices)]
-# A mapping whose keys are all commented out is null in YAML.
-Params: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
-FailureLimit: TypeAlias = Annotated[
-    float | int,
-    _valid_if(
-        lambda value: _is_whole(value, 0) or (isinstance(value, float) and 0 <= value <= 1),
-        "a share from 0.0 to 1.0 or a number of samples (0, 1, 2 ...)",
-    ),
-]
-Parallelism: TypeAlias = Annotated[
-    int | Literal["auto"],
-    _valid_if(lambda value: value == "auto" or _is_whole(value, 1, _MOST_PROCESSES), "auto or a number from 1"),
-]
-Processes: TypeAlias = Annotated[
-    int | Literal["auto"] | None,
-    _valid_if(
-        lambda value: value in (None, "auto") or _is_whole(value, 1, _MOST_PROCESSES),
-        f"a number from 1 to {_MOST_PROCESSES}, null (one per device) or auto (as many as a node has CPUs and GPUs for)",
-    ),
-]
-Gpus: TypeAlias = Annotated[
-    int | str | None,
-    _valid_if(
-        lambda value: value is None or _is_whole(value, 0) or (isinstance(value, str) and bool(_GPUS.fullmatch(value))),
-        "a number from 0, with a type before it if need be (a100:2)",
-    ),
-]
 
 
 class Section(BaseModel):
@@ -163,18 +54,13 @@ class Section(BaseModel):
 class JobSection(Section):
     """The user's Job: ``module:Class`` and its keyword arguments, which are left as they are."""
 
-    class_: Annotated[str, AfterValidator(_check_class)] = Field(
-        alias="class", description="the Job, such as jobs.text_embedding:TextEmbedding"
-    )
+    class_: JobClass = Field(alias="class", description="the Job, such as jobs.text_embedding:TextEmbedding")
     params: Params = Field(default={}, description="keyword arguments of the class")
 
 
-def _names(value: Any) -> Any:
-    """A list as YAML has it."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-NameList: TypeAlias = Annotated[tuple[Column, ...], BeforeValidator(_names)]
+def is_of_run(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether data.manifest says the samples of another run; several manifests cannot have one of that name."""
+    return isinstance(value, dict) and "run" in value
 
 
 class RunManifest(Section):
@@ -185,6 +71,12 @@ class RunManifest(Section):
     columns: NameList | None = None
     outputs: NameList = ()
     failed: Literal["omit", "keep"] = "omit"
+
+
+def _manifest(value: Any) -> "str | tuple[str, ...] | dict[str, str | tuple[str, ...]] | RunManifest":
+    if isinstance(value, RunManifest) or is_of_run(value):
+        return RunManifest.model_validate(value)
+    return check_manifest(value)
 
 
 class DataSection(Section):
@@ -233,7 +125,7 @@ class NodeSection(Section):
         default=None,
         description="processes of an array task; null: one per device; auto: as many as each node has CPUs and GPUs for",
     )
-    workers: Annotated[int, Field(ge=0, le=_MOST_PROCESSES)] = Field(
+    workers: Workers = Field(
         default=NodeSettings.workers, description="pool workers per process; 0: the process loads its own samples"
     )
     devices: Devices = Field(
@@ -254,7 +146,7 @@ class NodeSection(Section):
         default=None,
         description="what an array task may use; null: its cgroup's limit, or the machine's memory, less 10%",
     )
-    scratch: Annotated[str, AfterValidator(_check_scratch)] | None = Field(
+    scratch: Scratch | None = Field(
         default=NodeSettings.scratch,
         description="folder on the node for temporary files, such as $SLURM_TMPDIR: each task has its own in it; null: TMPDIR",
     )

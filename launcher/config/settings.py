@@ -6,7 +6,7 @@ They hold bytes and seconds, and the defaults of their sections.
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from jobs.storage.plans import NodeSettings, Resources
+from jobs.storage.submission import NodeSettings, Resources
 from launcher.units import parse_memory, parse_time
 
 if TYPE_CHECKING:

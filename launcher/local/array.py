@@ -16,8 +16,8 @@ from jobs.machine import descendants
 from jobs.machine.devices import CPU_SHARE, usable_cpus
 from jobs.machine.kernel_kills import KernelKills
 from jobs.storage.files import open_at_end
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 
 # An array task commits and leaves within 20 s of the first SIGTERM; the kernel may take a while to reap what is killed.
 _TOGETHER = 3.0

@@ -19,8 +19,8 @@ from jobs.kinds import AnyFailureKind, FailureKind
 from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import open_at_end
-from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Resources, Submission
 from launcher.config.settings import node_settings
 from launcher.executors import EXECUTORS, Executor, Finding, Limits, Observation, Scripts, choose_executor
 from launcher.runs.logs import last_words

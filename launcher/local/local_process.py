@@ -17,8 +17,9 @@ from jobs.errors import LauncherError
 from jobs.machine import descendants, lifeline
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.config.settings import retry_settings
 from launcher.local.array import LauncherDied, LocalArray, StopRequests
 from launcher.notify.announcement import announce

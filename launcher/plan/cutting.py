@@ -12,8 +12,9 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple
 
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import Submission
 
 # Side by side, each part is cut into about so many ranges at least where there are few workers: they take turns that often.
 _TURNS = 8

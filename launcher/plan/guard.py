@@ -12,7 +12,7 @@ from typing import Any
 from jobs.errors import InputError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.config.config import differences
+from launcher.config.differences import differences
 
 _DECIDING = ("job.", "data.", "node.batch_size")
 # Which array index runs which shards; the shards stay the same.

@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import replace
 
 from jobs.storage.attempts import Attempts
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
 from launcher.plan.cutting import assign
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from jobs.kinds import EndReason
 from jobs.machine.devices import CPU_SHARE
 from jobs.storage.attempts import Attempts
+from jobs.storage.beats import Beat
 from jobs.storage.journal import decode
-from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import Beat, Commit, Commits
+from jobs.storage.plans import Plan
+from jobs.storage.records import Commit, Commits
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 from launcher.local.array import start_task
 from launcher.probe.tree_memory import PeakMemory
 from launcher.runs.logs import last_words

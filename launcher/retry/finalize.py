@@ -15,9 +15,10 @@ from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempts
 from jobs.storage.code import refusal
 from jobs.storage.old_shards import import_run
-from jobs.storage.plans import Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
+from jobs.storage.submission import Resources, Submission
 from launcher.config.settings import RetrySettings
 from launcher.plan.work import failed_by_shard, with_work
 from launcher.retry.policy import Allocation, Terms, next_terms

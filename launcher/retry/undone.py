@@ -11,8 +11,9 @@ from functools import cached_property
 from jobs.kinds import AnyFailureKind, EndReason, FailureKind
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, holdings
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
 from launcher.runs.failures import Failure
 from launcher.runs.holders import worker_of
 

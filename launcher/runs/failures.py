@@ -11,9 +11,9 @@ from typing import Any, ClassVar, TypeAlias
 
 from jobs import exit_codes
 from jobs.kinds import AnyFailureKind, FailureKind, Unknown
-from jobs.storage.plans import NodeSettings
 from jobs.storage.sample_failures import OTHER_MESSAGES, SampleFailures, normalise
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import NodeSettings
 from launcher.runs.causes import SAMPLES_AGAIN, cause
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.executors import Executor, choose_executor
 from launcher.runs.submissions import SubmissionState
 

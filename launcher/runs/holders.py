@@ -5,9 +5,9 @@ from pathlib import Path
 
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, ClaimFolder, holdings
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
 
 
 def worker_of(attempt: str) -> int:

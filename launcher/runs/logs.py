@@ -8,9 +8,10 @@ from pathlib import Path
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempt
 from jobs.storage.old_shards import old_log_paths
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from launcher.runs.holders import known_claims, log_of
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import SubmissionState, in_hand, read_submissions

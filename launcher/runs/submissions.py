@@ -19,10 +19,11 @@ from jobs.storage import checked_json
 from jobs.storage.attempts import attempt_names
 from jobs.storage.files import fsync_folder, intact, publish, temporary_name, write_bytes
 from jobs.storage.old_shards import import_run
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from launcher.runs.attendant import find_attendant
 from launcher.runs.failures import Failure
 from launcher.runs.signs import lives

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from jobs.errors import LauncherError
 from jobs.kinds import FailureKind
 from jobs.storage.attempts import Attempt, Attempts
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
+from jobs.storage.submission import Submission
 from launcher.retry.finalize import Ending
 from launcher.retry.policy import Allocation
 from launcher.runs.failures import Failure

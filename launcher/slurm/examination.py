@@ -23,7 +23,7 @@ from launcher.slurm.template import Template, merge
 from launcher.units import counted, short_size
 
 if TYPE_CHECKING:
-    from jobs.storage.plans import Resources
+    from jobs.storage.submission import Resources
     from launcher.config.config import Config
 
 _SECONDS = 20.0

@@ -9,9 +9,10 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from jobs.errors import LauncherError
 from jobs.machine import disk
@@ -19,18 +20,19 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.node.supervisor.slurm_job import requeue_self
 from jobs.storage import checked_json
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.notify.announcement import announce
 from launcher.runs.signs import touching
 from launcher.runs.submissions import Outcome
-from launcher.slurm import scheduler
+from launcher.slurm import sbatch, scheduler
 from launcher.slurm.calls import NoAnswer
 from launcher.slurm.followers import leave_to_launcher
 from launcher.slurm.successors import end_submissions, give_up, submit_waiting, tell, waiting_for
 from launcher.submit.downstream import start_waiting
 
 _SILENCE_SECONDS = 60.0
+_Done = TypeVar("_Done")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,8 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     run = RunDir(options.run)
     try:
         with _signed(run, options.numbers):
-            started = _finalize_patiently(run, options.numbers)
-    except scheduler.LimitReached as error:
+            started = _patiently(lambda: _finalize(run, options.numbers))
+        _patiently(lambda: start_waiting(run, (NoAnswer, sbatch.LimitReached)))
+    except sbatch.LimitReached as error:
         return _try_later(run, options.numbers, str(error))
     except Exception as error:  # the process boundary: whoever follows the run is told
         if isinstance(error, OSError) and disk.is_failing(error):
@@ -100,14 +103,16 @@ def _signed(run: RunDir, numbers: Sequence[int]) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
+def _finalize(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
+    end_submissions(run, numbers)
+    return submit_waiting(run, waiting_for(run, numbers[0]))
+
+
+def _patiently(act: Callable[[], _Done]) -> _Done:
     """While Slurm is silent (an upgrade may take an hour) it waits: nobody else would go on with the run."""
     while True:
         try:
-            end_submissions(run, numbers)
-            started = submit_waiting(run, waiting_for(run, numbers[0]))
-            start_waiting(run, (NoAnswer, scheduler.LimitReached))
-            return started
+            return act()
         except NoAnswer as error:
             print(f"{error}; waiting for Slurm", flush=True)
             time.sleep(_SILENCE_SECONDS)

@@ -10,11 +10,11 @@ from typing import Any
 from jobs.errors import InputError, RunError
 from jobs.machine.user import user_name
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, create, read_submissions, update
-from launcher.slurm import scheduler
+from launcher.slurm import sbatch, scheduler
 from launcher.slurm.records import follower_of, submission_config, write_script
 from launcher.slurm.scripts import finalize_name, finalize_scripts
 
@@ -52,7 +52,7 @@ def follow(
         try:
             finalize_id = _submit_finalize(run, started, is_new=is_new)
             break
-        except scheduler.LimitReached as refusal:
+        except sbatch.LimitReached as refusal:
             started, rest = _make_room(run, started)
             held = [*rest, *held]
             if not started:
@@ -74,7 +74,7 @@ def checked(run: RunDir, submission: Submission, attached: bool) -> Submission:
     if submission.resources.attended:
         return submission
     try:
-        _with_any_script(run, [submission], scheduler.test_only)
+        _with_any_script(run, [submission], sbatch.test_only)
     except InputError as refusal:
         if _is_refused(run, submission):  # as is the array: sbatch says why
             return submission
@@ -93,7 +93,7 @@ def checked(run: RunDir, submission: Submission, attached: bool) -> Submission:
 
 def _is_refused(run: RunDir, submission: Submission) -> bool:
     try:
-        scheduler.test_only(write_script(run, submission))
+        sbatch.test_only(write_script(run, submission))
     except InputError:
         return True
     return False
@@ -102,7 +102,7 @@ def _is_refused(run: RunDir, submission: Submission) -> bool:
 def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool) -> str:
     """Submits the job that follows these. Raises LimitReached or InputError where it is refused."""
     name, place = finalize_name(run, started[0].number), (started[0].cluster,)
-    return _with_any_script(run, started, lambda script: scheduler.submit(script, name, place, is_new=is_new).number)
+    return _with_any_script(run, started, lambda script: sbatch.submit(script, name, place, is_new=is_new).number)
 
 
 def _with_any_script(run: RunDir, submissions: Sequence[Submission], act: Callable[[Path], str]) -> str:
@@ -141,7 +141,7 @@ def _make_room(run: RunDir, started: Sequence[Submission]) -> tuple[list[Submiss
     return others, [create(run, replace(last, job_ids=()))]
 
 
-def hold_back(run: RunDir, held: Sequence[Submission], refusal: scheduler.LimitReached) -> list[Submission]:
+def hold_back(run: RunDir, held: Sequence[Submission], refusal: sbatch.LimitReached) -> list[Submission]:
     """For the finalize job of another submission of the run; raises the refusal where nothing else goes on."""
     if held[0].resources.attended:
         raise refusal

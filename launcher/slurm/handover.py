@@ -13,10 +13,10 @@ from dataclasses import replace
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.user import user_name
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.runs.submissions import read_submissions, update
-from launcher.slurm import scheduler
+from launcher.slurm import sbatch, scheduler
 from launcher.slurm.followers import follow, hold_back, record
 from launcher.slurm.limits import SlurmLimits, limits_for
 from launcher.slurm.parsers import JobId
@@ -38,12 +38,12 @@ def hand_over(
     """Submits what Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
     Each is submitted alone: what Slurm does not take as it is, is ``refused`` (raised, where nobody is to be told), and the
-    others go on. Raises scheduler.LimitReached where Slurm takes nothing at all now, and nothing else of the run goes on.
+    others go on. Raises sbatch.LimitReached where Slurm takes nothing at all now, and nothing else of the run goes on.
     """
     started = [submission for submission in submissions if submission.is_submitted]
     held = _throttled(run, submissions, [submission for submission in submissions if not submission.is_submitted])
     room = largest_wave(_limits(run, submissions[0])) if len(submissions) > 1 else None
-    limit = scheduler.LimitReached(
+    limit = sbatch.LimitReached(
         f"{run.path}: as many array tasks as slurm.array_parallelism lets run at a time are there"
     )
     while held and held[0].resources.parallelism != 0:
@@ -54,7 +54,7 @@ def hand_over(
             break
         try:
             first = _submit_tasks(run, held[0], max(left, 1), (started or held)[0].number)
-        except scheduler.LimitReached as refusal:
+        except sbatch.LimitReached as refusal:
             limit = refusal
             break
         except InputError as refusal:
@@ -137,10 +137,10 @@ def _submit_tasks(run: RunDir, submission: Submission, most: int, follower: int)
             if part.resources.single_jobs:
                 return _submit_one_by_one(run, part, follower)
             script, name = write_script(run, part), job_name(run, part.number)
-            job = scheduler.submit(script, name, clusters_of(run, part), is_new=_is_new(submission))
+            job = sbatch.submit(script, name, clusters_of(run, part), is_new=_is_new(submission))
             return record(run, part, follower, job_ids=(job.number,), cluster=part.cluster or _home(job))
-        except scheduler.LimitReached as error:
-            if tasks == 1 or part.resources.single_jobs or isinstance(error, scheduler.QueueFull):
+        except sbatch.LimitReached as error:
+            if tasks == 1 or part.resources.single_jobs or isinstance(error, sbatch.QueueFull):
                 write_script(run, update(run, part, tasks=submission.tasks))
                 raise
             tasks //= 2
@@ -153,7 +153,7 @@ def _submit_tasks(run: RunDir, submission: Submission, most: int, follower: int)
 def _asking_for_less(run: RunDir, refused: Submission, refusal: InputError) -> Submission | None:
     """The submission without what Slurm may have refused: an array, and nodes to avoid where there are no others."""
     resources = refused.resources
-    if isinstance(refusal, scheduler.NoArrays) and not resources.single_jobs:
+    if isinstance(refusal, sbatch.NoArrays) and not resources.single_jobs:
         most = resources.parallelism or refused.tasks  # nothing else would hold it then
         return update(run, refused, resources=replace(resources, single_jobs=True), tasks=min(refused.tasks, most))
     if "exclude" in resources.options and resources.attempt > 1:
@@ -175,8 +175,8 @@ def _submit_one_by_one(run: RunDir, submission: Submission, follower: int) -> Su
             run.script(own.number) if index > first + 1 else write_script(run, own)
         )  # all go where the first one is
         try:
-            job = scheduler.submit(script, name, clusters_of(run, own), is_new=_is_new(submission), index=index)
-        except (scheduler.LimitReached, InputError) as refusal:  # those that are there are not to be lost sight of
+            job = sbatch.submit(script, name, clusters_of(run, own), is_new=_is_new(submission), index=index)
+        except (sbatch.LimitReached, InputError) as refusal:  # those that are there are not to be lost sight of
             if not own.job_ids:
                 raise
             print(

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.slurm.scripts import array_script, asked_clusters
 
 if TYPE_CHECKING:

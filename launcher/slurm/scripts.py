@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.machine import allocation
-from jobs.storage.plans import Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Resources, Submission
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, array_template, finalize_template, merge
 from launcher.slurm.time_limit import too_early, warning

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from jobs.machine.user import user_name
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.runs.submissions import may_run
 from launcher.slurm import scheduler
 from launcher.slurm.parsers import JobId

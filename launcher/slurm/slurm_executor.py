@@ -16,35 +16,29 @@ from typing import TYPE_CHECKING
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
 from jobs.machine.user import user_name
-from jobs.storage.plans import Resources, Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Resources, Submission
 from launcher.executors import Executor, Finding, Limits, Observation, Scripts
 from launcher.runs.attendant import find_attendant
 from launcher.runs.submissions import Outcome, may_run, read_submissions, update
-from launcher.slurm import scheduler
-from launcher.slurm.associations import too_much
-from launcher.slurm.capacity import nodes_of, tasks_at_once
+from launcher.slurm import sbatch, scheduler
 from launcher.slurm.environment import from_environment
 from launcher.slurm.followers import Unfollowed, checked, follow, leave_to_launcher
 from launcher.slurm.handover import hand_over, largest_wave
 from launcher.slurm.limits import (
     DEFAULT_ARRAY_SIZE,
     DEFAULT_JOB_COUNT,
-    SlurmLimits,
     ask_ahead,
     limits_for,
-    nodes,
 )
-from launcher.slurm.parsers import JobId, amount
+from launcher.slurm.outlook import describe, remarks, room
+from launcher.slurm.parsers import JobId
 from launcher.slurm.reasons import queue_advice
 from launcher.slurm.records import NAME, write_script
-from launcher.slurm.scripts import Options, asked_options, finalize_options
+from launcher.slurm.scripts import Options, asked_options
 from launcher.slurm.sighting import look
 from launcher.slurm.successors import end_submissions, left_to_launcher, submit_waiting
-from launcher.slurm.task_size import task_size
-from launcher.slurm.time_limit import given_time, told, warning
-from launcher.slurm.whole_nodes import are_asked, idle
-from launcher.units import parse_memory, parse_time
+from launcher.slurm.time_limit import given_time, warning
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -60,8 +54,8 @@ class SlurmScripts(Scripts):
         if not scheduler.is_here():
             return None
         try:
-            return f"sbatch --test-only: {scheduler.test_only(script)}"
-        except scheduler.NoArrays as refusal:
+            return f"sbatch --test-only: {sbatch.test_only(script)}"
+        except sbatch.NoArrays as refusal:
             return f"{refusal}: so each array task will be a job of its own"
 
 
@@ -92,7 +86,7 @@ class SlurmExecutor(Executor):
         limits = limits_for(asked)
         most = min(limits.tasks, largest_wave(limits))
         if not config.slurm.says_tasks:
-            most = min(most, _room(config, asked) or most)
+            most = min(most, room(config, asked) or most)
         return max(1, min(wanted, most))
 
     def resources(self, config: "Config") -> Resources:
@@ -105,29 +99,11 @@ class SlurmExecutor(Executor):
         return asked_options(config, _resources(config))
 
     def describe(self, config: "Config") -> list[str]:
-        asked = self._asked(config)
-        words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
-        lines = [
-            f"array task: {task_size(config, asked)}; asked: {words}",
-            f"at the end: {_finalizer(config, _resources(config))}",
-        ]
-        if scheduler.is_here():
-            limits = limits_for(asked)
-            jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
-            arrays = f"arrays of at most {limits.array_size} elements" if limits.has_arrays else "no job arrays"
-            lines.append(f"limits: {arrays} (MaxArraySize), {jobs}")
-        return lines
+        return describe(config, self._asked(config), _resources(config))
 
     def remarks(self, config: "Config") -> list[str]:
         """What keeps it from ever starting; what time it has where it asks for none, and what it leaves idle of its nodes."""
-        if not scheduler.is_here():
-            return []
-        asked = self._asked(config)
-        there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
-        whole = [group for group in there if group.whole or are_asked(asked)]
-        said = idle(config, task_size(config, asked), whole, amount(parse_memory, asked.get("mem")))
-        problems = _hopeless(config, asked, limits_for(asked))
-        return [*problems, *told(given_time(asked)), *([said] if said else [])]
+        return remarks(config, self._asked(config)) if scheduler.is_here() else []
 
     def examine(self, config: "Config") -> Sequence[Finding]:
         from launcher.slurm.examination import examine  # status imports this module, and does without
@@ -161,7 +137,7 @@ class SlurmExecutor(Executor):
         """Submits as much as Slurm takes, and a finalize job after it; what it takes nothing of is held back for that job.
 
         Raises InputError where it would refuse the finalize job, before anything is submitted, and Unfollowed where it
-        refuses that later; scheduler.LimitReached where it takes nothing at all now. ``attached``, the launcher stays and
+        refuses that later; sbatch.LimitReached where it takes nothing at all now. ``attached``, the launcher stays and
         does what that job would.
         """
         submissions = [checked(run, submission, attached) for submission in submissions]
@@ -172,7 +148,7 @@ class SlurmExecutor(Executor):
                 raise
             print(problem, file=sys.stderr, flush=True)
             return list(problem.submissions)
-        except scheduler.LimitReached as refusal:
+        except sbatch.LimitReached as refusal:
             if not (attached and submissions[0].resources.attended):
                 raise
             print(refusal, file=sys.stderr, flush=True)
@@ -187,7 +163,7 @@ class SlurmExecutor(Executor):
         waiting = left_to_launcher(run) if ask or ended else []
         try:
             return bool(submit_waiting(run, waiting) or ended)
-        except scheduler.LimitReached as refusal:  # another time
+        except sbatch.LimitReached as refusal:  # another time
             print(refusal, file=sys.stderr, flush=True)
             return bool(ended)
 
@@ -272,38 +248,3 @@ def _resources(config: "Config") -> Resources:
         grace=config.slurm.grace,
         requeue=config.slurm.requeue,
     )
-
-
-def _finalizer(config: "Config", resources: Resources) -> str:
-    """What tries again and writes the result, in words."""
-    if resources.attended:
-        return "`launcher run` on this machine tries again what failed, and writes the result (slurm.finalize: none)"
-    asked = finalize_options(config, resources)
-    words = ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
-    return f"a finalize job tries again what failed, and writes the result; asked: {words} (slurm.finalize)"
-
-
-def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str]:
-    """What keeps Slurm from ever starting an array task, where sbatch does not refuse it."""
-    size, count = task_size(config, asked), config.slurm.nodes_per_task
-    per = {"mem": count, "mem-per-cpu": size.cpus * count, "mem-per-gpu": size.gpus * count}
-    memory = max((amount(parse_memory, asked.get(name)) or 0) * times for name, times in per.items())
-    wanted = {"cpu": size.cpus * count, "mem": memory, "node": count, "gres/gpu": size.gpus * count}
-    seconds = amount(parse_time, asked.get("time"))
-    # Of several clusters one may do.
-    found = min((too_much(wanted, seconds, bounds) for bounds in limits.bounds), key=len, default=[])
-    return [
-        f"an array task would wait for ever: it asks for {text} (see sacctmgr show assoc, sacctmgr show qos)"
-        for text in found
-    ]
-
-
-def _room(config: "Config", asked: Options) -> int:
-    """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
-    size = task_size(config, asked)
-    whole_nodes = are_asked(asked)
-    at_once = (
-        tasks_at_once(own, asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
-        for own in nodes(asked)
-    )
-    return max(at_once) // config.slurm.nodes_per_task

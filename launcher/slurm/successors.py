@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.errors import InputError
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.config.settings import retry_settings
 from launcher.retry.finalize import finalize
 from launcher.runs.submissions import Outcome, SubmissionState, read_submissions, withdraw
-from launcher.slurm import scheduler
+from launcher.slurm import sbatch, scheduler
 from launcher.slurm.element_failures import find_failures
 from launcher.slurm.followers import Unfollowed, leave_to_launcher
 from launcher.slurm.handover import hand_over
@@ -59,7 +60,7 @@ def submit_waiting(run: RunDir, waiting: Sequence[Submission]) -> list[Submissio
 
 
 def _is_wrong_place(refusal: InputError) -> bool:
-    return isinstance(refusal, scheduler.MayNotSubmit) or not scheduler.is_here()
+    return isinstance(refusal, sbatch.MayNotSubmit) or not scheduler.is_here()
 
 
 def tell(run: RunDir, number: int | None, problem: str) -> None:

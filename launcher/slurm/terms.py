@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jobs.storage.plans import Resources, Submission
+from jobs.storage.submission import Resources, Submission
 from launcher.config.settings import RetrySettings
 from launcher.retry.policy import Terms
 from launcher.runs.causes import NextAttempt

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.storage.records import Beat
+from jobs.storage.beats import Beat
 from launcher.units import GIB, short_size
 
 # The next run's samples differ a little from this one's.

@@ -3,7 +3,6 @@
 It asks no scheduler and opens no HDF5 file, so it is cheap on a login node however large the run is.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.kinds import AnyFailureKind, RunState, ShardState
-from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat
 from jobs.storage.plans import Plan
-from jobs.storage.records import Beat, Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.seals import HDF5, read_seal, seal_of
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
@@ -28,17 +25,14 @@ from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, r
 from launcher.status.chain import NO_CHAIN, Chain
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer, find_finalizer
+from launcher.status.gathered import is_gathered
+from launcher.status.rate import is_steady, rate_of
 from launcher.status.sample_counts import SampleCounts, samples_json
 from launcher.status.versions import other_versions
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
 
-# Of results without a seal: the file server's clock may be behind a node's by this much; seconds.
-_CLOCK_SKEW = 2.0
-# After so much of its work, or such a time, a submission's rate is that of what is left.
-_STEADY_SHARE = 0.1
-_STEADY_SECONDS = 120.0
 # An attempt that has not written for so many sync intervals is pointed out.
 _SILENT_INTERVALS = 6
 
@@ -235,12 +229,14 @@ class StatusReader:
         chosen = chosen_output(submissions)
         results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
         is_done = shards.count(ShardState.DONE) == len(shards)
-        missing_results = [path for part, path in results if not (is_done and self._is_gathered(part, path, shards))]
+        missing_results = [
+            path for part, path in results if not (is_done and is_gathered(self.plan, part, path, shards))
+        ]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
         chain = Chain.read(self.run, self.plan, self._read_other)
         is_complete = (in_place or not missing_results) and not chain.outdated
         state = _run_state(submissions, shards, is_complete=is_complete)
-        rate = _rate(shards, newest) if newest else None
+        rate = rate_of(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
         return Status(
             self.run,
@@ -250,7 +246,7 @@ class StatusReader:
             shards.failed,
             shards,
             rate,
-            missing / rate if rate and shards.live and _is_steady(shards, newest) else None,
+            missing / rate if rate and shards.live and is_steady(shards, newest) else None,
             tuple(group(shards.failures())),
             tuple(submissions),
             tuple(path for _, path in results),
@@ -269,18 +265,6 @@ class StatusReader:
         if run in self._below or not run.plan.is_file():
             return None
         return StatusReader(run, self._below).read()
-
-    def _is_gathered(self, part: Part, result: Path, shards: Shards) -> bool:
-        """Whether it is the result of what is stored: no other run's, and of all rows as they are now."""
-        try:
-            seal = read_seal(result)
-        except OSError:
-            return False
-        return (
-            _is_newer(part, result, shards)
-            if seal is None
-            else seal == seal_of(self.plan.fingerprint, part, shards.owners)
-        )
 
 
 def _observe(
@@ -334,43 +318,3 @@ def _is_kept_in_place(newest: SubmissionState | None) -> bool:
     if newest is None or newest.submission.resources.gathers:
         return False
     return newest.outcome is None or newest.outcome.error is None
-
-
-def _is_newer(part: Part, result: Path, shards: Shards) -> bool:
-    """Whether a result by an older version is newer than all that counts."""
-    with result.open("rb") as file:
-        if file.read(len(HDF5)) != HDF5:
-            return False
-        written = os.fstat(file.fileno()).st_mtime
-    own = (one.attempt for one in shards.owners if one.rows.within(part.start, part.stop))
-    return all(one.beat.advanced <= written + _CLOCK_SKEW or _was_over(one, written) for one in own)
-
-
-def _was_over(attempt: Attempt, written: float) -> bool:
-    """Whether an attempt wrote nothing after that, by the clock of the file server: its node's may be far ahead."""
-    try:
-        return attempt.is_over and attempt.journal.stat().st_mtime <= written
-    except FileNotFoundError:
-        return False
-
-
-def _rate(shards: Shards, newest: SubmissionState) -> float | None:
-    """Samples per second that the newest submission has done, over the time in which its attempts ran."""
-    seconds = _seconds(shards, newest)
-    return shards.closed_by(newest.number).count / seconds if seconds > 0 else None
-
-
-def _seconds(shards: Shards, newest: SubmissionState) -> float:
-    """For how long attempts of the newest submission ran, as far as is known; 0 where none has begun."""
-    recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
-    # Until the last beat, not until now: what was done since then is not known yet.
-    until = max((one.beat.time for one in recent), default=0.0)
-    return until - min((one.start.time for one in recent if one.start), default=until)
-
-
-def _is_steady(shards: Shards, newest: SubmissionState | None) -> bool:
-    """Whether its rate tells when it ends: not that of the first batches, when processes start and models are loaded."""
-    if newest is None:
-        return False
-    done, left = shards.closed_by(newest.number).count, shards.left_of(newest.submission).count
-    return done >= _STEADY_SHARE * (done + left) or _seconds(shards, newest) >= _STEADY_SECONDS

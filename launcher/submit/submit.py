@@ -12,10 +12,11 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.user import user_name
 from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import forget, restore
-from jobs.storage.plans import Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Resources, Submission
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
 from launcher.config.settings import node_settings

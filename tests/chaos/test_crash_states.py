@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from jobs.gather.redo import damaged_rows
+from jobs.storage.beats import Beat
 from jobs.storage.journal import decode
 from jobs.storage.plans import Plan
-from jobs.storage.records import Beat
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from tests.support import launcher_runs

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from jobs.kinds import EndReason, FailureKind, RunState, SampleFailureKind, ShardState, Unknown, known
+from jobs.storage.beats import Beat
 from jobs.storage.journal import decode, encode
-from jobs.storage.records import Beat, Commit, Commits, FailedSample
+from jobs.storage.records import Commit, Commits, FailedSample
 from tests.support.launcher_runs import ROOT
 
 WORDS: tuple[type[StrEnum], ...] = (FailureKind, SampleFailureKind, EndReason, ShardState, RunState)

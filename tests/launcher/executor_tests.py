@@ -18,9 +18,10 @@ import pytest
 
 from jobs.errors import InputError, RunError
 from jobs.storage.attempts import Attempt, Attempts
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
 from launcher.config.config import Config, load_config
 from launcher.executors import AUTO, EXECUTORS, Executor, Limits, Observation, choose_executor
 from launcher.plan.plan import make_plan

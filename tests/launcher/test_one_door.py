@@ -21,6 +21,7 @@ DOORS = {
 EXCEPTED = {
     "launcher/cli.py",
     "launcher/config/config.py",
+    "launcher/config/conflicts.py",
     "launcher/config/origins.py",
     "launcher/config/problems.py",
     "launcher/config/profiles.py",

@@ -19,9 +19,9 @@ from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.gather import gather
 from jobs.gather.verify import verify
 from jobs.job import Job
-from jobs.storage.plans import Resources, Submission
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Resources, Submission
 from launcher import results
 from launcher.results import FAILED, OK, Ragged, Results
 from tests.support.builders import build_plan, build_run, change_plan, everything, vectors, write_shard

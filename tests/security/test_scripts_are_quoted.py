@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import array_script, finalize_script

@@ -14,30 +14,19 @@ import pyarrow as pa
 
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.storage.attempts import Attempt, Attempts, owners, read_head, read_records
+from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.blocks import BlockWriter, block_names
 from jobs.storage.files import write_once
 from jobs.storage.journal import Journal, encode
 from jobs.storage.outputs import join, to_columns
-from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import (
-    AttemptStart,
-    Beat,
-    Block,
-    Commit,
-    Commits,
-    DataFile,
-    FailedSample,
-    GivenUp,
-    Held,
-    JobSpec,
-    Layout,
-    Shard,
-)
+from jobs.storage.plans import Plan
+from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile, FailedSample, JobSpec, Layout, Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import FailureTally
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.seals import seal_of, stamp
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import NodeSettings, Submission
 
 Compute = Callable[[np.ndarray], dict[str, Any]]
 """Manifest rows (int64 [n]) -> what a Job's ``process`` would return for them."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.node.supervisor.attempt import new_name
-from jobs.storage.plans import Plan, Submission
+from jobs.node.supervisor.attempt_start import new_name
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.cli import main
 from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Registered

@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,9 @@ from typing import ClassVar
 
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind
-from jobs.storage.plans import Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Resources, Submission
 from launcher.config.config import Config
 from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Executor, Finding, Limits, Observation, Registered, Scripts

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.storage.attempts import Attempt, Attempts, read_commits, read_head
+from jobs.storage.beats import Beat
 from jobs.storage.journal import decode
-from jobs.storage.records import Beat
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 

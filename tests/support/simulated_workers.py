@@ -15,11 +15,13 @@ from pathlib import Path
 from jobs.kinds import EndReason
 from jobs.node.supervisor.claimer import Claimer, Timing
 from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat, Held
 from jobs.storage.claims import Claim
-from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import Beat, Held, JobSpec
+from jobs.storage.plans import Plan
+from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import NodeSettings, Submission
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from jobs.storage.attempts import Attempt, Attempts
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
 from launcher.slurm.limits import forget
 from launcher.slurm.scripts import job_name
 from launcher.status.status import StatusReader

@@ -12,12 +12,14 @@ import psutil
 import pyarrow as pa
 
 from jobs.storage.attempts import Attempt, Attempts, owners, read_commits, read_head, read_records
+from jobs.storage.beats import Beat
 from jobs.storage.blocks import BlockReader
-from jobs.storage.plans import NodeSettings, Plan, Submission
-from jobs.storage.records import Beat, Commit, Commits, FailedSample, JobSpec, Layout
+from jobs.storage.plans import Plan
+from jobs.storage.records import Commit, Commits, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 from tests.support.launcher_runs import ROOT
 from tests.support.patience import PATIENCE
 

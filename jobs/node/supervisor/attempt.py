@@ -8,32 +8,30 @@ of the machine at any moment leaves at most work that no beat knows of.
 import dataclasses
 import itertools
 import os
-import secrets
 import stat
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import allocation
-from jobs.machine.process_identity import ProcessIdentity
-from jobs.machine.versions import installed_versions
 from jobs.node.messages import Allocate, Allocated
+from jobs.node.supervisor.attempt_start import start_record
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
+from jobs.node.supervisor.pace import Pace
 from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat, GivenUp, Held, Passage
 from jobs.storage.claims import Claim
-from jobs.storage.code import fingerprint
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
-from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, DataFile, GivenUp, Held, Layout, Passage
+from jobs.storage.plans import Plan
+from jobs.storage.records import Commit, Commits, DataFile, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import Submission
 
 _MESSAGE_CHARACTERS = 1000
 # Seconds between the first beats, so that others soon know how fast it is; then it is the interval.
@@ -42,17 +40,10 @@ _FIRST_BEATS = (1.0, 1.0, 2.0)
 _GIVEN_UP_IN_A_ROW = 3
 # Of the claims that it is done with; every beat repeats them.
 _MOST_PASSAGES = 64
-# The rate is a mean over about this time, seconds.
-_RATE_SECONDS = 20.0
-
-
-def new_name(submission: int, worker: int) -> str:
-    """The name of a new attempt, by chance: two starts of one worker never write to the same files."""
-    return f"{submission:04d}-{worker:05d}-{secrets.token_hex(4)}"
 
 
 class AttemptLog:
-    """The CommitLog of a task. ``begun`` is for its beats; ``rate`` is in rows a second."""
+    """The CommitLog of a task. ``begun`` is for its beats."""
 
     def __init__(
         self,
@@ -72,7 +63,6 @@ class AttemptLog:
         self.name = name
         self.begun = 0
         self.setup = 0.0
-        self.rate = 0.0
         self.ok = 0
         self.failed = 0
         self._run = run
@@ -91,7 +81,7 @@ class AttemptLog:
         self._unsynced: set[int] = set()
         self._is_broken = False
         self._in_a_row = self._ok_then = 0
-        self._rated: tuple[float, int] | None = None
+        self._pace = Pace()
         self._started = self._advanced = time.time()
         self._beat = Beat(0, self._started)
         self._gaps = itertools.chain(_FIRST_BEATS, itertools.repeat(self._node.sync_interval))
@@ -114,31 +104,8 @@ class AttemptLog:
             self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666))
             self._open.callback(os.close, self._files[-1])
         fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
-        start = self._start_record(index, worker, devices, environment, memory)
+        start = start_record(self._plan, self._submission, index, worker, self._started, devices, environment, memory)
         self._journal.append(start, *(DataFile(number, path.name) for number, path in enumerate(paths)))
-
-    def _start_record(
-        self, index: int, worker: int, devices: tuple[str, ...], environment: Mapping[str, str], memory: int
-    ) -> AttemptStart:
-        return AttemptStart(
-            submission=self._submission.number,
-            index=index,
-            worker=worker,
-            time=self._started,
-            host=allocation.host(environment),
-            process=ProcessIdentity.current().to_json(),
-            job_id=allocation.job_id(environment),
-            restart=allocation.restarts(environment),
-            devices=devices,
-            workers=self._node.workers,
-            executable=sys.executable,
-            versions=installed_versions(),
-            code=fingerprint(self._plan.code),
-            plan=self._plan.fingerprint,
-            native_id=allocation.native_id(environment),
-            memory=memory,
-            deadline=allocation.end_time(environment),
-        )
 
     # --- claims
 
@@ -149,12 +116,13 @@ class AttemptLog:
         self._claims = [Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size)]
         self.begun = claim.start
         # The rate is that of the work: neither of waiting for some, nor of the set-up.
-        self._rated = (time.monotonic(), self.committed) if self.setup else None
+        if self.setup:
+            self._pace.start(self.committed)
 
     def ready(self, setup: float) -> None:
         """Its processes are ready, after so many seconds."""
         self.setup = setup
-        self._rated = time.monotonic(), self.committed
+        self._pace.start(self.committed)
 
     @property
     def has_claims(self) -> bool:
@@ -188,6 +156,11 @@ class AttemptLog:
     def committed(self) -> int:
         """Rows."""
         return self.ok + self.failed
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self._pace.rate
 
     @property
     def given_up(self) -> Spans:
@@ -247,16 +220,7 @@ class AttemptLog:
         self._pending.clear()
         self._unsynced.clear()
         self._advanced = time.time()
-        self._measure()
-
-    def _measure(self) -> None:
-        now = time.monotonic()
-        if self._rated and now > self._rated[0] and self.committed > self._rated[1]:
-            seconds = now - self._rated[0]
-            rate = (self.committed - self._rated[1]) / seconds
-            share = min(1.0, seconds / _RATE_SECONDS) if self.rate else 1.0
-            self.rate += share * (rate - self.rate)
-            self._rated = now, self.committed
+        self._pace.note(self.committed)
 
     def _facts(self) -> Beat:
         """Of this moment, at which everything committed is durable."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempt, AttemptReader
+from jobs.storage.beats import Beat
 from jobs.storage.claims import Claim, ClaimFolder
-from jobs.storage.records import Beat
 from jobs.storage.rundir import RunDir
 
 

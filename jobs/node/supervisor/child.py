@@ -44,6 +44,14 @@ class Child:
         self.is_killed = True
         self.handle.kill()
 
+    def tell(self, message: Any) -> None:
+        """Sends a message to a process. One that has died gets none: its sentinel tells, and its successor gets its own."""
+        try:
+            if self.connection:
+                self.connection.send(message)
+        except ConnectionError:
+            return
+
     def receive(self) -> Any:
         """The next message of a process; None where it is gone, which its sentinel tells too."""
         assert self.connection is not None

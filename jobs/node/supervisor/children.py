@@ -33,7 +33,8 @@ from jobs.node.worker.worker import ChildArguments
 _TALKS, _DIES, _OTHER = "talks", "dies", "other"
 # Seconds that are over before a child is killed for a sample: an async load is timed in its worker, which need not die for it.
 _SLACK = 1.0
-_TICK = 0.5
+# Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
+TICK = 0.5
 
 
 @dataclass(frozen=True)
@@ -245,12 +246,10 @@ class Children:
     def stop(self, grace: float, extra: Sequence[Any]) -> None:
         """Has all children tear down, for ``grace`` seconds, or until one of ``extra`` is readable."""
         for child in self.processes:
-            with contextlib.suppress(ConnectionError):
-                if child.connection:
-                    child.connection.send(Stop())
+            child.tell(Stop())
         began, waited = self.clock.look(), 0.0
         while left := [child for child in self if not child.is_dead]:
-            talking, dead, others = self.wait(max(0, min(_TICK, grace - waited)), list(extra))
+            talking, dead, others = self.wait(max(0, min(TICK, grace - waited)), list(extra))
             for child in talking:
                 child.receive()  # what it still has to say must not hold it up
             waited = self.clock.now - began

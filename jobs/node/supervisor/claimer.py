@@ -13,9 +13,10 @@ from jobs.node.supervisor.board import Board, FileBoard
 from jobs.node.supervisor.takeover import Pace, Rest, Stretch, inherited, split
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, holdings
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 
 # How many others are looked at in one go, and how often a claim is tried before waiting.
 _LOOKED_AT = 16

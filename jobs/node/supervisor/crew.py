@@ -12,20 +12,19 @@ from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
-from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Halt, Halted, Ready
+from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.child import Child, at, await_end
-from jobs.node.supervisor.children import Children, CrewSettings
+from jobs.node.supervisor.children import TICK, Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
+from jobs.node.supervisor.halting import halt
 from jobs.node.supervisor.meter import Meter, Reading
 from jobs.node.worker.loading import too_long
-from jobs.storage.plans import NodeSettings
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 
-# Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
-TICK = 0.5
 # A child that dies this often while it is at no row, with nothing committed in between, will go on dying.
 _IDLE_DEATHS = 3
 
@@ -130,7 +129,7 @@ class Crew:
                 self._worked.add(child.process)
                 self._deal(child.process)
             case Allocate():
-                self._tell(child, self._commit_log.allocate(message))
+                child.tell(self._commit_log.allocate(message))
             case Done():
                 self._commit_log.commit(message.commits)
                 self._dealer.done(child.process, message.commits, time.monotonic())
@@ -149,14 +148,7 @@ class Crew:
     def _deal(self, index: int) -> None:
         batches = self._dealer.deal(index, time.monotonic())
         if batches:
-            self._tell(self._children.processes[index], Deal(batches))
-
-    def _tell(self, child: Child, message: Any) -> None:
-        try:
-            if child.connection:
-                child.connection.send(message)
-        except ConnectionError:
-            return  # it died; its sentinel tells, and its successor gets a message of its own
+            self._children.processes[index].tell(Deal(batches))
 
     # --- deaths
 
@@ -277,29 +269,7 @@ class Crew:
 
     def halt(self, grace: float) -> None:
         """Lets the processes finish the batch at hand, for ``grace`` seconds, and commits it."""
-        waiting = set(self._ready)
-        clock = self._children.clock
-        deadline = clock.look() + grace
-        for index in waiting:
-            self._tell(self._children.processes[index], Halt())
-        while waiting and clock.now < deadline:
-            talking, dead, _ = self._children.wait(TICK, [])
-            for child in talking:
-                waiting -= self._read_last(child)
-            waiting -= {child.process for child in dead if child.worker is None}
-            if dead:
-                time.sleep(0.01)  # the sentinel of a dead worker stays ready, and nobody replaces it now
-
-    def _read_last(self, child: Child) -> set[int]:
-        """Takes a message of a process that got Halt; returns the process once it is through."""
-        message = child.receive()
-        if isinstance(message, Done):
-            # The signal has gone to what the Job has started, too: samples that fail now may be good ones.
-            if good := [commit for commit in message.commits if not commit.failed]:
-                self._commit_log.commit(good)
-        elif isinstance(message, Allocate):
-            self._tell(child, self._commit_log.allocate(message))
-        return {child.process} if message is None or isinstance(message, Halted | Broken) else set()
+        halt(self._children, self._ready, self._commit_log, grace)
 
     def close(self, grace: float = 0.0, extra: Sequence[Any] = ()) -> None:
         """Ends all children: in order within ``grace`` seconds, or until one of ``extra`` is readable; then by SIGKILL."""

@@ -13,8 +13,9 @@ from jobs.machine import allocation, descendants, disk, lifeline, open_files
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.task import Task
 from jobs.storage.claims import ClaimFolder
-from jobs.storage.plans import OLD_FORMATS, Plan, Submission
+from jobs.storage.plans import OLD_FORMATS, Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 
 # Seconds before its time limit at which a task of an older version's submission is told to leave, at most.
 _WARNING = 60

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from jobs.kinds import FailureKind
 from jobs.storage.attempts import Attempt, owners, read_failed
-from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import FailedSample, GivenUp, Shard
+from jobs.storage.beats import GivenUp
+from jobs.storage.plans import Plan
+from jobs.storage.records import FailedSample, Shard
 from jobs.storage.sample_failures import FailureTally, SampleFailures
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
 
 # A shard of so many samples is finished first: then all that is wrong with it is known at once, and it costs little.
 _SMALL = 1000

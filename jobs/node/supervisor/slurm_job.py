@@ -14,8 +14,8 @@ import time
 from jobs.errors import RunError
 from jobs.machine import allocation
 from jobs.storage.attempts import Attempts
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 
 _TIMEOUT = 15.0
 _LOOK = 0.2

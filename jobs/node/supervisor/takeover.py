@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from jobs.storage.beats import Beat
 from jobs.storage.claims import Claim, holdings
-from jobs.storage.records import Beat
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans, union
 

@@ -8,35 +8,35 @@ import os
 import select
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import allocation, devices, disk, gpus, memory
+from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.running_time import RunningTime
-from jobs.machine.scratch import make_scratch, scratch_folder
 from jobs.node.messages import Batch
-from jobs.node.process.run_backend import RunBackend, prepare
+from jobs.node.process.run_backend import prepare
 from jobs.node.supervisor.alone import recover
-from jobs.node.supervisor.attempt import AttemptLog, new_name
-from jobs.node.supervisor.children import CrewSettings
+from jobs.node.supervisor.attempt import AttemptLog
+from jobs.node.supervisor.attempt_start import new_name
+from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import TICK, Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
+from jobs.node.supervisor.task_settings import task_scratch, task_settings
 from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import SampleIds
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from jobs.storage.upstreams import Upstream
 
 # Of the grace in which a task has to be gone (20 s, Slurm's KillWait is 30), what its processes get to tear down, and with
@@ -55,15 +55,6 @@ _WAITING = 1024
 
 class _Stopped(Exception):
     """The task has to leave."""
-
-
-def _make_scratch(folder: str | None) -> Path:
-    """The task's own folder; in the one that the config names it is that of all temporary files, the Job's too."""
-    if folder is None:
-        return make_scratch(allocation.scratch())
-    made = make_scratch(scratch_folder(folder))
-    os.environ["TMPDIR"] = tempfile.tempdir = str(made)
-    return made
 
 
 class Task:
@@ -91,41 +82,20 @@ class Task:
         self._signals = signals
         self._is_near_its_end = is_near_its_end
         self._server: ForkServer | None = None
-        self._scratch = _make_scratch(self._node.scratch)
+        self._scratch = task_scratch(self._node.scratch)
         name = new_name(submission.number, worker)
         self._clock = RunningTime()
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
         self._attempt = AttemptLog(
             run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest), lambda: self._meter.taken
         )
-        self._settings = self._make_settings(cpus := devices.usable_cpus(processes=self._node.processes))
+        cpus = devices.usable_cpus(processes=self._node.processes)
+        self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(cpus, self._settings.memory, names)
         self._crew: Crew | None = None
         self._most = 0
         self._looked = 0.0
-
-    def _make_settings(self, cpus: int) -> CrewSettings:
-        node = self._node
-        assigned = devices.process_devices(node, devices.usable_gpus(node))
-        return CrewSettings(
-            backend=RunBackend(
-                self._run,
-                self._plan.job,
-                self._plan.rows,
-                self._attempt.name,
-                self._plan.manifest_digests,
-                Upstream.of(self._plan),
-            ),
-            devices=assigned,
-            workers=node.workers,
-            threads=devices.compute_threads(assigned, node.workers, cpus),
-            memory=node.memory or memory.task_limit(),
-            scratch=self._scratch,
-            seed=self._plan.seed,
-            sample_timeout=node.sample_timeout,
-            poison=node.poison_batches,
-        )
 
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""

@@ -26,10 +26,11 @@ from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.storage.blocks import digest
 from jobs.storage.outputs import fill_value
-from jobs.storage.plans import NodeSettings, Plan
+from jobs.storage.plans import Plan
 from jobs.storage.records import Block, Commit, DataFile, FailedSample, JobSpec, Layout, Output
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 from tests.support.builders import (
     AttemptWriter,
     Compute,

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.machine import gpus
 from jobs.machine.devices import process_devices, threads_for, usable_cpus, usable_gpus, visible_gpus
-from jobs.storage.plans import NodeSettings
+from jobs.storage.submission import NodeSettings
 
 
 @pytest.mark.parametrize(

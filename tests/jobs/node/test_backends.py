@@ -17,8 +17,9 @@ from jobs.node.process.run_backend import RunBackend
 from jobs.node.supervisor.attempt import AttemptLog
 from jobs.pickles import pack
 from jobs.storage.blocks import BlockReader
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import Commit
+from jobs.storage.submission import Submission
 from tests.jobs.node.backend_tests import JOB, ROWS, SIZE, BackendTests, World
 from tests.support.task_runs import layout_of, make_run
 

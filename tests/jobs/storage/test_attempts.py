@@ -16,8 +16,9 @@ from jobs.storage.attempts import (
     read_commits,
     read_head,
 )
+from jobs.storage.beats import Beat
 from jobs.storage.journal import encode
-from jobs.storage.records import AttemptStart, Beat, Commit, Commits, FailedSample, Layout, Output
+from jobs.storage.records import AttemptStart, Commit, Commits, FailedSample, Layout, Output
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from tests.support.builders import ELSEWHERE, AttemptWriter, build_plan, flip_byte, vectors

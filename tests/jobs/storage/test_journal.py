@@ -13,20 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.storage.attempts import read_records
+from jobs.storage.beats import Beat, Held
 from jobs.storage.journal import Journal, decode, encode
-from jobs.storage.records import (
-    AttemptStart,
-    Beat,
-    Block,
-    Commit,
-    Commits,
-    DataFile,
-    FailedSample,
-    Held,
-    Layout,
-    Output,
-    Record,
-)
+from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile, FailedSample, Layout, Output, Record
 from jobs.storage.spans import Spans
 from tests.support.builders import ELSEWHERE
 from tests.support.launcher_runs import ROOT

@@ -6,19 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.kinds import EndReason, FailureKind, SampleFailureKind, Unknown
-from jobs.storage.journal import decode, encode
+from jobs.kinds import EndReason, FailureKind, SampleFailureKind
+from jobs.storage.beats import Beat, GivenUp, Held
+from jobs.storage.journal import RECORDS, decode, encode
 from jobs.storage.records import (
-    RECORDS,
     AttemptStart,
-    Beat,
     Block,
     Commit,
     Commits,
     DataFile,
     FailedSample,
-    GivenUp,
-    Held,
     Layout,
     Output,
     Record,
@@ -87,13 +84,6 @@ def test_blocks_are_the_same_after_json_wherever_they_lie(found: tuple[Block, ..
     commit = Commit(0, 64, found, split=split)
 
     assert Commit.from_json(json.loads(json.dumps(commit.to_json()))) == commit
-
-
-def test_words_that_only_a_newer_version_knows_are_kept() -> None:
-    data = Beat(0, 1.0, end=EndReason.DONE, kind=FailureKind.ERROR).to_json() | {"end": "tired", "kind": "HUNGRY"}
-    found = Beat.from_json(json.loads(json.dumps(data)))
-
-    assert (found.end, found.kind) == (Unknown("tired"), Unknown("HUNGRY"))
 
 
 @given(st.integers(0, 100), st.integers(101, 200), st.integers(0, 100))

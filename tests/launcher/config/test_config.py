@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from jobs.errors import InputError
-from launcher.config.config import Config, config_from_mapping, differences, load_config
+from launcher.config.config import Config, config_from_mapping, load_config
+from launcher.config.differences import differences
 from launcher.config.problems import sections
 from launcher.config.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
 from launcher.config.yaml_lines import parse_document, parse_value
@@ -494,17 +495,6 @@ def test_lines_of_merged_keys_are_those_of_the_mapping_around() -> None:
     assert document.line(("c", "b")) == 3
     assert document.line(("c", "d")) == 5
     assert document.line(("none",)) == 1
-
-
-def test_differences_tell_a_share_from_a_number_and_text_from_null() -> None:
-    assert differences({"a": {"b": 1}}, {"a": {"b": 1.0}}) == ["a.b: 1 -> 1.0"]
-    assert differences({"a": 64}, {"a": 32}) == ["a: 64 -> 32"]
-    assert differences({"a": None}, {}) == []
-    assert differences({"a": None}, {"a": "null"}) == ['a: null -> "null"']
-    assert differences({"a": [1]}, {"a": [1, 2], "b": {"c": True}}) == [
-        "a: [1] -> [1, 2]",
-        "b.c: null -> true",
-    ]
 
 
 def test_every_option_that_is_not_computed_has_a_valid_value() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
+from jobs.storage.submission import Submission
 from launcher.config import profile_files
 from launcher.config.config import Config, config_from_mapping, load_config, run_folder_of
 from launcher.config.profiles import Setting, put_below

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.storage.plans import NodeSettings, Resources
+from jobs.storage.submission import NodeSettings, Resources
 from launcher.config.config import load_config
 from launcher.config.sections import NodeSection, RetrySection
 from launcher.config.settings import RetrySettings, node_settings, retry_settings

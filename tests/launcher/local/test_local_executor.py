@@ -19,9 +19,9 @@ import pytest
 
 from jobs.storage import checked_json
 from jobs.storage.attempts import Attempts
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
 from launcher.status.status import StatusReader
 from tests.support.builders import damage
 from tests.support.launcher_runs import (

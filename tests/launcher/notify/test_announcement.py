@@ -16,8 +16,9 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.kinds import FailureKind
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.config.config import load_config
 from launcher.notify import delivery
 from launcher.notify.announcement import announce

@@ -7,9 +7,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.storage.plans import NodeSettings, Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec, Part
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.plan.cutting import assign, cut, share_out
 
 relaxed = settings(deadline=None)  # a loaded machine is no failure

@@ -10,9 +10,10 @@ import pytest
 from jobs.gather.result_file import NewResult
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.claims import Claim, ClaimFolder
-from jobs.storage.plans import NodeSettings, Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.config.settings import RetrySettings
 from launcher.retry.finalize import Ending, WithoutLimits, finalize
 from launcher.retry.policy import Allocation, Terms

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.attempts import Attempt
-from jobs.storage.plans import NodeSettings, Submission
-from jobs.storage.records import Beat, GivenUp, Held
+from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.failures import Failure
 from launcher.runs.judge import Evidence, judge
 from launcher.runs.submissions import Outcome, SubmissionState

@@ -9,9 +9,10 @@ import pytest
 from jobs.kinds import EndReason
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempt
-from jobs.storage.plans import NodeSettings, Submission
-from jobs.storage.records import AttemptStart, Beat
+from jobs.storage.beats import Beat
+from jobs.storage.records import AttemptStart
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.liveness import live_attempts
 from launcher.runs.submissions import SubmissionState
 

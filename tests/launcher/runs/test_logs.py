@@ -12,9 +12,9 @@ import pytest
 from jobs.kinds import EndReason
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.claims import Claim, ClaimFolder
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from launcher.runs.logs import last_words, log_paths, read_log
 from launcher.runs.submissions import Outcome, update
 from tests.support.builders import AttemptWriter, build_plan, submit

@@ -16,11 +16,12 @@ from jobs.kinds import FailureKind
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.files import write_json
-from jobs.storage.plans import NodeSettings, Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.runs import signs
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from launcher.slurm import calls, limits, scheduler
+from launcher.slurm import calls, limits, sbatch, scheduler
 from launcher.slurm.limits import forget, limits_for
 from launcher.slurm.parsers import JobId
 
@@ -37,27 +37,27 @@ def count(folder: Path, name: str) -> int:
 
 def test_a_script_is_submitted_by_one_call_that_asks_for_the_id_alone(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "$@" >> $0.calls\necho "123;cluster"')
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123", "cluster")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123", "cluster")
     assert (programs / "sbatch.calls").read_text() == f"--parsable {tmp_path}/x.sbatch\n"
 
 
 def test_what_else_is_said_is_not_taken_for_an_id(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "Welcome, 7 of 9"; echo 123; echo "sbatch: lua: 5 jobs left" >&2')
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
 
 
 def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", "echo Submitted batch job 99")
     stand_in(programs, "squeue", "echo '123|name'")
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
     stand_in(programs, "squeue", "true")
     with pytest.raises(InputError, match="no job id: Submitted batch job 99"):
-        scheduler.submit(tmp_path / "x.sbatch", "name")
+        sbatch.submit(tmp_path / "x.sbatch", "name")
 
 
 def test_bytes_of_any_encoding_around_the_id_change_nothing(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", r"printf 'd\xe9j\xe0 vu\n'; echo 123")
-    assert scheduler.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
     stand_in(programs, "squeue", r"printf '7|0|RUNNING|None|caf\xe9\n8|0|PENDING|None|name\n'")
     assert [(entry.job.number, entry.name) for entry in scheduler.queue()] == [("7", "caf\ufffd"), ("8", "name")]
 
@@ -69,21 +69,21 @@ def test_sbatch_is_not_called_again_for_want_of_an_answer_after_it(
     stand_in(programs, "sbatch", "echo call >> $0.calls; echo Submitted batch job 99")
     stand_in(programs, "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(calls.NoAnswer, match="squeue"):
-        scheduler.submit(tmp_path / "x.sbatch", "name")
+        sbatch.submit(tmp_path / "x.sbatch", "name")
     assert count(programs, "sbatch") == 1
 
 
 def test_an_error_is_told_in_sbatchs_own_words(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "sbatch: error: invalid partition specified: nope" >&2; exit 1')
     with pytest.raises(InputError, match=r"x\.sbatch: invalid partition specified: nope\n"):
-        scheduler.submit(tmp_path / "x.sbatch", "name")
+        sbatch.submit(tmp_path / "x.sbatch", "name")
 
 
 def test_a_setpriv_that_cannot_bind_is_left_out(programs: Path, tmp_path: Path) -> None:
     """That of RHEL 8: an unknown option is an error, and nothing could be submitted."""
     stand_in(programs, "setpriv", 'echo "$@" >> $0.calls\nexit 1')
     stand_in(programs, "sbatch", "echo 123")
-    assert [scheduler.submit(tmp_path / "x.sbatch", "name") for _ in range(2)] == [JobId("123")] * 2
+    assert [sbatch.submit(tmp_path / "x.sbatch", "name") for _ in range(2)] == [JobId("123")] * 2
     assert count(programs, "setpriv") == 1
 
 
@@ -105,7 +105,7 @@ def test_sbatch_gets_no_variable_of_a_job_and_none_of_ours(
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     monkeypatch.setenv("SBATCH_PARTITION", "nope")
     stand_in(programs, "sbatch", "env > $0.env\necho 123")
-    scheduler.submit(tmp_path / "x.sbatch", "name")
+    sbatch.submit(tmp_path / "x.sbatch", "name")
     given = [line.partition("=")[0] for line in (programs / "sbatch.env").read_text().splitlines()]
     assert [name for name in given if name.startswith(("SLURM", "SBATCH"))] == ["SLURM_CONF"]
 
@@ -113,7 +113,7 @@ def test_sbatch_gets_no_variable_of_a_job_and_none_of_ours(
 def test_without_an_sbatch_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="sbatch is not on this machine's PATH"):
-        scheduler.submit(tmp_path / "x.sbatch", "name")
+        sbatch.submit(tmp_path / "x.sbatch", "name")
 
 
 def test_a_command_that_hangs_is_no_answer_and_is_not_waited_for_without_end(
@@ -168,8 +168,8 @@ def test_that_there_are_no_arrays_is_found_out_and_not_read_from_words(
     words = "use a job array with at most 10 tasks"
     stand_in(programs, "sbatch", f'if {TAKES[refuses]}; then echo "sbatch: error: {words}" >&2; exit 1; fi\necho 7')
     with pytest.raises(InputError, match=words) as refused:
-        scheduler.submit(tmp_path / "x.sbatch", "name")
-    assert isinstance(refused.value, scheduler.NoArrays) == kind
+        sbatch.submit(tmp_path / "x.sbatch", "name")
+    assert isinstance(refused.value, sbatch.NoArrays) == kind
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_that_there_are_no_arrays_is_found_out_and_not_read_from_words(
 )  # fmt: skip
 def test_what_waits_for_nodes_is_not_refused(programs: Path, tmp_path: Path, said: str) -> None:
     stand_in(programs, "sbatch", f'echo "allocation failure: {said}" >&2; exit 1')
-    assert said in scheduler.test_only(tmp_path / "x.sbatch")
+    assert said in sbatch.test_only(tmp_path / "x.sbatch")
     stand_in(programs, "sbatch", 'echo "allocation failure: Requested node configuration is not available" >&2; exit 1')
     with pytest.raises(InputError):
-        scheduler.test_only(tmp_path / "x.sbatch")
+        sbatch.test_only(tmp_path / "x.sbatch")
 
 
 @pytest.mark.parametrize(

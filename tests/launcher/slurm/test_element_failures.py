@@ -8,9 +8,10 @@ import pytest
 
 from jobs.errors import RunError
 from jobs.kinds import EndReason, FailureKind
-from jobs.storage.plans import Plan, Resources, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Resources, Submission
 from launcher.retry.finalize import Ending
 from launcher.retry.policy import Allocation
 from launcher.runs.submissions import update

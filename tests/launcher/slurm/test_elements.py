@@ -9,8 +9,9 @@ import pytest
 
 from jobs.errors import RunError
 from jobs.kinds import EndReason
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.retry.finalize import Ending
 from launcher.retry.policy import Allocation
 from launcher.runs.submissions import update

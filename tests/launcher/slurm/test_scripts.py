@@ -13,9 +13,9 @@ import pytest
 from jobs.errors import InputError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage import checked_json
-from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.config.config import Config, load_config
 from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import IGNORES_WARNING, array_script, finalize_script, job_name

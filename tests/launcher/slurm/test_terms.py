@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.storage.plans import NodeSettings, Resources, Submission
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.config.config import Config, load_config
 from launcher.retry.policy import Terms
 from launcher.slurm.scripts import asked_options

@@ -89,8 +89,8 @@ def test_gpus_of_the_whole_job_are_shared_by_its_nodes(tmp_path: Path) -> None:
 
 
 def test_tasks_on_several_nodes_have_all_of_each_that_their_job_has(tmp_path: Path) -> None:
-    from jobs.storage.plans import NodeSettings, Submission
     from jobs.storage.spans import Spans
+    from jobs.storage.submission import NodeSettings, Submission
     from launcher.plan.plan import make_plan
     from launcher.slurm.scripts import array_script
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.kinds import EndReason
-from jobs.storage.records import Beat
+from jobs.storage.beats import Beat
 from jobs.storage.spans import Spans
 from launcher.status.efficiency import more_memory, summarise
 

@@ -15,9 +15,9 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.machine.process_identity import ProcessIdentity
-from jobs.storage.plans import NodeSettings, Submission
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans
+from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
 from launcher.status.progress import LineView, status_lines, summary_line

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from jobs.storage.attempts import Attempt
-from jobs.storage.records import AttemptStart, Beat
+from jobs.storage.beats import Beat
+from jobs.storage.records import AttemptStart
 from launcher.status.versions import other_versions
 
 PLANNED = {"python": "3.11.7", "torch": "2.4.0+cpu", "numpy": "2.1.0", "launcher": "0.2.0", "hostname": "login1"}

@@ -13,9 +13,10 @@ from jobs.kinds import EndReason, FailureKind
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.claims import ClaimFolder
 from jobs.storage.layouts import read_layout
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.runs.find import reference

@@ -14,18 +14,21 @@ from hypothesis import strategies as st
 from jobs.gather.commit_stream import CommitStream
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate
-from jobs.node.supervisor.attempt import AttemptLog, new_name
+from jobs.node.supervisor.attempt import AttemptLog
+from jobs.node.supervisor.attempt_start import new_name
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.attempts import Attempt, Attempts, read_commits, read_records
+from jobs.storage.beats import Beat, Held
 from jobs.storage.blocks import BlockWriter
 from jobs.storage.claims import Claim
 from jobs.storage.journal import decode
 from jobs.storage.outputs import to_columns
-from jobs.storage.plans import Plan, Submission
-from jobs.storage.records import AttemptStart, Beat, Block, Commit, DataFile, FailedSample, Held, Layout, Output
+from jobs.storage.plans import Plan
+from jobs.storage.records import AttemptStart, Block, Commit, DataFile, FailedSample, Layout, Output
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from tests.support.task_runs import make_run, write_submission
 
 OUTPUTS = (Output("y", False, "<f8", ()),)

@@ -14,9 +14,10 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.running_time import RunningTime
 from jobs.node.supervisor.claimer import Claimer
 from jobs.storage.claims import Claim, ClaimFolder
-from jobs.storage.plans import NodeSettings, Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings, Submission
 from tests.support.builders import AttemptWriter, build_plan, submit
 
 ME = "0001-00000-00000000"

@@ -23,9 +23,9 @@ from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew, MemoryShort
 from jobs.node.supervisor.dealer import DEATHS, KILLS
-from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 from tests.support.fake_children import FakeChild, FakeMeter, FakeServer
 
 ROWS = 4

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from jobs.storage.attempts import read_records
-from jobs.storage.records import Beat
+from jobs.storage.beats import Beat
 from tests.example_jobs.leaving_jobs import KINDS
 from tests.support.launcher_runs import command as launcher_command
 from tests.support.launcher_runs import environment, launcher, wait_until, write_config

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.node.supervisor.slurm_job import cancel_waiting, is_near_its_end, requeue
-from jobs.storage.plans import Submission
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from tests.support.builders import AttemptWriter, build_plan, submit
 from tests.support.launcher_runs import wait_until
 

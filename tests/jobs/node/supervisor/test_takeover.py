@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from jobs.kinds import FailureKind
 from jobs.node.supervisor.takeover import Pace, Rest, Stretch, inherited, split
+from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.claims import Claim, holdings
-from jobs.storage.records import Beat, GivenUp, Held
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from tests.support.simulated_workers import Fate, World, fluid_bound

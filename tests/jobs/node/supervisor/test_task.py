@@ -16,11 +16,12 @@ from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.dealer import KILLS
 from jobs.node.supervisor.meter import Usage
 from jobs.storage.claims import Claim, ClaimFolder
-from jobs.storage.plans import Plan, Submission
+from jobs.storage.plans import Plan
 from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
 from tests.support.patience import PATIENCE

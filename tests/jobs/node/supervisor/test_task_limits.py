@@ -14,7 +14,7 @@ import pytest
 from jobs.kinds import SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.worker.loading import broken, failed_sample
-from jobs.storage.plans import Submission
+from jobs.storage.submission import Submission
 from tests.support.launcher_runs import wait_until
 from tests.support.patience import PATIENCE
 from tests.support.task_runs import (

@@ -14,9 +14,9 @@ from jobs.node.supervisor import crew as crew_module
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew
-from jobs.storage.plans import NodeSettings
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 from tests.support.fake_children import FakeChild, FakeMeter, FakeServer
 
 

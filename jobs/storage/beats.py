@@ -1,0 +1,116 @@
+"""Beat: the record that says what an attempt has made durable so far, and how it stands, with what it repeats of its claims."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
+
+from jobs.kinds import EndReason, FailureKind, Unknown, known
+from jobs.storage.records import Record
+from jobs.storage.sample_failures import SampleFailures
+from jobs.storage.spans import Spans
+
+
+@dataclass(frozen=True)
+class Held:
+    """A claim as a beat repeats it: number ``claim`` of range ``range``, its rows, and how long the journal was then, bytes."""
+
+    range: int
+    claim: int
+    start: int
+    stop: int
+    journal: int
+
+
+class Passage(NamedTuple):
+    """Where in the journal the commits begin of some claims that are done, bytes; all their rows lie in ``[start, stop)``."""
+
+    start: int
+    stop: int
+    journal: int
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A shard that this attempt will not go on with; what is done of it stays."""
+
+    shard: int
+    kind: FailureKind | Unknown
+    message: str
+
+
+@dataclass(frozen=True)
+class Beat(Record):
+    """What an attempt has made durable so far, and how it stands; the last one counts, and nothing that comes after it.
+
+    ``done`` are the rows whose commits stand before it in the journal and whose bytes are on disk; ``ok`` and ``failed``
+    count their samples, ``shared`` the failed ones of each shard that the attempt has not all to itself. ``advanced`` is
+    when ``done`` last grew. ``claims`` are those that it has not done with, ``passages`` are of the others, a limited number:
+    every beat repeats them. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
+    not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
+    ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
+    together when it last looked, bytes.
+
+    ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
+    node/supervisor/meter.py.
+    """
+
+    type: ClassVar[str] = "beat"
+    number: int
+    time: float
+    done: Spans = field(default_factory=Spans)
+    ok: int = 0
+    failed: int = 0
+    advanced: float = 0.0
+    claims: tuple[Held, ...] = ()
+    begun: int = 0
+    rate: float = 0.0
+    setup: float = 0.0
+    log: int = 0
+    given_up: tuple[GivenUp, ...] = ()
+    shared: Mapping[int, int] = field(default_factory=dict)
+    failures: tuple[SampleFailures, ...] = ()
+    end: EndReason | Unknown | None = None
+    kind: FailureKind | Unknown | None = None
+    message: str = ""
+    seconds: float = 0.0
+    cpus: int = 0
+    memory_limit: int = 0
+    peak_memory: int = 0
+    cpu_seconds: float = 0.0
+    gpu_use: float | None = None
+    passages: tuple[Passage, ...] = ()
+    memory: int = 0
+
+    @property
+    def all_passages(self) -> tuple[Passage, ...]:
+        """Of all its claims."""
+        return (*self.passages, *(Passage(held.start, held.stop, held.journal) for held in self.claims))
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {
+            "done": list(self.done),
+            "claims": [list(vars(held).values()) for held in self.claims],  # without names: every beat repeats them all
+            "given_up": [list(vars(one).values()) for one in self.given_up],
+            "shared": list(self.shared.items()),
+            "failures": [group.to_json() for group in self.failures],
+        }
+        return {"type": self.type, **vars(self), **lists}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        kind, end = data["kind"], data["end"]
+        return super().from_json(
+            {
+                **data,
+                "done": Spans(map(tuple, data["done"])),
+                "claims": tuple(Held(*held) for held in data["claims"]),
+                "passages": tuple(Passage(*one) for one in data.get("passages", ())),
+                "given_up": tuple(
+                    GivenUp(shard, known(FailureKind, kind), message) for shard, kind, message in data["given_up"]
+                ),
+                "shared": dict(data["shared"]),
+                "failures": tuple(map(SampleFailures.from_json, data["failures"])),
+                "end": known(EndReason, end) if end else None,
+                "kind": known(FailureKind, kind) if kind else None,
+            }
+        )

@@ -1,0 +1,65 @@
+"""Conflicts: what is wrong between fields of a config that are right each by itself, and files that are not there."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from launcher.config.origins import Problem
+from launcher.units import parse_memory, parse_time
+
+if TYPE_CHECKING:
+    from launcher.config.config import Config
+
+
+def conflicts(config: "Config") -> list[Problem]:
+    """All of them, each with the key that is to be changed."""
+    options, template = config.slurm.options, config.template_path
+    found = [
+        (("slurm", "shards_per_task"), _tasks_twice(config)),
+        (("slurm", "cpus_per_task"), too_few_cpus(config, config.processes)),
+        (("slurm", "warning"), _too_late(config)),
+        (("output", "path"), _wrong_output(config)),
+        (("retry", "max_memory"), _below(config.retry.max_memory, options, "mem", parse_memory)),
+        (("retry", "max_time"), _below(config.retry.max_time, options, "time", parse_time)),
+        (("slurm", "template"), f"no such file: {template}" if template and not template.is_file() else None),
+    ]
+    return [(path, message) for path, message in found if message]
+
+
+def _tasks_twice(config: "Config") -> str | None:
+    if config.slurm.tasks is None or config.slurm.shards_per_task is None:
+        return None
+    return "says the same as slurm.tasks: keep that one, and leave this one out"
+
+
+def _too_late(config: "Config") -> str | None:
+    warning, grace = config.slurm.warning, config.slurm.grace
+    if warning is None or warning >= grace:
+        return None
+    return f"{warning} s are too few for a task that may take {grace} s to leave (slurm.grace): raise it, or lower that"
+
+
+def _wrong_output(config: "Config") -> str | None:
+    """Several results need several paths, and one needs one."""
+    path, several = config.output.path, bool(config.data.manifests)
+    if path is None or several == ("{manifest}" in path):
+        return None
+    if several:
+        return f"{path} is one file, and each manifest has a result: put {{manifest}} into it, as in x-{{manifest}}.h5"
+    return "{manifest} stands for the name of one of several manifests; this config has one, without a name"
+
+
+def too_few_cpus(config: "Config", processes: int) -> str | None:
+    workers, asked = max(config.node.workers, 1), config.slurm.cpus_per_task
+    if asked is None or asked >= processes * workers:
+        return None
+    return (
+        f"{asked} is too few: {processes} process(es) x {workers} worker(s) need {processes * workers}; "
+        "raise it, leave it out, or lower node.processes or node.workers"
+    )
+
+
+def _below(limit: str | None, options: Mapping[str, Any], name: str, parse: Callable[[str], int]) -> str | None:
+    asked = options.get(name)
+    if limit is None or asked is None or parse(limit) >= parse(asked):
+        return None
+    return f"{limit} is less than slurm.{name} ({asked}); raise it or leave it out"

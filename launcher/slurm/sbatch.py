@@ -1,0 +1,146 @@
+"""Sbatch: gives a script to Slurm, once whatever is said to that, and tells apart why one is refused."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from jobs.errors import InputError, LauncherError, RunError
+from launcher.slurm.calls import BACK_OFF, NoAnswer, TimedOut, call, call_bound, pause
+from launcher.slurm.parsers import (
+    JobId,
+    is_about_arrays,
+    is_busy,
+    is_passing,
+    is_queue_full,
+    is_submit_limit,
+    is_wrong_place,
+    read_job_id,
+    said,
+)
+from launcher.slurm.scheduler import OWN, cancel, find, in_order
+
+# sbatch itself waits two minutes for a place in the queue of all users.
+_SBATCH_TIMEOUT = 300.0
+_ARRAY = re.compile(r"^#SBATCH --array=.*\n", re.MULTILINE)
+
+
+class LimitReached(RunError):
+    """Slurm takes no more jobs of this user now; later it will."""
+
+
+class QueueFull(LimitReached):
+    """Slurm takes no more jobs of anybody now."""
+
+
+class NoArrays(InputError):
+    """Slurm takes no job arrays here."""
+
+
+class MayNotSubmit(InputError):
+    """This user may submit, but not from this machine."""
+
+
+def submit(
+    script: Path,
+    name: str,
+    clusters: Collection[str | None] = OWN,
+    *,
+    is_new: bool = True,
+    index: int | None = None,
+) -> JobId:
+    """Submits a script; returns the Slurm job. ``name`` is its job name, which no other job has.
+
+    ``index``: of an array task that is a job of its own; the script takes it as its argument.
+
+    What may be there already (not ``is_new``) is looked for by name, in the ``clusters`` that the script may go to. So it is
+    before every further try after a passing error, since after "Socket timed out" the job may well be there. Raises
+    LimitReached, InputError (sbatch refuses the script) or NoAnswer.
+    """
+    if not is_new and (found := find(name, clusters)):
+        return found[0]
+    tries = len(BACK_OFF) + 1
+    for number in range(tries):
+        if number and (found := find(name, clusters)):
+            return found[0]
+        try:
+            ended = _sbatch(script, name, index)
+        except NoAnswer as error:
+            problem = str(error)
+        else:  # what Slurm does not answer from here on is no reason to submit again
+            told = read_job_id(ended.stdout)
+            jobs = find(name, clusters) if number or told is None else []
+            if told is None and not jobs:
+                raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
+            # A try that failed may have arrived late: the first job stays, the others are cancelled.
+            others = [job for job in jobs if told is None or not job.may_be(told)]
+            first, *twins = in_order([*others, told] if told else others)
+            for twin in twins:
+                cancel([twin.number], twin.cluster)
+            return first
+        if number < len(BACK_OFF):
+            pause("sbatch", problem, BACK_OFF[number])
+    raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
+
+
+def _sbatch(script: Path, name: str, index: int | None) -> subprocess.CompletedProcess[str]:
+    """One call of sbatch that ended well. Raises what ``submit`` does, NoAnswer with Slurm's own words."""
+    try:
+        own = (str(script),) if index is None else (f"--job-name={name}", str(script), str(index))
+        ended = call_bound("sbatch", "--parsable", *own, timeout=_SBATCH_TIMEOUT)
+    except TimedOut as error:
+        raise NoAnswer(str(error)) from None
+    if ended.returncode:
+        refusal = _refusal(said(ended.stderr), script)
+        raise (
+            type(refusal)(f"{refusal}; see it with `launcher plan --script`")
+            if isinstance(refusal, InputError)
+            else refusal
+        )
+    return ended
+
+
+def _refusal(problem: str, script: Path) -> LauncherError:
+    """Why sbatch did not submit: for now (NoAnswer, LimitReached), or until somebody mends the script."""
+    if is_queue_full(problem):
+        return QueueFull(f"sbatch {script}: {problem}")
+    if is_submit_limit(problem):
+        return LimitReached(f"sbatch {script}: {problem}")
+    if is_passing(problem):
+        return NoAnswer(problem)
+    kind = MayNotSubmit if is_wrong_place(problem) else InputError
+    if is_about_arrays(problem) and _takes_no_arrays(script):
+        kind = NoArrays
+    return kind(
+        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config"
+    )
+
+
+def _takes_no_arrays(script: Path) -> bool:
+    """Whether the script is taken without its array alone: not even one of two elements is. A refusal does not tell that."""
+    alone = _ARRAY.sub("", script.read_text(errors="surrogateescape"))
+    if _is_taken("--array=0-1", str(script)):  # two, since an array of one is left where MaxArraySize is 1
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder, script.name)
+        job.write_text(alone, errors="surrogateescape")
+        return _is_taken(str(job))
+
+
+def _is_taken(*arguments: str) -> bool:
+    """Whether Slurm takes it, now or when there is room for it."""
+    ended = call("sbatch", "--test-only", *arguments)
+    problem = said(ended.stderr)
+    return not ended.returncode or is_busy(problem) or is_submit_limit(problem) or is_queue_full(problem)
+
+
+def test_only(script: Path) -> str:
+    """What ``sbatch --test-only`` says of a script; raises InputError where it refuses it."""
+    ended = call("sbatch", "--test-only", str(script))
+    problem = said(ended.stderr)
+    if ended.returncode and is_busy(problem):  # a real sbatch queues it
+        return problem
+    if ended.returncode and not isinstance(refusal := _refusal(problem, script), NoAnswer):
+        raise refusal
+    return (ended.stderr or ended.stdout).strip().removeprefix("sbatch: ")
