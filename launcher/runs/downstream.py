@@ -4,7 +4,7 @@ The file says with which settings. It is written before anybody is told that the
 in between has it started again, which finds that there is nothing to do.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -49,23 +49,28 @@ def _place(upstream: RunDir, run: RunDir) -> Path:
     return upstream.downstream / f"{run.name}-{xxhash.xxh3_64_hexdigest(path.encode(errors='surrogateescape'))}.json"
 
 
-def waiting_for(upstream: RunDir) -> Iterator[Waiting]:
-    """The runs that wait for one. Raises RunError where what says so is damaged."""
-    for path in sorted(upstream.downstream.glob("*.json")):
-        try:
-            yield intact(path, Waiting.read, "remove it, and submit that run again")
-        except FileNotFoundError:  # it was started since the listing
-            continue
+def notes_of(upstream: RunDir) -> list[Path]:
+    """The files of the runs that wait for one."""
+    return sorted(upstream.downstream.glob("*.json"))
+
+
+def read_note(path: Path) -> Waiting | None:
+    """None where it is gone: the run was started, or waits no more. Raises RunError where it is damaged."""
+    try:
+        return intact(path, Waiting.read, "remove it, and submit that run again")
+    except FileNotFoundError:
+        return None
+
+
+def waiting_for(upstream: RunDir) -> list[Waiting]:
+    """The runs that wait for one. Raises RunError where a note is damaged."""
+    return [waiting for waiting in map(read_note, notes_of(upstream)) if waiting]
 
 
 def how_it_waits(run: RunDir, plan: Plan) -> Waiting | None:
     """Of a run: with what it waits, for any of those that it comes after; None where nobody is going to start it."""
-    for path in map(Path, plan.after):
-        try:
-            return intact(_place(RunDir(path), run), Waiting.read, "remove it, and submit the run again")
-        except FileNotFoundError:
-            continue
-    return None
+    found = (read_note(_place(RunDir(Path(path)), run)) for path in plan.after)
+    return next(filter(None, found), None)
 
 
 def forget(run: RunDir, plan: Plan) -> list[RunDir]:

@@ -4,7 +4,6 @@ Whoever ends a run does that: no process waits, on no login node, and what heals
 """
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from jobs.storage.rundir import RunDir
 from launcher.config.config import Config, config_from_mapping
 from launcher.executors import choose_executor
 from launcher.plan.guard import config_path
-from launcher.runs.downstream import Waiting, forget, waiting_for
+from launcher.runs.downstream import Waiting, forget, notes_of, read_note
 from launcher.runs.find import reference
 from launcher.status.chain import Link
 from launcher.status.status import StatusReader
@@ -49,21 +48,29 @@ def start_waiting(run: RunDir, temporary: tuple[type[LauncherError], ...] = ()) 
     What goes wrong with one is told by its status, and raised only where it is ``temporary``: the caller can try again.
     """
     raised: LauncherError | None = None
-    for waiting in _found(run):
+    for path in _notes(run):
+        waiting: Waiting | None = None
         try:
-            _start(run, waiting)
+            if waiting := read_note(path):
+                _start(run, waiting)
         except (LauncherError, OSError) as error:
-            print(f"{waiting.run}: {error}", flush=True)
-            with suppress(OSError):
-                waiting.failed(str(error)).write(run)
+            print(f"{waiting.run if waiting else path}: {error}", flush=True)
+            if waiting and path.exists():  # else somebody was quicker, and has started it
+                with suppress(OSError):
+                    waiting.failed(str(error)).write(run)
             raised = error if isinstance(error, temporary) else raised
     if raised:
         raise raised
 
 
-def _found(run: RunDir) -> Iterator[Waiting]:
-    if run.downstream.is_dir() and StatusReader(run).read().state is RunState.COMPLETE:
-        yield from waiting_for(run)
+def _notes(run: RunDir) -> list[Path]:
+    """Of a run that is complete, the notes of those that wait for it."""
+    found = notes_of(run)
+    try:
+        return found if found and StatusReader(run).read().state is RunState.COMPLETE else []
+    except (LauncherError, OSError) as error:  # it has told that it ended: this is of those that come after it
+        print(f"{run.path}: {error}", flush=True)
+        return []
 
 
 def _start(before: RunDir, waiting: Waiting) -> None:

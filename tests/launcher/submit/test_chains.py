@@ -1,16 +1,20 @@
 """Runs that come after each other: each begins when those before it are complete, whoever completes them, and says so."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan
 from launcher import results
 from launcher.runs.downstream import how_it_waits
 from launcher.status.status import StatusReader
 from tests.support.chains import run_in, write_rows, write_run
-from tests.support.launcher_runs import document, launcher, wait_until
+from tests.support.launcher_runs import document, environment, launcher, wait_until
+from tests.support.patience import PATIENCE
 
 JOBS = "tests.example_jobs.chain_jobs"
 BAD = [3, 17]
@@ -87,3 +91,25 @@ def test_submitted_together_each_goes_on_when_the_one_before_is_complete(tmp_pat
     assert "index  complete: 38 of 38" in ok(tmp_path, "status", "index", "--watch")
     check_index(tmp_path)
     assert not is_waiting(tmp_path, "index")
+
+
+def test_two_who_see_its_turn_at_once_start_it_once(tmp_path: Path) -> None:
+    write_chain(tmp_path)
+    ok(tmp_path, "plan", "fetch.yaml")
+    ok(tmp_path, "submit", "embed.yaml")
+    run, before = run_in(tmp_path, "embed"), run_in(tmp_path, "fetch")
+    (note,) = before.downstream.iterdir()
+    kept = note.read_bytes()
+    note.unlink()
+    ok(tmp_path, "run", "fetch")
+    note.write_bytes(kept)
+    imports = (
+        "from pathlib import Path; from jobs.storage.rundir import RunDir; from launcher.submit.downstream import *"
+    )
+    command = [sys.executable, "-P", "-c", f"{imports}; start_waiting(RunDir(Path({str(before.path)!r})))"]
+    both = [subprocess.Popen(command, cwd=tmp_path, env=environment()) for _ in range(2)]
+    assert [process.wait(PATIENCE) for process in both] == [0, 0]
+    wait_until(lambda: state(tmp_path, "embed") == "complete")
+    done = [attempt.beat.done for attempt in Attempts(run).read()]
+    assert sum(rows.count for rows in done) == Plan.read(run.plan).rows == 38
+    assert not how_it_waits(run, Plan.read(run.plan))

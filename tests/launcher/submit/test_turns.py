@@ -204,6 +204,22 @@ def test_a_start_that_was_cut_short_is_made_up_for(tmp_path: Path, when: str) ->
     assert not note.exists()
 
 
+def test_a_damaged_note_keeps_no_other_run_from_beginning(tmp_path: Path) -> None:
+    write_run(tmp_path, "other", {"run": "first"}, executor="instant")
+    done("submit", "second.yaml", "other.yaml")
+    (note,) = run_in(tmp_path, "first").downstream.glob("second-*")
+    note.write_bytes(note.read_bytes().replace(b"instant", b"constant"))
+    done("submit", "first")
+    assert state("other") == "complete"
+    code, said = command("status", "second")
+    assert code == 1
+    assert "second-" in said
+    assert "remove it, and submit that run again" in said
+    note.unlink()
+    done("submit", "second")
+    assert state("second") == "complete"
+
+
 def test_a_folder_that_takes_no_note_is_told(tmp_path: Path) -> None:
     """Another user's run, say."""
     run_in(tmp_path, "first").downstream.write_text("")
