@@ -11,6 +11,7 @@ import numpy as np
 
 from jobs.errors import InputError, LauncherError
 from jobs.job import Context
+from jobs.machine.imports import many_imports
 from jobs.storage.plans import Plan
 from jobs.storage.samples import Samples
 from jobs.text_embedding import TextEmbedding
@@ -42,8 +43,9 @@ def show(path: str, query: str) -> None:
     with results.open(path) as found:
         ids, vectors = found.ids, found["embedding"]
     print(f"{run.path}: {len(ids)} embeddings of {vectors.shape[1]} numbers; nearest to {query!r}:")
-    samples = Samples(run.manifest)
-    for row, cosine in nearest(vectors, embed(Plan.read(run.plan), query), NEIGHBOURS):
+    plan = Plan.read(run.plan)
+    samples = Samples(plan.manifest_file(run))
+    for row, cosine in nearest(vectors, embed(plan, query), NEIGHBOURS):
         first_line = next(samples.rows(row, row + 1))["text"].partition("\n")[0]
         print(f"  {cosine:.3f}  {ids[row]}: {first_line}")
 
@@ -55,7 +57,8 @@ def main() -> int:
     parser.add_argument("query", help="any text")
     arguments = parser.parse_args()
     try:
-        show(arguments.run, arguments.query)
+        with many_imports():  # transformers' take most of the time
+            show(arguments.run, arguments.query)
     except LauncherError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1

@@ -22,6 +22,7 @@ class FailureKind(StrEnum):
     TOO_MANY_FAILED_SAMPLES = "TOO_MANY_FAILED_SAMPLES"
     DISK = "DISK"
     LOST = "LOST"
+    STALLED = "STALLED"
 
 
 class SampleFailureKind(StrEnum):

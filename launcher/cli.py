@@ -71,6 +71,15 @@ def _add_starting(command: _Command) -> None:
     plan = command("plan", "start.plan", "check everything and write the run directory; submits nothing")
     submit = command("submit", "start.submit", "submit what is not done, and return at once")
     rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
+    extend = command("extend", "extend.extend", "new samples, after those that a run has: what is done stays done")
+    extend.add_argument("run", metavar="RUN", help=_RUN_HELP.partition(" (")[0])
+    extend.add_argument(
+        "manifests",
+        metavar="MANIFEST",
+        nargs="*",
+        help="where the new samples are (default: the run's own manifest, which has grown); NAME=MANIFEST, of several",
+    )
+    extend.add_argument("--changed", action="store_true", help="compute samples again that have another content now")
     plan.add_argument("config", metavar="CONFIG", help="config.yaml")
     run.add_argument(
         "--once",
@@ -134,6 +143,13 @@ def _add_finishing(command: _Command) -> None:
     for parser in (cancel, gather, verify):
         parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     gather.add_argument("--allow-missing", action="store_true", help="write a result although samples are missing")
+    clean = command(
+        "clean", "clean.clean", "remove what complete runs do not need any more, once their results are checked"
+    )
+    clean.add_argument("runs", metavar="RUN", nargs="+", help=_RUN_HELP.partition(" (")[0])
+    clean.add_argument("--logs", action="store_true", help="the logs too")
+    clean.add_argument("--dry-run", action="store_true", help="only show what would go")
+    clean.add_argument("--yes", action="store_true", help="do not ask")
     _add_export(command("export", "export.export", "check every block and write a folder of another format"))
 
 

@@ -145,7 +145,14 @@ class Executor(Protocol):
         """Which go on, and what the queue says; changes nothing. One question to the scheduler, none without submissions."""
 
     def queue_advice(self, reason: str) -> str | None:
-        """What a person can do about entries of its queue that wait for this reason; None where it passes by itself."""
+        """What a person can do about entries of its queue that wait for this reason; None where it passes by itself.
+
+        It has the field run, as the advice of causes has.
+        """
+
+    def without_nodes(self, nodes: Sequence[str]) -> str | None:
+        """Flags of a command that keep array tasks off these nodes; None where that cannot be chosen."""
+        return None
 
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """Stops it and waits until its tasks are gone; False where nothing ran. A second call at once hurries it.

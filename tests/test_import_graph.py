@@ -28,7 +28,14 @@ HALLS = {
         "jobs.variables",
     },
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
-    "launcher base": {"launcher", "launcher.deadline", "launcher.interrupts", "launcher.units", "launcher.visible"},
+    "launcher base": {
+        "launcher",
+        "launcher.deadline",
+        "launcher.interrupts",
+        "launcher.patience",
+        "launcher.units",
+        "launcher.visible",
+    },
     "launcher executors": {"launcher.executors"},
 }
 

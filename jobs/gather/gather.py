@@ -20,7 +20,7 @@ from jobs.gather.manifest_check import check_manifest
 from jobs.gather.provenance import provenance
 from jobs.gather.reduction import summarize
 from jobs.gather.result_file import NewResult, ResultFile, complete, create
-from jobs.gather.result_place import objection
+from jobs.gather.result_place import holds_complete, objection
 from jobs.gather.result_rows import StateWriter, put_ids
 from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Survey, Surveyed, survey_results
@@ -77,14 +77,20 @@ def gather(
     """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
 
     ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
-    are left out and the result is marked as not complete; otherwise raises IncompleteError where a shard is not done
-    (or more of its samples have failed than may), and DamageError where no attempt has what it committed. Raises
+    are left out and the result is marked as not complete; otherwise, and where that would take the place of a complete
+    result, raises IncompleteError where a shard is not done (or more of its samples have failed than may), and DamageError
+    where no attempt has what it committed. Raises
     OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
     it cannot be written or the Job's reduce raises, where the run whose samples these are was computed again, or where the
     Job folds its results and its code has changed (unless ``with_new_code``), InputError where it cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
+    if run.cleaned.exists():
+        raise RunError(
+            f"{run.path}: was cleaned (launcher clean), so there is nothing to make a result of, and the one that it had is "
+            "all; to compute it again: launcher run CONFIG --fresh"
+        )
     check_manifest(run, plan, whole=False)
     refuse_outdated(run, plan)
     new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
@@ -101,7 +107,8 @@ def gather(
         # Before the survey: of two that make the same result, the later one has to see what is stored by then.
         results = [stack.enter_context(NewResult(path)) for path in paths]
         surveyed = survey_results(run, plan)
-        _refuse_missing(run, plan, surveyed, allow_missing)
+        if not (allow_missing and _may_lack(surveyed, paths)):
+            _refuse_missing(run, plan, surveyed, paths)
         made = zip(surveyed, results, strict=True)
         reports = [
             _Gathering(run, plan, one, result, allow_missing, progress, new_code).write() for one, result in made
@@ -110,10 +117,22 @@ def gather(
     return replace(total, new_code=tuple(new_code))
 
 
-def _refuse_missing(run: RunDir, plan: Plan, surveyed: Sequence[Surveyed], allow_missing: bool) -> None:
-    if not allow_missing and (problems := list(shortfall(run, plan, [one.survey for one in surveyed]))):
-        more = f"`launcher gather {run.path} --allow-missing` makes a result of what there is"
-        raise IncompleteError(f"{run.path}: {'; '.join(problems)}; {more}")
+def _may_lack(surveyed: Sequence[Surveyed], paths: Sequence[Path]) -> bool:
+    """Whether no result that is not complete would take the place of one that is: that one may be all there is of its rows."""
+    return not any(holds_complete(path) for one, path in zip(surveyed, paths, strict=True) if not one.survey.whole)
+
+
+def _refuse_missing(run: RunDir, plan: Plan, surveyed: Sequence[Surveyed], paths: Sequence[Path]) -> None:
+    if problems := list(shortfall(run, plan, [one.survey for one in surveyed])):
+        lacking = [path for one, path in zip(surveyed, paths, strict=True) if not one.survey.whole]
+        raise IncompleteError(f"{run.path}: {'; '.join(problems)}; {_of_the_rest(run, lacking)}")
+
+
+def _of_the_rest(run: RunDir, paths: Sequence[Path]) -> str:
+    """How to have results, at these paths, of what there is."""
+    if kept := [str(path) for path in paths if holds_complete(path)]:
+        return f"what is complete stays as it is ({', '.join(kept)}): for a result of the rest move that away first"
+    return f"`launcher gather {run.path} --allow-missing` makes a result of what there is"
 
 
 def _total(run: RunDir, reports: Sequence[GatherReport], output: Path | None, seconds: float) -> GatherReport:
@@ -191,14 +210,14 @@ class _Gathering:
                 outputs = self._survey.outputs
                 self._survey = Survey.take(self._run, self._plan, self._part, self._committed, self._budgets)
                 self._survey.assume(outputs)
-            if self._survey.lost and not self._allow_missing:
-                raise DamageError(_damage(self._run, self._survey.lost))
+            if self._survey.lost and (not self._allow_missing or holds_complete(self._path)):
+                raise DamageError(_damage(self._run, self._survey.lost, self._path))
             if not found:
                 return result
 
     def _copy(self, result: ResultFile) -> list[Unlike]:
         """Writes all datasets; returns what differs from the journals."""
-        put_ids(result.put, self._run.manifest, self._plan.id_column, self._part)
+        put_ids(result.put, self._plan.manifest_file(self._run), self._plan.id_column, self._part)
         found: list[Unlike] = []
         with WindowReader() as reader:
             states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs, reader)
@@ -222,7 +241,7 @@ def _check_space(temporary: Path) -> None:
         )
 
 
-def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
+def _damage(run: RunDir, damaged: Sequence[Damage], path: Path) -> str:
     shards = Spans.of_numbers({damage.shard for damage in damaged})
     lines = [f"  {damage}" for damage in damaged[:_LISTED]]
     if len(damaged) > _LISTED:
@@ -231,7 +250,6 @@ def _damage(run: RunDir, damaged: Sequence[Damage]) -> str:
         [
             f"{run.path}: {len(damaged)} batches are not on disk as they were written, in shards {shards.brief()}:",
             *lines,
-            f"`launcher rerun {run.path} --shards {shards.coarse()}` computes them again; "
-            f"`launcher gather {run.path} --allow-missing` leaves them out",
+            f"`launcher rerun {run.path} --shards {shards.coarse()}` computes them again; {_of_the_rest(run, [path])}",
         ]
     )

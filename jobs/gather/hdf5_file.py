@@ -1,6 +1,10 @@
 """HDF5 files whose datasets are places in a file: contiguous, page-aligned, there at once and not filled."""
 
-from collections.abc import Sequence
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +25,19 @@ def create_file(path: Path) -> "h5py.File":
     import h5py
 
     return h5py.File(path, "w", locking=False, alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What HDF5 could not write is an OSError with a number; h5py raises RuntimeError where it closes a file, or gives none."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        said = re.search(r"errno = (\d+)", str(error))
+        number = int(said[1]) if said else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def create_dataset(file: "h5py.File", name: str, dtype: str, shape: Sequence[int]) -> int:

@@ -11,13 +11,14 @@ def check_manifest(run: RunDir, plan: Plan, *, whole: bool = True) -> None:
 
     Raises DamageError where it is gone or another one, RunError where it cannot be read at all.
     """
+    path = plan.manifest_file(run)
     try:
-        samples = Samples(run.manifest, plan.manifest_digests)
+        samples = Samples(path, plan.manifest_digests)
         if whole or plan.id_column is not None:
             samples.check()
     except FileNotFoundError as error:
-        raise DamageError(f"{run.manifest}: is gone; {REMEDY}") from error
+        raise DamageError(f"{path}: is gone; {REMEDY}") from error
     except OSError as error:
-        raise DamageError(f"{run.manifest}: {error.strerror or error}") from error
+        raise DamageError(f"{path}: {error.strerror or error}") from error
     if len(samples) != plan.rows:
-        raise DamageError(f"{run.manifest} has {len(samples)} rows, and the plan {plan.rows}: plan a new run")
+        raise DamageError(f"{path} has {len(samples)} rows, and the plan {plan.rows}: plan a new run")

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from jobs.errors import BusyError, DamageError
-from jobs.gather.hdf5_file import create_dataset, create_file
+from jobs.gather.hdf5_file import create_dataset, create_file, writing
 from jobs.storage.files import has_name, read_fully, rename_synced, try_lock, write_fully
 from jobs.storage.outputs import fill_value
 from jobs.storage.records import Output
@@ -95,8 +95,11 @@ class StoredDataset:
 
 
 def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dict[str, StoredDataset]:
-    """Makes an incomplete result without data (an existing file is emptied); returns its datasets' places."""
-    with create_file(path) as file:
+    """Makes an incomplete result without data (an existing file is emptied); returns its datasets' places.
+
+    Raises OSError where it cannot be written.
+    """
+    with writing(path), create_file(path) as file:
         file.attrs["seal"] = np.bytes_(NO_SEAL)  # before all else: it is looked for in the first bytes of the file
         file.attrs["complete"] = False
         file.attrs["provenance"] = json.dumps(provenance)
@@ -114,7 +117,7 @@ def complete(path: Path, summary: Mapping[str, np.ndarray], seal: str | None) ->
     """Writes /summary (object arrays hold str), and last of all whether it is ``complete``: it is, if there is a seal."""
     import h5py
 
-    with h5py.File(path, "r+", locking=False) as file:
+    with writing(path), h5py.File(path, "r+", locking=False) as file:
         group = file.create_group("summary")
         for name, value in summary.items():
             group.create_dataset(name, data=value, dtype=h5py.string_dtype() if value.dtype == object else None)

@@ -24,6 +24,14 @@ def objection(path: Path, run: RunDir, *, is_new: bool = False) -> str | None:
     return None
 
 
+def holds_complete(path: Path) -> bool:
+    """Whether a complete result is there, which a lesser one must not replace."""
+    if not path.is_file():
+        return False
+    seal = read_seal(path)
+    return bool(seal) if seal is not None else _says(path, "complete")
+
+
 def _own(run: RunDir) -> Iterator[Path]:
     """The files and folders of a run but its results."""
     yield from (run.config, run.plan, run.manifest, run.report, run.layout)
@@ -35,12 +43,15 @@ def _is_result(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(len(HDF5)) != HDF5:
             return False
-    if read_seal(path) is not None:
-        return True
-    import h5py  # of a version without seals
+    return read_seal(path) is not None or _says(path)
+
+
+def _says(path: Path, *facts: str) -> bool:
+    """Whether a file is a result of a version without seals, of which these attributes are true."""
+    import h5py
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return "complete" in file.attrs and "status" in file
+            return "complete" in file.attrs and "status" in file and all(file.attrs[fact] for fact in facts)
     except OSError:
         return False

@@ -109,7 +109,7 @@ class StoredRows:
     @cached_property
     def _manifest(self) -> Any:
         check_manifest(self._run, self._plan, whole=False)
-        return self._run.manifest
+        return self._plan.manifest_file(self._run)
 
     def failed(self) -> Iterator[FailedSample]:
         """In the order of rows; reads the journals again, as far as they were too long to be kept."""

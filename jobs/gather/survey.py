@@ -56,7 +56,7 @@ class Survey:
         """Raises OutputError where attempts differ in their outputs. ``visit`` is called with each batch that counts."""
         survey = cls(part.rows)
         if plan.id_column is not None:
-            survey.id_bytes = count_id_bytes(run.manifest, plan.id_column, part)
+            survey.id_bytes = count_id_bytes(plan.manifest_file(run), plan.id_column, part)
         for source, rows_of_it in committed.owners:
             code = source.attempt.start.code if source.attempt.start else ""
             own = Spans((start - part.start, stop - part.start) for start, stop in rows_of_it)

@@ -25,6 +25,8 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 
+_GONE = "is gone, and so is what it was made of: the run was cleaned"
+
 
 @dataclass(frozen=True)
 class VerifyReport:
@@ -32,9 +34,9 @@ class VerifyReport:
 
     ``batches`` counts the commits that count, ``bad_lines`` the journals' lines that do not match their checksum (a crash
     leaves one; rows that only they had are listed in ``damaged`` where they are done, and done again where they are not).
-    ``code`` are the fingerprints of the Job's files, each with the rows of the result that it computed.
-    ``result`` is None where there is none yet; ``result_problems`` says in words what differs in it. With several
-    manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
+    ``missing`` counts the samples that no journal has; ``code`` are the fingerprints of the Job's files, each with the rows
+    of the result that it computed. ``result`` is None where there is none yet; ``result_problems`` says in words what differs
+    in it. With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
     """
 
     shards: int
@@ -47,6 +49,7 @@ class VerifyReport:
     name: str | None = None
     parts: "tuple[VerifyReport, ...]" = ()
     code: Mapping[str, Spans] = field(default_factory=dict)
+    missing: int = 0
 
     @property
     def ok(self) -> bool:
@@ -56,6 +59,7 @@ class VerifyReport:
 def verify(run: RunDir, *, output: Path | None = None, progress: Progress | None = None) -> VerifyReport:
     """Checks all that is done of all shards, and the result at ``output`` (default: the run's result.h5) if there is one.
 
+    Of a run that was cleaned there is only the result, which is compared with the journals as ever.
     ``progress`` is called with the rows done and all rows, which count twice where there is a result. Raises
     OutputError where attempts do not fit together, DamageError where the manifest is not what was planned.
     """
@@ -83,12 +87,15 @@ def _verify(
     run: RunDir, plan: Plan, one: Surveyed, result: Path | None, advance: Callable[[int], None]
 ) -> VerifyReport:
     started = time.monotonic()
-    damaged = tuple(find_damage(one.committed, one.part.rows, advance))
-    problems = check_result(run, plan, one, result, advance) if result else ()
+    is_cleaned = run.cleaned.exists()  # there is nothing left but the result
+    damaged = () if is_cleaned else tuple(find_damage(one.committed, one.part.rows, advance))
+    problems = check_result(run, plan, one, result, advance) if result else (_GONE,) if is_cleaned else ()
     shards = plan.shards_of(one.part).count
     counts = (shards, one.survey.batches, _bad_lines(one), damaged)
     seconds = time.monotonic() - started
-    return VerifyReport(*counts, result, problems, seconds, one.part.name, code=one.survey.code)
+    return VerifyReport(
+        *counts, result, problems, seconds, one.part.name, code=one.survey.code, missing=one.survey.missing
+    )
 
 
 def _bad_lines(one: Surveyed) -> int:
@@ -106,7 +113,10 @@ def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, se
     damaged = tuple(damage for report in reports for damage in report.damaged)
     result = run.result_of("{manifest}", output) if all(report.result for report in reports) else None
     problems = tuple(f"{report.name}: {problem}" for report in reports for problem in report.result_problems)
-    return VerifyReport(shards, batches, lines, damaged, result, problems, seconds, parts=tuple(reports))
+    missing = sum(report.missing for report in reports)
+    return VerifyReport(
+        shards, batches, lines, damaged, result, problems, seconds, parts=tuple(reports), missing=missing
+    )
 
 
 def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> tuple[str, ...]:
@@ -117,9 +127,14 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
         theirs = json.loads(result.attributes.get("provenance", "{}"))
         if theirs.get("fingerprint") != plan.fingerprint:
             return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
+        if len(theirs.get("grown", ())) != len(plan.grown):
+            return (f"{path}: is from before the run was extended, when it had {theirs.get('rows')} rows",)
+        if one.survey.missing and bool(result.attributes.get("complete")):
+            gone = f"attempts/ has no commit of {one.survey.missing:,} of its {one.part.rows:,} samples"
+            return (f"{path}: is complete, but cannot be compared: {gone}",)
         check = ResultCheck(result, one.survey.contents, one.committed)
         if not check.problems:
-            put_ids(check.compare, run.manifest, plan.id_column, one.part)
+            put_ids(check.compare, plan.manifest_file(run), plan.id_column, one.part)
             check.rows(lambda stop: advance(one.part.rows + stop))
         return tuple(check.problems)
     except DamageError as error:

@@ -13,7 +13,7 @@ from jobs.errors import OutputError, SampleFailed
 from jobs.kinds import SampleFailureKind
 from jobs.node.worker.loading import describe
 from jobs.pickles import Packed, pack
-from jobs.storage.outputs import RowCountError
+from jobs.storage.outputs import RowCountError, to_array
 from jobs.storage.records import FailedSample
 from jobs.tensors import is_tensor, to_numpy
 
@@ -70,6 +70,8 @@ def _array_or_list(name: object, value: Any) -> Any:
         value = to_numpy(value) if is_tensor(value) else value
     except (TypeError, RuntimeError) as error:
         raise OutputError(f"output {name!r}, a {type(value).__name__}, is no array: {error}") from None
+    if not isinstance(value, np.ndarray) and (hasattr(value, "__array__") or isinstance(value, memoryview)):
+        value = to_array(str(name), value)  # pandas', pyarrow's: as an array task takes them, by their order
     is_array = isinstance(value, np.ndarray) and value.ndim > 0
     if not is_array and (not isinstance(value, Sequence) or isinstance(value, str | bytes)):
         raise OutputError(

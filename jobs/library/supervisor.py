@@ -49,8 +49,8 @@ class Supervisor:
         self._setup = setup
         descendants.adopt()
         open_files.allow_many()
-        self._server = ForkServer(lambda: _preload(setup.modules), self._attend_imports)
         self._meter = Meter(1, setup.memory, ())
+        self._server = ForkServer(lambda: _preload(setup.modules), self._attend, self._meter.check_imports)
         self._scratch = make_scratch()
         self._crew: Crew | None = None
         self._waiting: list[Batch] = []
@@ -141,10 +141,6 @@ class Supervisor:
     def _step(self, crew: Crew) -> None:
         crew.step([self._caller])
         self._attend()
-
-    def _attend_imports(self) -> None:
-        self._attend()
-        self._meter.check_imports()
 
     def _attend(self) -> None:
         """Hears the caller, also while the fork server imports; raises what ends this process."""

@@ -14,22 +14,35 @@ from jobs.machine.memory import cgroup_files, read_text
 
 # A process that has much memory takes as long to die. What comes later was somebody else's kill.
 _DYING_SECONDS = 10.0
+# Seconds between looks of who has more to do than to look: a look reads a file.
+_BETWEEN_LOOKS = 1.0
 _MESSAGE_CHARACTERS = 500
 _OOM_KILL = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
 class KernelKills:
-    """Counts the kernel's kills from now on; to be looked at now and then, so that it knows when they were."""
+    """Counts the kernel's kills from now on.
+
+    To be looked at now and then, if only by ``tick``: nobody but who looks knows when they were, and one of an hour ago would
+    explain what happens now.
+    """
 
     def __init__(self) -> None:
         self._file = _file()  # once: a process stays in its cgroup, and a batch may have failures by the ten thousand
         self._seen = _count(self._file)
         self._unexplained = 0
         self._at = 0.0
+        self._looked_at = time.monotonic()
+
+    def tick(self) -> None:
+        """A look, unless the last one was just now."""
+        if time.monotonic() - self._looked_at > _BETWEEN_LOOKS:
+            self.look()
 
     def look(self) -> int:
         """How many kills of late have not explained a death yet."""
         now, seen = time.monotonic(), _count(self._file)
+        self._looked_at = now
         if seen > self._seen:
             self._unexplained += seen - self._seen
             self._at = now

@@ -11,8 +11,9 @@ from jobs.machine.memory_file import memory_file
 _IDLE = -1
 # Instead of a row: it leaves because its process has gone.
 _ORPHANED = -2
-# Two int64: first row, end of the rows.
-_SIZE = 16
+# Three int64: first row, end of the rows, whether it has lost its pipes.
+_WORDS = 3
+_SIZE = 8 * _WORDS
 RowRange = tuple[int, int]
 
 
@@ -27,15 +28,20 @@ class Beacons:
 
     def span(self, index: int) -> RowRange | None:
         """Manifest rows ``[start, stop)`` that the child is at; None while it is idle, starting or waiting."""
-        start, stop = self._words[2 * index], self._words[2 * index + 1]
+        start, stop = self._words[_WORDS * index], self._words[_WORDS * index + 1]
         return None if start < 0 else (start, max(stop, start + 1))
 
     def is_orphaned(self, index: int) -> bool:
         """Whether the child said that it leaves because its process has gone."""
-        return self._words[2 * index] == _ORPHANED
+        return self._words[_WORDS * index] == _ORPHANED
+
+    def is_cut_off(self, index: int) -> bool:
+        """Whether the child said that its Job has closed the pipes by which it talks."""
+        return bool(self._words[_WORDS * index + 2])
 
     def clear(self, index: int) -> None:
-        self._words[2 * index] = self._words[2 * index + 1] = _IDLE
+        self._words[_WORDS * index] = self._words[_WORDS * index + 1] = _IDLE
+        self._words[_WORDS * index + 2] = 0
 
     def close(self) -> None:
         """Children keep the memory that they have."""
@@ -47,7 +53,7 @@ class Beacon:
 
     def __init__(self, descriptor: int, index: int) -> None:
         self._words = _words(descriptor)
-        self._start, self._stop = 2 * index, 2 * index + 1
+        self._start, self._stop, self._cut_off = range(_WORDS * index, _WORDS * index + _WORDS)
 
     def at(self, start: int, stop: int) -> None:
         """The child now works on the rows ``[start, stop)``."""
@@ -68,6 +74,10 @@ class Beacon:
     def orphaned(self) -> None:
         """The child leaves, since its process has gone: it need not be replaced."""
         self._words[self._start] = _ORPHANED
+
+    def cut_off(self) -> None:
+        """The child ends, since it cannot talk any more."""
+        self._words[self._cut_off] = 1
 
 
 def _words(descriptor: int) -> memoryview:

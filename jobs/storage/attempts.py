@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -31,12 +31,16 @@ _NO_BEAT = Beat(0, 0.0)
 
 
 class Attempt(NamedTuple):
-    """An attempt as its journal tells it; ``beat`` is its last one, without anything done where there is none yet."""
+    """An attempt as its journal tells it; ``beat`` is its last one, without anything done where there is none yet.
+
+    ``has_void``: some of what it did is not in ``beat.done``, since the samples are others now, but in its other figures.
+    """
 
     name: str
     journal: Path
     start: AttemptStart | None
     beat: Beat
+    has_void: bool = False
 
     @property
     def submission(self) -> int:
@@ -122,15 +126,22 @@ class Attempts:
         if self._old:
             self._look_at_old(self._old)
         found = (self._readers[name].read() for name in sorted(self._readers))
-        return [attempt for attempt in found if attempt and self._is_ours(attempt)]
+        return [self._valid(attempt) for attempt in found if attempt and self._is_ours(attempt)]
 
     def _is_ours(self, attempt: Attempt) -> bool:
         """Whether it worked for the run's plan; a task that started before the plan was another may have written since."""
-        return attempt.start is None or attempt.start.plan in ("", self._fingerprint)
+        return attempt.start is None or attempt.start.plan in ("", self._plan.fingerprint)
+
+    def _valid(self, attempt: Attempt) -> Attempt:
+        """Without what it did of samples that have changed since it read them."""
+        void = self._plan.void_since(attempt.start.generation if attempt.start else 1)
+        if not (done := attempt.beat.done) & void:
+            return attempt
+        return attempt._replace(beat=replace(attempt.beat, done=done - void), has_void=True)
 
     @cached_property
-    def _fingerprint(self) -> str:
-        return Plan.read(self._run.plan).fingerprint
+    def _plan(self) -> Plan:
+        return Plan.read(self._run.plan)
 
     def _look(self, folder: Path) -> None:
         for name in attempt_names(folder):
@@ -171,7 +182,7 @@ class Ownership:
     @cached_property
     def is_whole(self) -> bool:
         """Whether all that it stored counts, so that its own figures do."""
-        return self.rows == self.attempt.beat.done
+        return self.rows == self.attempt.beat.done and not self.attempt.has_void
 
 
 def by_precedence(attempts: Iterable[Attempt]) -> list[Attempt]:

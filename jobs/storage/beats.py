@@ -48,7 +48,7 @@ class Beat(Record):
     every beat repeats them. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
     not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
     ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
-    together when it last looked, bytes.
+    together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
     node/supervisor/meter.py.
@@ -80,6 +80,7 @@ class Beat(Record):
     gpu_use: float | None = None
     passages: tuple[Passage, ...] = ()
     memory: int = 0
+    quiet: float = 0.0
 
     @property
     def all_passages(self) -> tuple[Passage, ...]:

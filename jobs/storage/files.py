@@ -150,6 +150,14 @@ def _read_published(path: Path, instead: Path) -> bytes:
     return found or path.read_bytes()
 
 
+def has_content(path: Path) -> bool:
+    """Whether there is a file with something in it; an empty one is about to be written, or whoever began to was killed."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 def refresh_names(folder: Path) -> None:
     """Has a network file system ask its server which names there are, where it would trust its memory for a minute.
 

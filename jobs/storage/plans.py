@@ -14,15 +14,19 @@ from typing import Any, Self
 from jobs.errors import InputError, RunError
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage import checked_json
-from jobs.storage.files import intact, write_bytes
+from jobs.storage.files import has_content, intact, write_bytes
+from jobs.storage.growth import Growth
 from jobs.storage.records import JobSpec, Part, Shard
+from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
-from jobs.storage.spans import Spans
+from jobs.storage.spans import Spans, union
 
 FORMAT = 3
+GROWN_FORMAT = 4
+"""Of a plan that has grown: older versions would not know which of its samples are others now."""
 OLD_FORMATS = (1, 2)
 """Of runs whose shards have files of their own: storage/old_shards.py reads these."""
-_MAY_BE_EMPTY = ("parts", "files", "code", "kept", "after")
+_MAY_BE_EMPTY = ("parts", "files", "code", "kept", "grown", "after")
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Plan:
     ``parts`` are the manifests where there are several, in the order of their rows; no shard lies in two of them.
     ``batch_size`` and ``seed`` decide the batches; ``config`` is the whole config with its defaults, for messages and
     comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name, ``code`` those that
-    the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right;
-    the fingerprint is of the plan before them. ``after`` are the run directories of those that have to be complete before.
+    the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right,
+    ``grown`` what was added since it was made, after the rows that there were; the fingerprint is of the plan before them.
+    ``after`` are the run directories of those that have to be complete before.
     """
 
     name: str
@@ -55,6 +60,23 @@ class Plan:
     code: dict[str, dict[str, str]] = field(default_factory=dict)
     kept: tuple[dict[str, Any], ...] = ()
     after: tuple[str, ...] = ()
+    grown: tuple[Growth, ...] = ()
+
+    @property
+    def generation(self) -> int:
+        """How often it was written as another one: 1, and 1 more each time that it grew."""
+        return 1 + len(self.grown)
+
+    def manifest_file(self, run: RunDir) -> Path:
+        """Where its samples are."""
+        return run.manifest_of(self.manifest.get("file"))
+
+    def void_since(self, generation: int) -> Spans:
+        """The rows of which somebody who read the plan in that generation had other samples; whole batches."""
+        if generation >= self.generation:
+            return Spans()
+        changed = union(growth.changed_rows for growth in self.grown[generation - 1 :])
+        return self.table.whole_batches(changed)
 
     @property
     def known_since(self) -> float:
@@ -118,16 +140,24 @@ class Plan:
     def read(cls, path: Path) -> Self:
         """Raises InputError where there is no plan, RunError where it is damaged or was written by a newer version."""
         try:
-            return intact(path, cls._from, "bring back a copy of it, or plan another run: what is done needs this plan")
+            plan = cls._read_intact(path)
         except FileNotFoundError:
             raise InputError(f"{path.parent}: no run directory (it has no {path.name}); see `launcher list`") from None
+        # A plan that grows is made once, under a name of its own; plan.json is written a moment later, or was not.
+        while has_content(larger := RunDir(path.parent).grown_plan(plan.generation + 1)):
+            plan = cls._read_intact(larger)
+        return plan
+
+    @classmethod
+    def _read_intact(cls, path: Path) -> Self:
+        return intact(path, cls._from, "bring back a copy of it, or plan another run: what is done needs this plan")
 
     @classmethod
     def _from(cls, path: Path) -> Self:
         data = checked_json.decode(path.read_bytes())
-        if data["format"] not in (*OLD_FORMATS, FORMAT):
+        if data["format"] not in (*OLD_FORMATS, FORMAT, GROWN_FORMAT):
             raise RunError(
-                f"{path} has format {data['format']}; this version reads up to {FORMAT}: use the one that planned it"
+                f"{path} has format {data['format']}; this version reads up to {GROWN_FORMAT}: use the one that planned it"
             )
         job = JobSpec(**data.pop("job"))
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
@@ -135,8 +165,9 @@ class Plan:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
         is_old, boundaries, rows = data["format"] in OLD_FORMATS, data["boundaries"], data["rows"]
         boundaries = tuple(boundaries) if is_old else _unpack(boundaries, rows)
-        kept, after = tuple(data.pop("kept", ())), tuple(data.pop("after", ()))
-        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept, "after": after})
+        tuples = {name: tuple(data.pop(name, ())) for name in ("kept", "after")}
+        grown = tuple(Growth(**{**one, "sources": tuple(one["sources"])}) for one in data.pop("grown", ()))
+        return cls(**{**data, **tuples, "boundaries": boundaries, "job": job, "parts": parts, "grown": grown})
 
 
 def _pack(boundaries: Sequence[int]) -> list[list[int]]:

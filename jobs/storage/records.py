@@ -121,7 +121,8 @@ class AttemptStart(Record):
     machine know whether it lives; ``host`` is the node by its scheduler's name; ``executable`` is its Python, ``versions`` are
     those of Python and of what computes, ``devices`` those of its processes; ``plan`` is the fingerprint of the plan,
     ``code`` that of the Job's files. ``job_id`` is what users type, ``native_id`` what the scheduler's own messages say.
-    ``memory`` is what the task may use, bytes; ``deadline`` when its time is over, as far as it was told.
+    ``memory`` is what the task may use, bytes; ``deadline`` when its time is over, as far as it was told. ``generation`` is
+    that of the plan that it read: how often that had grown.
     """
 
     type: ClassVar[str] = "start"
@@ -142,6 +143,7 @@ class AttemptStart(Record):
     memory: int = 0
     deadline: float | None = None
     executable: str = ""
+    generation: int = 1
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:

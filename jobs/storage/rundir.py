@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.storage.files import refresh_names
+from jobs.storage.files import fsync_folder, refresh_names
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,17 @@ class RunDir:
     def plan(self) -> Path:
         return self.path / "plan.json"
 
+    def grown_plan(self, generation: int) -> Path:
+        """The plan after it grew for the first time (generation 2), the second ...; made once, as each of them."""
+        return self.path / f"plan-{generation}.json"
+
     @property
     def manifest(self) -> Path:
         return self.path / "manifest.arrow"
+
+    def manifest_of(self, name: str | None) -> Path:
+        """That of a plan which has grown: ``name`` until it takes the place of the one before, a moment later."""
+        return on_its_way if name and (on_its_way := self.path / Path(name).name).exists() else self.manifest
 
     @property
     def result(self) -> Path:
@@ -42,6 +50,11 @@ class RunDir:
         if manifest is None:
             return chosen or self.result
         return Path(str(chosen or self.path / "result-{manifest}.h5").replace("{manifest}", manifest))
+
+    @property
+    def cleaned(self) -> Path:
+        """That the data of attempts are gone, or about to go: the result has them, and nothing else."""
+        return self.path / "cleaned.json"
 
     @property
     def report(self) -> Path:
@@ -138,6 +151,7 @@ class RunDir:
         return self.logs / f"{submission:04d}-{worker:05d}.log"
 
     def make(self) -> None:
-        """Makes the run's folders."""
+        """Makes the run's folders, to stay: no crash of the machine leaves a plan and takes them."""
         for folder in (self.submissions, self.attempts, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
+        fsync_folder(self.path)

@@ -200,6 +200,11 @@ class Samples:
         self._kept: tuple[int, pa.RecordBatch] = (-1, None)
         self._window: _Window | None = None
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """Their types by their names, as Arrow calls them."""
+        return {field.name: str(field.type) for field in self._reader.schema}
+
     def __len__(self) -> int:
         last = self._reader.num_record_batches - 1
         return int(last * BATCH_ROWS + self._get(last).num_rows) if last >= 0 else 0

@@ -50,3 +50,7 @@ class ShardTable:
     def whole_shards(self, rows: Spans) -> Spans:
         """The shards all of whose rows are among these."""
         return Spans((bisect_left(self._rows, start), self.shard_at(stop)) for start, stop in rows)
+
+    def whole_batches(self, rows: Spans) -> Spans:
+        """All rows of the batches that have some of these."""
+        return Spans((self.batch_at(start)[0], self.batch_at(stop - 1)[1]) for start, stop in rows)

@@ -54,7 +54,7 @@ class Resources:
     there is none, `launcher run` does what it would. ``single_jobs``: each array task is a Slurm job of its own, where there
     are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: an older version made
     it), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit,
-    seconds, that its partition gives where none is asked for.
+    seconds, that its partition gives where none is asked for. ``stall``: after how many seconds without a batch it ends.
     """
 
     parallelism: int | None = None
@@ -73,6 +73,7 @@ class Resources:
     grace: int = 20
     requeue: bool = True
     default_time: int | None = None
+    stall: int | None = None
 
     @property
     def gathers(self) -> bool:

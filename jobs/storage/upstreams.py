@@ -5,7 +5,6 @@ was computed again.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +14,7 @@ from jobs.storage.attempts import Attempts, owners
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.seals import read_seal, seal_of
-from jobs.storage.submission import Submission
+from jobs.storage.seals import seal_of
 
 ROW = "upstream_row"
 """The column of the manifest that says which row of the other run's result a sample is."""
@@ -95,16 +93,5 @@ def current_seal(run: RunDir, manifest: str | None) -> str | None:
 
 
 def stored_seal(run: RunDir, plan: Plan, part: Part) -> str:
-    """The seal of what is stored of a part; of its result, where nothing else is left of the run."""
-    attempts = Attempts(run).read()
-    if not attempts and (seal := _result_seal(run, part)):
-        return seal
-    return seal_of(plan.fingerprint, part, owners(attempts))
-
-
-def _result_seal(run: RunDir, part: Part) -> str | None:
-    numbers = run.submission_numbers()
-    chosen = Submission.read(run.submission(numbers[-1])).resources.output if numbers else None
-    with suppress(FileNotFoundError):
-        return read_seal(run.result_of(part.name, Path(chosen) if chosen else None))
-    return None
+    """The seal of what is stored of a part."""
+    return seal_of(plan.fingerprint, part, owners(Attempts(run).read()))

@@ -20,9 +20,11 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
     if rows is not None and rows < 1:
         raise InputError(f"--rows-per-file {rows}: must be 1 or more")
     is_file = Path(options.run).is_file() and not is_config(options.run)
+    run = None if is_file else chosen_run(options.run)
     # A run is read where its attempts have stored it: that is checked block by block, and never older than they are.
-    source = options.run if is_file else chosen_run(options.run).path
-    with results.open(source, manifest=options.manifest, allow_incomplete=True, in_place=not is_file) as found:
+    in_place = run is not None and not run.cleaned.exists()
+    source = run.path if run else options.run
+    with results.open(source, manifest=options.manifest, allow_incomplete=True, in_place=in_place) as found:
         if not (found.complete or options.allow_missing):
             raise IncompleteError(f"{found.shortfall}; --allow-missing exports what there is")
         target = Path(options.path)

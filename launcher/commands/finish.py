@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 from jobs.errors import InputError
 from jobs.storage.code import fingerprint
+from jobs.storage.growth import Growth
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -97,10 +99,14 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
     report = check(run, output=chosen_output(submissions))
-    printer.say(
-        f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
-        *_listed(report.damaged),
-    )
+    is_cleaned = run.cleaned.exists()
+    if is_cleaned:
+        printer.say(f"shards: cleaned; {report.batches:,} batches of {report.shards:,} shards are in the result alone")
+    else:
+        printer.say(
+            f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
+            *_listed(report.damaged),
+        )
     for one in report.parts or (report,):
         of = f" of {one.name}" if one.name else ""
         state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
@@ -114,13 +120,31 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
                     for code, rows in one.code.items()
                 )
             )
+    grown = Plan.read(run.plan).grown
+    if grown:
+        printer.say(*map(_growth_line, grown))
     if report.damaged:
         shards = Spans.of_numbers(damage.shard for damage in report.damaged)
         printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
+    elif report.result_problems and report.missing:  # which gather refuses
+        printer.say(
+            f"next: launcher rerun {reference(run)}, which computes what is missing; until then the result stays"
+        )
     elif report.result_problems:
-        printer.say(f"next: launcher gather {reference(run)}")
-    printer.document(run=str(run.path), **_with_manifests(report, _verified))
+        again = "launcher run CONFIG --fresh, or bring back a copy of the result"
+        printer.say(f"next: {again if is_cleaned else f'launcher gather {reference(run)}'}")
+    extended = {"extended": [dataclasses.asdict(growth) for growth in grown]} if grown else {}
+    printer.document(run=str(run.path), **_with_manifests(report, _verified), **extended, cleaned=is_cleaned)
     return report.ok
+
+
+def _growth_line(growth: Growth) -> str:
+    """When a run was extended, and by what."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(growth.time))
+    new, changed = growth.rows - growth.rows_before, growth.changed_rows
+    added = [f"rows {growth.rows_before} to {growth.rows - 1} added"] if new else []
+    again = [f"rows {changed.brief()} changed, and computed again since"] if changed else []
+    return f"extended {when}: {', '.join([*added, *again])}"
 
 
 def _code_times(run: RunDir) -> dict[str, str]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 def plan(options: argparse.Namespace, printer: Printer) -> bool:
+    from jobs.storage.samples import Samples
+    from launcher.commands.columns import told
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
@@ -39,6 +41,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     planned = make_plan(config, _way(options))
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
+    columns, id_column = Samples(run.manifest).columns, planned.plan.id_column
     executor = choose_executor(config.executor)
     resources, remarks = executor.describe(config), executor.remarks(config)
     scripts = write_planned(run, config, planned.plan)
@@ -51,6 +54,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         f"{_planned(planned)}: {run.path.absolute()}",
         f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
         *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
+        *told(columns, id_column),
         f"executor: {executor.name}",
         *_profile_lines(config),
         *resources,
@@ -66,6 +70,8 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         samples=planned.plan.rows,
         shards={"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
         **({"manifests": [{"name": n, "samples": rows, "shards": s} for n, rows, s in manifests]} if manifests else {}),
+        columns=[{"name": name, "type": kind} for name, kind in columns.items()],
+        id=id_column,
         executor=executor.name,
         profiles=config.profiles,
         resources=resources,

@@ -76,8 +76,10 @@ class Origins:
         return self._profile(path) or (f"{self.name}:{line}" if line else None)
 
     def _profile(self, path: KeyPath) -> str | None:
-        """File and line of a key, or of the one that it is below of."""
-        known = (self.profiles.get(spelled(path[:depth])) for depth in range(len(path), 0, -1))
+        """File and line of a key, or of one that it is in; of a section that profiles alone have made, of a key in it."""
+        known = [self.profiles.get(spelled(path[:depth])) for depth in range(len(path), 0, -1)]
+        if path and path not in self.document.lines:
+            known += [place for inner, place in self.profiles.items() if inner[: len(path)] == spelled(path)]
         return next(filter(None, known), None)
 
     def _line(self, path: KeyPath) -> int:

@@ -246,6 +246,11 @@ class RetrySection(Section):
     exclude_failed_nodes: bool = Field(
         default=RetrySettings.exclude_failed_nodes, description="avoid nodes that failed or could not start a task"
     )
+    stall: Duration = Field(
+        default=None,
+        description="an array task that finishes no batch for so long ends as STALLED, and others do its rows; more than its "
+        "set-up and its slowest batch take; null: never",
+    )
 
 
 class OutputSection(Section):

@@ -27,7 +27,7 @@ from jobs.storage.samples import BATCH_ROWS, METADATA_KEY, read_digests
 from jobs.storage.upstreams import Upstream
 from launcher.manifest.checks import Checks, as_costs, column_batches
 from launcher.manifest.formats import open_source
-from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, with_all_columns
+from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, same_columns, with_all_columns
 from launcher.manifest.sources import GlobSource, Source
 
 
@@ -66,6 +66,7 @@ def build_manifest(
     cost_column: str | None,
     *,
     folder: Path | None = None,
+    like: pa.Schema | None = None,
 ) -> ManifestInfo:
     """Writes ``out``, whole or not at all; relative sources start at ``folder`` (default: where we are).
 
@@ -73,7 +74,8 @@ def build_manifest(
 
     A pattern means sample files, one row each, even where they are tables. Its columns are ``id`` (the path
     as matched: from ``folder`` on, unless the pattern is absolute), ``path`` (absolute), and ``size`` where
-    that is the cost column; its default id column is ``id``. Raises InputError for what is wrong in the
+    that is the cost column; its default id column is ``id``. ``like`` is the schema of a manifest whose columns and types
+    this one is to have. Raises InputError for what is wrong in the
     sources, with the row, and the line in text files.
     """
     single = [sources] if isinstance(sources, str | Source) else sources
@@ -92,6 +94,7 @@ def build_manifest(
     rows = sum(scan.rows for scan in scans)
     metadata = {"id": id_column, "rows": rows, **({"parts": [[p.name, p.start] for p in parts]} if parts else {})}
     schema = _schema(list(members.values()), id_column, cost_column)
+    schema = schema if like is None else same_columns(schema, like, may_lack=bool(parts))
     schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
     checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
     read = zip(opened, scans, states, strict=True)
@@ -159,14 +162,14 @@ def _write(out: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], chec
     """Writes the manifest, whole or not at all."""
     with replacing(out) as temporary:
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for batch in _rechunk(batches):
+            for batch in rechunk(batches):
                 checks.update(batch)
                 writer.write_batch(batch)
         # Ids are compared in the file before it gets its name: a manifest that is there has passed all checks.
         checks.finish(temporary)
 
 
-def _rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of BATCH_ROWS, the last one shorter."""
     pending: list[pa.RecordBatch] = []
     rows = 0

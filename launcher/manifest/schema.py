@@ -116,6 +116,19 @@ def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
     return pa.string() if pa.types.is_null(kind) and any(scan.as_text for scan in scans) else kind
 
 
+def same_columns(schema: pa.Schema, before: pa.Schema, *, may_lack: bool) -> pa.Schema:
+    """The columns and types of a manifest of before, for sources with this schema; they ``may_lack`` some of its columns.
+
+    Raises InputError where the columns are others. Whether each value can be of the type shows when it is read.
+    """
+    missing = [] if may_lack else [name for name in before.names if name not in schema.names]
+    extra = [name for name in schema.names if name not in before.names]
+    if missing or extra:
+        parts = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has also", extra)) if names]
+        raise InputError(f"the manifest {'; '.join(parts)}: new samples need the columns that the run's samples have")
+    return pa.schema(list(before))
+
+
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch with the schema's columns, order and types. ArrowInvalid where a value does not fit."""
     columns = [batch.column(field.name).cast(field.type) for field in schema]

@@ -15,6 +15,7 @@ from jobs.storage.rundir import RunDir
 from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
 from launcher.config.origins import Problem
+from launcher.patience import telling
 
 
 def job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
@@ -22,7 +23,7 @@ def job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
 
     What its module prints goes to stderr.
     """
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), telling(f"importing {job.path}"):
         try:
             problems = check_params(job_class(job), job.path, job.params)
             return ((), problems) if problems else (needed_columns(make_job(job)), [])

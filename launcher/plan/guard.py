@@ -44,12 +44,18 @@ def can_be_kept(changes: Sequence[str]) -> bool:
     return not any(change.startswith(_CUTTING) for change in changes)
 
 
+def _may_be_larger(changes: Sequence[str]) -> bool:
+    """Whether only the samples are others, or where they come from."""
+    return all(change.startswith(("the samples", "data.manifest")) for change in changes)
+
+
 def refusal(run: RunDir, changes: Sequence[str]) -> InputError:
     """That something that decides the result has changed, and the ways on."""
     listed = "\n".join(f"  {change}" for change in changes)
     keep = "Where the results stay right all the same: the same command with --keep-results, and their provenance says so.\n"
+    extend = "To compute new samples alone: launcher extend CONFIG; with --changed also those that are others now.\n"
     return InputError(
         f"{run.path}: there are results of this run, and it is not what it was; results of both would not fit together:\n"
-        f"{listed}\n{keep if can_be_kept(changes) else ''}"
+        f"{listed}\n{keep if can_be_kept(changes) else ''}{extend if _may_be_larger(changes) else ''}"
         f"To compute everything again: with --fresh, and what is there is set aside. To have both: --set name={run.name}-2"
     )

@@ -16,6 +16,7 @@ from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
+from launcher.patience import telling
 from launcher.plan.code_files import find_code
 from launcher.plan.param_files import describe_files
 from launcher.plan.provenance import describe_environment, describe_git
@@ -39,7 +40,8 @@ def build(config: Config, path: Path) -> ManifestInfo:
 
         return build_of_run(config, path)
     sources = config.data.manifests or config.data.sources
-    return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
+    with telling("reading data.manifest"):
+        return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
 
 
 def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:

@@ -15,6 +15,7 @@ import xxhash
 from jobs.job import Job
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
+from launcher.patience import telling
 
 
 def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
@@ -62,8 +63,9 @@ def _stamp(path: Path) -> list[list[Any]]:
 def _hash(path: Path) -> str:
     """The xxh3-128 of all names, sizes and contents."""
     digest = xxhash.xxh3_128()
-    for name, file in _files(path):
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
-        with file.open("rb") as stream:
-            hashlib.file_digest(stream, lambda: digest)
+    with telling(f"hashing {path}"):
+        for name, file in _files(path):
+            digest.update(f"{name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
+            with file.open("rb") as stream:
+                hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
 from jobs.storage.code import fingerprint
-from jobs.storage.files import rename_synced, temporary_name, write_bytes, write_once
+from jobs.storage.files import has_content, rename_synced, temporary_name, write_bytes, write_once
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -25,6 +25,7 @@ from launcher.config.config import Config
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
+from launcher.plan.comparison import compare
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
 from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differences, refusal
 from launcher.plan.new_plan import build, code_and_files, fingerprint_of, frozen_config, new_plan, shard_boundaries
@@ -52,7 +53,7 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     problems = problems or fold_problems(config, job)
     if problems := [*problems, *name_problems(config), *output_problems(config), *upstream_problems(config)]:
         raise InputError(config.origins.report(problems))
-    was_planned = _is_planned(run)
+    was_planned = has_content(run.plan)
     if not was_planned and (plan := _plan_anew(run, config, job, needed)):
         return Planned(run, plan, is_new=True, notes=told(Upstream.of(plan)))
     known, changes = _compared(run, Plan.read(run.plan), config, job)
@@ -134,20 +135,12 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
     return plan
 
 
-def _is_planned(run: RunDir) -> bool:
-    """An empty plan is of one who was killed where there are no hard links, or who is about to write it."""
-    try:
-        return run.plan.stat().st_size > 0
-    except FileNotFoundError:
-        return False
-
-
 def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str]) -> Plan | None:
     """None where another one has planned the run meanwhile."""
     try:
         _check_folder(run)
     except InputError:
-        if _is_planned(run):  # since we looked, and submitted too
+        if has_content(run.plan):  # since we looked, and submitted too
             return None
         raise
     temporary = temporary_name(run.manifest)
@@ -192,6 +185,8 @@ def _check_folder(run: RunDir) -> None:
 def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Plan, list[str]]:
     """The plan of the run, and what has changed since it was made that decides the result, a line each."""
     listed, replaced, is_intact = _differences(known, config), _job_changes(known, job), _has_manifest(run, known)
+    if known.grown:
+        return known, [*_differences_of_grown(run, known, config, listed), *replaced]
     if not listed and is_intact and _sources_unchanged(known, config):
         return known, replaced
     # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
@@ -217,6 +212,18 @@ def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[P
     if not listed and (change := upstream_change(Upstream.of(known), manifest.upstream)):
         listed.append(change)
     return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
+
+
+def _differences_of_grown(run: RunDir, known: Plan, config: Config, listed: Sequence[str]) -> list[str]:
+    """As samples were added, and none was taken out, the config's manifest is what it was if the run has all that is in it."""
+    others = [line for line in listed if not line.startswith("data.manifest")]
+    if others or (not listed and _sources_unchanged(known, config)):
+        return others
+    check_manifest(run, known)
+    with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
+        sources = config.data.manifests or config.data.sources
+        found = compare(run, known, config, sources, Path(folder) / run.manifest.name)
+    return [f"the samples in data.manifest changed: {found.difference}"] if found.difference else []
 
 
 def _differences(known: Plan, config: Config) -> list[str]:

@@ -33,12 +33,12 @@ def _results(run: RunDir, plan: Plan) -> list[Path]:
     return [run.result_of(part.name, chosen) for part in plan.results]
 
 
-def refuse_while_it_goes_on(run: RunDir) -> None:
+def refuse_while_it_goes_on(run: RunDir, what_becomes_of_it: str = "is to be replaced") -> None:
     """Raises RunError where something of the run waits or runs."""
     if numbers := sorted(going_on(run, read_submissions(run))):
         listed = ", ".join(map(str, numbers))
         raise RunError(
-            f"{run.path}: submission {listed} goes on, of the plan that is to be replaced; "
+            f"{run.path}: submission {listed} goes on, of the plan that {what_becomes_of_it}; "
             f"first: launcher cancel {reference(run)}"
         )
 

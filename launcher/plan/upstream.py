@@ -72,7 +72,7 @@ def build_of_run(config: Config, path: Path) -> ManifestInfo:
     plan = Plan.read(run.plan)
     part = next(part for part in plan.results if part.name == wanted.manifest)
     left_out = Spans() if wanted.failed == "keep" else failed
-    source = RunSource(run.manifest, part, left_out, plan.id_column, wanted.columns, wanted.outputs)
+    source = RunSource(plan.manifest_file(run), part, left_out, plan.id_column, wanted.columns, wanted.outputs)
     info = build_manifest(source, path, config.data.id or source.id_column, config.data.cost, folder=config.folder)
     return replace(info, upstream=replace(upstream, omitted=left_out.count))
 

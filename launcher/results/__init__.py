@@ -77,6 +77,10 @@ def _open_file(path: Path, manifest: str | None, in_place: bool) -> Results | No
 
 def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
     path = result_path(run, manifest)
+    if run.cleaned.exists():
+        in_place = False
+        if not path.is_file():
+            raise RunError(f"{path}: is gone, and {run.path} was cleaned: bring back a copy of it")
     if in_place or not path.is_file():
         from launcher.results.stored_table import StoredTable
 

@@ -100,7 +100,7 @@ def finalize(
     together only the last one ``gathers``.
     """
     if not submission.is_of(plan):
-        error = f"submission {submission.number} is of another plan than {run.plan.name} has now; do: launcher rerun"
+        error = f"submission {submission.number} is of another plan than {run.plan.name} has now; do: launcher rerun {run.path}"
         Outcome(time.time(), ending.cancelled, error=error).write(run, submission.number)
         return []
     import_run(run)  # where an older version has begun it
@@ -200,7 +200,7 @@ def _seals(run: RunDir, submission: Submission, tick: Callable[[], None]) -> tup
     from jobs.gather.gather import gather
 
     output = Path(submission.resources.output) if submission.resources.output else None
-    patience = _Patience()
+    patience = _Patience(run)
     while True:
         try:
             return gather(run, output=output, progress=lambda done, total: tick()).seals
@@ -214,7 +214,8 @@ def _seals(run: RunDir, submission: Submission, tick: Callable[[], None]) -> tup
 class _Patience:
     """Waits for whoever makes the same result, as long as something is seen of that: its file changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
         self._seen: object = None
         self._since = time.monotonic()
 
@@ -225,6 +226,6 @@ class _Patience:
         elif time.monotonic() - self._since > _BUSY_SILENCE:
             raise RunError(
                 f"{busy}; nothing was seen of it for {_BUSY_SILENCE:.0f} s, so this one gave up: end that process, "
-                "then: launcher gather"
+                f"then: launcher gather {self._run.path}"
             )
         time.sleep(_BUSY_WAIT)

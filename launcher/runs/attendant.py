@@ -14,6 +14,7 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage import checked_json
 from jobs.storage.files import publish, refresh_names, temporary_name
 from jobs.storage.rundir import RunDir
+from launcher.runs.find import reference
 from launcher.runs.signs import lives, touching
 
 
@@ -66,7 +67,8 @@ class Attendant:
 
 def _attended(run: RunDir, other: ProcessIdentity | None) -> str:
     who = f"process {other.pid} on {other.host}" if other else "another process"
-    return f"{run.path}: `launcher run` is at it already, {who}; follow it with `launcher status --watch`"
+    watch = f"launcher status {reference(run)} --watch"
+    return f"{run.path}: `launcher run` is at it already, {who}; follow it with `{watch}`"
 
 
 def _all(run: RunDir) -> list[Path]:

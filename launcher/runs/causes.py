@@ -83,6 +83,9 @@ def cause(kind: AnyFailureKind) -> Cause:
             return Cause(Blame.SITE, no_attempt, "make room (disk, quota) or mend the file system, then: {rerun}")
         case FailureKind.LOST:
             return Cause(Blame.UNKNOWN, same, "the task ended without a word (a reboot, kill -9): {rerun}")
+        case FailureKind.STALLED:
+            advice = "it got nothing done for long (a device, a file system?): launcher logs {run} {shard}; {rerun}, or where "
+            return Cause(node, NextAttempt.ANOTHER_NODE, f"{advice}batches take so long: --set retry.stall=2:00:00")
         case Unknown():
             advice = "a newer version of the launcher knows this kind: launcher logs {run} {shard}; then: {rerun}"
             return Cause(Blame.UNKNOWN, no_attempt, advice)

@@ -38,7 +38,7 @@ def read_errors(run: RunDir, plan: Plan, shard: int | None = None) -> Iterator[S
         return
     from jobs.storage.samples import Samples  # and pyarrow: not before there is something to name
 
-    samples = Samples(run.manifest)
+    samples = Samples(plan.manifest_file(run))
     for one in sorted(owned, key=lambda one: (one.rows & wanted).first):
         for failed in _of_attempt(one, wanted):
             found = next(samples.rows(failed.row, failed.row + 1))

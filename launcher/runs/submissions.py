@@ -25,7 +25,9 @@ from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
 from launcher.runs.attendant import find_attendant
+from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.failures import Failure
+from launcher.runs.find import reference
 from launcher.runs.signs import lives
 
 
@@ -150,20 +152,29 @@ def may_run(run: RunDir, submission: Submission) -> bool:
     """Whether a submission without outcome may go on, as far as this machine can tell without asking a scheduler.
 
     Its process is the local executor's, or the launcher's for as long as that is handing it over to a scheduler, or at its
-    end a scheduler's finalize job.
+    end, and before it is submitted, a scheduler's finalize job.
     """
     if submission.planned:
         return False
     process, touched = submission.process, None
-    with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
-        ending = run.ending(submission.number)
-        process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
+    if (
+        not submission.resources.attended
+    ):  # else it is a launcher that ends it now, whatever a finalize job has left behind
+        with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
+            ending = run.ending(_ended_by(submission))
+            process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime
     if process is None:
         # What no scheduler has, and none is to submit, waits for a launcher that may not come.
         return not submission.is_left_to_launcher or find_attendant(run) is not None
     if touched is None:
         touched = run.submission(submission.number).stat().st_mtime
     return lives(process, touched, run.path)
+
+
+def _ended_by(submission: Submission) -> int:
+    """The submission whose finalize job ends this one, or is still to submit it."""
+    follower = submission.resources.follower
+    return submission.number if submission.job_ids or follower is None else follower
 
 
 def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:
@@ -213,6 +224,9 @@ def create(run: RunDir, submission: Submission) -> Submission:
     fsync_folder(run.submissions)
     # Only now, when others can see it: two that looked before they wrote could both find the rows free.
     _withdraw_if_taken(run, numbered)
+    if run.cleaned.exists():
+        withdraw(run, numbered.number)
+        refuse_cleaned(run)
     return numbered
 
 
@@ -233,7 +247,9 @@ def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
     taken = next((number for number, rows in in_hand(others, table) if rows & mine), None)
     if taken is not None:
         withdraw(run, submission.number)
-        raise RunError(f"{run.path}: submission {taken} is running these shards now; see `launcher status`")
+        raise RunError(
+            f"{run.path}: submission {taken} is running these shards now; see `launcher status {reference(run)}`"
+        )
 
 
 def withdraw(run: RunDir, number: int) -> None:

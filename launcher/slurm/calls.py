@@ -70,15 +70,13 @@ def run(*command: str, timeout: float | None = None) -> str:
         return ended.stdout
     problem = said(ended.stderr or ended.stdout)
     if is_not_configured(problem):
-        raise InputError(
-            "Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a slurm.conf, or run on "
-            f"this machine: --set executor=local ({command[0]}: {problem[:_SAID]})"
-        )
+        raise _not_configured(f"{command[0]}: {problem[:_SAID]}")
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 
 def call(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """A question to Slurm, answered as parsers read it: array indices in full, times in the standard form."""
+    _check_configuration()
     return _call(
         command, {**clean_environment(), "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}, timeout or _TIMEOUT
     )
@@ -92,6 +90,7 @@ def call_bound(*command: str, timeout: float) -> subprocess.CompletedProcess[str
     """
     if shutil.which(command[0]) is None:
         raise _not_here(command[0])
+    _check_configuration()
     bound = ("setpriv", "--pdeathsig", "KILL") if can_bind() else ()
     return _call((*bound, *command), clean_environment(), timeout)
 
@@ -108,7 +107,14 @@ def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: flo
     try:
         # Names of jobs, and what a site's own wrappers say, are bytes of any encoding.
         return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout, env=environment, check=False
+            command,
+            stdin=subprocess.DEVNULL,  # a wrapper that asks something would wait for who is not there
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=environment,
+            check=False,
         )
     except FileNotFoundError:
         raise _not_here(command[0]) from None
@@ -116,6 +122,20 @@ def _call(command: tuple[str, ...], environment: Mapping[str, str], timeout: flo
         raise NoAnswer(f"{command[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise TimedOut(f"{command[0]} did not answer within {timeout:.0f} s") from None
+
+
+def _check_configuration() -> None:
+    """Without the file that SLURM_CONF names each command would look for it a minute long."""
+    path = os.environ.get("SLURM_CONF")
+    if path and not os.path.exists(path):
+        raise _not_configured(f"SLURM_CONF is {path}, which is not there")
+
+
+def _not_configured(why: str) -> InputError:
+    return InputError(
+        "Slurm's commands are on this machine, and its configuration is not: set SLURM_CONF to a slurm.conf, or run on this "
+        f"machine: --set executor=local ({why})"
+    )
 
 
 def _not_here(command: str) -> InputError:

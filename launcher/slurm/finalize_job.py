@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from launcher.submit.downstream import start_waiting
 
 _SILENCE_SECONDS = 60.0
 _Done = TypeVar("_Done")
+_LATER = "tried again in some minutes: "
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with _signed(run, options.numbers):
             started = _patiently(lambda: _finalize(run, options.numbers))
+            _note(run, options.numbers[-1], None)
         _patiently(lambda: start_waiting(run, (NoAnswer, sbatch.LimitReached)))
     except sbatch.LimitReached as error:
         return _try_later(run, options.numbers, str(error))
@@ -71,12 +74,23 @@ def main(arguments: Sequence[str]) -> int:
 def _try_later(run: RunDir, numbers: Sequence[int], why: str) -> int:
     with contextlib.suppress(OSError):  # the log may be what cannot be written
         print(f"{why}; trying again later", flush=True)
+    with contextlib.suppress(OSError, LauncherError):
+        _note(run, numbers[-1], why)
     if requeue_self():
         return 0
     with contextlib.suppress(OSError):
         _leave(run, numbers, f"{why}; and Slurm does not let the finalize job try again later")
     announce(run)
     return 1
+
+
+def _note(run: RunDir, number: int, why: str | None) -> None:
+    """Lets status tell what keeps it from going on; None: nothing does any more."""
+    if outcome := Outcome.read(run, number):
+        others = tuple(note for note in outcome.notes if not note.startswith(_LATER))
+        noted = replace(outcome, notes=(*others, f"{_LATER}{why}") if why else others)
+        if noted != outcome:
+            noted.write(run, number)
 
 
 def _leave(run: RunDir, numbers: Sequence[int], why: str) -> None:

@@ -135,7 +135,7 @@ def _read_limits(cluster: str | None) -> _SiteLimits:
     except NoAnswer:
         raise
     except RunError as error:
-        raise InputError(f"slurm.clusters: {error}") if cluster else error from None
+        raise InputError(f"slurm.clusters (SBATCH_CLUSTERS, SLURM_CLUSTERS): {error}") if cluster else error from None
     values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", told, re.MULTILINE))
     numbers = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*([0-9]{1,18})\b", told, re.MULTILINE))
     sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]

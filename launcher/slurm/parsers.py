@@ -26,7 +26,12 @@ _PASSING = (
     "Protocol authentication error",
 )
 # No slurm.conf, and no server that has one.
-_NOT_CONFIGURED = ("Could not establish a configuration source", "unable to status file")
+_NOT_CONFIGURED = (
+    "Could not establish a configuration source",
+    "unable to status file",
+    "cannot stat file",
+    "Unable to process configuration file",
+)
 # The limits on jobs that wait or run, as Slurm's src/common/slurm_protocol_defs.c names them: QOSMaxSubmitJobPerUserLimit,
 # AssocGrpSubmitJobsLimit ... All other limits of the same kind stay as they are, however long one waits.
 _SUBMIT_LIMIT = re.compile(r"(?:Assoc|QOS)\w*SubmitJob\w*")

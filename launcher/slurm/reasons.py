@@ -7,7 +7,7 @@ puts in their place.
 import re
 
 _SEE = "`scontrol show partition` tells what there is"
-_RERUN = "`launcher cancel`, then rerun with"
+_RERUN = "`launcher cancel {run}`, then `launcher rerun {run}` with"
 # The first that fits counts: those of one job, which are never satisfied, come before those of all jobs together.
 _WORDS: tuple[tuple[str, str], ...] = (
     # --- held
@@ -19,8 +19,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("user env retrieval failed requeued held",
      "a node could not read its user's environment, and Slurm holds it: `scontrol release JOBID`"),
     ("JobHoldMaxRequeue",
-     "Slurm put it back into the queue as often as it does (max_batch_requeue), and holds it now: `launcher logs` tells why "
-     "it did not start; `scontrol release JOBID` lets it try again"),
+     "Slurm put it back into the queue as often as it does (max_batch_requeue), and holds it now: `launcher logs {run} SHARD` "
+     "tells why it did not start; `scontrol release JOBID` lets it try again"),
     ("JobHeldUser", "held by its user (--hold): `scontrol release JOBID`"),
     ("JobHeldAdmin|job requeued in held state", "held by an administrator: ask them; a user cannot release it"),
     # --- what it asks for is more, or less, than one job may have
@@ -40,7 +40,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("Constraints", f"no node is as it asks (slurm.constraint) for now: `sinfo -o '%N %f'`; it waits, or {_RERUN} another"),
     ("DeadLine", f"it cannot end before its --deadline, and will never start: {_RERUN} a later --set slurm.deadline"),
     ("InvalidAccount|InvalidQOS|AccountNotAllowed|AccountingPolicy|QOSNotAllowed|Job's (account|QOS) not permitted.*",
-     "account or QOS are not valid there: `sacctmgr show assoc user=$USER`, then rerun with --set slurm.account or slurm.qos"),
+     "account or QOS are not valid there: `sacctmgr show assoc user=$USER`, then "
+     "`launcher rerun {run}` with --set slurm.account or slurm.qos"),
     # --- limits on jobs together
     ("(QOS|Assoc)(Max|Grp)\\w*SubmitJob\\w*|MaxSubmitJobsPerAccount",
      "you have as many jobs submitted as you may; it goes on as others end"),
@@ -53,7 +54,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
      "your or your group's limit of what runs at a time is reached; it goes on as others end"),
     ("JobArrayTaskLimit", "as many array tasks run as may (slurm.array_parallelism); it goes on as these end"),
     # --- what is not there now
-    ("PartitionDown|PartitionInactive", "the partition is closed: wait, or rerun with another --set slurm.partition"),
+    ("PartitionDown|PartitionInactive", "the partition is closed: wait, or `launcher rerun {run}` with another "
+     "--set slurm.partition"),
     ("ReqNodeNotAvail.*|NodeDown|Nodes required for job are DOWN.*|FrontEndDown",
      "nodes that it could use are down or reserved, for a maintenance perhaps (`scontrol show reservation`): a shorter "
      "slurm.time may fit before it"),
@@ -68,7 +70,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("Block\\w+", "the machine is at work on the block of nodes that it needs; tell the administrators if it stays so"),
     ("SystemFailure", "Slurm, a file system or the network failed: tell the administrators"),
     # --- its turn
-    ("DependencyNeverSatisfied", "what it waits for has failed, so it will never start: `launcher cancel`, then rerun"),
+    ("DependencyNeverSatisfied", "what it waits for has failed, so it will never start: `launcher cancel {run}`, then "
+     "`launcher rerun {run}`"),
     ("Dependency", "comes after another job: `scontrol show job JOBID` names it (Dependency)"),
     ("BeginTime",
      "not before its time: slurm.begin, or some minutes after Slurm put it back into the queue; `scontrol show job JOBID` "
@@ -78,11 +81,15 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("SchedDefer|FedJobLock", "the scheduler has not come to it; it starts by itself"),
     ("Prolog|Cleaning", "a node prepares for it, or cleans up after it; it goes on by itself"),
     # --- it has ended
-    ("NonZeroExitCode|RaisedSignal.*|TimeLimit|InactiveLimit|OutOfMemory", "it has ended; what follows: `launcher status`"),
+    ("NonZeroExitCode|RaisedSignal.*|TimeLimit|InactiveLimit|OutOfMemory", "it has ended; what follows: "
+     "`launcher status {run}`"),
 )  # fmt: skip
 
 
 def queue_advice(reason: str) -> str | None:
-    """What it means that jobs wait for this reason, and what to do; None where it says nothing, or is not known."""
+    """What it means that jobs wait for this reason, and what to do; None where it says nothing, or is not known.
+
+    ``{run}`` in it is for the RUN argument.
+    """
     plain = reason.replace("_", " ")
     return next((words for pattern, words in _WORDS if re.fullmatch(pattern, plain)), None)

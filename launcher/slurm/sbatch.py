@@ -69,19 +69,32 @@ def submit(
         except NoAnswer as error:
             problem = str(error)
         else:  # what Slurm does not answer from here on is no reason to submit again
-            told = read_job_id(ended.stdout)
-            jobs = find(name, clusters) if number or told is None else []
-            if told is None and not jobs:
-                raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
-            # A try that failed may have arrived late: the first job stays, the others are cancelled.
-            others = [job for job in jobs if told is None or not job.may_be(told)]
-            first, *twins = in_order([*others, told] if told else others)
-            for twin in twins:
-                cancel([twin.number], twin.cluster)
-            return first
+            return _submitted(script, name, clusters, ended, is_further=number > 0)
         if number < len(BACK_OFF):
             pause("sbatch", problem, BACK_OFF[number])
     raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
+
+
+def _submitted(
+    script: Path,
+    name: str,
+    clusters: Collection[str | None],
+    ended: subprocess.CompletedProcess[str],
+    *,
+    is_further: bool,
+) -> JobId:
+    """The job that sbatch has made. Of a try before a ``further`` one it may have arrived late: the first job stays."""
+    told, is_alone = read_job_id(ended.stdout), len(ended.stdout.split()) == 1
+    jobs = find(name, clusters) if is_further or not is_alone else []
+    # Beside what a site's wrapper says a number may be anything; then the name tells which job it is.
+    if told and (is_alone or not jobs or any(job.may_be(told) for job in jobs)):
+        jobs = in_order([*(job for job in jobs if not job.may_be(told)), told])
+    if not jobs:
+        raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
+    first, *twins = jobs
+    for twin in twins:
+        cancel([twin.number], twin.cluster)
+    return first
 
 
 def _sbatch(script: Path, name: str, index: int | None) -> subprocess.CompletedProcess[str]:

@@ -47,6 +47,11 @@ class QueueEntry:
         """How many array elements it stands for; 1 for a job that is none."""
         return max(1, len(elements(self.indices)))
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is what is left of a job of which sbatch said that no node is as it asks: for a while squeue shows it."""
+        return (self.state, self.reason) == ("FAILED", "BadConstraints")
+
 
 def is_here() -> bool:
     """Whether this machine can submit to Slurm."""
@@ -57,13 +62,9 @@ def is_here() -> bool:
 
 
 def find(name: str, clusters: Collection[str | None] = OWN) -> list[JobId]:
-    """This user's Slurm jobs with this name, queued or ended lately, in the order of their numbers."""
-    options = (f"--user={user_name()}", f"--name={name}", "--states=all", "--format=%F|%j")
-    rows = ((cluster, *line.partition("|")) for cluster, line in _squeue(clusters, *options))
-    # Other lines are those of a site's wrapper.
-    return in_order(
-        {JobId(number, cluster) for cluster, number, _, found in rows if _is_number(number) and found == name}
-    )
+    """This user's Slurm jobs with this name, queued or ended lately, in the order of their numbers; none that was refused."""
+    entries = _entries(clusters, f"--user={user_name()}", f"--name={name}", "--states=all")
+    return in_order({entry.job for entry in entries if entry.name == name and not entry.is_refused})
 
 
 def queue(users: Collection[str] = (), clusters: Collection[str | None] = OWN) -> list[QueueEntry]:
@@ -71,9 +72,12 @@ def queue(users: Collection[str] = (), clusters: Collection[str | None] = OWN) -
 
     Raises NoAnswer where Slurm is silent.
     """
-    # --me is of Slurm 20.02.
-    options = (f"--user={','.join(users or [user_name()])}", "--format=%F|%K|%T|%r|%j")
-    rows = ((cluster, line.split("|", 4)) for cluster, line in _squeue(clusters, *options))
+    return _entries(clusters, f"--user={','.join(users or [user_name()])}")  # --me is of Slurm 20.02
+
+
+def _entries(clusters: Collection[str | None], *options: str) -> list[QueueEntry]:
+    rows = ((cluster, line.split("|", 4)) for cluster, line in _squeue(clusters, *options, "--format=%F|%K|%T|%r|%j"))
+    # Other lines are those of a site's wrapper.
     return [
         QueueEntry(JobId(row[0], cluster), *row[1:]) for cluster, row in rows if len(row) == 5 and _is_number(row[0])
     ]

@@ -210,6 +210,9 @@ class SlurmExecutor(Executor):
     def queue_advice(self, reason: str) -> str | None:
         return queue_advice(reason)
 
+    def without_nodes(self, nodes: Sequence[str]) -> str | None:
+        return f"--set slurm.exclude={','.join(nodes)}"
+
     def cancel(self, run: RunDir, submission: Submission) -> bool:
         """scancel of the array and of its finalize job; waits until Slurm has ended them."""
         if submission.planned and not scheduler.is_here():

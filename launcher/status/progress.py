@@ -12,7 +12,7 @@ from launcher.runs.find import reference
 from launcher.status.chain import link_lines, waiting_lines
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
-from launcher.units import clock_time, counted
+from launcher.units import clock_time, counted, rough_time
 from launcher.visible import on_one_line, short_line
 
 _LINE_SECONDS = 5.0
@@ -91,6 +91,8 @@ def _step(status: Status) -> str:
             return f"status {name} --watch"
         case _ if status.chain.outdated:
             return f"rerun {name} --fresh"
+        case _ if status.is_cleaned:
+            return "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
         case _ if status.count(ShardState.DONE) == len(status.shards):
             return f"gather {name}"
         case RunState.PLANNED | RunState.COMPLETE:
@@ -103,7 +105,8 @@ def _step(status: Status) -> str:
 
 def _result_lines(status: Status) -> list[str]:
     if not status.in_place:
-        return [f"result: {path}" for path in status.results]
+        alone = " (the run was cleaned: all else that it had stored is gone)" if status.is_cleaned else ""
+        return [f"result: {path}{alone}" for path in status.results]
     how = f"launcher export {reference(status.run)} FOLDER --format parquet"
     return [f"result: in place ({status.run.attempts}), for launcher.results; in other formats: {how}"]
 
@@ -135,12 +138,13 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
             why = "" if reason in ("", "None") else f" ({reason})"
             lines.append(f"  {executor.title}'s queue: {entries} {state}{why}")
             if to_do := executor.queue_advice(reason):
-                lines.append(f"    {to_do}")
+                lines.append(f"    {to_do.format(run=reference(status.run))}")
     if status.silent:
         names, more = on_one_line(", ".join(status.silent[:_MAX_SILENT])), len(status.silent) - _MAX_SILENT
         lines.append(
             f"  silent for long: {names}{f' and {more} more' if more > 0 else ''}; what they have, others take over"
         )
+    lines += _laggard_lines(status)
     if status.other_versions:
         lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
     if with_shards:
@@ -151,7 +155,8 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
         lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
     if status.finalizer and status.executor in EXECUTORS:
         title = choose_executor(status.executor).title
-        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run))}")
+        is_due = bool(status.shards.attempts) and not status.shards.live and status.queue is None
+        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run), is_due=is_due)}")
     if status.notice and (problem := status.notice.problem):
         lines.append(f"  notify: {short_line(problem)}")
     lines += [
@@ -162,6 +167,28 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
     return lines
+
+
+def _laggard_lines(status: Status) -> Iterator[str]:
+    """Array tasks that finish nothing, and slow nodes, while there is something to be done about them."""
+    if status.state is not RunState.RUNNING:
+        return
+    found, name = status.laggards, reference(status.run)
+    for one in found.stalled[:_MAX_SILENT]:
+        yield (
+            f"  stalled: {on_one_line(f'{one.attempt} on {one.node}')} has finished nothing for {rough_time(one.seconds)}, "
+            f"and a batch takes {rough_time(one.batch)}; retry.stall ends such tasks"
+        )
+    if len(found.stalled) > _MAX_SILENT:
+        yield f"  and {len(found.stalled) - _MAX_SILENT} more are stalled; see --json"
+    for slow in found.slow_nodes[:_MAX_SILENT]:
+        yield (
+            f"  slow: a process on {on_one_line(slow.node)} does {slow.rate:,.1f} samples/s, elsewhere {slow.others:,.1f}; "
+            "others take over what it leaves"
+        )
+    executor = choose_executor(status.executor) if status.executor in EXECUTORS else None
+    if found.nodes and executor and (flags := executor.without_nodes(found.nodes[:_MAX_SILENT])):
+        yield f"    to go on without: launcher cancel {name}, launcher rerun {name} {flags}"
 
 
 def _counts(group: FailureGroup) -> str:

@@ -5,8 +5,8 @@ It asks no scheduler and opens no HDF5 file, so it is cheap on a login node howe
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,11 @@ from launcher.status.finalizer import Finalizer, find_finalizer
 from launcher.status.gathered import is_gathered
 from launcher.status.rate import is_steady, rate_of
 from launcher.status.sample_counts import SampleCounts, samples_json
+from launcher.status.stalls import Laggards, find_laggards, find_silent
 from launcher.status.versions import other_versions
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
-
-# An attempt that has not written for so many sync intervals is pointed out.
-_SILENT_INTERVALS = 6
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Status:
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
+    ``laggards`` are attempts that write but finish nothing, and slow nodes.
     ``other_versions`` are those that attempts computed with and that did not plan the run, in words. ``chain``: the runs
     before it.
     """
@@ -66,6 +65,7 @@ class Status:
     in_place: bool = False
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
+    laggards: Laggards = field(default_factory=Laggards)
     chain: Chain = NO_CHAIN
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
@@ -82,6 +82,11 @@ class Status:
     @property
     def executor(self) -> str | None:
         return self.submissions[-1].submission.executor if self.submissions else None
+
+    @cached_property
+    def is_cleaned(self) -> bool:
+        """Whether the result is all that is left of its samples."""
+        return self.run.cleaned.exists()
 
     @property
     def errors(self) -> tuple[tuple[int, str], ...]:
@@ -126,7 +131,10 @@ class Status:
             return ""
         if again := sum(self.shards.left_of(one.submission).count for one in self.submissions if one.is_open):
             return f"{again:,} computed again"
-        return "" if self.shards.live else "writing the result"
+        if self.shards.live:
+            return ""
+        is_awaited = self.finalizer is not None and self.finalizer.is_awaited
+        return "waiting for the job that writes the result" if is_awaited else "writing the result"
 
     def count(self, state: ShardState) -> int:
         """Shards in a state."""
@@ -174,6 +182,7 @@ class Status:
             ],
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
+            **self.laggards.to_json(),
             "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
@@ -186,6 +195,8 @@ class Status:
         document |= self.chain.to_json()
         if self.in_place:
             document["in_place"] = True
+        if self.is_cleaned:
+            document["cleaned"] = True
         if self.finalizer:
             document["finalized_by"] = self.finalizer.to_json()
         if self.notes:
@@ -251,11 +262,12 @@ class StatusReader:
             tuple(submissions),
             tuple(path for _, path in results),
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
-            tuple(_silent(shards, submissions)),
+            tuple(find_silent(shards, submissions)),
             tuple(path for path in missing_results if is_done and path.exists()),
             in_place,
             other_versions(self.plan.environment, shards.attempts),
             find_finalizer(self.run, submissions),
+            find_laggards(self.plan, shards, submissions),
             chain,
             queue,
         )
@@ -288,16 +300,6 @@ def _ended(known: SubmissionState) -> SubmissionState:
     """What a person submitted with sbatch has no finalize job that would write an outcome."""
     outcome = Outcome(time.time()) if known.is_by_hand else None
     return replace(known, is_open=False, outcome=outcome)
-
-
-def _silent(shards: Shards, submissions: Sequence[SubmissionState]) -> Iterator[str]:
-    """Attempts that go on as far as anybody knows, and have not written for long. By clocks, so it decides nothing."""
-    now, intervals = time.time(), {one.number: one.submission.node.sync_interval for one in submissions}
-    for attempt in shards.attempts:
-        if attempt.name in shards.live:
-            heard = max(attempt.beat.time, attempt.start.time if attempt.start else 0)
-            if now - heard > _SILENT_INTERVALS * intervals.get(attempt.submission, now):
-                yield attempt.name
 
 
 def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:

@@ -5,6 +5,7 @@ import time
 from jobs.errors import RunError
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
+from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, read_submissions
 
 # A submission that ends may just have been followed by another attempt at what failed in it.
@@ -30,4 +31,4 @@ def cancel_run(run: RunDir) -> list[int]:
         cancelled += stopped
         if not stopped and not any(one.is_open for one in known):
             return cancelled
-    raise RunError(f"{run.path}: new submissions were started meanwhile; run `launcher cancel` again")
+    raise RunError(f"{run.path}: new submissions were started meanwhile; run `launcher cancel {reference(run)}` again")

@@ -23,6 +23,7 @@ from launcher.config.settings import node_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
+from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.downstream import forget as forget_waiting
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
@@ -37,6 +38,7 @@ from launcher.runs.submissions import (
 )
 from launcher.status.status import StatusReader
 from launcher.submit.turn import blocking, refuse_early
+from launcher.units import parse_time
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Selection:
 
 def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
     """What is not done and in nobody's hands; of shards ``asked`` for, batches too that are damaged or with failed samples."""
+    if asked is not None:
+        refuse_cleaned(run)
     table = plan.table
     submissions = read_submissions(run)
     active = _active(run, submissions)
@@ -105,16 +109,11 @@ def _spoilt(run: RunDir, plan: Plan, shards: Spans) -> Spans:
 
 def _worth_redoing(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     """Of rows that are done: the batches whose bytes differ from what was committed, and those with failed samples."""
-    return whole_batches(plan.table, damaged_rows(run, plan, rows)) | _failed_batches(run, plan, rows)
+    return plan.table.whole_batches(damaged_rows(run, plan, rows)) | _failed_batches(run, plan, rows)
 
 
 def _failed_batches(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     return Spans((commit.start, commit.stop) for commit in failed_batches(run, plan, rows))
-
-
-def whole_batches(table: ShardTable, rows: Spans) -> Spans:
-    """All rows of the batches that have some of these."""
-    return Spans((table.batch_at(start)[0], table.batch_at(stop - 1)[1]) for start, stop in rows)
 
 
 def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
@@ -218,6 +217,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
         resources=replace(
             executor.resources(config),
             attempts=config.retry.attempts,
+            stall=None if config.retry.stall is None else parse_time(config.retry.stall),
             output=str(config.output_path) if config.output_path else None,
             config=config.to_mapping(),
             profiles=config.profiles,

@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -30,7 +31,7 @@ from tests.support.launcher_runs import (
     write_config,
 )
 from tests.support.patience import PATIENCE
-from tests.support.task_runs import alive, done_rows
+from tests.support.task_runs import alive, done_rows, make_run, run_task
 
 FAULTS = amount("FAULTS", 5)
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -108,6 +109,19 @@ def test_any_call_that_fails_is_told_and_the_next_start_gives_the_same_result(co
         ends["complete all the same" if done.returncode == 0 else "refused"] += 1
         assert_goes_on(config, expected, what)
     print(f"{FAULTS} faults in {calls} calls: {dict(ends)}")
+
+
+def test_a_data_file_that_cannot_be_made_is_told_as_that(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 40)
+    disk = disk_calls(tmp_path, run.attempts)
+    for number in range(1, 12):  # one of these calls makes it
+        done = run_task(run, env={**environment(), **disk.failing(number, errno.ENOSPC)})
+        assert "Traceback" not in done.stdout + done.stderr
+        if ".data" in done.stdout:
+            break
+        shutil.rmtree(run.attempts)
+        run.make()
+    assert re.search(r"DISK: .*\.data: No space left on device", done.stdout), done.stdout
 
 
 def test_a_slow_disk_changes_nothing(config: Path, disk: DiskCalls) -> None:

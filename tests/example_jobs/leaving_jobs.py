@@ -140,3 +140,82 @@ class Gated(Leaver):
         while not Path(self.gate).exists():
             time.sleep(0.02)
         return int(sample["x"])
+
+
+class Closing(Job):
+    """Closes all file descriptors at a sample, as a library that daemonizes does, and then opens files of its own."""
+
+    def __init__(self, where: str, folder: str, at: int = 5) -> None:
+        self.where = where
+        self.folder = Path(folder)
+        self.at = at
+
+    def _close(self) -> None:
+        os.closerange(3, 1024)
+        for number in range(20):
+            # For good: they have the numbers of what was closed.
+            os.open(self.folder / f"{os.getpid()}-{number}", os.O_RDWR | os.O_CREAT)
+
+    def setup_worker(self, context: Context) -> None:
+        if self.where == "setup_worker":
+            self._close()
+
+    def load(self, sample: Sample) -> np.ndarray:
+        if self.where == "load" and sample.index == self.at:
+            self._close()
+        return np.array([sample.index])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        if self.where == "process" and self.at in batch:
+            self._close()
+        return {"y": 2 * batch[:, 0]}
+
+
+class Alarmed(Job):
+    """Ends a sample that takes too long by a timer whose handler raises, and never switches it off; the other half is slow."""
+
+    def __init__(self, where: str, at: int = 5) -> None:
+        self.where = where
+        self.at = at
+
+    def setup_worker(self, context: Context) -> None:
+        signal.signal(signal.SIGALRM, _raise_too_slow)
+
+    def setup(self, context: Context) -> None:
+        signal.signal(signal.SIGALRM, _raise_too_slow)
+
+    def load(self, sample: Sample) -> np.ndarray:
+        self._work("load", sample.index == self.at)
+        return np.array([sample.index])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        self._work("process", self.at in batch)
+        return {"y": 2 * batch[:, 0]}
+
+    def _work(self, where: str, is_slow: bool) -> None:
+        if where != self.where:
+            time.sleep(0.4)
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        if is_slow:
+            time.sleep(3600)
+
+
+def _raise_too_slow(number: int, frame: object) -> None:
+    raise TimeoutError("too slow")
+
+
+class Stopping(Job):
+    """Starts a program that is stopped, and waits for its end, at a sample."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def load(self, sample: Sample) -> np.ndarray:
+        if sample.index == self.at:
+            with subprocess.Popen(["sleep", "1"]) as program:
+                program.send_signal(signal.SIGSTOP)
+        return np.array([sample.index])
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        return {"y": 2 * batch[:, 0]}

@@ -5,6 +5,7 @@ import functools
 import itertools
 import operator
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import jobs
 from jobs import Hierarchy
 from jobs.errors import InputError, RunError, SampleFailed
 from jobs.library.batch_size import BatchSize
-from tests.example_jobs.hierarchy_jobs import Leaves, Passes, Scale, Unready, misbehave
+from tests.example_jobs.hierarchy_jobs import Contained, Leaves, Passes, Scale, Unready, misbehave
 from tests.example_jobs.wordless_jobs import square_but_five
 from tests.support.launcher_runs import wait_until
 
@@ -326,6 +327,20 @@ def test_the_result_of_a_jobs_sample_is_its_row_of_the_outputs(workers: int) -> 
         results = hierarchy.map(range(100))
     assert [result["text"] for result in results] == [f"cpu {number}" for number in range(100)]
     assert all((result["y"] == 3 * number).all() for number, result in enumerate(results))
+
+
+@pytest.mark.parametrize("kind", ["series", "arrow", "memory"])
+def test_numbers_in_containers_of_others_are_taken_as_an_array_task_takes_them(kind: str) -> None:
+    with Hierarchy(Contained(kind), devices=["cpu"], workers=0, batch_size=4) as hierarchy:
+        assert [result["y"] for result in hierarchy.map(range(10))] == list(range(10))
+
+
+@pytest.mark.parametrize("kind", ["texts", "arrow texts"])
+def test_texts_in_containers_of_others_are_refused_with_the_name_of_the_output(kind: str) -> None:
+    with Hierarchy(Contained(kind), devices=["cpu"], workers=0) as hierarchy:
+        (failed,) = hierarchy.map([1], on_error="return")
+    assert failed.kind == "PROCESS"
+    assert re.search(r"output 'y' has dtype .*; valid: bool, numbers, lists of str or bytes", failed.message)
 
 
 def test_a_jobs_class_is_made_in_each_process() -> None:

@@ -35,7 +35,7 @@ def test_a_word_is_its_text_in_messages_and_in_json(words: type[StrEnum]) -> Non
 def test_the_words_are_those_that_journals_and_documents_always_had() -> None:
     assert {word.value for word in KINDS} == {
         "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "CANCELLED", "LAUNCH", "CRASH", "ERROR",
-        "TOO_MANY_FAILED_SAMPLES", "DISK", "LOST", "LOAD", "PROCESS", "SAMPLE_TIMEOUT",
+        "TOO_MANY_FAILED_SAMPLES", "DISK", "LOST", "STALLED", "LOAD", "PROCESS", "SAMPLE_TIMEOUT",
     }  # fmt: skip
     assert [word.value for word in EndReason] == ["done", "stopped", "failed"]
     assert {word.value for word in ShardState} == {"pending", "running", "done", "failed"}
@@ -83,25 +83,26 @@ def test_no_other_module_spells_a_kind_or_compares_with_the_text_of_a_state(path
 # --- forgotten
 
 
-def checked(folder: Path, words: type[StrEnum], members: Sequence[StrEnum]) -> str:
-    """What mypy says of a match over these members of a kind."""
+def match_over(words: type[StrEnum], members: Sequence[StrEnum]) -> str:
+    """A module with a match over these members of a kind."""
     cases = "\n".join(f"        case {words.__name__}.{member.name}:\n            return 1" for member in members)
-    path = folder / "matches.py"
-    path.write_text(
+    return (
         f"from typing import assert_never\n\nfrom jobs.kinds import {words.__name__}\n\n\n"
         f"def number(kind: {words.__name__}) -> int:\n    match kind:\n{cases}\n"
         "        case _:\n            assert_never(kind)\n"
     )
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(path)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
 
 def test_mypy_finds_a_kind_that_a_match_forgets(tmp_path: Path) -> None:
-    whole = list(FailureKind)
-    assert checked(tmp_path, FailureKind, whole).startswith("Success")
-    said = checked(tmp_path, FailureKind, [kind for kind in whole if kind is not FailureKind.PREEMPTED])
+    whole, forgetful = tmp_path / "whole.py", tmp_path / "forgetful.py"
+    whole.write_text(match_over(FailureKind, list(FailureKind)))
+    forgetful.write_text(match_over(FailureKind, [kind for kind in FailureKind if kind is not FailureKind.PREEMPTED]))
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(whole), str(forgetful)]
+    (said, count) = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    assert "forgetful.py" in said
     assert "FailureKind.PREEMPTED" in said
     assert "assert_never" in said
+    assert count.startswith("Found 1 error in 1 file")
 
 
 def test_the_table_of_kinds_is_a_match_that_mypy_checks() -> None:

@@ -118,6 +118,9 @@ def test_plan_says_what_will_run_and_where(config: Path) -> None:
     assert done.returncode == 0
     for text in (str(run_of(config).path), "100 in 4 shards of 25", "local", "1 CPUs", "launcher submit toy"):
         assert text in done.stdout
+    assert "columns (1): x: int64\nid: row numbers" in done.stdout
+    told = document(launcher(config.parent, "plan", config.name, "--json"))
+    assert (told["columns"], told["id"]) == ([{"name": "x", "type": "int64"}], None)
 
 
 def test_gather_of_an_incomplete_run_fails_and_says_what_to_do(config: Path) -> None:

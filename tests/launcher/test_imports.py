@@ -125,21 +125,27 @@ def test_asking_an_executor_imports_nothing_heavy(executor: str) -> None:
 
 
 def seconds(*arguments: str) -> float:
-    """CPU time of a Python command, the least of some runs: what it takes however loaded the machine is."""
+    """CPU time of a Python command over that of an empty one."""
     times = []
-    for _ in range(5):
+    for command in (arguments, ("-c", "pass")):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *arguments], env=environment(), capture_output=True, check=True)
+        subprocess.run([sys.executable, *command], env=environment(), capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(times)
+    return times[0] - times[1]
 
 
-def test_help_is_there_within_150_ms_of_an_empty_interpreter() -> None:
-    assert seconds("-m", "launcher", "--help") - seconds("-c", "pass") < 0.15
+def of_numpy(*arguments: str) -> float:
+    """CPU time of a Python command, of importing numpy, the least of some runs in turns: that holds on any machine."""
+    pairs = [(seconds(*arguments), seconds("-c", "import numpy")) for _ in range(5)]
+    return min(ours for ours, _ in pairs) / min(theirs for _, theirs in pairs)
 
 
-def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_path: Path) -> None:
+def test_help_takes_less_than_an_import_of_numpy() -> None:
+    assert of_numpy("-m", "launcher", "--help") < 1
+
+
+def test_status_of_64_shards_takes_less_than_some_imports_of_numpy(tmp_path: Path) -> None:
     """Of 9,600 samples in batches of 16, in 16 attempts; half of the shards are done, half stopped on their way."""
     run = make_run(tmp_path / "run", "Toy", 64 * 150, shards=64, batch_size=16, tasks=16)
     table = Plan.read(run.plan).table
@@ -150,4 +156,4 @@ def test_status_of_64_shards_is_there_within_250_ms_of_an_empty_interpreter(tmp_
                 for start, stop in batches[: len(batches) if shard % 2 else 5]:
                     writer.record(Commit(start, stop))
             writer.beat(end=EndReason.STOPPED)
-    assert seconds("-m", "launcher", "status", str(run.path)) - seconds("-c", "pass") < 0.25
+    assert of_numpy("-m", "launcher", "status", str(run.path)) < 2.5

@@ -90,7 +90,7 @@ def test_what_a_killed_launcher_has_not_recorded_is_found_on_the_clusters_that_w
 def test_a_cluster_that_nobody_knows_is_bad_input(clusters: SlurmCluster, tmp_path: Path) -> None:
     refused = elsewhere(clusters, tmp_path, "nowhere").launcher("submit", "config.yaml")
     assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
-    assert "slurm.clusters: scontrol --clusters=nowhere" in refused.stderr
+    assert "slurm.clusters (SBATCH_CLUSTERS, SLURM_CLUSTERS): scontrol --clusters=nowhere" in refused.stderr
 
 
 @pytest.mark.sites

@@ -198,6 +198,33 @@ def test_retries_of_a_node_that_may_not_submit_wait_for_launcher_run(
 
 
 @pytest.mark.sites
+def test_why_a_retry_waits_is_told_until_slurm_takes_it(
+    site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, limit = site("no-accounting"), tmp_path / "limit"
+    refuse = 'echo "sbatch: error: AssocMaxSubmitJobLimit" >&2; exit 1'
+    stand_in(tmp_path, monkeypatch, f"{INSIDE}inside && [ -e {limit} ] && {{ {refuse}; }}")
+    toy = SlurmRun.gated(cluster, tmp_path, options={"tasks": 1})
+    toy.submit()
+    finalizer = toy.submission(1).finalize_id
+    assert finalizer
+    toy.await_commits(0)
+    limit.touch()
+    toy.supervisor(0).kill()
+    toy.open_gate()
+    toy.wait(lambda: cluster.job_states(finalizer) == {finalizer: "PENDING"} and toy.run.outcome(1).exists())
+    found = toy.status()
+    assert (found["state"], found["finalized_by"]) == ("running", {"by": "job", "job_id": finalizer})
+    assert [note for note in found["notes"] if note.startswith("tried again in some minutes: ")], found["notes"]
+    assert "AssocMaxSubmitJobLimit" in toy.launcher("status", toy.run.path).stdout
+    limit.unlink()
+    toy.wait(lambda: cluster.start_now(finalizer))
+    toy.wait(lambda: "notes" not in toy.status())
+    assert toy.end()["state"] == "complete"
+    assert_complete(toy)
+
+
+@pytest.mark.sites
 def test_a_partition_that_this_machine_may_not_use_is_told_as_that(site: BringUp, tmp_path: Path) -> None:
     partition = "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 AllocNodes=elsewhere"
     toy = SlurmRun(site("no-accounting", partition), tmp_path, "Toy")
@@ -286,3 +313,20 @@ def test_a_finalize_job_that_was_killed_is_noticed_without_asking_and_launcher_r
     done = toy.launcher("run", toy.run.path)
     assert done.returncode == 0, done.stderr
     assert (toy.status()["state"], toy.run.submission_numbers()) == ("complete", [1])
+
+
+@pytest.mark.sites
+def test_launcher_run_tries_again_what_a_killed_finalize_job_has_not(site: BringUp, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"tasks": 1})
+    toy.submit()
+    toy.await_commits(0)
+    toy.supervisor(0).kill()
+    toy.wait(lambda: toy.run.ending(1).exists() and toy.run.ending(1).read_bytes())
+    os.kill(checked_json.decode(toy.run.ending(1).read_bytes())["pid"], signal.SIGKILL)
+    toy.open_gate()
+    wait_until(lambda: toy.queued() == [])
+    assert toy.status()["state"] == "failed"
+    done = toy.launcher("run", toy.run.path)
+    assert done.returncode == 0, done.stderr
+    assert_complete(toy)
+    assert (toy.run.submission_numbers(), jobs_of(toy)) == ([1, 2], ["1", "1-finalize", "2"])

@@ -141,7 +141,7 @@ class AttemptWriter:
         alike = f"{submission:04d}-{worker:05d}-"
         self.name = name or f"{alike}{len(list(run.attempts.glob(f'{alike}*.journal'))):08x}"
         self.journal = Journal(run.journal(self.name))
-        told = {"index": worker, "versions": {"python": "3.11"}, **start}
+        told = {"index": worker, "versions": {"python": "3.11"}, "generation": self.plan.generation, **start}
         self.journal.append(
             AttemptStart(
                 submission=submission,

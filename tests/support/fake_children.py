@@ -118,6 +118,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.children: list[FakeChild] = []
+        self.ticks = 0
         self._pids = itertools.count(_FIRST_PID)
 
     def start(self, target: object, arguments: Any, *descriptors: int) -> FakeHandle:
@@ -132,6 +133,9 @@ class FakeServer:
             )
         )
         return handle
+
+    def tick(self) -> None:
+        self.ticks += 1
 
     def living(self) -> list[FakeChild]:
         """Those that were not killed meanwhile; the pipes of the others break."""
@@ -163,6 +167,9 @@ class FakeMeter:
 
     def is_due(self, interval: float) -> bool:
         return self.due
+
+    def has_stopped(self, child: int) -> bool:
+        return False
 
     def read(self, pids: Iterable[int]) -> Reading:
         return Reading(self.total, {self.largest: self.total})

@@ -22,6 +22,7 @@ from jobs.kinds import SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
+from jobs.node.border import Border
 from jobs.node.generators import seed_generators
 from jobs.node.memory_errors import is_device_lost
 from jobs.node.messages import Loaded
@@ -61,8 +62,9 @@ class Processed(NamedTuple):
 class JobRunner:
     """``busy`` pieces were given and not collected; ``descriptor`` (an eventfd) tells another thread of new ones to collect."""
 
-    def __init__(self, job: Job, backend: Backend, beacon: Beacon, seed: int) -> None:
+    def __init__(self, job: Job, backend: Backend, beacon: Beacon, border: Border, seed: int) -> None:
         self._job = job
+        self._border = border
         self._backend = backend
         self._beacon = beacon
         self._seed = seed
@@ -132,16 +134,20 @@ class JobRunner:
 
     def _process(self, fetch: Fetch) -> Processed | OSError:
         started = time.monotonic()
+        self._border.cross()
         try:
             loaded, arriving = fetch()
         except OSError as error:
+            self._border.come_back()
             return error
         results, failure, is_final = None, loaded.error, False
         if failure is None and loaded.rows:
             results, failure, is_final = self._run_job(loaded, arriving)
+        self._border.come_back((loaded.piece.start, loaded.piece.stop))  # it may have been its load, too
         return Processed(loaded, results, failure, is_final, time.monotonic() - started)
 
     def _run_job(self, loaded: Loaded, arriving: Arriving) -> tuple[Any, FailedSample | None, bool]:
+        self._kernel_kills.tick()
         seed_generators(self._seed, loaded.piece.start)
         self._beacon.at(loaded.piece.start, loaded.piece.stop)
         stage = SampleFailureKind.LOAD

@@ -13,6 +13,7 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
+from jobs.node.border import Border
 from jobs.node.leaving import leave
 from jobs.node.messages import Ready
 from jobs.node.process.job_runner import JobRunner
@@ -45,6 +46,9 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     go_first()
     kernel_kills = KernelKills()
     threads.use(arguments.child.threads)
+    beacon = Beacon(beacons, arguments.child.beacon)
+    border = Border(pipe, beacon)
+    is_set_up = False
     try:
         job = arguments.child.backend.job()
         if not arguments.workers:
@@ -52,12 +56,18 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         use_device_of_torch(arguments.child.context.device)
         job.setup(arguments.child.context)
         end_twin()
+        border.come_back()
         streams.fill()  # the data file must not be what the Job prints to
-        process = _Process(arguments, connection, Beacon(beacons, arguments.child.beacon), job)
+        is_set_up = True
+        process = _Process(arguments, connection, beacon, border, job)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
-        sys.excepthook(type(error), error, error.__traceback__)
-        report_broken(connection, broken("setup", error, kernel_kills))
+        if is_set_up and isinstance(error, OSError):  # of the run directory, as below: no fault of the Job's
+            report_broken(connection, arguments.child.backend.broken(error))
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+            border.come_back()
+            report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
 
@@ -87,13 +97,15 @@ def use_device(device: str) -> None:
 class _Process:
     """A messenger and a runner: in one thread, unless there is a GPU to wait for, or the runner is seen to wait."""
 
-    def __init__(self, arguments: ProcessArguments, connection: Connection, beacon: Beacon, job: Job) -> None:
+    def __init__(
+        self, arguments: ProcessArguments, connection: Connection, beacon: Beacon, border: Border, job: Job
+    ) -> None:
         child = arguments.child
         self._backend = child.backend
         self._connection = connection
         self._device = child.context.device
         self._job = job
-        self._runner = JobRunner(job, child.backend, beacon, child.context.seed)
+        self._runner = JobRunner(job, child.backend, beacon, border, child.context.seed)
         source: PieceSource
         transfer = transfer_to(self._device)
         if arguments.workers:

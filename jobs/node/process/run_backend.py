@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jobs.errors import LauncherError, RunError
@@ -33,7 +34,8 @@ def prepare(upstream: Upstream | None) -> None:
 class RunBackend:
     """A run directory, Job and number of rows of its plan, and the attempt that the children are of.
 
-    ``digests`` are those of the manifest as it was planned; ``upstream``: the run whose samples they are.
+    ``digests`` are those of the manifest as it was planned, ``manifest`` the name that the plan has for it; ``upstream``: the
+    run whose samples they are.
     """
 
     run: RunDir
@@ -41,16 +43,21 @@ class RunBackend:
     rows: int
     attempt: str
     digests: tuple[str, ...] = ()
+    manifest: str | None = None
     upstream: Upstream | None = None
+
+    @property
+    def _manifest(self) -> Path:
+        return self.run.manifest_of(self.manifest)
 
     def job(self) -> Job:
         return make_job(self.spec)
 
     def samples(self) -> Samples:
         """Raises RunError where they are not those of the plan, as far as their number and the run that they are of tell."""
-        samples = Samples(self.run.manifest, self.digests, self._more())
+        samples = Samples(path := self._manifest, self.digests, self._more())
         if len(samples) != self.rows:
-            raise RunError(f"{self.run.manifest} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
+            raise RunError(f"{path} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
         return samples
 
     def _more(self) -> MoreColumns | None:
@@ -68,7 +75,7 @@ class RunBackend:
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
-        print_traceback(lambda: SampleIds(self.run.manifest).name(row), stage, error)
+        print_traceback(lambda: SampleIds(self._manifest).name(row), stage, error)
         return failed_sample(row, stage, error)
 
     def broken(self, error: OSError) -> Broken:

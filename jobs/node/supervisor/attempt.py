@@ -54,11 +54,12 @@ class AttemptLog:
         others: Callable[[], Iterable[Attempt]] = tuple,
         sample_name: Callable[[int], str] = str,
         taken: Callable[[], int] = int,
+        quiet: Callable[[], float] = float,
     ) -> None:
         """Makes nothing yet.
 
         ``others``: the other attempts of the submission; ``sample_name``: of that of a row; ``taken``: the memory that its
-        processes take, bytes.
+        processes take, bytes; ``quiet``: seconds in which it had work and finished nothing.
         """
         self.name = name
         self.begun = 0
@@ -70,6 +71,7 @@ class AttemptLog:
         self._node = submission.node
         self._submission = submission
         self._taken = taken
+        self._quiet = quiet
         self._budget = FailureBudget(plan, submission, others, sample_name)
         self._layout: Layout | None = None
         self._open = ExitStack()
@@ -241,6 +243,7 @@ class AttemptLog:
             shared=self._budget.shared(self._done),
             failures=self._budget.groups(),
             memory=self._taken(),
+            quiet=round(self._quiet(), 1),
         )
 
     def _write(self, facts: Beat, end: Mapping[str, Any], before: bytes = b"") -> None:

@@ -47,4 +47,5 @@ def start_record(
         native_id=allocation.native_id(environment),
         memory=memory,
         deadline=allocation.end_time(environment),
+        generation=plan.generation,
     )

@@ -27,6 +27,7 @@ class Child:
     connection: Channel | None = None
     watched: tuple[RowRange | None, float] = (None, 0.0)
     killed_for: SampleFailureKind | None = None
+    killed_why: str = ""
     is_killed: bool = False
     unending_since: float | None = None
 
@@ -38,9 +39,10 @@ class Child:
     def pid(self) -> int:
         return self.handle.pid
 
-    def kill(self, kind: SampleFailureKind | None = None) -> None:
-        """SIGKILL; ``kind`` is the failure kind of the rows that it is at."""
+    def kill(self, kind: SampleFailureKind | None = None, why: str = "") -> None:
+        """SIGKILL; ``kind`` is the failure kind of the rows that it is at, ``why`` says it, in words."""
         self.killed_for = kind
+        self.killed_why = why
         self.is_killed = True
         self.handle.kill()
 

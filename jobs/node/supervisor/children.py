@@ -171,6 +171,10 @@ class Children:
         """Whether a worker that is dead left because its process has gone."""
         return self._beacons.is_orphaned(worker.beacon)
 
+    def is_cut_off(self, child: Child) -> bool:
+        """Whether a child that is dead left because its Job has closed what is not its own."""
+        return self._beacons.is_cut_off(child.beacon)
+
     def wait(self, timeout: float, extra: list[Any]) -> tuple[list[Child], list[Child], list[Any]]:
         """Waits for something to happen: (processes that sent a message, dead children, ready ones of ``extra``).
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
+from jobs.node.border import CLOSED
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.child import Child, at, await_end
@@ -20,7 +21,7 @@ from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.halting import halt
-from jobs.node.supervisor.meter import Meter, Reading
+from jobs.node.supervisor.meter import STOPPED, Meter, Reading
 from jobs.node.worker.loading import too_long
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
@@ -188,7 +189,7 @@ class Crew:
     def _how(self, child: Child) -> str:
         """How a child came to its end."""
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            return f"{too_long(self._node.sample_timeout)} and was killed"
+            return f"{child.killed_why}, and was killed"
         return f"died of {child.exit_text()}"
 
     def _was_memory(self, child: Child) -> bool:
@@ -203,7 +204,9 @@ class Crew:
         role = "the process" if child.worker is None else "the pool worker"
         cause = f"{role} died of {child.exit_text()}"
         if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            cause = too_long(self._node.sample_timeout)
+            cause = child.killed_why
+        elif self._children.is_cut_off(child):
+            cause = CLOSED
         self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
         self._check()
 
@@ -211,7 +214,8 @@ class Crew:
         self._idle_deaths[child.name] += 1
         if self._idle_deaths[child.name] >= _IDLE_DEATHS:
             kind = FailureKind.OUT_OF_MEMORY if self._was_memory(child) else FailureKind.CRASH
-            self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {child.exit_text()}")
+            why = CLOSED if self._children.is_cut_off(child) else child.exit_text()
+            self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {why}")
 
     def _give_up(self, child: Child, kind: FailureKind, message: str) -> None:
         """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""
@@ -251,10 +255,12 @@ class Crew:
         if not self._meter.is_due(TICK):
             return
         for child in self._children.overdue(self._node.sample_timeout):
-            child.kill(SampleFailureKind.SAMPLE_TIMEOUT)
+            stopped = STOPPED if self._meter.has_stopped(child.pid) else ""
+            child.kill(SampleFailureKind.SAMPLE_TIMEOUT, f"{too_long(self._node.sample_timeout)}{stopped}")
         for child in self._children.unending():
             self._abandon(child)
         self._kernel_kills.look()
+        self._children.server.tick()
         reading = self._meter.read(child.pid for child in self._children)
         if reading.total > self.settings.memory:
             self._make_room(reading)

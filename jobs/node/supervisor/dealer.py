@@ -52,11 +52,24 @@ class Dealer:
         """Forgets the batches that were not dealt; returns them."""
         dropped = list(self._queue)
         self._queue.clear()
+        self._clear(dropped)
         return dropped
 
     def forget(self, rows: Spans) -> None:
         """Forgets the batches in these rows that no process has."""
+        forgotten = [batch for batch in self._queue if batch.start in rows]
         self._queue = deque(batch for batch in self._queue if batch.start not in rows)
+        self._clear(forgotten)
+
+    def _clear(self, through: Iterable[Batch | Commit]) -> None:
+        """What is known of rows that are none of a crew's any more would grow with a run that has many bad ones."""
+        if not (self._failed or self._deaths or self._split):
+            return
+        for one in through:
+            rows = range(one.start, one.stop)
+            self._split.discard(one.start)
+            self._failed = {row: failed for row, failed in self._failed.items() if row not in rows}
+            self._deaths = Counter({of: count for of, count in self._deaths.items() if of[0][0] not in rows})
 
     @property
     def next_row(self) -> int | None:
@@ -119,7 +132,7 @@ class Dealer:
         for commit in commits:
             del hand.batches[commit.start]
             hand.seconds = seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * seconds
-            self._failed = {r: f for r, f in self._failed.items() if not commit.start <= r < commit.stop}
+        self._clear(commits)
 
     def in_hand(self, process: int) -> tuple[Batch, ...]:
         """What a process has to do, with what is known by now: a new worker's process needs it."""

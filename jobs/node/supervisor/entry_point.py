@@ -126,5 +126,7 @@ def _tell_slurm(
 
     if task.is_all_done:
         slurm_job.cancel_waiting(run, submission.number)
+        if submission.workers > 1:
+            slurm_job.end_silent(run, submission.number, lambda: signals.stop)
     elif reason is EndReason.STOPPED and signals.requeue and submission.resources.requeue:
         slurm_job.requeue(run, submission, index)

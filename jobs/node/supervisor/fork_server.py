@@ -90,12 +90,19 @@ def _read_number(pipe: Connection) -> int | None:
 class ForkServer:
     """The supervisor's end. ``prepare`` is called in the server before it forks anything.
 
-    While a start waits, which it may for minutes, ``attend`` is called twice a second; what it raises ends the wait.
+    While a start waits, which it may for minutes, ``attend`` is called twice a second; what it raises ends the wait. So is
+    ``check_imports`` while the server imports, and once they are through: those that take no time were not seen before.
     """
 
-    def __init__(self, prepare: Callable[[], None], attend: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[], None],
+        attend: Callable[[], None] = lambda: None,
+        check_imports: Callable[[bool], None] = lambda are_through: None,
+    ) -> None:
         self._prepare = prepare
         self._attend = attend
+        self._check_imports = check_imports
         self._is_ready = False
         self._kernel_kills = KernelKills()
         self.pid = 0
@@ -133,6 +140,10 @@ class ForkServer:
                 died = f"{what} ends the process: {'it hangs in the kernel' if code is None else exit_text(code)}"
         raise ServerDied(died)
 
+    def tick(self) -> None:
+        """To be called now and then while nothing is started: see KernelKills."""
+        self._kernel_kills.tick()
+
     def _start(self, target: Target, arguments: Any, descriptors: tuple[int, ...]) -> Forked:
         self._await_imports()
         mine, theirs = multiprocessing.Pipe(duplex=False)
@@ -157,6 +168,7 @@ class ForkServer:
                 self._connection.recv()
                 self._is_ready = True
             self._attend()
+            self._check_imports(self._is_ready)
 
     def _end(self) -> int | None:
         """The exit code of the server, which has been killed or ends by itself; None where it hangs in the kernel."""

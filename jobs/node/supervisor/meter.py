@@ -19,6 +19,8 @@ _IMPORT_SECONDS = 0.1
 # Of the supervisor's time, what readings may take at most.
 _SHARE = 0.05
 
+STOPPED = "; it, or a program that it has started, was stopped (by SIGSTOP, or since it wanted to read from a terminal)"
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -95,9 +97,15 @@ class Meter:
         self._read_gpus()
         return reading
 
-    def check_imports(self) -> None:
+    def has_stopped(self, child: int) -> bool:
+        """Whether a child is stopped, or something that it has started, so that it waits for ever."""
+        tree = self._look()
+        guardian = [tree[child].parent] if child in tree else []
+        return any(tree[pid].state == "T" for below in shares(tree, guardian).values() for pid in below)
+
+    def check_imports(self, are_through: bool) -> None:
         """Raises AttemptFailed where what is imported takes more than the task may use, before there are children."""
-        if self.is_due(_IMPORT_SECONDS) and (taken := self.read(()).total) > self._limit:
+        if (are_through or self.is_due(_IMPORT_SECONDS)) and (taken := self.read(()).total) > self._limit:
             sizes = f"{memory.in_words(taken)}, of {memory.in_words(self._limit)} that the task may use"
             raise AttemptFailed(FailureKind.OUT_OF_MEMORY, f"importing what the Job needs takes {sizes}")
 

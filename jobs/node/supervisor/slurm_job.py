@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from jobs.errors import RunError
 from jobs.machine import allocation
@@ -19,6 +20,11 @@ from jobs.storage.submission import Submission
 
 _TIMEOUT = 15.0
 _LOOK = 0.2
+# As in takeover: who writes no beat for so long is not expected back.
+_SILENCE = 60.0
+# So long it takes others, as a rule, to see that all is done.
+_SETTLING = 8.0
+_QUEUE = ("squeue", "--noheader", "--all", "--format=%i")
 # Slurm sends the warning up to 60 s early, sbatch(1), --signal; and a task takes some time to leave.
 _EARLY = 120.0
 _TIMES = re.compile(r"((?:\d+-)?[\d:]+)\|((?:\d+-)?[\d:]+)")
@@ -86,6 +92,44 @@ def cancel_waiting(run: RunDir, submission: int) -> None:
     except (OSError, RunError):  # another task was first; or the submission has ended
         return
     _succeeds("scancel", "--quiet", "--state=PENDING", *jobs)
+
+
+def end_silent(run: RunDir, submission: int, stop: Callable[[], bool], silence: float = _SILENCE) -> None:
+    """Ends the array tasks that are still there when nothing is left to do, and do not write: frozen, or cut off.
+
+    Else the finalize job would wait for them, for as long as their node stays so. All rows are done, so whoever is ended
+    wrongly loses nothing. Never raises. The first task that sees the end of the work does it.
+    """
+    try:
+        (run.claims(submission) / "silent-ended").touch(exist_ok=False)
+        jobs = _silent(run, submission, stop, silence)
+    except (OSError, RunError):  # another task was first; or the submission has ended
+        return
+    if jobs:
+        print(f"ending what is silent, and not needed any more: {' '.join(jobs)}", flush=True)
+        _succeeds("scancel", "--quiet", *jobs)
+
+
+def _silent(run: RunDir, submission: int, stop: Callable[[], bool], silence: float) -> list[str]:
+    """The jobs that Slurm still has, whose attempts write no beat for ``silence`` seconds; waits until that is known of all."""
+    attempts, seen, began = Attempts(run, submission), dict[str, tuple[int, float]](), time.monotonic()
+    there: set[str] | None = None
+    while not stop():
+        now = time.monotonic()
+        # By the ids that people use: the numbers that elements have of their own scancel knows only now and then.
+        left = {str(a.start.job_id): a for a in attempts.read() if a.start and a.start.job_id and not a.is_over}
+        left.pop(str(allocation.job_id()), None)
+        if there is None and left and now - began > min(_SETTLING, silence):
+            # Others that only were killed are gone: nobody has to wait for them.
+            there = set((_said(*_QUEUE, f"--jobs={','.join(sorted(left))}") or "").split())
+        left = {job: attempt for job, attempt in left.items() if there is None or job in there}
+        for attempt in left.values():
+            if attempt.name not in seen or seen[attempt.name][0] != attempt.beat.number:
+                seen[attempt.name] = attempt.beat.number, now
+        if all(now - seen[attempt.name][1] >= silence for attempt in left.values()) and (there or not left):
+            return sorted(left)
+        time.sleep(_LOOK)
+    return []
 
 
 def _await_ends(run: RunDir, submission: int, index: int, grace: float) -> None:

@@ -29,6 +29,7 @@ from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
+from jobs.node.supervisor.stall import StallWatch
 from jobs.node.supervisor.task_settings import task_scratch, task_settings
 from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
@@ -86,8 +87,10 @@ class Task:
         name = new_name(submission.number, worker)
         self._clock = RunningTime()
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
+        self._stall = StallWatch(self._clock, submission.resources.stall)
+        ids = SampleIds(plan.manifest_file(run))
         self._attempt = AttemptLog(
-            run, plan, submission, name, self._claimer.seen, SampleIds(run.manifest), lambda: self._meter.taken
+            run, plan, submission, name, self._claimer.seen, ids, lambda: self._meter.taken, lambda: self._stall.quiet
         )
         cpus = devices.usable_cpus(processes=self._node.processes)
         self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
@@ -134,6 +137,7 @@ class Task:
         """Others have all that is left, for now."""
         until = self._clock.look() + seconds
         while (left := until - self._clock.look()) > 0:
+            self._stall.begin()
             if self._crew:
                 self._step(self._crew, left)
             else:
@@ -145,6 +149,7 @@ class Task:
 
     def _work(self, claim: Claim) -> None:
         self._attempt.hold(claim)
+        self._stall.begin()
         rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
         feed = Feed(self._plan.table, rows)
@@ -179,7 +184,7 @@ class Task:
         if self._server is None:
             self._check_code()
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(self._preload, self._attend_imports)
+            self._server = ForkServer(self._preload, self._attend, self._meter.check_imports)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -223,14 +228,11 @@ class Task:
             self._attempt.ready(crew.setup)
         self._attend()
 
-    def _attend_imports(self) -> None:
-        self._attend()
-        self._meter.check_imports()
-
     def _attend(self) -> None:
         self._clock.look()
         if self._signals.stop:
             raise _Stopped
+        self._stall.look(self._attempt.committed)
         self._attempt.beat_if_due()
 
     def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:

@@ -27,7 +27,9 @@ def task_settings(run: RunDir, plan: Plan, node: NodeSettings, attempt: str, cpu
     """Those of the crew of an attempt: its devices, and what threads and memory there are for them."""
     assigned = devices.process_devices(node, devices.usable_gpus(node))
     return CrewSettings(
-        backend=RunBackend(run, plan.job, plan.rows, attempt, plan.manifest_digests, Upstream.of(plan)),
+        backend=RunBackend(
+            run, plan.job, plan.rows, attempt, plan.manifest_digests, plan.manifest.get("file"), Upstream.of(plan)
+        ),
         devices=assigned,
         workers=node.workers,
         threads=devices.compute_threads(assigned, node.workers, cpus),

@@ -120,6 +120,7 @@ class Loader:
 
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
         """Loads and collates; never raises for what the Job or a sample raises. The beacon is idle again when it returns."""
+        self._kernel_kills.tick()
         seed_generators(self._seed, piece.start)
         rows: Sequence[int]
         try:

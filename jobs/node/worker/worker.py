@@ -4,6 +4,7 @@ import contextlib
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 from jobs.job import Context
 from jobs.machine import heap, streams
@@ -11,8 +12,9 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
+from jobs.node.border import Border
 from jobs.node.leaving import leave
-from jobs.node.messages import Broken, Piece, Stop
+from jobs.node.messages import Broken, Piece, Placed, Stop
 from jobs.node.slots import SlotWriter
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
@@ -38,24 +40,35 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     go_first()
     kernel_kills = KernelKills()
     limit_data(arguments.memory)
+    beacon = Beacon(beacons, arguments.beacon)
+    border = Border(pipe, beacon)
     try:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
         end_twin()
+        border.come_back()
         streams.fill()  # what is opened now must not be what the Job prints to
-        beacon = Beacon(beacons, arguments.beacon)
         loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
         sys.excepthook(type(error), error, error.__traceback__)
+        border.come_back()
         report_broken(connection, broken("setup_worker", error, kernel_kills))
         return
     slots = SlotWriter(connection)
+
+    def place(slot: int, batch: Any) -> Placed:
+        border.come_back()
+        return slots.put(slot, batch)
+
     # When the process is gone, so is its worker: its successor gets workers of its own.
     with contextlib.suppress(EOFError, ConnectionError):
         while isinstance(piece := connection.recv(), Piece):
             try:
-                loaded = loader.load(piece, slots.put)
+                border.cross()
+                loaded = loader.load(piece, place)
+                if loaded.batch is None:  # else it was before that was placed
+                    border.come_back((piece.start, piece.stop))
             except OSError as error:  # of the manifest, so no sample's fault
                 report_broken(connection, arguments.backend.broken(error))
                 return

@@ -398,6 +398,33 @@ def test_a_deleted_attempt_is_not_done(run: RunDir) -> None:
     check_outputs(run.result, 64, {*range(20), *range(50, 64)} - {3, 16, 17, 18, 19})
 
 
+def test_a_complete_result_is_not_replaced_by_a_lesser_one(run: RunDir) -> None:
+    gather(run)
+    before = run.result.read_bytes()
+    for path in run.attempts.iterdir():
+        path.unlink()
+
+    with pytest.raises(IncompleteError, match=r"3 of 3 shards are not done .* stays as it is \(.*result.h5\)"):
+        gather(run, allow_missing=True)
+
+    assert run.result.read_bytes() == before
+    run.result.rename(run.path / "all.h5")
+    assert gather(run, allow_missing=True).missing == 64
+    assert gather(run, allow_missing=True).missing == 64  # what is not complete may be replaced
+
+
+def test_a_complete_result_is_not_replaced_by_one_without_what_is_damaged(run: RunDir) -> None:
+    gather(run)
+    before = run.result.read_bytes()
+    damage(run, 50, "vector", 3)
+
+    with pytest.raises(DamageError, match=r"`launcher rerun .* --shards 2` computes them again; .* stays as it is"):
+        gather(run, allow_missing=True)
+
+    assert run.result.read_bytes() == before
+    assert not half_made(run)
+
+
 def test_an_existing_result_survives_a_gather_that_fails(run: RunDir) -> None:
     gather(run)
     before = run.result.read_bytes()

@@ -113,6 +113,19 @@ def test_a_deleted_data_file_is_damage_while_its_journal_tells_of_rows(run: RunD
     assert [damage.start for damage in report.damaged] == [20, 28, 36, 44]
 
 
+@pytest.mark.parametrize(("gone", "missing"), [("*", 64), ("one", 30)])
+def test_a_complete_result_whose_attempts_are_gone_cannot_be_compared(run: RunDir, gone: str, missing: int) -> None:
+    for path in [run.journal(owner_of(run, 20))] if gone == "one" else list(run.attempts.iterdir()):
+        path.unlink()
+
+    report = verify(run)
+
+    assert report.missing == missing
+    assert report.result_problems == (
+        f"{run.result}: is complete, but cannot be compared: attempts/ has no commit of {missing} of its 64 samples",
+    )
+
+
 def test_a_damaged_commit_is_counted_and_its_rows_are_listed(run: RunDir) -> None:
     damage_commit(run, 28)
 

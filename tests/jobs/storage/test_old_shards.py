@@ -450,6 +450,6 @@ def batches(attempt: Attempt) -> Iterator[tuple[int, int]]:
 
 
 def test_a_plan_of_a_newer_version_is_refused(run: RunDir) -> None:
-    run.plan.write_text(run.plan.read_text().replace('"format": 1', '"format": 4'))
+    run.plan.write_text(run.plan.read_text().replace('"format": 1', '"format": 5'))
     with pytest.raises(RunError):
         import_run(run)

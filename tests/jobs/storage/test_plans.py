@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import RunError
-from jobs.storage.plans import FORMAT, OLD_FORMATS, Plan
+from jobs.storage.plans import GROWN_FORMAT, OLD_FORMATS, Plan
 from jobs.storage.records import JobSpec
 
 
@@ -46,8 +46,8 @@ def test_a_plan_of_an_older_format_is_read_and_written_as_it_was(tmp_path: Path,
 
 
 def test_a_plan_of_a_newer_format_is_refused(tmp_path: Path) -> None:
-    replace(plan_of([0, 10]), format=FORMAT + 1).write(tmp_path / "plan.json")
-    with pytest.raises(RunError, match=f"has format {FORMAT + 1}; this version reads up to {FORMAT}"):
+    replace(plan_of([0, 10]), format=GROWN_FORMAT + 1).write(tmp_path / "plan.json")
+    with pytest.raises(RunError, match=f"has format {GROWN_FORMAT + 1}; this version reads up to {GROWN_FORMAT}"):
         Plan.read(tmp_path / "plan.json")
 
 

@@ -191,6 +191,7 @@ def test_a_run_is_found_by_its_config_where_the_profile_puts_it(files: Files, mo
         ("node:\n  batch_size: 3", "2: node.batch_size: cannot stand in a profile"),
         ("output: {path: a.h5}", "1: output: cannot stand in a profile"),
         ("slurm:\n  mem: much", "2: slurm.mem: must be a size such as"),
+        ("slrum:\n  partition: p", "2: slrum: unknown key. Did you mean slurm?"),
         ("slurm:\n  partion: p", "2: slurm.partion: unknown key. Did you mean slurm.partition?"),
         ("slurm:\n  cpus-per-task: 1", "2: slurm.cpus_per_task: 1 is too few"),
         ("node: {workers: two}", "1: node.workers: must be a whole number"),

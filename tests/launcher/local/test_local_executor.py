@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -441,9 +442,25 @@ def test_a_damaged_shard_stops_the_gather_and_says_what_to_do(config: Path) -> N
     failed = launcher(config.parent, "gather", "toy")
     assert failed.returncode == 1
     assert "--shards 2" in failed.stderr
+    kept = launcher(config.parent, "gather", "toy", "--allow-missing")
+    assert kept.returncode == 1
+    assert "stays as it is" in kept.stderr
+    run.result.unlink()
     partial = launcher(config.parent, "gather", "toy", "--allow-missing", "--json")
     assert partial.returncode == 1
     assert document(partial)["complete"] is False
+
+
+def test_what_verify_advises_works_where_attempts_are_gone(config: Path) -> None:
+    run = run_of(config)
+    launcher(config.parent, "run", config.name)
+    shutil.rmtree(run.attempts)
+    found = launcher(config.parent, "verify", "toy")
+    assert found.returncode == 1
+    assert "next: launcher rerun toy, which computes what is missing; until then the result stays" in found.stdout
+    launcher(config.parent, "rerun", "toy")
+    assert launcher(config.parent, "status", "--watch").returncode == 0
+    assert launcher(config.parent, "verify", "toy").returncode == 0
 
 
 def test_logs_hold_all_attempts_of_a_shard(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from launcher.retry.policy import Allocation, Terms, next_terms
 
 GIB = 1 << 30
 TERMS = Terms(memory=4 * GIB, time=3600)
-BAD_NODE = [FailureKind.NODE_FAIL, FailureKind.LAUNCH]
+BAD_NODE = [FailureKind.NODE_FAIL, FailureKind.LAUNCH, FailureKind.STALLED]
 SAME_AGAIN = [FailureKind.PREEMPTED, FailureKind.CRASH, FailureKind.LOST]
 RAN_OUT = [FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT]
 HOPELESS = [
@@ -154,6 +154,7 @@ GROWS: Mapping[AnyFailureKind | None, str] = {
     FailureKind.TIMEOUT: "time",
     FailureKind.NODE_FAIL: "excluded_nodes",
     FailureKind.LAUNCH: "excluded_nodes",
+    FailureKind.STALLED: "excluded_nodes",
 }
 
 

@@ -116,6 +116,19 @@ def test_other_rows_of_the_same_shard_are_free(run: RunDir) -> None:
     assert create(run, submission(0, rows=Spans([(4, 10)]))).number == 2
 
 
+def test_what_a_killed_finalize_job_was_about_to_submit_does_not_go_on(run: RunDir) -> None:
+    create(run, submission(0, job_ids=("7",)))
+    following = submission(1, process=None, resources=Resources(continues=1, follower=1))
+    made = create(run, following)
+    assert may_run(run, made)
+    mine = ProcessIdentity.current()
+    write_json(run.ending(1), mine.to_json())
+    assert may_run(run, made)
+    write_json(run.ending(1), replace(mine, start=mine.start - 1).to_json())
+    assert not may_run(run, made)
+    assert may_run(run, replace(made, job_ids=("9",)))  # it has done that before
+
+
 def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) -> None:
     made = create(run, submission(0, process=None, job_ids=("7",)))
     mine = ProcessIdentity.current()
@@ -127,6 +140,8 @@ def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) 
     assert may_run(run, made)
     os.utime(run.ending(made.number), (time.time() - 600, time.time() - 600))
     assert not may_run(run, made)
+    # From here on a launcher ends it.
+    assert may_run(run, replace(made, resources=Resources(attended=True)))
     run.ending(made.number).write_text("{")
     assert may_run(run, made)
 

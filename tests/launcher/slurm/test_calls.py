@@ -43,12 +43,28 @@ def test_a_script_is_submitted_by_one_call_that_asks_for_the_id_alone(programs: 
 
 def test_what_else_is_said_is_not_taken_for_an_id(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "Welcome, 7 of 9"; echo 123; echo "sbatch: lua: 5 jobs left" >&2')
+    for listed in ("123|N/A|PENDING|None|name", "124|N/A|PENDING|None|site-name"):  # or a plugin has changed the name
+        stand_in(programs, "squeue", f"echo '{listed}'")
+        assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+
+
+def test_a_number_on_a_line_of_a_wrappers_own_is_not_taken_for_an_id(programs: Path, tmp_path: Path) -> None:
+    stand_in(programs, "sbatch", "echo 12; echo Submitted batch job 123")
+    stand_in(programs, "squeue", "echo '123|N/A|PENDING|None|name'")
+    stand_in(programs, "scancel", 'echo "$@" >> $0.calls')
     assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    assert not (programs / "scancel.calls").exists()
+
+
+def test_what_sbatch_has_refused_is_no_job_that_is_there(programs: Path, tmp_path: Path) -> None:
+    stand_in(programs, "sbatch", "echo 124")
+    stand_in(programs, "squeue", "echo '123|0|FAILED|BadConstraints|name'")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name", is_new=False) == JobId("124")
 
 
 def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", "echo Submitted batch job 99")
-    stand_in(programs, "squeue", "echo '123|name'")
+    stand_in(programs, "squeue", "echo '123|N/A|PENDING|None|name'")
     assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
     stand_in(programs, "squeue", "true")
     with pytest.raises(InputError, match="no job id: Submitted batch job 99"):
@@ -56,6 +72,7 @@ def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Pa
 
 
 def test_bytes_of_any_encoding_around_the_id_change_nothing(programs: Path, tmp_path: Path) -> None:
+    stand_in(programs, "squeue", "true")
     stand_in(programs, "sbatch", r"printf 'd\xe9j\xe0 vu\n'; echo 123")
     assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
     stand_in(programs, "squeue", r"printf '7|0|RUNNING|None|caf\xe9\n8|0|PENDING|None|name\n'")
@@ -102,7 +119,7 @@ def test_sbatch_gets_no_variable_of_a_job_and_none_of_ours(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path))
     monkeypatch.setenv("SBATCH_PARTITION", "nope")
     stand_in(programs, "sbatch", "env > $0.env\necho 123")
     sbatch.submit(tmp_path / "x.sbatch", "name")
@@ -114,6 +131,22 @@ def test_without_an_sbatch_that_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="sbatch is not on this machine's PATH"):
         sbatch.submit(tmp_path / "x.sbatch", "name")
+
+
+def test_a_slurm_conf_that_is_not_there_is_told_at_once(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(programs, "squeue", "echo call >> $0.calls; exec sleep 60")
+    monkeypatch.setenv("SLURM_CONF", "/nowhere/slurm.conf")
+    for ask in (scheduler.queue, lambda: sbatch.submit(tmp_path / "x.sbatch", "name", is_new=False)):
+        with pytest.raises(InputError, match=r"set SLURM_CONF .* is /nowhere/slurm\.conf, which"):
+            ask()
+    assert not (programs / "squeue.calls").exists()
+
+
+def test_a_command_asks_nobody(programs: Path) -> None:
+    stand_in(programs, "squeue", 'read answer && echo "7|0|RUNNING|None|$answer"; true')
+    assert scheduler.queue() == []
 
 
 def test_a_command_that_hangs_is_no_answer_and_is_not_waited_for_without_end(

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from jobs.errors import InputError
+from launcher.slurm import sbatch
 from launcher.slurm.scripts import job_name
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import ROOT, kill, newest, start, wait_until
@@ -108,6 +110,20 @@ def test_a_submission_that_arrives_later_than_the_next_try_is_cancelled(
     slurm_here.run("scontrol", "release", first)
     assert toy.end()["state"] == "complete"
     assert_all_ran_once(toy)
+
+
+def test_what_slurm_has_refused_can_be_submitted_with_less(slurm_here: SlurmCluster, tmp_path: Path) -> None:
+    """Slurm keeps a refused job for a while, under its name; what follows it is another job."""
+    script = tmp_path / "x.sbatch"
+    begin = "#!/bin/bash\n#SBATCH --job-name=refused --output=/dev/null"
+    script.write_text(f"{begin} --exclude={slurm_here.run('sinfo', '-h', '-o', '%N').strip()}\n")
+    with pytest.raises(InputError, match="node configuration is not available"):
+        sbatch.submit(script, "refused", is_new=False)
+    assert "refused" in slurm_here.run("squeue", "-h", "-t", "FAILED", "-o", "%j").split()
+    script.write_text(f"{begin} --hold\n")  # to be there for a while
+    job = sbatch.submit(script, "refused", is_new=False)
+    assert slurm_here.run("squeue", "-h", "-j", job.number, "-o", "%T").strip() == "PENDING"
+    assert sbatch.submit(script, "refused", is_new=False) == job
 
 
 def test_a_controller_that_is_down_is_waited_for(slurm_here: SlurmCluster, tmp_path: Path) -> None:

@@ -342,3 +342,31 @@ def test_what_a_person_submitted_and_lost_is_completed_by_a_rerun(slurm_here: Sl
     assert (found["state"], [failure["kind"] for failure in found["failures"]]) == ("failed", ["LOST"])
     assert toy.rerun()["shards"] == [0, 1, 2]
     assert_complete(toy)
+
+
+# --- what stands still
+
+
+@pytest.mark.sites  # minutes: nobody is taken for silent before one has passed
+def test_an_element_that_stands_still_holds_up_neither_the_others_nor_the_end(
+    slurm_here: SlurmCluster, tmp_path: Path
+) -> None:
+    toy = SlurmRun.gated(slurm_here, tmp_path)
+    toy.submit()
+    toy.wait(lambda: all(attempts and attempts[0].beat.done for attempts in map(toy.attempts, range(SHARDS))))
+    supervisor = toy.supervisor(1)
+    frozen = [supervisor, *supervisor.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        toy.open_gate()
+        found = toy.end(240)
+    finally:
+        for process in frozen:
+            if process.is_running():
+                process.resume()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    assert result_data(toy.run) == undisturbed_data()
+    assert toy.attempts(1)[0].beat.done.count < ROWS_OF_SHARD
+    assert toy.accounted(1, "State")[1][0][0].startswith("CANCELLED")
+    assert sum("ending what is silent" in log.read_text() for log in toy.run.logs.iterdir()) == 1

@@ -1,5 +1,7 @@
 """What a person is told about jobs that Slurm lets wait."""
 
+import re
+
 import pytest
 
 from launcher.slurm.reasons import queue_advice
@@ -106,6 +108,13 @@ def test_what_to_type_is_told(reason: str, words: str) -> None:
 ])  # fmt: skip
 def test_what_no_job_may_have_is_not_waited_for(reason: str) -> None:
     assert "never start" in (queue_advice(reason) or "")
+
+
+@pytest.mark.parametrize("reason", [*IN_20_11, *SINCE, *SENTENCES])
+def test_commands_are_told_with_the_run_that_they_are_for(reason: str) -> None:
+    words = (queue_advice(reason) or "").format(run="runs/toy")
+
+    assert all(name.startswith("runs/toy") for name in re.findall(r"`launcher \w+ ?([^`]*)`", words))
 
 
 @pytest.mark.parametrize("reason", ["None", "", "a new one"])

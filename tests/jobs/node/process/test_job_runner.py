@@ -15,6 +15,7 @@ import pytest
 
 from jobs.job import Job
 from jobs.node.beacon import Beacon, Beacons
+from jobs.node.border import Border
 from jobs.node.messages import Loaded, Piece
 from jobs.node.process.job_runner import Fetch, JobRunner, Processed
 from jobs.node.transfer import Here
@@ -65,7 +66,8 @@ def job() -> Gated:
 def runner_of(job: Job) -> Iterator[JobRunner]:
     beacons = Beacons(1)
     notes: Any = Notes()
-    yield JobRunner(job, notes, Beacon(beacons.descriptor, 0), 0)
+    beacon = Beacon(beacons.descriptor, 0)
+    yield JobRunner(job, notes, beacon, Border(beacons.descriptor, beacon), 0)
     beacons.close()
 
 

@@ -135,3 +135,37 @@ def test_a_batch_that_kills_twice_is_done_one_by_one() -> None:
     dealer.blame((4, 8), SampleFailureKind.CRASH, "died")
     dealer.give_back(0)
     assert [batch.most for batch in dealer.deal(0, 0.0)] == [0, 1]
+
+
+def blame_twice(dealer: Dealer, row: int) -> None:
+    for _ in range(2):
+        dealer.blame((row, row + 1), SampleFailureKind.CRASH, "died")
+
+
+def test_of_rows_that_are_through_nothing_is_kept() -> None:
+    dealer = Dealer(batches(3), 1, 3)
+    dealer.deal(0, 0.0)
+    for row in (2, 6, 10):
+        blame_twice(dealer, row)
+    assert set(dealer.open_failures) == {2, 6, 10}
+    dealer.done(0, [Commit(0, 4)], 1.0)
+    assert set(dealer.open_failures) == {6, 10}
+    dealer.give_back(0)
+    dealer.forget(Spans([(4, 8)]))
+    assert set(dealer.open_failures) == {10}
+    dealer.drop()
+    assert not dealer.open_failures
+
+
+def test_what_a_batch_was_blamed_for_is_over_once_it_is_through() -> None:
+    dealer = Dealer(batches(1), 1, 1)
+    dealer.deal(0, 0.0)
+    dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
+    dealer.blame((0, 4), SampleFailureKind.CRASH, "died")
+    dealer.blame((0, 4), SampleFailureKind.CRASH, "died")
+    dealer.done(0, [Commit(0, 4)], 1.0)
+    dealer.add(batches(1))
+    dealer.deal(0, 1.0)
+    assert dealer.in_hand(0)[0].most == 0
+    dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
+    assert not dealer.open_failures

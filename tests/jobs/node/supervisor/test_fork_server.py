@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from jobs.kinds import FailureKind
+from jobs.machine import kernel_kills
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.supervisor.fork_server import Forked, ForkServer, ServerDied
 from tests.support.launcher_runs import wait_until
@@ -156,6 +157,25 @@ def test_imports_that_the_kernel_ends_for_their_memory_are_told(monkeypatch: pyt
         server.start(sleep, 0)
     assert died.value.kind is FailureKind.OUT_OF_MEMORY
     server.close()  # of which nothing is left
+
+
+def test_a_kill_by_the_kernel_long_ago_does_not_explain_the_end_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = tmp_path / "memory.events"
+    counts.write_text("oom_kill 0\n")
+    monkeypatch.setattr(kernel_kills, "cgroup_files", lambda v1, v2: [counts])
+    server = ForkServer(nothing)
+    first = server.start(sleep, 600)
+    counts.write_text("oom_kill 1\n")  # of a child, say
+    for constant in ("_BETWEEN_LOOKS", "_DYING_SECONDS"):
+        monkeypatch.setattr(kernel_kills, constant, 0.0)
+    server.tick()
+    server.tick()
+    os.kill(server_of(first.pid), signal.SIGKILL)
+    assert ended(first) == -signal.SIGKILL
+    assert ended(server.start(leave, 5)) == 5
+    server.close()
 
 
 def test_children_start_programs_as_any_process_does(server: ForkServer, tmp_path: Path) -> None:

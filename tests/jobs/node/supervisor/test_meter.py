@@ -158,9 +158,11 @@ def test_imports_that_take_too_much_end_the_attempt_with_the_sizes() -> None:
     with pytest.raises(
         AttemptFailed, match=r"importing what the Job needs takes \d+ MiB, of 1 MiB that the task may use"
     ) as e:
-        readings.check_imports()
+        readings.check_imports(False)
     assert e.value.kind is FailureKind.OUT_OF_MEMORY
-    readings.check_imports()  # not due again
+    readings.check_imports(False)  # not due again
+    with pytest.raises(AttemptFailed):
+        readings.check_imports(True)  # the last look, before there are children
 
 
 def test_a_process_that_is_gone_takes_nothing() -> None:

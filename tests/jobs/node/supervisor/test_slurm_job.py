@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.node.supervisor.slurm_job import cancel_waiting, is_near_its_end, requeue
+from jobs.node.supervisor.slurm_job import cancel_waiting, end_silent, is_near_its_end, requeue
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from tests.support.builders import AttemptWriter, build_plan, submit
@@ -19,6 +19,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Element 3 of array 12; what it asks of Slurm's commands is written here, a line each."""
     commands = tmp_path / "bin"
     commands.mkdir()
+    (commands / "squeue").write_text(f'#!/bin/sh\necho squeue "$@" >> {tmp_path}/asked\necho "$QUEUED"\n')
+    (commands / "squeue").chmod(0o755)
     for name in ("scontrol", "scancel"):
         (commands / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/asked\nexit ${{REFUSED:-0}}\n')
         (commands / name).chmod(0o755)
@@ -148,3 +150,46 @@ def test_a_job_that_may_go_on_over_its_limit_for_a_while_is_near_it(
     squeue.chmod(0o755)
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) - 300))
     assert is_near_its_end(60)
+
+
+# --- what is silent when all is done
+
+
+def never() -> bool:
+    return False
+
+
+def test_a_task_that_is_there_and_writes_nothing_is_ended(
+    run: RunDir, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AttemptWriter(run, worker=0, job_id="12_3").close()  # this one
+    AttemptWriter(run, worker=1, job_id="12_4").end()
+    AttemptWriter(run, worker=2, job_id="12_5").close()  # frozen
+    AttemptWriter(run, worker=3, job_id="12_6").close()  # killed: Slurm has it no more
+    slow = AttemptWriter(run, worker=4, job_id="12_7")
+    monkeypatch.setenv("QUEUED", "12_5\n12_7\n")
+    thread = threading.Thread(target=end_silent, args=(run, 1, never, 0.8))
+    thread.start()
+    until = time.monotonic() + 2.0
+    while time.monotonic() < until:  # longer than anybody may be silent
+        slow.beat()
+        time.sleep(0.1)
+    slow.end()
+    thread.join()
+    squeue, scancel = asked.read_text().splitlines()
+    assert "--jobs=12_5,12_6,12_7" in squeue
+    assert scancel == "scancel --quiet 12_5"
+    end_silent(run, 1, never, 0.1)  # another task, later
+    assert len(asked.read_text().splitlines()) == 2
+
+
+def test_where_all_have_ended_nobody_is_asked(run: RunDir, asked: Path) -> None:
+    AttemptWriter(run, worker=1, job_id="12_4").end()
+    end_silent(run, 1, never)
+    assert not asked.exists()
+
+
+def test_whoever_has_to_leave_waits_for_nobody(run: RunDir, asked: Path) -> None:
+    AttemptWriter(run, worker=1, job_id="12_4").close()
+    end_silent(run, 1, lambda: True)
+    assert not asked.exists()

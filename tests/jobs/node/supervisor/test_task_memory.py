@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs.machine import kernel_kills
 from jobs.machine.kernel_kills import KernelKills
 from tests.support.launcher_runs import environment, wait_until
 from tests.support.memory_cgroup import MemoryCgroup, memory_cgroup
@@ -61,7 +62,11 @@ def test_a_request_that_no_cgroup_enforces_is_kept_by_the_task_itself(tmp_path: 
 
 
 def test_memory_and_time_of_what_a_job_starts_are_told(tmp_path: Path) -> None:
-    busy = "import time\nblock = b'1' * (400 << 20)\nwhile time.process_time() < 0.7: pass"
+    # Long enough with all of it for a reading, however slowly it came to have it.
+    busy = (
+        "import time\nblock = b'1' * (400 << 20)\ncpu, wall = time.process_time(), time.monotonic()\n"
+        "while time.process_time() - cpu < 0.7 or time.monotonic() - wall < 1.2: pass"
+    )
     params = {"command": ["setsid", "--wait", "env", "-i", sys.executable, "-c", busy]}
     run = make_run(tmp_path, "jobs.command:Command", 2, batch_size=1, params=params, workers=1)
     assert run_task(run).returncode == 0
@@ -156,3 +161,17 @@ def test_the_kernels_kills_explain_as_many_deaths_and_only_for_a_while(
     monkeypatch.setattr("jobs.machine.kernel_kills._DYING_SECONDS", 0.0)
     assert kills.look() == 1
     assert kills.look() == 0
+
+
+def test_who_ticks_knows_that_a_kill_was_long_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = tmp_path / "memory.events"
+    counts.write_text("oom_kill 3\n")
+    monkeypatch.setattr(kernel_kills, "cgroup_files", lambda v1, v2: [counts])
+    kills = KernelKills()
+    counts.write_text("oom_kill 4\n")
+    kills.tick()  # too soon after the last look: it costs one file read a second at most
+    monkeypatch.setattr(kernel_kills, "_BETWEEN_LOOKS", 0.0)
+    kills.tick()
+    monkeypatch.setattr(kernel_kills, "_DYING_SECONDS", 0.0)
+    kills.tick()
+    assert not kills.explain()

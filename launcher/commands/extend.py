@@ -1,0 +1,87 @@
+"""extend: new samples for a run, beside what it has."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.errors import InputError
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from launcher.commands.chosen_run import chosen_run, is_config
+from launcher.commands.printer import Printer
+from launcher.config.config import Config, load_config
+from launcher.runs.find import reference
+from launcher.units import counted
+
+
+def extend(options: argparse.Namespace, printer: Printer) -> bool:
+    from launcher.plan.extend import extend as add
+
+    run = chosen_run(options.run)
+    known = Plan.read(run.plan)
+    config = _config(options.run, run, known)
+    given = _sources(options.manifests, config.folder, named=bool(known.parts)) if options.manifests else None
+    done = add(run, config, given, again=options.changed)
+    is_again = options.changed and bool(done.changed)
+    if not done.new and not is_again:
+        printer.say(f"{run.path}: nothing new; the run has all {known.rows:,} samples")
+    if done.new:
+        last = done.plan.rows - 1
+        printer.say(
+            f"new: {counted(done.new, 'sample')} (rows {known.rows} to {last}) in {counted(done.shards, 'shard')}"
+        )
+    if done.changed:
+        what = "computed again" if is_again else "they stay as they were; to compute them again: --changed"
+        printer.say(f"changed: {counted(done.changed, 'sample')}; {what}")
+    if done.gone and given is None:
+        printer.say(f"gone from the manifest: {counted(done.gone, 'sample')}; what the run has of them stays")
+    if done.new or is_again:
+        printer.say(f"next: launcher rerun {reference(run)}")
+    printer.document(
+        run=str(run.path),
+        new=done.new,
+        changed=done.changed,
+        gone=done.gone if given is None else None,
+        computed_again=is_again,
+        samples=done.plan.rows,
+        shards=done.plan.shard_count,
+    )
+    return True
+
+
+def _config(text: str, run: RunDir, known: Plan) -> Config:
+    """The settings of the run; a config that is given may say otherwise where the samples are, and nothing else."""
+    from launcher.plan.guard import deciding_differences
+    from launcher.submit.submit import current_config
+
+    if not is_config(text):
+        return current_config(run, known)
+    config = load_config(Path(text))
+    changes = deciding_differences(known.config, config.to_mapping())
+    if others := [line for line in changes if not line.startswith("data.manifest")]:
+        listed = "\n".join(f"  {line}" for line in others)
+        raise InputError(
+            f"{text}: a run grows by samples alone, and here more differs from what {run.path} was planned with:\n{listed}\n"
+            f"Put that back, or name the run instead: launcher extend {reference(run)}"
+        )
+    return config
+
+
+def _sources(texts: Sequence[str], folder: Path, *, named: bool) -> list[str] | dict[str, list[str]]:
+    """MANIFEST arguments as sources: of one manifest, or by the names that stand before them."""
+    if not named and not any("=" in text and not Path(text).exists() for text in texts):
+        return [_from_folder(text, folder) for text in texts]
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, source = text.partition("=")
+        if not equals or not name or not source:
+            raise InputError(f"{text}: this run has several manifests; say whose samples these are: NAME={text}")
+        found.setdefault(name, []).append(_from_folder(source, folder))
+    return found
+
+
+def _from_folder(text: str, folder: Path) -> str:
+    """A path that was typed here, as the config would have it: ids of files begin at its folder."""
+    path = os.path.abspath(os.path.expanduser(text))
+    return os.path.relpath(path, folder) if Path(path).is_relative_to(folder) else path

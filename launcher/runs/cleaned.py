@@ -1,0 +1,44 @@
+"""Cleaned: that the data of a run's attempts were removed, since its result has them; in cleaned.json, written before that."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import RunError
+from jobs.storage import checked_json
+from jobs.storage.files import intact, write_bytes
+from jobs.storage.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """``time``: when; ``submission``: the last one that there was; ``seals`` are those of the results, checked byte by byte."""
+
+    time: float
+    submission: int
+    seals: tuple[str, ...]
+
+    def write(self, run: RunDir) -> None:
+        write_bytes(run.cleaned, checked_json.encode(dataclasses.asdict(self)))
+
+    @classmethod
+    def read(cls, run: RunDir) -> "Cleaned | None":
+        """None where the data are there. Raises RunError where it is damaged."""
+        try:
+            return intact(run.cleaned, cls._from, "what the run has stored may be gone; its result has it")
+        except FileNotFoundError:
+            return None
+
+    @classmethod
+    def _from(cls, path: Path) -> "Cleaned":
+        data = checked_json.decode(path.read_bytes())
+        return cls(data["time"], data["submission"], tuple(data["seals"]))
+
+
+def refuse_cleaned(run: RunDir) -> None:
+    """Raises RunError where the data are gone: new rows could not be put together with those that were done."""
+    if run.cleaned.exists():
+        raise RunError(
+            f"{run.path}: was cleaned (launcher clean), so its result is all that there is of its samples, and nothing can be "
+            "added or computed anew in it. All of it again: launcher run CONFIG --fresh; other samples: a run of another name"
+        )

@@ -1,0 +1,121 @@
+"""Clean: removes what a complete run does not need any more, once every byte of its result is checked against the journals.
+
+The journals stay: they say what was stored, with a hash of each block, so that status, errors and verify go on as before.
+First it is written down that the data go (cleaned.json), then they do: killed on its way, the next one goes on.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import DamageError, InputError, RunError
+from jobs.gather.result_file import NewResult
+from jobs.gather.verify import verify
+from jobs.kinds import RunState
+from jobs.storage.attempts import Attempts, read_head
+from jobs.storage.old_shards import import_run
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from jobs.storage.seals import read_seal
+from launcher.runs.cleaned import Cleaned
+from launcher.runs.find import reference
+from launcher.runs.going_on import going_on
+from launcher.runs.submissions import chosen_output, read_submissions
+from launcher.status.status import StatusReader
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Waste:
+    """What can go: data of attempts, what killed processes have left, and logs where these are asked for."""
+
+    data: tuple[Path, ...]
+    left_behind: tuple[Path, ...]
+    logs: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*self.data, *self.left_behind, *self.logs)
+
+
+def find_waste(run: RunDir, *, logs: bool) -> Waste:
+    """What can go of a run. Raises InputError where it is not complete, or needs its data; RunError while it goes on."""
+    submissions = read_submissions(run)
+    if numbers := sorted(going_on(run, submissions)):
+        raise RunError(f"{run.path}: submission {numbers[0]} goes on; when it has ended, the run can be cleaned")
+    status = StatusReader(run).read()
+    if status.state is not RunState.COMPLETE:
+        raise InputError(
+            f"{run.path}: is {status.state}, so what it has stored is needed; see: launcher status {reference(run)}"
+        )
+    if status.in_place:
+        raise InputError(
+            f"{run.path}: has no result but what its attempts have stored (output.gather: false), so nothing can go; "
+            f"with a result it can: launcher gather {reference(run)}"
+        )
+    if readers := sorted(path.name for path in (run.path / "downstream").glob("*.json")):
+        raise InputError(
+            f"{run.path}: {readers[0].removesuffix('.json')} reads what it has stored, so that has to stay"
+        )
+    import_run(run)
+    return Waste(
+        tuple(path for path in _data(run) if path.exists()),
+        tuple(_left_behind(run)),
+        (*sorted(run.logs.glob("*.log")), *sorted(run.submissions.glob("*.log"))) if logs else (),
+    )
+
+
+def _data(run: RunDir) -> list[Path]:
+    """All data files, also those of no journal."""
+    named = (path.resolve() for attempt in Attempts(run).read() for path in read_head(attempt).files.values())
+    return sorted({*named, *(path.resolve() for path in run.attempts.glob("*.data"))})
+
+
+def _left_behind(run: RunDir) -> Iterator[Path]:
+    """Temporary files; not the manifest of a plan that has just grown."""
+    needed = Plan.read(run.plan).manifest_file(run)
+    for folder in (run.path, run.attempts, run.submissions):
+        yield from sorted(path for path in folder.glob(".*.tmp") if path.is_file() and path != needed)
+
+
+def clean(run: RunDir, waste: Waste, progress: Progress | None = None) -> int:
+    """Checks the result, and removes that; returns how many bytes it was. Raises DamageError where the result is not right."""
+    submissions, plan = read_submissions(run), Plan.read(run.plan)
+    output = chosen_output(submissions)
+    results = [run.result_of(part.name, output) for part in plan.results]
+    with ExitStack() as stack:
+        for path in results:  # nobody gathers meanwhile, and what was left of a gather goes
+            stack.enter_context(NewResult(path))
+        report = verify(run, output=output, progress=progress)
+        if not report.ok or report.result is None:
+            raise DamageError(
+                f"{run.path}: not all of it is intact, so nothing was removed: launcher verify {reference(run)}"
+            )
+        _write_down(run, [one.number for one in submissions], tuple(read_seal(path) or "" for path in results))
+        return _remove(waste.files)
+
+
+def _write_down(run: RunDir, submissions: Sequence[int], seals: tuple[str, ...]) -> None:
+    """From here on nothing is computed in it: who submits looks for this when his submission can be seen, and we for that."""
+    if run.cleaned.exists():  # by somebody who was killed then
+        return
+    Cleaned(time.time(), max(submissions, default=0), seals).write(run)
+    if run.submission_numbers() != list(submissions) or StatusReader(run).read().state is not RunState.COMPLETE:
+        run.cleaned.unlink()
+        raise RunError(f"{run.path}: something of it was started meanwhile, so nothing was removed")
+
+
+def _remove(files: Iterable[Path]) -> int:
+    """How many bytes of disk these were."""
+    freed = 0
+    for path in files:
+        try:
+            size = path.stat().st_blocks * 512
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        freed += size
+    return freed
