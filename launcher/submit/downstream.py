@@ -51,7 +51,8 @@ def start_waiting(run: RunDir, temporary: tuple[type[LauncherError], ...] = ()) 
     for path in _notes(run):
         waiting: Waiting | None = None
         try:
-            if waiting := read_note(path):
+            waiting = read_note(path)
+            if waiting and not waiting.has_begun:
                 _start(run, waiting)
         except (LauncherError, OSError) as error:
             print(f"{waiting.run if waiting else path}: {error}", flush=True)
@@ -84,10 +85,18 @@ def _start(before: RunDir, waiting: Waiting) -> None:
     config = config_from_mapping(waiting.config, config_path(plan), profiles=waiting.profiles)
     planned = go_on(run, plan, config)
     selection = select_rows(run, planned.plan)
-    if selection.rows:
+    if not selection.rows:  # somebody has submitted it meanwhile
+        forget(run, planned.plan)
+    else:
         for made in submit(run, config, selection, options=waiting.options):
             print(f"{run.path}: submission {made.number}: {choose_executor(made.executor).place(made)}", flush=True)
-    forget(run, planned.plan)
+
+
+def readers_of(run: RunDir) -> list[RunDir]:
+    """The runs that are not complete, and need what this one has stored."""
+    known = (RunDir(Path(note.run)) for note in map(read_note, notes_of(run)) if note)
+    found = [other for other in known if other.plan.is_file()]
+    return [other for other in found if StatusReader(other).read().state is not RunState.COMPLETE]
 
 
 def _is_same(path: str, other: Path) -> bool:

@@ -24,7 +24,7 @@ from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
-from launcher.runs.downstream import forget as forget_waiting
+from launcher.runs.downstream import begin
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
@@ -166,7 +166,7 @@ def submit(
             withdraw(run, made.number)
         raise
     if is_after:
-        forget_waiting(run, Plan.read(run.plan))
+        begin(run, Plan.read(run.plan))
     return started
 
 

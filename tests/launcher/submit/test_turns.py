@@ -201,7 +201,42 @@ def test_a_start_that_was_cut_short_is_made_up_for(tmp_path: Path, when: str) ->
     start_waiting(run_in(tmp_path, "first"))
     assert state("second") == "complete"
     assert run_in(tmp_path, "second").submission_numbers() == [1]
-    assert not note.exists()
+    assert not is_waiting("second")
+
+
+def test_a_run_is_not_cleaned_before_what_is_made_of_it_is_complete(tmp_path: Path) -> None:
+    done("run", "first.yaml")
+    done("submit", "third.yaml", "second.yaml")
+    second = run_in(tmp_path, "second")
+    result = second.result.read_bytes()
+    second.result.unlink()
+    code, said = command("clean", "first", "--yes")
+    assert code == 2
+    assert "has to stay as it is until what is made of it is complete: second" in said
+    second.result.write_bytes(result)
+    done("clean", "first", "--yes")
+    assert [state("first"), state("second")] == ["complete", "complete"]
+    done("gather", "second")
+
+
+def test_a_run_whose_samples_are_anothers_is_not_extended() -> None:
+    done("run", "first.yaml")
+    done("run", "second.yaml")
+    code, said = command("extend", "second.yaml")
+    assert code == 2
+    assert "its samples are those of run first: extend that one, and compute this one anew" in said
+
+
+def test_a_run_that_has_grown_is_another_one(tmp_path: Path) -> None:
+    write_run(tmp_path, "first", "data.csv", executor="instant", data={"id": "x"})
+    done("run", "first.yaml")
+    done("run", "second.yaml")
+    write_rows(tmp_path, 50)
+    done("extend", "first.yaml")
+    assert "outdated: run first was computed again" in command("status", "second")[1]
+    done("run", "first")
+    done("run", "second.yaml", "--fresh")
+    assert Plan.read(run_in(tmp_path, "second").plan).rows == 50
 
 
 def test_a_damaged_note_keeps_no_other_run_from_beginning(tmp_path: Path) -> None:
