@@ -8,14 +8,12 @@ import itertools
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import xxhash
 
-from jobs.errors import RunError
 from jobs.storage.files import intact
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
@@ -146,30 +144,6 @@ class Sample(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Sample(index={self.index}, {dict(self)})"
-
-
-class SampleIds:
-    """The ids of single samples, for messages: the row instead where the manifest cannot be read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @cached_property
-    def _samples(self) -> "Samples":
-        return Samples(self._path)
-
-    def __call__(self, row: int) -> str:
-        try:
-            return next(self._samples.rows(row, row + 1)).id
-        except (RunError, OSError, ValueError, LookupError):
-            return f"row {row}"
-
-    def name(self, row: int) -> str:
-        """As ``Samples.name``."""
-        try:
-            return self._samples.name(row)
-        except (RunError, OSError, ValueError, LookupError):
-            return str(row)
 
 
 def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:

@@ -14,7 +14,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
-from launcher.commands.targets import in_order, names_config
+from launcher.commands.targets import checked, in_order, planned_target, way_of
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
@@ -25,7 +25,6 @@ from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
-    from launcher.plan.guard import Way
     from launcher.plan.plan import Planned
     from launcher.status.chain import Link
     from launcher.submit.submit import Selection
@@ -37,8 +36,8 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
-    config = _checked(load_config(Path(options.config), options.set), printer)
-    planned = make_plan(config, _way(options))
+    config = checked(load_config(Path(options.config), options.set), printer)
+    planned = make_plan(config, way_of(options))
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(run.manifest).columns, planned.plan.id_column
@@ -48,7 +47,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for path in scripts:
             print(path.read_text(), flush=True)
-    checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
+    opinion = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         *planned.notes,
         f"{_planned(planned)}: {run.path.absolute()}",
@@ -60,7 +59,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         *resources,
         *remarks,
         *(f"script: {path}" for path in scripts),
-        *([checked] if checked else []),
+        *([opinion] if opinion else []),
         f"next: launcher submit {reference(run)}, or launcher run {options.config}",
     )
     printer.document(
@@ -127,7 +126,7 @@ def _together(targets: Sequence[str], documents: Sequence[Mapping[str, Any]]) ->
 def _prepare(targets: Sequence[str], options: argparse.Namespace, printer: Printer) -> None:
     """Plans all: what is wrong with the last one is known before the first one begins. None is to begin by itself any more."""
     for target in targets:
-        planned, _ = _target(target, options, Printer(as_json=True))
+        planned, _ = planned_target(target, options, Printer(as_json=True))
         forget(planned.run, planned.plan)
 
 
@@ -161,7 +160,7 @@ def _run_or_attend(target: str, options: argparse.Namespace, printer: Printer) -
             )
         printer.say(f"run directory: {known.path.absolute()}")
         return attend(known, view, printer.say, once=options.once)
-    planned, config = _target(target, options, printer)
+    planned, config = planned_target(target, options, printer)
     if options.once and choose_executor(config.executor).stops_with_launcher:
         raise InputError("--once is for a scheduler, whose array tasks go on without the launcher: leave it out")
     remarks = choose_executor(config.executor).remarks(config)
@@ -175,27 +174,13 @@ def _planned_run(target: str) -> RunDir | None:
     return None
 
 
-def _checked(config: Config, printer: Printer) -> Config:
-    """A config that its executor can run."""
-    if deprecations := config.deprecations():
-        printer.warn(*deprecations)
-    choose_executor(config.executor).check(config)
-    return config
-
-
-def _way(options: argparse.Namespace) -> "Way":
-    from launcher.plan.guard import Way
-
-    return Way.KEEP if options.keep_results else Way.FRESH if options.fresh else Way.REFUSE
-
-
 def submit(options: argparse.Namespace, printer: Printer) -> bool:
     """Of several runs those that may begin; the others wait for them."""
+    targets = in_order(options.targets, options.set)
+    documents, all_planned = [], [planned_target(target, options, printer) for target in targets]
     from launcher.submit.submit import select_rows
 
-    targets = in_order(options.targets, options.set)
-    documents = []
-    for planned, config in [_target(target, options, printer) for target in targets]:
+    for planned, config in all_planned:
         if config.after or config.data.of_run:
             from launcher.submit.downstream import wait
 
@@ -219,26 +204,6 @@ def _waits(planned: "Planned", link: "Link", printer: Printer) -> dict[str, Any]
     return {"run": str(run.path), "submission": None, "shards": [], "waits_for": str(link.run.path)}
 
 
-def _target(target: str, options: argparse.Namespace, printer: Printer) -> "tuple[Planned, Config]":
-    """What a config plans, or a run as it was planned, and the settings with which it goes on."""
-    if names_config(target):
-        config = _checked(load_config(Path(target), options.set), printer)
-        choose_executor(config.executor).prepare(config)
-        from launcher.plan.plan import make_plan
-
-        planned = make_plan(config, _way(options))
-    else:  # a run goes on with the settings it had
-        from launcher.plan.plan import go_on
-        from launcher.submit.submit import current_config
-
-        run = chosen_run(target)
-        known = Plan.read(run.plan)
-        config = _checked(current_config(run, known, options.set), printer)
-        choose_executor(config.executor).prepare(config)
-        planned = go_on(run, known, config, _way(options))
-    return planned, config
-
-
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import go_on
     from launcher.plan.sharding import parse_ranges
@@ -249,11 +214,11 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     config = current_config(run, known, options.set)
     if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
         config = current_config(run, known, [*options.set, *limits])
-    _checked(config, printer)
+    checked(config, printer)
     choose_executor(config.executor).prepare(config)
     if options.tasks is not None and options.tasks < 1:
         raise InputError(f"--tasks {options.tasks}: must be 1 or more")
-    planned = go_on(run, known, config, _way(options))
+    planned = go_on(run, known, config, way_of(options))
     asked = None
     if options.shards and options.fresh:  # as advice may have it, whose shards are those of before
         printer.say(f"with --fresh all shards are computed, not --shards {options.shards} alone")

@@ -1,14 +1,23 @@
 """Targets: what run and submit are given: a config or a run each, in the order in which they come after each other."""
 
+import argparse
 import graphlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan
 from launcher.commands.chosen_run import chosen_run
-from launcher.config.config import load_config
+from launcher.commands.printer import Printer
+from launcher.config.config import Config, load_config
 from launcher.config.upstreams import upstream_paths
+from launcher.executors import choose_executor
+
+# What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
+if TYPE_CHECKING:
+    from launcher.plan.guard import Way
+    from launcher.plan.plan import Planned
 
 
 def names_config(text: str) -> bool:
@@ -42,3 +51,37 @@ def _run_and_those_before(target: str, overrides: Sequence[str]) -> tuple[Path, 
         return config.run_folder, upstream_paths(config)
     run = chosen_run(target)
     return run.path.absolute(), [Path(path) for path in Plan.read(run.plan).after]
+
+
+def planned_target(target: str, options: argparse.Namespace, printer: Printer) -> "tuple[Planned, Config]":
+    """What a config plans, or a run as it was planned, and the settings with which it goes on."""
+    if names_config(target):
+        config = checked(load_config(Path(target), options.set), printer)
+        choose_executor(config.executor).prepare(config)
+        from launcher.plan.plan import make_plan
+
+        planned = make_plan(config, way_of(options))
+    else:  # a run goes on with the settings it had
+        from launcher.plan.plan import go_on
+        from launcher.submit.submit import current_config
+
+        run = chosen_run(target)
+        known = Plan.read(run.plan)
+        config = checked(current_config(run, known, options.set), printer)
+        choose_executor(config.executor).prepare(config)
+        planned = go_on(run, known, config, way_of(options))
+    return planned, config
+
+
+def checked(config: Config, printer: Printer) -> Config:
+    """A config that its executor can run."""
+    if deprecations := config.deprecations():
+        printer.warn(*deprecations)
+    choose_executor(config.executor).check(config)
+    return config
+
+
+def way_of(options: argparse.Namespace) -> "Way":
+    from launcher.plan.guard import Way
+
+    return Way.KEEP if options.keep_results else Way.FRESH if options.fresh else Way.REFUSE

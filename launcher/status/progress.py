@@ -70,7 +70,6 @@ def _finished(samples: int, total: int) -> str:
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     """The text of `launcher status`: how the run stands, and what to do next."""
     lines, name = _state_lines(status, with_shards=with_shards), reference(status.run)
-    lines = [*link_lines(status.chain, summary_line), *lines, *waiting_lines(status)]
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
     if status.state is RunState.COMPLETE:
         return [*lines, *_result_lines(status), *which]
@@ -120,7 +119,7 @@ def _changes(status: Status) -> str:
 
 def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     first, *parts = _summary(status)
-    lines = list(_wrapped([f"{reference(status.run)}  {first}", *parts]))
+    lines = [*link_lines(status.chain, summary_line), *_wrapped([f"{reference(status.run)}  {first}", *parts])]
     for one in status.manifests:
         failed = f", {one.failed:,} failed" if one.failed else ""
         lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
@@ -166,7 +165,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     # A full disk keeps the executor from saying how the submission ended, too, and is told above.
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
-    return lines
+    return [*lines, *waiting_lines(status)]
 
 
 def _laggard_lines(status: Status) -> Iterator[str]:
@@ -222,7 +221,10 @@ class View(Protocol):
 
 
 class LineView(AbstractContextManager["LineView"]):
-    """A line when something changed, at most one in some seconds; the command prints how it ended."""
+    """A line when something changed, at most one in some seconds; the command prints how it ended.
+
+    Of a run that waits it is that of the run for which it does.
+    """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -231,11 +233,12 @@ class LineView(AbstractContextManager["LineView"]):
         self._shown_at = -_LINE_SECONDS
 
     def show(self, status: Status) -> None:
-        now = self._clock()
+        now, link = self._clock(), status.chain.blocking
+        name, status = (f"{reference(link.run)}  ", link.status) if link and link.status else ("", status)
         seen = (status.state, status.ok, status.failed, status.beyond_samples, *map(status.count, SHARD_STATES))
         if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state is RunState.RUNNING:
             self._last, self._shown_at = seen, now
-            print(summary_line(status), file=self._stream, flush=True)
+            print(f"{name}{summary_line(status)}", file=self._stream, flush=True)
 
     def __exit__(self, *_: object) -> None:
         return None

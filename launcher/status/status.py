@@ -3,10 +3,8 @@
 It asks no scheduler and opens no HDF5 file, so it is cheap on a login node however large the run is.
 """
 
-import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,14 @@ from jobs.storage.rundir import RunDir
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
-from launcher.runs.going_on import open_by_executor
 from launcher.runs.notices import Notice, read_notice
 from launcher.runs.shard_states import ShardReader, Shards
-from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
+from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
 from launcher.status.chain import NO_CHAIN, Chain
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer, find_finalizer
 from launcher.status.gathered import is_gathered
+from launcher.status.live import observe
 from launcher.status.rate import is_steady, rate_of
 from launcher.status.sample_counts import SampleCounts, samples_json
 from launcher.status.stalls import Laggards, find_laggards, find_silent
@@ -234,7 +232,7 @@ class StatusReader:
             self._shards = ShardReader(self.run, self.plan)
         queue: Mapping[tuple[str, str], int] | None = None
         if live:
-            submissions, queue = _observe(self.run, submissions)
+            submissions, queue = observe(self.run, submissions)
         shards = self._shards.read(submissions)
         newest = submissions[-1] if submissions else None
         chosen = chosen_output(submissions)
@@ -277,29 +275,6 @@ class StatusReader:
         if run in self._below or not run.plan.is_file():
             return None
         return StatusReader(run, self._below).read()
-
-
-def _observe(
-    run: RunDir, known: Sequence[SubmissionState]
-) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int]]:
-    """Submissions go on if their scheduler has something of them, whatever they left behind; each is asked once."""
-    active: set[int] = set()
-    gone: set[int] = set()
-    entries: Counter[tuple[str, str]] = Counter()
-    for executor, submissions in open_by_executor(known):
-        if executor.is_polled:
-            seen = executor.observe(run, submissions)
-            active |= seen.active
-            gone |= {submission.number for submission in submissions} - seen.active
-            entries.update(seen.entries)
-    now = [replace(k, is_open=True) if k.number in active else k for k in known]
-    return [_ended(k) if k.number in gone else k for k in now], entries
-
-
-def _ended(known: SubmissionState) -> SubmissionState:
-    """What a person submitted with sbatch has no finalize job that would write an outcome."""
-    outcome = Outcome(time.time()) if known.is_by_hand else None
-    return replace(known, is_open=False, outcome=outcome)
 
 
 def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:

@@ -3,7 +3,6 @@
 Whoever ends a run does that: no process waits, on no login node, and what heals the run, a rerun, goes on with those after it.
 """
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def start_waiting(run: RunDir, temporary: tuple[type[LauncherError], ...] = ()) 
         try:
             waiting = read_note(path)
             if waiting and not waiting.has_begun:
-                _start(run, waiting)
+                _start(waiting)
         except (LauncherError, OSError) as error:
             print(f"{waiting.run if waiting else path}: {error}", flush=True)
             if waiting and path.exists():  # else somebody was quicker, and has started it
@@ -74,14 +73,14 @@ def _notes(run: RunDir) -> list[Path]:
         return []
 
 
-def _start(before: RunDir, waiting: Waiting) -> None:
+def _start(waiting: Waiting) -> None:
     from launcher.plan.plan import go_on  # few runs have one that waits
     from launcher.submit.submit import select_rows, submit
 
     run = RunDir(Path(waiting.run))
     plan = Plan.read(run.plan)
-    if not any(_is_same(path, before.path) for path in plan.after) or blocking(run):
-        return  # a copy of the run that it waits for; or the last one of several starts it
+    if blocking(run):
+        return  # the last one of several starts it; or it waits for the run that this one is a copy of
     config = config_from_mapping(waiting.config, config_path(plan), profiles=waiting.profiles)
     planned = go_on(run, plan, config)
     selection = select_rows(run, planned.plan)
@@ -97,10 +96,3 @@ def readers_of(run: RunDir) -> list[RunDir]:
     known = (RunDir(Path(note.run)) for note in map(read_note, notes_of(run)) if note)
     found = [other for other in known if other.plan.is_file()]
     return [other for other in found if StatusReader(other).read().state is not RunState.COMPLETE]
-
-
-def _is_same(path: str, other: Path) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False

@@ -17,7 +17,8 @@ from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import MoreColumns, SampleIds, Samples
+from jobs.storage.sample_ids import SampleIds
+from jobs.storage.samples import MoreColumns, Samples
 from jobs.storage.upstreams import Upstream
 
 

@@ -35,7 +35,7 @@ from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import SampleIds
+from jobs.storage.sample_ids import SampleIds
 from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
 from jobs.storage.upstreams import Upstream
