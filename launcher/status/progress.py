@@ -9,6 +9,7 @@ from jobs.kinds import FailureKind, RunState, ShardState
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
+from launcher.status.chain import link_lines, waiting_lines
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status, StatusReader
 from launcher.units import clock_time, counted, rough_time
@@ -70,24 +71,35 @@ def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     """The text of `launcher status`: how the run stands, and what to do next."""
     lines, name = _state_lines(status, with_shards=with_shards), reference(status.run)
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
+    if status.state is RunState.COMPLETE:
+        return [*lines, *_result_lines(status), *which]
+    return [*lines, f"next: launcher {_step(status)}", *which]
+
+
+def _step(status: Status) -> str:
+    """The command that goes on with a run, or with the one that it waits for."""
+    name, blocking = reference(status.run), status.chain.blocking
+    if status.chain.goes_on:
+        return f"status {name} --watch"
+    if blocking and status.state is not RunState.RUNNING:
+        return _step(blocking.status) if blocking.status else f"plan ITS-CONFIG (of {reference(blocking.run)})"
     match status.state:
-        case RunState.COMPLETE:
-            return [*lines, *_result_lines(status), *which]
         case _ if status.finalizer and status.finalizer.is_nobody:
-            step = f"run {name}"
+            return f"run {name}"
         case RunState.RUNNING:
-            step = f"status {name} --watch"
+            return f"status {name} --watch"
+        case _ if status.chain.outdated:
+            return f"rerun {name} --fresh"
         case _ if status.is_cleaned:
-            step = "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
+            return "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
         case _ if status.count(ShardState.DONE) == len(status.shards):
-            step = f"gather {name}"
-        case RunState.PLANNED:
-            step = f"submit {name}"
+            return f"gather {name}"
+        case RunState.PLANNED | RunState.COMPLETE:
+            return f"submit {name}"
         case RunState.INCOMPLETE | RunState.FAILED | RunState.CANCELLED:
-            step = f"rerun {name}{_changes(status)}"
+            return f"rerun {name}{_changes(status)}"
         case _:
             assert_never(status.state)
-    return [*lines, f"next: launcher {step}", *which]
 
 
 def _result_lines(status: Status) -> list[str]:
@@ -107,7 +119,7 @@ def _changes(status: Status) -> str:
 
 def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     first, *parts = _summary(status)
-    lines = list(_wrapped([f"{reference(status.run)}  {first}", *parts]))
+    lines = [*link_lines(status.chain, summary_line), *_wrapped([f"{reference(status.run)}  {first}", *parts])]
     for one in status.manifests:
         failed = f", {one.failed:,} failed" if one.failed else ""
         lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
@@ -149,7 +161,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     # A full disk keeps the executor from saying how the submission ended, too, and is told above.
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
-    return lines
+    return [*lines, *waiting_lines(status)]
 
 
 def _silent_lines(status: Status) -> Iterator[str]:
@@ -218,7 +230,10 @@ class View(Protocol):
 
 
 class LineView(AbstractContextManager["LineView"]):
-    """A line when something changed, at most one in some seconds; the command prints how it ended."""
+    """A line when something changed, at most one in some seconds; the command prints how it ended.
+
+    Of a run that waits it is that of the run for which it does.
+    """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -227,11 +242,12 @@ class LineView(AbstractContextManager["LineView"]):
         self._shown_at = -_LINE_SECONDS
 
     def show(self, status: Status) -> None:
-        now = self._clock()
+        now, link = self._clock(), status.chain.blocking
+        name, status = (f"{reference(link.run)}  ", link.status) if link and link.status else ("", status)
         seen = (status.state, status.ok, status.failed, status.beyond_samples, *map(status.count, SHARD_STATES))
         if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state is RunState.RUNNING:
             self._last, self._shown_at = seen, now
-            print(summary_line(status), file=self._stream, flush=True)
+            print(f"{name}{summary_line(status)}", file=self._stream, flush=True)
 
     def __exit__(self, *_: object) -> None:
         return None
@@ -283,6 +299,6 @@ def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
             asked = started if asks else asked
             status = reader.read(live=asks)
             view.show(status)
-            if status.state is not RunState.RUNNING:
+            if status.state is not RunState.RUNNING and not status.chain.goes_on:
                 return status
             time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / _LOOK_SHARE))

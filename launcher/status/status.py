@@ -3,10 +3,8 @@
 It asks no scheduler and opens no HDF5 file, so it is cheap on a login node however large the run is.
 """
 
-import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,14 @@ from jobs.storage.rundir import RunDir
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice, group
 from launcher.runs.find import reference
-from launcher.runs.going_on import open_by_executor
 from launcher.runs.notices import Notice, read_notice
 from launcher.runs.shard_states import ShardReader, Shards
-from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
+from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
+from launcher.status.chain import NO_CHAIN, Chain
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer, find_finalizer
 from launcher.status.gathered import is_gathered
+from launcher.status.live import observe
 from launcher.status.rate import is_steady, rate_of
 from launcher.status.sample_counts import SampleCounts, samples_json
 from launcher.status.stalls import Laggards, find_laggards, find_silent
@@ -43,7 +42,8 @@ class Status:
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
     ``laggards`` are attempts that write but finish nothing, and slow nodes.
-    ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
+    ``other_versions`` are those that attempts computed with and that did not plan the run, in words. ``chain``: the runs
+    before it.
     """
 
     run: RunDir
@@ -64,6 +64,7 @@ class Status:
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
     laggards: Laggards = field(default_factory=Laggards)
+    chain: Chain = NO_CHAIN
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -107,6 +108,11 @@ class Status:
         """Who was told of the end, where somebody is to be."""
         ended = [known.number for known in self.submissions if known.outcome]
         return read_notice(self.run, ended[-1]) if ended and self.state is not RunState.RUNNING else None
+
+    @property
+    def ended(self) -> float:
+        """When the last submission ended that has, seconds since the epoch; 0 before."""
+        return max((known.outcome.ended for known in self.submissions if known.outcome), default=0.0)
 
     @property
     def is_abandoned(self) -> bool:
@@ -188,6 +194,7 @@ class Status:
             document["queue"] = entries
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
+        document |= self.chain.to_json()
         if self.in_place:
             document["in_place"] = True
         if self.is_cleaned:
@@ -208,9 +215,10 @@ class Status:
 class StatusReader:
     """Reads the status of one run, again and again; what is read once is not read again."""
 
-    def __init__(self, run: RunDir) -> None:
-        """Raises InputError where ``run`` is no run directory."""
+    def __init__(self, run: RunDir, below: Collection[RunDir] = ()) -> None:
+        """``below`` are runs that come after it. Raises InputError where ``run`` is no run directory."""
         self.run = run
+        self._below = (*below, run)
         self.plan = Plan.read(run.plan)
         self._shards = ShardReader(run, self.plan)
 
@@ -223,9 +231,12 @@ class StatusReader:
     def read(self, *, live: bool = False) -> Status:
         """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
         submissions = read_submissions(self.run)
+        if submissions and not submissions[-1].submission.is_of(self.plan):  # another one has taken its place since
+            self.plan = Plan.read(self.run.plan)
+            self._shards = ShardReader(self.run, self.plan)
         queue: Mapping[tuple[str, str], int] | None = None
         if live:
-            submissions, queue = _observe(self.run, submissions)
+            submissions, queue = observe(self.run, submissions)
         shards = self._shards.read(submissions)
         newest = submissions[-1] if submissions else None
         chosen = chosen_output(submissions)
@@ -235,7 +246,9 @@ class StatusReader:
             path for part, path in results if not (is_done and is_gathered(self.plan, part, path, shards))
         ]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
-        state = _run_state(submissions, shards, is_complete=in_place or not missing_results)
+        chain = Chain.read(self.run, self.plan, self._read_other)
+        is_complete = (in_place or not missing_results) and not chain.outdated
+        state = _run_state(submissions, shards, is_complete=is_complete)
         rate = rate_of(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
         return Status(
@@ -257,31 +270,15 @@ class StatusReader:
             other_versions(self.plan.environment, shards.attempts),
             find_finalizer(self.run, submissions),
             find_laggards(self.plan, shards, submissions),
+            chain,
             queue,
         )
 
-
-def _observe(
-    run: RunDir, known: Sequence[SubmissionState]
-) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int]]:
-    """Submissions go on if their scheduler has something of them, whatever they left behind; each is asked once."""
-    active: set[int] = set()
-    gone: set[int] = set()
-    entries: Counter[tuple[str, str]] = Counter()
-    for executor, submissions in open_by_executor(known):
-        if executor.is_polled:
-            seen = executor.observe(run, submissions)
-            active |= seen.active
-            gone |= {submission.number for submission in submissions} - seen.active
-            entries.update(seen.entries)
-    now = [replace(k, is_open=True) if k.number in active else k for k in known]
-    return [_ended(k) if k.number in gone else k for k in now], entries
-
-
-def _ended(known: SubmissionState) -> SubmissionState:
-    """What a person submitted with sbatch has no finalize job that would write an outcome."""
-    outcome = Outcome(time.time()) if known.is_by_hand else None
-    return replace(known, is_open=False, outcome=outcome)
+    def _read_other(self, run: RunDir) -> "Status | None":
+        """The status of a run before this one; None where there is none, or it comes after this one itself."""
+        if run in self._below or not run.plan.is_file():
+            return None
+        return StatusReader(run, self._below).read()
 
 
 def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:

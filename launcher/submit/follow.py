@@ -18,6 +18,7 @@ from launcher.status.progress import View, follow
 from launcher.status.status import Status, StatusReader
 from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
+from launcher.submit.downstream import start_waiting
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
@@ -78,6 +79,7 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     from jobs.gather.gather import gather
 
     gather(run, output=config.output_path)
+    start_waiting(run)
     return reader.read()
 
 
