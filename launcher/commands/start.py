@@ -19,8 +19,10 @@ from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
 from launcher.runs.find import reference
-from launcher.status.progress import make_view, status_lines
-from launcher.status.status import Status, StatusReader
+from launcher.status.progress import status_lines
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
+from launcher.status.views import make_view
 from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.

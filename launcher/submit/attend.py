@@ -20,8 +20,9 @@ from launcher.runs.attendant import Attendant
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.submissions import SubmissionState, read_submissions, update
-from launcher.status.progress import View
-from launcher.status.status import Status, StatusReader
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
+from launcher.status.views import View
 from launcher.submit.downstream import start_waiting
 
 _LOOK_SECONDS = 0.5

@@ -23,7 +23,7 @@ from launcher.runs.cleaned import Cleaned
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.submissions import chosen_output, read_submissions
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from launcher.submit.downstream import readers_of
 
 Progress = Callable[[int, int], None]

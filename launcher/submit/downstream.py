@@ -16,7 +16,7 @@ from launcher.plan.guard import config_path
 from launcher.runs.downstream import Waiting, forget, notes_of, read_note
 from launcher.runs.find import reference
 from launcher.status.chain import Link
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from launcher.submit.turn import blocking
 
 

@@ -36,7 +36,7 @@ from launcher.runs.submissions import (
     read_submissions,
     withdraw,
 )
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from launcher.submit.turn import blocking, refuse_early
 from launcher.units import parse_time
 

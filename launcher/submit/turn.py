@@ -4,7 +4,7 @@ from jobs.errors import RunError
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import reference
 from launcher.status.chain import Link
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 
 
 def blocking(run: RunDir) -> Link | None:

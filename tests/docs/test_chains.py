@@ -8,7 +8,7 @@ import pytest
 
 from jobs.storage.rundir import RunDir
 from launcher import results
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.slurm_cluster import SlurmCluster
 from tests.support.chains import run_in
 from tests.support.failing_server import Served, body, serving

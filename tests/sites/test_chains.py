@@ -8,7 +8,7 @@ from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.runs.downstream import how_it_waits
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.sites.test_login import INSIDE, stand_in
 from tests.support.chains import run_in, write_run
 from tests.support.launcher_runs import document

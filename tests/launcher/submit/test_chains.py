@@ -11,7 +11,7 @@ from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan
 from launcher import results
 from launcher.runs.downstream import how_it_waits
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.support.chains import run_in, write_rows, write_run
 from tests.support.launcher_runs import document, environment, launcher, wait_until
 from tests.support.patience import PATIENCE

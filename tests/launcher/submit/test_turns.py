@@ -10,7 +10,7 @@ import pytest
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.runs.downstream import how_it_waits
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from launcher.submit.downstream import start_waiting
 from tests.support.chains import run_in, write_rows, write_run
 from tests.support.instant_executor import command, instant_executor
