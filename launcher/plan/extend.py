@@ -54,6 +54,11 @@ def extend(run: RunDir, config: Config, given: Sources | None, *, again: bool) -
     run goes on, and where another launcher extends it.
     """
     refuse_cleaned(run)
+    if of_run := config.data.of_run:
+        raise InputError(
+            f"{run.path}: its samples are those of run {of_run.run}: extend that one, and compute this one anew: "
+            f"launcher rerun {run.path} --fresh"
+        )
     refuse_while_it_goes_on(run, "is to grow")
     import_run(run)
     known = Plan.read(run.plan)

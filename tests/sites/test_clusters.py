@@ -44,6 +44,7 @@ def test_jobs_on_another_cluster_are_seen_and_cancelled_there_alone(clusters: Sl
     assert (entries(clusters, "other"), entries(clusters, "test")) == (set(), here)
 
 
+@pytest.mark.sites
 def test_what_follows_stays_on_the_cluster_that_slurm_has_chosen(clusters: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(clusters, tmp_path, options={"tasks": 1, "clusters": "test,other"})
     toy.submit()

@@ -70,6 +70,7 @@ def test_launcher_run_tries_again_and_gathers_where_there_is_no_finalize_job(sit
     assert find_attendant(toy.run) is None
 
 
+@pytest.mark.sites
 def test_a_launcher_that_was_killed_goes_on_by_cron_and_two_are_one(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"finalize": "none"})
     assert toy.launcher("run", toy.config.name, "--once").returncode == GOES_ON
@@ -271,6 +272,7 @@ def test_tasks_that_are_jobs_are_cancelled_and_followed_by_others(site: BringUp,
 # --- retries
 
 
+@pytest.mark.sites
 def test_a_refused_retry_spares_the_others_and_stays_in_sight(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

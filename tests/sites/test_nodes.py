@@ -42,6 +42,7 @@ def filling(site: BringUp, name: str, folder: Path, **options: Any) -> SlurmRun:
     )  # fmt: skip
 
 
+@pytest.mark.sites
 def test_what_is_idle_of_a_whole_node_is_told_when_a_run_is_planned_and_submitted(
     site: BringUp, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_array_parallelism_is_the_runs_in_all_its_arrays(site: BringUp, tmp_path
     assert max(attempt.beat.time for attempt in first) < min(start_of(attempt).time for attempt in second)
 
 
+@pytest.mark.sites
 def test_limits_of_another_account_are_none_of_this_one(site: BringUp, tmp_path: Path) -> None:
     cluster = site("accounting")
     for account, tasks in (("lab", 8), ("debug", 1)):
@@ -133,6 +134,7 @@ def test_a_partition_for_gpus_alone_has_a_finalize_job_elsewhere(site: BringUp, 
     assert toy.end()["state"] == "complete"
 
 
+@pytest.mark.sites
 def test_variables_of_the_users_script_reach_jobs_on_several_nodes(site: BringUp, tmp_path: Path) -> None:
     own = template(tmp_path, "#SBATCH --export=NONE --mem=300M", f"export PYTHONPATH={ROOT} MY_TOKEN=mine")
     toy = SlurmRun(

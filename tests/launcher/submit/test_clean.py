@@ -21,7 +21,7 @@ from launcher.config.config import load_config
 from launcher.plan.extend import extend
 from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome, create, read_submissions
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from launcher.submit.clean import clean, find_waste
 from tests.support import launcher_runs
 from tests.support.builders import AttemptWriter, submit
