@@ -179,13 +179,14 @@ def rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if rows >= BATCH_ROWS:
             table = pa.Table.from_batches(pending)
             full = rows // BATCH_ROWS * BATCH_ROWS
-            yield from (_joined(table.slice(start, BATCH_ROWS)) for start in range(0, full, BATCH_ROWS))
+            yield from (joined(table.slice(start, BATCH_ROWS)) for start in range(0, full, BATCH_ROWS))
             pending, rows = table.slice(full).to_batches(), rows - full
     if rows:
-        yield _joined(pa.Table.from_batches(pending))
+        yield joined(pa.Table.from_batches(pending))
 
 
-def _joined(table: pa.Table) -> pa.RecordBatch:
+def joined(table: pa.Table) -> pa.RecordBatch:
+    """The rows as one record batch. Raises InputError where that cannot be."""
     batches = table.combine_chunks().to_batches()
     if len(batches) > 1:  # Arrow could not join the text of a column: its offsets are 32 bits
         raise InputError(f"a column holds over 2 GB in {BATCH_ROWS} rows; put such data into files of their own")

@@ -152,8 +152,10 @@ def _publish(run: RunDir, plan: Plan, found: Comparison) -> Plan:
         fingerprint, digests = _write_manifest(written, plan, found)
         fsync_file(written)
         fsync_folder(run.path)
-    except BaseException:
+    except BaseException as error:
         written.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # pyarrow's do not name the file
+            raise RunError(f"{run.manifest}: one with the new samples cannot be written: {error}") from error
         raise
     named: dict[str, Any] = {"fingerprint": fingerprint, "digests": list(digests), "file": written.name}
     plan = replace(plan, manifest={**plan.manifest, **named})
