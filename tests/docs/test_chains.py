@@ -66,7 +66,7 @@ def test_the_example_runs_on_slurm(clean_slurm: SlurmCluster, tmp_path: Path, mo
         assert [re.sub(r" .*", "", line.strip()) for line in shown[:3]] == ["after", "after", "sums"]
         if "pages, which is running" in shown[3]:  # it may have been quick
             assert shown[3:] == begun.splitlines()[3:]
-        wait_until(lambda: state(run_in(tmp_path, "letters")) == "failed", 120)
+        wait_until(lambda: state(run_in(tmp_path, "letters")) == "failed")
         assert do(tmp_path, look) == failed
         for line in healing.splitlines():
             shown = do(tmp_path, line).splitlines()

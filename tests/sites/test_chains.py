@@ -41,7 +41,7 @@ def test_after_a_retry_of_the_run_before_it(site: BringUp, tmp_path: Path) -> No
     toy.open_gate()
     toy.wait(lambda: toy.run.outcome(1).exists())
     assert not second.submission_numbers()
-    toy.wait(lambda: is_complete(second), 120)
+    toy.wait(lambda: is_complete(second))
     assert toy.run.submission_numbers() == [1, 2]
 
 
@@ -73,4 +73,4 @@ def test_where_nodes_may_not_submit_it_is_told_and_left_to_a_person(
     assert "Access/permission denied" in said
     assert second.submission_numbers() == []
     assert toy.launcher("submit", "second").returncode == 0
-    toy.wait(lambda: is_complete(second), 120)
+    toy.wait(lambda: is_complete(second))
