@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
 from jobs.errors import InputError
@@ -54,12 +53,12 @@ class IdCheck:
         self._rows = 0
 
     def update(self, batch: pa.RecordBatch) -> None:
-        ids = batch.column(self._column)
-        absent = pc.index(pc.fill_null(pc.equal(ids, ""), True), True).as_py()
-        if absent >= 0:
-            where = self._place(self._rows + absent)
+        # In Python, since a value that is given to pyarrow makes it import pandas, which takes longer than to plan a small run.
+        ids = batch.column(self._column).cast(pa.binary()).to_pylist()
+        if not all(ids):
+            where = self._place(self._rows + next(row for row, one in enumerate(ids) if not one))
             raise InputError(f"{where}: has no id in column {self._column!r}; every sample needs one")
-        hashes = map(xxhash.xxh3_64_intdigest, ids.cast(pa.binary()).to_pylist())
+        hashes = map(xxhash.xxh3_64_intdigest, ids)
         end = self._rows + len(ids)
         self._hashes[self._rows : end] = np.fromiter(hashes, np.uint64, len(ids))
         self._rows = end

@@ -24,6 +24,7 @@ from launcher.plan.extend import Extended, extend
 from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome, update
 from tests.support.builders import AttemptWriter, submit
+from tests.support.chaos import amount
 from tests.support.crash_states import crash_states, restore
 from tests.support.disk_calls import disk_calls
 from tests.support.instant_executor import command, go_on, instant_executor
@@ -301,7 +302,7 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
     recorded("extend", run.path, "--changed")
     old_and_new = {1: 40, 2: 45}
     seen = set()
-    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), 80):
+    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), amount("STATES", 40)):
         if number > planned:
             shutil.rmtree(run.path, ignore_errors=True)
             restore(state, run.path.parent)

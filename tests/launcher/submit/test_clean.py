@@ -23,6 +23,7 @@ from launcher.runs.submissions import Outcome, create, read_submissions
 from launcher.status.reader import StatusReader
 from launcher.submit.clean import clean, find_waste
 from tests.support.builders import AttemptWriter, submit
+from tests.support.chaos import amount
 from tests.support.crash_states import crash_states, restore
 from tests.support.disk_calls import disk_calls
 from tests.support.instant_executor import command, go_on, instant_executor
@@ -192,7 +193,7 @@ def test_every_state_that_a_crash_may_leave_has_all_that_was_computed(tmp_path: 
         counts.append(len(list(calls.recorded())))
     recorded = [call for call in calls.recorded() if "/logs/" not in call.path and not call.path.endswith(".log")]
     seen = set()
-    for number, state in crash_states(recorded, run.path.parent, random.Random(5), 150):
+    for number, state in crash_states(recorded, run.path.parent, random.Random(5), amount("STATES", 60)):
         if number > len(recorded) - (counts[1] - counts[0]):
             shutil.rmtree(run.path, ignore_errors=True)
             restore(state, run.path.parent)
