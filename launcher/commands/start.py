@@ -58,7 +58,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         *remarks,
         *(f"script: {path}" for path in scripts),
         *([checked] if checked else []),
-        f"next: launcher submit {reference(run)}, or launcher run {options.config}",
+        f"next: launcher submit {reference(run)}, or launcher run {reference(run)}",
     )
     printer.document(
         run=str(run.path),
