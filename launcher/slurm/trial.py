@@ -1,7 +1,6 @@
 """Trial: whether sbatch would take a job with certain options, without submitting one."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,8 @@ _WAITS: Options = {"job-name": "launcher-trial", "dependency": "singleton", "nta
 
 def refusal(options: Options) -> str:
     """Why sbatch does not take a script with these options; nothing where it does, now or later."""
+    import tempfile  # it takes a while, and status does without
+
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "trial.sbatch")
         script.write_text(Template(_SCRIPT, "trial").render({**options, "output": os.devnull}, "true"))
