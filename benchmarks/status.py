@@ -28,7 +28,7 @@ from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile,
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings, Submission
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 
 _ROOT = Path(__file__).parents[1]
 ROWS = 32

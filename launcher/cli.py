@@ -94,7 +94,12 @@ def _add_starting(command: _Command) -> None:
     probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
     plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
     for parser in (run, submit):
-        parser.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
+        parser.add_argument(
+            "targets",
+            metavar="CONFIG|RUN",
+            nargs="+",
+            help="config.yaml, run directory or run name; several: runs that come after each other",
+        )
     rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     rerun.add_argument("--shards", metavar="3,7-9", help="only these; done ones too if damaged or with failed samples")
     rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")

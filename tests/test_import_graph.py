@@ -51,7 +51,7 @@ TABLE = {
     "jobs/program": "jobs base, jobs/machine",
     "jobs/node": "jobs base, jobs job, jobs/machine, jobs/storage",
     "jobs/node/worker": "jobs base, jobs job, jobs/machine, jobs/node, jobs/storage",
-    "jobs/node/process": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/worker, jobs/storage",
+    "jobs/node/process": "jobs base, jobs job, jobs/gather, jobs/machine, jobs/node, jobs/node/worker, jobs/storage",
     "jobs/node/supervisor": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/process, jobs/node/worker, jobs/storage",
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
@@ -70,9 +70,9 @@ TABLE = {
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "
-    "launcher/retry, launcher/runs",
+    "launcher/retry, launcher/runs, launcher/submit",
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
-    "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs",
+    "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs, launcher/submit",
     "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",

@@ -31,6 +31,7 @@ from jobs.storage.code import changed, told
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.upstreams import refuse_outdated
 
 _LISTED = 10
 
@@ -80,8 +81,8 @@ def gather(
     result, raises IncompleteError where a shard is not done (or more of its samples have failed than may), and DamageError
     where no attempt has what it committed. Raises
     OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
-    it cannot be written or the Job's reduce raises, or where the Job folds its results and its code has changed (unless
-    ``with_new_code``), InputError where the Job cannot be imported here.
+    it cannot be written or the Job's reduce raises, where the run whose samples these are was computed again, or where the
+    Job folds its results and its code has changed (unless ``with_new_code``), InputError where it cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
@@ -91,6 +92,7 @@ def gather(
             "all; to compute it again: launcher run CONFIG --fresh"
         )
     check_manifest(run, plan, whole=False)
+    refuse_outdated(run, plan)
     new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
     if new_code and not with_new_code:
         raise RunError(

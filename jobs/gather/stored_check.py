@@ -9,6 +9,7 @@ from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Surveyed, survey_results
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.upstreams import refuse_outdated
 
 
 def check_stored(run: RunDir) -> tuple[str, ...]:
@@ -18,6 +19,7 @@ def check_stored(run: RunDir) -> tuple[str, ...]:
     """
     plan = Plan.read(run.plan)
     check_manifest(run, plan, whole=False)
+    refuse_outdated(run, plan)
     surveyed = survey_results(run, plan)
     if problems := list(shortfall(run, plan, [one.survey for one in surveyed])):
         raise IncompleteError(f"{run.path}: {'; '.join(problems)}")

@@ -25,6 +25,7 @@ from jobs.storage.outputs import fill_value
 from jobs.storage.plans import Plan
 from jobs.storage.records import Block, FailedSample, Layout, Output, Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Range
 
 
 class StoredRows:
@@ -55,6 +56,18 @@ class StoredRows:
 
         surveyed = survey_results(run, plan, visit)
         return cls(run, plan, next(one for one in surveyed if one.part.name == manifest), index)
+
+    @classmethod
+    def indexed(cls, run: RunDir, plan: Plan, surveyed: Surveyed) -> Self:
+        """Of the rows of ``surveyed.committed``, whose outputs are known already: only what tells of them is read."""
+        index = BatchIndex()
+        for stored in surveyed.committed.batches():
+            index.add(stored)
+        return cls(run, plan, surveyed, index)
+
+    def has_all(self, rows: Range) -> bool:
+        """Whether there is a batch for each of these rows, intact or not."""
+        return sum(self._index.stops) - sum(self._index.starts) == rows[1] - rows[0]
 
     @property
     def complete(self) -> bool:

@@ -26,7 +26,7 @@ GROWN_FORMAT = 4
 """Of a plan that has grown: older versions would not know which of its samples are others now."""
 OLD_FORMATS = (1, 2)
 """Of runs whose shards have files of their own: storage/old_shards.py reads these."""
-_MAY_BE_EMPTY = ("parts", "files", "code", "kept", "grown")
+_MAY_BE_EMPTY = ("parts", "files", "code", "kept", "grown", "after")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Plan:
     comparison; ``environment`` and ``git`` record what planned it; ``files`` are those that params name, ``code`` those that
     the Job is made of (launcher.plan). ``kept`` are the changes of the Job of which somebody said that results stay right,
     ``grown`` what was added since it was made, after the rows that there were; the fingerprint is of the plan before them.
+    ``after`` are the run directories of those that have to be complete before.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Plan:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     code: dict[str, dict[str, str]] = field(default_factory=dict)
     kept: tuple[dict[str, Any], ...] = ()
+    after: tuple[str, ...] = ()
     grown: tuple[Growth, ...] = ()
 
     @property
@@ -163,9 +165,9 @@ class Plan:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path
         is_old, boundaries, rows = data["format"] in OLD_FORMATS, data["boundaries"], data["rows"]
         boundaries = tuple(boundaries) if is_old else _unpack(boundaries, rows)
-        kept = tuple(data.pop("kept", ()))
+        tuples = {name: tuple(data.pop(name, ())) for name in ("kept", "after")}
         grown = tuple(Growth(**{**one, "sources": tuple(one["sources"])}) for one in data.pop("grown", ()))
-        return cls(**{**data, "boundaries": boundaries, "job": job, "parts": parts, "kept": kept, "grown": grown})
+        return cls(**{**data, **tuples, "boundaries": boundaries, "job": job, "parts": parts, "grown": grown})
 
 
 def _pack(boundaries: Sequence[int]) -> list[list[int]]:

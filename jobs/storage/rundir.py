@@ -87,6 +87,11 @@ class RunDir:
         return self.path / "shards"
 
     @property
+    def downstream(self) -> Path:
+        """A file for each run that waits for this one to be complete."""
+        return self.path / "downstream"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

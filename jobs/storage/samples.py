@@ -8,14 +8,12 @@ import itertools
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import xxhash
 
-from jobs.errors import RunError
 from jobs.storage.files import intact
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
@@ -63,17 +61,32 @@ class _Columns(dict[str, Sequence[Any]]):
         return values
 
 
+class MoreColumns(Protocol):
+    """Columns of samples that are not in the manifest; ``batch`` are neighbouring rows of it. Raises OSError."""
+
+    names: Sequence[str]
+
+    def values(self, batch: pa.RecordBatch) -> Mapping[str, Sequence[Any]]:
+        """By column, a value for each row."""
+
+    def unreadable(self, batch: pa.RecordBatch) -> Mapping[int, BaseException]:
+        """Which of the rows, counted from the first, have none, and why."""
+
+
 class _Window:
     """The neighbouring rows of ``batch``, the first of which is row ``first`` of the file, the last that before ``stop``.
 
     ``indices`` are their rows in the manifest. Those before ``given`` were handed out.
     """
 
-    __slots__ = ("batch", "columns", "first", "given", "id_column", "indices", "parts", "stop")
+    __slots__ = ("columns", "first", "given", "id_column", "indices", "names", "parts", "stop")
 
     def __init__(self, batch: pa.RecordBatch, first: int, samples: "Samples") -> None:
-        self.batch = batch
         self.columns = _Columns(batch)
+        self.names = batch.schema.names
+        if samples.more:
+            self.columns |= samples.more.values(batch)
+            self.names += samples.more.names
         self.first = self.given = first
         self.stop = first + batch.num_rows
         self.id_column = samples.id_column
@@ -124,37 +137,13 @@ class Sample(Mapping[str, Any]):
         return self._window.columns[name][self._position]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._window.batch.schema.names)
+        return iter(self._window.names)
 
     def __len__(self) -> int:
-        return int(self._window.batch.num_columns)
+        return len(self._window.names)
 
     def __repr__(self) -> str:
         return f"Sample(index={self.index}, {dict(self)})"
-
-
-class SampleIds:
-    """The ids of single samples, for messages: the row instead where the manifest cannot be read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @cached_property
-    def _samples(self) -> "Samples":
-        return Samples(self._path)
-
-    def __call__(self, row: int) -> str:
-        try:
-            return next(self._samples.rows(row, row + 1)).id
-        except (RunError, OSError, ValueError, LookupError):
-            return f"row {row}"
-
-    def name(self, row: int) -> str:
-        """As ``Samples.name``."""
-        try:
-            return self._samples.name(row)
-        except (RunError, OSError, ValueError, LookupError):
-            return str(row)
 
 
 def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
@@ -168,8 +157,12 @@ def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
-    def __init__(self, path: Path, digests: Sequence[str] = ()) -> None:
-        """``digests`` are those of the record batches as they were planned. Raises RunError where it is damaged."""
+    def __init__(self, path: Path, digests: Sequence[str] = (), more: MoreColumns | None = None) -> None:
+        """``digests`` are those of the record batches as they were planned; ``more``: columns that each sample has besides.
+
+        Raises RunError where it is damaged.
+        """
+        self.more = more
         self._path = path
         self._reader, metadata = intact(path, _open, REMEDY)
         self._digests = digests
@@ -206,8 +199,21 @@ class Samples:
         return itertools.chain.from_iterable(self._by_window(start, stop))
 
     def unreadable(self, start: int, stop: int) -> Mapping[int, BaseException]:
-        """None: what a cell is, is found out by the Job that asks for it."""
-        return _NONE
+        """Those that lack a value of another run. What a cell is, is found out by the Job that asks for it."""
+        if self.more is None:
+            return _NONE
+        found: dict[int, BaseException] = {}
+        for first, batch in self._pieces(start, stop):
+            found |= {first + row: problem for row, problem in self.more.unreadable(batch).items()}
+        return found
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows, as far as each record batch has them, with the first of them."""
+        while start < stop:
+            number, within = divmod(start, BATCH_ROWS)
+            batch = self._batch(number).slice(within, stop - start)
+            yield start, batch
+            start += batch.num_rows
 
     def name(self, row: int) -> str:
         """What a message calls the sample of a manifest row: its row, and its id where that is another."""
@@ -234,8 +240,9 @@ class Samples:
         """The rows as far as they are in the record batch of the first, and perhaps some of those that follow."""
         number, within = divmod(start, BATCH_ROWS)
         rows = stop - start
-        batch = self._batch(number).slice(within, max(rows, _AHEAD))
-        if rows < _AHEAD and batch.nbytes > _AHEAD_BYTES:
+        ahead = 0 if self.more else _AHEAD  # what another run has stored may be large
+        batch = self._batch(number).slice(within, max(rows, ahead))
+        if rows < ahead and batch.nbytes > _AHEAD_BYTES:
             batch = batch.slice(0, rows)
         return _Window(batch, start, self)
 

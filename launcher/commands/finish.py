@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
@@ -16,6 +17,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
+from launcher.runs.downstream import forget, waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.submissions import chosen_output, read_submissions
 
@@ -29,11 +31,19 @@ def cancel(options: argparse.Namespace, printer: Printer) -> bool:
     if run is None:
         printer.say("nothing is cancelled")
         return False
+    waited = forget(run, Plan.read(run.plan))  # first: what it waits for may end now
     cancelled = cancel_run(run)
+    name, after = reference(run), [reference(RunDir(Path(one.run))) for one in waiting_for(run)]
     if cancelled:
-        printer.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {reference(run)}")
-    else:
+        printer.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {name}")
+    elif not waited:
         printer.say(f"nothing of {run.path} is running")
+    if waited:
+        printer.say(
+            f"{name} waits no more for {', '.join(map(reference, waited))}; to have it wait again: launcher submit {name}"
+        )
+    if after:
+        printer.say(f"these wait until {name} is complete, or until they are cancelled too: {', '.join(after)}")
     printer.document(run=str(run.path), cancelled=cancelled)
     return True
 
@@ -52,11 +62,14 @@ def _asked_for(printer: Printer) -> RunDir | None:
 
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.gather.gather import gather as write_result
+    from launcher.submit.downstream import start_waiting
 
     run = chosen_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
         output = chosen_output(read_submissions(run))
         report = write_result(run, allow_missing=options.allow_missing, output=output, with_new_code=True)
+        if report.complete:
+            start_waiting(run)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):

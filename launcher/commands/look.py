@@ -14,14 +14,15 @@ from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run, profile_folder
 from launcher.commands.printer import Printer
 from launcher.runs import find as runs
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from launcher.visible import on_one_line, visible
 
 _Found = TypeVar("_Found")
 
 
 def status(options: argparse.Namespace, printer: Printer) -> bool:
-    from launcher.status.progress import follow, make_view, status_lines
+    from launcher.status.progress import status_lines
+    from launcher.status.views import follow, make_view
 
     reader = StatusReader(chosen_run(options.run))
     stream, live = printer.stream, options.live

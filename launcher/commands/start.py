@@ -2,10 +2,10 @@
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
@@ -14,17 +14,21 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
+from launcher.commands.targets import checked, in_order, planned_target, way_of
 from launcher.config.config import Config, load_config
 from launcher.executors import choose_executor
+from launcher.runs.downstream import forget
 from launcher.runs.find import reference
-from launcher.status.progress import make_view, status_lines
-from launcher.status.status import Status, StatusReader
+from launcher.status.progress import status_lines
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
+from launcher.status.views import make_view
 from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
-    from launcher.plan.guard import Way
     from launcher.plan.plan import Planned
+    from launcher.status.chain import Link
     from launcher.submit.submit import Selection
 
 
@@ -34,8 +38,8 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
-    config = _checked(load_config(Path(options.config), options.set), printer)
-    planned = make_plan(config, _way(options))
+    config = checked(load_config(Path(options.config), options.set), printer)
+    planned = make_plan(config, way_of(options))
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(run.manifest).columns, planned.plan.id_column
@@ -45,7 +49,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for path in scripts:
             print(path.read_text(), flush=True)
-    checked = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
+    opinion = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
     printer.say(
         *planned.notes,
         f"{_planned(planned)}: {run.path.absolute()}",
@@ -57,7 +61,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         *resources,
         *remarks,
         *(f"script: {path}" for path in scripts),
-        *([checked] if checked else []),
+        *([opinion] if opinion else []),
         f"next: launcher submit {reference(run)}, or launcher run {reference(run)}",
     )
     printer.document(
@@ -100,27 +104,55 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 
 def run(options: argparse.Namespace, printer: Printer) -> bool | None:
+    """Several runs one after another, as long as each is complete."""
+    targets = in_order(options.targets, options.set)
+    if len(targets) > 1:
+        _prepare(targets, options, printer)
+    documents: list[dict[str, Any]] = []
+    for target in targets:
+        status = _run_one(target, options, printer)
+        documents.append(status.to_json())
+        if status.state is not RunState.COMPLETE:
+            break
+    if left := targets[len(documents) :]:
+        printer.say(f"not begun, since they come after {reference(status.run)}: {', '.join(left)}")
+    printer.document(**_together(targets, documents))
+    return None if options.once and status.state is RunState.RUNNING else status.state is RunState.COMPLETE and not left
+
+
+def _together(targets: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The documents of several runs as one."""
+    return documents[0] if len(targets) == 1 else {"runs": documents}
+
+
+def _prepare(targets: Sequence[str], options: argparse.Namespace, printer: Printer) -> None:
+    """Plans all: what is wrong with the last one is known before the first one begins. None is to begin by itself any more."""
+    for target in targets:
+        planned, _ = planned_target(target, options, Printer(as_json=True))
+        forget(planned.run, planned.plan)
+
+
+def _run_one(target: str, options: argparse.Namespace, printer: Printer) -> Status:
     from launcher.runs.attendant import AttendedElsewhere
 
     try:
-        status = _run_or_attend(options, printer)
+        status = _run_or_attend(target, options, printer)
     except AttendedElsewhere as error:
         if not options.once:
             raise
         printer.say(str(error))
-        status = StatusReader(chosen_run(options.target)).read()
+        status = StatusReader(chosen_run(target)).read()
     printer.say(*status_lines(status))
-    printer.document(**status.to_json())
-    return None if options.once and status.state is RunState.RUNNING else status.state is RunState.COMPLETE
+    return status
 
 
-def _run_or_attend(options: argparse.Namespace, printer: Printer) -> Status:
+def _run_or_attend(target: str, options: argparse.Namespace, printer: Printer) -> Status:
     """A run that lacks somebody to end it goes on as it was submitted, whatever its config and its Job are by now."""
     from launcher.submit.attend import attend, is_attended
     from launcher.submit.follow import run_to_end
 
     view = make_view(printer.stream)
-    known = None if options.fresh or options.keep_results else _planned_run(options.target)
+    known = None if options.fresh or options.keep_results else _planned_run(target)
     if known and is_attended(known):
         if options.set:
             changes = shlex.join(word for text in options.set for word in ("--set", text))
@@ -130,7 +162,7 @@ def _run_or_attend(options: argparse.Namespace, printer: Printer) -> Status:
             )
         printer.say(f"run directory: {known.path.absolute()}")
         return attend(known, view, printer.say, once=options.once)
-    planned, config = _target(options, printer)
+    planned, config = planned_target(target, options, printer)
     if options.once and choose_executor(config.executor).stops_with_launcher:
         raise InputError("--once is for a scheduler, whose array tasks go on without the launcher: leave it out")
     remarks = choose_executor(config.executor).remarks(config)
@@ -144,46 +176,34 @@ def _planned_run(target: str) -> RunDir | None:
     return None
 
 
-def _checked(config: Config, printer: Printer) -> Config:
-    """A config that its executor can run."""
-    if deprecations := config.deprecations():
-        printer.warn(*deprecations)
-    choose_executor(config.executor).check(config)
-    return config
-
-
-def _way(options: argparse.Namespace) -> "Way":
-    from launcher.plan.guard import Way
-
-    return Way.KEEP if options.keep_results else Way.FRESH if options.fresh else Way.REFUSE
-
-
 def submit(options: argparse.Namespace, printer: Printer) -> bool:
-    planned, config = _target(options, printer)
+    """Of several runs those that may begin; the others wait for them."""
+    targets = in_order(options.targets, options.set)
+    documents, all_planned = [], [planned_target(target, options, printer) for target in targets]
     from launcher.submit.submit import select_rows
 
-    return _start(planned, config, select_rows(planned.run, planned.plan), printer)
+    for planned, config in all_planned:
+        if config.after or config.data.of_run:
+            from launcher.submit.downstream import wait
+
+            if link := wait(planned.run, config):
+                documents.append(_waits(planned, link, printer))
+                continue
+        documents.append(_start(planned, config, select_rows(planned.run, planned.plan), printer))
+    printer.document(**_together(targets, documents))
+    return True
 
 
-def _target(options: argparse.Namespace, printer: Printer) -> "tuple[Planned, Config]":
-    """What a config plans, or a run as it was planned, and the settings with which it goes on."""
-    path = Path(options.target)
-    if path.is_file() or path.suffix in (".yaml", ".yml"):
-        config = _checked(load_config(path, options.set), printer)
-        choose_executor(config.executor).prepare(config)
-        from launcher.plan.plan import make_plan
-
-        planned = make_plan(config, _way(options))
-    else:  # a run goes on with the settings it had
-        from launcher.plan.plan import go_on
-        from launcher.submit.submit import current_config
-
-        run = chosen_run(options.target)
-        known = Plan.read(run.plan)
-        config = _checked(current_config(run, known, options.set), printer)
-        choose_executor(config.executor).prepare(config)
-        planned = go_on(run, known, config, _way(options))
-    return planned, config
+def _waits(planned: "Planned", link: "Link", printer: Printer) -> dict[str, Any]:
+    """Tells for what a run waits."""
+    run, name = planned.run, reference(planned.run)
+    printer.say(
+        *planned.notes,
+        f"run directory: {run.path.absolute()}",
+        f"it waits for {reference(link.run)}, {link.words}, and is submitted by itself once that is complete",
+        f"follow: launcher status {name} --watch",
+    )
+    return {"run": str(run.path), "submission": None, "shards": [], "waits_for": str(link.run.path)}
 
 
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:
@@ -196,11 +216,11 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
     config = current_config(run, known, options.set)
     if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
         config = current_config(run, known, [*options.set, *limits])
-    _checked(config, printer)
+    checked(config, printer)
     choose_executor(config.executor).prepare(config)
     if options.tasks is not None and options.tasks < 1:
         raise InputError(f"--tasks {options.tasks}: must be 1 or more")
-    planned = go_on(run, known, config, _way(options))
+    planned = go_on(run, known, config, way_of(options))
     asked = None
     if options.shards and options.fresh:  # as advice may have it, whose shards are those of before
         printer.say(f"with --fresh all shards are computed, not --shards {options.shards} alone")
@@ -211,12 +231,13 @@ def rerun(options: argparse.Namespace, printer: Printer) -> bool:
         printer.say(f"left out, since they run now: shards {selection.running.brief()}")
     if asked and selection.kept:
         printer.say(f"left out, since they are done and nothing in them failed: shards {selection.kept.brief()}")
-    return _start(planned, config, selection, printer, tasks=options.tasks)
+    printer.document(**_start(planned, config, selection, printer, tasks=options.tasks))
+    return True
 
 
 def _start(
     planned: "Planned", config: Config, selection: "Selection", printer: Printer, *, tasks: int | None = None
-) -> bool:
+) -> dict[str, Any]:
     from launcher.submit.submit import nothing_to_do
     from launcher.submit.submit import submit as start_submission
 
@@ -225,8 +246,7 @@ def _start(
         printer.say(*planned.notes)
     if not selection.rows and not selection.running:
         printer.say(nothing_to_do(run, selection))
-        printer.document(run=str(run.path), submission=None, shards=[])
-        return True
+        return {"run": str(run.path), "submission": None, "shards": []}
     submissions = start_submission(run, config, selection, tasks=tasks)
     executor = choose_executor(submissions[0].executor)
     shards = {made.number: table.shards_in(made.work(table)) for made in submissions}
@@ -244,14 +264,13 @@ def _start(
         ),
     )
     first = submissions[0]
-    printer.document(
-        run=str(run.path),
-        submission=first.number,
-        executor=first.executor,
-        job_ids=[job_id for made in submissions for job_id in made.job_ids],
-        finalize_id=first.finalize_id,
-        process=first.process,
-        shards=list(union(shards.values()).numbers),
-        submissions=[{"number": made.number, "job_ids": list(made.job_ids)} for made in submissions],
-    )
-    return True
+    return {
+        "run": str(run.path),
+        "submission": first.number,
+        "executor": first.executor,
+        "job_ids": [job_id for made in submissions for job_id in made.job_ids],
+        "finalize_id": first.finalize_id,
+        "process": first.process,
+        "shards": list(union(shards.values()).numbers),
+        "submissions": [{"number": made.number, "job_ids": list(made.job_ids)} for made in submissions],
+    }

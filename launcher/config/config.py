@@ -37,7 +37,7 @@ from launcher.config.sections import (
     Section,
     SlurmSection,
 )
-from launcher.config.values import PathText, RunName
+from launcher.config.values import PathList, PathText, RunName
 from launcher.config.variables import expand_paths, is_script
 from launcher.config.yaml_lines import KeyPath, parse_document
 from launcher.executors import AUTO, EXECUTORS
@@ -93,6 +93,9 @@ class Config(Place):
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()
     output: OutputSection = OutputSection()
+    after: PathList = Field(
+        default=(), description="runs, by name or config, that have to be complete before this one begins"
+    )
     notify: Target = Field(
         default=None,
         description="told when a run has ended: a command as a list of words, or a URL for a POST; null: nobody",

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from jobs.nearest import did_you_mean, nearest
 from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
-from launcher.config.sections import SlurmSection
+from launcher.config.sections import RunManifest, SlurmSection, is_of_run
 from launcher.config.values import check_manifest_name, check_sources
 from launcher.config.yaml_lines import KeyPath
 
@@ -87,6 +87,10 @@ def _check_data(section: Any) -> tuple[Any, list[Problem]]:
     problem = "cannot be given together with data.shards: keep one (the other: null)"
     problems: list[Problem] = [(("data", "samples_per_shard"), problem)] if both else []
     named = section.get("manifest")
+    if is_of_run(named):
+        _, wrong = check_fields(RunManifest, named)
+        problems += [(("data", "manifest", *path), message) for path, message in wrong]
+        return ({**section, "manifest": "-"} if wrong else section), problems
     for name, sources in named.items() if isinstance(named, dict) else ():
         try:
             check_manifest_name(name)

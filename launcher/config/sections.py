@@ -5,7 +5,7 @@ The defaults here are the documented ones; those of node and retry are stated by
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -20,7 +20,8 @@ from launcher.config.values import (
     FailureLimit,
     Gpus,
     JobClass,
-    Manifest,
+    NameList,
+    Names,
     Parallelism,
     Params,
     PathText,
@@ -28,6 +29,7 @@ from launcher.config.values import (
     Scratch,
     Size,
     Workers,
+    check_manifest,
 )
 from launcher.manifest.formats import KINDS
 
@@ -56,10 +58,33 @@ class JobSection(Section):
     params: Params = Field(default={}, description="keyword arguments of the class")
 
 
+def is_of_run(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether data.manifest says the samples of another run; several manifests cannot have one of that name."""
+    return isinstance(value, dict) and "run" in value
+
+
+class RunManifest(Section):
+    """The samples of another run: its rows, columns of its manifest (None: all), and some of its outputs as columns."""
+
+    run: PathText
+    manifest: Column | None = None
+    columns: NameList | None = None
+    outputs: NameList = ()
+    failed: Literal["omit", "keep"] = "omit"
+
+
+def _manifest(value: Any) -> "str | tuple[str, ...] | dict[str, str | tuple[str, ...]] | RunManifest":
+    if isinstance(value, RunManifest) or is_of_run(value):
+        return RunManifest.model_validate(value)
+    return check_manifest(value)
+
+
 class DataSection(Section):
     """The samples, and how they are cut into shards."""
 
-    manifest: Manifest = Field(description=f"a {KINDS}, a glob, a list of these, or name: manifest for several")
+    manifest: Annotated[Names | dict[str, Names] | RunManifest, BeforeValidator(_manifest)] = Field(
+        description=f"a {KINDS}, a glob, a list of these, name: manifest for several, or run: NAME for those of another run"
+    )
     id: Column | None = Field(default=None, description="column of unique ids; null: the row number (a glob: the path)")
     cost: Column | None = Field(
         default=None, description="column of numbers to balance the shards by; null: samples cost the same"
@@ -75,9 +100,16 @@ class DataSection(Section):
     @property
     def sources(self) -> tuple[str, ...]:
         """All sources of all manifests."""
+        if isinstance(self.manifest, RunManifest):
+            return ()
         if isinstance(self.manifest, dict):
             return tuple(source for sources in self.manifests.values() for source in sources)
         return (self.manifest,) if isinstance(self.manifest, str) else self.manifest
+
+    @property
+    def of_run(self) -> RunManifest | None:
+        """Where the samples are those of another run."""
+        return self.manifest if isinstance(self.manifest, RunManifest) else None
 
     @property
     def manifests(self) -> dict[str, tuple[str, ...]]:

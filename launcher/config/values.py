@@ -57,10 +57,16 @@ def check_sources(value: Any) -> str | tuple[str, ...]:
     raise ValueError(f"must be the path of a table, a glob of sample files, or a list of these, not {value!r}")
 
 
-def _manifest(value: Any) -> str | tuple[str, ...] | dict[str, str | tuple[str, ...]]:
+def check_manifest(value: Any) -> str | tuple[str, ...] | dict[str, str | tuple[str, ...]]:
+    """One manifest, or several by their names."""
     if isinstance(value, dict) and value:
         return {name: check_sources(sources) for name, sources in value.items()}
     return check_sources(value)
+
+
+def _listed(value: Any) -> Any:
+    """A list as YAML has it, or the only one of it."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 def _devices(value: Any) -> str | tuple[str, ...]:
@@ -97,14 +103,15 @@ Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time)]
 RunName: TypeAlias = Annotated[str, AfterValidator(_check_run_name)]
 JobClass: TypeAlias = Annotated[str, AfterValidator(_check_class)]
 Names: TypeAlias = str | tuple[str, ...]
-Manifest: TypeAlias = Annotated[Names | dict[str, Names], BeforeValidator(_manifest)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 # Processes of one machine: more than this is a slip, and would be prepared one by one before anybody said so.
 _MOST_PROCESSES = 10_000
 Column: TypeAlias = Annotated[str, Field(min_length=1)]
+NameList: TypeAlias = Annotated[tuple[Column, ...], BeforeValidator(_listed)]
 PathText: TypeAlias = Annotated[
     str, Field(min_length=1), AfterValidator(_matching(r"[^\0]*", "must be a path: it has a NUL"))
 ]
+PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(_listed)]
 Scratch: TypeAlias = Annotated[str, AfterValidator(_check_scratch)]
 Devices: TypeAlias = Annotated[Names, BeforeValidator(_devices)]
 # A mapping whose keys are all commented out is null in YAML.

@@ -13,7 +13,13 @@ from typing import Any
 from launcher.config.origins import Problem
 from launcher.config.yaml_lines import KeyPath
 
-_PATHS: tuple[tuple[str, ...], ...] = (("runs",), ("data", "manifest"), ("slurm", "template"), ("output", "path"))
+_PATHS: tuple[tuple[str, ...], ...] = (
+    ("runs",),
+    ("after",),
+    ("data", "manifest"),
+    ("slurm", "template"),
+    ("output", "path"),
+)
 _VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})?")
 
 

@@ -29,6 +29,7 @@ from launcher.runs.failures import Failure, from_exit_status
 from launcher.runs.logs import last_words
 from launcher.runs.signs import HEARTBEAT
 from launcher.runs.submissions import Outcome, update
+from launcher.submit.downstream import start_waiting
 
 
 class _Heart:
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         code = 0
     announce(run)
+    start_waiting(run)
     return code
 
 

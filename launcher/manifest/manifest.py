@@ -24,6 +24,7 @@ from jobs.errors import InputError
 from jobs.storage.files import replacing
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY, read_digests
+from jobs.storage.upstreams import Upstream
 from launcher.manifest.checks import Checks, as_costs, column_batches
 from launcher.manifest.formats import open_source
 from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, same_columns, with_all_columns
@@ -45,7 +46,7 @@ class ManifestInfo:
     """A written manifest; ``id``: its id column, None for row numbers; ``fingerprint``: xxh3-128 of its values, hex.
 
     ``digests`` are those of the record batches of the file, by which its readers know it. ``parts`` is empty unless there
-    are several manifests.
+    are several manifests; ``upstream``: the run whose samples they are.
     """
 
     rows: int
@@ -55,10 +56,11 @@ class ManifestInfo:
     sources: tuple[SourceInfo, ...]
     parts: tuple[Part, ...] = ()
     digests: tuple[str, ...] = ()
+    upstream: Upstream | None = None
 
 
 def build_manifest(
-    sources: str | Sequence[str] | Mapping[str, Sequence[str]],
+    sources: str | Source | Sequence[str] | Mapping[str, Sequence[str]],
     out: Path,
     id_column: str | None,
     cost_column: str | None,
@@ -68,7 +70,7 @@ def build_manifest(
 ) -> ManifestInfo:
     """Writes ``out``, whole or not at all; relative sources start at ``folder`` (default: where we are).
 
-    ``sources`` is one entry of data.manifest, several that are one table, or a mapping of names to those.
+    ``sources`` is one entry of data.manifest, several that are one table, a mapping of names to those, or a source.
 
     A pattern means sample files, one row each, even where they are tables. Its columns are ``id`` (the path
     as matched: from ``folder`` on, unless the pattern is absolute), ``path`` (absolute), and ``size`` where
@@ -76,10 +78,11 @@ def build_manifest(
     this one is to have. Raises InputError for what is wrong in the
     sources, with the row, and the line in text files.
     """
-    single = [sources] if isinstance(sources, str) else sources
-    groups = single if isinstance(single, Mapping) else {"": single}
+    single = [sources] if isinstance(sources, str | Source) else sources
+    groups: Mapping[str, Sequence[str | Source]] = single if isinstance(single, Mapping) else {"": single}
     start, sizes = Path(os.path.abspath(folder or ".")), cost_column == "size"
-    opened = [open_source(entry, start, sizes) for group in groups.values() for entry in group]
+    entries = chain.from_iterable(groups.values())
+    opened = [one if isinstance(one, Source) else open_source(one, start, sizes) for one in entries]
     if id_column is None and all(isinstance(source, GlobSource) for source in opened):
         id_column = "id"
     # Before the scans: what changes while it is scanned has another state when it has been read.
@@ -176,13 +179,14 @@ def rechunk(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if rows >= BATCH_ROWS:
             table = pa.Table.from_batches(pending)
             full = rows // BATCH_ROWS * BATCH_ROWS
-            yield from (_joined(table.slice(start, BATCH_ROWS)) for start in range(0, full, BATCH_ROWS))
+            yield from (joined(table.slice(start, BATCH_ROWS)) for start in range(0, full, BATCH_ROWS))
             pending, rows = table.slice(full).to_batches(), rows - full
     if rows:
-        yield _joined(pa.Table.from_batches(pending))
+        yield joined(pa.Table.from_batches(pending))
 
 
-def _joined(table: pa.Table) -> pa.RecordBatch:
+def joined(table: pa.Table) -> pa.RecordBatch:
+    """The rows as one record batch. Raises InputError where that cannot be."""
     batches = table.combine_chunks().to_batches()
     if len(batches) > 1:  # Arrow could not join the text of a column: its offsets are 32 bits
         raise InputError(f"a column holds over 2 GB in {BATCH_ROWS} rows; put such data into files of their own")

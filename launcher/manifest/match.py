@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.fingerprint import Fingerprint
+from launcher.manifest.manifest import joined
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 
@@ -80,10 +81,10 @@ def _differing(before: pa.Table, now: pa.Table, found: Rows, known: Rows) -> Ite
 def _take(table: pa.Table, rows: Rows) -> pa.RecordBatch:
     """The rows, which lie near each other, of a table that may be far larger than memory."""
     first, last = int(rows.min()), int(rows.max())
-    near = table.slice(first, last + 1 - first).combine_chunks()
-    if len(rows) < near.num_rows or not bool((np.diff(rows) == 1).all()):
-        near = near.take(pa.array(rows - first)).combine_chunks()
-    return near.to_batches()[0]
+    near = joined(table.slice(first, last + 1 - first))
+    return (
+        near if len(rows) == near.num_rows and bool((np.diff(rows) == 1).all()) else near.take(pa.array(rows - first))
+    )
 
 
 def _unlike(old: pa.RecordBatch, new: pa.RecordBatch, first: int) -> Iterator[int]:

@@ -43,7 +43,7 @@ def _announce(run: RunDir) -> None:
     target = (known[-1].submission.resources.config or {}).get("notify") if known else None
     if not target or any(one.is_open for one in known):
         return
-    from launcher.status.status import StatusReader
+    from launcher.status.reader import StatusReader
 
     status = StatusReader(run).read()
     # Of the last one that has ended: another may wait for a launcher, which tells of its end when that has come.

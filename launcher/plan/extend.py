@@ -54,6 +54,11 @@ def extend(run: RunDir, config: Config, given: Sources | None, *, again: bool) -
     run goes on, and where another launcher extends it.
     """
     refuse_cleaned(run)
+    if of_run := config.data.of_run:
+        raise InputError(
+            f"{run.path}: its samples are those of run {of_run.run}: extend that one, and compute this one anew: "
+            f"launcher rerun {run.path} --fresh"
+        )
     refuse_while_it_goes_on(run, "is to grow")
     import_run(run)
     known = Plan.read(run.plan)
@@ -147,8 +152,10 @@ def _publish(run: RunDir, plan: Plan, found: Comparison) -> Plan:
         fingerprint, digests = _write_manifest(written, plan, found)
         fsync_file(written)
         fsync_folder(run.path)
-    except BaseException:
+    except BaseException as error:
         written.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # pyarrow's do not name the file
+            raise RunError(f"{run.manifest}: one with the new samples cannot be written: {error}") from error
         raise
     named: dict[str, Any] = {"fingerprint": fingerprint, "digests": list(digests), "file": written.name}
     plan = replace(plan, manifest={**plan.manifest, **named})

@@ -12,7 +12,9 @@ import xxhash
 from jobs.job import job_class
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
+from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
+from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
 from launcher.patience import telling
 from launcher.plan.code_files import find_code
@@ -33,6 +35,10 @@ def code_and_files(job: JobSpec) -> dict[str, Any]:
 
 def build(config: Config, path: Path) -> ManifestInfo:
     """Writes the config's samples to ``path``, as a manifest."""
+    if config.data.of_run:
+        from launcher.plan.upstream import build_of_run
+
+        return build_of_run(config, path)
     sources = config.data.manifests or config.data.sources
     with telling("reading data.manifest"):
         return build_manifest(sources, path, config.data.id, config.data.cost, folder=config.folder)
@@ -40,7 +46,7 @@ def build(config: Config, path: Path) -> ManifestInfo:
 
 def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
     """The plan of a config with this manifest, which is at ``path``."""
-    read = {key: value for key, value in asdict(manifest).items() if key != "parts"}
+    read = {key: value for key, value in asdict(manifest).items() if key != "parts" and value is not None}
     plan = Plan(
         name=config.name,
         fingerprint="",
@@ -57,6 +63,7 @@ def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -
         git=describe_git(config.folder),
         format=FORMAT,
         parts=manifest.parts,
+        after=tuple(map(str, upstream_paths(config))),
         **code_and_files(job),
     )
     return replace(plan, fingerprint=fingerprint_of(plan))
@@ -82,6 +89,7 @@ def fingerprint_of(plan: Plan) -> str:
         "seed": plan.seed,
         "boundaries": plan.boundaries,
         **({"parts": [asdict(part) for part in plan.parts]} if plan.parts else {}),
+        **({"upstream": upstream.deciding()} if (upstream := Upstream.of(plan)) else {}),
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(deciding, sort_keys=True).encode())
 
@@ -95,9 +103,13 @@ def frozen_config(config: Config) -> str:
 
     data = config.to_mapping()
     data["runs"] = path(config.run_folder.parent)
-    named = config.data.manifests or {"": config.data.sources}
-    absolute = {name: [path(config.resolve(source)) for source in sources] for name, sources in named.items()}
-    data["data"]["manifest"] = absolute.get("", absolute)
+    if of_run := config.data.of_run:
+        data["data"]["manifest"]["run"] = path(upstream_path(config, of_run.run))
+    else:
+        named = config.data.manifests or {"": config.data.sources}
+        absolute = {name: [path(config.resolve(source)) for source in sources] for name, sources in named.items()}
+        data["data"]["manifest"] = absolute.get("", absolute)
+    data["after"] = [path(upstream_path(config, text)) for text in config.after]
     data["output"]["path"] = path(config.output_path) if config.output_path else None
     if config.template_path is not None:
         data["slurm"]["template"] = path(config.template_path)

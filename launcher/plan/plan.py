@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from jobs.errors import DamageError, InputError, RunError
@@ -20,7 +20,9 @@ from jobs.storage.files import has_content, rename_synced, temporary_name, write
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
+from jobs.storage.upstreams import Upstream, current_seal
 from launcher.config.config import Config
+from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
 from launcher.plan.comparison import compare
@@ -30,6 +32,7 @@ from launcher.plan.new_plan import build, code_and_files, fingerprint_of, frozen
 from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, made_for_good, name_problems
+from launcher.plan.upstream import look_upstream, told, upstream_change, upstream_problems, with_upstream
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,11 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     job = JobSpec(config.job.class_, config.job.params, str(config.folder))
     needed, problems = job_problems(job)
     problems = problems or fold_problems(config, job)
-    if problems := [*problems, *name_problems(config), *output_problems(config)]:
+    if problems := [*problems, *name_problems(config), *output_problems(config), *upstream_problems(config)]:
         raise InputError(config.origins.report(problems))
     was_planned = has_content(run.plan)
     if not was_planned and (plan := _plan_anew(run, config, job, needed)):
-        return Planned(run, plan, is_new=True)
+        return Planned(run, plan, is_new=True, notes=told(Upstream.of(plan)))
     known, changes = _compared(run, Plan.read(run.plan), config, job)
     if changes and not was_planned:  # it is the plan of somebody who goes on with it now
         raise InputError(
@@ -63,14 +66,18 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
 
 
 def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
-    """The plan by which a run goes on with these settings, whose samples stay as they are; errors as in ``make_plan``."""
+    """The plan by which a run goes on with these settings; its samples are not read again. Errors as in ``make_plan``."""
     job = JobSpec(config.job.class_, config.job.params, known.job.folder)
     if job.folder is not None and not os.path.isdir(job.folder):
         raise InputError(
             f"{job.folder}: the folder that {run.path} was planned from is gone, where its Job works; "
             "if it was moved: launcher run CONFIG, with the config where it is now"
         )
-    return _settled(run, known, config, job, [*_differences(known, config), *_job_changes(known, job)], way)
+    if config.data.of_run:  # its samples are those of another run, which may be other ones by now
+        known, changes = _compared(run, known, config, job)
+    else:
+        changes = [*_differences(known, config), *_job_changes(known, job)]
+    return _settled(run, known, config, job, changes, way)
 
 
 def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str], way: Way) -> Planned:
@@ -86,27 +93,31 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
         raise InputError(config.origins.report(problems))
     if is_kept:
         plan = _keep(run, known, config, job, changes)
-        return Planned(run, plan, is_new=False, notes=_told("kept, despite", changes))
+        return Planned(run, plan, is_new=False, notes=_changes_told("kept, despite", changes))
     refuse_while_it_goes_on(run)
     with beside(run) as new:
         made = _plan_anew(new, config, job, needed)
         assert made  # nobody else knows of that folder
         aside = replace_run(run, known, new, set_aside=with_results)
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
-    return Planned(run, made, is_new=True, notes=(*_told("planned anew", changes), *notes))
+    notes += told(Upstream.of(made))
+    return Planned(run, made, is_new=True, notes=(*_changes_told("planned anew", changes), *notes))
 
 
 def _placed(run: RunDir, known: Plan, config: Config, job: JobSpec) -> Plan:
-    """The plan, with the config's folder as it is called now if it was moved: array tasks work there."""
-    if known.job.folder is None or os.path.isdir(known.job.folder):
-        return known
-    environment = {**known.environment, "config": os.path.abspath(config.path)}
-    plan = replace(known, job=job, environment=environment, **code_and_files(job))
-    plan.write(run.plan)
+    """The plan, with folders as they are called now if they were moved, and with the runs that it comes after now."""
+    plan = replace(known, after=tuple(map(str, upstream_paths(config))))
+    if (of_run := config.data.of_run) and (upstream := Upstream.of(known)):
+        plan = with_upstream(plan, replace(upstream, run=str(upstream_path(config, of_run.run))))
+    if known.job.folder is not None and not os.path.isdir(known.job.folder):  # array tasks work there
+        environment = {**known.environment, "config": os.path.abspath(config.path)}
+        plan = replace(plan, job=job, environment=environment, **code_and_files(job))
+    if plan != known:
+        plan.write(run.plan)
     return plan
 
 
-def _told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
+def _changes_told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
     return (f"{what}: {'; '.join(changes)}",) if changes else ()
 
 
@@ -118,6 +129,8 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
     kept = (*known.kept, {"time": time.time(), "changes": list(changes), "code_before": fingerprint(known.code)})
     section = {"job": config.to_mapping()["job"]}
     plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **code_and_files(job))
+    if of_run := config.data.of_run:  # whose samples are the same ones, as it is by now
+        plan = with_upstream(plan, look_upstream(config, of_run)[0])
     plan.write(run.plan)
     return plan
 
@@ -135,7 +148,8 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str
         try:
             check_runs_folder(run.path)
             manifest = build(config, temporary)
-            if problems := column_problems(needed, manifest.columns, job):
+            columns = [*manifest.columns, *(manifest.upstream.outputs if manifest.upstream else ())]
+            if problems := column_problems(needed, columns, job):
                 raise InputError(config.origins.report(problems))
             plan = new_plan(config, job, manifest, temporary)
             data = plan.encode()
@@ -155,7 +169,7 @@ def _check_folder(run: RunDir) -> None:
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
     files = (run.config, run.manifest, run.plan)
-    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.logs, *files)}
+    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.downstream, run.logs, *files)}
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     # Planning leaves these empty, also where it was killed.
@@ -181,7 +195,10 @@ def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[P
         manifest = build(config, path)
         now = replace(
             known,
-            manifest={"fingerprint": manifest.fingerprint},
+            manifest={
+                "fingerprint": manifest.fingerprint,
+                **({"upstream": asdict(manifest.upstream)} if manifest.upstream else {}),
+            },
             id_column=manifest.id,
             boundaries=shard_boundaries(config, manifest, path),
             parts=manifest.parts,
@@ -192,6 +209,8 @@ def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[P
             return known if is_intact else _mended(run, known, manifest, path), replaced
     if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
         listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
+    if not listed and (change := upstream_change(Upstream.of(known), manifest.upstream)):
+        listed.append(change)
     return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
 
 
@@ -235,6 +254,9 @@ def _mended(run: RunDir, plan: Plan, manifest: ManifestInfo, written: Path) -> P
 
 def _sources_unchanged(plan: Plan, config: Config) -> bool:
     """Whether every source is a file with the size and time that it had; the files of a glob are listed anew."""
+    if (of_run := config.data.of_run) and (upstream := Upstream.of(plan)):
+        run = RunDir(upstream_path(config, of_run.run))
+        return bool(upstream.seal) and current_seal(run, upstream.manifest) == upstream.seal
     if config_path(plan).parent != config.folder:
         return False
     for source in plan.manifest["sources"]:

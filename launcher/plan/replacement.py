@@ -61,6 +61,8 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
     results = _results(run, known)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{secrets.token_hex(4)}"))
+    if run.downstream.is_dir():  # who waits for the run waits for the new one
+        shutil.copytree(run.downstream, new.downstream)
     if old.path.exists():
         old = RunDir(old.path.with_name(f"{old.name}-{secrets.token_hex(2)}"))
     os.rename(run.path, old.path)

@@ -4,8 +4,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jobs.errors import RunError
 from jobs.machine.scratch import make_scratch
+from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
+from launcher.config.upstreams import with_paths
 from launcher.plan.plan import Planned, make_plan
 
 
@@ -20,7 +23,10 @@ def throw_away_run(config: Config) -> Iterator[Planned]:
     runs.mkdir(parents=True, exist_ok=True)
     folder = make_scratch(runs, ".probe-")
     try:
-        yield make_plan(config.model_copy(update={"runs": str(folder), "name": "plan"}))
+        planned = make_plan(with_paths(config).model_copy(update={"runs": str(folder), "name": "plan"}))
+        if (upstream := Upstream.of(planned.plan)) and (problem := upstream.objection()):
+            raise RunError(f"{config.path}: nothing can be tried yet: {problem}")
+        yield planned
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         for path in made:

@@ -92,7 +92,8 @@ def prepare(folder: Path, plan: Plan, settings: TrialSettings, node: NodeSetting
     """A run directory of one shard of ``rows`` samples; its manifest is for the caller to write."""
     run = RunDir(folder)
     run.make()
-    own = replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=settings.batch_size, manifest={})
+    manifest = {key: value for key, value in plan.manifest.items() if key == "upstream"}
+    own = replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=settings.batch_size, manifest=manifest)
     own.write(run.plan)
     # Failed samples are for the probe to judge: what the others take is worth knowing all the same.
     node = replace(node, processes=settings.processes, workers=settings.workers, max_failed_samples=1.0)

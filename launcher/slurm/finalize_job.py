@@ -9,10 +9,11 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from jobs.errors import LauncherError
 from jobs.machine import disk
@@ -29,8 +30,10 @@ from launcher.slurm import sbatch, scheduler
 from launcher.slurm.calls import NoAnswer
 from launcher.slurm.followers import leave_to_launcher
 from launcher.slurm.successors import end_submissions, give_up, submit_waiting, tell, waiting_for
+from launcher.submit.downstream import start_waiting
 
 _SILENCE_SECONDS = 60.0
+_Done = TypeVar("_Done")
 _LATER = "tried again in some minutes: "
 
 
@@ -43,8 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     run = RunDir(options.run)
     try:
         with _signed(run, options.numbers):
-            started = _finalize_patiently(run, options.numbers)
+            started = _patiently(lambda: _finalize(run, options.numbers))
             _note(run, options.numbers[-1], None)
+        _patiently(lambda: start_waiting(run, (NoAnswer, sbatch.LimitReached)))
     except sbatch.LimitReached as error:
         return _try_later(run, options.numbers, str(error))
     except Exception as error:  # the process boundary: whoever follows the run is told
@@ -113,12 +117,16 @@ def _signed(run: RunDir, numbers: Sequence[int]) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _finalize_patiently(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
+def _finalize(run: RunDir, numbers: Sequence[int]) -> list[Submission]:
+    end_submissions(run, numbers)
+    return submit_waiting(run, waiting_for(run, numbers[0]))
+
+
+def _patiently(act: Callable[[], _Done]) -> _Done:
     """While Slurm is silent (an upgrade may take an hour) it waits: nobody else would go on with the run."""
     while True:
         try:
-            end_submissions(run, numbers)
-            return submit_waiting(run, waiting_for(run, numbers[0]))
+            return act()
         except NoAnswer as error:
             print(f"{error}; waiting for Slurm", flush=True)
             time.sleep(_SILENCE_SECONDS)

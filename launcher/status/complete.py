@@ -44,7 +44,8 @@ def read_complete(run: RunDir) -> CompleteRun | None:
     if last is None or last.failed_samples is None:
         return None
     plan, chosen = Plan.read(run.plan), chosen_output(submissions)
-    if plan.grown and submissions[-1].number <= plan.grown[-1].submission:  # it was complete before it was extended
+    was_extended = plan.grown and submissions[-1].number <= plan.grown[-1].submission  # after it was complete
+    if was_extended or plan.after:  # whether it still is complete, those before it tell
         return None
     paths = [run.result_of(part.name, chosen) for part in plan.results]
     gathers = submissions[-1].submission.resources.gathers

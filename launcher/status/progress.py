@@ -1,28 +1,20 @@
-"""Progress: a Status as text, and views that follow a run: redrawn on a terminal, a line now and then in a pipe."""
+"""Progress: a Status as text."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol, Self, TextIO, assert_never
+from collections.abc import Iterator, Sequence
+from typing import assert_never
 
 from jobs.kinds import FailureKind, RunState, ShardState
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
+from launcher.status.chain import link_lines, waiting_lines
 from launcher.status.complete import CompleteRun
-from launcher.status.status import SHARD_STATES, Status, StatusReader
+from launcher.status.status import SHARD_STATES, Status
 from launcher.units import clock_time, counted, rough_time
 from launcher.visible import on_one_line, short_line
 
-_LINE_SECONDS = 5.0
-_LOOK_SECONDS = 0.5
-# Looking takes at most this share of the time, however large the run is.
-_LOOK_SHARE = 0.1
-# One question to the scheduler in this time, seconds, is less than admins notice.
-_SCHEDULER_SECONDS = 300.0
 _MAX_GROUPS = 10
 _MAX_SILENT = 5
-_BAR_WIDTH = 60
 _COLUMNS = 80
 
 
@@ -68,26 +60,37 @@ def _finished(samples: int, total: int) -> str:
 
 def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     """The text of `launcher status`: how the run stands, and what to do next."""
-    lines, name = _state_lines(status, with_shards=with_shards), reference(status.run)
+    lines, name = state_lines(status, with_shards=with_shards), reference(status.run)
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
+    if status.state is RunState.COMPLETE:
+        return [*lines, *_result_lines(status), *which]
+    return [*lines, f"next: launcher {_step(status)}", *which]
+
+
+def _step(status: Status) -> str:
+    """The command that goes on with a run, or with the one that it waits for."""
+    name, blocking = reference(status.run), status.chain.blocking
+    if status.chain.goes_on:
+        return f"status {name} --watch"
+    if blocking and status.state is not RunState.RUNNING:
+        return _step(blocking.status) if blocking.status else f"plan ITS-CONFIG (of {reference(blocking.run)})"
     match status.state:
-        case RunState.COMPLETE:
-            return [*lines, *_result_lines(status), *which]
         case _ if status.finalizer and status.finalizer.is_nobody:
-            step = f"run {name}"
+            return f"run {name}"
         case RunState.RUNNING:
-            step = f"status {name} --watch"
+            return f"status {name} --watch"
+        case _ if status.chain.outdated:
+            return f"rerun {name} --fresh"
         case _ if status.is_cleaned:
-            step = "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
+            return "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
         case _ if status.count(ShardState.DONE) == len(status.shards):
-            step = f"gather {name}"
-        case RunState.PLANNED:
-            step = f"submit {name}"
+            return f"gather {name}"
+        case RunState.PLANNED | RunState.COMPLETE:
+            return f"submit {name}"
         case RunState.INCOMPLETE | RunState.FAILED | RunState.CANCELLED:
-            step = f"rerun {name}{_changes(status)}"
+            return f"rerun {name}{_changes(status)}"
         case _:
             assert_never(status.state)
-    return [*lines, f"next: launcher {step}", *which]
 
 
 def _result_lines(status: Status) -> list[str]:
@@ -105,9 +108,10 @@ def _changes(status: Status) -> str:
     return f" --set node.max_failed_samples={status.shards.sufficient_budget}" if over and is_done else ""
 
 
-def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
+def state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
+    """How the run stands, without what to do next."""
     first, *parts = _summary(status)
-    lines = list(_wrapped([f"{reference(status.run)}  {first}", *parts]))
+    lines = [*link_lines(status.chain, summary_line), *_wrapped([f"{reference(status.run)}  {first}", *parts])]
     for one in status.manifests:
         failed = f", {one.failed:,} failed" if one.failed else ""
         lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
@@ -149,7 +153,7 @@ def _state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     # A full disk keeps the executor from saying how the submission ended, too, and is told above.
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
-    return lines
+    return [*lines, *waiting_lines(status)]
 
 
 def _silent_lines(status: Status) -> Iterator[str]:
@@ -204,85 +208,3 @@ def _shard_line(status: Status, number: int) -> str:
     failed = f", {shard.failed} failed" if shard.failed else ""
     why = f", {shard.failure.kind}: {short_line(shard.failure.message)}" if shard.failure else ""
     return f"  shard {number}: {shard.state}, {shard.ok + shard.failed} of {shard.shard.rows} samples{failed}{why}"
-
-
-class View(Protocol):
-    """Shows a status that changes."""
-
-    def show(self, status: Status) -> None:
-        """Called with each new status."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class LineView(AbstractContextManager["LineView"]):
-    """A line when something changed, at most one in some seconds; the command prints how it ended."""
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._last: tuple[object, ...] = ()
-        self._shown_at = -_LINE_SECONDS
-
-    def show(self, status: Status) -> None:
-        now = self._clock()
-        seen = (status.state, status.ok, status.failed, status.beyond_samples, *map(status.count, SHARD_STATES))
-        if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state is RunState.RUNNING:
-            self._last, self._shown_at = seen, now
-            print(summary_line(status), file=self._stream, flush=True)
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-class TerminalView:
-    """A bar and the text of `launcher status`, redrawn in place."""
-
-    def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True)
-
-    def show(self, status: Status) -> None:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        screen = Table.grid()
-        screen.add_row(ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=_BAR_WIDTH))
-        screen.add_row(Text("\n".join(_state_lines(status))))
-        self._live.update(screen, refresh=True)
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-
-def make_view(stream: TextIO) -> View:
-    """The view that suits the stream."""
-    return TerminalView(stream) if stream.isatty() else LineView(stream)
-
-
-def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
-    """Shows the run until it does not go on by itself; returns its last status.
-
-    The run directory tells all that happens but one thing: that a scheduler lost the jobs. ``live``: it is asked now
-    and then.
-    """
-    asked = time.monotonic()
-    with view:
-        while True:
-            started = time.monotonic()
-            asks = live and reader.is_polled and started - asked > _SCHEDULER_SECONDS
-            asked = started if asks else asked
-            status = reader.read(live=asks)
-            view.show(status)
-            if status.state is not RunState.RUNNING:
-                return status
-            time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / _LOOK_SHARE))

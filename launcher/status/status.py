@@ -1,34 +1,25 @@
-"""Status: how a run stands, from its directory alone. Made by StatusReader, shown by the status, run and list commands.
+"""Status: how a run stands, from its directory alone. Made by StatusReader, shown by the status, run and list commands."""
 
-It asks no scheduler and opens no HDF5 file, so it is cheap on a login node however large the run is.
-"""
-
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.beats import Beat
-from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.executors import EXECUTORS, choose_executor
-from launcher.runs.failures import FailureGroup, advice, group
+from launcher.runs.failures import FailureGroup, advice
 from launcher.runs.find import reference
-from launcher.runs.going_on import open_by_executor
 from launcher.runs.notices import Notice, read_notice
-from launcher.runs.shard_states import ShardReader, Shards
-from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
+from launcher.runs.shard_states import Shards
+from launcher.runs.submissions import SubmissionState
+from launcher.status.chain import NO_CHAIN, Chain
 from launcher.status.efficiency import Efficiency, more_memory, summarise
-from launcher.status.finalizer import Finalizer, find_finalizer
-from launcher.status.gathered import is_gathered
-from launcher.status.rate import is_steady, rate_of
+from launcher.status.finalizer import Finalizer
 from launcher.status.sample_counts import SampleCounts, samples_json
-from launcher.status.stalls import Laggards, find_laggards, find_silent
-from launcher.status.versions import other_versions
+from launcher.status.stalls import Laggards
 
 SCHEMA = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
@@ -43,7 +34,8 @@ class Status:
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
     ``laggards`` are attempts that write but finish nothing, and slow nodes.
-    ``other_versions`` are those that attempts computed with and that did not plan the run, in words.
+    ``other_versions`` are those that attempts computed with and that did not plan the run, in words. ``chain``: the runs
+    before it.
     """
 
     run: RunDir
@@ -64,6 +56,7 @@ class Status:
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
     laggards: Laggards = field(default_factory=Laggards)
+    chain: Chain = NO_CHAIN
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -107,6 +100,11 @@ class Status:
         """Who was told of the end, where somebody is to be."""
         ended = [known.number for known in self.submissions if known.outcome]
         return read_notice(self.run, ended[-1]) if ended and self.state is not RunState.RUNNING else None
+
+    @property
+    def ended(self) -> float:
+        """When the last submission ended that has, seconds since the epoch; 0 before."""
+        return max((known.outcome.ended for known in self.submissions if known.outcome), default=0.0)
 
     @property
     def is_abandoned(self) -> bool:
@@ -188,6 +186,7 @@ class Status:
             document["queue"] = entries
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
+        document |= self.chain.to_json()
         if self.in_place:
             document["in_place"] = True
         if self.is_cleaned:
@@ -203,102 +202,3 @@ class Status:
         if with_shards:
             document["shard_list"] = [shard.to_json() for shard in self.shards]
         return document
-
-
-class StatusReader:
-    """Reads the status of one run, again and again; what is read once is not read again."""
-
-    def __init__(self, run: RunDir) -> None:
-        """Raises InputError where ``run`` is no run directory."""
-        self.run = run
-        self.plan = Plan.read(run.plan)
-        self._shards = ShardReader(run, self.plan)
-
-    @property
-    def is_polled(self) -> bool:
-        """Whether the newest submission may get lost without a word here, so that its executor is asked now and then."""
-        submissions = read_submissions(self.run)
-        return bool(submissions) and choose_executor(submissions[-1].submission.executor).is_polled
-
-    def read(self, *, live: bool = False) -> Status:
-        """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
-        submissions = read_submissions(self.run)
-        queue: Mapping[tuple[str, str], int] | None = None
-        if live:
-            submissions, queue = _observe(self.run, submissions)
-        shards = self._shards.read(submissions)
-        newest = submissions[-1] if submissions else None
-        chosen = chosen_output(submissions)
-        results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
-        is_done = shards.count(ShardState.DONE) == len(shards)
-        missing_results = [
-            path for part, path in results if not (is_done and is_gathered(self.plan, part, path, shards))
-        ]
-        in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
-        state = _run_state(submissions, shards, is_complete=in_place or not missing_results)
-        rate = rate_of(shards, newest) if newest else None
-        missing = self.plan.rows - shards.closed.count
-        return Status(
-            self.run,
-            state,
-            self.plan.rows,
-            shards.closed.count - shards.failed,
-            shards.failed,
-            shards,
-            rate,
-            missing / rate if rate and shards.live and is_steady(shards, newest) else None,
-            tuple(group(shards.failures())),
-            tuple(submissions),
-            tuple(path for _, path in results),
-            tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
-            tuple(find_silent(shards, submissions)),
-            tuple(path for path in missing_results if is_done and path.exists()),
-            in_place,
-            other_versions(self.plan.environment, shards.attempts),
-            find_finalizer(self.run, submissions),
-            find_laggards(self.plan, shards, submissions),
-            queue,
-        )
-
-
-def _observe(
-    run: RunDir, known: Sequence[SubmissionState]
-) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int]]:
-    """Submissions go on if their scheduler has something of them, whatever they left behind; each is asked once."""
-    active: set[int] = set()
-    gone: set[int] = set()
-    entries: Counter[tuple[str, str]] = Counter()
-    for executor, submissions in open_by_executor(known):
-        if executor.is_polled:
-            seen = executor.observe(run, submissions)
-            active |= seen.active
-            gone |= {submission.number for submission in submissions} - seen.active
-            entries.update(seen.entries)
-    now = [replace(k, is_open=True) if k.number in active else k for k in known]
-    return [_ended(k) if k.number in gone else k for k in now], entries
-
-
-def _ended(known: SubmissionState) -> SubmissionState:
-    """What a person submitted with sbatch has no finalize job that would write an outcome."""
-    outcome = Outcome(time.time()) if known.is_by_hand else None
-    return replace(known, is_open=False, outcome=outcome)
-
-
-def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:
-    if any(known.is_open for known in submissions) or shards.live:
-        return RunState.RUNNING
-    last = submissions[-1] if submissions else None
-    if is_complete:
-        return RunState.COMPLETE
-    if last and last.outcome and last.outcome.cancelled:
-        return RunState.CANCELLED
-    if last is None or (last.submission.planned and shards.count(ShardState.PENDING) == len(shards)):
-        return RunState.PLANNED
-    return RunState.FAILED if shards.count(ShardState.FAILED) else RunState.INCOMPLETE
-
-
-def _is_kept_in_place(newest: SubmissionState | None) -> bool:
-    """Whether the settings of now ask for no result, and nobody has found that something of it is not there."""
-    if newest is None or newest.submission.resources.gathers:
-        return False
-    return newest.outcome is None or newest.outcome.error is None

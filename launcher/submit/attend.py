@@ -20,8 +20,10 @@ from launcher.runs.attendant import Attendant
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.submissions import SubmissionState, read_submissions, update
-from launcher.status.progress import View
-from launcher.status.status import Status, StatusReader
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
+from launcher.status.views import View
+from launcher.submit.downstream import start_waiting
 
 _LOOK_SECONDS = 0.5
 # Looking takes at most this share of the time, however large the run is.
@@ -77,6 +79,7 @@ def attend(run: RunDir, view: View, say: Callable[[str], None], *, once: bool = 
                             status = reader.read()
                         if status.state is not RunState.RUNNING:
                             announce(run)  # once: also where what ended it raised, or withdrew what Slurm refused
+                            start_waiting(run)
                     view.show(status)
                     if once or status.state is not RunState.RUNNING:
                         return status

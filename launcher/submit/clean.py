@@ -23,7 +23,8 @@ from launcher.runs.cleaned import Cleaned
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.submissions import chosen_output, read_submissions
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
+from launcher.submit.downstream import readers_of
 
 Progress = Callable[[int, int], None]
 
@@ -56,10 +57,9 @@ def find_waste(run: RunDir, *, logs: bool) -> Waste:
             f"{run.path}: has no result but what its attempts have stored (output.gather: false), so nothing can go; "
             f"with a result it can: launcher gather {reference(run)}"
         )
-    if readers := sorted(path.name for path in (run.path / "downstream").glob("*.json")):
-        raise InputError(
-            f"{run.path}: {readers[0].removesuffix('.json')} reads what it has stored, so that has to stay"
-        )
+    if readers := readers_of(run):
+        names = ", ".join(map(reference, readers))
+        raise InputError(f"{run.path}: has to stay as it is until what is made of it is complete: {names}")
     return Waste(
         tuple(path for path in _data(run) if path.exists()),
         tuple(_left_behind(run)),

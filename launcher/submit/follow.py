@@ -14,10 +14,12 @@ from launcher.notify.delivery import SECONDS
 from launcher.plan.plan import Planned
 from launcher.runs.find import reference
 from launcher.runs.submissions import read_submissions
-from launcher.status.progress import View, follow
-from launcher.status.status import Status, StatusReader
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
+from launcher.status.views import View, follow
 from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
+from launcher.submit.downstream import start_waiting
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
@@ -78,6 +80,7 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     from jobs.gather.gather import gather
 
     gather(run, output=config.output_path)
+    start_waiting(run)
     return reader.read()
 
 

@@ -1,7 +1,7 @@
 """Submit: which rows go into a new submission, with which settings, and starting it."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
+from launcher.runs.downstream import begin
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
@@ -35,7 +36,8 @@ from launcher.runs.submissions import (
     read_submissions,
     withdraw,
 )
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
+from launcher.submit.turn import blocking, refuse_early
 from launcher.units import parse_time
 
 
@@ -129,44 +131,69 @@ def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Co
 
 
 def submit(
-    run: RunDir, config: Config, selection: Selection, *, tasks: int | None = None, attached: bool = False
+    run: RunDir,
+    config: Config,
+    selection: Selection,
+    *,
+    tasks: int | None = None,
+    attached: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> list[Submission]:
-    """Records a submission of the selected rows and starts it. Raises RunError where nothing is left to submit.
+    """Records a submission of the selected rows and starts it. Raises RunError where nothing is left, or it is too early.
 
     ``tasks``: how many array tasks it gets, where that is not for the executor to say. It may make several of it.
+    ``options`` of a scheduler are those of another environment than this one.
     """
     if not selection.rows:
         raise RunError(nothing_to_do(run, selection))
+    is_after = bool(config.after or config.data.of_run)
+    if is_after:
+        refuse_early(run)
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
         if run.submission(number).exists():  # else it was planned only
             Outcome(time.time()).write(run, number)
-    made = record(run, config, selection.rows, tasks=tasks)
+    made = record(run, config, selection.rows, tasks=tasks, options=options)
     # Not before the rows are ours: another launcher may have started the run meanwhile, whose outputs these are.
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         forget(run)
     restore(run)
     try:
-        return executor.start(run, [made], attached=attached)
+        started = executor.start(run, [made], attached=attached)
     except InputError:
         if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow
             withdraw(run, made.number)
         raise
+    if is_after:
+        begin(run, Plan.read(run.plan))
+    return started
 
 
-def record(run: RunDir, config: Config, rows: Spans, *, tasks: int | None = None, planned: bool = False) -> Submission:
+def record(
+    run: RunDir,
+    config: Config,
+    rows: Spans,
+    *,
+    tasks: int | None = None,
+    planned: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> Submission:
     """Writes the submission of these rows."""
     plan, executor = Plan.read(run.plan), choose_executor(config.executor)
     tasks = tasks or executor.tasks(config, plan.table.shards_in(rows).count)
-    return create(run, with_work(run, plan, _new_submission(config, executor, planned=planned), rows, tasks))
+    new = _new_submission(config, executor, planned=planned)
+    if options is not None:
+        new = replace(new, resources=replace(new.resources, options=options))
+    return create(run, with_work(run, plan, new, rows, tasks))
 
 
 def write_planned(run: RunDir, config: Config, plan: Plan) -> list[Path]:
     """Writes the script that a person can submit by hand, if the run was never submitted and there are scripts."""
     discard_planned(run)
     executor = choose_executor(config.executor)
-    if run.submission_numbers() or executor.scripts is None:
+    is_early = bool(plan.after) and blocking(run) is not None  # it is planned anew then
+    if run.submission_numbers() or executor.scripts is None or is_early:
         return []
     return [executor.scripts.write(run, record(run, config, Spans([(0, plan.rows)]), planned=True))]
 

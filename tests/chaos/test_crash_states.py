@@ -5,7 +5,6 @@ CHAOS_STATES=10000 in the environment is the long version, of some minutes.
 
 import random
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +16,11 @@ from jobs.storage.journal import decode
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
-from tests.support import launcher_runs
 from tests.support.chaos import amount
 from tests.support.crash_states import KEPT, Disk, crash_states, restore
 from tests.support.disk_calls import Call, disk_calls
 from tests.support.instant_executor import go_on, instant_executor
-from tests.support.launcher_runs import datasets, run_of, write_config
-from tests.support.patience import PATIENCE
+from tests.support.launcher_runs import datasets, launcher, run_of, write_config
 from tests.support.task_runs import done_rows
 
 STATES = amount("STATES", 120)
@@ -41,15 +38,7 @@ def recorded_run(folder: Path) -> tuple[Path, list[Call]]:
     run = run_of(config)
     run.path.parent.mkdir()
     calls = disk_calls(folder, run.path.parent)
-    environment = {**launcher_runs.environment(), **calls.recording()}
-    done = subprocess.run(
-        launcher_runs.command("run", config),
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = launcher(folder, "run", config, variables=calls.recording())
     assert done.returncode == 0, done.stderr
     return config, [call for call in calls.recorded() if "/logs/" not in call.path and not call.path.endswith(".log")]
 

@@ -195,7 +195,8 @@ def written(value: Any) -> str:
     words = {None: "null", True: "true", False: "false"}
     if isinstance(value, float):
         return f"`{value:g}`"
-    return f"`{words[value] if isinstance(value, bool | None) else value}`"
+    listed = list(value) if isinstance(value, tuple) else value
+    return f"`{words[listed] if isinstance(listed, bool | None) else listed}`"
 
 
 def test_the_table_of_keys_is_the_config() -> None:

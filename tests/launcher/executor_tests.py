@@ -27,7 +27,8 @@ from launcher.executors import AUTO, EXECUTORS, Executor, Limits, Observation, c
 from launcher.plan.plan import make_plan
 from launcher.runs.failures import FailureGroup, advice
 from launcher.runs.submissions import Outcome, create
-from launcher.status.status import Status, StatusReader
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
 from launcher.submit.cancel import cancel_run
 from launcher.submit.submit import Selection, record, select_rows, submit
 from tests.support.launcher_runs import ROOT, newest, wait_until, write_config

@@ -14,7 +14,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
 from launcher.cli import main
 from launcher.runs.submissions import Outcome, create
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.support.launcher_runs import ROOT, newest, run_of, wait_until, write_config
 from tests.support.memory_executor import MemoryScheduler, memory_scheduler
 from tests.support.task_runs import results

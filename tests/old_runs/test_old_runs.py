@@ -19,7 +19,7 @@ from jobs.storage.attempts import Attempt, Attempts
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
 from launcher import results
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import datasets, environment, launcher, status, wait_until
 from tests.support.patience import PATIENCE

@@ -31,7 +31,7 @@ from launcher.slurm import associations, limits, parsers, scheduler
 from launcher.slurm.accounting import allocation, by_element, has_ended, judge, was_taken
 from launcher.slurm.template import Template
 from launcher.status.progress import status_lines
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.support.builders import build_run
 from tests.support.instant_executor import command
 from tests.support.mutation import VALUES, mutated, mutated_json

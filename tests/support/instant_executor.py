@@ -20,6 +20,7 @@ from launcher.executors import EXECUTORS, Registered
 from launcher.local.local_executor import LocalExecutor
 from launcher.retry.finalize import Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
+from launcher.submit.downstream import start_waiting
 from tests.support.builders import AttemptWriter
 
 
@@ -39,6 +40,7 @@ class InstantExecutor(LocalExecutor):
             attempt.end()
             asked = WithoutLimits(Terms(submission.resources.attempt))
             waiting += finalize(run, plan, submission, Ending(), asked, RetrySettings(submission.resources.attempts))
+        start_waiting(run)
         return list(submissions)
 
 

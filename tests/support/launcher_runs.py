@@ -52,12 +52,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def launcher(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command of the launcher in a folder, to its end."""
+def launcher(
+    folder: Path, *arguments: object, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the launcher in a folder, to its end; its environment has these variables too."""
     return subprocess.run(
         command(*arguments),
         cwd=folder,
-        env=environment(),
+        env={**environment(), **(variables or {})},
         capture_output=True,
         text=True,
         timeout=PATIENCE,

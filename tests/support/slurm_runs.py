@@ -21,7 +21,7 @@ from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
 from launcher.slurm.limits import forget
 from launcher.slurm.scripts import job_name
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.example_jobs.greedy_jobs import FREE, ROWS_OF_SHARD
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, launcher, run_of, status, wait_until, write_config

@@ -1,11 +1,12 @@
 """RunBackend: the backend of a task's children: Job and samples of a planned run, results into the attempt's data files."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import RunError
+from jobs.errors import LauncherError, RunError
 from jobs.job import Job, make_job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
@@ -16,14 +17,26 @@ from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import SampleIds, Samples
+from jobs.storage.sample_ids import SampleIds
+from jobs.storage.samples import MoreColumns, Samples
+from jobs.storage.upstreams import Upstream
+
+
+def prepare(upstream: Upstream | None) -> None:
+    """What is the same for all children, done before they are forked; what is wrong with it each of them tells."""
+    if upstream is not None:
+        from jobs.gather.upstream_rows import find  # few runs need it
+
+        with suppress(LauncherError, OSError):
+            find(upstream)
 
 
 @dataclass(frozen=True)
 class RunBackend:
     """A run directory, Job and number of rows of its plan, and the attempt that the children are of.
 
-    ``digests`` are those of the manifest as it was planned, ``manifest`` the name that the plan has for it.
+    ``digests`` are those of the manifest as it was planned, ``manifest`` the name that the plan has for it; ``upstream``: the
+    run whose samples they are.
     """
 
     run: RunDir
@@ -32,6 +45,7 @@ class RunBackend:
     attempt: str
     digests: tuple[str, ...] = ()
     manifest: str | None = None
+    upstream: Upstream | None = None
 
     @property
     def _manifest(self) -> Path:
@@ -41,11 +55,18 @@ class RunBackend:
         return make_job(self.spec)
 
     def samples(self) -> Samples:
-        """Raises RunError where they are not those of the plan, as far as their number tells."""
-        samples = Samples(path := self._manifest, self.digests)
+        """Raises RunError where they are not those of the plan, as far as their number and the run that they are of tell."""
+        samples = Samples(path := self._manifest, self.digests, self._more())
         if len(samples) != self.rows:
             raise RunError(f"{path} has {len(samples)} rows, and the plan {self.rows}: plan a new run")
         return samples
+
+    def _more(self) -> MoreColumns | None:
+        if self.upstream is None:
+            return None
+        from jobs.gather.upstream_rows import UpstreamRows  # few runs need it
+
+        return UpstreamRows(self.upstream)
 
     def results(self, outputs: Any, rows: int, *, own: bool) -> Columns:
         return to_columns(outputs, rows, own=own)

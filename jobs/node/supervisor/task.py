@@ -16,6 +16,7 @@ from jobs.kinds import EndReason, FailureKind
 from jobs.machine import devices, disk, gpus, memory
 from jobs.machine.running_time import RunningTime
 from jobs.node.messages import Batch
+from jobs.node.process.run_backend import prepare
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.attempt_start import new_name
@@ -34,9 +35,10 @@ from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import SampleIds
+from jobs.storage.sample_ids import SampleIds
 from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
+from jobs.storage.upstreams import Upstream
 
 # Of the grace in which a task has to be gone (20 s, Slurm's KillWait is 30), what its processes get to tear down, and with
 # it what it takes to kill the rest and to sync, at most, seconds; all else they have for the batch at hand.
@@ -182,7 +184,7 @@ class Task:
         if self._server is None:
             self._check_code()
             # Not before there is work: it imports what the Job needs.
-            self._server = ForkServer(lambda: preload(self._plan.job), self._attend, self._meter.check_imports)
+            self._server = ForkServer(self._preload, self._attend, self._meter.check_imports)
         if self._crew is None:
             names, workers = ", ".join(self._settings.devices), self._settings.workers
             print(f"attempt {self._attempt.name}: processes on {names}, {workers} pool workers each", flush=True)
@@ -191,6 +193,10 @@ class Task:
         elif batches:
             self._crew.extend(batches)
         return self._crew
+
+    def _preload(self) -> None:
+        preload(self._plan.job)
+        prepare(Upstream.of(self._plan))
 
     def _check_code(self) -> None:
         """Raises AttemptFailed where the Job's files are not those of the plan: this may be hours after it was submitted."""

@@ -11,6 +11,7 @@ from jobs.node.supervisor.children import CrewSettings
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import NodeSettings
+from jobs.storage.upstreams import Upstream
 
 
 def task_scratch(folder: str | None) -> Path:
@@ -26,7 +27,9 @@ def task_settings(run: RunDir, plan: Plan, node: NodeSettings, attempt: str, cpu
     """Those of the crew of an attempt: its devices, and what threads and memory there are for them."""
     assigned = devices.process_devices(node, devices.usable_gpus(node))
     return CrewSettings(
-        backend=RunBackend(run, plan.job, plan.rows, attempt, plan.manifest_digests, plan.manifest.get("file")),
+        backend=RunBackend(
+            run, plan.job, plan.rows, attempt, plan.manifest_digests, plan.manifest.get("file"), Upstream.of(plan)
+        ),
         devices=assigned,
         workers=node.workers,
         threads=devices.compute_threads(assigned, node.workers, cpus),

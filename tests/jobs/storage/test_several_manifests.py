@@ -29,7 +29,7 @@ from launcher import results
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.support.builders import (
     AttemptWriter,
     batches_of,

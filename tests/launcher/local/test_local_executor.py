@@ -23,7 +23,7 @@ from jobs.storage.attempts import Attempts
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.support.builders import damage
 from tests.support.launcher_runs import (
     command,

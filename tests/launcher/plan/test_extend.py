@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +23,6 @@ from launcher.config.config import load_config
 from launcher.plan.extend import Extended, extend
 from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome, update
-from tests.support import launcher_runs
 from tests.support.builders import AttemptWriter, submit
 from tests.support.crash_states import crash_states, restore
 from tests.support.disk_calls import disk_calls
@@ -291,17 +289,10 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
     run = run_of(config)
     run.path.parent.mkdir()
     calls = disk_calls(tmp_path, run.path.parent)
-    environment = {**launcher_runs.environment(), **calls.recording()}
+    recording = calls.recording()
 
     def recorded(*arguments: object) -> int:
-        done = subprocess.run(
-            launcher_runs.command(*arguments),
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        done = launcher(tmp_path, *arguments, variables=recording)
         assert done.returncode == 0, done.stderr
         return len(list(calls.recorded()))
 

@@ -105,7 +105,7 @@ def test_the_finalize_jobs_mail_is_taken_back_where_another_job_goes_on_alone(
     run, submission = recorded(tmp_path)
     follows = replace(submission, resources=Resources(attended=attended))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr(finalize_job, "_finalize_patiently", lambda run, numbers: [follows])
+    monkeypatch.setattr(finalize_job, "_finalize", lambda run, numbers: [follows])
     stand_in(programs, "scontrol", "echo $@ >> $0.calls")
     assert finalize_job.main([str(run.path), "1"]) == 0
     assert (programs / "scontrol.calls").exists() == (not attended)

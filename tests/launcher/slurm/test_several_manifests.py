@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.storage.plans import Plan
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.jobs.storage.test_several_manifests import check_toy, write_parts
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, launcher, run_of, wait_until

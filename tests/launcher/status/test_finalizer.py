@@ -12,7 +12,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Resources, Submission
 from launcher.runs.submissions import Outcome, update
 from launcher.status.progress import status_lines
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from tests.support.builders import AttemptWriter, build_plan, submit
 
 

@@ -18,8 +18,8 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from launcher.executors import choose_executor
 from launcher.status.progress import status_lines
+from launcher.status.reader import StatusReader
 from launcher.status.stalls import SlowNode, Stalled, find_slow_nodes, find_stalled
-from launcher.status.status import StatusReader
 from tests.support.builders import AttemptWriter, build_plan
 from tests.support.launcher_runs import datasets, kill, launcher, run_of, start, wait_until, write_config
 

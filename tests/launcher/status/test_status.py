@@ -20,8 +20,10 @@ from jobs.storage.spans import Range, Spans
 from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
-from launcher.status.progress import LineView, status_lines, summary_line
-from launcher.status.status import Status, StatusReader
+from launcher.status.progress import status_lines, summary_line
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
+from launcher.status.views import LineView
 from tests.support.builders import (
     ELSEWHERE,
     AttemptWriter,

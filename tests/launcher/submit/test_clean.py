@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +20,13 @@ from launcher.config.config import load_config
 from launcher.plan.extend import extend
 from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome, create, read_submissions
-from launcher.status.status import StatusReader
+from launcher.status.reader import StatusReader
 from launcher.submit.clean import clean, find_waste
-from tests.support import launcher_runs
 from tests.support.builders import AttemptWriter, submit
 from tests.support.crash_states import crash_states, restore
 from tests.support.disk_calls import disk_calls
 from tests.support.instant_executor import command, go_on, instant_executor
-from tests.support.launcher_runs import datasets, run_of, write_config
-from tests.support.patience import PATIENCE
+from tests.support.launcher_runs import datasets, launcher, run_of, write_config
 
 
 @pytest.fixture
@@ -187,17 +184,10 @@ def test_every_state_that_a_crash_may_leave_has_all_that_was_computed(tmp_path: 
     run = run_of(config)
     run.path.parent.mkdir()
     calls = disk_calls(tmp_path, run.path.parent)
-    environment = {**launcher_runs.environment(), **calls.recording()}
+    recording = calls.recording()
     counts = []
     for words in (("run", config), ("clean", run.path, "--yes")):
-        done = subprocess.run(
-            launcher_runs.command(*words),
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        done = launcher(tmp_path, *words, variables=recording)
         assert done.returncode == 0, done.stderr
         counts.append(len(list(calls.recorded())))
     recorded = [call for call in calls.recorded() if "/logs/" not in call.path and not call.path.endswith(".log")]

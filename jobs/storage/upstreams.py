@@ -1,0 +1,97 @@
+"""Upstream: the run whose samples another run has, as that one's plan names it, and whether it is still what it was.
+
+Which submission has computed which of its rows is hashed into its seal (seals.py): another seal means that something of it
+was computed again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from jobs.errors import RunError
+from jobs.storage.attempts import Attempts, owners
+from jobs.storage.plans import Plan
+from jobs.storage.records import Part
+from jobs.storage.rundir import RunDir
+from jobs.storage.seals import seal_of
+
+ROW = "upstream_row"
+"""The column of the manifest that says which row of the other run's result a sample is."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """``run`` is a run directory, ``manifest`` one of several that it has, ``outputs`` those of its outputs that samples have.
+
+    ``seal`` is that of its result when the plan was made; empty while that was not complete. Of the samples that failed there
+    ``omitted`` were left out; ``keeps_failed``: they are samples here, and fail.
+    """
+
+    run: str
+    manifest: str | None
+    outputs: tuple[str, ...]
+    keeps_failed: bool
+    seal: str
+    omitted: int = 0
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self | None:
+        """The one whose samples a plan has."""
+        found: Mapping[str, Any] | None = plan.manifest.get("upstream")
+        return cls(**{**found, "outputs": tuple(found["outputs"])}) if found else None
+
+    @property
+    def directory(self) -> RunDir:
+        return RunDir(Path(self.run))
+
+    @property
+    def name(self) -> str:
+        """As messages call it."""
+        return f"{self.directory.name} ({self.manifest})" if self.manifest else self.directory.name
+
+    def deciding(self) -> list[Any]:
+        """What of it decides the bytes of results that are made of it: not where it lies."""
+        return [self.manifest, self.outputs, self.keeps_failed, self.seal]
+
+    def objection(self) -> str | None:
+        """Why nothing is to be computed from it now; None where it is as it was planned."""
+        if not self.seal:
+            return f"run {self.name} was not complete when this run was planned; `launcher submit` waits for that"
+        if not self.directory.plan.is_file():
+            return f"run {self.name} is gone: there is no {self.directory.plan}"
+        return self.change()
+
+    def change(self) -> str | None:
+        """What has become of it since, in words; None where it is as it was, or is gone, which changes no result."""
+        run = self.directory
+        if not self.seal or not run.plan.is_file() or current_seal(run, self.manifest) == self.seal:
+            return None
+        return f"run {self.name} was computed again since this run was planned"
+
+
+def refuse_outdated(run: RunDir, plan: Plan) -> None:
+    """Raises RunError where the run whose samples a plan has was computed again, so that its results may be others by now."""
+    upstream = Upstream.of(plan)
+    if upstream and (change := upstream.change()):
+        raise RunError(f"{run.path}: {change}. {ways_on(str(run.path))}")
+
+
+def ways_on(run: str) -> str:
+    """What to do about that."""
+    return (
+        f"Where the results stay right all the same: launcher rerun {run} --keep-results; to compute everything again: "
+        f"launcher rerun {run} --fresh"
+    )
+
+
+def current_seal(run: RunDir, manifest: str | None) -> str | None:
+    """The seal of what a run has of a manifest by now; None where it has no such one any more."""
+    plan = Plan.read(run.plan)
+    part = next((part for part in plan.results if part.name == manifest), None)
+    return stored_seal(run, plan, part) if part else None
+
+
+def stored_seal(run: RunDir, plan: Plan, part: Part) -> str:
+    """The seal of what is stored of a part."""
+    return seal_of(plan.fingerprint, part, owners(Attempts(run).read()))

@@ -1,0 +1,146 @@
+"""The upstream of a config: the run whose samples it has, as a manifest; and the runs that it comes after, without circles."""
+
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from jobs.errors import InputError
+from jobs.gather.redo import failed_batches
+from jobs.kinds import ShardState
+from jobs.nearest import did_you_mean, nearest
+from jobs.storage.layouts import read_layout
+from jobs.storage.plans import Plan
+from jobs.storage.records import Part
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
+from jobs.storage.upstreams import Upstream, stored_seal
+from launcher.config.config import Config
+from launcher.config.origins import Problem
+from launcher.config.sections import RunManifest
+from launcher.config.upstreams import upstream_path, upstream_paths
+from launcher.manifest.manifest import ManifestInfo, build_manifest
+from launcher.manifest.run_source import RunSource
+from launcher.runs.find import reference
+from launcher.runs.shard_states import ShardReader
+from launcher.runs.submissions import read_submissions
+from launcher.units import counted
+
+_KEY = ("data", "manifest")
+
+
+def upstream_problems(config: Config) -> list[Problem]:
+    """Of the runs that a config names: which are not planned, and which wait for this one in their turn."""
+    try:
+        paths = upstream_paths(config)
+    except InputError as error:
+        return [(("after",), str(error))]
+    found = (_problem(config, path) for path in paths)
+    keys = [("data", "manifest", "run") if config.data.of_run and at == 0 else ("after",) for at in range(len(paths))]
+    return [(key, problem) for key, problem in zip(keys, found, strict=True) if problem]
+
+
+def _problem(config: Config, path: Path) -> str | None:
+    run = RunDir(path)
+    if path == config.run_folder:
+        return "is this run itself"
+    if not run.plan.is_file():
+        return f"there is no run {path}; plan it first, or submit all of them: launcher submit ITS-CONFIG {config.path.name}"
+    if circle := _way(run, config.run_folder, set()):
+        return f"the runs come after each other in a circle: {' after '.join([config.name, *circle])}"
+    return None
+
+
+def _way(run: RunDir, to: Path, seen: set[Path]) -> list[str]:
+    """The names of the runs by which one comes after another; empty where it does not."""
+    if run.path == to:
+        return [run.name]
+    seen.add(run.path)
+    if not run.plan.is_file():
+        return []
+    before = [Path(path) for path in Plan.read(run.plan).after]
+    ways = (_way(RunDir(path), to, seen) for path in before if path not in seen)
+    way = next(filter(None, ways), None)
+    return [run.name, *way] if way else []
+
+
+def build_of_run(config: Config, path: Path) -> ManifestInfo:
+    """Writes the samples of the run to ``path``, as a manifest. Raises InputError for what it does not have."""
+    wanted = config.data.of_run
+    assert wanted
+    upstream, failed = look_upstream(config, wanted)
+    run = upstream.directory
+    plan = Plan.read(run.plan)
+    part = next(part for part in plan.results if part.name == wanted.manifest)
+    left_out = Spans() if wanted.failed == "keep" else failed
+    source = RunSource(plan.manifest_file(run), part, left_out, plan.id_column, wanted.columns, wanted.outputs)
+    info = build_manifest(source, path, config.data.id or source.id_column, config.data.cost, folder=config.folder)
+    return replace(info, upstream=replace(upstream, omitted=left_out.count))
+
+
+def look_upstream(config: Config, wanted: RunManifest) -> tuple[Upstream, Spans]:
+    """The run as it is now, and which of its rows are failed samples; these are known once it is complete."""
+    run = RunDir(upstream_path(config, wanted.run))
+    plan = Plan.read(run.plan)
+    part = _part(config, plan, wanted.manifest)
+    named = Upstream(str(run.path), wanted.manifest, wanted.outputs, wanted.failed == "keep", "")
+    if not _is_done(run, plan, part):
+        return named, Spans()
+    layout = read_layout(run)
+    _check_outputs(config, run, [output.name for output in layout.outputs] if layout else [])
+    seal = stored_seal(run, plan, part)  # before its rows: what is computed again from now on is seen by that
+    rows = Spans([(part.start, part.stop)])
+    failed = Spans.of_numbers(one.row for commit in failed_batches(run, plan, rows) for one in commit.failed)
+    return replace(named, seal=seal), failed
+
+
+def _is_done(run: RunDir, plan: Plan, part: Part) -> bool:
+    shards = ShardReader(run, plan).read(read_submissions(run))
+    return not plan.shards_of(part) - shards.in_state(ShardState.DONE)
+
+
+def _part(config: Config, plan: Plan, name: str | None) -> Part:
+    if name is None and not plan.parts:
+        return plan.results[0]
+    names = [str(part.name) for part in plan.parts]
+    if name in names:
+        return plan.part(str(name))
+    if name is None:
+        problem = f"run {plan.name} has several manifests, with a result each: add manifest: {' or '.join(names)}"
+    else:
+        has = f"has {', '.join(names)}" if names else "has only one, without a name: leave this out"
+        problem = f"run {plan.name} has no manifest {name!r}{did_you_mean(nearest(name, names))}; it {has}"
+    raise InputError(config.origins.report([((*_KEY, "manifest"), problem)]))
+
+
+def _check_outputs(config: Config, run: RunDir, there: Collection[str]) -> None:
+    wanted = config.data.of_run.outputs if config.data.of_run else ()
+    lacking = [name for name in wanted if name not in there]
+    if lacking:
+        guess = did_you_mean(nearest(lacking[0], there))
+        problem = (
+            f"run {reference(run)} has no output {lacking[0]!r}{guess}; it has {', '.join(sorted(there)) or 'none'}"
+        )
+        raise InputError(config.origins.report([((*_KEY, "outputs"), problem)]))
+
+
+def with_upstream(plan: Plan, upstream: Upstream) -> Plan:
+    return replace(plan, manifest={**plan.manifest, "upstream": asdict(upstream)})
+
+
+def upstream_change(known: Upstream | None, now: Upstream | None) -> str | None:
+    """How the run differs whose samples these are, although they are the same ones."""
+    if known is None or now is None or known.deciding() == now.deciding():
+        return None
+    if known.seal == now.seal:
+        return f"what is taken of run {now.name}"
+    if not known.seal:
+        return f"run {now.name} is complete now"
+    return f"run {now.name} was computed again" if now.seal else f"run {now.name} is not complete any more"
+
+
+def told(upstream: Upstream | None) -> tuple[str, ...]:
+    """What a person has to know of the samples that were taken over."""
+    if upstream is None or not upstream.omitted:
+        return ()
+    which, run = counted(upstream.omitted, "sample"), reference(upstream.directory)
+    return (f"left out: {which} that failed in {upstream.name}, see `launcher errors {run}`",)

@@ -1,0 +1,132 @@
+"""Chain: the runs that a run comes after, in order, each with how it stands, and what that means for the run."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from jobs.kinds import RunState
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from jobs.storage.upstreams import Upstream, ways_on
+from launcher.runs.downstream import Waiting, how_it_waits
+from launcher.runs.find import reference
+from launcher.status.sample_counts import samples_json
+from launcher.visible import on_one_line, short_line
+
+if TYPE_CHECKING:
+    from launcher.status.status import Status
+
+# Between the end of a run and the submission of those that wait for it, at most.
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Link:
+    """A run before another one; ``status`` is None where it is gone."""
+
+    run: RunDir
+    status: "Status | None"
+
+    @property
+    def is_complete(self) -> bool:
+        return self.status is not None and self.status.state is RunState.COMPLETE
+
+    @property
+    def words(self) -> str:
+        """Its state, as it is said of the run: ``which is running``."""
+        if self.status is None:
+            return "which is gone"
+        how = {RunState.FAILED: "which failed", RunState.CANCELLED: "which was cancelled"}
+        return how.get(self.status.state, f"which is {self.status.state}")
+
+    def to_json(self) -> dict[str, Any]:
+        if self.status is None:
+            return {"run": str(self.run.path), "state": None}
+        samples = samples_json(self.status.total, self.status.ok, self.status.failed)
+        return {"run": str(self.run.path), "state": self.status.state, "samples": samples}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """``links`` are all runs before, those first that others come after; ``own`` those that the run itself names.
+
+    ``waiting``: it is to be started by whoever completes these. ``outdated``: the run that its samples are of was computed
+    again, in words.
+    """
+
+    links: tuple[Link, ...] = ()
+    own: tuple[Link, ...] = ()
+    waiting: Waiting | None = None
+    outdated: str | None = None
+
+    @classmethod
+    def read(cls, run: RunDir, plan: Plan, read: Callable[[RunDir], "Status | None"]) -> Self:
+        """``read`` gives the status of another run, None where there is none."""
+        if not plan.after:
+            return cls()
+        own = tuple(Link(one, read(one)) for one in (RunDir(Path(path)) for path in plan.after))
+        found: dict[Path, Link] = {}
+        for link in own:
+            found |= {one.run.path: one for one in (*(link.status.chain.links if link.status else ()), link)}
+        upstream = Upstream.of(plan)
+        return cls(tuple(found.values()), own, how_it_waits(run, plan), upstream.change() if upstream else None)
+
+    @property
+    def blocking(self) -> Link | None:
+        """What it waits for: of a run before it that is not complete, what that waits for itself."""
+        link = next((link for link in self.own if not link.is_complete), None)
+        if link is None or link.status is None or link.status.state is RunState.RUNNING:
+            return link
+        return link.status.chain.blocking or link
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something happens that will have the run started, without a person."""
+        if self.waiting is None or self.waiting.problem:
+            return False
+        if self.blocking is None:  # it is being submitted, unless whoever does that was killed
+            return any(link.status and time.time() - link.status.ended < _START_SECONDS for link in self.own)
+        before = self.blocking.status
+        return before is not None and (before.state is RunState.RUNNING or before.chain.goes_on)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `status --json` has of it; nothing for a run that comes after none."""
+        found: dict[str, Any] = {"after": [link.to_json() for link in self.links]} if self.links else {}
+        if self.blocking:
+            found["blocked_by"] = str(self.blocking.run.path)
+        if self.waiting:
+            found["waits"] = {"problem": self.waiting.problem or None}
+        if self.outdated:
+            found["outdated"] = self.outdated
+        return found
+
+
+def link_lines(chain: Chain, summary: Callable[["Status"], str]) -> Iterator[str]:
+    """Each run before, a line."""
+    for link in chain.links:
+        how = summary(link.status) if link.status else "is gone: there is no such run any more"
+        yield f"  after {on_one_line(reference(link.run))}  {how}"
+
+
+def waiting_lines(status: "Status") -> Iterator[str]:
+    """What a run waits for, and how it goes on then; or why what it has is not right any more."""
+    chain, name = status.chain, reference(status.run)
+    if chain.outdated:
+        yield f"  outdated: {chain.outdated}"
+        yield f"    {ways_on(name)}"
+    if status.state in (RunState.RUNNING, RunState.COMPLETE):
+        return
+    if chain.waiting and chain.waiting.problem:
+        yield f"  could not be submitted: {short_line(chain.waiting.problem)}; when that is mended: launcher submit {name}"
+    elif (link := chain.blocking) and chain.waiting:
+        yield f"  waits for {reference(link.run)}, {link.words}, and is submitted by itself once that is complete"
+    elif chain.waiting:
+        yield "  all runs before it are complete, and the last one's end submits it"
+    elif link:
+        to_do = f"to have it submitted once that is complete: launcher submit {name}"
+        yield f"  comes after {reference(link.run)}, {link.words}; {to_do}"
+
+
+NO_CHAIN = Chain()

@@ -1,0 +1,112 @@
+"""StatusReader: looks at a run again and again, and makes a Status of it.
+
+It asks no scheduler, unless it is told to, and opens no HDF5 file, so it is cheap on a login node however large the run is.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from jobs.kinds import RunState, ShardState
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from launcher.executors import choose_executor
+from launcher.runs.failures import group
+from launcher.runs.shard_states import ShardReader, Shards
+from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
+from launcher.status.chain import Chain
+from launcher.status.finalizer import find_finalizer
+from launcher.status.gathered import is_gathered
+from launcher.status.live import observe
+from launcher.status.rate import is_steady, rate_of
+from launcher.status.sample_counts import SampleCounts
+from launcher.status.stalls import find_laggards, find_silent
+from launcher.status.status import Status
+from launcher.status.versions import other_versions
+
+
+class StatusReader:
+    """Reads the status of one run, again and again; what is read once is not read again."""
+
+    def __init__(self, run: RunDir, below: Collection[RunDir] = ()) -> None:
+        """``below`` are runs that come after it. Raises InputError where ``run`` is no run directory."""
+        self.run = run
+        self._below = (*below, run)
+        self.plan = Plan.read(run.plan)
+        self._shards = ShardReader(run, self.plan)
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether the newest submission may get lost without a word here, so that its executor is asked now and then."""
+        submissions = read_submissions(self.run)
+        return bool(submissions) and choose_executor(submissions[-1].submission.executor).is_polled
+
+    def read(self, *, live: bool = False) -> Status:
+        """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
+        submissions = read_submissions(self.run)
+        if submissions and not submissions[-1].submission.is_of(self.plan):  # another one has taken its place since
+            self.plan = Plan.read(self.run.plan)
+            self._shards = ShardReader(self.run, self.plan)
+        queue: Mapping[tuple[str, str], int] | None = None
+        if live:
+            submissions, queue = observe(self.run, submissions)
+        shards = self._shards.read(submissions)
+        newest = submissions[-1] if submissions else None
+        chosen = chosen_output(submissions)
+        results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
+        is_done = shards.count(ShardState.DONE) == len(shards)
+        missing_results = [
+            path for part, path in results if not (is_done and is_gathered(self.plan, part, path, shards))
+        ]
+        in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
+        chain = Chain.read(self.run, self.plan, self._read_other)
+        is_complete = (in_place or not missing_results) and not chain.outdated
+        state = _run_state(submissions, shards, is_complete=is_complete)
+        rate = rate_of(shards, newest) if newest else None
+        missing = self.plan.rows - shards.closed.count
+        return Status(
+            self.run,
+            state,
+            self.plan.rows,
+            shards.closed.count - shards.failed,
+            shards.failed,
+            shards,
+            rate,
+            missing / rate if rate and shards.live and is_steady(shards, newest) else None,
+            tuple(group(shards.failures())),
+            tuple(submissions),
+            tuple(path for _, path in results),
+            tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
+            tuple(find_silent(shards, submissions)),
+            tuple(path for path in missing_results if is_done and path.exists()),
+            in_place,
+            other_versions(self.plan.environment, shards.attempts),
+            find_finalizer(self.run, submissions),
+            find_laggards(self.plan, shards, submissions),
+            chain,
+            queue,
+        )
+
+    def _read_other(self, run: RunDir) -> Status | None:
+        """The status of a run before this one; None where there is none, or it comes after this one itself."""
+        if run in self._below or not run.plan.is_file():
+            return None
+        return StatusReader(run, self._below).read()
+
+
+def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:
+    if any(known.is_open for known in submissions) or shards.live:
+        return RunState.RUNNING
+    last = submissions[-1] if submissions else None
+    if is_complete:
+        return RunState.COMPLETE
+    if last and last.outcome and last.outcome.cancelled:
+        return RunState.CANCELLED
+    if last is None or (last.submission.planned and shards.count(ShardState.PENDING) == len(shards)):
+        return RunState.PLANNED
+    return RunState.FAILED if shards.count(ShardState.FAILED) else RunState.INCOMPLETE
+
+
+def _is_kept_in_place(newest: SubmissionState | None) -> bool:
+    """Whether the settings of now ask for no result, and nobody has found that something of it is not there."""
+    if newest is None or newest.submission.resources.gathers:
+        return False
+    return newest.outcome is None or newest.outcome.error is None
