@@ -62,7 +62,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         *remarks,
         *(f"script: {path}" for path in scripts),
         *([opinion] if opinion else []),
-        f"next: launcher submit {reference(run)}, or launcher run {options.config}",
+        f"next: launcher submit {reference(run)}, or launcher run {reference(run)}",
     )
     printer.document(
         run=str(run.path),

@@ -119,11 +119,9 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[
 
 def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> KeyPath:
     """Sets one value, making the sections on the way; the path as it is spelled in problems comes back."""
-    if path[0] == "slurm" and len(path) > 1:
-        path = ("slurm", path[1].replace("-", "_"), *path[2:])
-        section = data.get("slurm")
-        if isinstance(section, dict):
-            data["slurm"] = {key: item for key, item in section.items() if key.replace("-", "_") != path[1]}
+    is_option = path[0] == "slurm" and len(path) > 1
+    if is_option:
+        path = ("slurm", *(key.replace("-", "_") for key in path[1:]))
     inner = data
     for depth, key in enumerate(path[:-1], start=1):
         if inner.get(key) is None:
@@ -131,5 +129,8 @@ def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> KeyPath:
         inner = inner[key]
         if not isinstance(inner, dict):
             raise ValueError(f"{dotted(path[:depth])} is {inner!r}, not a mapping with keys below it")
+    if is_option:  # it may stand there with - for _
+        for other in [key for key in inner if isinstance(key, str) and key.replace("-", "_") == path[-1]]:
+            del inner[other]
     inner[path[-1]] = value
     return path

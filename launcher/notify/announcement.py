@@ -48,10 +48,13 @@ def _announce(run: RunDir) -> None:
     status = StatusReader(run).read()
     # Of the last one that has ended: another may wait for a launcher, which tells of its end when that has come.
     number, to = max((one.number for one in known if one.outcome), default=None), in_short(target)
-    if number is None or status.state not in _ENDS or (notice := claim(run, number, status.state, to)) is None:
+    if number is None or status.state not in _ENDS:
+        return
+    document = _document(status)  # before the record is made, or the text would say that somebody is being told
+    if (notice := claim(run, number, status.state, to)) is None:
         return
     try:
-        deliver(target, _document(status), run.path)
+        deliver(target, document, run.path)
     except Undelivered as error:
         print(f"notify: {to} could not be told: {error}", flush=True)
         settle(run, number, notice, str(error))

@@ -5,21 +5,20 @@ What is missing is told with what happens instead, so that nobody has to find ou
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError, LauncherError
 from jobs.machine.user import user_name
 from launcher.executors import Finding
-from launcher.slurm.calls import at, call, can_bind, run
-from launcher.slurm.parsers import is_about_arrays, is_busy, said
+from launcher.slurm.calls import at, can_bind, run
+from launcher.slurm.parsers import is_about_arrays
 from launcher.slurm.scripts import Options, asked_options
 from launcher.slurm.task_size import task_size
-from launcher.slurm.template import Template, merge
+from launcher.slurm.template import merge, shown_options
+from launcher.slurm.trial import finalize_trial, refusal
 from launcher.units import counted, short_size
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ _LIMITS = (
 )
 # Values of MaxArraySize, which is one more than the largest index.
 _NO_ARRAYS = ("0", "1")
-_TRIAL = "#!/bin/bash\n"
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,7 @@ def examine(config: "Config", resources: "Resources") -> list[Finding]:
         *_habits(answers.values),
         *_environment(resources),
         trial,
+        *([] if trial.is_needed or resources.attended else [_finalizer(config, resources)]),
     ]
 
 
@@ -240,24 +239,30 @@ def _trial(config: "Config", asked: Options, has_arrays: bool) -> Finding:
     options = merge(asked, {"cpus-per-task": str(cpus)} | ({"array": "0-1"} if has_arrays else {}))
     for waits in ("dependency", "mail-type", "mail-user"):
         options.pop(waits, None)
-    words = ", ".join(f"{option}={value}" if value else option for option, value in sorted(options.items()))
+    words = shown_options(options)
     try:
-        refusal = _refusal(options)
+        refused = refusal(options)
         without = {option: value for option, value in options.items() if option != "array"}
-        if refusal and has_arrays and is_about_arrays(refusal) and not _refusal(without):
-            return Finding(name, words, f"sbatch refuses it: {refusal}; so each array task is a Slurm job of its own")
+        if refused and has_arrays and is_about_arrays(refused) and not refusal(without):
+            return Finding(name, words, f"sbatch refuses it: {refused}; so each array task is a Slurm job of its own")
     except LauncherError as error:
         return Finding(name, "not tried", str(error))
-    if refusal:
-        return Finding(name, words, f"sbatch refuses it: {refusal}", is_needed=True)
+    if refused:
+        return Finding(name, words, f"sbatch refuses it: {refused}", is_needed=True)
     return Finding(name, f"sbatch would take it: {words}")
 
 
-def _refusal(options: Options) -> str:
-    """Why sbatch does not take a script with these options; nothing where it does, now or later."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "trial.sbatch")
-        script.write_text(Template(_TRIAL, "trial").render({**options, "output": os.devnull}, "true"))
-        ended = call("sbatch", "--test-only", str(script), timeout=_SECONDS)
-    problem = said(ended.stderr or ended.stdout)
-    return problem if ended.returncode and not is_busy(problem) else ""
+def _finalizer(config: "Config", resources: "Resources") -> Finding:
+    """What sbatch says of the job that would retry and write the result."""
+    try:
+        options, problem = finalize_trial(config, resources)
+    except LauncherError as error:
+        return Finding("finalize job", "not tried", str(error))
+    words = shown_options(options)
+    if not problem:
+        return Finding("finalize job", f"sbatch would take it: {words}")
+    return Finding(
+        "finalize job", words,
+        f"sbatch refuses it: {problem}; so submit refuses, and `launcher run` stays and does what that job would; "
+        "slurm.finalize changes what it asks for",
+    )  # fmt: skip

@@ -1,18 +1,23 @@
 """Outlook: what is to be expected of a config's array tasks before they are submitted, as far as Slurm tells."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from jobs.errors import LauncherError
 from jobs.storage.submission import Resources
 from launcher.slurm import scheduler
 from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import nodes_of, tasks_at_once
+from launcher.slurm.ceilings import ceilings_for
 from launcher.slurm.limits import SlurmLimits, limits_for, nodes
 from launcher.slurm.parsers import amount
 from launcher.slurm.scripts import Options, finalize_options
 from launcher.slurm.task_size import task_size
+from launcher.slurm.template import shown_options
 from launcher.slurm.time_limit import given_time, told
+from launcher.slurm.trial import finalize_trial
 from launcher.slurm.whole_nodes import are_asked, idle
-from launcher.units import parse_memory, parse_time
+from launcher.units import format_time, parse_memory, parse_time, short_size
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -32,14 +37,14 @@ def room(config: "Config", asked: Options) -> int:
 def describe(config: "Config", asked: Options, resources: Resources) -> list[str]:
     """In words: what an array task is and asks for, what follows at the end, what may be submitted."""
     lines = [
-        f"array task: {task_size(config, asked)}; asked: {_words(asked)}",
+        f"array task: {task_size(config, asked)}; asked: {shown_options(asked)}",
         f"at the end: {_finalizer(config, resources)}",
     ]
     if scheduler.is_here():
         limits = limits_for(asked)
-        jobs = "no limit known" if limits.submit_jobs is None else f"{limits.submit_jobs} jobs of yours at a time"
+        most = "no known limit of" if limits.submit_jobs is None else f"{limits.submit_jobs}"
         arrays = f"arrays of at most {limits.array_size} elements" if limits.has_arrays else "no job arrays"
-        lines.append(f"limits: {arrays} (MaxArraySize), {jobs}")
+        lines.append(f"limits: {arrays} (MaxArraySize), {most} jobs of yours at a time")
     return lines
 
 
@@ -47,12 +52,13 @@ def _finalizer(config: "Config", resources: Resources) -> str:
     """What tries again and writes the result, in words."""
     if resources.attended:
         return "`launcher run` on this machine tries again what failed, and writes the result (slurm.finalize: none)"
-    asked = _words(finalize_options(config, resources))
-    return f"a finalize job tries again what failed, and writes the result; asked: {asked} (slurm.finalize)"
-
-
-def _words(asked: Options) -> str:
-    return ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(asked.items()))
+    options, problem = finalize_options(config, resources), ""
+    if scheduler.is_here():
+        with suppress(LauncherError):  # Slurm may be silent just now
+            options, problem = finalize_trial(config, resources)
+    refused = f"; sbatch refuses it: {problem}" if problem else ""
+    asked = f"asked: {shown_options(options)} (slurm.finalize){refused}"
+    return f"a finalize job tries again what failed, and writes the result; {asked}"
 
 
 def remarks(config: "Config", asked: Options) -> list[str]:
@@ -61,7 +67,21 @@ def remarks(config: "Config", asked: Options) -> list[str]:
     whole = [group for group in there if group.whole or are_asked(asked)]
     said = idle(config, task_size(config, asked), whole, amount(parse_memory, asked.get("mem")))
     problems = _hopeless(config, asked, limits_for(asked))
-    return [*problems, *told(given_time(asked)), *([said] if said else [])]
+    return [*problems, *over(asked), *told(given_time(asked)), *([said] if said else [])]
+
+
+def over(asked: Options) -> list[str]:
+    """What no job of the partition gets, where sbatch takes it all the same (EnforcePartLimits=NO). A QOS may allow more."""
+    if asked.get("clusters"):  # of several one may do
+        return []
+    most = ceilings_for(asked)
+    seconds, memory = amount(parse_time, asked.get("time")), amount(parse_memory, asked.get("mem"))
+    found = []
+    if seconds and most.time and seconds > most.time:
+        found.append(f"--time={format_time(seconds)}, and partition {most.partition} gives {format_time(most.time)}")
+    if memory and most.memory and memory > most.memory:
+        found.append(f"--mem={asked['mem']}, and the largest node of {most.partition} has {short_size(most.memory)}")
+    return [f"an array task may never start: it asks for {text}" for text in found]
 
 
 def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str]:

@@ -72,7 +72,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     # --- its turn
     ("DependencyNeverSatisfied", "what it waits for has failed, so it will never start: `launcher cancel {run}`, then "
      "`launcher rerun {run}`"),
-    ("Dependency", "comes after another job: `scontrol show job JOBID` names it (Dependency)"),
+    ("Dependency", "comes after another job, as the finalize job does after the array: `scontrol show job JOBID` names it "
+     "(Dependency)"),
     ("BeginTime",
      "not before its time: slurm.begin, or some minutes after Slurm put it back into the queue; `scontrol show job JOBID` "
      "tells it (StartTime)"),

@@ -7,7 +7,6 @@ file by hand does the same.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import shlex
 import sys
@@ -106,14 +105,16 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     return template.render(merge(asked, options), command, before=_NOTES_WARNING)
 
 
+# Of the finalize job: it asks for less where Slurm refuses the first.
+FINALIZE_WAYS = [{"beside": beside, "asks_memory": memory} for beside in (True, False) for memory in (True, False)]
+
+
 def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> list[str]:
     """The script of the finalize job, and others that ask for less, for where Slurm refuses the first.
 
     Nodes without RealMemory have no memory to ask for (slurm.conf(5)); a partition or QOS may take GPU jobs alone.
     """
-    ways = itertools.product((True, False), (True, False))
-    tries = (finalize_script(run, config, submissions, beside=beside, asks_memory=memory) for beside, memory in ways)
-    return list(dict.fromkeys(tries))
+    return list(dict.fromkeys(finalize_script(run, config, submissions, **way) for way in FINALIZE_WAYS))
 
 
 def finalize_script(

@@ -186,3 +186,8 @@ def _set(options: Options, name: str, value: str | None) -> None:
         else:
             options.pop("gres", None)
     options[name] = value
+
+
+def shown_options(options: Options) -> str:
+    """In words, for a line of plan or doctor."""
+    return ", ".join(name if value is None else f"{name}={value}" for name, value in sorted(options.items()))

@@ -49,7 +49,7 @@ def idle(config: Config, size: TaskSize, nodes: Sequence[Nodes], memory: int | N
     used += [f"{gibibytes(memory or 0)} of {gibibytes(node.memory)} of memory"] if lacks_memory else []
     if not used:
         return None
-    ways = [_way(node, size)] if len(used) > lacks_memory else []
+    ways = [_way(config, node, size)] if len(used) > lacks_memory else []
     ways += ["slurm.mem: 0"] if lacks_memory else []
     return f"an array task uses {', '.join(used)} of a node that it has for itself; to use all: {', '.join(ways)}"
 
@@ -64,6 +64,8 @@ def _on(node: Nodes, config: Config, size: TaskSize) -> tuple[int, int]:
     return size.processes, min(size.processes, gpus)
 
 
-def _way(node: Nodes, size: TaskSize) -> str:
-    """More pool workers, where each GPU has its process already; else more processes."""
-    return f"node.workers: {node.cpus // node.gpus}" if size.fills and node.gpus else "node.processes: auto"
+def _way(config: Config, node: Nodes, size: TaskSize) -> str:
+    """More pool workers, where each GPU has its process already; the GPUs, where CPUs alone are used; else more processes."""
+    if not (size.fills and node.gpus):
+        return "node.processes: auto"
+    return "node.devices: auto" if config.node.devices == "cpu" else f"node.workers: {node.cpus // node.gpus}"

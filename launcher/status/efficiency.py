@@ -52,10 +52,12 @@ class Efficiency:
         How busy they were is told of a run that went well, and not in a minute.
         """
         peak = f"peak {short_size(self.peak_memory)} of {short_size(self.memory_limit)}"
-        lines = [
-            f"ask for mem {short_size(self.memory)} ({peak}) "
-            f"and time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
-        ][:has_limits]
+        is_enough = (
+            self.peak_memory * _MEMORY_MARGIN <= self.memory_limit <= self.memory
+        )  # less was asked for than that
+        memory = "" if is_enough else f"mem {short_size(self.memory)} ({peak}) and "
+        time = f"time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
+        lines = [f"ask for {memory}{time}"][:has_limits]
         if not is_complete or self.seconds < _TELLING:
             return lines
         if self.cpus > 1 and self.cpu_use < _IDLE:

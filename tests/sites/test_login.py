@@ -124,6 +124,10 @@ def test_refused_dependencies_are_told_before_anything_is_submitted_and_launcher
     assert "Nothing is submitted" in refused.stderr
     assert "--set slurm.finalize=none" in refused.stderr
     assert (toy.queued(), toy.run.submission_numbers()) == ([], [])
+    for command in ("doctor", "plan"):
+        told = toy.launcher(command, toy.config.name)
+        assert told.returncode == 0, told.stderr
+        assert "sbatch refuses it: Job dependencies" in told.stdout
     done = toy.launcher("run", toy.config.name)
     assert done.returncode == 0, done.stderr
     assert "This command stays" in done.stderr

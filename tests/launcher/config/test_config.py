@@ -279,6 +279,15 @@ def test_there_may_be_no_finalize_job(folder: Path) -> None:
     assert "must be sbatch options, lines of `key: value` below it, or none, not 3" in wrong
 
 
+def test_set_changes_one_option_of_the_finalize_job(folder: Path) -> None:
+    text = SMALL + "slurm: {finalize: {partition: io, mem-per-cpu: 2G}}\n"
+    config = load(text, "slurm.finalize.mem_per_cpu=3G", "slurm.finalize.time=10", "slurm.finalize.qos=low")
+    wanted = {"partition": "io", "mem-per-cpu": "3G", "time": "0:10:00", "qos": "low"}
+    assert dict(config.slurm.finalize_options) == wanted
+    (wrong,) = problems(SMALL + "slurm: {finalize: none}\n", "slurm.finalize.mem=3G")
+    assert wrong == "--set slurm.finalize.mem=3G: slurm.finalize is 'none', not a mapping with keys below it"
+
+
 def test_options_of_the_finalize_job_are_checked_as_those_of_the_array(folder: Path) -> None:
     config = load(SMALL + "slurm: {finalize: {mem_per_cpu: 8000M, time: 90, qos: null}}\n")
     assert config.slurm.finalize == {"mem-per-cpu": "8000M", "time": "1:30:00", "qos": None}

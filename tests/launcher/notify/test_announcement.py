@@ -116,6 +116,7 @@ def test_a_command_gets_the_text_the_document_and_its_words(tmp_path: Path) -> N
     assert found["words"] == ["toy: complete", "{x}", str(run.path)]
     assert (found["state"], found["samples"]["ok"], found["results"]) == ("complete", 20, [str(run.result)])
     assert "complete: 20 of 20 samples" in found["text"]
+    assert "notify" not in found["text"]
     assert status(tmp_path, run)["notice"]["sent"] is True
     assert "is told" in run.submission_log(1).read_text()
     assert launcher(tmp_path, "run", config.name).returncode == 0  # there is nothing to do, and nothing ended

@@ -8,6 +8,7 @@ import pytest
 from launcher.config.settings import RetrySettings
 from launcher.runs.causes import NextAttempt
 from launcher.slurm.ceilings import Ceilings, ceilings_for, highest, read_partitions
+from launcher.slurm.outlook import over
 from tests.launcher.slurm.test_terms import asked, config_with
 from tests.support.slurm_fixtures import BringUp
 
@@ -44,6 +45,17 @@ def test_the_cluster_that_has_the_submission_is_asked(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert ceilings_for({}, "far") == Ceilings(64000 * MIB, 120, "main")
     assert ceilings_for({}).time == 60
+
+
+def test_what_a_partition_never_gives_is_told_when_it_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "main*|3:00|6000+\nlong|infinite|64000\n"
+    monkeypatch.setattr("launcher.slurm.ceilings.run", lambda *words: rows)
+    assert over({"time": "10", "mem": "7000M"}) == [
+        "an array task may never start: it asks for --time=0:10:00, and partition main gives 0:03:00",
+        "an array task may never start: it asks for --mem=7000M, and the largest node of main has 5.9G",
+    ]
+    assert over({"time": "10", "mem": "7000M", "partition": "main,long"}) == []
+    assert over({}) == []
 
 
 @pytest.mark.slurm

@@ -35,6 +35,7 @@ def said(config: Config, *nodes: Nodes, memory: int | None = None) -> str | None
         ({"processes": 1}, [GPU_NODE], None, "2 of 64 CPUs, 1 of 4 GPUs of"),
         ({"devices": "cpu", "processes": 32}, [GPU_NODE], None, "0 of 4 GPUs of"),
         ({"processes": "auto"}, [GPU_NODE], None, "to use all: node.workers: 16"),
+        ({"processes": "auto", "devices": "cpu"}, [GPU_NODE], None, "to use all: node.devices: auto"),
         ({"processes": "auto"}, [CPU_NODE], 8 << 30, "8.0 GiB of 256.0 GiB of memory of a node"),
     ],
 )  # fmt: skip

@@ -61,9 +61,19 @@ def test_after_running_out_the_next_ask_says_why() -> None:
 
 
 def test_small_sizes_are_told_in_megabytes() -> None:
-    found = summarise([dataclasses.replace(END, peak_memory=30 << 20, memory_limit=300 << 20)])
+    found = summarise([dataclasses.replace(END, peak_memory=30 << 20, memory_limit=800 << 20)])
     assert found
-    assert found.advice(has_limits=True, is_complete=True)[0].startswith("ask for mem 512M (peak 30M of 300M)")
+    assert found.advice(has_limits=True, is_complete=True)[0].startswith("ask for mem 512M (peak 30M of 800M)")
+
+
+def test_more_memory_than_was_asked_for_is_advised_only_where_that_was_short() -> None:
+    def advice(peak: int) -> str:
+        found = summarise([dataclasses.replace(END, peak_memory=peak << 20, memory_limit=300 << 20)])
+        assert found
+        return found.advice(has_limits=True, is_complete=True)[0]
+
+    assert advice(30).startswith("ask for time ")
+    assert advice(290).startswith("ask for mem 512M (peak 290M of 300M)")
 
 
 def test_where_nothing_is_asked_for_there_is_no_advice_on_it() -> None:

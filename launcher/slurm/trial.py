@@ -1,0 +1,44 @@
+"""Trial: whether sbatch would take a job with certain options, without submitting one."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.slurm.calls import call
+from launcher.slurm.parsers import is_busy, said
+from launcher.slurm.scripts import FINALIZE_WAYS, Options, finalize_options
+from launcher.slurm.template import Template
+
+if TYPE_CHECKING:
+    from jobs.storage.submission import Resources
+    from launcher.config.config import Config
+
+_SECONDS = 20.0
+_SCRIPT = "#!/bin/bash\n"
+# It is to run after the array, and sites that refuse any dependency refuse this one, which names no job.
+_WAITS: Options = {"job-name": "launcher-trial", "dependency": "singleton", "ntasks": "1", "cpus-per-task": "1"}
+
+
+def refusal(options: Options) -> str:
+    """Why sbatch does not take a script with these options; nothing where it does, now or later."""
+    import tempfile  # it takes a while, and status does without
+
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "trial.sbatch")
+        script.write_text(Template(_SCRIPT, "trial").render({**options, "output": os.devnull}, "true"))
+        ended = call("sbatch", "--test-only", str(script), timeout=_SECONDS)
+    problem = said(ended.stderr or ended.stdout)
+    return problem if ended.returncode and not is_busy(problem) else ""
+
+
+def finalize_trial(config: "Config", resources: "Resources") -> tuple[Options, str]:
+    """What the finalize job would ask for: the first of its ways that sbatch takes; or the first, and why none is taken."""
+    ways = [finalize_options(config, resources, **way) for way in FINALIZE_WAYS]
+    refusals = []
+    for options in ways:
+        mails = {name for name in options if name.startswith("mail-")}
+        problem = refusal({name: options[name] for name in options.keys() - mails} | _WAITS)
+        if not problem:
+            return options, ""
+        refusals.append(problem)
+    return ways[0], refusals[0]
