@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 def plan(options: argparse.Namespace, printer: Printer) -> bool:
     from jobs.storage.samples import Samples
     from launcher.commands.columns import told
+    from launcher.notify.delivery import doubts
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
@@ -44,7 +45,8 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(run.manifest).columns, planned.plan.id_column
     executor = choose_executor(config.executor)
-    resources, remarks = executor.describe(config), executor.remarks(config)
+    resources = executor.describe(config)
+    remarks = [*executor.remarks(config), *doubts(config.notify, run.path)]
     scripts = write_planned(run, config, planned.plan)
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for path in scripts:

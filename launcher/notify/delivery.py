@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,20 @@ def deliver(target: str | Sequence[str], document: Mapping[str, Any], folder: Pa
         _post(_filled(target), json.dumps(document).encode())
     else:
         _run([word.format_map(document) for word in target], document, folder)
+
+
+def doubts(target: str | Sequence[str] | None, folder: Path) -> list[str]:
+    """Why nobody may be told, as far as it can be seen before the run: it may end on another machine."""
+    if target is None:
+        return []
+    if isinstance(target, str):
+        try:
+            _filled(target)
+        except Undelivered:
+            return ["notify: a variable of its URL is not set here; it has to be where the run ends"]
+    elif shutil.which(target[0] if "/" not in target[0] else folder / target[0]) is None:
+        return [f"notify: there is no program {target[0]} here; it has to be where the run ends"]
+    return []
 
 
 def _run(words: Sequence[str], document: Mapping[str, Any], folder: Path) -> None:

@@ -94,12 +94,16 @@ class _Look:
         return [one for one in own if one.name in names or one.beat.done & self._rows]
 
     def paths(self) -> list[Path]:
-        begun = [log_of(self._run, attempt) for attempts in self._had.values() for attempt in attempts]
-        others = [one.submission for one in self._submissions if self._had.get(one.number) == []]
-        owned = [self._run.log(one.number, worker) for one in others for worker in self._owners(one)]
-        old = old_log_paths(self._run, self._shard)
-        paths = dict.fromkeys([*old, *begun, *owned, *(self._run.submission_log(one.number) for one in others)])
-        return [path for path in paths if path.exists()]
+        """In the order of the submissions: what was written last stands last."""
+        found = [*old_log_paths(self._run, self._shard)]
+        for known in self._submissions:
+            attempts = self._had.get(known.number)
+            if attempts:
+                found += [log_of(self._run, attempt) for attempt in attempts]
+            elif attempts is not None:
+                found += [self._run.log(known.number, worker) for worker in self._owners(known.submission)]
+                found.append(self._run.submission_log(known.number))
+        return [path for path in dict.fromkeys(found) if path.exists()]
 
     def _owners(self, submission: Submission) -> list[int]:
         """The workers in whose ranges the rows are."""

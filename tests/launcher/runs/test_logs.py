@@ -42,7 +42,7 @@ def names(run: RunDir, shard: int) -> list[str]:
 
 def test_where_nothing_began_the_owner_and_the_submission_have_a_word(run: RunDir) -> None:
     assert names(run, 1) == ["0001-00001.log", "0001.log"]
-    assert names(run, 0) == ["0001-00000.log", "0002-00000.log", "0001.log", "0002.log"]
+    assert names(run, 0) == ["0001-00000.log", "0001.log", "0002-00000.log", "0002.log"]
 
 
 def test_logs_are_those_of_the_workers_that_had_rows_of_the_shard(run: RunDir) -> None:
