@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.slurm_fixtures", "tests.support.voices"]
@@ -20,3 +21,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # A loaded machine is slow to make examples and to run them, which is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With --dist loadgroup a module is a group, so that one worker makes its fixtures. What takes long begins first."""
+    for item in items:
+        if not any(item.iter_markers("xdist_group")):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slurm", "slow"))))
