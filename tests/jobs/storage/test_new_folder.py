@@ -4,22 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from jobs.storage import new_folder
-from jobs.storage.new_folder import NewFolder
+from jobs.storage.files import try_lock
+from jobs.storage.new_folder import NewFolder, _remove_abandoned
 
 
 def test_one_that_another_took_for_abandoned_before_it_was_locked_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real, looked = tmp_path / "out", new_folder.try_lock, []
+    path, looked = tmp_path / "out", False
 
     def late(descriptor: int) -> bool | None:
+        nonlocal looked
         if not looked:
-            looked.append(True)
-            new_folder._remove_abandoned(path)  # what another process does between our open and our lock
-        return real(descriptor)
+            looked = True
+            _remove_abandoned(path)  # what another process does between our open and our lock
+        return try_lock(descriptor)
 
-    monkeypatch.setattr(new_folder, "try_lock", late)
+    monkeypatch.setattr("jobs.storage.new_folder.try_lock", late)
     with NewFolder(path) as folder:
         (folder.temporary / "data").write_text("all of it")
         folder.publish()
