@@ -25,7 +25,7 @@ from jobs.storage.outputs import fill_value
 from jobs.storage.plans import Plan
 from jobs.storage.records import Block, FailedSample, Layout, Output, Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.spans import Range
+from jobs.storage.spans import Range, Spans
 
 
 class StoredRows:
@@ -76,7 +76,14 @@ class StoredRows:
     @property
     def shortfall(self) -> list[str]:
         """What keeps it from being complete, in words."""
-        return list(shortfall(self._run, self._plan, [self._surveyed.survey]))
+        found = list(shortfall(self._run, self._plan, [self._surveyed.survey]))
+        if lost := self._surveyed.survey.lost:  # they count as done, so that is no word of theirs
+            shards = Spans.of_numbers({damage.shard for damage in lost})
+            found.append(
+                f"{len(lost):,} batches are not on disk as they were written, in shards {shards.brief()}: `launcher rerun "
+                f"{self._run.path} --shards {shards.coarse()}` computes them again"
+            )
+        return found
 
     @cached_property
     def seal(self) -> str:

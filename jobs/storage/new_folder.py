@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from jobs.errors import InputError
-from jobs.storage.files import fsync_file, fsync_folder, temporary_name, try_lock
+from jobs.storage.files import fsync_file, fsync_folder, has_name, temporary_name, try_lock
 
 _LOCK = ".lock"
 
@@ -22,10 +22,7 @@ class NewFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         self.path = path
-        self.temporary = temporary_name(path)
-        self.temporary.mkdir()
-        self._descriptor = os.open(self.temporary / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try_lock(self._descriptor)
+        self.temporary, self._descriptor = _create_locked(path)
 
     def publish(self) -> None:
         """Gives it its name: all that is in it is on disk before. Raises InputError where something took its place."""
@@ -46,6 +43,16 @@ class NewFolder:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _create_locked(path: Path) -> tuple[Path, int]:
+    while True:
+        mine = temporary_name(path)
+        mine.mkdir()
+        descriptor = os.open(mine / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if try_lock(descriptor) is not False and has_name(descriptor, mine / _LOCK):
+            return mine, descriptor
+        os.close(descriptor)  # before it was locked, somebody took it for abandoned
 
 
 def _remove_abandoned(path: Path) -> None:

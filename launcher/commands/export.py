@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobs.errors import IncompleteError, InputError
+from jobs.storage.plans import Plan
+from jobs.storage.upstreams import refuse_outdated
 from launcher.commands.chosen_run import chosen_run, is_config
 from launcher.commands.printer import Printer
 from launcher.units import parse_memory
@@ -23,6 +25,8 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
     run = None if is_file else chosen_run(options.run)
     # A run is read where its attempts have stored it: that is checked block by block, and never older than they are.
     in_place = run is not None and not run.cleaned.exists()
+    if run and in_place:
+        refuse_outdated(run, Plan.read(run.plan))  # as gather does
     source = run.path if run else options.run
     with results.open(source, manifest=options.manifest, allow_incomplete=True, in_place=in_place) as found:
         if not (found.complete or options.allow_missing):

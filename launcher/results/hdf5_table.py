@@ -55,7 +55,7 @@ class Hdf5Table:
         """Raises InputError where the file is no result, DamageError where HDF5 cannot read it."""
         import h5py
 
-        self.path = path
+        self.path = path.absolute()  # whoever opened it may go to another folder
         try:
             # Without HDF5's locks, which some network file systems refuse: a result that is there is never written to.
             self._file = h5py.File(path, "r", locking=False)
@@ -72,7 +72,7 @@ class Hdf5Table:
 
     def __reduce__(self) -> "tuple[Callable[..., Hdf5Table], tuple[Path, float | None]]":
         """In another process (a DataLoader's worker) it is the same file, which is opened there."""
-        return _reopened, (self.path.absolute(), _gathered_at(self._file))
+        return _reopened, (self.path, _gathered_at(self._file))
 
     def close(self) -> None:
         self._file.close()
@@ -87,6 +87,11 @@ class Hdf5Table:
     @property
     def shortfall(self) -> str:
         missing = int(np.count_nonzero(self.status(0, len(self)) == MISSING))
+        if not missing:
+            return (
+                f"{self.path}: not complete, more samples failed than node.max_failed_samples allows. `launcher errors` lists "
+                "them, `launcher status` says how to go on"
+            )
         return (
             f"{self.path}: not complete, {missing} of {len(self)} samples have no result. `launcher rerun` and "
             "`launcher gather` complete it"
@@ -137,7 +142,9 @@ class Hdf5Table:
         offset = dataset.id.get_offset()
         if not offset or not dataset.size:  # in chunks, or nowhere
             return dataset
-        return np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
+        # Not by its name, which may be another result's by now, with other offsets.
+        opened = f"/proc/self/fd/{self._file.id.get_vfd_handle()}"
+        return np.memmap(opened, dataset.dtype, "r", offset, dataset.shape)
 
     def ragged(self, name: str) -> Hdf5Items:
         return Hdf5Items(self._file[name])

@@ -59,9 +59,10 @@ class StoredArray:
 
     def __getitem__(self, key: Any) -> Any:
         """As of an array: of its first axis only the rows that are chosen are read."""
-        if key is Ellipsis or key == () or (isinstance(key, tuple) and key[0] is Ellipsis):
-            return self._rows(0, len(self))[key]
-        chosen, *rest = key if isinstance(key, tuple) else (key,)
+        keys = key if isinstance(key, tuple) else (key,)
+        if not keys or keys[0] is Ellipsis:
+            return self._rows(0, len(self))[keys]
+        chosen, *rest = keys
         return self._chosen(chosen, tuple(rest))
 
     def _chosen(self, chosen: Any, rest: tuple[Any, ...]) -> Any:
@@ -86,13 +87,13 @@ class StoredTable:
     """The rows of a run's result, or of one of several, where they lie."""
 
     def __init__(self, path: Path, manifest: str | None) -> None:
-        self.path = path
+        self.path = path.absolute()  # files are opened when they are read, maybe from another folder
         self._manifest = manifest
-        self.stored = StoredRows.of(RunDir(path), manifest)
+        self.stored = StoredRows.of(RunDir(self.path), manifest)
 
     def __reduce__(self) -> "tuple[Callable[..., StoredTable], tuple[Path, str | None, str]]":
         """In another process (a DataLoader's worker) the journals are read again."""
-        return _reopened, (self.path.absolute(), self._manifest, self.stored.seal)
+        return _reopened, (self.path, self._manifest, self.stored.seal)
 
     def close(self) -> None:
         self.stored.close()

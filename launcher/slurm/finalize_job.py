@@ -79,6 +79,7 @@ def _try_later(run: RunDir, numbers: Sequence[int], why: str) -> int:
     if requeue_self():
         return 0
     with contextlib.suppress(OSError):
+        _note(run, numbers[-1], None)
         _leave(run, numbers, f"{why}; and Slurm does not let the finalize job try again later")
     announce(run)
     return 1
@@ -96,11 +97,13 @@ def _note(run: RunDir, number: int, why: str | None) -> None:
 def _leave(run: RunDir, numbers: Sequence[int], why: str) -> None:
     """To a launcher on the login node, where there are attempts that it can submit."""
     waiting = waiting_for(run, numbers[0])
-    if waiting and all(Outcome.read(run, number) for number in numbers):
+    if not all(Outcome.read(run, number) for number in numbers):
+        give_up(run, numbers, why)
+    elif waiting:
         leave_to_launcher(run, waiting)
         tell(run, numbers[-1], f"{why}: on the login node, `launcher run {run.path}` does")
-    else:
-        give_up(run, numbers, why)
+    else:  # it is a run after this one that cannot be submitted, and that one's status says so: this one has ended well
+        print(why, flush=True)
 
 
 @contextmanager

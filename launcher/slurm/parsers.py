@@ -147,6 +147,11 @@ def is_queue_full(problem: str) -> bool:
     return any(text in problem for text in _QUEUE_FULL)
 
 
+def is_for_now(problem: str) -> bool:
+    """Whether Slurm takes the same script later: what ``sbatch --test-only`` says against it passes by itself."""
+    return is_busy(problem) or is_submit_limit(problem) or is_queue_full(problem)
+
+
 # Partition (the default one marked by *), the time of a job that asks for none, the most that one may ask for.
 TIME_FIELDS = "%P|%L|%l"
 

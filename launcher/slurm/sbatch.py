@@ -12,6 +12,7 @@ from launcher.slurm.parsers import (
     JobId,
     is_about_arrays,
     is_busy,
+    is_for_now,
     is_passing,
     is_queue_full,
     is_submit_limit,
@@ -68,6 +69,11 @@ def submit(
             ended = _sbatch(script, name, index)
         except NoAnswer as error:
             problem = str(error)
+        except LimitReached:
+            # The try before may have arrived after it was looked for, and have taken the last place.
+            if number and (found := find(name, clusters)):
+                return found[0]
+            raise
         else:  # what Slurm does not answer from here on is no reason to submit again
             return _submitted(script, name, clusters, ended, is_further=number > 0)
         if number < len(BACK_OFF):
@@ -144,8 +150,7 @@ def _takes_no_arrays(script: Path) -> bool:
 def _is_taken(*arguments: str) -> bool:
     """Whether Slurm takes it, now or when there is room for it."""
     ended = call("sbatch", "--test-only", *arguments)
-    problem = said(ended.stderr)
-    return not ended.returncode or is_busy(problem) or is_submit_limit(problem) or is_queue_full(problem)
+    return not ended.returncode or is_for_now(said(ended.stderr))
 
 
 def test_only(script: Path) -> str:

@@ -21,7 +21,7 @@ from jobs.gather.verify import verify
 from jobs.job import Job
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
-from jobs.storage.submission import Resources, Submission
+from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher import results
 from launcher.results import FAILED, OK, Ragged, Results
 from tests.support.builders import build_plan, build_run, change_plan, everything, vectors, write_shard
@@ -240,6 +240,14 @@ def test_an_incomplete_result_is_refused_unless_it_is_wanted(part: RunDir) -> No
         assert not found.complete
         assert found.status.tolist() == [0] * 8 + [1] * 8
         assert found["text"][:9] == [""] * 8 + [EXPECTED["text"][8]]
+
+
+def test_a_result_with_too_many_failed_samples_says_that(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 8), failed=[3], node=NodeSettings(max_failed_samples=0))
+    gather(run, allow_missing=True)
+
+    with pytest.raises(IncompleteError, match=r"more samples failed than node\.max_failed_samples allows"):
+        results.open(run.path)
 
 
 def test_a_run_that_is_not_done_says_what_to_do(tmp_path: Path) -> None:

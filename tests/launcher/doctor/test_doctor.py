@@ -225,6 +225,37 @@ def test_a_plugin_that_refuses_arrays_leaves_jobs(tmp_path: Path, monkeypatch: p
     )
 
 
+def slurm_findings(folder: Path, **slurm: Any) -> dict[str, Finding]:
+    examined = examine(load_config(write_config(folder / "run", executor="slurm", slurm=slurm)))
+    return {one.name: one for one in examined.sections["Slurm"]}
+
+
+def test_what_slurm_does_not_take_at_the_moment_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = "Batch job submission failed: AssocMaxSubmitJobLimit"
+    commands(tmp_path, monkeypatch, scontrol="true", sbatch=f"echo 'sbatch: error: {limit}' >&2; exit 1")
+    told = slurm_findings(tmp_path)
+    for name in ("an array", "finalize job"):
+        assert told[name].text.startswith("sbatch would take it")
+
+
+def test_a_controller_that_does_not_answer_refuses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = "Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    commands(tmp_path, monkeypatch, scontrol="true", sbatch=f"echo 'sbatch: error: {silent}' >&2; exit 1")
+    told = slurm_findings(tmp_path)
+    for name in ("an array", "finalize job"):
+        assert (told[name].text, told[name].is_needed) == ("not tried", False)
+
+
+def test_the_finalize_job_is_tried_with_what_it_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse = "echo 'sbatch: error: CPU count per node can not be satisfied' >&2; exit 1"
+    commands(
+        tmp_path, monkeypatch, scontrol="true", sbatch=f'grep -q "cpus-per-task=64" "$2" && {{ {refuse}; }}; exit 0'
+    )
+    told = slurm_findings(tmp_path, finalize={"cpus_per_task": 64})
+    assert "CPU count per node" in told["finalize job"].lacks
+    assert told["an array"].text.startswith("sbatch would take it")
+
+
 @pytest.mark.parametrize(
     ("fields", "problem", "is_needed"),
     [

@@ -204,6 +204,8 @@ def test_that_is_told_and_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="run first was computed again since this run was planned"):
         gather(run_in(tmp_path, "second"))
     assert "run first was computed again" in refused("run", "second.yaml")
+    code, said = command("export", "second", "out", "--format", "numpy")
+    assert (code, "run first was computed again" in said) == (1, True)
 
 
 def test_results_that_stay_right_are_kept(tmp_path: Path) -> None:

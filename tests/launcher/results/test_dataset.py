@@ -69,3 +69,16 @@ def test_workers_of_a_data_loader_read_it(run: RunDir, start: str, in_place: boo
 def test_fixed_outputs_are_maps_of_the_file(run: RunDir, tmp_path: Path) -> None:
     with results.open(run.path) as found:
         assert isinstance(found.table.mapped("vector"), np.memmap)
+
+
+def test_maps_are_of_the_file_that_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = build_run(tmp_path / "run", (0, 16))
+    gather(run)
+    monkeypatch.chdir(tmp_path)
+    with results.open("run/result.h5") as found:
+        (tmp_path / "other").write_bytes(bytes(run.result.stat().st_size))
+        (tmp_path / "other").replace(run.result)
+        monkeypatch.chdir("/")
+        np.testing.assert_array_equal(
+            ResultDataset(found, ["vector"], only_ok=True)[9]["vector"], EXPECTED["vector"][9]
+        )

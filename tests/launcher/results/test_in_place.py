@@ -22,6 +22,7 @@ from tests.support.builders import (
     build_run,
     change_plan,
     damage,
+    damage_commit,
     everything,
     find_blocks,
     submit,
@@ -117,7 +118,12 @@ def test_single_rows_are_read(found: Results) -> None:
         np.testing.assert_array_equal(found.dataset("vector")[row], expected["vector"][row])
         assert found["text"][row] == expected["text"][row]
     assert found.dataset("vector")[4, 1] == 4.25
-    assert np.array_equal(found.dataset("vector")[[5, 60]], expected["vector"][[5, 60]])
+    mask = np.arange(ROWS) == 60
+    for rows in ([5, 60], np.array([5, 60]), np.array([5]), mask, mask.tolist(), (), ..., (..., 1), (mask, 2)):
+        key: Any = rows
+        wanted = expected["vector"].copy()
+        wanted[BAD] = np.nan
+        np.testing.assert_array_equal(found.dataset("vector")[key], wanted[key])
     assert np.isnan(found.dataset("vector")[3]).all()
     assert np.asarray(found.dataset("label"))[5] == 5
     with pytest.raises(IndexError):
@@ -135,6 +141,27 @@ def test_an_incomplete_run_is_refused_unless_it_is_wanted(tmp_path: Path) -> Non
         assert found.status.tolist() == [MISSING] * 8 + [OK] * 8
         assert found["text"][:9] == [""] * 8 + [everything(np.arange(16))["text"][8]]
         assert np.isnan(found["vector"][:8]).all()
+
+
+def test_what_no_attempt_has_any_more_is_told_with_what_to_do(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 16, 32))
+    damage_commit(run, 20)
+
+    with pytest.raises(
+        IncompleteError,
+        match=r"1 batches are not on disk as they were written, in shards 1: .*rerun .*/run --shards 1`",
+    ):
+        results.open(run.path)
+
+
+def test_a_process_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_run(tmp_path / "run", (0, 16))
+    monkeypatch.chdir(tmp_path)
+    with results.open("run") as found:
+        monkeypatch.chdir("/")
+        assert found.dataset("vector")[9][0] == 9
+        assert found["text"][9] == everything(np.arange(16))["text"][9]
+        assert len(pickle.loads(pickle.dumps(found))) == 16
 
 
 def test_rows_done_again_count_as_of_the_newest_submission(tmp_path: Path) -> None:

@@ -71,6 +71,22 @@ def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Pa
         sbatch.submit(tmp_path / "x.sbatch", "name")
 
 
+def test_a_job_that_arrived_late_and_took_the_last_place_is_found(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sbatch, "BACK_OFF", (0, 0))
+    late = "Batch job submission failed: Socket timed out on send/recv operation"
+    full = "Batch job submission failed: AssocMaxSubmitJobLimit"
+    stand_in(
+        programs, "sbatch",
+        f'echo call >> $0.calls\n[ -f $0.late ] && echo "sbatch: error: {full}" >&2 && touch $0.full && exit 1\n'
+        f'touch $0.late; echo "sbatch: error: {late}" >&2; exit 1',
+    )  # fmt: skip
+    stand_in(programs, "squeue", f"[ -f {programs}/sbatch.full ] && echo '123|0|PENDING|None|name'; true")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    assert count(programs, "sbatch") == 2
+
+
 def test_bytes_of_any_encoding_around_the_id_change_nothing(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "squeue", "true")
     stand_in(programs, "sbatch", r"printf 'd\xe9j\xe0 vu\n'; echo 123")

@@ -1,0 +1,28 @@
+"""A folder that is there whole or not at all, while others make the same one."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.storage.files import try_lock
+from jobs.storage.new_folder import NewFolder, _remove_abandoned
+
+
+def test_one_that_another_took_for_abandoned_before_it_was_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, looked = tmp_path / "out", False
+
+    def late(descriptor: int) -> bool | None:
+        nonlocal looked
+        if not looked:
+            looked = True
+            _remove_abandoned(path)  # what another process does between our open and our lock
+        return try_lock(descriptor)
+
+    monkeypatch.setattr("jobs.storage.new_folder.try_lock", late)
+    with NewFolder(path) as folder:
+        (folder.temporary / "data").write_text("all of it")
+        folder.publish()
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    assert (path / "data").read_text() == "all of it"
