@@ -200,7 +200,7 @@ def written(value: Any) -> str:
 
 
 def test_the_table_of_keys_is_the_config() -> None:
-    told = {row[0].strip("`"): row[1] for row in cells(CONFIG)}
+    told = {row[0].strip("`"): row[1] for row in cells(CONFIG.partition("\n## Templates")[0])}
     del told["slurm.<option>"]
     expected = keys(Config)
     del expected["slurm.options"]

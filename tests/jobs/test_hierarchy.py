@@ -193,6 +193,7 @@ def test_slow_samples_are_shared_out_evenly() -> None:
         return os.getpid()
 
     with Hierarchy(work, workers=2) as hierarchy:
+        hierarchy.map(range(4))  # both workers are there: one of them may take long to begin
         assert max(np.unique(hierarchy.map(range(4)), return_counts=True)[1]) == 2
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from launcher import results
+from launcher.runs.submissions import read_submissions
 from tests.support.launcher_runs import kill, launcher, run_of, start, wait_until
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -98,12 +99,8 @@ def test_a_real_model_gives_the_same_bits_under_any_tree_and_after_a_kill(tmp_pa
     write_texts(tmp_path / "tree", 300)
     tree = write_config(tmp_path / "tree", processes=2, workers=2)
     killed = start(tree.parent, "run", tree)
-    wait_until(lambda: any(b"commits" in path.read_bytes() for path in run_of(tree).attempts.glob("*.journal")), 120)
+    wait_until(lambda: any(b"commits" in path.read_bytes() for path in run_of(tree).attempts.glob("*.journal")))
     kill(killed)
-    finish(tree)
+    wait_until(lambda: not any(one.is_open for one in read_submissions(run_of(tree))))
+    assert launcher(tree.parent, "run", tree).returncode == 0
     assert [a.tobytes() for a in embeddings(tree)[1:]] == [expected.tobytes(), tokens.tobytes()]
-
-
-def finish(config: Path) -> None:
-    """`launcher run` until the tasks of a killed launcher have left and the run completes."""
-    wait_until(lambda: launcher(config.parent, "run", config).returncode == 0, 120)

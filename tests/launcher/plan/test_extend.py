@@ -302,7 +302,7 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
     recorded("extend", run.path, "--changed")
     old_and_new = {1: 40, 2: 45}
     seen = set()
-    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), amount("STATES", 40)):
+    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), amount("STATES", 80)):
         if number > planned:
             shutil.rmtree(run.path, ignore_errors=True)
             restore(state, run.path.parent)

@@ -49,7 +49,7 @@ def test_a_sample_over_its_time_takes_along_what_it_started(tmp_path: Path, mark
     assert {row: (found.kind, found.message) for row, found in failures(run).items()} == {
         3: ("SAMPLE_TIMEOUT", "took longer than sample_timeout (1 s)")
     }
-    assert "pool worker 0 took longer than sample_timeout (1 s) and was killed at sample 3" in done.stdout
+    assert "pool worker 0 took longer than sample_timeout (1 s), and was killed at sample 3" in done.stdout
     assert sleepers(mark) == []
 
 

@@ -87,7 +87,7 @@ def test_another_pool_worker_takes_the_place_of_one_that_cannot_be_ended(
         hanging.meter.due = False
         hanging.server.listen()
     said = capfd.readouterr().out
-    assert "took longer than sample_timeout (0 s) and was killed at sample 1; starting another" in said
+    assert "took longer than sample_timeout (0 s), and was killed at sample 1; starting another" in said
     assert "cannot be ended, not even by SIGKILL, and is left behind" in said
     process = hanging.child(None)
     process.send(Done((process.finish(0),)))
