@@ -81,8 +81,8 @@ TABLE = {
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/notify, launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/storage, launcher base, launcher executors, launcher/catalogue, "
-    "launcher/config, launcher/doctor, launcher/export, launcher/plan, launcher/probe, launcher/results, launcher/runs, "
-    "launcher/status, launcher/submit",
+    "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
+    "launcher/runs, launcher/status, launcher/submit",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

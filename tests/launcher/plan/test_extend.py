@@ -351,16 +351,16 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
     recorded("extend", run.path, "--changed")
     old_and_new = {1: 40, 2: 45}
     seen = set()
-    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), amount("STATES", 40)):
-        if number > planned:
-            shutil.rmtree(run.path, ignore_errors=True)
-            restore(state, run.path.parent)
-            plan = Plan.read(run.plan)
-            check_manifest(run, plan)
-            assert plan.rows == old_and_new[plan.generation]
-            seen.add(plan.generation)
-            assert grow(config, again=True).plan.rows == 45
-            assert sum(1 for path in run.path.iterdir() if path.name.startswith("manifest")) == 1
+    made = list(calls.recorded())
+    for _, state in crash_states(made, run.path.parent, random.Random(5), amount("STATES", 24), planned):
+        shutil.rmtree(run.path, ignore_errors=True)
+        restore(state, run.path.parent)
+        plan = Plan.read(run.plan)
+        check_manifest(run, plan)
+        assert plan.rows == old_and_new[plan.generation]
+        seen.add(plan.generation)
+        assert grow(config, again=True).plan.rows == 45
+        assert sum(1 for path in run.path.iterdir() if path.name.startswith("manifest")) == 1
     assert seen == {1, 2}
 
 
