@@ -5,9 +5,9 @@
     def test_of_a_site(site: BringUp, tmp_path: Path) -> None:
         cluster = site("hidden-partition")
 
-A cluster takes 2 s to start, with accounting 5 s, and each kind is too heavy to have twice: mark the modules that use one
-with `pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]`, or the group "sites", and run pytest-xdist with
-`--dist loadgroup`, so that one worker has it.
+A cluster takes 2 s to start, with accounting 5 s, and is too heavy for every worker to have one: mark the modules that use
+one with `pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]`, or the group "sites", and run pytest-xdist with
+`--dist loadgroup`. Each group has a cluster of its own, and "failures" is one that would make "slurm" the longest by far.
 Where Slurm cannot run its tests are skipped, with a red section at the end; where CI is set they fail.
 """
 

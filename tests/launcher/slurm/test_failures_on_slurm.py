@@ -16,7 +16,7 @@ from tests.support.launcher_runs import wait_until
 from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, start_of, undisturbed_data, use_cluster
 from tests.support.task_runs import alive
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("failures")]
 
 ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
 
