@@ -211,6 +211,20 @@ def test_a_start_that_was_cut_short_is_made_up_for(tmp_path: Path, when: str) ->
     assert not is_waiting("second")
 
 
+def test_a_start_that_was_cut_short_is_told_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done("submit", "second.yaml")
+    (note,) = run_in(tmp_path, "first").downstream.iterdir()
+    kept = note.read_bytes()
+    note.unlink()
+    done("submit", "first")
+    note.write_bytes(kept)
+    assert "all runs before it are complete, and the last one's end submits it" in done("status", "second")
+    monkeypatch.setattr("launcher.status.chain._START_SECONDS", 0.0)
+    assert "and nobody has submitted it; do: launcher submit second" in done("status", "second")
+    done("submit", "second")
+    assert state("second") == "complete"
+
+
 def test_a_run_is_not_cleaned_before_what_is_made_of_it_is_complete(tmp_path: Path) -> None:
     done("run", "first.yaml")
     done("submit", "third.yaml", "second.yaml")
