@@ -1,7 +1,7 @@
 """Upstream: the run whose samples another run has, as that one's plan names it, and whether it is still what it was.
 
-Which submission has computed which of its rows is hashed into its seal (seals.py): another seal means that something of it
-was computed again.
+Which submission has computed which of its rows is hashed into a seal (seals.py), with when it was planned: another seal means
+that something of it was computed again.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ ROW = "upstream_row"
 class Upstream:
     """``run`` is a run directory, ``manifest`` one of several that it has, ``outputs`` those of its outputs that samples have.
 
-    ``seal`` is that of its result when the plan was made; empty while that was not complete. Of the samples that failed there
-    ``omitted`` were left out; ``keeps_failed``: they are samples here, and fail.
+    ``seal`` is that of what it had stored when the plan was made; empty while that was not complete. Of the samples that failed
+    there ``omitted`` were left out; ``keeps_failed``: they are samples here, and fail.
     """
 
     run: str
@@ -60,6 +60,8 @@ class Upstream:
             return f"run {self.name} was not complete when this run was planned; `launcher submit` waits for that"
         if not self.directory.plan.is_file():
             return f"run {self.name} is gone: there is no {self.directory.plan}"
+        if self.outputs and self.directory.cleaned.exists():
+            return f"run {self.name} was cleaned, and with it its outputs went, which samples have; compute it anew (--fresh)"
         return self.change()
 
     def change(self) -> str | None:
@@ -93,5 +95,8 @@ def current_seal(run: RunDir, manifest: str | None) -> str | None:
 
 
 def stored_seal(run: RunDir, plan: Plan, part: Part) -> str:
-    """The seal of what is stored of a part."""
-    return seal_of(plan.fingerprint, part, owners(Attempts(run).read()))
+    """The seal of what is stored of a part.
+
+    Of this plan alone: a run that is computed anew has the fingerprint and the submissions that it had before.
+    """
+    return seal_of(f"{plan.fingerprint} {plan.created!r}", part, owners(Attempts(run).read()))

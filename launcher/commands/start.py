@@ -12,6 +12,7 @@ from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
+from jobs.storage.upstreams import Upstream
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.commands.targets import checked, in_order, planned_target, way_of
@@ -191,6 +192,10 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
             if link := wait(planned.run, config):
                 documents.append(_waits(planned, link, printer))
                 continue
+            if (upstream := Upstream.of(planned.plan)) and not upstream.seal:  # that has become complete since
+                from launcher.plan.plan import go_on
+
+                planned = go_on(planned.run, planned.plan, config)
         documents.append(_start(planned, config, select_rows(planned.run, planned.plan), printer))
     printer.document(**_together(targets, documents))
     return True

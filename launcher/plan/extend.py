@@ -53,13 +53,12 @@ def extend(run: RunDir, config: Config, given: Sources | None, *, again: bool) -
     run. Raises InputError where samples cannot be told apart, or added where they belong; RunError while something of the
     run goes on, and where another launcher extends it.
     """
-    refuse_cleaned(run)
     if of_run := config.data.of_run:
         raise InputError(
             f"{run.path}: its samples are those of run {of_run.run}: extend that one, and compute this one anew: "
             f"launcher rerun {run.path} --fresh"
         )
-    refuse_while_it_goes_on(run, "is to grow")
+    _refuse_now(run)
     import_run(run)
     known = Plan.read(run.plan)
     _settle(run, known)
@@ -74,6 +73,11 @@ def extend(run: RunDir, config: Config, given: Sources | None, *, again: bool) -
             growth = _growth(known, found, submission, again=again)
             plan = _publish(run, _grown(known, config, found, growth, own=given is None), found)
     return Extended(plan, found.new, found.changed, found.gone, plan.shard_count - known.shard_count)
+
+
+def _refuse_now(run: RunDir) -> None:
+    refuse_cleaned(run)
+    refuse_while_it_goes_on(run, "is to grow")
 
 
 def _refuse_shifts(run: RunDir, known: Plan, found: Comparison) -> None:
@@ -152,6 +156,7 @@ def _publish(run: RunDir, plan: Plan, found: Comparison) -> Plan:
         fingerprint, digests = _write_manifest(written, plan, found)
         fsync_file(written)
         fsync_folder(run.path)
+        _refuse_now(run)  # again: to read and write the samples may have taken long
     except BaseException as error:
         written.unlink(missing_ok=True)
         if isinstance(error, OSError):  # pyarrow's do not name the file

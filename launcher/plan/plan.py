@@ -22,6 +22,7 @@ from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream, current_seal
 from launcher.config.config import Config
+from launcher.config.sections import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
@@ -33,6 +34,7 @@ from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, made_for_good, name_problems
 from launcher.plan.upstream import look_upstream, told, upstream_change, upstream_problems, with_upstream
+from launcher.runs.find import reference
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,26 @@ def _changes_told(what: str, changes: Sequence[str]) -> tuple[str, ...]:
 def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str]) -> Plan:
     """Writes the plan with the Job as it is now, and says so in it: it becomes part of the results' provenance.
 
-    Its fingerprint stays that which attempts and submissions know it by.
+    Its fingerprint stays that which attempts and submissions know it by. Raises InputError while the run is not complete whose
+    samples it has.
     """
     kept = (*known.kept, {"time": time.time(), "changes": list(changes), "code_before": fingerprint(known.code)})
     section = {"job": config.to_mapping()["job"]}
     plan = replace(known, job=job, config={**known.config, **section}, kept=kept, **code_and_files(job))
     if of_run := config.data.of_run:  # whose samples are the same ones, as it is by now
-        plan = with_upstream(plan, look_upstream(config, of_run)[0])
+        plan = with_upstream(plan, _upstream_now(run, known, config, of_run))
     plan.write(run.plan)
     return plan
+
+
+def _upstream_now(run: RunDir, known: Plan, config: Config, wanted: RunManifest) -> Upstream:
+    before, now = Upstream.of(known), look_upstream(config, wanted)[0]
+    if not now.seal:  # what is right of it is not known yet, and without a seal no change would be told any more
+        raise InputError(
+            f"{run.path}: run {now.name} is not complete now; whether results stay right can be said once it is: "
+            f"launcher status {reference(now.directory)}"
+        )
+    return replace(now, omitted=before.omitted if before else 0)
 
 
 def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str]) -> Plan | None:
@@ -186,6 +199,8 @@ def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[P
     """The plan of the run, and what has changed since it was made that decides the result, a line each."""
     listed, replaced, is_intact = _differences(known, config), _job_changes(known, job), _has_manifest(run, known)
     if known.grown:
+        if not is_intact:
+            check_manifest(run, known)  # raises: it was put together at several times, and nobody can write it anew
         return known, [*_differences_of_grown(run, known, config, listed), *replaced]
     if not listed and is_intact and _sources_unchanged(known, config):
         return known, replaced
@@ -219,7 +234,6 @@ def _differences_of_grown(run: RunDir, known: Plan, config: Config, listed: Sequ
     others = [line for line in listed if not line.startswith("data.manifest")]
     if others or (not listed and _sources_unchanged(known, config)):
         return others
-    check_manifest(run, known)
     with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         sources = config.data.manifests or config.data.sources
         found = compare(run, known, config, sources, Path(folder) / run.manifest.name)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.gather.result_file import temporary_result
+from jobs.storage.files import fsync_folder
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.origins import Problem
@@ -32,6 +33,9 @@ def made_for_good(folder: Path) -> Iterator[None]:
     """Makes a folder, and those above it; where what is done in it fails, those that were not there go, if they are empty."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    for path in made:  # their names, too: else a crash of the machine may take all that is synced in them
+        with suppress(PermissionError):  # a folder that may be entered, and not read
+            fsync_folder(path.parent)
     try:
         yield
     except BaseException:

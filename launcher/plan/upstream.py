@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.gather.manifest_check import check_manifest
 from jobs.gather.redo import failed_batches
 from jobs.kinds import ShardState
 from jobs.nearest import did_you_mean, nearest
@@ -64,12 +65,16 @@ def _way(run: RunDir, to: Path, seen: set[Path]) -> list[str]:
 
 
 def build_of_run(config: Config, path: Path) -> ManifestInfo:
-    """Writes the samples of the run to ``path``, as a manifest. Raises InputError for what it does not have."""
+    """Writes the samples of the run to ``path``, as a manifest.
+
+    Raises InputError for what it does not have, DamageError where its own manifest is not what was planned.
+    """
     wanted = config.data.of_run
     assert wanted
     upstream, failed = look_upstream(config, wanted)
     run = upstream.directory
     plan = Plan.read(run.plan)
+    check_manifest(run, plan)  # what is damaged in it would be right here
     part = next(part for part in plan.results if part.name == wanted.manifest)
     left_out = Spans() if wanted.failed == "keep" else failed
     source = RunSource(plan.manifest_file(run), part, left_out, plan.id_column, wanted.columns, wanted.outputs)

@@ -2,11 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.errors import RunError
 from jobs.storage import checked_json
-from jobs.storage.files import intact, write_bytes
+from jobs.storage.files import write_bytes
 from jobs.storage.rundir import RunDir
 
 
@@ -20,19 +19,6 @@ class Cleaned:
 
     def write(self, run: RunDir) -> None:
         write_bytes(run.cleaned, checked_json.encode(dataclasses.asdict(self)))
-
-    @classmethod
-    def read(cls, run: RunDir) -> "Cleaned | None":
-        """None where the data are there. Raises RunError where it is damaged."""
-        try:
-            return intact(run.cleaned, cls._from, "what the run has stored may be gone; its result has it")
-        except FileNotFoundError:
-            return None
-
-    @classmethod
-    def _from(cls, path: Path) -> "Cleaned":
-        data = checked_json.decode(path.read_bytes())
-        return cls(data["time"], data["submission"], tuple(data["seals"]))
 
 
 def refuse_cleaned(run: RunDir) -> None:

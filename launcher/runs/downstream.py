@@ -92,6 +92,12 @@ def forget(run: RunDir, plan: Plan) -> list[RunDir]:
 def begin(run: RunDir, plan: Plan) -> None:
     """It waits no more, and reads what the run has stored whose samples it has."""
     forget(run, plan)
-    if upstream := Upstream.of(plan):
+    hold(run, plan)
+
+
+def hold(run: RunDir, plan: Plan) -> None:
+    """From now on the run stays as it is whose samples this one has; a note that this one waits says so too, and is left."""
+    upstream = Upstream.of(plan)
+    if upstream and not _place(upstream.directory, run).exists():
         with suppress(OSError):  # a run of another user's, who has to know by himself
             Waiting(str(run.path.absolute()), {}, has_begun=True).write(upstream.directory)

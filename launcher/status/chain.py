@@ -122,8 +122,10 @@ def waiting_lines(status: "Status") -> Iterator[str]:
         yield f"  could not be submitted: {short_line(chain.waiting.problem)}; when that is mended: launcher submit {name}"
     elif (link := chain.blocking) and chain.waiting:
         yield f"  waits for {reference(link.run)}, {link.words}, and is submitted by itself once that is complete"
-    elif chain.waiting:
+    elif chain.goes_on:
         yield "  all runs before it are complete, and the last one's end submits it"
+    elif chain.waiting:
+        yield f"  all runs before it are complete, and nobody has submitted it; do: launcher submit {name}"
     elif link:
         to_do = f"to have it submitted once that is complete: launcher submit {name}"
         yield f"  comes after {reference(link.run)}, {link.words}; {to_do}"

@@ -6,6 +6,7 @@ It asks no scheduler, unless it is told to, and opens no HDF5 file, so it is che
 from collections.abc import Collection, Mapping, Sequence
 
 from jobs.kinds import RunState, ShardState
+from jobs.storage.files import has_content
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
@@ -42,7 +43,7 @@ class StatusReader:
     def read(self, *, live: bool = False) -> Status:
         """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
         submissions = read_submissions(self.run)
-        if submissions and not submissions[-1].submission.is_of(self.plan):  # another one has taken its place since
+        if self._is_another(submissions):
             self.plan = Plan.read(self.run.plan)
             self._shards = ShardReader(self.run, self.plan)
         queue: Mapping[tuple[str, str], int] | None = None
@@ -84,6 +85,11 @@ class StatusReader:
             chain,
             queue,
         )
+
+    def _is_another(self, submissions: Sequence[SubmissionState]) -> bool:
+        """Whether another plan has taken its place since, or it has grown."""
+        has_grown = has_content(self.run.grown_plan(self.plan.generation + 1))
+        return has_grown or (bool(submissions) and not submissions[-1].submission.is_of(self.plan))
 
     def _read_other(self, run: RunDir) -> Status | None:
         """The status of a run before this one; None where there is none, or it comes after this one itself."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import DamageError, InputError, RunError
+from jobs.errors import DamageError, InputError, LauncherError, RunError
 from jobs.gather.result_file import NewResult
 from jobs.gather.verify import verify
 from jobs.kinds import RunState
@@ -57,14 +57,18 @@ def find_waste(run: RunDir, *, logs: bool) -> Waste:
             f"{run.path}: has no result but what its attempts have stored (output.gather: false), so nothing can go; "
             f"with a result it can: launcher gather {reference(run)}"
         )
-    if readers := readers_of(run):
-        names = ", ".join(map(reference, readers))
-        raise InputError(f"{run.path}: has to stay as it is until what is made of it is complete: {names}")
+    _refuse_read(run)
     return Waste(
         tuple(path for path in _data(run) if path.exists()),
         tuple(_left_behind(run)),
         (*sorted(run.logs.glob("*.log")), *sorted(run.submissions.glob("*.log"))) if logs else (),
     )
+
+
+def _refuse_read(run: RunDir) -> None:
+    if readers := readers_of(run):
+        names = ", ".join(map(reference, readers))
+        raise InputError(f"{run.path}: has to stay as it is until what is made of it is complete: {names}")
 
 
 def _data(run: RunDir) -> list[Path]:
@@ -103,9 +107,13 @@ def _write_down(run: RunDir, submissions: Sequence[int], seals: tuple[str, ...])
     if run.cleaned.exists():  # by somebody who was killed then
         return
     Cleaned(time.time(), max(submissions, default=0), seals).write(run)
-    if run.submission_numbers() != list(submissions) or StatusReader(run).read().state is not RunState.COMPLETE:
+    try:
+        if run.submission_numbers() != list(submissions) or StatusReader(run).read().state is not RunState.COMPLETE:
+            raise RunError(f"{run.path}: something of it was started meanwhile, so nothing was removed")
+        _refuse_read(run)  # again: what is made of it may have been started while it was checked
+    except LauncherError:
         run.cleaned.unlink()
-        raise RunError(f"{run.path}: something of it was started meanwhile, so nothing was removed")
+        raise
 
 
 def _remove(files: Iterable[Path]) -> int:

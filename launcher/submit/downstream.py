@@ -55,9 +55,9 @@ def start_waiting(run: RunDir, temporary: tuple[type[LauncherError], ...] = ()) 
                 _start(waiting)
         except (LauncherError, OSError) as error:
             print(f"{waiting.run if waiting else path}: {error}", flush=True)
-            if waiting and path.exists():  # else somebody was quicker, and has started it
-                with suppress(OSError):
-                    waiting.failed(str(error)).write(run)
+            with suppress(LauncherError, OSError):
+                if (note := read_note(path)) and not note.has_begun:  # else somebody was quicker, and has started it
+                    note.failed(str(error)).write(run)
             raised = error if isinstance(error, temporary) else raised
     if raised:
         raise raised

@@ -17,6 +17,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Resources, Submission
+from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
 from launcher.config.settings import node_settings
@@ -24,7 +25,7 @@ from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
-from launcher.runs.downstream import begin
+from launcher.runs.downstream import begin, hold
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
@@ -139,7 +140,7 @@ def submit(
     attached: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> list[Submission]:
-    """Records a submission of the selected rows and starts it. Raises RunError where nothing is left, or it is too early.
+    """Records a submission of the selected rows and starts it. Raises RunError where nothing is left, or it is not its turn.
 
     ``tasks``: how many array tasks it gets, where that is not for the executor to say. It may make several of it.
     ``options`` of a scheduler are those of another environment than this one.
@@ -149,6 +150,7 @@ def submit(
     is_after = bool(config.after or config.data.of_run)
     if is_after:
         refuse_early(run)
+        _refuse_unreadable(run)
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
@@ -159,6 +161,8 @@ def submit(
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         forget(run)
     restore(run)
+    if is_after:
+        hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
     try:
         started = executor.start(run, [made], attached=attached)
     except InputError:
@@ -168,6 +172,13 @@ def submit(
     if is_after:
         begin(run, Plan.read(run.plan))
     return started
+
+
+def _refuse_unreadable(run: RunDir) -> None:
+    """Raises RunError where its array tasks would refuse what it is made of, each of them."""
+    upstream = Upstream.of(Plan.read(run.plan))
+    if upstream and (problem := upstream.objection()):
+        raise RunError(f"{run.path}: {problem}")
 
 
 def record(

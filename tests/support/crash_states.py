@@ -189,13 +189,16 @@ def fates_of(items: Sequence[Item], dice: random.Random, most: int) -> Iterator[
 
 
 def crash_states(
-    calls: Sequence[Call], root: Path, dice: random.Random, most: int
+    calls: Sequence[Call], root: Path, dice: random.Random, most: int, done: int = 0
 ) -> Iterator[tuple[int, dict[str, bytes | None]]]:
-    """Different states after each number of calls, ``most`` in all, about as many of each; each with that number."""
+    """Different states after each number of calls, ``most`` in all, about as many of each; each with that number.
+
+    Where there are more calls than that, those of some numbers, all over. ``done``: only states after more calls than so many.
+    """
     disk, seen = Disk(root), set[int]()
     for number, call in enumerate(calls, start=1):
         disk.apply(call)
-        share = -(-(most - len(seen)) // (len(calls) - number + 1))
+        share = -(-most * (number - done) // (len(calls) - done)) - len(seen)
         for fates in itertools.islice(fates_of(disk.waiting(), dice, share), share) if share > 0 else ():
             state = disk.crash(fates)
             key = hash(tuple(sorted((path, data) for path, data in state.items() if data is not None)) + tuple(state))

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import InputError, RunError
+from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
+from jobs.kinds import RunState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan
@@ -20,9 +21,11 @@ from jobs.storage.samples import Samples
 from jobs.storage.spans import Spans, union
 from launcher import results
 from launcher.config.config import load_config
+from launcher.plan.comparison import Comparison, compare
 from launcher.plan.extend import Extended, extend
 from launcher.plan.plan import make_plan
 from launcher.runs.submissions import Outcome, update
+from launcher.status.reader import StatusReader
 from tests.support.builders import AttemptWriter, submit
 from tests.support.chaos import amount
 from tests.support.crash_states import crash_states, restore
@@ -221,6 +224,52 @@ def test_what_goes_on_keeps_a_run_from_growing(tmp_path: Path) -> None:
         grow(config)
 
 
+@pytest.mark.parametrize("what", ["a submission", "clean"])
+def test_nor_does_it_grow_where_that_began_while_its_manifest_was_read(
+    tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    config = make_config(tmp_path, numbered(0, 100), job="Everything")
+    run = run_of(config)
+    assert go_on(config)[0] == 0
+    known = Plan.read(run.plan)
+    write_samples(tmp_path / "data.csv", numbered(0, 110))
+
+    def comparing(*arguments: Any) -> Comparison:
+        if what == "clean":
+            assert command("clean", run.path, "--yes")[0] == 0
+        else:
+            submit(run, 2, rows=Spans([(0, 4)]))
+        return compare(*arguments)
+
+    monkeypatch.setattr("launcher.plan.extend.compare", comparing)
+    with pytest.raises(RunError, match="was cleaned" if what == "clean" else "submission 2 goes on"):
+        grow(config)
+    assert Plan.read(run.plan) == known
+    assert not list(run.path.glob(".manifest*"))
+
+
+def test_a_manifest_of_several_times_that_is_gone_is_missed_at_once(tmp_path: Path, instant: None) -> None:
+    """Before anything is submitted: array tasks would find none, and it cannot be made of the sources of now."""
+    config = make_config(tmp_path, numbered(0, 100), job="Everything")
+    assert go_on(config)[0] == 0
+    write_samples(tmp_path / "data.csv", numbered(0, 110))
+    grow(config)
+    run_of(config).manifest.unlink()
+    with pytest.raises(DamageError, match=r"manifest\.arrow: is gone"):
+        make_plan(load_config(config))
+
+
+def test_who_looks_at_a_run_sees_that_it_has_grown(tmp_path: Path, instant: None) -> None:
+    config = make_config(tmp_path, numbered(0, 100), job="Everything")
+    assert go_on(config)[0] == 0
+    reader = StatusReader(run_of(config))
+    assert reader.read().total == 100
+    write_samples(tmp_path / "data.csv", numbered(0, 110))
+    grow(config)
+    status = reader.read()
+    assert (status.total, status.state) == (110, RunState.INCOMPLETE)
+
+
 def test_new_samples_have_their_own_shards_by_cost(tmp_path: Path) -> None:
     config = make_config(tmp_path, numbered(1, 31), {"cost": "x"})
     make_plan(load_config(config))
@@ -302,16 +351,16 @@ def test_every_state_that_a_crash_may_leave_is_the_old_plan_or_the_new_one(tmp_p
     recorded("extend", run.path, "--changed")
     old_and_new = {1: 40, 2: 45}
     seen = set()
-    for number, state in crash_states(list(calls.recorded()), run.path.parent, random.Random(5), amount("STATES", 80)):
-        if number > planned:
-            shutil.rmtree(run.path, ignore_errors=True)
-            restore(state, run.path.parent)
-            plan = Plan.read(run.plan)
-            check_manifest(run, plan)
-            assert plan.rows == old_and_new[plan.generation]
-            seen.add(plan.generation)
-            assert grow(config, again=True).plan.rows == 45
-            assert sum(1 for path in run.path.iterdir() if path.name.startswith("manifest")) == 1
+    made = list(calls.recorded())
+    for _, state in crash_states(made, run.path.parent, random.Random(5), amount("STATES", 24), planned):
+        shutil.rmtree(run.path, ignore_errors=True)
+        restore(state, run.path.parent)
+        plan = Plan.read(run.plan)
+        check_manifest(run, plan)
+        assert plan.rows == old_and_new[plan.generation]
+        seen.add(plan.generation)
+        assert grow(config, again=True).plan.rows == 45
+        assert sum(1 for path in run.path.iterdir() if path.name.startswith("manifest")) == 1
     assert seen == {1, 2}
 
 

@@ -219,6 +219,54 @@ def test_results_that_stay_right_are_kept(tmp_path: Path) -> None:
     ]
 
 
+def test_so_it_is_where_all_of_the_other_was_computed_anew(tmp_path: Path) -> None:
+    """Its plan and its submissions are then called what they were."""
+    write_both(tmp_path)
+    done("run", "first.yaml")
+    done("run", "second.yaml")
+    done("run", "first.yaml", "--fresh")
+    assert run_in(tmp_path, "first").submission_numbers() == [1]
+    assert "outdated: run first was computed again" in command("status", "second")[1]
+    assert "run first was computed again" in refused("run", "second.yaml")
+
+
+def test_nobody_can_keep_what_is_made_of_a_run_that_is_not_complete(tmp_path: Path) -> None:
+    """Without its seal it would never be outdated any more."""
+    write_both(tmp_path)
+    done("plan", "first.yaml")
+    compute_first(tmp_path)
+    done("run", "second.yaml")
+    submit(run_in(tmp_path, "first"), 2, tasks=1, rows=Spans([(8, 16)]))
+    known = Plan.read(run_in(tmp_path, "second").plan)
+    with AttemptWriter(run_in(tmp_path, "first"), 2) as attempt:
+        attempt.commit(8, 12)
+        attempt.beat()
+    assert "run first is not complete now" in refused("rerun", "second", "--keep-results")
+    assert Plan.read(run_in(tmp_path, "second").plan) == known
+
+
+def test_what_was_left_out_stays_known_where_results_are_kept(tmp_path: Path) -> None:
+    write_both(tmp_path)
+    done("plan", "first.yaml")
+    compute_first(tmp_path, bad=(20,))
+    done("run", "second.yaml")
+    compute_first(tmp_path, number=2, rows=Spans([(8, 12)]))
+    done("rerun", "second", "--keep-results")
+    upstream = Upstream.of(Plan.read(run_in(tmp_path, "second").plan))
+    assert upstream is not None
+    assert upstream.omitted == 1
+
+
+def test_a_damaged_manifest_of_the_other_is_not_taken_over(tmp_path: Path) -> None:
+    write_both(tmp_path)
+    done("run", "first.yaml")
+    manifest = run_in(tmp_path, "first").manifest
+    manifest.write_bytes(manifest.read_bytes().replace((39).to_bytes(8, "little"), (99).to_bytes(8, "little")))
+    code, said = command("plan", "second.yaml")
+    assert code == 1
+    assert "does not have the samples that were planned" in said
+
+
 def test_or_all_is_computed_anew(tmp_path: Path) -> None:
     outdated(tmp_path)
     done("rerun", "second", "--fresh")

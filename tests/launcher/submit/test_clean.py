@@ -193,15 +193,15 @@ def test_every_state_that_a_crash_may_leave_has_all_that_was_computed(tmp_path: 
         counts.append(len(list(calls.recorded())))
     recorded = [call for call in calls.recorded() if "/logs/" not in call.path and not call.path.endswith(".log")]
     seen = set()
-    for number, state in crash_states(recorded, run.path.parent, random.Random(5), amount("STATES", 60)):
-        if number > len(recorded) - (counts[1] - counts[0]):
-            shutil.rmtree(run.path, ignore_errors=True)
-            restore(state, run.path.parent)
-            assert StatusReader(run).read().state is RunState.COMPLETE
-            assert verify(run).ok
-            seen.add((run.cleaned.exists(), len(data_of(run))))
-            clean(run, find_waste(run, logs=False))
-            assert (data_of(run), verify(run).ok) == ([], True)
+    begun = len(recorded) - (counts[1] - counts[0])
+    for _, state in crash_states(recorded, run.path.parent, random.Random(5), amount("STATES", 24), begun):
+        shutil.rmtree(run.path, ignore_errors=True)
+        restore(state, run.path.parent)
+        assert StatusReader(run).read().state is RunState.COMPLETE
+        assert verify(run).ok
+        seen.add((run.cleaned.exists(), len(data_of(run))))
+        clean(run, find_waste(run, logs=False))
+        assert (data_of(run), verify(run).ok) == ([], True)
     assert (False, 0) not in seen
     assert {cleaned for cleaned, _ in seen} == {False, True}
     assert Spans([(0, 24)]).count == StatusReader(run).read().ok

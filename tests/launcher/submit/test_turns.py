@@ -2,18 +2,25 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from jobs.errors import InputError, RunError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.runs.downstream import how_it_waits
+from jobs.storage.submission import Submission
+from jobs.storage.upstreams import Upstream
+from launcher.config.config import Config
+from launcher.runs.downstream import Waiting, how_it_waits
+from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
+from launcher.submit import downstream
+from launcher.submit.clean import clean, find_waste
 from launcher.submit.downstream import start_waiting
 from tests.support.chains import run_in, write_rows, write_run
-from tests.support.instant_executor import command, instant_executor
+from tests.support.instant_executor import InstantExecutor, command, instant_executor
 
 CHAIN = ("first.yaml", "second.yaml", "third.yaml")
 
@@ -204,6 +211,20 @@ def test_a_start_that_was_cut_short_is_made_up_for(tmp_path: Path, when: str) ->
     assert not is_waiting("second")
 
 
+def test_a_start_that_was_cut_short_is_told_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done("submit", "second.yaml")
+    (note,) = run_in(tmp_path, "first").downstream.iterdir()
+    kept = note.read_bytes()
+    note.unlink()
+    done("submit", "first")
+    note.write_bytes(kept)
+    assert "all runs before it are complete, and the last one's end submits it" in done("status", "second")
+    monkeypatch.setattr("launcher.status.chain._START_SECONDS", 0.0)
+    assert "and nobody has submitted it; do: launcher submit second" in done("status", "second")
+    done("submit", "second")
+    assert state("second") == "complete"
+
+
 def test_a_run_is_not_cleaned_before_what_is_made_of_it_is_complete(tmp_path: Path) -> None:
     done("run", "first.yaml")
     done("submit", "third.yaml", "second.yaml")
@@ -217,6 +238,80 @@ def test_a_run_is_not_cleaned_before_what_is_made_of_it_is_complete(tmp_path: Pa
     done("clean", "first", "--yes")
     assert [state("first"), state("second")] == ["complete", "complete"]
     done("gather", "second")
+
+
+def test_nor_is_it_where_that_begins_while_its_result_is_checked(tmp_path: Path) -> None:
+    done("run", "first.yaml")
+    run = run_in(tmp_path, "first")
+    waste = find_waste(run, logs=False)
+
+    def begin(checked: int, total: int) -> None:
+        done("plan", "second.yaml")
+        Waiting(str(run_in(tmp_path, "second").path), {}, has_begun=True).write(run)
+
+    with pytest.raises(InputError, match="until what is made of it is complete: second"):
+        clean(run, waste, begin)
+    assert list(run.attempts.glob("*.data"))
+    assert not run.cleaned.exists()
+
+
+def test_outputs_of_a_run_that_was_cleaned_are_no_samples(tmp_path: Path) -> None:
+    """Those of its manifest alone are."""
+    done("run", "first.yaml")
+    done("clean", "first", "--yes")
+    code, said = command("submit", "second.yaml")
+    assert code == 1
+    assert "run first was cleaned, and with it its outputs went" in said
+    assert run_in(tmp_path, "second").submission_numbers() == []
+    write_run(tmp_path, "second", {"run": "first"}, executor="instant")
+    done("submit", "second.yaml")
+    assert state("second") == "complete"
+
+
+def test_what_it_reads_is_held_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done("run", "first.yaml")
+    seen: list[int] = []
+    start = InstantExecutor.start
+
+    def starting(self: InstantExecutor, run: RunDir, made: Sequence[Submission], *, attached: bool) -> list[Submission]:
+        seen.append(command("clean", "first", "--yes")[0])
+        return start(self, run, made, attached=attached)
+
+    monkeypatch.setattr(InstantExecutor, "start", starting)
+    done("run", "second.yaml")
+    assert seen == [2]
+
+
+def test_what_becomes_complete_while_a_run_is_submitted_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan was made before, without a seal, so that no array task would compute it."""
+    wait = downstream.wait
+
+    def late(run: RunDir, config: Config) -> Link | None:
+        done("submit", "first")
+        return wait(run, config)
+
+    monkeypatch.setattr(downstream, "wait", late)
+    done("submit", "second.yaml")
+    assert state("second") == "complete"
+    upstream = Upstream.of(Plan.read(run_in(tmp_path, "second").plan))
+    assert upstream is not None
+    assert upstream.seal
+
+
+def test_who_is_late_to_start_it_does_not_say_that_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    done("submit", "second.yaml")
+    begin = downstream._start
+
+    def late(waiting: Waiting) -> None:
+        begin(waiting)  # another process does
+        raise RunError("submission 1 is running these shards now")
+
+    monkeypatch.setattr(downstream, "_start", late)
+    done("submit", "first")
+    assert state("second") == "complete"
+    assert not is_waiting("second")
 
 
 def test_a_run_whose_samples_are_anothers_is_not_extended() -> None:
