@@ -82,7 +82,7 @@ def test_one_that_a_killed_launcher_began_is_gone_on_with(programs: Path, tmp_pa
     run, submission = recorded(tmp_path, job_ids=("101", "102"))
     names = task_names(run, submission)
     # The launcher died after the third sbatch, and the first job has ended since.
-    stand_in(programs, "squeue", f'case "$*" in *%j*) echo "103|{names[2]}";; esac')
+    stand_in(programs, "squeue", f'case "$*" in *%j*) echo "103|N/A|RUNNING|None|{names[2]}";; esac')
     stand_in(programs, "sbatch", f"{COUNTS}{SUBMITS}")
     assert not submission.is_submitted
     (started,) = hand_over(run, [submission])
