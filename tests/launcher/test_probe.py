@@ -656,11 +656,11 @@ def test_on_slurm_there_are_as_many_array_tasks_as_it_takes(
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     path = written(tmp_path, "Crawling", rows=100_000, executor="slurm", node={"batch_size": 1})
-    done = probed(path, 12, "--json")
+    done = probed(path, 6, "--json")
     found, expected = values(done), document(done)["expected"]
     assert (expected["tasks"], found["slurm.array_parallelism"]) == (3, 3)
     assert found["data.shards"] > 3, "the array tasks share them"
-    assert parse_time(found["slurm.time"]) > expected["wall_seconds"]
+    assert parse_time(found["slurm.time"]) > min(expected["wall_seconds"], LONG_TASK)
 
 
 def test_a_few_samples_give_a_rough_answer(tmp_path: Path, scratch: Path) -> None:
