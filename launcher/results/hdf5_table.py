@@ -99,7 +99,13 @@ class Hdf5Table:
 
     @cached_property
     def outputs(self) -> dict[str, Output]:
-        return {name: _form(name, self._file[name]) for name in sorted(self._file) if name not in NOT_OUTPUTS}
+        names = [name for name in sorted(self._file) if name not in NOT_OUTPUTS]
+        try:
+            return {name: _form(name, self._file[name]) for name in names}
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise DamageError(
+                f"{self.path}: its outputs are damaged ({error}); `launcher gather` makes it again"
+            ) from error
 
     def provenance(self) -> dict[str, Any]:
         try:
