@@ -79,10 +79,10 @@ def gather(
     ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
     are left out and the result is marked as not complete; otherwise, and where that would take the place of a complete
     result, raises IncompleteError where a shard is not done (or more of its samples have failed than may), and DamageError
-    where no attempt has what it committed. Raises
-    OutputError where attempts do not fit together, BusyError where another process makes the same result, RunError where
-    it cannot be written or the Job's reduce raises, where the run whose samples these are was computed again, or where the
-    Job folds its results and its code has changed (unless ``with_new_code``), InputError where it cannot be imported here.
+    where no attempt has what it committed. Raises OutputError where attempts do not fit together, BusyError where another
+    process makes the same result, RunError where it cannot be written or the Job's reduce raises, where the run whose samples
+    these are was computed again, or where the Job folds its results and its code has changed (unless ``with_new_code``),
+    InputError where it cannot be imported here.
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)

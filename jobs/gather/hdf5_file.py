@@ -13,6 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     import h5py
 
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises where a file is damaged."""
 # Page-aligned datasets let file systems that share blocks (XFS, btrfs) copy without moving data.
 ALIGNMENT = 4096
 

@@ -12,6 +12,7 @@ from jobs.errors import OutputError, RunError, described
 from jobs.gather.result_file import OK, ResultFile
 from jobs.job import Job
 from jobs.storage.outputs import to_array
+from jobs.storage.ragged_rows import row_values
 from jobs.storage.records import Output, Part
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
@@ -70,11 +71,7 @@ def _values(result: ResultFile, output: Output, start: int, stop: int, ok: np.nd
     offsets = result.read(f"{output.name}/offsets", start, stop + 1)
     items = result.read(f"{output.name}/values", offsets[0], offsets[-1])
     bounds = zip(offsets[:-1][ok] - offsets[0], offsets[1:][ok] - offsets[0], strict=True)
-    values = [items[begin:end] for begin, end in bounds]
-    if output.encoding is None:
-        return values
-    strings = [value.tobytes() for value in values]
-    return strings if output.encoding == "bytes" else [string.decode() for string in strings]
+    return row_values([items[begin:end] for begin, end in bounds], output.encoding)
 
 
 def _storable(name: object, value: Any) -> np.ndarray:

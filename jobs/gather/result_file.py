@@ -11,14 +11,15 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from jobs.errors import BusyError, DamageError
-from jobs.gather.hdf5_file import create_dataset, create_file, writing
-from jobs.storage.files import has_name, read_fully, rename_synced, try_lock, write_fully
+from jobs.gather.hdf5_file import UNREADABLE, create_dataset, create_file, writing
+from jobs.storage.files import create_locked, has_name, read_fully, rename_synced, try_lock, write_fully
 from jobs.storage.outputs import fill_value
 from jobs.storage.records import Output
 from jobs.storage.seals import NO_SEAL, stamp
@@ -135,7 +136,7 @@ class NewResult:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_others(path, lambda other: True)
-        self.temporary, self.descriptor = _create_locked(path)
+        self.temporary, self.descriptor = create_locked(partial(temporary_result, path))
         self._is_published = False
         try:
             # Again, now that ours can be seen: of two that had both looked before, the one with the first name goes on.
@@ -168,15 +169,6 @@ class NewResult:
 def temporary_result(path: Path) -> Path:
     """A name beside a result, by chance. Each process has a file of its own: where locks keep nobody out, nothing is mixed."""
     return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
-
-
-def _create_locked(path: Path) -> tuple[Path, int]:
-    while True:
-        mine = temporary_result(path)
-        descriptor = os.open(mine, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        if try_lock(descriptor) is not False and has_name(descriptor, mine):
-            return mine, descriptor
-        os.close(descriptor)  # before it was locked, somebody took it for abandoned
 
 
 def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
@@ -224,7 +216,7 @@ class ResultFile:
                 file.visititems(add)
                 attributes = dict(file.attrs)
             json.loads(attributes.get("provenance", "{}"))
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
         return cls(descriptor, places, attributes)
 

@@ -22,6 +22,7 @@ from jobs.gather.stored_rows import StoredRows
 from jobs.gather.survey import Survey, Surveyed
 from jobs.storage.layouts import read_layout
 from jobs.storage.plans import Plan
+from jobs.storage.ragged_rows import row_bounds, row_values
 from jobs.storage.records import Part
 from jobs.storage.spans import Range, Spans
 from jobs.storage.upstreams import ROW, Upstream
@@ -144,9 +145,6 @@ def _column(stored: StoredRows, name: str, first: int, places: np.ndarray) -> Se
     if not output.ragged:
         return list(stored.fixed(name, first, stop)[places])
     items, lengths = stored.items(name, first, stop)
-    ends = np.concatenate([[0], np.cumsum(lengths)]).tolist()
-    pieces = [items[ends[at] : ends[at + 1]] for at in places.tolist()]
-    if output.encoding is None:
-        return [piece.copy() for piece in pieces]
-    text = [piece.tobytes() for piece in pieces]
-    return text if output.encoding == "bytes" else [piece.decode(output.encoding) for piece in text]
+    bounds = row_bounds(lengths).tolist()
+    rows = [items[bounds[at] : bounds[at + 1]] for at in places.tolist()]
+    return row_values([row.copy() for row in rows] if output.encoding is None else rows, output.encoding)

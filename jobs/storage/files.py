@@ -264,3 +264,13 @@ def has_name(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def create_locked(name: Callable[[], Path]) -> tuple[Path, int]:
+    """Makes a file of a new ``name`` and locks it, where there are locks; returns it open, to be read and written."""
+    while True:
+        path = name()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        if try_lock(descriptor) is not False and has_name(descriptor, path):
+            return path, descriptor
+        os.close(descriptor)  # before it was locked, somebody took it for abandoned

@@ -3,11 +3,12 @@
 import glob
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from jobs.errors import InputError
-from jobs.storage.files import fsync_file, fsync_folder, has_name, temporary_name, try_lock
+from jobs.storage.files import create_locked, fsync_file, fsync_folder, temporary_name, try_lock
 
 _LOCK = ".lock"
 
@@ -22,7 +23,8 @@ class NewFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         self.path = path
-        self.temporary, self._descriptor = _create_locked(path)
+        lock, self._descriptor = create_locked(partial(_make, path))
+        self.temporary = lock.parent
 
     def publish(self) -> None:
         """Gives it its name: all that is in it is on disk before. Raises InputError where something took its place."""
@@ -45,14 +47,11 @@ class NewFolder:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
-def _create_locked(path: Path) -> tuple[Path, int]:
-    while True:
-        mine = temporary_name(path)
-        mine.mkdir()
-        descriptor = os.open(mine / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if try_lock(descriptor) is not False and has_name(descriptor, mine / _LOCK):
-            return mine, descriptor
-        os.close(descriptor)  # before it was locked, somebody took it for abandoned
+def _make(path: Path) -> Path:
+    """The lock in a new folder beside ``path``."""
+    folder = temporary_name(path)
+    folder.mkdir()
+    return folder / _LOCK
 
 
 def _remove_abandoned(path: Path) -> None:

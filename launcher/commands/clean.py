@@ -2,14 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run
-from launcher.commands.printer import Printer
+from launcher.commands.printer import Printer, rows_line
 from launcher.units import counted, short_size
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ def clean(options: argparse.Namespace, printer: Printer) -> bool:
     for run, waste in found:
         printer.say(*_lines(run, waste))
     is_meant = not options.dry_run and (options.yes or _is_meant(printer))
-    freed = [free(run, waste, _progress(run)) if is_meant else _size(waste.files) for run, waste in found]
+    freed = [
+        free(run, waste, rows_line(f"{run.path}: ", " checked")) if is_meant else _size(waste.files)
+        for run, waste in found
+    ]
     if is_meant:
         printer.say(*(f"{run.path}: {short_size(size)} freed" for (run, _), size in zip(found, freed, strict=True)))
     elif not options.dry_run:
@@ -67,15 +70,3 @@ def _is_meant(printer: Printer) -> bool:
         raise InputError("clean asks before it removes anything: add --yes, or --dry-run to see what it would remove")
     print("check the result byte by byte, and remove these? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _progress(run: RunDir) -> Callable[[int, int], None] | None:
-    """A line that is drawn over itself, on a terminal."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        end = "\n" if done == total else ""
-        print(f"\r{run.path}: {done:,} of {total:,} rows checked", end=end, file=sys.stderr, flush=True)
-
-    return show

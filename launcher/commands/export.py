@@ -1,15 +1,13 @@
 """export: a result in the format of another program."""
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from jobs.errors import IncompleteError, InputError
 from jobs.storage.plans import Plan
 from jobs.storage.upstreams import refuse_outdated
 from launcher.commands.chosen_run import chosen_run, is_config
-from launcher.commands.printer import Printer
+from launcher.commands.printer import Printer, rows_line
 from launcher.units import parse_memory
 
 
@@ -32,7 +30,7 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
         if not (found.complete or options.allow_missing):
             raise IncompleteError(f"{found.shortfall}; --allow-missing exports what there is")
         target = Path(options.path)
-        done = write(found, target, options.format, rows_per_file=rows, file_bytes=size, progress=_progress())
+        done = write(found, target, options.format, rows_per_file=rows, file_bytes=size, progress=rows_line())
         printer.say(f"export: {done.path} ({done.rows:,} rows, {done.files:,} files, {done.bytes / 1e6:,.1f} MB)")
         printer.document(
             export=str(done.path), format=options.format, rows=done.rows, bytes=done.bytes, complete=found.complete
@@ -45,14 +43,3 @@ def _size(text: str | None) -> int | None:
         return parse_memory(text) if text else None
     except ValueError as error:
         raise InputError(f"--max-file-size {text}: {error}") from None
-
-
-def _progress() -> Callable[[int, int], None] | None:
-    """A line that is drawn over itself, on a terminal."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        print(f"\r{done:,} of {total:,} rows", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    return show

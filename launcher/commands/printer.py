@@ -3,7 +3,7 @@
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -49,3 +49,15 @@ class Printer:
             print(f"launcher: {visible(message)}", file=sys.stderr, flush=True)
         with suppress(OSError):
             self.document(error=message)
+
+
+def rows_line(before: str = "", after: str = "") -> Callable[[int, int], None] | None:
+    """Shows how many rows of how many are done, in a line that is drawn over itself; None where there is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        print(f"\r{before}{done:,} of {total:,} rows{after}", end=end, file=sys.stderr, flush=True)
+
+    return show

@@ -44,7 +44,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     planned = make_plan(config, way_of(options))
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
-    columns, id_column = Samples(run.manifest).columns, planned.plan.id_column
+    columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
     remarks = [*executor.remarks(config), *doubts(config.notify, run.path)]

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from jobs.storage.outputs import Column
+from jobs.storage.ragged_rows import row_bounds
 from jobs.storage.records import Output
 from launcher.export.writer import Contents
 from launcher.results.pieces import Piece
@@ -53,8 +54,7 @@ def record_batch(piece: Piece, wanted: pa.Schema) -> pa.RecordBatch:
 def _array(kind: pa.DataType, name: str, column: Column) -> pa.Array:
     if column.lengths is None:
         return _nested(kind, column.data)
-    offsets = np.zeros(column.rows + 1, np.int64)
-    np.cumsum(column.lengths, out=offsets[1:])
+    offsets = row_bounds(column.lengths)
     if offsets[-1] > _MOST_ITEMS:
         raise InputError(
             f"output {name!r} has a row of {column.lengths.max():,} items; Arrow's lists have {_MOST_ITEMS:,}"

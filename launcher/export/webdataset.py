@@ -12,6 +12,7 @@ import numpy as np
 
 from jobs.gather.result_file import OK
 from jobs.storage.outputs import Column
+from jobs.storage.ragged_rows import row_bounds
 from launcher.export.writer import Contents
 from launcher.results.pieces import Piece
 
@@ -65,7 +66,7 @@ class WebDatasetWriter:
 
 def _bounds(column: Column) -> np.ndarray | None:
     """Where the rows of a column of variable length begin and end."""
-    return None if column.lengths is None else np.concatenate([[0], np.cumsum(column.lengths)])
+    return None if column.lengths is None else row_bounds(column.lengths)
 
 
 def _content(column: Column, bounds: np.ndarray | None, at: int) -> bytes:

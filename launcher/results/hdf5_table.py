@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jobs.errors import DamageError, InputError, RunError
+from jobs.gather.hdf5_file import UNREADABLE
 from jobs.gather.result_file import MISSING
 from jobs.storage.outputs import NOT_OUTPUTS
 from jobs.storage.records import Output
@@ -61,7 +62,7 @@ class Hdf5Table:
             self._file = h5py.File(path, "r", locking=False)
             self._file.visititems(lambda name, item: None)  # opens all that is there: damage shows now, and not later
             is_result = "complete" in self._file.attrs and "status" in self._file
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             with path.open("rb") as file:
                 if file.read(len(HDF5)) != HDF5:
                     raise InputError(f"{path}: not a result (no HDF5 file); valid: a result.h5, or a run") from None
@@ -102,7 +103,7 @@ class Hdf5Table:
         names = [name for name in sorted(self._file) if name not in NOT_OUTPUTS]
         try:
             return {name: _form(name, self._file[name]) for name in names}
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except (*UNREADABLE, AttributeError) as error:  # a group, where an array should be
             raise DamageError(
                 f"{self.path}: its outputs are damaged ({error}); `launcher gather` makes it again"
             ) from error

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.storage.ragged_rows import row_values
 from launcher.results.table import Items
 
 BLOCK = 65_536
@@ -57,11 +58,7 @@ class Ragged(Sequence[Any]):
         first, last = min(rows), max(rows)
         items, bounds = self._items.rows(first, last + 1)
         found = [items[bounds[row - first] : bounds[row - first + 1]] for row in rows]
-        encoding = self._items.encoding
-        if encoding is None:
-            return found
-        text = [values.tobytes() for values in found]
-        return text if encoding == "bytes" else [value.decode(encoding) for value in text]
+        return row_values(found, self._items.encoding)
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), BLOCK):

@@ -9,6 +9,7 @@ import numpy as np
 from jobs.errors import RunError
 from jobs.gather.result_rows import text
 from jobs.gather.stored_rows import StoredRows
+from jobs.storage.ragged_rows import row_bounds
 from jobs.storage.records import Output
 from jobs.storage.rundir import RunDir
 
@@ -28,7 +29,7 @@ class StoredItems:
         return len(self._table)
 
     def offsets(self) -> np.ndarray:
-        return _ends(self.lengths(0, len(self)))
+        return row_bounds(self.lengths(0, len(self)))
 
     def values(self) -> np.ndarray:
         return self._table.stored.items(self._name, 0, len(self))[0]
@@ -38,7 +39,7 @@ class StoredItems:
 
     def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         items, lengths = self._table.stored.items(self._name, start, stop)
-        return items, _ends(lengths)
+        return items, row_bounds(lengths)
 
 
 class StoredArray:
@@ -144,12 +145,6 @@ class StoredTable:
 
     def ragged(self, name: str) -> StoredItems:
         return StoredItems(self, name)
-
-
-def _ends(lengths: np.ndarray) -> np.ndarray:
-    ends = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=ends[1:])
-    return ends
 
 
 def _reopened(path: Path, manifest: str | None, seal: str) -> StoredTable:

@@ -157,9 +157,8 @@ def may_run(run: RunDir, submission: Submission) -> bool:
     if submission.planned:
         return False
     process, touched = submission.process, None
-    if (
-        not submission.resources.attended
-    ):  # else it is a launcher that ends it now, whatever a finalize job has left behind
+    # Else it is a launcher that ends it now, whatever a finalize job has left behind.
+    if not submission.resources.attended:
         with suppress(FileNotFoundError, ValueError):  # both of them or none: it may go at any moment
             ending = run.ending(_ended_by(submission))
             process, touched = checked_json.decode(ending.read_bytes()), ending.stat().st_mtime

@@ -171,9 +171,8 @@ def _submit_one_by_one(run: RunDir, submission: Submission, follower: int) -> Su
     """
     own, first = submission, len(submission.job_ids)
     for index, name in list(enumerate(task_names(run, submission)))[first:]:
-        script = (
-            run.script(own.number) if index > first + 1 else write_script(run, own)
-        )  # all go where the first one is
+        # All go where the first one is.
+        script = run.script(own.number) if index > first + 1 else write_script(run, own)
         try:
             job = sbatch.submit(script, name, clusters_of(run, own), is_new=_is_new(submission), index=index)
         except (sbatch.LimitReached, InputError) as refusal:  # those that are there are not to be lost sight of

@@ -52,9 +52,8 @@ class Efficiency:
         How busy they were is told of a run that went well, and not in a minute.
         """
         peak = f"peak {short_size(self.peak_memory)} of {short_size(self.memory_limit)}"
-        is_enough = (
-            self.peak_memory * _MEMORY_MARGIN <= self.memory_limit <= self.memory
-        )  # less was asked for than that
+        # Less was asked for than that, and it was enough.
+        is_enough = self.peak_memory * _MEMORY_MARGIN <= self.memory_limit <= self.memory
         memory = "" if is_enough else f"mem {short_size(self.memory)} ({peak}) and "
         time = f"time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
         lines = [f"ask for {memory}{time}"][:has_limits]

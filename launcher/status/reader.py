@@ -27,10 +27,17 @@ from launcher.status.versions import other_versions
 class StatusReader:
     """Reads the status of one run, again and again; what is read once is not read again."""
 
-    def __init__(self, run: RunDir, below: Collection[RunDir] = ()) -> None:
-        """``below`` are runs that come after it. Raises InputError where ``run`` is no run directory."""
+    def __init__(
+        self, run: RunDir, below: Collection[RunDir] = (), others: "dict[RunDir, Status | None] | None" = None
+    ) -> None:
+        """Raises InputError where ``run`` is no run directory.
+
+        ``below`` are runs that come after it, for the sake of the first of which it is read; ``others`` those before that one,
+        as far as they were read for it.
+        """
         self.run = run
         self._below = (*below, run)
+        self._others = {} if others is None else others
         self.plan = Plan.read(run.plan)
         self._shards = ShardReader(run, self.plan)
 
@@ -42,6 +49,8 @@ class StatusReader:
 
     def read(self, *, live: bool = False) -> Status:
         """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
+        if self._below == (self.run,):
+            self._others.clear()
         submissions = read_submissions(self.run)
         if self._is_another(submissions):
             self.plan = Plan.read(self.run.plan)
@@ -93,9 +102,12 @@ class StatusReader:
 
     def _read_other(self, run: RunDir) -> Status | None:
         """The status of a run before this one; None where there is none, or it comes after this one itself."""
-        if run in self._below or not run.plan.is_file():
+        if run in self._below:
             return None
-        return StatusReader(run, self._below).read()
+        if run not in self._others:  # several may come after it
+            there = run.plan.is_file()
+            self._others[run] = StatusReader(run, self._below, self._others).read() if there else None
+        return self._others[run]
 
 
 def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:

@@ -187,14 +187,12 @@ def test_the_plan_is_still_that_of_its_config(old: Path) -> None:
     assert "node.batch_size: 4 -> 5" in refused.stderr
 
 
-@pytest.mark.parametrize("script", ["0001.finalize.sbatch", "0002.finalize.sbatch"])
-def test_the_finalize_job_of_its_script_still_starts_and_leaves_what_has_ended_alone(old: Path, script: str) -> None:
-    submissions = run_of(old, "slurm").submissions
-    before = {path.name: path.read_bytes() for path in submissions.iterdir()}
-    (line,) = [line for line in (submissions / script).read_text().splitlines() if line.startswith("exec ")]
+def what_it_starts(script: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the command that a script ends in, with this Python."""
+    (line,) = [line for line in script.read_text().splitlines() if line.startswith("exec ")]
     _, _, *words = shlex.split(line)
-    done = subprocess.run(
-        [sys.executable, *words],
+    return subprocess.run(
+        [sys.executable, *words, *more],
         env=environment(),
         cwd="/",
         capture_output=True,
@@ -202,6 +200,13 @@ def test_the_finalize_job_of_its_script_still_starts_and_leaves_what_has_ended_a
         timeout=PATIENCE,
         check=False,
     )
+
+
+@pytest.mark.parametrize("script", ["0001.finalize.sbatch", "0002.finalize.sbatch"])
+def test_the_finalize_job_of_its_script_still_starts_and_leaves_what_has_ended_alone(old: Path, script: str) -> None:
+    submissions = run_of(old, "slurm").submissions
+    before = {path.name: path.read_bytes() for path in submissions.iterdir()}
+    done = what_it_starts(submissions / script)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name: path.read_bytes() for path in submissions.iterdir()} == before
 
@@ -209,17 +214,7 @@ def test_the_finalize_job_of_its_script_still_starts_and_leaves_what_has_ended_a
 def test_an_array_task_of_its_script_says_what_to_do_instead(old: Path) -> None:
     run = run_of(old, "slurm")
     before = files(run.path)
-    (line,) = [line for line in (run.submissions / "0003.sbatch").read_text().splitlines() if line.startswith("exec ")]
-    _, _, *words = shlex.split(line)
-    done = subprocess.run(
-        [sys.executable, *words, "0"],
-        env=environment(),
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = what_it_starts(run.submissions / "0003.sbatch", "0")
     assert done.returncode == 2
     assert "launcher rerun" in done.stderr
     assert files(run.path) == before

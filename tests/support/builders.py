@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from jobs.gather.gather import gather
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind
 from jobs.storage.attempts import Attempt, Attempts, owners, read_head, read_records
 from jobs.storage.beats import Beat, GivenUp, Held
@@ -314,6 +315,13 @@ def build_run(
     bad = frozenset(failed)
     for worker, rows in enumerate(Submission.read(run.submission(1)).ranges):
         write_range(run, rows, compute, failed=bad, worker=worker)
+    return run
+
+
+def build_books(folder: Path, rows: int, failed: Iterable[int]) -> RunDir:
+    """A run of samples with ids, which has its result beside it, books.h5, and none where results are."""
+    run = build_run(folder / "books", (0, 20, 50, rows), failed=failed, ids=[f"böok {n}" for n in range(rows)])
+    gather(run, output=folder / "books.h5")
     return run
 
 

@@ -31,7 +31,7 @@ from launcher import results
 from launcher.export.export import FORMATS, export
 from launcher.results import OK, Results
 from launcher.results import pieces as cutting
-from tests.support.builders import build_plan, build_run, damage, everything, write_shard
+from tests.support.builders import build_books, build_plan, build_run, damage, everything, write_shard
 from tests.support.launcher_runs import ROOT, environment, launcher
 
 ROWS = 64
@@ -40,10 +40,7 @@ BAD = [3, 16, 17]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    ids = [f"böok {n}" for n in range(ROWS)]
-    run = build_run(tmp_path_factory.mktemp("runs") / "books", (0, 20, 50, 64), failed=BAD, ids=ids)
-    gather(run, output=run.path.parent / "books.h5")
-    return run
+    return build_books(tmp_path_factory.mktemp("runs"), ROWS, BAD)
 
 
 def read_parquet(folder: Path) -> dict[str, Any]:

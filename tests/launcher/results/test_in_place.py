@@ -18,6 +18,7 @@ from jobs.storage.rundir import RunDir
 from launcher import results
 from launcher.results import FAILED, MISSING, OK, Results
 from tests.support.builders import (
+    build_books,
     build_plan,
     build_run,
     change_plan,
@@ -71,10 +72,7 @@ def assert_equal(one: Any, other: Any) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    ids = [f"böok {n}" for n in range(ROWS)]
-    run = build_run(tmp_path_factory.mktemp("runs") / "books", (0, 20, 50, 64), failed=BAD, ids=ids)
-    gather(run, output=run.path.parent / "books.h5")
-    return run
+    return build_books(tmp_path_factory.mktemp("runs"), ROWS, BAD)
 
 
 @pytest.fixture
