@@ -6,6 +6,7 @@ Those of both packages. The tree::
     ├── InputError                bad arguments, config, manifest or Job class: exit code 2
     ├── RunError                  the run cannot go on as asked (not planned, not complete, still running)
     │   ├── BusyError             another process is making the same result
+    │   ├── ConflictError         another launcher has changed the run meanwhile
     │   └── IncompleteError       samples are missing, and the caller did not allow that
     ├── DamageError               bytes on disk differ from what a journal says was written
     ├── OutputError               a Job returned something that cannot be stored, or that differs from its first batch
@@ -18,6 +19,7 @@ from pathlib import Path
 
 __all__ = [
     "BusyError",
+    "ConflictError",
     "DamageError",
     "IncompleteError",
     "InputError",
@@ -67,6 +69,10 @@ class BusyError(RunError):
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size, found.st_blocks
+
+
+class ConflictError(RunError):
+    """Another launcher has changed the run meanwhile; what was to be done may be done already."""
 
 
 class IncompleteError(RunError):

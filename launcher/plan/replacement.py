@@ -8,17 +8,20 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from jobs.errors import RunError
+from jobs.errors import ConflictError
 from jobs.storage.attempts import Attempts
-from jobs.storage.files import fsync_folder
+from jobs.storage.files import fsync_folder, has_name, try_lock
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.submissions import chosen_output, read_submissions
+
+# For as long another launcher is waited for that replaces the run at this moment, which takes it milliseconds; seconds.
+_PATIENCE = 20.0
 
 
 def has_results(run: RunDir, plan: Plan) -> bool:
@@ -34,10 +37,10 @@ def _results(run: RunDir, plan: Plan) -> list[Path]:
 
 
 def refuse_while_it_goes_on(run: RunDir, what_becomes_of_it: str = "is to be replaced") -> None:
-    """Raises RunError where something of the run waits or runs."""
+    """Raises ConflictError where something of the run waits or runs."""
     if numbers := sorted(going_on(run, read_submissions(run))):
         listed = ", ".join(map(str, numbers))
-        raise RunError(
+        raise ConflictError(
             f"{run.path}: submission {listed} goes on, of the plan that {what_becomes_of_it}; "
             f"first: launcher cancel {reference(run)}"
         )
@@ -56,27 +59,57 @@ def beside(run: RunDir) -> Iterator[RunDir]:
 def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Path | None:
     """Puts the ``new`` run in the place of one whose plan is ``known``; returns where that is now, if it is set aside.
 
-    Raises RunError where another launcher was quicker.
+    Raises ConflictError where another launcher was quicker.
     """
-    results = _results(run, known)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{secrets.token_hex(4)}"))
-    if run.downstream.is_dir():  # who waits for the run waits for the new one
-        shutil.copytree(run.downstream, new.downstream)
-    if old.path.exists():
-        old = RunDir(old.path.with_name(f"{old.name}-{secrets.token_hex(2)}"))
-    os.rename(run.path, old.path)
-    # Looked at once it has its new name, under which nobody else changes it: another launcher may have planned meanwhile.
-    if Plan.read(old.plan) != known or (not set_aside and has_results(old, known)):
-        os.rename(old.path, run.path)
-        raise RunError(f"{run.path}: another launcher has changed this run meanwhile; try again")
-    os.rename(new.path, run.path)
-    fsync_folder(run.path.parent)
+    with _alone_with(run, known):
+        submitted = run.submission_numbers()
+        refuse_while_it_goes_on(run)
+        results = _results(run, known)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{secrets.token_hex(4)}"))
+        if run.downstream.is_dir():  # who waits for the run waits for the new one
+            shutil.copytree(run.downstream, new.downstream)
+        if old.path.exists():
+            old = RunDir(old.path.with_name(f"{old.name}-{secrets.token_hex(2)}"))
+        os.rename(run.path, old.path)
+        # Looked at once it has its new name, under which nobody else changes it: it may have been submitted meanwhile. Who
+        # submits it looks at the plan once he has written that, so one of both sees the other.
+        is_other = Plan.read(old.plan) != known or old.submission_numbers() != submitted
+        if is_other or (not set_aside and has_results(old, known)):
+            os.rename(old.path, run.path)
+            raise _conflict(run)
+        os.rename(new.path, run.path)
+        fsync_folder(run.path.parent)
+        if not set_aside:
+            old.plan.unlink()  # first: from now on it is no run
     if not set_aside:
-        old.plan.unlink()  # first: from now on it is no run
         shutil.rmtree(old.path, ignore_errors=True)
         return None
     for result in results:
         if result.exists():  # one that lies elsewhere is not to be taken for that of the new plan
             result.rename(result.with_name(f"{result.stem}.{stamp}{result.suffix}"))
     return old.path
+
+
+@contextmanager
+def _alone_with(run: RunDir, known: Plan) -> Iterator[None]:
+    """Nobody else replaces the run meanwhile, where the file system knows locks; raises ConflictError where somebody has.
+
+    Without the lock, one who is too late would take the new run away, look at it and put it back; its maker, who goes on with
+    it, would find none.
+    """
+    with ExitStack() as stack:
+        try:
+            plan = stack.enter_context(open(run.plan, "r+b"))
+        except FileNotFoundError:
+            raise _conflict(run) from None
+        deadline = time.monotonic() + _PATIENCE
+        while (is_mine := try_lock(plan.fileno())) is False and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if is_mine is False or not has_name(plan.fileno(), run.plan) or Plan.read(run.plan) != known:
+            raise _conflict(run)
+        yield
+
+
+def _conflict(run: RunDir) -> ConflictError:
+    return ConflictError(f"{run.path}: another launcher has changed this run meanwhile; try again")

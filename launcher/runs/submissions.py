@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import RunError
+from jobs.errors import ConflictError, RunError
 from jobs.kinds import FailureKind, known
 from jobs.storage import checked_json
 from jobs.storage.attempts import attempt_names
@@ -201,7 +201,7 @@ def in_hand(submissions: Iterable[SubmissionState], table: ShardTable) -> list[t
 def create(run: RunDir, submission: Submission) -> Submission:
     """Writes a new submission under the next free number, whole and never over another; returns it with its number.
 
-    Raises RunError where another one got hold of one of its rows at the same moment.
+    Raises ConflictError where another one got hold of one of its rows at the same moment.
     """
     import_run(run)  # from now on the run is this version's
     run.make()  # what somebody removed of its folders
@@ -246,7 +246,7 @@ def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:
     taken = next((number for number, rows in in_hand(others, table) if rows & mine), None)
     if taken is not None:
         withdraw(run, submission.number)
-        raise RunError(
+        raise ConflictError(
             f"{run.path}: submission {taken} is running these shards now; see `launcher status {reference(run)}`"
         )
 

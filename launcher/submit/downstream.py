@@ -3,10 +3,11 @@
 Whoever ends a run does that: no process waits, on no login node, and what heals the run, a rerun, goes on with those after it.
 """
 
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from jobs.errors import InputError, LauncherError
+from jobs.errors import ConflictError, InputError, LauncherError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -18,6 +19,11 @@ from launcher.runs.find import reference
 from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
 from launcher.submit.turn import blocking
+
+# For as long a run may lack its plan while another one takes its place, which takes milliseconds; seconds.
+_PATIENCE = 2.0
+# Another one may be quicker to plan the run, and then to submit it.
+_CONFLICTS = 2
 
 
 def wait(run: RunDir, config: Config) -> Link | None:
@@ -52,7 +58,7 @@ def start_waiting(run: RunDir, temporary: tuple[type[LauncherError], ...] = ()) 
         try:
             waiting = read_note(path)
             if waiting and not waiting.has_begun:
-                _start(waiting)
+                _start_once(waiting)
         except (LauncherError, OSError) as error:
             print(f"{waiting.run if waiting else path}: {error}", flush=True)
             with suppress(LauncherError, OSError):
@@ -73,11 +79,22 @@ def _notes(run: RunDir) -> list[Path]:
         return []
 
 
-def _start(waiting: Waiting) -> None:
+def _start_once(waiting: Waiting) -> None:
+    """Starts it, or sees that somebody else has, who may be at it at this moment: he plans it anew, too."""
+    run = RunDir(Path(waiting.run))
+    deadline = time.monotonic() + _PATIENCE
+    while not run.plan.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for _ in range(_CONFLICTS):
+        with suppress(ConflictError):
+            return _start(run, waiting)
+    return _start(run, waiting)
+
+
+def _start(run: RunDir, waiting: Waiting) -> None:
     from launcher.plan.plan import go_on  # few runs have one that waits
     from launcher.submit.submit import select_rows, submit
 
-    run = RunDir(Path(waiting.run))
     plan = Plan.read(run.plan)
     if blocking(run):
         return  # the last one of several starts it; or it waits for the run that this one is a copy of

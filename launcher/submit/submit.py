@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jobs.errors import InputError, RunError
+from jobs.errors import ConflictError, InputError, RunError
 from jobs.gather.redo import damaged_rows, failed_batches
 from jobs.kinds import RunState, ShardState
 from jobs.machine.process_identity import ProcessIdentity
@@ -46,11 +46,13 @@ from launcher.units import parse_time
 class Selection:
     """Rows for a new submission, and their ``shards``, of which ``reopened`` are done but damaged or with failed samples.
 
+    ``plan`` is the fingerprint of the one that numbers them so.
     Of the shards asked for, ``running`` are left out because another submission has them, ``kept`` because they are done.
     ``abandoned`` are numbers of submissions that nothing works on any more and that nobody has ended. ``is_first``: nothing
     is computed yet, and nobody is about to.
     """
 
+    plan: str
     rows: Spans
     shards: Spans
     reopened: Spans = field(default_factory=Spans)
@@ -77,7 +79,8 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
     shards = table.shards_in(rows)
     running = (wanted if asked is not None else wanted - done) & table.shards_in(taken) - shards
     is_first = not states.closed and not taken
-    return Selection(rows, shards, shards & done, running, wanted & done - shards - running, tuple(over), is_first)
+    kept = wanted & done - shards - running
+    return Selection(plan.fingerprint, rows, shards, shards & done, running, kept, tuple(over), is_first)
 
 
 def _active(run: RunDir, submissions: Sequence[SubmissionState]) -> dict[int, SubmissionState]:
@@ -157,6 +160,9 @@ def submit(
         if run.submission(number).exists():  # else it was planned only
             Outcome(time.time()).write(run, number)
     made = record(run, config, selection.rows, tasks=tasks, options=options)
+    if Plan.read(run.plan).fingerprint != selection.plan:  # replaced by one who could not see this submission yet
+        withdraw(run, made.number)
+        raise ConflictError(f"{run.path}: another launcher has planned this run anew meanwhile; try again")
     # Not before the rows are ours: another launcher may have started the run meanwhile, whose outputs these are.
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         forget(run)

