@@ -58,7 +58,7 @@ def start_waiting(run: RunDir, temporary: tuple[type[LauncherError], ...] = ()) 
         try:
             waiting = read_note(path)
             if waiting and not waiting.has_begun:
-                _start_once(waiting)
+                _start(waiting)
         except (LauncherError, OSError) as error:
             print(f"{waiting.run if waiting else path}: {error}", flush=True)
             with suppress(LauncherError, OSError):
@@ -79,7 +79,7 @@ def _notes(run: RunDir) -> list[Path]:
         return []
 
 
-def _start_once(waiting: Waiting) -> None:
+def _start(waiting: Waiting) -> None:
     """Starts it, or sees that somebody else has, who may be at it at this moment: he plans it anew, too."""
     run = RunDir(Path(waiting.run))
     deadline = time.monotonic() + _PATIENCE
@@ -87,11 +87,11 @@ def _start_once(waiting: Waiting) -> None:
         time.sleep(0.02)
     for _ in range(_CONFLICTS):
         with suppress(ConflictError):
-            return _start(run, waiting)
-    return _start(run, waiting)
+            return _begin(run, waiting)
+    return _begin(run, waiting)
 
 
-def _start(run: RunDir, waiting: Waiting) -> None:
+def _begin(run: RunDir, waiting: Waiting) -> None:
     from launcher.plan.plan import go_on  # few runs have one that waits
     from launcher.submit.submit import select_rows, submit
 
