@@ -57,13 +57,16 @@ def need_packages(job: str, extra: str) -> None:
 
 
 def text_of(sample: Mapping[str, Any], column: str) -> str:
-    """The row's value in a column, as text: an id may be a number. Raises ValueError where there is none."""
+    """The row's value in a column, as text: an id may be a number, a file in a tar is bytes. Raises ValueError."""
     if column not in sample:
         raise ValueError(f"the manifest has no column {column!r}; its columns: {', '.join(sample)}")
     value = sample[column]
-    if value is None or value == "":
+    if value in (None, "", b""):
         raise ValueError(f"column {column!r} is {'null' if value is None else 'empty'} here")
-    return str(value)
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise ValueError(f"column {column!r} is {len(value):,} bytes here, and no text") from None
 
 
 def file_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path:

@@ -43,7 +43,8 @@ HALLS = {
 TABLE = {
     "jobs base": "",
     "jobs/machine": "jobs base",
-    "jobs/storage": "jobs base",
+    "jobs/references": "jobs base",
+    "jobs/storage": "jobs base, jobs/references",
     "jobs job": "jobs base, jobs/storage",
     "jobs/embedding": "jobs base, jobs job",
     "jobs/sound": "",
@@ -58,7 +59,7 @@ TABLE = {
     "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/http, jobs/library, jobs/machine, jobs/node/supervisor, "
     "jobs/program, jobs/sound, jobs/storage",
     "launcher base": "",
-    "launcher/manifest": "jobs base, jobs/storage",
+    "launcher/manifest": "jobs base, jobs/references, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
     "launcher/config": "jobs base, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import xxhash
 
+from jobs.references.references import Reference, Referred, decode
 from jobs.storage.files import intact
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
@@ -44,19 +45,26 @@ class _Cells(Sequence[Any]):
 
 
 class _Columns(dict[str, Sequence[Any]]):
-    """The columns of some rows; each becomes Python objects when a sample first asks for it."""
+    """The columns of some rows; each becomes Python objects when a sample first asks for it.
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
+    The values of ``references`` are read one by one, by the samples that ask for them.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, references: Mapping[str, Reference]) -> None:
         self._batch = batch
+        self._references = references
 
     def __missing__(self, name: str) -> Sequence[Any]:
         # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
         column = self._batch.column(name)
         values: Sequence[Any]
-        try:
-            values = column.to_pylist()
-        except (ValueError, OverflowError):
-            values = _Cells(column)
+        if reference := self._references.get(name):
+            values = Referred(name, reference, column, [self[other] for other in reference.beside])
+        else:
+            try:
+                values = column.to_pylist()
+            except (ValueError, OverflowError):
+                values = _Cells(column)
         self[name] = values
         return values
 
@@ -82,7 +90,7 @@ class _Window:
     __slots__ = ("columns", "first", "given", "id_column", "indices", "names", "parts", "stop")
 
     def __init__(self, batch: pa.RecordBatch, first: int, samples: "Samples") -> None:
-        self.columns = _Columns(batch)
+        self.columns = _Columns(batch, samples.references)
         self.names = batch.schema.names
         if samples.more:
             self.columns |= samples.more.values(batch)
@@ -168,6 +176,7 @@ class Samples:
         self._digests = digests
         self._checked: set[int] = set()
         self.id_column: str | None = metadata["id"]
+        self.references = decode(metadata)
         self.parts: Sequence[tuple[str, int]] = [(name, first) for name, first in metadata.get("parts", ())]
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self.origins: Sequence[int] | None = metadata.get("origins")
@@ -176,8 +185,9 @@ class Samples:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Their types by their names, as Arrow calls them."""
-        return {field.name: str(field.type) for field in self._reader.schema}
+        """Their types by their names, as Arrow calls them; of references where they are."""
+        of = self.references
+        return {f.name: f"in {of[f.name].kind}" if f.name in of else str(f.type) for f in self._reader.schema}
 
     def __len__(self) -> int:
         last = self._reader.num_record_batches - 1

@@ -1,0 +1,198 @@
+"""TarSource: the samples in tars, as webdataset writes them: the files of a sample have one name, and lie one after another.
+
+Headers alone are read. A sample's row says where the bytes of its files lie, and a Job gets them under their extensions.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from jobs.errors import InputError
+from jobs.references.references import Reference
+from jobs.references.tar_members import column_of, member_type
+from launcher.manifest.braces import braced
+from launcher.manifest.patterns import matching_files
+from launcher.manifest.schema import Scan, cast_batch
+from launcher.manifest.sources import Source, display
+from launcher.manifest.tar_walk import FOLDER, PLAIN, SPARSE, Member, TarError, TarWalk
+
+# webdataset's rule: up to the first dot of the last part of the name; the rest is the extension.
+_NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)", re.DOTALL)
+_ROWS = 8192
+_MOST_EXTENSIONS = 100
+_WHY_NOT = {
+    b"1": "is a link to another file of it, and has no bytes of its own; write the tar with --hard-dereference",
+    b"2": "is a link; write the tar with --dereference",
+    SPARSE: "is stored with its holes left out, so that its bytes do not lie together; write the tar without --sparse",
+}
+
+
+class _Row(NamedTuple):
+    """A sample: its key, and its files by their columns."""
+
+    key: str
+    files: dict[str, Member]
+
+    @property
+    def size(self) -> int:
+        return sum(member.size for member in self.files.values())
+
+
+class TarSource(Source):
+    """Tars in order, a row for each key; ``size``: there is a column of that name, of the bytes of a sample's files.
+
+    ``files`` are the tars as ids name them, and where they are.
+    """
+
+    has_ids = True
+
+    def __init__(self, name: str, files: Sequence[tuple[str, Path]], size: bool) -> None:
+        super().__init__(display(files[0][1]) if len(files) == 1 else name)
+        self._files = files
+        self._size = size
+        self._starts = [0]
+
+    @property
+    def location(self) -> str:
+        return str(self._files[0][1]) if len(self._files) == 1 else self.name
+
+    def scan(self) -> Scan:
+        extensions: set[str] = set()
+        rows = []
+        for name, path in self._files:
+            with self._reading(path):
+                rows.append(self._scan_one(name, path, extensions))
+        self._starts = [0, *accumulate(rows)]
+        own = [(column, pa.string()) for column in ("id", "key", "tar")]
+        sizes = [("size", pa.int64())] if self._size else []
+        columns = sorted(extensions)
+        schema = pa.schema([*own, *sizes, *((column, member_type()) for column in columns)])
+        references = {column: Reference("tar", ("tar", "key")) for column in columns}
+        return Scan(self.name, schema, self._starts[-1], references=references)
+
+    def _scan_one(self, name: str, path: Path, extensions: set[str]) -> int:
+        """The number of rows; each key once: whoever reads a tar from its beginning takes one that comes again for another."""
+        hashes = [np.empty(0, np.uint64)]
+        rows = self._rows(path)
+        while block := list(islice(rows, _ROWS)):
+            hashes.append(np.array([_hash(row.key) for row in block], np.uint64))
+            extensions.update(*(row.files for row in block))
+            if len(extensions) > _MOST_EXTENSIONS:
+                shown = ", ".join(sorted(extensions)[:3])
+                raise TarError(
+                    f"has files of over {_MOST_EXTENSIONS} kinds ({shown} ...): a file's kind is what follows the first dot of "
+                    "its name, so names of samples may not have dots"
+                )
+        values, counts = np.unique(np.concatenate(hashes), return_counts=True)
+        if len(repeated := values[counts > 1]):
+            key = next(row.key for row in self._rows(path) if _hash(row.key) == repeated[0])
+            raise TarError(
+                f"the files of {key!r} do not lie one after another; write it by the order of names: tar --sort=name -cf"
+            )
+        return int(counts.sum())
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for name, path in self._files:
+            with self._reading(path):
+                rows = self._rows(path)
+                while block := list(islice(rows, _ROWS)):
+                    yield self._batch(name, path, block, schema)
+
+    def _batch(self, name: str, path: Path, rows: Sequence[_Row], schema: pa.Schema) -> pa.RecordBatch:
+        keys = [row.key for row in rows]
+        columns = {
+            "id": pa.array([f"{name}/{key}" for key in keys]),
+            "key": pa.array(keys),
+            "tar": pa.repeat(str(path), len(rows)),
+        }
+        if self._size:
+            columns["size"] = pa.array([row.size for row in rows], pa.int64())
+        for column in schema.names:
+            if column not in columns:
+                columns[column] = _cells([row.files.get(column) for row in rows])
+        return cast_batch(pa.RecordBatch.from_pydict(columns), schema)
+
+    def _rows(self, path: Path) -> Iterator[_Row]:
+        """The samples of a tar. Files without an extension and hidden ones are of none, as webdataset has it."""
+        row: _Row | None = None
+        with path.open("rb") as file:
+            for member in TarWalk(file.fileno()):
+                found = _NAME.fullmatch(member.name)
+                if found is None or member.kind == FOLDER:
+                    continue
+                if member.kind not in PLAIN:
+                    raise TarError(f"{member.name} {_WHY_NOT.get(member.kind, 'is no file')}")
+                key, column = found[1], column_of(found[2].lower())
+                if row is None or row.key != key:
+                    if row:
+                        yield row
+                    row = _Row(key, {})
+                if column in row.files:
+                    first = row.files[column].offset
+                    raise TarError(f"has {member.name} twice, at bytes {first:,} and {member.offset:,}; write it anew")
+                row.files[column] = member
+        if row:
+            yield row
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        shown = display(path)
+        where = shown if shown == self.name else f"{self.name}: {shown}"
+        try:
+            yield
+        except TarError as error:
+            raise InputError(f"{where}: {error}") from None
+        except OSError as error:
+            raise InputError(f"{where}: cannot be read: {error}") from None
+
+    def place(self, row: int) -> str:
+        number = max(number for number, start in enumerate(self._starts[:-1]) if start <= row)
+        name, path = self._files[number]
+        key = next(islice(self._rows(path), row - self._starts[number], None)).key
+        return f"{self.name}: {key} in {name}"
+
+    def state(self) -> tuple[int, float]:
+        """The bytes of all tars, and the last change of any."""
+        found = []
+        for _, path in self._files:
+            with self._reading(path):
+                found.append(os.stat(path))
+        return sum(one.st_size for one in found), max(one.st_mtime for one in found)
+
+
+def _cells(members: Sequence[Member | None]) -> pa.StructArray:
+    """Where they lie; null for those that a sample lacks."""
+    there = np.array([member is not None for member in members])
+    places = np.array([(member.offset, member.size) if member else (0, 0) for member in members], np.int64)
+    offsets, sizes = map(pa.array, places.T)
+    return pa.StructArray.from_arrays([offsets, sizes], fields=list(member_type()), mask=pa.array(~there))
+
+
+def _hash(key: str) -> int:
+    return xxhash.xxh3_64_intdigest(key.encode())
+
+
+def find_tars(entry: str, folder: Path) -> list[str]:
+    """The tars of an entry, as it names them: one, those of a pattern, names with braces.
+
+    Raises InputError for a pattern without any.
+    """
+    found: list[str] = []
+    for name in [entry] if os.path.exists(folder / entry) else braced(entry):
+        if glob.has_magic(name) and not os.path.exists(folder / name):
+            matches = sorted(set(matching_files(name, folder)))
+            if not matches:
+                raise InputError(f"{entry}: no file matches {name} in {folder}")
+            found += matches
+        else:
+            found.append(name)
+    return found
