@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.embedding.torch_model import Dtype, TorchModel
 from jobs.errors import InputError
-from jobs.inputs import bad_parameter, file_of, need_folder, need_number, need_one_of, need_packages, need_whole
+from jobs.inputs import bad_parameter, content_of, need_folder, need_number, need_one_of, need_packages, need_whole
 from jobs.job import Context, Job
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ class ImageEmbedding(Job):
 
     def load(self, sample: Mapping[str, Any]) -> np.ndarray:
         """Pixels uint8 [height, width, 3]; raises ValueError or OSError for a file that is no whole image."""
-        value = sample.get(self._path)
-        file = io.BytesIO(value) if isinstance(value, bytes) else file_of(sample, self._path, self._folder)
+        file = content_of(sample, self._path, self._folder)
         size = self._width, self._height
         return read_image(file, size, self._crop, self._resample, self._draft, self._max_pixels)
 

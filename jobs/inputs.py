@@ -4,6 +4,7 @@ A parameter that cannot work raises InputError, when the run is planned; a row t
 fails that sample alone.
 """
 
+import io
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -67,6 +68,14 @@ def text_of(sample: Mapping[str, Any], column: str) -> str:
         return value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:
         raise ValueError(f"column {column!r} is {len(value):,} bytes here, and no text") from None
+
+
+def content_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path | io.BytesIO:
+    """The file that the row names, or its bytes where the column has these, as those of tars and of datasets' images do."""
+    value = sample.get(column)
+    if isinstance(value, dict):
+        sample, value = {column: value.get("path")}, value.get("bytes")
+    return io.BytesIO(value) if isinstance(value, bytes) else file_of(sample, column, folder)
 
 
 def file_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path:

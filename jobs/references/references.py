@@ -14,6 +14,9 @@ import pyarrow as pa
 
 READERS = {
     "tar": "jobs.references.tar_members:read_member",
+    "hdf5": "jobs.references.array_rows:read_hdf5",
+    "zarr": "jobs.references.array_rows:read_zarr",
+    "arrow": "jobs.references.arrow_rows:read_arrow",
 }
 """Kind -> the function that reads a value: (name of the column, its cell, the cells of the other columns) -> value.
 

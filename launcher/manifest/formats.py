@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
+from jobs.references.array_group import INSIDE
+from launcher.manifest.braces import braced
 
 if TYPE_CHECKING:
     from launcher.manifest.sources import Source
@@ -33,13 +35,25 @@ FORMATS = TEXT | BINARY
 """The end of a table's name -> the module of launcher.manifest and the class that reads it."""
 
 TAR = ".tar"
+HDF5 = (".h5", ".hdf5")
+_ARRAYS = f"{' and '.join(HDF5)} files and .zarr stores"
 _PACKED_TARS = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.lz4")
 
 PACKED = (".gz", ".zst")
 """What may stand behind the end of a text file's name."""
 
-KINDS = f"{' '.join(FORMATS)} {TAR} file (text also {' or '.join(PACKED)}), a folder of .parquet files"
+KINDS = (
+    f"{' '.join((*FORMATS, TAR, *HDF5))} file (text also {' or '.join(PACKED)}), a folder of .parquet files, of save_to_disk "
+    "of datasets, a .zarr store"
+)
 """All kinds of tables, in words."""
+
+
+def written_out(entry: str, folder: Path) -> list[str]:
+    """The entries that one with braces stands for; tars stay one entry, of which there may be thousands."""
+    if entry.lower().endswith(TAR) or os.path.exists(folder / Path(entry).expanduser()):
+        return [entry]
+    return list(braced(entry))
 
 
 def open_source(entry: str, folder: Path, wanted: Collection[str | None]) -> "Source":
@@ -56,9 +70,17 @@ def open_source(entry: str, folder: Path, wanted: Collection[str | None]) -> "So
         )
     from launcher.manifest.sources import GlobSource, display
 
-    path = Path(os.path.normpath(folder / Path(entry).expanduser()))
+    path, inside = _split(entry, folder)
+    if kind := _array_kind(path):
+        from launcher.manifest.array_source import ArraySource
+
+        return ArraySource(kind, path, inside)
+    if inside and os.path.exists(path):
+        raise InputError(
+            f"{entry}: nothing is named within such a file; {INSIDE} stands behind {_ARRAYS} (data.manifest)"
+        )
     if os.path.isdir(path):
-        return _open_folder(path, entry)
+        return _open_folder(path, entry, wanted)
     if not os.path.exists(path):
         if glob.has_magic(entry):
             return GlobSource(os.path.expanduser(entry), folder, "size" in wanted)
@@ -70,6 +92,23 @@ def open_source(entry: str, folder: Path, wanted: Collection[str | None]) -> "So
     module, _, name = reader.partition(":")
     source_class: Callable[[Path], Source] = getattr(import_module(f"launcher.manifest.{module}"), name)
     return source_class(path)
+
+
+def _split(entry: str, folder: Path) -> tuple[Path, str]:
+    """The path of an entry, and what it names within the file, if anything."""
+    whole = Path(os.path.normpath(folder / Path(entry).expanduser()))
+    path, is_inside, inside = entry.partition(INSIDE)
+    if not is_inside or os.path.exists(whole):
+        return whole, ""
+    return Path(os.path.normpath(folder / Path(path).expanduser())), inside
+
+
+def _array_kind(path: Path) -> str | None:
+    """Of the files and folders that hold arrays."""
+    if path.suffix.lower() in HDF5 and os.path.isfile(path):
+        return "hdf5"
+    is_store = os.path.isdir(path) and any((path / note).exists() for note in (".zgroup", ".zarray", "zarr.json"))
+    return "zarr" if is_store else None
 
 
 def _open_tars(entry: str, folder: Path, size: bool) -> "Source":
@@ -109,10 +148,18 @@ def _format(name: str) -> str | None:
     return TEXT.get(os.path.splitext(base)[1]) if end in PACKED else FORMATS.get(end)
 
 
-def _open_folder(path: Path, entry: str) -> "Source":
+def _open_folder(path: Path, entry: str, wanted: Collection[str | None]) -> "Source":
     from launcher.manifest.parquet_folder import ParquetFolder, parquet_files
+    from launcher.manifest.saved_dataset import SPLITS, STATE, SavedDataset
     from launcher.manifest.sources import display
 
+    if (path / STATE).is_file():
+        return SavedDataset(path, wanted)
+    if (path / SPLITS).is_file():
+        named = ", ".join(
+            f"{one.parent.name}: {entry.rstrip('/')}/{one.parent.name}" for one in sorted(path.glob(f"*/{STATE}"))
+        )
+        raise InputError(f"{display(path)}: has several splits; name one, or several with a result each: {{{named}}}")
     if parquet_files(path):
         return ParquetFolder(path)
     pattern = f"{entry.rstrip('/')}/*.jpg"

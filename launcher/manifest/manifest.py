@@ -11,7 +11,7 @@ lacks one), ids are unique within each, and the metadata has ``"parts": [[name, 
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY, read_digests
 from jobs.storage.upstreams import Upstream
 from launcher.manifest.checks import Checks, as_costs, column_batches
-from launcher.manifest.formats import open_source
+from launcher.manifest.formats import open_source, written_out
 from launcher.manifest.schema import (
     Scan,
     check_columns,
@@ -89,10 +89,12 @@ def build_manifest(
     to have. Raises InputError for what is wrong in the sources, with the row, and the line in text files.
     """
     single = [sources] if isinstance(sources, str | Source) else sources
-    groups: Mapping[str, Sequence[str | Source]] = single if isinstance(single, Mapping) else {"": single}
+    named: Mapping[str, Sequence[str | Source]] = single if isinstance(single, Mapping) else {"": single}
     start, wanted = Path(os.path.abspath(folder or ".")), {id_column, cost_column}
-    entries = chain.from_iterable(groups.values())
-    opened = [one if isinstance(one, Source) else open_source(one, start, wanted) for one in entries]
+    groups = {
+        name: [source for entry in group for source in _open(entry, start, wanted)] for name, group in named.items()
+    }
+    opened = list(chain.from_iterable(groups.values()))
     if id_column is None and all(source.has_ids for source in opened):
         id_column = "id"
     # Before the scans: what changes while it is scanned has another state when it has been read.
@@ -124,6 +126,15 @@ def build_manifest(
     ]
     fingerprint = checks.fingerprint.hexdigest()
     return ManifestInfo(rows, tuple(schema.names), id_column, fingerprint, tuple(infos), parts, read_digests(out))
+
+
+def _open(entry: str | Source, folder: Path, wanted: Collection[str | None]) -> Iterator[Source]:
+    """The source of an entry, or sources, where it has braces."""
+    if isinstance(entry, Source):
+        yield entry
+        return
+    for name in written_out(entry, folder):
+        yield open_source(name, folder, wanted)
 
 
 def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:

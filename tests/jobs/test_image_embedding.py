@@ -171,7 +171,10 @@ def test_the_bytes_of_a_file_are_the_image_as_the_file_is(tmp_path: Path) -> Non
     picture().save(tmp_path / "image.png")
     data = (tmp_path / "image.png").read_bytes()
     job = ImageEmbedding(**VISION, path="png")
-    assert np.array_equal(job.load({"png": data}), job.load({"png": str(tmp_path / "image.png")}))
+    expected = job.load({"png": str(tmp_path / "image.png")})
+    as_datasets_have_it = ({"bytes": data, "path": None}, {"bytes": None, "path": str(tmp_path / "image.png")})
+    for value in (data, *as_datasets_have_it):
+        assert np.array_equal(job.load({"png": value}), expected)
     with pytest.raises(ValueError, match=r"^50 bytes: cannot be decoded"):
         job.load({"png": data[:50]})
 

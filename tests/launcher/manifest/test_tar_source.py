@@ -356,6 +356,16 @@ def test_braces_are_those_of_a_shell(text: str, names: list[str]) -> None:
     assert list(braced(text)) == names
 
 
+def test_tables_with_braces_are_as_many_in_that_order(folder: Path) -> None:
+    for number in range(9, 12):
+        (folder / f"{number}.csv").write_text(f"x\n{number}\n")
+    (folder / "{a,b}.csv").write_text("x\nthe name of a file\n")
+    info, samples = plan(folder, "{9..11}.csv")
+    assert [sample["x"] for sample in samples.rows(0, 3)] == [9, 10, 11]
+    assert len(info.sources) == 3
+    assert [sample["x"] for sample in plan(folder, "{a,b}.csv")[1].rows(0, 1)] == ["the name of a file"]
+
+
 def test_numbers_in_braces_that_are_a_slip_are_refused() -> None:
     with pytest.raises(InputError, match="are over 1,000,000 names"):
         list(braced("{0..10000000000}"))
