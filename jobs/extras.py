@@ -16,6 +16,7 @@ PACKAGES = {
     "download": ("httpx2",),
     "pandas": ("pandas",),
     "zarr": ("zarr",),
+    "remote": ("obstore",),
 }
 """The packages that are imported for each, by the names that Python knows them by."""
 

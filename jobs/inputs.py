@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs import extras
 from jobs.errors import InputError
+from jobs.references.stores import is_url, read_all
 
 
 def bad_parameter(name: str, value: object, valid: str) -> InputError:
@@ -71,10 +72,12 @@ def text_of(sample: Mapping[str, Any], column: str) -> str:
 
 
 def content_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path | io.BytesIO:
-    """The file that the row names, or its bytes where the column has these, as those of tars and of datasets' images do."""
+    """The file that the row names; its bytes where the column has these (tars, images of datasets), or a URL."""
     value = sample.get(column)
     if isinstance(value, dict):
         sample, value = {column: value.get("path")}, value.get("bytes")
+    if isinstance(value, str) and is_url(value):
+        value = read_all(value)
     return io.BytesIO(value) if isinstance(value, bytes) else file_of(sample, column, folder)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.references.stores import is_url, local_path
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run, is_config
@@ -83,5 +84,7 @@ def _sources(texts: Sequence[str], folder: Path, *, named: bool) -> list[str] | 
 
 def _from_folder(text: str, folder: Path) -> str:
     """A path that was typed here, as the config would have it: ids of files begin at its folder."""
-    path = os.path.abspath(os.path.expanduser(text))
+    if is_url(text):
+        return text
+    path = os.path.abspath(os.path.expanduser(local_path(text)))
     return os.path.relpath(path, folder) if Path(path).is_relative_to(folder) else path

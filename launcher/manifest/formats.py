@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
 from jobs.references.array_group import INSIDE
+from jobs.references.stores import check_url, is_url, local_path
 from launcher.manifest.braces import braced
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def open_source(entry: str, folder: Path, wanted: Collection[str | None]) -> "So
 
     Raises InputError where the entry is no file or of no known format.
     """
+    entry = local_path(entry)
+    if is_url(entry):
+        check_url(entry)
     if entry.lower().endswith(TAR):
         return _open_tars(entry, folder, "size" in wanted)
     if not glob.has_magic(entry) and entry.lower().endswith(_PACKED_TARS):
@@ -68,6 +72,8 @@ def open_source(entry: str, folder: Path, wanted: Collection[str | None]) -> "So
             f"{entry}: a compressed tar has to be unpacked from its beginning to reach any of its files; unpack it to .tar: "
             "its files are mostly compressed themselves (data.manifest)"
         )
+    if is_url(entry):
+        return _open_url(entry, "size" in wanted)
     from launcher.manifest.sources import GlobSource, display
 
     path, inside = _split(entry, folder)
@@ -89,9 +95,26 @@ def open_source(entry: str, folder: Path, wanted: Collection[str | None]) -> "So
     reader = _format(path.name.lower())
     if reader is None:
         raise InputError(f"{display(path)}: unknown kind of manifest; valid: a {KINDS}, or a pattern with *")
+    return _source_class(reader)(path)
+
+
+def _source_class(reader: str) -> Callable[[Path], "Source"]:
     module, _, name = reader.partition(":")
-    source_class: Callable[[Path], Source] = getattr(import_module(f"launcher.manifest.{module}"), name)
-    return source_class(path)
+    found: Callable[[Path], Source] = getattr(import_module(f"launcher.manifest.{module}"), name)
+    return found
+
+
+def _open_url(url: str, size: bool) -> "Source":
+    """The table at a URL, or the objects that match one."""
+    from launcher.manifest.remote_source import RemotePattern, RemoteTable
+
+    if glob.has_magic(url):
+        return RemotePattern(url, size)
+    reader = _format(url.rpartition("/")[2].lower())
+    if reader is None:
+        valid = f"{' '.join((*FORMATS, TAR))} (text also {' or '.join(PACKED)}), or a pattern with *"
+        raise InputError(f"{url}: unknown kind of manifest in a store; valid: {valid}; copy others to a shared disk")
+    return RemoteTable(url, _source_class(reader))
 
 
 def _split(entry: str, folder: Path) -> tuple[Path, str]:
@@ -114,8 +137,9 @@ def _array_kind(path: Path) -> str | None:
 def _open_tars(entry: str, folder: Path, size: bool) -> "Source":
     from launcher.manifest.tar_source import TarSource, find_tars
 
-    files = [(name, Path(os.path.normpath(folder / name))) for name in find_tars(os.path.expanduser(entry), folder)]
-    for _, path in files:
+    names = find_tars(os.path.expanduser(entry), folder)
+    files = [(name, name if is_url(name) else os.path.normpath(folder / name)) for name in names]
+    for path in (Path(place) for _, place in files if not is_url(place)):
         if not os.path.exists(path):
             raise _missing(path)
         _check_file(path)

@@ -6,7 +6,7 @@ Headers alone are read. A sample's row says where the bytes of its files lie, an
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, islice
 from pathlib import Path
@@ -17,10 +17,13 @@ import pyarrow as pa
 import xxhash
 
 from jobs.errors import InputError
+from jobs.references.byte_files import open_bytes
 from jobs.references.references import Reference
+from jobs.references.stores import describe, is_url
 from jobs.references.tar_members import column_of, member_type
 from launcher.manifest.braces import braced
 from launcher.manifest.patterns import matching_files
+from launcher.manifest.remote_source import matching_objects
 from launcher.manifest.schema import Scan, cast_batch
 from launcher.manifest.sources import Source, display
 from launcher.manifest.tar_walk import FOLDER, PLAIN, SPARSE, Member, TarError, TarWalk
@@ -50,27 +53,27 @@ class _Row(NamedTuple):
 class TarSource(Source):
     """Tars in order, a row for each key; ``size``: there is a column of that name, of the bytes of a sample's files.
 
-    ``files`` are the tars as ids name them, and where they are.
+    ``files`` are the tars as ids name them, and where they are: absolute paths, or URLs.
     """
 
     has_ids = True
 
-    def __init__(self, name: str, files: Sequence[tuple[str, Path]], size: bool) -> None:
-        super().__init__(display(files[0][1]) if len(files) == 1 else name)
+    def __init__(self, name: str, files: Sequence[tuple[str, str]], size: bool) -> None:
+        super().__init__(_shown(files[0][1]) if len(files) == 1 else name)
         self._files = files
         self._size = size
         self._starts = [0]
 
     @property
     def location(self) -> str:
-        return str(self._files[0][1]) if len(self._files) == 1 else self.name
+        return self._files[0][1] if len(self._files) == 1 else self.name
 
     def scan(self) -> Scan:
         extensions: set[str] = set()
         rows = []
-        for name, path in self._files:
-            with self._reading(path):
-                rows.append(self._scan_one(name, path, extensions))
+        for name, place in self._files:
+            with self._reading(place):
+                rows.append(self._scan_one(name, place, extensions))
         self._starts = [0, *accumulate(rows)]
         own = [(column, pa.string()) for column in ("id", "key", "tar")]
         sizes = [("size", pa.int64())] if self._size else []
@@ -79,10 +82,10 @@ class TarSource(Source):
         references = {column: Reference("tar", ("tar", "key")) for column in columns}
         return Scan(self.name, schema, self._starts[-1], references=references)
 
-    def _scan_one(self, name: str, path: Path, extensions: set[str]) -> int:
+    def _scan_one(self, name: str, place: str, extensions: set[str]) -> int:
         """The number of rows; each key once: whoever reads a tar from its beginning takes one that comes again for another."""
         hashes = [np.empty(0, np.uint64)]
-        rows = self._rows(path)
+        rows = self._rows(place)
         while block := list(islice(rows, _ROWS)):
             hashes.append(np.array([_hash(row.key) for row in block], np.uint64))
             extensions.update(*(row.files for row in block))
@@ -94,25 +97,25 @@ class TarSource(Source):
                 )
         values, counts = np.unique(np.concatenate(hashes), return_counts=True)
         if len(repeated := values[counts > 1]):
-            key = next(row.key for row in self._rows(path) if _hash(row.key) == repeated[0])
+            key = next(row.key for row in self._rows(place) if _hash(row.key) == repeated[0])
             raise TarError(
                 f"the files of {key!r} do not lie one after another; write it by the order of names: tar --sort=name -cf"
             )
         return int(counts.sum())
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for name, path in self._files:
-            with self._reading(path):
-                rows = self._rows(path)
+        for name, place in self._files:
+            with self._reading(place):
+                rows = self._rows(place)
                 while block := list(islice(rows, _ROWS)):
-                    yield self._batch(name, path, block, schema)
+                    yield self._batch(name, place, block, schema)
 
-    def _batch(self, name: str, path: Path, rows: Sequence[_Row], schema: pa.Schema) -> pa.RecordBatch:
+    def _batch(self, name: str, place: str, rows: Sequence[_Row], schema: pa.Schema) -> pa.RecordBatch:
         keys = [row.key for row in rows]
         columns = {
             "id": pa.array([f"{name}/{key}" for key in keys]),
             "key": pa.array(keys),
-            "tar": pa.repeat(str(path), len(rows)),
+            "tar": pa.repeat(place, len(rows)),
         }
         if self._size:
             columns["size"] = pa.array([row.size for row in rows], pa.int64())
@@ -121,31 +124,30 @@ class TarSource(Source):
                 columns[column] = _cells([row.files.get(column) for row in rows])
         return cast_batch(pa.RecordBatch.from_pydict(columns), schema)
 
-    def _rows(self, path: Path) -> Iterator[_Row]:
+    def _rows(self, place: str) -> Iterator[_Row]:
         """The samples of a tar. Files without an extension and hidden ones are of none, as webdataset has it."""
         row: _Row | None = None
-        with path.open("rb") as file:
-            for member in TarWalk(file.fileno()):
-                found = _NAME.fullmatch(member.name)
-                if found is None or member.kind == FOLDER:
-                    continue
-                if member.kind not in PLAIN:
-                    raise TarError(f"{member.name} {_WHY_NOT.get(member.kind, 'is no file')}")
-                key, column = found[1], column_of(found[2].lower())
-                if row is None or row.key != key:
-                    if row:
-                        yield row
-                    row = _Row(key, {})
-                if column in row.files:
-                    first = row.files[column].offset
-                    raise TarError(f"has {member.name} twice, at bytes {first:,} and {member.offset:,}; write it anew")
-                row.files[column] = member
+        for member in TarWalk(open_bytes(place)):
+            found = _NAME.fullmatch(member.name)
+            if found is None or member.kind == FOLDER:
+                continue
+            if member.kind not in PLAIN:
+                raise TarError(f"{member.name} {_WHY_NOT.get(member.kind, 'is no file')}")
+            key, column = found[1], column_of(found[2].lower())
+            if row is None or row.key != key:
+                if row:
+                    yield row
+                row = _Row(key, {})
+            if column in row.files:
+                first = row.files[column].offset
+                raise TarError(f"has {member.name} twice, at bytes {first:,} and {member.offset:,}; write it anew")
+            row.files[column] = member
         if row:
             yield row
 
     @contextmanager
-    def _reading(self, path: Path) -> Iterator[None]:
-        shown = display(path)
+    def _reading(self, place: str) -> Iterator[None]:
+        shown = _shown(place)
         where = shown if shown == self.name else f"{self.name}: {shown}"
         try:
             yield
@@ -156,17 +158,30 @@ class TarSource(Source):
 
     def place(self, row: int) -> str:
         number = max(number for number, start in enumerate(self._starts[:-1]) if start <= row)
-        name, path = self._files[number]
-        key = next(islice(self._rows(path), row - self._starts[number], None)).key
+        name, place = self._files[number]
+        key = next(islice(self._rows(place), row - self._starts[number], None)).key
         return f"{self.name}: {key} in {name}"
 
     def state(self) -> tuple[int, float]:
         """The bytes of all tars, and the last change of any."""
         found = []
-        for _, path in self._files:
-            with self._reading(path):
-                found.append(os.stat(path))
-        return sum(one.st_size for one in found), max(one.st_mtime for one in found)
+        for _, place in self._files:
+            with self._reading(place):
+                found.append(_state(place))
+        return sum(size for size, _ in found), max(changed for _, changed in found)
+
+
+def _shown(place: str) -> str:
+    return place if is_url(place) else display(Path(place))
+
+
+def _state(place: str) -> tuple[int, float]:
+    """Bytes, and time of last change. Raises OSError."""
+    if is_url(place):
+        found = describe(place)
+        return found.size, found.changed
+    status = os.stat(place)
+    return status.st_size, status.st_mtime
 
 
 def _cells(members: Sequence[Member | None]) -> pa.StructArray:
@@ -188,11 +203,15 @@ def find_tars(entry: str, folder: Path) -> list[str]:
     """
     found: list[str] = []
     for name in [entry] if os.path.exists(folder / entry) else braced(entry):
-        if glob.has_magic(name) and not os.path.exists(folder / name):
-            matches = sorted(set(matching_files(name, folder)))
+        if glob.has_magic(name) and (is_url(name) or not os.path.exists(folder / name)):
+            matches = sorted(set(_matches(name, folder)))
             if not matches:
-                raise InputError(f"{entry}: no file matches {name} in {folder}")
+                raise InputError(f"{entry}: no file matches {name}{'' if is_url(name) else f' in {folder}'}")
             found += matches
         else:
             found.append(name)
     return found
+
+
+def _matches(pattern: str, folder: Path) -> Iterable[str]:
+    return (one.url for one in matching_objects(pattern)) if is_url(pattern) else matching_files(pattern, folder)

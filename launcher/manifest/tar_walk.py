@@ -4,14 +4,13 @@ Python's tarfile is slower, remembers every file that it has seen, and takes a t
 one.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
+from jobs.references.byte_files import LocalFile, RemoteFile
 from jobs.references.tar_header import BLOCK, TarHeader, body_size, parse_header
 
-_LEAST, _MOST = 4096, 1 << 20
+_MOST = 1 << 20
 # What stands before a file and tells of it: long names (GNU), extended headers (POSIX, Solaris).
 _LONG_NAME, _LONG_LINK, _EXTENDED = b"L", b"K", (b"x", b"X")
 _NOTES = (_LONG_NAME, _LONG_LINK, *_EXTENDED, b"g")
@@ -38,14 +37,13 @@ class TarError(Exception):
 
 
 class TarWalk:
-    """The tar of an open file, which stays its caller's."""
+    """The tar in a file, or in an object of a store."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
-        self._start, self._data, self._window = 0, b"", _LEAST
-        with suppress(OSError):  # else the kernel reads ahead what is passed over
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    def __init__(self, file: LocalFile | RemoteFile) -> None:
+        self._file = file
+        self._size = file.size
+        self._start, self._data, self._window = 0, b"", file.least
+        file.expect_jumps()
 
     def __iter__(self) -> Iterator[Member]:
         """All members in order. Raises TarError for what is no tar, or no whole one, and OSError."""
@@ -74,8 +72,8 @@ class TarWalk:
         begin = at - self._start
         if not 0 <= begin <= len(self._data) - BLOCK:
             is_near = 0 <= begin <= 2 * len(self._data)
-            self._window = min(2 * self._window, _MOST) if is_near else _LEAST
-            self._start, self._data, begin = at, os.pread(self._descriptor, self._window, at), 0
+            self._window = max(min(2 * self._window, _MOST), self._file.least) if is_near else self._file.least
+            self._start, self._data, begin = at, self._file.read(at, self._window), 0
             if len(self._data) < BLOCK:
                 raise TarError(
                     "has no end: the empty blocks with which a tar ends are missing, so it was cut short, or not closed by "
@@ -94,12 +92,12 @@ class TarWalk:
     def _note(self, at: int, size: int) -> bytes:
         if size > _MOST_NOTE:
             raise TarError(f"cannot be read at byte {at}: a name, or an extended header, of {size:,} bytes")
-        return os.pread(self._descriptor, size, at)
+        return self._file.read(at, size)
 
     def _check_end(self, at: int) -> None:
         """Behind an empty block nothing may follow but empty ones: no reader would see it."""
         while at < self._size:
-            data = os.pread(self._descriptor, _MOST, at)
+            data = self._file.read(at, _MOST)
             if not data or data.strip(b"\0"):
                 raise TarError(
                     f"goes on behind its end (byte {at:,}), as tars that were joined by cat do: join them with "
