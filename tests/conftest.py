@@ -1,7 +1,10 @@
 """What all tests share: no profiles, fixtures for a real Slurm and real speech, signals as in a terminal, time for examples."""
 
+import compileall
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +24,13 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # A loaded machine is slow to make examples and to run them, which is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles what tests start, where Python keeps none of it (containers often say so): thousands of processes would."""
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        for folder in ("jobs", "launcher", "tests/example_jobs", "tests/support"):
+            compileall.compile_dir(Path(__file__).parents[1] / folder, quiet=1)
 
 
 @pytest.hookimpl(tryfirst=True)
