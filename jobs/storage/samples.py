@@ -9,13 +9,15 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import xxhash
 
-from jobs.references.references import Reference, Referred, decode
 from jobs.storage.files import intact
+
+if TYPE_CHECKING:
+    from jobs.references.references import Reference
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
 BATCH_ROWS = 65_536
@@ -50,7 +52,7 @@ class _Columns(dict[str, Sequence[Any]]):
     The values of ``references`` are read one by one, by the samples that ask for them.
     """
 
-    def __init__(self, batch: pa.RecordBatch, references: Mapping[str, Reference]) -> None:
+    def __init__(self, batch: pa.RecordBatch, references: Mapping[str, "Reference"]) -> None:
         self._batch = batch
         self._references = references
 
@@ -59,6 +61,8 @@ class _Columns(dict[str, Sequence[Any]]):
         column = self._batch.column(name)
         values: Sequence[Any]
         if reference := self._references.get(name):
+            from jobs.references.references import Referred
+
             values = Referred(name, reference, column, [self[other] for other in reference.beside])
         else:
             try:
@@ -162,6 +166,15 @@ def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
     return reader, json.loads(reader.schema.metadata[METADATA_KEY])
 
 
+def _references(metadata: Mapping[str, Any]) -> Mapping[str, "Reference"]:
+    """The columns whose values lie elsewhere; most manifests have none, and no need of what reads them."""
+    if "references" not in metadata:
+        return {}
+    from jobs.references.references import decode
+
+    return decode(metadata)
+
+
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
@@ -176,7 +189,7 @@ class Samples:
         self._digests = digests
         self._checked: set[int] = set()
         self.id_column: str | None = metadata["id"]
-        self.references = decode(metadata)
+        self.references = _references(metadata)
         self.parts: Sequence[tuple[str, int]] = [(name, first) for name, first in metadata.get("parts", ())]
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self.origins: Sequence[int] | None = metadata.get("origins")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from launcher import results
-from tests.launcher.manifest.test_tar_source import write_tar
 from tests.support.launcher_runs import launcher, run_of, write_config
 from tests.support.object_store import serving
+from tests.support.tars import write_tar
 
 KEYS = [f"{number:03d}" for number in range(60)]
 

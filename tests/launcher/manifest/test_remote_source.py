@@ -16,8 +16,8 @@ from launcher.manifest.formats import open_source
 from launcher.manifest.manifest import ManifestInfo, build_manifest
 from launcher.manifest.sources import Source
 from tests.launcher.manifest.source_tests import TableSourceTests
-from tests.launcher.manifest.test_tar_source import write_tar
 from tests.support.object_store import ObjectStore, serving
+from tests.support.tars import write_tar
 
 pytest.importorskip("obstore")
 

@@ -21,17 +21,10 @@ from launcher.manifest.manifest import ManifestInfo, build_manifest
 from launcher.manifest.run_source import RunSource
 from launcher.manifest.sources import Source
 from tests.launcher.manifest.source_tests import SourceTests
+from tests.support.tars import write_tar
 
 _END = bytes(1024)
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
-
-
-def write_tar(path: Path, files: Iterable[tuple[str, bytes]], form: int = tarfile.GNU_FORMAT) -> None:
-    with tarfile.open(path, "w", format=form) as tar:
-        for name, data in files:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
 
 
 def write_members(path: Path, members: Iterable[tarfile.TarInfo], form: int = tarfile.GNU_FORMAT) -> None:
