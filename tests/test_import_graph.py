@@ -67,7 +67,7 @@ TABLE = {
     "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
     "launcher/results": "jobs base, jobs/gather, jobs/storage, launcher/runs",
-    "launcher/export": "jobs base, jobs/gather, jobs/storage, launcher/results",
+    "launcher/export": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher/results",
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "

@@ -1,4 +1,4 @@
-"""Stores: objects by URL, in S3, Google Cloud Storage, Azure or behind HTTP, read by obstore (the extra ``remote``).
+"""Stores: objects by URL, in S3, Google Cloud Storage, Azure or behind HTTP, by obstore (the extra ``remote``).
 
 Credentials, regions and endpoints are what obstore finds in the environment of the process (AWS_ACCESS_KEY_ID,
 AWS_ENDPOINT_URL ...); none are in a URL, since that is written down. It tries again by itself what a store refuses for a while.
@@ -119,6 +119,20 @@ def copy_to(url: str, path: Path) -> None:
             file.write(chunk)
         if file.tell() != found.meta["size"]:
             raise OSError(f"{file.tell():,} bytes came of {found.meta['size']:,}")
+
+
+def put_file(path: Path, url: str) -> None:
+    """Writes an object, whole or not at all: a large one in parts, which a store joins when it has all. Raises OSError.
+
+    S3 compares each part with the SHA-256 that its request is signed with.
+    """
+    import obstore
+
+    store, name = _located(url)
+    with _asking(url):
+        obstore.put(store, name, path)
+    if (size := describe(url).size) != path.stat().st_size:
+        raise OSError(errno.EIO, f"has {size:,} bytes, and {path.stat().st_size:,} were written", url)
 
 
 def listed(url: str) -> Iterator[StoredObject]:

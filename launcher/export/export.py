@@ -28,6 +28,8 @@ FORMATS: Mapping[str, tuple[str, str | None]] = {
 }
 """What writes each, and the extra that it needs."""
 FILE_BYTES = 1 << 30
+# What a folder is the result of; the last file of it in a store.
+RESULT = "_result.json"
 
 Progress = Callable[[int, int], None]
 
@@ -70,7 +72,7 @@ def export(
                 failed += piece.ids[piece.status == FAILED].tolist()
                 if progress:
                     progress(piece.stop, len(results))
-        (folder.temporary / "_result.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (folder.temporary / RESULT).write_text(json.dumps(facts, indent=1) + "\n")
         _write_errors(results, failed, folder.temporary / "_errors.jsonl")
         sizes = [file.stat().st_size for file in folder.temporary.rglob("*") if file.is_file()]
         folder.publish()

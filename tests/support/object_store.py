@@ -1,4 +1,4 @@
-"""A store of objects on this machine: a folder behind HTTP, and behind as much of S3's interface as reading takes.
+"""A store of objects on this machine: a folder behind HTTP, and behind as much of S3's interface as small files take.
 
 It is a thread of the test, and counts what it is asked.
 """
@@ -35,8 +35,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - as the library calls it
 
+    def do_PUT(self) -> None:
+        path = self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.is_read_only:
+            self._send(403, b"")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        self.server.written.append(path.name)
+        self._send(200, b"")
+
     def _send_file(self, data: bytes) -> None:
-        self.server.sent += len(data) if self.command == "GET" else 0
         bounds = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if not bounds:
             self._send(200, data)
@@ -79,8 +89,9 @@ class ObjectStore(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.asked: Counter[str] = Counter()
-        self.sent = 0
+        self.written: list[str] = []
         self.busy = 0
+        self.is_read_only = False
 
     @property
     def url(self) -> str:
