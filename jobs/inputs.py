@@ -6,7 +6,9 @@ fails that sample alone.
 
 import io
 import math
-from collections.abc import Collection, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,19 @@ def content_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path | i
     if isinstance(value, str) and is_url(value):
         value = read_all(value)
     return io.BytesIO(value) if isinstance(value, bytes) else file_of(sample, column, folder)
+
+
+@contextmanager
+def local_file(sample: Mapping[str, Any], column: str, folder: Path) -> Iterator[Path]:
+    """The same as a file, for what reads files; bytes are one in TMPDIR, while the context lasts."""
+    content = content_of(sample, column, folder)
+    if isinstance(content, Path):
+        yield content
+        return
+    with tempfile.NamedTemporaryFile(prefix="launcher-sample-") as file:
+        file.write(content.getbuffer())
+        file.flush()
+        yield Path(file.name)
 
 
 def file_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path:
