@@ -65,8 +65,10 @@ def text_of(sample: Mapping[str, Any], column: str) -> str:
     if column not in sample:
         raise ValueError(f"the manifest has no column {column!r}; its columns: {', '.join(sample)}")
     value = sample[column]
-    if value in (None, "", b""):
+    if value is None or (isinstance(value, str | bytes) and not value):
         raise ValueError(f"column {column!r} is {'null' if value is None else 'empty'} here")
+    if shape := getattr(value, "shape", ()):
+        raise ValueError(f"column {column!r} is an array {list(shape)} here, and no text")
     try:
         return value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:

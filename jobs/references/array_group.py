@@ -58,9 +58,10 @@ def _open_zarr(path: str, group: str) -> Mapping[str, Any]:
     return {ALONE: found}
 
 
-def is_text(array: Any) -> bool:
-    """Whether an array of Python's objects is one of texts."""
+def is_text(kind: str, array: Any) -> bool:
+    """Whether its elements are texts. Zarr's arrays of objects may be of bytes, or of anything."""
+    if kind == "zarr":
+        return array.dtype.kind in "UT"
     import h5py
 
-    in_hdf5 = isinstance(array, h5py.Dataset)
-    return array.dtype.kind == "O" and (not in_hdf5 or h5py.check_string_dtype(array.dtype) is not None)
+    return h5py.check_string_dtype(array.dtype) is not None

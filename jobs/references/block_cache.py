@@ -3,7 +3,6 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ class BlockCache:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._blocks: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, read: Callable[[], np.ndarray]) -> np.ndarray:
@@ -24,17 +24,26 @@ class BlockCache:
                 self._blocks.move_to_end(key)
                 return self._blocks[key]
         block = read()
+        size = _size(block)
         with self._lock:
-            self._bytes += block.nbytes - self._drop(key)
-            self._blocks[key] = block
+            self._drop(key)
+            self._bytes += size
+            self._blocks[key], self._sizes[key] = block, size
             while self._bytes > self._most_bytes and len(self._blocks) > 1:
-                self._bytes -= self._drop(next(iter(self._blocks)))
+                self._drop(next(iter(self._blocks)))
         return block
 
-    def _drop(self, key: Hashable) -> int:
-        block: Any = self._blocks.pop(key, None)
-        return 0 if block is None else block.nbytes
+    def _drop(self, key: Hashable) -> None:
+        self._blocks.pop(key, None)
+        self._bytes -= self._sizes.pop(key, 0)
 
     def clear(self) -> None:
         """Forgets all; a lock that another thread held when this process was forked, too."""
         self.__init__(self._most_bytes)  # type: ignore[misc]
+
+
+def _size(block: np.ndarray) -> int:
+    """In bytes; an array of texts, or of arrays, is by itself but the places of these."""
+    if block.dtype.kind not in "OT":
+        return block.nbytes
+    return block.nbytes + sum(getattr(one, "nbytes", 0) or len(one) for one in block.flat if hasattr(one, "__len__"))

@@ -1,23 +1,16 @@
-"""ByteFile: bytes at places of a file or of an object in a store; of either kind, the reader does not see which."""
+"""ByteFiles: bytes at places of a file, or of an object in a store; who reads them does not see which.
+
+``least``: to read fewer takes as long.
+"""
 
 import os
+import weakref
 from contextlib import suppress
-from functools import lru_cache
-from typing import Protocol
+from functools import cached_property, lru_cache
 
 from jobs.references.stores import describe, is_url, read_range
 
 _OPEN_FILES = 64
-
-
-class ByteFile(Protocol):
-    """``size`` in bytes; ``least``: to ask for less takes as long."""
-
-    size: int
-    least: int
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Fewer only where the file ends. Raises OSError."""
 
 
 class LocalFile:
@@ -27,6 +20,7 @@ class LocalFile:
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
         self.size = os.fstat(self._descriptor).st_size
 
     def read(self, offset: int, size: int) -> bytes:
@@ -41,10 +35,6 @@ class LocalFile:
         with suppress(OSError):
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):  # it could be opened
-            os.close(self._descriptor)
-
 
 class RemoteFile:
     """An object of a store; each read is a request, in whose time some megabytes come."""
@@ -53,11 +43,15 @@ class RemoteFile:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.size = describe(url).size
+
+    @cached_property
+    def size(self) -> int:
+        """In bytes, as the store tells it when it is asked first."""
+        return describe(self._url).size
 
     def read(self, offset: int, size: int) -> bytes:
-        """None at all behind the end, which a store would call an error."""
-        return read_range(self._url, offset, min(size, self.size - offset)) if offset < self.size else b""
+        """Fewer only where the object ends; raises OSError behind its end, too."""
+        return read_range(self._url, offset, size)
 
     def expect_jumps(self) -> None:
         """A store reads nothing ahead."""

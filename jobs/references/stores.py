@@ -5,12 +5,13 @@ AWS_ENDPOINT_URL ...); none are in a URL, since that is written down. It tries a
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from jobs import extras
@@ -19,6 +20,8 @@ from jobs.errors import InputError
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https")
 FILE = "file"
 _CHUNK = 4 << 20
+# Of an object that is written in parts: S3 takes 10,000 of them.
+_LEAST_PART, _MOST_PARTS = 8 << 20, 9000
 
 
 def is_url(text: str) -> bool:
@@ -37,11 +40,38 @@ def check_url(url: str) -> None:
     if missing := extras.missing("remote"):
         raise InputError(f"{url.partition('?')[0]}: needs {', '.join(missing)}: {extras.how_to_install('remote')}")
     parts = urlsplit(url)
-    if "@" in parts.netloc or (parts.query and parts.scheme.startswith("http")):
+    of_http = parts.scheme.startswith("http")
+    if parts.password or (of_http and (parts.username or parts.query)):  # abfss://CONTAINER@ACCOUNT... is no user
         raise InputError(
             f"{parts.scheme}://{parts.hostname}{parts.path}: a password, or a signature, would be written into the plan; "
             "obstore reads them from variables of the environment"
         )
+
+
+class _Client:
+    """Whether this process has asked a store, or one that it was forked from has.
+
+    obstore's threads stay with the process that began with it: a child of it would wait for them for ever.
+    """
+
+    is_used = is_lost = False
+
+    @classmethod
+    def use(cls) -> None:
+        if cls.is_lost:
+            raise OSError(
+                errno.EDEADLK,
+                "cannot be read: the process that this one was forked from has read from a store already; read there only what "
+                "is asked for after the fork (in setup, setup_worker or load, not where the module is imported)",
+            )
+        cls.is_used = True
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.is_lost = cls.is_used or cls.is_lost
+
+
+os.register_at_fork(after_in_child=_Client.forked)
 
 
 @dataclass(frozen=True)
@@ -73,19 +103,21 @@ def _asking(url: str) -> Iterator[None]:
     from obstore.exceptions import BaseError
 
     try:
+        _Client.use()
         yield
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "there is no such object", url) from None
     except (BaseError, OSError, ValueError) as error:
-        raise OSError(errno.EIO, str(error).partition("\n\nDebug source")[0].strip(), url) from None
+        code, what = getattr(error, "errno", None), getattr(error, "strerror", None)
+        raise OSError(code or errno.EIO, what or str(error).partition("\n\nDebug source")[0].strip(), url) from None
 
 
 def describe(url: str) -> StoredObject:
     """Raises OSError where it cannot be had."""
     import obstore
 
-    store, name = _located(url)
     with _asking(url):
+        store, name = _located(url)
         meta = obstore.head(store, name)
     return StoredObject(url, meta["size"], meta["last_modified"].timestamp())
 
@@ -94,8 +126,8 @@ def read_range(url: str, start: int, length: int) -> bytes:
     """Some bytes of an object, fewer where it ends. Raises OSError."""
     import obstore
 
-    store, name = _located(url)
     with _asking(url):
+        store, name = _located(url)
         return bytes(obstore.get_range(store, name, start=start, length=length))
 
 
@@ -103,22 +135,29 @@ def read_all(url: str) -> bytes:
     """All bytes of an object. Raises OSError."""
     import obstore
 
-    store, name = _located(url)
     with _asking(url):
+        store, name = _located(url)
         return bytes(obstore.get(store, name).bytes())
 
 
-def copy_to(url: str, path: Path) -> None:
-    """Writes all of an object into a file. Raises OSError; what was written by then stays."""
+def copy_to(url: str, file: BinaryIO) -> None:
+    """Writes all of an object into an open file. Raises OSError: what names the URL is the store's, other is the disk's."""
     import obstore
 
-    store, name = _located(url)
-    with _asking(url), path.open("wb") as file:
+    with _asking(url):
+        store, name = _located(url)
         found = obstore.get(store, name)
-        for chunk in found.stream(min_chunk_size=_CHUNK):
-            file.write(chunk)
-        if file.tell() != found.meta["size"]:
-            raise OSError(f"{file.tell():,} bytes came of {found.meta['size']:,}")
+        chunks = iter(found.stream(min_chunk_size=_CHUNK))
+    start = file.tell()
+    while chunk := _next(url, chunks):
+        file.write(chunk)
+    if (came := file.tell() - start) != found.meta["size"]:
+        raise OSError(errno.EIO, f"{came:,} bytes came of {found.meta['size']:,}", url)
+
+
+def _next(url: str, chunks: Iterator[Any]) -> Any:
+    with _asking(url):
+        return next(chunks, None)
 
 
 def put_file(path: Path, url: str) -> None:
@@ -128,9 +167,9 @@ def put_file(path: Path, url: str) -> None:
     """
     import obstore
 
-    store, name = _located(url)
     with _asking(url):
-        obstore.put(store, name, path)
+        store, name = _located(url)
+        obstore.put(store, name, path, chunk_size=max(_LEAST_PART, path.stat().st_size // _MOST_PARTS + 1))
     if (size := describe(url).size) != path.stat().st_size:
         raise OSError(errno.EIO, f"has {size:,} bytes, and {path.stat().st_size:,} were written", url)
 
@@ -139,10 +178,10 @@ def listed(url: str) -> Iterator[StoredObject]:
     """The objects whose names begin with that of the URL, up to its last slash. Raises OSError; HTTP has no lists."""
     import obstore
 
-    store, name = _located(url)
-    root = url[: len(url) - len(name)]
-    folder = name.rpartition("/")[0]
     with _asking(url):
+        store, name = _located(url)
+        root = url[: len(url) - len(name)]
+        folder = name.rpartition("/")[0]
         for some in obstore.list(store, prefix=folder or None):
             for meta in some:
                 yield StoredObject(f"{root}{meta['path']}", meta["size"], meta["last_modified"].timestamp())

@@ -4,8 +4,7 @@ from typing import NamedTuple
 from zlib import adler32
 
 BLOCK = 512
-# From here on a size has no room in octal digits, and may be told elsewhere.
-_LARGE = 8 << 30
+_NO_HEADER = "is no header of a tar: it is damaged, or no tar"
 
 
 class TarHeader(NamedTuple):
@@ -22,7 +21,7 @@ def parse_header(block: bytes) -> TarHeader:
     # The low half of adler32 is the sum of all bytes, and takes a tenth of the time of adding them up. In the sum that a
     # header tells, the place of the sum itself is spaces.
     if adler32(block) & 0xFFFF != (told + sum(block[148:156]) - 255) % 65521 and told != _signed_sum(block):
-        raise ValueError("is no header of a tar: it is damaged, or no tar")
+        raise ValueError(_NO_HEADER)
     name = block[:100].rstrip(b"\0")
     if block[345] and block[257:263] == b"ustar\0":  # GNU's own form has times there
         name = block[345:500].partition(b"\0")[0] + b"/" + name
@@ -34,22 +33,16 @@ def body_size(size: int) -> int:
     return (size + BLOCK - 1) // BLOCK * BLOCK
 
 
-def is_header_of(block: bytes, name: bytes, size: int) -> bool:
-    """Whether the block before a file's bytes is still the one of this file, as far as a header tells it by itself."""
-    try:
-        header = parse_header(block)
-    except ValueError:
-        return False
-    # A longer name, or one that is not ASCII, may stand in the blocks before.
-    is_named = header.name.lower() == name.lower() or len(name) > 99 or not name.isascii()
-    return is_named and (header.size == size or size >= _LARGE)
-
-
 def _number(field: bytes) -> int:
-    """Octal digits, or where they do not suffice, the number itself. Raises ValueError."""
+    """Octal digits, or where they do not suffice, the number itself, never one below 0. Raises ValueError."""
     if field[0] & 0x80:
+        if field[0] == 0xFF:
+            raise ValueError(_NO_HEADER)
         return int.from_bytes(field[1:], "big") | (field[0] & 0x7F) << 8 * (len(field) - 1)
-    return int(field.strip(b"\0 ") or b"0", 8)
+    digits = field.strip(b"\0 ") or b"0"
+    if not digits.isdigit():  # int() takes signs and underscores too
+        raise ValueError(_NO_HEADER)
+    return int(digits, 8)
 
 
 def _signed_sum(block: bytes) -> int:

@@ -21,14 +21,21 @@ def delivered(place: str) -> Iterator[Path]:
         return
     check_url(place)
     url = place.rstrip("/")
-    try:
+    with _asking(url):
         _refuse_existing(url)
-        with tempfile.TemporaryDirectory(prefix="launcher-export-", ignore_cleanup_errors=True) as folder:
-            made = Path(folder, "export")
-            yield made
-            files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+    with tempfile.TemporaryDirectory(prefix="launcher-export-", ignore_cleanup_errors=True) as folder:
+        made = Path(folder, "export")
+        yield made
+        files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+        with _asking(url):
             for file in sorted(files, key=lambda one: one.name == RESULT):
                 put_file(made / file, f"{url}/{file}")
+
+
+@contextmanager
+def _asking(url: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(f"{error.filename or url}: {error.strerror or error}; export again to another place") from error
 

@@ -53,7 +53,7 @@ class ArraySource(Source):
         with self._reading():
             _, arrays = self._chosen()
             self._check_lengths(arrays)
-            types = {name: _cell_type(array) for name, array in arrays.items()}
+            types = {name: _cell_type(self._kind, array) for name, array in arrays.items()}
         referred = [name for name, kind in types.items() if kind is None]
         if self._kind in arrays and referred:
             raise InputError(
@@ -72,10 +72,25 @@ class ArraySource(Source):
             rows = next(iter(arrays.values())).shape[0]
             for start in range(0, rows, BATCH_ROWS):
                 stop = min(start + BATCH_ROWS, rows)
-                columns = {name: _cells(array, start, stop) for name, array in arrays.items()}
+                columns = {name: self._cells(name, array, start, stop) for name, array in arrays.items()}
                 if self._kind in schema.names:
                     columns[self._kind] = pa.repeat(place, stop - start)
                 yield self.cast(pa.RecordBatch.from_pydict(columns), schema, start)
+
+    def _cells(self, name: str, array: Any, start: int, stop: int) -> pa.Array:
+        kind = _cell_type(self._kind, array)
+        if kind is None:
+            return pa.array(np.arange(start, stop))
+        values = array[start:stop]
+        if not pa.types.is_string(kind):
+            return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False), kind)
+        texts = []
+        for row, value in enumerate(values.tolist(), start):
+            try:
+                texts.append(value.decode() if isinstance(value, bytes) else value)
+            except UnicodeDecodeError as error:
+                raise InputError(f"{self.place(row)}: {name} is no UTF-8 text: {error}") from None
+        return pa.array(texts, kind)
 
     def _chosen(self) -> tuple[str, Mapping[str, Any]]:
         """The group, and those of its arrays that are wanted."""
@@ -122,21 +137,10 @@ class ArraySource(Source):
             raise InputError(f"{self.name}: cannot be read: {error}") from None
 
 
-def _cell_type(array: Any) -> pa.DataType | None:
+def _cell_type(store: str, array: Any) -> pa.DataType | None:
     """Of an array with one number or text a row; None for any other."""
     if len(array.shape) > 1:
         return None
-    if array.dtype.kind in "SUT" or is_text(array):
+    if is_text(store, array):
         return pa.string()
     return pa.from_numpy_dtype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufb" else None
-
-
-def _cells(array: Any, start: int, stop: int) -> pa.Array:
-    kind = _cell_type(array)
-    if kind is None:
-        return pa.array(np.arange(start, stop))
-    values = array[start:stop]
-    if pa.types.is_string(kind):
-        texts = (value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist())
-        return pa.array(list(texts), kind)
-    return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False), kind)

@@ -1,6 +1,7 @@
 """Braces: names with {000..099} or {train,test} in them, as a shell, and webdataset, have them."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +16,8 @@ def braced(text: str) -> Iterator[str]:
     """All names in order; the text itself where it has no braces. Raises InputError for numbers that are a slip."""
     parts = _BRACES.split(text)  # text and what was in braces, by turns
     choices = [_choices(part, text) if number % 2 else (part,) for number, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > _MOST:
+        raise InputError(f"{text}: are over {_MOST:,} names (data.manifest)")
     return map("".join, itertools.product(*choices))
 
 

@@ -40,8 +40,8 @@ class RemoteTable(Source):
             folder = tempfile.mkdtemp(prefix="launcher-manifest-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             path = Path(folder, self.name.rpartition("/")[2])
-            with _reading(self.name):
-                copy_to(self.name, path)
+            with _reading(self.name), path.open("wb") as file:
+                copy_to(self.name, file)
             self._copy = self._reader(path)
             self._copy.name = self.name
         return self._copy
@@ -116,4 +116,5 @@ def _reading(url: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{url}: cannot be read: {error.strerror or error}") from None
+        place = "" if error.filename in (None, url) else f" ({error.filename})"
+        raise InputError(f"{url}: cannot be read: {error.strerror or error}{place}") from None

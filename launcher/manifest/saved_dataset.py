@@ -44,6 +44,12 @@ class SavedDataset(Source):
     def _files(self) -> list[Path]:
         with self._reading():
             state: dict[str, Any] = json.loads((self._path / STATE).read_text())
+            indices = (state.get(key) for key in ("_indices_data_files", "_indices_files"))
+            if any(indices) or any(file.keys() - {"filename"} for file in state["_data_files"]):
+                raise InputError(
+                    f"{self.name}: an old version of datasets has saved which of its rows count, and in which order: load it "
+                    "with datasets.load_from_disk, and save it again"
+                )
             return [self._path / file["filename"] for file in state["_data_files"]]
 
     def scan(self) -> Scan:

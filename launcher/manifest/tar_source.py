@@ -20,7 +20,7 @@ from jobs.errors import InputError
 from jobs.references.byte_files import open_bytes
 from jobs.references.references import Reference
 from jobs.references.stores import describe, is_url
-from jobs.references.tar_members import column_of, member_type
+from jobs.references.tar_members import MEMBER_TYPE, column_of
 from launcher.manifest.braces import braced
 from launcher.manifest.patterns import matching_files
 from launcher.manifest.remote_source import matching_objects
@@ -32,6 +32,7 @@ from launcher.manifest.tar_walk import FOLDER, PLAIN, SPARSE, Member, TarError, 
 _NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)", re.DOTALL)
 _ROWS = 8192
 _MOST_EXTENSIONS = 100
+_NOTHING = Member("", b"", 0, 0, 0, 0)
 _WHY_NOT = {
     b"1": "is a link to another file of it, and has no bytes of its own; write the tar with --hard-dereference",
     b"2": "is a link; write the tar with --dereference",
@@ -78,7 +79,7 @@ class TarSource(Source):
         own = [(column, pa.string()) for column in ("id", "key", "tar")]
         sizes = [("size", pa.int64())] if self._size else []
         columns = sorted(extensions)
-        schema = pa.schema([*own, *sizes, *((column, member_type()) for column in columns)])
+        schema = pa.schema([*own, *sizes, *((column, MEMBER_TYPE) for column in columns)])
         references = {column: Reference("tar", ("tar", "key")) for column in columns}
         return Scan(self.name, schema, self._starts[-1], references=references)
 
@@ -186,10 +187,10 @@ def _state(place: str) -> tuple[int, float]:
 
 def _cells(members: Sequence[Member | None]) -> pa.StructArray:
     """Where they lie; null for those that a sample lacks."""
-    there = np.array([member is not None for member in members])
-    places = np.array([(member.offset, member.size) if member else (0, 0) for member in members], np.int64)
-    offsets, sizes = map(pa.array, places.T)
-    return pa.StructArray.from_arrays([offsets, sizes], fields=list(member_type()), mask=pa.array(~there))
+    found = [member or _NOTHING for member in members]
+    columns = [pa.array([getattr(one, field.name) for one in found], field.type) for field in MEMBER_TYPE]
+    lacking = pa.array([member is None for member in members])
+    return pa.StructArray.from_arrays(columns, fields=list(MEMBER_TYPE), mask=lacking)
 
 
 def _hash(key: str) -> int:

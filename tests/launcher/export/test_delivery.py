@@ -69,3 +69,12 @@ def test_a_store_that_refuses_is_told_with_the_url(store: ObjectStore) -> None:
     store.is_read_only = True
     with pytest.raises(RunError, match=r"^s3://bucket/a/x: .*403 Forbidden"):
         deliver("s3://bucket/a", "_result.json", "x")
+
+
+def test_a_large_file_goes_in_parts(store: ObjectStore) -> None:
+    data = bytes(range(256)) * 70_000  # 18 MB
+    with delivered("s3://bucket/a") as folder:
+        folder.mkdir()
+        (folder / "x.npy").write_bytes(data)
+    assert len(store.parts) == 3
+    assert (store.folder / "bucket" / "a" / "x.npy").read_bytes() == data

@@ -162,7 +162,8 @@ def test_chunks_are_read_once_and_large_ones_not_as_a_whole(folder: Path) -> Non
         file.create_dataset("chunked", (1000, 100), "f8", chunks=(64, 10))
         file.create_dataset("plain", (1000, 100), "f8")
         file.create_dataset("huge", (1 << 20, 100), "f8", chunks=(1 << 17, 1))
-        assert {name: array_rows.block_rows(file[name]) for name in file} == {"chunked": 64, "plain": 327, "huge": 1}
+        found = {name: array_rows.block_rows("hdf5", file[name]) for name in file}
+    assert found == {"chunked": 64, "plain": 327, "huge": 1}
 
 
 def test_blocks_that_are_kept_have_a_limit() -> None:
@@ -174,6 +175,35 @@ def test_blocks_that_are_kept_have_a_limit() -> None:
     for key in (0, 1, 0, 2, 0, 1):  # 2 pushes out 1, which 0 was asked for after
         assert block(key)[0] == key
     assert read == [0, 1, 2, 1]
+
+
+def test_rows_of_any_length_count_with_what_they_hold() -> None:
+    cache = BlockCache(100_000)
+    for key in range(50):
+        rows = np.empty(4, object)
+        rows[:] = [np.zeros(1000, np.uint8), "x" * 1000, b"", None]
+        cache.get(key, lambda rows=rows: rows)  # type: ignore[misc]
+    assert len(cache._blocks) == 49
+
+
+def test_what_a_job_does_to_a_row_is_not_seen_by_who_reads_it_again(folder: Path) -> None:
+    kind = np.dtype([("a", "i4"), ("b", "f4", 3), ("c", h5py.vlen_dtype("i4"))])
+    with h5py.File(folder / "a.h5", "w") as file:
+        records = file.create_dataset("record", (5,), kind)
+        for row in range(5):
+            records[row] = (row, [row] * 3, np.arange(row))
+        file.create_dataset("ragged", (5,), h5py.vlen_dtype("i4"))[3] = [1, 2]
+    for _ in range(2):
+        record = array_rows.read_hdf5("record", 3, str(folder / "a.h5"))
+        ragged = array_rows.read_hdf5("ragged", 3, str(folder / "a.h5"))
+        assert (record["a"], record["b"].tolist(), record["c"].tolist(), ragged.tolist()) == (
+            3,
+            [3] * 3,
+            [0, 1, 2],
+            [1, 2],
+        )
+        record["a"], ragged[0] = 77, 77
+        record["b"][:] = record["c"][:] = 77
 
 
 def test_threads_and_forks_read_each_for_itself(hdf5: Path) -> None:
@@ -238,6 +268,22 @@ def test_a_file_that_is_damaged_is_told(folder: Path, hdf5: Path) -> None:
     assert told(folder, "a.h5").startswith("a.h5: cannot be read: ")
 
 
+def test_text_that_is_none_is_told_with_its_row(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["name"] = np.array([b"a", b"\xff"])
+    assert told(folder, "a.h5").startswith("a.h5: row 2: name is no UTF-8 text")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # zarr: others may not know such arrays
+def test_bytes_in_zarr_stay_bytes(folder: Path) -> None:
+    library = pytest.importorskip("zarr")
+    group = library.open_group(folder / "a.zarr", mode="w")
+    group.create_array("raw", shape=(2,), dtype="variable_length_bytes")[:] = np.array([b"abc", b"\xff"], object)
+    group.create_array("fixed", data=np.array([b"abc", b"\xff"]))
+    _, samples = plan(folder, "a.zarr")
+    assert [(sample["raw"], sample["fixed"]) for sample in samples.rows(0, 2)] == [(b"abc", b"abc"), (b"\xff", b"\xff")]
+
+
 def test_a_virtual_dataset_whose_files_are_missing_is_refused_not_filled(folder: Path) -> None:
     with h5py.File(folder / "part.h5", "w") as file:
         file["x"] = FEATURES
@@ -260,7 +306,7 @@ def test_an_array_that_has_shrunk_gives_no_other_rows(folder: Path) -> None:
             file["x"] = FEATURES[:rows]
         if rows == N:
             _, samples = plan(folder, "a.h5")
-    with pytest.raises(OSError, match=r"has 10 rows of it, and row 300 of x is asked for: it has changed"):
+    with pytest.raises(OSError, match=r"has 10 rows of x, and row 300 is asked for: it has changed"):
         next(samples.rows(300, 301))["x"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.references.byte_files import kept_open
-from jobs.references.stores import _store
+from jobs.references.stores import _store, check_url
 from jobs.storage.samples import Samples
 from launcher.manifest.formats import open_source
 from launcher.manifest.manifest import ManifestInfo, build_manifest
@@ -136,6 +136,7 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
 
 
 def test_what_is_secret_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    check_url("abfss://container@account.dfs.core.windows.net/a.csv")  # no user
     for url in ("https://me:secret@host/a.csv", "https://host/a.csv?X-Amz-Signature=secret"):
         message = told(tmp_path, url)
         assert message.startswith("https://host/a.csv: a password, or a signature, would be written into the plan")

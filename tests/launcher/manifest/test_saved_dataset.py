@@ -105,6 +105,21 @@ def test_what_has_changed_is_told(folder: Path, damage: str) -> None:
         next(samples.rows(98, 99))["text"]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"_indices_data_files": [{"filename": "indices.arrow"}]},
+        {"_data_files": [{"filename": "x", "skip": 3, "take": 5}]},
+    ],
+)
+def test_rows_that_an_old_version_had_selected_are_not_forgotten(folder: Path, more: dict[str, Any]) -> None:
+    save(folder / "ds", TABLE)
+    state = json.loads((folder / "ds" / "state.json").read_text())
+    (folder / "ds" / "state.json").write_text(json.dumps({**state, **more}))
+    with pytest.raises(InputError, match="ds: an old version of datasets has saved which of its rows count"):
+        plan(folder, "ds")
+
+
 def test_a_folder_that_datasets_has_written_is_read_as_datasets_reads_it(folder: Path) -> None:
     datasets: Any = pytest.importorskip("datasets")
     features = datasets.Features({"text": datasets.Value("string"), "m": datasets.Array2D((2, 2), "float32")})

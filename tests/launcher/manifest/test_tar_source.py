@@ -215,6 +215,14 @@ def test_what_has_no_bytes_of_its_own_is_refused_not_left_out(
     assert told(folder).startswith(f"a.tar: {words}")
 
 
+@pytest.mark.parametrize("size", ["9" * 5000, "-512", "1_0", "x"])
+def test_a_size_in_an_extended_header_is_a_number(folder: Path, size: str) -> None:
+    member = tarfile.TarInfo("a.jpg")
+    member.pax_headers = {"size": size}
+    write_members(folder / "a.tar", [member], tarfile.PAX_FORMAT)
+    assert "has an extended header with the size" in told(folder)
+
+
 def test_folders_and_links_that_are_of_no_sample_are_passed_over(folder: Path) -> None:
     x = tarfile.TarInfo("x.d")
     x.type = tarfile.DIRTYPE
@@ -253,6 +261,18 @@ def test_a_damaged_header_is_told_with_its_place(folder: Path) -> None:
     assert "a.tar: cannot be read at byte 512: is no header of a tar" in told(folder)
 
 
+@pytest.mark.parametrize(
+    "size", [b"-0001000", b"+0001000", b"1_0", b"9", b"\xff" * 12, b"\x80" + b"\xff" * 11, b"777777777777"]
+)
+def test_sizes_that_are_none_are_refused_and_none_leads_back(folder: Path, size: bytes) -> None:
+    header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = size.ljust(12, b"\0")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (folder / "a.tar").write_bytes(header + _END)
+    assert told(folder).startswith("a.tar: ")
+
+
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "{a,b}.tar.zst", "a.tar.xz"])
 def test_a_compressed_tar_is_refused_with_why(folder: Path, name: str) -> None:
     assert "has to be unpacked from its beginning to reach any of its files" in told(folder, name)
@@ -283,15 +303,16 @@ def test_a_tar_that_is_missing_is_told_with_one_that_is_near(folder: Path) -> No
     assert "no file matches x*.tar" in told(folder, "x*.tar")
 
 
+@pytest.mark.parametrize("stem", ["", "ü", "x" * 120])
 @pytest.mark.parametrize("change", ["removed", "shortened", "shuffled"])
-def test_a_tar_that_has_changed_gives_no_other_bytes(folder: Path, change: str) -> None:
-    write_tar(folder / "a.tar", [("a.npy", b"1" * 600), ("b.npy", b"2" * 600)])
+def test_a_tar_that_has_changed_gives_no_other_bytes(folder: Path, change: str, stem: str) -> None:
+    write_tar(folder / "a.tar", [(f"{stem}a.npy", b"1" * 600), (f"{stem}b.npy", b"2" * 600)])
     _, samples = plan(folder)
     (folder / "a.tar").unlink()
     if change == "shortened":
-        write_tar(folder / "a.tar", [("a.npy", b"1")])
+        write_tar(folder / "a.tar", [(f"{stem}a.npy", b"1")])
     if change == "shuffled":
-        write_tar(folder / "a.tar", [("b.npy", b"2" * 600), ("a.npy", b"1" * 600)])
+        write_tar(folder / "a.tar", [(f"{stem}b.npy", b"2" * 600), (f"{stem}a.npy", b"1" * 600)])
     for sample in samples.rows(0, 2):
         with pytest.raises(OSError, match=r"a\.tar") as caught:
             sample["npy"]
@@ -362,3 +383,5 @@ def test_tables_with_braces_are_as_many_in_that_order(folder: Path) -> None:
 def test_numbers_in_braces_that_are_a_slip_are_refused() -> None:
     with pytest.raises(InputError, match="are over 1,000,000 names"):
         list(braced("{0..10000000000}"))
+    with pytest.raises(InputError, match="are over 1,000,000 names"):
+        list(braced("{0..99999}{0..99999}"))
