@@ -37,15 +37,16 @@ def local_path(text: str) -> str:
 
 def check_url(url: str) -> None:
     """Raises InputError where it cannot be read here: the extra is missing, or it holds what is nobody's to read."""
-    if missing := extras.missing("remote"):
-        raise InputError(f"{url.partition('?')[0]}: needs {', '.join(missing)}: {extras.how_to_install('remote')}")
     parts = urlsplit(url)
-    of_http = parts.scheme.startswith("http")
-    if parts.password or (of_http and (parts.username or parts.query)):  # abfss://CONTAINER@ACCOUNT... is no user
+    is_http = parts.scheme.startswith("http")
+    # abfss://CONTAINER@ACCOUNT... is no user, and s3://KEY:SECRET/... no host.
+    if parts.password or (is_http and (parts.username or parts.query)) or (not is_http and ":" in parts.netloc):
         raise InputError(
             f"{parts.scheme}://{parts.hostname}{parts.path}: a password, or a signature, would be written into the plan; "
             "obstore reads them from variables of the environment"
         )
+    if missing := extras.missing("remote"):
+        raise InputError(f"{url}: needs {', '.join(missing)}: {extras.how_to_install('remote')}")
 
 
 class _Client:

@@ -54,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The beginning and the end of an object that comes in parts; one at a time."""
         parts = urlsplit(self.path)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if parts.query == "uploads":
+        if "uploadId" not in parse_qs(parts.query):
             self.server.parts.clear()
             self._send(200, b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>")
             return

@@ -12,6 +12,7 @@ from jobs.errors import InputError
 from jobs.references.byte_files import kept_open
 from jobs.references.stores import _store, check_url
 from jobs.storage.samples import Samples
+from launcher.commands.extend import _sources
 from launcher.manifest.formats import open_source
 from launcher.manifest.manifest import ManifestInfo, build_manifest
 from launcher.manifest.sources import Source
@@ -137,10 +138,20 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
 
 def test_what_is_secret_is_refused_and_not_repeated(tmp_path: Path) -> None:
     check_url("abfss://container@account.dfs.core.windows.net/a.csv")  # no user
-    for url in ("https://me:secret@host/a.csv", "https://host/a.csv?X-Amz-Signature=secret"):
+    for url in ("https://me:secret@host/a.csv", "https://host/a.csv?X-Amz-Signature=secret", "s3://host:secret/a.csv"):
         message = told(tmp_path, url)
-        assert message.startswith("https://host/a.csv: a password, or a signature, would be written into the plan")
+        assert message.partition(":")[2].startswith(
+            "//host/a.csv: a password, or a signature, would be written into the plan"
+        )
         assert "secret" not in message
+
+
+def test_urls_of_new_samples_may_have_folders_of_hive(tmp_path: Path) -> None:
+    url = "s3://bucket/dt=2026-01-01/part.parquet"
+    assert _sources([url], tmp_path, named=False) == [url]
+    assert _sources([f"train={url}"], tmp_path, named=True) == {"train": [url]}
+    with pytest.raises(InputError, match="say whose samples these are"):
+        _sources([url], tmp_path, named=True)
 
 
 def test_nothing_of_the_environment_is_in_the_manifest(tmp_path: Path, store: ObjectStore) -> None:
