@@ -160,6 +160,8 @@ def _missing(path: Path) -> InputError:
 def _check_file(path: Path) -> None:
     from launcher.manifest.sources import display
 
+    if os.path.isdir(path):
+        raise InputError(f"{display(path)}: is a folder, not a file (data.manifest)")
     if not os.path.isfile(path):  # to read a pipe, twice, is to wait for ever; a device has no end
         raise InputError(
             f"{display(path)}: is no file but a pipe, socket or device (data.manifest); write it to a file"

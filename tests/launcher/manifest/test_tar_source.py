@@ -301,6 +301,8 @@ def test_a_tar_that_is_missing_is_told_with_one_that_is_near(folder: Path) -> No
         told(folder, "train-{00..01}.tar") == "train-01.tar: no such file (data.manifest); did you mean train-00.tar?"
     )
     assert "no file matches x*.tar" in told(folder, "x*.tar")
+    (folder / "folder.tar").mkdir()
+    assert told(folder, "folder.tar") == "folder.tar: is a folder, not a file (data.manifest)"
 
 
 @pytest.mark.parametrize("stem", ["", "ü", "x" * 120])
