@@ -35,7 +35,7 @@ BATCH = 64
 
 
 def build(folder: Path, mebibytes: int, shards: int, tasks: int, *, files: bool = True) -> None:
-    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows at most; ``files``: the same as a file a shard."""
+    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows at most; with ``files`` as one a shard, too."""
     rows = (mebibytes << 20) // (4 * WIDTH)
     boundaries = [rows * index // shards for index in range(shards + 1)]
     generator = np.random.default_rng(0)
