@@ -6,6 +6,8 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# Containers often set this: then Python keeps nothing that it compiles, and each start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -64,9 +66,8 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV)
 
 # A stamp is older than what it was installed from when that changes. Everything (all) has what the demo needs.
-# Python compiles modules when they are first imported: all of PyTorch's at once would take a minute, most of them for nothing;
-# but where it is told to keep none, pip does, since each start would compile all that it imports.
+# Python compiles modules when they are first imported: all of PyTorch's at once would take a minute, most of them for nothing.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "Installing shardrun[$*] into $(VENV); the first time takes about 5 minutes without a word (PyTorch is large)"
-	@$(BIN)/python -m pip install --quiet $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile) --editable '.[$*]' --constraint constraints.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --editable '.[$*]' --constraint constraints.txt
 	@touch $@ $(if $(filter all,$*),$(VENV)/.installed-demo)

@@ -27,7 +27,9 @@ _RUN_HELP = "run directory, run name, or config (default: the newest run below .
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
 _SHOWN_CHARACTERS = 500
 _PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
-_EPILOG = "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
+_EPILOG = (
+    "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 75 (run --once) it goes on, 130 interrupted."
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,10 +1,8 @@
 """What all tests share: no profiles, fixtures for a real Slurm and real speech, signals as in a terminal, time for examples."""
 
-import compileall
 import os
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +11,10 @@ pytest_plugins = ["tests.support.slurm_fixtures", "tests.support.voices"]
 
 # What /etc/launcher.yaml and the like say on the machine at hand is no business of the tests, nor of what they start.
 os.environ["LAUNCHER_PROFILE"] = os.devnull
+
+# Containers often have Python keep no bytecode: each of the thousands of processes that tests start would compile its imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell that starts the tests in the background makes them ignore SIGINT, and nohup SIGHUP. All that the tests start would
 # inherit that, and what they interrupt would never end.
@@ -24,13 +26,6 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # A loaded machine is slow to make examples and to run them, which is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Compiles what tests start, where Python keeps none of it (containers often say so): thousands of processes would."""
-    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
-        for folder in ("jobs", "launcher", "tests/example_jobs", "tests/support"):
-            compileall.compile_dir(Path(__file__).parents[1] / folder, quiet=1)
 
 
 @pytest.hookimpl(tryfirst=True)
