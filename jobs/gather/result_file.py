@@ -8,12 +8,12 @@ import glob
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from jobs.storage.files import create_locked, has_name, read_fully, rename_synce
 from jobs.storage.outputs import fill_value
 from jobs.storage.records import Output
 from jobs.storage.seals import NO_SEAL, stamp
+
+if TYPE_CHECKING:
+    import h5py
 
 # Rows of fill values are put in pieces of about this many bytes.
 _PIECE = 1 << 20
@@ -95,15 +98,21 @@ class StoredDataset:
         return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
 
 
-def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dict[str, StoredDataset]:
-    """Makes an incomplete result without data (an existing file is emptied); returns its datasets' places.
-
-    Raises OSError where it cannot be written.
-    """
+@contextmanager
+def begun(path: Path, provenance: Mapping[str, Any]) -> "Iterator[h5py.File]":
+    """An incomplete result without anything else, open (an existing file is emptied). Raises OSError where it cannot be written."""
     with writing(path), create_file(path) as file:
         file.attrs["seal"] = np.bytes_(NO_SEAL)  # before all else: it is looked for in the first bytes of the file
         file.attrs["complete"] = False
         file.attrs["provenance"] = json.dumps(provenance)
+        yield file
+
+
+def create(
+    path: Path, contents: Contents, provenance: Mapping[str, Any], compression: str = ""
+) -> dict[str, StoredDataset]:
+    """Makes an incomplete result without data; returns its datasets' places. Raises as ``begun`` does."""
+    with begun(path, provenance) as file:
         places = {
             name: StoredDataset(create_dataset(file, name, dtype, shape), np.dtype(dtype), shape)
             for name, (dtype, shape) in contents.datasets().items()
@@ -128,22 +137,13 @@ def complete(path: Path, summary: Mapping[str, np.ndarray], seal: str | None) ->
             file.attrs.modify("seal", np.bytes_(stamp(seal)))
 
 
-class NewResult:
-    """A result on its way to ``path``: written at ``temporary``, by that name or by its ``descriptor``."""
+class NewFile:
+    """A file of the result at ``path`` on its way: written at ``temporary``, by that name or by its ``descriptor``."""
 
     def __init__(self, path: Path) -> None:
-        """Raises BusyError where another process is making the same result."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_others(path, lambda other: True)
         self.temporary, self.descriptor = create_locked(partial(temporary_result, path))
         self._is_published = False
-        try:
-            # Again, now that ours can be seen: of two that had both looked before, the one with the first name goes on.
-            _refuse_others(path, lambda other: other.name < self.temporary.name)
-        except BaseException:
-            self.__exit__()
-            raise
 
     def check(self) -> None:
         """Raises BusyError where another process took it for abandoned, and so makes one itself."""
@@ -151,10 +151,10 @@ class NewResult:
             text = f"{self.path}: another process has begun to gather this result anew; wait for it"
             raise BusyError(text, self.path)
 
-    def publish(self) -> None:
-        """Makes it the result. Raises as ``check`` does."""
+    def publish(self, name: Path | None = None) -> None:
+        """Gives it its name, that of the result if it is no other. Raises as ``check`` does."""
         self.check()
-        rename_synced(self.temporary, self.path)
+        rename_synced(self.temporary, name or self.path)
         self._is_published = True
 
     def __enter__(self) -> Self:
@@ -164,6 +164,22 @@ class NewResult:
         os.close(self.descriptor)
         if not self._is_published:
             self.temporary.unlink(missing_ok=True)
+
+
+class NewResult(NewFile):
+    """The file that becomes the result, or its index; while it is there, others see that the result is being made."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises BusyError where another process is making the same result."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_others(path, lambda other: True)
+        super().__init__(path)
+        try:
+            # Again, now that ours can be seen: of two that had both looked before, the one with the first name goes on.
+            _refuse_others(path, lambda other: other.name < self.temporary.name)
+        except BaseException:
+            self.__exit__()
+            raise
 
 
 def temporary_result(path: Path) -> Path:

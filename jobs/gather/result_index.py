@@ -1,0 +1,96 @@
+"""The index of a result in several files: which file has which rows; it stands in the place of the result, and is written last.
+
+    result.h5                    the index: /files, /summary, complete, provenance, seal
+    result-3f9a2c-00000.h5 ...   rows 0 to n - 1 and so on, each a result by itself; the letters are of what all of them hold
+    .result-3f9a2c-00000.h5 ...  so they are called until all are whole
+
+Files of another content have other names, so a result stays whole until the index of the next one takes its place.
+"""
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import DamageError
+from jobs.gather.hdf5_file import UNREADABLE
+from jobs.gather.result_file import begun
+from jobs.storage.seals import read_seal, seal_of_rows
+
+FILES = "files"
+"""The dataset that only an index has."""
+# So that the name of a file, as long as it is unfinished, is no longer than that of a result on its way.
+TOKEN_LETTERS = 6
+_TOKEN = "[0-9a-f]" * TOKEN_LETTERS
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """A file of a result, and which rows ``[start, stop)`` it has. Of a result that is one file, that and all rows."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+def volume_path(path: Path, token: str, number: int) -> Path:
+    """A file of the result at ``path``; all files of one result have the same token."""
+    return path.with_name(f"{path.stem}-{token}-{number:05d}{path.suffix}")
+
+
+def unfinished(path: Path) -> Path:
+    """What a file is called until all others are whole, too."""
+    return path.with_name(f".{path.name}")
+
+
+def remove_unfinished(path: Path, token: str | None = None) -> None:
+    """Removes what a gather that was killed has left of files, but for those with this token."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}-{_TOKEN}-[0-9]*{glob.escape(path.suffix)}"):
+        if token is None or not left.name.startswith(f".{path.stem}-{token}-"):
+            with suppress(FileNotFoundError, PermissionError):
+                left.unlink()
+
+
+def create_index(path: Path, files: Sequence[IndexedFile], provenance: Mapping[str, Any]) -> None:
+    """Makes the index of files, without a summary, and not complete."""
+    names = [os.fsencode(one.path.name) for one in files]
+    kind = np.dtype([("name", f"S{max(map(len, names))}"), ("start", "<i8"), ("stop", "<i8")])
+    rows = [(name, one.start, one.stop) for name, one in zip(names, files, strict=True)]
+    with begun(path, provenance) as file:
+        file.create_dataset(FILES, data=np.array(rows, kind), track_times=False)
+
+
+def read_index(path: Path) -> tuple[IndexedFile, ...]:
+    """The files of a result in several; none where the result is one file. Raises DamageError where HDF5 cannot read it."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            rows = file[FILES][()].tolist() if FILES in file and "status" not in file else []
+    except UNREADABLE as error:
+        raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
+    return tuple(IndexedFile(path.with_name(os.fsdecode(name)), start, stop) for name, start, stop in rows)
+
+
+def indexed_files(path: Path) -> tuple[IndexedFile, ...]:
+    """Those of whatever is there now; none where that is no index, or nothing."""
+    try:
+        return read_index(path) if path.is_file() else ()
+    except DamageError:
+        return ()
+
+
+def problem(file: IndexedFile, seal: str) -> str | None:
+    """Why a file is not what an index with this seal ("": of a result that is not complete) says, as far as its head tells."""
+    try:
+        found = read_seal(file.path)
+    except OSError as error:
+        return f"{file.path}: {error.strerror}: it has rows {file.start}-{file.stop - 1} of the result"
+    if found == (seal_of_rows(seal, file.start, file.stop) if seal else ""):
+        return None
+    return f"{file.path}: is no file of this result: it should have rows {file.start}-{file.stop - 1}"
