@@ -22,13 +22,15 @@ from jobs.gather.gather_report import GatherReport
 from jobs.gather.provenance import provenance
 from jobs.gather.reduction import blocks, summarize
 from jobs.gather.result_check import Samples, check_file
-from jobs.gather.result_file import NewFile, NewResult, ResultFile, complete, create
+from jobs.gather.result_file import NewFile, NewResult, ResultFile, complete, filling
 from jobs.gather.result_index import (
     TOKEN_LETTERS,
     IndexedFile,
     create_index,
     indexed_files,
+    note_replaced,
     problem,
+    read_replaced,
     remove_unfinished,
     unfinished,
     volume_path,
@@ -99,7 +101,9 @@ class Gathering:
         survey, size = self._survey, sum(path.stat().st_size for path in {*paths, self._path})
         counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))
         seconds = time.monotonic() - started
-        return GatherReport(self._path, survey.whole, *counts, seconds, self._part.name, self._whole_seal, files=len(files))
+        return GatherReport(
+            self._path, survey.whole, *counts, seconds, self._part.name, self._whole_seal, files=len(files)
+        )
 
     @property
     def _is_split(self) -> bool:
@@ -146,14 +150,14 @@ class Gathering:
         sections, found = Sections(self._committed), list[Unlike]()
         for number, volume in enumerate(self._volumes):
             section = sections.take(volume.start, volume.stop)
-            unlike = self._write_volume(number, volume, section) if self._is_split else self._write_result(volume, section)
+            unlike = (
+                self._write_volume(number, volume, section) if self._is_split else self._write_result(volume, section)
+            )
             found += map(section.as_of_result, unlike)
         return found
 
     def _write_result(self, volume: Volume, section: Section) -> list[Unlike]:
-        places = create(self._result.temporary, volume.contents, self._provenance(), self._form.compression)
-        _check_space(self._path.parent, self._result.temporary.stat().st_size)
-        return self._copy(volume, section, ResultFile(self._result.descriptor, places))
+        return self._write_file(self._result, volume, section, self._provenance())
 
     def _write_volume(self, number: int, volume: Volume, section: Section) -> list[Unlike]:
         """Makes a file of several, unless it is there and intact."""
@@ -164,12 +168,17 @@ class Gathering:
                     return []
                 section = Sections(self._committed).take(volume.start, volume.stop)  # the other one is used up
         with NewFile(self._path) as file:
-            places = create(file.temporary, volume.contents, self._provenance_of(volume), self._form.compression)
-            found = self._copy(volume, section, ResultFile(file.descriptor, places))
+            found = self._write_file(file, volume, section, self._provenance_of(volume))
             if not found:
                 complete(file.temporary, {}, self._seal_of(volume))
                 file.publish(unfinished(path))
         return found
+
+    def _write_file(self, file: NewFile, volume: Volume, section: Section, facts: Mapping[str, Any]) -> list[Unlike]:
+        """All but the summary; returns what differs from the journals."""
+        with filling(file.temporary, file.descriptor, volume.contents, facts, self._form.compression) as result:
+            _check_space(self._path.parent, file.temporary.stat().st_size)
+            return self._copy(volume, section, result)
 
     def _is_intact(self, path: Path, volume: Volume, section: Section) -> bool:
         if problem(IndexedFile(path, volume.start, volume.stop), self._whole_seal or ""):
@@ -216,16 +225,12 @@ class Gathering:
     def _blocks(self, files: Sequence[IndexedFile]) -> Iterator[dict[str, Any]]:
         """All batches of the result, read back from its files, for a Job that folds them."""
         for file, volume in zip(files, self._volumes, strict=True):
-            descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                result = ResultFile.find(file.path, descriptor)
+            with ResultFile.opened(file.path) as result:
                 yield from blocks(self._plan.table, volume.part(self._part), result, self._survey.outputs, volume.start)
-            finally:
-                os.close(descriptor)
 
     def _publish(self, files: Sequence[IndexedFile], summary: Mapping[str, np.ndarray]) -> list[Path]:
         """Puts the result in its place, and removes the files of the one before; returns its files."""
-        before = [file.path for file in indexed_files(self._path)]
+        before = {*(file.path for file in indexed_files(self._path)), *read_replaced(self._path)}
         paths = [volume_path(self._path, self._token, number) for number in range(len(files))] if self._is_split else []
         if self._is_split:
             named = [replace(file, path=path) for file, path in zip(files, paths, strict=True)]
@@ -234,9 +239,11 @@ class Gathering:
             for file, path in zip(files, paths, strict=True):
                 os.replace(file.path, path)
             fsync_folder(self._path.parent)
+        replaced = sorted(before - {*paths})
+        note_replaced(self._result.temporary, replaced)
         complete(self._result.temporary, summary, self._whole_seal)
         self._result.publish()
-        for old in {*before} - {*paths}:
+        for old in replaced:
             old.unlink(missing_ok=True)
         return paths
 

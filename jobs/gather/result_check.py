@@ -1,6 +1,5 @@
 """ResultCheck: a finished result, or one of its files, compared with the journals and the manifest."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,16 +138,16 @@ class Samples:
         put_ids(put, self.manifest, self.id_column, volume.part(self.part), volume.start)
 
 
-def check_file(path: Path, volume: Volume, samples: Samples, section: Section, advance: Callable[[int], None]) -> list[str]:
+def check_file(
+    path: Path, volume: Volume, samples: Samples, section: Section, advance: Callable[[int], None]
+) -> list[str]:
     """What in a file of a result differs from the journals and the manifest, in words; rows count from its first one."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        check = ResultCheck(ResultFile.find(path, descriptor), volume.contents, section)
-        if not check.problems:
-            samples.put_ids(check.compare, volume)
-            check.rows(lambda stop: advance(volume.start + stop))
-        return check.problems
+        with ResultFile.opened(path) as result:
+            check = ResultCheck(result, volume.contents, section)
+            if not check.problems:
+                samples.put_ids(check.compare, volume)
+                check.rows(lambda stop: advance(volume.start + stop))
+            return check.problems
     except DamageError as error:
         return [str(error)]
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,7 @@ Files of another content have other names, so a result stays whole until the ind
 """
 
 import glob
+import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import DamageError
-from jobs.gather.hdf5_file import UNREADABLE
+from jobs.gather.hdf5_file import UNREADABLE, writing
 from jobs.gather.result_file import begun
 from jobs.storage.seals import read_seal, seal_of_rows
 
+_REPLACES = "replaces"
 FILES = "files"
 """The dataset that only an index has."""
 # So that the name of a file, as long as it is unfinished, is no longer than that of a result on its way.
@@ -71,10 +73,11 @@ def read_index(path: Path) -> tuple[IndexedFile, ...]:
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            rows = file[FILES][()].tolist() if FILES in file and "status" not in file else []
+            is_index = FILES in file and "seal" in file.attrs
+            rows = file[FILES][()].tolist() if is_index else []
+        return tuple(IndexedFile(path.with_name(os.fsdecode(name)), start, stop) for name, start, stop in rows)
     except UNREADABLE as error:
         raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
-    return tuple(IndexedFile(path.with_name(os.fsdecode(name)), start, stop) for name, start, stop in rows)
 
 
 def indexed_files(path: Path) -> tuple[IndexedFile, ...]:
@@ -83,6 +86,26 @@ def indexed_files(path: Path) -> tuple[IndexedFile, ...]:
         return read_index(path) if path.is_file() else ()
     except DamageError:
         return ()
+
+
+def note_replaced(temporary: Path, replaced: Sequence[Path]) -> None:
+    """Writes into a result on its way which files of the one before go with that, for whoever is killed before they have."""
+    import h5py
+
+    if replaced:
+        with writing(temporary), h5py.File(temporary, "r+", locking=False) as file:
+            file.attrs[_REPLACES] = json.dumps([path.name for path in replaced])
+
+
+def read_replaced(path: Path) -> list[Path]:
+    """What the result that is there now has replaced, and may not have been removed."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return [path.with_name(name) for name in json.loads(file.attrs.get(_REPLACES, "[]"))]
+    except UNREADABLE:
+        return []
 
 
 def problem(file: IndexedFile, seal: str) -> str | None:

@@ -5,7 +5,6 @@ which that is damaged does not open, or lacks a dataset).
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -125,11 +124,8 @@ def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, se
 def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> tuple[str, ...]:
     """What in a result differs from the journals and the manifest, in words."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            attributes = ResultFile.find(path, descriptor).attributes
-        finally:
-            os.close(descriptor)
+        with ResultFile.opened(path) as result:
+            attributes = result.attributes
         theirs = json.loads(attributes.get("provenance", "{}"))
         if theirs.get("fingerprint") != plan.fingerprint:
             return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
@@ -143,9 +139,7 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
         return (str(error),)
 
 
-def _check_files(
-    run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]
-) -> Iterator[str]:
+def _check_files(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> Iterator[str]:
     """Of a result in one file, or of each that its index names."""
     files = read_index(path)
     samples = Samples(plan.manifest_file(run), plan.id_column, one.part)

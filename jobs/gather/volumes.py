@@ -64,7 +64,9 @@ class _Tally:
 class VolumeCutter:
     """Sees the batches of a part in row order, and says where its volumes begin and end."""
 
-    def __init__(self, run: RunDir, plan: Plan, part: Part, *, most: int | None = None, starts: Collection[int] = ()) -> None:
+    def __init__(
+        self, run: RunDir, plan: Plan, part: Part, *, most: int | None = None, starts: Collection[int] = ()
+    ) -> None:
         """A volume ends before the batch with which it would have more than ``most`` bytes, and at each of ``starts``."""
         layout = read_layout(run)
         self._assume(layout.outputs if layout else ())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class ResultForm:
     """``max_file_size``: bytes of each of its files, at most (None: it is one file).
 
-    ``compression``: the HDF5 filter of its outputs, and its level; "" for none.
+    ``compression``: of its outputs: "gzip", or "" for none.
     """
 
     max_file_size: int | None = None

@@ -12,6 +12,7 @@ from typing import Any, Self
 from jobs.storage import checked_json
 from jobs.storage.files import intact, write_bytes
 from jobs.storage.plans import Plan
+from jobs.storage.result_form import ResultForm
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
 
@@ -55,6 +56,7 @@ class Resources:
     are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: an older version made
     it), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit,
     seconds, that its partition gives where none is asked for. ``stall``: after how many seconds without a batch it ends.
+    ``max_file_size`` and ``compression`` are of the result.
     """
 
     parallelism: int | None = None
@@ -74,6 +76,13 @@ class Resources:
     requeue: bool = True
     default_time: int | None = None
     stall: int | None = None
+    max_file_size: int | None = None
+    compression: str = ""
+
+    @property
+    def form(self) -> ResultForm:
+        """In which the result is to be written."""
+        return ResultForm(self.max_file_size, self.compression)
 
     @property
     def gathers(self) -> bool:

@@ -20,6 +20,7 @@ from jobs.storage.attempts import attempt_names
 from jobs.storage.files import fsync_folder, intact, publish, temporary_name, write_bytes
 from jobs.storage.old_shards import import_run
 from jobs.storage.plans import Plan
+from jobs.storage.result_form import PLAIN, ResultForm
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
@@ -180,6 +181,11 @@ def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:
     """Where the newest submission wants the result; None: in the run directory."""
     chosen = submissions[-1].submission.resources.output if submissions else None
     return Path(chosen) if chosen else None
+
+
+def chosen_form(submissions: Sequence[SubmissionState]) -> ResultForm:
+    """In which form the newest submission wants the result."""
+    return submissions[-1].submission.resources.form if submissions else PLAIN
 
 
 def newest_by_row(submissions: Iterable[SubmissionState], table: ShardTable) -> list[tuple[SubmissionState, Spans]]:

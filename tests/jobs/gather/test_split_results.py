@@ -1,0 +1,384 @@
+"""A result in several files holds what it would hold in one, whatever its files' size; each is checked, and kept, by itself."""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import DamageError, IncompleteError, InputError
+from jobs.gather import volumes
+from jobs.gather.gather import gather
+from jobs.gather.result_errors import read_result_errors
+from jobs.gather.result_index import read_index
+from jobs.gather.verify import verify
+from jobs.job import Job
+from jobs.storage.records import JobSpec
+from jobs.storage.result_form import ResultForm
+from jobs.storage.rundir import RunDir
+from jobs.storage.seals import read_seal
+from jobs.storage.spans import Spans
+from launcher import results
+from launcher.results.hdf5_table import Hdf5Table
+from tests.jobs.gather.test_gather import build_drawn, runs
+from tests.jobs.storage.test_several_manifests import build_parts
+from tests.support.builders import AttemptWriter, build_run, change_plan, damage, everything, flip_byte, submit
+
+BAD = [3, 16, 17, 18, 19, 22]
+# Of the run below: two batches of up to eight samples in each file.
+FORM = ResultForm(1800)
+
+
+@pytest.fixture(autouse=True)
+def _without_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are cut by their rows alone, so that small runs have many."""
+    monkeypatch.setattr(volumes, "_HEAD", 0)
+    monkeypatch.setattr(volumes, "_EACH", 0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """64 samples in 3 shards, all done; 6 samples failed, one batch of them as a whole."""
+    return build_run(tmp_path / "run", (0, 20, 50, 64), failed=BAD, ids=[f"böok {row}" for row in range(64)])
+
+
+def columns(path: Path | RunDir) -> dict[str, Any]:
+    """All that a result tells of its rows, as plain values; NaN equals NaN."""
+    with results.open(path.path if isinstance(path, RunDir) else path, allow_incomplete=True) as found:
+        rows: dict[str, Any] = {"complete": found.complete, "id": found.ids.tolist(), "status": found.status.tolist()}
+        for name in found.outputs:
+            column = found[name]
+            parts = [column] if isinstance(column, np.ndarray) else [column.values, column.offsets]
+            rows[name] = [str(found.output(name)), *(repr(part.tolist()) for part in parts)]
+        return rows | {name: np.asarray(column).tolist() for name, column in found.table.errors().items()}
+
+
+def files_of(run: RunDir) -> list[Path]:
+    return [file.path for file in read_index(run.result)]
+
+
+def value_in(path: Path) -> tuple[Path, int]:
+    """A file, and where it has a value."""
+    with h5py.File(path) as file:
+        return path, file["vector"].id.get_offset() + 5
+
+
+def results_of(run: RunDir) -> list[str]:
+    """The names of all files of results, on their way or not."""
+    return sorted(path.name for path in run.path.iterdir() if path.suffix == ".h5")
+
+
+@given(runs(), st.integers(1, 3000), st.sampled_from(["", "gzip"]))
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_files_of_any_size_hold_what_one_holds(drawn: dict[str, Any], size: int, compression: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(volumes, "_HEAD", 0)
+        patch.setattr(volumes, "_EACH", 0)
+        run, _, missing = build_drawn(Path(folder) / "run", drawn)
+        one = gather(run, output=Path(folder) / "one.h5", allow_missing=True)
+        several = gather(run, form=ResultForm(size, compression), allow_missing=True)
+        assert (several.ok, several.failed, several.missing) == (one.ok, one.failed, one.missing)
+        assert columns(run) == columns(one.path)
+        assert verify(run).ok
+        assert several.bytes == sum(path.stat().st_size for path in {*files_of(run), run.result})
+        assert len(results_of(run)) == (several.files + 1 if several.files > 1 else 1)
+        assert bool(missing) == (not several.complete)
+
+
+def test_no_file_is_larger_than_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    run = build_run(
+        tmp_path / "run", (0, 3000, 6000), big, batch_size=100, ids=[f"sample {row}" for row in range(6000)]
+    )
+    report = gather(run, form=ResultForm(1 << 20))
+    sizes = [path.stat().st_size for path in files_of(run)]
+    assert report.files == len(sizes) > 6
+    assert max(sizes) <= 1 << 20
+    assert min(sizes[:-1]) > 0.7 * (1 << 20)
+
+
+def big(rows: np.ndarray) -> dict[str, Any]:
+    return {"vector": rows[:, None] + np.zeros((1, 300), np.float32), "text": ["word " * (row % 40) for row in rows]}
+
+
+def test_what_fits_into_one_file_is_one(run: RunDir) -> None:
+    assert gather(run, form=ResultForm(1 << 30)).files == 1
+    assert results_of(run) == ["result.h5"]
+    assert not read_index(run.result)
+
+
+def test_each_file_is_a_result_of_its_rows(run: RunDir) -> None:
+    gather(run, form=FORM)
+    file = read_index(run.result)[2]
+    with results.open(run.path) as whole, results.open(file.path) as found:
+        assert found.ids.tolist() == whole.ids[file.start : file.stop].tolist()
+        np.testing.assert_array_equal(found["vector"], whole["vector"][file.start : file.stop])
+        assert found["text"][:] == whole["text"][file.start : file.stop]
+        assert found.provenance["fingerprint"] == whole.provenance["fingerprint"]
+        assert found.provenance["volume"] == {"index": "result.h5", "rows": [file.start, file.stop]}
+
+
+def test_plain_h5py_finds_rows_by_the_index(run: RunDir) -> None:
+    gather(run, form=FORM)
+    with h5py.File(run.result) as index:
+        found = []
+        for name, start, stop in index["files"]:
+            with h5py.File(run.path / name.decode()) as file:
+                assert len(file["vector"]) == stop - start
+                found.append(file["vector"][()])
+        assert index.attrs["complete"]
+    with results.open(run.path) as whole:
+        np.testing.assert_array_equal(np.concatenate(found), whole["vector"])
+
+
+def test_an_index_is_no_result_of_nothing_to_readers_that_know_of_none(run: RunDir) -> None:
+    gather(run, form=FORM)
+    with pytest.raises(InputError, match="an HDF5 file, but not a result of `launcher gather`"):
+        Hdf5Table(run.result)
+
+
+def test_failed_samples_are_told_from_the_files(run: RunDir) -> None:
+    gather(run, form=FORM)
+    found = list(read_result_errors(run.result))
+    assert [(one.id, one.row, one.kind) for one in found] == [(f"böok {row}", row, "LOAD") for row in BAD]
+
+
+class Sum(Job):
+    def process(self, batch: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def reduce(self, state: Any, block: dict[str, Any]) -> Any:
+        return {"rows": [*(state or {"rows": []})["rows"], *block["index"].tolist()]}
+
+
+def test_a_fold_sees_all_rows_of_all_files(run: RunDir) -> None:
+    change_plan(run, job=JobSpec(f"{__name__}:Sum", {}))
+    gather(run, form=FORM)
+    with results.open(run.path) as found:
+        assert found.summary["rows"].tolist() == [row for row in range(64) if row not in BAD]
+
+
+def test_rows_are_read_from_the_files_that_have_them(run: RunDir) -> None:
+    gather(run, form=FORM)
+    expected = everything(np.arange(64))
+    with results.open(run.path) as found:
+        picked = [63, 0, 40, 21]
+        np.testing.assert_array_equal(found.dataset("vector")[picked], expected["vector"][picked])
+        np.testing.assert_array_equal(found.dataset("vector")[23:60:7, 1], expected["vector"][23:60:7, 1])
+        assert found["text"][[63, 0, 40]] == [expected["text"][row] for row in (63, 0, 40)]
+        assert [len(block["id"]) for block in found.blocks(30)] == [30, 30, 4]
+    samples = results.dataset(run.path, ["id", "vector", "text"])
+    assert samples[len(samples) - 1]["id"] == "böok 63"
+
+
+def test_few_files_are_open_at_a_time(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    gather(run, form=ResultForm(1))
+    with results.open(run.path) as found:
+        whole = found["vector"]
+    monkeypatch.setattr("launcher.results.split_table._OPEN", 2)
+    assert len(files_of(run)) > 6
+    before = len(os.listdir("/proc/self/fd"))
+    with results.open(run.path) as found:
+        np.testing.assert_array_equal(found["vector"], whole)
+        assert len(os.listdir("/proc/self/fd")) <= before + 6
+
+
+# --- gathered again
+
+
+class Killed(BaseException):
+    """Ends a gather as if it had been killed, but for its descriptors."""
+
+
+CALLS = ("pwrite", "pwritev", "rename", "replace", "link", "unlink", "fsync", "fdatasync")
+
+
+@contextmanager
+def killed_at(call: int) -> Iterator[Callable[[], int]]:
+    """From the ``call``th system call that changes something on, none does; yields how many there were."""
+    count = 0
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count >= call:
+                raise Killed
+            return real(*arguments, **options)
+
+        return called
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, counted(getattr(os, name)))
+        yield lambda: count
+
+
+def compute_again(run: RunDir) -> None:
+    submit(run, 2, rows=Spans([(20, 50)]))
+    with AttemptWriter(run, 2, 1) as again:
+        again.commit_all(Spans([(20, 50)]), lambda rows: everything(rows + 100))
+        again.beat()
+
+
+@pytest.mark.parametrize("form", [FORM, ResultForm()], ids=["several", "one"])
+def test_killed_at_any_moment_the_old_result_is_whole_or_the_new_one(run: RunDir, form: ResultForm) -> None:
+    gather(run, form=FORM)
+    old = columns(run)
+    compute_again(run)
+    new_path = run.path / "new.h5"
+    with killed_at(1 << 30) as calls:
+        gather(run, output=new_path, form=form)
+    new, count = columns(new_path), calls()
+    for path in [*(file.path for file in read_index(new_path)), new_path]:
+        path.unlink()
+    seen = []
+    # Of several those that are made stay, so that soon all calls are those that publish the result, and remove the old one.
+    for call in itertools.chain([1, count // 2], itertools.count(1 if form == FORM else count - 6)):
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            patch.setattr("jobs.gather.result_file.NewFile.__exit__", lambda file, *_: os.close(file.descriptor))
+            with killed_at(call):
+                gather(run, form=form)
+            break
+        found = columns(run)
+        assert found in (old, new)
+        seen.append(found == new)
+    assert not any(seen[:2])
+    assert seen[-1]
+    assert seen == sorted(seen)
+    gather(run, form=form)
+    assert columns(run) == new
+    assert verify(run).ok
+    assert len(results_of(run)) == 1 + len(read_index(run.result))
+
+
+def test_a_gather_that_was_killed_goes_on_with_the_files_that_are_there(run: RunDir) -> None:
+    def kill(done: int, total: int) -> None:
+        if done > 40:
+            raise Killed
+
+    with pytest.raises(Killed):
+        gather(run, form=FORM, progress=kill)
+    assert not run.result.exists()
+    left = {path.name.lstrip("."): path.stat().st_ino for path in run.path.glob(".result-*")}
+    assert len(left) > 2
+    flip_byte(*value_in(sorted(run.path.glob(".result-*"))[1]))
+    gather(run, form=FORM)
+    assert verify(run).ok
+    again = {path.name: path.stat().st_ino for path in files_of(run)}
+    assert sum(again[name] == inode for name, inode in left.items()) == len(left) - 1
+    assert not list(run.path.glob(".result*"))
+
+
+def test_files_of_another_gather_are_removed(run: RunDir) -> None:
+    gather(run, form=FORM)
+    first = files_of(run)
+    compute_again(run)
+    gather(run, form=ResultForm(2500))
+    assert not any(path.exists() for path in first)
+    gather(run)
+    assert results_of(run) == ["result.h5"]
+
+
+def test_a_result_that_lacks_rows_does_not_take_the_place_of_one_that_is_complete(run: RunDir) -> None:
+    gather(run, form=FORM)
+    before = columns(run)
+    compute_again(run)
+    damage(run, 60, "vector")
+    with pytest.raises(DamageError, match="rows 58-63: vector"):
+        gather(run, form=FORM, allow_missing=True)
+    assert columns(run) == before
+
+
+def test_damaged_batches_are_left_out_of_several_files_when_that_is_allowed(run: RunDir) -> None:
+    damage(run, 30, "vector")
+    damage(run, 60, "text")
+    report = gather(run, form=FORM, allow_missing=True)
+    assert (report.missing, report.complete) == (14, False)
+    with pytest.raises(IncompleteError, match="14 of 64 samples have no result"):
+        results.open(run.path)
+    assert verify(run).result_problems == ()
+    assert [row for row, status in enumerate(columns(run)["status"]) if status == 0] == [*range(28, 36), *range(58, 64)]
+
+
+def test_of_a_batch_that_is_damaged_another_attempt_has_the_bytes(run: RunDir) -> None:
+    expected = columns(gather(run, form=FORM).path)
+    with AttemptWriter(run, worker=7) as late:
+        late.commit_all(Spans([(20, 50)]), bad=BAD)
+        late.beat()
+    damage(run, 30, "vector")
+    run.result.unlink()
+    gather(run, form=FORM)
+    assert columns(run) == expected
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("number", [0, 2, -1])
+def test_damage_of_any_file_is_found_told_and_mended(run: RunDir, number: int) -> None:
+    gather(run, form=FORM)
+    whole, path = columns(run), files_of(run)[number]
+    kept = {other: other.stat().st_ino for other in files_of(run) if other != path}
+    flip_byte(*value_in(path))
+    report = verify(run)
+    assert [problem.partition(":")[0] for problem in report.result_problems] == [path.name]
+    gather(run, form=FORM)
+    assert verify(run).ok
+    assert columns(run) == whole
+    assert {other: other.stat().st_ino for other in kept} == kept
+
+
+@pytest.mark.parametrize("what", ["gone", "another's", "cut off"])
+def test_a_file_that_is_not_what_the_index_says_is_refused(run: RunDir, what: str) -> None:
+    gather(run, form=FORM)
+    path, other = files_of(run)[1:3]
+    if what == "gone":
+        path.unlink()
+    elif what == "another's":
+        path.write_bytes(other.read_bytes())
+    else:
+        os.truncate(path, path.stat().st_size // 2)
+    assert not verify(run).ok
+    with pytest.raises(DamageError, match=f"{path.name}.*`launcher gather` makes it again"):
+        columns(run)
+    gather(run, form=FORM)
+    assert verify(run).ok
+
+
+def test_a_damaged_index_is_refused(run: RunDir) -> None:
+    gather(run, form=FORM)
+    with h5py.File(run.result, "r+") as file:
+        rows = file["files"][()]
+        rows["start"][1] += 1
+        file["files"][...] = rows
+    assert verify(run).result_problems == (f"{run.result}: its files are not of the rows that the run has",)
+    assert read_seal(run.result) is not None
+
+
+def test_a_result_that_is_gathered_again_is_told_to_whoever_has_it_open(run: RunDir) -> None:
+    gather(run, form=ResultForm(1))
+    with results.open(run.path) as found:
+        compute_again(run)
+        gather(run, form=ResultForm(1))
+        with pytest.raises(DamageError, match="`launcher gather` makes it again"):
+            found.dataset("vector")[-1]
+
+
+def test_the_result_of_each_manifest_has_files_of_its_own(tmp_path: Path) -> None:
+    run = build_parts(tmp_path / "run")
+    whole = gather(run, output=tmp_path / "{manifest}.h5")
+    report = gather(run, form=FORM)
+    assert [one.files > 1 for one in report.parts] == [True, False, False]
+    assert report.files == sum(one.files for one in report.parts)
+    for one, other in zip(whole.parts, report.parts, strict=True):
+        assert columns(one.path) == columns(other.path)
+    assert verify(run).ok
