@@ -198,6 +198,10 @@ class Killed(BaseException):
     """Ends a gather as if it had been killed, but for its descriptors."""
 
 
+def raise_killed(*arguments: Any) -> None:
+    raise Killed
+
+
 CALLS = ("pwrite", "pwritev", "rename", "replace", "link", "unlink", "fsync", "fdatasync")
 
 
@@ -241,16 +245,27 @@ def test_killed_at_any_moment_the_old_result_is_whole_or_the_new_one(run: RunDir
     for path in [*(file.path for file in read_index(new_path)), new_path]:
         path.unlink()
     seen = []
-    # Of several those that are made stay, so that soon all calls are those that publish the result, and remove the old one.
-    for call in itertools.chain([1, count // 2], itertools.count(1 if form == FORM else count - 6)):
+
+    def kill(call: int) -> bool:
         with pytest.MonkeyPatch.context() as patch, suppress(Killed):
             patch.setattr("jobs.gather.result_file.NewFile.__exit__", lambda file, *_: os.close(file.descriptor))
             with killed_at(call):
                 gather(run, form=form)
-            break
+            return False
         found = columns(run)
         assert found in (old, new)
         seen.append(found == new)
+        return True
+
+    assert kill(1)
+    assert kill(count // 2)
+    if form == FORM:  # the files are made, and all that is to be done is to publish them, and to remove the old ones
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            patch.setattr("jobs.gather.gathering.create_index", raise_killed)
+            gather(run, form=form)
+    calls_in_turn = itertools.count(1 if form == FORM else count - 6)
+    while kill(next(calls_in_turn)):
+        pass
     assert not any(seen[:2])
     assert seen[-1]
     assert seen == sorted(seen)
