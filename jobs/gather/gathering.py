@@ -5,7 +5,6 @@ once that is checked. Only when all are there do they get their names, and then 
 """
 
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -138,7 +137,7 @@ class Gathering:
     def _new_token(self) -> str:
         """What tells the files of this result from those of another one: what all of them hold."""
         if not self._survey.whole:
-            return secrets.token_hex(TOKEN_LETTERS // 2)
+            return os.urandom(TOKEN_LETTERS // 2).hex()
         facts = repr((self._seal, self._form.compression, self._volumes))
         return xxhash.xxh3_64_hexdigest(facts.encode())[:TOKEN_LETTERS]
 
