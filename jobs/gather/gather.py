@@ -14,7 +14,7 @@ from jobs.errors import IncompleteError, RunError
 from jobs.gather.gather_report import GatherReport
 from jobs.gather.gathering import Gathering, Progress, of_the_rest
 from jobs.gather.manifest_check import check_manifest
-from jobs.gather.result_file import NewResult
+from jobs.gather.new_result import NewResult
 from jobs.gather.result_place import holds_complete, objection
 from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Surveyed, survey_results

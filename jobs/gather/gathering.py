@@ -18,15 +18,17 @@ from jobs.errors import DamageError, RunError
 from jobs.gather.block_copier import BlockCopier
 from jobs.gather.committed import Damage, Unlike
 from jobs.gather.gather_report import GatherReport
+from jobs.gather.new_result import NewFile, NewResult
 from jobs.gather.provenance import provenance
 from jobs.gather.reduction import blocks, summarize
 from jobs.gather.result_check import Samples, check_file
-from jobs.gather.result_file import NewFile, NewResult, ResultFile, complete, filling
+from jobs.gather.result_file import ResultFile, complete, filling
 from jobs.gather.result_index import (
     TOKEN_LETTERS,
     IndexedFile,
     create_index,
     indexed_files,
+    is_volume,
     note_replaced,
     problem,
     read_replaced,
@@ -197,6 +199,8 @@ class Gathering:
         return found
 
     def _advance(self, row: int) -> None:
+        if self._is_split:
+            self._result.show()
         if self._progress:
             self._progress(self._part.start + row, self._plan.rows)
 
@@ -238,7 +242,7 @@ class Gathering:
             for file, path in zip(files, paths, strict=True):
                 os.replace(file.path, path)
             fsync_folder(self._path.parent)
-        replaced = sorted(before - {*paths})
+        replaced = sorted(path for path in before - {*paths} if is_volume(path))
         note_replaced(self._result.temporary, replaced)
         complete(self._result.temporary, summary, self._whole_seal)
         self._result.publish()

@@ -10,6 +10,7 @@ Files of another content have other names, so a result stays whole until the ind
 import glob
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class IndexedFile:
 def volume_path(path: Path, token: str, number: int) -> Path:
     """A file of the result at ``path``; all files of one result have the same token."""
     return path.with_name(f"{path.stem}-{token}-{number:05d}{path.suffix}")
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file has such a name: nothing else is ever removed, whatever a damaged index says."""
+    return re.fullmatch(rf".*-[0-9a-f]{{{TOKEN_LETTERS}}}-\d{{5,}}", path.stem) is not None
 
 
 def unfinished(path: Path) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import DamageError, InputError, LauncherError, RunError
-from jobs.gather.result_file import NewResult
+from jobs.gather.new_result import NewResult
 from jobs.gather.verify import verify
 from jobs.kinds import RunState
 from jobs.storage.attempts import Attempts, read_head
