@@ -23,8 +23,8 @@ from jobs.job import has_reduce, make_job
 from jobs.storage.code import changed, told
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
-from jobs.storage.result_form import PLAIN, ResultForm
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import PLAIN, ResultForm
 from jobs.storage.upstreams import refuse_outdated
 
 
@@ -95,7 +95,7 @@ def gather(
 
 def _cutters(run: RunDir, plan: Plan, form: ResultForm) -> dict[Part, VolumeCutter]:
     """Of each result, where it may be several files."""
-    most = form.max_file_size
+    most = form.room
     return {part: VolumeCutter(run, plan, part, most=most) for part in plan.results} if most else {}
 
 

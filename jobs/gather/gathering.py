@@ -46,10 +46,10 @@ from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
 from jobs.storage.files import fsync_folder
 from jobs.storage.plans import Plan
-from jobs.storage.result_form import ResultForm
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import seal_of_rows
 from jobs.storage.spans import Spans
+from jobs.storage.submission import ResultForm
 
 _LISTED = 10
 
@@ -130,7 +130,7 @@ class Gathering:
 
     def _survey_again(self) -> None:
         outputs = self._survey.outputs
-        cutter = VolumeCutter(self._run, self._plan, self._part, most=self._form.max_file_size)
+        cutter = VolumeCutter(self._run, self._plan, self._part, most=self._form.room)
         visit = (lambda _, stored: cutter.add(stored)) if self._form.max_file_size else None
         self._survey = Survey.take(self._run, self._plan, self._part, self._committed, self._budgets, visit)
         self._survey.assume(outputs)

@@ -29,7 +29,7 @@ FILES = "files"
 """The dataset that only an index has."""
 # So that the name of a file, as long as it is unfinished, is no longer than that of a result on its way.
 TOKEN_LETTERS = 6
-_TOKEN = "[0-9a-f]" * TOKEN_LETTERS
+_TOKEN = f"[0-9a-f]{{{TOKEN_LETTERS}}}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def volume_path(path: Path, token: str, number: int) -> Path:
 
 def is_volume(path: Path) -> bool:
     """Whether a file has such a name: nothing else is ever removed, whatever a damaged index says."""
-    return re.fullmatch(rf".*-[0-9a-f]{{{TOKEN_LETTERS}}}-\d{{5,}}", path.stem) is not None
+    return re.fullmatch(rf".*-{_TOKEN}-[0-9]{{5,}}", path.stem) is not None
 
 
 def unfinished(path: Path) -> Path:
@@ -56,10 +56,12 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}")
 
 
-def remove_unfinished(path: Path, token: str | None = None) -> None:
+def remove_unfinished(path: Path, token: str) -> None:
     """Removes what a gather that was killed has left of files, but for those with this token."""
-    for left in path.parent.glob(f".{glob.escape(path.stem)}-{_TOKEN}-[0-9]*{glob.escape(path.suffix)}"):
-        if token is None or not left.name.startswith(f".{path.stem}-{token}-"):
+    name = re.compile(rf"\.{re.escape(path.stem)}-({_TOKEN})-[0-9]{{5,}}{re.escape(path.suffix)}")
+    for left in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
+        found = name.fullmatch(left.name)
+        if found and found[1] != token:
             with suppress(FileNotFoundError, PermissionError):
                 left.unlink()
 

@@ -12,7 +12,6 @@ from typing import Any, Self
 from jobs.storage import checked_json
 from jobs.storage.files import intact, write_bytes
 from jobs.storage.plans import Plan
-from jobs.storage.result_form import ResultForm
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
 
@@ -41,6 +40,28 @@ class NodeSettings:
         """The most samples of a shard of ``rows`` that may fail."""
         limit = self.max_failed_samples
         return limit if isinstance(limit, int) else int(limit * rows)
+
+
+@dataclass(frozen=True)
+class ResultForm:
+    """In which form a result is written; its rows are the same in any.
+
+    ``max_file_size``: bytes of each of its files, at most, unless a batch is larger (None: it is one file).
+    ``compression``: of its outputs: "gzip", or "" for none.
+    """
+
+    max_file_size: int | None = None
+    compression: str = ""
+
+    @property
+    def room(self) -> int | None:
+        """Bytes of a file for what it holds: a compressed chunk begins at a page, and may be no smaller than it was."""
+        if self.max_file_size is None or not self.compression:
+            return self.max_file_size
+        return self.max_file_size * 97 // 100
+
+
+PLAIN = ResultForm()
 
 
 @dataclass(frozen=True)

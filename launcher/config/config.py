@@ -21,8 +21,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
-from jobs.storage.result_form import ResultForm
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import ResultForm
 from launcher.config.conflicts import conflicts, too_few_cpus
 from launcher.config.notification import Target
 from launcher.config.origins import Origins, Problem, apply_overrides, dotted

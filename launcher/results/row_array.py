@@ -30,13 +30,23 @@ class RowArray:
     def _chosen(self, chosen: Any, rest: tuple[Any, ...]) -> Any:
         if isinstance(chosen, slice):
             rows = range(len(self))[chosen]
-            first, stop = (min(rows), max(rows) + 1) if rows else (0, 0)
+            first, stop = (min(rows[0], rows[-1]), max(rows[0], rows[-1]) + 1) if rows else (0, 0)
             return self._read(first, stop)[(slice(None, None, rows.step), *rest)]
         if np.ndim(chosen) == 0 and not isinstance(chosen, bool | np.bool_):
             row = range(len(self))[chosen]
             return self._read(row, row + 1)[(0, *rest)]
-        picked = np.arange(len(self))[chosen]
+        picked = self._picked(np.asarray(chosen))
         found = np.empty((len(picked), *self.shape[1:]), self.dtype)
-        for at, row in enumerate(picked.tolist()):
+        for at, row in enumerate(picked):
             found[at] = self._read(row, row + 1)[0]
         return found[(slice(None), *rest)]
+
+    def _picked(self, chosen: np.ndarray) -> list[int]:
+        """The rows of a mask, or of a list of ints. Raises IndexError where there are none such."""
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise IndexError(f"a mask of shape {list(chosen.shape)} does not fit {len(self)} rows")
+            return [int(row) for row in np.flatnonzero(chosen)]
+        if chosen.ndim != 1 or (len(chosen) and chosen.dtype.kind not in "iu"):
+            raise IndexError(f"rows are chosen by a list of ints or a mask, not by {chosen.dtype} {list(chosen.shape)}")
+        return [range(len(self))[int(row)] for row in chosen]

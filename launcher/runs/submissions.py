@@ -19,11 +19,10 @@ from jobs.storage.attempts import attempt_names
 from jobs.storage.files import fsync_folder, intact, publish, temporary_name, write_bytes
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
-from jobs.storage.result_form import PLAIN, ResultForm
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
-from jobs.storage.submission import Submission
+from jobs.storage.submission import PLAIN, ResultForm, Submission
 from launcher.runs.attendant import find_attendant
 from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.failures import Failure

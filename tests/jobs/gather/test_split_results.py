@@ -23,10 +23,10 @@ from jobs.gather.result_index import read_index
 from jobs.gather.verify import verify
 from jobs.job import Job
 from jobs.storage.records import JobSpec
-from jobs.storage.result_form import ResultForm
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import read_seal
 from jobs.storage.spans import Spans
+from jobs.storage.submission import ResultForm
 from launcher import results
 from launcher.results.hdf5_table import Hdf5Table
 from tests.jobs.gather.test_gather import build_drawn, runs
@@ -94,20 +94,23 @@ def test_files_of_any_size_hold_what_one_holds(drawn: dict[str, Any], size: int,
         assert bool(missing) == (not several.complete)
 
 
-def test_no_file_is_larger_than_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compression", ["", "gzip"])
+def test_no_file_is_larger_than_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str) -> None:
     monkeypatch.undo()
     run = build_run(
         tmp_path / "run", (0, 3000, 6000), big, batch_size=100, ids=[f"sample {row}" for row in range(6000)]
     )
-    report = gather(run, form=ResultForm(1 << 20))
+    report = gather(run, form=ResultForm(1 << 20, compression))
     sizes = [path.stat().st_size for path in files_of(run)]
     assert report.files == len(sizes) > 6
     assert max(sizes) <= 1 << 20
-    assert min(sizes[:-1]) > 0.7 * (1 << 20)
+    assert compression or min(sizes[:-1]) > 0.7 * (1 << 20)
 
 
 def big(rows: np.ndarray) -> dict[str, Any]:
-    return {"vector": rows[:, None] + np.zeros((1, 300), np.float32), "text": ["word " * (row % 40) for row in rows]}
+    """Noise: what does not shrink."""
+    noise = np.random.default_rng(int(rows[0])).integers(0, 1 << 32, (len(rows), 300), np.uint32)
+    return {"vector": noise, "text": ["word " * (row % 40) for row in rows]}
 
 
 def test_what_fits_into_one_file_is_one(run: RunDir) -> None:
@@ -306,6 +309,16 @@ def test_files_of_another_gather_are_removed(run: RunDir) -> None:
     assert not any(path.exists() for path in first)
     gather(run)
     assert results_of(run) == ["result.h5"]
+
+
+def test_unfinished_files_of_another_result_stay(run: RunDir) -> None:
+    theirs = [run.path / name for name in (".result-202401-3f9a2c-00000.h5", ".result-old-3f9a2c-00000.h5")]
+    ours = run.path / ".result-3f9a2c-00000.h5"
+    for path in (*theirs, ours):
+        path.write_bytes(b"x")
+    gather(run, form=FORM)
+    assert all(path.exists() for path in theirs)
+    assert not ours.exists()
 
 
 def test_nothing_but_files_of_results_is_removed(run: RunDir) -> None:

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from jobs.errors import DamageError, InputError
 from jobs.extras import how_to_install
 from jobs.gather.gather import gather
-from jobs.storage.result_form import ResultForm
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import ResultForm
 from launcher import results
 from launcher.export.export import FORMATS, export
 from launcher.results import OK, Results

@@ -12,9 +12,8 @@ from jobs.gather import volumes
 from jobs.gather.gather import gather
 from jobs.gather.result_index import read_index
 from jobs.gather.verify import verify
-from jobs.storage.result_form import ResultForm
 from jobs.storage.rundir import RunDir
-from jobs.storage.submission import Submission
+from jobs.storage.submission import ResultForm, Submission
 from launcher import results
 from tests.support.builders import build_run, everything
 from tests.support.instant_executor import command, go_on, instant_executor
