@@ -3,6 +3,10 @@
 import itertools
 import os
 import pickle
+import random
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +36,10 @@ from launcher.results.hdf5_table import Hdf5Table
 from tests.jobs.gather.test_gather import build_drawn, runs
 from tests.jobs.storage.test_several_manifests import build_parts
 from tests.support.builders import AttemptWriter, build_run, change_plan, damage, everything, flip_byte, submit
+from tests.support.chaos import amount
+from tests.support.crash_states import crash_states, restore
+from tests.support.disk_calls import disk_calls
+from tests.support.launcher_runs import ROOT, environment
 
 BAD = [3, 16, 17, 18, 19, 22]
 # Of the run below: two batches of up to eight samples in each file.
@@ -281,6 +289,48 @@ def test_killed_at_any_moment_the_old_result_is_whole_or_the_new_one(run: RunDir
     assert columns(run) == new
     assert verify(run).ok
     assert len(results_of(run)) == 1 + len(read_index(run.result))
+
+
+RECORDED = """
+import sys
+from pathlib import Path
+from jobs.gather import volumes
+from jobs.gather.gather import gather
+from jobs.storage.files import fsync_folder
+from tests.jobs.gather.test_split_results import FORM, compute_again
+from tests.support.builders import build_run
+
+volumes._HEAD = volumes._EACH = 0
+run = build_run(Path(sys.argv[1]), (0, 20, 50, 64))
+fsync_folder(run.path.parent)
+gather(run, form=FORM)
+compute_again(run)
+print(flush=True)
+sys.stdin.readline()
+gather(run, form=FORM)
+"""
+
+
+def test_in_every_state_that_a_crash_may_leave_there_is_the_old_result_or_the_new_one(tmp_path: Path) -> None:
+    root, replayed = tmp_path / "runs", tmp_path / "replayed"
+    root.mkdir()
+    calls, found = disk_calls(tmp_path, root), []
+    command = [sys.executable, "-c", RECORDED, str(root / "run")]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with subprocess.Popen(command, env={**environment(), **calls.recording()}, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "\n"
+        begun, old = len(list(calls.recorded())), columns(root / "run" / "result.h5")
+        process.communicate("\n")
+    new = columns(root / "run" / "result.h5")
+    for _, state in crash_states(list(calls.recorded()), root, random.Random(7), amount("STATES", 16), begun):
+        shutil.rmtree(replayed, ignore_errors=True)
+        replayed.mkdir()
+        restore(state, replayed)
+        found.append(columns(replayed / "run" / "result.h5"))
+        assert found[-1] in (old, new)
+    assert old in found
+    assert new in found
 
 
 def test_a_gather_that_was_killed_goes_on_with_the_files_that_are_there(run: RunDir) -> None:
