@@ -27,8 +27,10 @@ from jobs.gather.result_index import (
     TOKEN_LETTERS,
     IndexedFile,
     create_index,
+    give_names,
     indexed_files,
     is_volume,
+    named_files,
     note_replaced,
     problem,
     read_replaced,
@@ -44,7 +46,6 @@ from jobs.gather.volumes import Volume, VolumeCutter, cut
 from jobs.gather.window_reader import WindowReader
 from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
-from jobs.storage.files import fsync_folder
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import seal_of_rows
@@ -91,15 +92,17 @@ class Gathering:
     def write(self) -> GatherReport:
         started = time.monotonic()
         try:
+            give_names(self._path)  # else they would be taken for what a killed one has left
             self._fill()
             files = self._files() if self._is_split else [IndexedFile(self._result.temporary, 0, self._part.rows)]
+            sizes = [file.path.stat().st_size for file in files] if self._is_split else []
             job = make_job(self._plan.job)
             summary = summarize(job, self._blocks(files)) if has_reduce(job) else {}
-            paths = self._publish(files, summary)
+            self._publish(files, summary)
         except OSError as error:
             self._result.check()
             raise RunError(f"{self._path}: gather stopped: {error}") from error
-        survey, size = self._survey, sum(path.stat().st_size for path in {*paths, self._path})
+        survey, size = self._survey, sum(sizes) + self._path.stat().st_size
         counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))
         seconds = time.monotonic() - started
         return GatherReport(
@@ -137,15 +140,24 @@ class Gathering:
         self._volumes = cut(self._survey, cutter if visit else None)
 
     def _new_token(self) -> str:
-        """What tells the files of this result from those of another one: what all of them hold."""
-        if not self._survey.whole:
-            return os.urandom(TOKEN_LETTERS // 2).hex()
-        facts = repr((self._seal, self._form.compression, self._volumes))
-        return xxhash.xxh3_64_hexdigest(facts.encode())[:TOKEN_LETTERS]
+        """What tells the files of this result from those of any other: what all of them hold, and of which plan.
+
+        Files of that token which the index does not name are those of one that was moved away, and stay as they are.
+        """
+        named = {file.path for file in indexed_files(self._path)}
+        facts = repr((self._plan.created, self._seal, self._form.compression, self._volumes))
+        while True:
+            is_whole = self._survey.whole
+            digest = xxhash.xxh3_64_hexdigest(facts.encode()) if is_whole else os.urandom(TOKEN_LETTERS).hex()
+            token = digest[:TOKEN_LETTERS]
+            if named_files(self._path, token) <= named:
+                return token
+            facts += "+"
 
     def _write_files(self) -> list[Unlike]:
         """Writes all files; returns what differs from the journals, where something does."""
-        remove_unfinished(self._path, self._token)
+        if self._result.has_locks:  # else they may be those of another one that is at work
+            remove_unfinished(self._path, self._token)
         if self._is_split:
             self._check_space_for_all()
         sections, found = Sections(self._committed), list[Unlike]()
@@ -231,24 +243,22 @@ class Gathering:
             with ResultFile.opened(file.path) as result:
                 yield from blocks(self._plan.table, volume.part(self._part), result, self._survey.outputs, volume.start)
 
-    def _publish(self, files: Sequence[IndexedFile], summary: Mapping[str, np.ndarray]) -> list[Path]:
-        """Puts the result in its place, and removes the files of the one before; returns its files."""
+    def _publish(self, files: Sequence[IndexedFile], summary: Mapping[str, np.ndarray]) -> None:
+        """Puts the result in its place, and removes the files of the one before."""
         before = {*(file.path for file in indexed_files(self._path)), *read_replaced(self._path)}
         paths = [volume_path(self._path, self._token, number) for number in range(len(files))] if self._is_split else []
         if self._is_split:
             named = [replace(file, path=path) for file, path in zip(files, paths, strict=True)]
             create_index(self._result.temporary, named, self._provenance())
-            self._result.check()
-            for file, path in zip(files, paths, strict=True):
-                os.replace(file.path, path)
-            fsync_folder(self._path.parent)
         replaced = sorted(path for path in before - {*paths} if is_volume(path))
         note_replaced(self._result.temporary, replaced)
         complete(self._result.temporary, summary, self._whole_seal)
         self._result.publish()
+        give_names(
+            self._path
+        )  # not before: a file with its name, and without an index, nobody could tell from one moved away
         for old in replaced:
             old.unlink(missing_ok=True)
-        return paths
 
     def _check_space_for_all(self) -> None:
         if not self._form.compression:

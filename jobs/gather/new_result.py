@@ -60,6 +60,7 @@ class NewResult(NewFile):
             self.__exit__()
             raise
         self._shown = time.monotonic()
+        self.has_locks = try_lock(self.descriptor) is True
 
     def show(self) -> None:
         """Lets those who wait see, now and then, that it goes on: they look at this file while several others are made."""

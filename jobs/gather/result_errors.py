@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jobs.errors import DamageError, InputError
 from jobs.gather.result_file import ResultFile
-from jobs.gather.result_index import indexed_files, problem
+from jobs.gather.result_index import indexed_files, located, problem
 from jobs.storage.seals import HDF5, read_seal
 
 _ROWS = 4096
@@ -32,7 +32,7 @@ def read_result_errors(path: Path) -> Iterator[ResultError]:
     for file in files:
         if found := problem(file, seal):
             raise DamageError(found)
-        yield from (error._replace(row=file.start + error.row) for error in _of_file(file.path))
+        yield from (error._replace(row=file.start + error.row) for error in _of_file(located(file.path)))
     if not files:
         yield from _of_file(path)
 

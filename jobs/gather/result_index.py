@@ -1,30 +1,33 @@
-"""The index of a result in several files: which file has which rows; it stands in the place of the result, and is written last.
+"""The index of a result in several files: which file has which rows; it stands in the place of the result.
 
     result.h5                    the index: /files, /summary, complete, provenance, seal
     result-3f9a2c-00000.h5 ...   rows 0 to n - 1 and so on, each a result by itself; the letters are of what all of them hold
-    .result-3f9a2c-00000.h5 ...  so they are called until all are whole
+    .result-3f9a2c-00000.h5 ...  so they are called until there is an index of them, and for a moment after that
 
-Files of another content have other names, so a result stays whole until the index of the next one takes its place.
+Files of another result have other names, so a result stays whole until the index of the next one takes its place. A file
+without the point belongs to an index, maybe to one that somebody has moved; one with it that the index does not name is left over.
 """
 
 import glob
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jobs.errors import DamageError
 from jobs.gather.hdf5_file import UNREADABLE, writing
 from jobs.gather.result_file import begun
+from jobs.storage.files import fsync_folder
 from jobs.storage.seals import read_seal, seal_of_rows
 
 _REPLACES = "replaces"
+_Read = TypeVar("_Read")
 FILES = "files"
 """The dataset that only an index has."""
 # So that the name of a file, as long as it is unfinished, is no longer than that of a result on its way.
@@ -56,8 +59,36 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}")
 
 
-def remove_unfinished(path: Path, token: str) -> None:
-    """Removes what a gather that was killed has left of files, but for those with this token."""
+def located(path: Path) -> Path:
+    """Where a file is now: it may not have its name yet."""
+    return path if path.exists() or not unfinished(path).exists() else unfinished(path)
+
+
+def read_at(path: Path, read: Callable[[Path], _Read]) -> _Read:
+    """Reads a file that may not have its name yet, or be given it at this moment."""
+    for place in (path, unfinished(path)):
+        with suppress(FileNotFoundError):
+            return read(place)
+    return read(path)
+
+
+def give_names(path: Path) -> None:
+    """Gives all files of the result that is there their names, as far as whoever made them did not come to that."""
+    files = [file.path for file in indexed_files(path) if is_volume(file.path)]
+    for file in files:
+        with suppress(FileNotFoundError):
+            os.replace(unfinished(file), file)
+    if files:
+        fsync_folder(path.parent)
+
+
+def named_files(path: Path, token: str) -> set[Path]:
+    """The files beside a result that have this token in their names."""
+    return set(path.parent.glob(f"{glob.escape(path.stem)}-{token}-*{glob.escape(path.suffix)}"))
+
+
+def remove_unfinished(path: Path, token: str | None = None) -> None:
+    """Removes what gathers that were killed have left of files without an index, but for those with this token."""
     name = re.compile(rf"\.{re.escape(path.stem)}-({_TOKEN})-[0-9]{{5,}}{re.escape(path.suffix)}")
     for left in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
         found = name.fullmatch(left.name)
@@ -81,7 +112,8 @@ def read_index(path: Path) -> tuple[IndexedFile, ...]:
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            is_index = FILES in file and "seal" in file.attrs
+            # A Job may have an output of that name, but no result is without a status.
+            is_index = FILES in file and "status" not in file and "seal" in file.attrs
             rows = file[FILES][()].tolist() if is_index else []
         return tuple(IndexedFile(path.with_name(os.fsdecode(name)), start, stop) for name, start, stop in rows)
     except UNREADABLE as error:
@@ -119,7 +151,7 @@ def read_replaced(path: Path) -> list[Path]:
 def problem(file: IndexedFile, seal: str) -> str | None:
     """Why a file is not what an index with this seal ("": of a result that is not complete) says, as far as its head tells."""
     try:
-        found = read_seal(file.path)
+        found = read_at(file.path, read_seal)
     except OSError as error:
         return f"{file.path}: {error.strerror}: it has rows {file.start}-{file.stop - 1} of the result"
     if found == (seal_of_rows(seal, file.start, file.stop) if seal else ""):

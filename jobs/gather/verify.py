@@ -17,7 +17,7 @@ from jobs.gather.gathering import Progress
 from jobs.gather.manifest_check import check_manifest
 from jobs.gather.result_check import Samples, check_file
 from jobs.gather.result_file import ResultFile
-from jobs.gather.result_index import problem, read_index
+from jobs.gather.result_index import located, problem, read_index
 from jobs.gather.section import Sections
 from jobs.gather.survey import Surveyed, survey_results
 from jobs.gather.volumes import Volume, cut_at
@@ -157,4 +157,6 @@ def _check_files(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
             yield found
             continue
         section = sections.take(file.start, file.stop)
-        yield from (f"{file.path.name}: {told}" for told in check_file(file.path, volume, samples, section, advance))
+        yield from (
+            f"{file.path.name}: {told}" for told in check_file(located(file.path), volume, samples, section, advance)
+        )

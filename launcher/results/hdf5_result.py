@@ -15,6 +15,8 @@ class Hdf5Result:
 
     HAS = "status"
     """The dataset without which it is none."""
+    LOOKS_AT_ALL = True
+    """Opens all that is there at once, so that damage shows then, and not later."""
 
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file is no result, DamageError where HDF5 cannot read it."""
@@ -24,7 +26,8 @@ class Hdf5Result:
         try:
             # Without HDF5's locks, which some network file systems refuse: a result that is there is never written to.
             self._file = h5py.File(path, "r", locking=False)
-            self._file.visititems(lambda name, item: None)  # opens all that is there: damage shows now, and not later
+            if self.LOOKS_AT_ALL:
+                self._file.visititems(lambda name, item: None)
             is_result = "complete" in self._file.attrs and self.HAS in self._file
         except UNREADABLE as error:
             with path.open("rb") as file:
@@ -52,6 +55,16 @@ class Hdf5Result:
         found: float | None = json.loads(self._file.attrs["provenance"]).get("gathered")
         return found
 
+    def was_replaced(self) -> bool:
+        """Whether another result is in its place now."""
+        import h5py
+
+        try:
+            with h5py.File(self.path, "r", locking=False) as file:
+                return bool(json.loads(file.attrs["provenance"]).get("gathered") != self.gathered_at)
+        except UNREADABLE:
+            return False
+
     def provenance(self) -> dict[str, Any]:
         try:
             found: dict[str, Any] = json.loads(self._file.attrs["provenance"])
@@ -71,8 +84,12 @@ def reopened(kind: type[Hdf5Result], path: Path, gathered: float | None) -> Any:
     found = kind(path)
     if found.gathered_at != gathered:
         found.close()
-        raise RunError(f"{path}: was gathered again since it was opened: open it anew")
+        raise gathered_again(path)
     return found
+
+
+def gathered_again(path: Path) -> RunError:
+    return RunError(f"{path}: was gathered again since it was opened: open it anew")
 
 
 def shortfall(path: Path, missing: int, rows: int) -> str:

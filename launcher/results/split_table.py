@@ -1,5 +1,6 @@
 """SplitTable: a result in several files, open as one. Its index says which file has which rows."""
 
+import resource
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -11,16 +12,17 @@ import numpy as np
 
 from jobs.errors import DamageError
 from jobs.gather.result_file import MISSING
-from jobs.gather.result_index import FILES, IndexedFile, indexed_files, problem, read_index
+from jobs.gather.result_index import FILES, IndexedFile, indexed_files, problem, read_at, read_index
 from jobs.storage.ragged_rows import row_bounds
 from jobs.storage.records import Output
 from jobs.storage.seals import read_seal
-from launcher.results.hdf5_result import Hdf5Result, shortfall
+from launcher.results.hdf5_result import Hdf5Result, gathered_again, shortfall
 from launcher.results.hdf5_table import Hdf5Items, Hdf5Table
 from launcher.results.row_array import RowArray
 
-# Files that are open at a time: a process may have a thousand, and a DataLoader has many processes.
-_OPEN = 64
+# Of the files that a process may have open, one in so many may be those of a result, each twice: it is mapped, too.
+_SHARE = 8
+_LEAST = 8
 
 
 class SplitItems:
@@ -55,17 +57,30 @@ class SplitItems:
 class _File(Hdf5Table):
     """One of the files; whoever reads row after row of it asks for the same columns again and again."""
 
-    @cached_property
-    def _maps(self) -> dict[str, Any]:
-        return {}
+    LOOKS_AT_ALL = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._maps: dict[str, Any] = {}
+        self._items: dict[str, Hdf5Items] = {}
+
+    def close(self) -> None:
+        self._maps.clear()
+        self._items.clear()  # they know this table: without that only the garbage collector would close what is mapped
+        super().close()
 
     @cached_property
-    def _items(self) -> dict[str, Hdf5Items]:
-        return {}
+    def _bytes(self) -> np.ndarray:
+        return np.memmap(f"/proc/self/fd/{self._file.id.get_vfd_handle()}", np.uint8, "r")
 
     def mapped(self, name: str) -> Any:
+        """As of any result, but the file is mapped once for all columns."""
         if name not in self._maps:
-            self._maps[name] = super().mapped(name)
+            dataset = self._file[name]
+            offset, size = dataset.id.get_offset(), dataset.size * dataset.dtype.itemsize
+            in_place = offset and size
+            flat = self._bytes[offset : offset + size].view(dataset.dtype) if in_place else None
+            self._maps[name] = dataset if flat is None else flat.reshape(dataset.shape)
         return self._maps[name]
 
     def items(self, name: str) -> Hdf5Items:
@@ -87,11 +102,15 @@ class SplitTable(Hdf5Result):
         self._starts = [file.start for file in self._files]
         self._seal = read_seal(self.path) or ""
         self._opened: OrderedDict[int, _File] = OrderedDict()
+        self._room = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE, _LEAST)
         for file in self._files:
             self._check(file)
 
     def _check(self, file: IndexedFile) -> None:
+        """Raises DamageError where a file is not there as it was, RunError where that is since the result was made again."""
         if found := problem(file, self._seal):
+            if self.was_replaced():
+                raise gathered_again(self.path)
             raise DamageError(f"{found}; bring it back, or `launcher gather` makes it again")
 
     def close(self) -> None:
@@ -158,9 +177,9 @@ class SplitTable(Hdf5Result):
         table = self._opened.get(number)
         if table is None:
             self._check(self._files[number])  # again: another gather may have taken it away
-            while len(self._opened) >= _OPEN:
+            while len(self._opened) >= self._room:
                 self._opened.popitem(last=False)[1].close()
-            table = self._opened[number] = _File(self._files[number].path)
+            table = self._opened[number] = read_at(self._files[number].path, _File)
         self._opened.move_to_end(number)
         return table
 

@@ -1,5 +1,6 @@
 """A result in several files holds what it would hold in one, whatever its files' size; each is checked, and kept, by itself."""
 
+import gc
 import itertools
 import os
 import pickle
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import BusyError, DamageError, IncompleteError, InputError
+from jobs.errors import BusyError, DamageError, IncompleteError, InputError, RunError
 from jobs.gather import volumes
 from jobs.gather.gather import gather
 from jobs.gather.result_errors import read_result_errors
@@ -196,14 +198,29 @@ def test_rows_are_read_from_the_files_that_have_them(run: RunDir) -> None:
 
 def test_few_files_are_open_at_a_time(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     gather(run, form=ResultForm(1))
-    with results.open(run.path) as found:
-        whole = found["vector"]
-    monkeypatch.setattr("launcher.results.split_table._OPEN", 2)
     assert len(files_of(run)) > 6
-    before = len(os.listdir("/proc/self/fd"))
-    with results.open(run.path) as found:
-        np.testing.assert_array_equal(found["vector"], whole)
-        assert len(os.listdir("/proc/self/fd")) <= before + 6
+    monkeypatch.setattr("launcher.results.split_table._SHARE", 1 << 40)
+    monkeypatch.setattr("launcher.results.split_table._LEAST", 2)
+    gc.disable()  # what is closed is closed then, and not once somebody collects it
+    try:
+        samples = results.dataset(run.path)
+        before = len(os.listdir("/proc/self/fd"))
+        for number in [57, 0, 30, 12, 44, 57, 3]:
+            np.testing.assert_array_equal(
+                samples[number]["vector"], everything(samples.rows[number : number + 1])["vector"][0]
+            )
+            assert len(os.listdir("/proc/self/fd")) <= before + 4
+    finally:
+        gc.enable()
+
+
+def test_an_output_may_be_called_files(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 24), lambda rows: {"files": rows, "other": [f"{row}" for row in rows]})
+    for form in (ResultForm(), ResultForm(300)):
+        gather(run, form=form)
+        assert verify(run).ok
+        with results.open(run.path) as found:
+            assert found["files"].tolist() == list(range(24))
 
 
 # --- gathered again
@@ -361,6 +378,74 @@ def test_files_of_another_gather_are_removed(run: RunDir) -> None:
     assert results_of(run) == ["result.h5"]
 
 
+@pytest.mark.parametrize("again", ["another plan", "the same"])
+def test_a_result_that_was_moved_away_keeps_its_files(run: RunDir, again: str) -> None:
+    gather(run, form=FORM)
+    before, aside = columns(run), run.path / "aside.h5"
+    run.result.rename(aside)
+    if again == "another plan":  # as --fresh makes it: the same fingerprint, and submissions from 1 on
+        shutil.rmtree(run.attempts)
+        run.attempts.mkdir()
+        change_plan(run, created=time.time() + 1)
+        with AttemptWriter(run) as fresh:
+            fresh.commit_all(Spans([(0, 64)]), lambda rows: everything(rows + 1000), BAD)
+            fresh.beat()
+    gather(run, form=FORM)
+    assert columns(aside) == before
+    assert (columns(run) == before) == (again == "the same")
+    compute_again(run)
+    gather(run, form=FORM)
+    assert columns(aside) == before
+
+
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_nothing_is_left_of_killed_gathers_of_other_files(run: RunDir, allow_missing: bool) -> None:
+    if allow_missing:
+        damage(run, 30, "vector")
+    for call in ("give_names", "create_index", "note_replaced"):
+        for size in (1, 1800):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(f"jobs.gather.gathering.{call}", raise_killed)
+                patch.setattr("jobs.gather.new_result.NewFile.__exit__", lambda file, *_: os.close(file.descriptor))
+                with pytest.raises(Killed):
+                    gather(run, form=ResultForm(size), allow_missing=allow_missing)
+    report = gather(run, form=FORM, allow_missing=allow_missing)
+    assert len(results_of(run)) == 1 + report.files
+    gather(run, allow_missing=allow_missing)
+    assert results_of(run) == ["result.h5"]
+
+
+def test_a_result_is_read_before_all_its_files_have_their_names(run: RunDir) -> None:
+    gather(run, form=FORM)
+    whole, files = columns(run), files_of(run)
+    for path in files[1:]:
+        path.rename(path.with_name(f".{path.name}"))
+    assert columns(run) == whole
+    assert verify(run).ok
+    assert len(list(read_result_errors(run.result))) == len(BAD)
+    gather(run, form=ResultForm(1))
+    assert results_of(run) == sorted(["result.h5", *(path.name for path in files_of(run))])
+
+
+@pytest.mark.parametrize("other", [FORM, ResultForm(1)], ids=["alike", "other"])
+def test_without_locks_two_gathers_of_several_files_make_a_whole_result(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, other: ResultForm
+) -> None:
+    expected = columns(gather(run, output=run.path / "one.h5").path)
+    for module in ("jobs.gather.new_result", "jobs.storage.files"):
+        monkeypatch.setattr(f"{module}.try_lock", lambda descriptor: None)
+    second = iter([20, 60, 1000])
+    at = [next(second)]
+
+    def make(done: int, total: int) -> None:
+        if done >= at[0]:
+            at[0] = next(second)
+            assert gather(run, form=other).complete
+
+    assert gather(run, form=FORM, progress=make).complete
+    assert columns(run) == expected
+
+
 def test_unfinished_files_of_another_result_stay(run: RunDir) -> None:
     theirs = [run.path / name for name in (".result-202401-3f9a2c-00000.h5", ".result-old-3f9a2c-00000.h5")]
     ours = run.path / ".result-3f9a2c-00000.h5"
@@ -478,7 +563,7 @@ def test_a_result_that_is_gathered_again_is_told_to_whoever_has_it_open(run: Run
     with results.open(run.path) as found:
         compute_again(run)
         gather(run, form=ResultForm(1))
-        with pytest.raises(DamageError, match="`launcher gather` makes it again"):
+        with pytest.raises(RunError, match="was gathered again since it was opened: open it anew"):
             found.dataset("vector")[-1]
 
 

@@ -62,8 +62,11 @@ def test_of_a_run_that_is_cleaned_all_files_stay(config: Path) -> None:
     assert code == 1
     assert "not all of it is intact" in said
     files[2].write_bytes(damaged)
+    left = run.path / ".result-0badca-00000.h5"
+    left.write_bytes(b"of a gather that was killed")
     assert command("clean", run.path, "--yes")[0] == 0
     assert not list(run.attempts.glob("*.data"))
+    assert not left.exists()
     assert all(path.exists() for path in files)
     assert command("verify", run.path)[0] == 0
     with results.open(run.path) as found:
