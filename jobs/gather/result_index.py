@@ -5,7 +5,7 @@
     .result-3f9a2c-00000.h5 ...  so they are called until there is an index of them, and for a moment after that
 
 Files of another result have other names, so a result stays whole until the index of the next one takes its place. A file
-without the point belongs to an index, maybe to one that somebody has moved; one with it that the index does not name is left over.
+without the point belongs to an index, maybe to one that somebody has moved; one with it that no index names is left over.
 """
 
 import glob

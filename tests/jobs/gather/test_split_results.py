@@ -388,7 +388,7 @@ def test_a_result_that_was_moved_away_keeps_its_files(run: RunDir, again: str) -
         run.attempts.mkdir()
         change_plan(run, created=time.time() + 1)
         with AttemptWriter(run) as fresh:
-            fresh.commit_all(Spans([(0, 64)]), lambda rows: everything(rows + 1000), BAD)
+            fresh.commit_all(Spans([(0, 64)]), lambda rows: {**everything(rows), "label": (-rows).astype("i2")}, BAD)
             fresh.beat()
     gather(run, form=FORM)
     assert columns(aside) == before
