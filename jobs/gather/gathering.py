@@ -180,6 +180,7 @@ class Gathering:
                 if self._is_intact(there, volume, section):
                     return []
                 section = Sections(self._committed).take(volume.start, volume.stop)  # the other one is used up
+                unfinished(path).unlink(missing_ok=True)  # or it would take the place of the other one
         with NewFile(self._path) as file:
             found = self._write_file(file, volume, section, self._provenance_of(volume))
             if not found:
@@ -254,9 +255,8 @@ class Gathering:
         note_replaced(self._result.temporary, replaced)
         complete(self._result.temporary, summary, self._whole_seal)
         self._result.publish()
-        give_names(
-            self._path
-        )  # not before: a file with its name, and without an index, nobody could tell from one moved away
+        # Not before: a file that has its name and no index, nobody could tell from those of an index that was moved away.
+        give_names(self._path)
         for old in replaced:
             old.unlink(missing_ok=True)
 

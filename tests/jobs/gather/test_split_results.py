@@ -25,7 +25,7 @@ from jobs.errors import BusyError, DamageError, IncompleteError, InputError, Run
 from jobs.gather import volumes
 from jobs.gather.gather import gather
 from jobs.gather.result_errors import read_result_errors
-from jobs.gather.result_index import read_index
+from jobs.gather.result_index import give_names, read_index
 from jobs.gather.verify import verify
 from jobs.job import Job
 from jobs.storage.records import JobSpec
@@ -358,13 +358,14 @@ def test_a_gather_that_was_killed_goes_on_with_the_files_that_are_there(run: Run
     with pytest.raises(Killed):
         gather(run, form=FORM, progress=kill)
     assert not run.result.exists()
-    left = {path.name.lstrip("."): path.stat().st_ino for path in run.path.glob(".result-*")}
+    left = {path.name.lstrip("."): path.stat().st_mtime_ns for path in run.path.glob(".result-*")}
     assert len(left) > 2
-    flip_byte(*value_in(sorted(run.path.glob(".result-*"))[1]))
+    damaged = sorted(run.path.glob(".result-*"))[1]
+    flip_byte(*value_in(damaged))
     gather(run, form=FORM)
     assert verify(run).ok
-    again = {path.name: path.stat().st_ino for path in files_of(run)}
-    assert sum(again[name] == inode for name, inode in left.items()) == len(left) - 1
+    again = {path.name: path.stat().st_mtime_ns for path in files_of(run)}
+    assert [name for name, when in left.items() if again[name] != when] == [damaged.name.lstrip(".")]
     assert not list(run.path.glob(".result*"))
 
 
@@ -425,6 +426,21 @@ def test_a_result_is_read_before_all_its_files_have_their_names(run: RunDir) -> 
     assert len(list(read_result_errors(run.result))) == len(BAD)
     gather(run, form=ResultForm(1))
     assert results_of(run) == sorted(["result.h5", *(path.name for path in files_of(run))])
+
+
+def test_a_damaged_file_that_was_left_over_does_not_take_the_place_of_an_intact_one(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather(run, form=FORM)
+    path = files_of(run)[1]
+    left = path.with_name(f".{path.name}")
+    left.write_bytes(path.read_bytes())
+    flip_byte(*value_in(left))
+    monkeypatch.setattr("jobs.gather.gathering.give_names", lambda path: None)  # as if it had come a moment later
+    gather(run, form=FORM)
+    monkeypatch.undo()
+    give_names(run.result)
+    assert verify(run).ok
 
 
 @pytest.mark.parametrize("other", [FORM, ResultForm(1)], ids=["alike", "other"])
