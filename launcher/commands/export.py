@@ -31,7 +31,15 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
         if not (found.complete or options.allow_missing):
             raise IncompleteError(f"{found.shortfall}; --allow-missing exports what there is")
         with delivered(options.path) as target:
-            done = write(found, target, options.format, rows_per_file=rows, file_bytes=size, progress=rows_line())
+            done = write(
+                found,
+                target,
+                options.format,
+                rows_per_file=rows,
+                file_bytes=size,
+                compression=options.compression,
+                progress=rows_line(),
+            )
         printer.say(f"export: {options.path} ({done.rows:,} rows, {done.files:,} files, {done.bytes / 1e6:,.1f} MB)")
         printer.document(
             export=options.path, format=options.format, rows=done.rows, bytes=done.bytes, complete=found.complete

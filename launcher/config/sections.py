@@ -18,6 +18,7 @@ from launcher.config.values import (
     Devices,
     Duration,
     FailureLimit,
+    FileSize,
     Gpus,
     JobClass,
     NameList,
@@ -264,4 +265,11 @@ class OutputSection(Section):
     )
     gather: bool = Field(
         default=True, description="false: no result is written; what is stored is read where it lies, or exported"
+    )
+    max_file_size: FileSize = Field(
+        default=None,
+        description="of the result: it is several files of this size at most, with an index; null: one file",
+    )
+    compression: Literal["gzip"] | None = Field(
+        default=None, description="of the outputs in the result: gzip (HDF5's deflate, in chunks); null: none"
     )
