@@ -17,6 +17,7 @@ PACKAGES = {
     "pandas": ("pandas",),
     "zarr": ("zarr",),
     "lance": ("lance",),
+    "remote": ("obstore",),
 }
 """The packages that are imported for each, by the names that Python knows them by."""
 

@@ -9,12 +9,15 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import xxhash
 
 from jobs.storage.files import intact
+
+if TYPE_CHECKING:
+    from jobs.references.references import Reference
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
 BATCH_ROWS = 65_536
@@ -44,19 +47,28 @@ class _Cells(Sequence[Any]):
 
 
 class _Columns(dict[str, Sequence[Any]]):
-    """The columns of some rows; each becomes Python objects when a sample first asks for it."""
+    """The columns of some rows; each becomes Python objects when a sample first asks for it.
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
+    The values of ``references`` are read one by one, by the samples that ask for them.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, references: Mapping[str, "Reference"]) -> None:
         self._batch = batch
+        self._references = references
 
     def __missing__(self, name: str) -> Sequence[Any]:
         # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
         column = self._batch.column(name)
         values: Sequence[Any]
-        try:
-            values = column.to_pylist()
-        except (ValueError, OverflowError):
-            values = _Cells(column)
+        if reference := self._references.get(name):
+            from jobs.references.references import Referred
+
+            values = Referred(name, reference, column, [self[other] for other in reference.beside])
+        else:
+            try:
+                values = column.to_pylist()
+            except (ValueError, OverflowError):
+                values = _Cells(column)
         self[name] = values
         return values
 
@@ -82,7 +94,7 @@ class _Window:
     __slots__ = ("columns", "first", "given", "id_column", "indices", "names", "parts", "stop")
 
     def __init__(self, batch: pa.RecordBatch, first: int, samples: "Samples") -> None:
-        self.columns = _Columns(batch)
+        self.columns = _Columns(batch, samples.references)
         self.names = batch.schema.names
         if samples.more:
             self.columns |= samples.more.values(batch)
@@ -154,6 +166,15 @@ def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
     return reader, json.loads(reader.schema.metadata[METADATA_KEY])
 
 
+def _references(metadata: Mapping[str, Any]) -> Mapping[str, "Reference"]:
+    """The columns whose values lie elsewhere; most manifests have none, and no need of what reads them."""
+    if "references" not in metadata:
+        return {}
+    from jobs.references.references import decode
+
+    return decode(metadata)
+
+
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
@@ -168,6 +189,7 @@ class Samples:
         self._digests = digests
         self._checked: set[int] = set()
         self.id_column: str | None = metadata["id"]
+        self.references = _references(metadata)
         self.parts: Sequence[tuple[str, int]] = [(name, first) for name, first in metadata.get("parts", ())]
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self.origins: Sequence[int] | None = metadata.get("origins")
@@ -176,8 +198,9 @@ class Samples:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Their types by their names, as Arrow calls them."""
-        return {field.name: str(field.type) for field in self._reader.schema}
+        """Their types by their names, as Arrow calls them; of references where they are."""
+        of = self.references
+        return {f.name: f"in {of[f.name].kind}" if f.name in of else str(f.type) for f in self._reader.schema}
 
     def __len__(self) -> int:
         last = self._reader.num_record_batches - 1

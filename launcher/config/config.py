@@ -21,6 +21,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
+from jobs.references.stores import is_url, local_path
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm
 from launcher.config.conflicts import conflicts, too_few_cpus
@@ -75,6 +76,10 @@ class Place(Section):
     def resolve(self, path: str) -> Path:
         """A path of the config as an absolute one, ``~`` expanded."""
         return Path(os.path.normpath(self.folder / Path(path).expanduser()))
+
+    def resolve_source(self, source: str) -> str:
+        """An entry of data.manifest that means the same anywhere: an absolute path, or a URL as it is."""
+        return source if is_url(source) else str(self.resolve(local_path(source)))
 
     @property
     def run_folder(self) -> Path:

@@ -86,7 +86,9 @@ class DataSection(Section):
     manifest: Annotated[Names | dict[str, Names] | RunManifest, BeforeValidator(_manifest)] = Field(
         description=f"a {KINDS}, a glob, a list of these, name: manifest for several, or run: NAME for those of another run"
     )
-    id: Column | None = Field(default=None, description="column of unique ids; null: the row number (a glob: the path)")
+    id: Column | None = Field(
+        default=None, description="column of unique ids; null: the row number (a glob: the path; tars: tar and key)"
+    )
     cost: Column | None = Field(
         default=None, description="column of numbers to balance the shards by; null: samples cost the same"
     )

@@ -39,6 +39,8 @@ FORMATS: Mapping[str, Format] = {
     "lance": Format("launcher.export.lance_dataset:LanceWriter", "lance"),
 }
 FILE_BYTES = 1 << 30
+# What a folder is the result of; the last file of it in a store.
+RESULT = "_result.json"
 
 Progress = Callable[[int, int], None]
 
@@ -84,7 +86,7 @@ def export(
     with NewFolder(path) as folder:
         contents = Contents(len(results), outputs, text, facts, rows_per_file, file_bytes, compression)
         make(folder.temporary, contents).write(coming())
-        (folder.temporary / "_result.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (folder.temporary / RESULT).write_text(json.dumps(facts, indent=1) + "\n")
         _write_errors(results, failed, folder.temporary / "_errors.jsonl")
         sizes = [file.stat().st_size for file in folder.temporary.rglob("*") if file.is_file()]
         folder.publish()
