@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,7 +25,9 @@ class LanceWriter:
 
         reader = pa.RecordBatchReader.from_batches(self._schema, self._batches(pieces))
         contents, rows = self._contents, self._contents.rows_per_file
-        limits = {"max_bytes_per_file": contents.file_bytes} | ({"max_rows_per_file": rows} if rows else {})
+        limits: dict[str, Any] = {"max_bytes_per_file": contents.file_bytes} | (
+            {"max_rows_per_file": rows} if rows else {}
+        )
         try:
             lance.write_dataset(reader, str(self._folder), **limits)
         except (OSError, ValueError, RuntimeError, pa.ArrowException):

@@ -33,8 +33,9 @@ class ZarrWriter(FolderOfColumns):
 
     def __init__(self, folder: Path, contents: Contents) -> None:
         import zarr
+        from zarr.codecs import GzipCodec, ZstdCodec
 
-        made = {"zstd": zarr.codecs.ZstdCodec, "gzip": zarr.codecs.GzipCodec}
+        made = {"zstd": ZstdCodec, "gzip": GzipCodec}
         wanted = contents.compression
         self._compressors: Any = "auto" if wanted is None else None if wanted == "none" else made[wanted]()
         self._group = zarr.create_group(folder, zarr_format=3, attributes={"launcher": dict(contents.facts)})

@@ -328,6 +328,7 @@ gather(run, form=FORM)
 """
 
 
+@pytest.mark.thorough
 def test_in_every_state_that_a_crash_may_leave_there_is_the_old_result_or_the_new_one(tmp_path: Path) -> None:
     root, replayed = tmp_path / "runs", tmp_path / "replayed"
     root.mkdir()
