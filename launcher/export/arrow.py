@@ -37,7 +37,8 @@ def _type(output: Output) -> pa.DataType:
         found = pa.from_numpy_dtype(dtype)
     except (pa.ArrowNotImplementedError, TypeError) as error:
         raise InputError(
-            f"output {output.name!r} is of {dtype}, which Arrow does not know; valid: --format numpy or zarr"
+            f"output {output.name!r} is of {dtype}, which Arrow does not know; valid: --format numpy, "
+            "or zarr for all but long doubles"
         ) from error
     for size in reversed(output.shape):
         found = pa.list_(found, size)

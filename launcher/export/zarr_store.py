@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.errors import InputError
 from launcher.export.columns import FolderOfColumns
 from launcher.export.writer import Contents
 
@@ -17,9 +18,15 @@ class _ZarrColumn:
     def __init__(self, group: Any, name: str, dtype: str, shape: tuple[int, ...], compressors: Any) -> None:
         row_bytes = max(np.dtype(dtype).itemsize * int(np.prod(shape)), 1)
         chunks = (max(_CHUNK_BYTES // row_bytes, 1), *(max(size, 1) for size in shape))
-        self._array = group.create_array(
-            name, shape=(0, *shape), dtype=np.dtype(dtype), chunks=chunks, compressors=compressors
-        )
+        try:
+            self._array = group.create_array(
+                name, shape=(0, *shape), dtype=np.dtype(dtype), chunks=chunks, compressors=compressors
+            )
+        except ValueError as error:
+            raise InputError(
+                f"output {name.partition('/')[0]!r} is of {np.dtype(dtype)}, which Zarr does not know; "
+                "valid: --format numpy"
+            ) from error
 
     def add(self, rows: np.ndarray) -> None:
         self._array.append(rows)

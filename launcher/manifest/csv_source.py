@@ -16,6 +16,7 @@ from launcher.manifest.csv_types import Kinds, typed
 from launcher.manifest.quotes import QuotePairs, wrong_quotes
 from launcher.manifest.schema import Scan, plain_schema
 from launcher.manifest.text_source import TextSource
+from launcher.units import counted
 
 BLOCK_BYTES = 2 * 2**20
 
@@ -122,7 +123,7 @@ class CsvSource(TextSource):
         if broken:
             row = broken[0]
             return (
-                f"{self.place(row.number - 2)}: has {row.actual_columns} fields, the header has "
+                f"{self.place(row.number - 2)}: has {counted(row.actual_columns, 'field')}, the header has "
                 f"{row.expected_columns}: {row.text[:200]!r}; quote a field that holds the separator"
             )
         if "Empty CSV" in text:

@@ -124,7 +124,7 @@ def inexact_integer(block: Block, schema: pa.Schema, pattern: str) -> RowError |
 
 def _inexact(column: str, number: Decimal) -> str:
     over = abs(number) >= 2**63
-    why = "is over 64 bits" if over else "would be rounded: the column has fractions too, and is of float64"
+    why = "is beyond an int64" if over else "would be rounded: the column has fractions too, and is of float64"
     digits = str(number)
     shown = digits if len(digits) < _SHOWN else f"{digits[:_SHOWN]}..."
     return f"column {column!r}: {shown} {why}; write this column's values as text, in quotes"

@@ -371,3 +371,14 @@ def test_bad_input_is_told(run: RunDir, tmp_path: Path, arguments: tuple[str, ..
     assert done.returncode == 2
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not HAS_ZARR, reason="needs the extra zarr")
+def test_a_type_that_zarr_does_not_know_is_refused_with_what_is_valid(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", (0, 4), lambda rows: {"y": rows.astype(np.longdouble)})
+    with results.open(run.path, in_place=True) as found:
+        with pytest.raises(InputError, match="'y' is of float128, which Zarr does not know; valid: --format numpy"):
+            export(found, tmp_path / "out", "zarr")
+        with pytest.raises(InputError, match="valid: --format numpy, or zarr for all but long doubles"):
+            export(found, tmp_path / "out", "parquet")
+    assert not (tmp_path / "out").exists()
