@@ -15,7 +15,7 @@ from tests.support.launcher_runs import ROOT, environment
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMES_OF_DISTRIBUTIONS = {"PIL": "pillow"}
+NAMES_OF_DISTRIBUTIONS = {"PIL": "pillow", "lance": "pylance"}
 """Of imports that are called differently."""
 
 
