@@ -16,9 +16,9 @@ from launcher.manifest.csv_types import Kinds, typed
 from launcher.manifest.quotes import QuotePairs, wrong_quotes
 from launcher.manifest.schema import Scan, plain_schema
 from launcher.manifest.text_source import TextSource
-from launcher.units import counted
 
 BLOCK_BYTES = 2 * 2**20
+_BLANK = re.compile(rb"\n\r?\n|\r\r")
 
 
 class CsvSource(TextSource):
@@ -53,6 +53,8 @@ class CsvSource(TextSource):
                 for name in names:
                     kinds[name].update(batch.column(name))
                 rows += batch.num_rows
+        if len(names) == 1:
+            self._check_blank_lines()
         self._schema = pa.schema([(name, kinds[name].best()) for name in names])
         return Scan(self.name, self._schema, rows, as_text=True)
 
@@ -122,8 +124,9 @@ class CsvSource(TextSource):
         text = str(error)
         if broken:
             row = broken[0]
+            fields = "1 field" if row.actual_columns == 1 else f"{row.actual_columns} fields"
             return (
-                f"{self.place(row.number - 2)}: has {counted(row.actual_columns, 'field')}, the header has "
+                f"{self.place(row.number - 2)}: has {fields}, the header has "
                 f"{row.expected_columns}: {row.text[:200]!r}; quote a field that holds the separator"
             )
         if "Empty CSV" in text:
@@ -146,6 +149,28 @@ class CsvSource(TextSource):
             line, row, problem = found
             where = f"{self.name}:{line}: row {row}" if row else f"{self.name}:{line}: the header"
             raise InputError(f"{where}: {problem}; close it, and double the quotes inside a quoted field")
+
+    def _check_blank_lines(self) -> None:
+        """Raises InputError for one between the rows of a table with one column: it may be an empty value, or nothing."""
+        end = b""
+        with self.file() as file:
+            while chunk := file.read(BLOCK_BYTES):
+                if _BLANK.search(end + chunk):
+                    break
+                end = chunk[-2:]
+            else:
+                return
+        blank = 0
+        with self._lines() as lines:
+            reader = csv.reader(lines, delimiter=self.delimiter)
+            next(filter(None, reader), None)  # the header, and what is blank before it
+            for record in reader:
+                if record and blank:
+                    raise InputError(
+                        f'{self.name}:{blank}: is blank, between rows of one column; write an empty value as "", else '
+                        "remove the line"
+                    )
+                blank = 0 if record else blank or reader.line_num
 
 
 class TsvSource(CsvSource):

@@ -6,6 +6,7 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 import dataclasses
 import os
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.failures import Failure
 from launcher.runs.find import reference
 from launcher.runs.signs import lives
+
+# For as long the folder of a run may be away while another plan takes its place, which takes milliseconds; seconds.
+_PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,10 @@ class SubmissionState:
 
 def read_submissions(run: RunDir) -> list[SubmissionState]:
     """All submissions of a run, in order; asks no scheduler. Raises RunError where one is damaged, or their folder is gone."""
-    if not run.submissions.is_dir():
+    deadline = time.monotonic() + _PATIENCE
+    while not (is_there := run.submissions.is_dir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if not is_there:
         raise RunError(
             f"{run.submissions}: this folder is gone, which says who computes what: bring back a copy of it; "
             f"or, if nothing of the run goes on, mkdir {run.submissions}: what is computed stays"

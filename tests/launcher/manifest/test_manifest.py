@@ -834,3 +834,18 @@ def test_no_file_is_closed_while_arrow_reads_ahead_in_it(folder: Path, monkeypat
     assert build_manifest(str(folder / "a.csv"), folder / "manifest.arrow", "id", None).rows == 600_000
     assert closed_within_a_read
     assert not any(closed_within_a_read)
+
+
+@pytest.mark.parametrize("text", ["n\n1\n\n3\n", "\n\nn\r\n1\r\n\r\n3\r\n", 'n\n1\n"2\n\n2"\n\n3', "n\r1\r\r3\r"])
+def test_a_blank_line_between_rows_of_one_column_is_an_empty_value_or_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode())
+    with pytest.raises(InputError, match=r"a.csv:\d: is blank, between rows of one column"):
+        csv_source.CsvSource(path).scan()
+
+
+@pytest.mark.parametrize("text", ["\nn\n1\n3\n\n\n", 'n\n"1\n\n1"\n3', 'n\n""\n3\n', "n,m\n1,2\n\n3,4\n"])
+def test_other_blank_lines_are_no_rows(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode())
+    assert csv_source.CsvSource(path).scan().rows == 2

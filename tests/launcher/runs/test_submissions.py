@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import threading
 import time
 from dataclasses import replace
 from multiprocessing.queues import Queue
@@ -25,7 +26,7 @@ from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher.runs import signs
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
-from tests.support.builders import AttemptWriter
+from tests.support.builders import AttemptWriter, build_plan
 from tests.support.patience import PATIENCE
 
 TABLE = ShardTable((0, 10, 20, 30), 4)
@@ -327,3 +328,10 @@ def test_a_run_whose_attempts_and_logs_were_removed_begins_anew(run: RunDir) -> 
     create(run, submission(0))
     assert run.attempts.is_dir()
     assert run.logs.is_dir()
+
+
+def test_a_run_that_is_replaced_at_this_moment_is_waited_for(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", range(0, 9, 4))
+    away = run.submissions.rename(tmp_path / "away")
+    threading.Timer(0.1, away.rename, [run.submissions]).start()
+    assert [known.number for known in read_submissions(run)] == [1]
