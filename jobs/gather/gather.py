@@ -50,19 +50,8 @@ def gather(
     """
     started = time.monotonic()
     plan = Plan.read(run.plan)
-    if run.cleaned.exists():
-        raise RunError(
-            f"{run.path}: was cleaned (launcher clean), so there is nothing to make a result of, and the one that it had is "
-            "all; to compute it again: launcher run CONFIG --fresh"
-        )
-    check_manifest(run, plan, whole=False)
-    refuse_outdated(run, plan)
-    new_code = changed(plan.code) if has_reduce(make_job(plan.job)) else []
-    if new_code and not with_new_code:
-        raise RunError(
-            f"{run.path}: {told(plan, new_code)}, which folds the results; to make the summary with the code of now: "
-            f"launcher gather {run.path}"
-        )
+    _check_run(run, plan)
+    new_code = _new_code(run, plan, with_new_code)
     paths = [run.result_of(part.name, output) for part in plan.results]
     for path in paths:
         if problem := objection(path, run):
@@ -91,6 +80,28 @@ def gather(
     path, seconds = run.result_of("{manifest}", output), time.monotonic() - started
     total = GatherReport.total(path, reports, seconds) if plan.parts else reports[0]
     return replace(total, new_code=tuple(new_code))
+
+
+def _check_run(run: RunDir, plan: Plan) -> None:
+    """Raises RunError where there is nothing to make a result of, or of samples that are others by now."""
+    if run.cleaned.exists():
+        raise RunError(
+            f"{run.path}: was cleaned (launcher clean), so there is nothing to make a result of, and the one that it had is "
+            "all; to compute it again: launcher run CONFIG --fresh"
+        )
+    check_manifest(run, plan, whole=False)
+    refuse_outdated(run, plan)
+
+
+def _new_code(run: RunDir, plan: Plan, is_wanted: bool) -> list[str]:
+    """What has changed since the plan of a Job that folds its results. Raises RunError where that is not wanted."""
+    found = changed(plan.code) if has_reduce(make_job(plan.job)) else []
+    if found and not is_wanted:
+        raise RunError(
+            f"{run.path}: {told(plan, found)}, which folds the results; to make the summary with the code of now: "
+            f"launcher gather {run.path}"
+        )
+    return found
 
 
 def _cutters(run: RunDir, plan: Plan, form: ResultForm) -> dict[Part, VolumeCutter]:

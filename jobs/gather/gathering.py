@@ -133,11 +133,12 @@ class Gathering:
 
     def _survey_again(self) -> None:
         outputs = self._survey.outputs
-        cutter = VolumeCutter(self._run, self._plan, self._part, most=self._form.room)
-        visit = (lambda _, stored: cutter.add(stored)) if self._form.max_file_size else None
+        most = self._form.room
+        cutter = VolumeCutter(self._run, self._plan, self._part, most=most) if most else None
+        visit = (lambda _, stored: cutter.add(stored)) if cutter else None
         self._survey = Survey.take(self._run, self._plan, self._part, self._committed, self._budgets, visit)
         self._survey.assume(outputs)
-        self._volumes = cut(self._survey, cutter if visit else None)
+        self._volumes = cut(self._survey, cutter)
 
     def _new_token(self) -> str:
         """What tells the files of this result from those of any other: what all of them hold, and of which plan.

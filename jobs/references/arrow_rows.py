@@ -2,25 +2,36 @@
 
 import errno
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 _OPEN_FILES = 64
 
+Reader: TypeAlias = pa.RecordBatchReader | pa.RecordBatchFileReader
+
+
+def open_ipc(file: pa.NativeFile) -> Reader:
+    """A reader of Arrow's file format, or of its stream format."""
+    is_file = file.read(6) == b"ARROW1"
+    file.seek(0)
+    return pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+
+
+def ipc_batches(reader: Reader) -> Iterator[pa.RecordBatch]:
+    """Its record batches, one after another."""
+    if isinstance(reader, pa.RecordBatchFileReader):
+        return (reader.get_batch(number) for number in range(reader.num_record_batches))
+    return iter(reader)
+
 
 def open_arrow(path: str) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     """The schema and the record batches, views of the map."""
-    file = pa.memory_map(path)
-    is_file = file.read(6) == b"ARROW1"
-    file.seek(0)
-    if not is_file:
-        stream = pa.ipc.open_stream(file)
-        return stream.schema, list(stream)
-    reader = pa.ipc.open_file(file)
-    return reader.schema, [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    reader = open_ipc(pa.memory_map(path))
+    return reader.schema, list(ipc_batches(reader))
 
 
 class _ArrowFile:

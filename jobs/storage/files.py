@@ -27,6 +27,8 @@ _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 # Between a name and its content, where there are no links.
 _PUBLISH_SECONDS = 5.0
+# For as long what is replaced by two renames may be missing; seconds.
+_AWAY = 1.0
 # A file that is empty is about to be written, where there are no links; seconds.
 _PATIENCE = 0.5
 
@@ -155,6 +157,16 @@ def has_content(path: Path) -> bool:
         return path.stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has this name, of a run that another plan may be replacing: so long it is away for milliseconds."""
+    deadline = time.monotonic() + _AWAY
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def refresh_names(folder: Path) -> None:

@@ -6,7 +6,6 @@ tasks read it where it lies.
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ _ZARR_NOTES = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 class ArraySource(Source):
     """The arrays of the group ``inside``, or some of them: ``GROUP``, ``GROUP/NAME`` or ``GROUP/NAME,NAME``."""
 
+    unreadable = (OSError, RuntimeError, ValueError, KeyError, pa.ArrowException)
+
     def __init__(self, kind: str, path: Path, inside: str) -> None:
         super().__init__(f"{display(path)}{INSIDE}{inside}" if inside else display(path))
         if kind == "zarr" and (missing := extras.missing("zarr")):
@@ -45,12 +46,12 @@ class ArraySource(Source):
     def state(self) -> tuple[int, float]:
         """Of the file, or of the files that tell what is in a store."""
         notes = [self._path / name for name in _ZARR_NOTES if self._kind == "zarr"]
-        with self._reading():
+        with self.reading():
             found = [os.stat(path) for path in notes if path.exists()] or [os.stat(self._path)]
         return sum(one.st_size for one in found), max(one.st_mtime for one in found)
 
     def scan(self) -> Scan:
-        with self._reading():
+        with self.reading():
             _, arrays = self._chosen()
             self._check_lengths(arrays)
             types = {name: _cell_type(self._kind, array) for name, array in arrays.items()}
@@ -66,7 +67,7 @@ class ArraySource(Source):
         return Scan(self.name, pa.schema([*fields, *place]), rows, references=references)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with self._reading():
+        with self.reading():
             group, arrays = self._chosen()
             place = f"{self._path}{INSIDE}{group}" if group else str(self._path)
             rows = next(iter(arrays.values())).shape[0]
@@ -128,13 +129,6 @@ class ArraySource(Source):
                 f"{self.name}: its arrays have not as many rows ({shapes}); name those that are samples: "
                 f"{display(self._path)}{INSIDE}{next(iter(arrays))}"
             )
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError, ValueError, KeyError, pa.ArrowException) as error:
-            raise InputError(f"{self.name}: cannot be read: {error}") from None
 
 
 def _cell_type(store: str, array: Any) -> pa.DataType | None:

@@ -7,7 +7,6 @@ row's number, and tasks read them where they lie.
 import json
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ _PLACE = "arrow"
 class SavedDataset(Source):
     """A folder with a state.json; ``wanted``: columns whose values are needed when the run is planned."""
 
+    unreadable = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
+
     def __init__(self, path: Path, wanted: Collection[str | None]) -> None:
         super().__init__(display(path))
         self._path = path
@@ -37,12 +38,12 @@ class SavedDataset(Source):
 
     def state(self) -> tuple[int, float]:
         """The bytes of all files, and the last change of any."""
-        with self._reading():
+        with self.reading():
             found = [os.stat(path) for path in (self._path / STATE, *self._files())]
         return sum(one.st_size for one in found), max(one.st_mtime for one in found)
 
     def _files(self) -> list[Path]:
-        with self._reading():
+        with self.reading():
             state: dict[str, Any] = json.loads((self._path / STATE).read_text())
             indices = (state.get(key) for key in ("_indices_data_files", "_indices_files"))
             if any(indices) or any(file.keys() - {"filename"} for file in state["_data_files"]):
@@ -55,7 +56,7 @@ class SavedDataset(Source):
     def scan(self) -> Scan:
         schema, rows = pa.schema([]), 0
         for path in self._files():
-            with self._reading():
+            with self.reading():
                 schema, batches = open_arrow(str(path))
             rows += sum(batch.num_rows for batch in batches)
         cells = [field if self._is_copied(field) else pa.field(field.name, pa.int64()) for field in schema]
@@ -71,7 +72,7 @@ class SavedDataset(Source):
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         before = 0
         for path in self._files():
-            with self._reading():
+            with self.reading():
                 own, batches = open_arrow(str(path))
             row = 0
             for batch in batches:
@@ -82,10 +83,3 @@ class SavedDataset(Source):
                 yield self.cast(pa.RecordBatch.from_pydict(columns), schema, before + row)
                 row += batch.num_rows
             before += row
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise InputError(f"{self.name}: cannot be read: {error}") from None

@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 
 from jobs.errors import InputError
+from jobs.references.arrow_rows import ipc_batches, open_ipc
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.patterns import matching_files
 from launcher.manifest.schema import Scan, cast_batch, plain_schema
@@ -21,13 +22,16 @@ from launcher.manifest.schema import Scan, cast_batch, plain_schema
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
-_Reader: TypeAlias = pa.RecordBatchReader | pa.RecordBatchFileReader
-
 
 class Source(ABC):
-    """One entry of data.manifest; ``name`` is how messages call it. ``has_ids``: its column ``id`` is ids by itself."""
+    """One entry of data.manifest; ``name`` is how messages call it.
+
+    ``has_ids``: its column ``id`` is ids by itself. ``unreadable``: what it raises that cannot be read.
+    """
 
     has_ids: ClassVar[bool] = False
+    # The last of names of columns.
+    unreadable: ClassVar[tuple[type[Exception], ...]] = (pa.ArrowException, OSError, UnicodeDecodeError)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -52,6 +56,14 @@ class Source(ABC):
     def state(self) -> tuple[int, float] | None:
         """Size in bytes and time of last change, None for sources that are no single file."""
         return None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What goes wrong inside, with the source's name, as InputError."""
+        try:
+            yield
+        except self.unreadable as error:
+            raise InputError(f"{self.name}: cannot be read: {error}") from None
 
     def cast(self, batch: pa.RecordBatch, schema: pa.Schema, first_row: int) -> pa.RecordBatch:
         """As ``cast_batch``; InputError with the row, of which the batch's first is ``first_row``, where a value changes."""
@@ -89,14 +101,6 @@ class FileSource(Source):
             status = self.path.stat()
         return status.st_size, status.st_mtime
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """What goes wrong inside, with the file's name, as InputError."""
-        try:
-            yield
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of names of columns
-            raise InputError(f"{self.name}: cannot be read: {error}") from None
-
 
 class ParquetSource(FileSource):
     """A .parquet file, read by pages; pre-buffering would hold whole row groups.
@@ -129,28 +133,16 @@ class ArrowSource(FileSource):
 
     def scan(self) -> Scan:
         with self.reading(), pa.memory_map(str(self.path)) as file:
-            reader = self._open(file)
-            rows = sum(batch.num_rows for batch in self._read(reader))
+            reader = open_ipc(file)
+            rows = sum(batch.num_rows for batch in ipc_batches(reader))
             return Scan(self.name, plain_schema(reader.schema, self.name), rows)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         row = 0
         with self.reading(), pa.OSFile(str(self.path)) as file:
-            for batch in self._read(self._open(file)):
+            for batch in ipc_batches(open_ipc(file)):
                 yield self.cast(batch, schema, row)
                 row += batch.num_rows
-
-    @staticmethod
-    def _open(file: pa.NativeFile) -> _Reader:
-        is_file = file.read(6) == b"ARROW1"
-        file.seek(0)
-        return pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
-
-    @staticmethod
-    def _read(reader: _Reader) -> Iterator[pa.RecordBatch]:
-        if isinstance(reader, pa.RecordBatchFileReader):
-            return (reader.get_batch(number) for number in range(reader.num_record_batches))
-        return iter(reader)
 
 
 class GlobSource(Source):

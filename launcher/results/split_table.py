@@ -19,31 +19,15 @@ from jobs.storage.seals import read_seal
 from launcher.results.hdf5_result import Hdf5Result, gathered_again, shortfall
 from launcher.results.hdf5_table import Hdf5Items, Hdf5Table
 from launcher.results.row_array import RowArray
+from launcher.results.row_items import RowItems
 
 # Of the files that a process may have open, one in so many may be those of a result, each twice: it is mapped, too.
 _SHARE = 8
 _LEAST = 8
 
 
-class SplitItems:
+class SplitItems(RowItems["SplitTable"]):
     """An output of variable length."""
-
-    def __init__(self, table: "SplitTable", name: str) -> None:
-        self._table = table
-        self._name = name
-
-    @property
-    def encoding(self) -> str | None:
-        return self._table.outputs[self._name].encoding
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def offsets(self) -> np.ndarray:
-        return row_bounds(self.lengths(0, len(self)))
-
-    def values(self) -> np.ndarray:
-        return self.rows(0, len(self))[0]
 
     def lengths(self, start: int, stop: int) -> np.ndarray:
         return self._table.joined(start, stop, lambda table, a, b: table.items(self._name).lengths(a, b))

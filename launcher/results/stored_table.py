@@ -14,27 +14,11 @@ from jobs.storage.ragged_rows import row_bounds
 from jobs.storage.records import Output
 from jobs.storage.rundir import RunDir
 from launcher.results.row_array import RowArray
+from launcher.results.row_items import RowItems
 
 
-class StoredItems:
+class StoredItems(RowItems["StoredTable"]):
     """An output of variable length."""
-
-    def __init__(self, table: "StoredTable", name: str) -> None:
-        self._table = table
-        self._name = name
-
-    @property
-    def encoding(self) -> str | None:
-        return self._table.outputs[self._name].encoding
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def offsets(self) -> np.ndarray:
-        return row_bounds(self.lengths(0, len(self)))
-
-    def values(self) -> np.ndarray:
-        return self._table.stored.items(self._name, 0, len(self))[0]
 
     def lengths(self, start: int, stop: int) -> np.ndarray:
         return self._table.stored.lengths(self._name, start, stop)

@@ -6,7 +6,6 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 import dataclasses
 import os
 import shutil
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from jobs.errors import ConflictError, RunError
 from jobs.kinds import FailureKind, known
 from jobs.storage import checked_json
 from jobs.storage.attempts import attempt_names
-from jobs.storage.files import fsync_folder, intact, publish, temporary_name, write_bytes
+from jobs.storage.files import fsync_folder, intact, is_there, publish, temporary_name, write_bytes
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -29,9 +28,6 @@ from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.failures import Failure
 from launcher.runs.find import reference
 from launcher.runs.signs import lives
-
-# For as long the folder of a run may be away while another plan takes its place, which takes milliseconds; seconds.
-_PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,10 +121,7 @@ class SubmissionState:
 
 def read_submissions(run: RunDir) -> list[SubmissionState]:
     """All submissions of a run, in order; asks no scheduler. Raises RunError where one is damaged, or their folder is gone."""
-    deadline = time.monotonic() + _PATIENCE
-    while not (is_there := run.submissions.is_dir()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    if not is_there:
+    if not (is_there(run.submissions) and run.submissions.is_dir()):
         raise RunError(
             f"{run.submissions}: this folder is gone, which says who computes what: bring back a copy of it; "
             f"or, if nothing of the run goes on, mkdir {run.submissions}: what is computed stays"

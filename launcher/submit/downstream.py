@@ -3,12 +3,12 @@
 Whoever ends a run does that: no process waits, on no login node, and what heals the run, a rerun, goes on with those after it.
 """
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import ConflictError, InputError, LauncherError
 from jobs.kinds import RunState
+from jobs.storage.files import is_there
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config, config_from_mapping
@@ -20,8 +20,6 @@ from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
 from launcher.submit.turn import blocking
 
-# For as long a run may lack its plan while another one takes its place, which takes milliseconds; seconds.
-_PATIENCE = 2.0
 # Another one may be quicker to plan the run, and then to submit it.
 _CONFLICTS = 2
 
@@ -82,9 +80,7 @@ def _notes(run: RunDir) -> list[Path]:
 def _start(waiting: Waiting) -> None:
     """Starts it, or sees that somebody else has, who may be at it at this moment: he plans it anew, too."""
     run = RunDir(Path(waiting.run))
-    deadline = time.monotonic() + _PATIENCE
-    while not run.plan.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    is_there(run.plan)  # if not, what follows says so
     for _ in range(_CONFLICTS):
         with suppress(ConflictError):
             return _begin(run, waiting)

@@ -42,12 +42,6 @@ def told(folder: Path, entry: str, **columns: str) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def hdf5(folder: Path) -> Path:
     """A file of many kinds of datasets."""
     with h5py.File(folder / "a.h5", "w") as file:

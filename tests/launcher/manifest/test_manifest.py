@@ -39,13 +39,6 @@ TABLE = pa.table(
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, so that messages name the file alone."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text files in many blocks, as large ones are."""
     monkeypatch.setattr(csv_source, "BLOCK_BYTES", 256)

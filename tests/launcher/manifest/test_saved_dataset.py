@@ -44,12 +44,6 @@ def plan(folder: Path, entry: str, id_: str | None = None) -> Samples:
     return Samples(folder / "manifest.arrow", info.digests)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 class TestSavedDataset(SourceTests):
     ids = ("0", "1", "2", "3", "4")
 

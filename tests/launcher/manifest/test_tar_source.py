@@ -45,12 +45,6 @@ def told(folder: Path, entry: str = "a.tar") -> str:
     return str(caught.value)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 class TestTarSource(SourceTests):
     ids = ("t.tar/a", "t.tar/b/a", "t.tar/b/ü", "t.tar/c", "t.tar/d")
 

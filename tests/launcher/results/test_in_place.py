@@ -44,7 +44,7 @@ def assert_same(one: Results, other: Results) -> None:
         assert_alike(mine, theirs)
     for name in one.outputs:
         assert one.output(name) == other.output(name)
-        for rows in (slice(5, 40), slice(None, None, -3), slice(9, 9), [1, 1, 0]):
+        for rows in (slice(5, 40), slice(None, None, -3), slice(9, 9), [row for row in (1, 1, 0) if row < len(one)]):
             if one.output(name).ragged:
                 assert_equal(one[name][rows], other[name][rows])
             elif not isinstance(rows, list) and (rows.step or 1) > 0:  # h5py's do not go backwards
