@@ -8,6 +8,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 import jobs
@@ -19,16 +20,15 @@ added: set[str] = set()
 """The folders that this process has put on Python's path."""
 
 
-def put_on_path(folder: str | None) -> None:
+def put_on_path(folders: Iterable[str]) -> None:
     """So that a Job, and what its module imports, is found there; a second time changes nothing."""
-    if not folder:
-        return
-    if folder not in sys.path:
-        sys.path.append(folder)
-        added.add(folder)
-    theirs = beside_ours(folder)
-    if theirs and theirs not in jobs.__path__:
-        jobs.__path__.append(theirs)
+    for folder in folders:
+        if folder not in sys.path:
+            sys.path.append(folder)
+            added.add(folder)
+        theirs = beside_ours(folder)
+        if theirs and theirs not in jobs.__path__:
+            jobs.__path__.append(theirs)
 
 
 def beside_ours(folder: str) -> str | None:
@@ -38,15 +38,19 @@ def beside_ours(folder: str) -> str | None:
     return theirs if os.path.isdir(theirs) and not os.path.samefile(theirs, jobs.__path__[0]) else None
 
 
-def what_hides(module: str, folder: str | None) -> str | None:
-    """What ``import module`` takes in place of the folder's own of that name; None where it has none, or that is taken."""
-    own = next((path for path in _files(module, folder or "") if folder and os.path.exists(path)), None)
+def what_hides(module: str, folders: Iterable[str]) -> str | None:
+    """What ``import module`` takes in place of a folder's own of that name; None where they have none, or that is taken."""
+    return next(filter(None, (_what_hides(module, folder) for folder in folders)), None)
+
+
+def _what_hides(module: str, folder: str) -> str | None:
+    own = next(filter(os.path.exists, _files(module, folder)), None)
     top = module.partition(".")[0]
     name = module if module in sys.modules else top
     found = _file_of(name)
     if own is None or found is None:
         return None
-    if os.path.realpath(found) in map(os.path.realpath, _files(name, folder or "")):
+    if os.path.realpath(found) in map(os.path.realpath, _files(name, folder)):
         return None
     return f"{found} has that name, comes first on Python's path, and hides {own}: rename yours"
 

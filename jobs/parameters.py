@@ -5,6 +5,7 @@ class gets by its annotations: a Path, a tuple, a set.
 """
 
 import inspect
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -14,17 +15,48 @@ UNKNOWN = inspect.Parameter.empty
 """The type of a parameter without annotation, or with one that cannot be resolved; such values are taken as they are."""
 
 _COLLECTIONS = (tuple, set, frozenset)
+_made_with: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+
+
+def note(made: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Remembers what an object is made with, as long as it lives."""
+    _made_with[id(made)] = given, named
+    weakref.finalize(made, _made_with.pop, id(made), None).atexit = False
+
+
+def made_with(made: Any) -> dict[str, Any] | None:
+    """The arguments with which an object was made, by name; None where nobody noted them, as of a copy."""
+    if id(made) not in _made_with:
+        return None
+    given, named = _made_with[id(made)]
+    bound = signature(type(made)).bind(*given, **named)
+    kinds = {name: found.kind for name, found in bound.signature.parameters.items()}
+    rest = [name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_KEYWORD]
+    return {
+        **{name: value for name, value in bound.arguments.items() if name not in rest},
+        **{name: value for one in rest for name, value in bound.arguments.get(one, {}).items()},
+    }
+
+
+def signature(cls: type) -> inspect.Signature:
+    """What the constructor takes; not the ``__new__`` of Job, which takes anything."""
+    if hasattr(cls, "__signature__"):
+        return inspect.signature(cls)
+    if cls.__init__ is object.__init__:  # type: ignore[misc]
+        return inspect.Signature()
+    constructor = inspect.signature(cls.__init__)  # type: ignore[misc]
+    return constructor.replace(parameters=[*constructor.parameters.values()][1:])
 
 
 def named_parameters(cls: type) -> dict[str, inspect.Parameter]:
     """What the class takes by keyword; without ``**options``, which takes anything."""
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name: found for name, found in inspect.signature(cls).parameters.items() if found.kind in by_name}
+    return {name: found for name, found in signature(cls).parameters.items() if found.kind in by_name}
 
 
 def takes_any(cls: type) -> bool:
     """Whether the class has ``**options``."""
-    return any(found.kind is inspect.Parameter.VAR_KEYWORD for found in inspect.signature(cls).parameters.values())
+    return any(found.kind is inspect.Parameter.VAR_KEYWORD for found in signature(cls).parameters.values())
 
 
 def annotation(cls: type, parameter: inspect.Parameter) -> Any:

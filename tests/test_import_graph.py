@@ -80,6 +80,8 @@ TABLE = {
     "launcher/local, launcher/manifest, launcher/plan, launcher/runs",
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/notify, launcher/plan",
+    "launcher/python": "jobs base, jobs/gather, jobs job, jobs/storage, launcher executors, launcher/commands, "
+    "launcher/config, launcher/plan, launcher/results, launcher/runs, launcher/status, launcher/submit",
     "launcher/commands": "jobs base, jobs/gather, jobs/storage, launcher base, launcher executors, launcher/catalogue, "
     "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
     "launcher/runs, launcher/status, launcher/submit",

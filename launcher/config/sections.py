@@ -24,6 +24,7 @@ from launcher.config.values import (
     Names,
     Parallelism,
     Params,
+    PathList,
     PathText,
     Processes,
     Scratch,
@@ -56,6 +57,9 @@ class JobSection(Section):
 
     class_: JobClass = Field(alias="class", description="the Job, such as jobs.text_embedding:TextEmbedding")
     params: Params = Field(default={}, description="keyword arguments of the class")
+    import_from: PathList = Field(
+        default=(), description="more folders that it is imported from, behind that where paths start"
+    )
 
 
 def is_of_run(value: Any) -> TypeGuard[dict[str, Any]]:

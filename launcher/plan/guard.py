@@ -15,8 +15,8 @@ from jobs.storage.rundir import RunDir
 from launcher.config.differences import differences
 
 _DECIDING = ("job.", "data.", "node.batch_size")
-# Which array index runs which shards; the shards stay the same.
-_NOT_DECIDING = ("data.order",)
+# Which array index runs which shards; the shards stay the same. Where code lies is nothing to what it is.
+_NOT_DECIDING = ("data.order", "job.import_from")
 # With these, batches and rows are other ones: no result of before fits.
 _CUTTING = ("data.", "node.batch_size", "the samples")
 
@@ -30,8 +30,13 @@ class Way(Enum):
 
 
 def config_path(plan: Plan) -> Path:
-    """The config that the run was planned from; its folder is where relative paths start."""
+    """The config that the run was planned from; its folder is where relative paths start, unless it names another."""
     return Path(plan.environment["config"])
+
+
+def config_folder(plan: Plan) -> Path:
+    """Where the relative paths of its config started."""
+    return config_path(plan).parent / (plan.config.get("folder") or "")
 
 
 def deciding_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

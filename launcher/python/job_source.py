@@ -1,0 +1,116 @@
+"""JobSource: where array tasks get a Job or function of Python's from: its module, and the folders that this is in."""
+
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from jobs import job_folder
+from jobs.errors import InputError
+from jobs.job import Job
+from jobs.parameters import made_with
+from launcher.python.given import Given
+from launcher.python.main_source import MainSource
+from launcher.python.module_text import module_text
+from launcher.python.plain import NotPlainError, plain
+
+
+@dataclass(frozen=True)
+class JobSource:
+    """``path``: module:name; ``import_from``: folders that are not on every Python's import path."""
+
+    path: str
+    import_from: tuple[str, ...]
+
+
+def job_source(thing: Any, given: Given) -> JobSource:
+    """Of a class or function. One of a script or notebook becomes a module. Raises InputError where it cannot be had."""
+    if thing.__module__ != "__main__":
+        return _of_module(thing)
+    source = MainSource.find()
+    text = module_text(thing, source)
+    name = f"job_of_{re.sub(r'[^0-9A-Za-z_]', '_', source.stem)}"
+    folder = str(given.module(name, text))
+    _forget(name)
+    return JobSource(f"{name}:{thing.__name__}", (folder, *_folders(_imported_by(text))))
+
+
+def _of_module(thing: Any) -> JobSource:
+    found: Any = sys.modules.get(thing.__module__)
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is not thing:
+        raise InputError(
+            f"{thing.__module__}.{thing.__qualname__} cannot be imported by its name, as array tasks do: "
+            "define it with class or def at the top level of its module"
+        )
+    return JobSource(f"{thing.__module__}:{thing.__qualname__}", tuple(_folders([thing.__module__])))
+
+
+def params_of(job: Job | type[Job]) -> dict[str, Any]:
+    """What a Job was made with, as a config has it. Raises InputError for what no config can say."""
+    if isinstance(job, type):
+        return {}
+    made = made_with(job)
+    if made is None:
+        raise InputError(f"job: nobody knows what this {type(job).__name__} was made with (a copy?): make it anew")
+    params: dict[str, Any] = {}
+    for name, value in made.items():
+        try:
+            params[name] = plain(value)
+        except NotPlainError as error:
+            raise InputError(f"job: {type(job).__name__}({name}=...): {error}; make what is none in setup()") from None
+    return params
+
+
+def function_name(function: object) -> str:
+    """Raises InputError for what has no name by which another process could have it."""
+    if not isinstance(function, FunctionType):
+        raise InputError(
+            f"function: a {type(function).__name__} is not valid; valid: a function that is written with def"
+        )
+    if function.__name__ == "<lambda>":
+        raise InputError("function: a lambda has no name by which another process could have it: write it with def")
+    return function.__name__
+
+
+def _forget(module: str) -> None:
+    """An earlier plan of this process may have had another module of that name."""
+    sys.modules.pop(module, None)
+    for folder in [folder for folder in job_folder.added if Path(folder, f"{module}.py").is_file()]:
+        sys.path.remove(folder)
+        job_folder.added.discard(folder)
+
+
+def _imported_by(text: str) -> Iterator[str]:
+    found = re.findall(r"^(?:from|import) ([\w.]+)", text, re.MULTILINE)
+    return (name for name in found if name != "__future__")
+
+
+def _folders(modules: Iterable[str]) -> Iterator[str]:
+    """The folders of modules that another Python may not find: neither installed, nor where the Job works."""
+    tops = dict.fromkeys(name.partition(".")[0] for name in modules)
+    places = (_folder(sys.modules.get(top)) for top in tops)
+    yield from dict.fromkeys(
+        place for place in places if place and place != os.getcwd() and not _is_found_anyway(place)
+    )
+
+
+def _folder(module: ModuleType | None) -> str | None:
+    """The folder that a module of the top level is in."""
+    folders = list(getattr(module, "__path__", ()))
+    file = folders[0] if folders else getattr(module, "__file__", None)
+    return os.path.dirname(os.path.abspath(file)) if file else None
+
+
+def _is_found_anyway(folder: str) -> bool:
+    own = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    installed = {*site.getsitepackages(), site.getusersitepackages(), own}
+    python = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
+    return folder in installed or any(folder == one or folder.startswith(f"{one}/") for one in python)
