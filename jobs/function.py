@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from jobs.errors import InputError
 from jobs.job import Job
 
@@ -17,8 +19,8 @@ _NOTHING = "done"
 class Function(Job):
     """What the function returns for a sample becomes an output: ``result``, or of a mapping each of its names.
 
-    Numbers become an array, arrays and lists rows of variable length, text becomes text. A function that returns nothing has
-    the output ``done``.
+    Numbers become an array, text becomes text, a list a row of any length; an array is of one shape for all samples. A
+    function that returns nothing has the output ``done``.
 
     ``function``: module:name; ``column``: the column whose value it is called with; null: with the whole sample, as a dict.
     """
@@ -36,17 +38,22 @@ class Function(Job):
             return {_NOTHING: True}
         return dict(found) if isinstance(found, Mapping) else {_ALONE: found}
 
-    def collate(self, items: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         first = items[0]
         for item in items:
             if item.keys() != first.keys():
                 raise ValueError(
                     f"the function returned {', '.join(item)} for one sample, and {', '.join(first)} for another"
                 )
-        return {name: [item[name] for item in items] for name in first}
+        return {name: _together([item[name] for item in items]) for name in first}
 
-    def process(self, batch: dict[str, list[Any]]) -> dict[str, Any]:
+    def process(self, batch: dict[str, Any]) -> dict[str, Any]:
         return batch
+
+
+def _together(values: list[Any]) -> Any:
+    """By their types alone, not by what values a batch happens to have."""
+    return np.stack(values) if all(isinstance(value, np.ndarray) for value in values) else values
 
 
 def _imported(path: str) -> Callable[[Any], Any]:

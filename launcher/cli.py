@@ -92,6 +92,14 @@ def _add_starting(command: _Command) -> None:
     probe.add_argument("config", metavar="CONFIG", help="config.yaml")
     probe.add_argument("--seconds", metavar="60", type=float, default=60.0, help="time for it at most (default: 60)")
     probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
+    trying = command(
+        "try", "trying.try_samples", "a few samples in this process, stage by stage, without a run directory"
+    )
+    trying.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
+    trying.add_argument("--samples", metavar="3", type=int, help="how many (default: 3; with --row: 1)")
+    trying.add_argument("--shard", metavar="N", type=int, help="the first ones of this shard")
+    trying.add_argument("--row", metavar="N", type=int, help="from this row on, counted from 0")
+    trying.add_argument("--pdb", action="store_true", help="a debugger where something raises")
     plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
     for parser in (run, submit):
         parser.add_argument(
@@ -113,7 +121,7 @@ def _add_starting(command: _Command) -> None:
             help="the Job has changed, and what is computed stays right; its provenance says so",
         )
         way.add_argument("--fresh", action="store_true", help="compute everything again; what is there is set aside")
-    for parser in (run, plan, submit, rerun, probe):
+    for parser in (run, plan, submit, rerun, probe, trying):
         parser.add_argument(
             "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
         )

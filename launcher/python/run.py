@@ -31,6 +31,7 @@ from launcher.submit.start import Started, go_on, start, start_again
 if TYPE_CHECKING:
     from jobs.gather.gather import GatherReport
     from launcher.results import Results
+    from launcher.tryout.tryout import Tried
 
 
 class Run:
@@ -154,6 +155,20 @@ class Run:
         from launcher import results
 
         return results.open(self.path, manifest=manifest, allow_incomplete=allow_incomplete, in_place=in_place)
+
+    def try_(
+        self, samples: int | None = None, *, shard: int | None = None, row: int | None = None, debug: bool = False
+    ) -> "Tried":
+        """Runs a few samples in this process and tells of each stage: its time, what it returned, its traceback.
+
+        The first ones (3), those of a shard, or those from a row on (1). ``debug``: pdb where something raises.
+        """
+        from launcher.submit.submit import current_config
+        from launcher.tryout.tryout import Chosen, try_run
+
+        config = current_config(self._directory, Plan.read(self._directory.plan))
+        chosen = Chosen(samples, shard, row)
+        return try_run(self._directory, config, chosen, lambda stage: print(*stage.lines, sep="\n"), debug=debug)
 
     def _attended(self, progress: bool) -> Status:
         return attend(self._directory, self._view(progress), lambda line: print(line, file=sys.stderr))
