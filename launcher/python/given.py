@@ -8,13 +8,16 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import xxhash
 
 from jobs.storage.files import fsync_folder
 from jobs.storage.rundir import RunDir
+from launcher.plan.runs_folder import made_for_good
 
 _DIGITS = 12
 
@@ -25,6 +28,8 @@ class Given:
     def __init__(self, run: RunDir) -> None:
         self._folder = run.given
         self._new: list[Path] = []
+        self._stack = ExitStack()
+        self._is_made = False
 
     def module(self, name: str, text: str) -> Path:
         """A folder with a module of this text."""
@@ -56,24 +61,24 @@ class Given:
 
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._is_made:
+            self._stack.enter_context(made_for_good(self._folder))
+            self._is_made = True
         path = self._folder / f".{secrets.token_hex(4)}.tmp"
         try:
             yield path
         finally:
             _remove(path)
 
-    def __enter__(self) -> "Given":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            return
-        for path in self._new:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for path in self._new if kind else ():
             _remove(path)
-        for folder in (self._folder, self._folder.parent):  # the run directory, where there is nothing else in it
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        self._stack.__exit__(kind, error, traceback)
 
 
 def _write_module(folder: Path, name: str, text: str) -> None:

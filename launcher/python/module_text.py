@@ -20,6 +20,8 @@ from launcher.python.main_source import Binding, Definition, MainSource
 # Of a value, written as Python; more of it is data.
 _MOST_CHARACTERS = 10_000
 _MISSING = object()
+# Its own each; but __file__ stays the script's: what lies beside that is meant.
+_OF_EVERY_MODULE = {"__builtins__", "__doc__", "__loader__", "__name__", "__package__", "__spec__"}
 # What an expression may be made of that means the same in another process: it calls nothing.
 _CONSTANT = (
     ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.BinOp, ast.UnaryOp,
@@ -49,12 +51,9 @@ class _Collector:
 
     def define(self, name: str, thing: Any, user: str) -> None:
         """Takes a class or function in, and what it uses."""
-        if "<locals>" in getattr(thing, "__qualname__", "") and self.namespace.get(name) is not thing:
-            raise InputError(
-                f"{thing.__qualname__} is defined inside a function: define {name} at the top level of a file or cell"
-            )
         binding = self.source.bindings.get(name)
-        if binding is None or not isinstance(binding.statement, Definition):
+        is_inner = "<locals>" in getattr(thing, "__qualname__", "") and self.namespace.get(name) is not thing
+        if binding is None or not isinstance(binding.statement, Definition) or is_inner:
             raise self._refusal(name, thing, user)
         self.definitions[name] = binding
         at_once, later = _names(binding.text)
@@ -64,7 +63,7 @@ class _Collector:
 
     def _take(self, name: str, user: str) -> None:
         value = self.namespace.get(name, _MISSING)
-        if name in self.definitions or name in self.values or value is _MISSING:
+        if name in self.definitions or name in self.values or value is _MISSING or name in _OF_EVERY_MODULE:
             return  # one that is not there is Python's own, or raises NameError here, too
         binding = self.source.bindings.get(name)
         statement = binding.statement if binding else None
@@ -112,22 +111,18 @@ class _Collector:
         return None
 
     def _refusal(self, name: str, value: Any, user: str) -> InputError:
-        what = f"{user} uses {name}, " if user != name else f"{name}: "
+        what, where = f"{user} uses {name}, " if user != name else f"{name}: ", self.source.title
         if getattr(value, "__name__", "") == "<lambda>":
-            return InputError(f"{what}a lambda of {self.source.title}, which no other process has: write it with def")
-        if (
-            callable(value)
-            and getattr(value, "__module__", "") == "__main__"
-            and isinstance(value, FunctionType | type)
-        ):
+            return InputError(f"{what}a lambda of {where}, which no other process has: write it with def")
+        if "<locals>" in getattr(value, "__qualname__", ""):
+            return InputError(f"{what}which is defined inside a function: define it at the top level of a file or cell")
+        if isinstance(value, FunctionType | type) and value.__module__ == "__main__":
             return InputError(
-                f"{what}whose source is not to be found in {self.source.title}: write it with def or class at the top level, "
-                "in a cell without %%magic"
+                f"{what}whose source is not to be found in {where}: write it with def or class at the top level, in a cell "
+                "without %%magic"
             )
-        kind = type(value)
-        return InputError(
-            f"{what}a {kind.__module__}.{kind.__qualname__} of {self.source.title}, which no other process has: {_WAYS_ON}"
-        )
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        return InputError(f"{what}a {kind} of {where}, which no other process has: {_WAYS_ON}")
 
     def text(self, title: str) -> str:
         future = ["from __future__ import annotations"] if self.source.has_later_annotations else []

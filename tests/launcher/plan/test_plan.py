@@ -23,6 +23,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
 from launcher.manifest.manifest import build_manifest
+from launcher.plan import new_plan
 from launcher.plan.plan import go_on, make_plan
 from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
@@ -426,11 +427,11 @@ def test_of_two_that_plan_one_name_at_once_one_has_its_way(config: Path, monkeyp
     def build(*arguments: Any, **options: Any) -> Any:
         found = real(*arguments, **options)
         if not made:  # while one has read its samples, the other plans from the first step to the last
-            monkeypatch.setattr("launcher.plan.new_plan.build_manifest", real)
+            monkeypatch.setattr(new_plan, "build_manifest", real)
             made.append(planned(config, "data.manifest=other.csv"))
         return found
 
-    monkeypatch.setattr("launcher.plan.new_plan.build_manifest", build)
+    monkeypatch.setattr(new_plan, "build_manifest", build)
     with pytest.raises(InputError, match="this run was planned otherwise"):
         planned(config)
     run = run_of(config)

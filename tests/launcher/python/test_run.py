@@ -1,0 +1,98 @@
+"""A run as an object: planned of a Job and samples in this process, it does what the commands do."""
+
+import asyncio
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import launcher
+from jobs.errors import InputError, RunError
+from jobs.kinds import RunState
+from launcher.config.config import load_config
+from launcher.plan.plan import make_plan
+from launcher.python import planning
+from tests.example_jobs.toy_jobs import Toy
+from tests.support.launcher_runs import document
+from tests.support.launcher_runs import launcher as command
+from tests.support.patience import PATIENCE
+
+ROWS = 40
+SETTINGS: Mapping[str, Any] = {
+    "executor": "local",
+    "node": {"workers": 0, "batch_size": 8, "max_failed_samples": 5},
+    "local": {"parallelism": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plan(rows: int = ROWS, **changed: Any) -> launcher.Run:
+    samples = [{"x": number} for number in range(rows)]
+    return launcher.plan(Toy(), samples, name="toy", shards=4, **{**SETTINGS, **changed})
+
+
+def test_the_package_gives_the_function_whatever_was_imported_of_the_folder_of_its_name() -> None:
+    assert import_module("launcher.plan.plan").make_plan is make_plan
+    assert launcher.plan.__module__ == "launcher.python.planning"
+    assert launcher.plan is planning.plan
+
+
+def test_a_run_from_python_is_that_of_its_config(folder: Path) -> None:
+    run = plan()
+    assert run.path == folder / "runs" / "toy"
+    assert not make_plan(load_config(run.config)).is_new
+    copy = folder / "elsewhere" / "copy.yaml"
+    copy.parent.mkdir()
+    copy.write_text(run.config.read_text())
+    known = make_plan(load_config(copy))
+    assert (known.is_new, known.notes, known.run.path) == (False, (), run.path)
+    assert plan().notes == ()
+    # Of a config that a person writes, too: the same samples in another file are the same plan.
+    (folder / "x.csv").write_text("x\n" + "".join(f"{number}\n" for number in range(ROWS)))
+    assert launcher.plan(Toy(), "x.csv", name="toy", shards=4, **SETTINGS).notes == ()
+
+
+def test_a_run_goes_its_whole_way(folder: Path) -> None:
+    run = plan()
+    with pytest.raises(RunError, match="nothing of it was submitted"):
+        run.wait(progress=False)
+    started = run.submit()
+    assert "submission 1: 4 shards, process " in str(started)
+    status = asyncio.run(run.wait_async(PATIENCE))
+    assert (status.state, status.ok) == (RunState.COMPLETE, ROWS)
+    assert repr(status).endswith(f"complete: samples {ROWS} ok, 0 failed, 0 missing of {ROWS})")
+    assert launcher.open("toy").status().to_json() == document(command(folder, "status", "toy", "--json"))
+    with run.results() as found:
+        assert len(found) == ROWS
+    assert run.errors() == []
+    assert "8 to" not in run.logs(0)
+    assert "ok, 0 failed" in run.logs(0)
+    assert run.gather().complete
+    assert "every shard is done and there is a result" in str(run.submit())
+    assert run.cancel() == []
+    with pytest.raises(InputError, match="there is no shard 4; the run has shards 0-3"):
+        run.logs(4)
+
+    with pytest.raises(InputError, match=f"the samples in data.manifest changed: {ROWS} rows then, 41 now"):
+        plan(rows=41)
+    assert len([*(run.path / "given").iterdir()]) == 1, "what was refused is not kept"
+    again = plan(rows=41, fresh=True)
+    assert "planned anew" in again.notes[0]
+    assert load_config(again.config).data.sources[0].startswith(str(again.path / "given"))
+    assert not make_plan(load_config(again.config)).is_new
+
+
+def test_a_wait_has_an_end(folder: Path) -> None:
+    run = launcher.plan(Toy(delay=600.0), [{"x": 1}], name="slow", **SETTINGS)
+    run.submit()
+    with pytest.raises(TimeoutError, match="it goes on; follow it: launcher status slow --watch"):
+        run.wait(0.1, progress=False)
+    assert run.cancel() == [1]
+    assert run.status().state is RunState.CANCELLED
