@@ -20,12 +20,12 @@ from launcher.python.notebook_view import NotebookView, is_notebook
 from launcher.runs.find import reference
 from launcher.runs.logs import read_log
 from launcher.runs.sample_errors import SampleError, read_errors
-from launcher.runs.submissions import chosen_output, read_submissions
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.status.views import Looks, View, make_view
 from launcher.submit.attend import attend, is_attended
-from launcher.submit.cancel import cancel_run
+from launcher.submit.cancel import stop_run
+from launcher.submit.result import write_result
 from launcher.submit.start import Started, go_on, start, start_again
 
 if TYPE_CHECKING:
@@ -131,22 +131,11 @@ class Run:
 
     def cancel(self) -> list[int]:
         """Stops what goes on of the run; what is done stays. Returns the numbers of the submissions that it stopped."""
-        from launcher.runs.downstream import forget
-
-        forget(self._directory, Plan.read(self._directory.plan))  # first: what it waits for may end now
-        return cancel_run(self._directory)
+        return stop_run(self._directory)[0]
 
     def gather(self, *, allow_missing: bool = False) -> "GatherReport":
         """Checks every block and writes the result."""
-        from jobs.gather.gather import gather
-        from launcher.submit.downstream import start_waiting
-
-        with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
-            output = chosen_output(read_submissions(self._directory))
-            report = gather(self._directory, allow_missing=allow_missing, output=output, with_new_code=True)
-            if report.complete:
-                start_waiting(self._directory)
-        return report
+        return write_result(self._directory, allow_missing=allow_missing)
 
     def results(
         self, *, manifest: str | None = None, allow_incomplete: bool = False, in_place: bool = False

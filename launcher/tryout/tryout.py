@@ -175,5 +175,5 @@ def _forms(columns: Columns) -> Iterator[Described]:
     """How each output will be in the result."""
     for form in (column.form(name) for name, column in columns.items()):
         kind = "text" if form.encoding else "rows of any length" if form.ragged else "array"
-        shape = ("n", *form.shape) if not form.encoding else None
+        shape: tuple[int | str, ...] | None = ("n", *form.shape) if not form.encoding else None
         yield Described(form.name, kind, None if form.encoding else np.dtype(form.dtype).name, shape, "")
