@@ -18,6 +18,7 @@ import pytest
 from jobs.errors import ConflictError, RunError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
+from jobs.storage.files import try_lock
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.config.config import load_config
@@ -144,15 +145,20 @@ def test_of_two_that_replace_it_at_once_one_has_its_way_and_finds_its_run(
 
     def while_another_looks_on(*paths: Path) -> None:
         if not other.ident:
-            lock = replacement.try_lock
             has_tried = threading.Event()
-            monkeypatch.setattr(replacement, "try_lock", lambda plan: (lock(plan), has_tried.set())[0])
+
+            def try_to_lock(descriptor: int) -> bool | None:
+                found = try_lock(descriptor)
+                has_tried.set()
+                return found
+
+            monkeypatch.setattr(replacement, "try_lock", try_to_lock)
             other.start()
             assert has_tried.wait(PATIENCE)
         assert said.empty()
         rename(*paths)
 
-    monkeypatch.setattr(replacement.os, "rename", while_another_looks_on)
+    monkeypatch.setattr(os, "rename", while_another_looks_on)
     mine = make_plan(load_config(config, ["job.params.plus=1"]))
     other.join(PATIENCE)
     assert "another launcher has changed this run meanwhile" in said.get_nowait()
@@ -183,7 +189,7 @@ def test_what_is_submitted_while_it_is_to_be_replaced_is_left(tmp_path: Path, mo
             submit(planned.run)
         rename(*paths)
 
-    monkeypatch.setattr(replacement.os, "rename", just_submitted)
+    monkeypatch.setattr(os, "rename", just_submitted)
     with pytest.raises(ConflictError, match="changed this run meanwhile"):
         make_plan(load_config(config, ["job.params.plus=1"]))
     assert Plan.read(planned.run.plan) == planned.plan
