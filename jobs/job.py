@@ -62,7 +62,8 @@ class Job:
             """Notes what the Job is made with: launcher.plan makes a run of that."""
             if (given or named) and cls.__init__ is object.__init__:
                 raise TypeError(f"{cls.__name__}() takes no arguments")
-            made = super().__new__(cls)
+            new = super().__new__
+            made = new(cls) if new is object.__new__ else new(cls, *given, **named)
             note(made, given, named)
             return made
 

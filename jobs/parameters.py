@@ -5,7 +5,6 @@ class gets by its annotations: a Path, a tuple, a set.
 """
 
 import inspect
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -15,32 +14,32 @@ UNKNOWN = inspect.Parameter.empty
 """The type of a parameter without annotation, or with one that cannot be resolved; such values are taken as they are."""
 
 _COLLECTIONS = (tuple, set, frozenset)
-_made_with: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+# Among an object's own attributes, so that a copy of it knows it too.
+_MADE_WITH = "_made_with"
 
 
 def note(made: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """Remembers what an object is made with, as long as it lives."""
-    _made_with[id(made)] = given, named
-    weakref.finalize(made, _made_with.pop, id(made), None).atexit = False
+    """Has an object remember what it is made with."""
+    vars(made)[_MADE_WITH] = given, named
 
 
 def made_with(made: Any) -> dict[str, Any] | None:
-    """The arguments with which an object was made, by name; None where nobody noted them, as of a copy."""
-    if id(made) not in _made_with:
+    """The arguments with which an object was made, by name; None where it does not know them."""
+    if _MADE_WITH not in vars(made):
         return None
-    given, named = _made_with[id(made)]
+    given, named = vars(made)[_MADE_WITH]
     bound = signature(type(made)).bind(*given, **named)
-    kinds = {name: found.kind for name, found in bound.signature.parameters.items()}
-    rest = [name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_KEYWORD]
-    return {
-        **{name: value for name, value in bound.arguments.items() if name not in rest},
-        **{name: value for one in rest for name, value in bound.arguments.get(one, {}).items()},
-    }
+    found: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        is_rest = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        found |= value if is_rest else {name: value}
+    return found
 
 
 def signature(cls: type) -> inspect.Signature:
     """What the constructor takes; not the ``__new__`` of Job, which takes anything."""
-    if hasattr(cls, "__signature__"):
+    own_new = next(base for base in cls.__mro__ if "__new__" in vars(base)).__module__ != "jobs.job"
+    if own_new or hasattr(cls, "__signature__"):
         return inspect.signature(cls)
     if cls.__init__ is object.__init__:  # type: ignore[misc]
         return inspect.Signature()

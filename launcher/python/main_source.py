@@ -37,7 +37,7 @@ class MainSource:
     def find(cls) -> "MainSource":
         """Raises InputError where it has none, as at Python's prompt."""
         main = sys.modules["__main__"]
-        if (shell := notebook_shell()) is not None:
+        if (shell := notebook_shell()) is not None and shell.user_ns is vars(main):  # and not what it %runs
             return cls("this notebook", "notebook", tuple(map(str, shell.user_ns.get("In", ()))))
         path = getattr(main, "__file__", None)
         if not path or not Path(path).is_file():

@@ -34,9 +34,10 @@ def module_text(thing: type | FunctionType, source: MainSource) -> str:
     """Raises InputError, with the name, for what cannot be had in another process."""
     found = _Collector(source, vars(sys.modules["__main__"]))
     found.define(thing.__name__, thing, thing.__name__)
-    return found.text(
-        f"{thing.__name__} of {Path(source.title).name}, and what it uses there; written by launcher.plan."
+    name = "".join(
+        letter if letter.isprintable() and letter not in '"\\' else "_" for letter in Path(source.title).name
     )
+    return found.text(f"{thing.__name__} of {name}, and what it uses there; written by launcher.plan.")
 
 
 @dataclass

@@ -37,7 +37,7 @@ def plan(
 
     ``job`` is made with plain values, as a config has them. It may be defined in a module, in the script that runs, or in a
     notebook's cells. ``samples``: what data.manifest may be (a path, a pattern, several by names), a DataFrame, an Arrow
-    table, or an iterable of mappings; of other values each is a sample with the column ``value``.
+    table, or an iterable of mappings; of other values each is a sample with the column ``value``; another run: its samples.
 
     ``sections`` are the other keys of a config, as mappings: node, slurm, local, retry, output, data, executor, runs, after,
     notify. Relative paths start in the working directory. Planned again with the same, it is the same run; once there are
@@ -100,6 +100,10 @@ def _way(keep_results: bool, fresh: bool) -> Way:
 
 def _place(name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
     """What says where the run is."""
+    if "folder" in sections:
+        raise InputError(
+            "launcher.plan: folder: relative paths start in the working directory; to have others: os.chdir"
+        )
     runs = {"runs": os.fspath(sections["runs"])} if sections.get("runs") is not None else {}
     return {"name": name, "folder": os.getcwd().replace("$", "$$"), **runs}
 
@@ -125,7 +129,7 @@ def _planned(
     choose_executor(config.executor).check(config)
     planned = make_plan(config, way)
     write_planned(planned.run, config, planned.plan)
-    return Run(planned.run, planned.notes)
+    return Run(planned.run, planned.notes, config)
 
 
 def _plain(key: str, value: Any) -> Any:
@@ -136,6 +140,8 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def _manifest(samples: Any, given: Given) -> Any:
+    if isinstance(samples, Run):
+        return _plain("samples", {"run": samples})
     if given_samples.is_place(samples):
         return _plain("samples", samples)
     return str(given.samples(lambda path: given_samples.write(samples, path))).replace("$", "$$")

@@ -14,6 +14,7 @@ from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from launcher.config.config import Config
 from launcher.config.origins import dotted, values_of
 from launcher.plan.guard import Way
 from launcher.python.notebook_view import NotebookView, is_notebook
@@ -35,14 +36,19 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run in its directory; the object holds nothing but that, and any number of them may be of the same run.
+    """A run in its directory, which knows all of it: any number of objects may be of the same run.
 
-    ``notes``: what its planning had to tell. Errors are those of ``jobs.errors``, whose text says what to do.
+    ``notes``: what its planning had to tell. ``settings``: those that it was planned with now, for what is submitted first;
+    later ones are those of the submission before. Errors are those of ``jobs.errors``, whose text says what to do.
     """
 
-    def __init__(self, directory: RunDir, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: RunDir, notes: tuple[str, ...] = (), settings: Config | None = None) -> None:
         self._directory = directory
+        self._settings = settings
         self.notes = notes
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -63,7 +69,7 @@ class Run:
 
     def submit(self, *, keep_results: bool = False, fresh: bool = False) -> Started:
         """Submits what is not done, and returns at once; what it did is its text, and in its fields."""
-        return start(*go_on(self._directory, _way(keep_results, fresh)))
+        return self._started(start(*go_on(self._directory, _way(keep_results, fresh), (), self._settings)))
 
     def rerun(
         self,
@@ -82,8 +88,14 @@ class Run:
         """
         named = shards if isinstance(shards, str) or shards is None else _listed(shards)
         overrides = [f"{dotted(path)}={json.dumps(value)}" for path, value in values_of(sections)]
-        way = _way(keep_results, fresh)
-        return start_again(self._directory, way, overrides, shards=named, tasks=tasks, memory=mem, time=time)
+        way, limits = _way(keep_results, fresh), {"memory": mem, "time": time}
+        again = start_again(self._directory, way, overrides, shards=named, tasks=tasks, config=self._settings, **limits)
+        return self._started(again)
+
+    def _started(self, started: Started) -> Started:
+        if started.submissions:
+            self._settings = None
+        return started
 
     def wait(self, timeout: float | None = None, *, progress: bool = True) -> Status:
         """Follows the run until it does not go on by itself, with a progress view; returns its last status.
@@ -155,7 +167,7 @@ class Run:
         from launcher.submit.submit import current_config
         from launcher.tryout.tryout import Chosen, try_run
 
-        config = current_config(self._directory, Plan.read(self._directory.plan))
+        config = self._settings or current_config(self._directory, Plan.read(self._directory.plan))
         chosen = Chosen(samples, shard, row)
         return try_run(self._directory, config, chosen, lambda stage: print(*stage.lines, sep="\n"), debug=debug)
 

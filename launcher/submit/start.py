@@ -13,7 +13,8 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union
 from jobs.storage.submission import Submission
 from jobs.storage.upstreams import Upstream
-from launcher.config.config import Config
+from launcher.config.config import Config, config_from_mapping
+from launcher.config.origins import apply_overrides
 from launcher.executors import choose_executor
 from launcher.runs.find import reference
 from launcher.units import counted
@@ -99,16 +100,27 @@ class Started:
         }
 
 
-def go_on(run: RunDir, way: "Way", overrides: Sequence[str] = ()) -> "tuple[Planned, Config]":
-    """A run as it was planned, and the settings that it goes on with: those that it had, and overrides (``key=value``)."""
+def go_on(
+    run: RunDir, way: "Way", overrides: Sequence[str] = (), config: Config | None = None
+) -> "tuple[Planned, Config]":
+    """A run as it was planned, and the settings that it goes on with: of ``config``, else those that it had; and overrides."""
     from launcher.plan.plan import go_on as planned
-    from launcher.submit.submit import current_config
 
     known = Plan.read(run.plan)
-    config = current_config(run, known, overrides)
+    config = _settings(run, known, overrides, config)
     choose_executor(config.executor).check(config)
     choose_executor(config.executor).prepare(config)
     return planned(run, known, config, way), config
+
+
+def _settings(run: RunDir, known: Plan, overrides: Sequence[str], config: Config | None) -> Config:
+    """``overrides`` are ``key=value``."""
+    from launcher.submit.submit import current_config
+
+    if config is None:
+        return current_config(run, known, overrides)
+    changed, texts = apply_overrides(config.to_mapping(), overrides)
+    return config_from_mapping(changed, config.path, texts, config.profiles)
 
 
 def start(planned: "Planned", config: Config) -> Started:
@@ -137,17 +149,18 @@ def start_again(
     tasks: int | None = None,
     memory: str | None = None,
     time: str | None = None,
+    config: Config | None = None,
 ) -> Started:
     """A new submission of what is not done; of ``shards`` that are named, of what is damaged or has failed in them too."""
     from launcher.plan.guard import Way
     from launcher.plan.sharding import parse_ranges
-    from launcher.submit.submit import current_config, select_rows
+    from launcher.submit.submit import select_rows
 
     if tasks is not None and tasks < 1:
         raise InputError(f"--tasks {tasks}: must be 1 or more")
-    known = current_config(run, Plan.read(run.plan), overrides)
+    known = _settings(run, Plan.read(run.plan), overrides, config)
     limits = choose_executor(known.executor).limit_overrides(memory, time)
-    planned, config = go_on(run, way, [*overrides, *limits])
+    planned, config = go_on(run, way, [*overrides, *limits], config)
     notes, asked = list(planned.notes), None
     if shards and way is Way.FRESH:  # as advice may have it, whose shards are those of before
         notes.append(f"with --fresh all shards are computed, not --shards {shards} alone")

@@ -1,6 +1,7 @@
 """A run as an object: planned of a Job and samples in this process, it does what the commands do."""
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import launcher
 from jobs.errors import InputError, RunError
 from jobs.kinds import RunState
+from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.python import planning
@@ -87,6 +90,31 @@ def test_a_run_goes_its_whole_way(folder: Path) -> None:
     assert "planned anew" in again.notes[0]
     assert load_config(again.config).data.sources[0].startswith(str(again.path / "given"))
     assert not make_plan(load_config(again.config)).is_new
+
+
+def test_settings_of_another_plan_hold_for_what_is_submitted_next() -> None:
+    plan()
+    run = plan(node={**SETTINGS["node"], "sync_interval": 3.5})
+    run.submit()
+    run.wait(progress=False)
+    again = run.rerun(shards=[0], node={"sync_interval": 4.5})
+    assert "left out, since they are done and nothing in them failed: shards 0" in str(again)
+    node = Submission.read(RunDir(run.path).submission(1)).node
+    assert (node.sync_interval, node.workers) == (3.5, 0)
+    # A run may be the samples of another one.
+    after = launcher.plan(Toy(), run, name="second", data={"shards": 1}, **SETTINGS)
+    assert after.status().total == ROWS
+    assert load_config(after.config).data.of_run is not None
+
+
+def test_a_copy_of_a_job_has_its_parameters() -> None:
+    run = launcher.plan(copy.copy(Toy(delay=0.5)), [{"x": 1}], name="copied", **SETTINGS)
+    assert load_config(run.config).job.params == {"delay": 0.5}
+
+
+def test_another_folder_is_refused() -> None:
+    with pytest.raises(InputError, match="relative paths start in the working directory"):
+        plan(folder="elsewhere")
 
 
 def test_a_wait_has_an_end(folder: Path) -> None:
