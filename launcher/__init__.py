@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher import results
-    from launcher.python.planning import map, open, plan  # noqa: A004 - they are called as launcher.map, launcher.open
+    from launcher.python.planning import map as map  # noqa: A004 - they are called as launcher.map, launcher.open
+    from launcher.python.planning import open as open  # noqa: A004
+    from launcher.python.planning import plan
     from launcher.python.run import Run
 
 __version__ = "0.2.0"
-__all__ = ["Run", "__version__", "map", "open", "plan", "results"]
+# Without map and open, which `import *` would put over Python's own.
+__all__ = ["Run", "__version__", "plan", "results"]
 
 # Not for type checkers, which would take it that every name is there.
 if not TYPE_CHECKING:

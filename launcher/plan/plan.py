@@ -124,7 +124,7 @@ def _placed(run: RunDir, known: Plan, config: Config, job: JobSpec) -> Plan:
     plan = replace(known, after=tuple(map(str, upstream_paths(config))))
     if (of_run := config.data.of_run) and (upstream := Upstream.of(known)):
         plan = with_upstream(plan, replace(upstream, run=str(upstream_path(config, of_run.run))))
-    if known.job.folder is not None and not os.path.isdir(known.job.folder):  # array tasks work there
+    if not all(map(os.path.isdir, known.job.folders)):  # array tasks work there, and import from there
         environment = {**known.environment, "config": os.path.abspath(config.path)}
         plan = replace(plan, job=job, environment=environment, **code_and_files(job))
     if plan != known:
