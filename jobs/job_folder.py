@@ -30,6 +30,21 @@ def put_on_path(folders: Iterable[str]) -> None:
             jobs.__path__.append(theirs)
 
 
+def make_room(module: str, folders: Iterable[str]) -> None:
+    """So that a module of these folders is theirs, where this process has had another one of that name from elsewhere.
+
+    Notebooks plan one run after another, each with a module of its own.
+    """
+    theirs = {folder for folder in folders if os.path.isfile(_files(module, folder)[0])}
+    others = [folder for folder in added - theirs if theirs and os.path.isfile(_files(module, folder)[0])]
+    for folder in others:
+        sys.path.remove(folder)
+        added.discard(folder)
+    known = getattr(sys.modules.get(module), "__file__", None)
+    if theirs and known and os.path.dirname(known) not in theirs:
+        del sys.modules[module]
+
+
 def beside_ours(folder: str) -> str | None:
     """The folder ``jobs`` in it, whose modules are looked for behind ours; None where there is none."""
     theirs = os.path.join(folder, "jobs")

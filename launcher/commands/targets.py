@@ -83,4 +83,4 @@ def told_of_deprecations(config: Config, printer: Printer) -> None:
 def way_of(options: argparse.Namespace) -> "Way":
     from launcher.plan.guard import Way
 
-    return Way.KEEP if options.keep_results else Way.FRESH if options.fresh else Way.REFUSE
+    return Way.of(keep_results=options.keep_results, fresh=options.fresh)

@@ -28,6 +28,13 @@ class Way(Enum):
     KEEP = "--keep-results"
     FRESH = "--fresh"
 
+    @classmethod
+    def of(cls, *, keep_results: bool, fresh: bool) -> "Way":
+        """Raises InputError for both."""
+        if keep_results and fresh:
+            raise InputError("to keep results and to compute all again are two ways: give one of them")
+        return cls.KEEP if keep_results else cls.FRESH if fresh else cls.REFUSE
+
 
 def config_path(plan: Plan) -> Path:
     """The config that the run was planned from; its folder is where relative paths start, unless it names another."""

@@ -7,11 +7,9 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from jobs import job_folder
 from jobs.errors import InputError
 from jobs.job import Job
 from jobs.parameters import made_with
@@ -37,7 +35,6 @@ def job_source(thing: Any, given: Given) -> JobSource:
     text = module_text(thing, source)
     name = f"job_of_{re.sub(r'[^0-9A-Za-z_]', '_', source.stem)}"
     folder = str(given.module(name, text))
-    _forget(name)
     return JobSource(f"{name}:{thing.__name__}", (folder, *_folders(_imported_by(text))))
 
 
@@ -78,14 +75,6 @@ def function_name(function: object) -> str:
     if function.__name__ == "<lambda>":
         raise InputError("function: a lambda has no name by which another process could have it: write it with def")
     return function.__name__
-
-
-def _forget(module: str) -> None:
-    """An earlier plan of this process may have had another module of that name."""
-    sys.modules.pop(module, None)
-    for folder in [folder for folder in job_folder.added if Path(folder, f"{module}.py").is_file()]:
-        sys.path.remove(folder)
-        job_folder.added.discard(folder)
 
 
 def _imported_by(text: str) -> Iterator[str]:

@@ -53,7 +53,9 @@ def plan(
     with Given(RunDir(made_run_folder(place))) as given:
         source = job_source(job if isinstance(job, type) else type(job), given)
         section = {"class": source.path, "params": params_of(job), "import_from": _escaped(source)}
-        return _planned(place, section, samples, shards, sections, given, _way(keep_results, fresh))
+        return _planned(
+            place, section, samples, shards, sections, given, Way.of(keep_results=keep_results, fresh=fresh)
+        )
 
 
 def map(  # noqa: A001 - it is called as launcher.map
@@ -72,7 +74,7 @@ def map(  # noqa: A001 - it is called as launcher.map
     plain values. What it returns is the output ``result``, or of a dict an output by each of its names. Each call is a batch;
     for short ones give node={"batch_size": 64}.
     """
-    called = function_name(function)
+    called, way = function_name(function), Way.of(keep_results=keep_results, fresh=fresh)
     place = _place(name or called, sections)
     with Given(RunDir(made_run_folder(place))) as given:
         source, rows = job_source(function, given), cast(Any, samples)
@@ -82,7 +84,7 @@ def map(  # noqa: A001 - it is called as launcher.map
             params |= {} if given_samples.has_names(rows) else {"column": given_samples.VALUE}
         section = {"class": "jobs.function:Function", "params": params, "import_from": _escaped(source)}
         node = {"batch_size": _BATCH_OF_FUNCTION, **(sections.pop("node", None) or {})}
-        run = _planned(place, section, rows, shards, {**sections, "node": node}, given, _way(keep_results, fresh))
+        run = _planned(place, section, rows, shards, {**sections, "node": node}, given, way)
     run.submit()
     return run
 
@@ -90,12 +92,6 @@ def map(  # noqa: A001 - it is called as launcher.map
 def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001 - it is called as launcher.open
     """A run that is planned: by its directory, its name below runs/, or its config. Raises InputError where there is none."""
     return Run(chosen_run(os.fspath(run)))
-
-
-def _way(keep_results: bool, fresh: bool) -> Way:
-    if keep_results and fresh:
-        raise InputError("keep_results and fresh are two ways: give one of them")
-    return Way.KEEP if keep_results else Way.FRESH if fresh else Way.REFUSE
 
 
 def _place(name: str, sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.errors import InputError, RunError
+from jobs.errors import RunError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -69,7 +69,9 @@ class Run:
 
     def submit(self, *, keep_results: bool = False, fresh: bool = False) -> Started:
         """Submits what is not done, and returns at once; what it did is its text, and in its fields."""
-        return self._started(start(*go_on(self._directory, _way(keep_results, fresh), (), self._settings)))
+        return self._started(
+            start(*go_on(self._directory, Way.of(keep_results=keep_results, fresh=fresh), (), self._settings))
+        )
 
     def rerun(
         self,
@@ -88,7 +90,7 @@ class Run:
         """
         named = shards if isinstance(shards, str) or shards is None else _listed(shards)
         overrides = [f"{dotted(path)}={json.dumps(value)}" for path, value in values_of(sections)]
-        way, limits = _way(keep_results, fresh), {"memory": mem, "time": time}
+        way, limits = Way.of(keep_results=keep_results, fresh=fresh), {"memory": mem, "time": time}
         again = start_again(self._directory, way, overrides, shards=named, tasks=tasks, config=self._settings, **limits)
         return self._started(again)
 
@@ -213,9 +215,3 @@ def _listed(shards: int | Iterable[int]) -> str:
 
 def _deadline(timeout: float | None) -> float:
     return float("inf") if timeout is None else time.monotonic() + timeout
-
-
-def _way(keep_results: bool, fresh: bool) -> Way:
-    if keep_results and fresh:
-        raise InputError("keep_results and fresh are two ways: give one of them")
-    return Way.KEEP if keep_results else Way.FRESH if fresh else Way.REFUSE

@@ -7,7 +7,9 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,11 +138,11 @@ def _tried(
     device = process_devices(node, usable_gpus(node))[0]
     context = Context(device, 0, None, scratch, _SEED)
     with Stages(tell, debug=debug) as stages, contextlib.chdir(spec.folder or "."), contextlib.suppress(StageFailed):
-        job = stages.run("constructor", lambda: make_job(spec), show=None)
+        job = stages.run("constructor", partial(make_job, spec), show=None)
         # As in a run: what one object keeps, the other has not.
         worker = make_job(spec) if config.node.workers else job
-        stages.run("setup_worker", lambda: worker.setup_worker(replace(context, worker_index=0)), show=None)
-        stages.run("setup", lambda: job.setup(context), show=None)
+        stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=0)), show=None)
+        stages.run("setup", partial(job.setup, context), show=None)
         for start in range(rows.start, rows.stop, config.node.batch_size):
             batch = range(start, min(start + config.node.batch_size, rows.stop))
             _batch(job, worker, list(samples.rows(batch.start, batch.stop)), stages)
@@ -150,20 +152,20 @@ def _tried(
 
 def _batch(job: Job, worker: Job, samples: Sequence[Sample], stages: Stages) -> None:
     """Loads, and processes what could be loaded: a bad sample fails alone, as in a run."""
-    items = []
+    items: list[tuple[str, Sample, Any]] = []
     for sample in samples:
         name = str(sample.row) if sample.id == str(sample.row) else f"{sample.row} ({sample.id})"
         with contextlib.suppress(StageFailed):
-            item = stages.run("load", lambda sample=sample: worker.load(sample), sample=name)  # type: ignore[misc]
-            items.append((name, sample, item))
-    if items and _takes_samples(job):
+            items.append((name, sample, stages.run("load", partial(worker.load, sample), sample=name)))
+    if _takes_samples(job):
+        one_by_one: Any = job
         for name, sample, item in items:
             with contextlib.suppress(StageFailed):
-                stages.run("process_sample", lambda: job.process_sample(item, sample.index), sample=name)  # type: ignore[attr-defined] # noqa: B023
+                stages.run("process_sample", partial(one_by_one.process_sample, item, sample.index), sample=name)
     elif items:
-        batch = stages.run("collate", lambda: worker.collate([item for _, _, item in items]))
-        outputs = stages.run("process", lambda: job.process(batch))
-        stages.run("stored", lambda: to_columns(outputs, len(items)), show=_forms)
+        batch = stages.run("collate", partial(worker.collate, [item for _, _, item in items]))
+        outputs = stages.run("process", partial(job.process, batch))
+        stages.run("stored", partial(to_columns, outputs, len(items)), show=_forms)
 
 
 def _takes_samples(job: Job) -> bool:

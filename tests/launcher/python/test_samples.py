@@ -93,7 +93,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(VALUES)
 def test_what_yaml_knows_is_plain_as_it_is(value: Any) -> None:
     assert plain(value) == value

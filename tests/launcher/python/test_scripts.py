@@ -45,7 +45,8 @@ class Scaled(Job):
 
 
 samples = [{"x": number} for number in range(12)]
-options = {"executor": "local", "node": {"workers": 1, "batch_size": 4, "max_failed_samples": 1}}
+node = {"workers": 0, "batch_size": 4, "max_failed_samples": 1}
+options = {"executor": "local", "local": {"parallelism": 1}, "node": node}
 way = {name: True for name in sys.argv[1:]}
 run = launcher.plan(Scaled(add=1), samples, name="scaled", shards=2, **options, **way)
 print(*run.notes)
