@@ -53,8 +53,7 @@ class _Collector:
     def define(self, name: str, thing: Any, user: str) -> None:
         """Takes a class or function in, and what it uses."""
         binding = self.source.bindings.get(name)
-        is_inner = "<locals>" in getattr(thing, "__qualname__", "") and self.namespace.get(name) is not thing
-        if binding is None or not isinstance(binding.statement, Definition) or is_inner:
+        if binding is None or not isinstance(binding.statement, Definition) or self.namespace.get(name) is not thing:
             raise self._refusal(name, thing, user)
         self.definitions[name] = binding
         at_once, later = _names(binding.text)
@@ -75,9 +74,10 @@ class _Collector:
         elif (text := _literal(value)) is not None:
             self.values[name] = f"{name} = {text}"
         elif binding and isinstance(statement, ast.Assign | ast.AnnAssign) and _is_constant(statement.value):
-            for inner in sorted({node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)}):
+            self.definitions[name] = binding
+            self.needed[name] = {node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)}
+            for inner in sorted(self.needed[name]):
                 self._take(inner, name)
-            self.values[name] = binding.text
         elif isinstance(value, ModuleType):
             self.imports[f"import {value.__name__} as {name}"] = None
         elif (module := self._starred(name, value)) is not None:
@@ -117,6 +117,8 @@ class _Collector:
             return InputError(f"{what}a lambda of {where}, which no other process has: write it with def")
         if "<locals>" in getattr(value, "__qualname__", ""):
             return InputError(f"{what}which is defined inside a function: define it at the top level of a file or cell")
+        if self.namespace.get(name, value) is not value:
+            return InputError(f"{what}which {where} has defined anew since this one was made: make it again")
         if isinstance(value, FunctionType | type) and value.__module__ == "__main__":
             return InputError(
                 f"{what}whose source is not to be found in {where}: write it with def or class at the top level, in a cell "

@@ -117,7 +117,10 @@ def _planned(
     given: Given,
     way: Way,
 ) -> Run:
-    data = {**_plain("data", sections.get("data") or {}), **({} if shards is None else {"shards": shards})}
+    said = _plain("data", sections.get("data") or {})
+    if not isinstance(said, dict):
+        raise InputError(f"launcher.plan: data: must be a mapping of keys below it, not {said!r}")
+    data = {**said, **({} if shards is None else {"shards": _plain("shards", shards)})}
     if samples is not None:
         data["manifest"] = _manifest(samples, given)
     rest = {key: _plain(key, value) for key, value in sections.items() if key not in ("data", "runs")}

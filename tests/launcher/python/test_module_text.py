@@ -2,7 +2,7 @@
 
 import sys
 import types
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -66,6 +66,23 @@ def test_decorated_annotated_and_starred_names_are_had(monkeypatch: pytest.Monke
         "@dataclass\nclass P:\n    x: int = 3\n    def root(self, row: Row) -> float:\n        return sqrt(self.x + row['x'])\n"
     )
     assert made(monkeypatch, "P", cell)["P"]().root({"x": 1}) == 2
+
+
+def test_a_name_for_a_type_comes_after_the_class_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = "class P:\n    x = 1\nRow = dict[str, P]\ndef f(): return Row"
+    found = made(monkeypatch, "f", cell)
+    assert get_args(found["f"]())[1] is found["P"]
+
+
+def test_a_class_that_was_defined_anew_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = types.ModuleType("__main__")
+    cell = "class A:\n    pass"
+    exec(cell, vars(main))
+    old = vars(main)["A"]
+    exec(cell, vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(InputError, match="which this notebook has defined anew since this one was made: make it again"):
+        module_text(old, MainSource("this notebook", "notebook", (cell, cell)))
 
 
 def test_a_value_is_that_which_it_has_now(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,7 @@ told(Plain(more=np.zeros(2)))
 told(Plain(size="1"))
 told(Plain(), [{"x": number if number < 5 else sys} for number in range(6)])
 told(Plain(), nod={})
+told(Plain(), data=["x"])
 told(Plain(), node={"workers": SimpleNamespace()})
 told(made())
 told(print)
@@ -162,6 +163,7 @@ MESSAGES = [
     'launcher.plan: job.params.size: must be a whole number, not "1"',
     "samples: row 5, column 'x': a builtins.module is no plain value, or of another type than those before it",
     "launcher.plan: nod: unknown key. Did you mean node?",
+    "launcher.plan: data: must be a mapping of keys below it, not ['x']",
     "launcher.plan: node: a types.SimpleNamespace is no plain value",
     "Inner: which is defined inside a function: define it at the top level of a file or cell",
     "job: a builtin_function_or_method is not valid; valid: a Job, or a class of Jobs; a function: launcher.map",
