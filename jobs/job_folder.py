@@ -7,7 +7,7 @@ for behind ours.
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.util import find_spec
 
 import jobs
@@ -30,19 +30,22 @@ def put_on_path(folders: Iterable[str]) -> None:
             jobs.__path__.append(theirs)
 
 
-def make_room(module: str, folders: Iterable[str]) -> None:
-    """So that a module of these folders is theirs, where this process has had another one of that name from elsewhere.
+def make_room(folders: Collection[str]) -> None:
+    """So that modules of these folders are theirs, where this process has had others of their names from elsewhere.
 
     Notebooks plan one run after another, each with a module of its own.
     """
-    theirs = {folder for folder in folders if os.path.isfile(_files(module, folder)[0])}
-    others = [folder for folder in added - theirs if theirs and os.path.isfile(_files(module, folder)[0])]
-    for folder in others:
-        sys.path.remove(folder)
-        added.discard(folder)
-    known = getattr(sys.modules.get(module), "__file__", None)
-    if theirs and known and os.path.dirname(known) not in theirs:
-        del sys.modules[module]
+    names = {
+        name[:-3] for folder in folders if os.path.isdir(folder) for name in os.listdir(folder) if name.endswith(".py")
+    }
+    for folder in added.difference(folders):
+        hiding = {name: path for name in names if os.path.isfile(path := _files(name, folder)[0])}
+        if hiding:
+            sys.path[:] = [entry for entry in sys.path if entry != folder]
+            added.discard(folder)
+        for name, path in hiding.items():
+            if getattr(sys.modules.get(name), "__file__", None) == path:
+                del sys.modules[name]
 
 
 def beside_ours(folder: str) -> str | None:
