@@ -130,8 +130,9 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """As in plan.json; what may be empty only where it is not, and shards of one size together."""
-        shards = {} if self.format in OLD_FORMATS else {"boundaries": _pack(self.boundaries)}
-        data = {**dataclasses.asdict(self), **shards}
+        shards = list(self.boundaries) if self.format in OLD_FORMATS else _pack(self.boundaries)
+        # Without the boundaries, of which asdict would copy each.
+        data = {**dataclasses.asdict(dataclasses.replace(self, boundaries=())), "boundaries": shards}
         if not self.job.import_from:  # older versions do not know of it
             del data["job"]["import_from"]
         return {key: value for key, value in data.items() if value or key not in _MAY_BE_EMPTY}
