@@ -32,8 +32,8 @@ def job_source(thing: Any, given: Given) -> JobSource:
     if thing.__module__ != "__main__":
         return _of_module(thing)
     source = MainSource.find()
-    text = module_text(thing, source)
     name = f"job_of_{re.sub(r'[^0-9A-Za-z_]', '_', source.stem)}"
+    text = module_text(thing, source, name)
     folder = str(given.module(name, text))
     return JobSource(f"{name}:{thing.__name__}", (folder, *_folders(_imported_by(text))))
 

@@ -1,12 +1,15 @@
 """MainSource: the text of the script that runs, or of the cells that were run in a notebook, and what it defines."""
 
 import ast
+import re
 import sys
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import CodeType
 from typing import Any, TypeAlias
 
 from jobs.errors import InputError
@@ -18,11 +21,30 @@ _SCOPES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 @dataclass(frozen=True)
 class Binding:
-    """The last statement that gives a name of ``__main__`` its value; ``position`` orders them all, ``text`` is its source."""
+    """A statement that may have given a name its value; ``position`` orders them all, ``text`` is its source.
+
+    ``beside``: the imports that it is compiled with. Python 3.11 and later call what is an attribute of an imported name by
+    other instructions; a notebook compiles each statement by itself.
+    """
 
     statement: ast.stmt
     position: int
     text: str
+    beside: tuple[ast.stmt, ...] = ()
+
+    @property
+    def lines(self) -> range:
+        """Those that it has in the script or cell, with its decorators."""
+        return range(_first_line(self.statement), (self.statement.end_lineno or 0) + 1)
+
+    def compiled(self, file: str, flags: int) -> CodeType:
+        """The text as code, which says that it stands where the statement does."""
+        tree = ast.increment_lineno(ast.parse(self.text), self.lines.start - 1)
+        if self.beside:  # and not run
+            tree.body.append(ast.If(ast.Constant(False), list(self.beside), []))
+            ast.fix_missing_locations(tree)
+        code: CodeType = compile(tree, file, "exec", flags, dont_inherit=True)
+        return code
 
 
 @dataclass(frozen=True)
@@ -54,26 +76,33 @@ class MainSource:
         for piece in self.pieces:
             try:
                 tree = ast.parse(piece)
-            except SyntaxError:
+            except (SyntaxError, ValueError):  # a null byte
                 continue
-            for statement in _top_level(tree.body):
-                found.append(Binding(statement, len(found), _text_of(statement, piece)))
+            lines = re.split(r"\r\n|\r|\n", piece)  # as Python counts them: a form feed ends none
+            every = list(_top_level(tree.body))
+            imports = tuple(
+                one for one in every if isinstance(one, ast.Import | ast.ImportFrom) and not _is_future(one)
+            )
+            for statement in every:
+                found.append(Binding(statement, len(found), _text_of(statement, lines), imports))
         return found
 
     @cached_property
-    def bindings(self) -> dict[str, Binding]:
-        """The last one of each name."""
-        return {name: one for one in self.statements for name in _bound(one.statement)}
+    def _by_name(self) -> dict[str, list[Binding]]:
+        found: dict[str, list[Binding]] = {}
+        for one in reversed(self.statements):
+            for name in _bound(one.statement):
+                found.setdefault(name, []).append(one)
+        return found
 
-    def imports_of(self, name: str) -> list[ast.Import]:
-        """All ``import name.of.module``: each of them may load another one."""
-        found = (one.statement for one in self.statements)
-        return [statement for statement in found if isinstance(statement, ast.Import) and name in _bound(statement)]
+    def bindings(self, name: str) -> Sequence[Binding]:
+        """All that bind a name, the last one first: which of them did is not to be seen in the text."""
+        return self._by_name.get(name, ())
 
     @property
     def has_later_annotations(self) -> bool:
         """Whether annotations are text (``from __future__ import annotations``)."""
-        return "annotations" in self.bindings and _is_future(self.bindings["annotations"].statement)
+        return any(_is_future(one.statement) for one in self.bindings("annotations"))
 
 
 def notebook_shell() -> Any:
@@ -95,12 +124,19 @@ def _top_level(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
                     yield from _top_level(inner.body if isinstance(inner, ast.ExceptHandler) else [inner])
 
 
-def _text_of(statement: ast.stmt, piece: str) -> str:
-    """Its lines as they are written, comments and decorators too, with the indentation of the top level."""
-    decorators = getattr(statement, "decorator_list", ())
-    first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
-    lines = piece.splitlines()[first - 1 : statement.end_lineno]
-    return "\n".join(lines) if not statement.col_offset else ast.unparse(statement)
+def _text_of(statement: ast.stmt, lines: Sequence[str]) -> str:
+    """Its lines as they are written, comments and decorators too; else, as below an ``if``, what means the same."""
+    text = "\n".join(lines[_first_line(statement) - 1 : statement.end_lineno])
+    if not statement.col_offset:
+        with suppress(SyntaxError, ValueError):
+            if ast.dump(ast.Module([statement], [])) == ast.dump(ast.parse(text)):
+                return text
+    return ast.unparse(statement)
+
+
+def _first_line(statement: ast.stmt) -> int:
+    decorators: Sequence[ast.expr] = getattr(statement, "decorator_list", ())
+    return min([statement.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _bound(statement: ast.stmt) -> set[str]:
