@@ -7,8 +7,9 @@ for behind ours.
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
+from types import ModuleType
 
 import jobs
 
@@ -30,22 +31,31 @@ def put_on_path(folders: Iterable[str]) -> None:
             jobs.__path__.append(theirs)
 
 
-def make_room(folders: Collection[str]) -> None:
+def make_room(folders: Sequence[str]) -> None:
     """So that modules of these folders are theirs, where this process has had others of their names from elsewhere.
 
-    Notebooks plan one run after another, each with a module of its own.
+    Notebooks plan one run after another, each with a module of its own. Folders of earlier runs stay on the path, behind.
     """
-    names = {
-        name[:-3] for folder in folders if os.path.isdir(folder) for name in os.listdir(folder) if name.endswith(".py")
-    }
-    for folder in added.difference(folders):
-        hiding = {name: path for name in names if os.path.isfile(path := _files(name, folder)[0])}
-        if hiding:
-            sys.path[:] = [entry for entry in sys.path if entry != folder]
-            added.discard(folder)
-        for name, path in hiding.items():
-            if getattr(sys.modules.get(name), "__file__", None) == path:
-                del sys.modules[name]
+    if not (others := added.difference(folders)):
+        return
+    for name, module in [*sys.modules.items()]:
+        top = name.partition(".")[0]
+        if any(_is_of(module, top, folder) for folder in others) and _is_had(top, folders):
+            del sys.modules[name]
+    behind = [entry for entry in sys.path if entry in others]
+    sys.path[:] = [entry for entry in sys.path if entry not in others]
+    put_on_path(folders)
+    sys.path.extend(behind)
+
+
+def _is_of(module: ModuleType, top: str, folder: str) -> bool:
+    """By where it was found, not by its ``__file__``: a module of a script's Job has that of the script."""
+    origin, place = str(getattr(getattr(module, "__spec__", None), "origin", None)), os.path.join(folder, top)
+    return origin == f"{place}.py" or origin.startswith(f"{place}/")
+
+
+def _is_had(top: str, folders: Iterable[str]) -> bool:
+    return any(os.path.isfile(path) for folder in folders for path in _files(top, folder))
 
 
 def beside_ours(folder: str) -> str | None:
@@ -98,6 +108,9 @@ def _file_of(name: str) -> str | None:
     """The file of a module that is imported, or of one of the top level that would be."""
     if module := sys.modules.get(name):
         folders = list(getattr(module, "__path__", ()))
+        origin = getattr(getattr(module, "__spec__", None), "origin", None)
+        if origin and os.path.isfile(origin):
+            return str(origin)
         return getattr(module, "__file__", None) or (folders[0] if folders else "a module built into Python")
     spec = find_spec(name) if "." not in name else None
     return spec.origin if spec else None
