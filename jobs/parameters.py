@@ -19,8 +19,21 @@ _MADE_WITH = "_made_with"
 
 
 def note(made: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """Has an object remember what it is made with."""
-    vars(made)[_MADE_WITH] = given, named
+    """Has an object remember what it is made with, as it is now: a constructor may change lists and dicts that it gets."""
+    vars(made)[_MADE_WITH] = _copied(given), _copied(named)
+
+
+def _copied(value: Any) -> Any:
+    """Plain containers, also in each other; what else is in them is taken as it is."""
+    try:
+        match value:
+            case dict() if type(value) is dict:
+                return {key: _copied(item) for key, item in value.items()}
+            case list() | tuple() | set() if type(value) in (list, tuple, set):
+                return type(value)(map(_copied, value))
+    except RecursionError:  # one that is in itself
+        pass
+    return value
 
 
 def made_with(made: Any) -> dict[str, Any] | None:

@@ -7,12 +7,13 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 from jobs.errors import InputError
 from jobs.job import Job
-from jobs.parameters import made_with
+from jobs.parameters import arguments, made_with
 from launcher.python.given import Given
 from launcher.python.main_source import MainSource
 from launcher.python.module_text import module_text
@@ -63,7 +64,27 @@ def params_of(job: Job | type[Job]) -> dict[str, Any]:
             params[name] = plain(value)
         except NotPlainError as error:
             raise InputError(f"job: {type(job).__name__}({name}=...): {error}; make what is none in setup()") from None
+    for name, back in arguments(type(job), params).items():
+        if not _is_same(made[name], back):
+            raise InputError(
+                f"job: {type(job).__name__}({name}=...): array tasks would get {back!r:.60} for {made[name]!r:.60}: give what "
+                "a config can say (text, a number, a list, a dict), or annotate the parameter as what it is to become there "
+                "(Path, tuple[int, ...], set[str])"
+            )
     return params
+
+
+def _is_same(value: Any, back: Any) -> bool:
+    """Whether what came back from a config is the value, in type too."""
+    if type(value) is not type(back) and not (isinstance(value, Path) and isinstance(back, Path)):
+        return False
+    if isinstance(value, dict):
+        return [*value] == [*back] and all(map(_is_same, value.values(), back.values()))
+    if isinstance(value, list | tuple):
+        return len(value) == len(back) and all(map(_is_same, value, back))
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value)) == sorted(map(repr, back))
+    return repr(value) == repr(back)
 
 
 def function_name(function: object) -> str:
