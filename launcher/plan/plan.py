@@ -17,7 +17,15 @@ from pathlib import Path
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
 from jobs.storage.code import fingerprint
-from jobs.storage.files import has_content, rename_synced, temporary_name, write_bytes, write_once
+from jobs.storage.files import (
+    fsync_file,
+    fsync_folder,
+    has_content,
+    rename_synced,
+    temporary_name,
+    write_bytes,
+    write_once,
+)
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -113,10 +121,22 @@ def _take_along(config: Config, run: RunDir, new: RunDir) -> None:
     for path in map(config.resolve, [*config.job.import_from, *config.data.sources]):
         if path.parent == run.given:
             new.given.mkdir(exist_ok=True)
+            place = new.given / path.name
             if path.is_dir():
-                shutil.copytree(path, new.given / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__"), copy_function=_link)
+                fsync_folder(place)
             else:
-                shutil.copy2(path, new.given / path.name)
+                _link(path, place)
+            fsync_folder(new.given)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    """The same file under another name, or a copy where there are no links: samples may be gigabytes, nobody writes on them."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+        fsync_file(Path(target))
 
 
 def _placed(run: RunDir, known: Plan, config: Config, job: JobSpec) -> Plan:
