@@ -57,12 +57,26 @@ def write(samples: Any, path: Path) -> None:
     if not batches:
         raise InputError("samples: there are none; a run needs at least one")
     try:
-        schema = pa.unify_schemas([batch.schema.remove_metadata() for batch in batches], promote_options="permissive")
-    except pa.ArrowTypeError as error:
+        schema = _unified([batch.schema.remove_metadata() for batch in batches])
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in batches:
+                writer.write_table(_with_columns(batch, schema), max_chunksize=BATCH_ROWS)
+    except pa.ArrowException as error:  # also of a number that is not a whole float
         raise InputError(f"samples: the values of a column are of types that do not go together: {error}") from None
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in batches:
-            writer.write_table(_with_columns(batch, schema), max_chunksize=BATCH_ROWS)
+
+
+def _unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Raises ArrowTypeError where types do not go together; text and bytes do not, though Arrow makes bytes of both."""
+    schema = pa.unify_schemas(schemas, promote_options="permissive")
+    for one in schemas:
+        for own in one:
+            if _is_text(own.type) and not _is_text(schema.field(own.name).type):
+                raise pa.ArrowTypeError(f"{own.name}: {own.type} and {schema.field(own.name).type}")
+    return schema
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(word in str(kind) for word in ("string", "utf8"))  # also in a list or mapping
 
 
 def _with_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
@@ -73,17 +87,20 @@ def _with_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
 
 def _batches(samples: Any) -> Iterator[pa.RecordBatch]:
     if _is_pandas(samples):
-        columns = {str(name): _column(str(name), samples[name].tolist(), 0, samples[name]) for name in samples.columns}
-        yield from pa.table(columns).to_batches()
+        names = [str(name) for name in samples.columns]
+        _refuse_twice(names)
+        columns = [_from_series(name, samples.iloc[:, at]) for at, name in enumerate(names)]
+        yield from pa.Table.from_arrays(columns, names).to_batches()
     elif _is_table(samples):
-        table = pa.Table.from_batches([samples]) if isinstance(samples, pa.RecordBatch) else pa.table(samples)
-        yield from table.to_batches()
+        yield from _as_table(samples).to_batches()
     elif isinstance(samples, Iterable):
-        rows = iter(samples)
+        rows, are_values = iter(samples), None
         for first in itertools.count(0, BATCH_ROWS):
             if not (piece := list(itertools.islice(rows, BATCH_ROWS))):
                 return
-            yield _from_rows(piece, first)
+            if are_values is None:
+                are_values = _as_mapping(piece[0]) is None
+            yield _from_rows(piece, first, are_values)
     else:
         raise InputError(
             f"samples: a {type(samples).__name__} is not valid; valid: a path or pattern, a DataFrame, an Arrow table, or an "
@@ -91,15 +108,35 @@ def _batches(samples: Any) -> Iterator[pa.RecordBatch]:
         )
 
 
-def _from_rows(rows: Sequence[Any], first: int) -> pa.RecordBatch:
+def _as_table(samples: Any) -> pa.Table:
+    """Categories as the values that they are: those of one piece may be others than those of the next."""
+    try:
+        table = pa.Table.from_batches([samples]) if isinstance(samples, pa.RecordBatch) else pa.table(samples)
+    except _UNFIT as error:
+        raise InputError(
+            f"samples: a {type(samples).__name__} is no table: {error}; for its values: samples.to_pylist()"
+        ) from None
+    _refuse_twice(table.column_names)
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    columns = [column.cast(kind) for column, kind in zip(table.columns, kinds, strict=True)]
+    return pa.Table.from_arrays(columns, table.column_names)
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"samples: two columns have the name {twice!r} (names are text): give one of them another")
+
+
+def _from_rows(rows: Sequence[Any], first: int, are_values: bool) -> pa.RecordBatch:
     found = [_as_mapping(row) for row in rows]
-    if all(row is None for row in found):
-        return pa.record_batch({VALUE: _column(VALUE, rows, first)})
     for number, row in enumerate(found, start=first):
-        if row is None or not all(isinstance(name, str) for name in row):
-            raise InputError(
-                f"samples: row {number}: {_shown(rows[number - first])} is no mapping of names to values, as others are"
-            )
+        if (row is None) is not are_values or not all(isinstance(name, str) for name in row or ()):
+            what = "a mapping, and others are values" if are_values else "no mapping of names to values, as others are"
+            raise InputError(f"samples: row {number}: {_shown(rows[number - first])} is {what}")
+        if row is not None and not row:
+            raise InputError(f"samples: row {number}: a mapping that is empty is no sample")
+    if are_values:
+        return pa.record_batch({VALUE: _column(VALUE, rows, first)})
     names = dict.fromkeys(name for row in found if row is not None for name in row)
     columns = {name: _column(name, [row.get(name) for row in found if row is not None], first) for name in names}
     return pa.record_batch(columns)
@@ -113,12 +150,9 @@ def _as_mapping(row: Any) -> Mapping[str, Any] | None:
     return row._asdict() if hasattr(row, "_asdict") else None
 
 
-def _column(name: str, values: Sequence[Any], first: int, series: Any = None) -> pa.Array:
-    """``series`` are the same values as pandas has them, whose types Arrow knows."""
+def _column(name: str, values: Sequence[Any], first: int, *, from_pandas: bool = False) -> pa.Array:
     try:
-        if series is not None and (found := _as_pandas_has_it(series)) is not None:
-            return found
-        return pa.array(map(_plain, values), from_pandas=series is not None, size=len(values))
+        return pa.array(map(_plain, values), from_pandas=from_pandas, size=len(values))
     except _UNFIT as error:
         row = _first_wrong(values)
         raise InputError(
@@ -127,17 +161,22 @@ def _column(name: str, values: Sequence[Any], first: int, series: Any = None) ->
         ) from None
 
 
-def _as_pandas_has_it(series: Any) -> pa.Array | None:
-    """None where it holds objects: they may be plain all the same, as paths are."""
+def _from_series(name: str, series: Any) -> pa.Array:
+    """As Arrow knows it; one by one where that holds objects: they may be plain all the same, as paths are."""
     try:
         found = pa.Array.from_pandas(series)
     except _UNFIT:
-        return None
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        return _column(name, series.tolist(), 0, from_pandas=True)
+    whole = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
 
 
 def _plain(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return {name: _plain(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _first_wrong(values: Sequence[Any]) -> int:
