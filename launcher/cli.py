@@ -223,6 +223,12 @@ def _without_plugins() -> Iterator[None]:
             os.environ[_PLUGINS] = before
 
 
+def _say_notes(error: BaseException, printer: Printer) -> None:
+    """What was done before something raised, such as results that were set aside."""
+    if notes := getattr(error, "__notes__", ()):
+        printer.say(*notes)
+
+
 def _run(arguments: Sequence[str]) -> int:
     printer = Printer("--json" in arguments)
     keep_out_others()
@@ -235,13 +241,15 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return STOPPED if complete is None else DONE if complete else FAILED
     except LauncherError as error:
+        _say_notes(error, printer)
         printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
     except UnicodeEncodeError as error:  # Arrow and HDF5 take paths of text alone
         text = str(error.object)[:_SHOWN_CHARACTERS]
         printer.error(f"{text}: has bytes that are no UTF-8 text; rename it, or put what is needed somewhere else")
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        _say_notes(error, printer)
         printer.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`

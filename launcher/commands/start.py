@@ -4,6 +4,7 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
@@ -178,7 +179,12 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
     """Of several runs those that may begin; the others wait for them."""
     targets = in_order(options.targets, options.set)
     all_planned = [planned_target(target, options, printer) for target in targets]
-    printer.document(**_together(targets, [_told(start(*planned), printer) for planned in all_planned]))
+    if notes := [
+        note for planned, _ in all_planned for note in planned.notes
+    ]:  # before anything is submitted, which may fail
+        printer.say(*notes)
+    started = [_told(start(replace(planned, notes=()), config), printer) for planned, config in all_planned]
+    printer.document(**_together(targets, started))
     return True
 
 

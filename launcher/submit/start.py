@@ -180,5 +180,10 @@ def _submitted(
     from launcher.submit.submit import submit
 
     nothing = not selection.rows and not selection.running
-    made = [] if nothing else submit(planned.run, config, selection, tasks=tasks)
+    try:
+        made = [] if nothing else submit(planned.run, config, selection, tasks=tasks)
+    except BaseException as error:  # what was set aside, or left out, is so all the same
+        for note in notes:
+            error.add_note(note)
+        raise
     return Started(planned.run, planned.plan, config, selection, tuple(made), notes=tuple(notes))

@@ -59,9 +59,14 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         self._tell = tell
         self._debug = debug
         self._runner = asyncio.Runner()
+        self._thread: ThreadPoolExecutor | None = None
 
     def __exit__(self, *_: object) -> None:
-        self._runner.close()
+        if self._thread is None:
+            self._runner.close()
+            return
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
 
     def run(
         self, name: str, step: Callable[[], Any], *, sample: str | None = None, show: Show | None = describe
@@ -86,13 +91,13 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         self._tell(stage)
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Runs it in one event loop for all; beside that of a notebook, which is running, in another thread."""
+        """Runs it in one event loop for all; beside that of a notebook, which is running, in one other thread."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return self._runner.run(coroutine)
-        with ThreadPoolExecutor(1) as threads:
-            return threads.submit(self._runner.run, coroutine).result()
+        self._thread = self._thread or ThreadPoolExecutor(1)
+        return self._thread.submit(self._runner.run, coroutine).result()
 
 
 def _own_traceback(error: BaseException) -> str:

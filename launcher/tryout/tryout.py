@@ -17,6 +17,7 @@ from jobs.errors import InputError
 from jobs.job import Context, Job, make_job
 from jobs.machine.devices import process_devices, usable_gpus
 from jobs.machine.scratch import make_scratch
+from jobs.node.generators import seed_generators
 from jobs.storage.outputs import Columns, to_columns
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
@@ -141,17 +142,24 @@ def _tried(
         job = stages.run("constructor", partial(make_job, spec), show=None)
         # As in a run: what one object keeps, the other has not.
         worker = make_job(spec) if config.node.workers else job
-        stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=0)), show=None)
-        stages.run("setup", partial(job.setup, context), show=None)
-        for start in range(rows.start, rows.stop, config.node.batch_size):
-            batch = range(start, min(start + config.node.batch_size, rows.stop))
-            _batch(job, worker, list(samples.rows(batch.start, batch.stop)), stages)
-        stages.run("teardown", job.teardown, show=None)
+        index = 0 if config.node.workers else None
+        try:
+            stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None)
+            stages.run("setup", partial(job.setup, context), show=None)
+            for start in range(rows.start, rows.stop, config.node.batch_size):
+                batch = range(start, min(start + config.node.batch_size, rows.stop))
+                _batch(job, worker, list(samples.rows(batch.start, batch.stop)), stages)
+        finally:  # what a Job has started would stay, in a notebook for good
+            for name, one in {"teardown": job, "teardown (worker)": worker}.items():
+                if name == "teardown" or worker is not job:
+                    with contextlib.suppress(StageFailed):
+                        stages.run(name, one.teardown, show=None)
     return Tried(tuple(stages.all))
 
 
 def _batch(job: Job, worker: Job, samples: Sequence[Sample], stages: Stages) -> None:
-    """Loads, and processes what could be loaded: a bad sample fails alone, as in a run."""
+    """Loads, and processes what could be loaded: a bad sample fails alone, as in a run. Seeded by its first row, as there."""
+    seed_generators(_SEED, samples[0].row)
     items: list[tuple[str, Sample, Any]] = []
     for sample in samples:
         name = str(sample.row) if sample.id == str(sample.row) else f"{sample.row} ({sample.id})"
@@ -164,6 +172,7 @@ def _batch(job: Job, worker: Job, samples: Sequence[Sample], stages: Stages) -> 
                 stages.run("process_sample", partial(one_by_one.process_sample, item, sample.index), sample=name)
     elif items:
         batch = stages.run("collate", partial(worker.collate, [item for _, _, item in items]))
+        seed_generators(_SEED, samples[0].row)
         outputs = stages.run("process", partial(job.process, batch))
         stages.run("stored", partial(to_columns, outputs, len(items)), show=_forms)
 

@@ -1,5 +1,6 @@
 """launcher try: samples go through a Job in this process, and each stage tells its time, what it returned, how it failed."""
 
+import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from launcher.config.config import load_config
+from launcher.tryout.tryout import Chosen, Tried, try_config
 from tests.support.launcher_runs import command, environment
 from tests.support.patience import PATIENCE
 
@@ -39,6 +42,17 @@ class Awaiting(Mine):
         return parsed(sample["x"])
 
 
+class Telling(Mine):
+    def setup(self, context):
+        raise OSError("no model")
+
+    def setup_worker(self, context):
+        print("index", context.worker_index)
+
+    def teardown(self):
+        print("torn down")
+
+
 class Apart(Mine):
     def setup(self, context):
         self.table = {}
@@ -46,6 +60,9 @@ class Apart(Mine):
     def load(self, sample):
         return self.table
 """
+
+
+ENDS = ["teardown", "teardown (worker)"]
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +102,12 @@ def test_each_stage_tells_what_it_returned(folder: Path, capsys: pytest.CaptureF
     code, out, _ = tried(capsys, "--shard", "1", "--samples", "2")
     assert code == 0
     loads = ["load 3 (s3)", "load 4 (s4)"]
-    assert stages(out) == ["constructor", "setup_worker", "setup", *loads, "collate", "process", "stored", "teardown"]
+    assert stages(out) == ["constructor", "setup_worker", "setup", *loads, "collate", "process", "stored", *ENDS]
     assert "  a: array float32 [3]  3, 3, 3\n  t: str [4]  'word'\n" in out
     assert "  y: array float32 [2, 3]  9, 9, 9, 12, ...\n" in out
     assert out.endswith(
         " s\n  y: array float32 [n, 3]\n  words: text\n  r: rows of any length float32 [n]\n"
-        + out.splitlines()[-1]
+        + "\n".join(out.splitlines()[-len(ENDS) :])
         + "\n"
     )
     assert {path.name for path in folder.iterdir() if path.is_dir()} <= {"__pycache__", "planned"}
@@ -111,6 +128,26 @@ def test_an_async_load_is_awaited(folder: Path, capsys: pytest.CaptureFixture[st
     assert (code, out.count("load 1 (s1)")) == (0, 1)
 
 
+def test_an_async_load_is_awaited_where_a_loop_runs(folder: Path) -> None:
+    """As in a cell of a notebook."""
+
+    async def cell() -> Tried:
+        config = load_config(Path("config.yaml"), ["job.class=my_tried_job:Awaiting"])
+        return try_config(config, Chosen(2), lambda stage: None)
+
+    found = asyncio.run(cell())
+    assert [stage.name for stage in found.stages].count("load") == 2
+    assert found.stages[-1].name.startswith("teardown")
+
+
+@pytest.mark.parametrize(("workers", "index", "objects"), [(0, "None", 1), (2, "0", 2)])
+def test_what_was_set_up_is_torn_down_where_something_raised(
+    folder: Path, capsys: pytest.CaptureFixture[str], workers: int, index: str, objects: int
+) -> None:
+    code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Telling", "--set", f"node.workers={workers}")
+    assert (code, out.count("torn down"), f"index {index}" in out) == (1, objects, True)
+
+
 def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As in a run: setup is the process's, and load the pool worker's."""
     code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Apart")
@@ -122,7 +159,7 @@ def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.C
     ("arguments", "message"),
     [
         (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:13)"),
-        (["--set", "job.class=my_tried_job:Nobody"], "the module's Jobs: Apart, Awaiting, Mine"),
+        (["--set", "job.class=my_tried_job:Nobody"], "the module's Jobs: Apart, Awaiting, Mine, Telling"),
         (["--row", "10"], "--row 10: there is no such row; there are 0-9"),
         (["--shard", "3"], "--shard 3: there is no such shard; there are 0-2"),
         (["--shard", "1", "--row", "1"], "give one of them"),

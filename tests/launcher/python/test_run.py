@@ -14,6 +14,7 @@ from jobs.errors import InputError, RunError
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
+from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.python import planning
@@ -124,3 +125,22 @@ def test_a_wait_has_an_end(folder: Path) -> None:
         run.wait(0.1, progress=False)
     assert run.cancel() == [1]
     assert run.status().state is RunState.CANCELLED
+
+
+def test_what_was_set_aside_is_told_though_nothing_was_submitted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RunError("sbatch said no")
+
+    run = plan()
+    run.submit()
+    run.wait(progress=False)
+    monkeypatch.setattr("launcher.submit.submit.submit", refuse)
+    with pytest.raises(RunError, match="sbatch said no") as caught:
+        run.submit(fresh=True)
+    assert "what was computed before is set aside" in caught.value.__notes__[0]
+    assert main(["rerun", "toy", "--fresh", "--shards", "0"]) == 1
+    told = capsys.readouterr()
+    assert "with --fresh all shards are computed" in told.out + told.err
+    assert "sbatch said no" in told.err
