@@ -1,5 +1,6 @@
 """JobSource: where array tasks get a Job or function of Python's from: its module, and the folders that this is in."""
 
+import inspect
 import os
 import re
 import site
@@ -92,6 +93,11 @@ def function_name(function: object) -> str:
     if not isinstance(function, FunctionType):
         raise InputError(
             f"function: a {type(function).__name__} is not valid; valid: a function that is written with def"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise InputError(
+            f"function: {function.__name__} returns a coroutine or generator, no value: write it without async and yield; "
+            "for many requests at a time: a Job whose load is async"
         )
     if function.__name__ == "<lambda>":
         raise InputError("function: a lambda has no name by which another process could have it: write it with def")

@@ -80,8 +80,8 @@ def map(  # noqa: A001 - it is called as launcher.map
         source, rows = job_source(function, given), cast(Any, samples)
         params: dict[str, Any] = {"function": source.path}
         if given_samples.are_values(samples):
-            rows = list(rows)
-            params |= {} if given_samples.has_names(rows) else {"column": given_samples.VALUE}
+            rows, first = given_samples.looked_at(rows)
+            params |= {} if given_samples.has_names(first) else {"column": given_samples.VALUE}
         section = {"class": "jobs.function:Function", "params": params, "import_from": _escaped(source)}
         node = {"batch_size": _BATCH_OF_FUNCTION, **(sections.pop("node", None) or {})}
         run = _planned(place, section, rows, shards, {**sections, "node": node}, given, way)

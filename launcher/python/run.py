@@ -5,11 +5,11 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.errors import RunError
+from jobs.errors import InputError, RunError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -18,6 +18,7 @@ from launcher.config.config import Config
 from launcher.config.origins import dotted, values_of
 from launcher.plan.guard import Way
 from launcher.python.notebook_view import NotebookView, is_notebook
+from launcher.python.plain import NotPlainError, plain
 from launcher.runs.find import reference
 from launcher.runs.logs import read_log
 from launcher.runs.sample_errors import SampleError, read_errors
@@ -89,7 +90,7 @@ class Run:
         ``sections`` are keys of a config that are others from now on, such as node={"workers": 4}.
         """
         named = shards if isinstance(shards, str) or shards is None else _listed(shards)
-        overrides = [f"{dotted(path)}={json.dumps(value)}" for path, value in values_of(sections)]
+        overrides = [f"{dotted(path)}={json.dumps(value)}" for path, value in values_of(_plain(sections))]
         way, limits = Way.of(keep_results=keep_results, fresh=fresh), {"memory": mem, "time": time}
         again = start_again(self._directory, way, overrides, shards=named, tasks=tasks, config=self._settings, **limits)
         return self._started(again)
@@ -211,6 +212,16 @@ class _Nothing(contextlib.AbstractContextManager["_Nothing"]):
 
 def _listed(shards: int | Iterable[int]) -> str:
     return str(Spans.of_numbers([shards] if isinstance(shards, int) else shards))
+
+
+def _plain(sections: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in sections.items():
+        try:
+            found[key] = plain(value)
+        except NotPlainError as error:
+            raise InputError(f"run.rerun: {key}: {error}") from None
+    return found
 
 
 def _deadline(timeout: float | None) -> float:

@@ -35,9 +35,18 @@ def are_values(samples: object) -> bool:
     return not is_place(samples) and not _is_table(samples)
 
 
-def has_names(rows: Sequence[Any]) -> bool:
-    """Whether the rows are mappings, or objects with names for their values."""
-    return bool(rows) and _as_mapping(rows[0]) is not None
+def looked_at(rows: Any) -> tuple[Any, Any]:
+    """The rows, and the first of them; what is no iterable is told where it is written."""
+    if not isinstance(rows, Iterable):
+        return rows, None
+    again, ahead = iter(rows), list[Any]()
+    ahead += itertools.islice(again, 1)
+    return itertools.chain(ahead, again), next(iter(ahead), None)
+
+
+def has_names(row: Any) -> bool:
+    """Whether a row is a mapping, or an object with names for its values."""
+    return _as_mapping(row) is not None
 
 
 def _is_table(samples: object) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.python import planning
+from launcher.python.samples import looked_at
 from tests.example_jobs.toy_jobs import Toy
 from tests.support.launcher_runs import document
 from tests.support.launcher_runs import launcher as command
@@ -144,3 +145,31 @@ def test_what_was_set_aside_is_told_though_nothing_was_submitted(
     told = capsys.readouterr()
     assert "with --fresh all shards are computed" in told.out + told.err
     assert "sbatch said no" in told.err
+
+
+async def later(x: int) -> int:
+    return x
+
+
+def pieces(x: int) -> Iterator[int]:
+    yield x
+
+
+@pytest.mark.parametrize("function", [later, pieces])
+def test_a_function_that_returns_no_value_is_refused(function: Any) -> None:
+    with pytest.raises(InputError, match="returns a coroutine or generator, no value"):
+        launcher.map(function, [1], **SETTINGS)
+
+
+def test_paths_are_text_for_a_rerun_and_objects_are_refused() -> None:
+    run = plan()
+    with pytest.raises(InputError, match=r"run\.rerun: node: a object is no plain value"):
+        run.rerun(node={"workers": object()})
+    with pytest.raises(InputError, match="no_such"):
+        run.rerun(slurm={"template": Path("no_such")}, executor="slurm")
+
+
+def test_rows_of_a_generator_are_read_once_and_one_ahead_of_the_others() -> None:
+    rows = iter(range(3))
+    again, first = looked_at(rows)
+    assert (first, list(again)) == (0, [0, 1, 2])
