@@ -16,6 +16,8 @@ PACKAGES = {
     "download": ("httpx2",),
     "pandas": ("pandas",),
     "zarr": ("zarr",),
+    "remote": ("obstore",),
+    "lance": ("lance",),
 }
 """The packages that are imported for each, by the names that Python knows them by."""
 

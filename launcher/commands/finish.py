@@ -66,7 +66,7 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):
         printer.say(
-            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB)",
+            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
@@ -80,6 +80,7 @@ def _gathered(report: Any) -> dict[str, Any]:
         "complete": report.complete,
         "samples": {"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
         "bytes": report.bytes,
+        "files": report.files,
         "damaged": list(map(str, report.damaged)),
     }
 

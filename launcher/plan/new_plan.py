@@ -98,7 +98,7 @@ def frozen_config(config: Config) -> str:
     """The config with all defaults and the folder that its paths start in, so that it means the same wherever it lies."""
     import yaml
 
-    def path(of: Path) -> str:
+    def path(of: Path | str) -> str:
         return str(of).replace("$", "$$")  # its variables are put in already
 
     data = config.to_mapping()

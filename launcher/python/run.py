@@ -31,7 +31,7 @@ from launcher.submit.result import write_result
 from launcher.submit.start import Started, go_on, start, start_again
 
 if TYPE_CHECKING:
-    from jobs.gather.gather import GatherReport
+    from jobs.gather.gather_report import GatherReport
     from launcher.results import Results
     from launcher.tryout.tryout import Tried
 

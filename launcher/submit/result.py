@@ -5,10 +5,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from jobs.storage.rundir import RunDir
-from launcher.runs.submissions import chosen_output, read_submissions
+from launcher.runs.submissions import chosen_form, chosen_output, read_submissions
 
 if TYPE_CHECKING:
-    from jobs.gather.gather import GatherReport
+    from jobs.gather.gather_report import GatherReport
 
 
 def write_result(run: RunDir, *, allow_missing: bool = False) -> "GatherReport":
@@ -17,8 +17,9 @@ def write_result(run: RunDir, *, allow_missing: bool = False) -> "GatherReport":
     from launcher.submit.downstream import start_waiting
 
     with contextlib.redirect_stdout(sys.stderr):
-        output = chosen_output(read_submissions(run))
-        report = gather(run, allow_missing=allow_missing, output=output, with_new_code=True)
+        submissions = read_submissions(run)
+        output, form = chosen_output(submissions), chosen_form(submissions)
+        report = gather(run, allow_missing=allow_missing, output=output, form=form, with_new_code=True)
         if report.complete:
             start_waiting(run)
     return report

@@ -17,12 +17,12 @@ from jobs.errors import InputError
 from jobs.job import Context, Job, make_job
 from jobs.machine.devices import process_devices, usable_gpus
 from jobs.machine.scratch import make_scratch
-from jobs.node.generators import seed_generators
 from jobs.storage.outputs import Columns, to_columns
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
-from jobs.storage.samples import MoreColumns, Sample, Samples
+from jobs.storage.sample_columns import MoreColumns
+from jobs.storage.samples import Sample, Samples
 from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.settings import node_settings
@@ -158,8 +158,7 @@ def _tried(
 
 
 def _batch(job: Job, worker: Job, samples: Sequence[Sample], stages: Stages) -> None:
-    """Loads, and processes what could be loaded: a bad sample fails alone, as in a run. Seeded by its first row, as there."""
-    seed_generators(_SEED, samples[0].row)
+    """Loads, and processes what could be loaded: a bad sample fails alone, as in a run."""
     items: list[tuple[str, Sample, Any]] = []
     for sample in samples:
         name = str(sample.row) if sample.id == str(sample.row) else f"{sample.row} ({sample.id})"
@@ -172,7 +171,6 @@ def _batch(job: Job, worker: Job, samples: Sequence[Sample], stages: Stages) -> 
                 stages.run("process_sample", partial(one_by_one.process_sample, item, sample.index), sample=name)
     elif items:
         batch = stages.run("collate", partial(worker.collate, [item for _, _, item in items]))
-        seed_generators(_SEED, samples[0].row)
         outputs = stages.run("process", partial(job.process, batch))
         stages.run("stored", partial(to_columns, outputs, len(items)), show=_forms)
 
