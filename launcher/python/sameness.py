@@ -24,6 +24,7 @@ _OF_CODE = (
     "co_name", "co_qualname", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount",
     "co_posonlyargcount", "co_kwonlyargcount", "co_flags", "co_consts",
 )  # fmt: skip
+_OWN_EACH = {"__module__", "__firstlineno__", "_abc_impl"}
 _EMPTY = object()
 # What objects raise that do not tell what they are made of.
 _SILENT = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError)
@@ -121,11 +122,12 @@ def _attributes(function: Any) -> dict[str, Any]:
 
 
 def _members(cls: type) -> dict[str, Any]:
-    """Without what Python itself keeps in a class."""
+    """Without what Python, or a library that makes classes, keeps in one for itself."""
+    found = {name: value for name, value in vars(cls).items() if name not in _OWN_EACH}
     return {
         name: value
-        for name, value in vars(cls).items()
-        if isinstance(value, _FUNCTIONS) or not (name == "_abc_impl" or (name.startswith("__") and name.endswith("__")))
+        for name, value in found.items()
+        if isinstance(value, (*_FUNCTIONS, *_PLAIN)) or not (name.startswith("__") and name.endswith("__"))
     }
 
 

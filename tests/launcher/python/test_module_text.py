@@ -173,6 +173,7 @@ COUNTING = "def count():\n    n = 0\n    def w():\n        nonlocal n\n        n
         (("A = []\nB = A", "def f():\n    A.append(1)\n    return B"), "f uses B"),
         (("class J:\n    size = 1", "J.size = 2", "def f(): return J.size"), "J.size is not what"),
         (("class J:\n    def a(self): return 1", "J.a = lambda self: 2", "def f(): return J().a()"), "J.a is not what"),
+        (("class J:\n    __rank__ = 1", "J.__rank__ = 2", "def f(): return J.__rank__"), "J.__rank__ is not what"),
         (("def g(x=1): return x", "g.__defaults__ = (2,)", "def f(): return g()"), "g's defaults"),
         (("def g(): return 1", "g.n = 2", "def f(): return g.n"), "f uses g, which another process"),
         (("N = 1\ndef g(x=N): return x", "N = 2", "def f(): return g()"), "g's defaults"),
