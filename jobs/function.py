@@ -11,6 +11,7 @@ import numpy as np
 
 from jobs.errors import InputError
 from jobs.job import Job
+from jobs.stacked import stack_arrays
 
 _ALONE = "result"
 _NOTHING = "done"
@@ -53,7 +54,7 @@ class Function(Job):
 
 def _together(values: list[Any]) -> Any:
     """By their types alone, not by what values a batch happens to have."""
-    return np.stack(values) if all(isinstance(value, np.ndarray) for value in values) else values
+    return stack_arrays(values) if all(isinstance(value, np.ndarray) for value in values) else values
 
 
 def _imported(path: str) -> Callable[[Any], Any]:

@@ -4,6 +4,7 @@ Where it has changed, a plan of which nothing is computed is replaced. Once ther
 they stay right (KEEP) or everything is computed again (FRESH).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -43,7 +44,8 @@ def config_path(plan: Plan) -> Path:
 
 def config_folder(plan: Plan) -> Path:
     """Where the relative paths of its config started."""
-    return config_path(plan).parent / (plan.config.get("folder") or "")
+    parent, start = config_path(plan).parent, plan.config.get("folder")
+    return Path(os.path.normpath(parent / Path(start).expanduser())) if start else parent
 
 
 def deciding_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

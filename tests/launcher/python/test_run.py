@@ -7,15 +7,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import launcher
 from jobs.errors import InputError, RunError
+from jobs.function import Function
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from launcher.cli import main
 from launcher.config.config import load_config
+from launcher.plan.guard import config_folder
 from launcher.plan.plan import make_plan
 from launcher.python import planning
 from launcher.python.samples import looked_at
@@ -173,3 +176,23 @@ def test_rows_of_a_generator_are_read_once_and_one_ahead_of_the_others() -> None
     rows = iter(range(3))
     again, first = looked_at(rows)
     assert (first, list(again)) == (0, [0, 1, 2])
+
+
+def test_whole_numbers_of_a_function_are_not_rounded_beside_others() -> None:
+    job = Function("tests.launcher.python.test_run:later")
+    items = [{"y": np.array([2**53 + 1])}, {"y": np.array([0.5])}]
+    with pytest.raises(ValueError, match="int64"):
+        job.collate(items)
+
+
+def test_a_folder_that_is_written_with_a_tilde_is_the_same_at_the_next_plan(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "x").mkdir()
+    (folder / "x.yaml").write_text(
+        f"name: tilde\nfolder: ~/x/../x\njob: {{class: {Toy.__module__}:Toy}}\ndata: {{manifest: a.csv}}\nexecutor: local\n"
+    )
+    (folder / "x" / "a.csv").write_text("x\n1\n")
+    made = make_plan(load_config(folder / "x.yaml"))
+    assert config_folder(made.plan) == folder / "x"
