@@ -5,19 +5,18 @@ Subclassed by users and by the built-in jobs; resolved by the planner (to check 
 
 import contextlib
 import importlib
-import inspect
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from jobs import extras, job_folder
 from jobs.errors import InputError, described
-from jobs.parameters import arguments
+from jobs.parameters import arguments, note, signature
 from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
 from jobs.tensors import can_be_stacked, is_tensor
@@ -55,6 +54,18 @@ class Job:
     """Modules that are imported once on each node before processes are forked (torch takes a second each time else)."""
     param_files: ClassVar[tuple[str, ...]] = ()
     """Parameters that name a file or folder which decides the results (weights): with another, a run does not go on."""
+
+    # Not for type checkers, which would take it that every Job takes every argument.
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *given: Any, **named: Any) -> Self:
+            """Notes what the Job is made with: launcher.plan makes a run of that."""
+            if (given or named) and cls.__init__ is object.__init__:
+                raise TypeError(f"{cls.__name__}() takes no arguments")
+            new = super().__new__
+            made = new(cls) if new is object.__new__ else new(cls, *given, **named)
+            note(made, given, named)
+            return made
 
     def manifest_columns(self) -> Collection[str]:
         """Columns of the manifest without which ``load`` fails: a run whose manifest lacks one is refused when it is planned.
@@ -151,17 +162,20 @@ def needed_columns(job: Job) -> Collection[str]:
 
 
 def job_class(spec: JobSpec) -> type[Job]:
-    """Imports the class; raises InputError saying what is wrong. ``spec.folder`` goes on the import path, last."""
+    """Imports the class; raises InputError saying what is wrong. ``spec.folders`` go on the import path, last."""
     module_name, _, class_name = spec.path.partition(":")
     if not module_name or not class_name:
         raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
-    job_folder.put_on_path(spec.folder)
+    job_folder.make_room(spec.folders)
+    job_folder.put_on_path(spec.folders)
     try:
         module = importlib.import_module(module_name)
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
-        raise InputError(f"job.class: cannot import {module_name!r} {_why(error, module_name, spec.folder)}") from error
+        raise InputError(
+            f"job.class: cannot import {module_name!r} {_why(error, module_name, spec.folders)}"
+        ) from error
     found: Any = module
     for name in class_name.split("."):  # Outer.Inner
         found = getattr(found, name, None)
@@ -169,17 +183,17 @@ def job_class(spec: JobSpec) -> type[Job]:
         return found
     classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Job) and c is not Job]
     valid = ", ".join(sorted(c.__name__ for c in classes)) or f"none in {module.__name__}; subclass jobs.job.Job"
-    hider = job_folder.what_hides(module.__name__, spec.folder)
+    hider = job_folder.what_hides(module.__name__, spec.folders)
     hint = f". {hider}" if hider else ""
     raise InputError(f"job.class: {spec.path!r} is not a subclass of jobs.job.Job; the module's Jobs: {valid}{hint}")
 
 
-def _why(error: Exception, module: str, folder: str | None) -> str:
+def _why(error: Exception, module: str, folders: Sequence[str]) -> str:
     """Why a module cannot be imported: it is not there, or something in it, or in what it imports, is wrong; and where."""
-    what, hider = described(error), job_folder.what_hides(module, folder)
+    what, hider = described(error), job_folder.what_hides(module, folders)
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and f"{module}.".startswith(f"{missing}."):
-        searched = f"the Python path and {folder}" if folder else "the Python path"
+        searched = " and ".join(["the Python path", *folders])
         return f"({what}). {hider or f'Searched: {searched}'}"
     advice = extras.advice(error)
     if missing and not advice and not hider:
@@ -191,11 +205,11 @@ def _why(error: Exception, module: str, folder: str | None) -> str:
 def make_job(spec: JobSpec) -> Job:
     """An object of the class with its params; raises InputError where the class does not take them."""
     cls = job_class(spec)
-    signature = inspect.signature(cls)
+    known = signature(cls)
     try:
-        signature.bind(**spec.params)
+        known.bind(**spec.params)
     except TypeError as error:
-        valid = ", ".join(signature.parameters) or "none"
+        valid = ", ".join(known.parameters) or "none"
         raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
     try:
         # As in array tasks, where relative paths start in the config's folder, whoever plans or gathers from where.

@@ -7,7 +7,9 @@ for behind ours.
 import os
 import sys
 import traceback
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
+from types import ModuleType
 
 import jobs
 
@@ -18,16 +20,42 @@ added: set[str] = set()
 """The folders that this process has put on Python's path."""
 
 
-def put_on_path(folder: str | None) -> None:
+def put_on_path(folders: Iterable[str]) -> None:
     """So that a Job, and what its module imports, is found there; a second time changes nothing."""
-    if not folder:
+    for folder in folders:
+        if folder not in sys.path:
+            sys.path.append(folder)
+            added.add(folder)
+        theirs = beside_ours(folder)
+        if theirs and theirs not in jobs.__path__:
+            jobs.__path__.append(theirs)
+
+
+def make_room(folders: Sequence[str]) -> None:
+    """So that modules of these folders are theirs, where this process has had others of their names from elsewhere.
+
+    Notebooks plan one run after another, each with a module of its own. Folders of earlier runs stay on the path, behind.
+    """
+    if not (others := added.difference(folders)):
         return
-    if folder not in sys.path:
-        sys.path.append(folder)
-        added.add(folder)
-    theirs = beside_ours(folder)
-    if theirs and theirs not in jobs.__path__:
-        jobs.__path__.append(theirs)
+    for name, module in [*sys.modules.items()]:
+        top = name.partition(".")[0]
+        if any(_is_of(module, top, folder) for folder in others) and _is_had(top, folders):
+            del sys.modules[name]
+    behind = [entry for entry in sys.path if entry in others]
+    sys.path[:] = [entry for entry in sys.path if entry not in others]
+    put_on_path(folders)
+    sys.path.extend(behind)
+
+
+def _is_of(module: ModuleType, top: str, folder: str) -> bool:
+    """By where it was found, not by its ``__file__``: a module of a script's Job has that of the script."""
+    origin, place = str(getattr(getattr(module, "__spec__", None), "origin", None)), os.path.join(folder, top)
+    return origin == f"{place}.py" or origin.startswith(f"{place}/")
+
+
+def _is_had(top: str, folders: Iterable[str]) -> bool:
+    return any(os.path.isfile(path) for folder in folders for path in _files(top, folder))
 
 
 def beside_ours(folder: str) -> str | None:
@@ -37,15 +65,19 @@ def beside_ours(folder: str) -> str | None:
     return theirs if os.path.isdir(theirs) and not os.path.samefile(theirs, jobs.__path__[0]) else None
 
 
-def what_hides(module: str, folder: str | None) -> str | None:
-    """What ``import module`` takes in place of the folder's own of that name; None where it has none, or that is taken."""
-    own = next((path for path in _files(module, folder or "") if folder and os.path.exists(path)), None)
+def what_hides(module: str, folders: Iterable[str]) -> str | None:
+    """What ``import module`` takes in place of a folder's own of that name; None where they have none, or that is taken."""
+    return next(filter(None, (_what_hides(module, folder) for folder in folders)), None)
+
+
+def _what_hides(module: str, folder: str) -> str | None:
+    own = next(filter(os.path.exists, _files(module, folder)), None)
     top = module.partition(".")[0]
     name = module if module in sys.modules else top
     found = _file_of(name)
     if own is None or found is None:
         return None
-    if os.path.realpath(found) in map(os.path.realpath, _files(name, folder or "")):
+    if os.path.realpath(found) in map(os.path.realpath, _files(name, folder)):
         return None
     return f"{found} has that name, comes first on Python's path, and hides {own}: rename yours"
 
@@ -76,6 +108,9 @@ def _file_of(name: str) -> str | None:
     """The file of a module that is imported, or of one of the top level that would be."""
     if module := sys.modules.get(name):
         folders = list(getattr(module, "__path__", ()))
+        origin = getattr(getattr(module, "__spec__", None), "origin", None)
+        if origin and os.path.isfile(origin):
+            return str(origin)
         return getattr(module, "__file__", None) or (folders[0] if folders else "a module built into Python")
     spec = find_spec(name) if "." not in name else None
     return spec.origin if spec else None

@@ -14,17 +14,61 @@ UNKNOWN = inspect.Parameter.empty
 """The type of a parameter without annotation, or with one that cannot be resolved; such values are taken as they are."""
 
 _COLLECTIONS = (tuple, set, frozenset)
+# Among an object's own attributes, so that a copy of it knows it too.
+_MADE_WITH = "_made_with"
+
+
+def note(made: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Has an object remember what it is made with, as it is now: a constructor may change lists and dicts that it gets."""
+    vars(made)[_MADE_WITH] = _copied(given), _copied(named)
+
+
+def _copied(value: Any) -> Any:
+    """Plain containers, also in each other; what else is in them is taken as it is."""
+    try:
+        match value:
+            case dict() if type(value) is dict:
+                return {key: _copied(item) for key, item in value.items()}
+            case list() | tuple() | set() if type(value) in (list, tuple, set):
+                return type(value)(map(_copied, value))
+    except RecursionError:  # one that is in itself
+        pass
+    return value
+
+
+def made_with(made: Any) -> dict[str, Any] | None:
+    """The arguments with which an object was made, by name; None where it does not know them."""
+    if _MADE_WITH not in vars(made):
+        return None
+    given, named = vars(made)[_MADE_WITH]
+    bound = signature(type(made)).bind(*given, **named)
+    found: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        is_rest = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        found |= value if is_rest else {name: value}
+    return found
+
+
+def signature(cls: type) -> inspect.Signature:
+    """What the constructor takes; not the ``__new__`` of Job, which takes anything."""
+    own_new = next(base for base in cls.__mro__ if "__new__" in vars(base)).__module__ != "jobs.job"
+    if own_new or hasattr(cls, "__signature__"):
+        return inspect.signature(cls)
+    if cls.__init__ is object.__init__:  # type: ignore[misc]
+        return inspect.Signature()
+    constructor = inspect.signature(cls.__init__)  # type: ignore[misc]
+    return constructor.replace(parameters=[*constructor.parameters.values()][1:])
 
 
 def named_parameters(cls: type) -> dict[str, inspect.Parameter]:
     """What the class takes by keyword; without ``**options``, which takes anything."""
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name: found for name, found in inspect.signature(cls).parameters.items() if found.kind in by_name}
+    return {name: found for name, found in signature(cls).parameters.items() if found.kind in by_name}
 
 
 def takes_any(cls: type) -> bool:
     """Whether the class has ``**options``."""
-    return any(found.kind is inspect.Parameter.VAR_KEYWORD for found in inspect.signature(cls).parameters.values())
+    return any(found.kind is inspect.Parameter.VAR_KEYWORD for found in signature(cls).parameters.values())
 
 
 def annotation(cls: type, parameter: inspect.Parameter) -> Any:

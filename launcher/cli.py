@@ -97,6 +97,14 @@ def _add_starting(command: _Command) -> None:
     probe.add_argument("config", metavar="CONFIG", help="config.yaml")
     probe.add_argument("--seconds", metavar="60", type=float, default=60.0, help="time for it at most (default: 60)")
     probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
+    trying = command(
+        "try", "trying.try_samples", "a few samples in this process, stage by stage, without a run directory"
+    )
+    trying.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
+    trying.add_argument("--samples", metavar="3", type=int, help="how many (default: 3; with --row: 1)")
+    trying.add_argument("--shard", metavar="N", type=int, help="the first ones of this shard")
+    trying.add_argument("--row", metavar="N", type=int, help="from this row on, counted from 0")
+    trying.add_argument("--pdb", action="store_true", help="a debugger where something raises")
     plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
     for parser in (run, submit):
         parser.add_argument(
@@ -118,7 +126,7 @@ def _add_starting(command: _Command) -> None:
             help="the Job has changed, and what is computed stays right; its provenance says so",
         )
         way.add_argument("--fresh", action="store_true", help="compute everything again; what is there is set aside")
-    for parser in (run, plan, submit, rerun, probe):
+    for parser in (run, plan, submit, rerun, probe, trying):
         parser.add_argument(
             "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
         )
@@ -218,6 +226,12 @@ def _without_plugins() -> Iterator[None]:
             os.environ[_PLUGINS] = before
 
 
+def _say_notes(error: BaseException, printer: Printer) -> None:
+    """What was done before something raised, such as results that were set aside."""
+    if notes := getattr(error, "__notes__", ()):
+        printer.say(*notes)
+
+
 def _run(arguments: Sequence[str]) -> int:
     printer = Printer("--json" in arguments)
     keep_out_others()
@@ -230,13 +244,15 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return STOPPED if complete is None else DONE if complete else FAILED
     except LauncherError as error:
+        _say_notes(error, printer)
         printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
     except UnicodeEncodeError as error:  # Arrow and HDF5 take paths of text alone
         text = str(error.object)[:_SHOWN_CHARACTERS]
         printer.error(f"{text}: has bytes that are no UTF-8 text; rename it, or put what is needed somewhere else")
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        _say_notes(error, printer)
         printer.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`

@@ -1,6 +1,7 @@
 """Interrupts: Ctrl-C and other requests to stop, while a command has processes to end."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -10,7 +11,7 @@ class Interrupts:
     """While open, the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt, later ones only where they are ``raised``.
 
     Elsewhere a second one, which may come at any moment after the first, would end the launcher and leave behind what it
-    started.
+    started. In a thread that is not the main one signals are not to be had, and nothing changes.
     """
 
     def __init__(self) -> None:
@@ -19,7 +20,8 @@ class Interrupts:
         self._is_waiting = False
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        is_main = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ():
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a shell's background
                 self._before[number] = signal.signal(number, self._interrupt)
         return self

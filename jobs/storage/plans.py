@@ -97,6 +97,11 @@ class Plan:
         """Its shards and batches."""
         return ShardTable(self.boundaries, self.batch_size)
 
+    def check_shard(self, index: int, run: RunDir) -> None:
+        """Raises InputError where there is no such shard."""
+        if not 0 <= index < self.shard_count:
+            raise InputError(f"{run.path}: there is no shard {index}; the run has shards 0-{self.shard_count - 1}")
+
     def shard(self, index: int) -> Shard:
         return Shard(index, self.boundaries[index], self.boundaries[index + 1])
 
@@ -128,6 +133,8 @@ class Plan:
         shards = list(self.boundaries) if self.format in OLD_FORMATS else _pack(self.boundaries)
         # Without the boundaries, of which asdict would copy each.
         data = {**dataclasses.asdict(dataclasses.replace(self, boundaries=())), "boundaries": shards}
+        if not self.job.import_from:  # older versions do not know of it
+            del data["job"]["import_from"]
         return {key: value for key, value in data.items() if value or key not in _MAY_BE_EMPTY}
 
     def encode(self) -> bytes:
@@ -160,7 +167,8 @@ class Plan:
             raise RunError(
                 f"{path} has format {data['format']}; this version reads up to {GROWN_FORMAT}: use the one that planned it"
             )
-        job = JobSpec(**data.pop("job"))
+        spec = data.pop("job")
+        job = JobSpec(**{**spec, "import_from": tuple(spec.get("import_from", ()))})
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
         if strange := [part.name for part in parts if part.name and Path(part.name).name != part.name]:
             raise ValueError(f"{strange[0]!r} is no name of a manifest")  # it becomes a part of the result's path

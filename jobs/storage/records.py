@@ -43,11 +43,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """Which Job to run: ``path`` is "module:Class", ``folder`` is put last on the import path."""
+    """Which Job to run: ``path`` is "module:Class".
+
+    ``folder``, where it works, and those of ``import_from`` are put last on the import path.
+    """
 
     path: str
     params: dict[str, Any] = field(default_factory=dict)
     folder: str | None = None
+    import_from: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """All that it puts on the import path, in their order."""
+        return (*([self.folder] if self.folder else []), *self.import_from)
 
 
 @dataclass(frozen=True, slots=True)

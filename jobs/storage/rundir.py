@@ -31,6 +31,11 @@ class RunDir:
         return self.path / f"plan-{generation}.json"
 
     @property
+    def given(self) -> Path:
+        """What a script or notebook gave to the run: modules and samples, in files that are named by their content."""
+        return self.path / "given"
+
+    @property
     def manifest(self) -> Path:
         return self.path / "manifest.arrow"
 

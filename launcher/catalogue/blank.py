@@ -38,6 +38,7 @@ def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
     config = _config(entry, path, overrides)
     lines = [f"# {_HEAD.format(name=path.name)}"]
     inner, given = sections(Config), _of_profiles(config)
+    own_meanings = {field.alias or name: field.description for name, field in Config.model_fields.items()}
     for key, value in config.to_mapping().items():
         if key == "job":
             lines += ["job:", f"  class: {entry.path}", *_params(entry.parameters, config.job.params)]
@@ -49,7 +50,7 @@ def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
             if "options" in fields:  # those of sbatch are many: the set ones are listed
                 lines.append(f"  # {_OPTIONS}")
         else:
-            lines.append(_line((key,), value, Config.model_fields[key].description, given))
+            lines.append(_line((key,), value, own_meanings[key], given))
     return "\n".join(lines) + "\n"
 
 

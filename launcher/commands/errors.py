@@ -41,8 +41,8 @@ def _find(options: argparse.Namespace) -> tuple[str, Iterator[SampleError]]:
         return options.run, _of_result(Path(options.run))
     run = chosen_run(options.run)
     plan = Plan.read(run.plan)
-    if options.shard is not None and not 0 <= options.shard < plan.shard_count:
-        raise InputError(f"{run.path}: there is no shard {options.shard}; the run has shards 0-{plan.shard_count - 1}")
+    if options.shard is not None:
+        plan.check_shard(options.shard, run)
     return str(run.path) if options.json else reference(run), read_errors(run, plan, options.shard)
 
 

@@ -1,7 +1,6 @@
 """cancel, gather, verify."""
 
 import argparse
-import contextlib
 import dataclasses
 import sys
 import time
@@ -17,22 +16,22 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
-from launcher.runs.downstream import forget, waiting_for
+from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
-from launcher.runs.submissions import chosen_form, chosen_output, read_submissions
+from launcher.runs.submissions import chosen_output, read_submissions
+from launcher.submit.result import write_result
 
 _LISTED = 20
 
 
 def cancel(options: argparse.Namespace, printer: Printer) -> bool:
-    from launcher.submit.cancel import cancel_run
+    from launcher.submit.cancel import stop_run
 
     run = chosen_run(options.run) if options.run is not None else _asked_for(printer)
     if run is None:
         printer.say("nothing is cancelled")
         return False
-    waited = forget(run, Plan.read(run.plan))  # first: what it waits for may end now
-    cancelled = cancel_run(run)
+    cancelled, waited = stop_run(run)
     name, after = reference(run), [reference(RunDir(Path(one.run))) for one in waiting_for(run)]
     if cancelled:
         printer.say(f"cancelled: {run.path}; what is done is kept, to go on: launcher rerun {name}")
@@ -61,16 +60,8 @@ def _asked_for(printer: Printer) -> RunDir | None:
 
 
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
-    from jobs.gather.gather import gather as write_result
-    from launcher.submit.downstream import start_waiting
-
     run = chosen_run(options.run)
-    with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
-        submissions = read_submissions(run)
-        output, form = chosen_output(submissions), chosen_form(submissions)
-        report = write_result(run, allow_missing=options.allow_missing, output=output, form=form, with_new_code=True)
-        if report.complete:
-            start_waiting(run)
+    report = write_result(run, allow_missing=options.allow_missing)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):

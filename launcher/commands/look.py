@@ -38,9 +38,7 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.runs.logs import log_paths, read_log
 
     run, shard = chosen_run(options.run), options.shard
-    count = Plan.read(run.plan).shard_count
-    if not 0 <= shard < count:
-        raise InputError(f"{run.path}: there is no shard {shard}; the run has shards 0-{count - 1}")
+    Plan.read(run.plan).check_shard(shard, run)
     if options.json:
         text = b"".join(piece for _, piece in read_log(run, shard, follow=options.follow)).decode(errors="replace")
         printer.document(run=str(run.path), shard=shard, files=list(map(str, log_paths(run, shard))), text=text)

@@ -4,19 +4,16 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
-from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.spans import union
-from jobs.storage.upstreams import Upstream
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
-from launcher.commands.targets import checked, in_order, planned_target, way_of
-from launcher.config.config import Config, load_config
+from launcher.commands.targets import in_order, load_target, planned_target, told_of_deprecations, way_of
+from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
 from launcher.runs.find import reference
@@ -24,13 +21,12 @@ from launcher.status.progress import status_lines
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.status.views import make_view
+from launcher.submit.start import Started, start, start_again
 from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
     from launcher.plan.plan import Planned
-    from launcher.status.chain import Link
-    from launcher.submit.submit import Selection
 
 
 def plan(options: argparse.Namespace, printer: Printer) -> bool:
@@ -40,7 +36,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
-    config = checked(load_config(Path(options.config), options.set), printer)
+    config = load_target(options.config, options.set, printer)
     planned = make_plan(config, way_of(options))
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
@@ -182,102 +178,25 @@ def _planned_run(target: str) -> RunDir | None:
 def submit(options: argparse.Namespace, printer: Printer) -> bool:
     """Of several runs those that may begin; the others wait for them."""
     targets = in_order(options.targets, options.set)
-    documents, all_planned = [], [planned_target(target, options, printer) for target in targets]
-    from launcher.submit.submit import select_rows
-
-    for planned, config in all_planned:
-        if config.after or config.data.of_run:
-            from launcher.submit.downstream import wait
-
-            if link := wait(planned.run, config):
-                documents.append(_waits(planned, link, printer))
-                continue
-            if (upstream := Upstream.of(planned.plan)) and not upstream.seal:  # that has become complete since
-                from launcher.plan.plan import go_on
-
-                planned = go_on(planned.run, planned.plan, config)
-        documents.append(_start(planned, config, select_rows(planned.run, planned.plan), printer))
-    printer.document(**_together(targets, documents))
+    all_planned = [planned_target(target, options, printer) for target in targets]
+    if notes := [
+        note for planned, _ in all_planned for note in planned.notes
+    ]:  # before anything is submitted, which may fail
+        printer.say(*notes)
+    started = [_told(start(replace(planned, notes=()), config), printer) for planned, config in all_planned]
+    printer.document(**_together(targets, started))
     return True
-
-
-def _waits(planned: "Planned", link: "Link", printer: Printer) -> dict[str, Any]:
-    """Tells for what a run waits."""
-    run, name = planned.run, reference(planned.run)
-    printer.say(
-        *planned.notes,
-        f"run directory: {run.path.absolute()}",
-        f"it waits for {reference(link.run)}, {link.words}, and is submitted by itself once that is complete",
-        f"follow: launcher status {name} --watch",
-    )
-    return {"run": str(run.path), "submission": None, "shards": [], "waits_for": str(link.run.path)}
 
 
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:
-    from launcher.plan.plan import go_on
-    from launcher.plan.sharding import parse_ranges
-    from launcher.submit.submit import current_config, select_rows
-
-    run = chosen_run(options.run)
-    known = Plan.read(run.plan)
-    config = current_config(run, known, options.set)
-    if limits := choose_executor(config.executor).limit_overrides(options.mem, options.time):
-        config = current_config(run, known, [*options.set, *limits])
-    checked(config, printer)
-    choose_executor(config.executor).prepare(config)
-    if options.tasks is not None and options.tasks < 1:
-        raise InputError(f"--tasks {options.tasks}: must be 1 or more")
-    planned = go_on(run, known, config, way_of(options))
-    asked = None
-    if options.shards and options.fresh:  # as advice may have it, whose shards are those of before
-        printer.say(f"with --fresh all shards are computed, not --shards {options.shards} alone")
-    elif options.shards is not None:
-        asked = parse_ranges(options.shards, planned.plan.shard_count)
-    selection = select_rows(run, planned.plan, asked)
-    if asked and selection.running:
-        printer.say(f"left out, since they run now: shards {selection.running.brief()}")
-    if asked and selection.kept:
-        printer.say(f"left out, since they are done and nothing in them failed: shards {selection.kept.brief()}")
-    printer.document(**_start(planned, config, selection, printer, tasks=options.tasks))
+    run, way = chosen_run(options.run), way_of(options)
+    limits = {"memory": options.mem, "time": options.time}
+    started = start_again(run, way, options.set, shards=options.shards, tasks=options.tasks, **limits)
+    told_of_deprecations(started.config, printer)
+    printer.document(**_told(started, printer))
     return True
 
 
-def _start(
-    planned: "Planned", config: Config, selection: "Selection", printer: Printer, *, tasks: int | None = None
-) -> dict[str, Any]:
-    from launcher.submit.submit import nothing_to_do
-    from launcher.submit.submit import submit as start_submission
-
-    run, table = planned.run, planned.plan.table
-    if planned.notes:
-        printer.say(*planned.notes)
-    if not selection.rows and not selection.running:
-        printer.say(nothing_to_do(run, selection))
-        return {"run": str(run.path), "submission": None, "shards": []}
-    submissions = start_submission(run, config, selection, tasks=tasks)
-    executor = choose_executor(submissions[0].executor)
-    shards = {made.number: table.shards_in(made.work(table)) for made in submissions}
-    printer.say(
-        f"run directory: {run.path.absolute()}",
-        *(
-            f"submission {made.number}: {counted(shards[made.number].count, 'shard')}, {executor.place(made)}"
-            for made in submissions
-        ),
-        *executor.remarks(config),
-        *(
-            [f"then: launcher run {reference(run)}"]
-            if any(made.resources.attended for made in submissions)
-            else [f"follow: launcher status {reference(run)} --watch"]
-        ),
-    )
-    first = submissions[0]
-    return {
-        "run": str(run.path),
-        "submission": first.number,
-        "executor": first.executor,
-        "job_ids": [job_id for made in submissions for job_id in made.job_ids],
-        "finalize_id": first.finalize_id,
-        "process": first.process,
-        "shards": list(union(shards.values()).numbers),
-        "submissions": [{"number": made.number, "job_ids": list(made.job_ids)} for made in submissions],
-    }
+def _told(started: Started, printer: Printer) -> dict[str, Any]:
+    printer.say(*started.lines)
+    return started.to_json()

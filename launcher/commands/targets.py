@@ -13,6 +13,7 @@ from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.config.upstreams import upstream_paths
 from launcher.executors import choose_executor
+from launcher.submit.start import go_on
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
@@ -56,32 +57,30 @@ def _run_and_those_before(target: str, overrides: Sequence[str]) -> tuple[Path, 
 def planned_target(target: str, options: argparse.Namespace, printer: Printer) -> "tuple[Planned, Config]":
     """What a config plans, or a run as it was planned, and the settings with which it goes on."""
     if names_config(target):
-        config = checked(load_config(Path(target), options.set), printer)
+        config = load_target(target, options.set, printer)
         choose_executor(config.executor).prepare(config)
         from launcher.plan.plan import make_plan
 
-        planned = make_plan(config, way_of(options))
-    else:  # a run goes on with the settings it had
-        from launcher.plan.plan import go_on
-        from launcher.submit.submit import current_config
-
-        run = chosen_run(target)
-        known = Plan.read(run.plan)
-        config = checked(current_config(run, known, options.set), printer)
-        choose_executor(config.executor).prepare(config)
-        planned = go_on(run, known, config, way_of(options))
+        return make_plan(config, way_of(options)), config
+    planned, config = go_on(chosen_run(target), way_of(options), options.set)  # with the settings it had
+    told_of_deprecations(config, printer)
     return planned, config
 
 
-def checked(config: Config, printer: Printer) -> Config:
+def load_target(path: str, overrides: Sequence[str], printer: Printer) -> Config:
     """A config that its executor can run."""
-    if deprecations := config.deprecations():
-        printer.warn(*deprecations)
+    config = load_config(Path(path), overrides)
+    told_of_deprecations(config, printer)
     choose_executor(config.executor).check(config)
     return config
+
+
+def told_of_deprecations(config: Config, printer: Printer) -> None:
+    if deprecations := config.deprecations():
+        printer.warn(*deprecations)
 
 
 def way_of(options: argparse.Namespace) -> "Way":
     from launcher.plan.guard import Way
 
-    return Way.KEEP if options.keep_results else Way.FRESH if options.fresh else Way.REFUSE
+    return Way.of(keep_results=options.keep_results, fresh=options.fresh)

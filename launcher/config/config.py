@@ -2,9 +2,9 @@
 
 Rules that hold for the whole file:
 
-- Paths (``runs``, ``data.manifest``, ``slurm.template``, ``output.path``) are relative to the config file's
-  own folder, so that a config gives the same run from any working directory. ``Config`` keeps them as
-  written, but for variables (variables.py); its properties and ``folder`` give the absolute ones.
+- Paths (``runs``, ``data.manifest``, ``slurm.template``, ``output.path``) are relative to ``folder``, which is the
+  config file's own where that does not say another, so that a config gives the same run from any working directory.
+  ``Config`` keeps them as written, but for variables (variables.py); its properties give the absolute ones.
 - Where it is silent, profiles hold (profiles.py), each path in them relative to their own folder.
 - Sizes and times are written as for sbatch (units.py) and kept in one spelling, so that ``240`` and
   ``4:00:00`` compare as equal.
@@ -15,13 +15,14 @@ Rules that hold for the whole file:
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
-from jobs.references.stores import is_url, local_path
+from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm
 from launcher.config.conflicts import conflicts, too_few_cpus
@@ -54,14 +55,21 @@ def _check_executor(value: Any) -> Any:
     return value
 
 
+# In the place of a file's name.
+_PROGRAM = "launcher.plan"
 _STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest": "samples.csv"}}
 
 
 class Place(Section):
-    """What of a config says where its run is; ``path`` is the file it came from, ``folder`` that file's folder."""
+    """What of a config says where its run is; ``path`` is the file it came from."""
 
     name: RunName = Field(description="the run directory is <runs>/<name>")
     runs: PathText = Field(default="runs", description="folder of the runs; on a cluster, on the shared file system")
+    start: PathText | None = Field(
+        default=None,
+        alias="folder",
+        description="where relative paths start, and the Job's modules are; null: the folder of this file",
+    )
     _path: Path = PrivateAttr(default=Path("config.yaml"))
 
     @property
@@ -71,15 +79,12 @@ class Place(Section):
     @property
     def folder(self) -> Path:
         """Absolute; all relative paths of the config start here."""
-        return Path(os.path.abspath(self._path)).parent
+        own = Path(os.path.abspath(self._path)).parent
+        return own if self.start is None else Path(os.path.normpath(own / Path(self.start).expanduser()))
 
     def resolve(self, path: str) -> Path:
         """A path of the config as an absolute one, ``~`` expanded."""
         return Path(os.path.normpath(self.folder / Path(path).expanduser()))
-
-    def resolve_source(self, source: str) -> str:
-        """An entry of data.manifest that means the same anywhere: an absolute path, or a URL as it is."""
-        return source if is_url(source) else str(self.resolve(local_path(source)))
 
     @property
     def run_folder(self) -> Path:
@@ -125,6 +130,12 @@ class Config(Place):
         """The sbatch options that the config itself says."""
         paths = {name: ("slurm", name.replace("-", "_")) for name in self.slurm.options}
         return {name: self.slurm.options[name] for name, path in paths.items() if dotted(path) not in self.profiles}
+
+    @property
+    def job_spec(self) -> JobSpec:
+        """The Job as array tasks get it."""
+        import_from = tuple(str(self.resolve(folder)) for folder in self.job.import_from)
+        return JobSpec(self.job.class_, self.job.params, str(self.folder), import_from)
 
     @property
     def output_path(self) -> Path | None:
@@ -214,16 +225,37 @@ def _profiles_for(path: Path) -> Settings:
 def run_folder_of(path: Path) -> Path:
     """The run directory of a config, whatever else is in it. Raises InputError where it does not say."""
     document = parse_document(_read(path), str(path))
-    data, problems = expand_paths({key: document.data[key] for key in ("name", "runs") if key in document.data})
-    place, profiles = None, dict[KeyPath, str]()
+    return _run_folder(document.data, path, Origins(str(path), document), _profiles_for(path))
+
+
+def _run_folder(written: Mapping[str, Any], path: Path, origins: Origins, settings: Settings) -> Path:
+    data, problems = expand_paths({key: written[key] for key in ("name", "runs", "folder") if key in written})
+    place = None
     if not problems:
-        runs: Settings = {key: setting for key, setting in _profiles_for(path).items() if key[0] == "runs"}
-        data, profiles = put_below(data, runs)
+        data, profiles = put_below(data, {key: setting for key, setting in settings.items() if key[0] == "runs"})
+        origins = replace(origins, profiles=profiles)
         place, problems = check_fields(Place, data)
     if place is None:
-        raise InputError(Origins(str(path), document, profiles=profiles).report(problems))
+        raise InputError(origins.report(problems))
     place._path = path
     return place.run_folder
+
+
+def made_run_folder(data: Mapping[str, Any]) -> Path:
+    """The run directory of a config that a program makes; of its data ``name``, ``runs`` and ``folder`` are enough."""
+    return _run_folder(data, Path("config.yaml"), Origins(_PROGRAM), read_profiles())
+
+
+def made_config(data: Mapping[str, Any]) -> Config:
+    """A config that a program makes, with an absolute ``folder``; its file is that of the run directory."""
+    expanded, problems = expand_paths(data)
+    origins = Origins(_PROGRAM)
+    if problems:
+        raise InputError(origins.report(problems))
+    merged, profiles = put_below(expanded, read_profiles())
+    config = _checked(merged, Path("config.yaml"), replace(origins, profiles=profiles), conflicts)
+    config._path = RunDir(config.run_folder).config
+    return config
 
 
 def config_from_mapping(

@@ -20,7 +20,7 @@ from launcher.config.variables import anchored, expand_paths
 from launcher.config.yaml_lines import Document, KeyPath, parse_document
 
 # What a run computes, and where its result goes.
-_OF_A_RUN: tuple[KeyPath, ...] = (("name",), ("job",), ("data",), ("node", "batch_size"), ("output",))
+_OF_A_RUN: tuple[KeyPath, ...] = (("name",), ("folder",), ("job",), ("data",), ("node", "batch_size"), ("output",))
 _ROOT = 0
 _WAYS_ON = f"; mend or remove it, or go on without any profile: {VARIABLE}={os.devnull}"
 

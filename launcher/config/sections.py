@@ -25,6 +25,7 @@ from launcher.config.values import (
     Names,
     Parallelism,
     Params,
+    PathList,
     PathText,
     Processes,
     Scratch,
@@ -57,6 +58,9 @@ class JobSection(Section):
 
     class_: JobClass = Field(alias="class", description="the Job, such as jobs.text_embedding:TextEmbedding")
     params: Params = Field(default={}, description="keyword arguments of the class")
+    import_from: PathList = Field(
+        default=(), description="more folders that it is imported from, behind that where paths start"
+    )
 
 
 def is_of_run(value: Any) -> TypeGuard[dict[str, Any]]:

@@ -15,7 +15,9 @@ from launcher.config.yaml_lines import KeyPath
 
 _PATHS: tuple[tuple[str, ...], ...] = (
     ("runs",),
+    ("folder",),
     ("after",),
+    ("job", "import_from"),
     ("data", "manifest"),
     ("slurm", "template"),
     ("output", "path"),

@@ -1,8 +1,9 @@
 """Code files: the files that a Job is made of: its module, and the modules that these import, of the user's own.
 
 Found by reading sources, never by importing, so that imports inside functions count and none of the user's code runs. Own is
-what lies in the config's folder, or beside the Job (in the folder of its top package); not what is in site-packages, Python's
-own modules, or this project's. Scripts that parameters name count too, and modules that they name as ``module:function``.
+what lies in a folder that the config puts on the import path, or beside the Job (in the folder of its top package); not what
+is in site-packages, Python's own modules, or this project's. Scripts that parameters name count too, and modules that they
+name as ``module:function``.
 """
 
 import ast
@@ -64,9 +65,9 @@ class _Finder:
 
     def __init__(self, job: JobSpec) -> None:
         self.files: dict[str, str] = {}
-        self._folder = os.path.abspath(job.folder) if job.folder else None
+        self._folders = [os.path.abspath(folder) for folder in job.folders]
         self._specs: dict[str, ModuleSpec | None] = {}
-        self._roots = [self._folder] if self._folder else []
+        self._roots = [*self._folders]
         if (top := self._spec(job.path.partition(":")[0].partition(".")[0])) and (place := _place(top)):
             self._roots.append(os.path.dirname(place) if top.submodule_search_locations is not None else place)
 
@@ -105,17 +106,17 @@ class _Finder:
             return self._beside_ours(name)
         # As in an array task, where no folder of another config is on the path.
         path = [entry for entry in sys.path if entry not in job_folder.added]
-        path += [self._folder] if self._folder else []
+        path += self._folders
         finders = (_find_in(name, path) if one is PathFinder else one.find_spec(name, None) for one in sys.meta_path)
         return next(filter(None, finders), None)
 
     def _beside_ours(self, name: str) -> ModuleSpec | None:
         """The user's own folder ``jobs``, whose modules are looked for behind ours."""
-        theirs = job_folder.beside_ours(self._folder) if self._folder and name == "jobs" else None
-        if theirs is None:
+        theirs = [*filter(None, map(job_folder.beside_ours, self._folders if name == "jobs" else []))]
+        if not theirs:
             return None
         spec = ModuleSpec(name, None, is_package=True)
-        spec.submodule_search_locations = [theirs]
+        spec.submodule_search_locations = theirs
         return spec
 
     def _is_own(self, file: str) -> bool:

@@ -4,6 +4,7 @@ Where it has changed, a plan of which nothing is computed is replaced. Once ther
 they stay right (KEEP) or everything is computed again (FRESH).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -15,8 +16,8 @@ from jobs.storage.rundir import RunDir
 from launcher.config.differences import differences
 
 _DECIDING = ("job.", "data.", "node.batch_size")
-# Which array index runs which shards; the shards stay the same.
-_NOT_DECIDING = ("data.order",)
+# Which array index runs which shards; the shards stay the same. Where code lies is nothing to what it is.
+_NOT_DECIDING = ("data.order", "job.import_from")
 # With these, batches and rows are other ones: no result of before fits.
 _CUTTING = ("data.", "node.batch_size", "the samples")
 
@@ -28,10 +29,23 @@ class Way(Enum):
     KEEP = "--keep-results"
     FRESH = "--fresh"
 
+    @classmethod
+    def of(cls, *, keep_results: bool, fresh: bool) -> "Way":
+        """Raises InputError for both."""
+        if keep_results and fresh:
+            raise InputError("to keep results and to compute all again are two ways: give one of them")
+        return cls.KEEP if keep_results else cls.FRESH if fresh else cls.REFUSE
+
 
 def config_path(plan: Plan) -> Path:
-    """The config that the run was planned from; its folder is where relative paths start."""
+    """The config that the run was planned from; its folder is where relative paths start, unless it names another."""
     return Path(plan.environment["config"])
+
+
+def config_folder(plan: Plan) -> Path:
+    """Where the relative paths of its config started."""
+    parent, start = config_path(plan).parent, plan.config.get("folder")
+    return Path(os.path.normpath(parent / Path(start).expanduser())) if start else parent
 
 
 def deciding_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -95,22 +95,22 @@ def fingerprint_of(plan: Plan) -> str:
 
 
 def frozen_config(config: Config) -> str:
-    """The config with all defaults and absolute paths, so that it means the same from inside the run directory."""
+    """The config with all defaults and the folder that its paths start in, so that it means the same wherever it lies."""
     import yaml
 
     def path(of: Path | str) -> str:
         return str(of).replace("$", "$$")  # its variables are put in already
 
     data = config.to_mapping()
-    data["runs"] = path(config.run_folder.parent)
+    data["runs"], data["folder"] = path(config.run_folder.parent), path(config.folder)
+    data["job"]["import_from"] = [path(config.resolve(folder)) for folder in config.job.import_from]
     if of_run := config.data.of_run:
         data["data"]["manifest"]["run"] = path(upstream_path(config, of_run.run))
     else:
+        # As they are written: a pattern gives its files their ids.
         named = config.data.manifests or {"": config.data.sources}
-        absolute = {
-            name: [path(config.resolve_source(source)) for source in sources] for name, sources in named.items()
-        }
-        data["data"]["manifest"] = absolute.get("", absolute)
+        kept = {name: [source.replace("$", "$$") for source in sources] for name, sources in named.items()}
+        data["data"]["manifest"] = kept.get("", kept)
     data["after"] = [path(upstream_path(config, text)) for text in config.after]
     data["output"]["path"] = path(config.output_path) if config.output_path else None
     if config.template_path is not None:

@@ -7,6 +7,7 @@ What becomes of a plan that is not right any more, guard.py says.
 """
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Sequence
@@ -16,7 +17,15 @@ from pathlib import Path
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.manifest_check import check_manifest
 from jobs.storage.code import fingerprint
-from jobs.storage.files import has_content, rename_synced, temporary_name, write_bytes, write_once
+from jobs.storage.files import (
+    fsync_file,
+    fsync_folder,
+    has_content,
+    rename_synced,
+    temporary_name,
+    write_bytes,
+    write_once,
+)
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -28,7 +37,7 @@ from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
 from launcher.plan.comparison import compare
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
-from launcher.plan.guard import Way, can_be_kept, config_path, deciding_differences, refusal
+from launcher.plan.guard import Way, can_be_kept, config_folder, deciding_differences, refusal
 from launcher.plan.new_plan import build, code_and_files, fingerprint_of, frozen_config, new_plan, shard_boundaries
 from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
@@ -50,7 +59,7 @@ class Planned:
 def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
-    job = JobSpec(config.job.class_, config.job.params, str(config.folder))
+    job = config.job_spec
     needed, problems = job_problems(job)
     problems = problems or fold_problems(config, job)
     if problems := [*problems, *name_problems(config), *output_problems(config), *upstream_problems(config)]:
@@ -69,7 +78,7 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
 
 def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
     """The plan by which a run goes on with these settings; its samples are not read again. Errors as in ``make_plan``."""
-    job = JobSpec(config.job.class_, config.job.params, known.job.folder)
+    job = replace(config.job_spec, folder=known.job.folder)
     if job.folder is not None and not os.path.isdir(job.folder):
         raise InputError(
             f"{job.folder}: the folder that {run.path} was planned from is gone, where its Job works; "
@@ -100,10 +109,34 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     with beside(run) as new:
         made = _plan_anew(new, config, job, needed)
         assert made  # nobody else knows of that folder
+        _take_along(config, run, new)
         aside = replace_run(run, known, new, set_aside=with_results)
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
     notes += told(Upstream.of(made))
     return Planned(run, made, is_new=True, notes=(*_changes_told("planned anew", changes), *notes))
+
+
+def _take_along(config: Config, run: RunDir, new: RunDir) -> None:
+    """What a script or notebook gave lies in the run directory, too: what is of this plan stays there."""
+    for path in map(config.resolve, [*config.job.import_from, *config.data.sources]):
+        if path.parent == run.given:
+            new.given.mkdir(exist_ok=True)
+            place = new.given / path.name
+            if path.is_dir():
+                shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__"), copy_function=_link)
+                fsync_folder(place)
+            else:
+                _link(path, place)
+            fsync_folder(new.given)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    """The same file under another name, or a copy where there are no links: samples may be gigabytes, nobody writes on them."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+        fsync_file(Path(target))
 
 
 def _placed(run: RunDir, known: Plan, config: Config, job: JobSpec) -> Plan:
@@ -111,7 +144,7 @@ def _placed(run: RunDir, known: Plan, config: Config, job: JobSpec) -> Plan:
     plan = replace(known, after=tuple(map(str, upstream_paths(config))))
     if (of_run := config.data.of_run) and (upstream := Upstream.of(known)):
         plan = with_upstream(plan, replace(upstream, run=str(upstream_path(config, of_run.run))))
-    if known.job.folder is not None and not os.path.isdir(known.job.folder):  # array tasks work there
+    if not all(map(os.path.isdir, known.job.folders)):  # array tasks work there, and import from there
         environment = {**known.environment, "config": os.path.abspath(config.path)}
         plan = replace(plan, job=job, environment=environment, **code_and_files(job))
     if plan != known:
@@ -182,7 +215,10 @@ def _check_folder(run: RunDir) -> None:
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
     files = (run.config, run.manifest, run.plan)
-    own = {path.name for path in (run.submissions, run.attempts, run.old_shards, run.downstream, run.logs, *files)}
+    own = {
+        path.name
+        for path in (run.submissions, run.attempts, run.old_shards, run.downstream, run.logs, run.given, *files)
+    }
     names = sorted(path.name for path in run.path.iterdir()) if run.path.is_dir() else []
     strange = [name for name in names if name not in own and not name.endswith(".tmp")]
     # Planning leaves these empty, also where it was killed.
@@ -271,7 +307,7 @@ def _sources_unchanged(plan: Plan, config: Config) -> bool:
     if (of_run := config.data.of_run) and (upstream := Upstream.of(plan)):
         run = RunDir(upstream_path(config, of_run.run))
         return bool(upstream.seal) and current_seal(run, upstream.manifest) == upstream.seal
-    if config_path(plan).parent != config.folder:
+    if config_folder(plan) != config.folder:
         return False
     for source in plan.manifest["sources"]:
         try:

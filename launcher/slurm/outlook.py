@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import LauncherError
 from jobs.storage.submission import Resources
 from launcher.slurm import scheduler
+from launcher.slurm.asked_devices import device_remarks
 from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import nodes_of, tasks_at_once
 from launcher.slurm.ceilings import ceilings_for
@@ -62,11 +63,12 @@ def _finalizer(config: "Config", resources: Resources) -> str:
 
 
 def remarks(config: "Config", asked: Options) -> list[str]:
-    """What keeps it from ever starting; what time it has where it asks for none, and what it leaves idle of its nodes."""
+    """What keeps it from starting, or from having its devices; what time it has where it asks for none, what it leaves idle."""
     there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
     whole = [group for group in there if group.whole or are_asked(asked)]
-    said = idle(config, task_size(config, asked), whole, amount(parse_memory, asked.get("mem")))
-    problems = _hopeless(config, asked, limits_for(asked))
+    size = task_size(config, asked)
+    said = idle(config, size, whole, amount(parse_memory, asked.get("mem")))
+    problems = [*_hopeless(config, asked, limits_for(asked)), *device_remarks(config, size.gpus, there)]
     return [*problems, *over(asked), *told(given_time(asked)), *([said] if said else [])]
 
 

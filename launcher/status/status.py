@@ -60,6 +60,10 @@ class Status:
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
+    def __repr__(self) -> str:
+        counts = f"{self.ok:,} ok, {self.failed:,} failed, {self.missing:,} missing of {self.total:,}"
+        return f"Status({str(self.run.path)!r}, {self.state}: samples {counts})"
+
     @property
     def efficiency(self) -> Efficiency | None:
         """What the attempts took of what they were given."""

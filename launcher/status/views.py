@@ -88,19 +88,39 @@ def make_view(stream: TextIO) -> View:
 
 
 def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
-    """Shows the run until it does not go on by itself; returns its last status.
+    """Shows the run until it does not go on by itself; returns its last status. ``live``: as in Looks."""
+    looks = Looks(reader, live=live)
+    with view:
+        while True:
+            status = looks.look()
+            view.show(status)
+            if looks.is_over(status):
+                return status
+            time.sleep(looks.pause())
+
+
+class Looks:
+    """Looks at a run again and again, until it does not go on by itself.
 
     The run directory tells all that happens but one thing: that a scheduler lost the jobs. ``live``: it is asked now
     and then.
     """
-    asked = time.monotonic()
-    with view:
-        while True:
-            started = time.monotonic()
-            asks = live and reader.is_polled and started - asked > _SCHEDULER_SECONDS
-            asked = started if asks else asked
-            status = reader.read(live=asks)
-            view.show(status)
-            if status.state is not RunState.RUNNING and not status.chain.goes_on:
-                return status
-            time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / _LOOK_SHARE))
+
+    def __init__(self, reader: StatusReader, *, live: bool) -> None:
+        self._reader = reader
+        self._is_live = live
+        self._asked = self._started = time.monotonic()
+
+    def look(self) -> Status:
+        self._started = time.monotonic()
+        asks = self._is_live and self._reader.is_polled and self._started - self._asked > _SCHEDULER_SECONDS
+        self._asked = self._started if asks else self._asked
+        return self._reader.read(live=asks)
+
+    @staticmethod
+    def is_over(status: Status) -> bool:
+        return status.state is not RunState.RUNNING and not status.chain.goes_on
+
+    def pause(self) -> float:
+        """Seconds until the next look: looking takes a small share of the time, however large the run is."""
+        return max(_LOOK_SECONDS, (time.monotonic() - self._started) / _LOOK_SHARE)

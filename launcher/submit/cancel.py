@@ -3,13 +3,21 @@
 import time
 
 from jobs.errors import RunError
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
+from launcher.runs.downstream import forget
 from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, read_submissions
 
 # A submission that ends may just have been followed by another attempt at what failed in it.
 _ROUNDS = 3
+
+
+def stop_run(run: RunDir) -> tuple[list[int], list[RunDir]]:
+    """As cancel_run; a run that waits for others waits no more. Returns also for which it did."""
+    waited = forget(run, Plan.read(run.plan))  # first: what it waits for may end now
+    return cancel_run(run), waited
 
 
 def cancel_run(run: RunDir) -> list[int]:

@@ -148,6 +148,9 @@ def test_the_job_of_the_readme_runs_and_its_results_are_read(checkout: Path) -> 
         (checkout / name[1]).write_text(text)
     shown = [sh(command, checkout) for command in commands("Your own Job")]
     assert "complete: " in shown[-1]
+    (script,) = texts("From Python", "python")
+    (checkout / "from_python.py").write_text(script)
+    assert sh("python from_python.py", checkout).endswith("\ncomplete\n")
     (script,) = texts("Results", "python")
     (checkout / "read.py").write_text(script)
     files = len(list((ROOT / "jobs").rglob("*.py")))

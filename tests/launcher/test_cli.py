@@ -22,6 +22,7 @@ COMMANDS = [
     "rerun",
     "extend",
     "probe",
+    "try",
     "status",
     "logs",
     "errors",

@@ -48,9 +48,11 @@ class FromAnyMapping(Job):
 SCRIPT = """\
 from typing import Any
 
+import launcher
 from jobs import Context, Hierarchy, Job
 from jobs.errors import SampleFailed
 from launcher import results
+from my_job import Doubled
 
 
 def doubled(number: int) -> int:
@@ -78,9 +80,16 @@ if __name__ == "__main__":
         print([float(found["half"]) for found in model.map([1, 2])])
     with results.open("toy") as result:
         print(len(result), result.ids[:2].tolist(), result["y"].tolist(), result["torch"].any())
+    run: launcher.Run = launcher.plan(Doubled(factor=3), [{"x": 1}], name="tripled", executor="local")
+    tried: bool = launcher.open(run.path).try_(1).is_good
+    rows: list[int] = [error.row for error in run.errors()]
+    missing: int = run.status().missing
+    print(run.name, tried, rows, missing)
 """
 
 WRONG = {
+    "import launcher\n\nlauncher.plan(1, [1], names='a')\n": 'Missing named argument "name" for "plan"',
+    "import launcher\n\nlauncher.open('toy').submit().shard\n": '"Started" has no attribute "shard"',
     "from jobs import Jobb\n": 'Module "jobs" has no attribute "Jobb"',
     "from launcher import result\n": 'Module "launcher" has no attribute "result"',
     "from jobs import Context, Job\n\n\nclass A(Job):\n    def setup(self, context: Context) -> None:\n"
@@ -178,7 +187,8 @@ def test_without_torch_jobs_run_and_a_hierarchy_too(python: Path, scripts: Path)
     call(launcher, "gather", "toy", folder=scripts)
     call(launcher, "verify", "toy", folder=scripts)
     lines = call(python, "script.py", folder=scripts).splitlines()
-    assert lines == ["[0, 2, 4, 6]", "[0.5, 1.0]", "3 [0, 1] [2.0, 4.0, 6.0] False"]
+    assert lines[:3] == ["[0, 2, 4, 6]", "[0.5, 1.0]", "3 [0, 1] [2.0, 4.0, 6.0] False"]
+    assert lines[-1] == "tripled True [] 1"
     call(python, "-c", "import importlib.util as u; assert not u.find_spec('torch')", folder=scripts)
 
 
@@ -189,6 +199,7 @@ def test_without_extras_the_jobs_are_listed_with_what_to_install(python: Path, s
         "AudioEmbedding": "pip install 'shardrun[audio]'",
         "Command": None,
         "Download": "pip install 'shardrun[download]'",
+        "Function": None,
         "ImageEmbedding": "pip install 'shardrun[image]'",
         "TextEmbedding": "pip install 'shardrun[text]'",
     }

@@ -12,7 +12,7 @@ from jobs.storage.records import JobSpec
 
 def preload(job: JobSpec) -> None:
     """Imports what the children of this Job need: the node's own modules, the Job's, and those that it names."""
-    job_folder.put_on_path(job.folder)
+    job_folder.put_on_path(job.folders)
     import_module("jobs.node.process.process")
     module_name, _, class_name = job.path.partition(":")
     module = import_module(module_name)

@@ -27,6 +27,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "jobs.image_embedding:ImageEmbedding": {"model": "model.pt"},
     "jobs.download:Download": {"folder": "files"},
     "jobs.command:Command": {"command": ["cp", "{path}", "{name}"]},
+    "jobs.function:Function": {"function": "math:sqrt"},
 }
 """What a user has to give of each Job; it only has to look right."""
 

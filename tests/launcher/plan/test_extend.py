@@ -21,6 +21,7 @@ from jobs.storage.samples import Samples
 from jobs.storage.spans import Spans, union
 from launcher import results
 from launcher.config.config import load_config
+from launcher.plan import extend as extend_module
 from launcher.plan.comparison import Comparison, compare
 from launcher.plan.extend import Extended, extend
 from launcher.plan.plan import make_plan
@@ -241,7 +242,7 @@ def test_nor_does_it_grow_where_that_began_while_its_manifest_was_read(
             submit(run, 2, rows=Spans([(0, 4)]))
         return compare(*arguments)
 
-    monkeypatch.setattr("launcher.plan.extend.compare", comparing)
+    monkeypatch.setattr(extend_module, "compare", comparing)
     with pytest.raises(RunError, match="was cleaned" if what == "clean" else "submission 2 goes on"):
         grow(config)
     assert Plan.read(run.plan) == known

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from jobs.job import make_job
+from jobs.job import job_class, make_job
 from jobs.storage.records import JobSpec
 
 JOB = "from jobs.job import Job\n\nclass Mine(Job):\n    def __init__(self, x=1):\n        {}\n"
@@ -47,3 +47,14 @@ def test_a_constructor_that_leaves_is_a_problem_of_its_params(tmp_path: Path) ->
     )
     with pytest.raises(InputError, match=r"job.params: leaving_job:Mine: SystemExit: 0 \(.*leaving_job.py:5\)"):
         make_job(JobSpec("leaving_job:Mine", folder=str(tmp_path)))
+
+
+def test_runs_of_one_process_have_each_a_module_of_its_own(tmp_path: Path) -> None:
+    """As those of a notebook, which plans again after a change of a cell."""
+    for name in ("b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "job_of_both.py").write_text(
+            f"from jobs import Job\n\n\nclass Mine(Job):\n    of = {name!r}\n"
+        )
+    specs = [JobSpec("job_of_both:Mine", folder=str(tmp_path), import_from=(str(tmp_path / name),)) for name in "bccb"]
+    assert [vars(job_class(spec))["of"] for spec in specs] == ["b", "c", "c", "b"]

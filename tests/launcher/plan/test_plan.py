@@ -1,6 +1,7 @@
 """Planning: what is checked, what is written, what makes two plans the same run."""
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -23,6 +24,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
 from launcher.manifest.manifest import build_manifest
+from launcher.plan import new_plan
 from launcher.plan.plan import go_on, make_plan
 from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
@@ -62,6 +64,42 @@ def test_the_run_directory_holds_manifest_config_and_folders(config: Path) -> No
     assert sorted(path.name for path in run.path.iterdir()) == [
         "attempts", "config.yaml", "logs", "manifest.arrow", "plan.json", "submissions",
     ]  # fmt: skip
+
+
+def test_the_frozen_config_of_a_pattern_gives_the_same_run_from_anywhere(tmp_path: Path) -> None:
+    """Ids are paths as the pattern has them, which begin in the folder of the config that a person wrote."""
+    config = write_config(tmp_path / "a", data={"manifest": "files/*.txt"})
+    (tmp_path / "a" / "files").mkdir()
+    for name in ("x", "y"):
+        (tmp_path / "a" / "files" / f"{name}.txt").write_text(name)
+    planned = make_plan(load_config(config))
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(planned.run.config.read_text())
+    again = make_plan(load_config(copy))
+    assert (again.is_new, again.notes, again.run.path) == (False, (), planned.run.path)
+    assert again.plan.job.folder == str(tmp_path / "a")
+
+
+def test_a_job_is_imported_from_more_folders_than_one(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "a", job="job_of_elsewhere:Mine")
+    text = json.loads(config.read_text())
+    text["job"]["import_from"] = ["../b", "../c"]
+    config.write_text(json.dumps(text))
+    for name, module in (("b", "job_of_elsewhere"), ("c", "helper_of_elsewhere")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{module}.py").write_text("from jobs import Job\n\n\nclass Mine(Job):\n    pass\n")
+    with (tmp_path / "b" / "job_of_elsewhere.py").open("a") as file:
+        file.write("\nimport helper_of_elsewhere\n")
+    plan = make_plan(load_config(config)).plan
+    assert plan.job.import_from == (str(tmp_path / "b"), str(tmp_path / "c"))
+    assert set(plan.code) == {"job_of_elsewhere.py", "helper_of_elsewhere.py"}
+    assert Plan.read(run_of(config).plan) == plan
+    # Where code lies decides nothing.
+    (tmp_path / "b").rename(tmp_path / "d")
+    text["job"]["import_from"] = ["../d", "../c"]
+    config.write_text(json.dumps(text))
+    again = make_plan(load_config(config))
+    assert (again.notes, again.plan.job.import_from[0]) == ((), str(tmp_path / "d"))
 
 
 def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config: Path) -> None:
@@ -426,11 +464,11 @@ def test_of_two_that_plan_one_name_at_once_one_has_its_way(config: Path, monkeyp
     def build(*arguments: Any, **options: Any) -> Any:
         found = real(*arguments, **options)
         if not made:  # while one has read its samples, the other plans from the first step to the last
-            monkeypatch.setattr("launcher.plan.new_plan.build_manifest", real)
+            monkeypatch.setattr(new_plan, "build_manifest", real)
             made.append(planned(config, "data.manifest=other.csv"))
         return found
 
-    monkeypatch.setattr("launcher.plan.new_plan.build_manifest", build)
+    monkeypatch.setattr(new_plan, "build_manifest", build)
     with pytest.raises(InputError, match="this run was planned otherwise"):
         planned(config)
     run = run_of(config)

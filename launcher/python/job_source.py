@@ -1,0 +1,132 @@
+"""JobSource: where array tasks get a Job or function of Python's from: its module, and the folders that this is in."""
+
+import inspect
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from jobs.errors import InputError
+from jobs.job import Job
+from jobs.parameters import arguments, made_with
+from launcher.python.given import Given
+from launcher.python.main_source import MainSource
+from launcher.python.module_text import module_text
+from launcher.python.plain import NotPlainError, plain
+
+
+@dataclass(frozen=True)
+class JobSource:
+    """``path``: module:name; ``import_from``: folders that are not on every Python's import path."""
+
+    path: str
+    import_from: tuple[str, ...]
+
+
+def job_source(thing: Any, given: Given) -> JobSource:
+    """Of a class or function. One of a script or notebook becomes a module. Raises InputError where it cannot be had."""
+    if thing.__module__ != "__main__":
+        return _of_module(thing)
+    source = MainSource.find()
+    name = f"job_of_{re.sub(r'[^0-9A-Za-z_]', '_', source.stem)}"
+    text = module_text(thing, source, name)
+    folder = str(given.module(name, text))
+    return JobSource(f"{name}:{thing.__name__}", (folder, *_folders(_imported_by(text))))
+
+
+def _of_module(thing: Any) -> JobSource:
+    found: Any = sys.modules.get(thing.__module__)
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is not thing:
+        raise InputError(
+            f"{thing.__module__}.{thing.__qualname__} cannot be imported by its name, as array tasks do: "
+            "define it with class or def at the top level of its module"
+        )
+    return JobSource(f"{thing.__module__}:{thing.__qualname__}", tuple(_folders([thing.__module__])))
+
+
+def params_of(job: Job | type[Job]) -> dict[str, Any]:
+    """What a Job was made with, as a config has it. Raises InputError for what no config can say."""
+    if isinstance(job, type):
+        return {}
+    made = made_with(job)
+    if made is None:
+        raise InputError(f"job: nobody knows what this {type(job).__name__} was made with (a copy?): make it anew")
+    params: dict[str, Any] = {}
+    for name, value in made.items():
+        try:
+            params[name] = plain(value)
+        except NotPlainError as error:
+            raise InputError(f"job: {type(job).__name__}({name}=...): {error}; make what is none in setup()") from None
+    for name, back in arguments(type(job), params).items():
+        if not _is_same(made[name], back):
+            raise InputError(
+                f"job: {type(job).__name__}({name}=...): array tasks would get {back!r:.60} for {made[name]!r:.60}: give what "
+                "a config can say (text, a number, a list, a dict), or annotate the parameter as what it is to become there "
+                "(Path, tuple[int, ...], set[str])"
+            )
+    return params
+
+
+def _is_same(value: Any, back: Any) -> bool:
+    """Whether what came back from a config is the value, in type too."""
+    if type(value) is not type(back) and not (isinstance(value, Path) and isinstance(back, Path)):
+        return False
+    if isinstance(value, dict):
+        return [*value] == [*back] and all(map(_is_same, value.values(), back.values()))
+    if isinstance(value, list | tuple):
+        return len(value) == len(back) and all(map(_is_same, value, back))
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value)) == sorted(map(repr, back))
+    return repr(value) == repr(back)
+
+
+def function_name(function: object) -> str:
+    """Raises InputError for what has no name by which another process could have it."""
+    if not isinstance(function, FunctionType):
+        raise InputError(
+            f"function: a {type(function).__name__} is not valid; valid: a function that is written with def"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise InputError(
+            f"function: {function.__name__} returns a coroutine or generator, no value: write it without async and yield; "
+            "for many requests at a time: a Job whose load is async"
+        )
+    if function.__name__ == "<lambda>":
+        raise InputError("function: a lambda has no name by which another process could have it: write it with def")
+    return function.__name__
+
+
+def _imported_by(text: str) -> Iterator[str]:
+    found = re.findall(r"^(?:from|import) ([\w.]+)", text, re.MULTILINE)
+    return (name for name in found if name != "__future__")
+
+
+def _folders(modules: Iterable[str]) -> Iterator[str]:
+    """The folders of modules that another Python may not find: neither installed, nor where the Job works."""
+    tops = dict.fromkeys(name.partition(".")[0] for name in modules)
+    places = (_folder(sys.modules.get(top)) for top in tops)
+    yield from dict.fromkeys(
+        place for place in places if place and place != os.getcwd() and not _is_found_anyway(place)
+    )
+
+
+def _folder(module: ModuleType | None) -> str | None:
+    """The folder that a module of the top level is in."""
+    folders = list(getattr(module, "__path__", ()))
+    file = folders[0] if folders else getattr(module, "__file__", None)
+    return os.path.dirname(os.path.abspath(file)) if file else None
+
+
+def _is_found_anyway(folder: str) -> bool:
+    own = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    installed = {*site.getsitepackages(), site.getusersitepackages(), own}
+    python = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
+    return folder in installed or any(folder == one or folder.startswith(f"{one}/") for one in python)

@@ -1,0 +1,41 @@
+"""Plain values: what of Python's objects a config can say: text, numbers, true, false, null, lists and mappings."""
+
+import enum
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+VALID = "text, a number, a bool, None, a path, or a list, tuple or mapping of these"
+
+
+class NotPlainError(ValueError):
+    """A value that a config cannot say."""
+
+    def __init__(self, value: object) -> None:
+        kind = type(value)
+        of = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+        super().__init__(f"a {of}{kind.__qualname__} is no plain value; valid: {VALID}")
+
+
+def plain(value: Any) -> Any:
+    """The value as YAML has it; raises NotPlainError."""
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, os.PathLike):
+        return plain(os.fspath(value))
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return value if type(value) is kind else kind(value)
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=repr)  # in an order that is the same each time
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {str(key): plain(item) for key, item in value.items()}
+    raise NotPlainError(value)

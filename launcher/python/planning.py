@@ -1,0 +1,146 @@
+"""Planning from Python: a Job and samples, or a function, become a run, as a config does."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, cast
+
+from jobs.errors import InputError
+from jobs.job import Job
+from jobs.storage.rundir import RunDir
+from launcher.commands.chosen_run import chosen_run
+from launcher.config.config import made_config, made_run_folder
+from launcher.executors import choose_executor
+from launcher.plan.guard import Way
+from launcher.plan.plan import make_plan
+from launcher.python import samples as given_samples
+from launcher.python.given import Given
+from launcher.python.job_source import JobSource, function_name, job_source, params_of
+from launcher.python.plain import NotPlainError, plain
+from launcher.python.run import Run
+from launcher.submit.submit import write_planned
+
+# A function may take minutes; what takes microseconds gets larger batches by node={"batch_size": ...}.
+_BATCH_OF_FUNCTION = 1
+
+
+def plan(
+    job: Job | type[Job],
+    samples: given_samples.Samples = None,
+    *,
+    name: str,
+    shards: int | None = None,
+    keep_results: bool = False,
+    fresh: bool = False,
+    **sections: Any,
+) -> Run:
+    """Plans the run of a Job over samples, and checks all that can be checked before a node is asked for; submits nothing.
+
+    ``job`` is made with plain values, as a config has them. It may be defined in a module, in the script that runs, or in a
+    notebook's cells. ``samples``: what data.manifest may be (a path, a pattern, several by names), a DataFrame, an Arrow
+    table, or an iterable of mappings; of other values each is a sample with the column ``value``; another run: its samples.
+
+    ``sections`` are the other keys of a config, as mappings: node, slurm, local, retry, output, data, executor, runs, after,
+    notify. Relative paths start in the working directory. Planned again with the same, it is the same run; once there are
+    results, what decides them may change only with ``keep_results`` (they stay right) or ``fresh`` (all is computed again).
+
+    Raises InputError for all that is wrong.
+    """
+    if not (isinstance(job, Job) or (isinstance(job, type) and issubclass(job, Job))):
+        raise InputError(
+            f"job: a {type(job).__name__} is not valid; valid: a Job, or a class of Jobs; a function: launcher.map"
+        )
+    place = _place(name, sections)
+    with Given(RunDir(made_run_folder(place))) as given:
+        source = job_source(job if isinstance(job, type) else type(job), given)
+        section = {"class": source.path, "params": params_of(job), "import_from": _escaped(source)}
+        return _planned(
+            place, section, samples, shards, sections, given, Way.of(keep_results=keep_results, fresh=fresh)
+        )
+
+
+def map(  # noqa: A001 - it is called as launcher.map
+    function: Any,
+    samples: given_samples.Samples,
+    *,
+    name: str | None = None,
+    shards: int | None = None,
+    keep_results: bool = False,
+    fresh: bool = False,
+    **sections: Any,
+) -> Run:
+    """Plans a run that calls ``function`` with each sample, and submits what is not done; ``wait()`` for it.
+
+    Samples and sections are those of ``plan``. The function gets a sample as a dict, or the value itself where samples are
+    plain values. What it returns is the output ``result``, or of a dict an output by each of its names. Each call is a batch;
+    for short ones give node={"batch_size": 64}.
+    """
+    called, way = function_name(function), Way.of(keep_results=keep_results, fresh=fresh)
+    place = _place(name or called, sections)
+    with Given(RunDir(made_run_folder(place))) as given:
+        source, rows = job_source(function, given), cast(Any, samples)
+        params: dict[str, Any] = {"function": source.path}
+        if given_samples.are_values(samples):
+            rows, first = given_samples.looked_at(rows)
+            params |= {} if given_samples.has_names(first) else {"column": given_samples.VALUE}
+        section = {"class": "jobs.function:Function", "params": params, "import_from": _escaped(source)}
+        node = {"batch_size": _BATCH_OF_FUNCTION, **(sections.pop("node", None) or {})}
+        run = _planned(place, section, rows, shards, {**sections, "node": node}, given, way)
+    run.submit()
+    return run
+
+
+def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001 - it is called as launcher.open
+    """A run that is planned: by its directory, its name below runs/, or its config. Raises InputError where there is none."""
+    return Run(chosen_run(os.fspath(run)))
+
+
+def _place(name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
+    """What says where the run is."""
+    if "folder" in sections:
+        raise InputError(
+            "launcher.plan: folder: relative paths start in the working directory; to have others: os.chdir"
+        )
+    runs = {"runs": os.fspath(sections["runs"])} if sections.get("runs") is not None else {}
+    return {"name": name, "folder": os.getcwd().replace("$", "$$"), **runs}
+
+
+def _escaped(source: JobSource) -> list[str]:
+    return [folder.replace("$", "$$") for folder in source.import_from]
+
+
+def _planned(
+    place: Mapping[str, Any],
+    job: Mapping[str, Any],
+    samples: Any,
+    shards: int | None,
+    sections: Mapping[str, Any],
+    given: Given,
+    way: Way,
+) -> Run:
+    said = _plain("data", sections.get("data") or {})
+    if not isinstance(said, dict):
+        raise InputError(f"launcher.plan: data: must be a mapping of keys below it, not {said!r}")
+    data = {**said, **({} if shards is None else {"shards": _plain("shards", shards)})}
+    if samples is not None:
+        data["manifest"] = _manifest(samples, given)
+    rest = {key: _plain(key, value) for key, value in sections.items() if key not in ("data", "runs")}
+    config = made_config({**place, **rest, "job": job, "data": data})
+    choose_executor(config.executor).check(config)
+    planned = make_plan(config, way)
+    write_planned(planned.run, config, planned.plan)
+    return Run(planned.run, planned.notes, config)
+
+
+def _plain(key: str, value: Any) -> Any:
+    try:
+        return plain(value)
+    except NotPlainError as error:
+        raise InputError(f"launcher.plan: {key}: {error}") from None
+
+
+def _manifest(samples: Any, given: Given) -> Any:
+    if isinstance(samples, Run):
+        return _plain("samples", {"run": samples})
+    if given_samples.is_place(samples):
+        return _plain("samples", samples)
+    return str(given.samples(lambda path: given_samples.write(samples, path))).replace("$", "$$")

@@ -1,0 +1,108 @@
+"""Stages: what a Job does with some samples, one step after another, each with its time, what it returned or how it failed."""
+
+import asyncio
+import contextlib
+import inspect
+import os
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeAlias
+
+from jobs.errors import described
+from launcher.tryout.described import Described, describe
+
+_OURS = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/"
+
+
+Show: TypeAlias = Callable[[Any], Iterable[Described]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step; ``sample`` is the one that it was of, where it was of one. ``error``: what it raised, and ``traceback``."""
+
+    name: str
+    seconds: float
+    sample: str | None = None
+    returned: tuple[Described, ...] = ()
+    error: str | None = None
+    traceback: str | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        head = f"{self.name}{(self.sample and f' {self.sample}') or ''}: {self.seconds:.3f} s"
+        if self.error:
+            return [f"{head}, raised", *(self.traceback or self.error).splitlines()]
+        if len(self.returned) == 1 and not self.returned[0].name:
+            return [f"{head} -> {self.returned[0]}"]
+        return [head, *(f"  {one}" for one in self.returned)]
+
+    def to_json(self) -> dict[str, Any]:
+        failure = {"error": self.error, "traceback": self.traceback} if self.error else {}
+        known = {"stage": self.name, "sample": self.sample, "seconds": round(self.seconds, 6)}
+        return {**known, "returned": [one.to_json() for one in self.returned], **failure}
+
+
+class StageFailed(Exception):
+    """A step without which there is no going on has raised."""
+
+
+class Stages(contextlib.AbstractContextManager["Stages"]):
+    """Runs steps, and tells each at once. ``debug``: what raises is looked at in pdb."""
+
+    def __init__(self, tell: Callable[[Stage], None], *, debug: bool = False) -> None:
+        self.all: list[Stage] = []
+        self._tell = tell
+        self._debug = debug
+        self._runner = asyncio.Runner()
+        self._thread: ThreadPoolExecutor | None = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is None:
+            self._runner.close()
+            return
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
+
+    def run(
+        self, name: str, step: Callable[[], Any], *, sample: str | None = None, show: Show | None = describe
+    ) -> Any:
+        """What the step returned, and ``show`` describes; raises StageFailed where it raised anything."""
+        started = time.perf_counter()
+        try:
+            found = step()
+            if inspect.iscoroutine(found):
+                found = self._in_loop(found)
+        except (Exception, SystemExit) as error:
+            self._add(Stage(name, time.perf_counter() - started, sample, (), described(error), _own_traceback(error)))
+            if self._debug:
+                import_module("pdb").post_mortem(error.__traceback__)
+            raise StageFailed from error
+        seconds = time.perf_counter() - started
+        self._add(Stage(name, seconds, sample, tuple(show(found)) if show else ()))
+        return found
+
+    def _add(self, stage: Stage) -> None:
+        self.all.append(stage)
+        self._tell(stage)
+
+    def _in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Runs it in one event loop for all; beside that of a notebook, which is running, in one other thread."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._runner.run(coroutine)
+        self._thread = self._thread or ThreadPoolExecutor(1)
+        return self._thread.submit(self._runner.run, coroutine).result()
+
+
+def _own_traceback(error: BaseException) -> str:
+    """As Python prints it, from the first frame on that is not of this package."""
+    told = traceback.TracebackException.from_exception(error)
+    while len(told.stack) > 1 and told.stack[0].filename.startswith(_OURS):
+        del told.stack[0]
+    return "".join(told.format())

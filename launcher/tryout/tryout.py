@@ -1,0 +1,188 @@
+"""Tryout: a few samples through a Job in this process: constructor, setup, load, collate, process, as array tasks do it.
+
+There is no run directory and no other process, so that a debugger works and a traceback is the user's own.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import InputError
+from jobs.job import Context, Job, make_job
+from jobs.machine.devices import process_devices, usable_gpus
+from jobs.machine.scratch import make_scratch
+from jobs.storage.outputs import Columns, to_columns
+from jobs.storage.plans import Plan
+from jobs.storage.records import JobSpec
+from jobs.storage.rundir import RunDir
+from jobs.storage.sample_columns import MoreColumns
+from jobs.storage.samples import Sample, Samples
+from jobs.storage.upstreams import Upstream
+from launcher.config.config import Config
+from launcher.config.settings import node_settings
+from launcher.plan.config_check import column_problems, fold_problems, job_problems
+from launcher.plan.new_plan import build, shard_boundaries
+from launcher.tryout.described import Described
+from launcher.tryout.stages import Stage, StageFailed, Stages
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which samples: the first ``count`` of all or of a shard, or those from a ``row`` on."""
+
+    count: int | None = None
+    shard: int | None = None
+    row: int | None = None
+
+    def rows(self, boundaries: Sequence[int]) -> range:
+        """Raises InputError where there are none such."""
+        if self.shard is not None and self.row is not None:
+            raise InputError("--shard and --row both say which samples: give one of them")
+        if self.count is not None and self.count < 1:
+            raise InputError(f"--samples {self.count}: must be 1 or more")
+        total, shards = boundaries[-1], len(boundaries) - 1
+        if self.shard is not None and not 0 <= self.shard < shards:
+            raise InputError(f"--shard {self.shard}: there is no such shard; there are 0-{shards - 1}")
+        if self.row is not None and not 0 <= self.row < total:
+            raise InputError(f"--row {self.row}: there is no such row; there are 0-{total - 1}")
+        first, stop = self.row or 0, total
+        if self.shard is not None:
+            first, stop = boundaries[self.shard], boundaries[self.shard + 1]
+        count = self.count or (3 if self.row is None else 1)
+        return range(first, min(first + count, stop))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was found; ``is_good``: nothing has raised."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def is_good(self) -> bool:
+        return not any(stage.error for stage in self.stages)
+
+    def __repr__(self) -> str:
+        failed = [stage.name for stage in self.stages if stage.error]
+        return f"Tried({len(self.stages)} stages, {f'failed: {chr(44).join(failed)}' if failed else 'all went well'})"
+
+
+def try_config(config: Config, chosen: Chosen, tell: Callable[[Stage], None], *, debug: bool = False) -> Tried:
+    """Tries samples of a config. Raises InputError for all that planning refuses."""
+    needed = _needed(config, config.job_spec)
+    with _scratch() as scratch:
+        path = scratch / "manifest.arrow"
+        manifest = build(config, path)
+        columns = [*manifest.columns, *(manifest.upstream.outputs if manifest.upstream else ())]
+        if problems := column_problems(needed, columns, config.job_spec):
+            raise InputError(config.origins.report(problems))
+        rows = chosen.rows(shard_boundaries(config, manifest, path))
+        samples = Samples(path, manifest.digests, _more(manifest.upstream))
+        return _tried(config, config.job_spec, samples, rows, tell, scratch, debug)
+
+
+def try_run(
+    run: RunDir, config: Config, chosen: Chosen, tell: Callable[[Stage], None], *, debug: bool = False
+) -> Tried:
+    """Tries samples of a run that is planned."""
+    plan = Plan.read(run.plan)
+    job = replace(config.job_spec, folder=plan.job.folder)
+    _needed(config, job)
+    samples = Samples(plan.manifest_file(run), plan.manifest_digests, _more(Upstream.of(plan)))
+    with _scratch() as scratch:
+        return _tried(config, job, samples, chosen.rows(plan.boundaries), tell, scratch, debug)
+
+
+def _needed(config: Config, job: JobSpec) -> Sequence[str]:
+    """The columns that the Job needs."""
+    needed, problems = job_problems(job)
+    if problems := problems or fold_problems(config, job):
+        raise InputError(config.origins.report(problems))
+    return list(needed)
+
+
+def _more(upstream: Upstream | None) -> MoreColumns | None:
+    if upstream is None:
+        return None
+    from jobs.gather.upstream_rows import UpstreamRows  # few runs need it
+
+    return UpstreamRows(upstream)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = make_scratch()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tried(
+    config: Config,
+    spec: JobSpec,
+    samples: Samples,
+    rows: range,
+    tell: Callable[[Stage], None],
+    scratch: Path,
+    debug: bool,
+) -> Tried:
+    node = node_settings(config)
+    device = process_devices(node, usable_gpus(node))[0]
+    context = Context(device, 0, None, scratch, _SEED)
+    with Stages(tell, debug=debug) as stages, contextlib.chdir(spec.folder or "."), contextlib.suppress(StageFailed):
+        job = stages.run("constructor", partial(make_job, spec), show=None)
+        # As in a run: what one object keeps, the other has not.
+        worker = make_job(spec) if config.node.workers else job
+        index = 0 if config.node.workers else None
+        try:
+            stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None)
+            stages.run("setup", partial(job.setup, context), show=None)
+            for start in range(rows.start, rows.stop, config.node.batch_size):
+                batch = range(start, min(start + config.node.batch_size, rows.stop))
+                _batch(job, worker, list(samples.rows(batch.start, batch.stop)), stages)
+        finally:  # what a Job has started would stay, in a notebook for good
+            for name, one in {"teardown": job, "teardown (worker)": worker}.items():
+                if name == "teardown" or worker is not job:
+                    with contextlib.suppress(StageFailed):
+                        stages.run(name, one.teardown, show=None)
+    return Tried(tuple(stages.all))
+
+
+def _batch(job: Job, worker: Job, samples: Sequence[Sample], stages: Stages) -> None:
+    """Loads, and processes what could be loaded: a bad sample fails alone, as in a run."""
+    items: list[tuple[str, Sample, Any]] = []
+    for sample in samples:
+        name = str(sample.row) if sample.id == str(sample.row) else f"{sample.row} ({sample.id})"
+        with contextlib.suppress(StageFailed):
+            items.append((name, sample, stages.run("load", partial(worker.load, sample), sample=name)))
+    if _takes_samples(job):
+        one_by_one: Any = job
+        for name, sample, item in items:
+            with contextlib.suppress(StageFailed):
+                stages.run("process_sample", partial(one_by_one.process_sample, item, sample.index), sample=name)
+    elif items:
+        batch = stages.run("collate", partial(worker.collate, [item for _, _, item in items]))
+        outputs = stages.run("process", partial(job.process, batch))
+        stages.run("stored", partial(to_columns, outputs, len(items)), show=_forms)
+
+
+def _takes_samples(job: Job) -> bool:
+    own = getattr(type(job), "process_sample", None)
+    return own is not None and own is not getattr(Job, "process_sample", None)
+
+
+def _forms(columns: Columns) -> Iterator[Described]:
+    """How each output will be in the result."""
+    for form in (column.form(name) for name, column in columns.items()):
+        kind = "text" if form.encoding else "rows of any length" if form.ragged else "array"
+        shape: tuple[int | str, ...] | None = ("n", *form.shape) if not form.encoding else None
+        yield Described(form.name, kind, None if form.encoding else np.dtype(form.dtype).name, shape, "")

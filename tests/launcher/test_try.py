@@ -1,0 +1,200 @@
+"""launcher try: samples go through a Job in this process, and each stage tells its time, what it returned, how it failed."""
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+from launcher.config.config import load_config
+from launcher.tryout.tryout import Chosen, Tried, try_config
+from tests.support.launcher_runs import command, environment
+from tests.support.patience import PATIENCE
+
+JOB = """
+import numpy as np
+from jobs import Job
+
+
+def parsed(x):
+    return {"a": np.full(3, x, "f4"), "t": "word"}
+
+
+class Mine(Job):
+    def __init__(self, size: int = 3, broken: bool = False):
+        if broken:
+            raise ValueError("no such weights")
+        self.size = size
+
+    def load(self, sample):
+        if sample["x"] == 1:
+            raise KeyError("bad sample")
+        return parsed(sample["x"])
+
+    def process(self, batch):
+        return {"y": batch["a"] * self.size, "words": batch["t"], "r": list(batch["a"])}
+
+
+class Awaiting(Mine):
+    async def load(self, sample):
+        return parsed(sample["x"])
+
+
+class Telling(Mine):
+    def setup(self, context):
+        raise OSError("no model")
+
+    def setup_worker(self, context):
+        print("index", context.worker_index)
+
+    def teardown(self):
+        print("torn down")
+
+
+class Apart(Mine):
+    def setup(self, context):
+        self.table = {}
+
+    def load(self, sample):
+        return self.table
+"""
+
+
+ENDS = ["teardown", "teardown (worker)"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all: Python imports a module of a name once."""
+    folder = tmp_path_factory.mktemp("tried")
+    (folder / "my_tried_job.py").write_text(JOB)
+    (folder / "data.csv").write_text("id,x\n" + "".join(f"s{x},{x}\n" for x in range(10)))
+    text = (
+        "name: mine\njob: {class: my_tried_job:Mine}\ndata: {manifest: data.csv, id: id, shards: 3}\nexecutor: local\n"
+    )
+    (folder / "config.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def folder(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(written)
+    return written
+
+
+def tried(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["try", "config.yaml", *arguments])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def stages(text: str) -> list[str]:
+    return [
+        line.partition(":")[0]
+        for line in text.splitlines()
+        if line.endswith(" s") or " s -> " in line or ", raised" in line
+    ]
+
+
+def test_each_stage_tells_what_it_returned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tried(capsys, "--shard", "1", "--samples", "2")
+    assert code == 0
+    loads = ["load 3 (s3)", "load 4 (s4)"]
+    assert stages(out) == ["constructor", "setup_worker", "setup", *loads, "collate", "process", "stored", *ENDS]
+    assert "  a: array float32 [3]  3, 3, 3\n  t: str [4]  'word'\n" in out
+    assert "  y: array float32 [2, 3]  9, 9, 9, 12, ...\n" in out
+    assert out.endswith(
+        " s\n  y: array float32 [n, 3]\n  words: text\n  r: rows of any length float32 [n]\n"
+        + "\n".join(out.splitlines()[-len(ENDS) :])
+        + "\n"
+    )
+    assert {path.name for path in folder.iterdir() if path.is_dir()} <= {"__pycache__", "planned"}
+
+
+def test_a_sample_that_fails_shows_the_users_own_frames_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tried(capsys)
+    assert code == 1
+    assert "load 1 (s1)" in stages(out)
+    frames = [line for line in out.splitlines() if line.startswith("  File ")]
+    assert frames == [f'  File "{folder}/my_tried_job.py", line 18, in load']
+    assert "KeyError: 'bad sample'" in out
+    assert "  y: array float32 [2, 3]" in out, "the others go on"
+
+
+def test_an_async_load_is_awaited(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Awaiting", "--row", "1")
+    assert (code, out.count("load 1 (s1)")) == (0, 1)
+
+
+def test_an_async_load_is_awaited_where_a_loop_runs(folder: Path) -> None:
+    """As in a cell of a notebook."""
+
+    async def cell() -> Tried:
+        config = load_config(Path("config.yaml"), ["job.class=my_tried_job:Awaiting"])
+        return try_config(config, Chosen(2), lambda stage: None)
+
+    found = asyncio.run(cell())
+    assert [stage.name for stage in found.stages].count("load") == 2
+    assert found.stages[-1].name.startswith("teardown")
+
+
+@pytest.mark.parametrize(("workers", "index", "objects"), [(0, "None", 1), (2, "0", 2)])
+def test_what_was_set_up_is_torn_down_where_something_raised(
+    folder: Path, capsys: pytest.CaptureFixture[str], workers: int, index: str, objects: int
+) -> None:
+    code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Telling", "--set", f"node.workers={workers}")
+    assert (code, out.count("torn down"), f"index {index}" in out) == (1, objects, True)
+
+
+def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in a run: setup is the process's, and load the pool worker's."""
+    code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Apart")
+    assert code == 1
+    assert "AttributeError: 'Apart' object has no attribute 'table'" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:13)"),
+        (["--set", "job.class=my_tried_job:Nobody"], "the module's Jobs: Apart, Awaiting, Mine, Telling"),
+        (["--row", "10"], "--row 10: there is no such row; there are 0-9"),
+        (["--shard", "3"], "--shard 3: there is no such shard; there are 0-2"),
+        (["--shard", "1", "--row", "1"], "give one of them"),
+        (["--samples", "0"], "must be 1 or more"),
+    ],
+)
+def test_what_is_wrong_is_one_message(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    code, out, err = tried(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert message.format(folder=folder) in err
+
+
+def test_an_error_at_import_says_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "my_broken_job.py").write_text("import os\n\nos.no_such_thing\n")
+    code, _, err = tried(capsys, "--set", "job.class=my_broken_job:Mine")
+    assert code == 2
+    assert f"at {folder}/my_broken_job.py:3" in err
+
+
+def test_a_debugger_is_where_it_raised(folder: Path) -> None:
+    done = subprocess.run(
+        command("try", "config.yaml", "--row", "1", "--pdb"),
+        cwd=folder, env=environment(), input="p sample['id']\nq\n", capture_output=True, text=True, timeout=PATIENCE,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "(Pdb) 's1'" in done.stdout
+
+
+def test_a_run_that_is_planned_is_tried_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "config.yaml", "--set", "runs=planned"]) == 0
+    before = sorted(os.listdir(folder / "planned" / "mine"))
+    capsys.readouterr()
+    assert main(["try", "planned/mine", "--row", "7", "--json"]) == 0
+    assert '"sample": "7 (s7)"' in capsys.readouterr().out
+    assert sorted(os.listdir(folder / "planned" / "mine")) == before
