@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
@@ -33,6 +33,8 @@ class FunctionJob(Job):
 
 class CallerBackend:
     """The exchange is the one that process ``pid`` (the supervisor) has open as ``descriptor``."""
+
+    joins_batches: ClassVar[bool] = False  # each has a slot of the exchange
 
     def __init__(self, pid: int, descriptor: int, slots: int, job_size: int) -> None:
         self._place = (pid, descriptor, slots)

@@ -5,7 +5,7 @@ A task's is the run directory (process/run_backend.py); that of jobs.Hierarchy i
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
@@ -35,7 +35,12 @@ class ResultWriter(Protocol):
 
 
 class Backend(Protocol):
-    """Made by the supervisor; every child has a copy."""
+    """Made by the supervisor; every child has a copy.
+
+    ``joins_batches``: whether neighbouring batches may be loaded together, where samples are processed one by one.
+    """
+
+    joins_batches: ClassVar[bool]
 
     def job(self) -> Job:
         """The Job, new in each child; raises whatever making it raises."""

@@ -23,7 +23,9 @@ class NodeSettings:
     ``processes`` is None for one per device, "auto" for as many as there is room for; ``workers`` counts pool workers per
     process; times are seconds; ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples;
     ``memory`` is bytes, None: what the task may use; ``scratch`` is the folder of its temporary files, with variables of the
-    node. ``poison_batches``: what a Job keeps of a batch without a copy shows.
+    node. ``poison_batches``: what a Job keeps of a batch without a copy shows. ``in_flight`` counts the samples that a process
+    of a Job with ``process_sample`` has under way at a time; ``max_same_failure`` is the share of a shard's samples that may
+    fail in processing for one reason.
     """
 
     processes: int | str | None = None
@@ -35,6 +37,8 @@ class NodeSettings:
     memory: int | None = None
     scratch: str | None = None
     poison_batches: bool = False
+    in_flight: int = 64
+    max_same_failure: float = 0.05
 
     def failure_budget(self, rows: int) -> int:
         """The most samples of a shard of ``rows`` that may fail."""

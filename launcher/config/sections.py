@@ -154,6 +154,14 @@ class NodeSection(Section):
         default=NodeSettings.poison_batches,
         description="true: a batch is overwritten when it is through, so that what a Job keeps of it without a copy shows",
     )
+    in_flight: Count = Field(
+        default=NodeSettings.in_flight,
+        description="samples of a process under way at a time, of a Job with process_sample",
+    )
+    max_same_failure: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=NodeSettings.max_same_failure,
+        description="share of a shard's samples that may fail in processing for one reason; 20 always may",
+    )
 
 
 class LocalSection(Section):

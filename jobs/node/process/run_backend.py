@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jobs.errors import LauncherError, RunError
 from jobs.job import Job, make_job
@@ -38,6 +38,8 @@ class RunBackend:
     ``digests`` are those of the manifest as it was planned, ``manifest`` the name that the plan has for it; ``upstream``: the
     run whose samples they are.
     """
+
+    joins_batches: ClassVar[bool] = True
 
     run: RunDir
     spec: JobSpec

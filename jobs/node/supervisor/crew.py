@@ -13,7 +13,7 @@ from typing import Any
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.border import CLOSED
-from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Ready
+from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Hungry, Lost, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.child import Child, at, await_end
 from jobs.node.supervisor.children import TICK, Children, CrewSettings
@@ -21,8 +21,11 @@ from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.halting import halt
+from jobs.node.supervisor.losses import SUSPECTED, Losses
 from jobs.node.supervisor.meter import STOPPED, Meter, Reading
+from jobs.node.supervisor.streak import Streak
 from jobs.node.worker.loading import too_long
+from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
 
@@ -31,12 +34,16 @@ _IDLE_DEATHS = 3
 
 
 class MemoryShort(Exception):
-    """A child was killed because the task's memory ran out; ``rows`` are those it was at, ``device`` its process's."""
+    """A child was killed because the task's memory ran out; ``rows`` are those it was at, ``device`` its process's.
 
-    def __init__(self, rows: tuple[int, int], device: str, text: str) -> None:
+    ``together`` is how many samples it had in flight, of these and no others; 0: it was at a batch.
+    """
+
+    def __init__(self, rows: tuple[int, int], device: str, text: str, together: int = 0) -> None:
         super().__init__(text)
         self.rows = rows
         self.device = device
+        self.together = together
 
 
 class Crew:
@@ -50,6 +57,10 @@ class Crew:
         self._ready: set[int] = set()
         self._worked: set[int] = set()
         self._idle_deaths: Counter[str] = Counter()
+        self._losses = Losses()
+        self._streaks: dict[int, Streak] = {}
+        # When those are started that are lost, by the clock of this machine.
+        self._due: dict[int, float] = {}
         self._dealer = Dealer([], len(settings.devices), 1)
         self._unwanted = Spans()
         self._started = 0.0
@@ -68,8 +79,7 @@ class Crew:
     def extend(self, batches: Iterable[Batch]) -> None:
         """Adds batches to those under way."""
         self._dealer.add(batches)
-        for index in self._ready:
-            self._deal(index)
+        self._deal_to_all()
 
     def drop(self) -> list[Batch]:
         """Forgets the batches that no process has yet; returns them."""
@@ -102,6 +112,9 @@ class Crew:
 
         It waits for a tick at most, or ``seconds``. Raises AttemptFailed or MemoryShort.
         """
+        if self._due:
+            self._start_due()
+            seconds = min(seconds, max(0.0, min(self._due.values(), default=TICK) - time.monotonic()))
         talking, dead, others = self._children.wait(min(TICK, seconds), extra)
         for child in talking:
             self._read(child)
@@ -131,14 +144,49 @@ class Crew:
                 self._deal(child.process)
             case Allocate():
                 child.tell(self._commit_log.allocate(message))
+            case Hungry():
+                self._dealer.asks(child.process, message.unfinished, message.room)
+                if child.process in self._ready:
+                    self._deal(child.process)
             case Done():
-                self._commit_log.commit(message.commits)
-                self._dealer.done(child.process, message.commits, time.monotonic())
-                self._idle_deaths.clear()
-                self._check()
-                self._deal(child.process)
+                self._take(child, message.commits)
+            case Lost():
+                child.lost = message  # it ends by itself, see _replace
             case Broken():
-                self._give_up(child, message.kind, message.message)
+                if self._losses.is_lost(child.process) and message.kind is not FailureKind.OUT_OF_MEMORY:
+                    self._lose(child, message.message, ())
+                else:
+                    self._give_up(child, message.kind, message.message)
+
+    def _take(self, child: Child, commits: Sequence[Commit]) -> None:
+        """Batches that a process has done; they count unless it is perhaps the process that has failed."""
+        index = child.process
+        streak = self._streak(index)
+        settled = streak.add(commits)
+        self._dealer.hold(index, streak.held)
+        self._settle(index, settled)
+        if streak.held and (streak.is_long or (self._dealer.is_idle(index) and streak.is_suspicious)):
+            message = streak.blame_process()
+            print(f"{child.name}: one sample after another fails, as if it could do no more: {message}", flush=True)
+            self._lose(child, message, ())
+            return
+        if streak.held and self._dealer.is_idle(index):
+            self._settle(index, streak.settle())
+        self._deal(index)
+
+    def _settle(self, index: int, commits: Sequence[Commit]) -> None:
+        if commits:
+            self._commit_log.commit(commits)
+            self._dealer.done(index, commits, time.monotonic())
+            if any(len(commit.failed) < commit.stop - commit.start for commit in commits):
+                self._losses.went_well(index)
+            self._idle_deaths.clear()
+            self._check()
+
+    def _streak(self, index: int) -> Streak:
+        if index not in self._streaks:
+            self._streaks[index] = Streak(self.settings.in_flight if self._dealer.is_asking(index) else 0)
+        return self._streaks[index]
 
     def _check(self) -> None:
         unwanted = self._commit_log.check(self._dealer.open_failures)
@@ -160,15 +208,21 @@ class Crew:
         if child.worker is not None and self._children.is_orphaned(child):
             self._children.forget(child)  # its process is dying, and will be replaced with all its workers
             return
+        if child.lost:
+            self._lose(child, child.lost.message, child.lost.rows)
+            return
+        in_flight = self._children.in_flight(child)
+        if in_flight:
+            rows = in_flight[0], in_flight[-1] + 1
         print(f"{child.name} {self._how(child)}{at(rows)}; starting another", flush=True)
         if rows is None:
             self._count_idle_death(child)
             if not self._children.holds(child):
                 return
         elif self._was_memory(child):
-            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{at(rows)}")
+            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{at(rows)}", len(in_flight))
         else:
-            self._blame(child, rows)
+            self._blame(child, rows, in_flight)
         if child.worker is None:
             self._replace_process(child)
             return
@@ -198,7 +252,7 @@ class Crew:
             return child.killed_for is SampleFailureKind.OUT_OF_MEMORY
         return child.handle.exitcode == -signal.SIGKILL and self._kernel_kills.explain()
 
-    def _blame(self, child: Child, rows: tuple[int, int]) -> None:
+    def _blame(self, child: Child, rows: tuple[int, int], in_flight: tuple[int, ...]) -> None:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
         deaths = KILLS if is_from_outside else DEATHS
         role = "the process" if child.worker is None else "the pool worker"
@@ -207,8 +261,40 @@ class Crew:
             cause = child.killed_why
         elif self._children.is_cut_off(child):
             cause = CLOSED
-        self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
+        kind = child.killed_for or SampleFailureKind.CRASH
+        if in_flight:
+            self._dealer.lose(in_flight, FailedSample(rows[0], kind, cause), deaths)
+        else:
+            self._dealer.blame(rows, kind, cause, deaths)
         self._check()
+
+    # --- losses
+
+    def _lose(self, child: Child, message: str, rows: Sequence[int]) -> None:
+        """A process can do no more, and no sample is at fault, unless one always is there when it happens."""
+        index = child.process
+        has_worked = not self._losses.is_lost(index)
+        pause = self._losses.add(index, is_idle=not rows)
+        if self._losses.is_hopeless(index):
+            self._give_up(child, FailureKind.ERROR, message)
+            return
+        again = f"another one in {pause:g} s" if pause else "starting another"
+        print(f"{child.name} is lost: {message}; {again}", flush=True)
+        if rows:
+            cause = FailedSample(rows[0], SampleFailureKind.CRASH, message)
+            self._dealer.lose(rows, cause, SUSPECTED, may_blame=has_worked)
+            self._check()
+        self._children.retire(index)
+        self._take_back(child)
+        self._due[index] = time.monotonic() + pause
+        self._deal_to_all()
+
+    def _start_due(self) -> None:
+        for index in [index for index, due in self._due.items() if due <= time.monotonic()]:
+            del self._due[index]
+            self._children.restart(self._children.processes[index])
+            for number in range(self.settings.workers):
+                self._start_worker(index, number)
 
     def _count_idle_death(self, child: Child) -> None:
         self._idle_deaths[child.name] += 1
@@ -226,6 +312,9 @@ class Crew:
         print(f"going on without {child.name} on {self.settings.devices[child.process]}: {message}", flush=True)
         self._children.retire(child.process)
         self._take_back(child)
+        self._deal_to_all()
+
+    def _deal_to_all(self) -> None:
         for index in self._ready:
             self._deal(index)
 
@@ -239,6 +328,8 @@ class Crew:
         """What a process had that is gone is for others, as far as it is worth doing."""
         self._ready.discard(child.process)
         self._dealer.give_back(child.process)
+        if child.process in self._streaks:
+            self._streaks[child.process].forget()
         if self._unwanted:
             self._dealer.forget(self._unwanted)
 

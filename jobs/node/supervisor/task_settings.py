@@ -38,4 +38,5 @@ def task_settings(run: RunDir, plan: Plan, node: NodeSettings, attempt: str, cpu
         seed=plan.seed,
         sample_timeout=node.sample_timeout,
         poison=node.poison_batches,
+        in_flight=node.in_flight,
     )

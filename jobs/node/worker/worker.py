@@ -1,12 +1,13 @@
 """Worker: the entry point of a pool worker, which loads the pieces that its process hands out, into its slots."""
 
 import contextlib
+import inspect
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from jobs.job import Context
+from jobs.job import Context, Job
 from jobs.machine import heap, streams
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
@@ -74,8 +75,20 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
                 return
             connection.send(loaded)
     beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
-    job.teardown()
+    tear_down(job)
     leave()
+
+
+def tear_down(job: Job) -> None:
+    """Calls teardown, in an event loop of its own where that needs one."""
+    ending = job.teardown()
+    if inspect.isawaitable(ending):
+        import asyncio  # few Jobs need it
+
+        async def wait() -> None:
+            await ending
+
+        asyncio.run(wait())
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:
