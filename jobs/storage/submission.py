@@ -15,6 +15,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
 
+# Failures for one reason that are the samples' own, however small their shard is.
+_ALWAYS_ALLOWED = 20
+
 
 @dataclass(frozen=True)
 class NodeSettings:
@@ -44,6 +47,10 @@ class NodeSettings:
         """The most samples of a shard of ``rows`` that may fail."""
         limit = self.max_failed_samples
         return limit if isinstance(limit, int) else int(limit * rows)
+
+    def same_failures(self, rows: int) -> int:
+        """The most samples of a shard of ``rows`` that may fail in processing for one reason."""
+        return max(_ALWAYS_ALLOWED, int(self.max_same_failure * rows))
 
 
 @dataclass(frozen=True)

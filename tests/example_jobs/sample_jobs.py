@@ -88,3 +88,28 @@ class Waits(Job):
         except FileExistsError:
             return False
         return True
+
+
+class Batches(Job):
+    """Doubles ``x``, a batch at a time; from row ``dies`` on its engine is dead, in the first process only if ``marks`` is set.
+
+    ``broken``: that is what it says itself.
+    """
+
+    def __init__(self, dies: int, marks: str | None = None, broken: bool = False) -> None:
+        self.dies, self.marks, self.broken = dies, Path(marks) if marks else None, broken
+        self.is_dead = False
+
+    def load(self, sample: Sample) -> int:
+        return sample.index
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        if self.dies in batch and not (self.marks and (self.marks / "done").exists()):
+            if self.marks:
+                (self.marks / "done").touch()
+            self.is_dead = True
+        if self.is_dead and self.broken:
+            raise ProcessBroken("the engine has died")
+        if self.is_dead:
+            raise RuntimeError(f"engine is dead, says request {batch[0]}")
+        return {"y": batch * 2}

@@ -16,7 +16,7 @@ from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.log import say
-from jobs.node.messages import Batch, Deal, Done, Halt, Halted, Piece, Stop
+from jobs.node.messages import Batch, Deal, Done, Halt, Halted, Lost, Piece, Stop
 from jobs.node.process.job_runner import JobRunner, Processed
 from jobs.node.process.pool import PieceSource
 from jobs.node.process.switchboard import Switchboard
@@ -45,7 +45,7 @@ class Messenger:
         self._stored: list[Commit] = []
         self._reported = 0.0
         self._is_halting = False
-        self.must_leave = False
+        self.must_leave = self.is_lost = False
         self._board.listen_to(runner.descriptor, lambda _: os.eventfd_read(runner.descriptor))
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -63,7 +63,7 @@ class Messenger:
                 while self._runner.has_room and not self._is_halting and (fetch := self._source.take()):
                     self._runner.give(fetch)
                 is_busy = False
-                while processed := self._runner.collect():
+                while not self.is_lost and (processed := self._runner.collect()):
                     self._handle(processed)
                     is_busy = True
                 self._halt_if_through()
@@ -108,6 +108,9 @@ class Messenger:
     def _handle(self, processed: Processed) -> None:
         """Keeps the results of a piece; a batch whose last piece this was is stored."""
         loaded = processed.loaded
+        if processed.broken:
+            self._lose(str(processed.broken), tuple(loaded.rows))
+            return
         work = self._works.get(loaded.piece.batch)
         if work:  # else dropped by Halt
             work.seconds += processed.seconds
@@ -116,6 +119,12 @@ class Messenger:
                 self._commit(work)
         # Last of all: results may be views of the slot.
         self._source.release(loaded)
+
+    def _lose(self, message: str, rows: tuple[int, ...]) -> None:
+        """The process can do no more; what is stored counts, and the rest is for another one."""
+        self._send_stored()
+        self._board.send(Lost(message, rows))
+        self.must_leave = self.is_lost = True
 
     def _keep(self, work: BatchWork, processed: Processed) -> list[Piece]:
         """Returns the pieces to try instead where it failed."""

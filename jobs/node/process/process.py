@@ -5,10 +5,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from jobs.exit_codes import STOPPED
 from jobs.job import Job, takes_samples
 from jobs.machine import heap, streams, threads
 from jobs.machine.kernel_kills import KernelKills
@@ -16,30 +16,17 @@ from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
-from jobs.node.leaving import leave
+from jobs.node.leaving import leave, leave_soon
 from jobs.node.messages import Ready
+from jobs.node.process.arguments import ProcessArguments
 from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
 from jobs.node.process.pool import Inline, PieceSource, Pool
 from jobs.node.transfer import transfer_to
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
-from jobs.node.worker.worker import ChildArguments, report_broken, tear_down
+from jobs.node.worker.worker import report_broken, tear_down
 from jobs.stacked import stack_now
-
-
-@dataclass(frozen=True)
-class ProcessArguments:
-    """What a device process is started with, beside what every child gets; ``memory`` is its part of the task's, bytes.
-
-    ``poison``: batches are overwritten when they are through. ``table``: the words of its table of rows in flight.
-    """
-
-    child: ChildArguments
-    workers: int
-    memory: int
-    poison: bool = False
-    table: range = range(0)
 
 
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
@@ -152,6 +139,10 @@ class _Process:
             self._runner.leave_to_main_thread()
             threading.Thread(target=self._talk_beside, name="messenger", daemon=True).start()
             self._runner.run()
+        if self._messenger.is_lost:
+            leave_soon(STOPPED)
+            tear_down(self._job)
+            os._exit(STOPPED)
         if self._messenger.must_leave:
             tear_down(self._job)
             leave()

@@ -3,8 +3,6 @@
 import asyncio
 import inspect
 import os
-import threading
-import time
 from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 
@@ -12,10 +10,10 @@ from jobs.exit_codes import STOPPED
 from jobs.job import Job
 from jobs.node.beacon import Beacon, InFlight
 from jobs.node.border import Border
-from jobs.node.leaving import leave
+from jobs.node.leaving import leave, leave_soon
 from jobs.node.messages import Broken, Lost
+from jobs.node.process.arguments import ProcessArguments
 from jobs.node.process.pool import Inline, PieceSource, Pool
-from jobs.node.process.process import ProcessArguments
 from jobs.node.process.sample_messenger import SampleMessenger
 from jobs.node.process.sample_runner import SampleRunner
 from jobs.node.transfer import Stay
@@ -23,9 +21,8 @@ from jobs.node.worker.loading import Loader
 from jobs.node.worker.worker import report_broken
 from jobs.stacked import stack_now
 
-# What samples that are given up get to clean up, and what a process that is broken gets to tear down, seconds.
+# What samples that are given up get to clean up, seconds.
 _CLEAN_UP = 0.5
-_TEAR_DOWN = 5.0
 
 
 def begin(
@@ -88,7 +85,7 @@ class SampleProcess:
             report_broken(self._connection, ended)
             return
         if isinstance(ended, Lost):
-            threading.Thread(target=_cut_off, name="cut-off", daemon=True).start()
+            leave_soon(STOPPED)
         self._loop.run_until_complete(self._runner.end(_CLEAN_UP))
         _finish(self._job.teardown(), self._loop)
         if isinstance(ended, Lost):
@@ -104,9 +101,3 @@ def _finish(found: Awaitable[None] | None, loop: asyncio.AbstractEventLoop) -> N
             await found
 
         loop.run_until_complete(wait())
-
-
-def _cut_off() -> None:
-    """Whatever a Job still does that cannot go on."""
-    time.sleep(_TEAR_DOWN)
-    os._exit(STOPPED)

@@ -70,6 +70,13 @@ class Child:
     def is_dead(self) -> bool:
         return self.handle.exitcode is not None
 
+    @property
+    def how(self) -> str:
+        """How it came to its end."""
+        if self.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
+            return f"{self.killed_why}, and was killed"
+        return f"died of {self.exit_text()}"
+
     def exit_text(self) -> str:
         return exit_text(self.handle.exitcode)
 

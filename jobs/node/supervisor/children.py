@@ -22,7 +22,7 @@ from jobs.node.beacon import Beacons, RowRange
 from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
-from jobs.node.process.process import ProcessArguments
+from jobs.node.process.arguments import ProcessArguments
 from jobs.node.supervisor.child import END_SECONDS, Child, at, end
 from jobs.node.supervisor.fork_server import Forked, ForkServer
 from jobs.node.supervisor.guardian import Target

@@ -15,6 +15,7 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.node.border import CLOSED
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Hungry, Lost, Ready
 from jobs.node.process.pool import SLOTS
+from jobs.node.supervisor.acceptance import Acceptance
 from jobs.node.supervisor.child import Child, at, await_end
 from jobs.node.supervisor.children import TICK, Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
@@ -22,9 +23,8 @@ from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.halting import halt
 from jobs.node.supervisor.losses import SUSPECTED, Losses
-from jobs.node.supervisor.meter import STOPPED, Meter, Reading
-from jobs.node.supervisor.streak import Streak
-from jobs.node.worker.loading import too_long
+from jobs.node.supervisor.meter import Meter
+from jobs.node.supervisor.watch import Watch
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
@@ -58,14 +58,12 @@ class Crew:
         self._worked: set[int] = set()
         self._idle_deaths: Counter[str] = Counter()
         self._losses = Losses()
-        self._streaks: dict[int, Streak] = {}
-        # When those are started that are lost, by the clock of this machine.
-        self._due: dict[int, float] = {}
         self._dealer = Dealer([], len(settings.devices), 1)
         self._unwanted = Spans()
         self._started = 0.0
         self.setup = 0.0
         self._kernel_kills = KernelKills()
+        self._watch = Watch(self._children, meter, self._kernel_kills, node.sample_timeout, settings.memory)
 
     def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
         """Starts the children, and them on these batches."""
@@ -73,6 +71,7 @@ class Crew:
         on_its_way = any(device.startswith("cuda") for device in self.settings.devices)
         depth = SLOTS * self.settings.workers + 1 + on_its_way
         self._dealer = Dealer(batches, len(self.settings.devices), depth)
+        self._acceptance = Acceptance(commit_log, self._dealer, self._losses, self.settings.in_flight)
         self._started = time.monotonic()
         self._children.start()
 
@@ -112,10 +111,9 @@ class Crew:
 
         It waits for a tick at most, or ``seconds``. Raises AttemptFailed or MemoryShort.
         """
-        if self._due:
-            self._start_due()
-            seconds = min(seconds, max(0.0, min(self._due.values(), default=TICK) - time.monotonic()))
-        talking, dead, others = self._children.wait(min(TICK, seconds), extra)
+        for index in self._losses.due():
+            self._start_process(index)
+        talking, dead, others = self._children.wait(min(TICK, seconds, self._losses.seconds), extra)
         for child in talking:
             self._read(child)
         for child in dead:
@@ -124,7 +122,8 @@ class Crew:
                 self._read(child)
             if self._children.holds(child):
                 self._replace(child)
-        self._look_after()
+        for child in self._watch.look():
+            self._abandon(child)
         return others
 
     def measure(self) -> None:
@@ -160,33 +159,14 @@ class Crew:
 
     def _take(self, child: Child, commits: Sequence[Commit]) -> None:
         """Batches that a process has done; they count unless it is perhaps the process that has failed."""
-        index = child.process
-        streak = self._streak(index)
-        settled = streak.add(commits)
-        self._dealer.hold(index, streak.held)
-        self._settle(index, settled)
-        if streak.held and (streak.is_long or (self._dealer.is_idle(index) and streak.is_suspicious)):
-            message = streak.blame_process()
-            print(f"{child.name}: one sample after another fails, as if it could do no more: {message}", flush=True)
-            self._lose(child, message, ())
-            return
-        if streak.held and self._dealer.is_idle(index):
-            self._settle(index, streak.settle())
-        self._deal(index)
-
-    def _settle(self, index: int, commits: Sequence[Commit]) -> None:
-        if commits:
-            self._commit_log.commit(commits)
-            self._dealer.done(index, commits, time.monotonic())
-            if any(len(commit.failed) < commit.stop - commit.start for commit in commits):
-                self._losses.went_well(index)
-            self._idle_deaths.clear()
-            self._check()
-
-    def _streak(self, index: int) -> Streak:
-        if index not in self._streaks:
-            self._streaks[index] = Streak(self.settings.in_flight if self._dealer.is_asking(index) else 0)
-        return self._streaks[index]
+        broken = self._acceptance.take(child.process, commits)
+        self._idle_deaths.clear()
+        self._check()
+        if broken:
+            print(f"{child.name}: one sample after another fails, as if it could do no more: {broken}", flush=True)
+            self._lose(child, broken, ())
+        else:
+            self._deal(child.process)
 
     def _check(self) -> None:
         unwanted = self._commit_log.check(self._dealer.open_failures)
@@ -214,7 +194,7 @@ class Crew:
         in_flight = self._children.in_flight(child)
         if in_flight:
             rows = in_flight[0], in_flight[-1] + 1
-        print(f"{child.name} {self._how(child)}{at(rows)}; starting another", flush=True)
+        print(f"{child.name} {child.how}{at(rows)}; starting another", flush=True)
         if rows is None:
             self._count_idle_death(child)
             if not self._children.holds(child):
@@ -224,7 +204,8 @@ class Crew:
         else:
             self._blame(child, rows, in_flight)
         if child.worker is None:
-            self._replace_process(child)
+            self._take_back(child)
+            self._start_process(child.process)
             return
         self._start_worker(child.process, child.worker)
         # Where its process has gone as well it is still there: its death would be seen, and blamed, again.
@@ -237,14 +218,8 @@ class Crew:
         What the kernel still does for that one may write to the data file that the other would have.
         """
         if child.worker is None:
-            raise AttemptFailed(FailureKind.CRASH, f"{child.name} {self._how(child)}, but cannot be ended")
+            raise AttemptFailed(FailureKind.CRASH, f"{child.name} {child.how}, but cannot be ended")
         self._replace(child)
-
-    def _how(self, child: Child) -> str:
-        """How a child came to its end."""
-        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            return f"{child.killed_why}, and was killed"
-        return f"died of {child.exit_text()}"
 
     def _was_memory(self, child: Child) -> bool:
         """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
@@ -286,15 +261,7 @@ class Crew:
             self._check()
         self._children.retire(index)
         self._take_back(child)
-        self._due[index] = time.monotonic() + pause
         self._deal_to_all()
-
-    def _start_due(self) -> None:
-        for index in [index for index, due in self._due.items() if due <= time.monotonic()]:
-            del self._due[index]
-            self._children.restart(self._children.processes[index])
-            for number in range(self.settings.workers):
-                self._start_worker(index, number)
 
     def _count_idle_death(self, child: Child) -> None:
         self._idle_deaths[child.name] += 1
@@ -309,6 +276,7 @@ class Crew:
         was_lost = had_worked and kind is not FailureKind.OUT_OF_MEMORY
         if not was_lost or not self._ready - {child.process}:
             raise AttemptFailed(kind, message)
+        self._losses.end(child.process)
         print(f"going on without {child.name} on {self.settings.devices[child.process]}: {message}", flush=True)
         self._children.retire(child.process)
         self._take_back(child)
@@ -318,18 +286,17 @@ class Crew:
         for index in self._ready:
             self._deal(index)
 
-    def _replace_process(self, child: Child) -> None:
-        self._take_back(child)
-        self._children.restart(child)
+    def _start_process(self, index: int) -> None:
+        """Another one in the place of one that is gone, with its workers."""
+        self._children.restart(self._children.processes[index])
         for number in range(self.settings.workers):
-            self._start_worker(child.process, number)
+            self._start_worker(index, number)
 
     def _take_back(self, child: Child) -> None:
         """What a process had that is gone is for others, as far as it is worth doing."""
         self._ready.discard(child.process)
         self._dealer.give_back(child.process)
-        if child.process in self._streaks:
-            self._streaks[child.process].forget()
+        self._acceptance.forget(child.process)
         if self._unwanted:
             self._dealer.forget(self._unwanted)
 
@@ -338,29 +305,6 @@ class Crew:
             self._children.start_worker(index, number, self._dealer.in_hand(index))
         except ConnectionError:
             return  # its process died as well and will be replaced with all its workers
-
-    # --- the watch
-
-    def _look_after(self) -> None:
-        """Every tick: time-outs and memory."""
-        if not self._meter.is_due(TICK):
-            return
-        for child in self._children.overdue(self._node.sample_timeout):
-            stopped = STOPPED if self._meter.has_stopped(child.pid) else ""
-            child.kill(SampleFailureKind.SAMPLE_TIMEOUT, f"{too_long(self._node.sample_timeout)}{stopped}")
-        for child in self._children.unending():
-            self._abandon(child)
-        self._kernel_kills.look()
-        self._children.server.tick()
-        reading = self._meter.read(child.pid for child in self._children)
-        if reading.total > self.settings.memory:
-            self._make_room(reading)
-
-    def _make_room(self, reading: Reading) -> None:
-        """Kills the child that takes most with what it has started, unless it is dying already."""
-        for child in self._children:
-            if child.pid == reading.largest and not child.killed_for:
-                child.kill(SampleFailureKind.OUT_OF_MEMORY)
 
     # --- the end
 
