@@ -1,6 +1,6 @@
 """CallerBackend: the backend of a Hierarchy's children: job, samples and results go through the exchange with its caller."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -163,6 +163,9 @@ class CallerWriter:
         elif rows:
             # The slot of the pool worker is reused before the batch is whole.
             work.parts.append(PartialAnswer(tuple(row - work.batch.start for row in rows), values.own))
+
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+        raise NotImplementedError("a batch has a slot of its own")
 
     def store(self, work: BatchWork) -> Commit:
         start, stop = work.batch.start, work.batch.stop

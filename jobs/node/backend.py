@@ -4,7 +4,7 @@ A task's is the run directory (process/run_backend.py); that of jobs.Hierarchy i
 (jobs/library/caller_backend.py). Picked by who starts the crew, pickled to every child.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from jobs.job import Job
@@ -32,6 +32,9 @@ class ResultWriter(Protocol):
 
     def store(self, work: BatchWork) -> Commit:
         """Puts a whole batch where it belongs; raises OutputError where it must be checked sample by sample."""
+
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+        """The same for batches of one row, (row, outputs, seconds) each; only where the backend joins batches."""
 
 
 class Backend(Protocol):

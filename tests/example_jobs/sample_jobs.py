@@ -31,6 +31,8 @@ class Waits(Job):
     async def setup(self, context: Context) -> None:
         await asyncio.sleep(0)
         self.in_flight = context.in_flight
+        if self.marks and (self.marks / "stays dead").exists():
+            raise ProcessBroken("the engine has died, and does not start")
 
     def load(self, sample: Sample) -> dict[str, Any]:
         if self.bad.get(str(sample.index)) == "load":
@@ -73,6 +75,10 @@ class Waits(Job):
             case "abort":
                 os.kill(os.getpid(), signal.SIGABRT)
             case "broken":
+                raise ProcessBroken("the engine has died")
+            case "stays dead":
+                assert self.marks
+                (self.marks / "stays dead").touch()
                 raise ProcessBroken("the engine has died")
             case "broken once" if self._is_first():
                 raise ProcessBroken("the engine has died")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
 from jobs.errors import OutputError
 from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
@@ -22,15 +24,16 @@ from jobs.node.process.pool import SHARE, PieceSource
 from jobs.node.process.sample_runner import Item, Outcome, SampleRunner
 from jobs.node.process.switchboard import Switchboard
 from jobs.node.worker.loading import failed_piece
-from jobs.storage.outputs import Column
+from jobs.storage.outputs import of_one_row
 from jobs.storage.records import Commit, FailedSample
 
 # Seconds until what is done is stored, and the most rows and bytes that wait for it.
 _STORE_SECONDS = 0.5
 _STORE_ROWS = 1024
 _STORE_BYTES = 8 << 20
-# Of what is in flight, how much more a process has in hand, and from how much room on it asks.
-_AHEAD = 0.5
+# What a process has in hand beside what is in flight: a share of that, or where samples are quick what it does in so many
+# seconds, so many rows at the most. It asks for more when there is room for this share of that.
+_AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.1, 1024
 _ASK = 0.25
 # The most samples that are loaded together. A message costs as much as loading some tiny ones.
 _LARGEST_PIECE = 64
@@ -62,9 +65,11 @@ class SampleMessenger:
         self._loop = loop
         self._works: dict[int, BatchWork] = {}
         self._whole: list[BatchWork] = []
+        self._rows: list[tuple[int, dict[str, Any], float]] = []
         self._bytes = 0
         self._item_bytes: float | None = None
-        self._asked = 0
+        self._asked = self._settled = 0
+        self._ahead = math.ceil(_AHEAD * in_flight)
         self._halting: asyncio.TimerHandle | None = None
         self.ended: Stop | Lost | Broken | None = None
 
@@ -104,6 +109,8 @@ class SampleMessenger:
         if not self.ended:
             self._loop.call_later(_STORE_SECONDS, self._turn, self._tick)
             self._runner.tick()
+            quick = min(_MOST_AHEAD, int(self._settled / _STORE_SECONDS * _AHEAD_SECONDS))
+            self._ahead, self._settled = max(math.ceil(_AHEAD * self._in_flight), quick), 0
             self._store()
 
     def _listen(self) -> None:
@@ -118,7 +125,7 @@ class SampleMessenger:
             self._take_loaded()
             for outcome in self._runner.collect():
                 self._settle(outcome)
-            if len(self._whole) >= _STORE_ROWS or self._bytes >= _STORE_BYTES:
+            if len(self._rows) >= _STORE_ROWS or self._bytes >= _STORE_BYTES:
                 self._store()
             if self._runner.broken:
                 self._lose(str(self._runner.broken), self._runner.rows_lost)
@@ -152,8 +159,8 @@ class SampleMessenger:
 
     def _ask(self) -> None:
         """Asks for more once there is room for some, beyond what it has asked for already."""
-        room = self._in_flight + math.ceil(_AHEAD * self._in_flight) - len(self._works)
-        if room - self._asked >= max(1, _ASK * self._in_flight):
+        room = self._in_flight + self._ahead - len(self._works)
+        if room - self._asked >= max(1, _ASK * max(self._in_flight, self._ahead)):
             self._asked = room
             self._board.send(Hungry(len(self._works), room))
 
@@ -177,7 +184,7 @@ class SampleMessenger:
                 self._works |= dict.fromkeys(range(batch.start, batch.stop), work)
             self._load(group[0].start, group[-1].stop, known.keys(), group[0].most)
             for sample in known.values():
-                self._settle(Outcome(sample.row, None, sample))
+                self._settle(Outcome(sample.row, {}, sample))
 
     def _groups(self, batches: Iterable[Batch]) -> list[list[Batch]]:
         """Neighbours that may be loaded together."""
@@ -204,7 +211,7 @@ class SampleMessenger:
     @property
     def _piece_rows(self) -> int:
         """How many samples are loaded together: not so many that some would wait for others, or take too much memory."""
-        rows = max(1, min(_LARGEST_PIECE, self._in_flight // 4))
+        rows = max(1, min(_LARGEST_PIECE, max(self._in_flight, self._ahead) // 4))
         if self._item_bytes is None:
             return min(rows, 4)
         return max(1, min(rows, int(self._budget / 4 / max(self._item_bytes, 1))))
@@ -215,7 +222,7 @@ class SampleMessenger:
         rows = [row for row in range(piece.start, piece.stop) if row in self._works and row not in piece.skip]
         for row in rows:
             if row in known:
-                self._settle(Outcome(row, None, known[row]))
+                self._settle(Outcome(row, {}, known[row]))
         alone = any(batch.most == 1 and batch.start < piece.stop and piece.start < batch.stop for batch in batches)
         left = [row for row in rows if row not in known]
         if alone:
@@ -230,7 +237,7 @@ class SampleMessenger:
                 return
             loaded, arriving = fetch()
             for sample in loaded.failed:
-                self._settle(Outcome(sample.row, None, sample))
+                self._settle(Outcome(sample.row, {}, sample))
             size, items, failure = self._source.size(loaded), list[Any](), loaded.error
             try:
                 if loaded.rows and failure is None:
@@ -253,7 +260,7 @@ class SampleMessenger:
                 Item(row, item, each, self._works[row].batch.most) for row, item in pairs if row in self._works
             )
         elif len(loaded.rows) == 1:
-            self._settle(Outcome(failure.row, None, failure))
+            self._settle(Outcome(failure.row, {}, failure))
         elif rows:
             middle = rows[len(rows) // 2]
             skip = set(range(rows[0], rows[-1] + 1)).difference(rows)
@@ -264,17 +271,23 @@ class SampleMessenger:
 
     def _settle(self, outcome: Outcome) -> None:
         """Keeps what became of a sample; a batch whose last one this was is stored with the next."""
-        row = outcome.row
-        work = self._works.pop(row, None)
+        work = self._works.pop(outcome.row, None)
         if work is None:
             return  # dropped by Halt
-        failure = outcome.failure
+        self._settled += 1
+        if outcome.failure is None and self._backend.joins_batches:
+            self._rows.append((outcome.row, outcome.results, outcome.seconds))
+            self._bytes += sum(map(_size, outcome.results.values()))
+        else:
+            self._keep(work, outcome)
+
+    def _keep(self, work: BatchWork, outcome: Outcome) -> None:
+        row, failure = outcome.row, outcome.failure
         if failure is None:
+            loaded = Loaded(Piece(row, row, row + 1), range(row, row + 1), None, ())
             try:
-                self._writer.keep(
-                    outcome.results, Loaded(Piece(row, row, row + 1), range(row, row + 1), None, ()), work
-                )
-                self._bytes += _size(outcome.results)
+                results = self._backend.results(of_one_row(outcome.results), 1, own=True)
+                self._writer.keep(results, loaded, work)
             except Exception as error:  # what a Job returned may raise anything when it is looked at
                 failure = self._backend.failed(row, SampleFailureKind.PROCESS, error)
         work.close((failure,) if failure else ())
@@ -283,10 +296,19 @@ class SampleMessenger:
             self._whole.append(work)
 
     def _store(self) -> None:
-        """Stores and reports the batches that are whole."""
-        whole, self._whole, self._bytes = self._whole, [], 0
-        if whole:
-            self._board.send(Done(tuple(map(self._commit, whole))))
+        """Stores and reports what is done: rows all together, or one by one where they differ, as one that is to fail does."""
+        rows, self._rows, self._bytes = self._rows, [], 0
+        commits: list[Commit] = []
+        try:
+            commits += self._writer.store_rows(rows) if rows else ()
+        except (OutputError, ValueError, TypeError):
+            for row, results, seconds in rows:
+                work = BatchWork.begin(Batch(row, row + 1))
+                work.open = 1
+                self._keep(work, Outcome(row, results, None, seconds))
+        whole, self._whole = self._whole, []
+        if commits := [*commits, *map(self._commit, whole)]:
+            self._board.send(Done(tuple(commits)))
 
     def _commit(self, work: BatchWork) -> Commit:
         try:
@@ -298,7 +320,6 @@ class SampleMessenger:
             return self._writer.store(work)
 
 
-def _size(results: Any) -> int:
-    """Bytes of a sample's results, where they are columns; others have their own place and its limit."""
-    columns = results.values() if isinstance(results, dict) else ()
-    return sum(column.data.nbytes for column in columns if isinstance(column, Column))
+def _size(value: Any) -> int:
+    """Bytes of an output of a sample, where it has many."""
+    return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, str | bytes) else 8

@@ -6,14 +6,13 @@ whatever batch it is of, so that a long one holds up nobody.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import xxhash
 
-from jobs.errors import OutputError, ProcessBroken, words
+from jobs.errors import ProcessBroken, words
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -24,8 +23,8 @@ from jobs.node.log import ERR, say
 from jobs.node.memory_errors import is_device_lost
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import too_long, traceback_text
+from jobs.storage.outputs import of_sample
 from jobs.storage.records import FailedSample
-from jobs.tensors import is_tensor, to_numpy
 
 # A sample that was cancelled may clean up for so many seconds; then it is left behind.
 _CANCEL_SECONDS = 2.0
@@ -43,10 +42,10 @@ class Item(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a sample: its results, of one row, as the backend's writer keeps them, or why it failed."""
+    """What became of a sample: what it returned, or why it failed."""
 
     row: int
-    results: Any
+    results: dict[str, Any]
     failure: FailedSample | None
     seconds: float = 0.0
 
@@ -154,7 +153,9 @@ class SampleRunner:
 
     def _most(self) -> int:
         """How many may be in flight once the next one is: fewer beside one that may be what its process died of."""
-        limits = [self._waiting[0].most, *(flight.item.most for flight in self._flights.values() if self._limited)]
+        if not self._limited and not self._waiting[0].most:
+            return self._in_flight
+        limits = [self._waiting[0].most, *(flight.item.most for flight in self._flights.values())]
         return min([limit for limit in limits if limit] + [self._in_flight])
 
     def _begin(self, item: Item) -> None:
@@ -166,11 +167,11 @@ class SampleRunner:
     async def _process(self, flight: _Flight) -> None:
         row = flight.item.row
         began = self._loop.time()
-        results, failure = None, None
+        results, failure = dict[str, Any](), None
         try:
             outputs = await self._job.process_sample(flight.item.value, sample_seed(self._seed, row))
             end_twin()
-            results = self._backend.results(of_one_row(outputs), 1, own=True)
+            results = of_sample(outputs)
         except asyncio.CancelledError as error:
             if flight.cancelled is not None and not flight.is_late:
                 self._end(flight)  # given up, not failed
@@ -236,25 +237,9 @@ class SampleRunner:
         failed = (
             FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._timeout)) if flight.is_late else None
         )
-        self._end(flight, Outcome(row, None, failed, self._timeout) if failed else None)
+        self._end(flight, Outcome(row, {}, failed, self._timeout) if failed else None)
 
 
 def sample_seed(seed: int, row: int) -> int:
     """The seed of a row in a run with this seed; what it is for a row must never change."""
     return xxhash.xxh3_64_intdigest(f"{seed}:{row}".encode()) & _SEED_BITS
-
-
-def of_one_row(outputs: Any) -> dict[str, Any]:
-    """What ``process_sample`` returned as ``process`` would have for a batch of this sample; raises OutputError."""
-    if not isinstance(outputs, Mapping) or not outputs:
-        kind = type(outputs).__name__
-        raise OutputError(f"process_sample returned {kind}; valid: a dict of output name -> value")
-    return {name: _of_one_row(value) for name, value in outputs.items()}
-
-
-def _of_one_row(value: Any) -> Any:
-    if is_tensor(value):
-        value = to_numpy(value)
-    if isinstance(value, np.ndarray) and value.ndim:
-        return value[None]
-    return [value]
