@@ -635,3 +635,21 @@ def test_a_fixed_size_is_kept() -> None:
 def test_paths_and_other_plain_objects_travel(echo: Hierarchy) -> None:
     samples = [Path("/tmp"), 1j, {1, 2}, range(3), slice(1, 2), Exception("x").args]
     assert echo.map(samples) == samples
+
+
+def test_samples_of_a_job_that_takes_them_one_by_one_come_in_order() -> None:
+    class Slow(jobs.Job):
+        def load(self, sample: Any) -> Any:
+            return sample
+
+        async def process_sample(self, item: int, seed: int) -> dict[str, Any]:
+            await asyncio.sleep(0.001 * (item % 5))
+            if item == 13:
+                raise ValueError("thirteen")
+            return {"double": 2 * item, "text": f"number {item}"}
+
+    with Hierarchy(Slow, in_flight=6, workers=1) as hierarchy:
+        found = hierarchy.map(range(50), on_error="return")
+    assert isinstance(found[13], SampleFailed)
+    assert [one["double"] for at, one in enumerate(found) if at != 13] == [2 * at for at in range(50) if at != 13]
+    assert found[49]["text"] == "number 49"
