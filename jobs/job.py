@@ -33,7 +33,8 @@ class Context:
     ``worker_index`` counts the pool workers of the process, None in the process itself. ``scratch`` is a folder of the
     node that is removed at the end of the task or, where that was killed, by your next task there. ``seed`` is the run's;
     before every batch, the generators of Python, numpy and torch are seeded from it and the batch's first row.
-    ``in_flight`` is how many samples of the process are under way at a time, where the Job has ``process_sample``.
+    ``in_flight`` is how many samples of the process are under way at a time, where the Job has ``process_sample``. ``devices``
+    are all that the process has: several GPUs with ``node.gpus_per_process``, which then are the only ones that it sees.
     """
 
     device: str
@@ -42,6 +43,7 @@ class Context:
     scratch: Path
     seed: int
     in_flight: int = 1
+    devices: tuple[str, ...] = ()
 
 
 class Job:

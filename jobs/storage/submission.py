@@ -28,7 +28,7 @@ class NodeSettings:
     ``memory`` is bytes, None: what the task may use; ``scratch`` is the folder of its temporary files, with variables of the
     node. ``poison_batches``: what a Job keeps of a batch without a copy shows. ``in_flight`` counts the samples that a process
     of a Job with ``process_sample`` has under way at a time; ``max_same_failure`` is the share of a shard's samples that may
-    fail in processing for one reason.
+    fail in processing for one reason; ``gpus_per_process``: so many GPUs are each process's own (None: see ``devices``).
     """
 
     processes: int | str | None = None
@@ -42,6 +42,12 @@ class NodeSettings:
     poison_batches: bool = False
     in_flight: int = 64
     max_same_failure: float = 0.05
+    gpus_per_process: int | None = None
+
+    @property
+    def cpus_per_process(self) -> int:
+        """CPUs that a process is to have: those of its pool workers, and one for each GPU that is its own."""
+        return max(self.workers, 1) + (self.gpus_per_process or 0)
 
     def failure_budget(self, rows: int) -> int:
         """The most samples of a shard of ``rows`` that may fail."""

@@ -31,6 +31,7 @@ class Waits(Job):
     async def setup(self, context: Context) -> None:
         await asyncio.sleep(0)
         self.in_flight = context.in_flight
+        self.gpus = f"{os.environ.get('CUDA_VISIBLE_DEVICES')}: {' '.join(context.devices)}"
         if self.marks and (self.marks / "stays dead").exists():
             raise ProcessBroken("the engine has died, and does not start")
 
@@ -54,6 +55,7 @@ class Waits(Job):
             "seed": seed,
             "text": f"row {row}",
             "tokens": list(range(row % 4)),
+            "gpus": self.gpus,
         }
 
     async def _misbehave(self, how: str, row: int) -> None:

@@ -31,6 +31,7 @@ from jobs.stacked import stack_now
 
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    arguments.child.show_gpus()
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()

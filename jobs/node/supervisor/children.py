@@ -42,7 +42,7 @@ class CrewSettings:
     """What all children of a task share; ``memory`` is the most that one pool worker may take, bytes.
 
     ``poison``: batches are overwritten when they are through. ``in_flight`` is how many samples a process has under way at
-    a time, where it takes them one by one.
+    a time, where it takes them one by one. ``gpus`` are those of each process that it has to itself.
     """
 
     backend: Backend
@@ -55,10 +55,12 @@ class CrewSettings:
     sample_timeout: float = math.inf
     poison: bool = False
     in_flight: int = 1
+    gpus: tuple[tuple[str, ...], ...] = ()
 
     def alone(self, device: str) -> "CrewSettings":
         """Those of a crew of one process on this device, with one pool worker at most."""
-        return replace(self, devices=(device,), threads=self.threads[:1], workers=min(self.workers, 1))
+        workers = min(self.workers, 1)
+        return replace(self, devices=(device,), threads=self.threads[:1], workers=workers, gpus=self.gpus[:1])
 
     def fewer(self) -> "CrewSettings":
         """Those of a crew with half the pool workers, or, where a process has one at most, half the processes on CPUs."""
@@ -157,10 +159,14 @@ class Children:
 
     def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
         settings = self.settings
-        context = Context(settings.devices[index], index, number, settings.scratch, settings.seed, settings.in_flight)
+        gpus = settings.gpus[index] if settings.gpus else ()
+        own = tuple(f"cuda:{one}" for one in range(len(gpus))) or (settings.devices[index],)
+        context = Context(
+            settings.devices[index], index, number, settings.scratch, settings.seed, settings.in_flight, own
+        )
         memory, threads = settings.memory, settings.threads[index]
         threads = threads if number is None else 1
-        return ChildArguments(settings.backend, context, beacon, memory, settings.sample_timeout, threads)
+        return ChildArguments(settings.backend, context, beacon, memory, settings.sample_timeout, threads, gpus)
 
     def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
         self._beacons.clear(beacon)  # first, or the rows of its predecessor would be laid to its charge

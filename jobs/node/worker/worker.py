@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -24,7 +25,10 @@ from jobs.stacked import Stacked
 
 @dataclass(frozen=True)
 class ChildArguments:
-    """What every child of the supervisor is started with; ``beacon`` is the number of its beacon."""
+    """What every child of the supervisor is started with; ``beacon`` is the number of its beacon.
+
+    ``gpus``: those that its process has to itself, as CUDA_VISIBLE_DEVICES names them; none: it sees what the task does.
+    """
 
     backend: Backend
     context: Context
@@ -32,10 +36,17 @@ class ChildArguments:
     memory: int
     sample_timeout: float
     threads: int = 1
+    gpus: tuple[str, ...] = ()
+
+    def show_gpus(self) -> None:
+        """Before anything else: CUDA looks once."""
+        if self.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
 
 
 def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    arguments.show_gpus()
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()

@@ -1,5 +1,6 @@
 """Array tasks whose Job takes samples one by one: real processes, and all that samples, engines and signals can do to them."""
 
+import os
 import signal
 import subprocess
 import time
@@ -92,6 +93,14 @@ def test_samples_that_fail_fail_alone_each_by_its_own_time_out(tmp_path: Path) -
     kinds = {row: sample.kind for row, sample in failures(run).items()}
     assert kinds == {3: "PROCESS", 7: "LOAD", 20: "SAMPLE_TIMEOUT", 21: "SAMPLE_TIMEOUT"}
     assert len(numbers(run)) == ROWS - 4
+
+
+def test_each_process_sees_its_own_gpus_and_nothing_else(tmp_path: Path) -> None:
+    run = samples_run(tmp_path / "run", {"seconds": 0.005}, gpus_per_process=2)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b,GPU-c,GPU-d"}
+    assert run_task(run, env=environment).returncode == 0
+    seen = {values["gpus"].decode() for _, values, _ in content(run).values()}
+    assert seen == {"GPU-a,GPU-b: cuda:0 cuda:1", "GPU-c,GPU-d: cuda:0 cuda:1"}
 
 
 # --- broken processes
