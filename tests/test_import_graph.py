@@ -49,14 +49,15 @@ TABLE = {
     "jobs/sound": "",
     "jobs/http": "jobs base, jobs/storage",
     "jobs/program": "jobs base, jobs/machine",
+    "jobs/generation": "jobs base, jobs job, jobs/program",
     "jobs/node": "jobs base, jobs job, jobs/machine, jobs/storage",
     "jobs/node/worker": "jobs base, jobs job, jobs/machine, jobs/node, jobs/storage",
     "jobs/node/process": "jobs base, jobs job, jobs/gather, jobs/machine, jobs/node, jobs/node/worker, jobs/storage",
     "jobs/node/supervisor": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/process, jobs/node/worker, jobs/storage",
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
-    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/http, jobs/library, jobs/machine, jobs/node/supervisor, "
-    "jobs/program, jobs/sound, jobs/storage",
+    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/library, jobs/machine, "
+    "jobs/node/supervisor, jobs/program, jobs/sound, jobs/storage",
     "launcher base": "",
     "launcher/manifest": "jobs base, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",

@@ -93,6 +93,7 @@ _BUILT_IN = (
     Entry("jobs.download:Download", "download", extras.DISTRIBUTION),
     Entry("jobs.image_embedding:ImageEmbedding", "image", extras.DISTRIBUTION),
     Entry("jobs.text_embedding:TextEmbedding", "text", extras.DISTRIBUTION),
+    Entry("jobs.text_generation:TextGeneration", "generation", extras.DISTRIBUTION),
 )
 
 

@@ -144,5 +144,7 @@ def test_each_process_has_gpus_of_its_own_by_the_names_that_it_is_given(
 
 def test_gpus_that_cannot_be_shared_out_are_refused() -> None:
     environment = {"CUDA_VISIBLE_DEVICES": "0,1,2"}
-    with pytest.raises(InputError, match=r"node.gpus_per_process: 2, and this task has 3 GPUs: ask for a multiple of 2"):
+    with pytest.raises(
+        InputError, match=r"node.gpus_per_process: 2, and this task has 3 GPUs: ask for a multiple of 2"
+    ):
         gpu_groups(NodeSettings(gpus_per_process=2), (0, 1, 2), environment)
