@@ -1,4 +1,4 @@
-# make demo, make test, make chaos, make sites, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
+# make demo, make test, make thorough, make sites, make chaos, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
 #   make test ARGS="-k journal -x"      arguments for pytest
 #   make demo PYTHON=python3.12         the Python that .venv is made with, 3.11 or newer
 
@@ -6,10 +6,12 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# Containers often set this: then Python keeps nothing that it compiles, and each start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos sites coverage lint clean
+.PHONY: help demo test thorough chaos sites coverage lint clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -31,7 +33,11 @@ CHAOS ?= CHAOS_KILLS=1000 CHAOS_CRASHES=60 CHAOS_STATES=10000 CHAOS_FAULTS=150 C
 chaos: $(VENV)/.installed-all
 	@nice -n 19 env $(CHAOS) $(BIN)/python -m pytest -s --timeout=3600 tests/chaos $(ARGS)
 
-# All tests against Slurms that are set up as elsewhere; make test leaves out those whose kind another test covers.
+# All tests: make test leaves out those that take long and whose kind another test covers.
+thorough: $(VENV)/.installed-all
+	@$(BIN)/python -m pytest -m "" $(ARGS)
+
+# All tests against Slurms that are set up as elsewhere.
 sites: $(VENV)/.installed-all
 	@$(BIN)/python -m pytest -m "" tests/sites $(ARGS)
 

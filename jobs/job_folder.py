@@ -6,14 +6,13 @@ for behind ours.
 
 import os
 import sys
-import sysconfig
 import traceback
 from importlib.util import find_spec
 
 import jobs
 
 _PACKAGES = {"site-packages", "dist-packages"}
-_NOT_THEIRS = (f"{sysconfig.get_path('stdlib')}/", f"{os.path.dirname(os.path.dirname(__file__))}/jobs/")
+_NOT_THEIRS = (f"{os.path.dirname(os.__file__)}/", f"{os.path.dirname(os.path.dirname(__file__))}/jobs/")
 
 added: set[str] = set()
 """The folders that this process has put on Python's path."""

@@ -9,7 +9,6 @@ The classes of what is pickled may raise anything at all, here and where it is u
 
 import io
 import pickle
-import pickletools
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
@@ -108,6 +107,8 @@ def _tensor(array: Any, dtype: str, requires_grad: bool) -> Any:
 
 def modules_named(data: Buffer) -> list[str]:
     """The modules loaded here that a pickle names: its reader will import most of them."""
+    import pickletools  # array tasks need it never
+
     words = {
         arg for opcode, arg, _ in pickletools.genops(bytes(data)) if isinstance(arg, str) and "UNICODE" in opcode.name
     }

@@ -6,9 +6,11 @@ on; 130 interrupted.
 
 import argparse
 import errno
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
@@ -24,7 +26,10 @@ from launcher.commands.printer import Printer
 _RUN_HELP = "run directory, run name, or config (default: the newest run below ./runs)"
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
 _SHOWN_CHARACTERS = 500
-_EPILOG = "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 130 interrupted."
+_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
+_EPILOG = (
+    "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 75 (run --once) it goes on, 130 interrupted."
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -197,13 +202,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         streams.let_go()
 
 
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """For its first model, here one of ours, pydantic opens a file of each distribution there is, to look for plugins."""
+    before = os.environ.get(_PLUGINS)
+    os.environ[_PLUGINS] = "__all__"
+    try:
+        yield
+    finally:  # it is of ours alone: a Job's models may have plugins
+        del os.environ[_PLUGINS]
+        if before is not None:
+            os.environ[_PLUGINS] = before
+
+
 def _run(arguments: Sequence[str]) -> int:
     printer = Printer("--json" in arguments)
     keep_out_others()
     try:
         options = parse(arguments)
         module, _, name = options.function.partition(".")
-        with many_imports():
+        with many_imports(), _without_plugins():
             function = getattr(import_module(f"launcher.commands.{module}"), name)
         complete = function(options, printer)
         sys.stdout.flush()

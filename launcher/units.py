@@ -86,6 +86,11 @@ def rough_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def short_number(value: float) -> str:
+    """Of four digits at least: ``24,330``, ``2.433``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def counted(count: int, one: str, several: str = "") -> str:
     """``1 CPU``, ``2 CPUs``, ``1,000 CPUs``."""
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,10 @@ pytest_plugins = ["tests.support.slurm_fixtures", "tests.support.voices"]
 
 # What /etc/launcher.yaml and the like say on the machine at hand is no business of the tests, nor of what they start.
 os.environ["LAUNCHER_PROFILE"] = os.devnull
+
+# Containers often have Python keep no bytecode: each of the thousands of processes that tests start would compile its imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell that starts the tests in the background makes them ignore SIGINT, and nohup SIGHUP. All that the tests start would
 # inherit that, and what they interrupt would never end.

@@ -7,7 +7,6 @@ while it is created and while its last attributes are written.
 import glob
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -168,7 +167,7 @@ class NewResult:
 
 def temporary_result(path: Path) -> Path:
     """A name beside a result, by chance. Each process has a file of its own: where locks keep nobody out, nothing is mixed."""
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    return path.with_name(f".{path.stem}.{os.urandom(4).hex()}.part{path.suffix}")
 
 
 def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:

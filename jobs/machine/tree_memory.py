@@ -37,12 +37,12 @@ class TreeMemory:
         """Bytes of each process."""
         pages = {pid: memory.pages_of(pid) for pid in tree}
         exactly = exactly or time.monotonic() - self._exact_at >= EXACT_SECONDS or self._have_partners_changed(pages)
-        if not exactly:
-            changed = self._changed(pages, tree)
-            self._sizes = {pid: size for pid, size in self._sizes.items() if pid in pages} | _ask(changed)
-            exactly = any(self._sizes[pid].is_shared for pid in changed)  # new partners: less for each of the others
+        asked = _ask(pages if exactly else self._changed(pages, tree))
+        if any(size.is_shared for size in asked.values()):  # new partners: less for each of the others
+            asked |= _ask({pid: count for pid, count in pages.items() if pid not in asked})
+            exactly = True
+        self._sizes = {pid: size for pid, size in self._sizes.items() if pid in pages} | asked
         if exactly:
-            self._sizes = _ask(pages)
             self._exact_at = time.monotonic()
         self.is_exact = exactly
         return {

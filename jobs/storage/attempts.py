@@ -17,7 +17,7 @@ from typing import NamedTuple
 from jobs.storage.beats import Beat
 from jobs.storage.files import refresh_names
 from jobs.storage.journal import decode, read_lines
-from jobs.storage.old_shards import OldView, old_view
+from jobs.storage.old_run import OldView, old_view
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart, Commit, Commits, DataFile, FailedSample, Layout, Record
 from jobs.storage.rundir import RunDir

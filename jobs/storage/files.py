@@ -5,7 +5,6 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +52,7 @@ def fsync_folder(folder: Path) -> None:
 
 def temporary_name(path: Path) -> Path:
     """A name beside ``path``, by chance: two hosts, or two containers, may have processes with the same pid."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
 
 
 @contextmanager

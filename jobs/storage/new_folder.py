@@ -28,11 +28,12 @@ class NewFolder:
 
     def publish(self) -> None:
         """Gives it its name: all that is in it is on disk before. Raises InputError where something took its place."""
-        (self.temporary / _LOCK).unlink()
         for folder, _, names in os.walk(self.temporary, topdown=False):
             for name in names:
                 fsync_file(Path(folder, name))
             fsync_folder(Path(folder))
+        (self.temporary / _LOCK).unlink()  # not before: of one who is killed above, others see that it is abandoned
+        fsync_folder(self.temporary)
         try:
             os.rename(self.temporary, self.path)
         except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import OutputError
-from jobs.stacked import MOST_EXACT, stack_arrays
+from jobs.stacked import MOST_EXACT, is_masked, stack_arrays
 from jobs.storage.records import Output
 from jobs.tensors import is_tensor, to_numpy
 
@@ -199,7 +199,7 @@ def _whole_numbers(value: Any) -> Iterator[int]:
 
 def _unmasked(name: str, array: np.ndarray) -> np.ndarray:
     """What is masked is NaN, as other values that are missing; numbers that have no NaN are refused."""
-    if not isinstance(array, np.ma.MaskedArray):
+    if not is_masked(array):
         return np.asarray(array)
     if array.dtype.kind not in "fc":
         raise OutputError(

@@ -20,7 +20,7 @@ from jobs.errors import InputError, RunError
 from jobs.gather.manifest_check import check_manifest
 from jobs.storage.files import fsync_file, fsync_folder, rename_synced, temporary_name, write_once
 from jobs.storage.growth import Growth
-from jobs.storage.old_shards import import_run
+from jobs.storage.old_run import import_run
 from jobs.storage.plans import GROWN_FORMAT, Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir

@@ -4,7 +4,6 @@ Killed on its way, it leaves either the old run or none, and the next planning m
 """
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -49,7 +48,7 @@ def refuse_while_it_goes_on(run: RunDir, what_becomes_of_it: str = "is to be rep
 @contextmanager
 def beside(run: RunDir) -> Iterator[RunDir]:
     """A hidden folder beside the run, for one that is to take its place; gone at the end, unless it has."""
-    folder = run.path.with_name(f".{run.name}.{secrets.token_hex(4)}")
+    folder = run.path.with_name(f".{run.name}.{os.urandom(4).hex()}")
     try:
         yield RunDir(folder)
     finally:
@@ -66,11 +65,11 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
         refuse_while_it_goes_on(run)
         results = _results(run, known)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{secrets.token_hex(4)}"))
+        old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{os.urandom(4).hex()}"))
         if run.downstream.is_dir():  # who waits for the run waits for the new one
             shutil.copytree(run.downstream, new.downstream)
         if old.path.exists():
-            old = RunDir(old.path.with_name(f"{old.name}-{secrets.token_hex(2)}"))
+            old = RunDir(old.path.with_name(f"{old.name}-{os.urandom(2).hex()}"))
         os.rename(run.path, old.path)
         # Looked at once it has its new name, under which nobody else changes it: it may have been submitted meanwhile. Who
         # submits it looks at the plan once he has written that, so one of both sees the other.

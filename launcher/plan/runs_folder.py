@@ -6,7 +6,6 @@ Hard links, locks and the sync of folders are not among them: a run does without
 import errno
 import mmap
 import os
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from launcher.config.origins import Problem
 
 # What a file system says that does not know a call; all else (full, read-only, not ours) is said as it is.
 _UNKNOWN = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
-_CONTENT = secrets.token_bytes(64)
+_CONTENT = os.urandom(64)
 
 
 class _Differs(Exception):

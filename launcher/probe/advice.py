@@ -10,7 +10,7 @@ from launcher.probe import sizes
 from launcher.probe.choice import WORTH, crowding
 from launcher.probe.measurement import Measurement
 from launcher.probe.sizes import Scope
-from launcher.units import counted, format_memory, format_time, gibibytes, rough_time
+from launcher.units import counted, format_memory, format_time, gibibytes, rough_time, short_number
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _memory(config: Config, chosen: Measurement) -> list[_Value]:
 
 
 def _per(found: Measurement) -> str:
-    return f"{found.value:,.4g} samples/s per {'GPU' if found.gpus else 'CPU'}"
+    return f"{short_number(found.value)} samples/s per {'GPU' if found.gpus else 'CPU'}"
 
 
 def _processes_reason(chosen: Measurement, measured: Sequence[Measurement], crowded: float) -> str:
@@ -127,9 +127,8 @@ def _processes_reason(chosen: Measurement, measured: Sequence[Measurement], crow
         return f"{_per(chosen)}; no other number was measured"
     other = max(others, key=lambda found: found.value)
     beside = f"; side by side on all CPUs each keeps {crowded:.0%} of that" if crowded < 1 / WORTH else ""
-    return (
-        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.settings.processes, 'process', 'processes')}{beside}"
-    )
+    with_others = f"{short_number(other.value)} with {counted(other.settings.processes, 'process', 'processes')}"
+    return f"{_per(chosen)}, {with_others}{beside}"
 
 
 def _workers_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
@@ -139,7 +138,7 @@ def _workers_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str
     other = max(others, key=lambda found: found.value)
     fed = min((m for m in measured if m.settings.workers), key=lambda m: m.settings.workers)
     return (
-        f"{_per(chosen)}, {other.value:,.4g} with {counted(other.settings.workers, 'worker')}; "
+        f"{_per(chosen)}, {short_number(other.value)} with {counted(other.settings.workers, 'worker')}; "
         f"a process with {counted(fed.settings.workers, 'worker')} computes {fed.busy:.0%} of the time"
     )
 
@@ -150,9 +149,9 @@ def _batch_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
         m for m in measured if (m.settings.processes, m.settings.workers) == shape and m.settings != chosen.settings
     ]
     if not others:
-        return f"{chosen.rate:,.4g} samples/s; no other size was measured"
-    listed = ", ".join(f"{m.rate:,.4g} in batches of {m.settings.batch_size}" for m in others)
-    return f"{chosen.rate:,.4g} samples/s, {listed}"
+        return f"{short_number(chosen.rate)} samples/s; no other size was measured"
+    listed = ", ".join(f"{short_number(m.rate)} in batches of {m.settings.batch_size}" for m in others)
+    return f"{short_number(chosen.rate)} samples/s, {listed}"
 
 
 def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: float) -> _Value:

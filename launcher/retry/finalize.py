@@ -14,7 +14,7 @@ from jobs.errors import BusyError, LauncherError, RunError
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempts
 from jobs.storage.code import refusal
-from jobs.storage.old_shards import import_run
+from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import union

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempt
-from jobs.storage.old_shards import old_log_paths
+from jobs.storage.old_run import old_log_paths
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans

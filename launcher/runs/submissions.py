@@ -5,7 +5,6 @@ submissions/NNNN.json is written before anything starts; submissions/NNNN.outcom
 
 import dataclasses
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from jobs.kinds import FailureKind, known
 from jobs.storage import checked_json
 from jobs.storage.attempts import attempt_names
 from jobs.storage.files import fsync_folder, intact, publish, temporary_name, write_bytes
-from jobs.storage.old_shards import import_run
+from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
@@ -209,7 +208,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
     folder = str(run.path.absolute())
     numbered = dataclasses.replace(submission, number=_free_number(run), plan=fingerprint, folder=folder)
     path = run.submission(numbered.number)
-    temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+    temporary = path.with_suffix(f".{os.urandom(4).hex()}.tmp")
     numbered.write(temporary)
     try:
         # Before the submission can be seen: an array task without claims folder takes it that all has ended.

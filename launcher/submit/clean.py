@@ -15,7 +15,7 @@ from jobs.gather.result_file import NewResult
 from jobs.gather.verify import verify
 from jobs.kinds import RunState
 from jobs.storage.attempts import Attempts, read_head
-from jobs.storage.old_shards import import_run
+from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import read_seal

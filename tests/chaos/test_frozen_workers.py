@@ -3,6 +3,8 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from jobs.storage.claims import ClaimFolder
 from jobs.storage.rundir import RunDir
 from tests.support.patience import PATIENCE
@@ -33,6 +35,7 @@ def test_a_worker_that_was_frozen_until_the_others_had_finished_harms_nothing(tm
     assert_same(run, calm)
 
 
+@pytest.mark.thorough
 def test_two_starts_of_each_worker_at_once_share_the_work(tmp_path: Path) -> None:
     calm, run = make_runs(tmp_path, 900, tasks=2, params={"delay": 0.005})
     with worker_array(run) as array:

@@ -119,6 +119,7 @@ def test_files_of_one_speaker_are_closer_to_each_other_than_to_those_of_others(s
     assert (speakers[cosines.argmax(axis=1)] == speakers).mean() > 0.8
 
 
+@pytest.mark.thorough
 def test_one_process_without_workers_gives_the_same_bits(
     speech: Speech, model: Path, computed: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_one_process_without_workers_gives_the_same_bits(
     assert result_data(run_of(alone)) == result_data(run_of(computed.parents[1] / "config.yaml"))
 
 
+@pytest.mark.thorough
 @pytest.mark.slurm
 @pytest.mark.xdist_group("slurm")
 def test_on_slurm_it_gives_the_same_bits(

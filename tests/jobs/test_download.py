@@ -531,6 +531,7 @@ def test_a_large_file_goes_on_where_a_kill_of_the_run_left_it(server: Served, tm
     assert len(files(tmp_path / "files")) == 1
 
 
+@pytest.mark.thorough
 def test_a_subclass_goes_on_with_the_bytes_in_memory(server: Served, tmp_path: Path) -> None:
     targets = [f"/{'missing' if row == 7 else 'ok'}/m{row}?size={row}" for row in range(64)]
     (tmp_path / "urls.csv").write_text("url\n" + "".join(f"{server.base}{target}\n" for target in targets))

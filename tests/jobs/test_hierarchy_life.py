@@ -211,7 +211,13 @@ def test_importing_the_package_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "end", ["pass", "raise KeyError", "next(hierarchy.imap(range(10)))", "raise KeyboardInterrupt"]
+    "end",
+    [
+        "pass",
+        pytest.param("raise KeyError", marks=pytest.mark.thorough),
+        "next(hierarchy.imap(range(10)))",
+        pytest.param("raise KeyboardInterrupt", marks=pytest.mark.thorough),
+    ],
 )
 def test_nothing_is_left_when_the_block_ends(tmp_path: Path, end: str) -> None:
     text = f"""{SQUARE}{LEFT}

@@ -88,6 +88,7 @@ def directly(texts: list[str]) -> np.ndarray:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
+@pytest.mark.thorough
 def test_a_real_model_gives_the_same_bits_under_any_tree_and_after_a_kill(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "plain", 300)
     plain = write_config(tmp_path / "plain", processes=1, workers=0)

@@ -103,6 +103,7 @@ def test_vectors_have_length_one_only_when_normalized(job: TextEmbedding) -> Non
     assert cosines(normalized["embedding"], plain["embedding"]).min() >= 0.99999
 
 
+@pytest.mark.thorough
 def test_bfloat16_computes_nearly_the_same_and_still_returns_float32(job: TextEmbedding) -> None:
     coarse = embed(started(max_tokens=64, dtype="bfloat16"), TEXTS)["embedding"]
     assert coarse.dtype == np.float32
@@ -118,7 +119,7 @@ def test_the_same_rows_give_the_same_bytes_whatever_was_processed_before(job: Te
     }
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize("rows", [1, 5, 64])
 def test_rows_come_out_in_the_order_they_went_in_for_any_batch_size(job: TextEmbedding, rows: int) -> None:
     texts = [TEXTS[row * 3 % len(TEXTS)] for row in range(rows)]
     together = embed(job, texts)

@@ -15,6 +15,7 @@ from jobs.storage.records import Commit
 from launcher.executors import EXECUTORS
 from tests.support.builders import AttemptWriter
 from tests.support.launcher_runs import ROOT, environment, launcher, write_config
+from tests.support.task_runs import command as task_command
 from tests.support.task_runs import make_run
 
 HEAVY = {"torch", "pandas", "h5py", "pyarrow"}
@@ -122,6 +123,44 @@ def test_asking_an_executor_imports_nothing_heavy(executor: str) -> None:
     )
     found = {name.partition(".")[0] for name in done.stdout.split()}
     assert found & (HEAVY | {"numpy", "pydantic", "yaml", "rich"}) == set()
+
+
+def imported_in_order(command: list[str]) -> list[str]:
+    """Names of modules, in the order in which a command and all its processes imported them."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command[1:]],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return [name for name in lines if name != "imported package"]
+
+
+def test_an_array_task_imports_little_and_each_module_once(tmp_path: Path) -> None:
+    """What its children use they have from it; what few tasks need, none imports before."""
+    found = imported_in_order(task_command(make_run(tmp_path / "run", "Toy", 64)))
+    ours = [name for name in found if name.partition(".")[0] == "jobs"]
+    assert len(ours) == len(set(ours)) <= 112
+    # The last of the supervisor's imports: what comes after it is imported by one child after the other.
+    assert found[found.index("jobs.node.supervisor.entry_point") + 1 :] == []
+    rare = {"hashlib", "numpy.ma", "pickletools", "secrets", "sysconfig", "threadpoolctl"}
+    assert set(found) & (rare | {"jobs.storage.old_shards", "jobs.storage.old_journal", "jobs.gather"}) == set()
+
+
+def test_planning_asks_no_other_distribution_for_plugins(tmp_path: Path) -> None:
+    """pydantic would: a file of each, on a file system that may be slow. Those of a Job's own models are found all the same."""
+    program = (
+        "import os, sys; opened = []; sys.addaudithook(lambda event, values: event == 'open' and opened.append(values[0]))\n"
+        "from launcher.cli import main; main(sys.argv[1:])\n"
+        "assert not [path for path in opened if str(path).endswith('entry_points.txt')]\n"
+        "assert 'pydantic' in sys.modules and 'PYDANTIC_DISABLE_PLUGINS' not in os.environ"
+    )
+    command = [sys.executable, "-c", program, "plan", str(write_config(tmp_path))]
+    variables = {name: value for name, value in environment().items() if name != "PYDANTIC_DISABLE_PLUGINS"}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def seconds(*arguments: str) -> float:

@@ -14,6 +14,7 @@ from launcher.units import (
     parse_memory,
     parse_time,
     rough_time,
+    short_number,
     short_size,
 )
 
@@ -82,6 +83,16 @@ def test_sizes_for_people() -> None:
 
 def test_rough_times_have_one_number() -> None:
     assert [rough_time(seconds) for seconds in (90, 2700, 9000)] == ["90.0 s", "45 min", "2.5 h"]
+
+
+def test_numbers_have_four_digits_and_no_exponent() -> None:
+    assert [short_number(value) for value in (24_330.4, 1000.0, 999.96, 2.4333, 0.0)] == [
+        "24,330",
+        "1,000",
+        "1000",
+        "2.433",
+        "0",
+    ]
 
 
 def test_one_is_counted_without_a_plural() -> None:

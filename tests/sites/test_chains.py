@@ -45,7 +45,7 @@ def test_after_a_retry_of_the_run_before_it(site: BringUp, tmp_path: Path) -> No
     assert toy.run.submission_numbers() == [1, 2]
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_by_a_launcher_in_the_place_of_a_finalize_job(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"tasks": 1, "finalize": "none"})
     second = submit_both(toy, finalize="none")
@@ -56,7 +56,7 @@ def test_by_a_launcher_in_the_place_of_a_finalize_job(site: BringUp, tmp_path: P
     assert is_complete(second)
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_where_nodes_may_not_submit_it_is_told_and_left_to_a_person(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,7 @@ def test_jobs_on_another_cluster_are_seen_and_cancelled_there_alone(clusters: Sl
     assert (entries(clusters, "other"), entries(clusters, "test")) == (set(), here)
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_follows_stays_on_the_cluster_that_slurm_has_chosen(clusters: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(clusters, tmp_path, options={"tasks": 1, "clusters": "test,other"})
     toy.submit()
@@ -58,7 +58,7 @@ def test_what_follows_stays_on_the_cluster_that_slurm_has_chosen(clusters: Slurm
     assert result_data(toy.run) == undisturbed_data()
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_users_clusters_in_the_environment_are_where_it_goes(
     clusters: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +72,7 @@ def test_users_clusters_in_the_environment_are_where_it_goes(
     assert entries(clusters, "other") == set()
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_a_killed_launcher_has_not_recorded_is_found_on_the_clusters_that_were_asked(
     clusters: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_cluster_that_nobody_knows_is_bad_input(clusters: SlurmCluster, tmp_pa
     assert "slurm.clusters (SBATCH_CLUSTERS, SLURM_CLUSTERS): scontrol --clusters=nowhere" in refused.stderr
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_follows_a_job_of_a_federation_stays_on_its_cluster(clusters: SlurmCluster, tmp_path: Path) -> None:
     clusters.services.tell("add federation fed clusters=test,other")
     clusters.wait(lambda: "fed" in clusters.run("scontrol", "show", "federation"), 60, "a federation")

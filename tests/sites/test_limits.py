@@ -10,7 +10,7 @@ from tests.support.slurm_runs import SlurmRun
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_no_job_may_have_is_told_and_the_limit_of_jobs_is_that_of_the_qos(site: BringUp, tmp_path: Path) -> None:
     cluster = site("accounting")
     cluster.services.tell("add qos small MaxTRESPerJob=cpu=2,mem=1G MaxWall=10 MaxSubmitJobsPU=7")

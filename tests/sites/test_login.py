@@ -52,7 +52,7 @@ def end_by_cron(toy: SlurmRun) -> int:
     return codes[-1]
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_launcher_run_tries_again_and_gathers_where_there_is_no_finalize_job(site: BringUp, tmp_path: Path) -> None:
     options = {"finalize": "none", "tasks": 1}
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options=options)
@@ -70,7 +70,7 @@ def test_launcher_run_tries_again_and_gathers_where_there_is_no_finalize_job(sit
     assert find_attendant(toy.run) is None
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_launcher_that_was_killed_goes_on_by_cron_and_two_are_one(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"finalize": "none"})
     assert toy.launcher("run", toy.config.name, "--once").returncode == GOES_ON
@@ -94,7 +94,7 @@ def test_a_launcher_that_was_killed_goes_on_by_cron_and_two_are_one(site: BringU
     assert toy.launcher("run", toy.run.path, "--once").returncode == 0
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_launcher_whose_terminal_closes_leaves_the_tasks_alone_and_says_how_to_go_on(
     site: BringUp, tmp_path: Path
 ) -> None:
@@ -115,6 +115,7 @@ def test_a_launcher_whose_terminal_closes_leaves_the_tasks_alone_and_says_how_to
 # --- what Slurm refuses
 
 
+@pytest.mark.thorough
 def test_refused_dependencies_are_told_before_anything_is_submitted_and_launcher_run_does_without(
     site: BringUp, tmp_path: Path
 ) -> None:
@@ -143,7 +144,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_only_a_real_submission_refuses_leaves_an_array_that_is_told(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +162,7 @@ def test_what_only_a_real_submission_refuses_leaves_an_array_that_is_told(
     assert_complete(toy)
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_finalize_job_goes_elsewhere_where_its_partition_is_for_gpu_jobs(site: BringUp, tmp_path: Path) -> None:
     options = {"partition": "gpu", "gpus_per_task": 1, "hold": True}
     toy = SlurmRun(site("gpu-only-partition"), tmp_path, "Toy", options=options)
@@ -202,7 +203,7 @@ def test_retries_of_a_node_that_may_not_submit_wait_for_launcher_run(
     assert_complete(toy)
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_why_a_retry_waits_is_told_until_slurm_takes_it(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +230,7 @@ def test_why_a_retry_waits_is_told_until_slurm_takes_it(
     assert_complete(toy)
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_partition_that_this_machine_may_not_use_is_told_as_that(site: BringUp, tmp_path: Path) -> None:
     partition = "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 AllocNodes=elsewhere"
     toy = SlurmRun(site("no-accounting", partition), tmp_path, "Toy")
@@ -239,7 +240,7 @@ def test_a_partition_that_this_machine_may_not_use_is_told_as_that(site: BringUp
     assert toy.run.submission_numbers() == []
 
 
-@pytest.mark.parametrize("kind", ["MaxArraySize=0", pytest.param("plugin", marks=pytest.mark.sites)])
+@pytest.mark.parametrize("kind", ["MaxArraySize=0", pytest.param("plugin", marks=pytest.mark.thorough)])
 def test_without_job_arrays_each_array_task_is_a_job(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -260,7 +261,7 @@ def test_without_job_arrays_each_array_task_is_a_job(
     assert jobs_of(toy) == ["1-0", "1-1", "1-2", "1-finalize"]
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_tasks_that_are_jobs_are_cancelled_and_followed_by_others(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting", "MaxArraySize=0"), tmp_path, options={"tasks": 2, "finalize": "none"})
     toy.submit()
@@ -276,7 +277,7 @@ def test_tasks_that_are_jobs_are_cancelled_and_followed_by_others(site: BringUp,
 # --- retries
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_refused_retry_spares_the_others_and_stays_in_sight(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +322,7 @@ def test_a_finalize_job_that_was_killed_is_noticed_without_asking_and_launcher_r
     assert (toy.status()["state"], toy.run.submission_numbers()) == ("complete", [1])
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_launcher_run_tries_again_what_a_killed_finalize_job_has_not(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"tasks": 1})
     toy.submit()

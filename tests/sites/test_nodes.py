@@ -42,7 +42,7 @@ def filling(site: BringUp, name: str, folder: Path, **options: Any) -> SlurmRun:
     )  # fmt: skip
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_is_idle_of_a_whole_node_is_told_when_a_run_is_planned_and_submitted(
     site: BringUp, tmp_path: Path
 ) -> None:
@@ -57,7 +57,7 @@ def test_what_is_idle_of_a_whole_node_is_told_when_a_run_is_planned_and_submitte
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("whole-nodes", {}), pytest.param("mixed-nodes", {"exclusive": True}, marks=pytest.mark.sites)],
+    [("whole-nodes", {}), pytest.param("mixed-nodes", {"exclusive": True}, marks=pytest.mark.thorough)],
 )
 def test_each_node_has_processes_for_all_that_it_has(
     site: BringUp, tmp_path: Path, name: str, options: dict[str, Any]
@@ -77,7 +77,7 @@ def test_each_node_has_processes_for_all_that_it_has(
     assert result_data(toy.run) == result_data(few.run)
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_task_that_fills_a_node_has_its_memory(site: BringUp, tmp_path: Path) -> None:
     toy = filling(site, "mixed-nodes", tmp_path, exclusive=True)
     toy.submit()
@@ -86,7 +86,7 @@ def test_a_task_that_fills_a_node_has_its_memory(site: BringUp, tmp_path: Path) 
     assert {attempt.beat.memory_limit for attempt in Attempts(toy.run).read()} == {task_limit()}
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_task_of_several_nodes_fills_each(site: BringUp, tmp_path: Path) -> None:
     toy = filling(site, "mixed-nodes", tmp_path, exclusive=True, nodes_per_task=3, tasks=1, template="cpu")
     toy.submit()

@@ -10,7 +10,7 @@ from tests.support.slurm_runs import SlurmRun
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_of_several_submissions_no_more_tasks_run_at_a_time_than_of_one(site: BringUp, tmp_path: Path) -> None:
     cluster = site("no-accounting")
     options = {"hold": True, "array_parallelism": 3, "mem": "300M"}

@@ -65,7 +65,7 @@ def test_a_local_run_is_running_for_everybody(shared_folder: Path) -> None:
         assert launch_as(OWNER, shared_folder, "cancel", "toy").returncode == 0
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_users_set_for_their_own_eyes_hides_nothing(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +80,7 @@ def test_what_users_set_for_their_own_eyes_hides_nothing(
     assert entries(cluster) == []
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_names_of_other_jobs_may_be_any_bytes(site: BringUp, tmp_path: Path) -> None:
     cluster = site("no-accounting")
     cluster.run("sbatch", "--hold", "--job-name", b"caf\xe9".decode(errors="surrogateescape"), "--wrap=true")

@@ -29,7 +29,7 @@ def assert_complete(toy: SlurmRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("partition", "requeue"), [("cancelled", True), pytest.param("requeued", False, marks=pytest.mark.sites)]
+    ("partition", "requeue"), [("cancelled", True), pytest.param("requeued", False, marks=pytest.mark.thorough)]
 )
 def test_what_is_preempted_for_good_goes_on_in_another_submission_and_costs_no_attempt(
     site: BringUp, tmp_path: Path, partition: str, requeue: bool
@@ -92,7 +92,7 @@ def test_the_time_that_a_partition_gives_is_told_and_left_time_to_work_in(site: 
     assert "each array task has" not in toy.launcher("plan", toy.config.name, "--set", "slurm.time=5").stdout
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_task_leaves_before_its_limit_where_it_might_run_over_it(site: BringUp, tmp_path: Path) -> None:
     slurm = site(SITE, "OverTimeLimit=2")
     options = {"time": "1", "tasks": 1, "requeue": False}
@@ -104,7 +104,7 @@ def test_a_task_leaves_before_its_limit_where_it_might_run_over_it(site: BringUp
     assert toy.submission(2).resources.attempt == 1
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_jobs_that_take_turns_fail_no_sample_of_each_other(site: BringUp, tmp_path: Path) -> None:
     gang = "PartitionName=gang Nodes=ALL PriorityTier=1 PreemptMode=GANG OverSubscribe=FORCE:2"
     slurm = site(SITE, "SchedulerTimeSlice=5", gang)
@@ -119,7 +119,7 @@ def test_jobs_that_take_turns_fail_no_sample_of_each_other(site: BringUp, tmp_pa
     assert toy.ends(0) == [("done", None)]
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_what_slurm_itself_ends_for_its_memory_gets_more_of_it(site: BringUp, tmp_path: Path) -> None:
     params, retry = {"process": {"20": 200}}, {"memory_factor": 4, "attempts": 2}
     job = "tests.example_jobs.greedy_jobs:Hungry"

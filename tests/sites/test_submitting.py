@@ -55,7 +55,7 @@ def test_an_array_is_no_larger_than_the_scheduler_lets_run(site: BringUp, tmp_pa
     assert toy.submission(1).tasks == 3
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_array_parallelism_is_the_runs_in_all_its_arrays(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun.gated(site("no-accounting"), tmp_path, options={"array_parallelism": 1})
     assert toy.launcher("plan", toy.config.name).returncode == 0
@@ -69,7 +69,7 @@ def test_array_parallelism_is_the_runs_in_all_its_arrays(site: BringUp, tmp_path
     assert max(attempt.beat.time for attempt in first) < min(start_of(attempt).time for attempt in second)
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_limits_of_another_account_are_none_of_this_one(site: BringUp, tmp_path: Path) -> None:
     cluster = site("accounting")
     for account, tasks in (("lab", 8), ("debug", 1)):
@@ -79,7 +79,7 @@ def test_limits_of_another_account_are_none_of_this_one(site: BringUp, tmp_path:
         assert toy.submission(1).tasks == tasks
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_the_finalize_job_goes_where_the_users_own_script_does(site: BringUp, tmp_path: Path) -> None:
     own = template(tmp_path, "#SBATCH -p urgent", "#SBATCH --account=paid --mem=300M --hold")
     toy = SlurmRun(site("accounting"), tmp_path, "Toy", options={"template": own})
@@ -87,7 +87,7 @@ def test_the_finalize_job_goes_where_the_users_own_script_does(site: BringUp, tm
     assert jobs_of(toy, "%P %a") == {"array": "urgent paid", "finalize": "urgent paid"}
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_variables_of_sbatch_hold_for_array_and_finalize_job(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +97,7 @@ def test_variables_of_sbatch_hold_for_array_and_finalize_job(
     assert jobs_of(toy, "%P") == {"array": "urgent", "finalize": "urgent"}
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_run_follows_a_job_of_the_users_and_its_result_follows_its_array(site: BringUp, tmp_path: Path) -> None:
     cluster = site("no-accounting")
     before = cluster.run("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true").strip()
@@ -126,7 +126,7 @@ def test_nodes_without_memory_of_their_own_are_asked_for_none(site: BringUp, tmp
     assert toy.end()["state"] == "complete"
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_partition_for_gpus_alone_has_a_finalize_job_elsewhere(site: BringUp, tmp_path: Path) -> None:
     options = {"partition": "gpu", "gpus_per_task": 1, "finalize": {"partition": "main"}}
     toy = SlurmRun(site("gpu-only-partition"), tmp_path, "Toy", options=options)
@@ -134,7 +134,7 @@ def test_a_partition_for_gpus_alone_has_a_finalize_job_elsewhere(site: BringUp, 
     assert toy.end()["state"] == "complete"
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_variables_of_the_users_script_reach_jobs_on_several_nodes(site: BringUp, tmp_path: Path) -> None:
     own = template(tmp_path, "#SBATCH --export=NONE --mem=300M", f"export PYTHONPATH={ROOT} MY_TOKEN=mine")
     toy = SlurmRun(

@@ -62,7 +62,7 @@ def test_the_conda_environment_is_launcher_unless_another_is_named(
         assert set(found["values"]) == {"launcher BATCH"}  # ENVIRONMENT is Slurm's, in all batch jobs
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 @pytest.mark.parametrize("template", ["conda", "modules"])
 def test_a_task_whose_environment_cannot_be_activated_fails_and_says_so(
     site: BringUp, tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, template: str

@@ -74,7 +74,7 @@ def test_a_supervisor_that_was_killed_is_told_by_the_controller(site: BringUp, t
     assert kinds(toy) == {"CRASH"}
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 def test_a_cancelled_run_that_slurm_has_forgotten_stays_cancelled(site: BringUp, tmp_path: Path) -> None:
     cluster = site("no-accounting", "MinJobAge=2")
     toy = SlurmRun.gated(cluster, tmp_path, options={"tasks": 3, "array_parallelism": 2})
@@ -89,7 +89,7 @@ def test_a_cancelled_run_that_slurm_has_forgotten_stays_cancelled(site: BringUp,
     assert (kinds(toy), toy.run.submission_numbers()) == ({"CANCELLED"}, [1])
 
 
-@pytest.mark.sites
+@pytest.mark.thorough
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_a_frozen_task_that_slurm_ends_at_its_time_limit_gets_more_time(
     site: BringUp, tmp_path: Path, forgotten: bool

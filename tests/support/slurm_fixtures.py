@@ -7,7 +7,8 @@
 
 A cluster takes 2 s to start, with accounting 5 s, and is too heavy for every worker to have one: mark the modules that use
 one with `pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]`, or the group "sites", and run pytest-xdist with
-`--dist loadgroup`. Each group has a cluster of its own, and "failures" is one that would make "slurm" the longest by far.
+`--dist loadgroup`. Each group has a cluster of its own; "interruptions", "handover" and "failures" are groups since "slurm"
+would take far longer than all the rest with them.
 Where Slurm cannot run its tests are skipped, with a red section at the end; where CI is set they fail.
 """
 

@@ -1,6 +1,6 @@
 """How an attempt starts: its name, and the record of where it runs, on what and with what."""
 
-import secrets
+import os
 import sys
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from jobs.storage.submission import Submission
 
 def new_name(submission: int, worker: int) -> str:
     """The name of a new attempt, by chance: two starts of one worker never write to the same files."""
-    return f"{submission:04d}-{worker:05d}-{secrets.token_hex(4)}"
+    return f"{submission:04d}-{worker:05d}-{os.urandom(4).hex()}"
 
 
 def start_record(

@@ -8,7 +8,7 @@ as well.
 
 import contextlib
 import errno
-import multiprocessing
+import multiprocessing.popen_fork  # which is otherwise imported by its first fork, in each guardian
 import os
 import signal
 import struct

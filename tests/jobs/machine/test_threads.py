@@ -34,7 +34,15 @@ def _states(pid: int) -> Iterator[str]:
         return
 
 
-@pytest.mark.parametrize(("cpus", "processes", "workers"), [(1, 1, 0), (2, 2, 0), (2, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize(
+    ("cpus", "processes", "workers"),
+    [
+        (1, 1, 0),
+        pytest.param(2, 2, 0, marks=pytest.mark.thorough),
+        pytest.param(2, 1, 1, marks=pytest.mark.thorough),
+        (4, 1, 2),
+    ],
+)
 def test_a_task_has_no_more_running_threads_than_cpus(tmp_path: Path, cpus: int, processes: int, workers: int) -> None:
     """The task is told its CPUs as by Slurm; the machine's own number is no matter: threads are started all the same."""
     run = make_run(

@@ -26,3 +26,24 @@ def test_one_that_another_took_for_abandoned_before_it_was_locked_is_made_anew(
         folder.publish()
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
     assert (path / "data").read_text() == "all of it"
+
+
+def test_what_was_killed_while_it_was_synced_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is free then, and still there."""
+
+    def die(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "out"
+    monkeypatch.setattr("jobs.storage.new_folder.fsync_file", die)
+    monkeypatch.setattr("jobs.storage.new_folder.shutil.rmtree", lambda *_, **__: None)
+    with NewFolder(path) as folder:
+        (folder.temporary / "data").touch()
+        with pytest.raises(KeyboardInterrupt):
+            folder.publish()
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 1
+    with NewFolder(path) as folder:
+        assert list(tmp_path.iterdir()) == [folder.temporary]

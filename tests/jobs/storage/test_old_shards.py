@@ -17,7 +17,7 @@ from jobs.kinds import EndReason, FailureKind
 from jobs.storage import old_shards
 from jobs.storage.attempts import Attempt, Attempts, owners, read_commits, read_head
 from jobs.storage.blocks import BlockReader
-from jobs.storage.old_shards import import_run, old_log_paths
+from jobs.storage.old_run import import_run, old_log_paths
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import Commit, JobSpec, Layout
 from jobs.storage.rundir import RunDir
@@ -398,7 +398,7 @@ def test_a_run_that_was_only_planned_is_imported_too(run: RunDir) -> None:
 
 def test_a_run_of_this_version_is_not_looked_at(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     run.old_shards.rmdir()
-    monkeypatch.setattr(old_shards, "_read", None)
+    monkeypatch.setattr(old_shards, "write_attempts", None)
     assert Attempts(run).read() == []
 
 

@@ -159,6 +159,7 @@ def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow: 
     assert [content(run, shard) for shard in range(4)] == [content(run_of(other), shard) for shard in range(4)]
 
 
+@pytest.mark.thorough
 def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
     slow = write_config(tmp_path, rows=8, shards=1, params={"bad": {"3": "sleep"}})
     run = run_of(slow)
@@ -226,7 +227,7 @@ def test_the_interrupt_key_stops_the_run_in_order(endless: Path) -> None:
     assert {one.beat.end for one in attempts(run)} <= {"done", "stopped"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.thorough)])
 def test_terminated_it_stops_its_tasks_too(endless: Path, number: int) -> None:
     run = run_of(endless)
     process = start(endless.parent, "run", endless.name)
@@ -250,6 +251,7 @@ def test_no_task_outlives_a_launcher_that_was_killed(slow: Path) -> None:
     assert launcher(slow.parent, "run", slow.name).returncode == 0
 
 
+@pytest.mark.thorough
 def test_no_task_outlives_a_killed_executor_and_the_run_resumes(slow: Path) -> None:
     run = run_of(slow)
     launcher(slow.parent, "submit", slow.name)
@@ -339,6 +341,7 @@ def test_cancel_stops_everything_and_keeps_what_is_done(endless: Path) -> None:
     assert (again.returncode, document(again)["cancelled"]) == (0, [])
 
 
+@pytest.mark.thorough
 def test_cancel_spares_a_process_that_got_the_pid_later(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
@@ -354,6 +357,7 @@ def test_cancel_spares_a_process_that_got_the_pid_later(config: Path) -> None:
     bystander.communicate()
 
 
+@pytest.mark.thorough
 def test_an_executor_that_breaks_down_ends_its_own_submission_and_no_other(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config)
@@ -383,6 +387,7 @@ def test_rerun_runs_what_is_not_done_and_nothing_else(tmp_path: Path) -> None:
     assert status(tmp_path, run)["samples"] == {"total": 100, "ok": 99, "failed": 1, "missing": 0}
 
 
+@pytest.mark.thorough
 def test_the_budget_that_is_advised_suffices_whatever_of_the_shard_came_last(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in (3, 20, 30, 44)}
     write_config(tmp_path, 45, shards=1, params={"bad": bad}, node={"batch_size": 16, "max_failed_samples": 0.01})
@@ -421,6 +426,7 @@ def test_rerun_of_named_shards_tries_failed_samples_again(tmp_path: Path) -> Non
     assert status(tmp_path, run)["samples"] == {"total": 100, "ok": 100, "failed": 0, "missing": 0}
 
 
+@pytest.mark.thorough
 def test_rerun_of_a_damaged_shard_repairs_it(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
@@ -451,6 +457,7 @@ def test_a_damaged_shard_stops_the_gather_and_says_what_to_do(config: Path) -> N
     assert document(partial)["complete"] is False
 
 
+@pytest.mark.thorough
 def test_what_verify_advises_works_where_attempts_are_gone(config: Path) -> None:
     run = run_of(config)
     launcher(config.parent, "run", config.name)
@@ -472,6 +479,7 @@ def test_logs_hold_all_attempts_of_a_shard(tmp_path: Path) -> None:
     assert document(launcher(tmp_path, "logs", "toy", 0, "--json"))["text"] == told
 
 
+@pytest.mark.thorough
 def test_logs_are_followed_to_the_end_of_the_shard(slow: Path) -> None:
     launcher(slow.parent, "submit", slow.name)
     followed = launcher(slow.parent, "logs", "toy", 3, "-f")

@@ -137,6 +137,7 @@ def test_a_server_gets_one_post_once_all_retries_have_ended_and_one_for_the_next
     assert [post["state"] for post in server.posts] == ["failed", "failed"]
 
 
+@pytest.mark.thorough
 def test_what_goes_wrong_is_told_and_changes_nothing(tmp_path: Path, server: Server) -> None:
     server.code = 404
     config = write_config(tmp_path, 8, notify=f"{server.url}/secret-path")
@@ -166,6 +167,7 @@ def test_what_a_variable_holds_is_in_no_file_of_the_run(
     assert [path for path in files if b"geheim" in path.read_bytes()] == []
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_cancelled_has_somebody_who_knows(tmp_path: Path) -> None:
     config = write_config(tmp_path, 200, params={"delay": 0.3}, notify=writer(tmp_path))
     process = start(tmp_path, "run", config.name)

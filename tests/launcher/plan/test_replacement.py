@@ -2,9 +2,11 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +15,19 @@ from typing import Any
 import h5py
 import pytest
 
-from jobs.errors import RunError
+from jobs.errors import ConflictError, RunError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
+from jobs.storage.files import try_lock
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.config.config import load_config
+from launcher.plan import replacement
 from launcher.plan.plan import make_plan
 from launcher.runs.find import list_runs
 from launcher.runs.submissions import Outcome, update
+from launcher.submit.submit import select_rows
+from launcher.submit.submit import submit as submit_rows
 from tests.support.builders import AttemptWriter, submit
 from tests.support.launcher_runs import (
     document,
@@ -119,6 +125,76 @@ def test_while_it_goes_on_a_plan_is_not_replaced(tmp_path: Path) -> None:
         make_plan(load_config(config, ["job.params.plus=1"]))
     Outcome(time.time(), cancelled=True).write(run, 1)
     assert make_plan(load_config(config, ["job.params.plus=1"])).is_new
+
+
+def test_of_two_that_replace_it_at_once_one_has_its_way_and_finds_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins at any moment of the first, and waits: it neither takes the new run away nor comes to replace it."""
+    config = write_job(tmp_path)
+    run = make_plan(load_config(config)).run
+    rename, said = os.rename, queue.SimpleQueue[str]()
+
+    def be_late() -> None:
+        try:
+            make_plan(load_config(config, ["job.params.plus=2"]))
+        except ConflictError as error:
+            said.put(str(error))
+
+    other = threading.Thread(target=be_late)
+
+    def while_another_looks_on(*paths: Path) -> None:
+        if not other.ident:
+            has_tried = threading.Event()
+
+            def try_to_lock(descriptor: int) -> bool | None:
+                found = try_lock(descriptor)
+                has_tried.set()
+                return found
+
+            monkeypatch.setattr(replacement, "try_lock", try_to_lock)
+            other.start()
+            assert has_tried.wait(PATIENCE)
+        assert said.empty()
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", while_another_looks_on)
+    mine = make_plan(load_config(config, ["job.params.plus=1"]))
+    other.join(PATIENCE)
+    assert "another launcher has changed this run meanwhile" in said.get_nowait()
+    assert Plan.read(run.plan) == mine.plan
+    assert others(run) == []
+
+
+def test_what_is_submitted_while_its_plan_is_replaced_is_withdrawn(tmp_path: Path) -> None:
+    config = write_job(tmp_path)
+    planned = make_plan(load_config(config))
+    selection = select_rows(planned.run, planned.plan)
+    edit(tmp_path, 2)
+    replaced = make_plan(load_config(config, ["data.shards=5"]))
+    with pytest.raises(ConflictError, match="planned this run anew"):
+        submit_rows(planned.run, load_config(config), selection)
+    assert planned.run.submission_numbers() == []
+    assert not planned.run.claims(1).exists()
+    assert Plan.read(planned.run.plan) == replaced.plan
+
+
+def test_what_is_submitted_while_it_is_to_be_replaced_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_job(tmp_path)
+    planned = make_plan(load_config(config))
+    rename = os.rename
+
+    def just_submitted(*paths: Path) -> None:
+        if not planned.run.submission_numbers() and planned.run.plan.exists():
+            submit(planned.run)
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", just_submitted)
+    with pytest.raises(ConflictError, match="changed this run meanwhile"):
+        make_plan(load_config(config, ["job.params.plus=1"]))
+    assert Plan.read(planned.run.plan) == planned.plan
+    assert planned.run.submission_numbers() == [1]
+    assert others(planned.run) == []
 
 
 @pytest.mark.parametrize("arguments", [("run", "config.yaml"), ("submit", "toy"), ("rerun", "toy", "--shards", "1")])

@@ -66,7 +66,7 @@ def test_memory_that_runs_out_again_and_again_is_healed_with_more_of_it_for_its_
     assert toy.shards_of(2) == [1]
 
 
-@pytest.mark.parametrize("where", ["setup", "setup_worker"])
+@pytest.mark.parametrize("where", ["setup", pytest.param("setup_worker", marks=pytest.mark.thorough)])
 def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(
     limited: SlurmCluster, tmp_path: Path, where: str
 ) -> None:
@@ -83,6 +83,7 @@ def test_a_setup_over_the_memory_limit_is_healed_up_to_max_memory(
     assert second == ["COMPLETED", "1100M"]
 
 
+@pytest.mark.thorough
 def test_imports_over_the_memory_limit_are_healed(
     limited: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_imports_over_the_memory_limit_are_healed(
     assert (toy.ends(0, 1), toy.ends(0, 2)) == ([("failed", "OUT_OF_MEMORY")], [("done", None)])
 
 
+@pytest.mark.thorough
 def test_more_memory_than_any_node_has_is_not_asked_for(limited: SlurmCluster, tmp_path: Path) -> None:
     retry = {"memory_factor": 100}
     toy = SlurmRun(
@@ -109,6 +111,7 @@ def test_more_memory_than_any_node_has_is_not_asked_for(limited: SlurmCluster, t
     )
 
 
+@pytest.mark.thorough
 def test_memory_that_may_not_grow_ends_as_out_of_memory_and_says_how_to_go_on(
     limited: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -197,6 +200,7 @@ def test_what_no_other_element_can_take_is_healed_by_another_submission(
     assert result_data(toy.run) == undisturbed_data()
 
 
+@pytest.mark.thorough
 def test_one_attempt_means_that_nothing_is_tried_again(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"tasks": 1}, retry={"attempts": 1})
     toy.submit()
@@ -251,6 +255,7 @@ def test_a_python_that_is_not_there_is_tried_on_other_nodes_then_given_up(
     assert "/no/such/python" in toy.launcher("logs", toy.run.path, 0).stdout
 
 
+@pytest.mark.thorough
 def test_a_node_that_failed_is_tried_again_where_there_is_no_other(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     options = {"template": write_template(tmp_path), "nodelist": "n2"}
     toy = SlurmRun(slurm_here, tmp_path, "Toy", options=options, shards=1, retry={"attempts": 2})

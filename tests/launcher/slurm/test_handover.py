@@ -22,7 +22,7 @@ from tests.support.patience import PATIENCE
 from tests.support.slurm_runs import ROWS, SHARDS, SlurmRun, result_data, undisturbed_data, use_cluster
 from tests.support.task_runs import runs
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("handover")]
 
 ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
 REAL = shutil.which("sbatch")
@@ -71,7 +71,11 @@ def assert_all_ran_once(toy: SlurmRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["Unable to contact slurm controller (connect failure)", "Socket timed out on send/recv"]
+    "message",
+    [
+        "Unable to contact slurm controller (connect failure)",
+        pytest.param("Socket timed out on send/recv", marks=pytest.mark.thorough),
+    ],
 )
 def test_an_sbatch_that_fails_for_a_while_is_tried_again(
     slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
@@ -99,6 +103,7 @@ def test_a_submission_that_arrived_although_sbatch_timed_out_is_found_by_its_nam
     assert jobs_of(toy) == ["1", "1-finalize"]
 
 
+@pytest.mark.thorough
 def test_a_submission_that_arrives_later_than_the_next_try_is_cancelled(
     slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +146,7 @@ def test_a_controller_that_is_down_is_waited_for(slurm_here: SlurmCluster, tmp_p
     assert_all_ran_once(toy)
 
 
+@pytest.mark.thorough
 def test_a_run_survives_a_restart_of_the_controller(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun(slurm_here, tmp_path, "Toy", {"delay": 0.2}, node={"workers": 0, "processes": 1})
     toy.submit()
@@ -164,7 +170,15 @@ KILLED = {
 }
 
 
-@pytest.mark.parametrize("moment", KILLED)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before the array", marks=pytest.mark.thorough),
+        "after the array",
+        pytest.param("before the finalize job", marks=pytest.mark.thorough),
+        "after the finalize job",
+    ],
+)
 def test_a_launcher_killed_while_it_submits_has_nothing_submitted_twice(
     slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -185,6 +199,7 @@ def test_a_launcher_killed_while_it_submits_has_nothing_submitted_twice(
     assert jobs_of(toy) == [f"{number}", f"{number}-finalize"]
 
 
+@pytest.mark.thorough
 def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(
     slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +214,7 @@ def test_the_sbatch_of_a_killed_launcher_does_not_submit_later(
     assert jobs_of(toy) == ["2", "2-finalize"]
 
 
+@pytest.mark.thorough
 def test_what_a_living_launcher_submits_is_left_to_it(
     slurm_here: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +244,7 @@ def test_a_finalize_job_that_somebody_cancelled_is_submitted_again(slurm_here: S
     assert_all_ran_once(toy)
 
 
+@pytest.mark.thorough
 def test_a_run_whose_jobs_were_all_cancelled_by_hand_can_be_submitted_again(
     slurm_here: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -290,6 +307,7 @@ def test_a_run_completes_while_the_accounting_is_down_all_the_time(
     assert_all_ran_once(toy)
 
 
+@pytest.mark.thorough
 def test_what_the_accounting_would_know_is_told_by_the_controller_while_it_is_down(
     without_accounting: SlurmCluster, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from tests.support.slurm_runs import (
 )
 from tests.support.task_runs import alive
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("interruptions")]
 
 ALL_OK = {"total": ROWS, "ok": ROWS, "failed": 0, "missing": 0}
 
@@ -90,7 +90,10 @@ def test_an_element_whose_time_is_up_is_requeued_and_goes_on_with_what_all_have_
 
 @pytest.mark.parametrize(
     ("stuck", "end", "attempt", "limit"),
-    [([0], ("failed", "TIMEOUT"), 2, "00:03:00"), ([], ("stopped", None), 1, "00:01:00")],
+    [
+        ([0], ("failed", "TIMEOUT"), 2, "00:03:00"),
+        pytest.param([], ("stopped", None), 1, "00:01:00", marks=pytest.mark.thorough),
+    ],
 )
 def test_the_time_limit_gives_more_time_only_to_what_makes_no_progress(
     slurm_here: SlurmCluster, tmp_path: Path, stuck: list[int], end: tuple[str, str | None], attempt: int, limit: str
@@ -123,6 +126,7 @@ def test_dead_nodes_leave_their_work_to_the_others(slurm_here: SlurmCluster, tmp
     assert toy.accounted(1, "State", "NodeList")[1] == [["NODE_FAIL", failed]]
 
 
+@pytest.mark.thorough
 def test_a_dead_node_is_avoided_by_what_slurm_does_not_requeue(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"tasks": 1})
     array = toy.submit()
@@ -160,6 +164,7 @@ def test_what_is_preempted_goes_on_where_it_was(slurm_here: SlurmCluster, tmp_pa
     assert toy.accounted(1, "State")[1] == [["PREEMPTED"]]
 
 
+@pytest.mark.thorough
 def test_preemption_costs_no_attempt(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"nodelist": "n1", "tasks": 1}, retry={"attempts": 1})
     array = toy.submit()
@@ -179,6 +184,7 @@ def states_of(toy: SlurmRun) -> list[Accounted]:
     return scheduler.accounting([toy.array(1)], toy.submission(1).created)
 
 
+@pytest.mark.thorough
 def test_elements_that_have_not_started_when_all_is_done_are_not_waited_for(
     slurm_here: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -308,6 +314,7 @@ def test_a_script_that_a_person_submits_is_seen_and_not_submitted_again(
     assert result_data(toy.run) == undisturbed_data()
 
 
+@pytest.mark.thorough
 def test_what_a_person_submits_is_seen_in_the_queue_and_can_be_cancelled(
     slurm_here: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -333,6 +340,7 @@ def accounted_elements(toy: SlurmRun, number: int) -> list[str]:
     return sorted(row for row in rows if not row.endswith("]"))
 
 
+@pytest.mark.thorough
 def test_what_a_person_submitted_and_lost_is_completed_by_a_rerun(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun.gated(slurm_here, tmp_path, options={"tasks": 1})
     toy.launcher("plan", toy.config.name)
@@ -350,7 +358,7 @@ def test_what_a_person_submitted_and_lost_is_completed_by_a_rerun(slurm_here: Sl
 # --- what stands still
 
 
-@pytest.mark.sites  # minutes: nobody is taken for silent before one has passed
+@pytest.mark.thorough  # minutes: nobody is taken for silent before one has passed
 def test_an_element_that_stands_still_holds_up_neither_the_others_nor_the_end(
     slurm_here: SlurmCluster, tmp_path: Path
 ) -> None:

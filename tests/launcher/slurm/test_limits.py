@@ -114,6 +114,7 @@ def test_2500_shards_are_one_array_as_large_as_slurm_allows_of_which_any_element
     assert set(elements_that_ran(toy, 1)) <= set(keep)
 
 
+@pytest.mark.thorough
 def test_a_rerun_of_900_scattered_shards_is_one_array_from_0(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = lean(slurm_here, tmp_path, 1800, options={"hold": True, "array_parallelism": 1000})
     assert toy.launcher("plan", toy.config.name).returncode == 0
@@ -145,6 +146,7 @@ def test_an_array_stays_within_the_limit_of_a_users_jobs(slurm_here: SlurmCluste
     assert toy.run.submission_numbers() == [1]
 
 
+@pytest.mark.thorough
 def test_a_limit_that_nobody_knows_in_advance_is_found_by_trying(
     slurm_here: SlurmCluster, qos_limit: int, tmp_path: Path
 ) -> None:
@@ -168,6 +170,7 @@ def small_slurm(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield cluster
 
 
+@pytest.mark.thorough
 def test_an_array_stays_within_what_the_whole_queue_holds(small_slurm: SlurmCluster, tmp_path: Path) -> None:
     toy = lean(small_slurm, tmp_path, 40, options={"hold": True})
     small_slurm.run("sdiag", "--reset")
@@ -176,6 +179,7 @@ def test_an_array_stays_within_what_the_whole_queue_holds(small_slurm: SlurmClus
     assert [toy.submission(number).tasks for number in toy.run.submission_numbers()] == [18]
 
 
+@pytest.mark.thorough
 def test_where_slurm_takes_nothing_now_that_is_said_and_the_next_submit_goes_on(
     slurm_here: SlurmCluster, tmp_path: Path
 ) -> None:

@@ -42,7 +42,10 @@ from tests.support.task_runs import (
 )
 
 
-@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (1, 1), (2, 2), (3, 0)])
+@pytest.mark.parametrize(
+    ("processes", "workers"),
+    [pytest.param(1, 0, marks=pytest.mark.thorough), (1, 1), (2, 2), pytest.param(3, 0, marks=pytest.mark.thorough)],
+)
 def test_the_bytes_do_not_depend_on_processes_and_workers(tmp_path: Path, processes: int, workers: int) -> None:
     reference = make_run(tmp_path / "reference", "Random", 500, workers=2)
     other = make_run(tmp_path / "other", "Random", 500, workers=workers, processes=processes)
@@ -60,7 +63,15 @@ def test_kills_that_meet_at_one_batch_change_no_bytes(tmp_path: Path, workers: i
     assert content(run) == content(reference)
 
 
-@pytest.mark.parametrize(("workers", "wait"), [(0, 0), (2, 0), (0, 0.03), (2, 0.03)])
+@pytest.mark.parametrize(
+    ("workers", "wait"),
+    [
+        (0, 0),
+        pytest.param(2, 0, marks=pytest.mark.thorough),
+        pytest.param(0, 0.03, marks=pytest.mark.thorough),
+        (2, 0.03),
+    ],
+)
 def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int, wait: float) -> None:
     bad = {"3": "raise", "21": "exit", "40": "segfault", "77": "sleep", "150": "shape", "170": "process-kill"}
     bad |= {"180": "process-raise"}
@@ -94,6 +105,7 @@ def test_a_wrong_number_of_rows_is_told_as_it_is_and_never_hidden_by_smaller_bat
     assert all(sample.kind == "PROCESS" and message in sample.message for sample in found.values())
 
 
+@pytest.mark.thorough
 def test_a_sample_that_allocates_without_bound_fails_alone(tmp_path: Path) -> None:
     settings = {"memory": 2 << 30, "max_failed_samples": 1}
     run = make_run(tmp_path / "run", "Toy", 64, params={"bad": {"20": "allocate"}}, **settings)
@@ -178,6 +190,7 @@ def test_a_small_shard_is_finished_and_tells_how_many_of_its_samples_failed(tmp_
     assert (end.failed, end.shared) == (2, {0: 2})
 
 
+@pytest.mark.thorough
 def test_batches_of_a_shard_that_is_given_up_are_left_alone(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in range(4)}
     run = make_run(tmp_path / "run", "Toy", 40_000, shards=2, batch_size=4, params={"bad": bad, "delay": 0.0001})
@@ -480,6 +493,7 @@ def test_a_claim_may_hold_shards_that_do_not_lie_together(tmp_path: Path) -> Non
     assert [is_done(run, shard) for shard in range(3)] == [True, False, True]
 
 
+@pytest.mark.thorough
 def test_a_claim_of_more_batches_than_a_crew_takes_at_a_time_is_done(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "NoTorch", 12_000, batch_size=2, shards=7, workers=0, sync_interval=0.2)
     assert run_task(run).returncode == 0
