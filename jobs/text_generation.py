@@ -37,7 +37,7 @@ class TextGeneration(Job):
       ``{key}``, an API key that nobody else has: a port can be reached by all users of a node.
     - ``base_url``: instead, a server that runs, such as ``http://host:8000/v1``; its key is ``$OPENAI_API_KEY`` in the task.
     - ``prompt``: text with fields, columns of the manifest; or ``messages``: a column of messages, lists or JSON.
-      ``system``: a system message before them. ``chat: false``: the prompt as it is, to /completions.
+    - ``system``: a system message before them. ``chat``: false sends the prompt as it is, to /completions.
     - ``sampling``: ``{max_tokens: 512, temperature: 0.7}``, passed on as it is; with ``n`` over 1 there are ``text_0``,
       ``text_1``, and so on, and as many ``finish_reason_0``.
     - ``schema``: a JSON schema that answers must have; one that is cut off by max_tokens fails its sample.
