@@ -35,6 +35,11 @@ class Streak:
         """Takes what the process has done next; returns what counts now, in that order."""
         settled: list[Commit] = []
         for commit in commits:
+            if not commit.failed:  # as mostly
+                settled += self.settle() if self.held else ()
+                self._went_well = True
+                settled.append(commit)
+                continue
             if _tells_nothing(commit):
                 settled.append(commit)
                 continue
