@@ -72,8 +72,10 @@ def write_job(folder: Path, factor: int = 1, **sections: Any) -> Path:
 
 
 def edit(folder: Path, factor: int) -> None:
-    """Another module than the Job's own: it imports this one."""
-    (folder / "times.py").write_text(f"FACTOR = {factor}\n")
+    """Another module than the Job's own: it imports this one. Of a new size: Python tells an edit by that, or by seconds."""
+    module = folder / "times.py"
+    size = module.stat().st_size if module.exists() else 0
+    module.write_text(f"FACTOR = {factor}".ljust(size) + "\n")
 
 
 def values(run: RunDir) -> list[int]:
