@@ -59,7 +59,8 @@ class Client:
     async def _status(self, url: str) -> int | None:
         try:
             async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=_LOOK)) as response:
-                return response.status
+                status: int = response.status
+                return status
         except _Problems:
             return None
 

@@ -53,7 +53,7 @@ def answer(row: int, number: int = 0) -> str:
 # --- what is stored
 
 
-@pytest.mark.parametrize("place", ["{socket}", "{port}"])
+@pytest.mark.parametrize("place", ["{socket}", pytest.param("{port}", marks=pytest.mark.thorough)])
 def test_each_prompt_has_the_answer_of_a_server_of_its_process(tmp_path: Path, place: str) -> None:
     run = generation(tmp_path / "run", command=engine(tmp_path, place))
     assert run_task(run).returncode == 0
@@ -74,6 +74,7 @@ def test_several_answers_logprobs_and_a_schema_are_stored_as_they_are_asked_for(
     assert np.frombuffer(values["logprobs"], "<f8").tolist() == [-0.5, -1.0]
 
 
+@pytest.mark.thorough
 def test_at_temperature_0_no_seed_is_sent_and_plain_prompts_are_completed(tmp_path: Path) -> None:
     run = generation(tmp_path / "run", command=engine(tmp_path), sampling={"temperature": 0}, chat=False)
     assert run_task(run).returncode == 0
@@ -103,6 +104,7 @@ def test_an_engine_that_dies_is_started_again_and_no_sample_fails(tmp_path: Path
     assert texts(run) == {row: answer(row) for row in range(ROWS)}
 
 
+@pytest.mark.thorough
 def test_a_prompt_that_kills_the_engine_each_time_fails_alone(tmp_path: Path) -> None:
     run = generation(tmp_path / "run", {"max_failed_samples": 1}, command=engine(tmp_path, row20="die"), retries=0)
     assert run_task(run).returncode == 0
@@ -115,7 +117,7 @@ def test_a_prompt_that_kills_the_engine_each_time_fails_alone(tmp_path: Path) ->
     [
         (["no-such-engine", "{port}"], "the engine 'no-such-engine' cannot be started: No such file or directory"),
         (["sh", "-c", "echo no room; exit 3", "{port}"], "exit code 3; it said last: no room"),
-        (["sleep", "100", "{port}"], "does not answer, 0.5 s after its start"),
+        pytest.param(["sleep", "100", "{port}"], "does not answer, 0.5 s after its start", marks=pytest.mark.thorough),
     ],
 )
 def test_an_engine_that_cannot_start_ends_the_attempt_with_the_end_of_its_log(
@@ -135,7 +137,9 @@ def test_no_engine_is_left_when_its_process_or_its_task_is_killed(tmp_path: Path
     try:
         wait_until(lambda: written(run) == ROWS - 1)
         (old,) = _engines(task)
-        old.parent().kill()
+        process = old.parent()
+        assert process
+        process.kill()
         wait_until(lambda: not alive([old]))
         wait_until(lambda: len(_engines(task)) == 1)
         (new,) = _engines(task)
