@@ -71,7 +71,7 @@ def to_columns(outputs: object, rows: int, *, own: bool = False) -> Columns:
     ``own``: the columns are in memory of their own, and not that of the Job, which may write to it again.
     """
     if not isinstance(outputs, Mapping) or not outputs:
-        raise OutputError(f"process returned {_describe(outputs)}; valid: a dict of output name -> array or list")
+        raise OutputError(f"process returned {describe(outputs)}; valid: a dict of output name -> array or list")
     columns = {}
     for key, value in outputs.items():
         name = _name(key)
@@ -143,7 +143,7 @@ def _ragged(name: str, arrays: list[np.ndarray]) -> Column:
     told = [array for array in arrays if not _is_nothing(array)]
     forms = {(array.dtype.str, array.shape[1:]) for array in told if array.ndim}
     if told and (len(forms) != 1 or not all(array.ndim for array in told)):
-        found = ", ".join(sorted({_describe(array) for array in told}))
+        found = ", ".join(sorted({describe(array) for array in told}))
         raise OutputError(f"output {name!r} mixes {found}: a list's arrays may differ in their first axis only")
     shape = (told or arrays)[0].shape[1:]
     if 0 in shape:
@@ -167,7 +167,7 @@ def to_array(name: str, value: Any) -> np.ndarray:
     except ValueError as error:
         raise OutputError(f"output {name!r}: {error}; for rows of different length return a list of arrays") from None
     except (TypeError, RuntimeError) as error:  # a kind of tensor, or of object, that is no array
-        raise OutputError(f"output {name!r}, {_describe(value)}, is no array: {error}") from None
+        raise OutputError(f"output {name!r}, {describe(value)}, is no array: {error}") from None
     if array.ndim > _MOST_DIMENSIONS:
         raise OutputError(f"output {name!r} has {array.ndim} dimensions; valid: {_MOST_DIMENSIONS} at most")
     if array.ndim and array is not value and not is_tensor(value):
@@ -216,67 +216,10 @@ def _plain(name: str, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {list(value.shape)}"
     return f"{type(value).__name__}"
-
-
-def of_sample(outputs: object) -> dict[str, Any]:
-    """What ``process_sample`` returned, in memory of its own as far as it is arrays or tensors; raises OutputError."""
-    if not isinstance(outputs, Mapping) or not outputs:
-        raise OutputError(f"process_sample returned {_describe(outputs)}; valid: a dict of output name -> value")
-    return {name: _own(value) for name, value in outputs.items()}
-
-
-def _own(value: Any) -> Any:
-    if is_tensor(value):
-        value = to_numpy(value)
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def of_one_row(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs of a sample as ``process`` would have returned them for a batch of one."""
-    return {
-        name: value[None] if isinstance(value, np.ndarray) and value.ndim else [value]
-        for name, value in outputs.items()
-    }
-
-
-def of_many_rows(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The outputs of several samples, as for a batch of them; None where that might differ from each of them by itself.
-
-    That would be so where the types of an output differ: what is stored of a sample depends on no other one.
-    """
-    names = samples[0].keys()
-    if any(sample.keys() != names for sample in samples):
-        return None
-    columns = {name: _joined([sample[name] for sample in samples]) for name in names}
-    return None if any(column is None for column in columns.values()) else columns
-
-
-def _joined(values: list[Any]) -> Any:
-    first = values[0]
-    kind = type(first)
-    if any(type(value) is not kind for value in values):
-        return None
-    if kind is np.ndarray:
-        is_plain = first.ndim and all(v.shape == first.shape and v.dtype == first.dtype for v in values)
-        return np.stack(values) if is_plain else None
-    if kind is str or kind is bytes:
-        return values
-    if kind is list:
-        arrays = [np.asarray(value) for value in values]
-        told = {array.dtype for array in arrays if array.size}
-        are_plain = len(told) <= 1 and all(array.ndim == 1 and array.dtype.kind in "biuf" for array in arrays)
-        return values if are_plain and all(_has_numbers(value) for value in values) else None
-    array = np.array(values) if kind in (int, float, bool) or issubclass(kind, np.number) else None
-    return array if array is not None and array.dtype == np.asarray(first).dtype else None
-
-
-def _has_numbers(values: list[Any]) -> bool:
-    """Whether all are of one type, so that none is rounded to that of another."""
-    return len(set(map(type, values))) <= 1
 
 
 def check_form(columns: Columns, outputs: Sequence[Output]) -> None:

@@ -14,10 +14,11 @@ from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import failed_sample, print_traceback
 from jobs.storage.blocks import BlockWriter
-from jobs.storage.outputs import Columns, check_form, of_many_rows, to_columns
+from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_ids import SampleIds
+from jobs.storage.sample_outputs import of_many_rows
 from jobs.storage.samples import MoreColumns, Samples
 from jobs.storage.upstreams import Upstream
 

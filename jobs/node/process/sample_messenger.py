@@ -24,8 +24,8 @@ from jobs.node.process.pool import SHARE, PieceSource
 from jobs.node.process.sample_runner import Item, Outcome, SampleRunner
 from jobs.node.process.switchboard import Switchboard
 from jobs.node.worker.loading import failed_piece
-from jobs.storage.outputs import of_one_row
 from jobs.storage.records import Commit, FailedSample
+from jobs.storage.sample_outputs import of_one_row
 
 # Seconds until what is done is stored, and the most rows and bytes that wait for it.
 _STORE_SECONDS = 0.5

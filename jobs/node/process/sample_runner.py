@@ -23,8 +23,8 @@ from jobs.node.log import ERR, say
 from jobs.node.memory_errors import is_device_lost
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import too_long, traceback_text
-from jobs.storage.outputs import of_sample
 from jobs.storage.records import FailedSample
+from jobs.storage.sample_outputs import of_sample
 
 # A sample that was cancelled may clean up for so many seconds; then it is left behind.
 _CANCEL_SECONDS = 2.0
