@@ -1,4 +1,4 @@
-# make demo, make test, make thorough, make sites, make chaos, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
+# make demo, make test, make thorough, make sites, make chaos, make scale, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
 #   make test ARGS="-k journal -x"      arguments for pytest
 #   make demo PYTHON=python3.12         the Python that .venv is made with, 3.11 or newer
 
@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough chaos sites coverage lint clean
+.PHONY: help demo test thorough chaos sites scale coverage lint clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -40,6 +40,11 @@ thorough: $(VENV)/.installed-all
 # All tests against Slurms that are set up as elsewhere.
 sites: $(VENV)/.installed-all
 	@$(BIN)/python -m pytest -m "" tests/sites $(ARGS)
+
+# tests/scale as large as docs/scale.md tells it: two minutes, 2,200 files.
+SCALE ?= SCALE_SHARDS=100000 SCALE_ELEMENTS=1000
+scale: $(VENV)/.installed-all
+	@env $(SCALE) $(BIN)/python -m pytest tests/scale $(ARGS)
 
 coverage: $(VENV)/.installed-all
 	@$(BIN)/coverage erase

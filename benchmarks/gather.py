@@ -1,6 +1,6 @@
 """Assembling the result: ours beside copying the same bytes and two usual ways with h5py.
 
-    python -m benchmarks.gather [--mebibytes 256] [--shards 64] [--tasks 64] [--repetitions 5] [--folder DIR]
+    python -m benchmarks.gather [--mebibytes 256] [--shards 64] [--tasks 64] [--repetitions 5] [--without-h5py] [--folder DIR]
 
 Every contestant makes a file of the same float32 rows and syncs it to disk, in a fresh process; each repetition runs all of
 them, in another order. Ours reads what ``tasks`` array tasks have stored, checks every hash and writes ids, status and
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -34,8 +34,8 @@ WIDTH = 512
 BATCH = 64
 
 
-def build(folder: Path, mebibytes: int, shards: int, tasks: int) -> None:
-    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows at most, and the same as a file a shard."""
+def build(folder: Path, mebibytes: int, shards: int, tasks: int, *, files: bool = True) -> None:
+    """A run of ``mebibytes`` in rows of WIDTH float32 and batches of BATCH rows at most; with ``files`` as one a shard, too."""
     rows = (mebibytes << 20) // (4 * WIDTH)
     boundaries = [rows * index // shards for index in range(shards + 1)]
     generator = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def build(folder: Path, mebibytes: int, shards: int, tasks: int) -> None:
 
     build_run(folder, boundaries, compute, batch_size=BATCH, tasks=min(tasks, shards))
     (folder / "files").mkdir()
-    for start, stop in itertools.pairwise(boundaries):
+    for start, stop in itertools.pairwise(boundaries if files else ()):
         with h5py.File(folder / "files" / f"{start:09d}.h5", "w") as file:
             file["embedding"] = compute(np.arange(start, stop))["embedding"]
 
@@ -119,11 +119,11 @@ def _memory(field: str) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def measure(folder: Path, repetitions: int) -> dict[str, list[dict[str, float]]]:
-    """All contestants in turns; the files that they read are in the page cache, earlier writes are on disk."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
+def measure(folder: Path, repetitions: int, contestants: Sequence[str]) -> dict[str, list[dict[str, float]]]:
+    """These contestants in turns; the files that they read are in the page cache, earlier writes are on disk."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for repetition in range(repetitions + 1):
-        names = list(CONTESTANTS)
+        names = list(contestants)
         for name in names[repetition % len(names) :] + names[: repetition % len(names)]:
             (folder / "out.h5").unlink(missing_ok=True)
             os.sync()
@@ -160,14 +160,18 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder in the current one)")
+    parser.add_argument("--without-h5py", action="store_true", help="only ours and the copy: very many shards are slow")
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         run_one(options.one, options.folder)
         return
     with tempfile.TemporaryDirectory(dir=options.folder or Path.cwd(), prefix="gather-") as folder:
-        build(Path(folder) / "run", options.mebibytes, options.shards, options.tasks)
-        found = measure(Path(folder), options.repetitions)
+        files = not options.without_h5py
+        build(Path(folder) / "run", options.mebibytes, options.shards, options.tasks, files=files)
+        found = measure(
+            Path(folder), options.repetitions, [name for name in CONTESTANTS if files or "h5py" not in name]
+        )
     print(
         f"{options.mebibytes} MiB of float32 [n, {WIDTH}], {options.shards} shards of {options.tasks} tasks, "
         f"batches of {BATCH} rows"

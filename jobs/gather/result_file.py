@@ -6,6 +6,7 @@ while it is created and while its last attributes are written.
 
 import glob
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -91,7 +92,7 @@ class StoredDataset:
 
     @property
     def row_bytes(self) -> int:
-        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
 def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dict[str, StoredDataset]:

@@ -125,8 +125,9 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """As in plan.json; what may be empty only where it is not, and shards of one size together."""
-        shards = {} if self.format in OLD_FORMATS else {"boundaries": _pack(self.boundaries)}
-        data = {**dataclasses.asdict(self), **shards}
+        shards = list(self.boundaries) if self.format in OLD_FORMATS else _pack(self.boundaries)
+        # Without the boundaries, of which asdict would copy each.
+        data = {**dataclasses.asdict(dataclasses.replace(self, boundaries=())), "boundaries": shards}
         return {key: value for key, value in data.items() if value or key not in _MAY_BE_EMPTY}
 
     def encode(self) -> bytes:

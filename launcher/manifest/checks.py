@@ -1,7 +1,6 @@
 """Checks of a manifest while it is written: cells can be read, ids are there and unique, costs are numbers.
 
-Memory is 16 bytes a row: ids are compared by their xxh3-64 hashes, and by themselves where two hashes are
-equal.
+Memory is 8 bytes a row: ids are compared by their hashes, and by themselves where two hashes are equal.
 """
 
 import math
@@ -12,13 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import xxhash
 
 from jobs.errors import InputError
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.cells import unreadable
 from launcher.manifest.fingerprint import Fingerprint
+from launcher.manifest.id_hashes import id_hashes
 
 Place: TypeAlias = Callable[[int], str]
 _SHOWN = 5
@@ -53,25 +52,29 @@ class IdCheck:
         self._rows = 0
 
     def update(self, batch: pa.RecordBatch) -> None:
-        # In Python, since a value that is given to pyarrow makes it import pandas, which takes longer than to plan a small run.
-        ids = batch.column(self._column).cast(pa.binary()).to_pylist()
-        if not all(ids):
-            where = self._place(self._rows + next(row for row, one in enumerate(ids) if not one))
+        hashes = id_hashes(batch.column(self._column))
+        if not hashes.all():
+            where = self._place(self._rows + int(np.argmin(hashes)))
             raise InputError(f"{where}: has no id in column {self._column!r}; every sample needs one")
-        hashes = map(xxhash.xxh3_64_intdigest, ids)
-        end = self._rows + len(ids)
-        self._hashes[self._rows : end] = np.fromiter(hashes, np.uint64, len(ids))
-        self._rows = end
+        self._hashes[self._rows : self._rows + len(hashes)] = hashes
+        self._rows += len(hashes)
 
     def finish(self, manifest: Path) -> None:
         """Raises InputError where an id is there twice; ``manifest`` holds the rows given to ``update``."""
         for part in self._parts:
-            hashes = self._hashes[part.start : part.stop]
-            ordered = np.sort(hashes)
+            ordered = self._hashes[part.start : part.stop]
+            ordered.sort()  # where they lie: of many rows they are most of what a plan takes
             suspects = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
             if suspects.size:
-                rows = part.start + np.flatnonzero(np.isin(hashes, suspects))
+                rows = self._rows_of(manifest, suspects, part)
                 self._compare(manifest, rows, rows.size - suspects.size)
+
+    def _rows_of(self, manifest: Path, hashes: npt.NDArray[np.uint64], part: Part) -> npt.NDArray[np.int64]:
+        """The rows of a part whose ids have one of these hashes."""
+        batches = enumerate(column_batches(manifest, self._column))
+        found = [BATCH_ROWS * number + np.flatnonzero(np.isin(id_hashes(ids), hashes)) for number, ids in batches]
+        rows = np.concatenate(found)
+        return rows[(part.start <= rows) & (rows < part.stop)]
 
     def _compare(self, manifest: Path, rows: npt.NDArray[np.int64], most: int) -> None:
         """Compares the ids of the rows, whose hashes are not unique, themselves."""

@@ -23,7 +23,7 @@ _LOOKED_AT = 16
 _TRIES = 4
 # A claim is written in milliseconds; seconds.
 _UNWRITTEN = 5.0
-# With more others than this, all of them looking each second would be too much for the server of the files.
+# With more than so many workers, all of them looking each second would be too much for the server of the files.
 _CROWD = 1000
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 # A beat is due every interval: so many without one are silence, however long the interval is.
@@ -34,8 +34,8 @@ _MISSED_BEATS = 3
 class Timing:
     """Seconds by our own clock.
 
-    ``look``: between two looks. ``silence``: an attempt whose beat stays the same for so long, and for so many ``reads``,
-    is over. ``patience``: so long an attempt without work goes on looking for some.
+    ``look``: between two looks, of up to 1,000 workers. ``silence``: an attempt whose beat stays the same for so long, and for
+    so many ``reads``, is over. ``patience``: so long an attempt without work goes on looking for some.
     """
 
     look: float = 1.0
@@ -82,6 +82,7 @@ class Claimer:
         self._table = plan.table
         self._rest = Rest(submission.work(plan.table), plan.table)
         self._ranges = submission.ranges
+        self._crowds = max(1.0, submission.workers / _CROWD)
         self._attempt = attempt
         self._timing = timing or TIMING
         self._interval = submission.node.sync_interval
@@ -163,7 +164,7 @@ class Claimer:
 
     def _best(self, near: Iterable[Stretch], pace: Pace) -> Claim | None:
         """What nobody works at comes first, and then the most."""
-        margin = self._interval + 2 * self._timing.look
+        margin = self._interval + 2 * self.look
         over, at_work = [], []
         for stretch in near:
             name = stretch.claim.attempt
@@ -220,6 +221,11 @@ class Claimer:
         return watch.is_over or (watch.number != watch.first and self._known[name].beat.rate > 0)
 
     # --- what the attempt works on
+
+    @property
+    def look(self) -> float:
+        """Seconds between two looks at what others have taken: all workers together look no more than 1,000 times a second."""
+        return self._timing.look * self._crowds
 
     def rows(self, claim: Claim) -> Spans:
         """Those of the claim that are still its own and to be done."""

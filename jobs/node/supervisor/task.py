@@ -48,8 +48,6 @@ _END_SECONDS = 12.0
 _TEARDOWN_GRACE = 30.0
 # Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
 _MEMORY_SHORTAGES = 3
-# Seconds between looks at what others have taken over.
-_LOOK = 1.0
 # Batches that wait in the crew for each of its processes, at the least: several hands full.
 _WAITING = 1024
 
@@ -175,7 +173,7 @@ class Task:
         self._refill(crew, feed)
         while not (feed.is_empty and crew.finished):
             self._step(crew)
-            if time.monotonic() - self._looked >= _LOOK:
+            if time.monotonic() - self._looked >= self._claimer.look:
                 self._look(crew, claim, feed)
             self._refill(crew, feed)
 

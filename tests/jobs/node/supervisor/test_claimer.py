@@ -60,6 +60,14 @@ def claimer(run: RunDir, worker: int = 0, name: str = ME, clock: Callable[[], fl
     return Claimer(run, Plan.read(run.plan), submission, worker, name, clock=clock or Clock())
 
 
+@pytest.mark.parametrize(("tasks", "seconds"), [(2, 1.0), (1000, 1.0), (5000, 5.0)])
+def test_all_workers_together_look_at_most_a_thousand_times_a_second(
+    tmp_path: Path, tasks: int, seconds: float
+) -> None:
+    run = build_plan(tmp_path / "run", range(tasks + 1), batch_size=1)
+    assert claimer(run).look == seconds
+
+
 def beat(writer: AttemptWriter, done: str = "", *, begun: int = 500, rate: float = 1.0, **more: Any) -> None:
     writer.beat(Spans.parse(done), begun=begun, rate=rate, **more)
 
