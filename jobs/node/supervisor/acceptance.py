@@ -1,7 +1,7 @@
 """Acceptance: what a crew's processes have done, and whether it counts: failures may be the process's own, see Streak."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jobs.node.supervisor.commit_log import CommitLog
 from jobs.node.supervisor.dealer import Dealer
@@ -29,12 +29,16 @@ class Acceptance:
         if not streak.held:
             return None
         self._dealer.hold(process, streak.held)
-        is_last = self._dealer.is_idle(process)
-        if streak.is_long or (is_last and streak.is_suspicious):
-            return streak.blame_process()
-        if is_last:
-            self._settle(process, streak.settle())
-        return None
+        return streak.blame_process() if streak.is_long else None
+
+    def settle_idle(self) -> Iterator[tuple[int, str]]:
+        """Decides about processes that will say no more, whoever had the rest; tells which are to be replaced, and why."""
+        for process, streak in self._streaks.items():
+            if streak.held and self._dealer.is_idle(process):
+                if streak.is_suspicious:
+                    yield process, streak.blame_process()
+                else:
+                    self._settle(process, streak.settle())
 
     def _settle(self, process: int, commits: Sequence[Commit]) -> None:
         if not commits:

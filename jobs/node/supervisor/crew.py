@@ -124,6 +124,7 @@ class Crew:
                 self._replace(child)
         for child in self._watch.look():
             self._abandon(child)
+        self._settle_idle()
         return others
 
     def measure(self) -> None:
@@ -163,10 +164,21 @@ class Crew:
         self._idle_deaths.clear()
         self._check()
         if broken:
-            print(f"{child.name}: one sample after another fails, as if it could do no more: {broken}", flush=True)
-            self._lose(child, broken, ())
+            self._lose_in_streak(child, broken)
         else:
             self._deal(child.process)
+
+    def _settle_idle(self) -> None:
+        """What is held back counts, or does not, also where another process, or nobody, does what was left to do."""
+        held = self._dealer.held
+        for process, broken in self._acceptance.settle_idle():
+            self._lose_in_streak(self._children.processes[process], broken)
+        if self._dealer.held != held:
+            self._check()
+
+    def _lose_in_streak(self, child: Child, broken: str) -> None:
+        print(f"{child.name}: one sample after another fails, as if it could do no more: {broken}", flush=True)
+        self._lose(child, broken, ())
 
     def _check(self) -> None:
         unwanted = self._commit_log.check(self._dealer.open_failures)
@@ -205,6 +217,7 @@ class Crew:
             self._blame(child, rows, in_flight)
         if child.worker is None:
             self._take_back(child)
+            self._deal_to_all()  # it may take long until its successor is set up
             self._start_process(child.process)
             return
         self._start_worker(child.process, child.worker)

@@ -30,21 +30,38 @@ _LARGEST_HAND = 256
 class _Hand:
     """What one process has to do; ``seconds`` is its time per batch, smoothed; ``since`` is when the last one was done.
 
-    One that asks has told how many samples it has ``unfinished``, and for how many more there is ``room``. ``held`` are
-    batches that it has done, but that do not count yet.
+    One that asks has ``told`` how many samples it had unfinished then, and for how many more there is ``room``. ``held`` are
+    batches that it has done, but that do not count yet. ``is_gone``: nobody works on it, until a successor asks.
     """
 
     batches: dict[int, Batch] = field(default_factory=dict)
     seconds: float | None = None
     since: float = 0.0
     asks: bool = False
-    unfinished: int = 0
+    told: int = 0
     room: int = 0
     held: dict[int, Batch] = field(default_factory=dict)
+    rows: int = 0
+    is_gone: bool = False
 
     @property
     def all(self) -> list[Batch]:
         return [*self.batches.values(), *self.held.values()]
+
+    @property
+    def unfinished(self) -> int:
+        """Samples: it may have done some of its batches since, and not said so, or have said that, and nothing since."""
+        return min(self.told, self.rows)
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            self.batches[batch.start] = batch
+            self.rows += batch.stop - batch.start
+
+    def pop(self, start: int) -> Batch:
+        batch = self.batches.pop(start)
+        self.rows -= batch.stop - batch.start
+        return batch
 
 
 class Dealer:
@@ -137,7 +154,7 @@ class Dealer:
         count = min(size - len(hand.batches), len(self._queue))
         dealt = tuple(self._known(self._queue.popleft()) for _ in range(max(0, count)))
         hand.since = hand.since if hand.batches else now
-        hand.batches.update({batch.start: batch for batch in dealt})
+        hand.add(dealt)
         return dealt
 
     def is_asking(self, process: int) -> bool:
@@ -147,28 +164,35 @@ class Dealer:
     def asks(self, process: int, unfinished: int, room: int) -> None:
         """A process says how much it has to do, and for how many samples more there is room."""
         hand = self._hands[process]
-        hand.asks, hand.unfinished, hand.room = True, unfinished, room
+        hand.asks, hand.told, hand.room, hand.is_gone = True, unfinished, room, False
 
     def _deal_rows(self, hand: _Hand) -> tuple[Batch, ...]:
-        """As many samples as it has room for; at the end no more than its share. What it cannot get now it may later."""
+        """As many samples as it has room for; at the end no more than its share. What it cannot get now it may later.
+
+        One that has nothing left always gets some of what waits: it might never ask again.
+        """
         if not hand.room or not self._queue:
             return ()
         waiting = len(self._queue) * (self._queue[0].stop - self._queue[0].start)
-        share = -(-(waiting + sum(other.unfinished for other in self._hands)) // len(self._hands))
+        hands = [one for one in self._hands if not one.is_gone]  # one that is yet to be set up gets its share, too
+        share = -(-(waiting + sum(one.unfinished for one in hands)) // len(hands))
         room, dealt, rows = min(hand.room, share - hand.unfinished), list[Batch](), 0
         while self._queue and rows < room:
             dealt.append(self._known(self._queue.popleft()))
             rows += dealt[-1].stop - dealt[-1].start
-        hand.unfinished, hand.room = hand.unfinished + rows, max(0, hand.room - rows)
-        hand.batches.update({batch.start: batch for batch in dealt})
+        hand.told, hand.room = hand.unfinished + rows, max(0, hand.room - rows)
+        hand.add(dealt)
         return tuple(dealt)
 
     def hold(self, process: int, commits: Iterable[Commit]) -> None:
         """The process has done these batches, and they do not count yet."""
         hand = self._hands[process]
-        hand.held |= {
-            commit.start: hand.batches.pop(commit.start) for commit in commits if commit.start in hand.batches
-        }
+        hand.held |= {commit.start: hand.pop(commit.start) for commit in commits if commit.start in hand.batches}
+
+    @property
+    def held(self) -> int:
+        """How many batches are done and do not count yet."""
+        return sum(len(hand.held) for hand in self._hands)
 
     def is_idle(self, process: int) -> bool:
         """Whether a process has nothing to do, and will get nothing."""
@@ -190,7 +214,7 @@ class Dealer:
         seconds, hand.since = (now - hand.since) / len(commits), now
         for commit in commits:
             if hand.held.pop(commit.start, None) is None:
-                del hand.batches[commit.start]
+                hand.pop(commit.start)
             hand.seconds = seconds if hand.seconds is None else 0.7 * hand.seconds + 0.3 * seconds
         self._clear(commits)
 
@@ -205,7 +229,7 @@ class Dealer:
             sorted((batch for batch in hand.all if batch.start not in self._last), key=lambda batch: -batch.start)
         )
         self._queue.extend(batch for batch in hand.all if batch.start in self._last)
-        self._hands[process] = _Hand(seconds=hand.seconds)
+        self._hands[process] = _Hand(seconds=hand.seconds, is_gone=True)
 
     def blame(self, span: RowRange, kind: SampleFailureKind, message: str, deaths: int = DEATHS) -> None:
         """A child died, or had to be killed, while it was at these rows.

@@ -179,15 +179,24 @@ def rows(count: int) -> list[Batch]:
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 30), st.integers(1, 3), st.integers(1, 8), st.randoms())
+@given(st.integers(0, 60), st.integers(1, 3), st.integers(1, 64), st.randoms())
 def test_every_row_is_committed_once_whatever_asks_or_is_lost(
     count: int, processes: int, in_flight: int, random: Random
 ) -> None:
     dealer = Dealer(rows(count), processes, 1)
     hands: list[list[int]] = [[] for _ in range(processes)]
+    asked = [0] * processes
     committed: list[int] = []
+
+    def ask(process: int) -> None:
+        """As a process does: only for so much more than it has asked for already."""
+        room = in_flight - len(hands[process])
+        if room - asked[process] >= max(1, in_flight // 4):
+            asked[process] = room
+            dealer.asks(process, len(hands[process]), room)
+
     for process in range(processes):
-        dealer.asks(process, 0, in_flight)
+        ask(process)
     for _ in range(10_000):
         if dealer.finished:
             break
@@ -199,14 +208,18 @@ def test_every_row_is_committed_once_whatever_asks_or_is_lost(
                 dealer.lose(lost, FailedSample(0, SampleFailureKind.CRASH, "lost"), 3, may_blame=random.random() < 0.5)
             dealer.give_back(process)
             hand.clear()
+            asked[process] = 0
         elif hand:
             row = hand.pop(random.randrange(len(hand)))
             dealer.done(process, [Commit(row, row + 1)], 0.0)
             committed.append(row)
-        dealer.asks(process, len(hand), max(0, in_flight - len(hand)))
+        ask(process)
         dealt = dealer.deal(process, 0.0)
-        assert len(dealt) <= in_flight
+        if dealt:
+            asked[process] = 0
         hand += [batch.start for batch in dealt]
+        assert len(hand) <= in_flight
+        assert hand or not dealer.waiting, "a process is idle while rows wait"
     assert sorted(committed) == list(range(count))
 
 
@@ -227,8 +240,7 @@ def test_what_a_process_asked_for_in_vain_it_gets_when_another_one_is_lost() -> 
     assert dealer.deal(1, 0.0) == ()
     dealer.give_back(0)
     assert dealer.unfinished() == rows(4)
-    dealer.asks(1, 0, 8)
-    assert [batch.start for batch in dealer.deal(1, 0.0)] == [0]  # half of what is left
+    assert [batch.start for batch in dealer.deal(1, 0.0)] == [0, 1]
 
 
 def test_the_row_that_a_process_is_always_lost_at_is_found_and_fails_alone() -> None:
