@@ -36,8 +36,13 @@ class Waits(Job):
             raise ProcessBroken("the engine has died, and does not start")
 
     def load(self, sample: Sample) -> dict[str, Any]:
-        if self.bad.get(str(sample.index)) == "load":
-            raise ValueError("cannot be loaded")
+        match self.bad.get(str(sample.index)):
+            case "load":
+                raise ValueError("cannot be loaded")
+            case "abort in load":
+                os.kill(os.getpid(), signal.SIGABRT)
+            case "block in load":
+                time.sleep(3600)
         return {"row": sample.index, "x": np.full(3, float(sample["x"]))}
 
     async def process_sample(self, item: dict[str, Any], seed: int) -> dict[str, Any]:

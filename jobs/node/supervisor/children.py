@@ -252,12 +252,12 @@ class Children:
     def _doing(self, child: Child) -> tuple[object, int]:
         """What a child does, which has changed if it gets on, and how many samples' time it may take for it.
 
-        One with samples in flight ends those that are late itself, as long as it looks at the clock.
+        One with samples in flight ends those that are late itself, as long as it looks at the clock, which it does not
+        while it loads.
         """
-        if self.in_flight(child):
-            return self._beacons.ticks(child.process), 1
-        span = self.span(child)
-        return span, span[1] - span[0] if span else 0
+        if span := self.span(child):
+            return span, span[1] - span[0]
+        return (self._beacons.ticks(child.process), 1) if self.in_flight(child) else (None, 0)
 
     def unending(self) -> list[Child]:
         """Children that SIGKILL should have ended by now."""

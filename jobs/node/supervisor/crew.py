@@ -203,7 +203,8 @@ class Crew:
         if child.lost:
             self._lose(child, child.lost.message, child.lost.rows)
             return
-        in_flight = self._children.in_flight(child)
+        # A process without pool workers loads in between: then it died of the row in its beacon, and of no other.
+        in_flight = self._children.in_flight(child) if rows is None else ()
         if in_flight:
             rows = in_flight[0], in_flight[-1] + 1
         print(f"{child.name} {child.how}{at(rows)}; starting another", flush=True)

@@ -95,6 +95,18 @@ def test_samples_that_fail_fail_alone_each_by_its_own_time_out(tmp_path: Path) -
     assert len(numbers(run)) == ROWS - 4
 
 
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("abort in load", "CRASH"), pytest.param("block in load", "SAMPLE_TIMEOUT", marks=pytest.mark.thorough)],
+)
+def test_a_row_whose_load_ends_the_process_that_has_no_workers_fails_alone(tmp_path: Path, how: str, kind: str) -> None:
+    settings = {"workers": 0, "max_failed_samples": 1, "sample_timeout": 1.0}
+    run = samples_run(tmp_path / "run", {"bad": {"20": how}, "seconds": 0.05}, rows=40, **settings)
+    assert run_task(run).returncode == 0
+    assert {row: sample.kind for row, sample in failures(run).items()} == {20: kind}
+    assert len(numbers(run)) == 39
+
+
 @pytest.mark.thorough
 def test_each_process_sees_its_own_gpus_and_nothing_else(tmp_path: Path) -> None:
     run = samples_run(tmp_path / "run", {"seconds": 0.005}, gpus_per_process=2)
