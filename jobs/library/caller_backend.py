@@ -13,6 +13,7 @@ from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import describe, failed_sample, traceback_text
 from jobs.pickles import Packed, pack
 from jobs.storage.records import Commit, FailedSample
+from jobs.storage.sample_outputs import check_sample, of_one_row
 
 # A traceback is cut to its last characters.
 _TRACEBACK_CHARACTERS = 10_000
@@ -63,6 +64,9 @@ class CallerBackend:
         """Packed, and so checked, whatever they hold, before the Job has its memory back."""
         returned = packed(outputs if self._stage else check(outputs, rows))
         return replace(returned, values=returned.values.own) if own else returned
+
+    def sample_results(self, outputs: Any) -> Returned:
+        return self.results(of_one_row(check_sample(outputs)), 1, own=True)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "CallerWriter":
         return CallerWriter(self._open())

@@ -56,6 +56,12 @@ class Backend(Protocol):
         ``own``: in memory that the Job does not write to when it is called again, whatever it was in.
         """
 
+    def sample_results(self, outputs: Any) -> Any:
+        """What ``Job.process_sample`` returned, in memory of its own; raises OutputError where it is not valid.
+
+        Where batches are joined it is a dict of outputs, as of one sample; else as ``results`` of one row.
+        """
+
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> ResultWriter:
         """Of the process with this index; ``ask`` asks the supervisor, and waits for the answer."""
 

@@ -21,8 +21,14 @@ class Waits(Job):
     """
 
     def __init__(
-        self, seconds: float = 0.0, uneven: int = 1, bad: dict[str, str] | None = None, marks: str | None = None
+        self,
+        seconds: float = 0.0,
+        uneven: int = 1,
+        bad: dict[str, str] | None = None,
+        marks: str | None = None,
+        load_seconds: float = 0.0,
     ) -> None:
+        self.load_seconds = load_seconds
         self.seconds, self.uneven, self.bad = seconds, uneven, bad or {}
         self.marks = Path(marks) if marks else None
         self.is_dead = False
@@ -36,6 +42,7 @@ class Waits(Job):
             raise ProcessBroken("the engine has died, and does not start")
 
     def load(self, sample: Sample) -> dict[str, Any]:
+        time.sleep(self.load_seconds)
         match self.bad.get(str(sample.index)):
             case "load":
                 raise ValueError("cannot be loaded")

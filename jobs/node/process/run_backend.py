@@ -18,7 +18,7 @@ from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_ids import SampleIds
-from jobs.storage.sample_outputs import of_many_rows
+from jobs.storage.sample_outputs import of_many_rows, of_sample
 from jobs.storage.samples import MoreColumns, Samples
 from jobs.storage.upstreams import Upstream
 
@@ -73,6 +73,9 @@ class RunBackend:
 
     def results(self, outputs: Any, rows: int, *, own: bool) -> Columns:
         return to_columns(outputs, rows, own=own)
+
+    def sample_results(self, outputs: Any) -> dict[str, Any]:
+        return of_sample(outputs)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "BatchWriter":
         return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask)

@@ -12,20 +12,19 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-
 from jobs.errors import OutputError
 from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork
 from jobs.node.border import Border
 from jobs.node.messages import Batch, Broken, Deal, Done, Halt, Halted, Hungry, Loaded, Lost, Piece, Ready, Stop
-from jobs.node.process.pool import SHARE, PieceSource
+from jobs.node.process.item_size import item_size
+from jobs.node.process.pool import SHARE, Inline, PieceSource
 from jobs.node.process.sample_runner import Item, Outcome, SampleRunner
 from jobs.node.process.switchboard import Switchboard
 from jobs.node.worker.loading import failed_piece
 from jobs.storage.records import Commit, FailedSample
-from jobs.storage.sample_outputs import of_one_row
+from jobs.storage.sample_outputs import of_one_row, size_of
 
 # Seconds until what is done is stored, and the most rows and bytes that wait for it.
 _STORE_SECONDS = 0.5
@@ -37,6 +36,8 @@ _AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.1, 1024
 _ASK = 0.25
 # The most samples that are loaded together. A message costs as much as loading some tiny ones.
 _LARGEST_PIECE = 64
+# Without pool workers they are loaded in the loop, one by one, until so many seconds are over: others wait meanwhile.
+_LOAD_SECONDS = 0.01
 # Of the seconds in which a process that has to leave is to be through, what samples in flight get to finish.
 _FINISH = 0.6
 
@@ -70,6 +71,8 @@ class SampleMessenger:
         self._item_bytes: float | None = None
         self._asked = self._settled = 0
         self._ahead = math.ceil(_AHEAD * in_flight)
+        self._loads_here = isinstance(source, Inline)
+        self._is_loading_due = False
         self._halting: asyncio.TimerHandle | None = None
         self.ended: Stop | Lost | Broken | None = None
 
@@ -184,7 +187,7 @@ class SampleMessenger:
                 self._works |= dict.fromkeys(range(batch.start, batch.stop), work)
             self._load(group[0].start, group[-1].stop, known.keys(), group[0].most)
             for sample in known.values():
-                self._settle(Outcome(sample.row, {}, sample))
+                self._settle(Outcome(sample.row, None, sample))
 
     def _groups(self, batches: Iterable[Batch]) -> list[list[Batch]]:
         """Neighbours that may be loaded together."""
@@ -211,6 +214,8 @@ class SampleMessenger:
     @property
     def _piece_rows(self) -> int:
         """How many samples are loaded together: not so many that some would wait for others, or take too much memory."""
+        if self._loads_here:
+            return 1
         rows = max(1, min(_LARGEST_PIECE, max(self._in_flight, self._ahead) // 4))
         if self._item_bytes is None:
             return min(rows, 4)
@@ -222,7 +227,7 @@ class SampleMessenger:
         rows = [row for row in range(piece.start, piece.stop) if row in self._works and row not in piece.skip]
         for row in rows:
             if row in known:
-                self._settle(Outcome(row, {}, known[row]))
+                self._settle(Outcome(row, None, known[row]))
         alone = any(batch.most == 1 and batch.start < piece.stop and piece.start < batch.stop for batch in batches)
         left = [row for row in rows if row not in known]
         if alone:
@@ -231,23 +236,37 @@ class SampleMessenger:
 
     def _take_loaded(self) -> None:
         """Takes pieces out of their slots, which workers need back, as long as there is memory for what they hold."""
+        until = self._loop.time() + _LOAD_SECONDS
         while not self._halting and (not self._runner.bytes or self._runner.bytes < self._budget):
+            if self._loads_here and self._loop.time() > until:
+                # After what else the loop has to do by now: samples in flight, messages, the clock.
+                if not self._is_loading_due:
+                    self._is_loading_due = True
+                    self._loop.call_soon(self._turn, self._load_more)
+                return
             fetch = self._source.take()
             if fetch is None:
                 return
+            began = self._loop.time()
             loaded, arriving = fetch()
+            if self._loads_here:
+                self._runner.hold_up(self._loop.time() - began)
             for sample in loaded.failed:
-                self._settle(Outcome(sample.row, {}, sample))
+                self._settle(Outcome(sample.row, None, sample))
             size, items, failure = self._source.size(loaded), list[Any](), loaded.error
             try:
                 if loaded.rows and failure is None:
                     items = arriving.take()
+                    size = sum(map(item_size, items)) if self._loads_here else size
             except Exception as error:  # whatever unpickling raises
                 failure = failed_piece(self._backend, loaded.rows, SampleFailureKind.LOAD, error)
             finally:
                 arriving.processed()
                 self._source.release(loaded)
             self._go_on(loaded, items, failure, size)
+
+    def _load_more(self) -> None:
+        self._is_loading_due = False  # the turn that this is goes on with it
 
     def _go_on(self, loaded: Loaded, items: Sequence[Any], failure: FailedSample | None, size: int) -> None:
         """The samples of a piece are to be processed; or, where it could not be loaded as a whole, halves are loaded."""
@@ -260,7 +279,7 @@ class SampleMessenger:
                 Item(row, item, each, self._works[row].batch.most) for row, item in pairs if row in self._works
             )
         elif len(loaded.rows) == 1:
-            self._settle(Outcome(failure.row, {}, failure))
+            self._settle(Outcome(failure.row, None, failure))
         elif rows:
             middle = rows[len(rows) // 2]
             skip = set(range(rows[0], rows[-1] + 1)).difference(rows)
@@ -277,7 +296,7 @@ class SampleMessenger:
         self._settled += 1
         if outcome.failure is None and self._backend.joins_batches:
             self._rows.append((outcome.row, outcome.results, outcome.seconds))
-            self._bytes += sum(map(_size, outcome.results.values()))
+            self._bytes += size_of(outcome.results)
         else:
             self._keep(work, outcome)
 
@@ -286,7 +305,9 @@ class SampleMessenger:
         if failure is None:
             loaded = Loaded(Piece(row, row, row + 1), range(row, row + 1), None, ())
             try:
-                results = self._backend.results(of_one_row(outcome.results), 1, own=True)
+                results = outcome.results
+                if self._backend.joins_batches:
+                    results = self._backend.results(of_one_row(results), 1, own=True)
                 self._writer.keep(results, loaded, work)
             except Exception as error:  # what a Job returned may raise anything when it is looked at
                 failure = self._backend.failed(row, SampleFailureKind.PROCESS, error)
@@ -301,7 +322,7 @@ class SampleMessenger:
         commits: list[Commit] = []
         try:
             commits += self._writer.store_rows(rows) if rows else ()
-        except (OutputError, ValueError, TypeError):
+        except (OutputError, ValueError, TypeError, MemoryError):
             for row, results, seconds in rows:
                 work = BatchWork.begin(Batch(row, row + 1))
                 work.open = 1
@@ -318,8 +339,3 @@ class SampleMessenger:
             work.parts.clear()
             work.failed[work.batch.start] = self._backend.failed(work.batch.start, SampleFailureKind.PROCESS, error)
             return self._writer.store(work)
-
-
-def _size(value: Any) -> int:
-    """Bytes of an output of a sample, where it has many."""
-    return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, str | bytes) else 8

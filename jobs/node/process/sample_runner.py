@@ -24,7 +24,6 @@ from jobs.node.memory_errors import is_device_lost
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import too_long, traceback_text
 from jobs.storage.records import FailedSample
-from jobs.storage.sample_outputs import of_sample
 
 # A sample that was cancelled may clean up for so many seconds; then it is left behind.
 _CANCEL_SECONDS = 2.0
@@ -42,10 +41,10 @@ class Item(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a sample: what it returned, or why it failed."""
+    """What became of a sample: what it returned, as its backend has it, or why it failed."""
 
     row: int
-    results: dict[str, Any]
+    results: Any
     failure: FailedSample | None
     seconds: float = 0.0
 
@@ -86,6 +85,7 @@ class SampleRunner:
         self._on_outcome = on_outcome
         self._kernel_kills = KernelKills()
         self._clock = RunningTime()
+        self._held_up = 0.0
         self._waiting: deque[Item] = deque()
         self._flights: dict[int, _Flight] = {}
         self._limited = 0
@@ -130,13 +130,23 @@ class SampleRunner:
         """To be called twice a second: time-outs, and those that do not heed them."""
         self._table.tick()
         self._kernel_kills.tick()
-        now = self._clock.look()
+        self._clock.look()
+        now = self._now
         for flight in list(self._flights.values()):
             if flight.cancelled is None and now - flight.since > self._timeout:
                 flight.is_late = True
                 self._cancel(flight)
             elif flight.cancelled is not None and now - flight.cancelled > _CANCEL_SECONDS:
                 self._leave_behind(flight)
+
+    def hold_up(self, seconds: float) -> None:
+        """The loop was at something else for so long, which no sample in flight is late for."""
+        self._clock.look()
+        self._held_up += seconds
+
+    @property
+    def _now(self) -> float:
+        return self._clock.now - self._held_up
 
     async def end(self, seconds: float) -> None:
         """Cancels all that is left, and waits so long for it."""
@@ -159,7 +169,7 @@ class SampleRunner:
         return min([limit for limit in limits if limit] + [self._in_flight])
 
     def _begin(self, item: Item) -> None:
-        flight = _Flight(item, self._table.begin(item.row), self._clock.now)
+        flight = _Flight(item, self._table.begin(item.row), self._now)
         self._flights[item.row] = flight
         self._limited += item.most > 0
         flight.task = self._loop.create_task(self._process(flight))
@@ -167,11 +177,12 @@ class SampleRunner:
     async def _process(self, flight: _Flight) -> None:
         row = flight.item.row
         began = self._loop.time()
-        results, failure = dict[str, Any](), None
+        results: Any = None
+        failure: FailedSample | None = None
         try:
             outputs = await self._job.process_sample(flight.item.value, sample_seed(self._seed, row))
             end_twin()
-            results = of_sample(outputs)
+            results = self._backend.sample_results(outputs)
         except asyncio.CancelledError as error:
             if flight.cancelled is not None and not flight.is_late:
                 self._end(flight)  # given up, not failed
@@ -225,7 +236,7 @@ class SampleRunner:
 
     def _cancel(self, flight: _Flight) -> None:
         if flight.cancelled is None and flight.task:
-            flight.cancelled = self._clock.now
+            flight.cancelled = self._now
             flight.task.cancel()
 
     def _leave_behind(self, flight: _Flight) -> None:
@@ -237,7 +248,7 @@ class SampleRunner:
         failed = (
             FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._timeout)) if flight.is_late else None
         )
-        self._end(flight, Outcome(row, {}, failed, self._timeout) if failed else None)
+        self._end(flight, Outcome(row, None, failed, self._timeout) if failed else None)
 
 
 def sample_seed(seed: int, row: int) -> int:

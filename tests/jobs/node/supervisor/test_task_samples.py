@@ -107,6 +107,15 @@ def test_a_row_whose_load_ends_the_process_that_has_no_workers_fails_alone(tmp_p
     assert len(numbers(run)) == 39
 
 
+def test_a_process_that_loads_itself_looks_at_the_clock_between_two_loads(tmp_path: Path) -> None:
+    settings = {"workers": 0, "sample_timeout": 1.5, "in_flight": 16}
+    run = samples_run(tmp_path / "run", {"load_seconds": 0.2, "seconds": 0.001}, rows=24, **settings)
+    done = run_task(run)
+    assert done.returncode == 0
+    assert numbers(run) == list(range(24))
+    assert "took longer" not in done.stdout
+
+
 @pytest.mark.thorough
 def test_each_process_sees_its_own_gpus_and_nothing_else(tmp_path: Path) -> None:
     run = samples_run(tmp_path / "run", {"seconds": 0.005}, gpus_per_process=2)
