@@ -89,12 +89,12 @@ class Done(NamedTuple):
 class Lost(NamedTuple):
     """Process -> supervisor: it can do no more and ends, while ``rows`` were in flight; no sample is at fault.
 
-    ``reason`` is what samples failed for, one after another, if it is only by them that this is known.
+    ``kind`` is what the attempt ends as, if no other process does better.
     """
 
     message: str
     rows: tuple[int, ...] = ()
-    reason: str = ""
+    kind: FailureKind = FailureKind.ERROR
 
 
 class Broken(NamedTuple):

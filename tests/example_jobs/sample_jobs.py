@@ -76,6 +76,10 @@ class Waits(Job):
         match how:
             case "raise":
                 raise ValueError("bad sample")
+            case "needs much" if self.now > 1:
+                raise MemoryError("not beside others")
+            case "needs all":
+                raise MemoryError("not even alone")
             case "hang":
                 await asyncio.sleep(3600)
             case "stubborn":

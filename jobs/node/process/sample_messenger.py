@@ -131,7 +131,7 @@ class SampleMessenger:
             if len(self._rows) >= _STORE_ROWS or self._bytes >= _STORE_BYTES:
                 self._store()
             if self._runner.broken:
-                self._lose(str(self._runner.broken), self._runner.rows_lost)
+                self._lose(Lost(str(self._runner.broken), self._runner.rows_lost, self._runner.lost_for))
             elif self._halting:
                 self._halt_if_through()
             else:
@@ -140,9 +140,9 @@ class SampleMessenger:
             if self._board.has_backlog:
                 self._loop.call_soon(self._turn, self._listen)
 
-    def _lose(self, message: str, rows: tuple[int, ...]) -> None:
+    def _lose(self, lost: Lost) -> None:
         self._store()
-        self._board.send(lost := Lost(message, rows))
+        self._board.send(lost)
         self._end(lost)
 
     # --- messages

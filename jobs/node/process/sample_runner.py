@@ -5,6 +5,8 @@ whatever batch it is of, so that a long one holds up nobody.
 """
 
 import asyncio
+import gc
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,13 +16,13 @@ import xxhash
 
 from jobs.errors import ProcessBroken, words
 from jobs.job import Job
-from jobs.kinds import SampleFailureKind
+from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.running_time import RunningTime
 from jobs.node.backend import Backend
 from jobs.node.beacon import InFlight
 from jobs.node.log import ERR, say
-from jobs.node.memory_errors import is_device_lost
+from jobs.node.memory_errors import is_device_lost, is_out_of_memory
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import too_long, traceback_text
 from jobs.storage.records import FailedSample
@@ -89,6 +91,7 @@ class SampleRunner:
         self._waiting: deque[Item] = deque()
         self._flights: dict[int, _Flight] = {}
         self._limited = 0
+        self._is_closed = False
         self._outcomes: list[Outcome] = []
         self._told = False
         # Coroutines that would not be cancelled; the event loop itself has weak references only.
@@ -97,6 +100,7 @@ class SampleRunner:
         """Of all items that wait or are in flight."""
         self.broken: ProcessBroken | None = None
         self.rows_lost: tuple[int, ...] = ()
+        self.lost_for = FailureKind.ERROR
 
     @property
     def busy(self) -> int:
@@ -116,7 +120,8 @@ class SampleRunner:
         return found
 
     def take_back(self) -> None:
-        """Forgets the samples that were not begun."""
+        """Forgets the samples that were not begun, and begins no more."""
+        self._is_closed = True
         self.bytes -= sum(item.size for item in self._waiting)
         self._waiting.clear()
 
@@ -189,10 +194,29 @@ class SampleRunner:
                 return
             failure = self._failure(flight, error)
         except BaseException as error:
+            if self._may_fit_alone(flight, error):
+                self._end(flight)
+                return
             failure = self._failure(flight, error)
             if self.broken:
                 return
         self._end(flight, Outcome(row, results, failure, self._loop.time() - began))
+
+    def _may_fit_alone(self, flight: _Flight, error: BaseException) -> bool:
+        """Whether memory ran out while others had some of it: then the sample is begun once more, with none beside it."""
+        is_alone = flight.item.most == 1 or len(self._flights) == 1
+        if is_alone or flight.cancelled is not None or not is_out_of_memory(error):
+            return False
+        end_twin(error)
+        self._kernel_kills.follow(error)
+        if "torch" in sys.modules:
+            # What is in flight keeps its own; errors that refer to each other may keep that of this sample.
+            gc.collect()
+            sys.modules["torch"].cuda.empty_cache()
+        if not self._is_closed:
+            self._waiting.appendleft(flight.item._replace(most=1))
+            self.bytes += flight.item.size
+        return True
 
     def _failure(self, flight: _Flight, error: BaseException) -> FailedSample | None:
         """Why the sample failed; None where the process did."""
@@ -210,6 +234,8 @@ class SampleRunner:
         if self.broken is None:
             say(traceback_text(error, error.__traceback__).rstrip(), ERR)
             self.broken, self.rows_lost = broken, tuple(self._flights)
+            if self._kernel_kills.look():  # what it needs was perhaps taken for its memory
+                self.lost_for = FailureKind.OUT_OF_MEMORY
             self.cancel()
             self._tell()
 

@@ -153,7 +153,9 @@ class Crew:
             case Lost():
                 child.lost = message  # it ends by itself, see _replace
             case Broken():
-                if self._losses.is_lost(child.process) and message.kind is not FailureKind.OUT_OF_MEMORY:
+                # Where one was lost what it needs may be back soon; no pause helps where it got ready, or a disk is full.
+                is_setup = child.process not in self._ready
+                if is_setup and self._losses.is_lost(child.process) and message.kind is FailureKind.ERROR:
                     self._lose(child, message.message, ())
                 else:
                     self._give_up(child, message.kind, message.message)
@@ -201,7 +203,7 @@ class Crew:
             self._children.forget(child)  # its process is dying, and will be replaced with all its workers
             return
         if child.lost:
-            self._lose(child, child.lost.message, child.lost.rows)
+            self._lose(child, child.lost.message, child.lost.rows, child.lost.kind)
             return
         # A process without pool workers loads in between: then it died of the row in its beacon, and of no other.
         in_flight = self._children.in_flight(child) if rows is None else ()
@@ -259,13 +261,13 @@ class Crew:
 
     # --- losses
 
-    def _lose(self, child: Child, message: str, rows: Sequence[int]) -> None:
+    def _lose(self, child: Child, message: str, rows: Sequence[int], kind: FailureKind = FailureKind.ERROR) -> None:
         """A process can do no more, and no sample is at fault, unless one always is there when it happens."""
         index = child.process
         has_worked = not self._losses.is_lost(index)
         pause = self._losses.add(index, is_idle=not rows)
         if self._losses.is_hopeless(index):
-            self._give_up(child, FailureKind.ERROR, message)
+            self._give_up(child, kind, message)
             return
         again = f"another one in {pause:g} s" if pause else "starting another"
         print(f"{child.name} is lost: {message}; {again}", flush=True)
@@ -274,6 +276,8 @@ class Crew:
             self._dealer.lose(rows, cause, SUSPECTED, may_blame=has_worked)
             self._check()
         self._children.retire(index)
+        if not child.is_dead:  # as in _abandon
+            raise AttemptFailed(FailureKind.CRASH, f"{child.name} is lost ({message}), but cannot be ended")
         self._take_back(child)
         self._deal_to_all()
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from jobs.kinds import SampleFailureKind
-from jobs.node.messages import Allocate, Allocated, Batch, Done, Hungry, Ready
+from jobs.kinds import FailureKind, SampleFailureKind
+from jobs.node.messages import Allocate, Allocated, Batch, Broken, Done, Hungry, Lost, Ready
+from jobs.node.supervisor import losses as losses_module
 from jobs.node.supervisor.children import CrewSettings
+from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew
+from jobs.node.supervisor.losses import IN_A_ROW
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
@@ -105,6 +108,45 @@ def test_what_a_crashed_process_had_is_for_those_that_have_room_though_they_aske
         run.says(0, *good([*first.hand]))
     assert sorted(run.log.rows) == list(range(20))
     assert run.crew.finished
+
+
+def test_a_lost_process_that_not_even_sigkill_ends_gets_no_successor(crew_of: Callable[..., _Samples]) -> None:
+    run = crew_of(100, processes=1)
+    child = run.asks(0, 60)
+    child.handle.hangs_in_the_kernel = True
+    with pytest.raises(AttemptFailed) as failed:
+        run.says(0, *good([0]), *map(bad, range(1, 60)))
+    assert (failed.value.kind, "cannot be ended" in failed.value.message) == (FailureKind.CRASH, True)
+
+
+def test_an_engine_that_memory_ran_out_for_ends_the_attempt_as_that(
+    crew_of: Callable[..., _Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses_module, "_LONGEST_PAUSE", 0.0)
+    run = crew_of(100, processes=1)
+    with pytest.raises(AttemptFailed) as failed:
+        for _ in range(IN_A_ROW):
+            child = run.asks(0, 60)
+            child.send(Lost("the engine ended", tuple(child.hand), FailureKind.OUT_OF_MEMORY))
+            child.die(75)
+            run.step()
+    assert failed.value.kind is FailureKind.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize("kind", [FailureKind.DISK, FailureKind.ERROR])
+def test_what_breaks_a_process_after_its_set_up_is_told_at_once(
+    crew_of: Callable[..., _Samples], kind: FailureKind
+) -> None:
+    run = crew_of(100, processes=1)
+    child = run.asks(0, 60)
+    child.send(Lost("the engine ended", tuple(child.hand)))
+    child.die(75)
+    run.step()
+    run.asks(0, 60)
+    run.child(0).send(Broken(kind, "the disk is full"))
+    with pytest.raises(AttemptFailed) as failed:
+        run.step()
+    assert (failed.value.kind, failed.value.message) == (kind, "the disk is full")
 
 
 def test_failures_that_are_held_back_are_decided_when_another_process_does_the_rest(

@@ -116,6 +116,14 @@ def test_a_process_that_loads_itself_looks_at_the_clock_between_two_loads(tmp_pa
     assert "took longer" not in done.stdout
 
 
+def test_a_sample_without_memory_is_tried_alone_before_it_fails(tmp_path: Path) -> None:
+    bad = {"20": "needs much", "21": "needs all", "50": "needs much"}
+    run = samples_run(tmp_path / "run", {"bad": bad, "seconds": 0.005}, max_failed_samples=1)
+    assert run_task(run).returncode == 0
+    assert {row: sample.kind for row, sample in failures(run).items()} == {21: "OUT_OF_MEMORY"}
+    assert len(numbers(run)) == ROWS - 1
+
+
 @pytest.mark.thorough
 def test_each_process_sees_its_own_gpus_and_nothing_else(tmp_path: Path) -> None:
     run = samples_run(tmp_path / "run", {"seconds": 0.005}, gpus_per_process=2)
