@@ -33,8 +33,8 @@ class TextGeneration(Job):
 
     - ``model``: its name, as the server knows it, or its folder.
     - ``command``: the program and arguments of a server that each process starts for itself, one text each, with the fields
-      ``{model}``, ``{socket}`` (a Unix socket) or ``{port}``, ``{gpus}`` (how many the process has), ``{in_flight}``, and
-      ``{key}``, an API key that nobody else has: a port can be reached by all users of a node.
+      ``{model}``, ``{socket}`` (a Unix socket) or ``{port}``, ``{gpus}`` (how many the process has) and ``{in_flight}``. A
+      port can be reached by all users of a node: its VLLM_API_KEY and LLAMA_API_KEY are a key that nobody else has.
     - ``base_url``: instead, a server that runs, such as ``http://host:8000/v1``; its key is ``$OPENAI_API_KEY`` in the task.
     - ``prompt``: text with fields, columns of the manifest; or ``messages``: a column of messages, lists or JSON.
     - ``system``: a system message before them. ``chat``: false sends the prompt as it is, to /completions.
@@ -91,13 +91,22 @@ class TextGeneration(Job):
         self._model, self._base_url, self._chat, self._system = model, base_url, chat, system
         self._prompt = None if prompt is None else Argument.parse("prompt", prompt)
         self._messages = messages
+        if not isinstance(sampling, dict | None):
+            raise bad_parameter("sampling", sampling, "keys of a request, such as {max_tokens: 512}")
         self._sampling = dict(sampling or {})
         if taken := _TAKEN & self._sampling.keys():
             raise bad_parameter("sampling", min(taken), "keys that have no parameter of their own")
-        self._answers = need_whole("sampling: n", self._sampling.get("n", 1), "a number of answers from 1")
+        need_whole("sampling: n", self._sampling.get("n", 1), "a number of answers from 1")
+        for name, value in {"chat": chat, "seed": seed, "logprobs": logprobs}.items():
+            if not isinstance(value, bool):
+                raise bad_parameter(name, value, "true, false")
         self._schema, self._seed, self._logprobs = schema, seed, logprobs
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise bad_parameter("retries", retries, "a number from 0")
         self._retries = retries
         self._start_timeout = need_number("start_timeout", start_timeout, "seconds over 0")
+        if request_timeout is not None:
+            request_timeout = need_number("request_timeout", request_timeout, "seconds over 0, or null")
         self._request_timeout = request_timeout
         self._engine: Engine | None = None
         self._client: Client | None = None
@@ -138,13 +147,14 @@ class TextGeneration(Job):
             self._client = Client(self._base_url, os.environ.get(_KEY), *limits)
             if not await self._client.answers():
                 raise ProcessBroken(f"the server at {self._base_url} does not answer")
+            self._client.watch()
             return
         self._engine = engine = Engine(self._command, self._model, context)
-        key = engine.key if "key" in self._asked else None
         is_local = "socket" in self._asked
         base = "http://engine/v1" if is_local else f"http://127.0.0.1:{engine.port}/v1"
-        self._client = Client(base, key, *limits, engine.socket if is_local else None, engine)
+        self._client = Client(base, engine.key, *limits, engine.socket if is_local else None, engine)
         await engine.start(self._client.answers, self._start_timeout)
+        self._client.watch()
 
     async def process_sample(self, item: Any, seed: int) -> dict[str, Any]:
         """One request."""
@@ -163,15 +173,17 @@ class TextGeneration(Job):
         if self._logprobs:
             body["logprobs"] = True if self._chat else 1
         answer = await self._client.ask("/chat/completions" if self._chat else "/completions", body)
-        return self._outputs(answer)
+        return self._outputs(answer, body.get("n", 1))
 
-    def _outputs(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _outputs(self, answer: dict[str, Any], asked: int) -> dict[str, Any]:
         choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
+        if len(choices) != asked:
+            raise ValueError(f"the server gave {len(choices)} answers, and was asked for {asked}")
         if self._schema and any(choice["finish_reason"] == "length" for choice in choices):
             raise ValueError("the answer was cut off by max_tokens, so it has not the form of the schema")
         outputs: dict[str, Any] = {}
         for at, choice in enumerate(choices):
-            suffix = f"_{at}" if self._answers > 1 else ""
+            suffix = f"_{at}" if asked > 1 else ""
             outputs[f"text{suffix}"] = (choice["message"]["content"] if self._chat else choice["text"]) or ""
             outputs[f"finish_reason{suffix}"] = choice.get("finish_reason") or ""
         usage = answer.get("usage") or {}

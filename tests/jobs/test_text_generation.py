@@ -1,7 +1,9 @@
 """TextGeneration against a server without a model, started by the task or running, that fails in every way."""
 
+import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from jobs.errors import InputError
+from jobs.errors import InputError, ProcessBroken
+from jobs.job import Context
 from jobs.kinds import FailureKind
 from jobs.node.process.sample_runner import sample_seed
 from jobs.storage.rundir import RunDir
@@ -132,7 +135,7 @@ def test_an_engine_that_cannot_start_ends_the_attempt_with_the_end_of_its_log(
 
 
 def test_no_engine_is_left_when_its_process_or_its_task_is_killed(tmp_path: Path) -> None:
-    run = generation(tmp_path / "run", command=engine(tmp_path, row20="429"), retries=1000)
+    run = generation(tmp_path / "run", command=engine(tmp_path, row20="429"), retries=1_000_000)
     task = psutil.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: written(run) == ROWS - 1)
@@ -160,18 +163,85 @@ def _engines(task: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+def context(scratch: Path) -> Context:
+    return Context("cpu", 0, None, scratch, 0, 8, ("cpu",))
+
+
+def test_all_who_ask_an_engine_that_hangs_hear_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.generation import client
+    from jobs.text_generation import TextGeneration
+
+    for name, seconds in (("_LOOK", 0.1), ("_SILENCE", 0.3)):
+        monkeypatch.setattr(client, name, seconds)
+    job = TextGeneration("none", command=engine(tmp_path, row20="hang"), prompt="number {x}")
+
+    async def ask() -> list[Any]:
+        await job.setup(context(tmp_path))
+        try:
+            prompts = [[{"role": "user", "content": f"number {row}"}] for row in (1, 20, 21)]
+            first = await job.generate(prompts[0], 1)
+            rest = await asyncio.gather(*(job.generate(one, 1) for one in prompts[1:]), return_exceptions=True)
+            late = await asyncio.gather(job.generate(prompts[0], 1), return_exceptions=True)
+            return [first["text"], *rest, *late]
+        finally:
+            ended = job.teardown()
+            assert ended
+            await ended
+
+    answered, hung, _, late = asyncio.run(asyncio.wait_for(ask(), PATIENCE))
+    assert answered == "number 1 / 1 / 0"
+    for error in (hung, late):
+        assert isinstance(error, ProcessBroken)
+        assert "has not answered for 0.3 s" in str(error)
+
+
+def test_as_many_answers_as_a_subclass_asks_for_have_names_of_their_own(tmp_path: Path, server: str) -> None:
+    from jobs.text_generation import TextGeneration
+
+    job = TextGeneration("none", base_url=server, prompt="{x}")
+
+    async def ask() -> dict[str, Any]:
+        await job.setup(context(tmp_path))
+        found = await job.generate([{"role": "user", "content": "best of"}], 1, n=3)
+        ended = job.teardown()
+        assert ended
+        await ended
+        return found
+
+    found = asyncio.run(ask())
+    assert [found[f"text_{number}"] for number in range(3)] == [f"best of / 1 / {number}" for number in range(3)]
+
+
+def test_the_engines_of_two_processes_have_ports_of_their_own_and_keys_that_no_argument_shows(tmp_path: Path) -> None:
+    from jobs.generation import engine as engine_module
+
+    port, claim = engine_module._own_port()
+    with claim, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "free_port", iter([port, port, port + 1]).__next__)
+        other, second = engine_module._own_port()
+        second.close()
+    assert other == port + 1
+    assert "key" not in engine_module.FIELDS
+
+
 # --- a server that runs already
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    from jobs.generation.engine import _free_port
+    from jobs.generation.engine import free_port
 
-    port = _free_port()
+    port = free_port()
     words = [sys.executable, "-m", "tests.support.fake_engine", str(port)]
     with subprocess.Popen(words, cwd=ROOT) as started:
+        wait_until(lambda: _is_open(port))
         yield f"http://127.0.0.1:{port}/v1"
         started.kill()
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as trying:
+        return trying.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_server_that_runs_is_asked_and_its_key_is_in_no_file(
@@ -207,6 +277,10 @@ def test_a_server_that_is_gone_ends_the_attempt_and_no_sample_fails(
         ({"base_url": "http://host/v1"}, "give either prompt, a text with fields, or messages"),
         ({"base_url": "http://host/v1", "prompt": "{x}", "sampling": {"seed": 1}}, "'seed' is not valid"),
         ({"base_url": "http://host/v1", "messages": "talk", "chat": False}, "chat: False is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "retries": -1}, "retries: -1 is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "retries": "5"}, "retries: '5' is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "request_timeout": 0}, "request_timeout: 0 is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "sampling": [1]}, "sampling: [1] is not valid"),
     ],
 )
 def test_parameters_that_cannot_work_are_refused(params: dict[str, Any], message: str) -> None:

@@ -7,6 +7,7 @@ of prompts to what happens there; MARKS is a folder for what happens once.
 import asyncio
 import json
 import os
+import signal
 import sys
 import zlib
 from pathlib import Path
@@ -67,6 +68,8 @@ class FakeEngine:
             case "die":
                 print("out of everything", flush=True)
                 os._exit(3)
+            case "hang":
+                os.kill(os.getpid(), signal.SIGSTOP)
             case "429":
                 return web.Response(status=429, headers={"Retry-After": "0"})
             case "nonsense":

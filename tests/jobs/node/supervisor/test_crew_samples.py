@@ -124,12 +124,16 @@ def test_an_engine_that_memory_ran_out_for_ends_the_attempt_as_that(
 ) -> None:
     monkeypatch.setattr(losses_module, "_LONGEST_PAUSE", 0.0)
     run = crew_of(100, processes=1)
-    with pytest.raises(AttemptFailed) as failed:
-        for _ in range(IN_A_ROW):
+
+    def lose(times: int) -> None:
+        for _ in range(times):
             child = run.asks(0, 60)
             child.send(Lost("the engine ended", tuple(child.hand), FailureKind.OUT_OF_MEMORY))
             child.die(75)
             run.step()
+
+    with pytest.raises(AttemptFailed) as failed:
+        lose(IN_A_ROW)
     assert failed.value.kind is FailureKind.OUT_OF_MEMORY
 
 
