@@ -173,6 +173,10 @@ def takes_samples(cls: type[Job]) -> bool:
             raise InputError(
                 f"job.class: {cls.__name__} has {name} and process_sample, which takes samples one by one: keep one of them"
             )
+    if not inspect.iscoroutinefunction(cls.process_sample):
+        raise InputError(
+            f"job.class: {cls.__name__}.process_sample is a plain function; valid: `async def process_sample`"
+        )
     return True
 
 

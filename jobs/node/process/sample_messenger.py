@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from jobs.errors import OutputError
-from jobs.kinds import SampleFailureKind
+from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork
 from jobs.node.border import Border
@@ -68,6 +68,7 @@ class SampleMessenger:
         self._whole: list[BatchWork] = []
         self._rows: list[tuple[int, dict[str, Any], float]] = []
         self._bytes = 0
+        self._order: list[int] = []
         self._item_bytes: float | None = None
         self._asked = self._settled = 0
         self._ahead = math.ceil(_AHEAD * in_flight)
@@ -128,7 +129,9 @@ class SampleMessenger:
             self._take_loaded()
             for outcome in self._runner.collect():
                 self._settle(outcome)
-            if len(self._rows) >= _STORE_ROWS or self._bytes >= _STORE_BYTES:
+            # A caller waits for batches that are whole.
+            is_awaited = bool(self._whole) and not self._backend.joins_batches
+            if is_awaited or len(self._rows) >= _STORE_ROWS or self._bytes >= _STORE_BYTES:
                 self._store()
             if self._runner.broken:
                 self._lose(Lost(str(self._runner.broken), self._runner.rows_lost, self._runner.lost_for))
@@ -151,7 +154,13 @@ class SampleMessenger:
         match message:
             case Deal():
                 self._asked = 0
-                self._begin(message.batches)
+                if self._backend.joins_batches and any(batch.stop - batch.start > 1 for batch in message.batches):
+                    why = (
+                        "the plan is of batches, and the Job takes samples one by one (process_sample): plan a new run"
+                    )
+                    self._end(Broken(FailureKind.ERROR, why))
+                else:
+                    self._begin(message.batches)
             case Halt():
                 self._store()
                 self._source.drop()
@@ -294,6 +303,7 @@ class SampleMessenger:
         if work is None:
             return  # dropped by Halt
         self._settled += 1
+        self._order.append(outcome.row)
         if outcome.failure is None and self._backend.joins_batches:
             self._rows.append((outcome.row, outcome.results, outcome.seconds))
             self._bytes += size_of(outcome.results)
@@ -328,7 +338,14 @@ class SampleMessenger:
                 work.open = 1
                 self._keep(work, Outcome(row, results, None, seconds))
         whole, self._whole = self._whole, []
-        if commits := [*commits, *map(self._commit, whole)]:
+        if rows and whole:
+            # As they came: failures that lie between good samples are no streak.
+            places = {row: place for place, row in enumerate(self._order)}
+            commits = sorted([*commits, *map(self._commit, whole)], key=lambda commit: places[commit.start])
+        else:
+            commits += map(self._commit, whole)
+        self._order.clear()
+        if commits:
             self._board.send(Done(tuple(commits)))
 
     def _commit(self, work: BatchWork) -> Commit:

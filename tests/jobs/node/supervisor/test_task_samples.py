@@ -124,6 +124,21 @@ def test_a_sample_without_memory_is_tried_alone_before_it_fails(tmp_path: Path) 
     assert len(numbers(run)) == ROWS - 1
 
 
+def test_failures_between_good_samples_are_no_streak(tmp_path: Path) -> None:
+    bad = {str(row): "raise" for row in range(0, 300, 3)}
+    settings = {"max_failed_samples": 1.0, "max_same_failure": 1.0}
+    run = samples_run(tmp_path / "run", {"bad": bad}, rows=300, **settings)
+    done = run_task(run)
+    assert (done.returncode, len(failures(run))) == (0, 100)
+    assert "one sample after another" not in done.stdout
+
+
+def test_a_plan_of_batches_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "tests.example_jobs.sample_jobs:Waits", 8, batch_size=4)
+    assert run_task(run).returncode == 1
+    assert "takes samples one by one (process_sample): plan a new run" in last_end(run).message
+
+
 @pytest.mark.thorough
 def test_each_process_sees_its_own_gpus_and_nothing_else(tmp_path: Path) -> None:
     run = samples_run(tmp_path / "run", {"seconds": 0.005}, gpus_per_process=2)
