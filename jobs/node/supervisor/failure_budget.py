@@ -46,9 +46,13 @@ class _Failing:
     def add(self, sample: FailedSample) -> None:
         self.samples += 1
         self.are_alike &= sample.message == self.message
+        if sample.kind is not SampleFailureKind.PROCESS:
+            return
         reason = reason_of(sample.message)
-        if sample.kind is SampleFailureKind.PROCESS and (reason in self.reasons or len(self.reasons) < _EXAMPLES):
-            self.reasons[reason] = self.reasons.get(reason, (0, ""))[0] + 1, sample.message
+        if reason not in self.reasons and len(self.reasons) >= _EXAMPLES:
+            # Many texts of their own, and perhaps one to come that is that of all: the rarest, of these the oldest, goes.
+            del self.reasons[min(self.reasons, key=lambda one: self.reasons[one][0])]
+        self.reasons[reason] = self.reasons.get(reason, (0, ""))[0] + 1, sample.message
 
 
 class FailureBudget:

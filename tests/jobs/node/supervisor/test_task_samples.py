@@ -222,7 +222,10 @@ def test_a_task_that_has_to_leave_commits_every_finished_row_within_20_s(tmp_pat
     "whom", ["process", *(pytest.param(whom, marks=pytest.mark.thorough) for whom in ("pool worker", "supervisor"))]
 )
 def test_a_kill_changes_no_bytes_and_each_row_is_stored_once(tmp_path: Path, whom: str) -> None:
-    run = samples_run(tmp_path / "run", {"seconds": 0.02, "uneven": 5})
+    params = {"seconds": 0.02, "uneven": 5}
+    reference = samples_run(tmp_path / "reference", params)
+    assert run_task(reference).returncode == 0
+    run = samples_run(tmp_path / "run", params)
     with running(run) as task:
         wait_until(lambda: written(run) >= 20)
         _kill(task, whom)
@@ -235,9 +238,19 @@ def test_a_kill_changes_no_bytes_and_each_row_is_stored_once(tmp_path: Path, who
         assert run_task(run, submission=2).returncode == 0
     assert is_done(run)
     assert numbers(run) == list(range(ROWS))
+    assert content(run) == content(reference)
     assert len(commits(run)) == ROWS
     if whom != "supervisor":
         assert len(attempts(run)) == 1
+
+
+@pytest.mark.thorough
+def test_what_one_of_two_processes_had_when_it_died_is_done_once(tmp_path: Path) -> None:
+    params = {"bad": {"20": "broken once", "60": "abort"}, "marks": str(tmp_path), "seconds": 0.01, "uneven": 5}
+    run = samples_run(tmp_path / "run", params, processes=2, max_failed_samples=1)
+    assert run_task(run).returncode == 0
+    assert {row: sample.kind for row, sample in failures(run).items()} == {60: "CRASH"}
+    assert len(commits(run)) == ROWS
 
 
 def _kill(task: psutil.Process, whom: str) -> None:
