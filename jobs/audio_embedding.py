@@ -12,7 +12,7 @@ import numpy as np
 
 from jobs.embedding.log_mel import LogMel
 from jobs.embedding.torch_model import Dtype, TorchModel
-from jobs.inputs import bad_parameter, file_of, need_folder, need_number, need_packages, need_whole, text_of
+from jobs.inputs import bad_parameter, local_file, need_folder, need_number, need_packages, need_whole, text_of
 from jobs.job import Context, Job
 from jobs.sound.sound_file import read_sound
 
@@ -25,7 +25,8 @@ class AudioEmbedding(Job):
             torch.nn.Module. It is called as model(features [b, frames, mels], lengths int64 [b]) -> [b, d] and must
             ignore a row's frames from its length on, which are 0.
         model_params: keyword arguments of the function
-        path: column of the files, in any format and with any number of channels; channels are averaged
+        path: column of the files, in any format and with any number of channels; channels are averaged. Or of their bytes
+            (tars), or URLs
         speaker: column of who speaks, a name or a number
         folder: where relative files start; itself it starts at the config's folder
         sample_rate: Hz; all files are resampled to it
@@ -97,11 +98,14 @@ class AudioEmbedding(Job):
         return self._path, self._speaker
 
     def load(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, str, str]:
-        """Features float32 [frames, mels], speaker and path of a row; raises ValueError or OSError for a bad file."""
-        speaker, path = text_of(sample, self._speaker), file_of(sample, self._path, self._folder)
-        signal = read_sound(path, self._rate, self._max_seconds)
+        """Features float32 [frames, mels], speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
+        speaker = text_of(sample, self._speaker)
+        with local_file(sample, self._path, self._folder) as path:
+            signal = read_sound(path, self._rate, self._max_seconds)
+        is_content = isinstance(sample[self._path], bytes | dict)
+        name = str(getattr(sample, "id", "")) if is_content else text_of(sample, self._path)
         try:
-            return self._log_mel(signal), speaker, text_of(sample, self._path)
+            return self._log_mel(signal), speaker, name
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 

@@ -17,6 +17,8 @@ PACKAGES = {
     "generation": ("aiohttp",),
     "pandas": ("pandas",),
     "zarr": ("zarr",),
+    "remote": ("obstore",),
+    "lance": ("lance",),
 }
 """The packages that are imported for each, by the names that Python knows them by."""
 

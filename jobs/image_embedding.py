@@ -5,6 +5,7 @@ to bytes; the process normalises them on its device, so that a quarter of the me
 """
 
 import importlib.util
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from jobs.embedding.torch_model import Dtype, TorchModel
 from jobs.errors import InputError
-from jobs.inputs import bad_parameter, file_of, need_folder, need_number, need_one_of, need_packages, need_whole
+from jobs.inputs import bad_parameter, content_of, need_folder, need_number, need_one_of, need_packages, need_whole
 from jobs.job import Context, Job
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ImageEmbedding(Job):
             torch.nn.Module; or timm:NAME, a pretrained model of timm without its classifier. It is called as
             model(images [b, 3, height, width]) -> [b, d].
         model_params: keyword arguments of the function, or of timm.create_model
-        path: column of the files
+        path: column of the files, or of their bytes: an extension of the files in a tar
         folder: where relative files start; itself it starts at the config's folder
         size: pixels of what the model gets, a number or [height, width]
         crop: share of the image that is used along each side, after its longer side is cut to the shape of size
@@ -112,9 +113,9 @@ class ImageEmbedding(Job):
 
     def load(self, sample: Mapping[str, Any]) -> np.ndarray:
         """Pixels uint8 [height, width, 3]; raises ValueError or OSError for a file that is no whole image."""
-        path = file_of(sample, self._path, self._folder)
+        file = content_of(sample, self._path, self._folder)
         size = self._width, self._height
-        return read_image(path, size, self._crop, self._resample, self._draft, self._max_pixels)
+        return read_image(file, size, self._crop, self._resample, self._draft, self._max_pixels)
 
     def setup(self, context: Context) -> None:
         """Loads the model on ``context.device``."""
@@ -148,14 +149,14 @@ def with_timm(model: str, params: dict[str, Any] | None) -> tuple[str, dict[str,
 
 
 def read_image(
-    path: Path, size: tuple[int, int], crop: float, resample: str, draft: bool, max_pixels: int
+    file: Path | io.BytesIO, size: tuple[int, int], crop: float, resample: str, draft: bool, max_pixels: int
 ) -> np.ndarray:
     """Pixels uint8 [height, width, 3] of the part that is used; ``size`` is (width, height). Raises ValueError."""
     from PIL import Image, ImageOps
 
     enough = int(2 * max(size) / crop)
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             if math.prod(image.size) > max_pixels:
                 raise ValueError(f"{image.width} x {image.height} pixels are more than max_pixels, {max_pixels}")
             if draft:
@@ -166,7 +167,8 @@ def read_image(
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: of a broken PNG
         hint = " (the parameter max_text)" if "MAX_TEXT" in str(error) else ""
         valid = "valid: a whole image, 8 or 16 bits a channel"
-        raise ValueError(f"{path}: cannot be decoded: {error}{hint}; {valid}") from error
+        shown = file if isinstance(file, Path) else f"{len(file.getbuffer()):,} bytes"
+        raise ValueError(f"{shown}: cannot be decoded: {error}{hint}; {valid}") from error
 
 
 def rgb(image: "Image") -> "Image":

@@ -4,13 +4,17 @@ A parameter that cannot work raises InputError, when the run is planned; a row t
 fails that sample alone.
 """
 
+import io
 import math
-from collections.abc import Collection, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jobs import extras
 from jobs.errors import InputError
+from jobs.references.stores import is_url, read_all
 
 
 def bad_parameter(name: str, value: object, valid: str) -> InputError:
@@ -57,13 +61,41 @@ def need_packages(job: str, extra: str) -> None:
 
 
 def text_of(sample: Mapping[str, Any], column: str) -> str:
-    """The row's value in a column, as text: an id may be a number. Raises ValueError where there is none."""
+    """The row's value in a column, as text: an id may be a number, a file in a tar is bytes. Raises ValueError."""
     if column not in sample:
         raise ValueError(f"the manifest has no column {column!r}; its columns: {', '.join(sample)}")
     value = sample[column]
-    if value is None or value == "":
+    if value is None or (isinstance(value, str | bytes) and not value):
         raise ValueError(f"column {column!r} is {'null' if value is None else 'empty'} here")
-    return str(value)
+    if shape := getattr(value, "shape", ()):
+        raise ValueError(f"column {column!r} is an array {list(shape)} here, and no text")
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise ValueError(f"column {column!r} is {len(value):,} bytes here, and no text") from None
+
+
+def content_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path | io.BytesIO:
+    """The file that the row names; its bytes where the column has these (tars, images of datasets), or a URL."""
+    value = sample.get(column)
+    if isinstance(value, dict):
+        sample, value = {column: value.get("path")}, value.get("bytes")
+    if isinstance(value, str) and is_url(value):
+        value = read_all(value)
+    return io.BytesIO(value) if isinstance(value, bytes) else file_of(sample, column, folder)
+
+
+@contextmanager
+def local_file(sample: Mapping[str, Any], column: str, folder: Path) -> Iterator[Path]:
+    """The same as a file, for what reads files; bytes are one in TMPDIR, while the context lasts."""
+    content = content_of(sample, column, folder)
+    if isinstance(content, Path):
+        yield content
+        return
+    with tempfile.NamedTemporaryFile(prefix="launcher-sample-") as file:
+        file.write(content.getbuffer())
+        file.flush()
+        yield Path(file.name)
 
 
 def file_of(sample: Mapping[str, Any], column: str, folder: Path) -> Path:

@@ -160,11 +160,14 @@ def _add_finishing(command: _Command) -> None:
 
 def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("run", metavar="RUN", help=f"{_RUN_HELP.partition(' (')[0]}, or a result.h5")
-    export.add_argument("path", metavar="PATH", help="the folder to make")
-    export.add_argument("--format", metavar="NAME", required=True, help="parquet, numpy, webdataset, zarr")
+    export.add_argument("path", metavar="PATH", help="the folder to make, or a place in a store: s3://bucket/place")
+    export.add_argument("--format", metavar="NAME", required=True, help="parquet, numpy, webdataset, zarr, lance")
     export.add_argument("--manifest", metavar="NAME", help="which result, of a run of several manifests")
     export.add_argument("--rows-per-file", metavar="N", type=int, help="rows of a file (default: as fit into its size)")
     export.add_argument("--max-file-size", metavar="1G", help="bytes of a file, before compression (default: 1G)")
+    export.add_argument(
+        "--compression", metavar="NAME", help="of parquet (default: snappy) or zarr (zstd); none: without"
+    )
     export.add_argument("--allow-missing", action="store_true", help="export although samples are missing")
 
 

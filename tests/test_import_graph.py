@@ -43,8 +43,9 @@ HALLS = {
 TABLE = {
     "jobs base": "",
     "jobs/machine": "jobs base",
-    "jobs/storage": "jobs base",
-    "jobs job": "jobs base, jobs/storage",
+    "jobs/references": "jobs base",
+    "jobs/storage": "jobs base, jobs/references",
+    "jobs job": "jobs base, jobs/references, jobs/storage",
     "jobs/embedding": "jobs base, jobs job",
     "jobs/sound": "",
     "jobs/http": "jobs base, jobs/storage",
@@ -57,17 +58,17 @@ TABLE = {
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
     "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/library, jobs/machine, "
-    "jobs/node/supervisor, jobs/program, jobs/sound, jobs/storage",
+    "jobs/node/supervisor, jobs/program, jobs/references, jobs/sound, jobs/storage",
     "launcher base": "",
-    "launcher/manifest": "jobs base, jobs/storage",
+    "launcher/manifest": "jobs base, jobs/references, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
-    "launcher/config": "jobs base, jobs/storage, launcher base, launcher executors, launcher/manifest",
+    "launcher/config": "jobs base, jobs/references, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher base, "
     "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
     "launcher/results": "jobs base, jobs/gather, jobs/storage, launcher/runs",
-    "launcher/export": "jobs base, jobs/gather, jobs/storage, launcher/results",
+    "launcher/export": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher/results",
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "
@@ -77,11 +78,12 @@ TABLE = {
     "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
-    "launcher/probe": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
+    "launcher/probe": "jobs base, jobs job, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/local, launcher/manifest, launcher/plan, launcher/runs",
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/notify, launcher/plan",
-    "launcher/commands": "jobs base, jobs/gather, jobs/storage, launcher base, launcher executors, launcher/catalogue, "
+    "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "
+    "launcher/catalogue, "
     "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
     "launcher/runs, launcher/status, launcher/submit",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "

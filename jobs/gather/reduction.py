@@ -3,7 +3,7 @@
 A block is one batch of the plan, so that the outcome does not depend on which machine ran what, nor on timing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,14 @@ from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 
 
-def summarize(
-    job: Job, table: ShardTable, part: Part, result: ResultFile, outputs: tuple[Output, ...]
-) -> dict[str, np.ndarray]:
+def summarize(job: Job, coming: Iterable[dict[str, Any]]) -> dict[str, np.ndarray]:
     """``Job.reduce`` over all blocks of a result, then ``Job.finish``: name -> array, of objects where it holds str.
 
     It is empty where no sample is ok. Without ``finish``, the state itself is that dict. Raises RunError where the
     Job raises, OutputError where a value cannot be stored.
     """
     state, any_block = None, False
-    for block in blocks(table, part, result, outputs):
+    for block in coming:
         state, any_block = _call(job, job.reduce, state, block), True
     if not any_block:
         return {}
@@ -51,16 +49,19 @@ def _call(job: Job, method: Callable[..., Any], *arguments: Any) -> Any:
         raise RunError(f"{where}{problem}; nothing is lost, gather again") from error
 
 
-def blocks(table: ShardTable, part: Part, result: ResultFile, outputs: tuple[Output, ...]) -> Iterator[dict[str, Any]]:
+def blocks(
+    table: ShardTable, part: Part, result: ResultFile, outputs: tuple[Output, ...], before: int = 0
+) -> Iterator[dict[str, Any]]:
     """For each batch with ok samples: output name -> their values, and "index" -> their rows in the result (int64).
 
+    ``result`` is the file that has this part, and ``before`` how many rows are in the files before it.
     Values of a fixed output are an array [n, *shape]; of a ragged one a list of n arrays, or of str or bytes.
     """
     for first, end in table.batches(Spans([(part.start, part.stop)])):
         start, stop = first - part.start, end - part.start
         ok = result.read("status", start, stop) == OK
         if ok.any():
-            block: dict[str, Any] = {"index": np.flatnonzero(ok) + start}
+            block: dict[str, Any] = {"index": np.flatnonzero(ok) + start + before}
             yield block | {output.name: _values(result, output, start, stop, ok) for output in outputs}
 
 

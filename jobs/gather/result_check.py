@@ -1,15 +1,20 @@
-"""ResultCheck: a finished result compared with the journals and the manifest."""
+"""ResultCheck: a finished result, or one of its files, compared with the journals and the manifest."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from jobs.gather.committed import Committed, Stored
-from jobs.gather.result_file import FAILED, MISSING, OK, Contents, ResultFile, put_fill
-from jobs.gather.result_rows import StateWriter
+from jobs.errors import DamageError
+from jobs.gather.committed import Stored
+from jobs.gather.result_file import FAILED, MISSING, OK, Contents, Put, ResultFile, put_fill
+from jobs.gather.result_rows import StateWriter, put_ids
+from jobs.gather.section import Section
+from jobs.gather.volumes import Volume
 from jobs.gather.windows import Window, windows
 from jobs.storage.blocks import digest
-from jobs.storage.records import Commit, Output
+from jobs.storage.records import Commit, Output, Part
 
 
 class ResultCheck:
@@ -19,7 +24,7 @@ class ResultCheck:
     there, and intact, at that time.
     """
 
-    def __init__(self, result: ResultFile, contents: Contents, committed: Committed) -> None:
+    def __init__(self, result: ResultFile, contents: Contents, committed: Section) -> None:
         self.problems: list[str] = []
         self._result = result
         self._contents = contents
@@ -119,3 +124,30 @@ def _has_status(commit: Commit, status: np.ndarray) -> bool:
     expected = np.full(commit.stop - commit.start, OK, np.uint8)
     expected[[sample.row - commit.start for sample in commit.failed]] = FAILED
     return bool(np.array_equal(status, expected))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Where a result has its ids from: the manifest, its column of ids, and the part of it."""
+
+    manifest: Path
+    id_column: str | None
+    part: Part
+
+    def put_ids(self, put: Put, volume: Volume) -> None:
+        put_ids(put, self.manifest, self.id_column, volume.part(self.part), volume.start)
+
+
+def check_file(
+    path: Path, volume: Volume, samples: Samples, section: Section, advance: Callable[[int], None]
+) -> list[str]:
+    """What in a file of a result differs from the journals and the manifest, in words; rows count from its first one."""
+    try:
+        with ResultFile.opened(path) as result:
+            check = ResultCheck(result, volume.contents, section)
+            if not check.problems:
+                samples.put_ids(check.compare, volume)
+                check.rows(lambda stop: advance(volume.start + stop))
+            return check.problems
+    except DamageError as error:
+        return [str(error)]

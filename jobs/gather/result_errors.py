@@ -1,14 +1,14 @@
 """ResultErrors: the failed samples of a result, from that file alone."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jobs.errors import InputError
+from jobs.errors import DamageError, InputError
 from jobs.gather.result_file import ResultFile
-from jobs.storage.seals import HDF5
+from jobs.gather.result_index import indexed_files, located, problem
+from jobs.storage.seals import HDF5, read_seal
 
 _ROWS = 4096
 
@@ -24,19 +24,29 @@ class ResultError(NamedTuple):
 
 
 def read_result_errors(path: Path) -> Iterator[ResultError]:
-    """In the order of rows, some thousands in memory at a time. Raises InputError where the file is no result."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if os.pread(descriptor, len(HDF5), 0) != HDF5:
+    """In the order of rows, some thousands in memory at a time; of a result in several files from each of them.
+
+    Raises InputError where the file is no result, DamageError where it, or one of several, is not as it was.
+    """
+    files, seal = indexed_files(path), read_seal(path) or ""
+    for file in files:
+        if found := problem(file, seal):
+            raise DamageError(found)
+        yield from (error._replace(row=file.start + error.row) for error in _of_file(located(file.path)))
+    if not files:
+        yield from _of_file(path)
+
+
+def _of_file(path: Path) -> Iterator[ResultError]:
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
             raise InputError(f"{path}: not a result (no HDF5 file); valid: a result.h5, or a run")
-        result = ResultFile.find(path, descriptor)
+    with ResultFile.opened(path) as result:
         if "errors/row" not in result.places:
             raise InputError(f"{path}: an HDF5 file, but not a result of `launcher gather`")
         count = result.places["errors/row"].shape[0]
         for start in range(0, count, _ROWS):
             yield from _some(result, start, min(start + _ROWS, count))
-    finally:
-        os.close(descriptor)
 
 
 def _some(result: ResultFile, start: int, stop: int) -> Iterator[ResultError]:

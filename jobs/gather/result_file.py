@@ -4,25 +4,27 @@ Gather makes it and fills it with pwrite; verify and reductions find the same pl
 while it is created and while its last attributes are written.
 """
 
-import glob
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jobs.errors import BusyError, DamageError
+from jobs.errors import DamageError
+from jobs.gather.chunk_writer import ChunkWriter, create_compressed
 from jobs.gather.hdf5_file import UNREADABLE, create_dataset, create_file, writing
-from jobs.storage.files import create_locked, has_name, read_fully, rename_synced, try_lock, write_fully
+from jobs.storage.files import read_fully, write_fully
 from jobs.storage.outputs import fill_value
 from jobs.storage.records import Output
 from jobs.storage.seals import NO_SEAL, stamp
+
+if TYPE_CHECKING:
+    import h5py
 
 # Rows of fill values are put in pieces of about this many bytes.
 _PIECE = 1 << 20
@@ -95,23 +97,50 @@ class StoredDataset:
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
-def create(path: Path, contents: Contents, provenance: Mapping[str, Any]) -> dict[str, StoredDataset]:
-    """Makes an incomplete result without data (an existing file is emptied); returns its datasets' places.
-
-    Raises OSError where it cannot be written.
-    """
+@contextmanager
+def begun(path: Path, provenance: Mapping[str, Any]) -> "Iterator[h5py.File]":
+    """An incomplete result with nothing in it, open; an existing file is emptied. Raises OSError where it cannot be written."""
     with writing(path), create_file(path) as file:
         file.attrs["seal"] = np.bytes_(NO_SEAL)  # before all else: it is looked for in the first bytes of the file
         file.attrs["complete"] = False
         file.attrs["provenance"] = json.dumps(provenance)
-        places = {
-            name: StoredDataset(create_dataset(file, name, dtype, shape), np.dtype(dtype), shape)
-            for name, (dtype, shape) in contents.datasets().items()
-        }
-        for name, encoding in contents.encodings().items():
-            file[name].attrs["encoding"] = encoding
-        file["status"].attrs["values"] = f"{MISSING} missing, {OK} ok, {FAILED} failed"
-    return places
+        yield file
+
+
+@contextmanager
+def filling(
+    path: Path, descriptor: int, contents: Contents, provenance: Mapping[str, Any], compression: str = ""
+) -> "Iterator[ResultFile]":
+    """An incomplete result without data, to be filled; written by its ``descriptor``, too. Raises as ``begun`` does."""
+    with begun(path, provenance) as file:
+        places, writers = _create(file, contents, compression)
+        result = ResultFile(descriptor, places, writers=writers)
+        if result.writers:  # these are written by HDF5
+            yield result
+            for writer in result.writers.values():
+                writer.flush()
+    if not result.writers:
+        yield result
+
+
+def _create(
+    file: "h5py.File", contents: Contents, compression: str
+) -> tuple[dict[str, StoredDataset], dict[str, ChunkWriter]]:
+    """All datasets: the places of those that are one piece, and how the outputs are written that are compressed."""
+    places, writers = dict[str, StoredDataset](), dict[str, ChunkWriter]()
+    outputs = {output.name for output in contents.outputs}
+    for name, (dtype, shape) in contents.datasets().items():
+        chunked = None
+        if compression and name.partition("/")[0] in outputs:
+            chunked = create_compressed(file, name, dtype, shape)
+        if chunked is not None:
+            writers[name] = ChunkWriter(chunked)
+        offset = create_dataset(file, name, dtype, shape) if chunked is None else 0
+        places[name] = StoredDataset(offset, np.dtype(dtype), shape)
+    for name, encoding in contents.encodings().items():
+        file[name].attrs["encoding"] = encoding
+    file["status"].attrs["values"] = f"{MISSING} missing, {OK} ok, {FAILED} failed"
+    return places, writers
 
 
 def complete(path: Path, summary: Mapping[str, np.ndarray], seal: str | None) -> None:
@@ -128,97 +157,44 @@ def complete(path: Path, summary: Mapping[str, np.ndarray], seal: str | None) ->
             file.attrs.modify("seal", np.bytes_(stamp(seal)))
 
 
-class NewResult:
-    """A result on its way to ``path``: written at ``temporary``, by that name or by its ``descriptor``."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises BusyError where another process is making the same result."""
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_others(path, lambda other: True)
-        self.temporary, self.descriptor = create_locked(partial(temporary_result, path))
-        self._is_published = False
-        try:
-            # Again, now that ours can be seen: of two that had both looked before, the one with the first name goes on.
-            _refuse_others(path, lambda other: other.name < self.temporary.name)
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def check(self) -> None:
-        """Raises BusyError where another process took it for abandoned, and so makes one itself."""
-        if not has_name(self.descriptor, self.temporary):
-            text = f"{self.path}: another process has begun to gather this result anew; wait for it"
-            raise BusyError(text, self.path)
-
-    def publish(self) -> None:
-        """Makes it the result. Raises as ``check`` does."""
-        self.check()
-        rename_synced(self.temporary, self.path)
-        self._is_published = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
-        if not self._is_published:
-            self.temporary.unlink(missing_ok=True)
-
-
-def temporary_result(path: Path) -> Path:
-    """A name beside a result, by chance. Each process has a file of its own: where locks keep nobody out, nothing is mixed."""
-    return path.with_name(f".{path.stem}.{os.urandom(4).hex()}.part{path.suffix}")
-
-
-def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
-    """Raises BusyError where others are at work that come before us; removes what killed ones have left.
-
-    Where there are no locks nobody can tell these apart, and all are left alone.
-    """
-    name = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
-    for other in path.parent.glob(name):
-        try:
-            descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except (FileNotFoundError, PermissionError):  # of another user, too: nothing of ours is in it
-            continue
-        is_free = try_lock(descriptor) if is_before(other) else None
-        if is_free:
-            with suppress(FileNotFoundError, PermissionError):
-                other.unlink()
-        os.close(descriptor)
-        if is_free is False:
-            raise BusyError(f"{path}: another process is gathering this result now; wait for it", other)
-
-
 @dataclass(frozen=True)
 class ResultFile:
-    """The datasets of a result, read and written by their places; ``descriptor`` belongs to the caller."""
+    """The datasets of a result, read and written by their places, or as HDF5 has them where they are compressed.
+
+    ``descriptor`` belongs to the caller; so do ``chunked``, the compressed datasets, open, of a file that is read.
+    """
 
     descriptor: int
     places: Mapping[str, StoredDataset]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    writers: Mapping[str, ChunkWriter] = field(default_factory=dict)
+    chunked: "Mapping[str, h5py.Dataset]" = field(default_factory=dict)
 
     @classmethod
-    def find(cls, path: Path, descriptor: int) -> Self:
-        """The places of a finished file. Raises DamageError where HDF5 cannot read it."""
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[Self]:
+        """A finished file, to be read. Raises DamageError where HDF5 cannot read it."""
         import h5py
 
-        places: dict[str, StoredDataset] = {}
+        places, chunked = dict[str, StoredDataset](), dict[str, h5py.Dataset]()
 
         def add(name: str, item: object) -> None:
-            offset = item.id.get_offset() if isinstance(item, h5py.Dataset) else None
             if isinstance(item, h5py.Dataset) and not name.startswith("summary/"):
-                places[name] = StoredDataset(offset or 0, item.dtype, item.shape)
+                places[name] = StoredDataset(item.id.get_offset() or 0, item.dtype, item.shape)
+                if item.chunks:
+                    chunked[name] = item
 
-        try:
-            with h5py.File(path, "r", locking=False) as file:
+        with ExitStack() as stack:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            try:
+                file = stack.enter_context(h5py.File(path, "r", locking=False))
                 file.visititems(add)
                 attributes = dict(file.attrs)
-            json.loads(attributes.get("provenance", "{}"))
-        except UNREADABLE as error:
-            raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
-        return cls(descriptor, places, attributes)
+                json.loads(attributes.get("provenance", "{}"))
+            except UNREADABLE as error:
+                raise DamageError(f"{path}: HDF5 cannot read it: {error}") from error
+            yield cls(descriptor, places, attributes, chunked=chunked)
 
     def put(self, name: str, first: int, rows: np.ndarray) -> None:
         """Writes rows from row ``first`` on."""
@@ -226,11 +202,19 @@ class ResultFile:
 
     def put_bytes(self, name: str, first: int, data: memoryview) -> None:
         place = self.places[name]
-        write_fully(self.descriptor, data, place.offset + first * place.row_bytes)
+        if name in self.writers:
+            self.writers[name].put(first, data)
+        else:
+            write_fully(self.descriptor, data, place.offset + first * place.row_bytes)
 
     def put_pieces(self, name: str, first: int, pieces: Sequence[memoryview]) -> None:
         """Writes rows that lie in pieces in memory, with as few calls as the system allows."""
         place = self.places[name]
+        if name in self.writers:
+            for piece in pieces:
+                self.put_bytes(name, first, piece)
+                first += len(piece) // place.row_bytes
+            return
         write_pieces(self.descriptor, pieces, place.offset + first * place.row_bytes)
 
     def read(self, name: str, first: int, stop: int) -> np.ndarray:
@@ -242,10 +226,19 @@ class ResultFile:
         return np.frombuffer(data, place.dtype).reshape(stop - first, *place.shape[1:])
 
     def read_bytes(self, name: str, first: int, stop: int) -> memoryview:
-        """The bytes of rows ``[first, stop)``; fewer where the file ends."""
+        """The bytes of rows ``[first, stop)``; fewer where the file ends, or they cannot be read."""
         place = self.places[name]
+        if name in self.chunked:
+            return self._decompressed(name, first, stop)
         data = memoryview(bytearray((stop - first) * place.row_bytes))
         return data[: read_fully(self.descriptor, data, place.offset + first * place.row_bytes)]
+
+    def _decompressed(self, name: str, first: int, stop: int) -> memoryview:
+        try:
+            rows = np.ascontiguousarray(self.chunked[name][first:stop])
+        except UNREADABLE:
+            return memoryview(b"")
+        return rows.reshape(-1).view(np.uint8).data
 
 
 def write_pieces(descriptor: int, pieces: Sequence[memoryview], offset: int) -> None:

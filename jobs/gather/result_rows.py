@@ -22,11 +22,11 @@ def text(value: str) -> bytes:
     return value.encode("utf-8", "backslashreplace")
 
 
-def put_ids(put: Put, manifest: Path, column: str | None, part: Part) -> None:
-    """The ids of a part, as ``Sample.id`` has them; row numbers where there is no id column."""
+def put_ids(put: Put, manifest: Path, column: str | None, part: Part, first: int = 0) -> None:
+    """The ids of a part, as ``Sample.id`` has them; where there is no id column row numbers, from ``first`` on."""
     if column is None:
         for start in range(0, part.rows, _PIECE):
-            put("id", start, np.arange(start, min(start + _PIECE, part.rows), dtype=np.int64))
+            put("id", start, np.arange(first + start, first + min(start + _PIECE, part.rows), dtype=np.int64))
         return
     row = at = 0
     for array in _id_arrays(manifest, column, part.start, part.stop):
@@ -50,6 +50,28 @@ def read_ids(manifest: Path, column: str | None, part: Part, start: int, stop: i
 def count_id_bytes(manifest: Path, column: str, part: Part) -> int:
     """The bytes of a part's ids."""
     return sum(len(_lengths_and_values(array)[1]) for array in _id_arrays(manifest, column, part.start, part.stop))
+
+
+class IdBytes:
+    """The bytes of a part's ids, asked for with ascending rows."""
+
+    def __init__(self, manifest: Path, column: str, part: Part) -> None:
+        arrays = _id_arrays(manifest, column, part.start, part.stop)
+        self._coming = (_lengths_and_values(array)[0] for array in arrays)
+        self._lengths = np.zeros(0, np.int64)
+        self._at = 0
+
+    def up_to(self, row: int) -> int:
+        """Those of the rows since the last time."""
+        found = 0
+        while self._at < row:
+            if not len(self._lengths):
+                self._lengths = next(self._coming)
+            count = min(row - self._at, len(self._lengths))
+            found += int(self._lengths[:count].sum())
+            self._lengths = self._lengths[count:]
+            self._at += count
+        return found
 
 
 def _id_arrays(manifest: Path, column: str, start: int, stop: int) -> Iterator[pa.LargeStringArray]:

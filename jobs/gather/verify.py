@@ -5,24 +5,26 @@ which that is damaged does not open, or lacks a dataset).
 """
 
 import json
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.errors import DamageError
 from jobs.gather.committed import Damage
 from jobs.gather.damage_check import find_damage
-from jobs.gather.gather import Progress
+from jobs.gather.gathering import Progress
 from jobs.gather.manifest_check import check_manifest
-from jobs.gather.result_check import ResultCheck
+from jobs.gather.result_check import Samples, check_file
 from jobs.gather.result_file import ResultFile
-from jobs.gather.result_rows import put_ids
+from jobs.gather.result_index import located, problem, read_index
+from jobs.gather.section import Sections
 from jobs.gather.survey import Surveyed, survey_results
+from jobs.gather.volumes import Volume, cut_at
 from jobs.storage.attempts import read_records
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import read_seal
 from jobs.storage.spans import Spans
 
 _GONE = "is gone, and so is what it was made of: the run was cleaned"
@@ -121,23 +123,40 @@ def _total(run: RunDir, reports: Sequence[VerifyReport], output: Path | None, se
 
 def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> tuple[str, ...]:
     """What in a result differs from the journals and the manifest, in words."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        result = ResultFile.find(path, descriptor)
-        theirs = json.loads(result.attributes.get("provenance", "{}"))
+        with ResultFile.opened(path) as result:
+            attributes = result.attributes
+        theirs = json.loads(attributes.get("provenance", "{}"))
         if theirs.get("fingerprint") != plan.fingerprint:
             return (f"{path}: holds the result of another run, {theirs.get('name')!r}",)
         if len(theirs.get("grown", ())) != len(plan.grown):
             return (f"{path}: is from before the run was extended, when it had {theirs.get('rows')} rows",)
-        if one.survey.missing and bool(result.attributes.get("complete")):
+        if one.survey.missing and bool(attributes.get("complete")):
             gone = f"attempts/ has no commit of {one.survey.missing:,} of its {one.part.rows:,} samples"
             return (f"{path}: is complete, but cannot be compared: {gone}",)
-        check = ResultCheck(result, one.survey.contents, one.committed)
-        if not check.problems:
-            put_ids(check.compare, plan.manifest_file(run), plan.id_column, one.part)
-            check.rows(lambda stop: advance(one.part.rows + stop))
-        return tuple(check.problems)
+        return tuple(_check_files(run, plan, one, path, lambda stop: advance(one.part.rows + stop)))
     except DamageError as error:
         return (str(error),)
-    finally:
-        os.close(descriptor)
+
+
+def _check_files(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> Iterator[str]:
+    """Of a result in one file, or of each that its index names."""
+    files = read_index(path)
+    samples = Samples(plan.manifest_file(run), plan.id_column, one.part)
+    if not files:
+        whole = Volume(0, one.part.rows, one.survey.contents)
+        yield from check_file(path, whole, samples, Sections(one.committed).take(0, one.part.rows), advance)
+        return
+    volumes = cut_at(run, plan, one, [file.start for file in files])
+    if [(one.start, one.stop) for one in volumes] != [(file.start, file.stop) for file in files]:
+        yield f"{path}: its files are not of the rows that the run has"
+        return
+    seal, sections = read_seal(path) or "", Sections(one.committed)
+    for file, volume in zip(files, volumes, strict=True):
+        if found := problem(file, seal):
+            yield found
+            continue
+        section = sections.take(file.start, file.stop)
+        yield from (
+            f"{file.path.name}: {told}" for told in check_file(located(file.path), volume, samples, section, advance)
+        )

@@ -9,12 +9,16 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import xxhash
 
 from jobs.storage.files import intact
+from jobs.storage.sample_columns import MoreColumns, SampleColumns
+
+if TYPE_CHECKING:
+    from jobs.references.references import Reference
 
 # Every record batch of the manifest but the last has this many rows, so that row i lies in batch i // BATCH_ROWS.
 BATCH_ROWS = 65_536
@@ -30,49 +34,6 @@ _HASHED_BYTES = 16 << 20
 REMEDY = "bring back a copy of it, or have `launcher plan` with the same config write it anew"
 
 
-class _Cells(Sequence[Any]):
-    """A column with a cell that cannot become a Python object, as text that is not UTF-8: it fails its own sample alone."""
-
-    def __init__(self, column: pa.Array) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    def __getitem__(self, position: Any) -> Any:
-        return self._column[position].as_py()
-
-
-class _Columns(dict[str, Sequence[Any]]):
-    """The columns of some rows; each becomes Python objects when a sample first asks for it."""
-
-    def __init__(self, batch: pa.RecordBatch) -> None:
-        self._batch = batch
-
-    def __missing__(self, name: str) -> Sequence[Any]:
-        # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
-        column = self._batch.column(name)
-        values: Sequence[Any]
-        try:
-            values = column.to_pylist()
-        except (ValueError, OverflowError):
-            values = _Cells(column)
-        self[name] = values
-        return values
-
-
-class MoreColumns(Protocol):
-    """Columns of samples that are not in the manifest; ``batch`` are neighbouring rows of it. Raises OSError."""
-
-    names: Sequence[str]
-
-    def values(self, batch: pa.RecordBatch) -> Mapping[str, Sequence[Any]]:
-        """By column, a value for each row."""
-
-    def unreadable(self, batch: pa.RecordBatch) -> Mapping[int, BaseException]:
-        """Which of the rows, counted from the first, have none, and why."""
-
-
 class _Window:
     """The neighbouring rows of ``batch``, the first of which is row ``first`` of the file, the last that before ``stop``.
 
@@ -82,7 +43,7 @@ class _Window:
     __slots__ = ("columns", "first", "given", "id_column", "indices", "names", "parts", "stop")
 
     def __init__(self, batch: pa.RecordBatch, first: int, samples: "Samples") -> None:
-        self.columns = _Columns(batch)
+        self.columns = SampleColumns(batch, samples.references)
         self.names = batch.schema.names
         if samples.more:
             self.columns |= samples.more.values(batch)
@@ -154,6 +115,15 @@ def _open(path: Path) -> tuple[pa.ipc.RecordBatchFileReader, dict[str, Any]]:
     return reader, json.loads(reader.schema.metadata[METADATA_KEY])
 
 
+def _references(metadata: Mapping[str, Any]) -> Mapping[str, "Reference"]:
+    """The columns whose values lie elsewhere; most manifests have none, and no need of what reads them."""
+    if "references" not in metadata:
+        return {}
+    from jobs.references.references import decode
+
+    return decode(metadata)
+
+
 class Samples:
     """The manifest, open; holds no rows in memory."""
 
@@ -168,6 +138,7 @@ class Samples:
         self._digests = digests
         self._checked: set[int] = set()
         self.id_column: str | None = metadata["id"]
+        self.references = _references(metadata)
         self.parts: Sequence[tuple[str, int]] = [(name, first) for name, first in metadata.get("parts", ())]
         # Where the file holds some rows of a manifest, for a probe: their numbers there.
         self.origins: Sequence[int] | None = metadata.get("origins")
@@ -176,8 +147,9 @@ class Samples:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Their types by their names, as Arrow calls them."""
-        return {field.name: str(field.type) for field in self._reader.schema}
+        """Their types by their names, as Arrow calls them; of references where they are."""
+        of = self.references
+        return {f.name: f"in {of[f.name].kind}" if f.name in of else str(f.type) for f in self._reader.schema}
 
     def __len__(self) -> int:
         last = self._reader.num_record_batches - 1

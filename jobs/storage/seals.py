@@ -37,6 +37,11 @@ def seal_of(fingerprint: str, part: Part, owned: Iterable[Ownership]) -> str:
     return xxhash.xxh3_128_hexdigest(facts.encode())
 
 
+def seal_of_rows(seal: str, start: int, stop: int) -> str:
+    """The seal of a file that has these rows of a result in several files."""
+    return xxhash.xxh3_128_hexdigest(f"{seal} {start} {stop}".encode())
+
+
 def stamp(seal: str) -> bytes:
     """The bytes that stand in the result."""
     return _MARK + seal.encode()

@@ -60,6 +60,28 @@ class NodeSettings:
 
 
 @dataclass(frozen=True)
+class ResultForm:
+    """In which form a result is written; its rows are the same in any.
+
+    ``max_file_size``: bytes of each of its files, at most, unless a batch is larger (None: it is one file).
+    ``compression``: of its outputs: "gzip", or "" for none.
+    """
+
+    max_file_size: int | None = None
+    compression: str = ""
+
+    @property
+    def room(self) -> int | None:
+        """Bytes of a file for what it holds: a compressed chunk begins at a page, and may be no smaller than it was."""
+        if self.max_file_size is None or not self.compression:
+            return self.max_file_size
+        return self.max_file_size * 97 // 100
+
+
+PLAIN = ResultForm()
+
+
+@dataclass(frozen=True)
 class Resources:
     """What a submission was asked with, beside its shards and how a node runs them.
 
@@ -72,6 +94,7 @@ class Resources:
     are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: an older version made
     it), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit,
     seconds, that its partition gives where none is asked for. ``stall``: after how many seconds without a batch it ends.
+    ``max_file_size`` and ``compression`` are of the result.
     """
 
     parallelism: int | None = None
@@ -91,6 +114,13 @@ class Resources:
     requeue: bool = True
     default_time: int | None = None
     stall: int | None = None
+    max_file_size: int | None = None
+    compression: str = ""
+
+    @property
+    def form(self) -> ResultForm:
+        """In which the result is to be written."""
+        return ResultForm(self.max_file_size, self.compression)
 
     @property
     def gathers(self) -> bool:

@@ -13,6 +13,7 @@ from launcher.units import parse_memory
 
 def export(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher import results
+    from launcher.export.delivery import delivered
     from launcher.export.export import FILE_BYTES
     from launcher.export.export import export as write
 
@@ -29,11 +30,19 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
     with results.open(source, manifest=options.manifest, allow_incomplete=True, in_place=in_place) as found:
         if not (found.complete or options.allow_missing):
             raise IncompleteError(f"{found.shortfall}; --allow-missing exports what there is")
-        target = Path(options.path)
-        done = write(found, target, options.format, rows_per_file=rows, file_bytes=size, progress=rows_line())
-        printer.say(f"export: {done.path} ({done.rows:,} rows, {done.files:,} files, {done.bytes / 1e6:,.1f} MB)")
+        with delivered(options.path) as target:
+            done = write(
+                found,
+                target,
+                options.format,
+                rows_per_file=rows,
+                file_bytes=size,
+                compression=options.compression,
+                progress=rows_line(),
+            )
+        printer.say(f"export: {options.path} ({done.rows:,} rows, {done.files:,} files, {done.bytes / 1e6:,.1f} MB)")
         printer.document(
-            export=str(done.path), format=options.format, rows=done.rows, bytes=done.bytes, complete=found.complete
+            export=options.path, format=options.format, rows=done.rows, bytes=done.bytes, complete=found.complete
         )
         return found.complete
 

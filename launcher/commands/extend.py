@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.references.stores import is_url, local_path
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run, is_config
@@ -70,18 +71,25 @@ def _config(text: str, run: RunDir, known: Plan) -> Config:
 
 def _sources(texts: Sequence[str], folder: Path, *, named: bool) -> list[str] | dict[str, list[str]]:
     """MANIFEST arguments as sources: of one manifest, or by the names that stand before them."""
-    if not named and not any("=" in text and not Path(text).exists() for text in texts):
+    if not named and not any(_is_named(text) for text in texts):
         return [_from_folder(text, folder) for text in texts]
     found: dict[str, list[str]] = {}
     for text in texts:
         name, equals, source = text.partition("=")
-        if not equals or not name or not source:
+        if not equals or not name or not source or is_url(name):
             raise InputError(f"{text}: this run has several manifests; say whose samples these are: NAME={text}")
         found.setdefault(name, []).append(_from_folder(source, folder))
     return found
 
 
+def _is_named(text: str) -> bool:
+    """Whether a name stands before a manifest; folders of Hive, ``date=2026-01-01``, are in paths and URLs."""
+    return "=" in text and not Path(text).exists() and not is_url(text.partition("=")[0])
+
+
 def _from_folder(text: str, folder: Path) -> str:
     """A path that was typed here, as the config would have it: ids of files begin at its folder."""
-    path = os.path.abspath(os.path.expanduser(text))
+    if is_url(text):
+        return text
+    path = os.path.abspath(os.path.expanduser(local_path(text)))
     return os.path.relpath(path, folder) if Path(path).is_relative_to(folder) else path

@@ -19,7 +19,7 @@ from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.runs.downstream import forget, waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
-from launcher.runs.submissions import chosen_output, read_submissions
+from launcher.runs.submissions import chosen_form, chosen_output, read_submissions
 
 _LISTED = 20
 
@@ -66,15 +66,16 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
 
     run = chosen_run(options.run)
     with contextlib.redirect_stdout(sys.stderr):  # a Job that folds its results may print
-        output = chosen_output(read_submissions(run))
-        report = write_result(run, allow_missing=options.allow_missing, output=output, with_new_code=True)
+        submissions = read_submissions(run)
+        output, form = chosen_output(submissions), chosen_form(submissions)
+        report = write_result(run, allow_missing=options.allow_missing, output=output, form=form, with_new_code=True)
         if report.complete:
             start_waiting(run)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):
         printer.say(
-            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB)",
+            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
@@ -88,6 +89,7 @@ def _gathered(report: Any) -> dict[str, Any]:
         "complete": report.complete,
         "samples": {"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
         "bytes": report.bytes,
+        "files": report.files,
         "damaged": list(map(str, report.damaged)),
     }
 

@@ -21,7 +21,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from jobs.errors import InputError
+from jobs.references.stores import is_url, local_path
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import ResultForm
 from launcher.config.conflicts import conflicts, too_few_cpus
 from launcher.config.notification import Target
 from launcher.config.origins import Origins, Problem, apply_overrides, dotted
@@ -41,6 +43,7 @@ from launcher.config.values import PathList, PathText, RunName
 from launcher.config.variables import expand_paths, is_script
 from launcher.config.yaml_lines import KeyPath, parse_document
 from launcher.executors import AUTO, EXECUTORS
+from launcher.units import parse_memory
 
 
 def _check_executor(value: Any) -> Any:
@@ -73,6 +76,10 @@ class Place(Section):
     def resolve(self, path: str) -> Path:
         """A path of the config as an absolute one, ``~`` expanded."""
         return Path(os.path.normpath(self.folder / Path(path).expanduser()))
+
+    def resolve_source(self, source: str) -> str:
+        """An entry of data.manifest that means the same anywhere: an absolute path, or a URL as it is."""
+        return source if is_url(source) else str(self.resolve(local_path(source)))
 
     @property
     def run_folder(self) -> Path:
@@ -123,6 +130,11 @@ class Config(Place):
     def output_path(self) -> Path | None:
         """Where the result is wanted; with several manifests it has {manifest}. None: in the run directory."""
         return None if self.output.path is None else self.resolve(self.output.path)
+
+    @property
+    def result_form(self) -> ResultForm:
+        size, compression = self.output.max_file_size, self.output.compression
+        return ResultForm(None if size is None else parse_memory(size), compression or "")
 
     @property
     def template_path(self) -> Path | None:

@@ -18,6 +18,7 @@ from launcher.config.values import (
     Devices,
     Duration,
     FailureLimit,
+    FileSize,
     Gpus,
     JobClass,
     NameList,
@@ -85,7 +86,9 @@ class DataSection(Section):
     manifest: Annotated[Names | dict[str, Names] | RunManifest, BeforeValidator(_manifest)] = Field(
         description=f"a {KINDS}, a glob, a list of these, name: manifest for several, or run: NAME for those of another run"
     )
-    id: Column | None = Field(default=None, description="column of unique ids; null: the row number (a glob: the path)")
+    id: Column | None = Field(
+        default=None, description="column of unique ids; null: the row number (a glob: the path; tars: tar and key)"
+    )
     cost: Column | None = Field(
         default=None, description="column of numbers to balance the shards by; null: samples cost the same"
     )
@@ -284,4 +287,11 @@ class OutputSection(Section):
     )
     gather: bool = Field(
         default=True, description="false: no result is written; what is stored is read where it lies, or exported"
+    )
+    max_file_size: FileSize = Field(
+        default=None,
+        description="of the result: it is several files of this size at most, with an index; null: one file",
+    )
+    compression: Literal["gzip"] | None = Field(
+        default=None, description="of the outputs in the result: gzip (HDF5's deflate, in chunks); null: none"
     )

@@ -98,6 +98,17 @@ def _spelled(parse: Callable[[Any], int], write: Callable[[int], str]) -> Before
     return BeforeValidator(lambda value: None if value is None else write(parse(value)))
 
 
+def _parse_file_size(value: Any) -> int:
+    size = parse_memory(value)
+    if size < _LEAST_FILE:
+        raise ValueError(
+            f"must be {format_memory(_LEAST_FILE)} or more, not {value!r}: each file has a head of its own"
+        )
+    return size
+
+
+_LEAST_FILE = 1 << 20
+FileSize: TypeAlias = Annotated[str | None, _spelled(_parse_file_size, format_memory)]
 Size: TypeAlias = Annotated[str | None, _spelled(parse_memory, format_memory)]
 Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time)]
 RunName: TypeAlias = Annotated[str, AfterValidator(_check_run_name)]

@@ -4,13 +4,13 @@ A column is NAME; where its rows differ in length NAME/values with all items end
 offsets[i] to offsets[i + 1]. Text is UTF-8 bytes.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Protocol
 
 import numpy as np
 
 from jobs.storage.outputs import Column
-from launcher.export.writer import Contents
+from launcher.export.writer import Contents, StepWriter
 from launcher.results.pieces import Piece
 
 
@@ -35,7 +35,7 @@ class _Ragged:
         self._end += int(lengths.sum())
 
 
-class FolderOfColumns(ABC):
+class FolderOfColumns(StepWriter):
     """A Writer of arrays; what an array is, a subclass says."""
 
     def __init__(self, contents: Contents) -> None:

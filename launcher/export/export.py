@@ -5,8 +5,7 @@ it comes from, its outputs) and _errors.jsonl (the failed samples): names that r
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,17 +16,31 @@ from jobs.errors import InputError
 from jobs.gather.result_file import FAILED
 from jobs.storage.new_folder import NewFolder
 from launcher.export.writer import Contents, MakeWriter
-from launcher.results.pieces import pieces
+from launcher.results.pieces import Piece, pieces
 from launcher.results.results import Results
 
-FORMATS: Mapping[str, tuple[str, str | None]] = {
-    "parquet": ("launcher.export.parquet:ParquetWriter", None),
-    "numpy": ("launcher.export.numpy_files:NumpyWriter", None),
-    "webdataset": ("launcher.export.webdataset:WebDatasetWriter", None),
-    "zarr": ("launcher.export.zarr_store:ZarrWriter", "zarr"),
+
+@dataclass(frozen=True)
+class Format:
+    """What writes it, the extra that it needs, and the ways in which it can be compressed."""
+
+    writer: str
+    extra: str | None = None
+    compressions: tuple[str, ...] = ()
+
+
+FORMATS: Mapping[str, Format] = {
+    "parquet": Format(
+        "launcher.export.parquet:ParquetWriter", None, ("snappy", "zstd", "gzip", "lz4", "brotli", "none")
+    ),
+    "numpy": Format("launcher.export.numpy_files:NumpyWriter"),
+    "webdataset": Format("launcher.export.webdataset:WebDatasetWriter"),
+    "zarr": Format("launcher.export.zarr_store:ZarrWriter", "zarr", ("zstd", "gzip", "none")),
+    "lance": Format("launcher.export.lance_dataset:LanceWriter", "lance"),
 }
-"""What writes each, and the extra that it needs."""
 FILE_BYTES = 1 << 30
+# What a folder is the result of; the last file of it in a store.
+RESULT = "_result.json"
 
 Progress = Callable[[int, int], None]
 
@@ -49,6 +62,7 @@ def export(
     *,
     rows_per_file: int | None = None,
     file_bytes: int = FILE_BYTES,
+    compression: str | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Makes the folder ``path``. Whether the result is complete is up to who opened it.
@@ -56,38 +70,42 @@ def export(
     Raises InputError where there is something already, or the format cannot hold an output or is not installed; DamageError
     where a block is not as it was committed.
     """
-    make = _writer(format_)
+    make = _writer(format_, compression)
     facts = _facts(results, format_)
     outputs = tuple(map(results.output, results.outputs))
     text = results.table.ids(0, min(1, len(results))).dtype == object
     failed: list[str | int] = []
+
+    def coming() -> Iterator[Piece]:
+        for piece in pieces(results, rows_per_file):
+            failed.extend(piece.ids[piece.status == FAILED].tolist())
+            yield piece
+            if progress:
+                progress(piece.stop, len(results))
+
     with NewFolder(path) as folder:
-        with closing(
-            make(folder.temporary, Contents(len(results), outputs, text, facts, rows_per_file, file_bytes))
-        ) as to:
-            for piece in pieces(results, rows_per_file):
-                to.add(piece)
-                failed += piece.ids[piece.status == FAILED].tolist()
-                if progress:
-                    progress(piece.stop, len(results))
-        (folder.temporary / "_result.json").write_text(json.dumps(facts, indent=1) + "\n")
+        contents = Contents(len(results), outputs, text, facts, rows_per_file, file_bytes, compression)
+        make(folder.temporary, contents).write(coming())
+        (folder.temporary / RESULT).write_text(json.dumps(facts, indent=1) + "\n")
         _write_errors(results, failed, folder.temporary / "_errors.jsonl")
         sizes = [file.stat().st_size for file in folder.temporary.rglob("*") if file.is_file()]
         folder.publish()
     return Exported(path, len(results), len(sizes) - 1, sum(sizes))
 
 
-def _writer(format_: str) -> MakeWriter:
-    """Raises InputError where there is none of this name, or what it needs is missing."""
-    if format_ not in FORMATS:
-        raise InputError(f"no format {format_!r}; valid: {', '.join(FORMATS)}")
-    place, extra = FORMATS[format_]
-    if extra and extras.missing(extra):
-        raise InputError(
-            f"the format {format_} needs {', '.join(extras.missing(extra))}: {extras.how_to_install(extra)}"
-        )
-    module, _, name = place.partition(":")
-    made: MakeWriter = getattr(import_module(module), name)
+def _writer(name: str, compression: str | None) -> MakeWriter:
+    """Raises InputError where there is none of this name, it is not compressed so, or what it needs is missing."""
+    if name not in FORMATS:
+        raise InputError(f"no format {name!r}; valid: {', '.join(FORMATS)}")
+    found = FORMATS[name]
+    if compression is not None and compression not in found.compressions:
+        valid = ", ".join(found.compressions)
+        raise InputError(f"{name} has no compression {compression!r}; {f'valid: {valid}' if valid else 'it has none'}")
+    if found.extra and extras.missing(found.extra):
+        missing = ", ".join(extras.missing(found.extra))
+        raise InputError(f"the format {name} needs {missing}: {extras.how_to_install(found.extra)}")
+    module, _, writer = found.writer.partition(":")
+    made: MakeWriter = getattr(import_module(module), writer)
     return made
 
 

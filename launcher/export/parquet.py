@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from launcher.export.arrow import record_batch, schema
-from launcher.export.writer import Contents
+from launcher.export.writer import Contents, StepWriter
 from launcher.results.pieces import Piece
 
 
-class ParquetWriter:
+class ParquetWriter(StepWriter):
     """A piece is a row group. A file ends where a piece does."""
 
     def __init__(self, folder: Path, contents: Contents) -> None:
@@ -20,7 +20,8 @@ class ParquetWriter:
         self._begin()
 
     def _begin(self) -> None:
-        self._file = pq.ParquetWriter(self._folder / f"part-{self._number:05d}.parquet", self._schema)
+        path, compression = self._folder / f"part-{self._number:05d}.parquet", self._contents.compression or "snappy"
+        self._file = pq.ParquetWriter(path, self._schema, compression=compression)
         self._rows = self._bytes = 0
         self._number += 1
 

@@ -13,13 +13,13 @@ import numpy as np
 from jobs.gather.result_file import OK
 from jobs.storage.outputs import Column
 from jobs.storage.ragged_rows import row_bounds
-from launcher.export.writer import Contents
+from launcher.export.writer import Contents, StepWriter
 from launcher.results.pieces import Piece
 
 _SUFFIXES = {"utf-8": "txt", "bytes": "bin", None: "npy"}
 
 
-class WebDatasetWriter:
+class WebDatasetWriter(StepWriter):
     """A file ends before the sample with which it would have too many bytes, or rows."""
 
     def __init__(self, folder: Path, contents: Contents) -> None:

@@ -1,6 +1,7 @@
 """Writer: what each format of an export is to Export: a folder that pieces of a result go into, one after another."""
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,8 @@ from launcher.results.pieces import Piece
 class Contents:
     """What an export holds: ``facts`` are where it comes from; ids are text, or the numbers of the rows.
 
-    A file has ``rows_per_file`` rows, or as many as make ``file_bytes``.
+    A file has ``rows_per_file`` rows, or as many as make ``file_bytes``. ``compression`` is one of those that the format
+    has; None: what its other programs take by default.
     """
 
     rows: int
@@ -22,16 +24,32 @@ class Contents:
     facts: Mapping[str, Any]
     rows_per_file: int | None
     file_bytes: int
+    compression: str | None = None
 
 
 class Writer(Protocol):
     """Gets all rows in order."""
 
-    def add(self, piece: Piece) -> None:
-        """Writes it; nothing of it is needed afterwards."""
+    def write(self, pieces: Iterable[Piece]) -> None:
+        """Writes them; nothing of one is needed once the next is asked for."""
 
+
+class StepWriter(ABC):
+    """A Writer that does it piece by piece."""
+
+    def write(self, pieces: Iterable[Piece]) -> None:
+        try:
+            for piece in pieces:
+                self.add(piece)
+        finally:
+            self.close()
+
+    @abstractmethod
+    def add(self, piece: Piece) -> None: ...
+
+    @abstractmethod
     def close(self) -> None:
-        """Ends the last file. Called once, after the last piece, or when something went wrong."""
+        """Ends the last file, also where something went wrong."""
 
 
 MakeWriter = Callable[[Path, Contents], Writer]

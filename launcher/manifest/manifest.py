@@ -11,24 +11,35 @@ lacks one), ids are unique within each, and the metadata has ``"parts": [[name, 
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import InputError
+from jobs.references.references import encode
 from jobs.storage.files import replacing
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY, read_digests
 from jobs.storage.upstreams import Upstream
 from launcher.manifest.checks import Checks, as_costs, column_batches
-from launcher.manifest.formats import open_source
-from launcher.manifest.schema import Scan, check_columns, common_schema, own_columns, same_columns, with_all_columns
-from launcher.manifest.sources import GlobSource, Source
+from launcher.manifest.formats import open_source, written_out
+from launcher.manifest.schema import (
+    Scan,
+    check_columns,
+    check_no_references,
+    common_references,
+    common_schema,
+    own_columns,
+    same_columns,
+    with_all_columns,
+)
+from launcher.manifest.sources import Source
 
 
 @dataclass(frozen=True)
@@ -72,18 +83,19 @@ def build_manifest(
 
     ``sources`` is one entry of data.manifest, several that are one table, a mapping of names to those, or a source.
 
-    A pattern means sample files, one row each, even where they are tables. Its columns are ``id`` (the path
-    as matched: from ``folder`` on, unless the pattern is absolute), ``path`` (absolute), and ``size`` where
-    that is the cost column; its default id column is ``id``. ``like`` is the schema of a manifest whose columns and types
-    this one is to have. Raises InputError for what is wrong in the
-    sources, with the row, and the line in text files.
+    A pattern means sample files, one row each, even where they are tables, unless it ends with .tar. Its columns are ``id``
+    (the path as matched: from ``folder`` on, unless the pattern is absolute), ``path`` (absolute), and ``size`` where that is
+    the cost column; its default id column is ``id``. ``like`` is the schema of a manifest whose columns and types this one is
+    to have. Raises InputError for what is wrong in the sources, with the row, and the line in text files.
     """
     single = [sources] if isinstance(sources, str | Source) else sources
-    groups: Mapping[str, Sequence[str | Source]] = single if isinstance(single, Mapping) else {"": single}
-    start, sizes = Path(os.path.abspath(folder or ".")), cost_column == "size"
-    entries = chain.from_iterable(groups.values())
-    opened = [one if isinstance(one, Source) else open_source(one, start, sizes) for one in entries]
-    if id_column is None and all(isinstance(source, GlobSource) for source in opened):
+    named: Mapping[str, Sequence[str | Source]] = single if isinstance(single, Mapping) else {"": single}
+    start, wanted = Path(os.path.abspath(folder or ".")), {id_column, cost_column}
+    groups = {
+        name: [source for entry in group for source in _open(entry, start, wanted)] for name, group in named.items()
+    }
+    opened = list(chain.from_iterable(groups.values()))
+    if id_column is None and all(source.has_ids for source in opened):
         id_column = "id"
     # Before the scans: what changes while it is scanned has another state when it has been read.
     states = [source.state() for source in opened]
@@ -92,9 +104,18 @@ def build_manifest(
     members = {name: list(islice(rest, len(group))) for name, group in groups.items()}
     parts = tuple(_parts(members)) if isinstance(sources, Mapping) else ()
     rows = sum(scan.rows for scan in scans)
-    metadata = {"id": id_column, "rows": rows, **({"parts": [[p.name, p.start] for p in parts]} if parts else {})}
     schema = _schema(list(members.values()), id_column, cost_column)
-    schema = schema if like is None else same_columns(schema, like, may_lack=bool(parts))
+    references = common_references(scans)
+    check_no_references(references, (("data.id", id_column), ("data.cost", cost_column)))
+    if like is not None:
+        schema = same_columns(schema, like, references, may_lack=bool(parts))
+    metadata: dict[str, Any] = {
+        "id": id_column,
+        "rows": rows,
+        **({"parts": [[p.name, p.start] for p in parts]} if parts else {}),
+    }
+    if references:
+        metadata["references"] = encode(references)
     schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
     checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
     read = zip(opened, scans, states, strict=True)
@@ -105,6 +126,15 @@ def build_manifest(
     ]
     fingerprint = checks.fingerprint.hexdigest()
     return ManifestInfo(rows, tuple(schema.names), id_column, fingerprint, tuple(infos), parts, read_digests(out))
+
+
+def _open(entry: str | Source, folder: Path, wanted: Collection[str | None]) -> Iterator[Source]:
+    """The source of an entry, or sources, where it has braces."""
+    if isinstance(entry, Source):
+        yield entry
+        return
+    for name in written_out(entry, folder):
+        yield open_source(name, folder, wanted)
 
 
 def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:

@@ -1,5 +1,6 @@
 """RunSource: the samples of another run, from its manifest: rows of it, some of its columns, and which row each was there."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from itertools import chain, count, islice
@@ -10,8 +11,9 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
+from jobs.references.references import decode
 from jobs.storage.records import Part
-from jobs.storage.samples import BATCH_ROWS
+from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.spans import Spans
 from jobs.storage.upstreams import ROW
 from launcher.manifest.schema import Scan
@@ -39,7 +41,12 @@ class RunSource(Source):
         self._first = part.start
         self._kept = Spans([(part.start, part.stop)]) - left_out
         with self._reading() as reader:
+            references = decode(json.loads(reader.schema.metadata[METADATA_KEY]))
             self._names = self._chosen(reader.schema.names, columns, id_column, outputs)
+        # A value that lies in a file is found with the help of other columns.
+        beside = (column for name in self._names if name in references for column in references[name].beside)
+        self._names = list(dict.fromkeys((*self._names, *beside)))
+        self._references = {name: references[name] for name in self._names if name in references}
         taken = {*self._names, *outputs}
         free = (name for name in chain(["id"], map("upstream_id_{}".format, count(1))) if name not in taken)
         self._made_id = None if id_column else next(free)
@@ -53,7 +60,8 @@ class RunSource(Source):
         with self._reading() as reader:
             fields = [reader.schema.field(name) for name in self._names]
         made = [pa.field(self._made_id, pa.string())] if self._made_id else []
-        return Scan(self.name, pa.schema([*fields, *made, pa.field(ROW, pa.int64())]), self._kept.count)
+        schema = pa.schema([*fields, *made, pa.field(ROW, pa.int64())])
+        return Scan(self.name, schema, self._kept.count, references=self._references)
 
     def _reading(self) -> pa.RecordBatchFileReader:
         try:

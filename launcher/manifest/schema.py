@@ -4,23 +4,31 @@ Types are made plain first (no dictionaries, views or 64-bit offsets), so that a
 the fingerprint depends on the values alone.
 """
 
-from collections.abc import Sequence
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
+from jobs.references.references import Reference, decode
+from jobs.storage.samples import METADATA_KEY
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a first pass found. ``as_text``: the columns can be read as text without a loss (CSV)."""
+    """What a first pass found. ``as_text``: the columns can be read as text without a loss (CSV).
+
+    ``references``: which columns say only where the values lie.
+    """
 
     name: str
     schema: pa.Schema
     rows: int
     as_text: bool = False
+    references: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -76,6 +84,28 @@ def common_schema(parts: Sequence[Sequence[Scan]], id_column: str | None) -> pa.
     return pa.schema([pa.field(name, _common_type(having[name], name, name == id_column)) for name in names])
 
 
+def common_references(scans: Sequence[Scan]) -> dict[str, Reference]:
+    """The columns of references of all sources. Raises InputError for one that is another thing in another source."""
+    found = {name: one for scan in scans for name, one in scan.references.items()}
+    for scan in scans:
+        for name in scan.schema.names:
+            if scan.references.get(name) != found.get(name):
+                raise InputError(
+                    f"{scan.name}: column {name!r} is read by tasks from another kind of file in other manifests of this run; "
+                    "use one kind of manifest, or runs of their own"
+                )
+    return found
+
+
+def check_no_references(references: Mapping[str, Reference], wanted: Sequence[tuple[str, str | None]]) -> None:
+    """Raises InputError where columns that config keys name are such; ``wanted``: (key, column)."""
+    for key, column in wanted:
+        if column in references:
+            raise InputError(
+                f"column {column!r} cannot be {key}: it is read when a task asks for it, not when a run is planned"
+            )
+
+
 def _check_same_columns(scans: Sequence[Scan]) -> None:
     first = scans[0]
     for scan in scans[1:]:
@@ -116,7 +146,9 @@ def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
     return pa.string() if pa.types.is_null(kind) and any(scan.as_text for scan in scans) else kind
 
 
-def same_columns(schema: pa.Schema, before: pa.Schema, *, may_lack: bool) -> pa.Schema:
+def same_columns(
+    schema: pa.Schema, before: pa.Schema, references: Mapping[str, Reference], *, may_lack: bool
+) -> pa.Schema:
     """The columns and types of a manifest of before, for sources with this schema; they ``may_lack`` some of its columns.
 
     Raises InputError where the columns are others. Whether each value can be of the type shows when it is read.
@@ -126,6 +158,12 @@ def same_columns(schema: pa.Schema, before: pa.Schema, *, may_lack: bool) -> pa.
     if missing or extra:
         parts = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has also", extra)) if names]
         raise InputError(f"the manifest {'; '.join(parts)}: new samples need the columns that the run's samples have")
+    known = decode(json.loads((before.metadata or {}).get(METADATA_KEY, b"{}")))
+    if others := [name for name in schema.names if references.get(name) != known.get(name)]:
+        raise InputError(
+            f"column {others[0]!r} lies in another kind of file than that of the run's samples: new samples need the kind of "
+            "manifest that these have"
+        )
     return pa.schema(list(before))
 
 

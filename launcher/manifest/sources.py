@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import pyarrow as pa
 
@@ -25,7 +25,9 @@ _Reader: TypeAlias = pa.RecordBatchReader | pa.RecordBatchFileReader
 
 
 class Source(ABC):
-    """One entry of data.manifest; ``name`` is how messages call it."""
+    """One entry of data.manifest; ``name`` is how messages call it. ``has_ids``: its column ``id`` is ids by itself."""
+
+    has_ids: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -158,6 +160,8 @@ class GlobSource(Source):
     in bytes. Folders are left out; a link to nothing is a sample, so that it is not lost without a word. ``**`` does not
     follow a link to a folder that it lies in.
     """
+
+    has_ids = True
 
     def __init__(self, pattern: str, folder: Path, sizes: bool) -> None:
         super().__init__(pattern)

@@ -103,7 +103,7 @@ def frozen_config(config: Config) -> str:
     """The config with all defaults and absolute paths, so that it means the same from inside the run directory."""
     import yaml
 
-    def path(of: Path) -> str:
+    def path(of: Path | str) -> str:
         return str(of).replace("$", "$$")  # its variables are put in already
 
     data = config.to_mapping()
@@ -112,7 +112,9 @@ def frozen_config(config: Config) -> str:
         data["data"]["manifest"]["run"] = path(upstream_path(config, of_run.run))
     else:
         named = config.data.manifests or {"": config.data.sources}
-        absolute = {name: [path(config.resolve(source)) for source in sources] for name, sources in named.items()}
+        absolute = {
+            name: [path(config.resolve_source(source)) for source in sources] for name, sources in named.items()
+        }
         data["data"]["manifest"] = absolute.get("", absolute)
     data["after"] = [path(upstream_path(config, text)) for text in config.after]
     data["output"]["path"] = path(config.output_path) if config.output_path else None

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jobs.errors import InputError
-from jobs.gather.result_file import temporary_result
+from jobs.gather.new_result import temporary_result
 from jobs.storage.files import fsync_folder
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config

@@ -18,10 +18,10 @@ from jobs.errors import IncompleteError, InputError, RunError
 from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.results.hdf5_table import Hdf5Table
 from launcher.results.ragged import Ragged
 from launcher.results.result_dataset import ResultDataset
 from launcher.results.results import Results
+from launcher.results.split_table import open_result
 from launcher.runs.find import find_run
 from launcher.runs.submissions import chosen_output, read_submissions
 
@@ -72,7 +72,7 @@ def _open_file(path: Path, manifest: str | None, in_place: bool) -> Results | No
         raise InputError(f"{path}: is one result; manifest= chooses among those of a run")
     if in_place:
         raise InputError(f"{path}: is a result; in_place= reads what a run has stored: give the run")
-    return Results(Hdf5Table(path))
+    return Results(open_result(path))
 
 
 def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
@@ -85,7 +85,7 @@ def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
         from launcher.results.stored_table import StoredTable
 
         return Results(StoredTable(run.path, manifest))
-    results = Results(Hdf5Table(path))
+    results = Results(open_result(path))
     if owner := _other_owner(results, Plan.read(run.plan), manifest):
         results.close()
         raise RunError(

@@ -55,7 +55,7 @@ class Ragged(Sequence[Any]):
         return [self[row] for row in (np.flatnonzero(picked) if picked.dtype == bool else picked).tolist()]
 
     def _rows(self, rows: range) -> list[Any]:
-        first, last = min(rows), max(rows)
+        first, last = min(rows[0], rows[-1]), max(rows[0], rows[-1])  # those of a range, without a walk through it
         items, bounds = self._items.rows(first, last + 1)
         found = [items[bounds[row - first] : bounds[row - first + 1]] for row in rows]
         return row_values(found, self._items.encoding)

@@ -1,6 +1,7 @@
 """StoredTable: what the attempts of a run have stored, as a result that nobody has gathered."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jobs.gather.stored_rows import StoredRows
 from jobs.storage.ragged_rows import row_bounds
 from jobs.storage.records import Output
 from jobs.storage.rundir import RunDir
+from launcher.results.row_array import RowArray
 
 
 class StoredItems:
@@ -40,48 +42,6 @@ class StoredItems:
     def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         items, lengths = self._table.stored.items(self._name, start, stop)
         return items, row_bounds(lengths)
-
-
-class StoredArray:
-    """An output of fixed length, of which rows are read as of an array, or of h5py's dataset."""
-
-    def __init__(self, table: "StoredTable", name: str) -> None:
-        output = table.outputs[name]
-        self.dtype = np.dtype(output.dtype)
-        self.shape = (len(table), *output.shape)
-        self._table = table
-        self._name = name
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
-
-    def __getitem__(self, key: Any) -> Any:
-        """As of an array: of its first axis only the rows that are chosen are read."""
-        keys = key if isinstance(key, tuple) else (key,)
-        if not keys or keys[0] is Ellipsis:
-            return self._rows(0, len(self))[keys]
-        chosen, *rest = keys
-        return self._chosen(chosen, tuple(rest))
-
-    def _chosen(self, chosen: Any, rest: tuple[Any, ...]) -> Any:
-        if isinstance(chosen, slice):
-            rows = range(len(self))[chosen]
-            first, stop = (min(rows), max(rows) + 1) if rows else (0, 0)
-            return self._rows(first, stop)[(slice(None, None, rows.step), *rest)]
-        if np.ndim(chosen) == 0 and not isinstance(chosen, bool | np.bool_):
-            row = range(len(self))[chosen]
-            return self._rows(row, row + 1)[(0, *rest)]
-        picked = np.arange(len(self))[chosen]
-        found = np.empty((len(picked), *self.shape[1:]), self.dtype)
-        for at, row in enumerate(picked.tolist()):
-            found[at] = self._rows(row, row + 1)[0]
-        return found[(slice(None), *rest)]
-
-    def _rows(self, start: int, stop: int) -> np.ndarray:
-        return self._table.stored.fixed(self._name, start, stop)
 
 
 class StoredTable:
@@ -137,10 +97,11 @@ class StoredTable:
     def ids(self, start: int, stop: int) -> np.ndarray:
         return self.stored.ids(start, stop)
 
-    def fixed(self, name: str) -> StoredArray:
-        return StoredArray(self, name)
+    def fixed(self, name: str) -> RowArray:
+        output = self.outputs[name]
+        return RowArray(output.dtype, (len(self), *output.shape), partial(self.stored.fixed, name))
 
-    def mapped(self, name: str) -> StoredArray:
+    def mapped(self, name: str) -> RowArray:
         return self.fixed(name)
 
     def ragged(self, name: str) -> StoredItems:

@@ -200,10 +200,10 @@ def _seals(run: RunDir, submission: Submission, tick: Callable[[], None]) -> tup
     from jobs.gather.gather import gather
 
     output = Path(submission.resources.output) if submission.resources.output else None
-    patience = _Patience(run)
+    form, patience = submission.resources.form, _Patience(run)
     while True:
         try:
-            return gather(run, output=output, progress=lambda done, total: tick()).seals
+            return gather(run, output=output, form=form, progress=lambda done, total: tick()).seals
         except BusyError as busy:
             # Another submission's end, or a person, who may have begun before the last rows were there.
             print(f"gather: {busy}", flush=True)

@@ -22,7 +22,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
-from jobs.storage.submission import Submission
+from jobs.storage.submission import PLAIN, ResultForm, Submission
 from launcher.runs.attendant import find_attendant
 from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.failures import Failure
@@ -179,6 +179,11 @@ def chosen_output(submissions: Sequence[SubmissionState]) -> Path | None:
     """Where the newest submission wants the result; None: in the run directory."""
     chosen = submissions[-1].submission.resources.output if submissions else None
     return Path(chosen) if chosen else None
+
+
+def chosen_form(submissions: Sequence[SubmissionState]) -> ResultForm:
+    """In which form the newest submission wants the result."""
+    return submissions[-1].submission.resources.form if submissions else PLAIN
 
 
 def newest_by_row(submissions: Iterable[SubmissionState], table: ShardTable) -> list[tuple[SubmissionState, Spans]]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import DamageError, InputError, LauncherError, RunError
-from jobs.gather.result_file import NewResult
+from jobs.gather.new_result import NewResult
+from jobs.gather.result_index import give_names, remove_unfinished
 from jobs.gather.verify import verify
 from jobs.kinds import RunState
 from jobs.storage.attempts import Attempts, read_head
@@ -93,6 +94,8 @@ def clean(run: RunDir, waste: Waste, progress: Progress | None = None) -> int:
     with ExitStack() as stack:
         for path in results:  # nobody gathers meanwhile, and what was left of a gather goes
             stack.enter_context(NewResult(path))
+            give_names(path)
+            remove_unfinished(path)
         report = verify(run, output=output, progress=progress)
         if not report.ok or report.result is None:
             raise DamageError(

@@ -79,7 +79,7 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
         return status
     from jobs.gather.gather import gather
 
-    gather(run, output=config.output_path)
+    gather(run, output=config.output_path, form=config.result_form)
     start_waiting(run)
     return reader.read()
 

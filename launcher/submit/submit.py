@@ -236,6 +236,8 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             attempts=config.retry.attempts,
             stall=None if config.retry.stall is None else parse_time(config.retry.stall),
             output=str(config.output_path) if config.output_path else None,
+            max_file_size=config.result_form.max_file_size,
+            compression=config.result_form.compression,
             config=config.to_mapping(),
             profiles=config.profiles,
         ),

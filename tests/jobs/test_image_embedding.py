@@ -167,6 +167,18 @@ def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(started().load({"path": str(tmp_path / "image.png")}), reference(expected))
 
 
+def test_the_bytes_of_a_file_are_the_image_as_the_file_is(tmp_path: Path) -> None:
+    picture().save(tmp_path / "image.png")
+    data = (tmp_path / "image.png").read_bytes()
+    job = ImageEmbedding(**VISION, path="png")
+    expected = job.load({"png": str(tmp_path / "image.png")})
+    as_datasets_have_it = ({"bytes": data, "path": None}, {"bytes": None, "path": str(tmp_path / "image.png")})
+    for value in (data, *as_datasets_have_it):
+        assert np.array_equal(job.load({"png": value}), expected)
+    with pytest.raises(ValueError, match=r"^50 bytes: cannot be decoded"):
+        job.load({"png": data[:50]})
+
+
 def test_pixels_whose_range_is_not_known_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.ones((40, 40), np.float32)).save(tmp_path / "depth.tiff")
     with pytest.raises(

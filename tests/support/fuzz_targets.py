@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import gzip
 import random
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -35,6 +37,7 @@ from launcher.status.reader import StatusReader
 from tests.support.builders import build_run
 from tests.support.instant_executor import command
 from tests.support.mutation import VALUES, mutated, mutated_json
+from tests.support.tars import write_tar
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def manifest_targets(folder: Path) -> Iterator[Target]:
     examples: dict[str, list[str | bytes]] = {
         "csv": [csv, csv.replace(",", ";")], "tsv": [csv.replace(",", "\t")], "jsonl": [rows], "ndjson": [rows],
         "txt": ["one line\nanother\n\nlast"], "csv.gz": [gzip.compress(csv.encode())],
-        "parquet": [parquet.read_bytes()], "arrow": [arrow.read_bytes()],
+        "parquet": [parquet.read_bytes()], "arrow": [arrow.read_bytes()], "tar": _tars(folder), "h5": [_hdf5(folder)],
     }  # fmt: skip
 
     def reader(name: str) -> Callable[[bytes], None]:
@@ -129,8 +132,25 @@ def manifest_targets(folder: Path) -> Iterator[Target]:
         return read
 
     for name, known in examples.items():
-        # Arrow's own readers may crash with files that are damaged in the right places.
-        yield Target(f"manifest.{name}", 2, of(*known), reader(name), forks=name in ("parquet", "arrow"))
+        # Arrow's and HDF5's own readers may crash with files that are damaged in the right places.
+        yield Target(f"manifest.{name}", 2, of(*known), reader(name), forks=name in ("parquet", "arrow", "h5"))
+
+
+def _tars(folder: Path) -> list[str | bytes]:
+    """Of each form, with long names too."""
+    found: list[str | bytes] = []
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        name = "a" if form == tarfile.USTAR_FORMAT else "ü" * 200
+        write_tar(folder / "good.tar", [("a/1.jpg", b"1"), ("a/1.txt", b"2" * 600), (f"{name}.jpg", b"")], form)
+        found.append((folder / "good.tar").read_bytes())
+    return found
+
+
+def _hdf5(folder: Path) -> bytes:
+    with h5py.File(folder / "good.h5", "w") as file:
+        file["id"], file["x"] = ["a", "b", "c"], [[1], [2], [3]]
+        file.create_dataset("y", data=[1.5, 2.5, 3.5], chunks=(2,), compression="gzip")
+    return (folder / "good.h5").read_bytes()
 
 
 # --- what schedulers and servers answer

@@ -17,9 +17,10 @@ from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
+from jobs.storage.sample_columns import MoreColumns
 from jobs.storage.sample_ids import SampleIds
 from jobs.storage.sample_outputs import of_many_rows, of_sample
-from jobs.storage.samples import MoreColumns, Samples
+from jobs.storage.samples import Samples
 from jobs.storage.upstreams import Upstream
 
 

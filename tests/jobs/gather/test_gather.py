@@ -791,7 +791,7 @@ def test_a_file_system_that_refuses_more_bytes_is_one_clear_error(tmp_path: Path
 
 def test_too_little_room_is_known_before_copying(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     full = os.statvfs_result((4096, 4096, 100, 2, 2, 0, 0, 0, 0, 255))
-    monkeypatch.setattr("jobs.gather.gather.os.statvfs", lambda path: full)
+    monkeypatch.setattr("jobs.gather.gathering.os.statvfs", lambda path: full)
     seen: list[int] = []
 
     with pytest.raises(RunError, match=r"the result needs .* GB and .* GB are free: make room, or set output\.path"):

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.errors import BusyError
 from jobs.gather.gather import gather
-from jobs.gather.result_file import NewResult
+from jobs.gather.new_result import NewResult
 from jobs.storage.rundir import RunDir
 from tests.jobs.gather.test_gather import check_outputs, half_made
 from tests.support.builders import build_plan, build_run, write_shard
@@ -92,7 +92,7 @@ def test_a_result_whose_name_begins_alike_is_another(run: RunDir) -> None:
 
 def test_of_two_that_begin_at_once_one_goes_on(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter([run.path / ".result.bbbbbbbb.part.h5", run.path / ".result.aaaaaaaa.part.h5"])
-    monkeypatch.setattr("jobs.gather.result_file.temporary_result", lambda path: next(names))
+    monkeypatch.setattr("jobs.gather.new_result.temporary_result", lambda path: next(names))
     with NewResult(run.result), pytest.raises(BusyError):
         NewResult(run.result)
 

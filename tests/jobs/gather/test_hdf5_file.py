@@ -10,20 +10,26 @@ from tests.support.launcher_runs import environment
 PROGRAM = """
 import resource, signal, sys
 from pathlib import Path
-from jobs.gather.result_file import Contents, complete, create
+from jobs.gather.result_file import Contents, complete, filling
 from jobs.storage.records import Output
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 outputs = (Output("x", False, "<f4", (3,)), Output("t", True, "|u1", (), "utf-8"))
 contents = Contents(100, outputs, {"t": 50})
 path = Path(sys.argv[1])
-create(path, contents, {})
-complete(path, {}, None)
+
+
+def make():
+    with filling(path, -1, contents, {}):
+        pass
+    complete(path, {}, None)
+
+
+make()
 for size in range(0, path.stat().st_size, 256):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     try:
-        create(path, contents, {})
-        complete(path, {}, None)
+        make()
     except OSError as error:
         print(error.errno)
     else:

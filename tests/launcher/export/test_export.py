@@ -27,6 +27,7 @@ from jobs.errors import DamageError, InputError
 from jobs.extras import how_to_install
 from jobs.gather.gather import gather
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import ResultForm
 from launcher import results
 from launcher.export.export import FORMATS, export
 from launcher.results import OK, Results
@@ -82,10 +83,18 @@ def read_zarr(folder: Path) -> dict[str, Any]:
     return found
 
 
+def read_lance(folder: Path) -> dict[str, Any]:
+    lance = pytest.importorskip("lance")
+    table = lance.dataset(folder).to_table()
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
 HAS_ZARR = importlib.util.find_spec("zarr") is not None
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {"parquet": read_parquet, "numpy": read_numpy}
 if HAS_ZARR:
     READERS["zarr"] = read_zarr
+if "EXPORT_TO_LANCE" in os.environ:  # see test_other_programs.py
+    READERS["lance"] = read_lance
 
 
 def expected(found: Results) -> dict[str, Any]:
@@ -151,7 +160,7 @@ def test_any_output_is_exported_as_it_is(data: st.DataObject) -> None:
         for source in (True, False):
             with results.open(run.path, in_place=source) as found:
                 for name, read in READERS.items():
-                    if name == "parquet" and 0 in fixed[1]:
+                    if name in ("parquet", "lance") and 0 in fixed[1]:
                         continue
                     export(found, path / f"{name}-{source}", name, rows_per_file=per_file)
                     assert_alike(read(path / f"{name}-{source}"), expected(found))
@@ -177,6 +186,30 @@ def test_files_end_where_their_size_is_reached(run: RunDir, tmp_path: Path, monk
         export(found, tmp_path / "out", "parquet", file_bytes=3000)
         assert_alike(read_parquet(tmp_path / "out"), expected(found))
     assert len(list((tmp_path / "out").glob("*.parquet"))) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "compression"),
+    [(name, one) for name in READERS for one in FORMATS[name].compressions],
+)
+def test_a_compressed_export_holds_the_same(run: RunDir, tmp_path: Path, name: str, compression: str) -> None:
+    with results.open(run.path) as found:
+        export(found, tmp_path / "out", name, compression=compression)
+        assert_alike(READERS[name](tmp_path / "out"), expected(found))
+    if name == "parquet":
+        column = pq.read_metadata(tmp_path / "out" / "part-00000.parquet").row_group(0).column(0)
+        assert column.compression == {"none": "UNCOMPRESSED"}.get(compression, compression.upper())
+
+
+def test_a_result_in_several_files_is_exported_as_one(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.gather.volumes._HEAD", 0)
+    monkeypatch.setattr("jobs.gather.volumes._EACH", 0)
+    assert gather(run, output=tmp_path / "split.h5", form=ResultForm(1500)).files > 2
+    with results.open(tmp_path / "split.h5") as found, results.open(run.path) as whole:
+        export(found, tmp_path / "out", "parquet")
+        assert_alike(read_parquet(tmp_path / "out"), expected(whole))
 
 
 def test_numpy_files_are_mapped(run: RunDir, tmp_path: Path) -> None:
@@ -324,6 +357,11 @@ def test_an_incomplete_run_is_refused_unless_it_is_wanted(tmp_path: Path) -> Non
     ("arguments", "message"),
     [
         (("--format", "csv"), f"no format 'csv'; valid: {', '.join(FORMATS)}"),
+        (
+            ("--format", "parquet", "--compression", "zip"),
+            "parquet has no compression 'zip'; valid: snappy, zstd, gzip, lz4,",
+        ),
+        (("--format", "numpy", "--compression", "gzip"), "numpy has no compression 'gzip'; it has none"),
         (("--format", "parquet", "--max-file-size", "much"), "--max-file-size much: must be"),
         (("--format", "parquet", "--rows-per-file", "0"), "--rows-per-file 0: must be 1 or more"),
     ],

@@ -25,9 +25,9 @@ def test_of_a_folder_of_much_the_configuration_counts_and_the_weights_by_their_s
     config.write_text("2")
     assert hash_now() != known
     config.write_text("1")
-    with weights.open("r+b") as file:
-        file.write(b"other")
+    with weights.open("r+b") as changed:
+        changed.write(b"other")
     assert hash_now() == known
-    with weights.open("r+b") as file:
-        file.truncate((1 << 30) + 2)
+    with weights.open("r+b") as changed:
+        changed.truncate((1 << 30) + 2)
     assert hash_now() != known

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.gather.result_file import NewResult
+from jobs.gather.new_result import NewResult
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import Plan
