@@ -36,7 +36,7 @@ _AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.1, 1024
 _ASK = 0.25
 # The most samples that are loaded together. A message costs as much as loading some tiny ones.
 _LARGEST_PIECE = 64
-# Without pool workers they are loaded in the loop, one by one, until so many seconds are over: others wait meanwhile.
+# Without pool workers they are loaded in the loop, about so many seconds at a time: others wait meanwhile.
 _LOAD_SECONDS = 0.01
 # Of the seconds in which a process that has to leave is to be through, what samples in flight get to finish.
 _FINISH = 0.6
@@ -74,6 +74,7 @@ class SampleMessenger:
         self._ahead = math.ceil(_AHEAD * in_flight)
         self._loads_here = isinstance(source, Inline)
         self._is_loading_due = False
+        self._load_seconds = _LOAD_SECONDS
         self._halting: asyncio.TimerHandle | None = None
         self.ended: Stop | Lost | Broken | None = None
 
@@ -223,9 +224,9 @@ class SampleMessenger:
     @property
     def _piece_rows(self) -> int:
         """How many samples are loaded together: not so many that some would wait for others, or take too much memory."""
-        if self._loads_here:
-            return 1
         rows = max(1, min(_LARGEST_PIECE, max(self._in_flight, self._ahead) // 4))
+        if self._loads_here:
+            rows = max(1, min(rows, int(_LOAD_SECONDS / self._load_seconds)))
         if self._item_bytes is None:
             return min(rows, 4)
         return max(1, min(rows, int(self._budget / 4 / max(self._item_bytes, 1))))
@@ -259,7 +260,12 @@ class SampleMessenger:
             began = self._loop.time()
             loaded, arriving = fetch()
             if self._loads_here:
-                self._runner.hold_up(self._loop.time() - began)
+                seconds = self._loop.time() - began
+                self._runner.hold_up(seconds)
+                # The slowest of late, so that what waits for a piece never waits long.
+                self._load_seconds = max(
+                    0.9 * self._load_seconds, seconds / (loaded.piece.stop - loaded.piece.start), 1e-6
+                )
             for sample in loaded.failed:
                 self._settle(Outcome(sample.row, None, sample))
             size, items, failure = self._source.size(loaded), list[Any](), loaded.error
