@@ -10,6 +10,7 @@ Those of both packages. The tree::
     │   └── IncompleteError       samples are missing, and the caller did not allow that
     ├── DamageError               bytes on disk differ from what a journal says was written
     ├── OutputError               a Job returned something that cannot be stored, or that differs from its first batch
+    ├── ProcessBroken             raised by a Job: its process can do no more; no sample is at fault
     └── SampleFailed              one sample of a Hierarchy failed
 
 ``str(error)`` is the whole message: what, where, what is valid, what to do.
@@ -25,6 +26,7 @@ __all__ = [
     "InputError",
     "LauncherError",
     "OutputError",
+    "ProcessBroken",
     "RunError",
     "SampleFailed",
 ]
@@ -85,6 +87,13 @@ class DamageError(LauncherError):
 
 class OutputError(LauncherError):
     """The outputs of a Job cannot be stored, or differ in name, dtype or shape from the first batch."""
+
+
+class ProcessBroken(LauncherError):
+    """Raised by a Job whose process can do no more (its engine has died, its device hangs): no sample is at fault.
+
+    The process is replaced, and what it had in work is done again.
+    """
 
 
 class SampleFailed(LauncherError):

@@ -14,6 +14,7 @@ PACKAGES = {
     "audio": ("torch", "soundfile", "soxr"),
     "image": ("torch", "PIL"),
     "download": ("httpx2",),
+    "generation": ("aiohttp",),
     "pandas": ("pandas",),
     "zarr": ("zarr",),
     "remote": ("obstore",),

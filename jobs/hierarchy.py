@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, Self
 
 import jobs.library
 from jobs.errors import InputError, SampleFailed, described
-from jobs.job import Job
+from jobs.job import Job, takes_samples
 from jobs.library.batch_size import BatchSize
 from jobs.library.caller_messages import Setup
 from jobs.library.exchange import LARGEST_BATCH
@@ -30,6 +30,8 @@ __all__ = ["Hierarchy", "OnError"]
 
 OnError = Literal["raise", "return"]
 _JOB_BATCH = 64
+# Of samples that are processed one by one: a batch has its results when its longest one is done.
+_SAMPLES_BATCH = 8
 _MISSING = object()
 
 
@@ -46,7 +48,8 @@ class Hierarchy:
     ["cpu"]. ``batch_size`` is the number of samples of a batch (Job: 64; function: what takes some milliseconds).
     ``sample_timeout`` is in seconds, None for no limit. ``memory`` is what all processes together may take, bytes, None
     for what this machine or its cgroup has. ``seed`` seeds the generators of Python, numpy and torch before each batch,
-    together with its first sample's number; None: another one each time.
+    together with its first sample's number; None: another one each time. ``in_flight`` is how many samples of each process are
+    under way at a time, of a Job with ``process_sample``.
 
     Raises InputError where an argument is not valid or the job cannot be sent to other processes.
     """
@@ -61,6 +64,7 @@ class Hierarchy:
         sample_timeout: float | None = None,
         memory: int | None = None,
         seed: int | None = None,
+        in_flight: int = NodeSettings.in_flight,
     ) -> None:
         _check_place()
         is_job = isinstance(job, Job) or (isinstance(job, type) and issubclass(job, Job))
@@ -69,14 +73,18 @@ class Hierarchy:
         _check_number("batch_size", batch_size, 1, LARGEST_BATCH)
         _check_number("workers", workers, 0)
         _check_number("memory", memory, 1)
+        _check_number("in_flight", in_flight, 1)
         if sample_timeout is not None and not sample_timeout > 0:
             raise InputError(f"sample_timeout: {sample_timeout!r} is not valid; valid: seconds over 0, or None")
-        self._batch_size = (batch_size or _JOB_BATCH) if is_job else batch_size
+        by_sample = is_job and takes_samples(job if isinstance(job, type) else type(job))
+        self._batch_size = (batch_size or (_SAMPLES_BATCH if by_sample else _JOB_BATCH)) if is_job else batch_size
         assigned, workers = _places(is_job, devices, workers)
         packed = _pack_job(job)
         named = modules_named(packed.data)
         setup = Setup(
-            slots=max(8, 2 * len(assigned) * (2 * workers + 2)),
+            slots=max(
+                8, 2 * len(assigned) * (2 * workers + 2), *self._slots_in_flight(by_sample, len(assigned), in_flight)
+            ),
             modules=(*getattr(job, "preload", ()), *named) if is_job else tuple(named),
             devices=assigned,
             workers=workers,
@@ -84,9 +92,14 @@ class Hierarchy:
             sample_timeout=float("inf") if sample_timeout is None else sample_timeout,
             memory=memory or node_memory.task_limit(),
             seed=secrets.randbits(32) if seed is None else seed,
+            in_flight=in_flight,
         )
         self._link = Link(setup, packed)
         self._finalizer = weakref.finalize(self, self._link.end)
+
+    def _slots_in_flight(self, by_sample: bool, processes: int, in_flight: int) -> tuple[int, ...]:
+        """Batches that keep the processes busy though each of them may wait for its longest sample."""
+        return (2 * processes * -(-2 * in_flight // (self._batch_size or 1)),) if by_sample else ()
 
     # --- passes
 

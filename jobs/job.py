@@ -5,9 +5,10 @@ Subclassed by users and by the built-in jobs; resolved by the planner (to check 
 
 import contextlib
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -21,7 +22,7 @@ from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
 from jobs.tensors import can_be_stacked, is_tensor
 
-__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "needed_columns", "stack"]
+__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "needed_columns", "stack", "takes_samples"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Context:
     ``worker_index`` counts the pool workers of the process, None in the process itself. ``scratch`` is a folder of the
     node that is removed at the end of the task or, where that was killed, by your next task there. ``seed`` is the run's;
     before every batch, the generators of Python, numpy and torch are seeded from it and the batch's first row.
+    ``in_flight`` is how many samples of the process are under way at a time, where the Job has ``process_sample``. ``devices``
+    are all that the process has: several GPUs with ``node.gpus_per_process``, which then are the only ones that it sees.
     """
 
     device: str
@@ -39,10 +42,12 @@ class Context:
     worker_index: int | None
     scratch: Path
     seed: int
+    in_flight: int = 1
+    devices: tuple[str, ...] = ()
 
 
 class Job:
-    """Base class; a subclass needs ``process``, and most have ``load`` and ``setup``.
+    """Base class; a subclass needs ``process`` or ``process_sample``, and most have ``load`` and ``setup``.
 
     The class's keyword arguments are ``job.params`` of the config. One object is made in each process and each pool
     worker; nothing is shared between them. The class's module is imported once on a node, and all processes are forked
@@ -92,8 +97,12 @@ class Job:
         """Items -> batch, in the pool worker. Default: stacks arrays, also inside dicts and tuples."""
         return stack(items)
 
-    def setup(self, context: Context) -> None:
-        """Called once in each process (a model on ``context.device``)."""
+    def setup(self, context: Context) -> Awaitable[None] | None:
+        """Called once in each process (a model on ``context.device``).
+
+        With ``process_sample`` it may be ``async def``, and so may ``teardown``: both run in the event loop of the samples.
+        """
+        return None
 
     def process(self, batch: Any) -> dict[str, Any]:
         """A batch -> {output name: array, tensor or list}, first axis = the batch.
@@ -103,6 +112,17 @@ class Job:
         is returned is read before the next call, so that it may be a buffer that is used again.
         """
         raise NotImplementedError(f"{type(self).__name__} has no process method")
+
+    async def process_sample(self, item: Any, seed: int) -> dict[str, Any]:
+        """Instead of ``process``: what ``load`` made of one sample -> {output name: value}; for what waits long, and unevenly.
+
+        ``node.in_flight`` samples of the process run at a time, all in the event loop of its main thread; each has a
+        time-out and a failure of its own, and its row is stored soon after it is done. ``seed``, 31 bits, is the row's, the
+        same each time. By type alone, a number, text and bytes are stored as in a list of ``process``, an array is of one
+        shape in all samples, and a list of numbers may be of any length. There is no ``collate``, and random generators are
+        not seeded, since samples interleave. Raising ``jobs.errors.ProcessBroken`` replaces the process.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no process_sample method")
 
     def reduce(self, state: Any, block: dict[str, Any]) -> Any:
         """Optional fold at gather: called with the state (None at first) and blocks of results in manifest order.
@@ -117,11 +137,12 @@ class Job:
         """Optional: the last state -> {name: array}, stored under /summary. Without it the state is that dict itself."""
         raise NotImplementedError
 
-    def teardown(self) -> None:
+    def teardown(self) -> Awaitable[None] | None:
         """Called once in each process and pool worker that ends in order, whether or not its ``setup`` was called.
 
         It may take 30 seconds, two where the task has to leave; then it is cut off, and the log says so.
         """
+        return None
 
 
 def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = stack_arrays) -> Any:
@@ -153,6 +174,22 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
 def has_reduce(job: Job) -> bool:
     """Whether the Job folds its results at gather."""
     return type(job).reduce is not Job.reduce
+
+
+def takes_samples(cls: type[Job]) -> bool:
+    """Whether the Job has ``process_sample`` in the place of ``process``; raises InputError where it has both."""
+    if cls.process_sample is Job.process_sample:
+        return False
+    for name in ("process", "collate"):
+        if getattr(cls, name) is not getattr(Job, name):
+            raise InputError(
+                f"job.class: {cls.__name__} has {name} and process_sample, which takes samples one by one: keep one of them"
+            )
+    if not inspect.iscoroutinefunction(cls.process_sample):
+        raise InputError(
+            f"job.class: {cls.__name__}.process_sample is a plain function; valid: `async def process_sample`"
+        )
+    return True
 
 
 def needed_columns(job: Job) -> Collection[str]:
@@ -205,6 +242,7 @@ def _why(error: Exception, module: str, folders: Sequence[str]) -> str:
 def make_job(spec: JobSpec) -> Job:
     """An object of the class with its params; raises InputError where the class does not take them."""
     cls = job_class(spec)
+    takes_samples(cls)
     known = signature(cls)
     try:
         known.bind(**spec.params)

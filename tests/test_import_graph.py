@@ -50,14 +50,15 @@ TABLE = {
     "jobs/sound": "",
     "jobs/http": "jobs base, jobs/storage",
     "jobs/program": "jobs base, jobs/machine",
+    "jobs/generation": "jobs base, jobs job, jobs/program",
     "jobs/node": "jobs base, jobs job, jobs/machine, jobs/storage",
     "jobs/node/worker": "jobs base, jobs job, jobs/machine, jobs/node, jobs/storage",
     "jobs/node/process": "jobs base, jobs job, jobs/gather, jobs/machine, jobs/node, jobs/node/worker, jobs/storage",
     "jobs/node/supervisor": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/process, jobs/node/worker, jobs/storage",
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
-    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/http, jobs/library, jobs/machine, jobs/node/supervisor, "
-    "jobs/program, jobs/references, jobs/sound, jobs/storage",
+    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/library, jobs/machine, "
+    "jobs/node/supervisor, jobs/program, jobs/references, jobs/sound, jobs/storage",
     "launcher base": "",
     "launcher/manifest": "jobs base, jobs/references, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
@@ -77,7 +78,7 @@ TABLE = {
     "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
-    "launcher/probe": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
+    "launcher/probe": "jobs base, jobs job, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/local, launcher/manifest, launcher/plan, launcher/runs",
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/notify, launcher/plan",

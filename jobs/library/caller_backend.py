@@ -1,8 +1,8 @@
 """CallerBackend: the backend of a Hierarchy's children: job, samples and results go through the exchange with its caller."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
@@ -13,6 +13,7 @@ from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import describe, failed_sample, traceback_text
 from jobs.pickles import Packed, pack
 from jobs.storage.records import Commit, FailedSample
+from jobs.storage.sample_outputs import check_sample, of_one_row
 
 # A traceback is cut to its last characters.
 _TRACEBACK_CHARACTERS = 10_000
@@ -33,6 +34,8 @@ class FunctionJob(Job):
 
 class CallerBackend:
     """The exchange is the one that process ``pid`` (the supervisor) has open as ``descriptor``."""
+
+    joins_batches: ClassVar[bool] = False  # each has a slot of the exchange
 
     def __init__(self, pid: int, descriptor: int, slots: int, job_size: int) -> None:
         self._place = (pid, descriptor, slots)
@@ -61,6 +64,9 @@ class CallerBackend:
         """Packed, and so checked, whatever they hold, before the Job has its memory back."""
         returned = packed(outputs if self._stage else check(outputs, rows))
         return replace(returned, values=returned.values.own) if own else returned
+
+    def sample_results(self, outputs: Any) -> Returned:
+        return self.results(of_one_row(check_sample(outputs)), 1, own=True)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "CallerWriter":
         return CallerWriter(self._open())
@@ -161,6 +167,9 @@ class CallerWriter:
         elif rows:
             # The slot of the pool worker is reused before the batch is whole.
             work.parts.append(PartialAnswer(tuple(row - work.batch.start for row in rows), values.own))
+
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+        raise NotImplementedError("a batch has a slot of its own")
 
     def store(self, work: BatchWork) -> Commit:
         start, stop = work.batch.start, work.batch.stop

@@ -6,6 +6,8 @@ results are in the exchange, so all messages are small.
 
 from typing import NamedTuple
 
+from jobs.storage.submission import NodeSettings
+
 
 class Setup(NamedTuple):
     """Caller -> supervisor: what to start. ``modules`` are imported before anything is forked."""
@@ -18,6 +20,7 @@ class Setup(NamedTuple):
     sample_timeout: float
     memory: int
     seed: int
+    in_flight: int = NodeSettings.in_flight
     caller: int = 0
     job_size: int = 0
 

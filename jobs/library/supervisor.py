@@ -66,6 +66,7 @@ class Supervisor:
             scratch=self._scratch,
             seed=setup.seed,
             sample_timeout=setup.sample_timeout,
+            in_flight=setup.in_flight,
         )
 
     def run(self) -> None:

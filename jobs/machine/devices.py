@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from jobs.errors import InputError
 from jobs.machine import allocation, gpus
 
 # The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
@@ -31,6 +32,8 @@ class DeviceSettings(Protocol):
     def processes(self) -> int | str | None: ...
     @property
     def workers(self) -> int: ...
+    @property
+    def gpus_per_process(self) -> int | None: ...
 
 
 def usable_cpus(environment: Mapping[str, str] = os.environ, processes: int | str | None = None) -> int:
@@ -83,17 +86,39 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
 def process_devices(settings: DeviceSettings, usable: tuple[int, ...]) -> tuple[str, ...]:
     """The device of each process. One process per listed or usable device, or ``processes`` of them in turn."""
     devices: tuple[str, ...] = ("cpu",)
-    if isinstance(settings.devices, tuple):
+    if settings.gpus_per_process:
+        devices = (_FIRST_GPU,) * max(1, len(usable) // settings.gpus_per_process)  # the first that it sees
+    elif isinstance(settings.devices, tuple):
         devices = tuple(_FIRST_GPU if device == "cuda" else device for device in settings.devices)
     elif settings.devices == "cuda" or (settings.devices == "auto" and usable):
         devices = tuple(f"cuda:{number}" for number in usable or (0,))
     return tuple(devices[number % len(devices)] for number in range(_count(settings, devices)))
 
 
+def gpu_groups(
+    settings: DeviceSettings, usable: tuple[int, ...], environment: Mapping[str, str] = os.environ
+) -> tuple[tuple[str, ...], ...]:
+    """The GPUs of each process, as CUDA_VISIBLE_DEVICES names them; neighbours are together. None each where all are shared.
+
+    Raises InputError where the task does not have a multiple of ``gpus_per_process``.
+    """
+    count = len(process_devices(settings, usable))
+    each = settings.gpus_per_process
+    if each is None:
+        return ((),) * count
+    if not usable or len(usable) % each:
+        raise InputError(
+            f"node.gpus_per_process: {each}, and this task has {len(usable)} GPUs: ask for a multiple of {each}"
+        )
+    names = gpus.tokens(environment, visible_gpus(environment))
+    groups = [tuple(names[number] for number in usable[at : at + each]) for at in range(0, len(usable), each)]
+    return tuple(groups[process % len(groups)] for process in range(count))
+
+
 def _count(settings: DeviceSettings, devices: Sequence[str]) -> int:
     if isinstance(settings.processes, int):
         return settings.processes
-    if settings.processes is None or any(device.startswith("cuda") for device in devices):
+    if settings.gpus_per_process or settings.processes is None or any(device.startswith("cuda") for device in devices):
         return len(devices)
     return max(1, usable_cpus(processes=settings.processes) // max(settings.workers, 1))
 

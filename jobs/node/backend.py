@@ -4,8 +4,8 @@ A task's is the run directory (process/run_backend.py); that of jobs.Hierarchy i
 (jobs/library/caller_backend.py). Picked by who starts the crew, pickled to every child.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
@@ -33,9 +33,17 @@ class ResultWriter(Protocol):
     def store(self, work: BatchWork) -> Commit:
         """Puts a whole batch where it belongs; raises OutputError where it must be checked sample by sample."""
 
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+        """The same for batches of one row, (row, outputs, seconds) each; only where the backend joins batches."""
+
 
 class Backend(Protocol):
-    """Made by the supervisor; every child has a copy."""
+    """Made by the supervisor; every child has a copy.
+
+    ``joins_batches``: whether neighbouring batches may be loaded together, where samples are processed one by one.
+    """
+
+    joins_batches: ClassVar[bool]
 
     def job(self) -> Job:
         """The Job, new in each child; raises whatever making it raises."""
@@ -46,6 +54,12 @@ class Backend(Protocol):
         """What ``Job.process`` returned for so many rows, as the writer keeps it; raises OutputError where it is not valid.
 
         ``own``: in memory that the Job does not write to when it is called again, whatever it was in.
+        """
+
+    def sample_results(self, outputs: Any) -> Any:
+        """What ``Job.process_sample`` returned, in memory of its own; raises OutputError where it is not valid.
+
+        Where batches are joined it is a dict of outputs, as of one sample; else as ``results`` of one row.
         """
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> ResultWriter:

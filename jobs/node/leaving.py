@@ -15,6 +15,16 @@ def leave() -> None:
     threading.Thread(target=_cut_off, name="leaving", daemon=True).start()
 
 
+def leave_soon(code: int) -> None:
+    """Ends this process, which can do no more, in some seconds, whatever its Job still does."""
+
+    def cut_off() -> None:
+        time.sleep(_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=cut_off, name="leaving", daemon=True).start()
+
+
 def _cut_off() -> None:
     time.sleep(_SECONDS)
     say(f"threads or processes that the Job has left running are cut off, {_SECONDS:g} s after teardown()", ERR)

@@ -53,7 +53,9 @@ class Worker(NamedTuple):
 
 
 class Halt(NamedTuple):
-    """Supervisor -> process: finish the piece at hand, drop the rest, answer Halted."""
+    """Supervisor -> process: finish what is at hand within so many ``seconds``, drop the rest, answer Halted."""
+
+    seconds: float
 
 
 class Stop(NamedTuple):
@@ -62,6 +64,16 @@ class Stop(NamedTuple):
 
 class Ready(NamedTuple):
     """Process -> supervisor: its Job is set up."""
+
+
+class Hungry(NamedTuple):
+    """Process -> supervisor: it takes ``room`` samples more, beside the ``unfinished`` ones that it has.
+
+    Sent where batches do not tell how much it has to do: by a process that has many samples in flight.
+    """
+
+    unfinished: int
+    room: int
 
 
 class Halted(NamedTuple):
@@ -74,6 +86,17 @@ class Done(NamedTuple):
     commits: tuple[Commit, ...]
 
 
+class Lost(NamedTuple):
+    """Process -> supervisor: it can do no more and ends, while ``rows`` were in flight; no sample is at fault.
+
+    ``kind`` is what the attempt ends as, if no other process does better.
+    """
+
+    message: str
+    rows: tuple[int, ...] = ()
+    kind: FailureKind = FailureKind.ERROR
+
+
 class Broken(NamedTuple):
     """Process or worker -> above: the attempt cannot go on."""
 
@@ -84,7 +107,8 @@ class Broken(NamedTuple):
 class Piece(NamedTuple):
     """Process -> worker: load rows ``[start, stop)`` but those in ``skip``, into slot ``slot``.
 
-    A piece is a whole batch, or a part of one that is being retried. ``batch`` is the batch's first row.
+    A piece is a whole batch, a part of one, or where batches are of one row some of these. ``batch`` is the (first)
+    batch's first row.
     """
 
     batch: int

@@ -37,6 +37,10 @@ _TOLD = frozenset("biufcmMSU")
 _said = False
 
 
+class Items(list[Any]):
+    """The samples of a piece that are processed one by one: a pickle, whose copy lets go of the slot at once."""
+
+
 class SlotArray(NamedTuple):
     """An array in a slot; ``tensor`` is its torch dtype where it becomes a tensor on the other side."""
 
@@ -141,7 +145,7 @@ def _as_array(value: Any) -> tuple[np.ndarray | Stacked | None, str]:
 
 def _say_pickled(value: Any) -> None:
     global _said
-    if _said or isinstance(value, _QUICK) or type(value).__module__ == "numpy":
+    if _said or isinstance(value, (*_QUICK, Items)) or type(value).__module__ == "numpy":
         return
     _said = True
     kind = f"{type(value).__module__}.{type(value).__qualname__}"

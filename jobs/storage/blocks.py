@@ -47,17 +47,41 @@ class BlockWriter:
             column = columns[output.name]
             arrays = [column.data] if column.lengths is None else [column.lengths, column.data]
             blocks += [self._write(_bytes(array)) for array in arrays]
+        self._begin_writing()
+        return tuple(blocks)
+
+    def append_rows(self, layout: Layout, columns: Columns) -> list[tuple[Block, ...]]:
+        """Writes batches of one row each, all together; returns the blocks of each."""
+        found: list[list[Block]] = []
+        for output in layout.outputs:
+            column = columns[output.name]
+            if column.lengths is None:
+                found.append(self._write_parts(_bytes(column.data), [output.item_bytes] * column.rows))
+            else:
+                found.append(self._write_parts(_bytes(column.lengths), [output.row_bytes] * column.rows))
+                sizes = (column.lengths * output.item_bytes).tolist()
+                found.append(self._write_parts(_bytes(column.data), sizes))
+        self._begin_writing()
+        return list(zip(*found, strict=True))
+
+    def _write(self, data: memoryview) -> Block:
+        return self._write_parts(data, [len(data)])[0]
+
+    def _write_parts(self, data: memoryview, sizes: Sequence[int]) -> list[Block]:
+        """Writes blocks that lie one after another."""
+        write_fully(self._descriptor, data, self._end)
+        blocks, at = [], 0
+        for size in sizes:
+            blocks.append(Block(self._number, self._end + at, size, digest(data[at : at + size])))
+            at += size
+        self._end += at
+        self._waiting += at
+        return blocks
+
+    def _begin_writing(self) -> None:
         if self._waiting >= _BEGIN:
             self._waiting = 0
             start_writing(self._descriptor)
-        return tuple(blocks)
-
-    def _write(self, data: memoryview) -> Block:
-        write_fully(self._descriptor, data, self._end)
-        block = Block(self._number, self._end, len(data), digest(data))
-        self._end += len(data)
-        self._waiting += len(data)
-        return block
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -71,7 +71,7 @@ def to_columns(outputs: object, rows: int, *, own: bool = False) -> Columns:
     ``own``: the columns are in memory of their own, and not that of the Job, which may write to it again.
     """
     if not isinstance(outputs, Mapping) or not outputs:
-        raise OutputError(f"process returned {_describe(outputs)}; valid: a dict of output name -> array or list")
+        raise OutputError(f"process returned {describe(outputs)}; valid: a dict of output name -> array or list")
     columns = {}
     for key, value in outputs.items():
         name = _name(key)
@@ -143,7 +143,7 @@ def _ragged(name: str, arrays: list[np.ndarray]) -> Column:
     told = [array for array in arrays if not _is_nothing(array)]
     forms = {(array.dtype.str, array.shape[1:]) for array in told if array.ndim}
     if told and (len(forms) != 1 or not all(array.ndim for array in told)):
-        found = ", ".join(sorted({_describe(array) for array in told}))
+        found = ", ".join(sorted({describe(array) for array in told}))
         raise OutputError(f"output {name!r} mixes {found}: a list's arrays may differ in their first axis only")
     shape = (told or arrays)[0].shape[1:]
     if 0 in shape:
@@ -167,7 +167,7 @@ def to_array(name: str, value: Any) -> np.ndarray:
     except ValueError as error:
         raise OutputError(f"output {name!r}: {error}; for rows of different length return a list of arrays") from None
     except (TypeError, RuntimeError) as error:  # a kind of tensor, or of object, that is no array
-        raise OutputError(f"output {name!r}, {_describe(value)}, is no array: {error}") from None
+        raise OutputError(f"output {name!r}, {describe(value)}, is no array: {error}") from None
     if array.ndim > _MOST_DIMENSIONS:
         raise OutputError(f"output {name!r} has {array.ndim} dimensions; valid: {_MOST_DIMENSIONS} at most")
     if array.ndim and array is not value and not is_tensor(value):
@@ -216,7 +216,7 @@ def _plain(name: str, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {list(value.shape)}"
     return f"{type(value).__name__}"

@@ -15,6 +15,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
 
+# Failures for one reason that are the samples' own, however small their shard is.
+_ALWAYS_ALLOWED = 20
+
 
 @dataclass(frozen=True)
 class NodeSettings:
@@ -23,7 +26,9 @@ class NodeSettings:
     ``processes`` is None for one per device, "auto" for as many as there is room for; ``workers`` counts pool workers per
     process; times are seconds; ``max_failed_samples`` is a share (float) or a number (int) of a shard's samples;
     ``memory`` is bytes, None: what the task may use; ``scratch`` is the folder of its temporary files, with variables of the
-    node. ``poison_batches``: what a Job keeps of a batch without a copy shows.
+    node. ``poison_batches``: what a Job keeps of a batch without a copy shows. ``in_flight`` counts the samples that a process
+    of a Job with ``process_sample`` has under way at a time; ``max_same_failure`` is the share of a shard's samples that may
+    fail in processing for one reason; ``gpus_per_process``: so many GPUs are each process's own (None: see ``devices``).
     """
 
     processes: int | str | None = None
@@ -35,11 +40,23 @@ class NodeSettings:
     memory: int | None = None
     scratch: str | None = None
     poison_batches: bool = False
+    in_flight: int = 64
+    max_same_failure: float = 0.05
+    gpus_per_process: int | None = None
+
+    @property
+    def cpus_per_process(self) -> int:
+        """CPUs that a process is to have: those of its pool workers, and one for each GPU that is its own."""
+        return max(self.workers, 1) + (self.gpus_per_process or 0)
 
     def failure_budget(self, rows: int) -> int:
         """The most samples of a shard of ``rows`` that may fail."""
         limit = self.max_failed_samples
         return limit if isinstance(limit, int) else int(limit * rows)
+
+    def same_failures(self, rows: int) -> int:
+        """The most samples of a shard of ``rows`` that may fail in processing for one reason."""
+        return max(_ALWAYS_ALLOWED, int(self.max_same_failure * rows))
 
 
 @dataclass(frozen=True)

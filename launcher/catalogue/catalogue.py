@@ -94,6 +94,7 @@ _BUILT_IN = (
     Entry("jobs.function:Function", None, extras.DISTRIBUTION),
     Entry("jobs.image_embedding:ImageEmbedding", "image", extras.DISTRIBUTION),
     Entry("jobs.text_embedding:TextEmbedding", "text", extras.DISTRIBUTION),
+    Entry("jobs.text_generation:TextGeneration", "generation", extras.DISTRIBUTION),
 )
 
 

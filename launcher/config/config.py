@@ -163,17 +163,17 @@ class Config(Place):
             return self.node.processes
         if isinstance(self.node.devices, tuple):
             return len(self.node.devices)
-        return 1 if self.node.devices == "cpu" else max(self.slurm.gpus, 1)
+        return 1 if self.node.devices == "cpu" else self.node.processes_for(self.slurm.gpus)
 
     def cpus_per_task(self, processes: int) -> int:
-        """CPUs of an array task: processes x max(workers, 1), or ``slurm.cpus_per_task`` where larger.
+        """CPUs of an array task: processes x (max(workers, 1) + gpus_per_process), or ``slurm.cpus_per_task`` where larger.
 
         Raises InputError where ``slurm.cpus_per_task`` is smaller.
         """
         problem = too_few_cpus(self, processes)
         if problem:
             raise InputError(self.origins.report([(("slurm", "cpus_per_task"), problem)]))
-        return max(processes * max(self.node.workers, 1), self.slurm.cpus_per_task or 0)
+        return max(processes * self.node.cpus_per_process, self.slurm.cpus_per_task or 0)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON: all defaults, paths as written; ``config_from_mapping`` reads it back."""

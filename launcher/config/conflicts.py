@@ -49,11 +49,12 @@ def _wrong_output(config: "Config") -> str | None:
 
 
 def too_few_cpus(config: "Config", processes: int) -> str | None:
-    workers, asked = max(config.node.workers, 1), config.slurm.cpus_per_task
-    if asked is None or asked >= processes * workers:
+    each, asked = config.node.cpus_per_process, config.slurm.cpus_per_task
+    if asked is None or asked >= processes * each:
         return None
+    gpus = f" and {config.node.gpus_per_process} GPU(s)" if config.node.gpus_per_process else ""
     return (
-        f"{asked} is too few: {processes} process(es) x {workers} worker(s) need {processes * workers}; "
+        f"{asked} is too few: {processes} process(es) x {max(config.node.workers, 1)} worker(s){gpus} need {processes * each}; "
         "raise it, leave it out, or lower node.processes or node.workers"
     )
 

@@ -161,6 +161,27 @@ class NodeSection(Section):
         default=NodeSettings.poison_batches,
         description="true: a batch is overwritten when it is through, so that what a Job keeps of it without a copy shows",
     )
+    in_flight: Count = Field(
+        default=NodeSettings.in_flight,
+        description="samples of a process under way at a time, of a Job with process_sample",
+    )
+    max_same_failure: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=NodeSettings.max_same_failure,
+        description="share of a shard's samples that may fail in processing for one reason; 20 always may",
+    )
+    gpus_per_process: Count | None = Field(
+        default=NodeSettings.gpus_per_process,
+        description="GPUs that each process has to itself, and sees alone (a model over several); null: as node.devices says",
+    )
+
+    @property
+    def cpus_per_process(self) -> int:
+        """CPUs that a process is to have: those of its pool workers, and one for each GPU that is its own."""
+        return max(self.workers, 1) + (self.gpus_per_process or 0)
+
+    def processes_for(self, gpus: int) -> int:
+        """How many processes there are for so many GPUs, where their number is open."""
+        return max(gpus // (self.gpus_per_process or 1), 1)
 
 
 class LocalSection(Section):
@@ -188,7 +209,8 @@ class SlurmSection(Section):
     )
     nodes_per_task: Count = Field(default=1, description="nodes of an array task; each works on shards of its own")
     cpus_per_task: Count | None = Field(
-        default=None, description="null: processes x max(workers, 1); more is kept, less is refused"
+        default=None,
+        description="null: processes x (max(workers, 1) + gpus_per_process); more is kept, less is refused",
     )
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
     warning: Annotated[int, Field(ge=10, le=65535)] | None = Field(

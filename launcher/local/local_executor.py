@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind, FailureKind
-from jobs.machine.devices import process_devices, usable_cpus, usable_gpus, visible_gpus
+from jobs.machine.devices import gpu_groups, process_devices, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import open_at_end
 from jobs.storage.rundir import RunDir
@@ -157,11 +157,13 @@ class LocalExecutor(Executor):
 
 def _devices(config: "Config") -> tuple[str, ...]:
     settings = node_settings(config)
-    return process_devices(settings, usable_gpus(settings))
+    usable = usable_gpus(settings)
+    gpu_groups(settings, usable)  # raises where they cannot be shared out
+    return process_devices(settings, usable)
 
 
 def _cpus_per_task(config: "Config") -> int:
-    return len(_devices(config)) * max(config.node.workers, 1)
+    return len(_devices(config)) * config.node.cpus_per_process
 
 
 def _parallelism(config: "Config") -> int:

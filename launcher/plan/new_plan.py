@@ -9,7 +9,7 @@ from typing import Any
 
 import xxhash
 
-from jobs.job import job_class
+from jobs.job import job_class, takes_samples
 from jobs.storage.plans import FORMAT, Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.upstreams import Upstream
@@ -55,7 +55,7 @@ def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -
         id_column=manifest.id,
         boundaries=shard_boundaries(config, manifest, path),
         job=job,
-        batch_size=config.node.batch_size,
+        batch_size=batch_size_of(config, job),
         seed=_SEED,
         config=config.to_mapping(),
         manifest=json.loads(json.dumps(read)),  # lists, as they are read back
@@ -67,6 +67,11 @@ def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -
         **code_and_files(job),
     )
     return replace(plan, fingerprint=fingerprint_of(plan))
+
+
+def batch_size_of(config: Config, job: JobSpec) -> int:
+    """Rows of a batch: one where the Job takes samples one by one, so that each row is stored when it is done."""
+    return 1 if takes_samples(job_class(job)) else config.node.batch_size
 
 
 def shard_boundaries(config: Config, manifest: ManifestInfo, path: Path) -> tuple[int, ...]:

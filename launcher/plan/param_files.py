@@ -17,6 +17,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from launcher.patience import telling
 
+# A folder of more bytes holds weights that take minutes to read; its configuration is in files of less than _SMALL.
+_MUCH, _SMALL = 1 << 30, 1 << 24
+
 
 def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
     """Parameter -> path, stamp and hash of the file or folder it names; a value that is no path of one is left out."""
@@ -61,11 +64,15 @@ def _stamp(path: Path) -> list[list[Any]]:
 
 
 def _hash(path: Path) -> str:
-    """The xxh3-128 of all names, sizes and contents."""
+    """The xxh3-128 of all names, sizes and contents; of a folder of much, the contents of its small files alone."""
     digest = xxhash.xxh3_128()
     with telling(f"hashing {path}"):
-        for name, file in _files(path):
-            digest.update(f"{name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
+        files = [(name, file, file.stat().st_size) for name, file in _files(path)]
+        is_much = path.is_dir() and sum(size for *_, size in files) > _MUCH
+        for name, file, size in files:
+            digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
+            if is_much and size > _SMALL:
+                continue
             with file.open("rb") as stream:
                 hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()

@@ -38,7 +38,15 @@ from launcher.plan.code_files import code_changes
 from launcher.plan.comparison import compare
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
 from launcher.plan.guard import Way, can_be_kept, config_folder, deciding_differences, refusal
-from launcher.plan.new_plan import build, code_and_files, fingerprint_of, frozen_config, new_plan, shard_boundaries
+from launcher.plan.new_plan import (
+    batch_size_of,
+    build,
+    code_and_files,
+    fingerprint_of,
+    frozen_config,
+    new_plan,
+    shard_boundaries,
+)
 from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, made_for_good, name_problems
@@ -254,7 +262,7 @@ def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[P
             boundaries=shard_boundaries(config, manifest, path),
             parts=manifest.parts,
             job=job,
-            batch_size=config.node.batch_size,
+            batch_size=batch_size_of(config, job),
         )
         if fingerprint_of(now) == fingerprint_of(known):
             return known if is_intact else _mended(run, known, manifest, path), replaced

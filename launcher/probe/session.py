@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import RunError
+from jobs.errors import InputError, RunError
+from jobs.job import job_class, takes_samples
 from jobs.machine.scratch import make_scratch
 from jobs.storage.plans import Plan
 from launcher.config.config import Config
@@ -59,6 +60,11 @@ def probe(config: Config, planned: Planned, machine: Machine, seconds: float, sa
 
     KeyboardInterrupt where a person ended it before anything was.
     """
+    if takes_samples(job_class(planned.plan.job)):
+        raise InputError(
+            f"job.class: {planned.plan.job.path} takes samples one by one (process_sample), and probe measures batches: "
+            "compare a few values of node.in_flight by runs over some of the samples"
+        )
     scratch = make_scratch()
     try:
         return _Prober(config, planned, machine, seconds, scratch, say).run()

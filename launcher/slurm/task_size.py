@@ -20,7 +20,7 @@ class TaskSize:
     """What an array task asks for on each node; ``processes`` is one per GPU where the config leaves it open.
 
     ``fills``: these are the least, since it has as many processes as the node that it gets has CPUs and GPUs for.
-    ``lanes``: the CPUs of a process.
+    ``lanes``: the CPUs of a process. ``has_own_gpus``: each process has some GPUs to itself.
     """
 
     processes: int
@@ -28,28 +28,36 @@ class TaskSize:
     cpus: int
     gpus: int
     fills: bool
+    has_own_gpus: bool = False
 
     def __str__(self) -> str:
         gpus = f"{self.gpus or 'no'} GPUs"
         if self.fills:
             return f"at least {self.cpus} CPUs and {gpus}, and processes for all that its node gives it"
-        return f"{self.cpus} CPUs ({self.processes} processes x max(workers, 1)), {gpus}"
+        each = "(max(workers, 1) + gpus_per_process)" if self.has_own_gpus else "max(workers, 1)"
+        return f"{self.cpus} CPUs ({self.processes} processes x {each}), {gpus}"
 
 
 def task_size(config: Config, asked: Mapping[str, str | None]) -> TaskSize:
     """Raises InputError where the CPUs asked for are too few."""
     gpus = gpus_asked(asked, config.slurm.nodes_per_task)
     is_open = not isinstance(config.node.processes, int) and config.node.devices in ("auto", "cuda")
-    processes = max(gpus, 1) if is_open else config.processes
+    each = config.node.gpus_per_process
+    if each and (not gpus or gpus % each):
+        raise InputError(
+            f"node.gpus_per_process: {each}, and an array task asks for {gpus} GPUs: a multiple of {each} is valid"
+        )
+    processes = config.node.processes_for(gpus) if is_open else config.processes
     needed = config.cpus_per_task(processes)
     given = _number(asked.get("cpus-per-task"))
     if given and given < needed:
+        own = f" and {each} GPU(s)" if each else ""
         raise InputError(
             f"slurm.template {config.slurm.template}: --cpus-per-task={given} is too few: {processes} process(es) x "
-            f"{max(config.node.workers, 1)} worker(s) need {needed}; raise it or leave it out"
+            f"{max(config.node.workers, 1)} worker(s){own} need {needed}; raise it or leave it out"
         )
     cpus = max(needed, given, _number(asked.get("cpus-per-gpu")) * gpus)
-    return TaskSize(processes, max(config.node.workers, 1), cpus, gpus, config.node.processes == _AUTO)
+    return TaskSize(processes, config.node.cpus_per_process, cpus, gpus, config.node.processes == _AUTO, bool(each))
 
 
 def _number(text: str | None) -> int:

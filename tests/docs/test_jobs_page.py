@@ -14,13 +14,14 @@ import yaml
 from jobs.audio_embedding import AudioEmbedding
 from jobs.image_embedding import ImageEmbedding
 from jobs.job import Job
+from jobs.text_generation import TextGeneration
 from launcher.config.config import load_config
 from tests.jobs.embedding.test_torch_model import context
 from tests.support.launcher_runs import ROOT
 
 PAGE = (ROOT / "docs" / "jobs.md").read_text()
 TOLD_IN_WORDS = {"model", "folder", "mean", "std"}
-CLASSES = pytest.mark.parametrize("job", [AudioEmbedding, ImageEmbedding])
+CLASSES = pytest.mark.parametrize("job", [AudioEmbedding, ImageEmbedding, TextGeneration])
 
 
 def section(job: type[Job]) -> str:

@@ -635,3 +635,36 @@ def test_a_fixed_size_is_kept() -> None:
 def test_paths_and_other_plain_objects_travel(echo: Hierarchy) -> None:
     samples = [Path("/tmp"), 1j, {1, 2}, range(3), slice(1, 2), Exception("x").args]
     assert echo.map(samples) == samples
+
+
+def test_samples_of_a_job_that_takes_them_one_by_one_come_in_order() -> None:
+    class Slow(jobs.Job):
+        def load(self, sample: Any) -> Any:
+            return sample
+
+        async def process_sample(self, item: int, seed: int) -> dict[str, Any]:
+            await asyncio.sleep(0.001 * (item % 5))
+            if item == 13:
+                raise ValueError("thirteen")
+            return {"double": 2 * item, "text": f"number {item}"}
+
+    with Hierarchy(Slow, in_flight=6, workers=1) as hierarchy:
+        found = hierarchy.map(range(50), on_error="return")
+    assert isinstance(found[13], SampleFailed)
+    assert [one["double"] for at, one in enumerate(found) if at != 13] == [2 * at for at in range(50) if at != 13]
+    assert found[49]["text"] == "number 49"
+
+
+def test_an_answer_of_a_job_that_takes_samples_one_by_one_comes_when_it_is_there() -> None:
+    class Quick(jobs.Job):
+        def load(self, sample: Any) -> Any:
+            return sample
+
+        async def process_sample(self, item: int, seed: int) -> dict[str, Any]:
+            return {"double": 2 * item}
+
+    with Hierarchy(Quick, workers=1) as hierarchy:
+        hierarchy.map([0])
+        began = time.monotonic()
+        assert [hierarchy.map([number])[0]["double"] for number in range(40)] == [2 * number for number in range(40)]
+        assert time.monotonic() - began < 10  # not when it is time to look what is done, twice a second

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from jobs.kinds import SampleFailureKind
-from jobs.storage.records import Block, Commit, FailedSample
+from jobs.storage.records import Block, Commit, FailedSample, JobSpec
 from jobs.storage.samples import BATCH_ROWS, Samples
 from launcher.config.config import Config, load_config
 from launcher.manifest.manifest import build_manifest
@@ -34,6 +35,7 @@ from launcher.probe.config_writer import edited, write_config
 from launcher.probe.machine import find_machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool
 from launcher.probe.probe_samples import ProbeSamples
+from launcher.probe.session import probe
 from launcher.probe.sizes import (
     LONG_TASK,
     MOST_SHARDS,
@@ -368,6 +370,13 @@ def test_more_gpus_than_there_are_here_are_refused(tmp_path: Path) -> None:
     path = launcher_runs.write_config(tmp_path, executor="slurm", slurm={"gpus_per_task": 64})
     with pytest.raises(InputError, match=r"ask for 64 GPUs, and there are .* run the probe on a node like"):
         find_machine(load_config(path))
+
+
+def test_a_job_that_takes_samples_one_by_one_is_refused(config: Config) -> None:
+    planned: Any = SimpleNamespace(plan=SimpleNamespace(job=JobSpec("tests.example_jobs.sample_jobs:Waits", {})))
+    machine: Any = None
+    with pytest.raises(InputError, match=r"takes samples one by one \(process_sample\), and probe measures batches"):
+        probe(config, planned, machine, 10.0, print)
 
 
 # --- the samples

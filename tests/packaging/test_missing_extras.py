@@ -21,6 +21,7 @@ NEEDS = {
     "jobs.download:Download": "download",
     "jobs.image_embedding:ImageEmbedding": "image",
     "jobs.text_embedding:TextEmbedding": "text",
+    "jobs.text_generation:TextGeneration": "generation",
 }
 
 

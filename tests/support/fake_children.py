@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.node.beacon import Beacon
 from jobs.node.messages import Batch, Deal, Halt, Stop, Worker
-from jobs.node.process.process import ProcessArguments
+from jobs.node.process.arguments import ProcessArguments
 from jobs.node.supervisor.meter import Reading
 from jobs.node.worker.worker import ChildArguments
 from jobs.storage.records import Commit

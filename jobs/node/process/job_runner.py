@@ -17,6 +17,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from jobs.errors import ProcessBroken
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -24,11 +25,12 @@ from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.generators import seed_generators
+from jobs.node.log import ERR, say
 from jobs.node.memory_errors import is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
 from jobs.node.twins import end_twin
-from jobs.node.worker.loading import failed_piece
+from jobs.node.worker.loading import failed_piece, traceback_text
 from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 
@@ -49,7 +51,8 @@ _add_to_eventfd.argtypes = (ctypes.c_int, ctypes.c_uint64)
 class Processed(NamedTuple):
     """A piece that the Job is through with: its results, or why it failed as a whole; seconds it took.
 
-    ``is_final``: the failure is that of each of its samples, and halves of it would say the same.
+    ``is_final``: the failure is that of each of its samples, and halves of it would say the same. ``broken``: the process can
+    do no more, and nothing became of the piece.
     """
 
     loaded: Loaded
@@ -57,6 +60,7 @@ class Processed(NamedTuple):
     failure: FailedSample | None
     is_final: bool
     seconds: float
+    broken: ProcessBroken | None = None
 
 
 class JobRunner:
@@ -140,11 +144,15 @@ class JobRunner:
         except OSError as error:
             self._border.come_back()
             return error
-        results, failure, is_final = None, loaded.error, False
+        results, failure, is_final, broken = None, loaded.error, False, None
         if failure is None and loaded.rows:
-            results, failure, is_final = self._run_job(loaded, arriving)
+            try:
+                results, failure, is_final = self._run_job(loaded, arriving)
+            except ProcessBroken as error:
+                say(traceback_text(error, error.__traceback__).rstrip(), ERR)
+                broken = error
         self._border.come_back((loaded.piece.start, loaded.piece.stop))  # it may have been its load, too
-        return Processed(loaded, results, failure, is_final, time.monotonic() - started)
+        return Processed(loaded, results, failure, is_final, time.monotonic() - started, broken)
 
     def _run_job(self, loaded: Loaded, arriving: Arriving) -> tuple[Any, FailedSample | None, bool]:
         self._kernel_kills.tick()
@@ -160,6 +168,8 @@ class JobRunner:
                 arriving.processed()
         except BaseException as error:
             end_twin(error)
+            if isinstance(error, ProcessBroken):
+                raise
             if is_device_lost(error):
                 # Nothing else helps this process; the beacon stays at the rows, for the supervisor to see.
                 sys.excepthook(type(error), error, error.__traceback__)

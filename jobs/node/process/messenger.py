@@ -5,13 +5,10 @@ Commit once its backend has stored it. All that a process knows of its batches i
 """
 
 import os
-import selectors
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from jobs.errors import OutputError
@@ -19,9 +16,10 @@ from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.log import say
-from jobs.node.messages import Allocate, Allocated, Batch, Deal, Done, Halt, Halted, Piece, Stop, Worker
+from jobs.node.messages import Batch, Deal, Done, Halt, Halted, Lost, Piece, Stop
 from jobs.node.process.job_runner import JobRunner, Processed
-from jobs.node.process.pool import PieceSource, Pool
+from jobs.node.process.pool import PieceSource
+from jobs.node.process.switchboard import Switchboard
 from jobs.node.worker.loading import failed_piece
 from jobs.storage.records import Commit, FailedSample
 
@@ -37,26 +35,18 @@ class Messenger:
     def __init__(
         self, connection: Connection, backend: Backend, process: int, source: PieceSource, runner: JobRunner
     ) -> None:
-        self._connection = connection
+        self._board = Switchboard(connection, source, self._obey, self._again)
         self._backend = backend
-        self._writer = backend.writer(process, self._ask)
+        self._writer = backend.writer(process, self._board.ask)
         self._source = source
         self._runner = runner
         self._works: dict[int, BatchWork] = {}
         self._limit = PieceLimit()
-        self._backlog: deque[Any] = deque()
         self._stored: list[Commit] = []
         self._reported = 0.0
         self._is_halting = False
-        self.must_leave = False
-        self._worker_pipes: dict[int, Connection] = {}
-        self._crowded: set[int] = set()
-        self._selector = selectors.DefaultSelector()
-        self._listen_to(connection, lambda _: self._obey(connection.recv()))
-        self._listen_to(runner.descriptor, lambda _: os.eventfd_read(runner.descriptor))
-
-    def _listen_to(self, file: Connection | int, callback: Callable[[int], object]) -> None:
-        self._selector.register(file, selectors.EVENT_READ, callback)
+        self.must_leave = self.is_lost = False
+        self._board.listen_to(runner.descriptor, lambda _: os.eventfd_read(runner.descriptor))
 
     def run(self, until: Callable[[], bool]) -> None:
         """Returns when ``until`` says so, or the supervisor, or it is gone; raises OSError where storage fails."""
@@ -73,34 +63,16 @@ class Messenger:
                 while self._runner.has_room and not self._is_halting and (fetch := self._source.take()):
                     self._runner.give(fetch)
                 is_busy = False
-                while processed := self._runner.collect():
+                while not self.is_lost and (processed := self._runner.collect()):
                     self._handle(processed)
                     is_busy = True
                 self._halt_if_through()
                 due = self._report()
-                self._listen(0 if is_busy else due)
+                self._board.listen(0 if is_busy else due)
         finally:
             self._send_stored()  # whatever ended it, what is stored counts
 
     # --- messages
-
-    def _listen(self, timeout: float | None) -> None:
-        while self._backlog:
-            self._obey(self._backlog.popleft())
-            timeout = 0
-        if isinstance(self._source, Pool):
-            self._await_room(self._source)
-        for key, events in self._selector.select(timeout):
-            key.data(events)
-
-    def _await_room(self, pool: Pool) -> None:
-        """Has the selector tell when a worker's pipe takes more: a piece may be too large for it, and nobody waits for that."""
-        crowded = pool.crowded
-        for number in crowded ^ self._crowded:
-            if connection := self._worker_pipes.get(number):
-                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if number in crowded else 0)
-                self._selector.modify(connection, events, self._selector.get_key(connection).data)
-        self._crowded = crowded
 
     def _obey(self, message: Any) -> None:
         match message:
@@ -108,8 +80,6 @@ class Messenger:
                 for batch in message.batches:
                     work = self._works[batch.start] = BatchWork.begin(batch)
                     self._source.submit(work.pieces(self._limit.samples))
-            case Worker():
-                self._new_worker(message)
             case Halt():
                 self._is_halting = True
                 self._runner.take_back()
@@ -124,45 +94,23 @@ class Messenger:
             self._source.drop()
             self._works.clear()
             self._send_stored()
-            self._connection.send(Halted())
+            self._board.send(Halted())
 
-    def _new_worker(self, message: Worker) -> None:
-        pool = self._source
-        assert isinstance(pool, Pool)
-        # Taken from the pipe at once, whatever else is under way: it follows the message.
-        connection = Connection(recv_handle(self._connection))
-        self._forget_worker(message.number)
-        self._worker_pipes[message.number] = connection
-        self._listen_to(connection, lambda events: self._hear_worker(pool, message.number, connection, events))
-        lost = pool.replace(message.number, connection)
-        known = {batch.start: batch for batch in message.batches}
-        for piece in lost:
-            work = self._works.get(piece.batch)
-            if work:
-                batch = known.get(piece.batch, work.batch)
-                pool.submit(work.again(piece, batch), first=True)
-        pool.submit([])  # the new worker gets what waits, also where nothing was lost
-
-    def _hear_worker(self, pool: Pool, number: int, connection: Connection, events: int) -> None:
-        # Its successor may have come just before, and its last words were read then.
-        if self._worker_pipes.get(number) is not connection:
-            return
-        if events & selectors.EVENT_WRITE:
-            pool.flush(number)
-        if events & selectors.EVENT_READ and not pool.receive(number):
-            self._forget_worker(number)
-
-    def _forget_worker(self, number: int) -> None:
-        self._crowded.discard(number)
-        connection = self._worker_pipes.pop(number, None)
-        if connection:
-            self._selector.unregister(connection)
+    def _again(self, piece: Piece, batches: Sequence[Batch]) -> list[Piece]:
+        """What to load of a piece that its worker died on."""
+        work = self._works.get(piece.batch)
+        if work is None:
+            return []
+        return work.again(piece, next((batch for batch in batches if batch.start == piece.batch), work.batch))
 
     # --- one piece
 
     def _handle(self, processed: Processed) -> None:
         """Keeps the results of a piece; a batch whose last piece this was is stored."""
         loaded = processed.loaded
+        if processed.broken:
+            self._lose(str(processed.broken), tuple(loaded.rows))
+            return
         work = self._works.get(loaded.piece.batch)
         if work:  # else dropped by Halt
             work.seconds += processed.seconds
@@ -171,6 +119,12 @@ class Messenger:
                 self._commit(work)
         # Last of all: results may be views of the slot.
         self._source.release(loaded)
+
+    def _lose(self, message: str, rows: tuple[int, ...]) -> None:
+        """The process can do no more; what is stored counts, and the rest is for another one."""
+        self._send_stored()
+        self._board.send(Lost(message, rows))
+        self.must_leave = self.is_lost = True
 
     def _keep(self, work: BatchWork, processed: Processed) -> list[Piece]:
         """Returns the pieces to try instead where it failed."""
@@ -230,16 +184,6 @@ class Messenger:
 
     def _send_stored(self) -> None:
         if self._stored:
-            self._connection.send(Done(tuple(self._stored)))
+            self._board.send(Done(tuple(self._stored)))
             self._stored.clear()
             self._reported = time.monotonic()
-
-    def _ask(self, request: Allocate) -> Allocated:
-        """Asks the supervisor for the layout; what else it says meanwhile waits in the backlog."""
-        self._connection.send(request)
-        while not isinstance(message := self._connection.recv(), Allocated):
-            if isinstance(message, Worker):  # a descriptor follows it in the pipe
-                self._new_worker(message)
-            else:
-                self._backlog.append(message)
-        return message

@@ -24,7 +24,7 @@ _RING = 20 << 20
 _MOST_SLOTS = 4
 # Of the task's memory, the share that loaded batches of all its processes may take. What a Job needs to load and to
 # process them comes on top, and is as large again, or larger.
-_SHARE = 0.25
+SHARE = 0.25
 
 
 class PieceSource(Protocol):
@@ -35,6 +35,9 @@ class PieceSource(Protocol):
         """The next piece for the Job, which stays valid until ``release``; None where there is none yet."""
 
     def release(self, loaded: Loaded) -> None: ...
+    def size(self, loaded: Loaded) -> int:
+        """Bytes of a piece, as far as that is known."""
+
     def drop(self) -> None:
         """Forgets the pieces that are waiting."""
 
@@ -67,6 +70,9 @@ class Inline:
 
     def release(self, loaded: Loaded) -> None:
         pass  # nobody will write to that memory
+
+    def size(self, loaded: Loaded) -> int:
+        return 0
 
     def drop(self) -> None:
         self._waiting.clear()
@@ -121,7 +127,7 @@ class Pool:
         self._poison = poison
         self._on_broken = on_broken
         self._transfer = transfer
-        self._budget = int(_SHARE * memory)
+        self._budget = int(SHARE * memory)
         self._largest = 0
         self._workers: dict[int, _Worker] = {}
         self._waiting: deque[Piece] = deque()
@@ -222,6 +228,10 @@ class Pool:
             worker.reader.poison(loaded.piece.slot, loaded.batch)
         worker.give_back(loaded.piece.slot)
         self._hand_out()
+
+    def size(self, loaded: Loaded) -> int:
+        placed = loaded.batch
+        return 0 if placed is None else placed.size + (len(placed.pickle) if isinstance(placed.pickle, bytes) else 0)
 
     def drop(self) -> None:
         """What workers have in hand still comes."""

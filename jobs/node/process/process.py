@@ -1,46 +1,37 @@
 """Process: the entry point of a device process: sets up the Job, and brings together who talks and who runs it."""
 
+import inspect
 import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Protocol
 
-from jobs.job import Job
+from jobs.exit_codes import STOPPED
+from jobs.job import Job, takes_samples
 from jobs.machine import heap, streams, threads
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
-from jobs.node.leaving import leave
+from jobs.node.leaving import leave, leave_soon
 from jobs.node.messages import Ready
+from jobs.node.process.arguments import ProcessArguments
 from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
 from jobs.node.process.pool import Inline, PieceSource, Pool
 from jobs.node.transfer import transfer_to
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
-from jobs.node.worker.worker import ChildArguments, report_broken
+from jobs.node.worker.worker import report_broken, tear_down
 from jobs.stacked import stack_now
-
-
-@dataclass(frozen=True)
-class ProcessArguments:
-    """What a device process is started with, beside what every child gets; ``memory`` is its part of the task's, bytes.
-
-    ``poison``: batches are overwritten when they are through.
-    """
-
-    child: ChildArguments
-    workers: int
-    memory: int
-    poison: bool = False
 
 
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    arguments.child.show_gpus()
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
@@ -54,12 +45,13 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         if not arguments.workers:
             job.setup_worker(arguments.child.context)
         use_device_of_torch(arguments.child.context.device)
-        job.setup(arguments.child.context)
+        begin = _begin_with_samples if takes_samples(type(job)) else _begin
+        go_on = begin(job, arguments, connection, beacon, border)
         end_twin()
         border.come_back()
         streams.fill()  # the data file must not be what the Job prints to
         is_set_up = True
-        process = _Process(arguments, connection, beacon, border, job)
+        process = go_on()
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
         if is_set_up and isinstance(error, OSError):  # of the run directory, as below: no fault of the Job's
@@ -70,6 +62,29 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
             report_broken(connection, broken("setup", error, kernel_kills))
         return
     process.run()
+
+
+class _Runs(Protocol):
+    def run(self) -> None: ...
+
+
+_Begun = Callable[[], _Runs]
+"""Makes what the process does, once its Job is set up; raises OSError where samples cannot be read."""
+
+
+def _begin(job: Job, arguments: ProcessArguments, connection: Connection, beacon: Beacon, border: Border) -> _Begun:
+    if inspect.isawaitable(job.setup(arguments.child.context)):
+        raise TypeError("setup is `async def`, which goes with process_sample only")
+    return lambda: _Process(arguments, connection, beacon, border, job)
+
+
+def _begin_with_samples(
+    job: Job, arguments: ProcessArguments, connection: Connection, beacon: Beacon, border: Border
+) -> _Begun:
+    # asyncio takes a while to import, and few Jobs need it.
+    from jobs.node.process.sample_process import begin
+
+    return begin(job, arguments, connection, beacon, border)
 
 
 def use_device_of_torch(device: str) -> None:
@@ -125,8 +140,12 @@ class _Process:
             self._runner.leave_to_main_thread()
             threading.Thread(target=self._talk_beside, name="messenger", daemon=True).start()
             self._runner.run()
+        if self._messenger.is_lost:
+            leave_soon(STOPPED)
+            tear_down(self._job)
+            os._exit(STOPPED)
         if self._messenger.must_leave:
-            self._job.teardown()
+            tear_down(self._job)
             leave()
         elif not self._has_ended:
             sys.exit(os.EX_SOFTWARE)  # the log has the traceback of the messenger's thread

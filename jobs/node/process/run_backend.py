@@ -1,12 +1,12 @@
 """RunBackend: the backend of a task's children: Job and samples of a planned run, results into the attempt's data files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from jobs.errors import LauncherError, RunError
+from jobs.errors import LauncherError, OutputError, RunError
 from jobs.job import Job, make_job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
@@ -19,6 +19,7 @@ from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_columns import MoreColumns
 from jobs.storage.sample_ids import SampleIds
+from jobs.storage.sample_outputs import of_many_rows, of_sample
 from jobs.storage.samples import Samples
 from jobs.storage.upstreams import Upstream
 
@@ -39,6 +40,8 @@ class RunBackend:
     ``digests`` are those of the manifest as it was planned, ``manifest`` the name that the plan has for it; ``upstream``: the
     run whose samples they are.
     """
+
+    joins_batches: ClassVar[bool] = True
 
     run: RunDir
     spec: JobSpec
@@ -71,6 +74,9 @@ class RunBackend:
 
     def results(self, outputs: Any, rows: int, *, own: bool) -> Columns:
         return to_columns(outputs, rows, own=own)
+
+    def sample_results(self, outputs: Any) -> dict[str, Any]:
+        return of_sample(outputs)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "BatchWriter":
         return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask)
@@ -110,14 +116,33 @@ class BatchWriter:
     def store(self, work: BatchWork) -> Commit:
         """Raises OutputError where the run has another layout."""
         columns = work.columns()
-        blocks = self._append(work, columns) if columns else ()
+        blocks = self._append(columns) if columns else ()
         failed = tuple(sorted(work.failed.values(), key=lambda sample: sample.row))
         split = work.split or bool(failed)
         return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds)
 
-    def _append(self, work: BatchWork, columns: Columns) -> tuple[Block, ...]:
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+        """Stores batches of one row each, of which no sample failed: (row, outputs of the sample, seconds).
+
+        Raises OutputError where they are to be taken one by one.
+        """
+        outputs = of_many_rows([outputs for _, outputs, _ in rows])
+        if outputs is None:
+            raise OutputError("the samples differ")
+        columns = to_columns(outputs, len(rows))
+        blocks = self._blocks.append_rows(self._layout_of(columns), columns)
+        return [
+            Commit(row, row + 1, own, (), False, seconds) for (row, _, seconds), own in zip(rows, blocks, strict=True)
+        ]
+
+    def _append(self, columns: Columns) -> tuple[Block, ...]:
+        # What was kept before there was a layout was checked against itself alone.
+        return self._blocks.append(self._layout_of(columns), columns)
+
+    def _layout_of(self, columns: Columns) -> Layout:
+        """The run's layout, which these columns are of; raises OutputError where they are not."""
         forms = tuple(column.form(name) for name, column in columns.items())
         if self._layout is None or self._layout.joined(forms) not in (None, self._layout):
             self._layout = self._ask(Allocate(forms)).layout
-        self._check(columns, work)  # what was kept before there was a layout was checked against itself alone
-        return self._blocks.append(self._layout, columns)
+        check_form(columns, self._layout.outputs)
+        return self._layout

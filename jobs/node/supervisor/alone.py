@@ -51,7 +51,11 @@ def recover(
     """
     left = crew.unfinished()
     crew.close()
-    batch = next(batch for batch in left if batch.start <= short.rows[0] < batch.stop)
+    start, stop = short.rows
+    # Where batches are of one row a pool worker is at several of them, of which the first may be done already.
+    batch = next((batch for batch in left if batch.start < stop and start < batch.stop), None)
+    if batch is None:
+        return left, 0
     settings = crew.settings.alone(short.device)
     fits = _run_alone(lambda: new_crew(settings), commit_log, batch, step)
     return [other for other in left if other.start != batch.start], fits

@@ -9,6 +9,7 @@ from jobs.exit_codes import exit_text
 from jobs.kinds import SampleFailureKind
 from jobs.node.beacon import RowRange
 from jobs.node.channel import Channel
+from jobs.node.messages import Lost
 from jobs.node.supervisor.fork_server import Forked
 
 # Seconds after SIGKILL in which a child is gone, and all that it had started, but for what hangs in the kernel: a guardian
@@ -25,11 +26,12 @@ class Child:
     handle: Forked
     beacon: int
     connection: Channel | None = None
-    watched: tuple[RowRange | None, float] = (None, 0.0)
+    watched: tuple[object, float] = (None, 0.0)
     killed_for: SampleFailureKind | None = None
     killed_why: str = ""
     is_killed: bool = False
     unending_since: float | None = None
+    lost: Lost | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +69,13 @@ class Child:
     @property
     def is_dead(self) -> bool:
         return self.handle.exitcode is not None
+
+    @property
+    def how(self) -> str:
+        """How it came to its end."""
+        if self.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
+            return f"{self.killed_why}, and was killed"
+        return f"died of {self.exit_text()}"
 
     def exit_text(self) -> str:
         return exit_text(self.handle.exitcode)

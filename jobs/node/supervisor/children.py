@@ -22,7 +22,7 @@ from jobs.node.beacon import Beacons, RowRange
 from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
-from jobs.node.process.process import ProcessArguments
+from jobs.node.process.arguments import ProcessArguments
 from jobs.node.supervisor.child import END_SECONDS, Child, at, end
 from jobs.node.supervisor.fork_server import Forked, ForkServer
 from jobs.node.supervisor.guardian import Target
@@ -41,7 +41,8 @@ TICK = 0.5
 class CrewSettings:
     """What all children of a task share; ``memory`` is the most that one pool worker may take, bytes.
 
-    ``poison``: batches are overwritten when they are through.
+    ``poison``: batches are overwritten when they are through. ``in_flight`` is how many samples a process has under way at
+    a time, where it takes them one by one. ``gpus`` are those of each process that it has to itself.
     """
 
     backend: Backend
@@ -53,10 +54,13 @@ class CrewSettings:
     seed: int
     sample_timeout: float = math.inf
     poison: bool = False
+    in_flight: int = 1
+    gpus: tuple[tuple[str, ...], ...] = ()
 
     def alone(self, device: str) -> "CrewSettings":
         """Those of a crew of one process on this device, with one pool worker at most."""
-        return replace(self, devices=(device,), threads=self.threads[:1], workers=min(self.workers, 1))
+        workers = min(self.workers, 1)
+        return replace(self, devices=(device,), threads=self.threads[:1], workers=workers, gpus=self.gpus[:1])
 
     def fewer(self) -> "CrewSettings":
         """Those of a crew with half the pool workers, or, where a process has one at most, half the processes on CPUs."""
@@ -79,7 +83,8 @@ class Children:
     def __post_init__(self) -> None:
         self._per_process = 1 + self.settings.workers
         self._memory = self.settings.memory // len(self.settings.devices)
-        self._beacons = Beacons(len(self.settings.devices) * self._per_process)
+        processes = len(self.settings.devices)
+        self._beacons = Beacons(processes * self._per_process, processes, self.settings.in_flight)
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._watched: list[tuple[Any, int, str, Any]] = []
         self.clock = RunningTime()
@@ -99,11 +104,12 @@ class Children:
     def restart(self, child: Child) -> Child:
         """Replaces a dead process; its workers are gone with it and are started anew by ``start_workers``."""
         self.kill_workers(child.process)
+        self.retired.discard(child.process)
         self.processes[child.process] = self._start_process(child.process)
         return self.processes[child.process]
 
     def retire(self, index: int) -> None:
-        """Ends a process for good: it is not replaced."""
+        """Ends a process for good, or until ``restart``."""
         self.kill_workers(index)
         child = self.processes[index]
         end([child])
@@ -145,16 +151,22 @@ class Children:
         beacon = index * self._per_process
         settings = self.settings
         child = self._arguments(index, None, beacon)
-        arguments = ProcessArguments(child, settings.workers, self._memory, settings.poison)
+        self._beacons.clear_table(index)
+        table = self._beacons.place(index)
+        arguments = ProcessArguments(child, settings.workers, self._memory, settings.poison, table)
         handle = self._launch(process.main, arguments, theirs, beacon)
         return Child(index, None, handle, beacon, Channel(mine))
 
     def _arguments(self, index: int, number: int | None, beacon: int) -> ChildArguments:
         settings = self.settings
-        context = Context(settings.devices[index], index, number, settings.scratch, settings.seed)
+        gpus = settings.gpus[index] if settings.gpus else ()
+        own = tuple(f"cuda:{one}" for one in range(len(gpus))) or (settings.devices[index],)
+        context = Context(
+            settings.devices[index], index, number, settings.scratch, settings.seed, settings.in_flight, own
+        )
         memory, threads = settings.memory, settings.threads[index]
         threads = threads if number is None else 1
-        return ChildArguments(settings.backend, context, beacon, memory, settings.sample_timeout, threads)
+        return ChildArguments(settings.backend, context, beacon, memory, settings.sample_timeout, threads, gpus)
 
     def _launch(self, target: Target, arguments: Any, pipe: Connection, beacon: int) -> Forked:
         self._beacons.clear(beacon)  # first, or the rows of its predecessor would be laid to its charge
@@ -166,6 +178,10 @@ class Children:
     def span(self, child: Child) -> RowRange | None:
         """The rows that the child is at, or was at when it died."""
         return self._beacons.span(child.beacon)
+
+    def in_flight(self, child: Child) -> tuple[int, ...]:
+        """The rows of the samples that a process has in flight, or had when it died."""
+        return self._beacons.in_flight(child.process) if child.worker is None else ()
 
     def is_orphaned(self, worker: Child) -> bool:
         """Whether a worker that is dead left because its process has gone."""
@@ -226,14 +242,22 @@ class Children:
         now = self.clock.now
         late = []
         for child in self:
-            span = self.span(child)
-            if span != child.watched[0]:
-                child.watched = (span, now)
-            elif (
-                span and now - child.watched[1] > sample_timeout * (span[1] - span[0]) + _SLACK and not child.killed_for
-            ):
+            at, rows = self._doing(child)
+            if at != child.watched[0]:
+                child.watched = (at, now)
+            elif rows and now - child.watched[1] > sample_timeout * rows + _SLACK and not child.killed_for:
                 late.append(child)
         return late
+
+    def _doing(self, child: Child) -> tuple[object, int]:
+        """What a child does, which has changed if it gets on, and how many samples' time it may take for it.
+
+        One with samples in flight ends those that are late itself, as long as it looks at the clock, which it does not
+        while it loads.
+        """
+        if span := self.span(child):
+            return span, span[1] - span[0]
+        return (self._beacons.ticks(child.process), 1) if self.in_flight(child) else (None, 0)
 
     def unending(self) -> list[Child]:
         """Children that SIGKILL should have ended by now."""

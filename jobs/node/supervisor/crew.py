@@ -13,16 +13,19 @@ from typing import Any
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.border import CLOSED
-from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Ready
+from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Hungry, Lost, Ready
 from jobs.node.process.pool import SLOTS
+from jobs.node.supervisor.acceptance import Acceptance
 from jobs.node.supervisor.child import Child, at, await_end
 from jobs.node.supervisor.children import TICK, Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
 from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.halting import halt
-from jobs.node.supervisor.meter import STOPPED, Meter, Reading
-from jobs.node.worker.loading import too_long
+from jobs.node.supervisor.losses import SUSPECTED, Losses
+from jobs.node.supervisor.meter import Meter
+from jobs.node.supervisor.watch import Watch
+from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
 
@@ -31,12 +34,16 @@ _IDLE_DEATHS = 3
 
 
 class MemoryShort(Exception):
-    """A child was killed because the task's memory ran out; ``rows`` are those it was at, ``device`` its process's."""
+    """A child was killed because the task's memory ran out; ``rows`` are those it was at, ``device`` its process's.
 
-    def __init__(self, rows: tuple[int, int], device: str, text: str) -> None:
+    ``together`` is how many samples it had in flight, of these and no others; 0: it was at a batch.
+    """
+
+    def __init__(self, rows: tuple[int, int], device: str, text: str, together: int = 0) -> None:
         super().__init__(text)
         self.rows = rows
         self.device = device
+        self.together = together
 
 
 class Crew:
@@ -50,11 +57,13 @@ class Crew:
         self._ready: set[int] = set()
         self._worked: set[int] = set()
         self._idle_deaths: Counter[str] = Counter()
+        self._losses = Losses()
         self._dealer = Dealer([], len(settings.devices), 1)
         self._unwanted = Spans()
         self._started = 0.0
         self.setup = 0.0
         self._kernel_kills = KernelKills()
+        self._watch = Watch(self._children, meter, self._kernel_kills, node.sample_timeout, settings.memory)
 
     def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
         """Starts the children, and them on these batches."""
@@ -62,14 +71,14 @@ class Crew:
         on_its_way = any(device.startswith("cuda") for device in self.settings.devices)
         depth = SLOTS * self.settings.workers + 1 + on_its_way
         self._dealer = Dealer(batches, len(self.settings.devices), depth)
+        self._acceptance = Acceptance(commit_log, self._dealer, self._losses, self.settings.in_flight)
         self._started = time.monotonic()
         self._children.start()
 
     def extend(self, batches: Iterable[Batch]) -> None:
         """Adds batches to those under way."""
         self._dealer.add(batches)
-        for index in self._ready:
-            self._deal(index)
+        self._deal_to_all()
 
     def drop(self) -> list[Batch]:
         """Forgets the batches that no process has yet; returns them."""
@@ -102,7 +111,9 @@ class Crew:
 
         It waits for a tick at most, or ``seconds``. Raises AttemptFailed or MemoryShort.
         """
-        talking, dead, others = self._children.wait(min(TICK, seconds), extra)
+        for index in self._losses.due():
+            self._start_process(index)
+        talking, dead, others = self._children.wait(min(TICK, seconds, self._losses.seconds), extra)
         for child in talking:
             self._read(child)
         for child in dead:
@@ -111,7 +122,9 @@ class Crew:
                 self._read(child)
             if self._children.holds(child):
                 self._replace(child)
-        self._look_after()
+        for child in self._watch.look():
+            self._abandon(child)
+        self._settle_idle()
         return others
 
     def measure(self) -> None:
@@ -131,14 +144,43 @@ class Crew:
                 self._deal(child.process)
             case Allocate():
                 child.tell(self._commit_log.allocate(message))
+            case Hungry():
+                self._dealer.asks(child.process, message.unfinished, message.room)
+                if child.process in self._ready:
+                    self._deal(child.process)
             case Done():
-                self._commit_log.commit(message.commits)
-                self._dealer.done(child.process, message.commits, time.monotonic())
-                self._idle_deaths.clear()
-                self._check()
-                self._deal(child.process)
+                self._take(child, message.commits)
+            case Lost():
+                child.lost = message  # it ends by itself, see _replace
             case Broken():
-                self._give_up(child, message.kind, message.message)
+                # Where one was lost what it needs may be back soon; no pause helps where it got ready, or a disk is full.
+                is_setup = child.process not in self._ready
+                if is_setup and self._losses.is_lost(child.process) and message.kind is FailureKind.ERROR:
+                    self._lose(child, message.message, ())
+                else:
+                    self._give_up(child, message.kind, message.message)
+
+    def _take(self, child: Child, commits: Sequence[Commit]) -> None:
+        """Batches that a process has done; they count unless it is perhaps the process that has failed."""
+        broken = self._acceptance.take(child.process, commits)
+        self._idle_deaths.clear()
+        self._check()
+        if broken:
+            self._lose_in_streak(child, broken)
+        else:
+            self._deal(child.process)
+
+    def _settle_idle(self) -> None:
+        """What is held back counts, or does not, also where another process, or nobody, does what was left to do."""
+        held = self._dealer.held
+        for process, broken in self._acceptance.settle_idle():
+            self._lose_in_streak(self._children.processes[process], broken)
+        if self._dealer.held != held:
+            self._check()
+
+    def _lose_in_streak(self, child: Child, broken: str) -> None:
+        print(f"{child.name}: one sample after another fails, as if it could do no more: {broken}", flush=True)
+        self._lose(child, broken, ())
 
     def _check(self) -> None:
         unwanted = self._commit_log.check(self._dealer.open_failures)
@@ -160,17 +202,26 @@ class Crew:
         if child.worker is not None and self._children.is_orphaned(child):
             self._children.forget(child)  # its process is dying, and will be replaced with all its workers
             return
-        print(f"{child.name} {self._how(child)}{at(rows)}; starting another", flush=True)
+        if child.lost:
+            self._lose(child, child.lost.message, child.lost.rows, child.lost.kind)
+            return
+        # A process without pool workers loads in between: then it died of the row in its beacon, and of no other.
+        in_flight = self._children.in_flight(child) if rows is None else ()
+        if in_flight:
+            rows = in_flight[0], in_flight[-1] + 1
+        print(f"{child.name} {child.how}{at(rows)}; starting another", flush=True)
         if rows is None:
             self._count_idle_death(child)
             if not self._children.holds(child):
                 return
         elif self._was_memory(child):
-            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{at(rows)}")
+            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{at(rows)}", len(in_flight))
         else:
-            self._blame(child, rows)
+            self._blame(child, rows, in_flight)
         if child.worker is None:
-            self._replace_process(child)
+            self._take_back(child)
+            self._deal_to_all()  # it may take long until its successor is set up
+            self._start_process(child.process)
             return
         self._start_worker(child.process, child.worker)
         # Where its process has gone as well it is still there: its death would be seen, and blamed, again.
@@ -183,14 +234,8 @@ class Crew:
         What the kernel still does for that one may write to the data file that the other would have.
         """
         if child.worker is None:
-            raise AttemptFailed(FailureKind.CRASH, f"{child.name} {self._how(child)}, but cannot be ended")
+            raise AttemptFailed(FailureKind.CRASH, f"{child.name} {child.how}, but cannot be ended")
         self._replace(child)
-
-    def _how(self, child: Child) -> str:
-        """How a child came to its end."""
-        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            return f"{child.killed_why}, and was killed"
-        return f"died of {child.exit_text()}"
 
     def _was_memory(self, child: Child) -> bool:
         """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
@@ -198,7 +243,7 @@ class Crew:
             return child.killed_for is SampleFailureKind.OUT_OF_MEMORY
         return child.handle.exitcode == -signal.SIGKILL and self._kernel_kills.explain()
 
-    def _blame(self, child: Child, rows: tuple[int, int]) -> None:
+    def _blame(self, child: Child, rows: tuple[int, int], in_flight: tuple[int, ...]) -> None:
         is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
         deaths = KILLS if is_from_outside else DEATHS
         role = "the process" if child.worker is None else "the pool worker"
@@ -207,8 +252,34 @@ class Crew:
             cause = child.killed_why
         elif self._children.is_cut_off(child):
             cause = CLOSED
-        self._dealer.blame(rows, child.killed_for or SampleFailureKind.CRASH, cause, deaths)
+        kind = child.killed_for or SampleFailureKind.CRASH
+        if in_flight:
+            self._dealer.lose(in_flight, FailedSample(rows[0], kind, cause), deaths)
+        else:
+            self._dealer.blame(rows, kind, cause, deaths)
         self._check()
+
+    # --- losses
+
+    def _lose(self, child: Child, message: str, rows: Sequence[int], kind: FailureKind = FailureKind.ERROR) -> None:
+        """A process can do no more, and no sample is at fault, unless one always is there when it happens."""
+        index = child.process
+        has_worked = not self._losses.is_lost(index)
+        pause = self._losses.add(index, is_idle=not rows)
+        if self._losses.is_hopeless(index):
+            self._give_up(child, kind, message)
+            return
+        again = f"another one in {pause:g} s" if pause else "starting another"
+        print(f"{child.name} is lost: {message}; {again}", flush=True)
+        if rows:
+            cause = FailedSample(rows[0], SampleFailureKind.CRASH, message)
+            self._dealer.lose(rows, cause, SUSPECTED, may_blame=has_worked)
+            self._check()
+        self._children.retire(index)
+        if not child.is_dead:  # as in _abandon
+            raise AttemptFailed(FailureKind.CRASH, f"{child.name} is lost ({message}), but cannot be ended")
+        self._take_back(child)
+        self._deal_to_all()
 
     def _count_idle_death(self, child: Child) -> None:
         self._idle_deaths[child.name] += 1
@@ -223,22 +294,27 @@ class Crew:
         was_lost = had_worked and kind is not FailureKind.OUT_OF_MEMORY
         if not was_lost or not self._ready - {child.process}:
             raise AttemptFailed(kind, message)
+        self._losses.end(child.process)
         print(f"going on without {child.name} on {self.settings.devices[child.process]}: {message}", flush=True)
         self._children.retire(child.process)
         self._take_back(child)
+        self._deal_to_all()
+
+    def _deal_to_all(self) -> None:
         for index in self._ready:
             self._deal(index)
 
-    def _replace_process(self, child: Child) -> None:
-        self._take_back(child)
-        self._children.restart(child)
+    def _start_process(self, index: int) -> None:
+        """Another one in the place of one that is gone, with its workers."""
+        self._children.restart(self._children.processes[index])
         for number in range(self.settings.workers):
-            self._start_worker(child.process, number)
+            self._start_worker(index, number)
 
     def _take_back(self, child: Child) -> None:
         """What a process had that is gone is for others, as far as it is worth doing."""
         self._ready.discard(child.process)
         self._dealer.give_back(child.process)
+        self._acceptance.forget(child.process)
         if self._unwanted:
             self._dealer.forget(self._unwanted)
 
@@ -247,29 +323,6 @@ class Crew:
             self._children.start_worker(index, number, self._dealer.in_hand(index))
         except ConnectionError:
             return  # its process died as well and will be replaced with all its workers
-
-    # --- the watch
-
-    def _look_after(self) -> None:
-        """Every tick: time-outs and memory."""
-        if not self._meter.is_due(TICK):
-            return
-        for child in self._children.overdue(self._node.sample_timeout):
-            stopped = STOPPED if self._meter.has_stopped(child.pid) else ""
-            child.kill(SampleFailureKind.SAMPLE_TIMEOUT, f"{too_long(self._node.sample_timeout)}{stopped}")
-        for child in self._children.unending():
-            self._abandon(child)
-        self._kernel_kills.look()
-        self._children.server.tick()
-        reading = self._meter.read(child.pid for child in self._children)
-        if reading.total > self.settings.memory:
-            self._make_room(reading)
-
-    def _make_room(self, reading: Reading) -> None:
-        """Kills the child that takes most with what it has started, unless it is dying already."""
-        for child in self._children:
-            if child.pid == reading.largest and not child.killed_for:
-                child.kill(SampleFailureKind.OUT_OF_MEMORY)
 
     # --- the end
 

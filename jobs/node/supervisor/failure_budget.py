@@ -7,9 +7,10 @@ something. Of one that was finished, whoever reads the beats tells that too many
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from jobs.kinds import FailureKind
+from jobs.kinds import FailureKind, SampleFailureKind
+from jobs.node.supervisor.streak import reason_of
 from jobs.storage.attempts import Attempt, owners, read_failed
 from jobs.storage.beats import GivenUp
 from jobs.storage.plans import Plan
@@ -32,11 +33,26 @@ _TOLD = 20
 
 @dataclass
 class _Failing:
-    """Failed samples of a shard; ``message`` is that of the first, ``are_alike`` says that the others have the same."""
+    """Failed samples of a shard; ``message`` is that of the first, ``are_alike`` says that the others have the same.
+
+    ``reasons`` counts those that failed in processing for one reason: the samples' own, and how one of them says it.
+    """
 
     message: str
     samples: int = 0
     are_alike: bool = True
+    reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, sample: FailedSample) -> None:
+        self.samples += 1
+        self.are_alike &= sample.message == self.message
+        if sample.kind is not SampleFailureKind.PROCESS:
+            return
+        reason = reason_of(sample.message)
+        if reason not in self.reasons and len(self.reasons) >= _EXAMPLES:
+            # Many texts of their own, and perhaps one to come that is that of all: the rarest, of these the oldest, goes.
+            del self.reasons[min(self.reasons, key=lambda one: self.reasons[one][0])]
+        self.reasons[reason] = self.reasons.get(reason, (0, ""))[0] + 1, sample.message
 
 
 class FailureBudget:
@@ -65,8 +81,7 @@ class FailureBudget:
             shard = self._plan.table.shard_at(sample.row)
             self._tally.add(sample.kind, sample.message, sample.row, shard)
             failing = self._shards.setdefault(shard, _Failing(sample.message))
-            failing.samples += 1
-            failing.are_alike &= sample.message == failing.message
+            failing.add(sample)
             self._suspects.add(shard)
             # Those that raised have their tracebacks in the log.
             if sample.attempts > 1 and self._told < _TOLD:
@@ -134,6 +149,8 @@ class FailureBudget:
         others = list(self._others())
         limit = self._limit(shard.index)
         own = self._shards.get(shard.index, _Failing(_NO_EXAMPLE, are_alike=False))
+        if found := self._one_reason(shard, own, stored):
+            return found
         before = self._submission.failed_before.get(shard.index, 0)
         closed = own.samples + sum(one.beat.shared.get(shard.index, 0) for one in others)
         open_ = [row for row in open_failures if shard.start <= row < shard.stop]
@@ -148,6 +165,18 @@ class FailureBudget:
         if failed <= limit or (shard.rows <= _SMALL and not is_hopeless):
             return None
         return self._give_up(shard, failed, limit, own.message, is_hopeless)
+
+    def _one_reason(self, shard: Shard, own: _Failing, stored: Callable[[], Attempt]) -> GivenUp | None:
+        """Whether so many failed for one reason, while others were good, that it is the Job or its engine, not the samples."""
+        count, example = max(own.reasons.values(), default=(0, ""))
+        allowed = self._submission.node.same_failures(shard.rows)
+        if count <= allowed or stored().beat.done.within(shard.start, shard.stop).count <= own.samples:
+            return None
+        message = (
+            f"{count} of {shard.rows} samples failed in processing for one reason, {allowed} may (node.max_same_failure), so "
+            f"it is hardly the samples; the last: {example}"
+        )
+        return GivenUp(shard.index, FailureKind.ERROR, message[:_MESSAGE_CHARACTERS])
 
     def _give_up(self, shard: Shard, failed: int, limit: int, message: str, is_hopeless: bool) -> GivenUp:
         example = message if len(self.given_up) < _EXAMPLES else _NO_EXAMPLE

@@ -15,7 +15,7 @@ def halt(children: Children, ready: Collection[int], commit_log: CommitLog, grac
     clock = children.clock
     deadline = clock.look() + grace
     for index in waiting:
-        children.processes[index].tell(Halt())
+        children.processes[index].tell(Halt(grace))
     while waiting and clock.now < deadline:
         talking, dead, _ = children.wait(TICK, [])
         for child in talking:

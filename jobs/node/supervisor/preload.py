@@ -7,6 +7,7 @@ import importlib
 from types import ModuleType
 
 from jobs import job_folder
+from jobs.job import Job
 from jobs.storage.records import JobSpec
 
 
@@ -16,7 +17,10 @@ def preload(job: JobSpec) -> None:
     import_module("jobs.node.process.process")
     module_name, _, class_name = job.path.partition(":")
     module = import_module(module_name)
-    for name in getattr(getattr(module, class_name, None), "preload", ()):
+    cls = getattr(module, class_name, None)
+    if getattr(cls, "process_sample", Job.process_sample) is not Job.process_sample:
+        import_module("jobs.node.process.sample_process")
+    for name in getattr(cls, "preload", ()):
         import_module(name)
 
 

@@ -162,7 +162,10 @@ class Task:
                 again, fits = self._recover(short, shortages)
                 self._most = min(self._most or fits, fits or self._most)
                 # Less is in memory at a time from now on, or it would run out again.
-                feed.most = self._most or max(1, self._plan.batch_size >> shortages)
+                together = short.together or (
+                    self._plan.batch_size if self._plan.batch_size > 1 else self._node.in_flight
+                )
+                feed.most = self._most or max(1, together >> shortages)
                 given_up = self._attempt.given_up
                 again = [batch._replace(most=feed.most) for batch in again if batch.start not in given_up]
         self._attempt.beat()

@@ -25,7 +25,8 @@ def task_scratch(folder: str | None) -> Path:
 
 def task_settings(run: RunDir, plan: Plan, node: NodeSettings, attempt: str, cpus: int, scratch: Path) -> CrewSettings:
     """Those of the crew of an attempt: its devices, and what threads and memory there are for them."""
-    assigned = devices.process_devices(node, devices.usable_gpus(node))
+    usable = devices.usable_gpus(node)
+    assigned = devices.process_devices(node, usable)
     return CrewSettings(
         backend=RunBackend(
             run, plan.job, plan.rows, attempt, plan.manifest_digests, plan.manifest.get("file"), Upstream.of(plan)
@@ -38,4 +39,6 @@ def task_settings(run: RunDir, plan: Plan, node: NodeSettings, attempt: str, cpu
         seed=plan.seed,
         sample_timeout=node.sample_timeout,
         poison=node.poison_batches,
+        in_flight=node.in_flight,
+        gpus=devices.gpu_groups(node, usable),
     )

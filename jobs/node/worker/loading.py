@@ -14,7 +14,7 @@ import numpy as np
 
 from jobs import extras
 from jobs.errors import described
-from jobs.job import Job, stack
+from jobs.job import Job, stack, takes_samples
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
@@ -23,6 +23,7 @@ from jobs.node.generators import seed_generators
 from jobs.node.log import ERR, say
 from jobs.node.memory_errors import is_out_of_host_memory, is_out_of_memory
 from jobs.node.messages import Broken, Loaded, Piece
+from jobs.node.slots import Items
 from jobs.node.twins import end_twin
 from jobs.storage.records import FailedSample
 
@@ -107,8 +108,11 @@ class Loader:
         self._seed = seed
         self._sample_timeout = sample_timeout
         self._kernel_kills = KernelKills()
+        self._by_sample = takes_samples(type(job))
         is_default = getattr(job.collate, "__func__", None) is Job.collate
-        self._collate = partial(stack, join=join) if is_default else job.collate
+        self._collate: Callable[[list[Any]], Any] = partial(stack, join=join) if is_default else job.collate
+        if self._by_sample:
+            self._collate = Items
         self._load_piece = self._load_rows
         if inspect.iscoroutinefunction(job.load):
             # asyncio takes a while to import, and few Jobs need it.
@@ -165,6 +169,8 @@ class Loader:
         words, at = self._beacon.one_by_one()
         for row, sample in self._wanted(piece, skip):
             words[at] = row
+            if self._by_sample:  # which rows make a piece is chance
+                seed_generators(self._seed, row)
             try:
                 items.append(load(sample))
             except BaseException as problem:

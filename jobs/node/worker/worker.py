@@ -1,12 +1,14 @@
 """Worker: the entry point of a pool worker, which loads the pieces that its process hands out, into its slots."""
 
 import contextlib
+import inspect
+import os
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from jobs.job import Context
+from jobs.job import Context, Job
 from jobs.machine import heap, streams
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
@@ -23,7 +25,10 @@ from jobs.stacked import Stacked
 
 @dataclass(frozen=True)
 class ChildArguments:
-    """What every child of the supervisor is started with; ``beacon`` is the number of its beacon."""
+    """What every child of the supervisor is started with; ``beacon`` is the number of its beacon.
+
+    ``gpus``: those that its process has to itself, as CUDA_VISIBLE_DEVICES names them; none: it sees what the task does.
+    """
 
     backend: Backend
     context: Context
@@ -31,10 +36,17 @@ class ChildArguments:
     memory: int
     sample_timeout: float
     threads: int = 1
+    gpus: tuple[str, ...] = ()
+
+    def show_gpus(self) -> None:
+        """Before anything else: CUDA looks once."""
+        if self.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
 
 
 def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
+    arguments.show_gpus()
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
@@ -74,8 +86,20 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
                 return
             connection.send(loaded)
     beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
-    job.teardown()
+    tear_down(job)
     leave()
+
+
+def tear_down(job: Job) -> None:
+    """Calls teardown, in an event loop of its own where that needs one."""
+    ending = job.teardown()
+    if inspect.isawaitable(ending):
+        import asyncio  # few Jobs need it
+
+        async def wait() -> None:
+            await ending
+
+        asyncio.run(wait())
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:

@@ -6,8 +6,9 @@ import types
 
 import pytest
 
+from jobs.errors import InputError
 from jobs.machine import gpus
-from jobs.machine.devices import process_devices, threads_for, usable_cpus, usable_gpus, visible_gpus
+from jobs.machine.devices import gpu_groups, process_devices, threads_for, usable_cpus, usable_gpus, visible_gpus
 from jobs.storage.submission import NodeSettings
 
 
@@ -120,3 +121,30 @@ def test_gpus_are_named_as_cuda_visible_devices_has_them() -> None:
     assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "2,3"}, 1) == ("2",)
     assert gpus.tokens({"CUDA_VISIBLE_DEVICES": "void"}, 0) == ()
     assert gpus.tokens({}, 2) == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("visible", "settings", "groups"),
+    [
+        ("0,1,2,3", NodeSettings(gpus_per_process=2), (("0", "1"), ("2", "3"))),
+        ("GPU-a,GPU-b,5,6", NodeSettings(gpus_per_process=4), (("GPU-a", "GPU-b", "5", "6"),)),
+        ("7,3", NodeSettings(gpus_per_process=1, processes=3), (("7",), ("3",), ("7",))),
+        ("0,1", NodeSettings(), ((), ())),
+    ],
+)
+def test_each_process_has_gpus_of_its_own_by_the_names_that_it_is_given(
+    visible: str, settings: NodeSettings, groups: tuple[tuple[str, ...], ...]
+) -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": visible}
+    usable = usable_gpus(settings, environment)
+    assert gpu_groups(settings, usable, environment) == groups
+    if settings.gpus_per_process:
+        assert process_devices(settings, usable) == ("cuda:0",) * len(groups)
+
+
+def test_gpus_that_cannot_be_shared_out_are_refused() -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": "0,1,2"}
+    with pytest.raises(
+        InputError, match=r"node.gpus_per_process: 2, and this task has 3 GPUs: ask for a multiple of 2"
+    ):
+        gpu_groups(NodeSettings(gpus_per_process=2), (0, 1, 2), environment)

@@ -23,6 +23,11 @@ BUILT_IN = built_in()
 TYPED = "tests.example_jobs.typed_jobs:Typed"
 REQUIRED: dict[str, dict[str, Any]] = {
     "jobs.text_embedding:TextEmbedding": {"model": "sentence-transformers/all-MiniLM-L6-v2"},
+    "jobs.text_generation:TextGeneration": {
+        "model": "m",
+        "base_url": "http://host:8000/v1",
+        "prompt": "Tell me a story",
+    },
     "jobs.audio_embedding:AudioEmbedding": {"model": "model.pt"},
     "jobs.image_embedding:ImageEmbedding": {"model": "model.pt"},
     "jobs.download:Download": {"folder": "files"},

@@ -102,7 +102,8 @@ def test_models_are_frozen(folder: Path) -> None:
 def test_an_unknown_key_names_file_line_nearest_and_valid_keys(folder: Path) -> None:
     assert problems(SMALL + "node:\n  worker: 2\n") == [
         "config.yaml:5: node.worker: unknown key. Did you mean node.workers? Valid keys: processes, workers, "
-        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory, scratch, poison_batches"
+        "devices, batch_size, sample_timeout, max_failed_samples, sync_interval, memory, scratch, poison_batches, "
+        "in_flight, max_same_failure, gpus_per_process"
     ]
 
 

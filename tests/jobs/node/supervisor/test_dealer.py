@@ -2,13 +2,13 @@
 
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.kinds import SampleFailureKind
 from jobs.node.messages import Batch
 from jobs.node.supervisor.dealer import KILLS, Dealer
-from jobs.storage.records import Commit
+from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
 
 
@@ -169,3 +169,111 @@ def test_what_a_batch_was_blamed_for_is_over_once_it_is_through() -> None:
     assert dealer.in_hand(0)[0].most == 0
     dealer.blame((2, 3), SampleFailureKind.CRASH, "died")
     assert not dealer.open_failures
+
+
+# --- samples one by one
+
+
+def rows(count: int) -> list[Batch]:
+    return [Batch(row, row + 1) for row in range(count)]
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 60), st.integers(1, 3), st.integers(1, 64), st.randoms())
+def test_every_row_is_committed_once_whatever_asks_or_is_lost(
+    count: int, processes: int, in_flight: int, random: Random
+) -> None:
+    dealer = Dealer(rows(count), processes, 1)
+    hands: list[list[int]] = [[] for _ in range(processes)]
+    asked = [0] * processes
+    committed: list[int] = []
+
+    def ask(process: int) -> None:
+        """As a process does: only for so much more than it has asked for already."""
+        room = in_flight - len(hands[process])
+        if room - asked[process] >= max(1, in_flight // 4):
+            asked[process] = room
+            dealer.asks(process, len(hands[process]), room)
+
+    for process in range(processes):
+        ask(process)
+    for _ in range(10_000):
+        if dealer.finished:
+            break
+        process = random.randrange(processes)
+        hand = hands[process]
+        if random.random() < 0.1:
+            lost = tuple(sorted(random.sample(hand, random.randint(0, len(hand)))))
+            if lost:
+                dealer.lose(lost, FailedSample(0, SampleFailureKind.CRASH, "lost"), 3, may_blame=random.random() < 0.5)
+            dealer.give_back(process)
+            hand.clear()
+            asked[process] = 0
+        elif hand:
+            row = hand.pop(random.randrange(len(hand)))
+            dealer.done(process, [Commit(row, row + 1)], 0.0)
+            committed.append(row)
+        ask(process)
+        dealt = dealer.deal(process, 0.0)
+        if dealt:
+            asked[process] = 0
+        hand += [batch.start for batch in dealt]
+        assert len(hand) <= in_flight
+        assert hand or not dealer.waiting, "a process is idle while rows wait"
+    assert sorted(committed) == list(range(count))
+
+
+def test_at_the_end_the_processes_that_ask_share_what_is_left() -> None:
+    dealer = Dealer(rows(20), 2, 1)
+    dealer.asks(0, 0, 100)
+    dealer.asks(1, 0, 100)
+    assert len(dealer.deal(0, 0.0)) == 10
+    assert len(dealer.deal(1, 0.0)) == 10
+
+
+def test_what_a_process_asked_for_in_vain_it_gets_when_another_one_is_lost() -> None:
+    dealer = Dealer(rows(4), 2, 1)
+    dealer.asks(0, 0, 8)
+    dealer.asks(1, 0, 8)
+    dealer.deal(0, 0.0)
+    dealer.deal(1, 0.0)
+    assert dealer.deal(1, 0.0) == ()
+    dealer.give_back(0)
+    assert dealer.unfinished() == rows(4)
+    assert [batch.start for batch in dealer.deal(1, 0.0)] == [0, 1]
+
+
+def test_the_row_that_a_process_is_always_lost_at_is_found_and_fails_alone() -> None:
+    guilty, dealer = 37, Dealer(rows(64), 1, 1)
+    losses = 0
+    dealer.asks(0, 0, 64)
+    while not dealer.finished:
+        hand = dealer.deal(0, 0.0)
+        known = [batch for batch in hand if batch.failed]
+        if known:
+            assert [batch.start for batch in known] == [guilty]
+            break
+        most = min([batch.most for batch in hand if batch.most], default=64)
+        for at in range(0, len(hand), most):  # as many at a time as may be in flight
+            some = hand[at : at + most]
+            if any(batch.start == guilty for batch in some):
+                losses += 1
+                in_flight = [batch.start for batch in some]
+                dealer.lose(in_flight, FailedSample(0, SampleFailureKind.CRASH, "lost"), 3)
+                break
+            dealer.done(0, [Commit(batch.start, batch.stop) for batch in some], 0.0)
+        dealer.give_back(0)
+        dealer.asks(0, 0, 64)
+    assert losses == 5
+
+
+def test_batches_that_are_held_back_come_again_when_their_process_goes() -> None:
+    dealer = Dealer(batches(2), 1, 2)
+    dealer.deal(0, 0.0)
+    dealer.hold(0, [Commit(0, 4)])
+    assert not dealer.is_idle(0)
+    dealer.done(0, [Commit(4, 8)], 0.0)
+    assert dealer.is_idle(0)
+    assert not dealer.finished
+    dealer.give_back(0)
+    assert [batch.start for batch in dealer.deal(0, 0.0)] == [0]

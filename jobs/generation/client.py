@@ -1,0 +1,161 @@
+"""Client: asks an OpenAI-compatible server, again where that may help, and tells a bad request from a server that is gone."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from jobs.errors import ProcessBroken
+from jobs.generation.engine import Engine
+
+_AGAIN = frozenset({408, 425, 429})
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+# Of what a server says.
+_CHARACTERS = 300
+# Seconds for an answer to whether it is there, and between two looks.
+_LOOK = 10.0
+# A server that has not answered anything for so many seconds, nor so many looks, hangs.
+_SILENCE, _MISSES = 60.0, 3
+# Seconds until one that has broken its connections is seen to have ended.
+_END = 1.0
+_Problems = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+
+
+class RequestFailed(Exception):
+    """What a server said of one request that it does not answer; the sample's own failure."""
+
+
+class Client:
+    """``base`` is the URL before /chat/completions; ``socket``: of a server on a Unix socket. ``engine`` is ours, if it is.
+
+    ``retries``: how often a request is repeated; ``timeout``: seconds of each, None without end.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        key: str | None,
+        retries: int,
+        timeout: float | None,
+        socket: str | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self._base = base.rstrip("/")
+        self._retries = retries
+        self._engine = engine
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(socket, limit=0) if socket else aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=_LOOK),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+        )
+        self._asking: set[asyncio.Task[Any]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._heard = 0.0
+        self._gone: str | None = None
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def watch(self) -> None:
+        """From now on looks whether the server still answers, also where all requests just wait."""
+        self._heard = self._now()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        misses = 0
+        while misses < _MISSES or self._now() - self._heard < _SILENCE:
+            if self._engine is None:
+                await asyncio.sleep(_LOOK)
+            elif await self._engine.has_ended(_LOOK):
+                self._give_up(self._engine.how_it_ended)
+                return
+            if await self.answers():
+                misses, self._heard = 0, self._now()
+            else:
+                misses += 1
+        self._give_up(f"the server has not answered for {_SILENCE:g} s")
+
+    def _give_up(self, why: str) -> None:
+        """All who wait for an answer hear of it, and all who ask later."""
+        self._gone = why
+        for task in self._asking:
+            task.cancel()
+
+    async def answers(self) -> bool:
+        """Whether the server is there and ready: by /health, else by its list of models."""
+        root = self._base.removesuffix("/v1")
+        for url in (f"{root}/health", f"{self._base}/models"):
+            status = await self._status(url)
+            if status != 404:
+                return status is not None and status < 500
+        return True  # it knows neither, but it answers
+
+    async def _status(self, url: str) -> int | None:
+        try:
+            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=_LOOK)) as response:
+                status: int = response.status
+                return status
+        except _Problems:
+            return None
+
+    async def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer; raises RequestFailed for a request that has none, ProcessBroken where the server is gone."""
+        task = asyncio.current_task()
+        assert task
+        if self._gone:
+            raise ProcessBroken(self._gone)
+        self._asking.add(task)
+        try:
+            return await self._ask(path, body)
+        except asyncio.CancelledError:
+            if self._gone:
+                raise ProcessBroken(self._gone) from None
+            raise
+        finally:
+            self._asking.discard(task)
+
+    async def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        pause, problem = _FIRST_PAUSE, ""
+        for attempt in range(self._retries + 1):
+            wait = pause
+            try:
+                async with self._session.post(f"{self._base}{path}", json=body) as response:
+                    self._heard = self._now()
+                    if response.status == 200:
+                        found: dict[str, Any] = await response.json(content_type=None)
+                        return found
+                    problem = f"HTTP {response.status}: {(await response.text())[:_CHARACTERS]}"
+                    if response.status not in _AGAIN and response.status < 500:
+                        raise RequestFailed(problem)
+                    wait = _asked_pause(response.headers.get("Retry-After"), pause)
+            except _Problems as error:
+                problem = f"{type(error).__name__}: {error}"[:_CHARACTERS]
+            except ValueError as error:
+                problem = f"an answer that is no JSON: {error}"[:_CHARACTERS]
+            if attempt < self._retries:
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        await self._blame(problem)
+        raise RequestFailed(f"{problem} ({self._retries} retries)")
+
+    async def _blame(self, problem: str) -> None:
+        """Raises ProcessBroken where it is the server that fails, and not the request."""
+        if self._engine:
+            self._engine.check()  # first: by now another one may answer at its port
+        if not await self.answers():
+            if self._engine and await self._engine.has_ended(_END):
+                self._engine.check()
+            raise ProcessBroken(f"the server does not answer: {problem}")
+
+    async def close(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+        await self._session.close()
+
+
+def _asked_pause(text: str | None, default: float) -> float:
+    """What Retry-After says, where it is in seconds."""
+    return min(float(text), _LONGEST_PAUSE) if text and text.strip().isdigit() else default

@@ -1,0 +1,163 @@
+"""Engine: an inference server that a process has started, as a program of its own: in its own environment, on its own GPUs.
+
+A crash of it is a closed socket, and not the end of the process. It is ended with the process, however that ends, by its
+guardian.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from jobs.errors import ProcessBroken
+from jobs.exit_codes import exit_text
+from jobs.job import Context
+from jobs.program.argument import Argument
+
+FIELDS = frozenset({"model", "socket", "port", "gpus", "in_flight"})
+# Where the key is for the server to find; in its arguments all users of the node would see it.
+_KEYS = ("VLLM_API_KEY", "LLAMA_API_KEY")
+_SOCKET = "engine.sock"  # llama.cpp knows by the ending that it is one
+# Tries of ports until one is not a neighbour's.
+_PORTS = 100
+# Seconds between looks whether it answers.
+_LOOK = 0.1
+# Lines of its log that a message ends with, and characters of each.
+_LAST_LINES, _LINE = 8, 300
+# The longest path of a socket, bytes (unix(7)).
+_LONGEST = 107
+# What it gets to end by itself, seconds.
+_END = 1.0
+
+
+class Engine:
+    """``command`` is that of the server, with fields. ``socket`` is where it listens, or ``port``, of this machine."""
+
+    def __init__(self, command: Sequence[Argument], model: str, context: Context) -> None:
+        self._folder = _short_folder(context.scratch)
+        self.socket = str(self._folder / _SOCKET)
+        self.port, self._claim = _own_port()
+        self.key = secrets.token_urlsafe(24)
+        gpus = sum(device.startswith("cuda") for device in context.devices)
+        values = {
+            "model": model, "socket": self.socket, "port": self.port, "gpus": gpus,
+            "in_flight": context.in_flight,
+        }  # fmt: skip
+        self._command = [word.fill(values) for word in command]
+        self._name = Path(self._command[0]).name
+        self._tail: deque[str] = deque(maxlen=_LAST_LINES)
+        self._process: asyncio.subprocess.Process | None = None
+        self._log: asyncio.Task[None] | None = None
+
+    async def start(self, answers: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        """Starts it, and returns once it ``answers``; raises ProcessBroken, with the end of its log, where it does not."""
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                process_group=0,
+                env={**os.environ, **dict.fromkeys(_KEYS, self.key)},
+            )
+        except OSError as error:
+            raise ProcessBroken(f"the engine {self._command[0]!r} cannot be started: {error.strerror}") from None
+        self._log = asyncio.create_task(self._follow(self._process))
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not await answers():
+            if await self.has_ended(_LOOK):
+                break
+            if asyncio.get_running_loop().time() > deadline:
+                raise ProcessBroken(
+                    f"the engine {self._name} does not answer, {seconds:g} s after its start{self._said}"
+                )
+        self.check()
+
+    async def _follow(self, process: asyncio.subprocess.Process) -> None:
+        """Its log is the task's."""
+        assert process.stdout
+        while data := await process.stdout.read(1 << 16):
+            text = data.decode(errors="replace")
+            with contextlib.suppress(OSError, ValueError):
+                print(text, end="", flush=True)
+            self._tail.extend(line[:_LINE] for line in text.splitlines() if line.strip())
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def check(self) -> None:
+        """Raises ProcessBroken, with the end of its log, where it has ended."""
+        if not self.is_running:
+            raise ProcessBroken(self.how_it_ended)
+
+    @property
+    def how_it_ended(self) -> str:
+        code = self._process.returncode if self._process else None
+        return f"the engine {self._name} ended: {exit_text(code)}{self._said}"
+
+    @property
+    def _said(self) -> str:
+        return f"; it said last: {' | '.join(self._tail)}" if self._tail else ""
+
+    async def has_ended(self, seconds: float) -> bool:
+        """Waits so long for its end; where it has ended, all that it said is read."""
+        assert self._process
+        assert self._log
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), seconds)
+        if not self.is_running:
+            await asyncio.wait([self._log], timeout=_END)
+        return not self.is_running
+
+    async def stop(self) -> None:
+        if self._process and self.is_running:
+            self._process.terminate()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), _END)
+            if self.is_running:
+                self._process.kill()
+                await self.has_ended(_END)
+        if self._log:
+            self._log.cancel()
+        self._claim.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _short_folder(scratch: Path) -> Path:
+    """A folder of its own, whose path leaves room for the name of a socket; only this user may look into it."""
+    folder = Path(tempfile.mkdtemp(prefix="engine-", dir=scratch))
+    if len(os.fsencode(folder / _SOCKET)) <= _LONGEST:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
+
+
+def _own_port() -> tuple[int, socket.socket]:
+    """A free port, and what keeps other processes of ours on this machine from it, for as long as it is open.
+
+    A server binds its port long after it was chosen. Where two had the same one, one process would ask the other's model.
+    """
+    for _ in range(_PORTS):
+        port = free_port()
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0launcher-port-{port}")  # a name of no file, of all users, gone with its process
+        except OSError:
+            claim.close()
+        else:
+            return port, claim
+    raise ProcessBroken(f"no port is free that no other process has chosen, in {_PORTS} tries")
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port

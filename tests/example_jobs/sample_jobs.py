@@ -1,0 +1,139 @@
+"""Jobs that take samples one by one, and misbehave on named rows."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import ProcessBroken
+from jobs.job import Context, Job
+from jobs.storage.samples import Sample
+
+
+class Waits(Job):
+    """Doubles ``x`` after a wait of ``seconds`` times (row % ``uneven``); ``bad`` maps rows to what happens there.
+
+    ``marks`` is a folder for what has to be remembered over processes: "once" in a kind of misbehaviour.
+    """
+
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        uneven: int = 1,
+        bad: dict[str, str] | None = None,
+        marks: str | None = None,
+        load_seconds: float = 0.0,
+    ) -> None:
+        self.load_seconds = load_seconds
+        self.seconds, self.uneven, self.bad = seconds, uneven, bad or {}
+        self.marks = Path(marks) if marks else None
+        self.is_dead = False
+        self.now = self.most = 0
+
+    async def setup(self, context: Context) -> None:
+        await asyncio.sleep(0)
+        self.in_flight = context.in_flight
+        self.gpus = f"{os.environ.get('CUDA_VISIBLE_DEVICES')}: {' '.join(context.devices)}"
+        if self.marks and (self.marks / "stays dead").exists():
+            raise ProcessBroken("the engine has died, and does not start")
+
+    def load(self, sample: Sample) -> dict[str, Any]:
+        time.sleep(self.load_seconds)
+        match self.bad.get(str(sample.index)):
+            case "load":
+                raise ValueError("cannot be loaded")
+            case "abort in load":
+                os.kill(os.getpid(), signal.SIGABRT)
+            case "block in load":
+                time.sleep(3600)
+        return {"row": sample.index, "x": np.full(3, float(sample["x"]))}
+
+    async def process_sample(self, item: dict[str, Any], seed: int) -> dict[str, Any]:
+        row = item["row"]
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(self.seconds * (row % self.uneven + 1))
+            await self._misbehave(self.bad.get(str(row), ""), row)
+        finally:
+            self.now -= 1
+        return {
+            "y": item["x"] * 2,
+            "n": np.int32(row),
+            "seed": seed,
+            "text": f"row {row}",
+            "tokens": list(range(row % 4)),
+            "gpus": self.gpus,
+        }
+
+    async def _misbehave(self, how: str, row: int) -> None:
+        if self.is_dead:
+            raise RuntimeError(f"engine at 0x{row:x} is dead")
+        match how:
+            case "raise":
+                raise ValueError("bad sample")
+            case "needs much" if self.now > 1:
+                raise MemoryError("not beside others")
+            case "needs all":
+                raise MemoryError("not even alone")
+            case "hang":
+                await asyncio.sleep(3600)
+            case "stubborn":
+                while True:
+                    try:
+                        await asyncio.sleep(3600)
+                    except asyncio.CancelledError:
+                        continue
+            case "block":
+                time.sleep(3600)
+            case "abort":
+                os.kill(os.getpid(), signal.SIGABRT)
+            case "broken":
+                raise ProcessBroken("the engine has died")
+            case "stays dead":
+                assert self.marks
+                (self.marks / "stays dead").touch()
+                raise ProcessBroken("the engine has died")
+            case "broken once" if self._is_first():
+                raise ProcessBroken("the engine has died")
+            case "dies" | "dies once":
+                self.is_dead = how == "dies" or self._is_first()
+                if self.is_dead:
+                    raise RuntimeError("engine at 0x1 is dead")
+
+    def _is_first(self) -> bool:
+        assert self.marks
+        try:
+            (self.marks / "done").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+class Batches(Job):
+    """Doubles ``x``, a batch at a time; from row ``dies`` on its engine is dead, in the first process only if ``marks`` is set.
+
+    ``broken``: that is what it says itself.
+    """
+
+    def __init__(self, dies: int, marks: str | None = None, broken: bool = False) -> None:
+        self.dies, self.marks, self.broken = dies, Path(marks) if marks else None, broken
+        self.is_dead = False
+
+    def load(self, sample: Sample) -> int:
+        return sample.index
+
+    def process(self, batch: np.ndarray) -> dict[str, Any]:
+        if self.dies in batch and not (self.marks and (self.marks / "done").exists()):
+            if self.marks:
+                (self.marks / "done").touch()
+            self.is_dead = True
+        if self.is_dead and self.broken:
+            raise ProcessBroken("the engine has died")
+        if self.is_dead:
+            raise RuntimeError(f"engine is dead, says request {batch[0]}")
+        return {"y": batch * 2}

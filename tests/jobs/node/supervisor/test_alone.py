@@ -1,0 +1,40 @@
+"""What is done alone after memory ran out."""
+
+from typing import Any
+
+from jobs.node.messages import Batch
+from jobs.node.supervisor.alone import recover
+from jobs.node.supervisor.crew import MemoryShort
+
+
+class _Crew:
+    """One that has all done once it has begun; as one that memory ran out in it has some left."""
+
+    def __init__(self, left: list[Batch]) -> None:
+        self.left, self.begun = left, list[Batch]()
+        self.settings, self.finished = self, True
+
+    def alone(self, device: str) -> "_Crew":
+        return self
+
+    def begin(self, commit_log: object, batches: list[Batch]) -> None:
+        self.begun += batches
+
+    def unfinished(self) -> list[Batch]:
+        return self.left
+
+    def close(self) -> None:
+        pass
+
+
+def _recovered(left: list[int], rows: tuple[int, int]) -> tuple[list[Batch], list[int]]:
+    crew: Any = _Crew([Batch(row, row + 1) for row in left])
+    log: Any = None
+    others, _ = recover(crew, MemoryShort(rows, "cpu", "short"), log, lambda settings: crew, lambda one: None)
+    return others, [batch.start for batch in crew.begun]
+
+
+def test_of_several_rows_that_a_pool_worker_was_at_the_first_may_be_done_already() -> None:
+    others, alone = _recovered([5, 6, 9], (4, 8))
+    assert ([batch.start for batch in others], alone) == ([6, 9], [5])
+    assert _recovered([9], (4, 8)) == ([Batch(9, 10)], [])

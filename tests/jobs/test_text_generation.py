@@ -1,0 +1,291 @@
+"""TextGeneration against a server without a model, started by the task or running, that fails in every way."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from jobs.errors import InputError, ProcessBroken
+from jobs.job import Context
+from jobs.kinds import FailureKind
+from jobs.node.process.sample_runner import sample_seed
+from jobs.storage.rundir import RunDir
+from tests.support.launcher_runs import ROOT, wait_until
+from tests.support.patience import PATIENCE
+from tests.support.task_runs import alive, command, content, failures, last_end, make_run, run_task, written
+
+pytest.importorskip("aiohttp")
+
+ROWS = 40
+JOB = "jobs.text_generation:TextGeneration"
+
+
+@pytest.fixture(autouse=True)
+def _find_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+
+def engine(tmp_path: Path, place: str = "{socket}", **bad: str) -> list[str]:
+    told = json.dumps({row.removeprefix("row"): how for row, how in bad.items()}).replace("{", "{{").replace("}", "}}")
+    return [sys.executable, "-m", "tests.support.fake_engine", place, told, str(tmp_path)]
+
+
+def generation(path: Path, settings: dict[str, Any] | None = None, **params: Any) -> RunDir:
+    """A run of ROWS prompts, "number" and the row."""
+    params = {"model": "none", "prompt": "number {x}", "retries": 2, "start_timeout": 60.0, **params}
+    return make_run(path, JOB, ROWS, batch_size=1, params=params, **{"in_flight": 8, "workers": 1, **(settings or {})})
+
+
+def texts(run: RunDir, name: str = "text") -> dict[int, str]:
+    return {row: values[name].decode() for row, (_, values, failed) in content(run).items() if not failed}
+
+
+def answer(row: int, number: int = 0) -> str:
+    return f"number {row} / {sample_seed(0, row)} / {number}"
+
+
+# --- what is stored
+
+
+@pytest.mark.parametrize("place", ["{socket}", pytest.param("{port}", marks=pytest.mark.thorough)])
+def test_each_prompt_has_the_answer_of_a_server_of_its_process(tmp_path: Path, place: str) -> None:
+    run = generation(tmp_path / "run", command=engine(tmp_path, place))
+    assert run_task(run).returncode == 0
+    assert texts(run) == {row: answer(row) for row in range(ROWS)}
+    rows, values, _ = content(run)[7]
+    assert values["finish_reason"] == b"stop"
+    assert np.frombuffer(rows["prompt_tokens"], "<i4").tolist() == [2]
+    assert np.frombuffer(rows["completion_tokens"], "<i4").tolist() == [3]
+
+
+def test_several_answers_logprobs_and_a_schema_are_stored_as_they_are_asked_for(tmp_path: Path) -> None:
+    run = generation(
+        tmp_path / "run", command=engine(tmp_path), sampling={"n": 2}, schema={"type": "object"}, logprobs=True
+    )
+    assert run_task(run).returncode == 0
+    assert json.loads(texts(run, "text_1")[3]) == {"of": answer(3, 1)}
+    _, values, _ = content(run)[3]
+    assert np.frombuffer(values["logprobs"], "<f8").tolist() == [-0.5, -1.0]
+
+
+@pytest.mark.thorough
+def test_at_temperature_0_no_seed_is_sent_and_plain_prompts_are_completed(tmp_path: Path) -> None:
+    run = generation(tmp_path / "run", command=engine(tmp_path), sampling={"temperature": 0}, chat=False)
+    assert run_task(run).returncode == 0
+    assert texts(run)[5] == "number 5 / None / 0"
+
+
+# --- failures
+
+
+def test_requests_are_made_again_where_that_helps_and_fail_alone_where_it_does_not(tmp_path: Path) -> None:
+    bad = {"row3": "429 once", "row4": "503 once", "row5": "nonsense once", "row6": "400", "row7": "500"}
+    run = generation(tmp_path / "run", {"max_failed_samples": 2}, command=engine(tmp_path, **bad), retries=1)
+    assert run_task(run).returncode == 0
+    found = failures(run)
+    assert found.keys() == {6, 7}
+    assert found[6].message == "RequestFailed: HTTP 400: no such luck"
+    assert "HTTP 500: no such luck (1 retries)" in found[7].message
+    assert texts(run) == {row: answer(row) for row in range(ROWS) if row not in found}
+
+
+def test_an_engine_that_dies_is_started_again_and_no_sample_fails(tmp_path: Path) -> None:
+    run = generation(tmp_path / "run", command=engine(tmp_path, row20="die once"))
+    done = run_task(run)
+    assert done.returncode == 0
+    assert "the engine python" in done.stdout
+    assert "out of everything" in done.stdout  # its log is the task's
+    assert texts(run) == {row: answer(row) for row in range(ROWS)}
+
+
+@pytest.mark.thorough
+def test_a_prompt_that_kills_the_engine_each_time_fails_alone(tmp_path: Path) -> None:
+    run = generation(tmp_path / "run", {"max_failed_samples": 1}, command=engine(tmp_path, row20="die"), retries=0)
+    assert run_task(run).returncode == 0
+    assert {row: sample.kind for row, sample in failures(run).items()} == {20: "CRASH"}
+    assert texts(run) == {row: answer(row) for row in range(ROWS) if row != 20}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such-engine", "{port}"], "the engine 'no-such-engine' cannot be started: No such file or directory"),
+        (["sh", "-c", "echo no room; exit 3", "{port}"], "exit code 3; it said last: no room"),
+        pytest.param(["sleep", "100", "{port}"], "does not answer, 0.5 s after its start", marks=pytest.mark.thorough),
+    ],
+)
+def test_an_engine_that_cannot_start_ends_the_attempt_with_the_end_of_its_log(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    words = words if words[0] != "sleep" else ["sh", "-c", "exec sleep 100", "{port}"]
+    run = generation(tmp_path / "run", command=words, start_timeout=0.5 if "sleep" in str(words) else 30.0)
+    assert run_task(run).returncode == 1
+    end = last_end(run)
+    assert end.kind is FailureKind.ERROR
+    assert message in end.message
+
+
+def test_no_engine_is_left_when_its_process_or_its_task_is_killed(tmp_path: Path) -> None:
+    run = generation(tmp_path / "run", command=engine(tmp_path, row20="429"), retries=1_000_000)
+    task = psutil.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: written(run) == ROWS - 1)
+        (old,) = _engines(task)
+        process = old.parent()
+        assert process
+        process.kill()
+        wait_until(lambda: not alive([old]))
+        wait_until(lambda: len(_engines(task)) == 1)
+        (new,) = _engines(task)
+    finally:
+        task.kill()
+        task.wait(PATIENCE)
+    wait_until(lambda: not alive([new]))
+
+
+def _engines(task: psutil.Process) -> list[psutil.Process]:
+    found = []
+    for child in task.children(recursive=True):
+        try:
+            if "tests.support.fake_engine" in child.cmdline():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def context(scratch: Path) -> Context:
+    return Context("cpu", 0, None, scratch, 0, 8, ("cpu",))
+
+
+def test_all_who_ask_an_engine_that_hangs_hear_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.generation import client
+    from jobs.text_generation import TextGeneration
+
+    for name, seconds in (("_LOOK", 0.1), ("_SILENCE", 0.3)):
+        monkeypatch.setattr(client, name, seconds)
+    job = TextGeneration("none", command=engine(tmp_path, row20="hang"), prompt="number {x}")
+
+    async def ask() -> list[Any]:
+        await job.setup(context(tmp_path))
+        try:
+            prompts = [[{"role": "user", "content": f"number {row}"}] for row in (1, 20, 21)]
+            first = await job.generate(prompts[0], 1)
+            rest = await asyncio.gather(*(job.generate(one, 1) for one in prompts[1:]), return_exceptions=True)
+            late = await asyncio.gather(job.generate(prompts[0], 1), return_exceptions=True)
+            return [first["text"], *rest, *late]
+        finally:
+            ended = job.teardown()
+            assert ended
+            await ended
+
+    answered, hung, _, late = asyncio.run(asyncio.wait_for(ask(), PATIENCE))
+    assert answered == "number 1 / 1 / 0"
+    for error in (hung, late):
+        assert isinstance(error, ProcessBroken)
+        assert "has not answered for 0.3 s" in str(error)
+
+
+def test_as_many_answers_as_a_subclass_asks_for_have_names_of_their_own(tmp_path: Path, server: str) -> None:
+    from jobs.text_generation import TextGeneration
+
+    job = TextGeneration("none", base_url=server, prompt="{x}")
+
+    async def ask() -> dict[str, Any]:
+        await job.setup(context(tmp_path))
+        found = await job.generate([{"role": "user", "content": "best of"}], 1, n=3)
+        ended = job.teardown()
+        assert ended
+        await ended
+        return found
+
+    found = asyncio.run(ask())
+    assert [found[f"text_{number}"] for number in range(3)] == [f"best of / 1 / {number}" for number in range(3)]
+
+
+def test_the_engines_of_two_processes_have_ports_of_their_own_and_keys_that_no_argument_shows(tmp_path: Path) -> None:
+    from jobs.generation import engine as engine_module
+
+    port, claim = engine_module._own_port()
+    with claim, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "free_port", iter([port, port, port + 1]).__next__)
+        other, second = engine_module._own_port()
+        second.close()
+    assert other == port + 1
+    assert "key" not in engine_module.FIELDS
+
+
+# --- a server that runs already
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    from jobs.generation.engine import free_port
+
+    port = free_port()
+    words = [sys.executable, "-m", "tests.support.fake_engine", str(port)]
+    with subprocess.Popen(words, cwd=ROOT) as started:
+        wait_until(lambda: _is_open(port))
+        yield f"http://127.0.0.1:{port}/v1"
+        started.kill()
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as trying:
+        return trying.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_server_that_runs_is_asked_and_its_key_is_in_no_file(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
+    run = generation(tmp_path / "run", base_url=server, retries=5)
+    assert run_task(run).returncode == 0
+    assert texts(run) == {row: answer(row) for row in range(ROWS)}
+    assert not [file for file in run.path.rglob("*") if file.is_file() and b"very-secret" in file.read_bytes()]
+
+
+def test_a_server_that_is_gone_ends_the_attempt_and_no_sample_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = generation(tmp_path / "run", base_url="http://127.0.0.1:9/v1", retries=0)
+    assert run_task(run).returncode == 1
+    end = last_end(run)
+    assert (end.kind, end.failed) == (FailureKind.ERROR, 0)
+    assert "the server at http://127.0.0.1:9/v1 does not answer" in end.message
+
+
+# --- parameters
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({}, "give either command, a server to start, or base_url"),
+        ({"command": ["serve"], "prompt": "{x}"}, "one with {socket} or {port}"),
+        ({"command": ["serve", "{sockets}"], "prompt": "{x}"}, "'{sockets}' is not valid; valid: {gpus}"),
+        ({"base_url": "host:8000", "prompt": "{x}"}, "one that begins with http://"),
+        ({"base_url": "http://host/v1"}, "give either prompt, a text with fields, or messages"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "sampling": {"seed": 1}}, "'seed' is not valid"),
+        ({"base_url": "http://host/v1", "messages": "talk", "chat": False}, "chat: False is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "retries": -1}, "retries: -1 is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "retries": "5"}, "retries: '5' is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "request_timeout": 0}, "request_timeout: 0 is not valid"),
+        ({"base_url": "http://host/v1", "prompt": "{x}", "sampling": [1]}, "sampling: [1] is not valid"),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused(params: dict[str, Any], message: str) -> None:
+    from jobs.text_generation import TextGeneration
+
+    with pytest.raises(InputError) as refused:
+        TextGeneration("model", **params)
+    assert message in str(refused.value)
