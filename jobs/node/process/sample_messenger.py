@@ -18,11 +18,9 @@ from jobs.node.messages import Broken, Deal, Done, Halt, Halted, Hungry, Lost, R
 from jobs.node.process.finished import Finished
 from jobs.node.process.intake import Intake
 from jobs.node.process.pool import PieceSource
-from jobs.node.process.sample_runner import Outcome, SampleRunner
+from jobs.node.process.sample_runner import TICK, Outcome, SampleRunner
 from jobs.node.process.switchboard import Switchboard
 
-# Seconds until what is done is stored.
-_STORE_SECONDS = 0.5
 # It asks for more when there is room for this share of what it may have.
 _ASK = 1 / 6
 # Of the seconds in which a process that has to leave is to be through, what samples in flight get to finish.
@@ -89,9 +87,9 @@ class SampleMessenger:
 
     def _tick(self) -> None:
         if not self.ended:
-            self._loop.call_later(_STORE_SECONDS, self._turn, self._tick)
+            self._loop.call_later(TICK, self._turn, self._tick)
             self._runner.tick()
-            self._intake.expect(self._settled / _STORE_SECONDS)
+            self._intake.expect(self._settled / TICK)
             self._settled = 0
             self._store()
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from jobs.kinds import EndReason, FailureKind
-from jobs.node.process.sample_runner import sample_seed
+from jobs.node.generators import sample_seed
 from jobs.storage.rundir import RunDir
 from tests.support.launcher_runs import wait_until
 from tests.support.patience import PATIENCE
