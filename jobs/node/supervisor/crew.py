@@ -83,6 +83,11 @@ class Crew:
     def finished(self) -> bool:
         return self._dealer.finished
 
+    @property
+    def in_flight(self) -> int:
+        """How many samples are under way, where they are taken one by one."""
+        return sum(len(self._children.in_flight(child)) for child in self._children.processes)
+
     def unfinished(self) -> list[Batch]:
         """The batches that were not committed, in order."""
         return self._dealer.unfinished()
