@@ -128,8 +128,13 @@ class JobRunner:
 
     def run(self) -> None:
         """From now on pieces are processed in here; returns at ``end``."""
+        is_broken = False
         while fetch := self._inbox.get():
-            self._outbox.append(self._process(fetch))
+            if is_broken:
+                continue  # on a device that hangs it would never end, and the messenger has yet to say that this process is lost
+            processed = self._process(fetch)
+            is_broken = isinstance(processed, Processed) and processed.broken is not None
+            self._outbox.append(processed)
             _add_to_eventfd(self.descriptor, 1)
 
     def leave_to_main_thread(self) -> None:
