@@ -101,7 +101,8 @@ class Waits(Job):
                 (self.marks / "stays dead").touch()
                 raise ProcessBroken("the engine has died")
             case "broken once" if self._is_first():
-                raise ProcessBroken("the engine has died")
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._misbehave("broken", row))
             case "dies" | "dies once":
                 self.is_dead = how == "dies" or self._is_first()
                 if self.is_dead:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-from jobs.errors import ProcessBroken
+from jobs.errors import ProcessBroken, members
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -173,8 +173,9 @@ class JobRunner:
                 arriving.processed()
         except BaseException as error:
             end_twin(error)
-            if isinstance(error, ProcessBroken):
-                raise
+            for one in members(error):
+                if isinstance(one, ProcessBroken):
+                    raise one
             if is_device_lost(error):
                 # Nothing else helps this process; the beacon stays at the rows, for the supervisor to see.
                 sys.excepthook(type(error), error, error.__traceback__)

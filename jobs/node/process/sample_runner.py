@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobs.errors import ProcessBroken, words
+from jobs.errors import ProcessBroken, members, words
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -224,9 +224,10 @@ class SampleRunner:
         """Why the sample failed; None where the process did."""
         end_twin(error)
         row = flight.item.row
-        if isinstance(error, ProcessBroken) or is_device_lost(error):
-            self._break(error if isinstance(error, ProcessBroken) else ProcessBroken(words(error)), error)
-            return None
+        for one in members(error):
+            if isinstance(one, ProcessBroken) or is_device_lost(one):
+                self._break(one if isinstance(one, ProcessBroken) else ProcessBroken(words(one)), error)
+                return None
         self._kernel_kills.follow(error)
         if flight.is_late:
             return FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._timeout))

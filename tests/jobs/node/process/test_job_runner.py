@@ -47,7 +47,7 @@ class Gated(Job):
         if np.isnan(batch).any():
             raise MemoryError("too much")
         if batch[0] < 0:
-            raise ProcessBroken("the engine has died")
+            raise ExceptionGroup("requests", [ProcessBroken("the engine has died")])
         return {"y": batch}
 
 
