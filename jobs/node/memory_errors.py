@@ -1,11 +1,11 @@
-"""Memory errors: which of the things that a Job or the system raises say that memory ran out, or that a device is gone.
+"""Memory errors: which of the things that a Job or the system raises say that memory ran out, or process or device are gone.
 
 A group says so where one of its errors does: it may have been raised of a single one, and what it says itself is of no help.
 """
 
 import errno
 
-from jobs.errors import members, words
+from jobs.errors import ProcessBroken, members, words
 
 _NO_HOST_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
 # How a GPU without memory is reported where it is not torch's allocator that asks: CUDA's own needs, cuBLAS, cuDNN.
@@ -30,6 +30,11 @@ def is_out_of_host_memory(error: BaseException) -> bool:
         or any(text in words(one) for text in _NO_HOST_MEMORY)
         for one in members(error)
     )
+
+
+def broken_process(error: BaseException) -> ProcessBroken | None:
+    """What a Job has raised because its process can do no more, alone or in a group; None where it is something else."""
+    return next((one for one in members(error) if isinstance(one, ProcessBroken)), None)
 
 
 def is_device_lost(error: BaseException) -> bool:
