@@ -40,6 +40,9 @@ class Waits(Job):
         await asyncio.sleep(0)
         self.in_flight = context.in_flight
         self.gpus = f"{os.environ.get('CUDA_VISIBLE_DEVICES')}: {' '.join(context.devices)}"
+        if self.marks and (self.marks / "not there yet").exists():
+            (self.marks / "not there yet").unlink()
+            raise ProcessBroken("the engine is not there yet")
         if self.marks and (self.marks / "stays dead").exists():
             raise ProcessBroken("the engine has died, and does not start")
 

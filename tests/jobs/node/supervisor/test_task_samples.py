@@ -163,9 +163,13 @@ def test_a_sample_that_blocks_the_loop_or_aborts_its_process_is_found_among_thos
 
 
 def test_a_process_that_says_it_is_broken_is_replaced_and_nobody_is_blamed(tmp_path: Path) -> None:
+    (tmp_path / "not there yet").touch()
     run = samples_run(tmp_path / "run", {"bad": {"20": "broken once"}, "marks": str(tmp_path), "seconds": 0.01})
-    assert run_task(run).returncode == 0
+    done = run_task(run)
+    assert done.returncode == 0
     assert numbers(run) == list(range(ROWS))
+    assert "is lost: setup: ProcessBroken: the engine is not there yet; starting another" in done.stdout
+    assert "is lost: the engine has died; starting another" in done.stdout
     run = batches_run(tmp_path / "batches", dies=100, marks=str(tmp_path / "batches"), broken=True)
     assert run_task(run).returncode == 0
     assert results(run)["y"].tolist() == [2 * row for row in range(200)]
