@@ -128,7 +128,7 @@ def test_a_sample_without_memory_is_tried_alone_before_it_fails(tmp_path: Path) 
 
 def test_failures_between_good_samples_are_no_streak(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in range(0, 300, 3)}
-    settings = {"max_failed_samples": 1.0, "max_same_failure": 1.0}
+    settings = {"max_failed_samples": 1.0}
     run = samples_run(tmp_path / "run", {"bad": bad}, rows=300, **settings)
     done = run_task(run)
     assert (done.returncode, len(failures(run))) == (0, 100)
@@ -194,7 +194,9 @@ def test_an_engine_that_died_behind_a_living_process_makes_no_sample_fail(tmp_pa
 
 @pytest.mark.thorough
 def test_an_engine_that_dies_again_is_no_complete_run_however_many_samples_may_fail(tmp_path: Path) -> None:
-    run = samples_run(tmp_path / "run", {"bad": {"20": "dies"}, "seconds": 0.002}, max_failed_samples=1.0)
+    run = samples_run(
+        tmp_path / "run", {"bad": {"20": "dies"}, "seconds": 0.002}, max_failed_samples=1.0, max_same_failure=0.05
+    )
     assert run_task(run).returncode == 1
     (given_up,) = last_end(run).given_up
     assert given_up.kind is FailureKind.ERROR
