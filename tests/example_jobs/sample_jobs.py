@@ -120,6 +120,29 @@ class Waits(Job):
         return True
 
 
+class Hungry(Job):
+    """Each sample takes so many MB for a while, and the one with ``large`` in its column x all there is."""
+
+    def __init__(self, megabytes: int, large: int | None = None, setups: str | None = None) -> None:
+        self.megabytes, self.large, self.setups = megabytes, large, setups
+
+    def setup(self, context: Context) -> None:
+        if self.setups:
+            with open(self.setups, "a") as file:
+                file.write("x")
+
+    def load(self, sample: Sample) -> int:
+        return int(sample["x"])
+
+    async def process_sample(self, item: int, seed: int) -> dict[str, Any]:
+        held = [np.ones(self.megabytes << 17)]
+        while item == self.large:
+            held.append(np.ones(8 << 17))
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(1.2 if self.large is None else 3)
+        return {"y": item * len(held)}
+
+
 class Batches(Job):
     """Doubles ``x``, a batch at a time; from row ``dies`` on its engine is dead, in the first process only if ``marks`` is set.
 

@@ -1,6 +1,7 @@
 """Array tasks whose Job takes samples one by one: real processes, and all that samples, engines and signals can do to them."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -124,6 +125,23 @@ def test_a_sample_without_memory_is_tried_alone_before_it_fails(tmp_path: Path) 
     assert run_task(run).returncode == 0
     assert {row: sample.kind for row, sample in failures(run).items()} == {21: "OUT_OF_MEMORY"}
     assert len(numbers(run)) == ROWS - 1
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("large", "failed", "setups"), [(None, {}, 2), (5, {5: "OUT_OF_MEMORY"}, 9)])
+def test_samples_that_do_not_fit_together_are_done_with_half_as_many_in_flight(
+    tmp_path: Path, large: int | None, failed: dict[int, str], setups: int
+) -> None:
+    count = tmp_path / "setups"
+    params = {"megabytes": 110 if large is None else 1, "large": large, "setups": str(count)}
+    settings = {"workers": 1, "memory": 700 << 20, "in_flight": 8, "max_failed_samples": 1}
+    job = "tests.example_jobs.sample_jobs:Hungry"
+    run = make_run(tmp_path / "run", job, 12, batch_size=1, params=params, **settings)
+    done = run_task(run)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"going on with \d of \d samples in flight", done.stdout)
+    assert {row: sample.kind for row, sample in failures(run).items()} == failed
+    assert count.stat().st_size <= setups
 
 
 def test_failures_between_good_samples_are_no_streak(tmp_path: Path) -> None:
