@@ -91,7 +91,9 @@ class Task:
         ids = SampleIds(plan.manifest_file(run))
         self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, ids, self._vitals)
         cpus = devices.usable_cpus(processes=self._node.processes)
-        self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
+        usable = devices.usable_gpus(self._node)
+        self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch, usable)
+        self._too_few_gpus = devices.too_few_gpus(self._node, usable)
         names = gpus.tokens(os.environ, devices.visible_gpus())
         self._meter = Meter(cpus, self._settings.memory, names)
         self._crew: Crew | None = None
@@ -129,6 +131,8 @@ class Task:
 
     def _serve(self) -> None:
         """One claim after another."""
+        if self._too_few_gpus:
+            raise AttemptFailed(FailureKind.ERROR, self._too_few_gpus)
         while (offer := self._claimer.next(self._attempt.rate, 0.0 if self._crew else self._attempt.setup)) is not None:
             if isinstance(offer, Claim):
                 self._work(offer)

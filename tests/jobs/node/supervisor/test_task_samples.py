@@ -168,6 +168,17 @@ def test_each_process_sees_its_own_gpus_and_nothing_else(tmp_path: Path) -> None
     assert seen == {"GPU-a,GPU-b: cuda:0 cuda:1", "GPU-c,GPU-d: cuda:0 cuda:1"}
 
 
+def test_a_task_with_too_few_gpus_ends_in_good_order_and_says_so(tmp_path: Path) -> None:
+    run = samples_run(tmp_path / "run", gpus_per_process=2, processes=2)
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1,2", "TMPDIR": str(tmp_path / "tmp")}
+    assert run_task(run, env=environment).returncode == 1
+    end = last_end(run)
+    assert (end.end, end.kind) == (EndReason.FAILED, FailureKind.ERROR)
+    assert "this task has 3 GPUs: it needs 4, for 2 process(es)" in end.message
+    assert list((tmp_path / "tmp").glob("launcher-*")) == []
+
+
 # --- broken processes
 
 
