@@ -64,7 +64,7 @@ def test_what_is_no_dict_of_outputs_is_refused(returned: object) -> None:
 
 
 def test_several_texts_of_a_sample_are_refused_with_what_is_valid() -> None:
-    with pytest.raises(OutputError, match=r"'tags' has dtype <U1; .* of process_sample: one of them, not a list"):
+    with pytest.raises(OutputError, match=r"'tags' has dtype <U1; .*of process_sample: one of them, not a list"):
         of_sample({"tags": ["a", "b"]})
 
 
