@@ -53,6 +53,8 @@ from launcher.plan.runs_folder import check_runs_folder, made_for_good, name_pro
 from launcher.plan.upstream import look_upstream, told, upstream_change, upstream_problems, with_upstream
 from launcher.runs.find import reference
 
+_BATCHES = "node.batch_size"
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -68,7 +70,7 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = config.job_spec
-    needed, problems = job_problems(job)
+    needed, problems = job_problems(job, config.node.workers)
     problems = problems or fold_problems(config, job)
     if problems := [*problems, *name_problems(config), *output_problems(config), *upstream_problems(config)]:
         raise InputError(config.origins.report(problems))
@@ -103,13 +105,15 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     """The known plan, where nothing has changed or results are to be kept; else another in its place."""
     if not changes and way is not Way.FRESH:
         return Planned(run, _placed(run, known, config, job), is_new=False)
+    needed, problems = job_problems(job, config.node.workers)  # a run goes on with other params, too
+    if problems:
+        raise InputError(config.origins.report(problems))
+    if not any(change.startswith(_BATCHES) for change in changes):
+        changes = [*changes, *_other_batches(known, config, job)]
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
         raise refusal(run, changes, is_of_run=config.data.of_run is not None)
-    needed, problems = job_problems(job)  # a run goes on with other params, too
-    if problems:
-        raise InputError(config.origins.report(problems))
     if is_kept:
         plan = _keep(run, known, config, job, changes)
         return Planned(run, plan, is_new=False, notes=_changes_told("kept, despite", changes))
@@ -270,7 +274,16 @@ def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[P
         listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
     if not listed and (change := upstream_change(Upstream.of(known), manifest.upstream)):
         listed.append(change)
+    listed = listed or _other_batches(known, config, job)
     return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
+
+
+def _other_batches(known: Plan, config: Config, job: JobSpec) -> list[str]:
+    """A line where it is the Job that has made batches others: it takes samples one by one now, or does not any more."""
+    size = batch_size_of(config, job)
+    if size == known.batch_size:
+        return []
+    return [f"{_BATCHES}: batches are of {size} now, and were of {known.batch_size} (see process_sample in the Job)"]
 
 
 def _differences_of_grown(run: RunDir, known: Plan, config: Config, listed: Sequence[str]) -> list[str]:
