@@ -23,6 +23,27 @@ end
 
 return slurm.SUCCESS
 """
+# What a site may change in every job: its name, its partition, its time; and it greets everybody.
+_OWN_WAYS = """\
+function slurm_job_submit(job, partitions, uid)
+    slurm.log_user("Welcome, user " .. uid .. ": 12345 jobs are queued")
+    job.name = "lab_" .. (job.name or "job")
+    job.comment = "billed to the lab"
+    if job.partition == nil then
+        job.partition = "short"
+    end
+    if job.time_limit > 1 then
+        job.time_limit = 1
+    end
+    return slurm.SUCCESS
+end
+
+function slurm_job_modify(job, record, partitions, uid)
+    return slurm.SUCCESS
+end
+
+return slurm.SUCCESS
+"""
 
 SITES: Mapping[str, Site] = {
     "usual": USUAL,
@@ -63,6 +84,14 @@ SITES: Mapping[str, Site] = {
     # A plugin of the site refuses dependencies.
     "no-dependencies": Site(
         _TWO, ("JobSubmitPlugins=lua",), accounting=False, cgroup=False, files={"job_submit.lua": _NO_DEPENDENCIES}
+    ),
+    # A plugin of the site gives jobs other names, another partition and a minute.
+    "own-ways": Site(
+        _TWO,
+        ("JobSubmitPlugins=lua", "PartitionName=short Nodes=ALL PriorityTier=1 MaxTime=1"),
+        accounting=False,
+        cgroup=False,
+        files={"job_submit.lua": _OWN_WAYS},
     ),
     # Three minutes at most, and sbatch refuses what asks for more.
     "short-limit": Site(
