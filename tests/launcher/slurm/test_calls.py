@@ -9,6 +9,7 @@ import pytest
 
 from jobs.errors import InputError
 from launcher.slurm import calls, limits, sbatch, scheduler
+from launcher.slurm.associations import USER_FIELDS
 from launcher.slurm.limits import forget, limits_for
 from launcher.slurm.parsers import JobId
 
@@ -217,6 +218,15 @@ def test_many_jobs_are_asked_for_by_one_call(programs: Path) -> None:
     stand_in(programs, "scontrol", f'echo call >> $0.calls; for n in 1 2 3 4 5 6 7; do echo "{row}"; done')
     assert [row.job_id for row in scheduler.jobs(["2", "4", "5", "6", "9"])] == ["2", "4", "5", "6"]
     assert count(programs, "scontrol") == 1
+
+
+@pytest.mark.parametrize(("enforced", "jobs"), [("associations,qos", None), ("associations,limits,qos,safe", 3)])
+def test_limits_that_nobody_heeds_are_none(programs: Path, enforced: str, jobs: int | None) -> None:
+    stand_in(programs, "scontrol", f"echo 'ClusterName = site'; echo 'AccountingStorageEnforce = {enforced}'")
+    own = {"DefaultAccount": "lab", "Account": "lab", "Cluster": "site", "MaxSubmitJobs": "3"}
+    row = "|".join(own.get(name, "") for name in USER_FIELDS.split(","))
+    stand_in(programs, "sacctmgr", f"[[ $* != *'show user'* ]] || echo '{row}'")
+    assert limits_for({}).submit_jobs == jobs
 
 
 def test_what_slurm_allows_is_asked_once_for_a_command(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
