@@ -27,6 +27,7 @@ from launcher.slurm.parsers import (
 # The cluster that Slurm's commands ask when none is named.
 OWN: Collection[str | None] = (None,)
 _ALL_CLUSTERS = "all"
+_COMPLETING = "COMPLETING"
 # Between a job's name and its command, which may both hold anything that can be typed.
 _BESIDE = "\t"
 _FORGOTTEN = "Invalid job id specified"
@@ -183,14 +184,18 @@ def send_no_mail() -> None:
 
 
 def await_end(jobs: Iterable[JobId], users: Collection[str], timeout: float = 60.0) -> bool:
-    """Waits until none of these jobs of these users waits or runs; False where that takes longer than ``timeout`` seconds."""
+    """Waits until none of these jobs of these users waits or runs; False where that takes longer than ``timeout`` seconds.
+
+    For what is ended and cleaned up after it waits half as long: an epilog may hang, and nothing of the run depends on it.
+    """
     wanted = set(jobs)
     clusters = {job.cluster for job in wanted}
-    deadline = time.monotonic() + timeout
-    pause = 0.5
-    while any(entry.job in wanted for entry in queue(users, clusters)):
-        if time.monotonic() > deadline:
-            return False
+    begun, pause = time.monotonic(), 0.5
+    while left := [entry for entry in queue(users, clusters) if entry.job in wanted]:
+        waited = time.monotonic() - begun
+        is_over = all(entry.state == _COMPLETING for entry in left)
+        if waited > (timeout / 2 if is_over else timeout):
+            return is_over
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
     return True
