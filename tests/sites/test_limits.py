@@ -71,3 +71,18 @@ def test_what_no_share_has_room_for_is_told_before_it_waits_for_ever(site: Bring
         said = " ".join(toy.launcher(command, toy.config.name).stdout.split())
         assert all(word in said for word in words), said
     assert toy.launcher("cancel", toy.run.path).returncode == 0
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("limit", ["MaxTRESMinsPerJob=cpu=10", "MaxTRESPerJob=cpu=2", "MaxWall=5", "GrpTRES=cpu=2"])
+def test_what_a_qos_denies_is_one_message_and_leaves_nothing(site: BringUp, tmp_path: Path, limit: str) -> None:
+    cluster = site("accounting")
+    cluster.services.tell(f"add qos strict {limit} Flags=DenyOnLimit")
+    cluster.services.tell("modify user root where account=lab set qos+=strict")
+    options = {"account": "lab", "qos": "strict", "time": 30, "cpus_per_task": 4, "finalize": {"qos": "normal", "time": 1}}
+    toy = SlurmRun(cluster, tmp_path, "Toy", options=options)
+    refused = toy.launcher("submit", toy.config.name)
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
+    assert "Job violates accounting/QOS policy" in refused.stderr
+    assert "trying again" not in refused.stderr
+    assert (toy.queued(), toy.run.submission_numbers()) == ([], [])
