@@ -48,13 +48,13 @@ def blocks(page: str) -> list[Block]:
 
 
 def read(name: str, section: str | None = None) -> str:
-    """A page of docs/, or what stands under one of its headings."""
+    """A page of docs/, or what stands under one of its headings (of the second level or a lower one)."""
     text = (ROOT / "docs" / name).read_text()
     if section is None:
         return text
-    heading = re.search(rf"^(#+) {re.escape(section)}\n", text, re.MULTILINE)
+    heading = re.search(rf"^(##+) {re.escape(section)}\n", text, re.MULTILINE)
     assert heading, f"{name} has no section {section!r}"
-    return re.split(rf"^#{{1,{len(heading[1])}}} ", text[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+    return re.split(rf"^#{{2,{len(heading[1])}}} ", text[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def walk(page: str, folder: Path, variables: Mapping[str, str] | None = None) -> list[str]:
