@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -193,6 +194,19 @@ def test_submitit_and_this_compute_the_same(name: str, clean_slurm: SlurmCluster
     (tmp_path / name).write_text(block.text.replace("range(200)", "range(12)"))
     printed = doc_pages.shell(f"python {name}", tmp_path, clean_slurm.env)
     assert printed.splitlines()[-1] == str(sum(number * number for number in range(12)))
+
+
+@pytest.mark.thorough
+@pytest.mark.slurm
+@pytest.mark.xdist_group("slurm")
+def test_an_admin_finds_the_jobs_of_a_version(clean_slurm: SlurmCluster, tmp_path: Path) -> None:
+    section = doc_pages.read("admins.md", "Upgrades while runs go on")
+    (command,) = [block.text for block in doc_pages.blocks(section) if block.language == "sh"]
+    write_config(tmp_path, 4, executor="slurm", slurm={"mem": "100M", "begin": "now+1hour"})
+    doc_pages.shell("launcher submit config.yaml", tmp_path, clean_slurm.env)
+    scripts = doc_pages.shell(command.replace("/apps/launcher/0.2.0", sys.prefix), tmp_path, clean_slurm.env)
+    assert {Path(script).name for script in scripts.splitlines()} == {"0001.sbatch", "0001.finalize.sbatch"}
+    assert doc_pages.shell(command, tmp_path, clean_slurm.env, may_fail=True) == ""
 
 
 @pytest.mark.thorough
