@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ import yaml
 
 from jobs import exit_codes
 from jobs.kinds import FailureKind, SampleFailureKind
-from launcher.cli import main
+from launcher.cli import main, make_parser
 from launcher.config.config import load_config
 from launcher.runs.causes import NextAttempt, cause
 from tests.docs.test_readme import cells
@@ -28,6 +29,7 @@ BY_ITSELF = {
     NextAttempt.MORE_TIME: "again with more time",
     NextAttempt.ANOTHER_NODE: "again, elsewhere",
 }
+PAGES = sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
 TYPES: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
     "number": (int, float),
@@ -156,11 +158,31 @@ def test_the_profile_for_a_site_is_valid(tmp_path: Path, monkeypatch: pytest.Mon
     assert yaml.safe_load(profile.text)["slurm"]["partition"] == "standard"
 
 
-@pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")))
+@pytest.mark.parametrize("page", PAGES)
 def test_python_of_pages_is_python(page: str) -> None:
     for block in doc_pages.blocks(doc_pages.read(page)):
         if block.language == "python":
             compile(block.text, page, "exec", flags=0x2000)  # PyCF_ALLOW_TOP_LEVEL_AWAIT, as notebooks have it
+
+
+def typed(page: str) -> Iterator[list[str]]:
+    """The words of each command of the launcher in the blocks of a page."""
+    for block in doc_pages.blocks(page):
+        for line in block.text.splitlines() if block.language in ("", "sh") else ():
+            found = re.search(r"(?:^|[\s;&])launcher\s([a-z]\S*[^;&|#>]*)", line)
+            if found and " import " not in line and not re.match(r"launcher:|.*\w:.*launcher", line):
+                yield ["0" if word in ("N", "SHARD") else word for word in shlex.split(found[1]) if word != "..."]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_pages_are_commands(page: str) -> None:
+    parser, known = make_parser()
+    text = doc_pages.read(page)
+    for words in typed(text):
+        parser.parse_args(words)
+    for name, rest in re.findall(r"`launcher\s([a-z]+)\b([^`]*)`", text):
+        flags = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest))
+        assert flags <= {*re.findall(r"--?[a-z][a-z-]*", known[name].format_usage()), "--json", "--set"}, name
 
 
 @pytest.mark.thorough
