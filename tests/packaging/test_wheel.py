@@ -201,6 +201,7 @@ def test_without_extras_the_jobs_are_listed_with_what_to_install(python: Path, s
         "AudioEmbedding": "pip install 'shardrun[audio]'",
         "Command": None,
         "Download": "pip install 'shardrun[download]'",
+        "AsyncFunction": None,
         "Function": None,
         "ImageEmbedding": "pip install 'shardrun[image]'",
         "TextEmbedding": "pip install 'shardrun[text]'",
