@@ -114,6 +114,34 @@ def test_the_job_that_asks_a_model_twice(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.thorough
+def test_the_job_that_takes_samples_one_by_one(tmp_path: Path) -> None:
+    connect = """
+
+class Answer:
+    def __init__(self, text):
+        self.text, self.ids = text.upper(), [1] * len(text)
+
+
+class Engine:
+    async def ask(self, item, seed):
+        return Answer(item)
+
+
+async def connect(devices):
+    return Engine()
+
+
+if __name__ == "__main__":
+    from jobs import Hierarchy
+
+    with Hierarchy(Summaries(), in_flight=4, workers=1, devices=["cpu"]) as model:
+        print([(row["text"], int(row["n"])) for row in model.imap({"text": text} for text in ("a", "bc"))])
+"""
+    (tmp_path / "summaries.py").write_text(python_with("generation.md", "class Summaries") + connect)
+    assert doc_pages.shell("python summaries.py", tmp_path) == "[('A', 1), ('BC', 2)]\n"
+
+
+@pytest.mark.thorough
 def test_results_are_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "encoding.py").write_text(
         "import numpy as np\nfrom jobs import Job\n\n\nclass Encode(Job):\n    def load(self, sample):\n"
