@@ -183,11 +183,12 @@ class Config(Place):
         return data
 
     def deprecations(self) -> list[str]:
-        """What goes on for now, and what to write instead, with file and line."""
-        if self.slurm.shards_per_task is None:
-            return []
-        text = "goes with the next version; write slurm.tasks, how many array tasks there are, in its place"
-        return [self.origins.report([(("slurm", "shards_per_task"), text)])]
+        """What goes on for now, or means something else now, and what to write instead, with file and line."""
+        problems = self.origins.doubts
+        if self.slurm.shards_per_task is not None:
+            text = "goes with the next version; write slurm.tasks, how many array tasks there are, in its place"
+            problems.append((("slurm", "shards_per_task"), text))
+        return self.origins.report(problems).splitlines()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

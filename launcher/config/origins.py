@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from jobs.errors import InputError
 from launcher.config.sbatch_options import option_name
-from launcher.config.yaml_lines import Document, KeyPath, parse_value
+from launcher.config.yaml_lines import Document, KeyPath, doubt_of_value, parse_value
 
 Problem: TypeAlias = tuple[KeyPath, str]
 
@@ -49,6 +49,16 @@ class Origins:
     """What was written after ``--set``, by key path."""
     profiles: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
     """File and line of what profiles say, and nobody else, by key path."""
+
+    @property
+    def doubts(self) -> list[Problem]:
+        """What may not mean what it meant by the rules of before; what ``--set`` has put over it counts no more."""
+        own = [(path, doubt) for path, doubt in self.document.doubts.items() if not self._is_overridden(path)]
+        texts = ((path, doubt_of_value(text.partition("=")[2], path)) for path, text in self.set_texts.items())
+        return [*own, *((path, doubt) for path, doubt in texts if doubt)]
+
+    def _is_overridden(self, path: KeyPath) -> bool:
+        return any(path[: len(over)] == over for over in self.set_texts)
 
     def report(self, problems: Sequence[Problem]) -> str:
         """All problems, a line each: those of profiles, in the order of the file, those of ``--set``."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from jobs.nearest import did_you_mean, nearest
+from launcher.config.core_schema import is_old_switch
 from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
 from launcher.config.sections import RunManifest, SlurmSection, is_of_run
@@ -161,6 +162,8 @@ def worded_value(details: ErrorDetails) -> str:
         return f"lacks {details['loc'][-1]!r}"
     plain = details["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
     plain = plain.replace("a valid boolean", "true or false")
+    if kind == "bool_type" and is_old_switch(value):
+        return f"{plain}, not {shown(value)}: {value} is text, as YAML 1.2 has it"
     return f"{plain}, not {shown(value)}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from jobs.nearest import nearest
+from launcher.config.core_schema import is_old_switch
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 OptionValue: TypeAlias = str | int | float | bool | list[str | int | float]
@@ -90,10 +91,12 @@ def check_option(name: str, value: Any) -> OptionValue:
         raise ValueError(f"is not for a config to set: {COMPUTED[name]}")
     if isinstance(value, bool):
         if name in _WITH_VALUE:
-            raise ValueError(f'needs a value: sbatch --{name}=VALUE, not {str(value).lower()}; quote text such as "on"')
+            raise ValueError(f"needs a value: sbatch --{name}=VALUE, not {str(value).lower()}")
         return value
     if name in _FLAGS:
         raise ValueError(f"takes no value: true or false, not {value!r}")
+    if name in _OPTIONAL_VALUE and (name, value) != ("no-kill", "off") and is_old_switch(value):
+        raise ValueError(f"must be true or false, or a value of sbatch's, not {value!r}, which is text")
     if name in MEMORY_OPTIONS:
         return format_memory(parse_memory(value))
     if name in _TIMES:
