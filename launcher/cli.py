@@ -118,6 +118,14 @@ def _add_starting(command: _Command) -> None:
     rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
     rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
     rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
+    for parser in (run, plan, submit):
+        parser.add_argument(
+            "--sweep",
+            metavar="key.sub=a,b",
+            action="append",
+            default=[],
+            help="a run for each of these values, all together a sweep (repeatable: all combinations)",
+        )
     for parser in (run, plan, submit, rerun):
         way = parser.add_mutually_exclusive_group()
         way.add_argument(

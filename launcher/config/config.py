@@ -108,6 +108,10 @@ class Config(Place):
     after: PathList = Field(
         default=(), description="runs, by name or config, that have to be complete before this one begins"
     )
+    sweep: RunName | None = Field(
+        default=None,
+        description="the sweep that the run is of, which --sweep says; status and list take it for all its runs",
+    )
     notify: Target = Field(
         default=None,
         description="told when a run has ended: a command as a list of words, or a URL for a POST; null: nobody",
@@ -223,10 +227,11 @@ def _profiles_for(path: Path) -> Settings:
     return {} if RunDir(path.parent).plan.is_file() else read_profiles()
 
 
-def run_folder_of(path: Path) -> Path:
+def run_folder_of(path: Path, overrides: Sequence[str] = ()) -> Path:
     """The run directory of a config, whatever else is in it. Raises InputError where it does not say."""
     document = parse_document(_read(path), str(path))
-    return _run_folder(document.data, path, Origins(str(path), document), _profiles_for(path))
+    data, set_texts = apply_overrides(document.data, overrides)
+    return _run_folder(data, path, Origins(str(path), document, set_texts), _profiles_for(path))
 
 
 def _run_folder(written: Mapping[str, Any], path: Path, origins: Origins, settings: Settings) -> Path:
