@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from jobs.errors import InputError
 from jobs.storage.records import JobSpec
@@ -98,7 +98,7 @@ class Config(Place):
     job: JobSection
     data: DataSection
     node: NodeSection = NodeSection()
-    executor: Annotated[str, BeforeValidator(_check_executor)] = Field(
+    executor: Annotated[str, BeforeValidator(_check_executor), WithJsonSchema({"enum": [AUTO, *EXECUTORS]})] = Field(
         default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local"
     )
     local: LocalSection = LocalSection()

@@ -107,6 +107,16 @@ def check_option(name: str, value: Any) -> OptionValue:
     return value  # type: ignore[no-any-return]
 
 
+def forms(name: str) -> list[str]:
+    """The kinds of values, by JSON Schema's names, that an option may have in a config."""
+    if name in _FLAGS:
+        return ["boolean", "null"]
+    plain = ["string", "number", "null"]
+    if name in MEMORY_OPTIONS or name in _TIMES:
+        return plain
+    return [*plain, "array", *(["boolean"] if name in _OPTIONAL_VALUE else [])]
+
+
 def ousted(name: str, value: Any) -> frozenset[str]:
     """The options that cannot stand beside this one; what ``gres`` asks for beside GPUs can stand beside all."""
     others = GPU_OPTIONS if name == "gres" and any(map(asks_for_gpu, _items(value))) else frozenset()
