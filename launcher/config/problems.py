@@ -24,15 +24,21 @@ _SLURM_KEYS = SlurmSection.model_fields.keys() - {"options"}
 
 def check_mapping(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | None, list[Problem]]:
     """The model of the data, None where it cannot be made, and all problems."""
-    filled = {"job": {}, "data": {}, **data}
-    # A section whose keys are all commented out is null in YAML: it means the defaults.
-    filled.update({key: {} for key in sections(model) if key in filled and filled[key] is None})
+    # Null means the default; a section whose keys are all commented out is null in YAML.
+    filled = {"job": {}, "data": {}, **_said(data, model)}
+    filled.update(
+        {key: _said(filled[key], of) for key, of in sections(model).items() if isinstance(filled.get(key), dict)}
+    )
     slurm, problems = _split_slurm(filled.get("slurm", {}))
     problems += _params_problems(filled["job"])
     filled["data"], wrong = _check_data(filled["data"])
     problems += wrong
     found, wrong = check_fields(model, {**filled, "slurm": slurm})
     return found, problems + wrong
+
+
+def _said(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None or key not in _keys(model)}
 
 
 def check_fields(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | None, list[Problem]]:

@@ -7,6 +7,7 @@ as they are written where they would not print back so (``0012``, ``1.10``). Rep
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from ruamel.yaml.composer import ComposerError, MaxDepthExceededError
@@ -39,6 +40,20 @@ class Document:
     def line(self, path: KeyPath) -> int:
         """The line of the key, or of the nearest mapping around it; 1 for the document."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
+
+
+def read_document(path: Path) -> Document:
+    """Reads a config. Raises InputError where it cannot be read, or is no YAML mapping."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the path of a config.yaml") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
+    return parse_document(text, str(path))
 
 
 def parse_document(text: str, name: str) -> Document:
