@@ -63,13 +63,13 @@ def test_what_the_launcher_refuses_the_schema_refuses(check: Check, tmp_path: Pa
         check(data)
 
 
-@pytest.mark.parametrize(
-    "manifest", ['"a.csv"', '["a.csv", "b.csv"]', '{"a": "a.csv"}', '{"run": "x", "outputs": ["y"]}']
-)
 def test_an_included_config_may_say_what_has_to_be_said(check: Check) -> None:
     check({"include": "base.yaml", "job": {"params": {"a": 1}}, "data": {"shards": 3}})
 
 
+@pytest.mark.parametrize(
+    "manifest", ['"a.csv"', '["a.csv", "b.csv"]', '{"a": "a.csv"}', '{"run": "x", "outputs": ["y"]}']
+)
 def test_the_samples_may_be_of_each_kind(check: Check, manifest: str) -> None:
     check({**parse_document(SMALL, "c.yaml").data, "data": {"manifest": json.loads(manifest)}})
 
