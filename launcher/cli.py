@@ -33,7 +33,12 @@ _EPILOG = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors say what is nearest to what was typed."""
+    """Errors say what is nearest to what was typed; help ends with examples."""
+
+    def format_help(self) -> str:
+        from launcher.examples import examples_text  # few ask for it
+
+        return super().format_help() + examples_text(self.prog.rpartition(" ")[2])
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
@@ -65,6 +70,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     _add_looking(command)
     _add_finishing(command)
     _add_beginning(command)
+    _add_shell(command)
     return parser, made
 
 
@@ -204,6 +210,16 @@ def _add_beginning(command: _Command) -> None:
     init.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
 
 
+def _add_shell(command: _Command) -> None:
+    completion = command(
+        "completion", "completion.completion", "a script by which a shell completes commands, flags, runs"
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    man = command("man", "manual.man", "man pages: print one, or write all")
+    man.add_argument("page", metavar="COMMAND", nargs="?", help="of this command (default: of launcher itself)")
+    man.add_argument("--output", metavar="FOLDER", help="write all of them there")
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Raises InputError for arguments that are not valid."""
     parser, commands = make_parser()
@@ -212,6 +228,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         chosen = commands[options.command]
         valid = [name for action in chosen._actions for name in action.option_strings]
         chosen.error(f"{unknown[0]!r} is not expected{_guess(unknown[0].partition('=')[0], valid)}")
+    options.parsers = parser, commands  # for commands that tell of commands
     return options
 
 
