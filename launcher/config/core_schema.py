@@ -93,11 +93,6 @@ def _merged_into(node: MappingNode) -> Iterator[Node]:
             yield from value.value if isinstance(value, SequenceNode) else [value]
 
 
-def is_old_switch(value: Any) -> bool:
-    """Whether it is text that version 1.1 takes for true or false."""
-    return isinstance(value, str) and value.lower() in ("yes", "no", "on", "off")
-
-
 def core_yaml() -> YAML:
     """Reads and writes plain data by that schema."""
     yaml = YAML(typ="safe", pure=True)

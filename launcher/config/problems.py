@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from jobs.nearest import did_you_mean, nearest
-from launcher.config.core_schema import is_old_switch
+from launcher.config.old_values import is_old_switch
 from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
 from launcher.config.sections import RunManifest, SlurmSection, is_of_run

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from jobs.nearest import nearest
-from launcher.config.core_schema import is_old_switch
+from launcher.config.old_values import is_old_switch
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 OptionValue: TypeAlias = str | int | float | bool | list[str | int | float]

@@ -4,7 +4,6 @@ Plain values are what YAML 1.2 says (core_schema.py). In the section ``slurm``, 
 as they are written where they would not print back so (``0012``, ``1.10``). Repeated keys are errors.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +15,14 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from jobs.errors import InputError
-from launcher.config.core_schema import MERGE, MOST_VALUES, NUMBERS, TEXT, core_yaml, is_old_switch
+from launcher.config.core_schema import MERGE, MOST_VALUES, NUMBERS, TEXT, core_yaml
+from launcher.config.old_values import doubt
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 # The section whose numbers stay as they are written.
 _AS_WRITTEN: KeyPath = ("slurm",)
 # Where nothing else notices that a value is of another kind than it was.
 _PARAMS: KeyPath = ("job", "params")
-_OLD_TEXT = re.compile(r"[-+]?0[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|0o[0-7]+")
 
 
 @dataclass(frozen=True)
@@ -150,26 +149,13 @@ def _doubts(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.value):
             yield from _doubts(item, (*path, index))
-    elif isinstance(node, ScalarNode) and not node.style and (doubt := _doubt(node.value)):
-        yield path, doubt
-
-
-def _doubt(text: str) -> str | None:
-    if is_old_switch(text):
-        before = "true" if text.lower() in ("yes", "on") else "false"
-        return f"{text} is text, as YAML 1.2 has it, and was {before}: write that, or '{text}'"
-    if _OLD_TEXT.fullmatch(text):
-        return f"{text} is a number, as YAML 1.2 has it, and was text: write '{text}', or {_number(text)}"
-    return None
-
-
-def _number(text: str) -> float | int:
-    return int(text, 8) if "o" in text else int(text) if text.lstrip("+-").isdecimal() else float(text)
+    elif isinstance(node, ScalarNode) and not node.style and (told := doubt(node.value)):
+        yield path, told
 
 
 def doubt_of_value(text: str, path: KeyPath) -> str | None:
     """As for a file, of a value after ``--set``."""
-    return _doubt(text.strip()) if path[:2] == _PARAMS else None
+    return doubt(text.strip()) if path[:2] == _PARAMS else None
 
 
 def _describe(error: MarkedYAMLError, name: str) -> str:

@@ -738,14 +738,6 @@ def test_runs_that_are_there_stay_as_they_are(tmp_path: Path, scratch: Path) -> 
     assert re.search(r"is planned already, and .*data\.shards cannot change in it", done.stdout)
 
 
-def test_only_writing_imports_the_writer_of_yaml() -> None:
-    program = "import sys, launcher.commands.probe, launcher.probe.config_writer; print('ruamel' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=launcher_runs.environment(), capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "False"
-
-
 def test_a_failed_sample_is_reported_by_the_measurement() -> None:
     failed = FailedSample(0, SampleFailureKind.LOAD, "no")
     seen = trace([1.0, 2.0])
