@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 from jobs.kinds import EndReason, FailureKind, Unknown, known
+from jobs.storage.durations import Durations
 from jobs.storage.records import Record
 from jobs.storage.sample_failures import SampleFailures
 from jobs.storage.spans import Spans
+
+_NOTHING = (0.0, ())
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Beat(Record):
     every beat repeats them. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
     not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
     ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
-    together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing.
+    together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing. ``load`` and
+    ``process`` say how long its samples took, each an equal share of its batch.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
     node/supervisor/meter.py.
@@ -81,6 +85,11 @@ class Beat(Record):
     passages: tuple[Passage, ...] = ()
     memory: int = 0
     quiet: float = 0.0
+    load: Durations = field(default_factory=Durations)
+    process: Durations = field(default_factory=Durations)
+    gpu_memory: int = 0
+    gpu_memory_limit: int = 0
+    energy: float | None = None
 
     @property
     def all_passages(self) -> tuple[Passage, ...]:
@@ -94,6 +103,8 @@ class Beat(Record):
             "given_up": [list(vars(one).values()) for one in self.given_up],
             "shared": list(self.shared.items()),
             "failures": [group.to_json() for group in self.failures],
+            "load": self.load.to_json(),
+            "process": self.process.to_json(),
         }
         return {"type": self.type, **vars(self), **lists}
 
@@ -111,6 +122,8 @@ class Beat(Record):
                 ),
                 "shared": dict(data["shared"]),
                 "failures": tuple(map(SampleFailures.from_json, data["failures"])),
+                "load": Durations.from_json(data.get("load", _NOTHING)),
+                "process": Durations.from_json(data.get("process", _NOTHING)),
                 "end": known(EndReason, end) if end else None,
                 "kind": known(FailureKind, kind) if kind else None,
             }

@@ -286,6 +286,8 @@ class SampleMessenger:
     def _go_on(self, loaded: Loaded, items: Sequence[Any], failure: FailedSample | None, size: int) -> None:
         """The samples of a piece are to be processed; or, where it could not be loaded as a whole, halves are loaded."""
         rows = [row for row in loaded.rows if row in self._works]
+        for row in rows:
+            self._works[row].load_seconds += loaded.seconds / len(loaded.rows)
         if failure is None:
             each = size // max(len(items), 1)
             self._item_bytes = max(self._item_bytes or 0, each)
@@ -311,7 +313,7 @@ class SampleMessenger:
         self._settled += 1
         self._order.append(outcome.row)
         if outcome.failure is None and self._backend.joins_batches:
-            self._rows.append((outcome.row, outcome.results, outcome.seconds))
+            self._rows.append((outcome.row, outcome.results, outcome.seconds, work.load_seconds))
             self._bytes += size_of(outcome.results)
         else:
             self._keep(work, outcome)
@@ -339,9 +341,9 @@ class SampleMessenger:
         try:
             commits += self._writer.store_rows(rows) if rows else ()
         except (OutputError, ValueError, TypeError, MemoryError):
-            for row, results, seconds in rows:
+            for row, results, seconds, load_seconds in rows:
                 work = BatchWork.begin(Batch(row, row + 1))
-                work.open = 1
+                work.open, work.load_seconds = 1, load_seconds
                 self._keep(work, Outcome(row, results, None, seconds))
         whole, self._whole = self._whole, []
         if rows and whole:

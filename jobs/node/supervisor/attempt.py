@@ -24,6 +24,7 @@ from jobs.node.supervisor.pace import Pace
 from jobs.storage.attempts import Attempt
 from jobs.storage.beats import Beat, GivenUp, Held, Passage
 from jobs.storage.claims import Claim
+from jobs.storage.durations import Durations
 from jobs.storage.files import fsync_folder
 from jobs.storage.journal import Journal, encode
 from jobs.storage.layouts import agree
@@ -80,6 +81,7 @@ class AttemptLog:
         self._passages: list[Passage] = []
         self._done = Spans()
         self._pending: list[Range] = []
+        self._load, self._process = Durations(), Durations()
         self._unsynced: set[int] = set()
         self._is_broken = False
         self._in_a_row = self._ok_then = 0
@@ -98,15 +100,18 @@ class AttemptLog:
         devices: tuple[str, ...],
         environment: Mapping[str, str] = os.environ,
         memory: int = 0,
+        cpus: int = 0,
+        gpus: int = 0,
     ) -> None:
-        """Makes the files of the attempt, a data file for each process. ``memory``: what the task may use, bytes."""
+        """Makes the files of the attempt, a data file for each process. What follows is what the task may use (bytes)."""
         self._journal = self._open.enter_context(Journal(self._run.journal(self.name)))
         paths = [self._run.data(self.name, process) for process in range(len(devices))]
         for path in paths:
             self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666))
             self._open.callback(os.close, self._files[-1])
         fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
-        start = start_record(self._plan, self._submission, index, worker, self._started, devices, environment, memory)
+        given = environment, memory, cpus, gpus
+        start = start_record(self._plan, self._submission, index, worker, self._started, devices, *given)
         self._journal.append(start, *(DataFile(number, path.name) for number, path in enumerate(paths)))
 
     # --- claims
@@ -148,6 +153,8 @@ class AttemptLog:
             self._journal.append(Commits(tuple(commits)))
         for commit in commits:
             self._pending.append((commit.start, commit.stop))
+            self._load.add(commit.load_seconds, commit.stop - commit.start)
+            self._process.add(commit.seconds, commit.stop - commit.start)
             self.ok += commit.stop - commit.start - len(commit.failed)
             if commit.failed:
                 self.failed += len(commit.failed)
@@ -244,6 +251,8 @@ class AttemptLog:
             failures=self._budget.groups(),
             memory=self._taken(),
             quiet=round(self._quiet(), 1),
+            load=self._load.copy(),
+            process=self._process.copy(),
         )
 
     def _write(self, facts: Beat, end: Mapping[str, Any], before: bytes = b"") -> None:

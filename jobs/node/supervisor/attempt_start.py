@@ -27,6 +27,8 @@ def start_record(
     devices: tuple[str, ...],
     environment: Mapping[str, str],
     memory: int,
+    cpus: int,
+    gpus: int,
 ) -> AttemptStart:
     """Of this process, in which the attempt has begun."""
     return AttemptStart(
@@ -46,6 +48,8 @@ def start_record(
         plan=plan.fingerprint,
         native_id=allocation.native_id(environment),
         memory=memory,
+        cpus=cpus,
+        gpus=gpus,
         deadline=allocation.end_time(environment),
         generation=plan.generation,
     )

@@ -101,7 +101,8 @@ class Task:
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
-        self._attempt.begin(self._index, self._worker, self._settings.devices, memory=self._settings.memory)
+        given = {"memory": self._settings.memory, "cpus": self._meter.cpus, "gpus": self._meter.gpus}
+        self._attempt.begin(self._index, self._worker, self._settings.devices, **given)
         try:
             self._serve()
             if self._crew:

@@ -95,6 +95,19 @@ class FakeNvml(types.ModuleType):
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> types.SimpleNamespace:
         return types.SimpleNamespace(gpu=[20, 80][handle])
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        return [1500, 2000][handle]
+
+
+class FakeMig(FakeNvml):
+    """A part of a GPU: NVML tells neither how busy it is nor what it takes."""
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> types.SimpleNamespace:
+        raise RuntimeError("Not Supported")
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        raise RuntimeError("Not Supported")
+
 
 def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
@@ -106,14 +119,19 @@ def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch: pytest.MonkeyPatch
 
 def test_gpu_use_is_the_mean_over_the_tasks_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
-    assert gpus.utilisation(("0", "GPU-b")) == pytest.approx(0.5)
-    assert gpus.utilisation(()) is None
+    assert gpus.look(("0", "GPU-b")) == gpus.GpuLook(0.5, (30, 100), 3.5)
+    assert gpus.look(()) is None
+
+
+def test_a_part_of_a_gpu_tells_of_its_memory_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeMig("pynvml"))
+    assert gpus.look(("0",)) == gpus.GpuLook(None, (1, 100), None)
 
 
 @pytest.mark.skipif(os.path.exists("/proc/driver/nvidia"), reason="has an NVIDIA driver")
 def test_without_a_driver_no_gpu_counts_as_taken_and_no_use_is_known() -> None:
     assert gpus.free(2) == (0, 1)
-    assert gpus.utilisation(("0",)) is None
+    assert gpus.look(("0",)) is None
 
 
 def test_gpus_are_named_as_cuda_visible_devices_has_them() -> None:
