@@ -51,8 +51,8 @@ class Beat(Record):
     every beat repeats them. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
     not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
     ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
-    together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing. ``load`` and
-    ``process`` say how long its samples took, each an equal share of its batch.
+    together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing. ``load``,
+    ``process`` and ``both`` say how long its samples took, each an equal share of its batch.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
     node/supervisor/meter.py.
@@ -87,6 +87,7 @@ class Beat(Record):
     quiet: float = 0.0
     load: Durations = field(default_factory=Durations)
     process: Durations = field(default_factory=Durations)
+    both: Durations = field(default_factory=Durations)
     gpu_memory: int = 0
     gpu_memory_limit: int = 0
     energy: float | None = None
@@ -105,6 +106,7 @@ class Beat(Record):
             "failures": [group.to_json() for group in self.failures],
             "load": self.load.to_json(),
             "process": self.process.to_json(),
+            "both": self.both.to_json(),
         }
         return {"type": self.type, **vars(self), **lists}
 
@@ -124,6 +126,7 @@ class Beat(Record):
                 "failures": tuple(map(SampleFailures.from_json, data["failures"])),
                 "load": Durations.from_json(data.get("load", _NOTHING)),
                 "process": Durations.from_json(data.get("process", _NOTHING)),
+                "both": Durations.from_json(data.get("both", _NOTHING)),
                 "end": known(EndReason, end) if end else None,
                 "kind": known(FailureKind, kind) if kind else None,
             }

@@ -66,7 +66,7 @@ class SampleMessenger:
         self._loop = loop
         self._works: dict[int, BatchWork] = {}
         self._whole: list[BatchWork] = []
-        self._rows: list[tuple[int, dict[str, Any], float]] = []
+        self._rows: list[tuple[int, dict[str, Any], float, float]] = []
         self._bytes = 0
         self._order: list[int] = []
         self._item_bytes: float | None = None

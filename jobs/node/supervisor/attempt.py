@@ -81,7 +81,7 @@ class AttemptLog:
         self._passages: list[Passage] = []
         self._done = Spans()
         self._pending: list[Range] = []
-        self._load, self._process = Durations(), Durations()
+        self._load, self._process, self._both = Durations(), Durations(), Durations()
         self._unsynced: set[int] = set()
         self._is_broken = False
         self._in_a_row = self._ok_then = 0
@@ -153,8 +153,10 @@ class AttemptLog:
             self._journal.append(Commits(tuple(commits)))
         for commit in commits:
             self._pending.append((commit.start, commit.stop))
-            self._load.add(commit.load_seconds, commit.stop - commit.start)
-            self._process.add(commit.seconds, commit.stop - commit.start)
+            samples = commit.stop - commit.start
+            self._load.add(commit.load_seconds, samples)
+            self._process.add(commit.seconds, samples)
+            self._both.add(commit.load_seconds + commit.seconds, samples)
             self.ok += commit.stop - commit.start - len(commit.failed)
             if commit.failed:
                 self.failed += len(commit.failed)
@@ -253,6 +255,7 @@ class AttemptLog:
             quiet=round(self._quiet(), 1),
             load=self._load.copy(),
             process=self._process.copy(),
+            both=self._both.copy(),
         )
 
     def _write(self, facts: Beat, end: Mapping[str, Any], before: bytes = b"") -> None:

@@ -101,8 +101,10 @@ class Task:
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
-        given = {"memory": self._settings.memory, "cpus": self._meter.cpus, "gpus": self._meter.gpus}
-        self._attempt.begin(self._index, self._worker, self._settings.devices, **given)
+        meter, limit = self._meter, self._settings.memory
+        self._attempt.begin(
+            self._index, self._worker, self._settings.devices, memory=limit, cpus=meter.cpus, gpus=meter.gpus
+        )
         try:
             self._serve()
             if self._crew:
