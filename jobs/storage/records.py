@@ -227,8 +227,8 @@ class Commit(NamedTuple):
     """Rows ``[start, stop)`` are stored: one batch.
 
     ``blocks`` are in the layout's order; there are none where no sample of the batch was ok. ``split`` says that the rows
-    were not processed as one batch (a sample failed, or memory ran out). ``seconds`` are those of Job.process; those of
-    loading, ``load_seconds``, are not in the journal: beats tell of both how they are distributed.
+    were not processed as one batch (a sample failed, or memory ran out). ``seconds`` are those of Job.process, ``load_seconds``
+    those of loading, ``counts`` sums of outputs that the Job counts; of these two the journal tells in its beats alone.
     """
 
     start: int
@@ -237,6 +237,7 @@ class Commit(NamedTuple):
     failed: tuple[FailedSample, ...] = ()
     split: bool = False
     seconds: float = 0.0
+    counts: tuple[tuple[str, float], ...] = ()
     load_seconds: float = 0.0
 
     def counted_from(self, row: int) -> "Commit":

@@ -19,11 +19,12 @@ from jobs.node.messages import Batch
 from jobs.node.process.run_backend import prepare
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog
-from jobs.node.supervisor.attempt_start import new_name
+from jobs.node.supervisor.attempt_start import Given, new_name
 from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew
+from jobs.node.supervisor.deaths import MemoryShort
 from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
@@ -31,6 +32,7 @@ from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.stall import StallWatch
 from jobs.node.supervisor.task_settings import task_scratch, task_settings
+from jobs.node.supervisor.vitals import Vitals
 from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
 from jobs.storage.plans import Plan
@@ -87,9 +89,7 @@ class Task:
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
         self._stall = StallWatch(self._clock, submission.resources.stall)
         ids = SampleIds(plan.manifest_file(run))
-        self._attempt = AttemptLog(
-            run, plan, submission, name, self._claimer.seen, ids, lambda: self._meter.taken, lambda: self._stall.quiet
-        )
+        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, ids, self._vitals)
         cpus = devices.usable_cpus(processes=self._node.processes)
         self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
         names = gpus.tokens(os.environ, devices.visible_gpus())
@@ -98,13 +98,15 @@ class Task:
         self._most = 0
         self._looked = 0.0
 
+    def _vitals(self) -> Vitals:
+        in_flight = self._crew.in_flight if self._crew else 0
+        return Vitals(self._meter.taken, round(self._stall.quiet, 1), in_flight)
+
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
-        meter, limit = self._meter, self._settings.memory
-        self._attempt.begin(
-            self._index, self._worker, self._settings.devices, memory=limit, cpus=meter.cpus, gpus=meter.gpus
-        )
+        given = Given(self._settings.memory, self._meter.cpus, self._meter.gpus)
+        self._attempt.begin(self._index, self._worker, self._settings.devices, given=given)
         try:
             self._serve()
             if self._crew:
