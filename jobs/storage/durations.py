@@ -1,12 +1,12 @@
 """Durations: how many samples took how long, in bins, so that it is small and cheap however many there are."""
 
-import math
 from collections.abc import Iterable, Mapping
+from math import floor, log10
 from typing import Self
 
 BINS = 5
 """Of a factor of 10: bin b holds what took from 10^(b/5) seconds to 10^((b+1)/5)."""
-_SHORTEST = 1e-6
+_SHORTEST, _FIRST = 1e-6, -6 * BINS
 
 
 class Durations:
@@ -20,11 +20,11 @@ class Durations:
 
     def add(self, seconds: float, samples: int) -> None:
         """``samples`` that took so long together count as equally long: more is not known. 0 seconds: not even that."""
-        if not seconds:
-            return
-        self.seconds += seconds
-        number = math.floor(BINS * math.log10(max(seconds / samples, _SHORTEST)))
-        self.counts[number] = self.counts.get(number, 0) + samples
+        if seconds:  # called for each batch, of which there may be very many: nothing is called that is not needed
+            self.seconds += seconds
+            each, counts = seconds / samples, self.counts
+            number = floor(BINS * log10(each)) if each > _SHORTEST else _FIRST
+            counts[number] = counts.get(number, 0) + samples
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Durations) and (self.counts, self.seconds) == (other.counts, other.seconds)

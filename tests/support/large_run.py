@@ -59,7 +59,7 @@ def _beat(number: int, worker: int, at: float, done: tuple[int, int], claim: tup
     end = {3: None, 5: EndReason.FAILED, 7: EndReason.STOPPED}.get(worker % 10, EndReason.DONE)
     kind = FailureKind.CRASH if end is EndReason.FAILED else None
     ended: dict[str, Any] = {
-        "end": end, "kind": kind, "message": "killed by signal 11" if kind else "", "seconds": at - began, "cpus": 4,
+        "end": end, "kind": kind, "message": f"killed by signal 11: {EVIL}" if kind else "", "seconds": at - began, "cpus": 4,
         "memory_limit": 8 * GIB, "peak_memory": 3 * GIB, "cpu_seconds": 2.5 * (at - began), "gpu_use": 0.6,
         "gpu_memory": 20 * GIB, "gpu_memory_limit": 80 * GIB, "energy": 300.0 * (at - began),
     }  # fmt: skip

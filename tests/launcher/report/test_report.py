@@ -72,8 +72,9 @@ def test_failures_come_with_advice_and_the_log(page: str, run: RunDir) -> None:
 
 
 def test_what_others_wrote_is_text(page: str) -> None:
-    assert "<script>alert" not in page
+    assert "<script>alert" not in page, "neither in the page nor in a plot"
     assert page.count("<script>") == 1
+    assert "killed by signal 11: &lt;script&gt;" in page.partition("<svg")[2].partition("<figure>")[2]
 
 
 def test_json_says_where_it_is(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from launcher.report.timeline import attempt_bars, shard_bars
 from launcher.runs.endings import Ending
 from launcher.runs.history import History, read_histories
 from launcher.status.reader import StatusReader
-from tests.support.large_run import BEGIN, build_large_run
+from tests.support.large_run import BEGIN, EVIL, build_large_run
 
 TASKS, SHARDS, ROWS, BEATS = 20, 100, 10, 12
 
@@ -51,7 +51,7 @@ def test_each_attempt_has_a_bar_with_its_end(histories: list[History]) -> None:
     assert (ends[0], ends[3], ends[5], ends[7]) == (Ending.DONE, Ending.LOST, Ending.FAILED, Ending.STOPPED)
     assert ends[13] is Ending.RUNNING
     assert all(bar.begin < bar.ready < bar.end for bar in bars)
-    assert next(bar for bar in bars if bar.line == 5).why == "CRASH: killed by signal 11"
+    assert next(bar for bar in bars if bar.line == 5).why == f"CRASH: killed by signal 11: {EVIL}"
 
 
 def test_of_very_many_workers_those_that_failed_are_shown(

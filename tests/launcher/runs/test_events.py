@@ -1,6 +1,7 @@
 """Events: all that happened to a run, each once, also while it grows."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from launcher.cli import main
 from launcher.runs.events import EventReader
 from launcher.runs.submissions import Outcome, update
 from tests.support.builders import ELSEWHERE, AttemptWriter, build_plan, build_run, write_shard, write_stub_result
+from tests.support.launcher_runs import ROOT
 
 
 @pytest.fixture
@@ -86,3 +88,16 @@ def test_following_ends_with_the_run(run: RunDir, capsys: pytest.CaptureFixture[
     Outcome(time.time(), cancelled=True).write(run, 1)
     assert main(["events", str(run.path), "--follow"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["cancelled"] is True
+
+
+def test_what_they_tell_is_documented(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run")
+    update(run, Submission.read(run.submission(1)), job_ids=("77",))
+    Outcome(time.time()).write(run, 1)
+    write_stub_result(run)
+    table = (ROOT / "docs" / "report.md").read_text().partition("| event |")[2].partition("\n\n")[0]
+    rows = [row.split("|") for row in table.splitlines()[2:]]
+    told = {row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[2])) for row in rows}
+    for event in EventReader(run).read():
+        assert event.keys() - {"event", "time"} == told.pop(str(event["event"]), event.keys() - {"event", "time"})
+    assert told == {}

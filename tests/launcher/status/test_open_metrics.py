@@ -1,6 +1,7 @@
 """Metrics: what Prometheus's own parser reads of them is what the run is."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
 from launcher.cli import main
+from launcher.status.open_metrics import families
 from launcher.status.reader import StatusReader
 from tests.support.builders import build_plan
 from tests.support.large_run import build_large_run
+from tests.support.launcher_runs import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,16 @@ def test_times_and_what_was_used_have_units(run: RunDir, capsys: pytest.CaptureF
 
 def by_le(family: Metric) -> dict[str, float]:
     return {sample.labels["le"]: sample.value for sample in family.samples if "le" in sample.labels}
+
+
+def test_their_names_are_those_of_the_documentation() -> None:
+    table = (ROOT / "docs" / "report.md").read_text().partition("| metric |")[2].partition("\n\n")[0]
+    told = {
+        name.removesuffix("_total")
+        for row in table.splitlines()[2:]
+        for name in re.findall(r"`(launcher_\w+)`", row.split("|")[1])
+    }
+    assert told == {f"launcher_{family.name}" for family in families(())}
 
 
 def test_several_runs_are_one_text(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
