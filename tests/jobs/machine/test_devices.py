@@ -8,7 +8,15 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.machine import gpus
-from jobs.machine.devices import gpu_groups, process_devices, threads_for, usable_cpus, usable_gpus, visible_gpus
+from jobs.machine.devices import (
+    gpu_groups,
+    measured_gpus,
+    process_devices,
+    threads_for,
+    usable_cpus,
+    usable_gpus,
+    visible_gpus,
+)
 from jobs.storage.submission import NodeSettings
 
 
@@ -121,6 +129,15 @@ def test_gpu_use_is_the_mean_over_the_tasks_own_gpus(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
     assert gpus.look(("0", "GPU-b")) == gpus.GpuLook(0.5, (30, 100), 3.5)
     assert gpus.look(()) is None
+
+
+def test_gpus_count_as_a_tasks_that_it_was_given_or_that_it_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"CUDA_VISIBLE_DEVICES": "4,5,7"}
+    inside = {**given, "SLURM_JOB_ID": "1"}
+    assert measured_gpus(NodeSettings(), ("cuda:0", "cuda:2", "cpu"), given) == ("4", "7")
+    assert measured_gpus(NodeSettings(), ("cpu",), given) == ()
+    assert measured_gpus(NodeSettings(), ("cpu",), inside) == ("4", "5", "7")
+    assert measured_gpus(NodeSettings(gpus_per_process=3), ("cuda:0",), given) == ("4", "5", "7")
 
 
 def test_a_part_of_a_gpu_tells_of_its_memory_alone(monkeypatch: pytest.MonkeyPatch) -> None:
