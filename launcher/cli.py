@@ -152,7 +152,7 @@ def _add_looking(command: _Command) -> None:
 
 def _add_reporting(command: _Command) -> None:
     report = command("report", "report.report", "what a run did and took, with plots, as one HTML file")
-    report.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+    report.add_argument("runs", metavar="RUN", nargs="*", help=f"{_RUN_HELP}; several: a page that compares them")
     report.add_argument("--output", metavar="FILE", help="where it goes (default: report.html in the run directory)")
     report.add_argument("--cpu-price", metavar="0.02", type=float, help="of an hour of a CPU")
     report.add_argument("--gpu-price", metavar="1.50", type=float, help="of an hour of a GPU")

@@ -76,7 +76,8 @@ TABLE = {
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs, launcher/submit",
     "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
-    "launcher/report": "jobs base, jobs/storage, launcher base, launcher executors, launcher/runs, launcher/status",
+    "launcher/report": "jobs base, jobs/storage, launcher base, launcher executors, launcher/config, launcher/runs, "
+    "launcher/status",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs job, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "

@@ -15,12 +15,14 @@ from launcher.status.reader import StatusReader
 
 def report(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.report.bill import Prices
-    from launcher.report.report import write_report
+    from launcher.report.report import write_comparison, write_report
 
     prices = Prices(options.cpu_price, options.gpu_price, options.currency)
     if any(price is not None and not 0 <= price < float("inf") for price in (prices.cpu_hour, prices.gpu_hour)):
         raise InputError("--cpu-price and --gpu-price are prices of an hour, such as 0.02")
-    path = write_report(chosen_run(options.run), Path(options.output) if options.output else None, prices)
+    runs = list(map(chosen_run, options.runs or [None]))
+    output = Path(options.output) if options.output else None
+    path = write_report(runs[0], output, prices) if len(runs) == 1 else write_comparison(runs, output, prices)
     printer.say(f"report: {path}")
     printer.document(report=str(path), bytes=path.stat().st_size)
     return True

@@ -203,6 +203,24 @@ def _panel(found: Progression, title: str, values: Sequence[float], height: int,
     }
 
 
+def rates(named: Mapping[str, float]) -> Spec:
+    """Of several runs, beside each other."""
+    rows = [
+        {"run": name, "rate": rate, "about": f"{name}: {rate:,.4g} samples a second"} for name, rate in named.items()
+    ]
+    return {
+        "width": _WIDTH,
+        "height": {"step": 22},
+        "data": {"values": rows},
+        "mark": {"type": "bar", "fill": "var(--done)"},
+        "encoding": {
+            "y": {"field": "run", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 240}},
+            "x": {"field": "rate", "type": "quantitative", "axis": {"title": "samples a second", "format": ",.3~r"}},
+            "description": {"field": "about", "type": "nominal"},
+        },
+    }
+
+
 def durations(named: Mapping[str, Durations]) -> Spec:
     """How long samples took, on one logarithmic scale."""
     numbers = [number for one in named.values() for number in one.counts]

@@ -95,6 +95,24 @@ def test_a_run_that_has_just_begun_has_a_report(tmp_path: Path) -> None:
     assert "How long samples took" in (tmp_path / "again.html").read_text()
 
 
+def test_several_runs_are_compared(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"name": "other", "job": {"params": {"model": "large", "seed": 1}}}
+    others = [
+        build_plan(
+            tmp_path / name, (0, 25), config={**config, "name": name, "job": {"params": {"model": name, "seed": 1}}}
+        )
+        for name in ("small", "large")
+    ]
+    target = tmp_path / "report.html"
+    assert main(["report", *(str(one.path) for one in others)]) == 0
+    assert str(target) in capsys.readouterr().out
+    assert "What differs key small large job.params.model small large" in shown(target.read_text())
+    assert main(["report", str(run.path), str(others[0].path), "--output", str(tmp_path / "two.html")]) == 0
+    text = shown((tmp_path / "two.html").read_text())
+    assert f"nightly failed {537} 3 60" in text
+    assert "CRASH" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
