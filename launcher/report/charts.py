@@ -72,7 +72,8 @@ def _times(begin: float, end: float) -> Spec:
     domain = [_clock(begin), _clock(max(end, begin + 1))]
     zone = time.localtime(begin).tm_zone
     form = next(form for seconds, form in _CLOCKS if end - begin < seconds)
-    axis = {"title": f"time ({zone})", "format": form, "grid": True, "tickCount": 8, "labelOverlap": True}
+    labels = {"labelOverlap": True, "labelSeparation": 14}
+    axis = {"title": f"time ({zone})", "format": form, "grid": True, "tickCount": 8, **labels}
     return {"type": "temporal", "scale": {"type": "utc", "domain": domain, "nice": False}, "axis": axis}
 
 
