@@ -1,6 +1,7 @@
 """OpenMetrics: runs as metrics for Prometheus and what reads its text, from last beats alone, so it may be asked often.
 
-The names are a promise: docs/report.md has them.
+There is no type that Prometheus's older format does not know: the textfile collector of node_exporter reads that. The names
+are a promise: docs/report.md has them.
 """
 
 from collections import Counter
@@ -65,8 +66,8 @@ def families(statuses: Iterable[Status]) -> Sequence[Family]:
 
 
 def _empty() -> Iterator[Family]:
-    yield Family("run", "info", "What is run, and where.")
-    yield Family("run_state", "stateset", "Where the run stands.")
+    yield Family("run_info", "gauge", "What is run, and where; 1.")
+    yield Family("run_state", "gauge", "1 for the state in which the run is.")
     yield Family("samples", "gauge", "Samples by state.")
     yield Family("shards", "gauge", "Shards by state.")
     yield Family("failed_samples", "gauge", "Failed samples by kind of failure.")
@@ -89,9 +90,9 @@ def _empty() -> Iterator[Family]:
 
 def _add_states(all_of: Mapping[str, Family], status: Status, run: Labels) -> None:
     where = {"path": str(status.run.path.absolute()), "executor": status.executor or ""}
-    all_of["run"].add(1, "_info", **run, **where)
+    all_of["run_info"].add(1, **run, **where)
     for state in RunState:
-        all_of["run_state"].add(state is status.state, **run, launcher_run_state=state)
+        all_of["run_state"].add(state is status.state, **run, state=state)
     for name, count in (("ok", status.ok), ("failed", status.failed), ("missing", status.missing)):
         all_of["samples"].add(count, **run, state=name)
     for shard_state in SHARD_STATES:
