@@ -107,6 +107,16 @@ class FakeNvml(types.ModuleType):
         return [1500, 2000][handle]
 
 
+class BusyNvml(FakeNvml):
+    """GPUs that take 2 J each time that somebody looks."""
+
+    joules = 1000
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        self.joules += 2
+        return self.joules * 1000
+
+
 class FakeMig(FakeNvml):
     """A part of a GPU: NVML tells neither how busy it is nor what it takes."""
 
