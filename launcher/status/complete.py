@@ -13,6 +13,7 @@ from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import read_seal
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
+from launcher.status.counted import Counted
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class CompleteRun:
     rate = None
     eta = None
     beyond_samples = ""
+    counted = Counted()
 
     @property
     def ok(self) -> int:

@@ -36,7 +36,7 @@ def _summary(status: Status | CompleteRun) -> list[str]:
     counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
     parts.append(f"shards {', '.join(counts) or 'none'}")
     if status.state is RunState.RUNNING and status.rate and not status.beyond_samples:
-        parts.append(f"{status.rate:,.1f} samples/s")
+        parts += [f"{status.rate:,.1f} samples/s", *status.counted.words]
     if status.eta:
         parts.append(f"{clock_time(status.eta)} left")
     return parts

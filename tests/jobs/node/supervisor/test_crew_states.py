@@ -21,8 +21,9 @@ from jobs.node.messages import Allocate, Allocated, Batch, Broken, Done, Ready
 from jobs.node.supervisor import crew as crew_module
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew
 from jobs.node.supervisor.dealer import DEATHS, KILLS
+from jobs.node.supervisor.deaths import MemoryShort
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
