@@ -1,5 +1,7 @@
 """Configs and commands for tests of the launcher: real files, real processes."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -65,6 +67,21 @@ def launcher(
         timeout=PATIENCE,
         check=False,
     )
+
+
+def in_process(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for commands that only read, check or refuse: Python's start takes far longer than they do."""
+    from launcher.cli import main
+
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with contextlib.chdir(folder), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse's, after --help
+            code = int(end.code or 0)
+    stdout.seek(0)
+    stderr.seek(0)
+    return subprocess.CompletedProcess(command(*arguments), code, stdout.read(), stderr.read())
 
 
 def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
