@@ -113,7 +113,7 @@ def document(done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
 
 
 def status(folder: Path, run: RunDir) -> Mapping[str, Any]:
-    return document(launcher(folder, "status", run.path, "--json"))
+    return document(in_process(folder, "status", run.path, "--json"))
 
 
 def newest(run: RunDir) -> Submission:
@@ -137,8 +137,9 @@ def datasets(path: Path) -> dict[str, np.ndarray]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits for a condition; fails where it does not come to hold."""
-    deadline = time.monotonic() + seconds
+    """Waits for a condition; fails where it does not come to hold. To look costs: after long waits it looks less often."""
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not come to hold in time"
-        time.sleep(0.02)
+        waited = time.monotonic() - began
+        assert waited < seconds, "the condition did not come to hold in time"
+        time.sleep(min(max(0.02, waited / 20), 0.2))
