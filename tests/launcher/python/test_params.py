@@ -80,3 +80,18 @@ def test_annotated_values_and_plain_ones_come_back() -> None:
     }
     value = {"a": [1, 2.5, True, None, "x", {"b": float("nan")}]}
     assert list(params_of(Free(value))["value"]) == ["a"]
+
+
+def test_what_a_job_was_given_after_it_was_made_is_refused() -> None:
+    """Array tasks make it anew, of its arguments."""
+    made = Free(3)
+    made.value = 4
+    with pytest.raises(InputError, match=r"job\.value: is 4, and was not when the Free was made"):
+        params_of(made)
+    made = Free(3)
+    made.more = [1]  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"job\.more: is \[1\]"):
+        params_of(made)
+    made = Free(3)
+    made.model = object()  # type: ignore[attr-defined]  # as setup() may have made it, which does so in a task, too
+    assert params_of(made) == {"value": 3}
