@@ -3,7 +3,7 @@
     python -m benchmarks.waits [--repetitions 3]
 
 Greedy: samples in the order of the manifest, each begun as soon as one of the slots is free; the share is its span over ours,
-from the first begin to the last end. With data.cost, which tells how long each waits, it is of what no order can beat: all waits
+from the first begin to the last end. With data.cost, which tells how long each waits, it is of what no order can beat: the sum
 over the slots, or the longest.
 """
 
