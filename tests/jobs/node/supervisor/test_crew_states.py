@@ -27,6 +27,7 @@ from jobs.node.supervisor.deaths import MemoryShort
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
+from tests.support.examples import examples
 from tests.support.fake_children import FakeChild, FakeMeter, FakeServer
 
 ROWS = 4
@@ -344,6 +345,6 @@ class CrewMachine(RuleBasedStateMachine):
 
 
 CrewMachine.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(50), stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestCrewStates = CrewMachine.TestCase
