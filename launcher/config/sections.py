@@ -101,7 +101,8 @@ class DataSection(Section):
         default=None, description="column of unique ids; null: the row number (a glob: the path; tars: tar and key)"
     )
     cost: Column | None = Field(
-        default=None, description="column of numbers to balance the shards by; null: samples cost the same"
+        default=None,
+        description="column of numbers to balance shards by, dearest samples first; null: all cost the same",
     )
     shards: Count | None = Field(
         default=None, description="number of shards; null: from the number of samples, 1000 at most"
