@@ -119,6 +119,20 @@ def too_few_gpus(settings: DeviceSettings, usable: tuple[int, ...]) -> str | Non
     return f"node.gpus_per_process: {each}, and {has}: it needs {count * each}, for {count} process(es)"
 
 
+def measured_gpus(
+    settings: DeviceSettings, devices: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """The GPUs whose use and energy are the task's, as CUDA_VISIBLE_DEVICES names them.
+
+    All that a scheduler gave to it, used or not; outside of one, where others use the same machine, those of its processes.
+    """
+    names = gpus.tokens(environment, visible_gpus(environment))
+    if allocation.is_inside(environment) or settings.gpus_per_process:
+        return names
+    used = {int(device.partition(":")[2] or 0) for device in devices if device.startswith("cuda")}
+    return tuple(name for number, name in enumerate(names) if number in used)
+
+
 def _count(settings: DeviceSettings, devices: Sequence[str]) -> int:
     if isinstance(settings.processes, int):
         return settings.processes

@@ -174,7 +174,7 @@ def _batch(job: Job, worker: Job, samples: Sequence[Sample], seed: int, stages: 
     one_by_one = takes_samples(type(job))
     for sample in samples:
         if one_by_one:  # else what is drawn depends on the batch, and these are others
-            seed_generators(seed, sample.row)
+            seed_generators(seed, sample.index)
         with contextlib.suppress(StageFailed):
             loaded.append((sample, stages.run("load", partial(worker.load, sample), sample=_name(sample))))
     if one_by_one:
@@ -189,7 +189,7 @@ def _one_by_one(job: Job, loaded: Sequence[tuple[Sample, Any]], seed: int, stage
     """Each row with its own seed; what is stored of it has the form of those before."""
     layout: list[Layout] = []
     for sample, item in loaded:
-        step = partial(job.process_sample, item, sample_seed(seed, sample.row))
+        step = partial(job.process_sample, item, sample_seed(seed, sample.index))
         with contextlib.suppress(StageFailed):
             outputs = stages.run("process_sample", step, sample=_name(sample))
             stages.run("stored", partial(_row, outputs, layout), sample=_name(sample), show=_forms)

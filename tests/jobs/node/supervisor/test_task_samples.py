@@ -16,6 +16,8 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.node.generators import sample_seed
+from jobs.storage.attempts import read_records
+from jobs.storage.records import Commits
 from jobs.storage.rundir import RunDir
 from tests.support.launcher_runs import wait_until
 from tests.support.patience import PATIENCE
@@ -87,6 +89,24 @@ def test_the_bytes_do_not_depend_on_processes_workers_and_samples_in_flight(
         assert values["text"] == f"row {row}".encode()
         assert np.frombuffer(values["tokens"], "<i8").tolist() == list(range(row % 4))
         assert int(np.frombuffer(rows["seed"], "<i8")[0]) == sample_seed(0, row)
+    told = last_end(run)
+    assert told.load.samples == told.process.samples == told.both.samples == ROWS
+    assert told.process.seconds >= 0.002 * ROWS
+
+
+def test_the_longest_samples_are_begun_first_where_it_is_known_what_they_cost(tmp_path: Path) -> None:
+    job, costs = "tests.example_jobs.sample_jobs:Waits", [float(row % 10) for row in range(ROWS)]
+    run = make_run(tmp_path / "run", job, ROWS, batch_size=1, costs=costs, in_flight=2, workers=1, sync_interval=1000.0)
+    assert run_task(run).returncode == 0
+    assert numbers(run) == list(range(ROWS))
+    (attempt,) = attempts(run)
+    order = [
+        commit.start
+        for record in read_records(attempt.journal)
+        if isinstance(record, Commits)
+        for commit in record.commits
+    ]
+    assert [row % 10 for row in order] == sorted((row % 10 for row in range(ROWS)), reverse=True)
 
 
 def test_samples_that_fail_fail_alone_each_by_its_own_time_out(tmp_path: Path) -> None:
