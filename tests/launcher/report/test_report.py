@@ -113,6 +113,19 @@ def test_several_runs_are_compared(run: RunDir, tmp_path: Path, capsys: pytest.C
     assert "CRASH" in text
 
 
+def test_the_name_of_a_sweep_stands_for_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("lengths-a", "lengths-b"):
+        build_plan(tmp_path / "runs" / name, (0, 25), config={"name": name, "sweep": "lengths", "seed": name})
+    assert main(["report", "lengths"]) == 0
+    assert "What differs key lengths-a lengths-b seed" in shown((tmp_path / "runs" / "lengths.html").read_text())
+    capsys.readouterr()
+    assert main(["metrics", "lengths"]) == 0
+    assert 'run="lengths-b",state="planned"} 0' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
