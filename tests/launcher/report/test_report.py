@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import launcher
 from jobs import extras
 from jobs.storage.durations import Durations
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.cli import main
 from tests.support.builders import AttemptWriter, build_plan
 from tests.support.large_run import EVIL, build_large_run
@@ -124,6 +126,17 @@ def test_the_name_of_a_sweep_stands_for_its_runs(
     capsys.readouterr()
     assert main(["metrics", "lengths"]) == 0
     assert 'run="lengths-b",state="planned"} 0' in capsys.readouterr().out
+
+
+def test_no_scheduler_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = build_plan(tmp_path / "run", (0, 25))
+    submission = replace(Submission.read(run.submission(1)), executor="slurm", job_ids=("77",))
+    submission.write(run.submission(1))
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen.__init__", lambda self, *command, **_: started.append(command))
+    for command in ("report", "metrics", "events"):
+        assert main([command, str(run.path)]) == 0
+    assert started == []
 
 
 @pytest.mark.parametrize(
