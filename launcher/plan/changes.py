@@ -18,7 +18,7 @@ from launcher.config.upstreams import upstream_path
 from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
 from launcher.plan.comparison import compare
-from launcher.plan.guard import config_folder
+from launcher.plan.guard import config_folder, deciding_differences
 from launcher.plan.new_plan import batch_size_of, build, fingerprint_of, shard_boundaries
 from launcher.plan.param_files import changed_files
 from launcher.plan.upstream import upstream_change
