@@ -131,6 +131,8 @@ def test_the_documents_are_those_of_the_page(
     check(document("status", "toy"), "status")
     check(document("list")["runs"][0], "status")
     check(document("errors", "toy"), "errors")
+    check(document("metrics", "toy"), "metrics")
+    check(document("events", "toy"), "events")
     check(document("logs", "toy", "0"), "logs")
     check(document("rerun", "toy"), "submit, rerun")
     check(document("gather", "toy"), "gather")
