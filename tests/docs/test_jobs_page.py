@@ -13,6 +13,7 @@ import soundfile
 from jobs.audio_embedding import AudioEmbedding
 from jobs.image_embedding import ImageEmbedding
 from jobs.job import Job
+from jobs.text_embedding import TextEmbedding
 from jobs.text_generation import TextGeneration
 from launcher.config.config import load_config
 from launcher.config.yaml_lines import parse_document
@@ -21,7 +22,7 @@ from tests.support.launcher_runs import ROOT
 
 PAGE = (ROOT / "docs" / "jobs.md").read_text()
 TOLD_IN_WORDS = {"model", "folder", "mean", "std"}
-CLASSES = pytest.mark.parametrize("job", [AudioEmbedding, ImageEmbedding, TextGeneration])
+CLASSES = pytest.mark.parametrize("job", [TextEmbedding, AudioEmbedding, ImageEmbedding, TextGeneration])
 
 
 def section(job: type[Job]) -> str:
@@ -45,7 +46,7 @@ def test_the_table_of_a_job_has_its_parameters_and_their_defaults(job: type[Job]
     assert told.keys() == found.keys()
     for name in found.keys() - TOLD_IN_WORDS:
         default = found[name].default
-        assert told[name] == (default if isinstance(default, str) else json.dumps(default)), name
+        assert told[name] == (default if default and isinstance(default, str) else json.dumps(default)), name
 
 
 @CLASSES

@@ -715,7 +715,7 @@ def test_ctrl_c_gives_what_is_known_by_then(tmp_path: Path, scratch: Path) -> No
     assert "Traceback" not in text
     assert "slurm" not in json.loads(path.read_text()), "half a probe is not written"
     assert not (tmp_path / "runs").exists()
-    assert tasks_of(tmp_path) == []
+    wait_until(lambda: tasks_of(tmp_path) == [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
