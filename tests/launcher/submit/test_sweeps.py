@@ -37,6 +37,7 @@ def test_a_sweep_plans_a_run_for_each_value_and_status_shows_all(
     told = said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
     assert [line.partition(":")[0] for line in told.splitlines()].count("planned") == 2
     assert told.count("samples: 8") == 1
+    assert "toy-4: node.batch_size=4\nplanned: " in told
     assert told.endswith("next: launcher submit toy, or launcher run toy; all 2 together: launcher status toy\n")
     plans = {name: Plan.read(RunDir(config.parent / "runs" / name).plan) for name in ("toy-4", "toy-8")}
     assert {name: (plan.batch_size, sweep_of(plan)) for name, plan in plans.items()} == {
@@ -50,7 +51,9 @@ def test_a_sweep_plans_a_run_for_each_value_and_status_shows_all(
     found = json.loads(said(capsys, "status", "toy", "--json"))
     assert (found["sweep"], [run["state"] for run in found["runs"]]) == ("toy", ["planned", "planned"])
     again = json.loads(said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8", "--json"))
-    assert [(run["sweep"], run["is_new"]) for run in again["runs"]] == [("toy", False)] * 2
+    assert [(run["sweep"], run["is_new"], run["values"]) for run in again["runs"]] == [
+        ("toy", False, [f"node.batch_size={size}"]) for size in (4, 8)
+    ]
 
 
 def test_a_sweep_runs_to_the_end_and_a_failing_run_ends_no_other(config: Path) -> None:
