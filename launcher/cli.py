@@ -133,19 +133,24 @@ def _add_starting(command: _Command) -> None:
 
 
 def _add_looking(command: _Command) -> None:
-    status = command("status", "look.status", "progress, rate, time left, failures grouped by cause")
+    status = command("status", "status.status", "progress, rate, time left, failures grouped by cause")
     status.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     status.add_argument("--watch", action="store_true", help="redraw until the run has ended")
     status.add_argument("--live", action="store_true", help="ask Slurm too, with one squeue call")
     status.add_argument("--shards", action="store_true", help="list each shard")
-    logs = command("logs", "look.logs", "the log of a shard, all attempts")
+    logs = command("logs", "logs.logs", "what array tasks wrote: all, of a shard, of what failed, about a sample")
     logs.add_argument("run", metavar="RUN", help="run directory, run name, or config")
-    logs.add_argument("shard", metavar="SHARD", type=int, help="number of the shard, from 0")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until the shard has ended")
+    logs.add_argument("shard", metavar="SHARD", nargs="?", type=int, help="number of the shard, from 0 (default: all)")
+    logs.add_argument(
+        "--failed", action="store_true", help="of the shards that failed, else of those with failed samples"
+    )
+    logs.add_argument("--sample", metavar="ID", help="only what is said about this sample, with some lines around it")
+    logs.add_argument("--tail", metavar="N", type=int, help="only the last N lines of each log")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until what is shown has ended")
     errors = command("errors", "errors.errors", "each failed sample: its id, row, kind, message, attempts")
     errors.add_argument("run", metavar="RUN", nargs="?", help=f"{_RUN_HELP}, or a result.h5")
     errors.add_argument("--shard", metavar="N", type=int, help="only those of this shard")
-    listing = command("list", "look.list_runs", "the runs of a folder")
+    listing = command("list", "listing.list_runs", "the runs of a folder")
     listing.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="runs folder (default: runs)")
 
 
