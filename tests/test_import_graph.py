@@ -33,6 +33,7 @@ HALLS = {
         "launcher.deadline",
         "launcher.interrupts",
         "launcher.patience",
+        "launcher.table",
         "launcher.units",
         "launcher.visible",
     },

@@ -13,6 +13,7 @@ from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.config.upstreams import upstream_paths
 from launcher.executors import choose_executor
+from launcher.runs.index import note
 from launcher.submit.start import go_on
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
@@ -61,7 +62,9 @@ def planned_target(target: str, options: argparse.Namespace, printer: Printer) -
         choose_executor(config.executor).prepare(config)
         from launcher.plan.plan import make_plan
 
-        return make_plan(config, way_of(options)), config
+        planned = make_plan(config, way_of(options))
+        note(planned.run)
+        return planned, config
     planned, config = go_on(chosen_run(target), way_of(options), options.set)  # with the settings it had
     told_of_deprecations(config, printer)
     return planned, config

@@ -43,9 +43,8 @@ class LogChoice:
         """Of the shards that failed; where none did, of those with failed samples."""
         plan = Plan.read(run.plan)
         shards = ShardReader(run, plan).read(read_submissions(run))
-        failed = shards.in_state(ShardState.FAILED)
-        some = failed or Spans.of_numbers(one.shard.index for one in shards if one.failed)
-        return cls(run, plan, plan.table.rows_of(some.numbers))
+        failed = shards.in_state(ShardState.FAILED) or shards.with_failures()
+        return cls(run, plan, plan.table.rows_of(failed.numbers))
 
     def again(self) -> None:
         self._submissions: Sequence[SubmissionState] = read_submissions(self._run)

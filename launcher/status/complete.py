@@ -27,6 +27,7 @@ class CompleteRun:
     rate = None
     eta = None
     beyond_samples = ""
+    missing = 0
 
     @property
     def ok(self) -> int:
