@@ -19,6 +19,7 @@ PACKAGES = {
     "zarr": ("zarr",),
     "remote": ("obstore",),
     "lance": ("lance",),
+    "top": ("textual",),
 }
 """The packages that are imported for each, by the names that Python knows them by."""
 

@@ -144,6 +144,10 @@ def _add_looking(command: _Command) -> None:
         "--slow", action="store_true", help="list those whose array task is much slower than others, or stuck"
     )
     status.add_argument("--csv", action="store_true", help="a line a run; with shards, a line each")
+    top = command(
+        "top", "top.top", "runs on a full screen: array tasks, nodes, shards, failures, and the logs behind them"
+    )
+    top.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_HELP.replace("config", "config, or result"))
     logs = command("logs", "logs.logs", "what array tasks wrote: all, of a shard, of what failed, about a sample")
     logs.add_argument("run", metavar="RUN", help="run directory, run name, or config")
     logs.add_argument("shard", metavar="SHARD", nargs="?", type=int, help="number of the shard, from 0 (default: all)")

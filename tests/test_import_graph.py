@@ -77,6 +77,7 @@ TABLE = {
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs, launcher/submit",
     "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
+    "launcher/top": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs job, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
@@ -89,7 +90,7 @@ TABLE = {
     "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "
     "launcher/catalogue, "
     "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
-    "launcher/runs, launcher/status, launcher/submit, launcher/tryout",
+    "launcher/runs, launcher/status, launcher/submit, launcher/top, launcher/tryout",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

@@ -2,9 +2,10 @@
 
 import os
 import re
+import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -18,6 +19,7 @@ _PIECE = 1 << 16
 _TICK = 0.25
 # Seconds between looks at who works on the rows: that reads something of every attempt.
 _LOOK = 2.0
+_NEVER = threading.Event()
 # Lines of the same process that are shown before and after one about a sample; a traceback is among these.
 _BEFORE, _AFTER = 10, 25
 _ROWS = re.compile(rb"\bsamples? (\d{1,18})(?: to (\d{1,18}))?\b")
@@ -35,10 +37,17 @@ def last_words(path: Path) -> str:
     return next(filter(None, words), "")
 
 
-def read_logs(choice: LogChoice, *, follow: bool = False, tail: int | None = None) -> Iterator[Piece]:
+def read_logs(
+    choice: LogChoice,
+    *,
+    follow: bool = False,
+    tail: int | None = None,
+    wait: Callable[[float], bool] = _NEVER.wait,
+) -> Iterator[Piece]:
     """The logs, in pieces, each with the file that it is of; of those there are now, the last ``tail`` lines of each.
 
-    With ``follow`` also what is appended, until the rows are done or nobody runs them.
+    With ``follow`` also what is appended, until the rows are done or nobody runs them. ``wait`` waits for so many seconds, and
+    says whether nobody wants any more.
     """
     offsets: dict[Path, int] = {}
     looked, is_first = time.monotonic(), True
@@ -51,10 +60,9 @@ def read_logs(choice: LogChoice, *, follow: bool = False, tail: int | None = Non
                 while piece := file.read(_PIECE):
                     yield path, piece
                 offsets[path] = file.tell()
-        if is_last:
+        if is_last or wait(_TICK):
             return
         is_first = False
-        time.sleep(_TICK)
         if time.monotonic() - looked > _LOOK:
             choice.again()
             looked = time.monotonic()
@@ -81,7 +89,7 @@ def about_rows(pieces: Iterable[Piece], rows: Collection[int], batch_size: int) 
     before: dict[tuple[Path, bytes], deque[bytes]] = {}
     left: dict[tuple[Path, bytes], int] = {}
     speaker = b""
-    for path, line in _lines(pieces):
+    for path, line in whole_lines(pieces):
         speaker = stamp["speaker"] if (stamp := STAMP.match(line)) else speaker
         by = path, speaker
         named = [(int(found[1]), int(found[2] or found[1])) for found in _ROWS.finditer(line)]
@@ -95,7 +103,7 @@ def about_rows(pieces: Iterable[Piece], rows: Collection[int], batch_size: int) 
             before.setdefault(by, deque(maxlen=_BEFORE)).append(line)
 
 
-def _lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def whole_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Whole lines, each with its file; of a file's last one what there is of it."""
     begun: dict[Path, bytes] = {}
     for path, piece in pieces:

@@ -130,7 +130,7 @@ def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> lis
         failed = f", {one.failed:,} failed" if one.failed else ""
         lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
     for group in status.groups[:_MAX_GROUPS]:
-        lines += [f"  {_counts(group)}: {short_line(group.message)}", f"    {status.advice(group)}"]
+        lines += [f"  {group_words(group)}: {short_line(group.message)}", f"    {status.advice(group)}"]
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
@@ -205,7 +205,7 @@ def _laggard_lines(status: Status) -> Iterator[str]:
         yield f"    to go on without: launcher cancel {name}, launcher rerun {name} {flags}"
 
 
-def _counts(group: FailureGroup) -> str:
+def group_words(group: FailureGroup) -> str:
     """The kind, how much it struck, and some names: ``LOAD, 3 samples (a7, b1, c4) in 2 shards``."""
     where = counted(group.shards.count, "shard")
     if not group.samples:

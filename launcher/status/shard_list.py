@@ -13,7 +13,7 @@ from launcher.table import table_lines
 from launcher.units import clock_time, short_size
 from launcher.visible import on_one_line, short_line
 
-_HEADS = ("shard", "state", "samples", "failed", "job id", "node", "elapsed", "memory", "samples/s", "")
+HEADS = ("shard", "state", "samples", "failed", "job id", "node", "elapsed", "memory", "samples/s", "")
 SHARD_COLUMNS = (
     "shard", "state", "samples", "ok", "failed", "job_id", "node", "attempt", "elapsed_seconds", "memory",
     "samples_per_second", "slow", "kind", "message",
@@ -108,4 +108,4 @@ def _began(attempt: Attempt) -> float:
 
 def shard_lines(rows: Sequence[ShardRow]) -> Iterator[str]:
     """A table of them."""
-    return (f"  {line}" for line in table_lines(_HEADS, [row.words() for row in rows], right=_NUMBERS))
+    return (f"  {line}" for line in table_lines(HEADS, [row.words() for row in rows], right=_NUMBERS))

@@ -24,6 +24,7 @@ COMMANDS = [
     "probe",
     "try",
     "status",
+    "top",
     "logs",
     "errors",
     "list",

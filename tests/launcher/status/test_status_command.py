@@ -3,11 +3,13 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.extras import PACKAGES
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from launcher.cli import main
@@ -79,3 +81,20 @@ def test_a_result_names_its_run_wherever_it_lies(
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["status", "notes.txt"]) == 2
     assert "is a file; RUN is a run directory" in capsys.readouterr().err
+
+
+def test_top_is_status_where_there_is_no_terminal_and_else_says_what_it_lacks(
+    runs: tuple[RunDir, RunDir], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capsys.readouterr()
+    assert main(["top", "one", "other"]) == 1
+    assert capsys.readouterr().out.startswith("one  ")
+    assert main(["top", "one"]) == 0
+    assert capsys.readouterr().out.startswith("one  complete")
+    main(["top", "one", "--json"])
+    assert document(capsys)["state"] == "complete"
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setitem(PACKAGES, "top", ("textual_that_is_not_there",))
+    assert main(["top", "one"]) == 2
+    assert "launcher top needs textual, which comes with pip install" in capsys.readouterr().err
