@@ -33,9 +33,9 @@ CHAOS ?= CHAOS_KILLS=1000 CHAOS_CRASHES=60 CHAOS_STATES=10000 CHAOS_FAULTS=150 C
 chaos: $(VENV)/.installed-all
 	@nice -n 19 env $(CHAOS) $(BIN)/python -m pytest -s --timeout=3600 tests/chaos $(ARGS)
 
-# All tests: make test leaves out those that take long and whose kind another test covers.
+# All tests, with all their examples: make test leaves out those that take long and whose kind another test covers.
 thorough: $(VENV)/.installed-all
-	@$(BIN)/python -m pytest -m "" $(ARGS)
+	@env THOROUGH=1 $(BIN)/python -m pytest -m "" $(ARGS)
 
 # All tests against Slurms that are set up as elsewhere.
 sites: $(VENV)/.installed-all

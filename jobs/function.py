@@ -1,9 +1,11 @@
-"""Calls a function with each sample, and stores what it returns: the Job of ``launcher.map``.
+"""Calls a function with each sample, and stores what it returns: the Jobs of ``launcher.map``.
 
-The function runs in the pool workers, as many at a time as there are; where it raises, that sample has failed, and no other.
+Where it raises, that sample has failed, and no other. A plain function runs in the pool workers, as many calls at a time as
+there are; of one that is ``async def`` ``node.in_flight`` calls are under way in each process.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -28,16 +30,17 @@ class Function(Job):
 
     def __init__(self, function: str, column: str | None = None) -> None:
         self._function = _imported(function)
+        if inspect.iscoroutinefunction(self._function):
+            raise InputError(
+                f"job.params: function: {function!r} is `async def`: use {__name__}:{AsyncFunction.__name__}"
+            )
         self._column = column
 
     def manifest_columns(self) -> tuple[str, ...]:
         return () if self._column is None else (self._column,)
 
     def load(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        found = self._function(dict(sample) if self._column is None else sample[self._column])
-        if found is None:
-            return {_NOTHING: True}
-        return dict(found) if isinstance(found, Mapping) else {_ALONE: found}
+        return _outputs(self._function(_argument(sample, self._column)))
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         first = items[0]
@@ -50,6 +53,40 @@ class Function(Job):
 
     def process(self, batch: dict[str, Any]) -> dict[str, Any]:
         return batch
+
+
+class AsyncFunction(Job):
+    """The same of a function that is ``async def``: of long, uneven calls, ``node.in_flight`` are under way in each process.
+
+    ``function``: module:name; ``column``: the column whose value it is called with; null: with the whole sample, as a dict.
+    """
+
+    def __init__(self, function: str, column: str | None = None) -> None:
+        self._function: Callable[[Any], Awaitable[Any]] = _imported(function)
+        if not inspect.iscoroutinefunction(self._function):
+            raise InputError(
+                f"job.params: function: {function!r} is a plain function: use {__name__}:{Function.__name__}"
+            )
+        self._column = column
+
+    def manifest_columns(self) -> tuple[str, ...]:
+        return () if self._column is None else (self._column,)
+
+    def load(self, sample: Mapping[str, Any]) -> Any:
+        return _argument(sample, self._column)
+
+    async def process_sample(self, item: Any, seed: int) -> dict[str, Any]:
+        return _outputs(await self._function(item))
+
+
+def _argument(sample: Mapping[str, Any], column: str | None) -> Any:
+    return dict(sample) if column is None else sample[column]
+
+
+def _outputs(found: Any) -> dict[str, Any]:
+    if found is None:
+        return {_NOTHING: True}
+    return dict(found) if isinstance(found, Mapping) else {_ALONE: found}
 
 
 def _together(values: list[Any]) -> Any:

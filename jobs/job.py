@@ -60,6 +60,9 @@ class Job:
     param_files: ClassVar[tuple[str, ...]] = ()
     """Parameters that name a file or folder which decides the results (weights): with another, a run does not go on."""
 
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Outputs whose sums the run's status tells, and how fast they grow: numbers of tokens. Of lists, their lengths count."""
+
     # Not for type checkers, which would take it that every Job takes every argument.
     if not TYPE_CHECKING:
 

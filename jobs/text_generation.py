@@ -52,6 +52,7 @@ class TextGeneration(Job):
     """
 
     param_files = ("model",)
+    counts = ("prompt_tokens", "completion_tokens")
 
     def __init__(
         self,

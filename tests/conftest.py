@@ -7,6 +7,8 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.examples import examples
+
 pytest_plugins = ["tests.support.slurm_fixtures", "tests.support.voices"]
 
 # What /etc/launcher.yaml and the like say on the machine at hand is no business of the tests, nor of what they start.
@@ -26,7 +28,9 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A loaded machine is slow to make examples and to run them, which is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100)
+)
 settings.load_profile("patient")
 
 

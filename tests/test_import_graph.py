@@ -86,7 +86,8 @@ TABLE = {
     "launcher/notify, launcher/plan",
     "launcher/python": "jobs base, jobs/gather, jobs job, jobs/storage, launcher executors, launcher/commands, "
     "launcher/config, launcher/plan, launcher/results, launcher/runs, launcher/status, launcher/submit, launcher/tryout",
-    "launcher/tryout": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher/config, launcher/plan",
+    "launcher/tryout": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/node, jobs/storage, launcher/config, "
+    "launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "
     "launcher/catalogue, "
     "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "

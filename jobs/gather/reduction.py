@@ -11,7 +11,7 @@ import numpy as np
 from jobs.errors import OutputError, RunError, described
 from jobs.gather.result_file import OK, ResultFile
 from jobs.job import Job
-from jobs.storage.outputs import to_array
+from jobs.storage.arrays import to_array
 from jobs.storage.ragged_rows import row_values
 from jobs.storage.records import Output, Part
 from jobs.storage.shard_table import ShardTable

@@ -13,7 +13,8 @@ from jobs.errors import OutputError, SampleFailed
 from jobs.kinds import SampleFailureKind
 from jobs.node.worker.loading import describe
 from jobs.pickles import Packed, pack
-from jobs.storage.outputs import RowCountError, to_array
+from jobs.storage.arrays import to_array
+from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 from jobs.tensors import is_tensor, to_numpy
 

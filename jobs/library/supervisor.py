@@ -22,7 +22,8 @@ from jobs.node.messages import Allocate, Allocated, Batch, Broken
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew
+from jobs.node.supervisor.deaths import MemoryShort
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
 from jobs.node.supervisor.preload import import_module

@@ -48,7 +48,8 @@ class Beat(Record):
     every beat repeats them. ``begun`` is the row that it deals next: of the rows of its claims before that, all that are
     not done are in work. ``rate`` is rows a second, lately; ``setup`` is how long its processes took to be ready, seconds.
     ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
-    together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing.
+    together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing. ``in_flight`` are
+    the samples that were under way then, where they are taken one by one; ``counts`` sums of outputs that the Job counts.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
     node/supervisor/meter.py.
@@ -81,6 +82,8 @@ class Beat(Record):
     passages: tuple[Passage, ...] = ()
     memory: int = 0
     quiet: float = 0.0
+    in_flight: int = 0
+    counts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def all_passages(self) -> tuple[Passage, ...]:

@@ -6,24 +6,22 @@ the data, so each batch is stored the same way.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jobs.errors import OutputError
-from jobs.stacked import MOST_EXACT, is_masked, stack_arrays
+from jobs.stacked import stack_arrays
+from jobs.storage.arrays import describe, plain_array, to_array, to_list
 from jobs.storage.records import Output
-from jobs.tensors import is_tensor, to_numpy
+from jobs.tensors import is_tensor
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NOT_OUTPUTS = frozenset({"id", "status", "errors", "summary"})
 """What else a result holds beside the outputs."""
 _RESERVED = {*NOT_OUTPUTS, "index"}  # a reduction's blocks have the rows under this name
-_MOST_DIMENSIONS = 32  # of a dataset in HDF5
-# How containers of others give their elements as Python's own: pandas', pyarrow's, polars'.
-_AS_LISTS = ("tolist", "to_pylist", "to_list")
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,28 @@ def _name(key: object) -> str:
 def _column(name: str, value: Any, own: bool) -> Column:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value):
         return _from_list(name, value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SUT" and value.ndim == 1 and len(value):
-        return _from_list(name, value.tolist())
+    if texts := _texts(value):
+        return _from_list(name, texts)
     array = to_array(name, value)
     if array.ndim == 0:
         raise OutputError(f"output {name!r} is a single value; its first axis must be the batch")
     # Whatever made it an array may have made one of the Job's own memory.
     return Column(array.copy() if own else array)
+
+
+def _texts(value: Any) -> list[Any]:
+    """What a column of text has, of numpy, pandas, pyarrow or polars; nothing of any other value."""
+    as_list = to_list(value)
+    if as_list is None or is_tensor(value):
+        return []
+    try:
+        array = np.asanyarray(value)
+    except (TypeError, ValueError, RuntimeError):  # no array at all: to_array tells why
+        return []
+    if array.dtype.kind not in "SUTO" or array.ndim != 1:
+        return []
+    found = list(as_list())
+    return found if any(isinstance(item, str | bytes) for item in found) else []
 
 
 def _from_list(name: str, values: Sequence[Any]) -> Column:
@@ -112,7 +125,7 @@ def _from_list(name: str, values: Sequence[Any]) -> Column:
         raise OutputError(f"output {name!r} mixes {found}: a list of text is of str alone, or of bytes alone")
     arrays = [to_array(name, value) for value in values]
     if all(array.ndim == 0 for array in arrays):
-        return Column(_plain(name, _stacked(name, arrays)))
+        return Column(plain_array(name, _stacked(name, arrays)))
     return _ragged(name, arrays)
 
 
@@ -155,71 +168,6 @@ def _ragged(name: str, arrays: list[np.ndarray]) -> Column:
 def _is_nothing(array: np.ndarray) -> bool:
     """Whether it is what numpy and torch make of an empty list, which tells nothing of the items that others have."""
     return array.shape == (0,) and array.dtype.kind == "f"
-
-
-def to_array(name: str, value: Any) -> np.ndarray:
-    """A contiguous little-endian array of a storable dtype, from an array, a torch tensor or numbers.
-
-    It may be the value's memory. Raises OutputError for everything else.
-    """
-    try:
-        array = to_numpy(value) if is_tensor(value) else np.asanyarray(value)
-    except ValueError as error:
-        raise OutputError(f"output {name!r}: {error}; for rows of different length return a list of arrays") from None
-    except (TypeError, RuntimeError) as error:  # a kind of tensor, or of object, that is no array
-        raise OutputError(f"output {name!r}, {describe(value)}, is no array: {error}") from None
-    if array.ndim > _MOST_DIMENSIONS:
-        raise OutputError(f"output {name!r} has {array.ndim} dimensions; valid: {_MOST_DIMENSIONS} at most")
-    if array.ndim and array is not value and not is_tensor(value):
-        _check_exact(name, value, array)
-    return _plain(name, _unmasked(name, array))
-
-
-def _check_exact(name: str, value: Any, array: np.ndarray) -> None:
-    """Whole numbers beside fractions, or missing values, have become floats, which do not hold all of them."""
-    if array.dtype.kind not in "fc" or not (np.abs(array) >= MOST_EXACT).any():
-        return
-    for number in _whole_numbers(value):
-        if int(float(number)) != number:
-            raise OutputError(
-                f"output {name!r}: {number} would be rounded to {array.dtype}; return an array of one dtype"
-            )
-
-
-def _whole_numbers(value: Any) -> Iterator[int]:
-    """Those in lists, and in what can be made one."""
-    if isinstance(value, int | np.integer):
-        yield int(value)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _whole_numbers(item)
-    elif to_list := next((getattr(value, method) for method in _AS_LISTS if hasattr(value, method)), None):
-        yield from _whole_numbers(to_list())
-
-
-def _unmasked(name: str, array: np.ndarray) -> np.ndarray:
-    """What is masked is NaN, as other values that are missing; numbers that have no NaN are refused."""
-    if not is_masked(array):
-        return np.asarray(array)
-    if array.dtype.kind not in "fc":
-        raise OutputError(
-            f"output {name!r} is a masked array of {array.dtype}, which has no value for what is masked; valid: an "
-            "array, as of array.filled(-1), or a masked array of floats, which becomes NaN where it is masked"
-        )
-    filled: np.ndarray = array.filled(np.nan)
-    return filled
-
-
-def _plain(name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:
-        raise OutputError(f"output {name!r} has dtype {array.dtype}; valid: bool, numbers, lists of str or bytes")
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-
-
-def describe(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} array of shape {list(value.shape)}"
-    return f"{type(value).__name__}"
 
 
 def check_form(columns: Columns, outputs: Sequence[Output]) -> None:

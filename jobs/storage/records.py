@@ -225,7 +225,8 @@ class Commit(NamedTuple):
     """Rows ``[start, stop)`` are stored: one batch.
 
     ``blocks`` are in the layout's order; there are none where no sample of the batch was ok. ``split`` says that the rows
-    were not processed as one batch (a sample failed, or memory ran out).
+    were not processed as one batch (a sample failed, or memory ran out). ``counts`` are sums of outputs that the Job counts;
+    of these the journal tells in its beats alone.
     """
 
     start: int
@@ -234,6 +235,7 @@ class Commit(NamedTuple):
     failed: tuple[FailedSample, ...] = ()
     split: bool = False
     seconds: float = 0.0
+    counts: tuple[tuple[str, float], ...] = ()
 
     def counted_from(self, row: int) -> "Commit":
         """The same commit, its rows counted from ``row`` on."""

@@ -33,8 +33,7 @@ class SampleColumns(dict[str, Sequence[Any]]):
         self._references = references
 
     def __missing__(self, name: str) -> Sequence[Any]:
-        # RecordBatch.column raises KeyError with the name, which is what a mapping should do.
-        column = self._batch.column(name)
+        column = self._batch.column(name)  # KeyError where there is none such
         values: Sequence[Any]
         if reference := self._references.get(name):
             from jobs.references.references import Referred

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.errors import OutputError
-from jobs.storage.outputs import describe, to_array
+from jobs.storage.arrays import describe, to_array
 from jobs.tensors import is_tensor, to_numpy
 
 

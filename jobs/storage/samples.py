@@ -95,7 +95,12 @@ class Sample(Mapping[str, Any]):
         return parts[bisect_right(parts, self.index, key=lambda part: part[1]) - 1] if parts else None
 
     def __getitem__(self, name: str) -> Any:
-        return self._window.columns[name][self._position]
+        try:
+            return self._window.columns[name][self._position]
+        except KeyError:
+            if name in self._window.names:
+                raise
+            raise KeyError(f"{name!r} is no column of this sample, which has {', '.join(self._window.names)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._window.names)

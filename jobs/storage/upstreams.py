@@ -71,27 +71,36 @@ class Upstream:
             return None
         return f"run {self.name} was computed again since this run was planned"
 
+    def has_grown(self, rows: int) -> bool:
+        """Whether it has more samples by now than it had for a plan with so many ``rows``."""
+        part = _part(Plan.read(self.directory.plan), self.manifest)
+        return part is None or part.rows != rows + self.omitted
+
 
 def refuse_outdated(run: RunDir, plan: Plan) -> None:
     """Raises RunError where the run whose samples a plan has was computed again, so that its results may be others by now."""
     upstream = Upstream.of(plan)
     if upstream and (change := upstream.change()):
-        raise RunError(f"{run.path}: {change}. {ways_on(str(run.path))}")
+        raise RunError(f"{run.path}: {change}. {ways_on(str(run.path), plan, upstream)}")
 
 
-def ways_on(run: str) -> str:
-    """What to do about that."""
-    return (
-        f"Where the results stay right all the same: launcher rerun {run} --keep-results; to compute everything again: "
-        f"launcher rerun {run} --fresh"
-    )
+def ways_on(run: str, plan: Plan, upstream: Upstream) -> str:
+    """What to do about that: results are of the rows that they were made of, so they can be kept where these are the same."""
+    again = f"o compute everything again: launcher rerun {run} --fresh"
+    if upstream.has_grown(plan.rows):
+        return f"It has other samples, too. T{again}"
+    return f"Where the results stay right all the same: launcher rerun {run} --keep-results; t{again}"
 
 
 def current_seal(run: RunDir, manifest: str | None) -> str | None:
     """The seal of what a run has of a manifest by now; None where it has no such one any more."""
     plan = Plan.read(run.plan)
-    part = next((part for part in plan.results if part.name == manifest), None)
+    part = _part(plan, manifest)
     return stored_seal(run, plan, part) if part else None
+
+
+def _part(plan: Plan, manifest: str | None) -> Part | None:
+    return next((part for part in plan.results if part.name == manifest), None)
 
 
 def stored_seal(run: RunDir, plan: Plan, part: Part) -> str:

@@ -91,6 +91,7 @@ _BUILT_IN = (
     Entry("jobs.audio_embedding:AudioEmbedding", "audio", extras.DISTRIBUTION),
     Entry("jobs.command:Command", None, extras.DISTRIBUTION),
     Entry("jobs.download:Download", "download", extras.DISTRIBUTION),
+    Entry("jobs.function:AsyncFunction", None, extras.DISTRIBUTION),
     Entry("jobs.function:Function", None, extras.DISTRIBUTION),
     Entry("jobs.image_embedding:ImageEmbedding", "image", extras.DISTRIBUTION),
     Entry("jobs.text_embedding:TextEmbedding", "text", extras.DISTRIBUTION),

@@ -120,7 +120,15 @@ _MOST_PROCESSES = 10_000
 Column: TypeAlias = Annotated[str, Field(min_length=1)]
 NameList: TypeAlias = Annotated[tuple[Column, ...], BeforeValidator(_listed)]
 PathText: TypeAlias = Annotated[
-    str, Field(min_length=1), AfterValidator(_matching(r"[^\0]*", "must be a path: it has a NUL"))
+    str,
+    Field(min_length=1),
+    AfterValidator(_matching(r"[^\0]*", "must be a path: it has a NUL")),
+    AfterValidator(
+        _matching(
+            r"(?![a-z][a-z0-9+.-]*://)(?s:.*)",
+            "must be a path, not a URL: of stores manifests are read, and `launcher export` writes to them",
+        )
+    ),
 ]
 PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(_listed)]
 Scratch: TypeAlias = Annotated[str, AfterValidator(_check_scratch)]

@@ -22,8 +22,8 @@ from launcher.plan.param_files import describe_files
 from launcher.plan.provenance import describe_environment, describe_git
 from launcher.plan.sharding import split_parts
 
-# Batches are seeded from it and their first row: the same plan always draws the same numbers.
-_SEED = 0
+SEED = 0
+"""Batches and samples are seeded from it and their (first) row: the same plan always draws the same numbers."""
 # The same for plans of all formats, so that a run of an older version is known as planned from the same config.
 _FINGERPRINT = 1
 
@@ -56,7 +56,7 @@ def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -
         boundaries=shard_boundaries(config, manifest, path),
         job=job,
         batch_size=batch_size_of(config, job),
-        seed=_SEED,
+        seed=SEED,
         config=config.to_mapping(),
         manifest=json.loads(json.dumps(read)),  # lists, as they are read back
         environment={"config": os.path.abspath(config.path), **describe_environment()},

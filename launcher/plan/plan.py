@@ -106,7 +106,7 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
-        raise refusal(run, changes)
+        raise refusal(run, changes, is_of_run=config.data.of_run is not None)
     needed, problems = job_problems(job)  # a run goes on with other params, too
     if problems:
         raise InputError(config.origins.report(problems))

@@ -94,11 +94,8 @@ def function_name(function: object) -> str:
         raise InputError(
             f"function: a {type(function).__name__} is not valid; valid: a function that is written with def"
         )
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-        raise InputError(
-            f"function: {function.__name__} returns a coroutine or generator, no value: write it without async and yield; "
-            "for many requests at a time: a Job whose load is async"
-        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InputError(f"function: {function.__name__} returns a generator, no value: write it without yield")
     if function.__name__ == "<lambda>":
         raise InputError("function: a lambda has no name by which another process could have it: write it with def")
     return function.__name__

@@ -1,5 +1,6 @@
 """Planning from Python: a Job and samples, or a function, become a run, as a config does."""
 
+import inspect
 import os
 from collections.abc import Mapping
 from typing import Any, cast
@@ -73,7 +74,7 @@ def map(  # noqa: A001 - it is called as launcher.map
 
     Samples and sections are those of ``plan``. The function gets a sample as a dict, or the value itself where samples are
     plain values. What it returns is the output ``result``, or of a dict an output by each of its names. Each call is a batch;
-    for short ones give node={"batch_size": 64}.
+    for short ones give node={"batch_size": 64}. Of an ``async def`` function node={"in_flight": 64} calls are made at a time.
     """
     called, way = function_name(function), Way.of(keep_results=keep_results, fresh=fresh)
     place = _place(name or called, sections)
@@ -83,7 +84,8 @@ def map(  # noqa: A001 - it is called as launcher.map
         if given_samples.are_values(samples):
             rows, first = given_samples.looked_at(rows)
             params |= {} if given_samples.has_names(first) else {"column": given_samples.VALUE}
-        section = {"class": "jobs.function:Function", "params": params, "import_from": _escaped(source)}
+        kind = "AsyncFunction" if inspect.iscoroutinefunction(function) else "Function"
+        section = {"class": f"jobs.function:{kind}", "params": params, "import_from": _escaped(source)}
         node = {"batch_size": _BATCH_OF_FUNCTION, **(sections.pop("node", None) or {})}
         run = _planned(place, section, rows, shards, {**sections, "node": node}, given, way)
     run.submit()

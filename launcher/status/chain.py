@@ -53,13 +53,14 @@ class Chain:
     """``links`` are all runs before, those first that others come after; ``own`` those that the run itself names.
 
     ``waiting``: it is to be started by whoever completes these. ``outdated``: the run that its samples are of was computed
-    again, in words.
+    again, in words, and ``ways_on``: what to do about that.
     """
 
     links: tuple[Link, ...] = ()
     own: tuple[Link, ...] = ()
     waiting: Waiting | None = None
     outdated: str | None = None
+    ways_on: str | None = None
 
     @classmethod
     def read(cls, run: RunDir, plan: Plan, read: Callable[[RunDir], "Status | None"]) -> Self:
@@ -71,7 +72,9 @@ class Chain:
         for link in own:
             found |= {one.run.path: one for one in (*(link.status.chain.links if link.status else ()), link)}
         upstream = Upstream.of(plan)
-        return cls(tuple(found.values()), own, how_it_waits(run, plan), upstream.change() if upstream else None)
+        outdated = upstream.change() if upstream else None
+        advice = ways_on(reference(run), plan, upstream) if upstream and outdated else None
+        return cls(tuple(found.values()), own, how_it_waits(run, plan), outdated, advice)
 
     @property
     def blocking(self) -> Link | None:
@@ -115,7 +118,7 @@ def waiting_lines(status: "Status") -> Iterator[str]:
     chain, name = status.chain, reference(status.run)
     if chain.outdated:
         yield f"  outdated: {chain.outdated}"
-        yield f"    {ways_on(name)}"
+        yield f"    {chain.ways_on}"
     if status.state in (RunState.RUNNING, RunState.COMPLETE):
         return
     if chain.waiting and chain.waiting.problem:

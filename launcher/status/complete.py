@@ -13,6 +13,7 @@ from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import read_seal
 from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
+from launcher.status.counted import Counted
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class CompleteRun:
     eta = None
     beyond_samples = ""
     missing = 0
+    counted = Counted()
 
     @property
     def ok(self) -> int:

@@ -37,7 +37,7 @@ def brief_line(status: Status | CompleteRun) -> str:
 def _pace(status: Status | CompleteRun) -> list[str]:
     """How fast it goes, and for how long still."""
     is_going = status.state is RunState.RUNNING and status.rate and not status.beyond_samples
-    rate = [f"{status.rate:,.1f} samples/s"] if is_going else []
+    rate = [f"{status.rate:,.1f} samples/s", *status.counted.words] if is_going else []
     return [*rate, *([f"{clock_time(status.eta)} left"] if status.eta else [])]
 
 

@@ -10,11 +10,11 @@ _STEADY_SECONDS = 120.0
 
 def rate_of(shards: Shards, newest: SubmissionState) -> float | None:
     """Samples per second that the newest submission has done, over the time in which its attempts ran."""
-    seconds = _seconds(shards, newest)
+    seconds = seconds_of(shards, newest)
     return shards.closed_by(newest.number).count / seconds if seconds > 0 else None
 
 
-def _seconds(shards: Shards, newest: SubmissionState) -> float:
+def seconds_of(shards: Shards, newest: SubmissionState) -> float:
     """For how long attempts of the newest submission ran, as far as is known; 0 where none has begun."""
     recent = [one for one in shards.attempts if one.submission == newest.number and one.start]
     # Until the last beat, not until now: what was done since then is not known yet.
@@ -27,4 +27,4 @@ def is_steady(shards: Shards, newest: SubmissionState | None) -> bool:
     if newest is None:
         return False
     done, left = shards.closed_by(newest.number).count, shards.left_of(newest.submission).count
-    return done >= _STEADY_SHARE * (done + left) or _seconds(shards, newest) >= _STEADY_SECONDS
+    return done >= _STEADY_SHARE * (done + left) or seconds_of(shards, newest) >= _STEADY_SECONDS

@@ -14,6 +14,7 @@ from launcher.runs.failures import group
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
 from launcher.status.chain import Chain
+from launcher.status.counted import counted
 from launcher.status.finalizer import find_finalizer
 from launcher.status.gathered import is_gathered
 from launcher.status.live import observe
@@ -92,6 +93,7 @@ class StatusReader:
             find_finalizer(self.run, submissions),
             find_laggards(self.plan, shards, submissions),
             chain,
+            counted(shards, newest),
             queue,
         )
 

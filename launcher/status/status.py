@@ -17,6 +17,7 @@ from launcher.runs.notices import Notice, read_notice
 from launcher.runs.shard_states import Shards
 from launcher.runs.submissions import SubmissionState
 from launcher.status.chain import NO_CHAIN, Chain
+from launcher.status.counted import Counted
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer
 from launcher.status.sample_counts import SampleCounts, samples_json
@@ -37,7 +38,7 @@ class Status:
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
     ``laggards`` are attempts that write but finish nothing, and slow nodes.
     ``other_versions`` are those that attempts computed with and that did not plan the run, in words. ``chain``: the runs
-    before it.
+    before it. ``counted`` is what attempts tell beside samples.
     """
 
     run: RunDir
@@ -59,6 +60,7 @@ class Status:
     finalizer: Finalizer | None = None
     laggards: Laggards = field(default_factory=Laggards)
     chain: Chain = NO_CHAIN
+    counted: Counted = field(default_factory=Counted)
     queue: Mapping[tuple[str, str], int] | None = None
     """With --live: entries of the scheduler's queue by (state, reason)."""
 
@@ -193,6 +195,7 @@ class Status:
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
             **self.laggards.to_json(),
+            **self.counted.to_json(),
             "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,

@@ -16,6 +16,7 @@ from jobs.errors import described
 from launcher.tryout.described import Described, describe
 
 _OURS = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/"
+_LOOPS = tuple(f"{os.path.dirname(os.__file__)}/{package}/" for package in ("asyncio", "concurrent"))
 
 
 Show: TypeAlias = Callable[[Any], Iterable[Described]]
@@ -92,17 +93,24 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Runs it in one event loop for all; beside that of a notebook, which is running, in one other thread."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _is_in_loop():
             return self._runner.run(coroutine)
         self._thread = self._thread or ThreadPoolExecutor(1)
         return self._thread.submit(self._runner.run, coroutine).result()
 
 
+def _is_in_loop() -> bool:
+    """Asked by itself: what is raised while this is answered would be told as the cause of what is raised later."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _own_traceback(error: BaseException) -> str:
-    """As Python prints it, from the first frame on that is not of this package."""
+    """As Python prints it, from the first frame on that is neither of this package nor of the event loop."""
     told = traceback.TracebackException.from_exception(error)
-    while len(told.stack) > 1 and told.stack[0].filename.startswith(_OURS):
+    while len(told.stack) > 1 and told.stack[0].filename.startswith((_OURS, *_LOOPS)):
         del told.stack[0]
     return "".join(told.format())

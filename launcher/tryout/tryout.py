@@ -14,24 +14,25 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import InputError
-from jobs.job import Context, Job, make_job
-from jobs.machine.devices import process_devices, usable_gpus
+from jobs.job import Context, Job, make_job, takes_samples
+from jobs.machine.devices import gpu_groups, process_devices, usable_gpus
 from jobs.machine.scratch import make_scratch
-from jobs.storage.outputs import Columns, to_columns
+from jobs.node.generators import sample_seed, seed_generators
+from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.plans import Plan
-from jobs.storage.records import JobSpec
+from jobs.storage.records import JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_columns import MoreColumns
+from jobs.storage.sample_outputs import of_one_row, of_sample
 from jobs.storage.samples import Sample, Samples
+from jobs.storage.submission import NodeSettings
 from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.settings import node_settings
 from launcher.plan.config_check import column_problems, fold_problems, job_problems
-from launcher.plan.new_plan import build, shard_boundaries
+from launcher.plan.new_plan import SEED, build, shard_boundaries
 from launcher.tryout.described import Described
 from launcher.tryout.stages import Stage, StageFailed, Stages
-
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def try_config(config: Config, chosen: Chosen, tell: Callable[[Stage], None], *,
             raise InputError(config.origins.report(problems))
         rows = chosen.rows(shard_boundaries(config, manifest, path))
         samples = Samples(path, manifest.digests, _more(manifest.upstream))
-        return _tried(config, config.job_spec, samples, rows, tell, scratch, debug)
+        return _tried(config, config.job_spec, samples, rows, SEED, tell, scratch, debug)
 
 
 def try_run(
@@ -98,7 +99,7 @@ def try_run(
     _needed(config, job)
     samples = Samples(plan.manifest_file(run), plan.manifest_digests, _more(Upstream.of(plan)))
     with _scratch() as scratch:
-        return _tried(config, job, samples, chosen.rows(plan.boundaries), tell, scratch, debug)
+        return _tried(config, job, samples, chosen.rows(plan.boundaries), plan.seed, tell, scratch, debug)
 
 
 def _needed(config: Config, job: JobSpec) -> Sequence[str]:
@@ -131,13 +132,12 @@ def _tried(
     spec: JobSpec,
     samples: Samples,
     rows: range,
+    seed: int,
     tell: Callable[[Stage], None],
     scratch: Path,
     debug: bool,
 ) -> Tried:
-    node = node_settings(config)
-    device = process_devices(node, usable_gpus(node))[0]
-    context = Context(device, 0, None, scratch, _SEED)
+    context = _context(node_settings(config), scratch, seed)
     with Stages(tell, debug=debug) as stages, contextlib.chdir(spec.folder or "."), contextlib.suppress(StageFailed):
         job = stages.run("constructor", partial(make_job, spec), show=None)
         # As in a run: what one object keeps, the other has not.
@@ -148,7 +148,7 @@ def _tried(
             stages.run("setup", partial(job.setup, context), show=None)
             for start in range(rows.start, rows.stop, config.node.batch_size):
                 batch = range(start, min(start + config.node.batch_size, rows.stop))
-                _batch(job, worker, list(samples.rows(batch.start, batch.stop)), stages)
+                _batch(job, worker, list(samples.rows(batch.start, batch.stop)), seed, stages)
         finally:  # what a Job has started would stay, in a notebook for good
             for name, one in {"teardown": job, "teardown (worker)": worker}.items():
                 if name == "teardown" or worker is not job:
@@ -157,32 +157,60 @@ def _tried(
     return Tried(tuple(stages.all))
 
 
-def _batch(job: Job, worker: Job, samples: Sequence[Sample], stages: Stages) -> None:
+def _context(node: NodeSettings, scratch: Path, seed: int) -> Context:
+    """That of the first process; of GPUs that would be its own, this process has all others as well."""
+    usable = usable_gpus(node)
+    own: tuple[str, ...] = (process_devices(node, usable)[0],)
+    if gpu_groups(node, usable)[0]:
+        own = tuple(f"cuda:{number}" for number in usable[: node.gpus_per_process])
+    return Context(own[0], 0, None, scratch, seed, node.in_flight, own)
+
+
+def _batch(job: Job, worker: Job, samples: Sequence[Sample], seed: int, stages: Stages) -> None:
     """Loads, and processes what could be loaded: a bad sample fails alone, as in a run."""
-    items: list[tuple[str, Sample, Any]] = []
+    loaded: list[tuple[Sample, Any]] = []
+    one_by_one = takes_samples(type(job))
     for sample in samples:
-        name = str(sample.row) if sample.id == str(sample.row) else f"{sample.row} ({sample.id})"
+        if one_by_one:  # else what is drawn depends on the batch, and these are others
+            seed_generators(seed, sample.row)
         with contextlib.suppress(StageFailed):
-            items.append((name, sample, stages.run("load", partial(worker.load, sample), sample=name)))
-    if _takes_samples(job):
-        one_by_one: Any = job
-        for name, sample, item in items:
-            with contextlib.suppress(StageFailed):
-                stages.run("process_sample", partial(one_by_one.process_sample, item, sample.index), sample=name)
-    elif items:
-        batch = stages.run("collate", partial(worker.collate, [item for _, _, item in items]))
+            loaded.append((sample, stages.run("load", partial(worker.load, sample), sample=_name(sample))))
+    if one_by_one:
+        _one_by_one(job, loaded, seed, stages)
+    elif loaded:
+        batch = stages.run("collate", partial(worker.collate, [item for _, item in loaded]))
         outputs = stages.run("process", partial(job.process, batch))
-        stages.run("stored", partial(to_columns, outputs, len(items)), show=_forms)
+        stages.run("stored", partial(to_columns, outputs, len(loaded)), show=_forms)
 
 
-def _takes_samples(job: Job) -> bool:
-    own = getattr(type(job), "process_sample", None)
-    return own is not None and own is not getattr(Job, "process_sample", None)
+def _one_by_one(job: Job, loaded: Sequence[tuple[Sample, Any]], seed: int, stages: Stages) -> None:
+    """Each row with its own seed; what is stored of it has the form of those before."""
+    layout: list[Layout] = []
+    for sample, item in loaded:
+        step = partial(job.process_sample, item, sample_seed(seed, sample.row))
+        with contextlib.suppress(StageFailed):
+            outputs = stages.run("process_sample", step, sample=_name(sample))
+            stages.run("stored", partial(_row, outputs, layout), sample=_name(sample), show=_forms)
+
+
+def _row(outputs: Any, layout: list[Layout]) -> Columns:
+    columns = to_columns(of_one_row(of_sample(outputs)), 1)
+    forms = tuple(column.form(name) for name, column in columns.items())
+    layout[:] = [(layout and layout[0].joined(forms)) or Layout(forms if not layout else layout[0].outputs)]
+    check_form(columns, layout[0].outputs)
+    return columns
+
+
+def _name(sample: Sample) -> str:
+    return str(sample.row) if sample.id == str(sample.row) else f"{sample.row} ({sample.id})"
 
 
 def _forms(columns: Columns) -> Iterator[Described]:
     """How each output will be in the result."""
     for form in (column.form(name) for name, column in columns.items()):
+        if form.open:
+            yield Described(form.name, "rows of any length, all empty so far", None, None, "")
+            continue
         kind = "text" if form.encoding else "rows of any length" if form.ragged else "array"
         shape: tuple[int | str, ...] | None = ("n", *form.shape) if not form.encoding else None
         yield Described(form.name, kind, None if form.encoding else np.dtype(form.dtype).name, shape, "")

@@ -17,7 +17,7 @@ from tests.support.chaos import amount
 from tests.support.instant_executor import command, go_on, instant_executor
 from tests.support.launcher_runs import datasets, run_of, write_config
 
-FLIPS = amount("FLIPS", 60)
+FLIPS = amount("FLIPS", 20, 60)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.instant_executor import go_on, instant_executor
 from tests.support.launcher_runs import datasets, launcher, run_of, write_config
 from tests.support.task_runs import done_rows
 
-STATES = amount("STATES", 120)
+STATES = amount("STATES", 40, 120)
 
 
 @pytest.fixture

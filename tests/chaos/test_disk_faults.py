@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -33,9 +34,12 @@ from tests.support.launcher_runs import (
 from tests.support.patience import PATIENCE
 from tests.support.task_runs import alive, done_rows, make_run, run_task
 
-FAULTS = amount("FAULTS", 5)
+FAULTS = amount("FAULTS", 2, 5)
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 ROWS = 120
+SHARES: list[Any] = [pytest.param(0.3, marks=pytest.mark.thorough), 0.9]
+if FAULTS > 5:
+    SHARES = np.linspace(0.05, 1.0, 12).tolist()
 
 
 @pytest.fixture
@@ -132,7 +136,7 @@ def test_a_slow_disk_changes_nothing(config: Path, disk: DiskCalls) -> None:
     assert_goes_on(config, slow, "slow")
 
 
-@pytest.mark.parametrize("share", [0.3, 0.9] if FAULTS <= 5 else np.linspace(0.05, 1.0, 12).tolist())
+@pytest.mark.parametrize("share", SHARES)
 def test_a_disk_that_fills_up_is_told_and_what_was_stored_counts(config: Path, share: float) -> None:
     run = run_of(config)
     assert launcher(config.parent, "run", config).returncode == 0

@@ -12,7 +12,7 @@ from tests.support.launcher_runs import environment
 
 
 def test_whatever_is_read_is_taken_or_refused_with_a_message(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "tests.support.fuzzing", str(tmp_path), str(amount("FUZZ", 1500)), "11"]
+    command = [sys.executable, "-P", "-m", "tests.support.fuzzing", str(tmp_path), str(amount("FUZZ", 500, 1500)), "11"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]

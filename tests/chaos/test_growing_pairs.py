@@ -7,6 +7,7 @@ import itertools
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,9 @@ ALL = [
     *((EXTEND, other, state) for other, state in itertools.product(OTHERS, ("half", "done"))),
     *((CLEAN, other, "done") for other in OTHERS),
 ]
-PAIRS = [
+PAIRS: list[Any] = [
     (EXTEND, ("rerun", "RUN"), "half"),
-    (EXTEND, CLEAN, "done"),
+    pytest.param(EXTEND, CLEAN, "done", marks=pytest.mark.thorough),
     (CLEAN, ("rerun", "RUN", "--shards", "0-3"), "done"),
 ]
 if amount("PAIRS", 0):

@@ -7,6 +7,7 @@ import itertools
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,11 @@ COMMANDS = ("plan", "submit", "run", "rerun", "gather", "verify", "cancel")
 STATES = ("new", "planned", "half", "done")
 ROWS = 200
 ALL = [(*pair, state) for state in STATES for pair in itertools.combinations_with_replacement(COMMANDS, 2)]
-PAIRS = [("run", "run", "new"), ("submit", "cancel", "half"), ("rerun", "gather", "done")]
+PAIRS: list[Any] = [
+    ("run", "run", "new"),
+    pytest.param("submit", "cancel", "half", marks=pytest.mark.thorough),
+    pytest.param("rerun", "gather", "done", marks=pytest.mark.thorough),
+]
 if amount("PAIRS", 0):
     PAIRS = random.Random(1).sample(ALL, min(amount("PAIRS", 0), len(ALL)))
 

@@ -24,7 +24,7 @@ from tests.support.chaos import amount
 from tests.support.launcher_runs import datasets, kill, launcher, run_of, start, write_config
 from tests.support.task_runs import alive, done_rows
 
-KILLS = 20
+KILLS = min(20, amount("KILLS", 10, 20))
 ROUNDS = max(1, amount("KILLS", KILLS) // KILLS)
 ROWS = 800 if ROUNDS == 1 else 2000
 LATE = KILLS // 10
@@ -171,6 +171,7 @@ def of_run(config: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.thorough
 def test_a_gather_that_is_killed_at_any_moment_leaves_a_whole_result_or_none(tmp_path: Path) -> None:
     config = write_config(tmp_path, 20_000, job="Everything", node={"batch_size": 500})
     assert launcher(tmp_path, "run", config).returncode == 0

@@ -11,7 +11,7 @@ from jobs.storage.rundir import RunDir
 from tests.support.task_runs import alive, attempts, command, content, is_done, make_run, run_task
 
 
-@pytest.mark.parametrize("params", [{"delay": 0.003}, {"wait": 0.04}])
+@pytest.mark.parametrize("params", [{"delay": 0.003}, pytest.param({"wait": 0.04}, marks=pytest.mark.thorough)])
 def test_thirty_kills_of_random_processes_change_nothing(tmp_path: Path, params: dict[str, float]) -> None:
     reference = make_run(tmp_path / "reference", "Random", 1500)
     assert run_task(reference).returncode == 0

@@ -18,6 +18,7 @@ ROUNDS = max(1, int(os.environ.get("CHAOS_KILLS", "0")) // KILLS)
 WORKERS = 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_kills_of_any_process_of_an_array_change_nothing(tmp_path: Path, seed: int) -> None:
     calm, run = make_runs(tmp_path, 60 * KILLS, tasks=WORKERS, params={"delay": 0.005})

@@ -1,12 +1,13 @@
 """The demo's manifest: every docstring once, the same each time."""
 
 import csv
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-from demo.docstrings import Docstring, collect, source_files, write
+from demo.docstrings import Docstring, collect, main, source_files, write
 
 SOURCE = '''"""The module."""
 
@@ -112,6 +113,17 @@ def test_the_csv_holds_every_row_exactly(standard_library: list[Docstring], tmp_
     with path.open(newline="", encoding="utf-8") as file:
         rows = [Docstring(row["id"], row["path"], int(row["line"]), row["text"]) for row in csv.DictReader(file)]
     assert rows == standard_library
+
+
+def test_the_command_writes_them_and_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = tmp_path / "docstrings.csv", library(tmp_path / "library", module=SOURCE)
+    monkeypatch.setattr(sys, "argv", ["docstrings", str(path)])
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(folder) if name == "stdlib" else "")
+    main()
+    assert len(path.read_text().splitlines()) > 8
+    assert capsys.readouterr().out.startswith(f"{path}: 8 docstrings of Python 3.")
 
 
 def test_writing_the_same_manifest_again_leaves_the_file_alone(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def state(run: RunDir) -> str:
     return StatusReader(run).read().state
 
 
+@pytest.mark.thorough
 def test_the_example_runs_on_slurm(clean_slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_cluster(clean_slurm, monkeypatch)
     (tmp_path / "profile.yaml").write_text("slurm: {mem: 500M, array_parallelism: 2}\n")

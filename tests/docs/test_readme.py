@@ -4,12 +4,12 @@ What installs something (`make ...`) is not run, but the targets must be there, 
 is run on fewer samples.
 """
 
-import csv
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from demo.docstrings import collect, write
 from launcher.cli import make_parser
 from launcher.config.config import Config
 from launcher.manifest.formats import KINDS
@@ -81,14 +82,6 @@ def sh(command: str, folder: Path, **variables: str) -> str:
     return done.stdout
 
 
-def fewer(manifest: Path) -> None:
-    """Cuts a CSV to its first SAMPLES rows."""
-    with manifest.open(newline="") as file:
-        head = list(csv.reader(file))[: SAMPLES + 1]
-    with manifest.open("w", newline="") as file:
-        csv.writer(file).writerows(head)
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What of the repository the README's commands use; the demo has few shards."""
@@ -101,10 +94,9 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def docstrings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's manifest, cut short."""
+    """The demo's manifest, of one package and cut short; tests/demo has it of the whole library."""
     path = tmp_path_factory.mktemp("docstrings") / "docstrings.csv"
-    sh(f"python -m demo.docstrings {path}", ROOT)
-    fewer(path)
+    write(collect(Path(sysconfig.get_path("stdlib"), "email"))[:SAMPLES], path)
     return path
 
 

@@ -20,6 +20,8 @@ class Waits(Job):
     ``marks`` is a folder for what has to be remembered over processes: "once" in a kind of misbehaviour.
     """
 
+    counts = ("n", "tokens", "text")
+
     def __init__(
         self,
         seconds: float = 0.0,
@@ -119,6 +121,8 @@ class Batches(Job):
 
     ``broken``: that is what it says itself.
     """
+
+    counts = ("y",)
 
     def __init__(self, dies: int, marks: str | None = None, broken: bool = False) -> None:
         self.dies, self.marks, self.broken = dies, Path(marks) if marks else None, broken

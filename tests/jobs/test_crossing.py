@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from jobs import Hierarchy, Job
 from jobs.errors import SampleFailed
+from tests.support.examples import examples
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support", "ignore:.*sparse.*")
@@ -266,7 +267,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
         yield made
 
 
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), suppress_health_check=list(HealthCheck))
 @given(plan=plans)
 def test_what_crosses_is_what_a_direct_call_gives(hierarchy: Hierarchy, plan: Plan) -> None:
     assert through(hierarchy, plan) == directly(plan)

@@ -17,7 +17,7 @@ import pytest
 from jobs.errors import InputError, ProcessBroken
 from jobs.job import Context
 from jobs.kinds import FailureKind
-from jobs.node.process.sample_runner import sample_seed
+from jobs.node.generators import sample_seed
 from jobs.storage.rundir import RunDir
 from tests.support.launcher_runs import ROOT, wait_until
 from tests.support.patience import PATIENCE

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.storage.rundir import RunDir
 from launcher.cli import main
+from tests.support.examples import examples
 from tests.support.launcher_runs import launcher, run_of, write_config
 
 COMMANDS = [
@@ -83,7 +84,7 @@ def arguments(command: list[str], run: RunDir, folder: Path) -> list[str]:
             return [name, str(run.path), *flags]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     file=st.sampled_from(FILES),
     damage=st.sampled_from(DAMAGES),

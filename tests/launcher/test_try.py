@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher import results
 from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.tryout.tryout import Chosen, Tried, try_config
@@ -14,6 +15,7 @@ from tests.support.launcher_runs import command, environment
 from tests.support.patience import PATIENCE
 
 JOB = """
+import random
 import numpy as np
 from jobs import Job
 
@@ -51,6 +53,20 @@ class Telling(Mine):
 
     def teardown(self):
         print("torn down")
+
+
+class Asking(Job):
+    async def setup(self, context):
+        self.where = f"{context.in_flight} {' '.join(context.devices)}"
+
+    def load(self, sample):
+        return {"x": sample["x"], "drawn": random.random()}
+
+    async def process_sample(self, item, seed):
+        if item["x"] == 1:
+            raise KeyError("bad sample")
+        value = item["x"] if item["x"] != 2 else str(item["x"])
+        return {"v": value, "seed": seed, "drawn": item["drawn"], "ids": [1] * item["x"], "where": self.where}
 
 
 class Apart(Mine):
@@ -118,7 +134,7 @@ def test_a_sample_that_fails_shows_the_users_own_frames_alone(folder: Path, caps
     assert code == 1
     assert "load 1 (s1)" in stages(out)
     frames = [line for line in out.splitlines() if line.startswith("  File ")]
-    assert frames == [f'  File "{folder}/my_tried_job.py", line 18, in load']
+    assert frames == [f'  File "{folder}/my_tried_job.py", line 19, in load']
     assert "KeyError: 'bad sample'" in out
     assert "  y: array float32 [2, 3]" in out, "the others go on"
 
@@ -140,6 +156,30 @@ def test_an_async_load_is_awaited_where_a_loop_runs(folder: Path) -> None:
     assert found.stages[-1].name.startswith("teardown")
 
 
+def test_samples_are_taken_one_by_one_with_the_seeds_that_they_have_in_a_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "job.class=my_tried_job:Asking", "--set", "runs=asked", "--set", "node.in_flight=5"]
+    more = ["--set", "node.max_failed_samples=10", "--set", "node.max_same_failure=1.0", "--set", "data.shards=1"]
+    code, out, _ = tried(capsys, *settings, "--samples", "4")
+    assert code == 1
+    done = [line for line in stages(out) if line.startswith(("process", "stored"))]
+    names = [f"{name} {row} (s{row})" for row in range(4) for name in ("process_sample", "stored")]
+    assert done == [name for name in names if name != "stored 1 (s1)"]
+    assert next(line for line in out.splitlines() if line.startswith("  File ")) == (
+        f'  File "{folder}/my_tried_job.py", line 51, in process_sample'
+    )
+    assert "During handling" not in out
+    assert "output 'v' is utf-8 ragged [*]; the first batch had <i8 [n]" in out
+    assert "  ids: rows of any length, all empty so far\n" in out
+    assert "  ids: rows of any length int64 [n]\n" in out
+    assert main(["run", "config.yaml", *settings, *more]) == 0
+    with results.open("asked/mine") as found:
+        assert f"  seed: int  {found['seed'][3]}\n  drawn: float  {found['drawn'][3]}\n" in out
+        assert found["where"][3] == "5 cpu"
+    assert "  where: str [5]  '5 cpu'\n" in out
+
+
 @pytest.mark.parametrize(("workers", "index", "objects"), [(0, "None", 1), (2, "0", 2)])
 def test_what_was_set_up_is_torn_down_where_something_raised(
     folder: Path, capsys: pytest.CaptureFixture[str], workers: int, index: str, objects: int
@@ -158,8 +198,8 @@ def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:13)"),
-        (["--set", "job.class=my_tried_job:Nobody"], "the module's Jobs: Apart, Awaiting, Mine, Telling"),
+        (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:14)"),
+        (["--set", "job.class=my_tried_job:Nobody"], "the module's Jobs: Apart, Asking, Awaiting, Mine, Telling"),
         (["--row", "10"], "--row 10: there is no such row; there are 0-9"),
         (["--shard", "3"], "--shard 3: there is no such shard; there are 0-2"),
         (["--shard", "1", "--row", "1"], "give one of them"),

@@ -165,11 +165,13 @@ def test_the_wheel_has_the_packages_their_types_and_templates_and_nothing_else(w
     }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_users_job_and_script_pass_a_strict_type_check(python: Path, scripts: Path) -> None:
     done = mypy(python, scripts, "my_job.py", "script.py")
     assert done.stdout == "Success: no issues found in 2 source files\n"
 
 
+@pytest.mark.thorough
 def test_mistakes_of_a_user_are_found_by_a_type_check(python: Path, scripts: Path) -> None:
     names = [f"wrong{number}.py" for number in range(len(WRONG))]
     for name, text in zip(names, WRONG, strict=True):

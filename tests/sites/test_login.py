@@ -303,6 +303,7 @@ def test_a_refused_retry_spares_the_others_and_stays_in_sight(
 # --- a finalize job that is killed
 
 
+@pytest.mark.thorough
 def test_a_finalize_job_that_was_killed_is_noticed_without_asking_and_launcher_run_goes_on(
     site: BringUp, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def held(cluster: SlurmCluster, folder: Path, **options: object) -> SlurmRun:
     return toy
 
 
+@pytest.mark.thorough
 def test_jobs_in_a_hidden_partition_are_seen_by_their_user(site: BringUp, shared_folder: Path) -> None:
     cluster = site("hidden-partition")
     slurm = {"partition": "hidden", "hold": True, "mem": "300M"}

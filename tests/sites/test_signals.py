@@ -46,6 +46,7 @@ def test_what_is_preempted_for_good_goes_on_in_another_submission_and_costs_no_a
     assert (toy.run.submission_numbers(), toy.submission(2).resources.attempt) == ([1, 2], 1)
 
 
+@pytest.mark.thorough
 def test_what_is_suspended_for_longer_than_a_sample_may_take_goes_on_where_it_was(
     site: BringUp, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_warning_while_the_template_loads_modules_reaches_the_task_that_follow
     assert [toy.ends(0, number) for number in (1, 2)] == [[("stopped", None)], [("done", None)]]
 
 
+@pytest.mark.thorough
 def test_the_time_that_a_partition_gives_is_told_and_left_time_to_work_in(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun(site(SITE), tmp_path, "Toy", options={"partition": "short", "tasks": 1})
     planned = toy.launcher("plan", toy.config.name)

@@ -32,6 +32,7 @@ def jobs_of(toy: SlurmRun, fields: str) -> dict[str, str]:
     return {"finalize" if name != own else "array": said for name, said in pairs if name.startswith(own)}
 
 
+@pytest.mark.thorough
 def test_without_sacctmgr_there_are_no_limits_known(
     site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_run_follows_a_job_of_the_users_and_its_result_follows_its_array(site:
     assert array in waits["finalize"]
 
 
+@pytest.mark.thorough
 def test_what_sbatch_refuses_is_shown_and_nothing_is_called_lost(site: BringUp, tmp_path: Path) -> None:
     toy = SlurmRun(site("no-accounting"), tmp_path, "Toy", options={"constraint": "nofeature"})
     shown = toy.launcher("plan", toy.config.name, "--script")

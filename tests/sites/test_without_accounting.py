@@ -39,6 +39,7 @@ def is_forgotten(cluster: SlurmCluster, job: str) -> bool:
     return job not in cluster.run("squeue", "--all", "--noheader", "--states=all", "--format=%F").split()
 
 
+@pytest.mark.thorough
 def test_what_slurm_kills_for_its_memory_gets_more(site: BringUp, tmp_path: Path) -> None:
     (tmp_path / "holds.py").write_text(HOLDS)
     # A bound of its own, which it believes: so it is Slurm that sees it over what it asked for.

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jobs.errors import LauncherError, OutputError, RunError
-from jobs.job import Job, make_job
+from jobs.job import Job, job_class, make_job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Allocate, Allocated, Broken, Loaded
 from jobs.node.worker.loading import failed_sample, print_traceback
+from jobs.storage import counts
 from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
@@ -79,7 +80,8 @@ class RunBackend:
         return of_sample(outputs)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "BatchWriter":
-        return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask)
+        counted = job_class(self.spec).counts
+        return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask, counted)
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         """The record of the sample; its traceback goes into the log."""
@@ -95,12 +97,16 @@ class RunBackend:
 class BatchWriter:
     """Checks outputs against the run's layout and appends them to the data file of the process.
 
-    It learns the layout with its first batch. One that takes the place of a process that died asks again.
+    It learns the layout with its first batch. One that takes the place of a process that died asks again. ``counted`` are
+    the outputs whose sums go with its commits.
     """
 
-    def __init__(self, blocks: BlockWriter, ask: Callable[[Allocate], Allocated]) -> None:
+    def __init__(
+        self, blocks: BlockWriter, ask: Callable[[Allocate], Allocated], counted: tuple[str, ...] = ()
+    ) -> None:
         self._blocks = blocks
         self._ask = ask
+        self._counted = counted
         self._layout: Layout | None = None
 
     def keep(self, results: Columns, loaded: Loaded, work: BatchWork) -> None:
@@ -119,7 +125,8 @@ class BatchWriter:
         blocks = self._append(columns) if columns else ()
         failed = tuple(sorted(work.failed.values(), key=lambda sample: sample.row))
         split = work.split or bool(failed)
-        return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds)
+        sums = counts.of_batch(columns, self._counted) if self._counted else ()
+        return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds, sums)
 
     def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
         """Stores batches of one row each, of which no sample failed: (row, outputs of the sample, seconds).
@@ -131,8 +138,10 @@ class BatchWriter:
             raise OutputError("the samples differ")
         columns = to_columns(outputs, len(rows))
         blocks = self._blocks.append_rows(self._layout_of(columns), columns)
+        sums = counts.of_rows(columns, self._counted) if self._counted else [()] * len(rows)
         return [
-            Commit(row, row + 1, own, (), False, seconds) for (row, _, seconds), own in zip(rows, blocks, strict=True)
+            Commit(row, row + 1, own, (), False, seconds, counted)
+            for (row, _, seconds), own, counted in zip(rows, blocks, sums, strict=True)
         ]
 
     def _append(self, columns: Columns) -> tuple[Block, ...]:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import xxhash
-
 from jobs.errors import ProcessBroken, words
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
@@ -21,6 +19,7 @@ from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.running_time import RunningTime
 from jobs.node.backend import Backend
 from jobs.node.beacon import InFlight
+from jobs.node.generators import sample_seed
 from jobs.node.log import ERR, say
 from jobs.node.memory_errors import is_device_lost, is_out_of_memory
 from jobs.node.twins import end_twin
@@ -29,8 +28,8 @@ from jobs.storage.records import FailedSample
 
 # A sample that was cancelled may clean up for so many seconds; then it is left behind.
 _CANCEL_SECONDS = 2.0
-# Some engines take the highest numbers of 32 bits for "at random".
-_SEED_BITS = 0x7FFFFFFF
+TICK = 0.5
+"""Seconds between calls of ``tick``."""
 
 
 class Item(NamedTuple):
@@ -88,6 +87,7 @@ class SampleRunner:
         self._kernel_kills = KernelKills()
         self._clock = RunningTime()
         self._held_up = 0.0
+        self._ticked = self._now
         self._waiting: deque[Item] = deque()
         self._flights: dict[int, _Flight] = {}
         self._limited = 0
@@ -132,11 +132,13 @@ class SampleRunner:
             self._cancel(flight)
 
     def tick(self) -> None:
-        """To be called twice a second: time-outs, and those that do not heed them."""
+        """Time-outs, and those that do not heed them."""
         self._table.tick()
         self._kernel_kills.tick()
         self._clock.look()
-        now = self._now
+        # Where this comes too late the loop was at something else, and so would be whatever a sample waits for.
+        self._held_up += max(0.0, self._now - self._ticked - TICK)
+        now = self._ticked = self._now
         for flight in list(self._flights.values()):
             if flight.cancelled is None and now - flight.since > self._timeout:
                 flight.is_late = True
@@ -275,8 +277,3 @@ class SampleRunner:
             FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._timeout)) if flight.is_late else None
         )
         self._end(flight, Outcome(row, None, failed, self._timeout) if failed else None)
-
-
-def sample_seed(seed: int, row: int) -> int:
-    """The seed of a row in a run with this seed; what it is for a row must never change."""
-    return xxhash.xxh3_64_intdigest(f"{seed}:{row}".encode()) & _SEED_BITS

@@ -12,7 +12,8 @@ from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate, Allocated, Batch
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew
+from jobs.node.supervisor.deaths import MemoryShort
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
 

@@ -10,6 +10,7 @@ import itertools
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.node.supervisor.pace import Pace
+from jobs.node.supervisor.vitals import Vitals
 from jobs.storage.attempts import Attempt
 from jobs.storage.beats import Beat, GivenUp, Held, Passage
 from jobs.storage.claims import Claim
@@ -53,13 +55,11 @@ class AttemptLog:
         name: str,
         others: Callable[[], Iterable[Attempt]] = tuple,
         sample_name: Callable[[int], str] = str,
-        taken: Callable[[], int] = int,
-        quiet: Callable[[], float] = float,
+        vitals: Callable[[], Vitals] = Vitals,
     ) -> None:
         """Makes nothing yet.
 
-        ``others``: the other attempts of the submission; ``sample_name``: of that of a row; ``taken``: the memory that its
-        processes take, bytes; ``quiet``: seconds in which it had work and finished nothing.
+        ``others``: the other attempts of the submission; ``sample_name``: of that of a row; ``vitals``: of its processes.
         """
         self.name = name
         self.begun = 0
@@ -70,8 +70,8 @@ class AttemptLog:
         self._plan = plan
         self._node = submission.node
         self._submission = submission
-        self._taken = taken
-        self._quiet = quiet
+        self._vitals = vitals
+        self._counts: Counter[str] = Counter()
         self._budget = FailureBudget(plan, submission, others, sample_name)
         self._layout: Layout | None = None
         self._open = ExitStack()
@@ -152,6 +152,8 @@ class AttemptLog:
             if commit.failed:
                 self.failed += len(commit.failed)
                 self._budget.add(commit.failed)
+            if commit.counts:
+                self._counts.update(dict(commit.counts))
             self._unsynced.update(block.file for block in commit.blocks[:1])
 
     @property
@@ -242,8 +244,8 @@ class AttemptLog:
             given_up=tuple(self._budget.given_up.values()),
             shared=self._budget.shared(self._done),
             failures=self._budget.groups(),
-            memory=self._taken(),
-            quiet=round(self._quiet(), 1),
+            counts=dict(self._counts),
+            **self._vitals()._asdict(),
         )
 
     def _write(self, facts: Beat, end: Mapping[str, Any], before: bytes = b"") -> None:

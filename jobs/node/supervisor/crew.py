@@ -4,22 +4,20 @@ It knows nothing of journals: what a process wants to commit goes to a CommitLog
 """
 
 import math
-import signal
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
-from jobs.node.border import CLOSED
 from jobs.node.messages import Allocate, Batch, Broken, Deal, Done, Hungry, Lost, Ready
 from jobs.node.process.pool import SLOTS
 from jobs.node.supervisor.acceptance import Acceptance
-from jobs.node.supervisor.child import Child, at, await_end
+from jobs.node.supervisor.child import Child, await_end
 from jobs.node.supervisor.children import TICK, Children, CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
-from jobs.node.supervisor.dealer import DEATHS, KILLS, Dealer
+from jobs.node.supervisor.dealer import Dealer
+from jobs.node.supervisor.deaths import Deaths
 from jobs.node.supervisor.fork_server import ForkServer
 from jobs.node.supervisor.halting import halt
 from jobs.node.supervisor.losses import SUSPECTED, Losses
@@ -29,41 +27,24 @@ from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
 
-# A child that dies this often while it is at no row, with nothing committed in between, will go on dying.
-_IDLE_DEATHS = 3
-
-
-class MemoryShort(Exception):
-    """A child was killed because the task's memory ran out; ``rows`` are those it was at, ``device`` its process's.
-
-    ``together`` is how many samples it had in flight, of these and no others; 0: it was at a batch.
-    """
-
-    def __init__(self, rows: tuple[int, int], device: str, text: str, together: int = 0) -> None:
-        super().__init__(text)
-        self.rows = rows
-        self.device = device
-        self.together = together
-
 
 class Crew:
     """Children with the same settings. ``setup`` is how long the processes took to be ready, seconds."""
 
     def __init__(self, settings: CrewSettings, server: ForkServer, node: NodeSettings, meter: Meter) -> None:
         self.settings = settings
-        self._node = node
         self._meter = meter
         self._children = Children(settings, server)
         self._ready: set[int] = set()
         self._worked: set[int] = set()
-        self._idle_deaths: Counter[str] = Counter()
         self._losses = Losses()
         self._dealer = Dealer([], len(settings.devices), 1)
         self._unwanted = Spans()
         self._started = 0.0
         self.setup = 0.0
-        self._kernel_kills = KernelKills()
-        self._watch = Watch(self._children, meter, self._kernel_kills, node.sample_timeout, settings.memory)
+        kernel_kills = KernelKills()
+        self._deaths = Deaths(self._children, settings.devices, kernel_kills)
+        self._watch = Watch(self._children, meter, kernel_kills, node.sample_timeout, settings.memory)
 
     def begin(self, commit_log: CommitLog, batches: Iterable[Batch]) -> None:
         """Starts the children, and them on these batches."""
@@ -101,6 +82,11 @@ class Crew:
     @property
     def finished(self) -> bool:
         return self._dealer.finished
+
+    @property
+    def in_flight(self) -> int:
+        """How many samples are under way, where they are taken one by one."""
+        return sum(len(self._children.in_flight(child)) for child in self._children.processes)
 
     def unfinished(self) -> list[Batch]:
         """The batches that were not committed, in order."""
@@ -163,7 +149,7 @@ class Crew:
     def _take(self, child: Child, commits: Sequence[Commit]) -> None:
         """Batches that a process has done; they count unless it is perhaps the process that has failed."""
         broken = self._acceptance.take(child.process, commits)
-        self._idle_deaths.clear()
+        self._deaths.went_on()
         self._check()
         if broken:
             self._lose_in_streak(child, broken)
@@ -198,26 +184,18 @@ class Crew:
     def _replace(self, child: Child) -> None:
         """Notes what a dead child was at, and starts another in its place."""
         await_end([child])
-        rows = self._children.span(child)
         if child.worker is not None and self._children.is_orphaned(child):
             self._children.forget(child)  # its process is dying, and will be replaced with all its workers
             return
         if child.lost:
             self._lose(child, child.lost.message, child.lost.rows, child.lost.kind)
             return
-        # A process without pool workers loads in between: then it died of the row in its beacon, and of no other.
-        in_flight = self._children.in_flight(child) if rows is None else ()
-        if in_flight:
-            rows = in_flight[0], in_flight[-1] + 1
-        print(f"{child.name} {child.how}{at(rows)}; starting another", flush=True)
-        if rows is None:
-            self._count_idle_death(child)
+        if self._deaths.judge(child, self._dealer):
+            self._check()
+        elif hopeless := self._deaths.idle(child):
+            self._give_up(child, *hopeless)
             if not self._children.holds(child):
                 return
-        elif self._was_memory(child):
-            raise MemoryShort(rows, self.settings.devices[child.process], f"{child.name}{at(rows)}", len(in_flight))
-        else:
-            self._blame(child, rows, in_flight)
         if child.worker is None:
             self._take_back(child)
             self._deal_to_all()  # it may take long until its successor is set up
@@ -236,28 +214,6 @@ class Crew:
         if child.worker is None:
             raise AttemptFailed(FailureKind.CRASH, f"{child.name} {child.how}, but cannot be ended")
         self._replace(child)
-
-    def _was_memory(self, child: Child) -> bool:
-        """Whether the kernel's OOM killer, or this crew's own watch, took the child."""
-        if child.killed_for:
-            return child.killed_for is SampleFailureKind.OUT_OF_MEMORY
-        return child.handle.exitcode == -signal.SIGKILL and self._kernel_kills.explain()
-
-    def _blame(self, child: Child, rows: tuple[int, int], in_flight: tuple[int, ...]) -> None:
-        is_from_outside = child.handle.exitcode == -signal.SIGKILL and not child.killed_for
-        deaths = KILLS if is_from_outside else DEATHS
-        role = "the process" if child.worker is None else "the pool worker"
-        cause = f"{role} died of {child.exit_text()}"
-        if child.killed_for is SampleFailureKind.SAMPLE_TIMEOUT:
-            cause = child.killed_why
-        elif self._children.is_cut_off(child):
-            cause = CLOSED
-        kind = child.killed_for or SampleFailureKind.CRASH
-        if in_flight:
-            self._dealer.lose(in_flight, FailedSample(rows[0], kind, cause), deaths)
-        else:
-            self._dealer.blame(rows, kind, cause, deaths)
-        self._check()
 
     # --- losses
 
@@ -280,13 +236,6 @@ class Crew:
             raise AttemptFailed(FailureKind.CRASH, f"{child.name} is lost ({message}), but cannot be ended")
         self._take_back(child)
         self._deal_to_all()
-
-    def _count_idle_death(self, child: Child) -> None:
-        self._idle_deaths[child.name] += 1
-        if self._idle_deaths[child.name] >= _IDLE_DEATHS:
-            kind = FailureKind.OUT_OF_MEMORY if self._was_memory(child) else FailureKind.CRASH
-            why = CLOSED if self._children.is_cut_off(child) else child.exit_text()
-            self._give_up(child, kind, f"{child.name} died {_IDLE_DEATHS} times in a row: {why}")
 
     def _give_up(self, child: Child, kind: FailureKind, message: str) -> None:
         """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""

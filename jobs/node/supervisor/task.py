@@ -23,7 +23,8 @@ from jobs.node.supervisor.attempt_start import new_name
 from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew
+from jobs.node.supervisor.deaths import MemoryShort
 from jobs.node.supervisor.feed import Feed
 from jobs.node.supervisor.fork_server import ForkServer, ServerDied
 from jobs.node.supervisor.meter import Meter
@@ -31,6 +32,7 @@ from jobs.node.supervisor.preload import preload
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.stall import StallWatch
 from jobs.node.supervisor.task_settings import task_scratch, task_settings
+from jobs.node.supervisor.vitals import Vitals
 from jobs.storage.claims import Claim
 from jobs.storage.code import refusal
 from jobs.storage.plans import Plan
@@ -87,9 +89,7 @@ class Task:
         self._claimer = Claimer(run, plan, submission, worker, name, clock=self._clock.look)
         self._stall = StallWatch(self._clock, submission.resources.stall)
         ids = SampleIds(plan.manifest_file(run))
-        self._attempt = AttemptLog(
-            run, plan, submission, name, self._claimer.seen, ids, lambda: self._meter.taken, lambda: self._stall.quiet
-        )
+        self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, ids, self._vitals)
         cpus = devices.usable_cpus(processes=self._node.processes)
         self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
         names = gpus.tokens(os.environ, devices.visible_gpus())
@@ -97,6 +97,10 @@ class Task:
         self._crew: Crew | None = None
         self._most = 0
         self._looked = 0.0
+
+    def _vitals(self) -> Vitals:
+        in_flight = self._crew.in_flight if self._crew else 0
+        return Vitals(self._meter.taken, round(self._stall.quiet, 1), in_flight)
 
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""

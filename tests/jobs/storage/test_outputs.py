@@ -355,15 +355,36 @@ def test_numbers_in_lists_are_stored_as_they_are_or_refused(values: list[Any], n
 
 
 @pytest.mark.parametrize("missing", [None, 0])
-def test_whole_numbers_of_other_libraries_are_exact_or_refused(missing: int | None) -> None:
+@pytest.mark.parametrize("number", [1, 2**60 + 1])
+def test_whole_numbers_of_other_libraries_are_exact_or_refused(number: int, missing: int | None) -> None:
     arrow = pytest.importorskip("pyarrow")
-    values = [2**60 + 1, missing]
+    values = [number, missing]
     for container in (pandas.Series(values, dtype="Int64"), arrow.array(values, arrow.int64())):
         if missing is None:
-            with pytest.raises(OutputError, match="would be rounded"):
+            with pytest.raises(OutputError, match="'x' has whole numbers, and lacks some"):
                 to_columns({"x": container}, 2)
         else:
             assert to_columns({"x": container}, 2)["x"].data.tolist() == values
+
+
+def texts_of_libraries(values: list[Any]) -> list[Any]:
+    arrow = pytest.importorskip("pyarrow")
+    kinds = ("string", "category", object) if isinstance(values[0], str) else (object,)
+    series = [pandas.Series(values, dtype=kind) for kind in kinds]
+    return [*series, np.array(values, object), arrow.array(values), arrow.chunked_array([values[:1], values[1:]])]
+
+
+@pytest.mark.parametrize("values", [["a", "ü"], [b"a\0", b"\xff"]])
+def test_text_of_other_libraries_is_text(values: list[Any]) -> None:
+    for container in texts_of_libraries(values):
+        columns = to_columns({"x": container}, 2)
+        assert [bytes(row) for row in rows_of(columns, "x")] == [
+            value.encode() if isinstance(value, str) else value for value in values
+        ]
+        assert columns["x"].encoding == to_columns({"x": values}, 2)["x"].encoding
+    for container in texts_of_libraries([values[0], None]):
+        with pytest.raises(OutputError, match=r"'x' mixes .*: a list of text is of str alone"):
+            to_columns({"x": container}, 2)
 
 
 class Names(StrEnum):

@@ -48,6 +48,13 @@ def test_samples_that_are_kept_stay_what_they_were_while_others_are_read(
     assert [sample["x"] for sample in kept] == list(range(*one))
 
 
+def test_a_column_that_is_not_there_is_told_with_those_that_are(manifest: Path) -> None:
+    sample = next(Samples(manifest).rows(0, 1))
+    with pytest.raises(KeyError, match=r"'y' is no column of this sample, which has id, x"):
+        sample["y"]
+    assert sample.get("y", 7) == 7
+
+
 def test_a_probe_reads_the_numbers_that_rows_have_in_the_whole_manifest(tmp_path: Path) -> None:
     origins = list(range(0, 3000, 3))
     metadata = {METADATA_KEY: json.dumps({"id": None, "origins": origins}).encode()}

@@ -33,6 +33,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "jobs.download:Download": {"folder": "files"},
     "jobs.command:Command": {"command": ["cp", "{path}", "{name}"]},
     "jobs.function:Function": {"function": "math:sqrt"},
+    "jobs.function:AsyncFunction": {"function": "asyncio:sleep"},
 }
 """What a user has to give of each Job; it only has to look right."""
 

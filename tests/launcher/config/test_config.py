@@ -161,6 +161,8 @@ slurm:
         ("name=a/b", "must be a folder name"),
         ("name=..", "must be a folder name"),
         ("name=3", "must be text, not 3: write it in quotes"),
+        ("output.path=s3://bucket/result.h5", "must be a path, not a URL"),
+        ("runs=gs://bucket/runs", "must be a path, not a URL"),
         ("job.class=nocolon", "must be module:Class"),
         ("job.params=[1]", "must be a mapping"),
         ("data.manifest=3", "must be the path of a table"),

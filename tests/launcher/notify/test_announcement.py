@@ -326,6 +326,7 @@ def test_other_values_are_refused(tmp_path: Path, value: Any, message: str) -> N
 # --- on Slurm
 
 
+@pytest.mark.thorough
 @pytest.mark.slurm
 @pytest.mark.xdist_group("slurm")
 def test_the_finalize_job_tells_once_after_the_last_retry(

@@ -267,6 +267,24 @@ def test_a_damaged_manifest_of_the_other_is_not_taken_over(tmp_path: Path) -> No
     assert "does not have the samples that were planned" in said
 
 
+def test_where_the_other_has_new_samples_only_what_is_taken_is_told(tmp_path: Path) -> None:
+    """Neither results that are kept, nor new samples alone, which only the first one can have."""
+    write_both(tmp_path)
+    done("run", "first.yaml")
+    done("run", "second.yaml")
+    write_rows(tmp_path, 41)
+    done("extend", "first")
+    done("rerun", "first")
+    done("gather", "first")
+    said = command("status", "second")[1]
+    assert "outdated: run first was computed again since this run was planned" in said
+    assert "It has other samples, too. To compute everything again: launcher rerun second --fresh" in said
+    refusals = [refused("rerun", "second"), refused("rerun", "second", "--keep-results"), said]
+    assert not [words for words in refusals if "extend" in words or "with --keep-results" in words]
+    done("rerun", "second", "--fresh")
+    assert "second  complete: 41 of 41" in done("status", "second")
+
+
 def test_or_all_is_computed_anew(tmp_path: Path) -> None:
     outdated(tmp_path)
     done("rerun", "second", "--fresh")

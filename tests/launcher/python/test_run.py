@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 import launcher
 from jobs.errors import InputError, RunError
-from jobs.function import Function
+from jobs.function import AsyncFunction, Function
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
 from jobs.storage.stamps import STAMP
@@ -154,18 +154,44 @@ def test_what_was_set_aside_is_told_though_nothing_was_submitted(
     assert "sbatch said no" in told.err
 
 
-async def later(x: int) -> int:
+def now(x: int) -> int:
     return x
+
+
+async def later(x: int) -> dict[str, Any]:
+    await asyncio.sleep(0.001)
+    if x == 3:
+        raise ValueError("no such number")
+    return {"y": 2 * x, "parts": [0] * x}
 
 
 def pieces(x: int) -> Iterator[int]:
     yield x
 
 
-@pytest.mark.parametrize("function", [later, pieces])
+async def later_pieces(x: int) -> AsyncIterator[int]:
+    yield x
+
+
+@pytest.mark.parametrize("function", [pieces, later_pieces])
 def test_a_function_that_returns_no_value_is_refused(function: Any) -> None:
-    with pytest.raises(InputError, match="returns a coroutine or generator, no value"):
+    with pytest.raises(InputError, match="returns a generator, no value: write it without yield"):
         launcher.map(function, [1], **SETTINGS)
+
+
+def test_an_async_function_is_called_with_many_samples_at_a_time() -> None:
+    run = launcher.map(later, range(20), shards=1, **SETTINGS)
+    assert run.wait(progress=False).state is RunState.COMPLETE
+    with run.results() as found:
+        assert found["y"][4:6].tolist() == [8, 10]
+        assert found["parts"][2].tolist() == [0, 0]
+    assert [(error.row, error.message) for error in run.errors()] == [(3, "ValueError: no such number")]
+
+
+def test_each_kind_of_function_has_a_job_of_its_own() -> None:
+    for job, name, other in ((Function, "later", "AsyncFunction"), (AsyncFunction, "now", "Function")):
+        with pytest.raises(InputError, match=f"use jobs.function:{other}"):
+            job(f"{__name__}:{name}")
 
 
 def test_paths_are_text_for_a_rerun_and_objects_are_refused() -> None:
@@ -183,7 +209,7 @@ def test_rows_of_a_generator_are_read_once_and_one_ahead_of_the_others() -> None
 
 
 def test_whole_numbers_of_a_function_are_not_rounded_beside_others() -> None:
-    job = Function("tests.launcher.python.test_run:later")
+    job = Function("tests.launcher.python.test_run:now")
     items = [{"y": np.array([2**53 + 1])}, {"y": np.array([0.5])}]
     with pytest.raises(ValueError, match="int64"):
         job.collate(items)

@@ -35,6 +35,7 @@ def limited(slurm_here: SlurmCluster) -> SlurmCluster:
     return slurm_here
 
 
+@pytest.mark.thorough
 def test_a_batch_over_the_memory_limit_is_done_sample_by_sample_in_the_same_attempt(
     limited: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_sample_that_alone_exceeds_the_limit_fails_alone(limited: SlurmCluster
     assert result_data(toy.run) == undisturbed_data()
 
 
+@pytest.mark.thorough
 def test_a_sample_that_crashes_fails_alone(slurm_here: SlurmCluster, tmp_path: Path) -> None:
     toy = SlurmRun(slurm_here, tmp_path, "Toy", {"bad": {"20": "segfault"}}, node={"max_failed_samples": 1})
     toy.submit()
@@ -284,6 +286,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_named_and_what_is_missing_follows_once_there_is_room(
     slurm_here: SlurmCluster, small_disk: Path, tmp_path: Path
 ) -> None:

@@ -176,7 +176,7 @@ KILLED = {
         pytest.param("before the array", marks=pytest.mark.thorough),
         "after the array",
         pytest.param("before the finalize job", marks=pytest.mark.thorough),
-        "after the finalize job",
+        pytest.param("after the finalize job", marks=pytest.mark.thorough),
     ],
 )
 def test_a_launcher_killed_while_it_submits_has_nothing_submitted_twice(

@@ -211,6 +211,7 @@ def test_more_shards_wait_for_the_finalize_job_of_those_that_run(slurm_here: Slu
     assert toy.run.submission_numbers() == [1, 2]
 
 
+@pytest.mark.thorough
 def test_where_there_is_a_place_for_an_element_but_not_for_a_finalize_job_it_waits_for_another_one(
     slurm_here: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -247,7 +248,7 @@ def pids_of_attempts(toy: SlurmRun, pids: Sequence[int]) -> list[set[int]]:
     return [{pids[row] for row in attempt.beat.done.numbers} for attempt in attempts]
 
 
-@pytest.mark.parametrize("options", [{"tasks": 3}, {"shards_per_task": 4}])
+@pytest.mark.parametrize("options", [{"tasks": 3}, pytest.param({"shards_per_task": 4}, marks=pytest.mark.thorough)])
 def test_several_shards_of_a_task_run_with_the_same_model(
     slurm_here: SlurmCluster, tmp_path: Path, options: dict[str, int]
 ) -> None:
@@ -281,7 +282,14 @@ def test_of_a_task_on_two_nodes_each_rank_has_work_of_its_own(slurm_here: SlurmC
     assert all(len(hosts) == len(set(hosts)) <= 2 for hosts in nodes.values())
 
 
-@pytest.mark.parametrize("asked", [{"gpus_per_task": 2}, {"gres": "gpu:2"}, {"template": "gpu", "gpus_per_task": 2}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"gpus_per_task": 2},
+        pytest.param({"gres": "gpu:2"}, marks=pytest.mark.thorough),
+        pytest.param({"template": "gpu", "gpus_per_task": 2}, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_task_has_a_process_for_each_gpu_that_slurm_grants(
     slurm_here: SlurmCluster, tmp_path: Path, asked: dict[str, Any]
 ) -> None:

@@ -131,6 +131,23 @@ def test_the_json_has_the_documented_keys(run: RunDir) -> None:
     assert "launcher rerun" in advice
 
 
+def test_samples_in_flight_and_what_the_job_counts_are_told(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    for worker, process in ((0, HERE), (1, dead_process().to_json())):
+        with attempt(run, worker=worker, process=process) as writer:
+            writer.hold(25 * worker, 25 * worker + 25, range_=worker)
+            writer.commit(25 * worker, 25 * worker + 16)
+            writer.beat(in_flight=8, counts={"tokens": 600}, begun=25 * worker + 16)
+    status = read(run)
+    document = status.to_json()
+    assert document["samples_in_flight"] == 8, "of those that are alive"
+    assert document["counts"]["tokens"]["total"] == 1200
+    assert document["counts"]["tokens"]["per_second"] == pytest.approx(120, rel=0.2)
+    assert " tokens/s, 8 in flight, " in summary_line(status)
+    write(run, 2, *both(2), end=EndReason.DONE)
+    assert read(run).to_json()["counts"].keys() == {"tokens"}
+
+
 def test_the_json_of_shards_has_one_entry_for_each(run: RunDir) -> None:
     write(run, 0, *both(0), end=EndReason.DONE, bad=[3])
     write(run, 2, (50, 66), end=EndReason.FAILED, kind=FailureKind.ERROR, message="no model", bad=[51, 52])

@@ -4,7 +4,7 @@ from typing import Any
 
 from jobs.node.messages import Batch
 from jobs.node.supervisor.alone import recover
-from jobs.node.supervisor.crew import MemoryShort
+from jobs.node.supervisor.deaths import MemoryShort
 
 
 class _Crew:

@@ -21,11 +21,13 @@ from jobs.node.messages import Allocate, Allocated, Batch, Broken, Done, Ready
 from jobs.node.supervisor import crew as crew_module
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
-from jobs.node.supervisor.crew import Crew, MemoryShort
+from jobs.node.supervisor.crew import Crew
 from jobs.node.supervisor.dealer import DEATHS, KILLS
+from jobs.node.supervisor.deaths import MemoryShort
 from jobs.storage.records import Commit
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
+from tests.support.examples import examples
 from tests.support.fake_children import FakeChild, FakeMeter, FakeServer
 
 ROWS = 4
@@ -343,6 +345,6 @@ class CrewMachine(RuleBasedStateMachine):
 
 
 CrewMachine.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(50), stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestCrewStates = CrewMachine.TestCase

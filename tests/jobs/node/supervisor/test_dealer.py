@@ -10,6 +10,7 @@ from jobs.node.messages import Batch
 from jobs.node.supervisor.dealer import KILLS, Dealer
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
+from tests.support.examples import examples
 
 
 def batches(count: int) -> list[Batch]:
@@ -178,7 +179,7 @@ def rows(count: int) -> list[Batch]:
     return [Batch(row, row + 1) for row in range(count)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(0, 60), st.integers(1, 3), st.integers(1, 64), st.randoms())
 def test_every_row_is_committed_once_whatever_asks_or_is_lost(
     count: int, processes: int, in_flight: int, random: Random

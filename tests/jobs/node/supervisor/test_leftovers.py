@@ -96,10 +96,12 @@ def test_a_task_that_is_ended_takes_along_all_that_was_started(
     wait_until(lambda: not sleepers(mark) and not alive(tree), 10)
 
 
-_OTHERS = [pytest.param(number, marks=pytest.mark.thorough) for number in (signal.SIGINT, signal.SIGTERM)]
+_OTHERS = [
+    pytest.param(number, marks=pytest.mark.thorough) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL, *_OTHERS])
+@pytest.mark.parametrize("number", [signal.SIGKILL, *_OTHERS])
 def test_a_local_run_that_is_ended_takes_along_all_that_was_started(
     tmp_path: Path, mark: str, number: signal.Signals
 ) -> None:
@@ -120,7 +122,7 @@ def test_sigterm_ends_what_a_job_forks(tmp_path: Path) -> None:
     assert {name: rows.all() for name, rows in results(run).items()} == {"dead": True, "first": True}
 
 
-@pytest.mark.parametrize("code", [0, 75, *(pytest.param(code, marks=pytest.mark.thorough) for code in (69, 74))])
+@pytest.mark.parametrize("code", [0, *(pytest.param(code, marks=pytest.mark.thorough) for code in (69, 74, 75))])
 def test_a_pool_worker_that_leaves_has_died_whatever_its_exit_code(tmp_path: Path, code: int) -> None:
     params = {"code": code, "been_here": str(tmp_path / "been-here")}
     run = make_run(tmp_path / "run", f"{JOBS}Leaver", 32, params=params, workers=1)

@@ -10,6 +10,7 @@ from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.claims import Claim, holdings
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
+from tests.support.examples import examples
 from tests.support.simulated_workers import Fate, World, fluid_bound
 
 TABLE = ShardTable((0, 500, 1000), 10)
@@ -146,7 +147,7 @@ def twice(world: World) -> int:
 SPEEDS = st.lists(st.floats(1.0, 30.0), min_size=1, max_size=6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(speeds=SPEEDS, ranges=st.integers(1, 12), begins=st.lists(st.floats(0, 400), min_size=6, max_size=6))
 def test_undisturbed_every_batch_is_done_once(speeds: list[float], ranges: int, begins: list[float]) -> None:
     world = World(int(300 * sum(speeds)), len(speeds), ranges=ranges)
@@ -174,7 +175,7 @@ def troubled(draw: st.DrawFn) -> list[Fate]:
     return fates
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(fates=troubled(), stale=st.sampled_from([0.0, 0.0, 3.0, 30.0]), sees=st.booleans())
 def test_whatever_befalls_some_the_others_finish(fates: list[Fate], stale: float, sees: bool) -> None:
     workers = 1 + max(fate.worker for fate in fates)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from jobs.kinds import EndReason, FailureKind
-from jobs.node.process.sample_runner import sample_seed
+from jobs.node.generators import sample_seed
 from jobs.storage.rundir import RunDir
 from tests.support.launcher_runs import wait_until
 from tests.support.patience import PATIENCE
@@ -77,6 +77,8 @@ def test_the_bytes_do_not_depend_on_processes_workers_and_samples_in_flight(
     assert run_task(run).returncode == 0
     stored = content(run)
     assert numbers(run) == list(range(ROWS))
+    tokens = sum(row % 4 for row in range(ROWS))
+    assert last_end(run).counts == {"n": sum(range(ROWS)), "tokens": tokens}
     for row in (0, 3, ROWS - 1):
         rows, values, failed = stored[row]
         assert failed == ()
@@ -167,6 +169,7 @@ def test_a_process_that_says_it_is_broken_is_replaced_and_nobody_is_blamed(tmp_p
     run = batches_run(tmp_path / "batches", dies=100, marks=str(tmp_path / "batches"), broken=True)
     assert run_task(run).returncode == 0
     assert results(run)["y"].tolist() == [2 * row for row in range(200)]
+    assert last_end(run).counts == {"y": 2 * sum(range(200))}
 
 
 def test_a_row_that_always_breaks_its_process_fails_alone(tmp_path: Path) -> None:

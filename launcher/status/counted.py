@@ -1,0 +1,47 @@
+"""Counted: what the attempts of a run tell beside samples: those in flight, sums of outputs that its Job counts (tokens)."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.runs.shard_states import Shards
+from launcher.runs.submissions import SubmissionState
+from launcher.status.rate import seconds_of
+
+
+@dataclass(frozen=True)
+class Counted:
+    """``sums`` are those of all attempts, ``rates`` those of the newest submission's, a second."""
+
+    in_flight: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def words(self) -> Iterator[str]:
+        """While the run goes on."""
+        for name, rate in self.rates.items():
+            yield f"{rate:,.1f} {name}/s"
+        if self.in_flight:
+            yield f"{self.in_flight:,} in flight"
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {
+            name: {"total": total, "per_second": round(rate, 3) if (rate := self.rates.get(name)) else None}
+            for name, total in self.sums.items()
+        }
+        return {"samples_in_flight": self.in_flight, "counts": counts}
+
+
+def counted(shards: Shards, newest: SubmissionState | None) -> Counted:
+    """By the beats of the attempts; rows that two of them did count twice."""
+    sums: Counter[str] = Counter()
+    recent: Counter[str] = Counter()
+    for attempt in shards.attempts:
+        sums.update(attempt.beat.counts)
+        if newest and attempt.submission == newest.number:
+            recent.update(attempt.beat.counts)
+    seconds = seconds_of(shards, newest) if newest else 0.0
+    in_flight = sum(one.beat.in_flight for one in shards.attempts if one.name in shards.live)
+    return Counted(in_flight, dict(sums), {name: total / seconds for name, total in recent.items()} if seconds else {})
