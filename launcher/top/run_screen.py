@@ -102,7 +102,7 @@ class RunScreen(Screen[None]):
         self._filter = (self._filter + 1) % len(_FILTERS)
         self.query_one(TabbedContent).active = "shards"
         chosen = next(iter(_FILTERS[self._filter]), "all")
-        self.query_one(TabbedContent).get_tab("shards").label = f"Shards: {chosen}"  # type: ignore[assignment]
+        self.query_one(TabbedContent).get_tab("shards").label = f"Shards: {chosen}"
         self.show()
 
     def action_logs(self) -> None:

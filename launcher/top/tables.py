@@ -21,4 +21,4 @@ def fill(table: DataTable[Any], rows: Mapping[str, Sequence[str]]) -> None:
     for key, words in rows.items():
         table.add_row(*map(Text, words), key=key)
     if rows:
-        table.move_cursor(row=list(rows).index(chosen) if chosen in rows else min(at, len(rows) - 1))
+        table.move_cursor(row=list(rows).index(chosen) if chosen and chosen in rows else min(at, len(rows) - 1))

@@ -23,7 +23,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunDir, RunDi
     monkeypatch.chdir(tmp_path)
     one, other = build_run(Path("runs/one"), failed=[3]), build_plan(Path("runs/other"), (0, 8))
     assert main(["gather", "one"]) == 0
-    Outcome(1.0).write(other, 1)
+    for run in (one, other):
+        Outcome(1.0).write(run, 1)
     return one, other
 
 

@@ -35,7 +35,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDir]:
     """Four shards: one is done with a failed sample, one in work, one that failed, one that waits."""
     monkeypatch.chdir(tmp_path)
     run = build_plan(Path("runs/toy"), (0, 16, 32, 48, 64))
-    devices = {"devices": ("cuda:0", "cuda:1")}
     for worker in range(3):
         run.log(1, worker).write_text(f"{stamp('p0')}[b]words[/b] of {worker}\n")
     with AttemptWriter(run, 1, 0, began=time.time() - 60) as first:
@@ -46,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDir]:
         third.hold(32, 48)
         third.give_up(2, FailureKind.ERROR, "no [model]")
         third.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="no [model]")
-    with AttemptWriter(run, 1, 1, process=HERE, **devices) as second:
+    with AttemptWriter(run, 1, 1, process=HERE, devices=("cuda:0", "cuda:1")) as second:
         second.hold(16, 32)
         second.commit_all(Spans([(16, 24)]))
         second.beat(rate=12.5, memory=3 << 30, begun=32)
@@ -155,7 +154,7 @@ def test_a_scheduler_is_asked_once_in_five_minutes_however_many_runs_there_are(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, asked = [1000.0], []
-    monkeypatch.setattr(views.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(StatusReader, "is_polled", True)
     read = StatusReader.read
 
