@@ -115,6 +115,20 @@ def gpu_groups(
     return tuple(groups[process % len(groups)] for process in range(count))
 
 
+def measured_gpus(
+    settings: DeviceSettings, devices: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """The GPUs whose use and energy are the task's, as CUDA_VISIBLE_DEVICES names them.
+
+    All that a scheduler gave to it, used or not; outside of one, where others use the same machine, those of its processes.
+    """
+    names = gpus.tokens(environment, visible_gpus(environment))
+    if allocation.is_inside(environment) or settings.gpus_per_process:
+        return names
+    used = {int(device.partition(":")[2] or 0) for device in devices if device.startswith("cuda")}
+    return tuple(name for number, name in enumerate(names) if number in used)
+
+
 def _count(settings: DeviceSettings, devices: Sequence[str]) -> int:
     if isinstance(settings.processes, int):
         return settings.processes

@@ -1,12 +1,14 @@
 """ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config, or of a result."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.runs.find import find_run
+from launcher.runs.find import RUNS_FOLDER, find_run
+from launcher.runs.sweeps import runs_of
 
 _CONFIGS = (".yaml", ".yml")
 
@@ -51,6 +53,19 @@ def _run_of_result(path: Path) -> RunDir:
     raise InputError(
         f"{path}: the run of this result is not to be found{where}; its failed samples: launcher errors {path}"
     )
+
+
+def meant_runs(text: str | None) -> Sequence[RunDir]:
+    """The run of a RUN argument, or those of the sweep of that name."""
+    return (runs_of_sweep(text) if text else []) or [chosen_run(text)]
+
+
+def runs_of_sweep(text: str) -> Sequence[RunDir]:
+    """The runs of the sweep of this name, where no run has it: those below ./runs, else where profiles put runs."""
+    if "/" in text or any(RunDir(folder / text).plan.is_file() for folder in (Path(), RUNS_FOLDER)):
+        return []
+    folder = profile_folder()
+    return runs_of(RUNS_FOLDER, text) or (runs_of(folder, text) if folder and not (folder / text).exists() else [])
 
 
 def profile_folder() -> Path | None:

@@ -14,6 +14,7 @@ from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import profile_folder
 from launcher.commands.printer import Printer
 from launcher.runs.find import RUNS_FOLDER, last_change, list_runs, newest_first
+from launcher.runs.sweeps import is_of_sweep
 from launcher.status.complete import CompleteRun, read_complete
 from launcher.status.listed import COLUMNS, UNREADABLE, ListedRun, list_lines, look_at, owner_of
 from launcher.status.reader import StatusReader
@@ -61,6 +62,8 @@ def _chosen(runs: list[RunDir], options: argparse.Namespace) -> Iterator[ListedR
     read = _whole if options.json else _brief
     for run in runs:
         if (options.name and not fnmatch.fnmatchcase(run.name, options.name)) or (last_change(run) or 0.0) < since:
+            continue
+        if options.sweep and not is_of_sweep(run, options.sweep):
             continue
         if options.owner and owner_of(run) != options.owner:
             continue

@@ -1,19 +1,25 @@
 """status: how runs stand."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
-from launcher.commands.chosen_run import chosen_run
+from jobs.storage.rundir import RunDir
+from launcher.commands.chosen_run import meant_runs, runs_of_sweep
 from launcher.commands.printer import Printer
 from launcher.status.reader import StatusReader
 from launcher.status.shard_list import SHARD_COLUMNS, ShardRow
 from launcher.status.status import SHARD_STATES, Status
 
+_BAD = (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
+
 
 def status(options: argparse.Namespace, printer: Printer) -> bool:
-    runs = [chosen_run(text) for text in dict.fromkeys(options.runs or [None])]
+    if len(options.runs) == 1 and not _asks_more(options) and (swept := runs_of_sweep(options.runs[0])):
+        return _status_of_sweep(options.runs[0], swept, printer)
+    runs = [run for text in dict.fromkeys(options.runs or [None]) for run in meant_runs(text)]
     if options.watch and len(runs) > 1:
         raise InputError("--watch follows one run; several: launcher top RUN...")
     if options.csv and (options.json or options.watch):
@@ -28,7 +34,23 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
         printer.document(runs=[one.to_json(rows) for one, rows in zip(found, shards, strict=True)])
     if not (options.json or options.csv):
         _say(found, shards, printer)
-    return not any(one.state in (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED) for one in found)
+    return not any(one.state in _BAD for one in found)
+
+
+def _asks_more(options: argparse.Namespace) -> bool:
+    """Than how a run stands."""
+    return any(getattr(options, name) for name in ("watch", "live", "shards", "failed", "running", "slow", "csv"))
+
+
+def _status_of_sweep(name: str, swept: Sequence[RunDir], printer: Printer) -> bool:
+    """A line for each of its runs."""
+    from launcher.status.listed import list_lines, look_at
+
+    listed = [look_at(run, lambda run: StatusReader(run).read(), with_size=False) for run in swept]
+    if not printer.as_json:
+        printer.say(*list_lines(listed))
+    printer.document(sweep=name, runs=[one.to_json() for one in listed])
+    return not any(one.error or one.state in _BAD for one in listed)
 
 
 def _read(reader: StatusReader, options: argparse.Namespace, printer: Printer) -> Status:

@@ -35,7 +35,10 @@ COMMANDS = [
     "export",
     "jobs",
     "init",
+    "schema",
     "doctor",
+    "completion",
+    "man",
 ]
 
 

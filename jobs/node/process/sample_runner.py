@@ -33,12 +33,16 @@ TICK = 0.5
 
 
 class Item(NamedTuple):
-    """A sample as it was loaded, with its size, bytes. While it is in flight, ``most`` are, itself included (0: any number)."""
+    """A sample as it was loaded, with its size, bytes. While it is in flight, ``most`` are, itself included (0: any number).
+
+    ``load_seconds``: how long loading it took.
+    """
 
     row: int
     value: Any
     size: int
     most: int = 0
+    load_seconds: float = 0.0
 
 
 class Outcome(NamedTuple):
@@ -48,6 +52,7 @@ class Outcome(NamedTuple):
     results: Any
     failure: FailedSample | None
     seconds: float = 0.0
+    load_seconds: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -202,7 +207,7 @@ class SampleRunner:
             failure = self._failure(flight, error)
             if self.broken:
                 return
-        self._end(flight, Outcome(row, results, failure, self._loop.time() - began))
+        self._end(flight, Outcome(row, results, failure, self._loop.time() - began, flight.item.load_seconds))
 
     def _may_fit_alone(self, flight: _Flight, error: BaseException) -> bool:
         """Whether memory ran out while others had some of it: then the sample is begun once more, with none beside it."""
@@ -276,4 +281,4 @@ class SampleRunner:
         failed = (
             FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._timeout)) if flight.is_late else None
         )
-        self._end(flight, Outcome(row, None, failed, self._timeout) if failed else None)
+        self._end(flight, Outcome(row, None, failed, self._timeout, flight.item.load_seconds) if failed else None)

@@ -4,7 +4,6 @@ It works on one claim after another with a crew of processes and pool workers, k
 signals. It imports no torch and runs none of the user's code, so it survives what kills the others.
 """
 
-import os
 import select
 import shutil
 import sys
@@ -13,13 +12,13 @@ from collections.abc import Callable
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import devices, disk, gpus, memory
+from jobs.machine import devices, disk, memory
 from jobs.machine.running_time import RunningTime
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import prepare
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog
-from jobs.node.supervisor.attempt_start import new_name
+from jobs.node.supervisor.attempt_start import Given, new_name
 from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed
@@ -92,7 +91,7 @@ class Task:
         self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, ids, self._vitals)
         cpus = devices.usable_cpus(processes=self._node.processes)
         self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
-        names = gpus.tokens(os.environ, devices.visible_gpus())
+        names = devices.measured_gpus(self._node, self._settings.devices)
         self._meter = Meter(cpus, self._settings.memory, names)
         self._crew: Crew | None = None
         self._most = 0
@@ -105,7 +104,8 @@ class Task:
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
-        self._attempt.begin(self._index, self._worker, self._settings.devices, memory=self._settings.memory)
+        given = Given(self._settings.memory, self._meter.cpus, self._meter.gpus)
+        self._attempt.begin(self._index, self._worker, self._settings.devices, given=given)
         try:
             self._serve()
             if self._crew:

@@ -86,6 +86,9 @@ def test_the_bytes_do_not_depend_on_processes_workers_and_samples_in_flight(
         assert values["text"] == f"row {row}".encode()
         assert np.frombuffer(values["tokens"], "<i8").tolist() == list(range(row % 4))
         assert int(np.frombuffer(rows["seed"], "<i8")[0]) == sample_seed(0, row)
+    told = last_end(run)
+    assert told.load.samples == told.process.samples == told.both.samples == ROWS
+    assert told.process.seconds >= 0.002 * ROWS
 
 
 def test_samples_that_fail_fail_alone_each_by_its_own_time_out(tmp_path: Path) -> None:
