@@ -16,7 +16,7 @@ from jobs.storage.records import FailedSample
 
 # What a process has in hand beside what is in flight: a share of that, or where samples are quick what it does in so many
 # seconds, so many rows at the most.
-_AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.1, 1024
+_AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.25, 1024
 # The most samples that are loaded together. A message costs as much as loading some tiny ones.
 _LARGEST_PIECE = 64
 # Without pool workers they are loaded in the loop, about so many seconds at a time: others wait meanwhile.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobs.errors import ProcessBroken, words
+from jobs.errors import ProcessBroken, described
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -21,7 +21,7 @@ from jobs.node.backend import Backend
 from jobs.node.beacon import InFlight
 from jobs.node.generators import sample_seed
 from jobs.node.log import ERR, say
-from jobs.node.memory_errors import is_device_lost, is_out_of_memory
+from jobs.node.memory_errors import broken_process, is_device_lost, is_out_of_memory
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import too_long, traceback_text
 from jobs.storage.records import FailedSample
@@ -229,8 +229,9 @@ class SampleRunner:
         """Why the sample failed; None where the process did."""
         end_twin(error)
         row = flight.item.row
-        if isinstance(error, ProcessBroken) or is_device_lost(error):
-            self._break(error if isinstance(error, ProcessBroken) else ProcessBroken(words(error)), error)
+        broken = broken_process(error)
+        if broken or is_device_lost(error):
+            self._break(broken or ProcessBroken(described(error)), error)
             return None
         self._kernel_kills.follow(error)
         if flight.is_late:

@@ -6,13 +6,13 @@ import types
 
 import pytest
 
-from jobs.errors import InputError
 from jobs.machine import gpus
 from jobs.machine.devices import (
     gpu_groups,
     measured_gpus,
     process_devices,
     threads_for,
+    too_few_gpus,
     usable_cpus,
     usable_gpus,
     visible_gpus,
@@ -173,7 +173,9 @@ def test_gpus_are_named_as_cuda_visible_devices_has_them() -> None:
     [
         ("0,1,2,3", NodeSettings(gpus_per_process=2), (("0", "1"), ("2", "3"))),
         ("GPU-a,GPU-b,5,6", NodeSettings(gpus_per_process=4), (("GPU-a", "GPU-b", "5", "6"),)),
-        ("7,3", NodeSettings(gpus_per_process=1, processes=3), (("7",), ("3",), ("7",))),
+        ("7,3", NodeSettings(gpus_per_process=1, processes=2), (("7",), ("3",))),
+        ("0,1,2,3", NodeSettings(gpus_per_process=2, processes=1), (("0", "1"),)),
+        ("0,1,2", NodeSettings(gpus_per_process=2), (("0", "1"),)),
         ("0,1", NodeSettings(), ((), ())),
     ],
 )
@@ -187,9 +189,16 @@ def test_each_process_has_gpus_of_its_own_by_the_names_that_it_is_given(
         assert process_devices(settings, usable) == ("cuda:0",) * len(groups)
 
 
-def test_gpus_that_cannot_be_shared_out_are_refused() -> None:
-    environment = {"CUDA_VISIBLE_DEVICES": "0,1,2"}
-    with pytest.raises(
-        InputError, match=r"node.gpus_per_process: 2, and this task has 3 GPUs: ask for a multiple of 2"
-    ):
-        gpu_groups(NodeSettings(gpus_per_process=2), (0, 1, 2), environment)
+@pytest.mark.parametrize(
+    ("settings", "usable", "needed"),
+    [
+        (NodeSettings(gpus_per_process=2, processes=3), (0, 1, 2, 3), "4 GPUs: it needs 6, for 3 process(es)"),
+        (NodeSettings(gpus_per_process=2), (0,), "1 GPUs: it needs 2, for 1 process(es)"),
+        (NodeSettings(gpus_per_process=2), (), "0 GPUs: it needs 2, for 1 process(es)"),
+    ],
+)
+def test_no_two_processes_share_gpus_that_each_has_to_itself(
+    settings: NodeSettings, usable: tuple[int, ...], needed: str
+) -> None:
+    assert too_few_gpus(settings, usable) == f"node.gpus_per_process: 2, and this task has {needed}"
+    assert set(gpu_groups(settings, usable, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, usable))})) == {()}
