@@ -147,21 +147,52 @@ def _add_starting(command: _Command) -> None:
 
 
 def _add_looking(command: _Command) -> None:
-    status = command("status", "look.status", "progress, rate, time left, failures grouped by cause")
-    status.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+    status = command("status", "status.status", "progress, rate, time left, failures grouped by cause")
+    status.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_HELP.replace("config", "config, or result"))
     status.add_argument("--watch", action="store_true", help="redraw until the run has ended")
     status.add_argument("--live", action="store_true", help="ask Slurm too, with one squeue call")
-    status.add_argument("--shards", action="store_true", help="list each shard")
-    logs = command("logs", "look.logs", "the log of a shard, all attempts")
+    status.add_argument("--shards", action="store_true", help="list each shard with its array task")
+    status.add_argument("--failed", action="store_true", help="list the shards that failed, or have failed samples")
+    status.add_argument("--running", action="store_true", help="list the shards that are in work")
+    status.add_argument(
+        "--slow", action="store_true", help="list those whose array task is much slower than others, or stuck"
+    )
+    status.add_argument("--csv", action="store_true", help="a line a run; with shards, a line each")
+    top = command(
+        "top", "top.top", "runs on a full screen: array tasks, nodes, shards, failures, and the logs behind them"
+    )
+    top.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_HELP.replace("config", "config, or result"))
+    logs = command("logs", "logs.logs", "what array tasks wrote: all, of a shard, of what failed, about a sample")
     logs.add_argument("run", metavar="RUN", help="run directory, run name, or config")
-    logs.add_argument("shard", metavar="SHARD", type=int, help="number of the shard, from 0")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until the shard has ended")
+    logs.add_argument("shard", metavar="SHARD", nargs="?", type=int, help="number of the shard, from 0 (default: all)")
+    logs.add_argument(
+        "--failed", action="store_true", help="of the shards that failed, else of those with failed samples"
+    )
+    logs.add_argument("--sample", metavar="ID", help="only what is said about this sample, with some lines around it")
+    logs.add_argument("--tail", metavar="N", type=int, help="only the last N lines of each log")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until what is shown has ended")
     errors = command("errors", "errors.errors", "each failed sample: its id, row, kind, message, attempts")
     errors.add_argument("run", metavar="RUN", nargs="?", help=f"{_RUN_HELP}, or a result.h5")
     errors.add_argument("--shard", metavar="N", type=int, help="only those of this shard")
     _add_reporting(command)
-    listing = command("list", "look.list_runs", "the runs of a folder")
-    listing.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="runs folder (default: runs)")
+    _add_list(command("list", "listing.list_all", "runs, the newest first: of a folder, or all that you have planned"))
+
+
+def _add_list(listing: argparse.ArgumentParser) -> None:
+    listing.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        help="of runs, or with a folder runs (default: ./runs, else all of yours)",
+    )
+    listing.add_argument("--all", action="store_true", help="all runs that you have planned, wherever they lie")
+    listing.add_argument("--state", metavar="running,failed", help="only runs in these states")
+    listing.add_argument("--since", metavar="7d", help="only runs that have changed since: 30m, 12h, 7d, 2w")
+    listing.add_argument("--name", metavar="PATTERN", help="only runs with such a name: 'embed-*'")
+    listing.add_argument("--sweep", metavar="NAME", help="only the runs of this sweep")
+    listing.add_argument("--owner", metavar="USER", help="only runs that this user has planned")
+    listing.add_argument("--size", action="store_true", help="how large they are: looks at each of their files")
+    listing.add_argument("--csv", action="store_true", help="a table for programs")
 
 
 def _add_reporting(command: _Command) -> None:

@@ -24,6 +24,7 @@ from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
 from launcher.runs.find import reference
+from launcher.runs.index import note
 from launcher.status.progress import status_lines
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
@@ -68,6 +69,7 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tupl
 
     config = load_target(target, printer)
     planned = make_plan(config, way_of(options))
+    note(planned.run)
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column

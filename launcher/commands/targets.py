@@ -20,6 +20,7 @@ from launcher.config.config import Config, load_config, run_folder_of
 from launcher.config.sweeps import variants
 from launcher.config.upstreams import upstream_paths
 from launcher.executors import choose_executor
+from launcher.runs.index import note
 from launcher.submit.start import go_on
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
@@ -123,7 +124,9 @@ def planned_target(target: Target, options: argparse.Namespace, printer: Printer
         choose_executor(config.executor).prepare(config)
         from launcher.plan.plan import make_plan
 
-        return make_plan(config, way_of(options)), config
+        planned = make_plan(config, way_of(options))
+        note(planned.run)
+        return planned, config
     planned, config = go_on(chosen_run(target.text), way_of(options), target.overrides)  # with the settings it had
     told_of_deprecations(config, printer)
     return planned, config
