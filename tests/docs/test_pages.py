@@ -14,7 +14,8 @@ import yaml
 
 from jobs import exit_codes
 from jobs.kinds import FailureKind, SampleFailureKind
-from launcher.cli import main, make_parser
+from launcher.arguments import make_parser
+from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.runs.causes import NextAttempt, cause
 from tests.docs.test_readme import cells
