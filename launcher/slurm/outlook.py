@@ -7,6 +7,7 @@ from jobs.errors import LauncherError
 from jobs.storage.submission import Resources
 from launcher.slurm import scheduler
 from launcher.slurm.asked_devices import device_remarks
+from launcher.slurm.associations import Resources as Amounts
 from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import nodes_of, tasks_at_once
 from launcher.slurm.ceilings import ceilings_for
@@ -25,14 +26,23 @@ if TYPE_CHECKING:
 
 
 def room(config: "Config", asked: Options) -> int:
-    """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
+    """How many of the config's array tasks the cluster runs at once, by its nodes and limits; 0 where that is not known."""
     size = task_size(config, asked)
     whole_nodes = are_asked(asked)
     at_once = (
         tasks_at_once(own, asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
         for own in nodes(asked)
     )
-    return max(at_once) // config.slurm.nodes_per_task
+    known = [number for number in (max(at_once) // config.slurm.nodes_per_task, run_at_once(config, asked)) if number]
+    return min(known, default=0)
+
+
+def run_at_once(config: "Config", asked: Options) -> int | None:
+    """How many of them the limits of the account and its QOS let run at once; None where there are none."""
+    wanted, seconds = _task(config, asked), amount(parse_time, asked.get("time")) or given_time(asked)
+    found = [bounds.at_once(wanted, seconds) for bounds in limits_for(asked).bounds]
+    # Of several clusters one may allow more.
+    return max((number for number in found if number is not None), default=None) if None not in found else None
 
 
 def describe(config: "Config", asked: Options, resources: Resources) -> list[str]:
@@ -45,7 +55,12 @@ def describe(config: "Config", asked: Options, resources: Resources) -> list[str
         limits = limits_for(asked)
         most = "no known limit of" if limits.submit_jobs is None else f"{limits.submit_jobs}"
         arrays = f"arrays of at most {limits.array_size} elements" if limits.has_arrays else "no job arrays"
-        lines.append(f"limits: {arrays} (MaxArraySize), {most} jobs of yours at a time")
+        run = (
+            ""
+            if (number := run_at_once(config, asked)) is None
+            else f", {number} such array tasks run at a time at most"
+        )
+        lines.append(f"limits: {arrays} (MaxArraySize), {most} jobs of yours at a time{run}")
     return lines
 
 
@@ -88,14 +103,18 @@ def over(asked: Options) -> list[str]:
 
 def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str]:
     """What keeps Slurm from ever starting an array task, where sbatch does not refuse it."""
-    size, count = task_size(config, asked), config.slurm.nodes_per_task
-    per = {"mem": count, "mem-per-cpu": size.cpus * count, "mem-per-gpu": size.gpus * count}
-    memory = max((amount(parse_memory, asked.get(name)) or 0) * times for name, times in per.items())
-    wanted = {"cpu": size.cpus * count, "mem": memory, "node": count, "gres/gpu": size.gpus * count}
-    seconds = amount(parse_time, asked.get("time"))
+    wanted, seconds = _task(config, asked), amount(parse_time, asked.get("time")) or given_time(asked)
     # Of several clusters one may do.
     found = min((too_much(wanted, seconds, bounds) for bounds in limits.bounds), key=len, default=[])
     return [
         f"an array task would wait for ever: it asks for {text} (see sacctmgr show assoc, sacctmgr show qos)"
         for text in found
     ]
+
+
+def _task(config: "Config", asked: Options) -> Amounts:
+    """What an array task asks for, on all of its nodes."""
+    size, count = task_size(config, asked), config.slurm.nodes_per_task
+    per = {"mem": count, "mem-per-cpu": size.cpus * count, "mem-per-gpu": size.gpus * count}
+    memory = max((amount(parse_memory, asked.get(name)) or 0) * times for name, times in per.items())
+    return {"cpu": size.cpus * count, "mem": memory, "node": count, "gres/gpu": size.gpus * count}

@@ -7,6 +7,7 @@ from jobs.kinds import FailureKind, RunState, ShardState
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
+from launcher.runs.logs import last_words
 from launcher.status.chain import link_lines, waiting_lines
 from launcher.status.complete import CompleteRun
 from launcher.status.status import SHARD_STATES, Status
@@ -152,7 +153,10 @@ def state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     ]
     # A full disk keeps the executor from saying how the submission ended, too, and is told above.
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
-        lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
+        number = status.submissions[-1].number
+        words = last_words(status.run.submission_log(number))
+        ends = f"; its log ends: {short_line(words)}" if words else ""
+        lines.append(f"  submission {number} ended without a word (a reboot, kill -9){ends}")
     return [*lines, *waiting_lines(status)]
 
 
