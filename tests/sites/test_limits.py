@@ -79,7 +79,13 @@ def test_what_a_qos_denies_is_one_message_and_leaves_nothing(site: BringUp, tmp_
     cluster = site("accounting")
     cluster.services.tell(f"add qos strict {limit} Flags=DenyOnLimit")
     cluster.services.tell("modify user root where account=lab set qos+=strict")
-    options = {"account": "lab", "qos": "strict", "time": 30, "cpus_per_task": 4, "finalize": {"qos": "normal", "time": 1}}
+    options = {
+        "account": "lab",
+        "qos": "strict",
+        "time": 30,
+        "cpus_per_task": 4,
+        "finalize": {"qos": "normal", "time": 1},
+    }
     toy = SlurmRun(cluster, tmp_path, "Toy", options=options)
     refused = toy.launcher("submit", toy.config.name)
     assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr

@@ -154,7 +154,8 @@ def test_every_key_is_written_with_its_default_and_its_meaning(folder: Path) -> 
             assert re.search(rf"^  {key}: .*# {re.escape(field.description or '-')}$", text, re.MULTILINE), (
                 f"{name}.{key}"
             )
-    assert data["job"]["params"] == {"text": "text", "max_tokens": 256, "normalize": True, "dtype": "float32"}
+    expected = {"text": "text", "max_tokens": 256, "normalize": True, "dtype": "float32"}
+    assert data["job"]["params"] == {**expected, "prompt": "", "pooling": "mean", "overlap": None}
 
 
 def test_what_is_set_is_written(folder: Path) -> None:
