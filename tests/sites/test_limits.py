@@ -79,10 +79,51 @@ def test_what_a_qos_denies_is_one_message_and_leaves_nothing(site: BringUp, tmp_
     cluster = site("accounting")
     cluster.services.tell(f"add qos strict {limit} Flags=DenyOnLimit")
     cluster.services.tell("modify user root where account=lab set qos+=strict")
-    options = {"account": "lab", "qos": "strict", "time": 30, "cpus_per_task": 4, "finalize": {"qos": "normal", "time": 1}}
+    options = {
+        "account": "lab",
+        "qos": "strict",
+        "time": 30,
+        "cpus_per_task": 4,
+        "finalize": {"qos": "normal", "time": 1},
+    }
     toy = SlurmRun(cluster, tmp_path, "Toy", options=options)
     refused = toy.launcher("submit", toy.config.name)
     assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
     assert "Job violates accounting/QOS policy" in refused.stderr
     assert "trying again" not in refused.stderr
     assert (toy.queued(), toy.run.submission_numbers()) == ([], [])
+
+
+@pytest.mark.thorough
+def test_a_share_of_time_that_is_used_up_on_the_way_stops_the_run_until_there_is_more(
+    site: BringUp, tmp_path: Path
+) -> None:
+    cluster = site("accounting", "PriorityType=priority/multifactor", "PriorityCalcPeriod=1")
+    cluster.services.tell("modify account lab set GrpTRESMins=cpu=2")
+    options = {"account": "lab", "time": 60, "cpus_per_task": 8, "tasks": 1}
+    toy = SlurmRun.gated(cluster, tmp_path, options=options, retry={"attempts": 1})
+    toy.submit()
+    toy.await_commits(0)
+    toy.wait(lambda: "Minutes" in toy.slurm.run("squeue", "-h", "-o", "%r"), 240)  # the array was ended, finalize waits
+    toy.open_gate()
+    told = toy.launcher("status", toy.run.path, "--live").stdout
+    assert "the account's share of time is used up" in told
+    cluster.services.tell("modify account lab set GrpTRESMins=cpu=-1")
+    assert toy.end()["state"] == "complete"
+    assert toy.submission(2).resources.attempt == 1  # it costs no attempt
+    assert toy.closed_twice() == 0
+
+
+@pytest.mark.thorough
+def test_more_time_than_the_partition_ever_gives_is_told_and_found_in_the_queue(site: BringUp, tmp_path: Path) -> None:
+    short = "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=5"
+    toy = SlurmRun(site("no-accounting", "EnforcePartLimits=NO", short), tmp_path, "Toy", options={"time": 30})
+    for command in ("doctor", "plan", "submit"):
+        said = " ".join(toy.launcher(command, toy.config.name).stdout.split())
+        assert "may never start: it asks for --time=0:30:00, and partition main gives 0:05:00" in said, said
+    toy.wait(lambda: "PartitionTimeLimit" in toy.slurm.run("squeue", "-h", "-o", "%r"))
+    told = toy.launcher("status", toy.run.path, "--live").stdout
+    assert "it asks for more time than is allowed, and will never start" in told
+    assert toy.launcher("cancel", toy.run.path).returncode == 0
+    toy.rerun("--set", "slurm.time=5")
+    assert toy.end()["state"] == "complete"
