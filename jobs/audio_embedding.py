@@ -1,4 +1,4 @@
-"""AudioEmbedding: one vector per audio file, such as a speaker embedding, by a torch model on log-mel features.
+"""AudioEmbedding: one vector per audio file, such as a speaker embedding, by a torch model on features of it.
 
 A built-in Job, named in a config as ``jobs.audio_embedding:AudioEmbedding``. Pool workers read, resample and compute
 features; the process runs the model on rows of similar length together, so that little of what it computes is padding.
@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jobs.embedding.log_mel import LogMel
+from jobs.embedding.sound_features import FeatureName, Filters, sound_features
 from jobs.embedding.torch_model import Dtype, TorchModel
-from jobs.inputs import bad_parameter, local_file, need_folder, need_number, need_packages, need_whole, text_of
+from jobs.inputs import local_file, need_folder, need_number, need_packages, need_whole, text_of
 from jobs.job import Context, Job
 from jobs.sound.sound_file import read_sound
 
@@ -23,7 +23,7 @@ class AudioEmbedding(Job):
     Args:
         model: a TorchScript file (a relative one starts at the config's folder), or module:function that returns a
             torch.nn.Module. It is called as model(features [b, frames, mels], lengths int64 [b]) -> [b, d] and must
-            ignore a row's frames from its length on, which are 0.
+            ignore a row's frames from its length on, which are 0. Of waveforms it is model(signals [b, samples], lengths)
         model_params: keyword arguments of the function
         path: column of the files, in any format and with any number of channels; channels are averaged. Or of their bytes
             (tars), or URLs
@@ -31,12 +31,16 @@ class AudioEmbedding(Job):
         folder: where relative files start; itself it starts at the config's folder
         sample_rate: Hz; all files are resampled to it
         max_seconds: what comes after in a file is not read; null reads all
-        mels: number of filters; the formula of the features is in jobs/embedding/log_mel.py
+        features: log_mel, whose formula is in jobs/embedding/log_mel.py; kaldi, filter banks as models trained with Kaldi's
+            have them (pip install 'shardrun[kaldi]'); waveform, the signal from -1 to 1, for models that read that
+        kaldi: of features kaldi, {window_type: povey, subtract_mean: false}; hamming and true are WeSpeaker's
+        mels: number of filters
         window: seconds that a frame spans
         hop: seconds from frame to frame
         low: Hz where the filters begin
         high: Hz where the filters end; null: half the sample rate
-        max_frames: of one call of the model, padding included; a file with more goes alone
+        max_frames: of one call of the model, padding included; a file with more goes alone. Of a waveform, hop samples
+            count as one
         max_padding: share of a call's frames that may be padding; 0, for a model that cannot ignore padding, puts only
             files of equal length together
         dtype: of weights and features
@@ -57,6 +61,8 @@ class AudioEmbedding(Job):
         folder: Path = Path(),
         sample_rate: int = 16_000,
         max_seconds: float | None = 60.0,
+        features: FeatureName = "log_mel",
+        kaldi: dict[str, Any] | None = None,
         mels: int = 80,
         window: float = 0.025,
         hop: float = 0.010,
@@ -74,43 +80,32 @@ class AudioEmbedding(Job):
         if max_seconds is not None:
             need_number("max_seconds", max_seconds, "seconds over 0, or null")
         self._max_seconds = max_seconds
-        self._max_frames = need_whole("max_frames", max_frames, "a number of frames")
+        filters = Filters.checked(self._rate, mels, window, hop, low, high)
+        self._features = sound_features(features, filters, kaldi)
+        longest = need_whole("max_frames", max_frames, "a number of frames")
+        self._max_frames = longest * filters.hop if features == "waveform" else longest
         self._max_padding = need_number(
             "max_padding", max_padding, "a share from 0 to less than 1", above=-1e-9, most=0.999
         )
-        self._log_mel = self._features(mels, window, hop, low, high)
-
-    def _features(self, mels: int, window: float, hop: float, low: float, high: float | None) -> LogMel:
-        """Checks what decides the features; lengths in seconds become samples."""
-        need_whole("mels", mels, "a number of filters")
-        nyquist = self._rate / 2
-        top = need_number("high", nyquist if high is None else high, f"Hz up to {nyquist:g}, or null", most=nyquist)
-        need_number("low", low, f"Hz from 0 to less than high, {top:g}", above=-1e-9, most=top * 0.999)
-        lengths = {}
-        for name, seconds in (("window", window), ("hop", hop)):
-            lengths[name] = round(need_number(name, seconds, "seconds", most=10.0) * self._rate)
-            if lengths[name] < 1:
-                raise bad_parameter(name, seconds, f"seconds, one sample at least: {1 / self._rate:g}")
-        return LogMel(self._rate, mels, lengths["window"], lengths["hop"], low, top)
 
     def manifest_columns(self) -> tuple[str, ...]:
         """Those of the files and of who speaks."""
         return self._path, self._speaker
 
     def load(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, str, str]:
-        """Features float32 [frames, mels], speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
+        """Features float32, speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
         speaker = text_of(sample, self._speaker)
         with local_file(sample, self._path, self._folder) as path:
             signal = read_sound(path, self._rate, self._max_seconds)
         is_content = isinstance(sample[self._path], bytes | dict)
         name = str(getattr(sample, "id", "")) if is_content else text_of(sample, self._path)
         try:
-            return self._log_mel(signal), speaker, name
+            return self._features(signal), speaker, name
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
     def collate(self, items: list[tuple[np.ndarray, str, str]]) -> dict[str, Any]:
-        """``frames`` float32 [sum of n_frames, mels], without padding, and ``n_frames`` int32 [n]."""
+        """``frames`` float32 [sum of n_frames, mels] or [sum], without padding, and ``n_frames`` int32 [n]."""
         features, speakers, paths = zip(*items, strict=True)
         n_frames = np.array([len(frames) for frames in features], np.int32)
         return {"frames": np.concatenate(features), "n_frames": n_frames, "speakers": speakers, "paths": paths}
@@ -133,7 +128,7 @@ class AudioEmbedding(Job):
         return {"X": ordered[back.to(ordered.device)], **outputs}
 
     def _embed(self, features: list[Any]) -> Any:
-        """Vectors [b, d] of b rows, tensors [frames, mels], padded to the longest of them."""
+        """Vectors [b, d] of b rows, tensors [frames, mels] or [samples], padded to the longest of them."""
         import torch
 
         lengths = torch.tensor([len(frames) for frames in features], device=self._model.device)

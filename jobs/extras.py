@@ -12,6 +12,7 @@ PACKAGES = {
     "torch": ("torch",),
     "text": ("torch", "transformers"),
     "audio": ("torch", "soundfile", "soxr"),
+    "kaldi": ("torch", "soundfile", "soxr", "kaldi_native_fbank"),
     "image": ("torch", "PIL"),
     "download": ("httpx2",),
     "generation": ("aiohttp",),

@@ -33,7 +33,12 @@ _EPILOG = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors say what is nearest to what was typed."""
+    """Errors say what is nearest to what was typed; help ends with examples."""
+
+    def format_help(self) -> str:
+        from launcher.examples import examples_text  # few ask for it
+
+        return super().format_help() + examples_text(self.prog.rpartition(" ")[2])
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
@@ -65,6 +70,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     _add_looking(command)
     _add_finishing(command)
     _add_beginning(command)
+    _add_shell(command)
     return parser, made
 
 
@@ -118,6 +124,14 @@ def _add_starting(command: _Command) -> None:
     rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
     rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
     rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
+    for parser in (run, plan, submit):
+        parser.add_argument(
+            "--sweep",
+            metavar="key.sub=a,b",
+            action="append",
+            default=[],
+            help="a run for each of these values, all together a sweep (repeatable: all combinations)",
+        )
     for parser in (run, plan, submit, rerun):
         way = parser.add_mutually_exclusive_group()
         way.add_argument(
@@ -185,12 +199,25 @@ def _add_beginning(command: _Command) -> None:
     init = command("init", "jobs.init", "write a commented config for a Job")
     init.add_argument("job", metavar="JOB", help="a built-in Job (see `launcher jobs`), or module:Class")
     init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
+    schema = command("schema", "jobs.schema", "a JSON Schema of config.yaml, for editors")
+    schema.add_argument("--job", metavar="JOB", help="with the parameters of this Job: a built-in one, or module:Class")
+    schema.add_argument("--output", metavar="FILE", help="write it there (default: print it)")
     doctor = command(
         "doctor", "doctor.doctor", "what is in force and from where, what is here, what is missing for what"
     )
     doctor.add_argument("config", metavar="CONFIG", nargs="?", help="config.yaml (default: what profiles say alone)")
     doctor.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
     init.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
+
+
+def _add_shell(command: _Command) -> None:
+    completion = command(
+        "completion", "completion.completion", "a script by which a shell completes commands, flags, runs"
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    man = command("man", "manual.man", "man pages: print one, or write all")
+    man.add_argument("page", metavar="COMMAND", nargs="?", help="of this command (default: of launcher itself)")
+    man.add_argument("--output", metavar="FOLDER", help="write all of them there")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -201,6 +228,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         chosen = commands[options.command]
         valid = [name for action in chosen._actions for name in action.option_strings]
         chosen.error(f"{unknown[0]!r} is not expected{_guess(unknown[0].partition('=')[0], valid)}")
+    options.parsers = parser, commands  # for commands that tell of commands
     return options
 
 

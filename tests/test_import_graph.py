@@ -31,6 +31,7 @@ HALLS = {
     "launcher base": {
         "launcher",
         "launcher.deadline",
+        "launcher.examples",
         "launcher.interrupts",
         "launcher.patience",
         "launcher.units",

@@ -1,11 +1,13 @@
 """ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
-from launcher.runs.find import find_run, list_runs
+from launcher.runs.find import RUNS_FOLDER, find_run, list_runs
+from launcher.runs.sweeps import runs_of
 
 _CONFIGS = (".yaml", ".yml")
 
@@ -25,6 +27,14 @@ def chosen_run(text: str | None) -> RunDir:
     if not run.plan.exists():
         raise InputError(f"{text}: its run, {run.path}, is not planned yet: launcher plan {text}")
     return run
+
+
+def runs_of_sweep(text: str) -> Sequence[RunDir]:
+    """The runs of the sweep of this name, where no run has it: those below ./runs, else where profiles put runs."""
+    if "/" in text or any(RunDir(folder / text).plan.is_file() for folder in (Path(), RUNS_FOLDER)):
+        return []
+    folder = profile_folder()
+    return runs_of(RUNS_FOLDER, text) or (runs_of(folder, text) if folder and not (folder / text).exists() else [])
 
 
 def _found(text: str | None) -> RunDir:

@@ -3,7 +3,7 @@
 import argparse
 import codecs
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,19 +11,22 @@ from jobs.errors import InputError, LauncherError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.commands.chosen_run import chosen_run, profile_folder
+from launcher.commands.chosen_run import chosen_run, profile_folder, runs_of_sweep
 from launcher.commands.printer import Printer
 from launcher.runs import find as runs
 from launcher.status.reader import StatusReader
 from launcher.visible import on_one_line, visible
 
 _Found = TypeVar("_Found")
+_BAD = (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 
 
 def status(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.status.progress import status_lines
     from launcher.status.views import follow, make_view
 
+    if options.run and (swept := runs_of_sweep(options.run)):
+        return _status_of_sweep(options.run, swept, printer)
     reader = StatusReader(chosen_run(options.run))
     stream, live = printer.stream, options.live
     found = follow(reader, make_view(stream), live=live) if options.watch else reader.read(live=live)
@@ -31,7 +34,16 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
         printer.document(**found.to_json(with_shards=options.shards))
     else:
         printer.say(*status_lines(found, with_shards=options.shards))
-    return found.state not in (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
+    return found.state not in _BAD
+
+
+def _status_of_sweep(name: str, swept: Sequence[RunDir], printer: Printer) -> bool:
+    """A line for each of its runs."""
+    documents = [_tried(run, _document) for run in swept]
+    if not printer.as_json:
+        _say_lines(swept, printer)
+    printer.document(sweep=name, runs=documents)
+    return not any("error" in one or one["state"] in _BAD for one in documents)
 
 
 def logs(options: argparse.Namespace, printer: Printer) -> bool:
@@ -86,11 +98,15 @@ def list_runs(options: argparse.Namespace, printer: Printer) -> bool:
         return True
     if not found:
         printer.say(f"no run below {folder.absolute()}")
+    _say_lines(found, printer)
+    return True
+
+
+def _say_lines(found: Sequence[RunDir], printer: Printer) -> None:
     width = max((len(run.name) for run in found), default=0)
     for run in found:
         line = _tried(run, _line)
         printer.say(f"{on_one_line(run.name):{width}}  {on_one_line(line if isinstance(line, str) else line['error'])}")
-    return True
 
 
 def _document(run: RunDir) -> dict[str, Any]:

@@ -14,6 +14,10 @@ def conflicts(config: "Config") -> list[Problem]:
     """All of them, each with the key that is to be changed."""
     options, template = config.slurm.options, config.template_path
     found = [
+        (
+            ("include",),
+            "is for the file of a config to say, so that paths have a beginning" if config.include else None,
+        ),
         (("slurm", "shards_per_task"), _tasks_twice(config)),
         (("slurm", "cpus_per_task"), too_few_cpus(config, config.processes)),
         (("slurm", "warning"), _too_late(config)),

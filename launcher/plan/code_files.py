@@ -90,7 +90,7 @@ class _Finder:
         is_package = spec.submodule_search_locations is not None
         above = name.split(".") if is_package else name.split(".")[:-1]
         self.files["/".join([*above, os.path.basename(spec.origin)])] = spec.origin
-        return list(_imports(spec.origin, ".".join(above))) if spec.origin.endswith(".py") else []
+        return list(imports(spec.origin, ".".join(above))) if spec.origin.endswith(".py") else []
 
     def _spec(self, name: str) -> ModuleSpec | None:
         if name not in self._specs:
@@ -151,7 +151,7 @@ def _lies_in(path: str, folders: tuple[str, ...]) -> bool:
     return any(path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
 
 
-def _imports(path: str, package: str) -> Iterator[str]:
+def imports(path: str, package: str = "") -> Iterator[str]:
     """The names that a source file imports, wherever in it; some may be no modules. Nothing where it is no Python."""
     try:
         tree = ast.parse(Path(path).read_bytes())

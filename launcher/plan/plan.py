@@ -106,7 +106,7 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
-        raise refusal(run, changes, is_of_run=config.data.of_run is not None)
+        raise refusal(run, changes, is_extendable=_is_extendable(run, config))
     needed, problems = job_problems(job)  # a run goes on with other params, too
     if problems:
         raise InputError(config.origins.report(problems))
@@ -122,6 +122,13 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
     notes += told(Upstream.of(made))
     return Planned(run, made, is_new=True, notes=(*_changes_told("planned anew", changes), *notes))
+
+
+def _is_extendable(run: RunDir, config: Config) -> bool:
+    """Whether it has a manifest of its own that can be given with more samples in it."""
+    return config.data.of_run is None and not any(
+        path.parent == run.given for path in map(config.resolve, config.data.sources)
+    )
 
 
 def _take_along(config: Config, run: RunDir, new: RunDir) -> None:
@@ -176,6 +183,7 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
     if of_run := config.data.of_run:  # whose samples are the same ones, as it is by now
         plan = with_upstream(plan, _upstream_now(run, known, config, of_run))
     plan.write(run.plan)
+    write_bytes(run.config, frozen_config(config).encode(errors="surrogateescape"))
     return plan
 
 

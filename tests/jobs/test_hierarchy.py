@@ -22,6 +22,7 @@ import jobs
 from jobs import Hierarchy
 from jobs.errors import InputError, RunError, SampleFailed
 from jobs.library.batch_size import BatchSize
+from jobs.parameters import made_with
 from tests.example_jobs.hierarchy_jobs import Contained, Leaves, Passes, Scale, Unready, misbehave
 from tests.example_jobs.wordless_jobs import square_but_five
 from tests.support.launcher_runs import wait_until
@@ -284,6 +285,16 @@ def test_a_function_that_cannot_be_sent_is_refused_and_what_holds_it_is_named() 
     lock = threading.Lock()
     with pytest.raises(InputError, match=r"the variable 'lock' \(a lock\) cannot be sent to other processes"):
         Hierarchy(lambda number: lock)
+
+
+def test_what_a_job_was_made_with_and_does_not_keep_is_not_sent() -> None:
+    class Made(Scale):
+        def __init__(self, lock: Any) -> None:
+            self.is_locked = lock.locked()
+
+    job = Made(threading.Lock())
+    with Hierarchy(job, workers=0):
+        assert made_with(job)
 
 
 def test_a_job_that_cannot_be_sent_is_refused_and_its_attribute_is_named() -> None:

@@ -34,7 +34,10 @@ COMMANDS = [
     "export",
     "jobs",
     "init",
+    "schema",
     "doctor",
+    "completion",
+    "man",
 ]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from jobs.errors import InputError
 from jobs.parameters import UNKNOWN
@@ -15,6 +14,7 @@ from launcher.catalogue.blank import render
 from launcher.catalogue.catalogue import Entry, built_in, find
 from launcher.config.config import Config, load_config
 from launcher.config.problems import sections
+from launcher.config.yaml_lines import parse_document
 from launcher.plan.plan import make_plan
 from tests.launcher.test_imports import loaded
 from tests.support.launcher_runs import document, launcher
@@ -145,7 +145,7 @@ def test_what_init_leaves_open_is_named_by_plan_with_its_line(folder: Path, entr
 
 def test_every_key_is_written_with_its_default_and_its_meaning(folder: Path) -> None:
     text = render(find("text_embedding", Path()), folder / "config.yaml")
-    data = yaml.safe_load(text)
+    data = parse_document(text, "config.yaml").data
     for name, section in sections(Config).items():
         for key, field in section.model_fields.items():
             if name == "job" or key == "options":

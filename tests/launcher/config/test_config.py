@@ -198,7 +198,9 @@ slurm:
         ("slurm.time=0", "must be a time such as 4:00:00"),
         ("slurm.contiguous=3", "takes no value: true or false"),
         ("slurm.account=true", "needs a value: sbatch --account=VALUE"),
-        ("slurm.partition=on", 'needs a value: sbatch --partition=VALUE, not true; quote text such as "on"'),
+        ("slurm.requeue=yes", 'must be true or false, not "yes": yes is text, as YAML 1.2 has it'),
+        ("slurm.exclusive=yes", "must be true or false, or a value of sbatch's, not 'yes', which is text"),
+        ("output.gather=Off", 'must be true or false, not "Off": Off is text'),
         ('slurm.comment="a\\nb"', "must be one line of text"),
         ("slurm.exclude={a: b}", "must be one line of text"),
         ("slurm.options={}", "unknown key"),
@@ -256,7 +258,7 @@ def test_a_number_of_the_slurm_section_prints_as_it_is_written(text: str) -> Non
 
 def test_any_sbatch_option_is_kept_under_its_own_name(folder: Path) -> None:
     slurm = load(
-        SMALL + "slurm: {mem: 1.5T, time: 4:00:00, gpus-per-node: 2, exclusive: yes, qos: null, nice: 5}\n"
+        SMALL + "slurm: {mem: 1.5T, time: 4:00:00, gpus-per-node: 2, exclusive: true, qos: null, nice: 5}\n"
     ).slurm
     assert slurm.options == {
         "mem": "1536G",
@@ -444,7 +446,7 @@ def test_an_empty_section_means_its_defaults(folder: Path) -> None:
 
 def test_params_are_left_as_they_are(folder: Path) -> None:
     text = SMALL.replace(
-        "my_jobs:Mine", "my_jobs:Mine, params: {a: 010, b: [1, {c: null}], d: 2024-01-01, e: 1e-4, f: 4:00}"
+        "my_jobs:Mine", "my_jobs:Mine, params: {a: '010', b: [1, {c: null}], d: 2024-01-01, e: 1e-4, f: 4:00}"
     )
     assert load(text).job.params == {
         "a": "010",
