@@ -19,9 +19,12 @@ def test_what_no_job_may_have_is_told_and_the_limit_of_jobs_is_that_of_the_qos(s
     toy = SlurmRun(cluster, tmp_path, "Toy", rows=20, shards=20, options=options, node={"batch_size": 1})
     done = toy.launcher("submit", toy.config.name)
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if "would wait for ever" in line]
+    lines = [line for line in done.stdout.splitlines() if "would wait for ever" in line]
+    told = [line for line in lines if line.startswith("an array task")]
     assert all(any(amount in line for line in told) for amount in ("4 CPUs", "2.0G of memory", "30 min"))
     assert len(told) == 3
+    told = [line for line in lines if line.startswith("the finalize job")]
+    assert [amount in line for amount, line in zip(("2.0G of memory", "30 min"), told, strict=True)] == [True, True]
     assert toy.submission(1).tasks == 5  # of 7, one place is for the finalize job, one for its successor
 
 
@@ -63,8 +66,8 @@ def test_what_no_share_has_room_for_is_told_before_it_waits_for_ever(site: Bring
     toy = SlurmRun(cluster, tmp_path, "Toy", options=options)
     words = (
         "4 CPUs on a node, and its account or QOS lets a job have 3 CPUs on a node",
-        "30 min with 4 CPUs, and its account or QOS lets a job have 2 min with them",
-        "30 min with 600M of memory, and its account or QOS lets a job have 10 min with them",
+        "30 min with 4 CPUs, and its account or QOS lets a job with that have 2 min",
+        "30 min with 600M of memory, and its account or QOS lets a job with that have 10 min",
         "a job, and its account or QOS lets none run (MaxJobs or GrpJobs is 0)",
     )
     for command in ("doctor", "plan", "submit"):
