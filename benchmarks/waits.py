@@ -1,15 +1,17 @@
 """Waits: how near a Job with process_sample comes to greedy scheduling of long-tailed waits, and what a sample costs.
 
-    python -m benchmarks.waits
+    python -m benchmarks.waits [--repetitions 3]
 
 Greedy: samples in the order of the manifest, each begun as soon as one of the slots is free; the share is its span over ours,
-from the first begin to the last end.
+from the first begin to the last end. With data.cost, which tells how long each waits, it is of what no order can beat: the sum
+over the slots, or the longest.
 """
 
 import argparse
 import asyncio
 import heapq
 import random
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -61,12 +63,30 @@ def greedy(rows: int, slots: int) -> float:
     return max(ends)
 
 
-def share(folder: Path, rows: int, processes: int, in_flight: int) -> float:
-    """Greedy's span over ours."""
-    run = make_run(folder, "benchmarks.waits:Waits", rows, batch_size=1, processes=processes, in_flight=in_flight)
+def bound(rows: int, slots: int) -> float:
+    """What no order can beat, seconds."""
+    waits = [seconds(row) for row in range(rows)]
+    return max(sum(waits) / slots, max(waits))
+
+
+def span(folder: Path, rows: int, processes: int, in_flight: int, *, costs: bool) -> float:
+    """Ours, seconds."""
+    known = [seconds(row) for row in range(rows)] if costs else None
+    settings = {"processes": processes, "in_flight": in_flight}
+    run = make_run(folder, "benchmarks.waits:Waits", rows, batch_size=1, costs=known, **settings)
     run_task(run).check_returncode()
     found = results(run)
-    return greedy(rows, processes * in_flight) / float(found["ended"].max() - found["began"].min())
+    return float(found["ended"].max() - found["began"].min())
+
+
+def _shares(folder: str, rows: int, processes: int, in_flight: int, repetitions: int, *, costs: bool) -> str:
+    """The median, and the least."""
+    ideal = (bound if costs else greedy)(rows, processes * in_flight)
+    found = []
+    for _ in range(repetitions):
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            found.append(ideal / span(Path(own) / "run", rows, processes, in_flight, costs=costs))
+    return f"{statistics.median(found):.3f} ({min(found):.3f})"
 
 
 def cost(folder: Path, rows: int, in_flight: int) -> float:
@@ -82,12 +102,19 @@ def cost(folder: Path, rows: int, in_flight: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=int, help="so many rows at the most")
-    most = parser.parse_args().only or max(rows for rows, *_ in _CASES)
+    parser.add_argument("--repetitions", type=int, default=3)
+    arguments = parser.parse_args()
+    most = arguments.only or max(rows for rows, *_ in _CASES)
     with tempfile.TemporaryDirectory() as folder:
-        print("| rows | in flight | share of greedy |\n| --- | --- | --- |")
-        for number, (rows, processes, in_flight) in enumerate(case for case in _CASES if case[0] <= most):
-            found = share(Path(folder) / f"waits-{number}", rows, processes, in_flight)
-            print(f"| {rows:,} | {processes} x {in_flight} | {found:.3f} |", flush=True)
+        print(
+            "| samples | in flight | of greedy (least) | with data.cost, of the bound (least) |\n| --- | --- | --- | --- |"
+        )
+        for rows, processes, in_flight in (case for case in _CASES if case[0] <= most):
+            told = [
+                _shares(folder, rows, processes, in_flight, arguments.repetitions, costs=costs)
+                for costs in (False, True)
+            ]
+            print(f"| {rows:,} | {processes} x {in_flight} | {' | '.join(told)} |", flush=True)
         print("\n| samples | in flight | CPU of all processes, µs a sample |\n| --- | --- | --- |")
         for rows, in_flight in _TRIVIAL:
             print(

@@ -159,8 +159,23 @@ def _add_looking(command: _Command) -> None:
     errors = command("errors", "errors.errors", "each failed sample: its id, row, kind, message, attempts")
     errors.add_argument("run", metavar="RUN", nargs="?", help=f"{_RUN_HELP}, or a result.h5")
     errors.add_argument("--shard", metavar="N", type=int, help="only those of this shard")
+    _add_reporting(command)
     listing = command("list", "look.list_runs", "the runs of a folder")
     listing.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="runs folder (default: runs)")
+
+
+def _add_reporting(command: _Command) -> None:
+    report = command("report", "report.report", "what a run did and took, with plots, as one HTML file")
+    report.add_argument("runs", metavar="RUN", nargs="*", help=f"{_RUN_HELP}; several: a page that compares them")
+    report.add_argument("--output", metavar="FILE", help="where it goes (default: report.html in the run directory)")
+    report.add_argument("--cpu-price", metavar="0.02", type=float, help="of an hour of a CPU")
+    report.add_argument("--gpu-price", metavar="1.50", type=float, help="of an hour of a GPU")
+    report.add_argument("--currency", metavar="EUR", default="", help="of these prices, as it is to be called")
+    metrics = command("metrics", "report.metrics", "how runs stand, as OpenMetrics text for Prometheus")
+    metrics.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_HELP)
+    events = command("events", "report.events", "what has happened to a run, an event a line, as JSON")
+    events.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+    events.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
 
 
 def _add_finishing(command: _Command) -> None:

@@ -64,7 +64,11 @@ def _send(pids: Collection[int], number: signal.Signals) -> None:
 
 def _reap(spare: Collection[int]) -> list[int]:
     """Waits for the children that are dead; returns those that live."""
-    return [pid for pid in children() if pid not in spare and os.waitpid(pid, os.WNOHANG)[0] == 0]
+    while found := [pid for pid in children() if pid not in spare]:
+        # What one that has just died had started was its own when we looked, and is ours now: so none left is no answer yet.
+        if left := [pid for pid in found if os.waitpid(pid, os.WNOHANG)[0] == 0]:
+            return left
+    return []
 
 
 def children() -> list[int]:

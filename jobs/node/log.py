@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import sys
 
 OUT, ERR = 1, 2
@@ -16,3 +17,12 @@ def say(text: str, number: int = OUT) -> None:
     except Exception:  # of whatever stands there; nothing of a sample depends on it
         with contextlib.suppress(OSError):
             os.write(number, f"{text}\n".encode(errors="backslashreplace"))
+
+
+def log_bytes() -> int:
+    """How long the log is, if stdout is one."""
+    try:
+        found = os.fstat(1)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -101,7 +101,8 @@ class DataSection(Section):
         default=None, description="column of unique ids; null: the row number (a glob: the path; tars: tar and key)"
     )
     cost: Column | None = Field(
-        default=None, description="column of numbers to balance the shards by; null: samples cost the same"
+        default=None,
+        description="column of numbers to balance shards by, dearest samples first; null: all cost the same",
     )
     shards: Count | None = Field(
         default=None, description="number of shards; null: from the number of samples, 1000 at most"
@@ -173,10 +174,10 @@ class NodeSection(Section):
         default=NodeSettings.in_flight,
         description="samples of a process under way at a time, of a Job with process_sample",
     )
-    max_same_failure: Annotated[float, Field(ge=0, le=1)] = Field(
+    max_same_failure: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=NodeSettings.max_same_failure,
-        description="share of a shard's samples that may fail in processing for one reason, while others are good; "
-        "20 always may; over it the shard fails",
+        description="share of a shard's samples that may fail in processing for one reason, while others are good; 20 always "
+        "may; over it the shard fails; null: 0.05, or what max_failed_samples allows where that is more",
     )
     gpus_per_process: Count | None = Field(
         default=NodeSettings.gpus_per_process,

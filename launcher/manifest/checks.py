@@ -3,16 +3,16 @@
 Memory is 8 bytes a row: ids are compared by their hashes, and by themselves where two hashes are equal.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import InputError
+from jobs.storage.manifest_column import as_costs, column_batches
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.cells import unreadable
@@ -147,30 +147,6 @@ class Checks:
     def finish(self, manifest: Path) -> None:
         if self._ids is not None:
             self._ids.finish(manifest)
-
-
-def as_costs(column: pa.Array) -> npt.NDArray[np.float64]:
-    """The values as float64; NaN for those that are missing or no numbers."""
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    return np.array([_number(value) for value in column.to_pylist()], np.float64)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value) if isinstance(value, str) else math.nan
-    except ValueError:
-        return math.nan
-
-
-def column_batches(manifest: Path, column: str) -> Iterator[pa.Array]:
-    """One column of a written manifest, a record batch at a time."""
-    with pa.OSFile(str(manifest)) as file:
-        index = pa.ipc.open_file(file).schema.get_field_index(column)
-        reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=[index]))
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number).column(0)
 
 
 def _values(manifest: Path, column: str, rows: npt.NDArray[np.int64]) -> Iterator[str]:

@@ -24,10 +24,11 @@ import pyarrow as pa
 from jobs.errors import InputError
 from jobs.references.references import encode
 from jobs.storage.files import replacing
+from jobs.storage.manifest_column import as_costs, column_batches
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY, read_digests
 from jobs.storage.upstreams import Upstream
-from launcher.manifest.checks import Checks, as_costs, column_batches
+from launcher.manifest.checks import Checks
 from launcher.manifest.formats import open_source, written_out
 from launcher.manifest.schema import (
     Scan,

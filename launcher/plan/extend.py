@@ -20,13 +20,13 @@ from jobs.errors import InputError, RunError
 from jobs.gather.manifest_check import check_manifest
 from jobs.storage.files import fsync_file, fsync_folder, rename_synced, temporary_name, write_once
 from jobs.storage.growth import Growth
+from jobs.storage.manifest_column import as_costs
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import GROWN_FORMAT, Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.config.config import Config
-from launcher.manifest.checks import as_costs
 from launcher.manifest.grown import rows_of, write_grown
 from launcher.plan.comparison import Comparison, Sources, compare
 from launcher.plan.replacement import refuse_while_it_goes_on

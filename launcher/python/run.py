@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,21 @@ class Run:
         """The logs of the array tasks that worked at a shard, one after another."""
         Plan.read(self._directory.plan).check_shard(shard, self._directory)
         return b"".join(piece for _, piece in read_log(self._directory, shard)).decode(errors="replace")
+
+    def report(
+        self,
+        output: str | PathLike[str] | None = None,
+        *,
+        cpu_price: float | None = None,
+        gpu_price: float | None = None,
+        currency: str = "",
+    ) -> Path:
+        """Writes what it did and took, with plots, as one HTML file; returns its path. Prices are those of an hour."""
+        from launcher.report.bill import Prices
+        from launcher.report.report import write_report
+
+        prices = Prices(cpu_price, gpu_price, currency)
+        return write_report(self._directory, Path(output) if output else None, prices)
 
     def cancel(self) -> list[int]:
         """Stops what goes on of the run; what is done stays. Returns the numbers of the submissions that it stopped."""

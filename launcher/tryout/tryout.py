@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.errors import InputError
 from jobs.job import Context, Job, make_job, takes_samples
-from jobs.machine.devices import gpu_groups, process_devices, usable_gpus
+from jobs.machine.devices import process_devices, too_few_gpus, usable_gpus
 from jobs.machine.scratch import make_scratch
 from jobs.node.generators import sample_seed, seed_generators
 from jobs.storage.outputs import Columns, check_form, to_columns
@@ -160,8 +160,10 @@ def _tried(
 def _context(node: NodeSettings, scratch: Path, seed: int) -> Context:
     """That of the first process; of GPUs that would be its own, this process has all others as well."""
     usable = usable_gpus(node)
+    if problem := too_few_gpus(node, usable):
+        raise InputError(problem)
     own: tuple[str, ...] = (process_devices(node, usable)[0],)
-    if gpu_groups(node, usable)[0]:
+    if node.gpus_per_process:
         own = tuple(f"cuda:{number}" for number in usable[: node.gpus_per_process])
     return Context(own[0], 0, None, scratch, seed, node.in_flight, own)
 
@@ -172,7 +174,7 @@ def _batch(job: Job, worker: Job, samples: Sequence[Sample], seed: int, stages: 
     one_by_one = takes_samples(type(job))
     for sample in samples:
         if one_by_one:  # else what is drawn depends on the batch, and these are others
-            seed_generators(seed, sample.row)
+            seed_generators(seed, sample.index)
         with contextlib.suppress(StageFailed):
             loaded.append((sample, stages.run("load", partial(worker.load, sample), sample=_name(sample))))
     if one_by_one:
@@ -187,7 +189,7 @@ def _one_by_one(job: Job, loaded: Sequence[tuple[Sample, Any]], seed: int, stage
     """Each row with its own seed; what is stored of it has the form of those before."""
     layout: list[Layout] = []
     for sample, item in loaded:
-        step = partial(job.process_sample, item, sample_seed(seed, sample.row))
+        step = partial(job.process_sample, item, sample_seed(seed, sample.index))
         with contextlib.suppress(StageFailed):
             outputs = stages.run("process_sample", step, sample=_name(sample))
             stages.run("stored", partial(_row, outputs, layout), sample=_name(sample), show=_forms)

@@ -95,9 +95,10 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def docstrings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's manifest, of one package and cut short; tests/demo has it of the whole library."""
-    path = tmp_path_factory.mktemp("docstrings") / "docstrings.csv"
-    write(collect(Path(sysconfig.get_path("stdlib"), "email"))[:SAMPLES], path)
-    return path
+    folder = tmp_path_factory.mktemp("docstrings")
+    shutil.copytree(Path(sysconfig.get_path("stdlib"), "email"), folder / "library" / "email")
+    write(collect(folder / "library")[:SAMPLES], folder / "docstrings.csv")
+    return folder / "docstrings.csv"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Jobs for tests under limits: they take the memory or the time that they are told to, and give the results of Toy."""
 
+import asyncio
 import mmap
 import os
 import subprocess
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.job import Context
+from jobs.job import Context, Job
 from jobs.storage.samples import Sample
 from tests.example_jobs.toy_jobs import Toy
 
 ROWS_OF_SHARD, FREE = 16, 4
+ENGINE_SECONDS = "86399"  # by which an engine is known
 _MEGABYTE = 1 << 20
 
 
@@ -242,3 +244,21 @@ class Starter(Toy):
         code = f"import time; block = b'1' * ({megabytes} << 20); time.sleep({self.seconds})"
         if megabytes:
             subprocess.run(["setsid", "--wait", sys.executable, "-c", code], check=True)
+
+
+class Answers(Job):
+    """Has an engine, a program of its own; it answers the first samples of each shard, the others once the gate is there."""
+
+    def __init__(self, gate: str) -> None:
+        self.gate = Path(gate)
+
+    async def setup(self, context: Context) -> None:
+        self.engine = await asyncio.create_subprocess_exec("sleep", ENGINE_SECONDS)
+
+    def load(self, sample: Sample) -> int:
+        return sample.index
+
+    async def process_sample(self, row: int, seed: int) -> dict[str, Any]:
+        while row % ROWS_OF_SHARD >= FREE and not self.gate.exists():
+            await asyncio.sleep(0.1)
+        return {"y": 2 * row, "seed": seed}

@@ -573,6 +573,7 @@ def test_workers_are_recommended_where_loading_waits(tmp_path: Path, scratch: Pa
     assert document(done)["expected"]["samples"] == 20_000
 
 
+@pytest.mark.thorough
 def test_no_workers_are_recommended_where_processing_takes_all_the_time(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "SlowProcess", node={"batch_size": 24}), 12, "--json", needs="1 worker")
     assert values(done)["node.workers"] == 0, done.stdout
@@ -613,6 +614,7 @@ def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: 
     assert tasks_of(tmp_path) == []
 
 
+@pytest.mark.thorough
 def test_batches_that_take_too_long_are_made_smaller(tmp_path: Path, scratch: Path) -> None:
     done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), 12, "--json")
     assert values(done)["node.batch_size"] < 100
@@ -718,7 +720,7 @@ def test_ctrl_c_gives_what_is_known_by_then(tmp_path: Path, scratch: Path) -> No
     wait_until(lambda: tasks_of(tmp_path) == [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
 def test_an_end_before_anything_is_known_leaves_nothing(tmp_path: Path, scratch: Path, number: int) -> None:
     process = start(tmp_path, "probe", written(tmp_path, "Stuck").name)
     wait_until(lambda: list((tmp_path / "runs").glob(".probe-*/001/attempts/*.journal")))

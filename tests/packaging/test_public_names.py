@@ -15,7 +15,12 @@ from tests.support.launcher_runs import ROOT, environment
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMES_OF_DISTRIBUTIONS = {"kaldi_native_fbank": "kaldi-native-fbank", "PIL": "pillow", "lance": "pylance"}
+NAMES_OF_DISTRIBUTIONS = {
+    "kaldi_native_fbank": "kaldi-native-fbank",
+    "PIL": "pillow",
+    "lance": "pylance",
+    "vl_convert": "vl-convert-python",
+}
 """Of imports that are called differently."""
 
 

@@ -25,18 +25,31 @@ from tests.support.patience import PATIENCE
 
 
 def make_run(
-    path: Path, job: str, rows: int, *, shards: int = 1, batch_size: int = 16, params: Any = None, **submission: Any
+    path: Path,
+    job: str,
+    rows: int,
+    *,
+    shards: int = 1,
+    batch_size: int = 16,
+    params: Any = None,
+    costs: Any = None,
+    **submission: Any,
 ) -> RunDir:
-    """A run over rows with a column ``x`` = 0, 1, 2 ..., planned, with one submission of all shards."""
+    """A run over rows with a column ``x`` = 0, 1, 2 ..., planned, with one submission of all shards.
+
+    ``costs`` are what each row costs, as data.cost says.
+    """
     run = RunDir(path)
     run.make()
     metadata = {METADATA_KEY: json.dumps({"id": None, "rows": rows}).encode()}
-    table = pa.table({"x": list(range(rows))}).replace_schema_metadata(metadata)
+    columns = {"x": list(range(rows))} | ({"seconds": list(costs)} if costs else {})
+    table = pa.table(columns).replace_schema_metadata(metadata)
     with pa.ipc.new_file(str(run.manifest), table.schema) as writer:
         writer.write_table(table, max_chunksize=BATCH_ROWS)
+    config = {"data": {"cost": "seconds"}} if costs else {}
     boundaries = tuple(rows * shard // shards for shard in range(shards + 1))
     spec = JobSpec(job if ":" in job else f"tests.example_jobs.toy_jobs:{job}", params or {}, str(ROOT))
-    Plan("test", "0", 0.0, rows, None, boundaries, spec, batch_size, 0, {}).write(run.plan)
+    Plan("test", "0", 0.0, rows, None, boundaries, spec, batch_size, 0, config).write(run.plan)
     write_submission(run, **submission)
     return run
 

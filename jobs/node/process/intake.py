@@ -16,7 +16,7 @@ from jobs.storage.records import FailedSample
 
 # What a process has in hand beside what is in flight: a share of that, or where samples are quick what it does in so many
 # seconds, so many rows at the most.
-_AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.1, 1024
+_AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.25, 1024
 # The most samples that are loaded together. A message costs as much as loading some tiny ones.
 _LARGEST_PIECE = 64
 # Without pool workers they are loaded in the loop, about so many seconds at a time: others wait meanwhile.
@@ -170,11 +170,11 @@ class Intake:
         if failure:
             self._divide(loaded, failure)
             return iter(())
-        each = size // max(len(items), 1)
+        each, seconds = size // max(len(items), 1), loaded.seconds / max(len(items), 1)
         self._item_bytes = max(self._item_bytes or 0, each)
         batches = self._batches
         pairs = zip(loaded.rows, items, strict=True)
-        return (Item(row, item, each, batches[row].most) for row, item in pairs if row in batches)
+        return (Item(row, item, each, batches[row].most, seconds) for row, item in pairs if row in batches)
 
     def _note_load(self, piece: Piece, seconds: float, runner: SampleRunner) -> None:
         runner.hold_up(seconds)

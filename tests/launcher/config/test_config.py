@@ -207,6 +207,8 @@ slurm:
         ("node.scratch=tmp", "must be a folder of the node: /path, ~/path, or one that begins with $NAME"),
         ("node.scratch=/tmp/$", "which are put in there"),
         ("slurm.warning=15", "15 s are too few for a task that may take 20 s to leave (slurm.grace)"),
+        ("node={gpus_per_process: 2, devices: cpu}", "node.devices is cpu: that must be auto or cuda"),
+        ("node={gpus_per_process: 2, devices: [cuda:0]}", "node.devices is [cuda:0]: that must be auto or cuda"),
         ("slurm.warning=5", "must be greater than or equal to 10"),
         ("slurm.grace=1", "must be greater than or equal to 5"),
         ("slurm.requeue=no thanks", "must be true or false"),

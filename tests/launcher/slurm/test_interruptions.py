@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from jobs.node.generators import sample_seed
+from launcher import results
 from launcher.slurm import scheduler
 from launcher.slurm.accounting import has_ended
 from launcher.slurm.parsers import Accounted
 from launcher.slurm.scripts import job_name
-from tests.example_jobs.greedy_jobs import ROWS_OF_SHARD
+from tests.example_jobs.greedy_jobs import ENGINE_SECONDS, ROWS_OF_SHARD
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, start, wait_until
 from tests.support.patience import PATIENCE
@@ -174,6 +177,46 @@ def test_preemption_costs_no_attempt(slurm_here: SlurmCluster, tmp_path: Path) -
     assert_complete(toy)
     assert (toy.shards_of(2), toy.submission(2).resources.attempt) == ([0, 1, 2], 1)
     assert toy.accounted(1, "State") == {0: [["PREEMPTED"]]}
+
+
+# --- samples one by one
+
+
+def engines(toy: SlurmRun, index: int) -> list[psutil.Process]:
+    below = toy.supervisor(index).children(recursive=True)
+    return [process for process in below if ENGINE_SECONDS in process.cmdline()]
+
+
+@pytest.mark.parametrize(
+    "how", ["requeued", *(pytest.param(how, marks=pytest.mark.thorough) for how in ("preempted", "cancelled"))]
+)
+def test_samples_in_flight_are_done_by_others_and_no_engine_is_left(
+    slurm_here: SlurmCluster, tmp_path: Path, how: str
+) -> None:
+    job, params = "tests.example_jobs.greedy_jobs:Answers", {"gate": str(tmp_path / "gate")}
+    node = {"in_flight": 8, "workers": 1, "sync_interval": 1}
+    toy = SlurmRun(slurm_here, tmp_path, job, params, node=node, options={"nodelist": "n1", "tasks": 1})
+    element = f"{toy.submit()}_0"
+    toy.await_commits(0)
+    toy.wait(lambda: toy.status()["samples_in_flight"] == 8)
+    (engine,) = engines(toy, 0)
+    if how == "preempted":
+        preempt(toy, element.removesuffix("_0"), [0])
+    else:
+        slurm_here.run(*(["scontrol", "requeue"] if how == "requeued" else ["scancel"]), element)
+        toy.wait(lambda: slurm_here.job_states(element).get(element) != "RUNNING")
+        toy.open_gate()
+    wait_until(lambda: not alive([engine]))
+    if how == "cancelled":
+        assert {failure["kind"] for failure in toy.end()["failures"]} == {"CANCELLED"}
+        toy.rerun()
+    else:
+        toy.resume(element)
+    found = toy.end()
+    assert (found["state"], found["samples"]) == ("complete", ALL_OK)
+    with results.open(toy.run.path) as stored:
+        assert stored["y"][:].tolist() == [2 * row for row in range(ROWS)]
+        assert stored["seed"][:].tolist() == [sample_seed(0, row) for row in range(ROWS)]
 
 
 # --- elements that come late, or not at all

@@ -1,12 +1,19 @@
 """The batches of a claim, some at a time: all of them once, without what is another's or not wanted."""
 
+import tempfile
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.messages import Batch
 from jobs.node.supervisor.feed import Feed
+from jobs.storage import manifest_column
+from jobs.storage.manifest_column import longest_first
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
+from tests.support.builders import write_manifest
 
 TABLE = ShardTable((0, 10, 25, 60, 100), 4)
 
@@ -51,3 +58,32 @@ def test_a_million_batches_are_not_made_at_once() -> None:
 
 def test_a_feed_of_nothing_is_empty() -> None:
     assert Feed(TABLE, Spans()).is_empty
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, unique=True), st.integers(1, 9), st.integers(0, 60))
+def test_an_order_of_its_own_is_kept_and_cut_and_nothing_counts_as_begun_before_all_is_taken(
+    numbers: list[int], count: int, row: int
+) -> None:
+    table, rows = ShardTable((0, 61), 1), Spans.of_numbers(numbers)
+    feed = Feed(table, rows, iter(numbers))
+    assert feed.begun(numbers[0]) == rows.first
+    found = feed.take(count, Spans())
+    feed.cut(row)
+    while not feed.is_empty:
+        found += feed.take(count, Spans())
+    expected = [number for place, number in enumerate(numbers) if place < count or number < row]
+    assert [batch.start for batch in found] == expected
+    assert feed.begun(None) == min(row, rows.stop)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 7))
+def test_the_longest_samples_come_first_and_of_equal_ones_neighbours_together(costs: list[int], window: int) -> None:
+    rows = Spans([(0, len(costs))]) - Spans([(3, 5)])
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_column, "_WINDOW", window)
+        path = Path(folder) / "manifest.arrow"
+        write_manifest(path, {"seconds": costs}, None)
+        found = list(longest_first(path, "seconds", rows))
+    assert sorted(found) == list(rows.numbers)
+    last = found[-min(window, len(found)) :]
+    assert last == sorted(last, key=lambda number: (-costs[number], number))

@@ -51,6 +51,9 @@ def test_the_bytes_do_not_depend_on_processes_and_workers(tmp_path: Path, proces
     other = make_run(tmp_path / "other", "Random", 500, workers=workers, processes=processes)
     assert run_task(reference).returncode == run_task(other).returncode == 0
     assert content(reference) == content(other)
+    told = last_end(other)
+    assert told.load.samples == told.process.samples == told.both.samples == 500
+    assert told.both.seconds == pytest.approx(told.load.seconds + told.process.seconds, abs=0.01)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
