@@ -249,7 +249,10 @@ def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.C
     ("arguments", "message"),
     [
         (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:14)"),
-        (["--set", "job.class=my_tried_job:Nobody"], "the module's Jobs: Apart, Asking, Awaiting, Drawing, Mine, Telling"),
+        (
+            ["--set", "job.class=my_tried_job:Nobody"],
+            "the module's Jobs: Apart, Asking, Awaiting, Drawing, Mine, Telling",
+        ),
         (["--row", "10"], "--row 10: there is no such row; there are 0-9"),
         (["--shard", "3"], "--shard 3: there is no such shard; there are 0-2"),
         (["--shard", "1", "--row", "1"], "give one of them"),
