@@ -33,6 +33,7 @@ def run(tmp_path: Path) -> RunDir:
     told = [("LOAD", "ValueError: bad sample"), ("CRASH", "the pool worker died of signal 11")]
     failures = tuple(SampleFailures(SampleFailureKind(kind), text, 1, Spans([(0, 1)])) for kind, text in told)
     writer = AttemptWriter(run)
+    writer.hold(0, 10)
     writer.commit(0, 8, bad=[2, 7])
     writer.end(EndReason.FAILED, FailureKind.OUT_OF_MEMORY, "too much", failures=failures, log=len(LOG))
     Outcome(time.time()).write(run, 1)
