@@ -47,9 +47,10 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     targets, told, documents = swept([options.config], options.set, options.sweep), dict[str, None](), []
     for target in targets:
         lines, document = _plan(target, options, printer)
+        printer.say(f"{target.name}: {', '.join(target.values)}")
         printer.say(*(line for line in lines if line not in told and not line.startswith("next: ")))
         told.update(dict.fromkeys(lines))
-        documents.append(document)
+        documents.append({**document, "values": target.values})
     name = str(documents[0]["sweep"])
     printer.say(
         f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"

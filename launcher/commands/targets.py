@@ -37,12 +37,16 @@ def names_config(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """A config, or a run, with what ``--set`` puts over its values; ``name`` is what users call it."""
+    """A config, or a run, with what ``--set`` puts over its values; ``name`` is what users call it.
+
+    ``values`` are those that a sweep gives it.
+    """
 
     text: str
     overrides: tuple[str, ...]
     name: str
     is_swept: bool = False
+    values: tuple[str, ...] = ()
 
     @property
     def known_run(self) -> RunDir | None:
@@ -68,7 +72,9 @@ def swept(texts: Sequence[str], overrides: Sequence[str], sweeps: Sequence[str])
         raise InputError("--sweep makes runs of one config: give that")
     base = run_folder_of(Path(texts[0]), overrides)
     found = variants(base.name, sweeps)
-    targets = [Target(texts[0], (*overrides, *one.overrides), one.name, is_swept=True) for one in found]
+    targets = [
+        Target(texts[0], (*overrides, *one.overrides), one.name, is_swept=True, values=one.values) for one in found
+    ]
     configs = [load_config(Path(target.text), target.overrides) for target in targets]
     if configs[0].output_path and len({config.output_path for config in configs}) < len(configs):
         raise InputError(

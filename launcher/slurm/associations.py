@@ -135,8 +135,8 @@ def too_much(asked: Resources, seconds: int | None, bounds: Bounds) -> list[str]
         found.append(f"{seconds // 60} min, and its account or QOS lets a job run {bounds.time // 60} min")
     least = _least_of([bounds.minutes, bounds.group_minutes])
     found += [
-        f"{seconds // 60} min with {_amount(name, asked[name])}, and its account or QOS lets a job have "
-        f"{least[name] // asked[name]} min with them"
+        f"{seconds // 60} min with {_amount(name, asked[name])}, and its account or QOS lets a job with that have "
+        f"{least[name] // asked[name]} min"
         for name, number in _minutes(asked, seconds).items()
         if seconds and number > least.get(name, number)
     ]

@@ -83,7 +83,7 @@ def examine(config: "Config", resources: "Resources") -> list[Finding]:
         *_habits(answers.values, config.slurm.grace),
         *_environment(resources),
         trial,
-        *([] if trial.is_needed else [task_prospects(config, asked)]),
+        *([] if trial.is_needed else [task_prospects(config, asked, resources)]),
         *([] if trial.is_needed or resources.attended else [finalize_prospect(config, resources)]),
     ]
 

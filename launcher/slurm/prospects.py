@@ -39,12 +39,12 @@ def array_prospect(config: "Config", asked: Options, has_arrays: bool) -> Findin
     return Finding(name, f"sbatch would take it: {words}")
 
 
-def task_prospects(config: "Config", asked: Options) -> Finding:
+def task_prospects(config: "Config", asked: Options, resources: "Resources") -> Finding:
     """How many array tasks run at a time, and what keeps those that sbatch takes from starting, or from using their nodes."""
     try:
         most = run_at_once(config, asked)
         text = "no limit of yours" if most is None else f"{most} at most, by limits of yours"
-        return Finding("tasks at a time", text, "\n".join(remarks(config, asked)))
+        return Finding("tasks at a time", text, "\n".join(remarks(config, asked, resources)))
     except LauncherError as error:
         return Finding("tasks at a time", "unknown", str(error))
 

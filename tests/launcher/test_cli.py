@@ -10,7 +10,7 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage import checked_json
-from launcher.cli import make_parser
+from launcher.arguments import make_parser
 from launcher.runs.submissions import Outcome
 from tests.support.builders import AttemptWriter, build_plan
 from tests.support.launcher_runs import command, document, environment, in_process, launcher, run_of, write_config
