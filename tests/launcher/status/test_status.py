@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from launcher.status.pace import Pace, blocks
 from launcher.status.progress import status_lines, summary_line
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
-from launcher.status.views import LineView, screen_lines
+from launcher.status.views import LineView, TerminalView, screen_lines
 from tests.support.builders import (
     ELSEWHERE,
     AttemptWriter,
@@ -695,8 +696,17 @@ def test_a_screen_that_is_redrawn_holds_no_more_than_it_has_room_for(run: RunDir
         lines = screen_lines(read(run), pace, width, height)
         assert len(lines) <= height
         assert max(map(len, lines)) <= width
-        assert lines[1].endswith(" at most 5.0 samples/s")
+        assert lines[0].endswith(" at most 5.0 samples/s")
     assert any(line.split()[:2] == ["host", "3"] for line in lines)
+
+
+def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir) -> None:
+    screen = StringIO()
+    with TerminalView(screen) as view:
+        view.show(read(run))
+        shown = screen.getvalue()
+    (bar,) = [line for line in shown.splitlines() if "\u2501" in line or "\u2500" in line]
+    assert "samples" not in bar
 
 
 def test_the_pace_of_a_run_is_told_in_blocks_of_the_time_in_which_somebody_looked(run: RunDir) -> None:
