@@ -1,4 +1,4 @@
-"""AudioEmbedding: one vector per audio file, such as a speaker embedding, by a torch model on features of it.
+"""AudioEmbedding: one vector per audio file, or per segment of it, such as a speaker embedding, by a torch model.
 
 A built-in Job, named in a config as ``jobs.audio_embedding:AudioEmbedding``. Pool workers read, resample and compute
 features; the process runs the model on rows of similar length together, so that little of what it computes is padding.
@@ -20,6 +20,8 @@ from jobs.sound.sound_file import read_sound
 class AudioEmbedding(Job):
     """Outputs per file: ``X`` float32 [d]; ``n_frames`` int32; ``spk_ids`` and ``spk_path``, text as in the manifest.
 
+    With ``segment`` ``X`` is [segments, d], and ``starts`` float32 [segments], seconds.
+
     Args:
         model: a TorchScript file (a relative one starts at the config's folder), or module:function that returns a
             torch.nn.Module. It is called as model(features [b, frames, mels], lengths int64 [b]) -> [b, d] and must
@@ -39,6 +41,9 @@ class AudioEmbedding(Job):
         hop: seconds from frame to frame
         low: Hz where the filters begin
         high: Hz where the filters end; null: half the sample rate
+        segment: seconds; null: a file is one vector. Else each of its segments of that length is, and what is left at the end
+            if it is half as long, or all there is
+        segment_hop: seconds from segment to segment; null: as long as they are
         max_frames: of one call of the model, padding included; a file with more goes alone. Of a waveform, hop samples
             count as one
         max_padding: share of a call's frames that may be padding; 0, for a model that cannot ignore padding, puts only
@@ -68,6 +73,8 @@ class AudioEmbedding(Job):
         hop: float = 0.010,
         low: float = 20.0,
         high: float | None = None,
+        segment: float | None = None,
+        segment_hop: float | None = None,
         max_frames: int = 50_000,
         max_padding: float = 0.2,
         dtype: Dtype = "float32",
@@ -82,11 +89,20 @@ class AudioEmbedding(Job):
         self._max_seconds = max_seconds
         filters = Filters.checked(self._rate, mels, window, hop, low, high)
         self._features = sound_features(features, filters, kaldi)
+        self._per_second = self._rate / (1 if features == "waveform" else filters.hop)
+        self._segment = self._frames_of("segment", segment)
+        self._segment_hop = self._frames_of("segment_hop", segment_hop) or self._segment
         longest = need_whole("max_frames", max_frames, "a number of frames")
         self._max_frames = longest * filters.hop if features == "waveform" else longest
         self._max_padding = need_number(
             "max_padding", max_padding, "a share from 0 to less than 1", above=-1e-9, most=0.999
         )
+
+    def _frames_of(self, name: str, seconds: float | None) -> int:
+        """Frames, or samples of a waveform, of a parameter in seconds; 0 of null."""
+        if seconds is None:
+            return 0
+        return max(1, round(need_number(name, seconds, "seconds over 0, or null") * self._per_second))
 
     def manifest_columns(self) -> tuple[str, ...]:
         """Those of the files and of who speaks."""
@@ -115,17 +131,24 @@ class AudioEmbedding(Job):
         self._model.load(context)
 
     def process(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """``X`` float32 [n, d] (torch, on the model's device), and what came with the batch."""
+        """``X`` float32 [n, d] (torch, on the model's device), or a list of [segments, d]; and what came with the batch."""
         import torch
 
         n_frames = batch["n_frames"]
         frames = torch.from_numpy(batch["frames"]).to(self._model.device, self._model.dtype, non_blocking=True)
-        features = frames.split_with_sizes(n_frames.tolist())
-        groups = length_groups(n_frames, self._max_frames, self._max_padding)
-        ordered = torch.cat([self._embed([features[row] for row in rows]) for rows in groups])
+        spans = [segments(int(length), self._segment, self._segment_hop) for length in n_frames]
+        files = zip(frames.split_with_sizes(n_frames.tolist()), spans, strict=True)
+        pieces = [features[start:stop] for features, own in files for start, stop in own]
+        groups = length_groups(np.array([len(piece) for piece in pieces]), self._max_frames, self._max_padding)
+        ordered = torch.cat([self._embed([pieces[row] for row in rows]) for rows in groups])
         back = torch.from_numpy(np.argsort(np.concatenate(groups)))
+        vectors = ordered[back.to(ordered.device)]
         outputs = {"n_frames": n_frames, "spk_ids": list(batch["speakers"]), "spk_path": list(batch["paths"])}
-        return {"X": ordered[back.to(ordered.device)], **outputs}
+        if not self._segment:
+            return {"X": vectors, **outputs}
+        of_files = [one.numpy() for one in vectors.cpu().split_with_sizes([len(own) for own in spans])]
+        starts = [np.array([start for start, _ in own], np.float32) / np.float32(self._per_second) for own in spans]
+        return {"X": of_files, "starts": starts, **outputs}
 
     def _embed(self, features: list[Any]) -> Any:
         """Vectors [b, d] of b rows, tensors [frames, mels] or [samples], padded to the longest of them."""
@@ -153,3 +176,17 @@ def length_groups(lengths: np.ndarray, max_frames: int, max_padding: float) -> l
             groups.append([row])
             filled = length
     return groups
+
+
+def segments(length: int, size: int, hop: int) -> list[tuple[int, int]]:
+    """Where the segments of a file of so many frames begin and end; with ``size`` 0 it is one.
+
+    After the last one that is whole comes what is left, if it is half a segment or more, or all there is.
+    """
+    if not size:
+        return [(0, length)]
+    found = [(0, min(size, length))]
+    while found[-1][1] < length and length - found[-1][0] - hop >= size / 2:
+        start = found[-1][0] + hop
+        found.append((start, min(start + size, length)))
+    return found

@@ -20,6 +20,7 @@ PACKAGES = {
     "zarr": ("zarr",),
     "remote": ("obstore",),
     "lance": ("lance",),
+    "top": ("textual",),
     "report": ("jinja2", "vl_convert"),
 }
 """The packages that are imported for each, by the names that Python knows them by."""

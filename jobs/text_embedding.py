@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from jobs.embedding.transformer import Pooling, load_pretrained, own_pooling, pooled, resolve_model
+from jobs.embedding.transformer import Pooling, PoolingOrAuto, load_pretrained, own_pooling, pooled, resolve_model
 from jobs.errors import InputError
 from jobs.inputs import need_one_of, need_packages
 from jobs.job import Context, Job
@@ -60,7 +60,7 @@ class TextEmbedding(Job):
         normalize: bool = True,
         dtype: Dtype = "float32",
         prompt: str = "",
-        pooling: Pooling | Literal["auto"] = "mean",
+        pooling: PoolingOrAuto = "mean",
         overlap: int | None = None,
     ) -> None:
         need_packages("TextEmbedding", "text")
@@ -72,7 +72,7 @@ class TextEmbedding(Job):
             raise InputError(
                 f"overlap: {overlap!r} is not valid; valid: null, or a number of tokens less than max_tokens"
             )
-        need_one_of("pooling", pooling, ("auto", *get_args(Pooling)))
+        need_one_of("pooling", pooling, get_args(PoolingOrAuto))
         self._pooling = pooling
         self._source = resolve_model(model)
         self._prompt = prompt

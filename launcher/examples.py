@@ -34,15 +34,15 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     ),
     "status": (
         ("the newest run", "launcher status"),
-        ("follow a run until it has ended", "launcher status my-run --watch"),
+        ("shards that failed, and those of slow array tasks", "launcher status my-run --failed --slow"),
     ),
     "top": (
         ("the newest run on a full screen", "launcher top"),
         ("two runs next to each other", "launcher top my-run other-run"),
     ),
     "logs": (
-        ("all that was written about a shard", "launcher logs my-run 3"),
-        ("go on as it is written", "launcher logs my-run 3 -f"),
+        ("what is said about a sample", "launcher logs my-run --sample img_0042"),
+        ("of a shard, as it is written", "launcher logs my-run 3 -f"),
     ),
     "errors": (
         ("each failed sample, and why", "launcher errors my-run"),
@@ -62,7 +62,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     ),
     "list": (
         ("the runs below ./runs", "launcher list"),
-        ("those of another folder, for a program", "launcher list /scratch/me/runs --json"),
+        ("all of yours that run or failed this week", "launcher list --all --state running,failed --since 7d"),
     ),
     "cancel": (
         ("stop a run; what is done stays", "launcher cancel my-run"),

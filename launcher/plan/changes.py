@@ -18,10 +18,13 @@ from launcher.config.upstreams import upstream_path
 from launcher.manifest.manifest import ManifestInfo
 from launcher.plan.code_files import code_changes
 from launcher.plan.comparison import compare
-from launcher.plan.guard import config_folder
+from launcher.plan.guard import config_folder, deciding_differences
 from launcher.plan.new_plan import batch_size_of, build, fingerprint_of, shard_boundaries
 from launcher.plan.param_files import changed_files
 from launcher.plan.upstream import upstream_change
+
+BATCHES = "node.batch_size"
+"""What lines about batches begin with."""
 
 
 def compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Plan, list[str]]:
@@ -55,7 +58,16 @@ def compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Pl
         listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
     if not listed and (change := upstream_change(Upstream.of(known), manifest.upstream)):
         listed.append(change)
+    listed = listed or other_batches(known, config, job)
     return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
+
+
+def other_batches(known: Plan, config: Config, job: JobSpec) -> list[str]:
+    """A line where it is the Job that has made batches others: it takes samples one by one now, or does not any more."""
+    size = batch_size_of(config, job)
+    if size == known.batch_size:
+        return []
+    return [f"{BATCHES}: batches are of {size} now, and were of {known.batch_size} (see process_sample in the Job)"]
 
 
 def _differences_of_grown(run: RunDir, known: Plan, config: Config, listed: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.sections import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
-from launcher.plan.changes import compared, differences, job_changes
+from launcher.plan.changes import BATCHES, compared, differences, job_changes, other_batches
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
 from launcher.plan.guard import Way, can_be_kept, refusal
 from launcher.plan.new_plan import (
@@ -60,7 +60,7 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = config.job_spec
-    needed, problems = job_problems(job)
+    needed, problems = job_problems(job, config.node.workers)
     problems = problems or fold_problems(config, job)
     if problems := [*problems, *name_problems(config), *output_problems(config), *upstream_problems(config)]:
         raise InputError(config.origins.report(problems))
@@ -95,13 +95,15 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     """The known plan, where nothing has changed or results are to be kept; else another in its place."""
     if not changes and way is not Way.FRESH:
         return Planned(run, _placed(run, known, config, job), is_new=False)
+    needed, problems = job_problems(job, config.node.workers)  # a run goes on with other params, too
+    if problems:
+        raise InputError(config.origins.report(problems))
+    if not any(change.startswith(BATCHES) for change in changes):
+        changes = [*changes, *other_batches(known, config, job)]
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
         raise refusal(run, changes, is_extendable=_is_extendable(run, config))
-    needed, problems = job_problems(job)  # a run goes on with other params, too
-    if problems:
-        raise InputError(config.origins.report(problems))
     if is_kept:
         plan = _keep(run, known, config, job, changes)
         return Planned(run, plan, is_new=False, notes=_changes_told("kept, despite", changes))

@@ -18,6 +18,7 @@ from launcher.python.given import Given
 from launcher.python.job_source import JobSource, function_name, job_source, params_of
 from launcher.python.plain import NotPlainError, plain
 from launcher.python.run import Run
+from launcher.runs.index import note
 from launcher.submit.submit import in_words_of, write_planned
 
 # A function may take minutes; what takes microseconds gets larger batches by node={"batch_size": ...}.
@@ -138,6 +139,7 @@ def _planned(
     config = made_config({**place, **rest, "job": job, "data": data})
     choose_executor(config.executor).check(config)
     planned = make_plan(config, way)
+    note(planned.run)
     write_planned(planned.run, config, planned.plan)
     return Run(planned.run, planned.notes, _in_words_of(planned, config))
 

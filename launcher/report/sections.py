@@ -38,6 +38,9 @@ def outcome(facts: Facts) -> Section:
         tiles += [("from first to last", clock_time(facts.end - facts.begin))]
     if status.rate:
         tiles += [("samples a second", short_number(status.rate))]
+    told = status.counted
+    tiles += [(f"{name} in all", f"{total:,.0f}") for name, total in told.sums.items()]
+    tiles += [(f"{name} a second", short_number(rate)) for name, rate in told.rates.items()]
     return Section("outcome", "Outcome", tiles=tiles, files=[("launcher status", "\n".join(status_lines(status)))])
 
 

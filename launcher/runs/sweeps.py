@@ -17,7 +17,7 @@ def sweep_of(plan: Plan) -> str | None:
 def runs_of(folder: Path, name: str) -> Sequence[RunDir]:
     """The runs of a sweep that a folder has, by name. One that cannot be read any more is none of it."""
     paths = sorted(folder.glob(f"{name}-*/plan.json")) if folder.is_dir() and _is_name(name) else []
-    return [RunDir(path.parent) for path in paths if _is_of(path, name)]
+    return [run for run in (RunDir(path.parent) for path in paths) if is_of_sweep(run, name)]
 
 
 def _is_name(text: str) -> bool:
@@ -25,8 +25,9 @@ def _is_name(text: str) -> bool:
     return bool(text) and not set(text) & set("/*?[")
 
 
-def _is_of(path: Path, name: str) -> bool:
+def is_of_sweep(run: RunDir, name: str) -> bool:
+    """Not where its plan cannot be read."""
     try:
-        return sweep_of(Plan.read(path)) == name
+        return sweep_of(Plan.read(run.plan)) == name
     except (LauncherError, OSError):
         return False

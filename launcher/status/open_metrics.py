@@ -73,6 +73,8 @@ def _empty() -> Iterator[Family]:
     yield Family("failed_samples", "gauge", "Failed samples by kind of failure.")
     yield Family("failed_shards", "gauge", "Failed shards by kind of failure.")
     yield Family("samples_per_second", "gauge", "Rate of the newest submission.")
+    yield Family("counted", "counter", "Sums of outputs that the Job counts (Job.counts).")
+    yield Family("samples_in_flight", "gauge", "Samples under way, where they are taken one by one.")
     yield Family("remaining_seconds", "gauge", "Until all samples are done, once the rate tells it.", "seconds")
     yield Family("attempts", "gauge", "Starts of array tasks, by how they stand or ended.")
     yield Family("silent_attempts", "gauge", "Attempts that should have written lately.")
@@ -106,6 +108,9 @@ def _add_states(all_of: Mapping[str, Family], status: Status, run: Labels) -> No
         all_of[name].add(count, **run, kind=kind)
     all_of["samples_per_second"].add(status.rate, **run)
     all_of["remaining_seconds"].add(status.eta, **run)
+    for name, total in status.counted.sums.items():
+        all_of["counted"].add(total, "_total", **run, output=name)
+    all_of["samples_in_flight"].add(status.counted.in_flight, **run)
 
 
 def _add_attempts(all_of: Mapping[str, Family], status: Status, run: Labels) -> None:

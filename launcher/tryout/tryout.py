@@ -104,7 +104,7 @@ def try_run(
 
 def _needed(config: Config, job: JobSpec) -> Sequence[str]:
     """The columns that the Job needs."""
-    needed, problems = job_problems(job)
+    needed, problems = job_problems(job, config.node.workers)
     if problems := problems or fold_problems(config, job):
         raise InputError(config.origins.report(problems))
     return list(needed)

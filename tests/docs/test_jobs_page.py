@@ -57,6 +57,20 @@ def test_the_config_of_a_job_is_valid(job: type[Job], tmp_path: Path) -> None:
     inspect.signature(job).bind(**parse_document(text, "config.yaml").data["job"]["params"])
 
 
+def test_the_model_of_the_page_has_several_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "two_heads.py").write_text(block(ImageEmbedding, "python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    job = ImageEmbedding("two_heads:TwoHeads", size=32)
+    job.setup(context())
+    monkeypatch.delitem(sys.modules, "two_heads")
+    outputs = job.process(np.zeros((2, 32, 32, 3), np.uint8))
+    assert {name: list(value.shape) for name, value in outputs.items()} == {
+        "embedding": [2, 48],
+        "label": [2],
+        "score": [2],
+    }
+
+
 def test_the_model_of_the_page_leaves_out_padding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pooling.py").write_text(block(AudioEmbedding, "python"))
     monkeypatch.syspath_prepend(tmp_path)

@@ -14,7 +14,8 @@ import yaml
 
 from jobs import exit_codes
 from jobs.kinds import FailureKind, SampleFailureKind
-from launcher.cli import main, make_parser
+from launcher.arguments import make_parser
+from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.runs.causes import NextAttempt, cause
 from tests.docs.test_readme import cells
@@ -131,6 +132,8 @@ def test_the_documents_are_those_of_the_page(
     check(document("status", "toy"), "status")
     check(document("list")["runs"][0], "status")
     check(document("errors", "toy"), "errors")
+    check(document("metrics", "toy"), "metrics")
+    check(document("events", "toy"), "events")
     check(document("logs", "toy", "0"), "logs")
     check(document("rerun", "toy"), "submit, rerun")
     check(document("gather", "toy"), "gather")

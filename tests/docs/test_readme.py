@@ -20,7 +20,7 @@ import pytest
 from pydantic import BaseModel
 
 from demo.docstrings import collect, write
-from launcher.cli import make_parser
+from launcher.arguments import make_parser
 from launcher.config.config import Config
 from launcher.manifest.formats import KINDS
 from tests.slurm_cluster import SlurmCluster

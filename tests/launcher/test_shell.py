@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli import main, make_parser, parse
+from launcher.arguments import make_parser, parse
+from launcher.cli import main
 from launcher.examples import EXAMPLES
 from tests.support.launcher_runs import environment, write_config
 

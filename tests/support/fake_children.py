@@ -53,6 +53,15 @@ class FakeHandle:
         self.sentinel.close()
 
 
+def _told_apart(deal: Deal) -> Iterable[Batch]:
+    """The batches of a deal, also where neighbours are told as one."""
+    if not deal.are_rows:
+        return deal.batches
+    failed = {sample.row: sample for batch in deal.batches for sample in batch.failed}
+    rows = ((row, batch.most) for batch in deal.batches for row in range(batch.start, batch.stop))
+    return [Batch(row, row + 1, most, (failed[row],) if row in failed else ()) for row, most in rows]
+
+
 @dataclass(eq=False)
 class FakeChild:
     """A process (``worker`` is None) or pool worker; ``hand`` is what a process was dealt and has not committed."""
@@ -77,7 +86,7 @@ class FakeChild:
             message = self.connection.recv()
             match message:
                 case Deal():
-                    self.hand.update({batch.start: batch for batch in message.batches})
+                    self.hand.update({batch.start: batch for batch in _told_apart(message)})
                 case Worker():
                     os.close(recv_handle(self.connection))
                     self.workers.add(message.number)

@@ -74,6 +74,9 @@ class Finished:
     def store(self) -> tuple[Commit, ...]:
         """Stores what is done: rows all together, or one by one where they differ, as one that is to fail does."""
         rows, self._rows, self._bytes = self._rows, [], 0
+        # From here on: a writer that asks for the layout hears of new workers meanwhile, and samples that the old ones died on
+        # are added.
+        order, self._order = self._order, []
         commits: list[Commit] = []
         try:
             commits += self._writer.store_rows(rows) if rows else ()
@@ -83,11 +86,10 @@ class Finished:
         whole, self._whole = self._whole, []
         if rows and whole:
             # As they came: failures that lie between good samples are no streak.
-            places = {row: place for place, row in enumerate(self._order)}
+            places = {row: place for place, row in enumerate((*order, *self._order))}
             commits = sorted([*commits, *map(self._commit, whole)], key=lambda commit: places[commit.start])
         else:
             commits += map(self._commit, whole)
-        self._order.clear()
         return tuple(commits)
 
     def _commit(self, work: BatchWork) -> Commit:

@@ -21,6 +21,7 @@ _AHEAD, _AHEAD_SECONDS, _MOST_AHEAD = 0.5, 0.25, 1024
 _LARGEST_PIECE = 64
 # Without pool workers they are loaded in the loop, about so many seconds at a time: others wait meanwhile.
 _LOAD_SECONDS = 0.01
+_NONE = frozenset[int]()
 
 
 class Intake:
@@ -78,31 +79,18 @@ class Intake:
 
     def begin(self, batches: Iterable[Batch]) -> None:
         """Has the samples of some more batches loaded."""
-        for group in self._groups(batches):
-            known: dict[int, FailedSample] = {}
-            for batch in group:
-                known |= {sample.row: sample for sample in batch.failed}
-                self._batches |= dict.fromkeys(range(batch.start, batch.stop), batch)
-            self._load(group[0].start, group[-1].stop, known.keys(), group[0].most)
+        for batch in batches:
+            known = {sample.row: sample for sample in batch.failed}
+            self._batches |= dict.fromkeys(range(batch.start, batch.stop), batch)
+            self._load(batch.start, batch.stop, known, batch.most)
             for sample in known.values():
                 self._settle(Outcome(sample.row, None, sample))
-
-    def _groups(self, batches: Iterable[Batch]) -> list[list[Batch]]:
-        """Neighbours that may be loaded together."""
-        groups: list[list[Batch]] = []
-        for batch in batches:
-            last = groups[-1][-1] if groups else None
-            if last and self._backend.joins_batches and (last.stop, last.most) == (batch.start, batch.most):
-                groups[-1].append(batch)
-            else:
-                groups.append([batch])
-        return groups
 
     def _load(self, start: int, stop: int, skip: Collection[int], most: int) -> None:
         """Has the rows loaded, in pieces, but for those in ``skip``."""
         size = min(most or self._piece_rows, self._piece_rows)
         pieces = [
-            Piece(self._batches[at].start, at, end, frozenset(row for row in range(at, end) if row in skip))
+            Piece(self._batches[at].start, at, end, frozenset(skip).intersection(range(at, end)) if skip else _NONE)
             for at in range(start, stop, size)
             for end in (min(at + size, stop),)
         ]

@@ -18,6 +18,7 @@ from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.leaving import leave, leave_soon
+from jobs.node.log import speak_as
 from jobs.node.memory_errors import broken_process
 from jobs.node.messages import Broken, Lost, Ready
 from jobs.node.process.arguments import ProcessArguments
@@ -34,6 +35,7 @@ from jobs.stacked import stack_now
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     arguments.child.show_gpus()
+    speak_as(arguments.child.context.process_index, None)
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()

@@ -136,7 +136,7 @@ class SampleMessenger:
         match message:
             case Deal():
                 self._asked = 0
-                if self._backend.joins_batches and any(batch.stop - batch.start > 1 for batch in message.batches):
+                if self._backend.joins_batches and not message.are_rows:
                     why = (
                         "the plan is of batches, and the Job takes samples one by one (process_sample): plan a new run"
                     )

@@ -170,13 +170,14 @@ class SampleRunner:
     # --- one sample
 
     def _begin_more(self) -> None:
-        while self._waiting and self.broken is None and len(self._flights) < self._most():
+        while self._waiting and self.broken is None:
+            is_limited = self._limited or self._waiting[0].most
+            if len(self._flights) >= (self._most() if is_limited else self._in_flight):
+                return
             self._begin(self._waiting.popleft())
 
     def _most(self) -> int:
         """How many may be in flight once the next one is: fewer beside one that may be what its process died of."""
-        if not self._limited and not self._waiting[0].most:
-            return self._in_flight
         limits = [self._waiting[0].most, *(flight.item.most for flight in self._flights.values())]
         return min([limit for limit in limits if limit] + [self._in_flight])
 
@@ -245,26 +246,29 @@ class SampleRunner:
             if self._kernel_kills.look():  # what it needs was perhaps taken for its memory
                 self.lost_for = FailureKind.OUT_OF_MEMORY
             self.cancel()
-            self._tell()
+            if not self._told:
+                self._tell()
 
     def _end(self, flight: _Flight, outcome: Outcome | None = None) -> None:
         """The sample is not in flight any more; of one that was left behind, that was told before."""
-        if self._flights.get(flight.item.row) is not flight:
+        row, _, size, most = flight.item
+        if self._flights.get(row) is not flight:
             return
-        del self._flights[flight.item.row]
+        del self._flights[row]
         self._table.end(flight.place)
-        self._limited -= flight.item.most > 0
-        self.bytes -= flight.item.size
+        self._limited -= most > 0
+        self.bytes -= size
         if outcome and self.broken is None:
             self._outcomes.append(outcome)
-        self._begin_more()
-        self._tell()
+        if self._waiting:
+            self._begin_more()
+        if not self._told:
+            self._tell()
 
     def _tell(self) -> None:
         """Once for all that happens in this turn of the loop."""
-        if not self._told:
-            self._told = True
-            self._loop.call_soon(self._on_outcome)
+        self._told = True
+        self._loop.call_soon(self._on_outcome)
 
     # --- the end of one that does not come by itself
 

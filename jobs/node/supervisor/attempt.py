@@ -158,7 +158,8 @@ class AttemptLog:
                 self._budget.add(commit.failed)
             if commit.counts:
                 self._counts.update(dict(commit.counts))
-            self._unsynced.update(block.file for block in commit.blocks[:1])
+            if commit.blocks:
+                self._unsynced.add(commit.blocks[0].file)
 
     @property
     def committed(self) -> int:

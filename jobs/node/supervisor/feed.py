@@ -24,14 +24,19 @@ class Feed:
         self.is_empty = not rows
 
     @classmethod
-    def of(cls, plan: Plan, manifest: Path, rows: Spans) -> "Feed":
-        """Those of a plan: the longest samples first where it is known what they cost, and each is a batch."""
-        column = plan.config.get("data", {}).get("cost")
-        if column is None or plan.batch_size > 1:
-            return cls(plan.table, rows)
-        from jobs.storage.manifest_column import longest_first  # pyarrow, which few tasks need here
+    def of(cls, plan: Plan, manifest: Path, rows: Spans, slots: int, most: int = 0) -> "Feed":
+        """Those of a plan: the longest samples first where it is known what they cost, and each is a batch.
 
-        return cls(plan.table, rows, longest_first(manifest, column, rows))
+        ``slots``: how many samples are at work at a time.
+        """
+        order, column = None, plan.config.get("data", {}).get("cost")
+        if column is not None and plan.batch_size == 1:
+            from jobs.storage.manifest_column import longest_first  # pyarrow, which few tasks need here
+
+            order = longest_first(manifest, column, rows, slots)
+        feed = cls(plan.table, rows, order)
+        feed.most = most
+        return feed
 
     def begun(self, next_row: int | None) -> int:
         """Before which row all are begun, if the next one to be dealt begins there (None: all that were taken are dealt)."""

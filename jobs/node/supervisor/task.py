@@ -157,8 +157,8 @@ class Task:
         self._stall.begin()
         rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)
-        feed = Feed.of(self._plan, self._plan.manifest_file(self._run), rows)
-        feed.most = self._most
+        manifest, slots = self._plan.manifest_file(self._run), len(self._settings.devices) * self._node.in_flight
+        feed = Feed.of(self._plan, manifest, rows, slots, self._most)
         shortages, again = 0, list[Batch]()
         while again or not feed.is_empty:
             try:

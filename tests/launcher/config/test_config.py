@@ -407,6 +407,22 @@ def test_overrides_win_and_later_ones_win_over_earlier_ones(folder: Path) -> Non
     assert config.data.shards is None
 
 
+def test_an_override_may_be_a_list_or_a_mapping_and_change_what_is_in_one(folder: Path) -> None:
+    overrides = [
+        "data.manifest=[a.csv, b.csv]",
+        "job.params.a={b: 1, c: [x]}",
+        "job.params.a.b=2",
+        "node.devices=[cpu, cpu]",
+    ]
+    config = load(SMALL, *overrides, "slurm={mem: 2G, exclude: [n1]}", "after=[x, y]", "notify=[mail, me]")
+    assert config.data.sources == ("a.csv", "b.csv")
+    assert config.job.params == {"a": {"b": 2, "c": ["x"]}}
+    assert config.node.devices == ("cpu", "cpu")
+    assert config.slurm.options == {"mem": "2G", "exclude": ["n1"]}
+    assert (config.after, config.notify) == (("x", "y"), ("mail", "me"))
+    assert load(SMALL, "data.manifest={train: a.csv, test: [b.csv]}").data.manifests["test"] == ("b.csv",)
+
+
 @pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
 def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
     (problem,) = problems(SMALL, override)

@@ -9,13 +9,11 @@ from launcher.config.sweeps import variants
 
 
 def named(*sweeps: str) -> dict[str, tuple[str, ...]]:
-    """The overrides of each run, by its name, without those that say the names."""
-    found = {}
-    for variant in variants("toy", sweeps):
-        *values, name, sweep = variant.overrides
-        assert (name, sweep) == (f"name={json.dumps(variant.name)}", 'sweep="toy"')
-        found[variant.name] = tuple(values)
-    return found
+    """The values of each run, by its name."""
+    found = variants("toy", sweeps)
+    for one in found:
+        assert one.overrides == (*one.values, f"name={json.dumps(one.name)}", 'sweep="toy"')
+    return {one.name: one.values for one in found}
 
 
 def test_each_value_makes_a_run_called_after_it() -> None:

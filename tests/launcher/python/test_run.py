@@ -15,6 +15,7 @@ from jobs.errors import InputError, RunError
 from jobs.function import AsyncFunction, Function
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
+from jobs.storage.stamps import STAMP
 from jobs.storage.submission import Submission
 from launcher.cli import main
 from launcher.config.config import load_config
@@ -82,6 +83,9 @@ def test_a_run_goes_its_whole_way(folder: Path) -> None:
     assert run.errors() == []
     assert "8 to" not in run.logs(0)
     assert "ok, 0 failed" in run.logs(0)
+    assert run.logs(failed=True) == ""
+    *_, last = run.logs(tail=1).splitlines()
+    assert STAMP.match(last.encode()), "the last words of an array task"
     assert run.gather().complete
     assert "every shard is done and there is a result" in str(run.submit())
     assert run.cancel() == []

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import launcher
 from jobs import extras
 from jobs.storage.durations import Durations
 from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
 from launcher.cli import main
 from tests.support.builders import AttemptWriter, build_plan
 from tests.support.large_run import EVIL, build_large_run
@@ -111,6 +113,30 @@ def test_several_runs_are_compared(run: RunDir, tmp_path: Path, capsys: pytest.C
     text = shown((tmp_path / "two.html").read_text())
     assert f"nightly failed {537} 3 60" in text
     assert "CRASH" in text
+
+
+def test_the_name_of_a_sweep_stands_for_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("lengths-a", "lengths-b"):
+        build_plan(tmp_path / "runs" / name, (0, 25), config={"name": name, "sweep": "lengths", "seed": name})
+    assert main(["report", "lengths"]) == 0
+    assert "What differs key lengths-a lengths-b seed" in shown((tmp_path / "runs" / "lengths.html").read_text())
+    capsys.readouterr()
+    assert main(["metrics", "lengths"]) == 0
+    assert 'run="lengths-b",state="planned"} 0' in capsys.readouterr().out
+
+
+def test_no_scheduler_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = build_plan(tmp_path / "run", (0, 25))
+    submission = replace(Submission.read(run.submission(1)), executor="slurm", job_ids=("77",))
+    submission.write(run.submission(1))
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen.__init__", lambda self, *command, **_: started.append(command))
+    for command in ("report", "metrics", "events"):
+        assert main([command, str(run.path)]) == 0
+    assert started == []
 
 
 @pytest.mark.parametrize(

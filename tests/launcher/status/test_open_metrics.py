@@ -14,7 +14,7 @@ from jobs.storage.rundir import RunDir
 from launcher.cli import main
 from launcher.status.open_metrics import families
 from launcher.status.reader import StatusReader
-from tests.support.builders import build_plan
+from tests.support.builders import AttemptWriter, build_plan
 from tests.support.large_run import build_large_run
 from tests.support.launcher_runs import ROOT
 
@@ -50,6 +50,15 @@ def test_they_say_how_the_run_stands(run: RunDir, capsys: pytest.CaptureFixture[
     ends = by(found["launcher_attempts"], "end")
     assert ends == {"done": 14, "failed": 2, "stopped": 2, "lost": 2, "running": 0}
     assert by(found["launcher_failed_samples"], "kind") == {"LOAD": status.failed}
+
+
+def test_what_a_job_counts_is_a_counter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = build_plan(tmp_path / "run", (0, 8))
+    with AttemptWriter(run) as writer:
+        writer.commit(0, 8)
+        writer.beat(counts={"tokens": 1234}, in_flight=3)
+    (tokens,) = parsed(capsys, run)["launcher_counted"].samples
+    assert (tokens.labels["output"], tokens.value) == ("tokens", 1234)
 
 
 def test_times_and_what_was_used_have_units(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ from jobs.storage.rundir import RunDir
 from launcher import results
 from launcher.cli import main
 from launcher.runs.sweeps import runs_of, sweep_of
+from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, launcher, write_config
+from tests.support.slurm_runs import use_cluster
 
 
 @pytest.fixture
@@ -35,20 +37,23 @@ def test_a_sweep_plans_a_run_for_each_value_and_status_shows_all(
     told = said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
     assert [line.partition(":")[0] for line in told.splitlines()].count("planned") == 2
     assert told.count("samples: 8") == 1
+    assert "toy-4: node.batch_size=4\nplanned: " in told
     assert told.endswith("next: launcher submit toy, or launcher run toy; all 2 together: launcher status toy\n")
     plans = {name: Plan.read(RunDir(config.parent / "runs" / name).plan) for name in ("toy-4", "toy-8")}
     assert {name: (plan.batch_size, sweep_of(plan)) for name, plan in plans.items()} == {
         "toy-4": (4, "toy"),
         "toy-8": (8, "toy"),
     }
-    lines = said(capsys, "status", "toy").splitlines()
-    assert [line.split() for line in lines] == [
-        [f"toy-{size}", *["planned:", "0", "of", "8", "samples", "(0%),", "shards", "1", "pending"]] for size in (4, 8)
-    ]
+    for shown in (("status", "toy"), ("list", "--sweep", "toy")):
+        _, *rows = said(capsys, *shown).splitlines()
+        assert sorted((row.split()[0], row.split()[1]) for row in rows) == [("toy-4", "planned"), ("toy-8", "planned")]
+    assert said(capsys, "status", "toy", "--csv").count("runs/toy-") == 2
     found = json.loads(said(capsys, "status", "toy", "--json"))
     assert (found["sweep"], [run["state"] for run in found["runs"]]) == ("toy", ["planned", "planned"])
     again = json.loads(said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8", "--json"))
-    assert [(run["sweep"], run["is_new"]) for run in again["runs"]] == [("toy", False)] * 2
+    assert [(run["sweep"], run["is_new"], run["values"]) for run in again["runs"]] == [
+        ("toy", False, [f"node.batch_size={size}"]) for size in (4, 8)
+    ]
 
 
 def test_a_sweep_runs_to_the_end_and_a_failing_run_ends_no_other(config: Path) -> None:
@@ -77,3 +82,19 @@ def test_what_cannot_be_a_sweep_is_refused(config: Path, capsys: pytest.CaptureF
     assert "none.csv" in refused(capsys, "run", config.name, "--sweep", "data.manifest=data.csv,none.csv")
     assert "makes runs of one config" in refused(capsys, "run", config.name, "b.yaml", *sweep)
     assert not list(Path("runs").glob("*/submissions/*"))  # all are planned before one begins
+
+
+@pytest.mark.thorough
+@pytest.mark.slurm
+@pytest.mark.xdist_group("slurm")
+def test_a_scheduler_gets_all_runs_of_a_sweep_at_once(
+    clean_slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cluster(clean_slurm, monkeypatch)
+    config = write_config(tmp_path, 16, shards=1, executor="slurm", slurm={"mem": "600M"})
+    done = launcher(tmp_path, "run", config.name, "--sweep", "node.batch_size=4,8", "--json")
+    assert done.returncode == 0, done.stderr
+    found = document(done)["runs"]
+    assert [run["state"] for run in found] == ["complete", "complete"]
+    said = done.stderr
+    assert said.index("launcher status toy-4") < said.index("launcher status toy-8") < said.index("complete: 16 of 16")

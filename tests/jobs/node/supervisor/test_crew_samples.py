@@ -8,12 +8,14 @@ import pytest
 
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate, Allocated, Batch, Broken, Done, Hungry, Lost, Ready
+from jobs.node.process.run_backend import RunBackend
 from jobs.node.supervisor import losses as losses_module
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew
 from jobs.node.supervisor.losses import IN_A_ROW, IN_A_ROW_IDLE
-from jobs.storage.records import Commit, FailedSample
+from jobs.storage.records import Commit, FailedSample, JobSpec
+from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
 from tests.support.fake_children import FakeChild, FakeMeter, FakeServer
@@ -36,14 +38,16 @@ class _Log:
         return Spans()
 
 
+BACKEND = RunBackend(RunDir(Path("run")), JobSpec("jobs.job:Job"), 0, "attempt")
+
+
 class _Samples:
     """A crew with ``rows`` samples to do."""
 
     def __init__(self, server: FakeServer, rows: int, processes: int = 2) -> None:
         self.server, self.log = server, _Log()
         fakes: Any = server, FakeMeter()
-        backend: Any = None
-        settings = CrewSettings(backend, ("cpu",) * processes, 0, (1,) * processes, 1 << 30, Path(), 0, in_flight=8)
+        settings = CrewSettings(BACKEND, ("cpu",) * processes, 0, (1,) * processes, 1 << 30, Path(), 0, in_flight=8)
         self.crew = Crew(settings, fakes[0], NodeSettings(), fakes[1])
         self.crew.begin(self.log, [Batch(row, row + 1) for row in range(rows)])
 

@@ -21,6 +21,7 @@ from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
+from jobs.storage.stamps import STAMP
 from jobs.storage.submission import Submission
 from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
@@ -84,6 +85,9 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     assert done.returncode == 0
     assert "sample 40 failed (CRASH): the" in done.stdout
     assert "sample 77 failed (SAMPLE_TIMEOUT): took longer" in done.stdout
+    said = (done.stdout + done.stderr).encode().splitlines()
+    by = {stamp["speaker"].decode() for stamp in map(STAMP.match, said) if stamp}
+    assert by >= ({"task", "p0.w0", "p0.w1"} if workers else {"task", "p0"})
     found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
     assert found.keys() == {int(row) for row in bad}
     assert found[3] == ("LOAD", "ValueError: bad sample")
