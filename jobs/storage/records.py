@@ -250,7 +250,7 @@ class Commit(NamedTuple):
         ``files`` and ``offsets`` are one number each where the blocks lie one after another in one file, as they do but
         for what an older version wrote.
         """
-        start, stop, blocks, failed, split, seconds, _ = self
+        start, stop, blocks, failed, split, seconds = self[:6]
         files: int | list[int] = []
         offsets: int | list[int] = []
         if blocks and _lie_together(blocks):

@@ -251,7 +251,7 @@ class SampleRunner:
 
     def _end(self, flight: _Flight, outcome: Outcome | None = None) -> None:
         """The sample is not in flight any more; of one that was left behind, that was told before."""
-        row, _, size, most = flight.item
+        row, _, size, most, _ = flight.item
         if self._flights.get(row) is not flight:
             return
         del self._flights[row]

@@ -18,6 +18,7 @@ class Asking:
     """A backend, and a writer that asks for the layout each time: meanwhile samples fail, as those that workers died on."""
 
     joins_batches = True
+    finished: Finished
 
     def __init__(self) -> None:
         self.meanwhile: list[int] = []
@@ -27,7 +28,7 @@ class Asking:
             row = self.meanwhile.pop(0)
             self.finished.add(Batch(row, row + 1), failed(row))
 
-    def store_rows(self, rows: list[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+    def store_rows(self, rows: list[tuple[int, dict[str, Any], float, float]]) -> list[Commit]:
         self._ask()
         return [Commit(row, row + 1) for row, *_ in rows]
 
