@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -700,13 +701,14 @@ def test_a_screen_that_is_redrawn_holds_no_more_than_it_has_room_for(run: RunDir
     assert any(line.split()[:2] == ["host", "3"] for line in lines)
 
 
-def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir) -> None:
+def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     screen = StringIO()
     with TerminalView(screen) as view:
         view.show(read(run))
         shown = screen.getvalue()
     (bar,) = [line for line in shown.splitlines() if "\u2501" in line or "\u2500" in line]
-    assert "samples" not in bar
+    assert not re.sub(r"\x1b\[[\d;?]*[A-Za-z]|[\u2501\u2500\u2578\u257a]", "", bar).strip()
 
 
 def test_the_pace_of_a_run_is_told_in_blocks_of_the_time_in_which_somebody_looked(run: RunDir) -> None:
