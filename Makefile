@@ -1,4 +1,4 @@
-# make demo, make test, make thorough, make sites, make chaos, make scale, make coverage, make lint: each makes .venv and installs what it needs the first time, later it starts at once.
+# make demo, make test, make thorough, make sites, make chaos, make scale, make coverage, make lint, make docs: each makes .venv and installs what it needs the first time, later it starts at once.
 #   make test ARGS="-k journal -x"      arguments for pytest
 #   make demo PYTHON=python3.12         the Python that .venv is made with, 3.11 or newer
 
@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough chaos sites scale coverage lint clean
+.PHONY: help demo test thorough chaos sites scale coverage lint docs clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -57,8 +57,13 @@ lint: $(VENV)/.installed-all
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+# The documentation as a site, in the folder site/; a link that leads nowhere is an error.
+docs: $(VENV)/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 clean:
-	rm -rf $(VENV) data runs .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) data runs site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

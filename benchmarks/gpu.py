@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import yaml
 
 from benchmarks.contest import table
 from jobs.job import Context, Job
 from jobs.storage.samples import Sample
+from launcher.config.core_schema import written
 
 _SIDE = 224
 # So many different images, each used again and again: they stay in the page cache.
@@ -126,7 +126,7 @@ def run(folder: Path, images: Path, count: int, options: argparse.Namespace) -> 
         "data": {"manifest": f"{count}.csv", "shards": 1},
         "node": {"devices": [options.device], "workers": options.workers, "batch_size": options.batch},
     }  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(written(config))
     started = time.perf_counter()
     command = [sys.executable, "-m", "launcher", "run", str(folder / "config.yaml")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

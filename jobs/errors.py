@@ -16,6 +16,7 @@ Those of both packages. The tree::
 ``str(error)`` is the whole message: what, where, what is valid, what to do.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
@@ -41,8 +42,20 @@ def words(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """``ValueError: what it says``."""
-    return f"{type(error).__name__}: {words(error)}"
+    """``ValueError: what it says``; of a group, what its errors say as well."""
+    said = f"{type(error).__name__}: {words(error)}"
+    if isinstance(error, BaseExceptionGroup):
+        said += f": {'; '.join(map(described, members(error)))}"
+    return said
+
+
+def members(error: BaseException) -> Iterator[BaseException]:
+    """The errors that a group is made of, as asyncio.TaskGroup raises them; of any other error that one alone."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from members(one)
+    else:
+        yield error
 
 
 class LauncherError(Exception):

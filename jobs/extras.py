@@ -12,6 +12,7 @@ PACKAGES = {
     "torch": ("torch",),
     "text": ("torch", "transformers"),
     "audio": ("torch", "soundfile", "soxr"),
+    "kaldi": ("torch", "soundfile", "soxr", "kaldi_native_fbank"),
     "image": ("torch", "PIL"),
     "download": ("httpx2",),
     "generation": ("aiohttp",),
@@ -19,6 +20,8 @@ PACKAGES = {
     "zarr": ("zarr",),
     "remote": ("obstore",),
     "lance": ("lance",),
+    "top": ("textual",),
+    "report": ("jinja2", "vl_convert"),
 }
 """The packages that are imported for each, by the names that Python knows them by."""
 

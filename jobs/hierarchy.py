@@ -23,6 +23,7 @@ from jobs.library.link import Link
 from jobs.library.stream import Stream
 from jobs.machine import devices as node_devices
 from jobs.machine import memory as node_memory
+from jobs.parameters import without_note
 from jobs.pickles import Packed, modules_named, pack_by_value, where_it_fails
 from jobs.storage.submission import NodeSettings
 
@@ -220,7 +221,8 @@ def _devices(devices: str | Sequence[str]) -> tuple[str, ...]:
 
 def _pack_job(job: object) -> Packed:
     try:
-        return pack_by_value(job)
+        with without_note(job):
+            return pack_by_value(job)
     except Exception as error:  # whatever the classes of what it holds raise
         where = where_it_fails(job)
         what = f"{where} cannot" if where else "it cannot"

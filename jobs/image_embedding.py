@@ -33,12 +33,12 @@ _STDS = "3 numbers over 0: red, green, blue"
 
 
 class ImageEmbedding(Job):
-    """Output per file: ``embedding`` float32 [d].
+    """Output per file: ``embedding`` float32 [d]; or what a model names that returns a dict.
 
     Args:
         model: a TorchScript file (a relative one starts at the config's folder); module:function that returns a
             torch.nn.Module; or timm:NAME, a pretrained model of timm without its classifier. It is called as
-            model(images [b, 3, height, width]) -> [b, d].
+            model(images [b, 3, height, width]) -> [b, d], or a dict of tensors [b, ...], which are outputs by their names.
         model_params: keyword arguments of the function, or of timm.create_model
         path: column of the files, or of their bytes: an extension of the files in a tar
         folder: where relative files start; itself it starts at the config's folder
@@ -127,12 +127,12 @@ class ImageEmbedding(Job):
         self._shift, self._scale = values[:, :, None, None]
 
     def process(self, batch: np.ndarray) -> dict[str, "torch.Tensor"]:
-        """``embedding`` float32 [n, d], on the model's device, of pixels uint8 [n, height, width, 3]."""
+        """Outputs, on the model's device, of pixels uint8 [n, height, width, 3]."""
         import torch
 
         pixels = torch.from_numpy(batch).to(self._model.device, non_blocking=True).permute(0, 3, 1, 2)
         images = pixels.float().div_(255).sub_(self._shift).div_(self._scale)
-        return {"embedding": self._model(images.to(self._model.dtype, memory_format=self._layout))}
+        return self._model.outputs("embedding", images.to(self._model.dtype, memory_format=self._layout))
 
 
 def with_timm(model: str, params: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None]:

@@ -180,8 +180,10 @@ def has_reduce(job: Job) -> bool:
 
 
 def takes_samples(cls: type[Job]) -> bool:
-    """Whether the Job has ``process_sample`` in the place of ``process``; raises InputError where it has both."""
+    """Whether the Job has ``process_sample`` in the place of ``process``; raises InputError where it has parts of both."""
     if cls.process_sample is Job.process_sample:
+        if inspect.iscoroutinefunction(cls.setup):
+            raise InputError(f"job.class: {cls.__name__}.setup is `async def`, which goes with process_sample only")
         return False
     for name in ("process", "collate"):
         if getattr(cls, name) is not getattr(Job, name):

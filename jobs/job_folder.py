@@ -7,7 +7,7 @@ for behind ours.
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -38,9 +38,10 @@ def make_room(folders: Sequence[str]) -> None:
     """
     if not (others := added.difference(folders)):
         return
+    places = {folder.rstrip("/") for folder in others}
     for name, module in [*sys.modules.items()]:
         top = name.partition(".")[0]
-        if any(_is_of(module, top, folder) for folder in others) and _is_had(top, folders):
+        if _is_of(module, top, places) and _is_had(top, folders):
             del sys.modules[name]
     behind = [entry for entry in sys.path if entry in others]
     sys.path[:] = [entry for entry in sys.path if entry not in others]
@@ -48,10 +49,17 @@ def make_room(folders: Sequence[str]) -> None:
     sys.path.extend(behind)
 
 
-def _is_of(module: ModuleType, top: str, folder: str) -> bool:
+def _is_of(module: ModuleType, top: str, folders: Set[str]) -> bool:
     """By where it was found, not by its ``__file__``: a module of a script's Job has that of the script."""
-    origin, place = str(getattr(getattr(module, "__spec__", None), "origin", None)), os.path.join(folder, top)
-    return origin == f"{place}.py" or origin.startswith(f"{place}/")
+    origin, name = str(getattr(getattr(module, "__spec__", None), "origin", None)), f"/{top}"
+    # Of thousands of modules, in any of the hundreds of folders that a notebook or a service has had: no loop over those.
+    place = origin.find(name)
+    while place >= 0:
+        rest = origin[place + len(name) :]
+        if (rest == ".py" or rest.startswith("/")) and origin[:place] in folders:
+            return True
+        place = origin.find(name, place + 1)
+    return False
 
 
 def _is_had(top: str, folders: Iterable[str]) -> bool:

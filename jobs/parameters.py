@@ -5,7 +5,8 @@ class gets by its annotations: a Path, a tuple, a set.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -21,6 +22,17 @@ _MADE_WITH = "_made_with"
 def note(made: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
     """Has an object remember what it is made with, as it is now: a constructor may change lists and dicts that it gets."""
     vars(made)[_MADE_WITH] = _copied(given), _copied(named)
+
+
+@contextmanager
+def without_note(made: Any) -> Iterator[None]:
+    """Inside, an object does not know what it was made with: what it did not keep need not be sent where it is sent."""
+    known = vars(made).pop(_MADE_WITH, None) if hasattr(made, "__dict__") else None
+    try:
+        yield
+    finally:
+        if known is not None:
+            vars(made)[_MADE_WITH] = known
 
 
 def _copied(value: Any) -> Any:

@@ -1,207 +1,26 @@
-"""The command line: commands, flags, exit codes. What a command does is in launcher.commands, imported when it is used.
+"""The command line: runs a command, which is imported from launcher.commands when it is used; exit codes.
 
 Exit codes: 0 done and complete; 1 something failed or the result is not complete; 2 bad input; 75 (``run --once``) it goes
 on; 130 interrupted.
 """
 
-import argparse
 import errno
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import NoReturn
 
 from jobs.errors import InputError, LauncherError
 from jobs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, STOPPED
 from jobs.machine import streams
 from jobs.machine.imports import many_imports
 from jobs.machine.permissions import keep_out_others
-from jobs.nearest import did_you_mean, nearest
-from launcher import __version__
+from launcher.arguments import parse
 from launcher.commands.printer import Printer
 
-_RUN_HELP = "run directory, run name, or config (default: the newest run below ./runs)"
-_DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
 _SHOWN_CHARACTERS = 500
 _PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
-_EPILOG = (
-    "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 75 (run --once) it goes on, 130 interrupted."
-)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors say what is nearest to what was typed."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
-        if unknown:
-            valid = re.findall(r"[\w-]+", unknown[2])
-            message = f"no command {unknown[1]!r}{_guess(unknown[1], valid)}"
-        raise InputError(f"{message}\nsee `{self.prog} --help`")
-
-
-def _guess(word: str, valid: Sequence[str]) -> str:
-    return did_you_mean(nearest(word, valid)) or f"; valid: {', '.join(valid)}"
-
-
-def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser, and those of the commands by name."""
-    parser = _Parser("launcher", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"launcher {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    made: dict[str, argparse.ArgumentParser] = {}
-
-    def command(name: str, function: str, summary: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=f"{summary}.", allow_abbrev=False)
-        added.add_argument("--json", action="store_true", help="one JSON document on stdout; messages go to stderr")
-        added.set_defaults(function=function)
-        made[name] = added
-        return added
-
-    _add_starting(command)
-    _add_looking(command)
-    _add_finishing(command)
-    _add_beginning(command)
-    return parser, made
-
-
-_Command = Callable[[str, str, str], argparse.ArgumentParser]
-
-
-def _add_starting(command: _Command) -> None:
-    run = command("run", "start.run", "plan, submit, follow, and write the result")
-    plan = command("plan", "start.plan", "check everything and write the run directory; submits nothing")
-    submit = command("submit", "start.submit", "submit what is not done, and return at once")
-    rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
-    extend = command("extend", "extend.extend", "new samples, after those that a run has: what is done stays done")
-    extend.add_argument("run", metavar="RUN", help=_RUN_HELP.partition(" (")[0])
-    extend.add_argument(
-        "manifests",
-        metavar="MANIFEST",
-        nargs="*",
-        help="where the new samples are (default: the run's own manifest, which has grown); NAME=MANIFEST, of several",
-    )
-    extend.add_argument("--changed", action="store_true", help="compute samples again that have another content now")
-    plan.add_argument("config", metavar="CONFIG", help="config.yaml")
-    run.add_argument(
-        "--once",
-        action="store_true",
-        help="for cron, without a finalize job: do what is due now; exit code 75: it goes on",
-    )
-    probe = command(
-        "probe", "probe.probe", "run a few samples here, and recommend processes, workers, batch size, shards ..."
-    )
-    probe.add_argument("config", metavar="CONFIG", help="config.yaml")
-    probe.add_argument("--seconds", metavar="60", type=float, default=60.0, help="time for it at most (default: 60)")
-    probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
-    trying = command(
-        "try", "trying.try_samples", "a few samples in this process, stage by stage, without a run directory"
-    )
-    trying.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
-    trying.add_argument("--samples", metavar="3", type=int, help="how many (default: 3; with --row: 1)")
-    trying.add_argument("--shard", metavar="N", type=int, help="the first ones of this shard")
-    trying.add_argument("--row", metavar="N", type=int, help="from this row on, counted from 0")
-    trying.add_argument("--pdb", action="store_true", help="a debugger where something raises")
-    plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
-    for parser in (run, submit):
-        parser.add_argument(
-            "targets",
-            metavar="CONFIG|RUN",
-            nargs="+",
-            help="config.yaml, run directory or run name; several: runs that come after each other",
-        )
-    rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
-    rerun.add_argument("--shards", metavar="3,7-9", help="only these; done ones too if damaged or with failed samples")
-    rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
-    rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
-    rerun.add_argument("--time", metavar="4:00:00", help="time limit of an array task (Slurm)")
-    for parser in (run, plan, submit, rerun):
-        way = parser.add_mutually_exclusive_group()
-        way.add_argument(
-            "--keep-results",
-            action="store_true",
-            help="the Job has changed, and what is computed stays right; its provenance says so",
-        )
-        way.add_argument("--fresh", action="store_true", help="compute everything again; what is there is set aside")
-    for parser in (run, plan, submit, rerun, probe, trying):
-        parser.add_argument(
-            "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
-        )
-
-
-def _add_looking(command: _Command) -> None:
-    status = command("status", "look.status", "progress, rate, time left, failures grouped by cause")
-    status.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
-    status.add_argument("--watch", action="store_true", help="redraw until the run has ended")
-    status.add_argument("--live", action="store_true", help="ask Slurm too, with one squeue call")
-    status.add_argument("--shards", action="store_true", help="list each shard")
-    logs = command("logs", "look.logs", "the log of a shard, all attempts")
-    logs.add_argument("run", metavar="RUN", help="run directory, run name, or config")
-    logs.add_argument("shard", metavar="SHARD", type=int, help="number of the shard, from 0")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until the shard has ended")
-    errors = command("errors", "errors.errors", "each failed sample: its id, row, kind, message, attempts")
-    errors.add_argument("run", metavar="RUN", nargs="?", help=f"{_RUN_HELP}, or a result.h5")
-    errors.add_argument("--shard", metavar="N", type=int, help="only those of this shard")
-    listing = command("list", "look.list_runs", "the runs of a folder")
-    listing.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="runs folder (default: runs)")
-
-
-def _add_finishing(command: _Command) -> None:
-    cancel = command("cancel", "finish.cancel", "stop the run; what is done stays, and can be resumed")
-    gather = command("gather", "finish.gather", "check every block and write the result")
-    verify = command("verify", "finish.verify", "hash shards and result again and compare with the journals")
-    for parser in (cancel, gather, verify):
-        parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
-    gather.add_argument("--allow-missing", action="store_true", help="write a result although samples are missing")
-    clean = command(
-        "clean", "clean.clean", "remove what complete runs do not need any more, once their results are checked"
-    )
-    clean.add_argument("runs", metavar="RUN", nargs="+", help=_RUN_HELP.partition(" (")[0])
-    clean.add_argument("--logs", action="store_true", help="the logs too")
-    clean.add_argument("--dry-run", action="store_true", help="only show what would go")
-    clean.add_argument("--yes", action="store_true", help="do not ask")
-    _add_export(command("export", "export.export", "check every block and write a folder of another format"))
-
-
-def _add_export(export: argparse.ArgumentParser) -> None:
-    export.add_argument("run", metavar="RUN", help=f"{_RUN_HELP.partition(' (')[0]}, or a result.h5")
-    export.add_argument("path", metavar="PATH", help="the folder to make, or a place in a store: s3://bucket/place")
-    export.add_argument("--format", metavar="NAME", required=True, help="parquet, numpy, webdataset, zarr, lance")
-    export.add_argument("--manifest", metavar="NAME", help="which result, of a run of several manifests")
-    export.add_argument("--rows-per-file", metavar="N", type=int, help="rows of a file (default: as fit into its size)")
-    export.add_argument("--max-file-size", metavar="1G", help="bytes of a file, before compression (default: 1G)")
-    export.add_argument(
-        "--compression", metavar="NAME", help="of parquet (default: snappy) or zarr (zstd); none: without"
-    )
-    export.add_argument("--allow-missing", action="store_true", help="export although samples are missing")
-
-
-def _add_beginning(command: _Command) -> None:
-    jobs = command("jobs", "jobs.jobs", "the built-in Jobs, or one, with their parameters")
-    jobs.add_argument("name", metavar="JOB", nargs="?", help="a built-in Job, or module:Class")
-    init = command("init", "jobs.init", "write a commented config for a Job")
-    init.add_argument("job", metavar="JOB", help="a built-in Job (see `launcher jobs`), or module:Class")
-    init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
-    doctor = command(
-        "doctor", "doctor.doctor", "what is in force and from where, what is here, what is missing for what"
-    )
-    doctor.add_argument("config", metavar="CONFIG", nargs="?", help="config.yaml (default: what profiles say alone)")
-    doctor.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
-    init.add_argument("--set", metavar="key.sub=value", action="append", default=[], help="a value (repeatable)")
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Raises InputError for arguments that are not valid."""
-    parser, commands = make_parser()
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        chosen = commands[options.command]
-        valid = [name for action in chosen._actions for name in action.option_strings]
-        chosen.error(f"{unknown[0]!r} is not expected{_guess(unknown[0].partition('=')[0], valid)}")
-    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -86,6 +86,14 @@ def rough_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def age(seconds: float) -> str:
+    """How long ago something was, roughly: ``5 s``, ``45 min``, ``3 h``, ``12 d``."""
+    for unit, size, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 48)):
+        if seconds < most * size:
+            return f"{max(0.0, seconds) / size:.0f} {unit}"
+    return f"{seconds / 86400:,.0f} d"
+
+
 def short_number(value: float) -> str:
     """Of four digits at least: ``24,330``, ``2.433``."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

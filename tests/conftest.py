@@ -13,6 +13,8 @@ pytest_plugins = ["tests.support.slurm_fixtures", "tests.support.voices"]
 
 # What /etc/launcher.yaml and the like say on the machine at hand is no business of the tests, nor of what they start.
 os.environ["LAUNCHER_PROFILE"] = os.devnull
+# Nor is it to know their runs: without a folder there is no index.
+os.environ["XDG_STATE_HOME"] = os.devnull
 
 # Containers often have Python keep no bytecode: each of the thousands of processes that tests start would compile its imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

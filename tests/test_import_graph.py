@@ -31,8 +31,10 @@ HALLS = {
     "launcher base": {
         "launcher",
         "launcher.deadline",
+        "launcher.examples",
         "launcher.interrupts",
         "launcher.patience",
+        "launcher.table",
         "launcher.units",
         "launcher.visible",
     },
@@ -76,6 +78,9 @@ TABLE = {
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/retry, launcher/runs, launcher/submit",
     "launcher/status": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/runs",
+    "launcher/top": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
+    "launcher/report": "jobs base, jobs/storage, launcher base, launcher executors, launcher/config, launcher/runs, "
+    "launcher/status",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
     "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs job, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
@@ -83,13 +88,14 @@ TABLE = {
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/notify, launcher/plan",
     "launcher/python": "jobs base, jobs/gather, jobs job, jobs/storage, launcher executors, launcher/commands, "
-    "launcher/config, launcher/plan, launcher/results, launcher/runs, launcher/status, launcher/submit, launcher/tryout",
+    "launcher/config, launcher/plan, launcher/report, launcher/results, launcher/runs, launcher/status, launcher/submit, "
+    "launcher/tryout",
     "launcher/tryout": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/node, jobs/storage, launcher/config, "
     "launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "
     "launcher/catalogue, "
     "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
-    "launcher/runs, launcher/status, launcher/submit, launcher/tryout",
+    "launcher/report, launcher/runs, launcher/status, launcher/submit, launcher/top, launcher/tryout",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

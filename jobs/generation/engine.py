@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from jobs.errors import ProcessBroken
+from jobs.errors import InputError, ProcessBroken
 from jobs.exit_codes import exit_text
 from jobs.job import Context
 from jobs.program.argument import Argument
@@ -56,7 +56,10 @@ class Engine:
         self._log: asyncio.Task[None] | None = None
 
     async def start(self, answers: Callable[[], Awaitable[bool]], seconds: float) -> None:
-        """Starts it, and returns once it ``answers``; raises ProcessBroken, with the end of its log, where it does not."""
+        """Starts it, and returns once it ``answers``; raises ProcessBroken, with the end of its log, where it does not.
+
+        Raises InputError where there is no such program, which no other try helps.
+        """
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -67,7 +70,7 @@ class Engine:
                 env={**os.environ, **dict.fromkeys(_KEYS, self.key)},
             )
         except OSError as error:
-            raise ProcessBroken(f"the engine {self._command[0]!r} cannot be started: {error.strerror}") from None
+            raise InputError(f"the engine {self._command[0]!r} cannot be started: {error.strerror}") from None
         self._log = asyncio.create_task(self._follow(self._process))
         deadline = asyncio.get_running_loop().time() + seconds
         while not await answers():

@@ -168,7 +168,7 @@ class CallerWriter:
             # The slot of the pool worker is reused before the batch is whole.
             work.parts.append(PartialAnswer(tuple(row - work.batch.start for row in rows), values.own))
 
-    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float, float]]) -> list[Commit]:
         raise NotImplementedError("a batch has a slot of its own")
 
     def store(self, work: BatchWork) -> Commit:

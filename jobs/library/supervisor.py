@@ -131,9 +131,11 @@ class Supervisor:
             crew, self._crew = self._crew, None
             log = _CallerLog(self._caller)
             rest, fits = recover(crew, short, log, self._new_crew, self._step)
-            if not log.failed:  # no sample was too large: they were together
-                self._settings = self._settings.fewer()
             self._most = _smaller(self._most, fits)
+            if log.failed and short.together:
+                self._most = 0  # one sample was too large, and without it as many may fit as before
+            elif not log.failed and short.together <= 1:  # no sample was too large: they were together
+                self._settings = self._settings.fewer()
             self._begin(list(map(self._limited, rest)))
 
     def _limited(self, batch: Batch) -> Batch:

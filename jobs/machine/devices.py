@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from jobs.errors import InputError
 from jobs.machine import allocation, gpus
 
 # The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
@@ -98,21 +97,40 @@ def process_devices(settings: DeviceSettings, usable: tuple[int, ...]) -> tuple[
 def gpu_groups(
     settings: DeviceSettings, usable: tuple[int, ...], environment: Mapping[str, str] = os.environ
 ) -> tuple[tuple[str, ...], ...]:
-    """The GPUs of each process, as CUDA_VISIBLE_DEVICES names them; neighbours are together. None each where all are shared.
+    """The GPUs of each process, as CUDA_VISIBLE_DEVICES names them; neighbours are together.
 
-    Raises InputError where the task does not have a multiple of ``gpus_per_process``.
+    None each where all are shared, and where there are too few (see ``too_few_gpus``).
     """
     count = len(process_devices(settings, usable))
     each = settings.gpus_per_process
-    if each is None:
+    if each is None or too_few_gpus(settings, usable):
         return ((),) * count
-    if not usable or len(usable) % each:
-        raise InputError(
-            f"node.gpus_per_process: {each}, and this task has {len(usable)} GPUs: ask for a multiple of {each}"
-        )
     names = gpus.tokens(environment, visible_gpus(environment))
-    groups = [tuple(names[number] for number in usable[at : at + each]) for at in range(0, len(usable), each)]
-    return tuple(groups[process % len(groups)] for process in range(count))
+    return tuple(tuple(names[number] for number in usable[at : at + each]) for at in range(0, count * each, each))
+
+
+def too_few_gpus(settings: DeviceSettings, usable: tuple[int, ...]) -> str | None:
+    """What is wrong where not each process can have ``gpus_per_process`` GPUs to itself."""
+    each = settings.gpus_per_process or 0
+    count = len(process_devices(settings, usable))
+    if count * each <= len(usable):
+        return None
+    has = f"this task has {len(usable)} GPUs"
+    return f"node.gpus_per_process: {each}, and {has}: it needs {count * each}, for {count} process(es)"
+
+
+def measured_gpus(
+    settings: DeviceSettings, devices: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """The GPUs whose use and energy are the task's, as CUDA_VISIBLE_DEVICES names them.
+
+    All that a scheduler gave to it, used or not; outside of one, where others use the same machine, those of its processes.
+    """
+    names = gpus.tokens(environment, visible_gpus(environment))
+    if allocation.is_inside(environment) or settings.gpus_per_process:
+        return names
+    used = {int(device.partition(":")[2] or 0) for device in devices if device.startswith("cuda")}
+    return tuple(name for number, name in enumerate(names) if number in used)
 
 
 def _count(settings: DeviceSettings, devices: Sequence[str]) -> int:

@@ -6,8 +6,8 @@ taken, and no use is recorded.
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 # An index, or a UUID or its beginning. What else sites write to switch GPUs off (none, void, NoDevFiles, -1) is no device.
 _GPU = re.compile(r"\d+|(?:GPU|MIG)-[\w/-]+", re.ASCII)
@@ -72,17 +72,44 @@ def tokens(environment: Mapping[str, str], count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count))) if names is None else names[:count]
 
 
-def utilisation(names: Sequence[str]) -> float | None:
-    """The mean share of the last moment in which these GPUs computed, 0 to 1; None where NVML cannot tell."""
+class GpuLook(NamedTuple):
+    """What NVML tells of a task's GPUs; None where it does not.
+
+    ``use`` is how busy they are, as a mean of them, 0 to 1; ``memory`` what is taken of the fullest one and what that has,
+    bytes; ``joules`` what all have taken since their driver started.
+    """
+
+    use: float | None
+    memory: tuple[int, int] | None
+    joules: float | None
+
+
+def look(names: Sequence[str]) -> GpuLook | None:
+    """As of now; None where NVML cannot be asked. A part of a GPU (MIG) tells of its memory alone."""
     if not names:
         return None
     with _nvml() as nvml:
         if nvml is None:
             return None
+        by_index, by_uuid = nvml.nvmlDeviceGetHandleByIndex, nvml.nvmlDeviceGetHandleByUUID
         try:
-            by_index, by_uuid = nvml.nvmlDeviceGetHandleByIndex, nvml.nvmlDeviceGetHandleByUUID
             handles = [by_index(int(name)) if name.isdigit() else by_uuid(name) for name in names]
-            rates: list[int] = [nvml.nvmlDeviceGetUtilizationRates(handle).gpu for handle in handles]
         except nvml.NVMLError:
             return None
-    return sum(rates) / len(rates) / 100
+        rates = _of_all(nvml, nvml.nvmlDeviceGetUtilizationRates, handles)
+        sizes = _of_all(nvml, nvml.nvmlDeviceGetMemoryInfo, handles)
+        millijoules = _of_all(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handles)
+    fullest = max(sizes, key=lambda size: size.used / size.total, default=None)
+    return GpuLook(
+        sum(rate.gpu for rate in rates) / len(rates) / 100 if rates else None,
+        (int(fullest.used), int(fullest.total)) if fullest else None,
+        sum(millijoules) / 1000 if millijoules else None,
+    )
+
+
+def _of_all(nvml: Any, ask: Callable[[Any], Any], handles: Sequence[Any]) -> list[Any]:
+    """The answer for each; none where one of them does not tell, or is too old to."""
+    try:
+        return [ask(handle) for handle in handles]
+    except nvml.NVMLError:
+        return []

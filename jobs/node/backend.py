@@ -33,7 +33,7 @@ class ResultWriter(Protocol):
     def store(self, work: BatchWork) -> Commit:
         """Puts a whole batch where it belongs; raises OutputError where it must be checked sample by sample."""
 
-    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float, float]]) -> list[Commit]:
         """The same for batches of one row, (row, outputs, seconds) each; only where the backend joins batches."""
 
 

@@ -26,6 +26,7 @@ class BatchWork:
     batch: Batch
     open: int = 0
     seconds: float = 0.0
+    load_seconds: float = 0.0
     split: bool = False
     failed: dict[int, FailedSample] = field(default_factory=dict)
     # (positions in the batch, columns), or what else the backend's writer keeps of a piece

@@ -154,7 +154,7 @@ class Loaded(NamedTuple):
 
     ``rows`` are those that loaded (a range where none is missing: small in a pipe); ``batch`` is their collated batch,
     in the pipe as Placed: nothing of the Job's is pickled with a message, so that receiving one cannot fail for it.
-    ``error`` says why there is none.
+    ``error`` says why there is none; ``seconds`` is how long it took.
     """
 
     piece: Piece
@@ -162,3 +162,4 @@ class Loaded(NamedTuple):
     batch: Any
     failed: tuple[FailedSample, ...]
     error: FailedSample | None = None
+    seconds: float = 0.0

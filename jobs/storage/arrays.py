@@ -76,7 +76,10 @@ def _unmasked(name: str, array: np.ndarray) -> np.ndarray:
 def plain_array(name: str, array: np.ndarray) -> np.ndarray:
     """Contiguous and little-endian; raises OutputError where a result has no such dtype."""
     if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:
-        raise OutputError(f"output {name!r} has dtype {array.dtype}; valid: bool, numbers, lists of str or bytes")
+        raise OutputError(
+            f"output {name!r} has dtype {array.dtype}; valid: bool, numbers, lists of str or bytes (of process_sample: one of "
+            "them, not a list: several texts as one, by json.dumps)"
+        )
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 from jobs.kinds import EndReason, FailureKind, Unknown, known
+from jobs.storage.durations import Durations
 from jobs.storage.records import Record
 from jobs.storage.sample_failures import SampleFailures
 from jobs.storage.spans import Spans
+
+_NOTHING = (0.0, ())
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Beat(Record):
     ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
     together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing. ``in_flight`` are
     the samples that were under way then, where they are taken one by one; ``counts`` sums of outputs that the Job counts.
+    ``load``, ``process`` and ``both`` say how long its samples took, each an equal share of its batch.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
     node/supervisor/meter.py.
@@ -82,6 +86,12 @@ class Beat(Record):
     passages: tuple[Passage, ...] = ()
     memory: int = 0
     quiet: float = 0.0
+    load: Durations = field(default_factory=Durations)
+    process: Durations = field(default_factory=Durations)
+    both: Durations = field(default_factory=Durations)
+    gpu_memory: int = 0
+    gpu_memory_limit: int = 0
+    energy: float | None = None
     in_flight: int = 0
     counts: Mapping[str, float] = field(default_factory=dict)
 
@@ -97,6 +107,9 @@ class Beat(Record):
             "given_up": [list(vars(one).values()) for one in self.given_up],
             "shared": list(self.shared.items()),
             "failures": [group.to_json() for group in self.failures],
+            "load": self.load.to_json(),
+            "process": self.process.to_json(),
+            "both": self.both.to_json(),
         }
         return {"type": self.type, **vars(self), **lists}
 
@@ -114,6 +127,9 @@ class Beat(Record):
                 ),
                 "shared": dict(data["shared"]),
                 "failures": tuple(map(SampleFailures.from_json, data["failures"])),
+                "load": Durations.from_json(data.get("load", _NOTHING)),
+                "process": Durations.from_json(data.get("process", _NOTHING)),
+                "both": Durations.from_json(data.get("both", _NOTHING)),
                 "end": known(EndReason, end) if end else None,
                 "kind": known(FailureKind, kind) if kind else None,
             }

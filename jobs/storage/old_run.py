@@ -20,6 +20,7 @@ from jobs.storage import checked_json
 from jobs.storage.files import write_once
 from jobs.storage.plans import FORMAT, OLD_FORMATS, Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 
 
 def import_run(run: RunDir) -> None:
@@ -90,10 +91,12 @@ def old_view(run: RunDir) -> OldView | None:
     return OldView(run) if run.old_shards.is_dir() else None
 
 
-def old_log_paths(run: RunDir, shard: int) -> list[Path]:
-    """The logs that may hold text of a shard: an old array task wrote into that of the first shard which it had."""
+def old_log_paths(run: RunDir, shards: Spans) -> list[Path]:
+    """The logs that may hold text of shards: an old array task wrote into that of the first shard which it had."""
     firsts: dict[Path, None] = {}
     for number in run.submission_numbers():
         groups = json.loads(run.submission(number).read_text()).get("groups", ())
-        firsts |= {run.logs / f"{group[0]:06d}.log": None for group in groups if shard in group}
+        firsts |= {
+            run.logs / f"{group[0]:06d}.log": None for group in groups if any(shard in shards for shard in group)
+        }
     return [path for path in firsts if path.exists()]

@@ -129,8 +129,8 @@ class AttemptStart(Record):
     machine know whether it lives; ``host`` is the node by its scheduler's name; ``executable`` is its Python, ``versions`` are
     those of Python and of what computes, ``devices`` those of its processes; ``plan`` is the fingerprint of the plan,
     ``code`` that of the Job's files. ``job_id`` is what users type, ``native_id`` what the scheduler's own messages say.
-    ``memory`` is what the task may use, bytes; ``deadline`` when its time is over, as far as it was told. ``generation`` is
-    that of the plan that it read: how often that had grown.
+    ``cpus``, ``gpus`` and ``memory`` (bytes) are what the task may use; ``deadline`` when its time is over, as far as
+    it was told. ``generation`` is that of the plan that it read: how often that had grown.
     """
 
     type: ClassVar[str] = "start"
@@ -152,6 +152,8 @@ class AttemptStart(Record):
     deadline: float | None = None
     executable: str = ""
     generation: int = 1
+    cpus: int = 0
+    gpus: int = 0
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -224,8 +226,8 @@ class Commit(NamedTuple):
     """Rows ``[start, stop)`` are stored: one batch.
 
     ``blocks`` are in the layout's order; there are none where no sample of the batch was ok. ``split`` says that the rows
-    were not processed as one batch (a sample failed, or memory ran out). ``counts`` are sums of outputs that the Job counts;
-    of these the journal tells in its beats alone.
+    were not processed as one batch (a sample failed, or memory ran out). ``seconds`` are those of Job.process, ``load_seconds``
+    those of loading, ``counts`` sums of outputs that the Job counts; of these two the journal tells in its beats alone.
     """
 
     start: int
@@ -235,6 +237,7 @@ class Commit(NamedTuple):
     split: bool = False
     seconds: float = 0.0
     counts: tuple[tuple[str, float], ...] = ()
+    load_seconds: float = 0.0
 
     def counted_from(self, row: int) -> "Commit":
         """The same commit, its rows counted from ``row`` on."""
@@ -247,7 +250,7 @@ class Commit(NamedTuple):
         ``files`` and ``offsets`` are one number each where the blocks lie one after another in one file, as they do but
         for what an older version wrote.
         """
-        start, stop, blocks, failed, split, seconds, _ = self
+        start, stop, blocks, failed, split, seconds = self[:6]
         files: int | list[int] = []
         offsets: int | list[int] = []
         if blocks and _lie_together(blocks):

@@ -192,6 +192,21 @@ class Samples:
             yield start, batch
             start += batch.num_rows
 
+    def find(self, name: str) -> list[int]:
+        """The rows of an id: one, or none, unless there are several manifests."""
+        if self.id_column is None:
+            ends = [*(first for _, first in self.parts[1:]), len(self)]
+            rows = [first + int(name) for _, first in self.parts or [("", 0)]] if name.isdecimal() else []
+            return [row for row, end in zip(rows, ends, strict=False) if row < end]
+        found = []
+        for number in range(self._reader.num_record_batches):
+            column = self._get(number).column(self.id_column)
+            column = column.cast(pa.string()) if pa.types.is_integer(column.type) else column
+            ids = column.to_pylist() if not pa.types.is_string(column.type) else None
+            rows = _equal(column, name) if ids is None else [row for row, one in enumerate(ids) if str(one) == name]
+            found += [number * BATCH_ROWS + row for row in rows]
+        return found
+
     def name(self, row: int) -> str:
         """What a message calls the sample of a manifest row: its row, and its id where that is another."""
         sample = next(self.rows(row, row + 1))
@@ -246,6 +261,14 @@ class Samples:
 
     def _is_another(self) -> OSError:
         return OSError(errno.EIO, f"does not have the samples that were planned; {REMEDY}", str(self._path))
+
+
+def _equal(texts: pa.Array, text: str) -> list[int]:
+    """Where in an array a text stands."""
+    from pyarrow import compute  # which takes a while to import
+
+    found: list[int] = compute.indices_nonzero(compute.equal(texts, text)).to_pylist()
+    return found
 
 
 def batch_digest(batch: pa.RecordBatch) -> str:

@@ -15,8 +15,8 @@ from jobs.storage.plans import Plan
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Range, Spans
 
-# Failures for one reason that are the samples' own, however small their shard is.
-_ALWAYS_ALLOWED = 20
+# Failures for one reason that are the samples' own: so many however small their shard is, and this share where nobody says.
+_ALWAYS_ALLOWED, _SAME_FAILURE = 20, 0.05
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class NodeSettings:
     ``memory`` is bytes, None: what the task may use; ``scratch`` is the folder of its temporary files, with variables of the
     node. ``poison_batches``: what a Job keeps of a batch without a copy shows. ``in_flight`` counts the samples that a process
     of a Job with ``process_sample`` has under way at a time; ``max_same_failure`` is the share of a shard's samples that may
-    fail in processing for one reason; ``gpus_per_process``: so many GPUs are each process's own (None: see ``devices``).
+    fail in processing for one reason (None: 5%, or all that may fail); ``gpus_per_process``: so many GPUs are each process's
+    own (None: see ``devices``).
     """
 
     processes: int | str | None = None
@@ -41,7 +42,7 @@ class NodeSettings:
     scratch: str | None = None
     poison_batches: bool = False
     in_flight: int = 64
-    max_same_failure: float = 0.05
+    max_same_failure: float | None = None
     gpus_per_process: int | None = None
 
     @property
@@ -56,6 +57,8 @@ class NodeSettings:
 
     def same_failures(self, rows: int) -> int:
         """The most samples of a shard of ``rows`` that may fail in processing for one reason."""
+        if self.max_same_failure is None:
+            return max(_ALWAYS_ALLOWED, int(_SAME_FAILURE * rows), self.failure_budget(rows))
         return max(_ALWAYS_ALLOWED, int(self.max_same_failure * rows))
 
 

@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from jobs.errors import InputError
 from launcher.catalogue.catalogue import Entry
+from launcher.catalogue.config_schema import modeline
 from launcher.catalogue.param_types import Parameter, check_params
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import Origins, apply_overrides
@@ -36,7 +37,7 @@ def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
     for overrides that are not valid.
     """
     config = _config(entry, path, overrides)
-    lines = [f"# {_HEAD.format(name=path.name)}"]
+    lines = [modeline(path), f"# {_HEAD.format(name=path.name)}"]
     inner, given = sections(Config), _of_profiles(config)
     own_meanings = {field.alias or name: field.description for name, field in Config.model_fields.items()}
     for key, value in config.to_mapping().items():

@@ -1,11 +1,14 @@
-"""ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config."""
+"""ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config, or of a result."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.runs.find import find_run, list_runs
+from launcher.runs.find import RUNS_FOLDER, find_run
+from launcher.runs.sweeps import runs_of
 
 _CONFIGS = (".yaml", ".yml")
 
@@ -17,8 +20,10 @@ def is_config(text: str) -> bool:
 
 def chosen_run(text: str | None) -> RunDir:
     """Raises InputError where there is none. A config says where its run is, wherever ``runs`` points to."""
-    if text is None or not is_config(text):
-        return _found(text)
+    if text is None or not Path(text).is_file():
+        return find_run(text, profile_folder)
+    if not is_config(text):
+        return _run_of_result(Path(text)) if _is_result(Path(text)) else find_run(text, profile_folder)
     from launcher.config.config import run_folder_of  # it takes a while
 
     run = RunDir(run_folder_of(Path(text)))
@@ -27,18 +32,40 @@ def chosen_run(text: str | None) -> RunDir:
     return run
 
 
-def _found(text: str | None) -> RunDir:
-    """A run below ./runs, else one where profiles put runs."""
-    try:
-        return find_run(text)
-    except InputError:
-        folder = profile_folder() if text is None or "/" not in text else None
-        runs = list_runs(folder) if folder and text is None else []
-        if folder and text and RunDir(folder / text).plan.is_file():
-            return RunDir(folder / text)
-        if not runs:
-            raise
-        return runs[0]
+def _is_result(path: Path) -> bool:
+    from jobs.storage.seals import HDF5
+
+    with path.open("rb") as file:
+        return file.read(len(HDF5)) == HDF5
+
+
+def _run_of_result(path: Path) -> RunDir:
+    """The run that has written a result, as that tells itself: it may lie anywhere."""
+    from launcher import results  # h5py takes a while
+
+    with results.open(path, allow_incomplete=True) as found:
+        told = found.provenance
+    folders = [path.absolute().parent, *(Path(one["folder"]) for one in told["submissions"][-1:] if one.get("folder"))]
+    for run in map(RunDir, folders):
+        if run.plan.is_file() and Plan.read(run.plan).fingerprint == told["fingerprint"]:
+            return run
+    where = f"; it was written by {folders[-1]}, which is gone or has another plan now" if len(folders) > 1 else ""
+    raise InputError(
+        f"{path}: the run of this result is not to be found{where}; its failed samples: launcher errors {path}"
+    )
+
+
+def meant_runs(text: str | None) -> Sequence[RunDir]:
+    """The run of a RUN argument, or those of the sweep of that name."""
+    return (runs_of_sweep(text) if text else []) or [chosen_run(text)]
+
+
+def runs_of_sweep(text: str) -> Sequence[RunDir]:
+    """The runs of the sweep of this name, where no run has it: those below ./runs, else where profiles put runs."""
+    if "/" in text or any(RunDir(folder / text).plan.is_file() for folder in (Path(), RUNS_FOLDER)):
+        return []
+    folder = profile_folder()
+    return runs_of(RUNS_FOLDER, text) or (runs_of(folder, text) if folder and not (folder / text).exists() else [])
 
 
 def profile_folder() -> Path | None:

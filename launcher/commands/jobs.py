@@ -1,4 +1,4 @@
-"""jobs, init."""
+"""jobs, init, schema."""
 
 import argparse
 import textwrap
@@ -50,6 +50,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 def init(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.catalogue.blank import render
+    from launcher.catalogue.config_schema import config_schema, schema_file, write_schema
 
     path = Path(options.file)
     entry = find(options.job, path.parent)
@@ -61,9 +62,25 @@ def init(options: argparse.Namespace, printer: Printer) -> bool:
         raise InputError(f"{path}: exists; give another name: launcher init {options.job} FILE") from None
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: there is no folder {path.parent}") from None
+    write_schema(schema_file(path), config_schema(entry))
     missing = [p.name for p in entry.parameters if p.required and f"    # {p.name}:" in text.splitlines()]
     fill_in = [f"fill in: {', '.join([*(f'job.params.{name}' for name in missing), 'data.manifest'])}"]
     install = [f"first: {entry.to_install}"] if entry.to_install else []
-    printer.say(f"written: {path}", *fill_in, *install, f"next: launcher plan {path}")
-    printer.document(config=str(path), job=entry.path)
+    printer.say(
+        f"written: {path}, and {schema_file(path)} for editors", *fill_in, *install, f"next: launcher plan {path}"
+    )
+    printer.document(config=str(path), job=entry.path, json_schema=str(schema_file(path)))
+    return True
+
+
+def schema(options: argparse.Namespace, printer: Printer) -> bool:
+    from launcher.catalogue.config_schema import config_schema, encoded, write_schema
+
+    made = config_schema(find(options.job, Path()) if options.job else None)
+    if options.output:
+        write_schema(Path(options.output), made)
+        printer.say(f"written: {options.output}")
+    elif not options.json:
+        print(encoded(made), end="")
+    printer.document(json_schema=made)
     return True

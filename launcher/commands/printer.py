@@ -1,9 +1,10 @@
 """Printer: where a command's words go: with --json one document on stdout, messages on stderr."""
 
+import io
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -39,6 +40,16 @@ class Printer:
         for number, entry in enumerate(itertools.chain(first, coming)):
             print(f"{',' if number else ''}\n{json.dumps(entry)}", end="")
         print("\n]}")
+
+    def csv(self, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
+        """Prints a table for programs; what a line has beside these columns is left out."""
+        from csv import DictWriter
+
+        text = io.StringIO()
+        writer = DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        print(visible(text.getvalue()) if sys.stdout.isatty() else text.getvalue(), end="")
 
     def warn(self, *lines: str) -> None:
         """What the user should know, whatever becomes of stdout."""

@@ -2,8 +2,7 @@
 
 import argparse
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +11,24 @@ from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
-from launcher.commands.targets import in_order, load_target, planned_target, told_of_deprecations, way_of
+from launcher.commands.targets import (
+    Target,
+    load_target,
+    planned_target,
+    swept,
+    targets_of,
+    told_of_deprecations,
+    way_of,
+)
 from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
 from launcher.runs.find import reference
+from launcher.runs.index import note
 from launcher.status.progress import status_lines
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
-from launcher.status.views import make_view
+from launcher.status.views import follow, make_view
 from launcher.submit.start import Started, start, start_again
 from launcher.units import counted
 
@@ -30,14 +38,38 @@ if TYPE_CHECKING:
 
 
 def plan(options: argparse.Namespace, printer: Printer) -> bool:
+    """Of a sweep, what was told of one of its runs is not told again of the next."""
+    if not options.sweep:
+        lines, document = _plan(Target(options.config, tuple(options.set), options.config), options, printer)
+        printer.say(*lines)
+        printer.document(**document)
+        return True
+    targets, told, documents = swept([options.config], options.set, options.sweep), dict[str, None](), []
+    for target in targets:
+        lines, document = _plan(target, options, printer)
+        printer.say(f"{target.name}: {', '.join(target.values)}")
+        printer.say(*(line for line in lines if line not in told and not line.startswith("next: ")))
+        told.update(dict.fromkeys(lines))
+        documents.append({**document, "values": target.values})
+    name = str(documents[0]["sweep"])
+    printer.say(
+        f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
+    )
+    printer.document(sweep=name, runs=documents)
+    return True
+
+
+def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tuple[list[str], dict[str, Any]]:
+    """Plans one run; what is to be said of it, and its document."""
     from jobs.storage.samples import Samples
     from launcher.commands.columns import told
     from launcher.notify.delivery import doubts
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
-    config = load_target(options.config, options.set, printer)
+    config = load_target(target, printer)
     planned = make_plan(config, way_of(options))
+    note(planned.run)
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column
@@ -49,7 +81,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         for path in scripts:
             print(path.read_text(), flush=True)
     opinion = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
-    printer.say(
+    lines = [
         *planned.notes,
         f"{_planned(planned)}: {run.path.absolute()}",
         f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
@@ -62,9 +94,10 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         *(f"script: {path}" for path in scripts),
         *([opinion] if opinion else []),
         f"next: launcher submit {reference(run)}, or launcher run {reference(run)}",
-    )
-    printer.document(
+    ]
+    document = dict(
         run=str(run.path),
+        **({"sweep": config.sweep} if config.sweep else {}),
         is_new=planned.is_new,
         fingerprint=planned.plan.fingerprint,
         samples=planned.plan.rows,
@@ -78,7 +111,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         remarks=remarks,
         scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
     )
-    return True
+    return lines, document
 
 
 def _profile_lines(config: Config) -> list[str]:
@@ -103,8 +136,12 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 
 def run(options: argparse.Namespace, printer: Printer) -> bool | None:
-    """Several runs one after another, as long as each is complete."""
-    targets = in_order(options.targets, options.set)
+    """Several runs one after another, as long as each is complete; but all of a sweep."""
+    targets = targets_of(options)
+    if all(target.is_swept for target in targets):
+        statuses = list(_run_sweep(targets, options, printer))
+        printer.document(runs=[status.to_json() for status in statuses])
+        return all(status.state is RunState.COMPLETE for status in statuses)
     if len(targets) > 1:
         _prepare(targets, options, printer)
     documents: list[dict[str, Any]] = []
@@ -113,25 +150,54 @@ def run(options: argparse.Namespace, printer: Printer) -> bool | None:
         documents.append(status.to_json())
         if status.state is not RunState.COMPLETE:
             break
-    if left := targets[len(documents) :]:
+    if left := [target.name for target in targets[len(documents) :]]:
         printer.say(f"not begun, since they come after {reference(status.run)}: {', '.join(left)}")
     printer.document(**_together(targets, documents))
     return None if options.once and status.state is RunState.RUNNING else status.state is RunState.COMPLETE and not left
 
 
-def _together(targets: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _run_sweep(targets: Sequence[Target], options: argparse.Namespace, printer: Printer) -> Iterator[Status]:
+    """Its runs do not wait for each other: a scheduler gets all of them first, and one that fails ends no other."""
+    if options.once:
+        raise InputError("--once is for a run at a time: launcher run NAME --once for each of the sweep's")
+    prepared = [planned_target(target, options, printer) for target in targets]
+    if any(choose_executor(config.executor).stops_with_launcher for _, config in prepared):
+        yield from (_run_one(target, options, printer) for target in targets)
+        return
+    for planned, config in prepared:
+        _told(start(planned, config), printer)
+    try:
+        for planned, _ in prepared:
+            yield _followed(planned.run, printer)
+    except KeyboardInterrupt:
+        printer.say(f"the runs go on; to see them: launcher status {', '.join(target.name for target in targets)}")
+        raise
+
+
+def _followed(run: RunDir, printer: Printer) -> Status:
+    """The status of a submitted run when it has ended."""
+    from launcher.submit.attend import attend, is_attended
+
+    view = make_view(printer.stream)
+    attended = is_attended(run)
+    status = attend(run, view, printer.say) if attended else follow(StatusReader(run), view, live=True)
+    printer.say(*status_lines(status))
+    return status
+
+
+def _together(targets: Sequence[Target], documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The documents of several runs as one."""
     return documents[0] if len(targets) == 1 else {"runs": documents}
 
 
-def _prepare(targets: Sequence[str], options: argparse.Namespace, printer: Printer) -> None:
+def _prepare(targets: Sequence[Target], options: argparse.Namespace, printer: Printer) -> None:
     """Plans all: what is wrong with the last one is known before the first one begins. None is to begin by itself any more."""
     for target in targets:
         planned, _ = planned_target(target, options, Printer(as_json=True))
         forget(planned.run, planned.plan)
 
 
-def _run_one(target: str, options: argparse.Namespace, printer: Printer) -> Status:
+def _run_one(target: Target, options: argparse.Namespace, printer: Printer) -> Status:
     from launcher.runs.attendant import AttendedElsewhere
 
     try:
@@ -140,18 +206,18 @@ def _run_one(target: str, options: argparse.Namespace, printer: Printer) -> Stat
         if not options.once:
             raise
         printer.say(str(error))
-        status = StatusReader(chosen_run(target)).read()
+        status = StatusReader(chosen_run(target.text)).read()
     printer.say(*status_lines(status))
     return status
 
 
-def _run_or_attend(target: str, options: argparse.Namespace, printer: Printer) -> Status:
+def _run_or_attend(target: Target, options: argparse.Namespace, printer: Printer) -> Status:
     """A run that lacks somebody to end it goes on as it was submitted, whatever its config and its Job are by now."""
     from launcher.submit.attend import attend, is_attended
     from launcher.submit.follow import run_to_end
 
     view = make_view(printer.stream)
-    known = None if options.fresh or options.keep_results else _planned_run(target)
+    known = None if options.fresh or options.keep_results else target.known_run
     if known and is_attended(known):
         if options.set:
             changes = shlex.join(word for text in options.set for word in ("--set", text))
@@ -169,15 +235,9 @@ def _run_or_attend(target: str, options: argparse.Namespace, printer: Printer) -
     return run_to_end(planned, config, view, printer.say, once=options.once)
 
 
-def _planned_run(target: str) -> RunDir | None:
-    with suppress(InputError):  # told where the config is read, or the run is looked for
-        return chosen_run(target)
-    return None
-
-
 def submit(options: argparse.Namespace, printer: Printer) -> bool:
     """Of several runs those that may begin; the others wait for them."""
-    targets = in_order(options.targets, options.set)
+    targets = targets_of(options)
     all_planned = [planned_target(target, options, printer) for target in targets]
     if notes := [
         note for planned, _ in all_planned for note in planned.notes

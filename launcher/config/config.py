@@ -5,7 +5,8 @@ Rules that hold for the whole file:
 - Paths (``runs``, ``data.manifest``, ``slurm.template``, ``output.path``) are relative to ``folder``, which is the
   config file's own where that does not say another, so that a config gives the same run from any working directory.
   ``Config`` keeps them as written, but for variables (variables.py); its properties give the absolute ones.
-- Where it is silent, profiles hold (profiles.py), each path in them relative to their own folder.
+- Where it is silent, those that it includes hold (includes.py), then profiles (profiles.py), each path in them
+  relative to their own folder.
 - Sizes and times are written as for sbatch (units.py) and kept in one spelling, so that ``240`` and
   ``4:00:00`` compare as equal.
 - Without ``data.shards`` and ``data.samples_per_shard`` the number of shards follows from the number of
@@ -19,12 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from jobs.errors import InputError
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm
+from launcher.config import includes
 from launcher.config.conflicts import conflicts, too_few_cpus
 from launcher.config.notification import Target
 from launcher.config.origins import Origins, Problem, apply_overrides, dotted
@@ -42,7 +44,7 @@ from launcher.config.sections import (
 )
 from launcher.config.values import PathList, PathText, RunName
 from launcher.config.variables import expand_paths, is_script
-from launcher.config.yaml_lines import KeyPath, parse_document
+from launcher.config.yaml_lines import KeyPath, read_document
 from launcher.executors import AUTO, EXECUTORS
 from launcher.units import parse_memory
 
@@ -98,9 +100,9 @@ class Config(Place):
     job: JobSection
     data: DataSection
     node: NodeSection = NodeSection()
-    executor: Annotated[str, BeforeValidator(_check_executor)] = Field(
-        default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local"
-    )
+    executor: Annotated[
+        str, BeforeValidator(_check_executor), WithJsonSchema({"type": "string", "enum": [AUTO, *EXECUTORS]})
+    ] = Field(default=AUTO, description="auto (Slurm where sbatch is found, else local), slurm, local")
     local: LocalSection = LocalSection()
     slurm: SlurmSection = SlurmSection()
     retry: RetrySection = RetrySection()
@@ -108,9 +110,17 @@ class Config(Place):
     after: PathList = Field(
         default=(), description="runs, by name or config, that have to be complete before this one begins"
     )
+    sweep: RunName | None = Field(
+        default=None,
+        description="the sweep that the run is of, which --sweep says; status and list take it for all its runs",
+    )
     notify: Target = Field(
         default=None,
         description="told when a run has ended: a command as a list of words, or a URL for a POST; null: nobody",
+    )
+    include: PathList = Field(
+        default=(),
+        description="configs that hold where this one says nothing, from this file's folder; of several the later counts",
     )
     _origins: Origins = PrivateAttr(default=Origins("config.yaml"))
 
@@ -183,11 +193,12 @@ class Config(Place):
         return data
 
     def deprecations(self) -> list[str]:
-        """What goes on for now, and what to write instead, with file and line."""
-        if self.slurm.shards_per_task is None:
-            return []
-        text = "goes with the next version; write slurm.tasks, how many array tasks there are, in its place"
-        return [self.origins.report([(("slurm", "shards_per_task"), text)])]
+        """What goes on for now, or means something else now, and what to write instead, with file and line."""
+        problems = self.origins.doubts
+        if self.slurm.shards_per_task is not None:
+            text = "goes with the next version; write slurm.tasks, how many array tasks there are, in its place"
+            problems.append((("slurm", "shards_per_task"), text))
+        return self.origins.report(problems).splitlines()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -195,13 +206,22 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises InputError with all mistakes, one a line: ``config.yaml:14: node.worker: unknown key. ...``.
     """
-    document = parse_document(_read(path), str(path))
-    data, set_texts = apply_overrides(document.data, overrides)
+    data, origins = _written(path, overrides)
     expanded, problems = expand_paths(data)
     if problems:
-        raise InputError(Origins(str(path), document, set_texts).report(problems))
+        raise InputError(origins.report(problems))
     merged, profiles = put_below(expanded, _profiles_for(path))
-    return _checked(merged, path, Origins(str(path), document, set_texts, profiles), conflicts)
+    return _checked(merged, path, replace(origins, profiles=profiles), conflicts)
+
+
+def _written(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], Origins]:
+    """What a config says, those that it includes below it and ``--set`` over it."""
+    document = read_document(path)
+    own = {key: value for key, value in document.data.items() if key != includes.KEY}
+    below = includes.read_includes(document, path)
+    merged, included = put_below(own, below.settings)
+    data, set_texts = apply_overrides(merged, overrides)
+    return data, Origins(str(path), document, set_texts, included=included, included_doubts=below.doubts)
 
 
 def profile_config(overrides: Sequence[str] = ()) -> Config:
@@ -222,10 +242,10 @@ def _profiles_for(path: Path) -> Settings:
     return {} if RunDir(path.parent).plan.is_file() else read_profiles()
 
 
-def run_folder_of(path: Path) -> Path:
+def run_folder_of(path: Path, overrides: Sequence[str] = ()) -> Path:
     """The run directory of a config, whatever else is in it. Raises InputError where it does not say."""
-    document = parse_document(_read(path), str(path))
-    return _run_folder(document.data, path, Origins(str(path), document), _profiles_for(path))
+    data, origins = _written(path, overrides)
+    return _run_folder(data, path, origins, _profiles_for(path))
 
 
 def _run_folder(written: Mapping[str, Any], path: Path, origins: Origins, settings: Settings) -> Path:
@@ -281,15 +301,3 @@ def _checked(data: Mapping[str, Any], path: Path, origins: Origins, check: Calla
     if config is None or problems:
         raise InputError(origins.report(problems))
     return config
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the path of a config.yaml") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None

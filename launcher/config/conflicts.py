@@ -14,8 +14,13 @@ def conflicts(config: "Config") -> list[Problem]:
     """All of them, each with the key that is to be changed."""
     options, template = config.slurm.options, config.template_path
     found = [
+        (
+            ("include",),
+            "is for the file of a config to say, so that paths have a beginning" if config.include else None,
+        ),
         (("slurm", "shards_per_task"), _tasks_twice(config)),
         (("slurm", "cpus_per_task"), too_few_cpus(config, config.processes)),
+        (("node", "gpus_per_process"), _without_gpus(config)),
         (("slurm", "warning"), _too_late(config)),
         (("output", "path"), _wrong_output(config)),
         (("retry", "max_memory"), _below(config.retry.max_memory, options, "mem", parse_memory)),
@@ -29,6 +34,14 @@ def _tasks_twice(config: "Config") -> str | None:
     if config.slurm.tasks is None or config.slurm.shards_per_task is None:
         return None
     return "says the same as slurm.tasks: keep that one, and leave this one out"
+
+
+def _without_gpus(config: "Config") -> str | None:
+    devices = config.node.devices
+    if config.node.gpus_per_process is None or devices in ("auto", "cuda"):
+        return None
+    said = devices if isinstance(devices, str) else f"[{', '.join(devices)}]"
+    return f"shares out all GPUs of an array task, and node.devices is {said}: that must be auto or cuda, or leave this one out"
 
 
 def _too_late(config: "Config") -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from jobs.errors import InputError
 from launcher.config.sbatch_options import option_name
-from launcher.config.yaml_lines import Document, KeyPath, parse_value
+from launcher.config.yaml_lines import Document, KeyPath, doubt_of_value, parse_value
 
 Problem: TypeAlias = tuple[KeyPath, str]
 
@@ -49,6 +49,20 @@ class Origins:
     """What was written after ``--set``, by key path."""
     profiles: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
     """File and line of what profiles say, and nobody else, by key path."""
+    included: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
+    """The same of what only included configs say."""
+    included_doubts: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def doubts(self) -> list[Problem]:
+        """What may not mean what it meant by the rules of before; what ``--set`` has put over it counts no more."""
+        written = {**self.included_doubts, **self.document.doubts}
+        own = [(path, doubt) for path, doubt in written.items() if not self._is_overridden(path)]
+        texts = ((path, doubt_of_value(text.partition("=")[2], path)) for path, text in self.set_texts.items())
+        return [*own, *((path, doubt) for path, doubt in texts if doubt)]
+
+    def _is_overridden(self, path: KeyPath) -> bool:
+        return any(path[: len(over)] == over for over in self.set_texts)
 
     def report(self, problems: Sequence[Problem]) -> str:
         """All problems, a line each: those of profiles, in the order of the file, those of ``--set``."""
@@ -60,7 +74,7 @@ class Origins:
             if self._is_of(path, set_path):
                 inner = "" if path == set_path else f"{dotted(path)}: "
                 return 2**31, f"--set {words}: {inner}{text}"
-        if place := self._profile(path):
+        if place := self._elsewhere(path):
             return 0, f"{place}: {dotted(path)}: {text}"
         if not self.document.lines:
             return 0, f"{self.name}: {dotted(path)}: {text}"
@@ -73,13 +87,14 @@ class Origins:
             if spelled(path)[: len(set_path)] == spelled(set_path):
                 return f"--set {words}"
         line = next((line for known, line in self.document.lines.items() if spelled(known) == spelled(path)), None)
-        return self._profile(path) or (f"{self.name}:{line}" if line else None)
+        return self._elsewhere(path) or (f"{self.name}:{line}" if line else None)
 
-    def _profile(self, path: KeyPath) -> str | None:
-        """File and line of a key, or of one that it is in; of a section that profiles alone have made, of a key in it."""
-        known = [self.profiles.get(spelled(path[:depth])) for depth in range(len(path), 0, -1)]
+    def _elsewhere(self, path: KeyPath) -> str | None:
+        """File and line of a key of another file, or of one that it is in; of a section that is there alone, of a key in it."""
+        others = {**self.profiles, **self.included}
+        known = [others.get(spelled(path[:depth])) for depth in range(len(path), 0, -1)]
         if path and path not in self.document.lines:
-            known += [place for inner, place in self.profiles.items() if inner[: len(path)] == spelled(path)]
+            known += [place for inner, place in others.items() if inner[: len(path)] == spelled(path)]
         return next(filter(None, known), None)
 
     def _line(self, path: KeyPath) -> int:
@@ -90,7 +105,8 @@ class Origins:
         """Whether a problem is one of that ``--set``: of what it put there, or of a section that it alone made."""
         if path[: len(set_path)] == set_path:
             return True
-        return set_path[: len(path)] == path and path not in self.document.lines
+        written = path in self.document.lines or any(inner[: len(path)] == path for inner in self.included)
+        return set_path[: len(path)] == path and not written
 
 
 def _dashed(path: KeyPath) -> KeyPath:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from jobs.nearest import did_you_mean, nearest
+from launcher.config.old_values import is_old_switch
 from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
 from launcher.config.sections import RunManifest, SlurmSection, is_of_run
@@ -23,15 +24,21 @@ _SLURM_KEYS = SlurmSection.model_fields.keys() - {"options"}
 
 def check_mapping(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | None, list[Problem]]:
     """The model of the data, None where it cannot be made, and all problems."""
-    filled = {"job": {}, "data": {}, **data}
-    # A section whose keys are all commented out is null in YAML: it means the defaults.
-    filled.update({key: {} for key in sections(model) if key in filled and filled[key] is None})
+    # Null means the default; a section whose keys are all commented out is null in YAML.
+    filled = {"job": {}, "data": {}, **_said(data, model)}
+    filled.update(
+        {key: _said(filled[key], of) for key, of in sections(model).items() if isinstance(filled.get(key), dict)}
+    )
     slurm, problems = _split_slurm(filled.get("slurm", {}))
     problems += _params_problems(filled["job"])
     filled["data"], wrong = _check_data(filled["data"])
     problems += wrong
     found, wrong = check_fields(model, {**filled, "slurm": slurm})
     return found, problems + wrong
+
+
+def _said(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None or key not in _keys(model)}
 
 
 def check_fields(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | None, list[Problem]]:
@@ -161,6 +168,8 @@ def worded_value(details: ErrorDetails) -> str:
         return f"lacks {details['loc'][-1]!r}"
     plain = details["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
     plain = plain.replace("a valid boolean", "true or false")
+    if kind == "bool_type" and is_old_switch(value):
+        return f"{plain}, not {shown(value)}: {value} is text, as YAML 1.2 has it"
     return f"{plain}, not {shown(value)}"
 
 

@@ -20,7 +20,15 @@ from launcher.config.variables import anchored, expand_paths
 from launcher.config.yaml_lines import Document, KeyPath, parse_document
 
 # What a run computes, and where its result goes.
-_OF_A_RUN: tuple[KeyPath, ...] = (("name",), ("folder",), ("job",), ("data",), ("node", "batch_size"), ("output",))
+_OF_A_RUN: tuple[KeyPath, ...] = (
+    ("name",),
+    ("include",),
+    ("folder",),
+    ("job",),
+    ("data",),
+    ("node", "batch_size"),
+    ("output",),
+)
 _ROOT = 0
 _WAYS_ON = f"; mend or remove it, or go on without any profile: {VARIABLE}={os.devnull}"
 
@@ -41,7 +49,7 @@ def read_profiles() -> dict[KeyPath, Setting]:
     found: dict[KeyPath, Setting] = {}
     for file in profile_files():
         for path, setting in _settings(file):
-            found = {known: old for known, old in found.items() if not _is_over(path, setting.value, known)}
+            found = {known: old for known, old in found.items() if not is_over(path, setting.value, known)}
             if setting.value is not None or _says_null(path):
                 found[path] = setting
     return found
@@ -83,7 +91,7 @@ def _read(file: Path) -> str:
         raise InputError(f"{file}:{line}: not UTF-8 text; save the file as UTF-8") from None
 
 
-def _is_over(path: KeyPath, value: Any, known: KeyPath) -> bool:
+def is_over(path: KeyPath, value: Any, known: KeyPath) -> bool:
     """Whether a value of a nearer profile leaves nothing of another one's."""
     if value is None and len(path) == 1:  # of a section, its keys may all be commented out
         return known == path
@@ -128,7 +136,8 @@ def _around(data: dict[str, Any], path: KeyPath) -> dict[str, Any] | None:
     """The mapping that a key is to be in, made where the config is silent; None where it says something else."""
     inner: Any = data
     for depth, key in enumerate(path[:-1]):
-        if key not in inner or (inner[key] is None and depth == 0):
+        # A mapping whose keys are all commented out is null.
+        if key not in inner or (inner[key] is None and (depth == 0 or path[:2] == ("job", "params"))):
             inner[key] = {}
         inner = inner[key]
         if not isinstance(inner, dict):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from jobs.nearest import nearest
+from launcher.config.old_values import is_old_switch
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 OptionValue: TypeAlias = str | int | float | bool | list[str | int | float]
@@ -90,10 +91,12 @@ def check_option(name: str, value: Any) -> OptionValue:
         raise ValueError(f"is not for a config to set: {COMPUTED[name]}")
     if isinstance(value, bool):
         if name in _WITH_VALUE:
-            raise ValueError(f'needs a value: sbatch --{name}=VALUE, not {str(value).lower()}; quote text such as "on"')
+            raise ValueError(f"needs a value: sbatch --{name}=VALUE, not {str(value).lower()}")
         return value
     if name in _FLAGS:
         raise ValueError(f"takes no value: true or false, not {value!r}")
+    if name in _OPTIONAL_VALUE and (name, value) != ("no-kill", "off") and is_old_switch(value):
+        raise ValueError(f"must be true or false, or a value of sbatch's, not {value!r}, which is text")
     if name in MEMORY_OPTIONS:
         return format_memory(parse_memory(value))
     if name in _TIMES:
@@ -102,6 +105,16 @@ def check_option(name: str, value: Any) -> OptionValue:
     if not items or not all(map(_is_plain, items)):
         raise ValueError(f"must be one line of text, a number, true, false or a list of these, not {value!r}")
     return value  # type: ignore[no-any-return]
+
+
+def forms(name: str) -> list[str]:
+    """The kinds of values, by JSON Schema's names, that an option may have in a config."""
+    if name in _FLAGS:
+        return ["boolean", "null"]
+    plain = ["string", "number", "null"]
+    if name in MEMORY_OPTIONS or name in _TIMES:
+        return plain
+    return [*plain, "array", *(["boolean"] if name in _OPTIONAL_VALUE else [])]
 
 
 def ousted(name: str, value: Any) -> frozenset[str]:

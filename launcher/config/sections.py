@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from jobs.storage.submission import NodeSettings, Resources
 from launcher.config.sbatch_options import OptionValue, gpus_asked
@@ -56,10 +56,15 @@ class Section(BaseModel):
 class JobSection(Section):
     """The user's Job: ``module:Class`` and its keyword arguments, which are left as they are."""
 
-    class_: JobClass = Field(alias="class", description="the Job, such as jobs.text_embedding:TextEmbedding")
-    params: Params = Field(default={}, description="keyword arguments of the class")
+    class_: JobClass = Field(
+        alias="class",
+        description="module:Class, such as jobs.text_embedding:TextEmbedding; where paths start is on the import path, last",
+    )
+    params: Params = Field(
+        default={}, description="keyword arguments of the class, checked by the types of its constructor"
+    )
     import_from: PathList = Field(
-        default=(), description="more folders that it is imported from, behind that where paths start"
+        default=(), description="more folders that the Job is imported from, behind that where paths start"
     )
 
 
@@ -88,7 +93,9 @@ class DataSection(Section):
     """The samples, and how they are cut into shards."""
 
     manifest: Annotated[Names | dict[str, Names] | RunManifest, BeforeValidator(_manifest)] = Field(
-        description=f"a {KINDS}, a glob, a list of these, name: manifest for several, or run: NAME for those of another run"
+        description=f"a {KINDS}, a glob of sample files, a URL of such (s3://...), a list of these, or several: "
+        "{train: a.csv, test: b.csv}, with a result each. "
+        "{run: NAME, columns: [...], outputs: [...], failed: omit or keep}: the samples of another run"
     )
     id: Column | None = Field(
         default=None, description="column of unique ids; null: the row number (a glob: the path; tars: tar and key)"
@@ -145,7 +152,8 @@ class NodeSection(Section):
     )
     max_failed_samples: FailureLimit = Field(
         default=NodeSettings.max_failed_samples,
-        description="share (float) or number (int) of a shard's samples; over it the shard fails",
+        description="share (float) or number (int) of a shard's samples; over it the shard fails, one of up to "
+        "1,000 samples once all are tried; a share is rounded down: 0.01 allows none in a shard of less than 100",
     )
     sync_interval: Annotated[float, Field(gt=0)] = Field(
         default=NodeSettings.sync_interval, description="seconds between syncs to disk"
@@ -166,9 +174,10 @@ class NodeSection(Section):
         default=NodeSettings.in_flight,
         description="samples of a process under way at a time, of a Job with process_sample",
     )
-    max_same_failure: Annotated[float, Field(ge=0, le=1)] = Field(
+    max_same_failure: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=NodeSettings.max_same_failure,
-        description="share of a shard's samples that may fail in processing for one reason; 20 always may",
+        description="share of a shard's samples that may fail in processing for one reason, while others are good; 20 always "
+        "may; over it the shard fails; null: 0.05, or what max_failed_samples allows where that is more",
     )
     gpus_per_process: Count | None = Field(
         default=NodeSettings.gpus_per_process,
@@ -216,7 +225,8 @@ class SlurmSection(Section):
     gpus_per_task: Gpus = Field(default=None, description="as for sbatch: a number, or type:number")
     warning: Annotated[int, Field(ge=10, le=65535)] | None = Field(
         default=None,
-        description="seconds before the time limit at which a task is told to leave; null: 60, of a short limit a quarter",
+        description="10 or more: seconds before the time limit at which a task is told to leave; null: 60, "
+        "of a short limit a quarter",
     )
     grace: Annotated[int, Field(ge=5, le=3600)] = Field(
         default=Resources.grace,
@@ -226,7 +236,11 @@ class SlurmSection(Section):
         default=Resources.requeue,
         description="false: what is preempted, or out of time, goes on in another submission, not by Slurm's requeue",
     )
-    finalize: Annotated[dict[str, OptionValue | None] | Literal["none"], BeforeValidator(_finalize)] = Field(
+    finalize: Annotated[
+        dict[str, OptionValue | None] | Literal["none"],
+        BeforeValidator(_finalize),
+        WithJsonSchema({"anyOf": [{"type": ["object", "null"]}, {"const": NO_JOB}]}),
+    ] = Field(
         default={},
         description="sbatch options of the job that retries and writes the result, over the array's (null: without that "
         "one); none: no such job, `launcher run` on the login node does it",
@@ -295,7 +309,8 @@ class OutputSection(Section):
     )
     max_file_size: FileSize = Field(
         default=None,
-        description="of the result: it is several files of this size at most, with an index; null: one file",
+        description="of the result: it is several files of this size at most (1M or more; larger only for a larger batch), "
+        "with an index; null: one file",
     )
     compression: Literal["gzip"] | None = Field(
         default=None, description="of the outputs in the result: gzip (HDF5's deflate, in chunks); null: none"

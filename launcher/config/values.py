@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
-_DEVICE = re.compile(r"cpu|cuda:\d+")
+_DEVICE = re.compile(r"cpu|cuda:[0-9]+")
 _GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,[\w.-]+:\d+)*")
 
 
@@ -28,8 +28,9 @@ def _matching(pattern: str, message: str) -> Callable[[str], str]:
     return check
 
 
+_RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _check_run_name = _matching(
-    r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
+    _RUN_NAME,
     "must be a folder name: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign",
 )
 # It is part of a file's name.
@@ -46,6 +47,11 @@ _check_scratch = _matching(
     r"(?=[/~$])(?:[^$\n]|\$\w+|\$\{\w+\})+",
     "must be a folder of the node: /path, ~/path, or one that begins with $NAME or ${NAME}, which are put in there",
 )
+
+
+def _matched(pattern: str) -> dict[str, Any]:
+    """A JSON Schema of text that matches the whole pattern."""
+    return {"type": "string", "pattern": f"^{pattern}$"}
 
 
 def check_sources(value: Any) -> str | tuple[str, ...]:
@@ -108,17 +114,20 @@ def _parse_file_size(value: Any) -> int:
 
 
 _LEAST_FILE = 1 << 20
-FileSize: TypeAlias = Annotated[str | None, _spelled(_parse_file_size, format_memory)]
-Size: TypeAlias = Annotated[str | None, _spelled(parse_memory, format_memory)]
-Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time)]
-RunName: TypeAlias = Annotated[str, AfterValidator(_check_run_name)]
+# As a config may have them; the models know one spelling.
+_SIZE_FORMS = WithJsonSchema({"type": ["string", "integer", "null"]})
+_LIST_FORMS = WithJsonSchema({"type": ["string", "array"], "items": {"type": "string", "minLength": 1}, "minLength": 1})
+FileSize: TypeAlias = Annotated[str | None, _spelled(_parse_file_size, format_memory), _SIZE_FORMS]
+Size: TypeAlias = Annotated[str | None, _spelled(parse_memory, format_memory), _SIZE_FORMS]
+Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time), _SIZE_FORMS]
+RunName: TypeAlias = Annotated[str, AfterValidator(_check_run_name), WithJsonSchema(_matched(_RUN_NAME))]
 JobClass: TypeAlias = Annotated[str, AfterValidator(_check_class)]
 Names: TypeAlias = str | tuple[str, ...]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 # Processes of one machine: more than this is a slip, and would be prepared one by one before anybody said so.
 _MOST_PROCESSES = 10_000
 Column: TypeAlias = Annotated[str, Field(min_length=1)]
-NameList: TypeAlias = Annotated[tuple[Column, ...], BeforeValidator(_listed)]
+NameList: TypeAlias = Annotated[tuple[Column, ...], BeforeValidator(_listed), _LIST_FORMS]
 PathText: TypeAlias = Annotated[
     str,
     Field(min_length=1),
@@ -130,11 +139,22 @@ PathText: TypeAlias = Annotated[
         )
     ),
 ]
-PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(_listed)]
+PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(_listed), _LIST_FORMS]
 Scratch: TypeAlias = Annotated[str, AfterValidator(_check_scratch)]
-Devices: TypeAlias = Annotated[Names, BeforeValidator(_devices)]
+_DEVICE_FORM = _matched(f"({_DEVICE.pattern})")
+Devices: TypeAlias = Annotated[
+    Names,
+    BeforeValidator(_devices),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["auto", "cpu", "cuda"]}, _DEVICE_FORM, {"type": "array", "items": _DEVICE_FORM}]}
+    ),
+]
 # A mapping whose keys are all commented out is null in YAML.
-Params: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
+Params: TypeAlias = Annotated[
+    dict[str, Any],
+    BeforeValidator(lambda value: {} if value is None else value),
+    WithJsonSchema({"type": ["object", "null"]}),
+]
 FailureLimit: TypeAlias = Annotated[
     float | int,
     _valid_if(

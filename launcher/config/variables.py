@@ -54,6 +54,31 @@ def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return found
 
 
+def moved(data: Mapping[str, Any], way: str) -> dict[str, Any]:
+    """The same with all relative paths as they are from somewhere else, from where ``way`` leads to where they begin."""
+    found = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
+    for path in _PATHS if way != "." else ():
+        section = found if len(path) == 1 else found.get(path[0])
+        if isinstance(section, dict) and path[-1] in section:
+            section[path[-1]] = _moved(section[path[-1]], path, way)
+    return found
+
+
+def _moved(value: Any, path: tuple[str, ...], way: str) -> Any:
+    if isinstance(value, list):
+        return [_moved(item, path, way) for item in value]
+    if isinstance(value, dict) and "run" in value:  # of a manifest: the samples of another run
+        return {**value, "run": _moved(value["run"], ("after",), way)}
+    if isinstance(value, dict):
+        return {key: _moved(item, path, way) for key, item in value.items()}
+    if not isinstance(value, str) or not value or re.match(r"/|~|\$(?!\$)|\w+://", value):
+        return value
+    is_name = path == ("after",) and "/" not in value and not value.endswith((".yaml", ".yml"))
+    if is_name or (path == ("slurm", "template") and not is_script(value)):
+        return value
+    return os.path.join(way, value.removeprefix("./"))
+
+
 def is_script(template: str) -> bool:
     """Whether a template is the path of a script, not the name of one of ours."""
     return "/" in template or template.endswith(".sbatch")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind, FailureKind
-from jobs.machine.devices import gpu_groups, process_devices, usable_cpus, usable_gpus, visible_gpus
+from jobs.machine.devices import process_devices, too_few_gpus, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.files import open_at_end
 from jobs.storage.rundir import RunDir
@@ -158,7 +158,8 @@ class LocalExecutor(Executor):
 def _devices(config: "Config") -> tuple[str, ...]:
     settings = node_settings(config)
     usable = usable_gpus(settings)
-    gpu_groups(settings, usable)  # raises where they cannot be shared out
+    if problem := too_few_gpus(settings, usable):
+        raise InputError(problem)
     return process_devices(settings, usable)
 
 

@@ -12,7 +12,8 @@ import pkgutil
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class _Finder:
         is_package = spec.submodule_search_locations is not None
         above = name.split(".") if is_package else name.split(".")[:-1]
         self.files["/".join([*above, os.path.basename(spec.origin)])] = spec.origin
-        return list(_imports(spec.origin, ".".join(above))) if spec.origin.endswith(".py") else []
+        return [*imports(spec.origin, ".".join(above))] if spec.origin.endswith(".py") else []
 
     def _spec(self, name: str) -> ModuleSpec | None:
         if name not in self._specs:
@@ -151,12 +152,24 @@ def _lies_in(path: str, folders: tuple[str, ...]) -> bool:
     return any(path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
 
 
-def _imports(path: str, package: str) -> Iterator[str]:
-    """The names that a source file imports, wherever in it; some may be no modules. Nothing where it is no Python."""
+def imports(path: str, package: str = "") -> Sequence[str]:
+    """The names that a source file imports, wherever in it; some may be no modules. Nothing where it cannot be read."""
     try:
-        tree = ast.parse(Path(path).read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return
+        return _imported(Path(path).read_bytes(), package)
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=256)
+def _imported(source: bytes, package: str) -> tuple[str, ...]:
+    """Kept, since a plan is compared with its Job's files again and again. Nothing where the source is no Python."""
+    try:
+        return tuple(_names(ast.parse(source), package))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+
+
+def _names(tree: ast.AST, package: str) -> Iterator[str]:
     for node in _running(tree):
         match node:
             case ast.Import():

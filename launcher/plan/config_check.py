@@ -1,6 +1,7 @@
 """What is wrong with a config that only trying shows: its Job, the columns that the Job needs, the place of the result."""
 
 import contextlib
+import inspect
 import sys
 import tempfile
 from collections.abc import Collection, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.gather.result_place import objection
-from jobs.job import has_reduce, job_class, make_job, needed_columns
+from jobs.job import Job, has_reduce, job_class, make_job, needed_columns, takes_samples
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -18,17 +19,25 @@ from launcher.config.origins import Problem
 from launcher.patience import telling
 
 
-def job_problems(job: JobSpec) -> tuple[Collection[str], list[Problem]]:
+def job_problems(job: JobSpec, workers: int) -> tuple[Collection[str], list[Problem]]:
     """Makes a Job as array tasks will, if its params are of the right types: the columns that it needs, and what is wrong.
 
-    What its module prints goes to stderr.
+    ``workers``: pool workers of a process. What its module prints goes to stderr.
     """
     with contextlib.redirect_stdout(sys.stderr), telling(f"importing {job.path}"):
         try:
-            problems = check_params(job_class(job), job.path, job.params)
+            cls = job_class(job)
+            problems = check_params(cls, job.path, job.params) or _loading_problems(cls, workers)
             return ((), problems) if problems else (needed_columns(make_job(job)), [])
         except InputError as error:
             return (), [_placed(str(error), job)]
+
+
+def _loading_problems(cls: type[Job], workers: int) -> list[Problem]:
+    if workers or not takes_samples(cls) or not inspect.iscoroutinefunction(cls.load):
+        return []
+    why = f"{cls.__name__} has process_sample and a load that is `async def`, which needs pool workers: 1 or more"
+    return [(("node", "workers"), why)]
 
 
 def column_problems(needed: Collection[str], columns: Sequence[str], job: JobSpec) -> list[Problem]:

@@ -63,10 +63,10 @@ def _may_be_larger(changes: Sequence[str]) -> bool:
     return all(change.startswith(("the samples", "data.manifest")) for change in changes)
 
 
-def refusal(run: RunDir, changes: Sequence[str], *, is_of_run: bool) -> InputError:
+def refusal(run: RunDir, changes: Sequence[str], *, is_extendable: bool) -> InputError:
     """That something that decides the result has changed, and the ways on.
 
-    ``is_of_run``: its samples are those of another run, which alone can be extended.
+    ``is_extendable``: its samples are not those of another run, or a script's, where new ones would come.
     """
     listed = "\n".join(f"  {change}" for change in changes)
     keep = "Where the results stay right all the same: the same command with --keep-results, and their provenance says so.\n"
@@ -74,6 +74,6 @@ def refusal(run: RunDir, changes: Sequence[str], *, is_of_run: bool) -> InputErr
     return InputError(
         f"{run.path}: there are results of this run, and it is not what it was; results of both would not fit together:\n"
         f"{listed}\n{keep if can_be_kept(changes) else ''}"
-        f"{extend if _may_be_larger(changes) and not is_of_run else ''}"
+        f"{extend if _may_be_larger(changes) and is_extendable else ''}"
         f"To compute everything again: with --fresh, and what is there is set aside. To have both: --set name={run.name}-2"
     )

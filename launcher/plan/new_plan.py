@@ -101,7 +101,7 @@ def fingerprint_of(plan: Plan) -> str:
 
 def frozen_config(config: Config) -> str:
     """The config with all defaults and the folder that its paths start in, so that it means the same wherever it lies."""
-    import yaml
+    from launcher.config.core_schema import written
 
     def path(of: Path | str) -> str:
         return str(of).replace("$", "$$")  # its variables are put in already
@@ -122,4 +122,4 @@ def frozen_config(config: Config) -> str:
         data["slurm"]["template"] = path(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
     head += "".join(f"# {key}: by {place}\n" for key, place in config.profiles.items())
-    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return head + written(data)

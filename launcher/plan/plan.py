@@ -8,14 +8,12 @@ What becomes of a plan that is not right any more, guard.py says.
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.errors import DamageError, InputError, RunError
-from jobs.gather.manifest_check import check_manifest
+from jobs.errors import InputError
 from jobs.storage.code import fingerprint
 from jobs.storage.files import (
     fsync_file,
@@ -29,28 +27,22 @@ from jobs.storage.files import (
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
-from jobs.storage.upstreams import Upstream, current_seal
+from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.sections import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
-from launcher.manifest.manifest import ManifestInfo
-from launcher.plan.code_files import code_changes
-from launcher.plan.comparison import compare
+from launcher.plan.changes import BATCHES, compared, differences, job_changes, other_batches
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
-from launcher.plan.guard import Way, can_be_kept, config_folder, deciding_differences, refusal
+from launcher.plan.guard import Way, can_be_kept, refusal
 from launcher.plan.new_plan import (
-    batch_size_of,
     build,
     code_and_files,
-    fingerprint_of,
     frozen_config,
     new_plan,
-    shard_boundaries,
 )
-from launcher.plan.param_files import changed_files
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, made_for_good, name_problems
-from launcher.plan.upstream import look_upstream, told, upstream_change, upstream_problems, with_upstream
+from launcher.plan.upstream import look_upstream, told, upstream_problems, with_upstream
 from launcher.runs.find import reference
 
 
@@ -68,14 +60,14 @@ def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
     """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
     run = RunDir(config.run_folder)
     job = config.job_spec
-    needed, problems = job_problems(job)
+    needed, problems = job_problems(job, config.node.workers)
     problems = problems or fold_problems(config, job)
     if problems := [*problems, *name_problems(config), *output_problems(config), *upstream_problems(config)]:
         raise InputError(config.origins.report(problems))
     was_planned = has_content(run.plan)
     if not was_planned and (plan := _plan_anew(run, config, job, needed)):
         return Planned(run, plan, is_new=True, notes=told(Upstream.of(plan)))
-    known, changes = _compared(run, Plan.read(run.plan), config, job)
+    known, changes = compared(run, Plan.read(run.plan), config, job)
     if changes and not was_planned:  # it is the plan of somebody who goes on with it now
         raise InputError(
             f"{run.path}: at this moment this run was planned otherwise by another launcher: {'; '.join(changes)}. "
@@ -93,9 +85,9 @@ def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Pl
             "if it was moved: launcher run CONFIG, with the config where it is now"
         )
     if config.data.of_run:  # its samples are those of another run, which may be other ones by now
-        known, changes = _compared(run, known, config, job)
+        known, changes = compared(run, known, config, job)
     else:
-        changes = [*_differences(known, config), *_job_changes(known, job)]
+        changes = [*differences(known, config), *job_changes(known, job)]
     return _settled(run, known, config, job, changes, way)
 
 
@@ -103,13 +95,15 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     """The known plan, where nothing has changed or results are to be kept; else another in its place."""
     if not changes and way is not Way.FRESH:
         return Planned(run, _placed(run, known, config, job), is_new=False)
+    needed, problems = job_problems(job, config.node.workers)  # a run goes on with other params, too
+    if problems:
+        raise InputError(config.origins.report(problems))
+    if not any(change.startswith(BATCHES) for change in changes):
+        changes = [*changes, *other_batches(known, config, job)]
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
-        raise refusal(run, changes, is_of_run=config.data.of_run is not None)
-    needed, problems = job_problems(job)  # a run goes on with other params, too
-    if problems:
-        raise InputError(config.origins.report(problems))
+        raise refusal(run, changes, is_extendable=_is_extendable(run, config))
     if is_kept:
         plan = _keep(run, known, config, job, changes)
         return Planned(run, plan, is_new=False, notes=_changes_told("kept, despite", changes))
@@ -122,6 +116,13 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
     notes += told(Upstream.of(made))
     return Planned(run, made, is_new=True, notes=(*_changes_told("planned anew", changes), *notes))
+
+
+def _is_extendable(run: RunDir, config: Config) -> bool:
+    """Whether it has a manifest of its own that can be given with more samples in it."""
+    return config.data.of_run is None and not any(
+        path.parent == run.given for path in map(config.resolve, config.data.sources)
+    )
 
 
 def _take_along(config: Config, run: RunDir, new: RunDir) -> None:
@@ -176,6 +177,7 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
     if of_run := config.data.of_run:  # whose samples are the same ones, as it is by now
         plan = with_upstream(plan, _upstream_now(run, known, config, of_run))
     plan.write(run.plan)
+    write_bytes(run.config, frozen_config(config).encode(errors="surrogateescape"))
     return plan
 
 
@@ -237,91 +239,3 @@ def _check_folder(run: RunDir) -> None:
         )
     if strange:
         raise InputError(f"{run.path}: exists and is no run directory (it holds {strange[0]!r}); choose another name")
-
-
-def _compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Plan, list[str]]:
-    """The plan of the run, and what has changed since it was made that decides the result, a line each."""
-    listed, replaced, is_intact = _differences(known, config), _job_changes(known, job), _has_manifest(run, known)
-    if known.grown:
-        if not is_intact:
-            check_manifest(run, known)  # raises: it was put together at several times, and nobody can write it anew
-        return known, [*_differences_of_grown(run, known, config, listed), *replaced]
-    if not listed and is_intact and _sources_unchanged(known, config):
-        return known, replaced
-    # Beside the run's own manifest, which array tasks may be reading; there is room for another one there.
-    with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / run.manifest.name
-        manifest = build(config, path)
-        now = replace(
-            known,
-            manifest={
-                "fingerprint": manifest.fingerprint,
-                **({"upstream": asdict(manifest.upstream)} if manifest.upstream else {}),
-            },
-            id_column=manifest.id,
-            boundaries=shard_boundaries(config, manifest, path),
-            parts=manifest.parts,
-            job=job,
-            batch_size=batch_size_of(config, job),
-        )
-        if fingerprint_of(now) == fingerprint_of(known):
-            return known if is_intact else _mended(run, known, manifest, path), replaced
-    if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
-        listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
-    if not listed and (change := upstream_change(Upstream.of(known), manifest.upstream)):
-        listed.append(change)
-    return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
-
-
-def _differences_of_grown(run: RunDir, known: Plan, config: Config, listed: Sequence[str]) -> list[str]:
-    """As samples were added, and none was taken out, the config's manifest is what it was if the run has all that is in it."""
-    others = [line for line in listed if not line.startswith("data.manifest")]
-    if others or (not listed and _sources_unchanged(known, config)):
-        return others
-    with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
-        sources = config.data.manifests or config.data.sources
-        found = compare(run, known, config, sources, Path(folder) / run.manifest.name)
-    return [f"the samples in data.manifest changed: {found.difference}"] if found.difference else []
-
-
-def _differences(known: Plan, config: Config) -> list[str]:
-    return deciding_differences(known.config, config.to_mapping())
-
-
-def _job_changes(known: Plan, job: JobSpec) -> list[str]:
-    return [*changed_files(known, job), *code_changes(known, job)]
-
-
-def _has_manifest(run: RunDir, plan: Plan) -> bool:
-    """Whether it is there, and as it was planned."""
-    try:
-        check_manifest(run, plan)
-    except (DamageError, RunError):
-        return False
-    return True
-
-
-def _mended(run: RunDir, plan: Plan, manifest: ManifestInfo, written: Path) -> Plan:
-    """The plan with the manifest ``written`` anew: the same samples, if in other bytes by another version of pyarrow."""
-    rename_synced(written, run.manifest)
-    if manifest.digests != plan.manifest_digests:
-        plan = replace(plan, manifest={**plan.manifest, "digests": list(manifest.digests)})
-        plan.write(run.plan)
-    return plan
-
-
-def _sources_unchanged(plan: Plan, config: Config) -> bool:
-    """Whether every source is a file with the size and time that it had; the files of a glob are listed anew."""
-    if (of_run := config.data.of_run) and (upstream := Upstream.of(plan)):
-        run = RunDir(upstream_path(config, of_run.run))
-        return bool(upstream.seal) and current_seal(run, upstream.manifest) == upstream.seal
-    if config_folder(plan) != config.folder:
-        return False
-    for source in plan.manifest["sources"]:
-        try:
-            now = os.stat(source["path"])
-        except OSError:
-            return False
-        if (now.st_size, now.st_mtime) != (source["size"], source["mtime"]):
-            return False
-    return True

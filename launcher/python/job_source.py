@@ -6,19 +6,25 @@ import re
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 from jobs.errors import InputError
 from jobs.job import Job
-from jobs.parameters import arguments, made_with
+from jobs.parameters import arguments, made_with, without_note
+from jobs.storage.records import JobSpec
+from launcher.plan.code_files import find_code, imports
 from launcher.python.given import Given
 from launcher.python.main_source import MainSource
 from launcher.python.module_text import module_text
 from launcher.python.plain import NotPlainError, plain
+
+# What tells by itself what it is.
+_COMPARED = (bool, int, float, complex, str, bytes, Path, list, tuple, set, frozenset, dict)
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,7 @@ def job_source(thing: Any, given: Given) -> JobSource:
     source = MainSource.find()
     name = f"job_of_{re.sub(r'[^0-9A-Za-z_]', '_', source.stem)}"
     text = module_text(thing, source, name)
-    folder = str(given.module(name, text))
-    return JobSource(f"{name}:{thing.__name__}", (folder, *_folders(_imported_by(text))))
+    return _with_imports(f"{name}:{thing.__name__}", [str(given.module(name, text))])
 
 
 def _of_module(thing: Any) -> JobSource:
@@ -49,7 +54,18 @@ def _of_module(thing: Any) -> JobSource:
             f"{thing.__module__}.{thing.__qualname__} cannot be imported by its name, as array tasks do: "
             "define it with class or def at the top level of its module"
         )
-    return JobSource(f"{thing.__module__}:{thing.__qualname__}", tuple(_folders([thing.__module__])))
+    return _with_imports(f"{thing.__module__}:{thing.__qualname__}", _folders([thing.__module__]))
+
+
+def _with_imports(path: str, folders: list[str]) -> JobSource:
+    """With the folders of all that is imported, wherever in the code: what is in a folder may import from another one."""
+    while True:
+        code = find_code(JobSpec(path, folder=os.getcwd(), import_from=tuple(folders)))
+        names = sorted({name for file in code.values() for name in imports(file["path"])})
+        more = [folder for folder in _folders(names) if folder not in folders]
+        if not more:
+            return JobSource(path, tuple(folders))
+        folders = [*folders, *more]
 
 
 def params_of(job: Job | type[Job]) -> dict[str, Any]:
@@ -72,7 +88,21 @@ def params_of(job: Job | type[Job]) -> dict[str, Any]:
                 "a config can say (text, a number, a list, a dict), or annotate the parameter as what it is to become there "
                 "(Path, tuple[int, ...], set[str])"
             )
+    _refuse_changed(job, params)
     return params
+
+
+def _refuse_changed(job: Job, params: dict[str, Any]) -> None:
+    """Array tasks make it anew: what it was given since, or has become by its methods, they would not have."""
+    anew = vars(type(job)(**arguments(type(job), params)))
+    with without_note(job):
+        now = dict(vars(job))
+    for name, value in now.items():
+        if isinstance(value, _COMPARED) and not (name in anew and _is_same(value, anew[name])):
+            raise InputError(
+                f"job.{name}: is {value!r:.60}, and was not when the {type(job).__name__} was made, as array tasks make it: "
+                "give it to the constructor; where a call of the Job set it, plan with one that is made anew"
+            )
 
 
 def _is_same(value: Any, back: Any) -> bool:
@@ -101,25 +131,21 @@ def function_name(function: object) -> str:
     return function.__name__
 
 
-def _imported_by(text: str) -> Iterator[str]:
-    found = re.findall(r"^(?:from|import) ([\w.]+)", text, re.MULTILINE)
-    return (name for name in found if name != "__future__")
-
-
-def _folders(modules: Iterable[str]) -> Iterator[str]:
+def _folders(modules: Iterable[str]) -> list[str]:
     """The folders of modules that another Python may not find: neither installed, nor where the Job works."""
     tops = dict.fromkeys(name.partition(".")[0] for name in modules)
-    places = (_folder(sys.modules.get(top)) for top in tops)
-    yield from dict.fromkeys(
-        place for place in places if place and place != os.getcwd() and not _is_found_anyway(place)
+    places = map(_folder, tops)
+    return list(
+        dict.fromkeys(place for place in places if place and place != os.getcwd() and not _is_found_anyway(place))
     )
 
 
-def _folder(module: ModuleType | None) -> str | None:
-    """The folder that a module of the top level is in."""
-    folders = list(getattr(module, "__path__", ()))
-    file = folders[0] if folders else getattr(module, "__file__", None)
-    return os.path.dirname(os.path.abspath(file)) if file else None
+def _folder(top: str) -> str | None:
+    """The folder that a module of the top level is in, also where it is to be imported later."""
+    found = sys.modules.get(top) or PathFinder.find_spec(top)
+    folders = list(getattr(found, "__path__", None) or getattr(found, "submodule_search_locations", None) or ())
+    file = folders[0] if folders else getattr(found, "__file__", None) or getattr(found, "origin", None)
+    return os.path.dirname(os.path.abspath(file)) if file and os.path.exists(file) else None
 
 
 def _is_found_anyway(folder: str) -> bool:

@@ -9,16 +9,17 @@ from jobs.errors import InputError
 from jobs.job import Job
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run
-from launcher.config.config import made_config, made_run_folder
+from launcher.config.config import Config, config_from_mapping, made_config, made_run_folder
 from launcher.executors import choose_executor
-from launcher.plan.guard import Way
-from launcher.plan.plan import make_plan
+from launcher.plan.guard import Way, config_folder
+from launcher.plan.plan import Planned, make_plan
 from launcher.python import samples as given_samples
 from launcher.python.given import Given
 from launcher.python.job_source import JobSource, function_name, job_source, params_of
 from launcher.python.plain import NotPlainError, plain
 from launcher.python.run import Run
-from launcher.submit.submit import write_planned
+from launcher.runs.index import note
+from launcher.submit.submit import in_words_of, write_planned
 
 # A function may take minutes; what takes microseconds gets larger batches by node={"batch_size": ...}.
 _BATCH_OF_FUNCTION = 1
@@ -85,7 +86,9 @@ def map(  # noqa: A001 - it is called as launcher.map
             params |= {} if given_samples.has_names(first) else {"column": given_samples.VALUE}
         kind = "AsyncFunction" if inspect.iscoroutinefunction(function) else "Function"
         section = {"class": f"jobs.function:{kind}", "params": params, "import_from": _escaped(source)}
-        node = {"batch_size": _BATCH_OF_FUNCTION, **(sections.pop("node", None) or {})}
+        node = sections.pop("node", None) or {}
+        if isinstance(node, Mapping):  # else the config says what it has to be
+            node = {"batch_size": _BATCH_OF_FUNCTION, **node}
         run = _planned(place, section, rows, shards, {**sections, "node": node}, given, way)
     run.submit()
     return run
@@ -93,7 +96,7 @@ def map(  # noqa: A001 - it is called as launcher.map
 
 def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001 - it is called as launcher.open
     """A run that is planned: by its directory, its name below runs/, or its config. Raises InputError where there is none."""
-    return Run(chosen_run(os.fspath(run)))
+    return Run(chosen_run(_path("launcher.open", run)))
 
 
 def _place(name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,8 +105,15 @@ def _place(name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(
             "launcher.plan: folder: relative paths start in the working directory; to have others: os.chdir"
         )
-    runs = {"runs": os.fspath(sections["runs"])} if sections.get("runs") is not None else {}
+    runs = {"runs": _path("launcher.plan: runs", sections["runs"])} if sections.get("runs") is not None else {}
     return {"name": name, "folder": os.getcwd().replace("$", "$$"), **runs}
+
+
+def _path(what: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise InputError(f"{what}: a {type(value).__name__} is not valid; valid: a path") from None
 
 
 def _escaped(source: JobSource) -> list[str]:
@@ -129,8 +139,16 @@ def _planned(
     config = made_config({**place, **rest, "job": job, "data": data})
     choose_executor(config.executor).check(config)
     planned = make_plan(config, way)
+    note(planned.run)
     write_planned(planned.run, config, planned.plan)
-    return Run(planned.run, planned.notes, config)
+    return Run(planned.run, planned.notes, _in_words_of(planned, config))
+
+
+def _in_words_of(planned: Planned, config: Config) -> Config:
+    """The settings, of which those that decide the result are said as they were when the run was first planned."""
+    if planned.is_new or config.folder != config_folder(planned.plan):
+        return config
+    return config_from_mapping(in_words_of(planned.plan, config.to_mapping()), config.path, profiles=config.profiles)
 
 
 def _plain(key: str, value: Any) -> Any:

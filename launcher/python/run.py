@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from launcher.plan.guard import Way
 from launcher.python.notebook_view import NotebookView, is_notebook
 from launcher.python.plain import NotPlainError, plain
 from launcher.runs.find import reference
-from launcher.runs.logs import read_log
+from launcher.runs.log_choice import LogChoice
+from launcher.runs.logs import read_logs
 from launcher.runs.sample_errors import SampleError, read_errors
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
@@ -139,10 +141,33 @@ class Run:
             plan.check_shard(shard, self._directory)
         return list(read_errors(self._directory, plan, shard))
 
-    def logs(self, shard: int) -> str:
-        """The logs of the array tasks that worked at a shard, one after another."""
-        Plan.read(self._directory.plan).check_shard(shard, self._directory)
-        return b"".join(piece for _, piece in read_log(self._directory, shard)).decode(errors="replace")
+    def logs(self, shard: int | None = None, *, failed: bool = False, tail: int | None = None) -> str:
+        """The logs of the array tasks: all, of those that worked at a shard, or at the shards that failed.
+
+        A line begins with the time and the process that says it. ``tail``: only the last lines of each log.
+        """
+        if failed:
+            choice = LogChoice.of_failed(self._directory)
+        elif shard is None:
+            choice = LogChoice(self._directory, Plan.read(self._directory.plan))
+        else:
+            choice = LogChoice.of_shard(self._directory, shard)
+        return b"".join(piece for _, piece in read_logs(choice, tail=tail)).decode(errors="replace")
+
+    def report(
+        self,
+        output: str | PathLike[str] | None = None,
+        *,
+        cpu_price: float | None = None,
+        gpu_price: float | None = None,
+        currency: str = "",
+    ) -> Path:
+        """Writes what it did and took, with plots, as one HTML file; returns its path. Prices are those of an hour."""
+        from launcher.report.bill import Prices
+        from launcher.report.report import write_report
+
+        prices = Prices(cpu_price, gpu_price, currency)
+        return write_report(self._directory, Path(output) if output else None, prices)
 
     def cancel(self) -> list[int]:
         """Stops what goes on of the run; what is done stays. Returns the numbers of the submissions that it stopped."""

@@ -22,7 +22,7 @@ _FUNCTIONS = (FunctionType, staticmethod, classmethod, property)
 # All that a code object does; not where it is written.
 _OF_CODE = (
     "co_name", "co_qualname", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount",
-    "co_posonlyargcount", "co_kwonlyargcount", "co_flags", "co_consts",
+    "co_posonlyargcount", "co_kwonlyargcount", "co_flags", "co_consts", "co_exceptiontable",
 )  # fmt: skip
 _OWN_EACH = {"__module__", "__firstlineno__", "_abc_impl"}
 _EMPTY = object()

@@ -4,6 +4,7 @@ A run directory is one that has a plan.json; planning writes that file last.
 """
 
 import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from jobs.errors import InputError
@@ -13,16 +14,18 @@ from jobs.storage.rundir import RunDir
 RUNS_FOLDER = Path("runs")
 
 
-def find_run(text: str | None) -> RunDir:
+def find_run(text: str | None, elsewhere: Callable[[], Path | None] = lambda: None) -> RunDir:
     """The run of a RUN argument: a run directory, the name of one below ./runs, or None for the newest there.
 
-    Raises InputError, with names that look like it, where there is none.
+    A name that is not there is looked for in the folder of ``elsewhere``, and then among all that this user has planned. Raises
+    InputError where there is none, with names that look like it, and where there are several.
     """
     if text is None:
-        runs = list_runs(RUNS_FOLDER)
+        runs = list_runs(RUNS_FOLDER) or list_runs(elsewhere() or RUNS_FOLDER)
         if not runs:
             raise InputError(
-                f"no run below {RUNS_FOLDER.absolute()}: give a run directory, or plan one: launcher plan CONFIG"
+                f"no run below {RUNS_FOLDER.absolute()}: give a run directory, or plan one: launcher plan CONFIG; "
+                "those that lie elsewhere: launcher list --all"
             )
         return runs[0]
     if not text:  # the working directory, as a path: not what was meant
@@ -31,7 +34,25 @@ def find_run(text: str | None) -> RunDir:
     for path in candidates:
         if RunDir(path).plan.is_file():
             return RunDir(path)
-    raise InputError(_not_found(text, candidates))
+    found = None if "/" in text else _by_name(text, elsewhere())
+    if found is None:
+        raise InputError(_not_found(text, candidates))
+    return found
+
+
+def _by_name(name: str, folder: Path | None) -> RunDir | None:
+    """Raises InputError where several runs that lie elsewhere have that name: nothing is done to one by a guess."""
+    if folder and RunDir(folder / name).plan.is_file():
+        return RunDir(folder / name)
+    from launcher.runs.index import noted_runs
+
+    runs = [run for run in noted_runs() if run.name == name]
+    if len(runs) > 1:
+        paths = "\n".join(f"  {run.path}" for run in runs)
+        raise InputError(
+            f"{name}: there are several runs of this name, none of them here; give the path of one:\n{paths}"
+        )
+    return runs[0] if runs else None
 
 
 def _not_found(text: str, candidates: list[Path]) -> str:
@@ -50,7 +71,7 @@ def _not_found(text: str, candidates: list[Path]) -> str:
     close = nearest(path.name, names, most=3, cutoff=0.5)
     listed = ", ".join(close or names[:5]) or "none"
     hint = "did you mean" if close else "the runs there"
-    return f"{text}: no such run, neither here nor below {folder.absolute()}; {hint}: {listed}"
+    return f"{text}: no such run, neither here nor below {folder.absolute()}; {hint}: {listed}; of yours: launcher list --all"
 
 
 def list_runs(folder: Path) -> list[RunDir]:
@@ -58,13 +79,17 @@ def list_runs(folder: Path) -> list[RunDir]:
     if not folder.is_dir():
         return []
     # Hidden ones are on their way: planning has not put them in their place yet, or is removing them.
-    found = (RunDir(path) for path in folder.iterdir() if not path.name.startswith("."))
-    changed = {run: _last_change(run) for run in found}
-    runs = {run: at for run, at in changed.items() if at is not None}
-    return sorted(runs, key=runs.__getitem__, reverse=True)
+    return newest_first(RunDir(path) for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _last_change(run: RunDir) -> float | None:
+def newest_first(runs: Iterable[RunDir]) -> list[RunDir]:
+    """Those that are there, by their last change."""
+    changed = {run: last_change(run) for run in runs}
+    known = {run: at for run, at in changed.items() if at is not None}
+    return sorted(known, key=known.__getitem__, reverse=True)
+
+
+def last_change(run: RunDir) -> float | None:
     """When it was planned or submitted last; None where there is no run, or one that is not for this user's eyes."""
     try:
         planned = run.plan.stat().st_mtime

@@ -1,125 +1,112 @@
 """Logs: the text that array tasks wrote, one file a worker, all its attempts at all shards that it had."""
 
 import os
+import re
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
-from jobs.kinds import ShardState
-from jobs.storage.attempts import Attempt
-from jobs.storage.old_run import old_log_paths
-from jobs.storage.plans import Plan
-from jobs.storage.rundir import RunDir
-from jobs.storage.spans import Spans
-from jobs.storage.submission import Submission
-from launcher.runs.holders import known_claims, log_of
-from launcher.runs.shard_states import ShardReader, Shards
-from launcher.runs.submissions import SubmissionState, in_hand, read_submissions
+from jobs.storage.stamps import STAMP
+from launcher.runs.log_choice import LogChoice
+
+Piece: TypeAlias = tuple[Path, bytes]
 
 _TAIL = 4096
 _PIECE = 1 << 16
 _TICK = 0.25
-# Seconds between looks at who works on the shard: that reads something of every attempt.
+# Seconds between looks at who works on the rows: that reads something of every attempt.
 _LOOK = 2.0
+_NEVER = threading.Event()
+# Lines of the same process that are shown before and after one about a sample; a traceback is among these.
+_BEFORE, _AFTER = 10, 25
+_ROWS = re.compile(rb"\bsamples? (\d{1,18})(?: to (\d{1,18}))?\b")
 
 
 def last_words(path: Path) -> str:
-    """The last line of a log that says something; empty where there is none."""
+    """The last line of a log that says something, without its stamp; empty where there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
+            lines = file.read().splitlines()
     except FileNotFoundError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    words = (STAMP.sub(b"", line, count=1).decode(errors="replace").strip() for line in reversed(lines))
+    return next(filter(None, words), "")
 
 
-def log_paths(run: RunDir, shard: int) -> list[Path]:
-    """The logs that hold text of a shard: those of the workers that had some of its rows.
+def read_logs(
+    choice: LogChoice,
+    *,
+    follow: bool = False,
+    tail: int | None = None,
+    wait: Callable[[float], bool] = _NEVER.wait,
+) -> Iterator[Piece]:
+    """The logs, in pieces, each with the file that it is of; of those there are now, the last ``tail`` lines of each.
 
-    Where none had, it is in that of the worker whose range it is, and in the submission's own what kept that from it.
-    """
-    return _Look(run, shard).paths()
-
-
-def read_log(run: RunDir, shard: int, *, follow: bool = False) -> Iterator[tuple[Path, bytes]]:
-    """The shard's logs, in pieces, each with the file that it is of.
-
-    With ``follow`` also what is appended, until the shard is done or nobody runs it.
+    With ``follow`` also what is appended, until the rows are done or nobody runs them. ``wait`` waits for so many seconds, and
+    says whether nobody wants any more.
     """
     offsets: dict[Path, int] = {}
-    look, looked = _Look(run, shard), time.monotonic()
+    looked, is_first = time.monotonic(), True
     while True:
-        is_last = not (follow and look.goes_on())
-        for path in look.paths():
+        is_last = not (follow and choice.goes_on())
+        for path in choice.paths():
             with path.open("rb") as file:
-                file.seek(offsets.get(path, 0))
+                known = _last_lines(file, tail) if is_first and tail is not None else 0
+                file.seek(offsets.get(path, known))
                 while piece := file.read(_PIECE):
                     yield path, piece
                 offsets[path] = file.tell()
-        if is_last:
+        if is_last or wait(_TICK):
             return
-        time.sleep(_TICK)
+        is_first = False
         if time.monotonic() - looked > _LOOK:
-            look.again()
+            choice.again()
             looked = time.monotonic()
 
 
-class _Look:
-    """A shard at one moment, and again later."""
+def _last_lines(file: BinaryIO, count: int) -> int:
+    """Where the last lines of a file begin; one that has no end yet is one."""
+    at = size = file.seek(0, os.SEEK_END)
+    text = b""
+    while at and text[:-1].count(b"\n") < count:
+        step = min(_PIECE, at)
+        at -= step
+        file.seek(at)
+        text = file.read(step) + text
+    lines = text[:-1].split(b"\n")  # without the end of the last one
+    return max(0, size - len(b"\n".join(lines[-count:])) - 1) if count else size
 
-    def __init__(self, run: RunDir, shard: int) -> None:
-        plan = Plan.read(run.plan)
-        self._run = run
-        self._shard = shard
-        self._table = plan.table
-        self._rows = plan.table.rows_of([shard])
-        self._reader = ShardReader(run, plan)
-        self.again()
 
-    def again(self) -> None:
-        self._submissions: Sequence[SubmissionState] = read_submissions(self._run)
-        self._shards: Shards = self._reader.read(self._submissions)
-        self._had = {
-            one.number: self._who_had(one.number)
-            for one in self._submissions
-            if one.submission.work(self._table) & self._rows
-        }
+def about_rows(pieces: Iterable[Piece], rows: Collection[int], batch_size: int) -> Iterator[Piece]:
+    """Of logs, the lines that name one of some samples by its row, with some of the same process before and after each.
 
-    def _who_had(self, submission: int) -> list[Attempt]:
-        """A submission's attempts that had some of the rows, or have done them."""
-        own = [one for one in self._shards.attempts if one.submission == submission]
-        claims = known_claims(self._run, submission, own)
-        names = {claim.attempt for claim in claims if Spans([(claim.start, claim.stop)]) & self._rows}
-        return [one for one in own if one.name in names or one.beat.done & self._rows]
+    Alone or within a batch, not within all that an array task has claimed.
+    """
+    before: dict[tuple[Path, bytes], deque[bytes]] = {}
+    left: dict[tuple[Path, bytes], int] = {}
+    speaker = b""
+    for path, line in whole_lines(pieces):
+        speaker = stamp["speaker"] if (stamp := STAMP.match(line)) else speaker
+        by = path, speaker
+        named = [(int(found[1]), int(found[2] or found[1])) for found in _ROWS.finditer(line)]
+        if any(first <= row <= last < first + batch_size for first, last in named for row in rows):
+            yield from ((path, earlier) for earlier in before.pop(by, ()))
+            left[by] = 1 + _AFTER
+        if left.get(by):
+            left[by] -= 1
+            yield path, line
+        else:
+            before.setdefault(by, deque(maxlen=_BEFORE)).append(line)
 
-    def paths(self) -> list[Path]:
-        """In the order of the submissions: what was written last stands last."""
-        found = [*old_log_paths(self._run, self._shard)]
-        for known in self._submissions:
-            attempts = self._had.get(known.number)
-            if attempts:
-                found += [log_of(self._run, attempt) for attempt in attempts]
-            elif attempts is not None:
-                found += [self._run.log(known.number, worker) for worker in self._owners(known.submission)]
-                found.append(self._run.submission_log(known.number))
-        return [path for path in dict.fromkeys(found) if path.exists()]
 
-    def _owners(self, submission: Submission) -> list[int]:
-        """The workers in whose ranges the rows are."""
-        ranges = enumerate(submission.ranges)
-        return [number % submission.workers for number, pair in ranges if Spans([pair]) & self._rows]
-
-    def goes_on(self) -> bool:
-        """Whether somebody may still write of the shard."""
-        state = self._shards.state(self._shard)
-        at_it = [one for many in self._had.values() for one in many if one.name in self._shards.live]
-        if state in (ShardState.DONE, ShardState.FAILED):
-            return any(map(self._is_leaving, at_it))
-        return bool(at_it) or any(rows & self._rows for _, rows in in_hand(self._submissions, self._table))
-
-    def _is_leaving(self, attempt: Attempt) -> bool:
-        """Whether it has nothing left but its last words, as far as it has claimed."""
-        held = Spans((one.start, one.stop) for one in attempt.beat.claims)
-        given_up = self._table.rows_of(one.shard for one in attempt.beat.given_up)
-        return bool(held) and not held - given_up - self._shards.closed
+def whole_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Whole lines, each with its file; of a file's last one what there is of it."""
+    begun: dict[Path, bytes] = {}
+    for path, piece in pieces:
+        *lines, begun[path] = (begun.get(path, b"") + piece).split(b"\n")
+        yield from ((path, line + b"\n") for line in lines)
+    yield from ((path, line) for path, line in begun.items() if line)

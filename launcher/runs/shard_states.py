@@ -17,6 +17,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import SampleFailures
+from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
 from launcher.runs.failed_samples import Counted, FailedRows, FailedSamples
@@ -76,6 +77,10 @@ class Shards:
         return ShardStatus(shard, self.state(index), ok, failed, self._failure_of.get(index))
 
     @property
+    def table(self) -> ShardTable:
+        return self._plan.table
+
+    @property
     def attempts(self) -> Sequence[Attempt]:
         return self._known.attempts
 
@@ -119,6 +124,11 @@ class Shards:
     def in_state(self, state: ShardState) -> Spans:
         """The shards in a state."""
         return self._by_state[state]
+
+    def with_failures(self) -> Spans:
+        """The shards that failed, and those with failed samples."""
+        some = (index for index in range(len(self)) if self[index].failed) if self.failed else ()
+        return self.in_state(ShardState.FAILED) | Spans.of_numbers(some)
 
     def count(self, state: ShardState) -> int:
         return self.in_state(state).count

@@ -1,21 +1,27 @@
 """Associations: what the accounting lets the jobs of a user be: the limits of his association, its accounts and its QOS. Pure.
 
 As in acct_policy.c of slurmctld a limit of the QOS takes the place of the same one of the association. The QOS of a
-partition is not among them, nor is what others use of a group's share.
+partition is not among them, nor is what is used of a group's share (GrpTRESMins, GrpWall) or by others of it.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from launcher.slurm.parsers import amount
 from launcher.units import counted, parse_memory, parse_time, short_size
 
 _NUMBER = re.compile("[0-9]{1,18}")
 _RESOURCE = re.compile(r"(cpu|mem|node|gres/gpu)=([0-9.]+[KMGT]?)", re.IGNORECASE)
-USER_FIELDS = "DefaultAccount,Account,Partition,Cluster,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs,MaxTRES,GrpTRES,MaxWall"
-ACCOUNT_FIELDS = "Cluster,Account,ParentName,GrpSubmitJobs,GrpTRES"
-QOS_FIELDS = "Name,MaxSubmitJobsPU,MaxSubmitJobsPA,GrpSubmitJobs,MaxTRES,MaxTRESPU,MaxTRESPA,GrpTRES,MaxWall"
+_GROUP_FIELDS = "GrpSubmitJobs,GrpJobs,GrpTRES,GrpTRESRunMins"
+_JOB_FIELDS = "MaxTRES,MaxTRESMins,MaxWall"
+USER_FIELDS = f"DefaultAccount,Account,Partition,Cluster,DefaultQOS,MaxSubmitJobs,MaxJobs,{_JOB_FIELDS},{_GROUP_FIELDS}"
+ACCOUNT_FIELDS = f"Cluster,Account,ParentName,{_GROUP_FIELDS}"
+QOS_FIELDS = (
+    "Name,MaxSubmitJobsPU,MaxSubmitJobsPA,MaxJobsPU,MaxJobsPA,MaxTRESPU,MaxTRESPA,MaxTRESPerNode,"
+    f"{_JOB_FIELDS},{_GROUP_FIELDS}"
+)
 _NORMAL = "normal"
 
 Resources = Mapping[str, int]
@@ -24,23 +30,51 @@ Resources = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Bounds:
-    """The limits of one record: jobs that wait or run, of a user and of all in it; what one job may take, and all together."""
+    """The limits of one record: jobs that wait or run, those that run, of a user and of all in it; what one job may take.
+
+    ``job``: at a time; ``node``: of a node; ``minutes``: times the minutes that it asks for; ``group``, ``group_minutes``: all
+    together that run.
+    """
 
     submit_jobs: int | None = None
     group_jobs: int | None = None
+    run_jobs: int | None = None
+    group_run_jobs: int | None = None
     time: int | None = None
     job: Resources = field(default_factory=dict)
+    node: Resources = field(default_factory=dict)
+    minutes: Resources = field(default_factory=dict)
     group: Resources = field(default_factory=dict)
+    group_minutes: Resources = field(default_factory=dict)
 
     def over(self, other: "Bounds") -> "Bounds":
         """These, and the other's where they say nothing."""
-        return Bounds(
-            other.submit_jobs if self.submit_jobs is None else self.submit_jobs,
-            other.group_jobs if self.group_jobs is None else self.group_jobs,
-            other.time if self.time is None else self.time,
-            {**other.job, **self.job},
-            {**other.group, **self.group},
-        )
+
+        def filled(own: Any, others: Any) -> Any:
+            return {**others, **own} if isinstance(own, Mapping) else others if own is None else own
+
+        return Bounds(*map(filled, self._values, other._values))
+
+    def at_once(self, asked: Resources, seconds: int | None) -> int | None:
+        """How many such jobs run at a time at most; None where there is no limit. 0: none ever does."""
+        found = [number for number in (self.run_jobs, self.group_run_jobs) if number is not None]
+        found += [most // asked[name] for name, most in self.group.items() if asked.get(name)]
+        wanted = _minutes(asked, seconds)
+        found += [int(most // wanted[name]) for name, most in self.group_minutes.items() if wanted.get(name)]
+        return min(found, default=None)
+
+    @property
+    def _values(self) -> list[Any]:
+        return [getattr(self, one.name) for one in fields(self)]
+
+    @classmethod
+    def least(cls, many: Iterable["Bounds"]) -> "Bounds":
+        """Where several hold at once."""
+
+        def lowest(*values: Any) -> Any:
+            return _least_of(values) if isinstance(values[0], Mapping) else _minimum(values)
+
+        return cls(*map(lowest, *(one._values for one in many)))
 
 
 @dataclass(frozen=True)
@@ -70,9 +104,9 @@ class Policy:
         for one in self.associations:
             is_its = one.account == account if account else one.is_default
             if is_its and one.cluster == cluster and (not one.partition or one.partition in named):
-                above = _least([one.bounds, *self._above(cluster, one.account)])
+                above = Bounds.least([one.bounds, *self._above(cluster, one.account)])
                 own = self.qos.get(qos or one.qos or _NORMAL, Bounds())
-                found = _least([found, own.over(above)])
+                found = Bounds.least([found, own.over(above)])
         return found
 
     def _above(self, cluster: str, account: str) -> Iterable[Bounds]:
@@ -86,33 +120,40 @@ class Policy:
 
 def too_much(asked: Resources, seconds: int | None, bounds: Bounds) -> list[str]:
     """What of a job is more than its limits let any job have, so that it would wait for ever."""
-    least = _least_of([bounds.job, bounds.group])
+    nodes = max(asked.get("node", 1), 1)
+    on_a_node = {name: number // nodes for name, number in asked.items() if name != "node"}
     found = [
-        f"{_amount(name, asked[name])}, and its account or QOS lets a job have {_amount(name, most)}"
-        for name, most in least.items()
-        if asked.get(name, 0) > most
+        f"{_amount(name, number)}{where}, and its account or QOS lets a job have {_amount(name, least[name])}{where}"
+        for least, wanted, where in (
+            (_least_of([bounds.job, bounds.group]), asked, ""),
+            (bounds.node, on_a_node, " on a node"),
+        )
+        for name, number in wanted.items()
+        if number > least.get(name, number)
     ]
     if seconds and bounds.time and seconds > bounds.time:
         found.append(f"{seconds // 60} min, and its account or QOS lets a job run {bounds.time // 60} min")
+    least = _least_of([bounds.minutes, bounds.group_minutes])
+    found += [
+        f"{seconds // 60} min with {_amount(name, asked[name])}, and its account or QOS lets a job with that have "
+        f"{least[name] // asked[name]} min"
+        for name, number in _minutes(asked, seconds).items()
+        if seconds and number > least.get(name, number)
+    ]
+    if 0 in (bounds.run_jobs, bounds.group_run_jobs):
+        found.append("a job, and its account or QOS lets none run (MaxJobs or GrpJobs is 0)")
     return found
+
+
+def _minutes(asked: Resources, seconds: int | None) -> dict[str, float]:
+    """Resources times minutes, as Slurm counts what a job reserves."""
+    return {name: number * (seconds or 0) / 60 for name, number in asked.items()}
 
 
 def _amount(name: str, number: int) -> str:
     if name == "mem":
         return f"{short_size(number)} of memory"
     return counted(number, {"cpu": "CPU", "node": "node", "gres/gpu": "GPU"}[name])
-
-
-def _least(all_bounds: Iterable[Bounds]) -> Bounds:
-    """Where several hold at once."""
-    many = list(all_bounds)
-    return Bounds(
-        _minimum(one.submit_jobs for one in many),
-        _minimum(one.group_jobs for one in many),
-        _minimum(one.time for one in many),
-        _least_of([one.job for one in many]),
-        _least_of([one.group for one in many]),
-    )
 
 
 def _least_of(many: Iterable[Resources]) -> dict[str, int]:
@@ -135,37 +176,51 @@ def read_policy(users: str, accounts: str, qos: str) -> Policy:
     return Policy(
         [
             Association(
-                account == default,
-                account,
-                partition,
-                cluster,
-                own_qos,
-                Bounds(_number(most), _number(group), amount(parse_time, wall), _resources(job), _resources(together)),
+                row["Account"] == row["DefaultAccount"],
+                row["Account"],
+                row["Partition"],
+                row["Cluster"],
+                row["DefaultQOS"],
+                _bounds(row),
             )
-            for default, account, partition, cluster, own_qos, most, group, job, together, wall in _rows(
-                users, USER_FIELDS
-            )
+            for row in _rows(users, USER_FIELDS)
         ],
         {
-            (cluster, account): (parent, Bounds(group_jobs=_number(group), group=_resources(together)))
-            for cluster, account, parent, group, together in _rows(accounts, ACCOUNT_FIELDS)
+            (row["Cluster"], row["Account"]): (row["ParentName"], _bounds(row))
+            for row in _rows(accounts, ACCOUNT_FIELDS)
         },
-        {
-            name: Bounds(
-                _minimum(map(_number, (user, account))),
-                _number(group),
-                amount(parse_time, wall),
-                _resources(job),
-                _least_of(map(_resources, (of_user, of_account, together))),
-            )
-            for name, user, account, group, job, of_user, of_account, together, wall in _rows(qos, QOS_FIELDS)
-        },
+        {row["Name"]: _bounds(row) for row in _rows(qos, QOS_FIELDS)},
     )
 
 
-def _rows(text: str, fields: str) -> list[list[str]]:
+def _bounds(row: Mapping[str, str]) -> Bounds:
+    """Of an association, an account or a QOS: what a field is called means the same in each."""
+
+    def number(*names: str) -> int | None:
+        return _minimum(_number(row.get(name, "")) for name in names)
+
+    def resources(*names: str) -> dict[str, int]:
+        return _least_of(_resources(row.get(name, "")) for name in names)
+
+    return Bounds(
+        submit_jobs=number("MaxSubmitJobs", "MaxSubmitJobsPU", "MaxSubmitJobsPA"),
+        group_jobs=number("GrpSubmitJobs"),
+        run_jobs=number("MaxJobs", "MaxJobsPU", "MaxJobsPA"),
+        group_run_jobs=number("GrpJobs"),
+        time=amount(parse_time, row.get("MaxWall")),
+        job=resources("MaxTRES"),
+        node=resources("MaxTRESPerNode"),
+        minutes=resources("MaxTRESMins"),
+        group=resources("MaxTRESPU", "MaxTRESPA", "GrpTRES"),
+        group_minutes=resources("GrpTRESRunMins"),
+    )
+
+
+def _rows(text: str, named: str) -> list[dict[str, str]]:
     """Other lines are those of a site's wrapper."""
-    return [line.split("|") for line in text.splitlines() if line.count("|") == fields.count(",")]
+    names = named.split(",")
+    lines = (line.split("|") for line in text.splitlines())
+    return [dict(zip(names, values, strict=True)) for values in lines if len(values) == len(names)]
 
 
 def _number(text: str) -> int | None:

@@ -14,11 +14,9 @@ from jobs.errors import InputError, LauncherError
 from jobs.machine.user import user_name
 from launcher.executors import Finding
 from launcher.slurm.calls import at, can_bind, run
-from launcher.slurm.parsers import is_about_arrays
+from launcher.slurm.limits import heeds_limits
+from launcher.slurm.prospects import array_prospect, finalize_prospect, task_prospects
 from launcher.slurm.scripts import Options, asked_options
-from launcher.slurm.task_size import task_size
-from launcher.slurm.template import merge, shown_options
-from launcher.slurm.trial import finalize_trial, refusal
 from launcher.units import counted, short_size
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ _QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "partitions": ("scontrol", "--all", "show", "partition", "--oneliner"),
     "nodes": ("sinfo", "--noheader", "--all", "--exact", "--format=%P|%D|%c|%m|%G|%T"),
     "accounting": ("sacct", "-nPX", "-S", "now", "-o", "JobID"),
+    "federation": ("scontrol", "show", "federation"),
 }
 _LIMITS = (
     "sacctmgr",
@@ -76,15 +75,16 @@ def examine(config: "Config", resources: "Resources") -> list[Finding]:
     if problem := answers.problems.get("config"):
         return [Finding("controller", "does not answer", f"Slurm cannot be asked: {problem}", is_needed=True)]
     has_arrays = answers.values.get("MaxArraySize") not in _NO_ARRAYS
-    trial = Finding("an array", "", refused, is_needed=True) if refused else _trial(config, asked, has_arrays)
+    trial = Finding("an array", "", refused, is_needed=True) if refused else array_prospect(config, asked, has_arrays)
     return [
-        *_controller(answers.values),
+        *_controller(answers),
         *_partitions(answers, asked),
         *_accounting(answers),
-        *_habits(answers.values),
+        *_habits(answers.values, config.slurm.grace),
         *_environment(resources),
         trial,
-        *([] if trial.is_needed or resources.attended else [_finalizer(config, resources)]),
+        *([] if trial.is_needed else [task_prospects(config, asked, resources)]),
+        *([] if trial.is_needed or resources.attended else [finalize_prospect(config, resources)]),
     ]
 
 
@@ -102,8 +102,11 @@ def _ask(cluster: str | None) -> Answers:
     return Answers(texts, problems)
 
 
-def _controller(values: Mapping[str, str]) -> Iterator[Finding]:
+def _controller(answers: Answers) -> Iterator[Finding]:
+    values = answers.values
     yield Finding("cluster", f"{values.get('ClusterName', '?')}, Slurm {values.get('SLURM_VERSION', '?')}, answers")
+    if found := re.search(r"^Federation:\s*(\w\S*)", answers.texts.get("federation", ""), re.MULTILINE):
+        yield Finding("federation", f"{found[1]}: all of a run stays on {values.get('ClusterName', 'this cluster')}")
     largest = values.get("MaxArraySize", "?")
     lacks = ""
     if largest in _NO_ARRAYS:
@@ -190,16 +193,17 @@ def _accounting(answers: Answers) -> Iterator[Finding]:
         if kind not in ("", "none", "(null)"):
             yield Finding("your limits", "unknown", f"{problem}; they are found by trying")
         return
+    bound = "" if heeds_limits(answers.values.get("AccountingStorageEnforce", "")) else " (no limit is enforced here)"
     for row in answers.texts.get("limits", "").splitlines():
         cluster, account, partition, qos, jobs = (row.split("|") + [""] * 5)[:5]
         if cluster == answers.values.get("ClusterName"):
             where = f" in {partition}" if partition else ""
             yield Finding(
-                "your account", f"{account}{where}: QOS {qos or 'none'}, jobs at a time: {jobs or 'no limit'}"
+                "your account", f"{account}{where}: QOS {qos or 'none'}, jobs at a time: {jobs or 'no limit'}{bound}"
             )
 
 
-def _habits(values: Mapping[str, str]) -> Iterator[Finding]:
+def _habits(values: Mapping[str, str], grace: int) -> Iterator[Finding]:
     """What Slurm does to jobs that run."""
     is_bound = "cgroup" in values.get("TaskPlugin", "") and values.get("ConstrainRAMSpace", "no").lower() == "yes"
     yield Finding(
@@ -209,13 +213,29 @@ def _habits(values: Mapping[str, str]) -> Iterator[Finding]:
         if is_bound
         else "an array task keeps itself to what was asked for (slurm.mem), and ends a process that takes more",
     )
+    plugins, has_cores = values.get("TaskPlugin", ""), values.get("ConstrainCores", "no").lower() == "yes"
+    binds = "affinity" in plugins or ("cgroup" in plugins and has_cores)
+    yield Finding(
+        "CPUs",
+        "bound by Slurm" if binds else "not bound",
+        "" if binds else "an array task keeps itself to what was asked for; what a Job starts may take those of others",
+    )
+    if "gpu" in values.get("GresTypes", ""):
+        hidden = "cgroup" in plugins and values.get("ConstrainDevices", "no").lower() == "yes"
+        yield Finding(
+            "GPUs", "those of others are hidden" if hidden else "those of others are hidden by variables alone"
+        )
     preemption = values.get("PreemptType", "preempt/none").removeprefix("preempt/")
     mode = "" if preemption in ("none", "(null)") else f", {values.get('PreemptMode', '?')}"
     yield Finding("preemption", f"{'none' if preemption == '(null)' else preemption}{mode}")
+    wait, over = values.get("KillWait", "?"), values.get("OverTimeLimit", "0 min")
     yield Finding(
         "at the end",
-        f"SIGKILL comes {values.get('KillWait', '?')} after SIGTERM; JobRequeue={values.get('JobRequeue', '?')}",
-    )
+        f"SIGKILL comes {wait} after SIGTERM" + ("" if over.startswith("0") else f", {over} after the time limit")
+        + f"; JobRequeue={values.get('JobRequeue', '?')}",
+        f"less than a task may take to leave (slurm.grace: {grace} s): of what is cancelled, the batch at hand is lost"
+        if (number := wait.partition(" ")[0]).isdigit() and int(number) < grace else "",
+    )  # fmt: skip
     if "jobs" in values.get("PrivateData", ""):
         yield Finding(
             "PrivateData", "jobs", "of a run of another user only that user can tell whether its jobs wait or run"
@@ -227,42 +247,3 @@ def _environment(resources: "Resources") -> Iterator[Finding]:
         yield Finding("environment", f"SBATCH_* of this shell ask for {name}={value}: over profiles, under the config")
     if conf := os.environ.get("SLURM_CONF"):
         yield Finding("environment", f"SLURM_CONF={conf}")
-
-
-def _trial(config: "Config", asked: Options, has_arrays: bool) -> Finding:
-    """What sbatch says of an array with the config's options, or of a job where there are no arrays, without submitting one."""
-    name = "an array" if has_arrays else "a job"
-    try:
-        cpus = task_size(config, asked).cpus
-    except InputError as error:
-        return Finding(name, "", str(error), is_needed=True)
-    options = merge(asked, {"cpus-per-task": str(cpus)} | ({"array": "0-1"} if has_arrays else {}))
-    for waits in ("dependency", "mail-type", "mail-user"):
-        options.pop(waits, None)
-    words = shown_options(options)
-    try:
-        refused = refusal(options)
-        without = {option: value for option, value in options.items() if option != "array"}
-        if refused and has_arrays and is_about_arrays(refused) and not refusal(without):
-            return Finding(name, words, f"sbatch refuses it: {refused}; so each array task is a Slurm job of its own")
-    except LauncherError as error:
-        return Finding(name, "not tried", str(error))
-    if refused:
-        return Finding(name, words, f"sbatch refuses it: {refused}", is_needed=True)
-    return Finding(name, f"sbatch would take it: {words}")
-
-
-def _finalizer(config: "Config", resources: "Resources") -> Finding:
-    """What sbatch says of the job that would retry and write the result."""
-    try:
-        options, problem = finalize_trial(config, resources)
-    except LauncherError as error:
-        return Finding("finalize job", "not tried", str(error))
-    words = shown_options(options)
-    if not problem:
-        return Finding("finalize job", f"sbatch would take it: {words}")
-    return Finding(
-        "finalize job", words,
-        f"sbatch refuses it: {problem}; so submit refuses, and `launcher run` stays and does what that job would; "
-        "slurm.finalize changes what it asks for",
-    )  # fmt: skip

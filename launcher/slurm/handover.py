@@ -170,6 +170,9 @@ def _submit_one_by_one(run: RunDir, submission: Submission, follower: int) -> Su
     ended, and no name in the queue would tell which of them the others are.
     """
     own, first = submission, len(submission.job_ids)
+    write_script(run, own)
+    if own.cluster is None and clusters_of(run, own) == (None,) and (home := scheduler.federated_name()):
+        own = update(run, own, cluster=home)  # arrays stay where they are submitted, single jobs do not
     for index, name in list(enumerate(task_names(run, submission)))[first:]:
         # All go where the first one is.
         script = run.script(own.number) if index > first + 1 else write_script(run, own)

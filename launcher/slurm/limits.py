@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 class SlurmLimits:
     """What one submission may be: elements of an array, and jobs at a time, of this user (None: no limit known), of all.
 
-    ``bounds``: what the accounting lets a job be.
+    ``bounds``: what the accounting lets a job be, by cluster.
     """
 
     array_size: int
@@ -141,8 +141,13 @@ def _read_limits(cluster: str | None) -> _SiteLimits:
     sizes = [int(numbers.get("MaxArraySize", DEFAULT_ARRAY_SIZE))]
     sizes += map(int, re.findall(r"max_array_tasks=([0-9]{1,18})\b", values.get("SchedulerParameters", "")))
     count = int(numbers.get("MaxJobCount", DEFAULT_JOB_COUNT))
-    policy = own.result() if values.get("AccountingStorageType") == "accounting_storage/slurmdbd" else Policy()
+    policy = own.result() if heeds_limits(values.get("AccountingStorageEnforce", "")) else Policy()
     return _SiteLimits(values.get("ClusterName", ""), min(sizes), count, policy)
+
+
+def heeds_limits(enforced: str) -> bool:
+    """Whether jobs have to keep to what the accounting says (AccountingStorageEnforce): there may be limits all the same."""
+    return bool({"limits", "safe"} & set(enforced.split(",")))
 
 
 def default_time(asked: Mapping[str, str | None]) -> int | None:

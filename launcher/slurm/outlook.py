@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import LauncherError
 from jobs.storage.submission import Resources
+from launcher.config.sbatch_options import gpus_asked
 from launcher.slurm import scheduler
 from launcher.slurm.asked_devices import device_remarks
+from launcher.slurm.associations import Resources as Amounts
 from launcher.slurm.associations import too_much
 from launcher.slurm.capacity import nodes_of, tasks_at_once
 from launcher.slurm.ceilings import ceilings_for
-from launcher.slurm.limits import SlurmLimits, limits_for, nodes
+from launcher.slurm.limits import limits_for, nodes
 from launcher.slurm.parsers import amount
 from launcher.slurm.scripts import Options, finalize_options
 from launcher.slurm.task_size import task_size
@@ -25,14 +27,23 @@ if TYPE_CHECKING:
 
 
 def room(config: "Config", asked: Options) -> int:
-    """How many of the config's array tasks the cluster can run at once; 0 where that is not known."""
+    """How many of the config's array tasks the cluster runs at once, by its nodes and limits; 0 where that is not known."""
     size = task_size(config, asked)
     whole_nodes = are_asked(asked)
     at_once = (
         tasks_at_once(own, asked.get("partition"), size.cpus, size.gpus, whole_nodes=whole_nodes)
         for own in nodes(asked)
     )
-    return max(at_once) // config.slurm.nodes_per_task
+    known = [number for number in (max(at_once) // config.slurm.nodes_per_task, run_at_once(config, asked)) if number]
+    return min(known, default=0)
+
+
+def run_at_once(config: "Config", asked: Options) -> int | None:
+    """How many of them the limits of the account and its QOS let run at once; None where there are none."""
+    wanted, seconds = _task(config, asked), amount(parse_time, asked.get("time")) or given_time(asked)
+    found = [bounds.at_once(wanted, seconds) for bounds in limits_for(asked).bounds]
+    # Of several clusters one may allow more.
+    return max((number for number in found if number is not None), default=None) if None not in found else None
 
 
 def describe(config: "Config", asked: Options, resources: Resources) -> list[str]:
@@ -45,7 +56,12 @@ def describe(config: "Config", asked: Options, resources: Resources) -> list[str
         limits = limits_for(asked)
         most = "no known limit of" if limits.submit_jobs is None else f"{limits.submit_jobs}"
         arrays = f"arrays of at most {limits.array_size} elements" if limits.has_arrays else "no job arrays"
-        lines.append(f"limits: {arrays} (MaxArraySize), {most} jobs of yours at a time")
+        run = (
+            ""
+            if (number := run_at_once(config, asked)) is None
+            else f", {number} such array tasks run at a time at most"
+        )
+        lines.append(f"limits: {arrays} (MaxArraySize), {most} jobs of yours at a time{run}")
     return lines
 
 
@@ -62,13 +78,17 @@ def _finalizer(config: "Config", resources: Resources) -> str:
     return f"a finalize job tries again what failed, and writes the result; {asked}"
 
 
-def remarks(config: "Config", asked: Options) -> list[str]:
+def remarks(config: "Config", asked: Options, resources: Resources) -> list[str]:
     """What keeps it from starting, or from having its devices; what time it has where it asks for none, what it leaves idle."""
     there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
     whole = [group for group in there if group.whole or are_asked(asked)]
     size = task_size(config, asked)
     said = idle(config, size, whole, amount(parse_memory, asked.get("mem")))
-    problems = [*_hopeless(config, asked, limits_for(asked)), *device_remarks(config, size.gpus, there)]
+    problems = _hopeless("an array task", _task(config, asked), asked)
+    if not resources.attended:
+        last = finalize_options(config, resources)
+        problems += _hopeless("the finalize job", _finalize_job(last), last)
+    problems += [*device_remarks(config, size.gpus, there)]
     return [*problems, *over(asked), *told(given_time(asked)), *([said] if said else [])]
 
 
@@ -86,16 +106,25 @@ def over(asked: Options) -> list[str]:
     return [f"an array task may never start: it asks for {text}" for text in found]
 
 
-def _hopeless(config: "Config", asked: Options, limits: SlurmLimits) -> list[str]:
-    """What keeps Slurm from ever starting an array task, where sbatch does not refuse it."""
+def _hopeless(who: str, wanted: Amounts, asked: Options) -> list[str]:
+    """What keeps Slurm from ever starting such a job, where sbatch does not refuse it."""
+    seconds = amount(parse_time, asked.get("time")) or given_time(asked)
+    # Of several clusters one may do.
+    found = min((too_much(wanted, seconds, bounds) for bounds in limits_for(asked).bounds), key=len, default=[])
+    return [
+        f"{who} would wait for ever: it asks for {text} (see sacctmgr show assoc, sacctmgr show qos)" for text in found
+    ]
+
+
+def _finalize_job(asked: Options) -> Amounts:
+    """What the finalize job asks for."""
+    cpus, memory = amount(int, asked.get("cpus-per-task")) or 1, amount(parse_memory, asked.get("mem")) or 0
+    return {"cpu": cpus, "mem": memory, "node": 1, "gres/gpu": gpus_asked(asked, 1)}
+
+
+def _task(config: "Config", asked: Options) -> Amounts:
+    """What an array task asks for, on all of its nodes."""
     size, count = task_size(config, asked), config.slurm.nodes_per_task
     per = {"mem": count, "mem-per-cpu": size.cpus * count, "mem-per-gpu": size.gpus * count}
     memory = max((amount(parse_memory, asked.get(name)) or 0) * times for name, times in per.items())
-    wanted = {"cpu": size.cpus * count, "mem": memory, "node": count, "gres/gpu": size.gpus * count}
-    seconds = amount(parse_time, asked.get("time"))
-    # Of several clusters one may do.
-    found = min((too_much(wanted, seconds, bounds) for bounds in limits.bounds), key=len, default=[])
-    return [
-        f"an array task would wait for ever: it asks for {text} (see sacctmgr show assoc, sacctmgr show qos)"
-        for text in found
-    ]
+    return {"cpu": size.cpus * count, "mem": memory, "node": count, "gres/gpu": size.gpus * count}

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from launcher.slurm.scheduler import OWN, cancel, find, in_order
 
 # sbatch itself waits two minutes for a place in the queue of all users.
 _SBATCH_TIMEOUT = 300.0
+# Waits for a job that sbatch said nothing of, seconds.
+_ARRIVAL = (0.5, 1.5, 3.0, 5.0)
 _ARRAY = re.compile(r"^#SBATCH --array=.*\n", re.MULTILINE)
 
 
@@ -56,8 +59,9 @@ def submit(
     ``index``: of an array task that is a job of its own; the script takes it as its argument.
 
     What may be there already (not ``is_new``) is looked for by name, in the ``clusters`` that the script may go to. So it is
-    before every further try after a passing error, since after "Socket timed out" the job may well be there. Raises
-    LimitReached, InputError (sbatch refuses the script) or NoAnswer.
+    before every further try after a passing error, since after "Socket timed out" the job may well be there; and after a
+    refusal, since a site's own command around sbatch may end badly when it is. The script gets the name as an argument, too:
+    a plugin of the site may rename the job. Raises LimitReached, InputError (sbatch refuses the script) or NoAnswer.
     """
     if not is_new and (found := find(name, clusters)):
         return found[0]
@@ -69,13 +73,16 @@ def submit(
             ended = _sbatch(script, name, index)
         except NoAnswer as error:
             problem = str(error)
-        except LimitReached:
-            # The try before may have arrived after it was looked for, and have taken the last place.
-            if number and (found := find(name, clusters)):
-                return found[0]
-            raise
         else:  # what Slurm does not answer from here on is no reason to submit again
-            return _submitted(script, name, clusters, ended, is_further=number > 0)
+            if not ended.returncode:
+                return _submitted(script, name, clusters, ended, is_further=number > 0)
+            refusal = _refusal(said(ended.stderr or ended.stdout), script, "; see it with `launcher plan --script`")
+            if not isinstance(refusal, NoAnswer):
+                # Or the try before has arrived after it was looked for, and has taken the last place.
+                if found := find(name, clusters):
+                    return found[0]
+                raise refusal
+            problem = str(refusal)
         if number < len(BACK_OFF):
             pause("sbatch", problem, BACK_OFF[number])
     raise NoAnswer(f"sbatch {script}: {problem}; tried {tries} times. Is slurmctld up? (scontrol ping)")
@@ -92,35 +99,41 @@ def _submitted(
     """The job that sbatch has made. Of a try before a ``further`` one it may have arrived late: the first job stays."""
     told, is_alone = read_job_id(ended.stdout), len(ended.stdout.split()) == 1
     jobs = find(name, clusters) if is_further or not is_alone else []
+    if not (jobs or told):
+        jobs = _arrived(name, clusters)
     # Beside what a site's wrapper says a number may be anything; then the name tells which job it is.
     if told and (is_alone or not jobs or any(job.may_be(told) for job in jobs)):
         jobs = in_order([*(job for job in jobs if not job.may_be(told)), told])
     if not jobs:
-        raise InputError(f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}")
+        raise InputError(
+            f"sbatch {script}: it tells no job id: {said(ended.stdout + ended.stderr)}\nNo job with the name or the "
+            f"argument {name} is there; should one come later, end it with scancel"
+        )
     first, *twins = jobs
     for twin in twins:
         cancel([twin.number], twin.cluster)
     return first
 
 
+def _arrived(name: str, clusters: Collection[str | None]) -> list[JobId]:
+    """A job of which sbatch has told nothing, once it is there: a site's own command may hand it on after its end."""
+    for wait in _ARRIVAL:
+        if found := find(name, clusters):
+            return found
+        time.sleep(wait)
+    return find(name, clusters)
+
+
 def _sbatch(script: Path, name: str, index: int | None) -> subprocess.CompletedProcess[str]:
-    """One call of sbatch that ended well. Raises what ``submit`` does, NoAnswer with Slurm's own words."""
+    """One call of sbatch, however it ended. Raises NoAnswer where it did not."""
     try:
-        own = (str(script),) if index is None else (f"--job-name={name}", str(script), str(index))
-        ended = call_bound("sbatch", "--parsable", *own, timeout=_SBATCH_TIMEOUT)
+        own = (str(script), name) if index is None else (f"--job-name={name}", str(script), str(index), name)
+        return call_bound("sbatch", "--parsable", *own, timeout=_SBATCH_TIMEOUT)
     except TimedOut as error:
         raise NoAnswer(str(error)) from None
-    if ended.returncode:
-        refusal = _refusal(said(ended.stderr), script)
-        raise (
-            type(refusal)(f"{refusal}; see it with `launcher plan --script`")
-            if isinstance(refusal, InputError)
-            else refusal
-        )
-    return ended
 
 
-def _refusal(problem: str, script: Path) -> LauncherError:
+def _refusal(problem: str, script: Path, hint: str = "") -> LauncherError:
     """Why sbatch did not submit: for now (NoAnswer, LimitReached), or until somebody mends the script."""
     if is_queue_full(problem):
         return QueueFull(f"sbatch {script}: {problem}")
@@ -132,7 +145,7 @@ def _refusal(problem: str, script: Path) -> LauncherError:
     if is_about_arrays(problem) and _takes_no_arrays(script):
         kind = NoArrays
     return kind(
-        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config"
+        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config{hint}"
     )
 
 

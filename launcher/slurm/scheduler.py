@@ -27,6 +27,9 @@ from launcher.slurm.parsers import (
 # The cluster that Slurm's commands ask when none is named.
 OWN: Collection[str | None] = (None,)
 _ALL_CLUSTERS = "all"
+_COMPLETING = "COMPLETING"
+# Between a job's name and its command, which may both hold anything that can be typed.
+_BESIDE = "\t"
 _FORGOTTEN = "Invalid job id specified"
 # Of more jobs than these all that the controller knows is asked for: that is one call.
 _FEW = 3
@@ -41,6 +44,12 @@ class QueueEntry:
     state: str
     reason: str
     name: str
+    command: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """What we may have called it: a plugin or a wrapper of the site may have given it another name, not other arguments."""
+        return {self.name, self.command.rpartition(" ")[2]}
 
     @property
     def elements(self) -> int:
@@ -62,9 +71,9 @@ def is_here() -> bool:
 
 
 def find(name: str, clusters: Collection[str | None] = OWN) -> list[JobId]:
-    """This user's Slurm jobs with this name, queued or ended lately, in the order of their numbers; none that was refused."""
-    entries = _entries(clusters, f"--user={user_name()}", f"--name={name}", "--states=all")
-    return in_order({entry.job for entry in entries if entry.name == name and not entry.is_refused})
+    """This user's jobs that were submitted by this name, queued or ended lately, by their numbers; none that was refused."""
+    entries = _entries(clusters, f"--user={user_name()}", "--states=all")
+    return in_order({entry.job for entry in entries if name in entry.names and not entry.is_refused})
 
 
 def queue(users: Collection[str] = (), clusters: Collection[str | None] = OWN) -> list[QueueEntry]:
@@ -76,11 +85,14 @@ def queue(users: Collection[str] = (), clusters: Collection[str | None] = OWN) -
 
 
 def _entries(clusters: Collection[str | None], *options: str) -> list[QueueEntry]:
-    rows = ((cluster, line.split("|", 4)) for cluster, line in _squeue(clusters, *options, "--format=%F|%K|%T|%r|%j"))
-    # Other lines are those of a site's wrapper.
-    return [
-        QueueEntry(JobId(row[0], cluster), *row[1:]) for cluster, row in rows if len(row) == 5 and _is_number(row[0])
-    ]
+    found = []
+    for cluster, line in _squeue(clusters, *options, f"--format=%F|%K|%T|%r|%j{_BESIDE}%o"):
+        fields = line.split("|", 4)
+        if len(fields) == 5 and _is_number(fields[0]):  # other lines are those of a site's wrapper
+            number, indices, state, reason, rest = fields
+            name, _, command = rest.partition(_BESIDE)
+            found.append(QueueEntry(JobId(number, cluster), indices, state, reason, name, command))
+    return found
 
 
 def _squeue(clusters: Collection[str | None], *options: str) -> Iterator[tuple[str | None, str]]:
@@ -154,6 +166,12 @@ def cluster_name() -> str:
     return found[1]
 
 
+def federated_name() -> str | None:
+    """What this cluster is called, where it is one of a federation."""
+    found = re.search(r"^Self:\s*([^\s:]+)", ask("scontrol", "show", "federation"), re.MULTILINE)
+    return found[1] if found else None
+
+
 def hides_jobs(cluster: str | None = None) -> bool:
     """Whether users see no jobs but their own (PrivateData of slurm.conf)."""
     config = ask("scontrol", *at(cluster), "show", "config")
@@ -166,14 +184,18 @@ def send_no_mail() -> None:
 
 
 def await_end(jobs: Iterable[JobId], users: Collection[str], timeout: float = 60.0) -> bool:
-    """Waits until none of these jobs of these users waits or runs; False where that takes longer than ``timeout`` seconds."""
+    """Waits until none of these jobs of these users waits or runs; False where that takes longer than ``timeout`` seconds.
+
+    For what is ended and cleaned up after it waits half as long: an epilog may hang, and nothing of the run depends on it.
+    """
     wanted = set(jobs)
     clusters = {job.cluster for job in wanted}
-    deadline = time.monotonic() + timeout
-    pause = 0.5
-    while any(entry.job in wanted for entry in queue(users, clusters)):
-        if time.monotonic() > deadline:
-            return False
+    begun, pause = time.monotonic(), 0.5
+    while left := [entry for entry in queue(users, clusters) if entry.job in wanted]:
+        waited = time.monotonic() - begun
+        is_over = all(entry.state == _COMPLETING for entry in left)
+        if waited > (timeout / 2 if is_over else timeout):
+            return is_over
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
     return True

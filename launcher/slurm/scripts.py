@@ -19,6 +19,7 @@ from jobs.machine import allocation
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Resources, Submission
+from launcher.slurm.parsers import JobId
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, array_template, finalize_template, merge
 from launcher.slurm.time_limit import too_early, warning
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # may take minutes, and what starts after it ignores it until it has a handler of its own.
 _NOTES_WARNING = f"trap 'export {allocation.WARNED}=1' USR2"
 IGNORES_WARNING = "trap '' USR2"
+# What follows the script on sbatch's command line is for us: `source activate`, say, would take it for its own.
+_KEEPS_INDEX = 'LAUNCHER_INDEX="${1:-0}"; set --'
 # Options that say who pays, and where it may run; the finalize job needs the same, the latter where it gets them.
 _ACCOUNT_OPTIONS = ("account", "clusters", "wckey")
 _PLACE_OPTIONS = ("partition", "qos", "reservation", "time")
@@ -102,7 +105,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     else:
         options["ntasks"] = "1"
     command = _command(run, config, submission, template)
-    return template.render(merge(asked, options), command, before=_NOTES_WARNING)
+    return template.render(merge(asked, options), command, before=f"{_KEEPS_INDEX}\n{_NOTES_WARNING}")
 
 
 # Of the finalize job: it asks for less where Slurm refuses the first.
@@ -171,11 +174,12 @@ def finalize_options(config: Config, resources: Resources, *, beside: bool = Tru
 def _stay(options: Options, cluster: str | None) -> None:
     """What follows jobs goes to the cluster that has them: none can wait for a job of another one.
 
-    On that cluster the option is left out, see calls.at.
+    On that cluster the option is left out, see calls.at; but not in a federation, where another one could take it.
     """
     if cluster:
         options.pop("clusters", None)
-        options |= {} if cluster == allocation.cluster() else {"clusters": cluster}
+        is_here = cluster == allocation.cluster() and not JobId(allocation.native_id() or "0").is_federated
+        options |= {} if is_here else {"clusters": cluster}
 
 
 def asked_clusters(script: Path) -> tuple[str | None, ...]:
@@ -258,7 +262,7 @@ def _command(run: RunDir, config: Config, submission: Submission, template: Temp
     words = [f'"{python}"', "-P", "-m", "jobs"]
     words += [shlex.quote(str(run.path.absolute())), str(submission.number)]
     if submission.resources.single_jobs:
-        words.append('"${1:-0}"')  # sbatch SCRIPT INDEX
+        words.append('"$LAUNCHER_INDEX"')  # sbatch SCRIPT INDEX
     if template.mentions("LAUNCHER_PREFIX"):
         words.insert(0, '"${LAUNCHER_PREFIX[@]}"')
     before += f"{IGNORES_WARNING}\n"

@@ -34,7 +34,7 @@ def look(run: RunDir, submissions: Sequence[Submission]) -> Sighting:
     places = {s.number: clusters_of(run, s) for s in submissions}
     clusters = {cluster for own in places.values() for cluster in own}
     entries = scheduler.queue(owners, clusters) if submissions else []
-    by_name = {entry.name: entry.job for entry in entries}
+    by_name = {name: entry.job for entry in entries for name in entry.names}
     live = {entry.job for entry in entries}
     seen = [_with_ids(run, s, by_name) for s in submissions]
     followed = {s.number for s in seen if JobId(str(s.finalize_id), s.cluster) in live}

@@ -103,7 +103,7 @@ class SlurmExecutor(Executor):
 
     def remarks(self, config: "Config") -> list[str]:
         """What keeps it from ever starting; what time it has where it asks for none, and what it leaves idle of its nodes."""
-        return remarks(config, self._asked(config)) if scheduler.is_here() else []
+        return remarks(config, self._asked(config), _resources(config)) if scheduler.is_here() else []
 
     def examine(self, config: "Config") -> Sequence[Finding]:
         from launcher.slurm.examination import examine  # status imports this module, and does without

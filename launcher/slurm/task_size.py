@@ -48,6 +48,11 @@ def task_size(config: Config, asked: Mapping[str, str | None]) -> TaskSize:
             f"node.gpus_per_process: {each}, and an array task asks for {gpus} GPUs: a multiple of {each} is valid"
         )
     processes = config.node.processes_for(gpus) if is_open else config.processes
+    if each and processes * each > gpus:
+        raise InputError(
+            f"node.processes: {processes}, each with {each} GPUs to itself (node.gpus_per_process), need {processes * each}, "
+            f"and an array task asks for {gpus}: ask for more, or lower one of them"
+        )
     needed = config.cpus_per_task(processes)
     given = _number(asked.get("cpus-per-task"))
     if given and given < needed:

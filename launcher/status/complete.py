@@ -28,6 +28,7 @@ class CompleteRun:
     rate = None
     eta = None
     beyond_samples = ""
+    missing = 0
     counted = Counted()
 
     @property

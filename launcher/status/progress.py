@@ -7,8 +7,10 @@ from jobs.kinds import FailureKind, RunState, ShardState
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
+from launcher.runs.logs import last_words
 from launcher.status.chain import link_lines, waiting_lines
 from launcher.status.complete import CompleteRun
+from launcher.status.shard_list import ShardRow, shard_lines
 from launcher.status.status import SHARD_STATES, Status
 from launcher.units import clock_time, counted, rough_time
 from launcher.visible import on_one_line, short_line
@@ -23,6 +25,23 @@ def summary_line(status: Status | CompleteRun) -> str:
     return ", ".join(_summary(status))
 
 
+def brief_line(status: Status | CompleteRun) -> str:
+    """How far a run is, beside its state, in a line that is shorter still."""
+    parts = [_finished(status.ok + status.failed, status.total)]
+    if status.failed:
+        parts.append(f"{status.failed:,} failed")
+    if shards := status.count(ShardState.FAILED):
+        parts.append(f"{counted(shards, 'shard')} failed")
+    return ", ".join([*parts, *_pace(status)])
+
+
+def _pace(status: Status | CompleteRun) -> list[str]:
+    """How fast it goes, and for how long still."""
+    is_going = status.state is RunState.RUNNING and status.rate and not status.beyond_samples
+    rate = [f"{status.rate:,.1f} samples/s", *status.counted.words] if is_going else []
+    return [*rate, *([f"{clock_time(status.eta)} left"] if status.eta else [])]
+
+
 def _summary(status: Status | CompleteRun) -> list[str]:
     parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
     if status.failed and status.state is RunState.COMPLETE:  # that all is there must not read as if all went well
@@ -35,11 +54,7 @@ def _summary(status: Status | CompleteRun) -> list[str]:
         parts.append(doing)
     counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
     parts.append(f"shards {', '.join(counts) or 'none'}")
-    if status.state is RunState.RUNNING and status.rate and not status.beyond_samples:
-        parts += [f"{status.rate:,.1f} samples/s", *status.counted.words]
-    if status.eta:
-        parts.append(f"{clock_time(status.eta)} left")
-    return parts
+    return [*parts, *_pace(status)]
 
 
 def _wrapped(parts: Sequence[str]) -> Iterator[str]:
@@ -58,9 +73,9 @@ def _finished(samples: int, total: int) -> str:
     return f"{samples:,} of {total:,} samples ({share}%)"
 
 
-def status_lines(status: Status, *, with_shards: bool = False) -> list[str]:
+def status_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:
     """The text of `launcher status`: how the run stands, and what to do next."""
-    lines, name = state_lines(status, with_shards=with_shards), reference(status.run)
+    lines, name = state_lines(status, shards), reference(status.run)
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
     if status.state is RunState.COMPLETE:
         return [*lines, *_result_lines(status), *which]
@@ -108,15 +123,15 @@ def _changes(status: Status) -> str:
     return f" --set node.max_failed_samples={status.shards.sufficient_budget}" if over and is_done else ""
 
 
-def state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
-    """How the run stands, without what to do next."""
+def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:
+    """How the run stands, with ``shards`` if any are to be shown, and without what to do next."""
     first, *parts = _summary(status)
     lines = [*link_lines(status.chain, summary_line), *_wrapped([f"{reference(status.run)}  {first}", *parts])]
     for one in status.manifests:
         failed = f", {one.failed:,} failed" if one.failed else ""
         lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
     for group in status.groups[:_MAX_GROUPS]:
-        lines += [f"  {_counts(group)}: {short_line(group.message)}", f"    {status.advice(group)}"]
+        lines += [f"  {group_words(group)}: {short_line(group.message)}", f"    {status.advice(group)}"]
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
@@ -134,8 +149,8 @@ def state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     lines += _laggard_lines(status)
     if status.other_versions:
         lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
-    if with_shards:
-        lines += [_shard_line(status, number) for number in range(len(status.shards))]
+    if shards is not None:
+        lines += shard_lines(shards) if shards else ["  no such shards"]
     for number, error in status.errors if status.state is not RunState.COMPLETE else ():
         lines.append(f"  the end of submission {number} failed: {short_line(error)}")
     if status.state is not RunState.COMPLETE:
@@ -152,7 +167,10 @@ def state_lines(status: Status, *, with_shards: bool = False) -> list[str]:
     ]
     # A full disk keeps the executor from saying how the submission ended, too, and is told above.
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
-        lines.append(f"  submission {status.submissions[-1].number} ended without a word (a reboot, kill -9)")
+        number = status.submissions[-1].number
+        words = last_words(status.run.submission_log(number))
+        ends = f"; its log ends: {short_line(words)}" if words else ""
+        lines.append(f"  submission {number} ended without a word (a reboot, kill -9){ends}")
     return [*lines, *waiting_lines(status)]
 
 
@@ -191,7 +209,7 @@ def _laggard_lines(status: Status) -> Iterator[str]:
         yield f"    to go on without: launcher cancel {name}, launcher rerun {name} {flags}"
 
 
-def _counts(group: FailureGroup) -> str:
+def group_words(group: FailureGroup) -> str:
     """The kind, how much it struck, and some names: ``LOAD, 3 samples (a7, b1, c4) in 2 shards``."""
     where = counted(group.shards.count, "shard")
     if not group.samples:
@@ -201,10 +219,3 @@ def _counts(group: FailureGroup) -> str:
     names = [f"id {name}" if name.isdigit() else short_line(name) for name in group.examples]
     listed = f" ({', '.join(names)}{more})" if names else ""
     return f"{group.kind}, {counted(group.samples, 'sample')}{listed} in {where}"
-
-
-def _shard_line(status: Status, number: int) -> str:
-    shard = status.shards[number]
-    failed = f", {shard.failed} failed" if shard.failed else ""
-    why = f", {shard.failure.kind}: {short_line(shard.failure.message)}" if shard.failure else ""
-    return f"  shard {number}: {shard.state}, {shard.ok + shard.failed} of {shard.shard.rows} samples{failed}{why}"

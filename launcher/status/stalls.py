@@ -56,10 +56,11 @@ class SlowNode:
 
 @dataclass(frozen=True)
 class Laggards:
-    """Both of them."""
+    """Both of them, and the names of attempts that are among them, or that do much less than the others."""
 
     stalled: tuple[Stalled, ...] = ()
     slow_nodes: tuple[SlowNode, ...] = ()
+    attempts: frozenset[str] = frozenset()
 
     @property
     def nodes(self) -> list[str]:
@@ -77,7 +78,10 @@ def find_laggards(plan: Plan, shards: Shards, submissions: Sequence[SubmissionSt
     """By the attempts of the newest submission, and of others that go on."""
     numbers = {one.number: one.submission for one in submissions if one.is_open or one is submissions[-1]}
     recent = [attempt for attempt in shards.attempts if attempt.submission in numbers]
-    return Laggards(tuple(find_stalled(plan, recent, shards.live, numbers)), find_slow_nodes(plan, recent))
+    stalled, nodes = tuple(find_stalled(plan, recent, shards.live, numbers)), find_slow_nodes(plan, recent)
+    live = [attempt for attempt in recent if attempt.name in shards.live]
+    slow = find_slow_attempts(plan, live, {slow.node for slow in nodes})
+    return Laggards(stalled, nodes, frozenset({*slow, *(one.attempt for one in stalled)}))
 
 
 def find_silent(shards: Shards, submissions: Sequence[SubmissionState]) -> Iterator[str]:
@@ -117,6 +121,17 @@ def find_slow_nodes(plan: Plan, attempts: Iterable[Attempt]) -> tuple[SlowNode, 
             known.setdefault(attempt.start.host, []).append(rate)
     means = {node: sum(rates) / len(rates) for node, rates in sorted(known.items())}
     return tuple(_slow(means))
+
+
+def find_slow_attempts(plan: Plan, attempts: Iterable[Attempt], nodes: Collection[str]) -> Iterator[str]:
+    """Those on slow nodes, and those that do much less than most; by the rates of their processes, once they are known."""
+    known = [
+        one for one in attempts if _rate(one) and one.beat.ok + one.beat.failed >= _KNOWN_BATCHES * plan.batch_size
+    ]
+    usual = _median([_rate(one) for one in known]) if len(known) > _OTHERS else 0.0
+    for one in known:
+        if _rate(one) < _SLOW * usual or (one.start and one.start.host in nodes):
+            yield one.name
 
 
 def _slow(means: Mapping[str, float]) -> Iterator[SlowNode]:

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.beats import Beat
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.runs.failures import FailureGroup, advice
 from launcher.runs.find import reference
@@ -20,6 +21,7 @@ from launcher.status.counted import Counted
 from launcher.status.efficiency import Efficiency, more_memory, summarise
 from launcher.status.finalizer import Finalizer
 from launcher.status.sample_counts import SampleCounts, samples_json
+from launcher.status.shard_list import ShardRow, shard_rows
 from launcher.status.stalls import Laggards
 
 SCHEMA = 1
@@ -160,8 +162,18 @@ class Status:
                     found.setdefault(kind, []).append(beat)
         return found
 
-    def to_json(self, *, with_shards: bool = False) -> dict[str, Any]:
-        """The document of ``status --json``."""
+    def shard_rows(self, *, failed: bool = False, running: bool = False, slow: bool = False) -> list[ShardRow]:
+        """Shards with their array tasks: all, or those that failed or have failed samples, that run, that are slow."""
+        shards, in_work = self.shards, self.shards.in_state(ShardState.RUNNING)
+        named = Spans() if failed or running or slow else Spans([(0, len(shards))])
+        named |= shards.with_failures() if failed else Spans()
+        named |= in_work if running else Spans()
+        asked = named | in_work if slow else named
+        rows = shard_rows(shards, asked.numbers, self.laggards.attempts | set(self.silent))
+        return [row for row in rows if row.is_slow or row.shard.shard.index in named]
+
+    def to_json(self, shards: Sequence[ShardRow] | None = None) -> dict[str, Any]:
+        """The document of ``status --json``, with ``shards`` if there are any to be shown."""
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "run": str(self.run.path),
@@ -206,6 +218,6 @@ class Status:
             document["error"] = "\n".join(error for _, error in self.errors)
         if self.notice:
             document["notice"] = self.notice.to_json()
-        if with_shards:
-            document["shard_list"] = [shard.to_json() for shard in self.shards]
+        if shards is not None:
+            document["shard_list"] = [shard.to_json() for shard in shards]
         return document

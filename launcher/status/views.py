@@ -1,5 +1,6 @@
 """Views that follow a run: redrawn on a terminal, a line now and then in a pipe."""
 
+import textwrap
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -7,6 +8,8 @@ from typing import Protocol, Self, TextIO
 
 from jobs.kinds import RunState
 from launcher.runs.find import reference
+from launcher.status.nodes import node_lines, node_loads
+from launcher.status.pace import Pace, blocks
 from launcher.status.progress import state_lines, summary_line
 from launcher.status.reader import StatusReader
 from launcher.status.status import SHARD_STATES, Status
@@ -18,6 +21,8 @@ _LOOK_SHARE = 0.1
 # One question to the scheduler in this time, seconds, is less than admins notice.
 _SCHEDULER_SECONDS = 300.0
 _BAR_WIDTH = 60
+# Nodes of which a screen that is redrawn tells, at most.
+_NODES = 8
 
 
 class View(Protocol):
@@ -56,23 +61,26 @@ class LineView(AbstractContextManager["LineView"]):
 
 
 class TerminalView:
-    """A bar and the text of `launcher status`, redrawn in place."""
+    """A bar, how fast it went, where it runs, and the text of `launcher status`, redrawn: as much as the terminal holds."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True)
+        self._console = Console(file=stream)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._pace = Pace()
 
     def show(self, status: Status) -> None:
+        from rich.console import Group
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
-        screen = Table.grid()
-        screen.add_row(ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=_BAR_WIDTH))
-        screen.add_row(Text("\n".join(state_lines(status))))
-        self._live.update(screen, refresh=True)
+        self._pace.note(status)
+        width, height = self._console.size
+        bar = ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=min(_BAR_WIDTH, width))
+        lines = screen_lines(status, self._pace, width, height - 2, unicode=self._console.encoding.startswith("utf"))
+        self._live.update(Group(bar, Text("\n".join(lines), no_wrap=True, overflow="ellipsis")), refresh=True)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -80,6 +88,24 @@ class TerminalView:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+
+def screen_lines(status: Status, pace: Pace, width: int, height: int, *, unicode: bool = True) -> list[str]:
+    """What a screen of this size shows below a bar. What does not fit is left out, nodes before anything else."""
+    rates = pace.rates(max(10, width // 2))
+    fastest = f"  {blocks(rates)}  at most {max(rates):,.1f} samples/s" if unicode and len(rates) > 1 else ""
+    lines = [part for line in state_lines(status) for part in _fitting(line, width)]
+    lines[1:1] = [fastest] if fastest else []
+    loads = node_loads(status.shards, status.laggards.nodes)
+    room = min(_NODES, height - len(lines) - 2)
+    nodes = [f"  {line}" for line in node_lines(loads, room)] if loads and room > 0 else []
+    return [*lines, *nodes][:height]
+
+
+def _fitting(line: str, width: int) -> list[str]:
+    """A line as several, what is below it further to the right."""
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(line, max(width, 40), subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def make_view(stream: TextIO) -> View:
@@ -99,23 +125,36 @@ def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
             time.sleep(looks.pause())
 
 
+class Turns:
+    """When a command may ask a scheduler, for whichever run: now and then, the first time after a while."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+
+    def take(self) -> bool:
+        """Whether it is time; then it is not again for long."""
+        now = time.monotonic()
+        is_time = now - self._asked > _SCHEDULER_SECONDS
+        self._asked = now if is_time else self._asked
+        return is_time
+
+
 class Looks:
     """Looks at a run again and again, until it does not go on by itself.
 
     The run directory tells all that happens but one thing: that a scheduler lost the jobs. ``live``: it is asked now
-    and then.
+    and then; several runs share their ``turns``.
     """
 
-    def __init__(self, reader: StatusReader, *, live: bool) -> None:
+    def __init__(self, reader: StatusReader, *, live: bool, turns: Turns | None = None) -> None:
         self._reader = reader
         self._is_live = live
-        self._asked = self._started = time.monotonic()
+        self._turns = turns or Turns()
+        self._started = time.monotonic()
 
     def look(self) -> Status:
         self._started = time.monotonic()
-        asks = self._is_live and self._reader.is_polled and self._started - self._asked > _SCHEDULER_SECONDS
-        self._asked = self._started if asks else self._asked
-        return self._reader.read(live=asks)
+        return self._reader.read(live=self._is_live and self._reader.is_polled and self._turns.take())
 
     @staticmethod
     def is_over(status: Status) -> bool:

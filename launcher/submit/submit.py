@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import ConflictError, InputError, RunError
 from jobs.gather.redo import damaged_rows, failed_batches
@@ -124,14 +125,14 @@ def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Co
     """The config of the newest submission, with what decides the result as planned, and with ``--set`` overrides."""
     submissions = read_submissions(run)
     asked = submissions[-1].submission.resources if submissions else Resources()
-    newest = asked.config or plan.config
-    # Its own words may be others, where they gave the same plan, or one that was kept.
-    data = (
-        {**plan.config["data"], "order": newest["data"]["order"]} if "order" in newest["data"] else plan.config["data"]
-    )
-    mapping = {**newest, "job": plan.config["job"], "data": data}
-    changed, set_texts = apply_overrides(mapping, overrides)
+    changed, set_texts = apply_overrides(in_words_of(plan, asked.config or plan.config), overrides)
     return config_from_mapping(changed, config_path(plan), set_texts, asked.profiles)
+
+
+def in_words_of(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config (to_mapping) that gave this plan, or one that was kept: its own words for that may be others."""
+    data, order = plan.config["data"], config["data"].get("order")
+    return {**config, "job": plan.config["job"], "data": data if order is None else {**data, "order": order}}
 
 
 def submit(

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import inspect
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -60,14 +60,12 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         self._tell = tell
         self._debug = debug
         self._runner = asyncio.Runner()
-        self._thread: ThreadPoolExecutor | None = None
+        self._beside: _LoopBeside | None = None
 
     def __exit__(self, *_: object) -> None:
-        if self._thread is None:
-            self._runner.close()
-            return
-        self._thread.submit(self._runner.close).result()
-        self._thread.shutdown()
+        self._runner.close()
+        if self._beside:
+            self._beside.close()
 
     def run(
         self, name: str, step: Callable[[], Any], *, sample: str | None = None, show: Show | None = describe
@@ -92,11 +90,43 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         self._tell(stage)
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Runs it in one event loop for all; beside that of a notebook, which is running, in one other thread."""
+        """Runs it in one event loop for all."""
         if not _is_in_loop():
             return self._runner.run(coroutine)
-        self._thread = self._thread or ThreadPoolExecutor(1)
-        return self._thread.submit(self._runner.run, coroutine).result()
+        self._beside = self._beside or _LoopBeside()
+        return self._beside.run(coroutine)
+
+
+class _LoopBeside:
+    """An event loop in a thread of its own, beside that of a notebook, which is running."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        running = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return running.result()
+        except BaseException:  # an interrupt, of the thread that waits alone: what it waits for must not go on
+            running.cancel()
+            raise
+
+    def close(self) -> None:
+        self.run(_end_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _end_all() -> None:
+    """As asyncio.run does at its end."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 def _is_in_loop() -> bool:

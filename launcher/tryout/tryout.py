@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.errors import InputError
 from jobs.job import Context, Job, make_job, takes_samples
-from jobs.machine.devices import gpu_groups, process_devices, usable_gpus
+from jobs.machine.devices import process_devices, too_few_gpus, usable_gpus
 from jobs.machine.scratch import make_scratch
 from jobs.node.generators import sample_seed, seed_generators
 from jobs.storage.outputs import Columns, check_form, to_columns
@@ -104,7 +104,7 @@ def try_run(
 
 def _needed(config: Config, job: JobSpec) -> Sequence[str]:
     """The columns that the Job needs."""
-    needed, problems = job_problems(job)
+    needed, problems = job_problems(job, config.node.workers)
     if problems := problems or fold_problems(config, job):
         raise InputError(config.origins.report(problems))
     return list(needed)
@@ -160,8 +160,10 @@ def _tried(
 def _context(node: NodeSettings, scratch: Path, seed: int) -> Context:
     """That of the first process; of GPUs that would be its own, this process has all others as well."""
     usable = usable_gpus(node)
+    if problem := too_few_gpus(node, usable):
+        raise InputError(problem)
     own: tuple[str, ...] = (process_devices(node, usable)[0],)
-    if gpu_groups(node, usable)[0]:
+    if node.gpus_per_process:
         own = tuple(f"cuda:{number}" for number in usable[: node.gpus_per_process])
     return Context(own[0], 0, None, scratch, seed, node.in_flight, own)
 

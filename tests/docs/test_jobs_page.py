@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import yaml
 
 from jobs.audio_embedding import AudioEmbedding
 from jobs.image_embedding import ImageEmbedding
 from jobs.job import Job
+from jobs.text_embedding import TextEmbedding
 from jobs.text_generation import TextGeneration
 from launcher.config.config import load_config
+from launcher.config.yaml_lines import parse_document
 from tests.jobs.embedding.test_torch_model import context
 from tests.support.launcher_runs import ROOT
 
 PAGE = (ROOT / "docs" / "jobs.md").read_text()
 TOLD_IN_WORDS = {"model", "folder", "mean", "std"}
-CLASSES = pytest.mark.parametrize("job", [AudioEmbedding, ImageEmbedding, TextGeneration])
+CLASSES = pytest.mark.parametrize("job", [TextEmbedding, AudioEmbedding, ImageEmbedding, TextGeneration])
 
 
 def section(job: type[Job]) -> str:
@@ -45,7 +46,7 @@ def test_the_table_of_a_job_has_its_parameters_and_their_defaults(job: type[Job]
     assert told.keys() == found.keys()
     for name in found.keys() - TOLD_IN_WORDS:
         default = found[name].default
-        assert told[name] == (default if isinstance(default, str) else json.dumps(default)), name
+        assert told[name] == (default if default and isinstance(default, str) else json.dumps(default)), name
 
 
 @CLASSES
@@ -53,7 +54,21 @@ def test_the_config_of_a_job_is_valid(job: type[Job], tmp_path: Path) -> None:
     text = block(job, "yaml")
     (tmp_path / "config.yaml").write_text(text)
     assert load_config(tmp_path / "config.yaml").job.class_ == f"{job.__module__}:{job.__name__}"
-    inspect.signature(job).bind(**yaml.safe_load(text)["job"]["params"])
+    inspect.signature(job).bind(**parse_document(text, "config.yaml").data["job"]["params"])
+
+
+def test_the_model_of_the_page_has_several_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "two_heads.py").write_text(block(ImageEmbedding, "python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    job = ImageEmbedding("two_heads:TwoHeads", size=32)
+    job.setup(context())
+    monkeypatch.delitem(sys.modules, "two_heads")
+    outputs = job.process(np.zeros((2, 32, 32, 3), np.uint8))
+    assert {name: list(value.shape) for name, value in outputs.items()} == {
+        "embedding": [2, 48],
+        "label": [2],
+        "score": [2],
+    }
 
 
 def test_the_model_of_the_page_leaves_out_padding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

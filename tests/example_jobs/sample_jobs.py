@@ -40,6 +40,9 @@ class Waits(Job):
         await asyncio.sleep(0)
         self.in_flight = context.in_flight
         self.gpus = f"{os.environ.get('CUDA_VISIBLE_DEVICES')}: {' '.join(context.devices)}"
+        if self.marks and (self.marks / "not there yet").exists():
+            (self.marks / "not there yet").unlink()
+            raise ProcessBroken("the engine is not there yet")
         if self.marks and (self.marks / "stays dead").exists():
             raise ProcessBroken("the engine has died, and does not start")
 
@@ -101,7 +104,8 @@ class Waits(Job):
                 (self.marks / "stays dead").touch()
                 raise ProcessBroken("the engine has died")
             case "broken once" if self._is_first():
-                raise ProcessBroken("the engine has died")
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._misbehave("broken", row))
             case "dies" | "dies once":
                 self.is_dead = how == "dies" or self._is_first()
                 if self.is_dead:
@@ -114,6 +118,29 @@ class Waits(Job):
         except FileExistsError:
             return False
         return True
+
+
+class Hungry(Job):
+    """Each sample takes so many MB for a while, and the one with ``large`` in its column x all there is."""
+
+    def __init__(self, megabytes: int, large: int | None = None, setups: str | None = None) -> None:
+        self.megabytes, self.large, self.setups = megabytes, large, setups
+
+    def setup(self, context: Context) -> None:
+        if self.setups:
+            with open(self.setups, "a") as file:
+                file.write("x")
+
+    def load(self, sample: Sample) -> int:
+        return int(sample["x"])
+
+    async def process_sample(self, item: int, seed: int) -> dict[str, Any]:
+        held = [np.ones(self.megabytes << 17)]
+        while item == self.large:
+            held.append(np.ones(8 << 17))
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(1.2 if self.large is None else 3)
+        return {"y": item * len(held)}
 
 
 class Batches(Job):

@@ -22,7 +22,9 @@ import jobs
 from jobs import Hierarchy
 from jobs.errors import InputError, RunError, SampleFailed
 from jobs.library.batch_size import BatchSize
+from jobs.parameters import made_with
 from tests.example_jobs.hierarchy_jobs import Contained, Leaves, Passes, Scale, Unready, misbehave
+from tests.example_jobs.sample_jobs import Hungry
 from tests.example_jobs.wordless_jobs import square_but_five
 from tests.support.launcher_runs import wait_until
 
@@ -286,6 +288,16 @@ def test_a_function_that_cannot_be_sent_is_refused_and_what_holds_it_is_named() 
         Hierarchy(lambda number: lock)
 
 
+def test_what_a_job_was_made_with_and_does_not_keep_is_not_sent() -> None:
+    class Made(Scale):
+        def __init__(self, lock: Any) -> None:
+            self.is_locked = lock.locked()
+
+    job = Made(threading.Lock())
+    with Hierarchy(job, workers=0):
+        assert made_with(job)
+
+
 def test_a_job_that_cannot_be_sent_is_refused_and_its_attribute_is_named() -> None:
     job: Any = Scale()
     job.lock = threading.Lock()
@@ -484,6 +496,15 @@ def test_a_sample_that_takes_all_memory_fails_alone() -> None:
     failed = results.pop(50)
     assert (failed.kind, failed.index) == ("OUT_OF_MEMORY", 50)
     assert results == [*range(50), *range(50)]
+
+
+@pytest.mark.thorough
+def test_samples_in_flight_that_do_not_fit_together_cost_one_restart(tmp_path: Path) -> None:
+    job = Hungry(110, setups=str(tmp_path / "setups"))
+    with Hierarchy(job, workers=1, memory=700 << 20, in_flight=8) as hierarchy:
+        results = hierarchy.map([{"x": number} for number in range(12)])
+    assert [int(one["y"]) for one in results] == list(range(12))
+    assert (tmp_path / "setups").read_text() == "xx"
 
 
 def test_workers_that_are_killed_from_outside_cost_no_sample() -> None:

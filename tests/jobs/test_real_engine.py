@@ -57,7 +57,10 @@ def test_answers_are_the_same_where_the_engine_was_killed(tmp_path: Path) -> Non
     assert content(run) == content(reference)
 
 
-def test_a_prompt_that_is_too_long_fails_alone(tmp_path: Path) -> None:
+def test_prompts_that_are_too_long_are_refused_and_nobody_is_replaced(tmp_path: Path) -> None:
     run = generation(tmp_path / "run", prompt="{x}" + " and on" * 1000)
-    assert run_task(run).returncode == 1
+    assert (
+        run_task(run).returncode == 0
+    )  # of so few all are done, and whoever reads the beats tells that too many failed
+    assert failures(run).keys() == set(range(ROWS))
     assert {sample.message.partition(":")[0] for sample in failures(run).values()} == {"RequestFailed"}

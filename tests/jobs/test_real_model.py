@@ -76,7 +76,7 @@ def directly(texts: list[str]) -> np.ndarray:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from jobs.text_embedding import resolve_model
+    from jobs.embedding.transformer import resolve_model
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(MODEL))
     model = AutoModel.from_pretrained(resolve_model(MODEL)).eval()

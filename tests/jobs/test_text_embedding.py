@@ -1,19 +1,22 @@
 """TextEmbedding against transformers called directly, with the real MiniLM weights."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from jobs.embedding.transformer import PACKAGED_MODELS, own_pooling, resolve_model
 from jobs.errors import InputError
 from jobs.job import Context
-from jobs.text_embedding import PACKAGED_MODELS, TextEmbedding, resolve_model
+from jobs.text_embedding import TextEmbedding
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = [
@@ -236,3 +239,102 @@ TextEmbedding("no-such/model").setup(Context("cpu", 0, None, Path("unused"), 0))
 def test_workers_tokenize_without_threads_of_the_tokenizers_own() -> None:
     started(max_tokens=64)
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+
+
+# --- poolings, prompts, windows
+
+
+@cache
+def transformer() -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = resolve_model(MINILM)
+    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+
+
+def token_vectors(text: str, max_tokens: int = 64) -> np.ndarray:
+    """Those of a text alone, [tokens, d]."""
+    import torch
+
+    tokenizer, model = transformer()
+    encoded = tokenizer(text, truncation=True, max_length=max_tokens, return_tensors="pt")
+    with torch.inference_mode():
+        found: np.ndarray = model(**encoded).last_hidden_state[0].numpy()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("pooling", "of"),
+    [
+        ("last", lambda rows: rows[-1]),
+        pytest.param("cls", lambda rows: rows[0], marks=pytest.mark.thorough),
+        pytest.param("max", lambda rows: rows.max(axis=0), marks=pytest.mark.thorough),
+    ],
+)
+def test_token_vectors_become_one_by_the_pooling(pooling: str, of: Any) -> None:
+    texts = ["days", "Open a URL and read what it returns."]
+    found = embed(started(max_tokens=64, pooling=pooling, normalize=False), texts)["embedding"]
+    np.testing.assert_allclose(found, [of(token_vectors(text)) for text in texts], atol=1e-4)
+
+
+def test_a_prompt_stands_before_each_text(job: TextEmbedding) -> None:
+    prompted = started(max_tokens=64, prompt="query: ")
+    assert prompted.load({"text": "days"}).tolist() == job.load({"text": "query: days"}).tolist()
+
+
+def test_the_vector_of_a_long_text_is_the_mean_of_its_windows() -> None:
+    job = started(max_tokens=16, overlap=4, normalize=False)
+    long = " ".join(f"word{number}" for number in range(20))
+    windows = job.load({"text": long})
+    assert len(windows) > 2
+    assert {len(ids) for ids in windows[:-1]} == {16}
+    assert windows[0][-5:-1].tolist() == windows[1][1:5].tolist()  # without the special tokens at both ends
+    found = embed(job, ["days", long, "weeks"])
+    inner = job._tokenizer.decode
+    vectors = [token_vectors(inner(ids[1:-1]), 16).mean(axis=0) for ids in windows]
+    lengths = [len(ids) for ids in windows]
+    np.testing.assert_allclose(found["embedding"][1], np.average(vectors, axis=0, weights=lengths), atol=1e-4)
+    plain = embed(started(max_tokens=16, normalize=False), ["days", "weeks"])
+    np.testing.assert_allclose(found["embedding"][[0, 2]], plain["embedding"], atol=1e-5)
+    assert found["n_tokens"].tolist() == [3, sum(lengths), 3]
+
+
+def test_a_sentence_transformers_model_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert own_pooling(resolve_model(MINILM)) == "mean"
+    folder = tmp_path / "model"
+    shutil.copytree(resolve_model(MINILM), folder)
+    assert own_pooling(str(folder)) == "mean"
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "lasttoken"}))
+    assert own_pooling(str(folder)) == "last"
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_weightedmean_tokens": True}))
+    with pytest.raises(InputError, match="pools by pooling_mode_weightedmean_tokens; valid: one of mean, cls"):
+        own_pooling(str(folder))
+    modules = [{"type": "sentence_transformers.models.Transformer"}, {"type": "sentence_transformers.models.Dense"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match="not known here: Dense"):
+        own_pooling(str(folder))
+    shutil.rmtree(folder / "1_Pooling")
+    (folder / "modules.json").unlink()
+    assert own_pooling(str(folder)) == "mean"
+
+
+@pytest.mark.thorough
+def test_vectors_are_those_of_sentence_transformers() -> None:
+    library = pytest.importorskip("sentence_transformers")
+    expected = library.SentenceTransformer(resolve_model(MINILM), device="cpu").encode(TEXTS)
+    found = embed(started(pooling="auto"), TEXTS)["embedding"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"pooling": "sum"}, "pooling: 'sum'"),
+        ({"overlap": 256}, "overlap: 256 is not valid"),
+        ({"overlap": 255}, "overlap: 255 is too much; valid: up to 253"),
+    ],
+)
+def test_poolings_and_overlaps_that_cannot_work_are_refused(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        started(**params)

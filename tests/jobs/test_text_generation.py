@@ -119,7 +119,11 @@ def test_a_prompt_that_kills_the_engine_each_time_fails_alone(tmp_path: Path) ->
     ("words", "message"),
     [
         (["no-such-engine", "{port}"], "the engine 'no-such-engine' cannot be started: No such file or directory"),
-        (["sh", "-c", "echo no room; exit 3", "{port}"], "exit code 3; it said last: no room"),
+        pytest.param(
+            ["sh", "-c", "echo no room; exit 3", "{port}"],
+            "exit code 3; it said last: no room",
+            marks=pytest.mark.thorough,
+        ),
         pytest.param(["sleep", "100", "{port}"], "does not answer, 0.5 s after its start", marks=pytest.mark.thorough),
     ],
 )
@@ -254,6 +258,7 @@ def test_a_server_that_runs_is_asked_and_its_key_is_in_no_file(
     assert not [file for file in run.path.rglob("*") if file.is_file() and b"very-secret" in file.read_bytes()]
 
 
+@pytest.mark.thorough
 def test_a_server_that_is_gone_ends_the_attempt_and_no_sample_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from jobs.kinds import EndReason, FailureKind
 from jobs.storage import checked_json
-from launcher.cli import make_parser
+from launcher.arguments import make_parser
 from launcher.runs.submissions import Outcome
 from tests.support.builders import AttemptWriter, build_plan
-from tests.support.launcher_runs import command, document, environment, launcher, run_of, write_config
+from tests.support.launcher_runs import command, document, environment, in_process, launcher, run_of, write_config
 
 COMMANDS = [
     "run",
@@ -24,8 +24,12 @@ COMMANDS = [
     "probe",
     "try",
     "status",
+    "top",
     "logs",
     "errors",
+    "report",
+    "metrics",
+    "events",
     "list",
     "cancel",
     "gather",
@@ -34,7 +38,10 @@ COMMANDS = [
     "export",
     "jobs",
     "init",
+    "schema",
     "doctor",
+    "completion",
+    "man",
 ]
 
 
@@ -55,7 +62,7 @@ def test_the_commands_are_those_that_exist() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_json(config: Path, name: str) -> None:
-    shown = launcher(config.parent, name, "--help")
+    shown = in_process(config.parent, name, "--help")
     assert shown.returncode == 0
     assert "--json" in shown.stdout
 
@@ -90,7 +97,7 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
 def test_bad_input_is_told_in_one_message_without_traceback(config: Path, arguments: list[str], message: str) -> None:
-    done = launcher(config.parent, *arguments)
+    done = in_process(config.parent, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("launcher: ")
@@ -111,18 +118,18 @@ def test_bad_input_with_json_is_a_document_too(config: Path) -> None:
     ids=" ".join,
 )  # fmt: skip
 def test_with_json_stdout_is_one_document(config: Path, arguments: list[str]) -> None:
-    done = launcher(config.parent, *arguments, "--json")
+    done = in_process(config.parent, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert document(done)["schema"] == 1
 
 
 def test_plan_says_what_will_run_and_where(config: Path) -> None:
-    done = launcher(config.parent, "plan", config.name)
+    done = in_process(config.parent, "plan", config.name)
     assert done.returncode == 0
     for text in (str(run_of(config).path), "100 in 4 shards of 25", "local", "1 CPUs", "launcher submit toy"):
         assert text in done.stdout
     assert "columns (1): x: int64\nid: row numbers" in done.stdout
-    told = document(launcher(config.parent, "plan", config.name, "--json"))
+    told = document(in_process(config.parent, "plan", config.name, "--json"))
     assert (told["columns"], told["id"]) == ([{"name": "x", "type": "int64"}], None)
 
 
@@ -134,23 +141,23 @@ def test_gather_of_an_incomplete_run_fails_and_says_what_to_do(config: Path) -> 
 
 
 def test_status_lists_each_shard(config: Path) -> None:
-    done = launcher(config.parent, "status", "toy", "--shards")
+    done = in_process(config.parent, "status", "toy", "--shards")
     assert done.returncode == 0
-    assert [line for line in done.stdout.splitlines() if line.startswith("  shard ")] == [
-        f"  shard {number}: pending, 0 of 25 samples" for number in range(4)
-    ]
+    head, *rows = [line.split() for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert head == ["shard", "state", "samples"]
+    assert rows == [[str(number), "pending", "0/25"] for number in range(4)]
 
 
 def test_a_run_is_found_by_name_by_path_and_as_the_newest(config: Path) -> None:
     documents = [
-        document(launcher(config.parent, "status", *target, "--json")) for target in (["toy"], ["runs/toy"], [])
+        document(in_process(config.parent, "status", *target, "--json")) for target in (["toy"], ["runs/toy"], [])
     ]
     assert {Path(found["run"]).name for found in documents} == {"toy"}
     other = write_config(config.parent / "elsewhere", name="other", runs="../runs")
-    assert launcher(config.parent, "plan", other).returncode == 0
-    assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "other"
+    assert in_process(config.parent, "plan", other).returncode == 0
+    assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "other"
     os.utime(run_of(config).plan)
-    assert Path(document(launcher(config.parent, "status", "--json"))["run"]).name == "toy"
+    assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "toy"
 
 
 @pytest.mark.parametrize(
@@ -160,12 +167,12 @@ def test_a_run_is_found_by_name_by_path_and_as_the_newest(config: Path) -> None:
 )
 def test_a_run_is_found_by_its_config_wherever_it_lies(tmp_path: Path, arguments: list[str]) -> None:
     config = write_config(tmp_path / "here", name="far", runs="../shared/runs")
-    assert launcher(config.parent, "plan", config).returncode == 0
+    assert in_process(config.parent, "plan", config).returncode == 0
     # Whatever has become of the config otherwise.
     config.write_text(json.dumps({**json.loads(config.read_text()), "data": {"manifest": "$NOWHERE"}, "nodes": 3}))
     command_, *more = arguments
     target = config.parent.parent / "shared/runs" if command_ == "list" else config
-    done = launcher(tmp_path, command_, target, *more, "--json")
+    done = in_process(tmp_path, command_, target, *more, "--json")
     assert str(tmp_path / "shared/runs/far") in json.dumps(document(done)), done.stderr
 
 
@@ -219,14 +226,15 @@ def test_a_failed_run_exits_with_1_and_gives_advice(tmp_path: Path) -> None:
 def test_list_shows_every_run_even_those_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("one", "two"):
         config = write_config(tmp_path, name=name)
-        assert launcher(tmp_path, "plan", config.name).returncode == 0
+        assert in_process(tmp_path, "plan", config.name).returncode == 0
     plan = tmp_path / "runs" / "two" / "plan.json"
     plan.write_bytes(checked_json.encode({**checked_json.decode(plan.read_bytes()), "format": 99}))
-    done = launcher(tmp_path, "list")
+    done = in_process(tmp_path, "list")
     assert done.returncode == 0
-    assert "one  planned: 0 of 100 samples" in done.stdout
+    assert "planned" in done.stdout
+    assert "0 of 100 samples" in done.stdout
     assert "format 99" in done.stdout
-    assert len(document(launcher(tmp_path, "list", "--json"))["runs"]) == 2
+    assert len(document(in_process(tmp_path, "list", "--json"))["runs"]) == 2
 
 
 def test_a_reader_that_goes_away_is_no_traceback(config: Path) -> None:
@@ -258,11 +266,11 @@ def test_the_logs_of_several_array_tasks_have_headings(tmp_path: Path) -> None:
             writer.hold(*rows, claim=worker + 1)
             writer.beat()
     Outcome(0.0).write(run, 1)
-    shown = launcher(tmp_path, "logs", "toy", "0").stdout
+    shown = in_process(tmp_path, "logs", "toy", "0").stdout
     first, second = (f"==> runs/toy/logs/0001-0000{worker}.log <==\nworker {worker}\n" for worker in (0, 1))
     assert shown == first + second
     run.log(1, 1).unlink()
-    assert launcher(tmp_path, "logs", "toy", "0").stdout == "worker 0\n"
+    assert in_process(tmp_path, "logs", "toy", "0").stdout == "worker 0\n"
 
 
 BOMB = ["a0: &a0 {k0: 1}"] + [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}], k{n}: 1}}" for n in range(1, 10)]

@@ -18,7 +18,7 @@ from jobs.storage.spans import Spans
 from launcher.runs.sample_errors import read_errors
 from tests.support.builders import AttemptWriter, build_plan, build_run, submit
 from tests.support.launcher_runs import command as line
-from tests.support.launcher_runs import document, environment, launcher
+from tests.support.launcher_runs import document, environment, in_process
 
 IDS = [f"key{row + 500}" for row in range(64)]
 BAD = [3, 16, 22, 60]
@@ -29,14 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a run of three shards, all of it done, and its result alone elsewhere."""
     folder = tmp_path_factory.mktemp("errors")
     run = build_run(folder / "runs" / "toy", failed=BAD, ids=IDS)
-    assert launcher(folder, "gather", "toy").returncode == 0
+    assert in_process(folder, "gather", "toy").returncode == 0
     shutil.copy(run.result, folder / "alone.h5")
     (folder / "config.yaml").write_text("name: toy\n")
     return folder
 
 
 def told(folder: Path, *arguments: str) -> list[list[str]]:
-    done = launcher(folder, "errors", *arguments)
+    done = in_process(folder, "errors", *arguments)
     assert done.returncode == 0, done.stderr
     return [line.split("\t") for line in done.stdout.splitlines()]
 
@@ -52,17 +52,17 @@ def test_of_one_shard(folder: Path) -> None:
         (["toy", "--shard", "7"], "shards 0-2"),
         (["alone.h5", "--shard", "0"], "--shard is for a run"),
     ):
-        done = launcher(folder, "errors", *arguments)
+        done = in_process(folder, "errors", *arguments)
         assert done.returncode == 2
         assert words in done.stderr
 
 
 def test_json_is_one_document(folder: Path) -> None:
-    run = document(launcher(folder, "errors", "toy", "--json"))
+    run = document(in_process(folder, "errors", "toy", "--json"))
     assert run["run"] == "runs/toy"
     first = {"id": "key503", "row": 3, "kind": "LOAD", "message": "cannot read sample 3: ☠", "attempts": 2}
     assert run["errors"][0] == {**first, "shard": 0}
-    assert document(launcher(folder, "errors", "alone.h5", "--json"))["errors"][0] == first
+    assert document(in_process(folder, "errors", "alone.h5", "--json"))["errors"][0] == first
     assert len(run["errors"]) == len(BAD)
 
 
@@ -110,10 +110,10 @@ def test_while_the_run_goes_on_and_with_some_rows_done_again(tmp_path: Path) -> 
 
 def test_a_run_without_failures_says_so(tmp_path: Path) -> None:
     build_run(tmp_path / "runs" / "well", (0, 16))
-    done = launcher(tmp_path, "errors", "well")
+    done = in_process(tmp_path, "errors", "well")
     assert (done.returncode, done.stdout) == (0, "")
     assert "no sample has failed" in done.stderr
-    assert json.loads(launcher(tmp_path, "errors", "well", "--json").stdout)["errors"] == []
+    assert json.loads(in_process(tmp_path, "errors", "well", "--json").stdout)["errors"] == []
 
 
 def test_a_message_with_half_a_character_and_several_lines_is_one_line(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_message_with_half_a_character_and_several_lines_is_one_line(tmp_path:
         writer.record(Commit(0, 8, failed=(failed, *failures(1, 8))))
         writer.beat()
     assert told(tmp_path, "toy")[0] == ["0", "0", "LOAD", "1", "no file \\udce4.jpg"]
-    assert document(launcher(tmp_path, "errors", "toy", "--json"))["errors"][0]["message"] == failed.message
+    assert document(in_process(tmp_path, "errors", "toy", "--json"))["errors"][0]["message"] == failed.message
 
 
 def test_a_pipe_gets_ids_as_they_are(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_pipe_gets_ids_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all"])
 def test_a_file_that_is_no_result_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other.h5").write_bytes(content)
-    done = launcher(tmp_path, "errors", "other.h5")
+    done = in_process(tmp_path, "errors", "other.h5")
     assert done.returncode == 2
     assert "other.h5: not a result" in done.stderr
 

@@ -1,8 +1,11 @@
 """launcher try: samples go through a Job in this process, and each stage tells its time, what it returned, how it failed."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from launcher import results
 from launcher.cli import main
 from launcher.config.config import load_config
+from launcher.tryout.stages import Stages
 from launcher.tryout.tryout import Chosen, Tried, try_config
 from tests.support.launcher_runs import command, environment
 from tests.support.patience import PATIENCE
@@ -154,6 +158,26 @@ def test_an_async_load_is_awaited_where_a_loop_runs(folder: Path) -> None:
     found = asyncio.run(cell())
     assert [stage.name for stage in found.stages].count("load") == 2
     assert found.stages[-1].name.startswith("teardown")
+
+
+def test_an_interrupt_where_a_loop_runs_ends_what_it_waits_for() -> None:
+    """As in a notebook: nothing goes on in another thread, where what follows would wait for it."""
+    ended = []
+
+    async def interrupted() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(True)
+
+    async def notebook() -> None:
+        with Stages(lambda stage: None) as stages, pytest.raises(KeyboardInterrupt):
+            stages.run("process_sample", interrupted)
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(notebook())
+    assert ended
 
 
 def test_samples_are_taken_one_by_one_with_the_seeds_that_they_have_in_a_run(

@@ -21,7 +21,7 @@ from jobs.storage.spans import union
 from launcher import results
 from launcher.status.reader import StatusReader
 from tests.slurm_cluster import SlurmCluster
-from tests.support.launcher_runs import datasets, environment, launcher, status, wait_until
+from tests.support.launcher_runs import datasets, environment, in_process, launcher, status, wait_until
 from tests.support.patience import PATIENCE
 from tests.support.slurm_runs import use_cluster
 
@@ -87,7 +87,7 @@ def assert_computed_once(run: RunDir, before: list[Attempt]) -> None:
 
 @pytest.mark.parametrize("name", TOLD)
 def test_status_says_what_its_own_version_said(old: Path, name: str) -> None:
-    shown = launcher(old, "status", name)
+    shown = in_process(old, "status", name)
     assert shown.returncode == (0 if name == "done" else 1)
     assert shown.stdout.replace(",\n  ", ", ").splitlines()[0] == TOLD[name]
     assert "LOAD" in shown.stdout
@@ -98,19 +98,19 @@ def test_status_says_what_its_own_version_said(old: Path, name: str) -> None:
 def test_looking_at_a_run_leaves_it_as_it_is(old: Path, name: str) -> None:
     before = files(old / "runs")
     for command in (["status", name, "--shards"], ["logs", name, 1], ["list"], ["verify", name]):
-        launcher(old, *command)
+        in_process(old, *command)
     assert files(old / "runs") == before
 
 
 @pytest.mark.parametrize("name", TOLD)
 def test_the_log_of_a_shard_is_found(old: Path, name: str) -> None:
-    shown = launcher(old, "logs", name, 1)
+    shown = in_process(old, "logs", name, 1)
     assert shown.stdout.startswith("shard 1, attempt 1: 12 of 12 samples to do")
     assert "ValueError: 12 is unlucky" in shown.stdout
 
 
 def test_all_runs_are_listed(old: Path) -> None:
-    shown = launcher(old, "list")
+    shown = in_process(old, "list")
     assert {line.split()[0] for line in shown.stdout.splitlines()} >= TOLD.keys()
 
 
@@ -119,7 +119,7 @@ def test_a_result_is_read_and_verified(old: Path) -> None:
     with results.open(done.path) as result:
         assert len(result) == 60
         assert sorted(result.errors["row"]) == FAILED_ROWS
-    verified = launcher(old, "verify", "done")
+    verified = in_process(old, "verify", "done")
     assert (verified.returncode, verified.stderr) == (0, "")
     assert "15 batches in 5 shards checked, 0 damaged" in verified.stdout
 

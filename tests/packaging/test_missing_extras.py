@@ -19,6 +19,8 @@ NEEDS = {
     "jobs.audio_embedding:AudioEmbedding": "audio",
     "jobs.command:Command": None,
     "jobs.download:Download": "download",
+    "jobs.function:AsyncFunction": None,
+    "jobs.function:Function": None,
     "jobs.image_embedding:ImageEmbedding": "image",
     "jobs.text_embedding:TextEmbedding": "text",
     "jobs.text_generation:TextGeneration": "generation",

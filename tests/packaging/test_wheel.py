@@ -201,10 +201,16 @@ def test_without_extras_the_jobs_are_listed_with_what_to_install(python: Path, s
         "AudioEmbedding": "pip install 'shardrun[audio]'",
         "Command": None,
         "Download": "pip install 'shardrun[download]'",
+        "AsyncFunction": None,
         "Function": None,
         "ImageEmbedding": "pip install 'shardrun[image]'",
         "TextEmbedding": "pip install 'shardrun[text]'",
+        "TextGeneration": "pip install 'shardrun[generation]'",
     }
+    (scripts / "config.yaml").unlink()
+    said = call(python.parent / "launcher", "init", "text_embedding", folder=scripts)
+    assert "first: pip install 'shardrun[text]'" in said
+    assert "class: jobs.text_embedding:TextEmbedding" in (scripts / "config.yaml").read_text()
 
 
 def test_the_environment_is_small(python: Path) -> None:

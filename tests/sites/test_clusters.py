@@ -1,5 +1,7 @@
 """Several clusters with one slurmdbd: what a run has on another one is asked for there, and goes on there."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +96,67 @@ def test_a_cluster_that_nobody_knows_is_bad_input(clusters: SlurmCluster, tmp_pa
     assert "slurm.clusters (SBATCH_CLUSTERS, SLURM_CLUSTERS): scontrol --clusters=nowhere" in refused.stderr
 
 
+@pytest.fixture
+def federation(site: BringUp) -> SlurmCluster:
+    """Two clusters that share their jobs, of which this one has room for a finalize job at most."""
+    cluster = site("two-clusters")
+    cluster.services.tell("add federation fed clusters=test,other")
+    cluster.wait(lambda: "Synced:Yes" in cluster.run("scontrol", "show", "federation"), 60, "a federation")
+    return cluster
+
+
+def fill(cluster: SlurmCluster) -> str:
+    """A job that has all of this cluster, so that the other one takes what may go there."""
+    options = ("--clusters=test", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 600")
+    job = cluster.run("sbatch", "--parsable", *options).partition(";")[0]
+    cluster.wait(lambda: "R" in cluster.run("squeue", "-h", "-j", job, "-o", "%t"), 60, "a full cluster")
+    return job
+
+
 @pytest.mark.thorough
-def test_what_follows_a_job_of_a_federation_stays_on_its_cluster(clusters: SlurmCluster, tmp_path: Path) -> None:
-    clusters.services.tell("add federation fed clusters=test,other")
-    clusters.wait(lambda: "fed" in clusters.run("scontrol", "show", "federation"), 60, "a federation")
-    toy = elsewhere(clusters, tmp_path, None)
+def test_what_follows_a_job_of_a_federation_stays_on_its_cluster(federation: SlurmCluster, tmp_path: Path) -> None:
+    toy = SlurmRun.gated(federation, tmp_path, options={"tasks": 1})
     assert JobId(toy.submit()).is_federated
-    assert (toy.submission(1).cluster, toy.end()["state"]) == ("test", "complete")
-    assert "#SBATCH --clusters=test\n" in toy.run.finalize_script(1).read_text()
+    toy.await_commits(0)
+    toy.supervisor(0).kill()
+    toy.open_gate()
+    toy.wait(lambda: 2 in toy.run.submission_numbers() and toy.submission(2).finalize_id)
+    assert toy.end()["state"] == "complete"
+    assert [toy.submission(number).cluster for number in (1, 2)] == ["test", "test"]
+    for number in (1, 2):  # the second one is submitted by a job of that cluster
+        assert "#SBATCH --clusters=test\n" in toy.run.finalize_script(number).read_text()
+    assert entries(federation, "other") == set()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("arrays", [True, False])
+def test_jobs_of_a_full_cluster_of_a_federation_are_seen_and_cancelled_and_run_once(
+    federation: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrays: bool
+) -> None:
+    if not arrays:
+        refuse_arrays(tmp_path, monkeypatch)
+    full = fill(federation)
+    toy = elsewhere(federation, tmp_path, None, tasks=2)
+    toy.submit()
+    own = {*toy.submission(1).job_ids, toy.submission(1).finalize_id}
+    assert (len(own), all(JobId(str(job)).is_federated for job in own)) == (2 if arrays else 3, True)
+    assert (entries(federation, "test"), entries(federation, "other")) == ({*own, full}, set())
+    assert toy.launcher("rerun", toy.run.path).returncode == 1
+    assert "PENDING (" in toy.launcher("status", toy.run.path, "--live").stdout
+    assert toy.launcher("cancel", toy.run.path).returncode == 0
+    assert entries(federation, "test") == {full}
+    federation.run("scancel", "--clusters=test", full)
+    toy.rerun()
+    assert (toy.end()["state"], toy.closed_twice()) == ("complete", 0)
+    assert toy.submission(2).cluster == "test"
+
+
+def refuse_arrays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command in the place of sbatch that takes no arrays."""
+    program = folder / "bin" / "sbatch"
+    program.parent.mkdir()
+    refuse = 'echo "sbatch: error: no job arrays here" >&2; exit 1'
+    is_array = 'grep -qse "^#SBATCH --array" -- "$@" || [[ "$*" == *--array* ]]'
+    program.write_text(f'#!/bin/bash\nif {is_array}; then {refuse}; fi\nexec {shutil.which("sbatch")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")

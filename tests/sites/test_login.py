@@ -139,7 +139,9 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """An sbatch that comes first on PATH, here and in the jobs that inherit it."""
     program = folder / "bin" / "sbatch"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/bash\nscript="${{@: -1}}"\n{body}\nexec {shutil.which("sbatch")} "$@"\n')
+    program.write_text(
+        f'#!/bin/bash\nfor word in "$@"; do [ -f "$word" ] && script=$word; done\n{body}\nexec {shutil.which("sbatch")} "$@"\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 

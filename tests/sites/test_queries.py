@@ -94,7 +94,7 @@ def test_names_of_other_jobs_may_be_any_bytes(site: BringUp, tmp_path: Path) -> 
 
 
 def test_held_jobs_get_advice_and_are_not_called_running(site: BringUp, tmp_path: Path) -> None:
-    cluster = site("prolog-fails")
+    cluster = site("node-scripts")
     (cluster.directory / "prolog-fails").touch()
     toy = SlurmRun(cluster, tmp_path, "Toy")
     toy.submit()

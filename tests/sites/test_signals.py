@@ -7,7 +7,7 @@ import pytest
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import wait_until
 from tests.support.slurm_fixtures import BringUp
-from tests.support.slurm_runs import ROWS, SlurmRun, result_data, undisturbed_data
+from tests.support.slurm_runs import BATCH, ROWS, SlurmRun, result_data, undisturbed_data
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("sites")]
 
@@ -129,3 +129,47 @@ def test_what_slurm_itself_ends_for_its_memory_gets_more_of_it(site: BringUp, tm
     toy.submit()
     assert_complete(toy)
     assert {kind for _, kind in toy.ends(0)} <= {"OUT_OF_MEMORY", None}
+
+
+@pytest.mark.thorough
+def test_jobs_take_turns_where_nothing_is_preempted_too(site: BringUp, tmp_path: Path) -> None:
+    lines = ("PreemptType=preempt/none", "PreemptMode=GANG", "SchedulerTimeSlice=5")
+    partition = "PartitionName=gang Nodes=ALL OverSubscribe=FORCE:2"
+    slurm = site(
+        "no-accounting", *lines, partition, "PartitionName=main Nodes=ALL Default=YES", "PartitionName=urgent="
+    )
+    options = {"partition": "gang", "nodelist": "n1", "tasks": 1, "time": "1:00:00", "cpus_per_task": 8}
+    job, node = "tests.example_jobs.greedy_jobs:Slow", {"sample_timeout": 4, "sync_interval": 1, "workers": 3}
+    toy = SlurmRun(slurm, tmp_path, job, {"delay": 0.5}, options=options, node=node)
+    other = ("--partition=gang", "--nodelist=n1", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 60")
+    slurm.run("sbatch", "--mem=300M", *other)
+    array = toy.submit()
+    toy.await_state(f"{array}_0", "SUSPENDED")
+    assert_complete(toy)
+    assert toy.ends(0) == [("done", None)]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_what_is_taken_over_while_its_task_is_suspended_is_in_the_result_once(
+    site: BringUp, tmp_path: Path, comes_back: bool
+) -> None:
+    slurm = site(SITE)
+    options = {"tasks": 2, "cpus_per_task": 8, "time": "1:00:00"}
+    node = {"sync_interval": 1, "workers": 2, "sample_timeout": 20}
+    toy = SlurmRun.gated(slurm, tmp_path, params={"delay": 1.0}, options=options, node=node)
+    array = toy.submit()
+    toy.wait(lambda: all(any(attempt.beat.done for attempt in toy.attempts(index)) for index in (0, 1)))
+    slurm.run("scontrol", "suspend", f"{array}_0")
+    toy.await_state(f"{array}_0", "SUSPENDED")
+    toy.open_gate()
+    had = toy.attempts(0)[0].beat.done
+    toy.wait(lambda: (toy.attempts(1)[0].beat.done | had).count > ROWS * 3 // 4, 180)
+    if comes_back:
+        slurm.run("scontrol", "resume", f"{array}_0")
+    found = toy.end(240)
+    assert (found["state"], found["samples"], found["failures"]) == ("complete", ALL_OK, [])
+    assert result_data(toy.run) == undisturbed_data()
+    assert toy.run.submission_numbers() == [1]
+    # What its pool workers had in their slots may be stored twice; of the rest nothing is.
+    assert toy.closed_twice() <= (node["workers"] * 2 + 1) * BATCH

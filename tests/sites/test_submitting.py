@@ -8,6 +8,7 @@ import pytest
 
 import launcher.results
 from jobs.storage.attempts import Attempts
+from launcher.runs.submissions import update
 from launcher.slurm.scripts import job_name
 from tests.support.launcher_runs import ROOT
 from tests.support.slurm_fixtures import BringUp
@@ -147,3 +148,55 @@ def test_variables_of_the_users_script_reach_jobs_on_several_nodes(site: BringUp
     assert toy.end()["state"] == "complete"
     with launcher.results.open(toy.run.result) as found:
         assert set(found["values"]) == {f"mine {os.environ['HOME']}"}
+
+
+def front(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """A site's own command in the place of sbatch; $real is Slurm's."""
+    program = folder / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/bash\nreal={shutil.which("sbatch")}\n[ "$1" = --test-only ] && exec $real "$@"\n{body}\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def test_what_a_site_renames_and_then_calls_failed_is_submitted_once_and_stays_in_hand(
+    site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = site("own-ways")
+    fails = (
+        '$real --comment=lab "$@" >/dev/null; echo "Your project has 7 hours left"; echo "no mail server" >&2; exit 3'
+    )
+    front(tmp_path, monkeypatch, fails)
+    toy = SlurmRun(cluster, tmp_path, "Toy", options={"hold": True})
+    array, finalize = toy.submit(), toy.submission(1).finalize_id
+    queue = ("squeue", "-h", "-o", "%F %P %j")
+    name = f"lab_{job_name(toy.run, 1)}"
+    there = {f"{array} short {name}", f"{finalize} short {name}-finalize"}
+    assert set(cluster.run(*queue).splitlines()) == there
+    update(
+        toy.run, toy.submission(1), job_ids=(), finalize_id=None
+    )  # as a launcher leaves it that was killed just then
+    assert toy.launcher("rerun", toy.run.path).returncode == 1
+    assert set(cluster.run(*queue).splitlines()) == there
+    assert "JobHeldUser" in toy.launcher("status", toy.run.path, "--live").stdout
+    assert toy.launcher("cancel", toy.run.path).returncode == 0
+    assert cluster.run(*queue) == ""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "body",
+    ['$real "$@" >/dev/null; echo Thank you', '(sleep 2; exec $real "$@") >/dev/null 2>&1 & echo accepted'],
+    ids=["no id", "later"],
+)
+def test_a_job_of_which_nothing_is_told_is_found_and_completes_in_the_time_that_the_site_gives(
+    site: BringUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    cluster = site("own-ways")
+    front(tmp_path, monkeypatch, body)
+    toy = SlurmRun(cluster, tmp_path, "Toy", options={"time": 60})
+    toy.submit()
+    found = toy.end()
+    assert (found["state"], toy.run.submission_numbers(), toy.closed_twice()) == ("complete", [1], 0)

@@ -290,7 +290,8 @@ def run_targets(folder: Path) -> Iterator[Target]:
     assert ClaimFolder(run.claims(1)).take(Claim(0, 1, "0001-00000-00000000", 0, 16))
 
     def look() -> None:
-        status_lines(StatusReader(run).read(), with_shards=True)
+        found = StatusReader(run).read()
+        status_lines(found, found.shard_rows())
         survey_results(run, Plan.read(run.plan))
 
     def target(name: str, weight: int, path: Path, look: Callable[[], object], forks: bool = False) -> Target:

@@ -1,5 +1,7 @@
 """Configs and commands for tests of the launcher: real files, real processes."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -67,6 +69,21 @@ def launcher(
     )
 
 
+def in_process(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for commands that only read, check or refuse: Python's start takes far longer than they do."""
+    from launcher.cli import main
+
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with contextlib.chdir(folder), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse's, after --help
+            code = int(end.code or 0)
+    stdout.seek(0)
+    stderr.seek(0)
+    return subprocess.CompletedProcess(command(*arguments), code, stdout.read(), stderr.read())
+
+
 def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     """Starts a command of the launcher, in a session of its own as in a terminal."""
     return subprocess.Popen(
@@ -96,7 +113,7 @@ def document(done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
 
 
 def status(folder: Path, run: RunDir) -> Mapping[str, Any]:
-    return document(launcher(folder, "status", run.path, "--json"))
+    return document(in_process(folder, "status", run.path, "--json"))
 
 
 def newest(run: RunDir) -> Submission:
@@ -120,8 +137,9 @@ def datasets(path: Path) -> dict[str, np.ndarray]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits for a condition; fails where it does not come to hold."""
-    deadline = time.monotonic() + seconds
+    """Waits for a condition; fails where it does not come to hold. To look costs: after long waits it looks less often."""
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not come to hold in time"
-        time.sleep(0.02)
+        waited = time.monotonic() - began
+        assert waited < seconds, "the condition did not come to hold in time"
+        time.sleep(min(max(0.02, waited / 20), 0.2))

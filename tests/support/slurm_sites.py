@@ -23,6 +23,35 @@ end
 
 return slurm.SUCCESS
 """
+_NODE_SCRIPT = """\
+#!/bin/bash
+name=$(basename "$0" .sh)
+echo "print Welcome from $name: 12345 jobs"
+echo "export SITE_SCRATCH=/tmp/from-$name"
+until [ ! -e {directory}/$name-slow ] && [ ! -e {directory}/$name-slow.$SLURMD_NODENAME ]; do sleep 0.2; done
+[ ! -e {directory}/$name-fails ] && [ ! -e {directory}/$name-fails.$SLURMD_NODENAME ]
+"""
+# What a site may change in every job: its name, its partition, its time; and it greets everybody.
+_OWN_WAYS = """\
+function slurm_job_submit(job, partitions, uid)
+    slurm.log_user("Welcome, user " .. uid .. ": 12345 jobs are queued")
+    job.name = "lab_" .. (job.name or "job")
+    job.comment = "billed to the lab"
+    if job.partition == nil then
+        job.partition = "short"
+    end
+    if job.time_limit > 1 then
+        job.time_limit = 1
+    end
+    return slurm.SUCCESS
+end
+
+function slurm_job_modify(job, record, partitions, uid)
+    return slurm.SUCCESS
+end
+
+return slurm.SUCCESS
+"""
 
 SITES: Mapping[str, Site] = {
     "usual": USUAL,
@@ -63,6 +92,14 @@ SITES: Mapping[str, Site] = {
     # A plugin of the site refuses dependencies.
     "no-dependencies": Site(
         _TWO, ("JobSubmitPlugins=lua",), accounting=False, cgroup=False, files={"job_submit.lua": _NO_DEPENDENCIES}
+    ),
+    # A plugin of the site gives jobs other names, another partition and a minute.
+    "own-ways": Site(
+        _TWO,
+        ("JobSubmitPlugins=lua", "PartitionName=short Nodes=ALL PriorityTier=1 MaxTime=1"),
+        accounting=False,
+        cgroup=False,
+        files={"job_submit.lua": _OWN_WAYS},
     ),
     # Three minutes at most, and sbatch refuses what asks for more.
     "short-limit": Site(
@@ -111,13 +148,19 @@ SITES: Mapping[str, Site] = {
         accounting=False,
         cgroup=False,
     ),
-    # While a file `prolog-fails` lies in the site's folder the nodes cannot start jobs: Slurm requeues them held.
-    "prolog-fails": Site(
+    # Scripts around jobs and tasks. What their nodes do is told by files in the site's folder: `prolog-fails`,
+    # `prolog-fails.n1`, `epilog-fails` ..., `epilog-slow` (as long as it is there).
+    "node-scripts": Site(
         _TWO,
-        ("Prolog={directory}/prolog.sh",),
+        (
+            "Prolog={directory}/prolog.sh",
+            "Epilog={directory}/epilog.sh",
+            "TaskProlog={directory}/task_prolog.sh",
+            "TaskEpilog={directory}/task_epilog.sh",
+        ),
         accounting=False,
         cgroup=False,
-        files={"prolog.sh": "#!/bin/bash\n[ ! -e {directory}/prolog-fails ]\n"},
+        files=dict.fromkeys(("prolog.sh", "epilog.sh", "task_prolog.sh", "task_epilog.sh"), _NODE_SCRIPT),
     ),
     # Nodes of different sizes, one of them without GPUs.
     "mixed-nodes": Site(_MIXED, accounting=False, cgroup=False),

@@ -26,7 +26,7 @@ class Finished:
         # Of batches with a slot of their own, those that some samples are done of.
         self._works: dict[int, BatchWork] = {}
         self._whole: list[BatchWork] = []
-        self._rows: list[tuple[int, dict[str, Any], float]] = []
+        self._rows: list[tuple[int, dict[str, Any], float, float]] = []
         self._bytes = 0
         self._order: list[int] = []
 
@@ -34,7 +34,7 @@ class Finished:
         """What became of a sample of this batch."""
         self._order.append(outcome.row)
         if outcome.failure is None and self._joins:
-            self._rows.append((outcome.row, outcome.results, outcome.seconds))
+            self._rows.append((outcome.row, outcome.results, outcome.seconds, outcome.load_seconds))
             self._bytes += size_of(outcome.results)
             return
         start, stop = (outcome.row, outcome.row + 1) if self._joins else (batch.start, batch.stop)
@@ -66,6 +66,7 @@ class Finished:
                 failure = self._backend.failed(row, SampleFailureKind.PROCESS, error)
         work.close((failure,) if failure else ())
         work.seconds += outcome.seconds
+        work.load_seconds += outcome.load_seconds
         if work.open == 0:
             self._works.pop(work.batch.start, None)
             self._whole.append(work)
@@ -73,20 +74,22 @@ class Finished:
     def store(self) -> tuple[Commit, ...]:
         """Stores what is done: rows all together, or one by one where they differ, as one that is to fail does."""
         rows, self._rows, self._bytes = self._rows, [], 0
+        # From here on: a writer that asks for the layout hears of new workers meanwhile, and samples that the old ones died on
+        # are added.
+        order, self._order = self._order, []
         commits: list[Commit] = []
         try:
             commits += self._writer.store_rows(rows) if rows else ()
         except (OutputError, ValueError, TypeError, MemoryError):
-            for row, results, seconds in rows:
-                self._keep(BatchWork(Batch(row, row + 1), 1), Outcome(row, results, None, seconds))
+            for row, results, *seconds in rows:
+                self._keep(BatchWork(Batch(row, row + 1), 1), Outcome(row, results, None, *seconds))
         whole, self._whole = self._whole, []
         if rows and whole:
             # As they came: failures that lie between good samples are no streak.
-            places = {row: place for place, row in enumerate(self._order)}
+            places = {row: place for place, row in enumerate((*order, *self._order))}
             commits = sorted([*commits, *map(self._commit, whole)], key=lambda commit: places[commit.start])
         else:
             commits += map(self._commit, whole)
-        self._order.clear()
         return tuple(commits)
 
     def _commit(self, work: BatchWork) -> Commit:

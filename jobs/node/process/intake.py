@@ -158,11 +158,11 @@ class Intake:
         if failure:
             self._divide(loaded, failure)
             return iter(())
-        each = size // max(len(items), 1)
+        each, seconds = size // max(len(items), 1), loaded.seconds / max(len(items), 1)
         self._item_bytes = max(self._item_bytes or 0, each)
         batches = self._batches
         pairs = zip(loaded.rows, items, strict=True)
-        return (Item(row, item, each, batches[row].most) for row, item in pairs if row in batches)
+        return (Item(row, item, each, batches[row].most, seconds) for row, item in pairs if row in batches)
 
     def _note_load(self, piece: Piece, seconds: float, runner: SampleRunner) -> None:
         runner.hold_up(seconds)

@@ -26,7 +26,7 @@ from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.generators import seed_generators
 from jobs.node.log import ERR, say
-from jobs.node.memory_errors import is_device_lost
+from jobs.node.memory_errors import broken_process, is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
 from jobs.node.twins import end_twin
@@ -128,8 +128,13 @@ class JobRunner:
 
     def run(self) -> None:
         """From now on pieces are processed in here; returns at ``end``."""
+        is_broken = False
         while fetch := self._inbox.get():
-            self._outbox.append(self._process(fetch))
+            if is_broken:
+                continue  # where a device hangs it would never end, and the messenger has yet to say that the process is lost
+            processed = self._process(fetch)
+            is_broken = isinstance(processed, Processed) and processed.broken is not None
+            self._outbox.append(processed)
             _add_to_eventfd(self.descriptor, 1)
 
     def leave_to_main_thread(self) -> None:
@@ -148,9 +153,9 @@ class JobRunner:
         if failure is None and loaded.rows:
             try:
                 results, failure, is_final = self._run_job(loaded, arriving)
-            except ProcessBroken as error:
+            except (ProcessBroken, BaseExceptionGroup) as error:
                 say(traceback_text(error, error.__traceback__).rstrip(), ERR)
-                broken = error
+                broken = broken_process(error)
         self._border.come_back((loaded.piece.start, loaded.piece.stop))  # it may have been its load, too
         return Processed(loaded, results, failure, is_final, time.monotonic() - started, broken)
 
@@ -168,7 +173,7 @@ class JobRunner:
                 arriving.processed()
         except BaseException as error:
             end_twin(error)
-            if isinstance(error, ProcessBroken):
+            if broken_process(error):
                 raise
             if is_device_lost(error):
                 # Nothing else helps this process; the beacon stays at the rows, for the supervisor to see.

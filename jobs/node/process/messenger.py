@@ -114,6 +114,7 @@ class Messenger:
         work = self._works.get(loaded.piece.batch)
         if work:  # else dropped by Halt
             work.seconds += processed.seconds
+            work.load_seconds += loaded.seconds
             self._source.submit(self._keep(work, processed))
             if work.open == 0:
                 self._commit(work)

@@ -1,5 +1,6 @@
 """Process: the entry point of a device process: sets up the Job, and brings together who talks and who runs it."""
 
+import contextlib
 import inspect
 import os
 import sys
@@ -17,7 +18,9 @@ from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.leaving import leave, leave_soon
-from jobs.node.messages import Ready
+from jobs.node.log import speak_as
+from jobs.node.memory_errors import broken_process
+from jobs.node.messages import Broken, Lost, Ready
 from jobs.node.process.arguments import ProcessArguments
 from jobs.node.process.job_runner import JobRunner
 from jobs.node.process.messenger import Messenger
@@ -32,6 +35,7 @@ from jobs.stacked import stack_now
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     arguments.child.show_gpus()
+    speak_as(arguments.child.context.process_index, None)
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
@@ -59,9 +63,19 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         else:
             sys.excepthook(type(error), error, error.__traceback__)
             border.come_back()
-            report_broken(connection, broken("setup", error, kernel_kills))
+            _report(connection, error, broken("setup", error, kernel_kills))
         return
     process.run()
+
+
+def _report(connection: Connection, error: BaseException, found: Broken) -> None:
+    """Says why there is no set-up; where what the Job needs is gone, as it says, that may be back for another process."""
+    if broken_process(error):
+        with contextlib.suppress(ConnectionError):
+            connection.send(Lost(found.message, (), found.kind))
+        leave_soon(STOPPED)
+    else:
+        report_broken(connection, found)
 
 
 class _Runs(Protocol):

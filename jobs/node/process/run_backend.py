@@ -126,22 +126,22 @@ class BatchWriter:
         failed = tuple(sorted(work.failed.values(), key=lambda sample: sample.row))
         split = work.split or bool(failed)
         sums = counts.of_batch(columns, self._counted) if self._counted else ()
-        return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds, sums)
+        return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds, sums, work.load_seconds)
 
-    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float]]) -> list[Commit]:
-        """Stores batches of one row each, of which no sample failed: (row, outputs of the sample, seconds).
+    def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float, float]]) -> list[Commit]:
+        """Stores batches of one row each, of which no sample failed: (row, outputs of the sample, seconds, of loading).
 
         Raises OutputError where they are to be taken one by one.
         """
-        outputs = of_many_rows([outputs for _, outputs, _ in rows])
+        outputs = of_many_rows([outputs for _, outputs, *_ in rows])
         if outputs is None:
             raise OutputError("the samples differ")
         columns = to_columns(outputs, len(rows))
         blocks = self._blocks.append_rows(self._layout_of(columns), columns)
         sums = counts.of_rows(columns, self._counted) if self._counted else [()] * len(rows)
         return [
-            Commit(row, row + 1, own, (), False, seconds, counted)
-            for (row, _, seconds), own, counted in zip(rows, blocks, sums, strict=True)
+            Commit(row, row + 1, own, (), False, seconds, counted, load_seconds)
+            for (row, _, seconds, load_seconds), own, counted in zip(rows, blocks, sums, strict=True)
         ]
 
     def _append(self, columns: Columns) -> tuple[Block, ...]:

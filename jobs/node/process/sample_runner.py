@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobs.errors import ProcessBroken, words
+from jobs.errors import ProcessBroken, described
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -21,7 +21,7 @@ from jobs.node.backend import Backend
 from jobs.node.beacon import InFlight
 from jobs.node.generators import sample_seed
 from jobs.node.log import ERR, say
-from jobs.node.memory_errors import is_device_lost, is_out_of_memory
+from jobs.node.memory_errors import broken_process, is_device_lost, is_out_of_memory
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import too_long, traceback_text
 from jobs.storage.records import FailedSample
@@ -33,12 +33,16 @@ TICK = 0.5
 
 
 class Item(NamedTuple):
-    """A sample as it was loaded, with its size, bytes. While it is in flight, ``most`` are, itself included (0: any number)."""
+    """A sample as it was loaded, with its size, bytes. While it is in flight, ``most`` are, itself included (0: any number).
+
+    ``load_seconds``: how long loading it took.
+    """
 
     row: int
     value: Any
     size: int
     most: int = 0
+    load_seconds: float = 0.0
 
 
 class Outcome(NamedTuple):
@@ -48,6 +52,7 @@ class Outcome(NamedTuple):
     results: Any
     failure: FailedSample | None
     seconds: float = 0.0
+    load_seconds: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -203,7 +208,7 @@ class SampleRunner:
             failure = self._failure(flight, error)
             if self.broken:
                 return
-        self._end(flight, Outcome(row, results, failure, self._loop.time() - began))
+        self._end(flight, Outcome(row, results, failure, self._loop.time() - began, flight.item.load_seconds))
 
     def _may_fit_alone(self, flight: _Flight, error: BaseException) -> bool:
         """Whether memory ran out while others had some of it: then the sample is begun once more, with none beside it."""
@@ -225,8 +230,9 @@ class SampleRunner:
         """Why the sample failed; None where the process did."""
         end_twin(error)
         row = flight.item.row
-        if isinstance(error, ProcessBroken) or is_device_lost(error):
-            self._break(error if isinstance(error, ProcessBroken) else ProcessBroken(words(error)), error)
+        broken = broken_process(error)
+        if broken or is_device_lost(error):
+            self._break(broken or ProcessBroken(described(error)), error)
             return None
         self._kernel_kills.follow(error)
         if flight.is_late:
@@ -245,7 +251,7 @@ class SampleRunner:
 
     def _end(self, flight: _Flight, outcome: Outcome | None = None) -> None:
         """The sample is not in flight any more; of one that was left behind, that was told before."""
-        row, _, size, most = flight.item
+        row, _, size, most, _ = flight.item
         if self._flights.get(row) is not flight:
             return
         del self._flights[row]
@@ -280,4 +286,4 @@ class SampleRunner:
         failed = (
             FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._timeout)) if flight.is_late else None
         )
-        self._end(flight, Outcome(row, None, failed, self._timeout) if failed else None)
+        self._end(flight, Outcome(row, None, failed, self._timeout, flight.item.load_seconds) if failed else None)

@@ -4,6 +4,8 @@ Memory that ran out is first nobody's fault: the batch gets a small crew of its 
 it at a time, then a quarter, down to one sample: each try costs a set-up, in which a model may be loaded. A sample that
 runs out of memory all alone has failed. Where even that does not do, the attempt ends as OUT_OF_MEMORY: with more memory
 the next one goes on.
+
+Of many samples in flight nobody knows which one it was: half as many are from then on, until one is alone.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -45,13 +47,15 @@ Step = Callable[[Crew], None]
 def recover(
     crew: Crew, short: MemoryShort, commit_log: CommitLog, new_crew: NewCrew, step: Step
 ) -> tuple[list[Batch], int]:
-    """After memory ran out: ends the crew, has its batch done with all else idle.
+    """After memory ran out: ends the crew, has its batch done with all else idle, unless it was one of several in flight.
 
-    Returns what is left besides, and how many samples at a time fit where the batch did not as a whole, else 0. Raises
-    AttemptFailed where the batch does not fit into memory however it is done.
+    Returns what is left, and how many samples at a time fit, as far as is known, where the batch did not as a whole, else 0.
+    Raises AttemptFailed where the batch does not fit into memory however it is done.
     """
     left = crew.unfinished()
     crew.close()
+    if short.together > 1:
+        return left, short.together // 2
     start, stop = short.rows
     # Where batches are of one row a pool worker is at several of them, of which the first may be done already.
     batch = next((batch for batch in left if batch.start < stop and start < batch.stop), None)

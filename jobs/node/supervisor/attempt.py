@@ -8,7 +8,6 @@ of the machine at any moment leaves at most work that no beat knows of.
 import dataclasses
 import itertools
 import os
-import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +15,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from jobs.kinds import EndReason, FailureKind
+from jobs.node.log import log_bytes
 from jobs.node.messages import Allocate, Allocated
-from jobs.node.supervisor.attempt_start import start_record
+from jobs.node.supervisor.attempt_start import NOTHING_KNOWN, Given, start_record
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.failure_budget import FailureBudget
 from jobs.node.supervisor.meter import Usage
 from jobs.node.supervisor.pace import Pace
+from jobs.node.supervisor.times import Times
 from jobs.node.supervisor.vitals import Vitals
 from jobs.storage.attempts import Attempt
 from jobs.storage.beats import Beat, GivenUp, Held, Passage
@@ -80,6 +81,7 @@ class AttemptLog:
         self._passages: list[Passage] = []
         self._done = Spans()
         self._pending: list[Range] = []
+        self._times = Times()
         self._unsynced: set[int] = set()
         self._is_broken = False
         self._in_a_row = self._ok_then = 0
@@ -97,16 +99,17 @@ class AttemptLog:
         worker: int,
         devices: tuple[str, ...],
         environment: Mapping[str, str] = os.environ,
-        memory: int = 0,
+        given: Given = NOTHING_KNOWN,
     ) -> None:
-        """Makes the files of the attempt, a data file for each process. ``memory``: what the task may use, bytes."""
+        """Makes the files of the attempt, a data file for each process."""
         self._journal = self._open.enter_context(Journal(self._run.journal(self.name)))
         paths = [self._run.data(self.name, process) for process in range(len(devices))]
         for path in paths:
             self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666))
             self._open.callback(os.close, self._files[-1])
         fsync_folder(self._run.attempts)  # names on disk, before a beat tells of what is in the files
-        start = start_record(self._plan, self._submission, index, worker, self._started, devices, environment, memory)
+        where = index, worker, self._started, devices
+        start = start_record(self._plan, self._submission, *where, environment, given)
         self._journal.append(start, *(DataFile(number, path.name) for number, path in enumerate(paths)))
 
     # --- claims
@@ -149,6 +152,7 @@ class AttemptLog:
         self._pending += [(commit.start, commit.stop) for commit in commits]
         self._unsynced.update([commit.blocks[0].file for commit in commits if commit.blocks])
         for commit in commits:
+            self._times.add(commit)
             self.ok += commit.stop - commit.start - len(commit.failed)
             if commit.failed:
                 self.failed += len(commit.failed)
@@ -240,11 +244,12 @@ class AttemptLog:
             begun=self.begun,
             rate=round(self.rate, 3),
             setup=round(self.setup, 3),
-            log=_log_bytes(),
+            log=log_bytes(),
             given_up=tuple(self._budget.given_up.values()),
             shared=self._budget.shared(self._done),
             failures=self._budget.groups(),
             counts=dict(self._counts),
+            **self._times.by_name(),
             **self._vitals()._asdict(),
         )
 
@@ -289,12 +294,3 @@ def _bounded(passages: list[Passage]) -> list[Passage]:
         Passage(min(one.start, other.start), max(one.stop, other.stop), one.journal) if other else one
         for one, other in pairs
     ]
-
-
-def _log_bytes() -> int:
-    """How long the log is, if stdout is one."""
-    try:
-        found = os.fstat(1)
-    except OSError:
-        return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0

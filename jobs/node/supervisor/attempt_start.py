@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from jobs.machine import allocation
 from jobs.machine.process_identity import ProcessIdentity
@@ -11,6 +12,17 @@ from jobs.storage.code import fingerprint
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart
 from jobs.storage.submission import Submission
+
+
+class Given(NamedTuple):
+    """What a task may use; ``memory`` in bytes."""
+
+    memory: int = 0
+    cpus: int = 0
+    gpus: int = 0
+
+
+NOTHING_KNOWN = Given()
 
 
 def new_name(submission: int, worker: int) -> str:
@@ -26,7 +38,7 @@ def start_record(
     begun: float,
     devices: tuple[str, ...],
     environment: Mapping[str, str],
-    memory: int,
+    given: Given,
 ) -> AttemptStart:
     """Of this process, in which the attempt has begun."""
     return AttemptStart(
@@ -45,7 +57,9 @@ def start_record(
         code=fingerprint(plan.code),
         plan=plan.fingerprint,
         native_id=allocation.native_id(environment),
-        memory=memory,
+        memory=given.memory,
+        cpus=given.cpus,
+        gpus=given.gpus,
         deadline=allocation.end_time(environment),
         generation=plan.generation,
     )

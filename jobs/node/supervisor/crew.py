@@ -239,10 +239,10 @@ class Crew:
         self._deal_to_all()
 
     def _give_up(self, child: Child, kind: FailureKind, message: str) -> None:
-        """Goes on without a process that worked until its device was lost; else raises AttemptFailed."""
-        had_worked = child.worker is None and child.process in self._worked
-        was_lost = had_worked and kind is not FailureKind.OUT_OF_MEMORY
-        if not was_lost or not self._ready - {child.process}:
+        """Goes on without a process that worked until it was lost, or was lost too often; else raises AttemptFailed."""
+        is_lost = child.process in self._worked or self._losses.is_hopeless(child.process)
+        may_go_on = child.worker is None and is_lost and kind is not FailureKind.OUT_OF_MEMORY
+        if not may_go_on or not self._ready - {child.process}:
             raise AttemptFailed(kind, message)
         self._losses.end(child.process)
         print(f"going on without {child.name} on {self.settings.devices[child.process]}: {message}", flush=True)

@@ -204,7 +204,8 @@ class Dealer:
             return batch
         failed = {sample.row: sample for sample in batch.failed}
         failed |= {row: self._failed[row] for row in range(batch.start, batch.stop) if row in self._failed}
-        most = 1 if batch.start in self._split else self._limits.get(batch.start, batch.most)
+        limits = (1 if batch.start in self._split else self._limits.get(batch.start, 0), batch.most)
+        most = min(filter(None, limits), default=0)  # memory may allow fewer than a suspicion
         return batch._replace(most=most, failed=tuple(failed.values()))
 
     def done(self, process: int, commits: Sequence[Commit], now: float) -> None:

@@ -10,6 +10,7 @@ from jobs import exit_codes
 from jobs.errors import InputError, LauncherError
 from jobs.kinds import EndReason
 from jobs.machine import allocation, descendants, disk, lifeline, open_files
+from jobs.node.log import stamp_lines
 from jobs.node.supervisor.signals import Signals
 from jobs.node.supervisor.task import Task
 from jobs.storage.claims import ClaimFolder
@@ -29,6 +30,7 @@ _CODES = {
 def run(arguments: list[str], signals: Signals) -> int:
     """Runs the task; returns its exit code."""
     options = _parse(arguments)
+    stamp_lines()
     if options.parent:
         lifeline.bind(options.parent, signal.SIGTERM)
     descendants.adopt()

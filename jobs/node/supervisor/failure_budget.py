@@ -170,6 +170,8 @@ class FailureBudget:
         """Whether so many failed for one reason, while others were good, that it is the Job or its engine, not the samples."""
         count, example = max(own.reasons.values(), default=(0, ""))
         allowed = self._submission.node.same_failures(shard.rows)
+        if shard.rows <= _SMALL and own.samples > self._limit(shard.index):
+            return None  # it fails in any case, once it is finished
         if count <= allowed or stored().beat.done.within(shard.start, shard.stop).count <= own.samples:
             return None
         message = (

@@ -27,7 +27,9 @@ class Usage:
     """What an attempt was given and took.
 
     ``cpus`` and ``memory_limit`` (bytes) are the task's; ``peak_memory`` (bytes) is of all its processes together,
-    sampled; ``cpu_seconds`` of all of them; ``gpu_use`` is the mean share of time in which the GPUs computed.
+    sampled; ``cpu_seconds`` of all of them; ``gpu_use`` is the mean share of time in which the GPUs computed, ``gpu_memory``
+    the most that one of them had in use of its ``gpu_memory_limit`` (bytes), ``energy`` what they took (joules): whole GPUs,
+    with what others did there. 0 or None: not known.
     """
 
     cpus: int = 0
@@ -35,6 +37,9 @@ class Usage:
     peak_memory: int = 0
     cpu_seconds: float = 0.0
     gpu_use: float | None = None
+    gpu_memory: int = 0
+    gpu_memory_limit: int = 0
+    energy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,13 @@ class Meter:
         self._cpu = 0.0
         self._cpu_before = 0.0
         self._gpu: list[float] = []
+        self._gpu_memory = (0, 0)
+        self._joules: tuple[float, float] | None = None
         self._gpu_read_at = 0.0
 
     def begin(self) -> None:
         """A new attempt begins: what was taken until now is not its own."""
-        self._peak, self._gpu = 0, []
+        self._peak, self._gpu, self._gpu_memory, self._joules = 0, [], (0, 0), None
         self._look()
         self._cpu_before = self._cpu
 
@@ -119,12 +126,35 @@ class Meter:
         if not self._gpu_names or self.read_at - self._gpu_read_at < _GPU_SECONDS:
             return
         self._gpu_read_at = self.read_at
-        use = gpus.utilisation(self._gpu_names)
-        if use is not None:
-            self._gpu.append(use)
+        found = gpus.look(self._gpu_names)
+        if found is None:
+            return
+        if found.use is not None:
+            self._gpu.append(found.use)
+        if found.memory:
+            self._gpu_memory = max(self._gpu_memory, found.memory)
+        self._note_energy(found)
+
+    def _note_energy(self, found: gpus.GpuLook) -> None:
+        if found.joules is not None:
+            self._joules = self._joules[0] if self._joules else found.joules, found.joules
 
     def usage(self) -> Usage:
         """What the attempt has taken so far."""
         self._look()
+        if self._joules and (found := gpus.look(self._gpu_names)):
+            self._note_energy(found)
         gpu_use = round(sum(self._gpu) / len(self._gpu), 3) if self._gpu else None
-        return Usage(self._cpus, self._limit, self._peak, round(self._cpu - self._cpu_before, 2), gpu_use)
+        energy = round(self._joules[1] - self._joules[0], 1) if self._joules else None
+        own = self._cpus, self._limit, self._peak, round(self._cpu - self._cpu_before, 2)
+        return Usage(*own, gpu_use, *self._gpu_memory, energy)
+
+    @property
+    def cpus(self) -> int:
+        """How many the task may use."""
+        return self._cpus
+
+    @property
+    def gpus(self) -> int:
+        """How many it may use."""
+        return len(self._gpu_names)

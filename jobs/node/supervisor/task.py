@@ -4,7 +4,6 @@ It works on one claim after another with a crew of processes and pool workers, k
 signals. It imports no torch and runs none of the user's code, so it survives what kills the others.
 """
 
-import os
 import select
 import shutil
 import sys
@@ -13,13 +12,13 @@ from collections.abc import Callable
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import devices, disk, gpus, memory
+from jobs.machine import devices, disk, memory
 from jobs.machine.running_time import RunningTime
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import prepare
 from jobs.node.supervisor.alone import recover
 from jobs.node.supervisor.attempt import AttemptLog
-from jobs.node.supervisor.attempt_start import new_name
+from jobs.node.supervisor.attempt_start import Given, new_name
 from jobs.node.supervisor.children import TICK, CrewSettings
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.commit_log import AttemptFailed
@@ -91,8 +90,11 @@ class Task:
         ids = SampleIds(plan.manifest_file(run))
         self._attempt = AttemptLog(run, plan, submission, name, self._claimer.seen, ids, self._vitals)
         cpus = devices.usable_cpus(processes=self._node.processes)
-        self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch)
-        self._meter = Meter(cpus, self._settings.memory, gpus.tokens(os.environ, devices.visible_gpus()))
+        usable = devices.usable_gpus(self._node)
+        self._settings = task_settings(run, plan, self._node, name, cpus, self._scratch, usable)
+        self._too_few_gpus = devices.too_few_gpus(self._node, usable)
+        names = devices.measured_gpus(self._node, self._settings.devices)
+        self._meter = Meter(cpus, self._settings.memory, names)
         self._crew: Crew | None = None
         self._most = 0
         self._looked = 0.0
@@ -103,7 +105,8 @@ class Task:
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""
         self._meter.begin()
-        self._attempt.begin(self._index, self._worker, self._settings.devices, memory=self._settings.memory)
+        given = Given(self._settings.memory, self._meter.cpus, self._meter.gpus)
+        self._attempt.begin(self._index, self._worker, self._settings.devices, given=given)
         try:
             self._serve()
             if self._crew:
@@ -127,6 +130,8 @@ class Task:
 
     def _serve(self) -> None:
         """One claim after another."""
+        if self._too_few_gpus:
+            raise AttemptFailed(FailureKind.ERROR, self._too_few_gpus)
         while (offer := self._claimer.next(self._attempt.rate, 0.0 if self._crew else self._attempt.setup)) is not None:
             if isinstance(offer, Claim):
                 self._work(offer)
@@ -160,12 +165,12 @@ class Task:
                 self._run_batches(claim, feed, again)
                 break
             except MemoryShort as short:
-                shortages += 1
+                shortages += short.together <= 1  # of those in flight there are fewer each time, and one in the end
                 again, fits = self._recover(short, shortages)
                 self._most = min(self._most or fits, fits or self._most)
                 # Less is in memory at a time from now on, or it would run out again.
                 size = self._plan.batch_size
-                together = short.together or (size if size > 1 else self._node.in_flight)
+                together = size if size > 1 else self._node.in_flight
                 feed.most = self._most or max(1, together >> shortages)
                 given_up = self._attempt.given_up
                 again = [batch._replace(most=feed.most) for batch in again if batch.start not in given_up]
@@ -250,12 +255,18 @@ class Task:
                 FailureKind.OUT_OF_MEMORY,
                 f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
             )
-        print(f"memory ran out ({short}; the task may use {limit}): doing its batch with all else idle", flush=True)
+        way = "doing its batch with all else idle"
+        if short.together > 1:
+            way = f"going on with {short.together // 2} of {short.together} samples in flight"
+        print(f"memory ran out ({short}; the task may use {limit}): {way}", flush=True)
         failed, given_up = self._attempt.failed, self._attempt.given_up
         found = recover(crew, short, self._attempt, self._new_crew, self._step)
-        # Else some samples were too large, and not all of them together.
+        if short.together > 1:
+            return found
         if (self._attempt.failed, self._attempt.given_up) == (failed, given_up):
-            self._settings = self._settings.fewer()
+            self._settings = self._settings.fewer()  # no sample was too large: they were together
+        elif short.together:
+            self._most = 0  # one was, and without it as many may fit as before
         return found
 
     # --- the end

@@ -23,10 +23,14 @@ def task_scratch(folder: str | None) -> Path:
     return made
 
 
-def task_settings(run: RunDir, plan: Plan, node: NodeSettings, attempt: str, cpus: int, scratch: Path) -> CrewSettings:
-    """Those of the crew of an attempt: its devices, and what threads and memory there are for them."""
-    usable = devices.usable_gpus(node)
+def task_settings(
+    run: RunDir, plan: Plan, node: NodeSettings, attempt: str, cpus: int, scratch: Path, usable: tuple[int, ...]
+) -> CrewSettings:
+    """Those of the crew of an attempt: its devices, of the ``usable`` GPUs, and what threads and memory there are for them."""
     assigned = devices.process_devices(node, usable)
+    unused = len(usable) - len(assigned) * (node.gpus_per_process or 0)
+    if node.gpus_per_process and unused > 0:
+        print(f"{unused} of the {len(usable)} GPUs of this task are left over (node.gpus_per_process)", flush=True)
     return CrewSettings(
         backend=RunBackend(
             run, plan.job, plan.rows, attempt, plan.manifest_digests, plan.manifest.get("file"), Upstream.of(plan)

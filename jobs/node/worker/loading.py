@@ -4,6 +4,7 @@ In a pool worker, or in a process that loads its own samples.
 """
 
 import inspect
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -124,6 +125,7 @@ class Loader:
 
     def load(self, piece: Piece, place: Callable[[int, Any], Any] = lambda slot, batch: batch) -> Loaded:
         """Loads and collates; never raises for what the Job or a sample raises. The beacon is idle again when it returns."""
+        began = time.monotonic()
         self._kernel_kills.tick()
         seed_generators(self._seed, piece.start)
         rows: Sequence[int]
@@ -152,7 +154,7 @@ class Loader:
                 self._kernel_kills.follow(problem)
                 error = failed_piece(self._backend, rows, SampleFailureKind.LOAD, problem)
         self._beacon.idle()
-        return Loaded(piece, rows, batch, tuple(failed), error)
+        return Loaded(piece, rows, batch, tuple(failed), error, time.monotonic() - began)
 
     def _unreadable(self, piece: Piece) -> list[FailedSample]:
         """Samples of the piece that cannot be had at all."""

@@ -16,6 +16,7 @@ from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.leaving import leave
+from jobs.node.log import speak_as
 from jobs.node.messages import Broken, Piece, Placed, Stop
 from jobs.node.slots import SlotWriter
 from jobs.node.twins import end_twin
@@ -47,6 +48,7 @@ class ChildArguments:
 def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     """Runs until the process goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     arguments.show_gpus()
+    speak_as(arguments.context.process_index, arguments.context.worker_index)
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()

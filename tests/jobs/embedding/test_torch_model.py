@@ -99,3 +99,32 @@ def test_weights_without_their_program_are_refused_with_what_to_do(tmp_path: Pat
 def test_a_model_that_returns_no_vectors_is_told_its_shape() -> None:
     with pytest.raises(OutputError, match=r"returned shape \[3, 3, 16, 16\] for 3 samples; .*\[3, d\]"):
         loaded("tests.support.embedding_models:two_axes_too_many")(IMAGES)
+
+
+class Heads(torch.nn.Module):
+    """Several outputs, the last of which may lack rows."""
+
+    def __init__(self, lost: int = 0) -> None:
+        super().__init__()
+        self.lost = lost
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        means = images.mean(dim=(2, 3))
+        return {"mean": means.double(), "largest": means.argmax(dim=1)[self.lost :]}
+
+
+def test_a_model_may_name_several_outputs() -> None:
+    found = loaded(f"{__name__}:Heads").outputs("embedding", IMAGES)
+    assert {name: (value.dtype, list(value.shape)) for name, value in found.items()} == {
+        "mean": (torch.float32, [3, 3]),
+        "largest": (torch.int64, [3]),
+    }
+    vision = loaded("tests.support.embedding_models:Vision")
+    assert torch.equal(vision.outputs("embedding", IMAGES)["embedding"], vision(IMAGES))
+
+
+def test_an_output_that_lacks_rows_is_refused_by_name() -> None:
+    with pytest.raises(
+        OutputError, match=r"shape \[2\] as 'largest' for 3 samples; valid: a tensor of shape \[3, ...\]"
+    ):
+        loaded(f"{__name__}:Heads", lost=1).outputs("embedding", IMAGES)

@@ -6,9 +6,17 @@ import types
 
 import pytest
 
-from jobs.errors import InputError
 from jobs.machine import gpus
-from jobs.machine.devices import gpu_groups, process_devices, threads_for, usable_cpus, usable_gpus, visible_gpus
+from jobs.machine.devices import (
+    gpu_groups,
+    measured_gpus,
+    process_devices,
+    threads_for,
+    too_few_gpus,
+    usable_cpus,
+    usable_gpus,
+    visible_gpus,
+)
 from jobs.storage.submission import NodeSettings
 
 
@@ -95,6 +103,29 @@ class FakeNvml(types.ModuleType):
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> types.SimpleNamespace:
         return types.SimpleNamespace(gpu=[20, 80][handle])
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        return [1500, 2000][handle]
+
+
+class BusyNvml(FakeNvml):
+    """GPUs that take 2 J each time that somebody looks."""
+
+    joules = 1000
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        self.joules += 2
+        return self.joules * 1000
+
+
+class FakeMig(FakeNvml):
+    """A part of a GPU: NVML tells neither how busy it is nor what it takes."""
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> types.SimpleNamespace:
+        raise RuntimeError("Not Supported")
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        raise RuntimeError("Not Supported")
+
 
 def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
@@ -106,14 +137,28 @@ def test_outside_slurm_auto_takes_free_gpus_only(monkeypatch: pytest.MonkeyPatch
 
 def test_gpu_use_is_the_mean_over_the_tasks_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
-    assert gpus.utilisation(("0", "GPU-b")) == pytest.approx(0.5)
-    assert gpus.utilisation(()) is None
+    assert gpus.look(("0", "GPU-b")) == gpus.GpuLook(0.5, (30, 100), 3.5)
+    assert gpus.look(()) is None
+
+
+def test_gpus_count_as_a_tasks_that_it_was_given_or_that_it_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"CUDA_VISIBLE_DEVICES": "4,5,7"}
+    inside = {**given, "SLURM_JOB_ID": "1"}
+    assert measured_gpus(NodeSettings(), ("cuda:0", "cuda:2", "cpu"), given) == ("4", "7")
+    assert measured_gpus(NodeSettings(), ("cpu",), given) == ()
+    assert measured_gpus(NodeSettings(), ("cpu",), inside) == ("4", "5", "7")
+    assert measured_gpus(NodeSettings(gpus_per_process=3), ("cuda:0",), given) == ("4", "5", "7")
+
+
+def test_a_part_of_a_gpu_tells_of_its_memory_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeMig("pynvml"))
+    assert gpus.look(("0",)) == gpus.GpuLook(None, (1, 100), None)
 
 
 @pytest.mark.skipif(os.path.exists("/proc/driver/nvidia"), reason="has an NVIDIA driver")
 def test_without_a_driver_no_gpu_counts_as_taken_and_no_use_is_known() -> None:
     assert gpus.free(2) == (0, 1)
-    assert gpus.utilisation(("0",)) is None
+    assert gpus.look(("0",)) is None
 
 
 def test_gpus_are_named_as_cuda_visible_devices_has_them() -> None:
@@ -128,7 +173,9 @@ def test_gpus_are_named_as_cuda_visible_devices_has_them() -> None:
     [
         ("0,1,2,3", NodeSettings(gpus_per_process=2), (("0", "1"), ("2", "3"))),
         ("GPU-a,GPU-b,5,6", NodeSettings(gpus_per_process=4), (("GPU-a", "GPU-b", "5", "6"),)),
-        ("7,3", NodeSettings(gpus_per_process=1, processes=3), (("7",), ("3",), ("7",))),
+        ("7,3", NodeSettings(gpus_per_process=1, processes=2), (("7",), ("3",))),
+        ("0,1,2,3", NodeSettings(gpus_per_process=2, processes=1), (("0", "1"),)),
+        ("0,1,2", NodeSettings(gpus_per_process=2), (("0", "1"),)),
         ("0,1", NodeSettings(), ((), ())),
     ],
 )
@@ -142,9 +189,16 @@ def test_each_process_has_gpus_of_its_own_by_the_names_that_it_is_given(
         assert process_devices(settings, usable) == ("cuda:0",) * len(groups)
 
 
-def test_gpus_that_cannot_be_shared_out_are_refused() -> None:
-    environment = {"CUDA_VISIBLE_DEVICES": "0,1,2"}
-    with pytest.raises(
-        InputError, match=r"node.gpus_per_process: 2, and this task has 3 GPUs: ask for a multiple of 2"
-    ):
-        gpu_groups(NodeSettings(gpus_per_process=2), (0, 1, 2), environment)
+@pytest.mark.parametrize(
+    ("settings", "usable", "needed"),
+    [
+        (NodeSettings(gpus_per_process=2, processes=3), (0, 1, 2, 3), "4 GPUs: it needs 6, for 3 process(es)"),
+        (NodeSettings(gpus_per_process=2), (0,), "1 GPUs: it needs 2, for 1 process(es)"),
+        (NodeSettings(gpus_per_process=2), (), "0 GPUs: it needs 2, for 1 process(es)"),
+    ],
+)
+def test_no_two_processes_share_gpus_that_each_has_to_itself(
+    settings: NodeSettings, usable: tuple[int, ...], needed: str
+) -> None:
+    assert too_few_gpus(settings, usable) == f"node.gpus_per_process: 2, and this task has {needed}"
+    assert set(gpu_groups(settings, usable, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, usable))})) == {()}

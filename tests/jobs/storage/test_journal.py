@@ -29,6 +29,7 @@ blocks = st.lists(st.builds(Block, st.integers(0, 3), numbers, numbers, text), m
 commits = st.builds(
     Commit, numbers, st.integers(10_001, 20_000), blocks, st.lists(failures, max_size=3).map(tuple), st.booleans(),
     seconds=st.just(0.5),  # as written: rounded
+    counts=st.just(()), load_seconds=st.just(0.0),  # not written
 )  # fmt: skip
 held = st.builds(Held, numbers, st.integers(1, 3), numbers, numbers, numbers)
 records = st.one_of(

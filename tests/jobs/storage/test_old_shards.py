@@ -408,8 +408,8 @@ def test_the_log_of_a_shard_is_that_of_the_first_in_its_group(run: RunDir) -> No
     run.submission(3).write_text(json.dumps({"tasks": 2, "rows": "0-7"}))
     for name in ("000000.log", "000002.log"):
         (run.logs / name).write_text("words")
-    assert old_log_paths(run, 2) == [run.logs / "000000.log", run.logs / "000002.log"]
-    assert old_log_paths(run, 1) == []
+    assert old_log_paths(run, Spans.parse("2")) == [run.logs / "000000.log", run.logs / "000002.log"]
+    assert old_log_paths(run, Spans.parse("1")) == []
 
 
 @settings(max_examples=50, deadline=None)

@@ -63,6 +63,11 @@ def test_what_is_no_dict_of_outputs_is_refused(returned: object) -> None:
         of_sample(returned)
 
 
+def test_several_texts_of_a_sample_are_refused_with_what_is_valid() -> None:
+    with pytest.raises(OutputError, match=r"'tags' has dtype <U1; .*of process_sample: one of them, not a list"):
+        of_sample({"tags": ["a", "b"]})
+
+
 def test_an_array_is_copied_since_the_job_may_use_it_again() -> None:
     buffer = np.zeros(3)
     kept = of_sample({"y": buffer})

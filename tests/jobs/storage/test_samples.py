@@ -90,3 +90,22 @@ def test_what_a_job_does_to_the_lists_of_a_sample_is_gone_when_that_is_read_agai
             assert sample["row"] == expected
             sample["row"]["tokens"].append(-1)
             sample["row"]["box"].clear()
+
+
+@pytest.mark.parametrize("ids", [[f"n{row}" for row in range(9)], list(range(9)), [row / 2 for row in range(9)]])
+def test_a_row_is_found_by_its_id(tmp_path: Path, ids: list[object]) -> None:
+    write_manifest(tmp_path / "manifest.arrow", {"id": ids}, "id")
+    samples = Samples(tmp_path / "manifest.arrow")
+    assert [samples.find(str(one)) for one in ids] == [[row] for row in range(9)]
+    assert samples.find("n") == []
+
+
+def test_ids_that_are_row_numbers_are_found_in_each_manifest(tmp_path: Path, manifest: Path) -> None:
+    assert Samples(manifest).find(f"n{BATCH_ROWS}") == [BATCH_ROWS]
+    parts = {METADATA_KEY: json.dumps({"id": None, "parts": [["a", 0], ["none", 5], ["b", 5]]}).encode()}
+    table = pa.table({"x": range(12)}).replace_schema_metadata(parts)
+    with pa.ipc.new_file(str(tmp_path / "parts.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    samples = Samples(tmp_path / "parts.arrow")
+    assert [samples.find(name) for name in ("0", "4", "6", "7", "x")] == [[0, 5], [4, 9], [11], [], []]
+    assert [samples.name(row) for row in samples.find("4")] == ["4 (of a)", "9 (4 of b)"]

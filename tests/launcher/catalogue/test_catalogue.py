@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from jobs.errors import InputError
 from jobs.parameters import UNKNOWN
@@ -15,9 +14,10 @@ from launcher.catalogue.blank import render
 from launcher.catalogue.catalogue import Entry, built_in, find
 from launcher.config.config import Config, load_config
 from launcher.config.problems import sections
+from launcher.config.yaml_lines import parse_document
 from launcher.plan.plan import make_plan
 from tests.launcher.test_imports import loaded
-from tests.support.launcher_runs import document, launcher
+from tests.support.launcher_runs import document, in_process, launcher
 
 BUILT_IN = built_in()
 TYPED = "tests.example_jobs.typed_jobs:Typed"
@@ -97,10 +97,10 @@ def test_a_job_of_the_users_own_is_found_in_the_folder(folder: Path) -> None:
 
 
 def test_jobs_lists_names_types_defaults_and_words(folder: Path) -> None:
-    shown = launcher(folder, "jobs").stdout
+    shown = in_process(folder, "jobs").stdout
     assert "max_tokens (int, default 256): Texts are cut at max_tokens tokens" in shown
     assert "model (str, required): a name on the Hugging Face hub" in shown
-    listed = document(launcher(folder, "jobs", "--json"))["jobs"]
+    listed = document(in_process(folder, "jobs", "--json"))["jobs"]
     assert [found["job"] for found in listed] == [entry.path for entry in BUILT_IN]
     (text,) = [found for found in listed if found["job"].endswith("TextEmbedding")]
     assert text["parameters"][2] == {
@@ -120,11 +120,11 @@ def test_types_are_told_as_they_are_written() -> None:
 @per_job
 def test_a_config_that_init_writes_loads_and_plans(folder: Path, entry: Entry) -> None:
     overrides = [word for option in required(entry) for word in ("--set", option)]
-    done = launcher(folder, "init", entry.path, *overrides)
+    done = in_process(folder, "init", entry.path, *overrides)
     assert done.returncode == 0, done.stderr
     config = load_config(folder / "config.yaml")
     assert config.job.class_ == entry.path
-    planned = launcher(folder, "plan", "config.yaml", "--set", "executor=local")
+    planned = in_process(folder, "plan", "config.yaml", "--set", "executor=local")
     assert planned.returncode == 0, planned.stderr
     assert Plan.read(config.run_folder / "plan.json").rows == 1
 
@@ -145,7 +145,7 @@ def test_what_init_leaves_open_is_named_by_plan_with_its_line(folder: Path, entr
 
 def test_every_key_is_written_with_its_default_and_its_meaning(folder: Path) -> None:
     text = render(find("text_embedding", Path()), folder / "config.yaml")
-    data = yaml.safe_load(text)
+    data = parse_document(text, "config.yaml").data
     for name, section in sections(Config).items():
         for key, field in section.model_fields.items():
             if name == "job" or key == "options":
@@ -154,7 +154,8 @@ def test_every_key_is_written_with_its_default_and_its_meaning(folder: Path) -> 
             assert re.search(rf"^  {key}: .*# {re.escape(field.description or '-')}$", text, re.MULTILINE), (
                 f"{name}.{key}"
             )
-    assert data["job"]["params"] == {"text": "text", "max_tokens": 256, "normalize": True, "dtype": "float32"}
+    texts = {"text": "text", "prompt": "", "max_tokens": 256, "overlap": None, "pooling": "mean"}
+    assert data["job"]["params"] == {**texts, "normalize": True, "dtype": "float32"}
 
 
 def test_what_is_set_is_written(folder: Path) -> None:
@@ -182,7 +183,7 @@ def test_what_is_set_is_written(folder: Path) -> None:
     ],
 )
 def test_init_refuses_what_plan_would_refuse(folder: Path, override: str, message: str) -> None:
-    done = launcher(folder, "init", TYPED, "--set", override)
+    done = in_process(folder, "init", TYPED, "--set", override)
     assert done.returncode == 2
     assert message in done.stderr
     assert not (folder / "config.yaml").exists()
@@ -190,12 +191,12 @@ def test_init_refuses_what_plan_would_refuse(folder: Path, override: str, messag
 
 def test_init_never_overwrites(folder: Path) -> None:
     (folder / "config.yaml").write_text("mine")
-    done = launcher(folder, "init", "text_embedding")
+    done = in_process(folder, "init", "text_embedding")
     assert done.returncode == 2
     assert "config.yaml: exists" in done.stderr
     assert (folder / "config.yaml").read_text() == "mine"
-    assert launcher(folder, "init", "text_embedding", "other.yaml").returncode == 0
-    done = launcher(folder, "init", "text_embedding", "nowhere/other.yaml")
+    assert in_process(folder, "init", "text_embedding", "other.yaml").returncode == 0
+    done = in_process(folder, "init", "text_embedding", "nowhere/other.yaml")
     assert (done.returncode, "there is no folder nowhere" in done.stderr) == (2, True)
 
 

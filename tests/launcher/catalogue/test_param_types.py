@@ -33,7 +33,7 @@ def problems(text: str, cls: type[Job] = Typed) -> dict[str, str]:
 @pytest.mark.parametrize(
     "text",
     [
-        "count: 0", "rate: 1e-3", "rate: 2", "rate: .inf", "flag: true", "flag: yes", "text: '5'", "folder: a/b",
+        "count: 0", "rate: 1e-3", "rate: 2", "rate: .inf", "flag: true", "text: '5'", "folder: a/b",
         "folder: null", "names: []", "names: [a, '3']", "pair: [1, 2]", "sizes: {a: 1}", "either: 3", "either: three",
         "mixed: [1, true]", "small: 9", "plain: [1, {a: b}]", "tensor: 3", "array: [1, 2]", "mode: slow",
     ],

@@ -198,13 +198,17 @@ slurm:
         ("slurm.time=0", "must be a time such as 4:00:00"),
         ("slurm.contiguous=3", "takes no value: true or false"),
         ("slurm.account=true", "needs a value: sbatch --account=VALUE"),
-        ("slurm.partition=on", 'needs a value: sbatch --partition=VALUE, not true; quote text such as "on"'),
+        ("slurm.requeue=yes", 'must be true or false, not "yes": yes is text, as YAML 1.2 has it'),
+        ("slurm.exclusive=yes", "must be true or false, or a value of sbatch's, not 'yes', which is text"),
+        ("output.gather=Off", 'must be true or false, not "Off": Off is text'),
         ('slurm.comment="a\\nb"', "must be one line of text"),
         ("slurm.exclude={a: b}", "must be one line of text"),
         ("slurm.options={}", "unknown key"),
         ("node.scratch=tmp", "must be a folder of the node: /path, ~/path, or one that begins with $NAME"),
         ("node.scratch=/tmp/$", "which are put in there"),
         ("slurm.warning=15", "15 s are too few for a task that may take 20 s to leave (slurm.grace)"),
+        ("node={gpus_per_process: 2, devices: cpu}", "node.devices is cpu: that must be auto or cuda"),
+        ("node={gpus_per_process: 2, devices: [cuda:0]}", "node.devices is [cuda:0]: that must be auto or cuda"),
         ("slurm.warning=5", "must be greater than or equal to 10"),
         ("slurm.grace=1", "must be greater than or equal to 5"),
         ("slurm.requeue=no thanks", "must be true or false"),
@@ -256,7 +260,7 @@ def test_a_number_of_the_slurm_section_prints_as_it_is_written(text: str) -> Non
 
 def test_any_sbatch_option_is_kept_under_its_own_name(folder: Path) -> None:
     slurm = load(
-        SMALL + "slurm: {mem: 1.5T, time: 4:00:00, gpus-per-node: 2, exclusive: yes, qos: null, nice: 5}\n"
+        SMALL + "slurm: {mem: 1.5T, time: 4:00:00, gpus-per-node: 2, exclusive: true, qos: null, nice: 5}\n"
     ).slurm
     assert slurm.options == {
         "mem": "1536G",
@@ -403,6 +407,22 @@ def test_overrides_win_and_later_ones_win_over_earlier_ones(folder: Path) -> Non
     assert config.data.shards is None
 
 
+def test_an_override_may_be_a_list_or_a_mapping_and_change_what_is_in_one(folder: Path) -> None:
+    overrides = [
+        "data.manifest=[a.csv, b.csv]",
+        "job.params.a={b: 1, c: [x]}",
+        "job.params.a.b=2",
+        "node.devices=[cpu, cpu]",
+    ]
+    config = load(SMALL, *overrides, "slurm={mem: 2G, exclude: [n1]}", "after=[x, y]", "notify=[mail, me]")
+    assert config.data.sources == ("a.csv", "b.csv")
+    assert config.job.params == {"a": {"b": 2, "c": ["x"]}}
+    assert config.node.devices == ("cpu", "cpu")
+    assert config.slurm.options == {"mem": "2G", "exclude": ["n1"]}
+    assert (config.after, config.notify) == (("x", "y"), ("mail", "me"))
+    assert load(SMALL, "data.manifest={train: a.csv, test: [b.csv]}").data.manifests["test"] == ("b.csv",)
+
+
 @pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
 def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
     (problem,) = problems(SMALL, override)
@@ -444,7 +464,7 @@ def test_an_empty_section_means_its_defaults(folder: Path) -> None:
 
 def test_params_are_left_as_they_are(folder: Path) -> None:
     text = SMALL.replace(
-        "my_jobs:Mine", "my_jobs:Mine, params: {a: 010, b: [1, {c: null}], d: 2024-01-01, e: 1e-4, f: 4:00}"
+        "my_jobs:Mine", "my_jobs:Mine, params: {a: '010', b: [1, {c: null}], d: 2024-01-01, e: 1e-4, f: 4:00}"
     )
     assert load(text).job.params == {
         "a": "010",

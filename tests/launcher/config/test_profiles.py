@@ -19,7 +19,7 @@ from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import asked_options
 from launcher.slurm.slurm_executor import SlurmExecutor
 from launcher.submit.submit import current_config, record
-from tests.support.launcher_runs import launcher, run_of, write_config
+from tests.support.launcher_runs import in_process, run_of, write_config
 
 CONFIG = "name: x\njob: {class: a:B}\ndata: {manifest: a.csv}\n"
 
@@ -170,13 +170,13 @@ def test_paths_are_relative_to_the_profile_and_know_variables(files: Files, monk
 def test_a_run_is_found_by_its_config_where_the_profile_puts_it(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     named(files, monkeypatch, f"runs: {files.folder}/elsewhere")
     config = write_config(files.folder / "toy")
-    done = launcher(config.parent, "plan", config.name, "--json")
+    done = in_process(config.parent, "plan", config.name, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] == f"{files.folder}/elsewhere/toy"
-    assert json.loads(launcher(config.parent, "status", config.name, "--json").stdout)["state"] == "planned"
+    assert json.loads(in_process(config.parent, "status", config.name, "--json").stdout)["state"] == "planned"
     for arguments in (["status"], ["status", "toy"], ["list"]):
-        assert "planned" in launcher(config.parent, *arguments).stdout, arguments
-    assert launcher(config.parent, "status", "tyo").returncode == 2
+        assert "planned" in in_process(config.parent, *arguments).stdout, arguments
+    assert in_process(config.parent, "status", "tyo").returncode == 2
 
 
 # --- what is wrong with one
@@ -254,7 +254,7 @@ def test_a_profile_with_a_mistake_is_bad_input_without_a_traceback(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named(files, monkeypatch, "slurm: {partion: p}")
-    done = launcher(files.folder, "plan", write_config(files.folder / "toy"))
+    done = in_process(files.folder, "plan", write_config(files.folder / "toy"))
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert f"{files.named}:1: slurm.partion: unknown key" in done.stderr
 
@@ -307,9 +307,9 @@ def test_no_profile_changes_what_decides_a_result(files: Files) -> None:
 def test_plan_says_which_profiles_hold(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     named(files, monkeypatch, "node: {workers: 0}\nretry: {attempts: 2}")
     path = write_config(files.folder / "toy")
-    done = launcher(path.parent, "plan", path.name)
+    done = in_process(path.parent, "plan", path.name)
     assert f"profile: {files.named}: retry.attempts\n" in done.stdout
-    assert json.loads(launcher(path.parent, "plan", path.name, "--json").stdout)["profiles"] == {
+    assert json.loads(in_process(path.parent, "plan", path.name, "--json").stdout)["profiles"] == {
         "retry.attempts": f"{files.named}:2"
     }
     assert run_of(path).plan.is_file()

@@ -181,16 +181,20 @@ MaxJobCount = 10000
 AccountingStorageType = accounting_storage/none
 MinJobAge = 30 sec
 TaskPlugin = affinity
+GresTypes = gpu
+KillWait = 5 sec
+OverTimeLimit = 10 min
 PreemptType = preempt/none
 PrivateData = jobs,users
 """
 
 
 def test_what_a_site_lacks_is_told_with_what_happens_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation = "*federation*) echo 'Federation: all'"
     partitions = "PartitionName=a Default=NO MaxTime=1-00:00:00 DefaultTime=00:10:00 PreemptMode=OFF"
     commands(
         tmp_path, monkeypatch,
-        scontrol=f"case \"$*\" in *partition*) echo '{partitions}';; *) cat <<'E'\n{_CONFIG}\nE\n;; esac",
+        scontrol=f"case \"$*\" in *partition*) echo '{partitions}';; {federation};; *) cat <<'E'\n{_CONFIG}\nE\n;; esac",
         sinfo="echo 'a|3|8|16000+|(null)|idle'",
         sbatch="echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1",
         sacct="echo 'Slurm accounting storage is disabled' >&2; exit 1",
@@ -206,6 +210,10 @@ def test_what_a_site_lacks_is_told_with_what_happens_instead(tmp_path: Path, mon
     assert told["partition"].is_needed  # no default one, and none is asked for
     assert (told["accounting"].text, "forgets a job 30 sec after its end" in told["accounting"].lacks) == ("none", True)
     assert (told["memory"].text, bool(told["memory"].lacks)) == ("not bound by cgroups", True)
+    assert (told["CPUs"].text, told["GPUs"].text) == ("bound by Slurm", "those of others are hidden by variables alone")
+    assert told["at the end"].text == "SIGKILL comes 5 sec after SIGTERM, 10 min after the time limit; JobRequeue=?"
+    assert "slurm.grace: 20 s" in told["at the end"].lacks
+    assert told["federation"].text == "all: all of a run stays on old"
     assert "only that user can tell" in told["PrivateData"].lacks
     assert told["a job"].is_needed
     assert "Invalid account" in told["a job"].lacks

@@ -33,6 +33,7 @@ from launcher.export.export import FORMATS, export
 from launcher.results import OK, Results
 from launcher.results import pieces as cutting
 from tests.support.builders import build_books, build_plan, build_run, damage, everything, write_shard
+from tests.support.examples import examples
 from tests.support.launcher_runs import ROOT, environment, launcher
 
 ROWS = 64
@@ -132,7 +133,7 @@ DTYPES = st.sampled_from(["?", "u1", "i2", "<i8", "<f2", "<f4", "<f8"])
 SHAPES = st.lists(st.integers(0, 3), max_size=2).map(tuple)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(st.data())
 def test_any_output_is_exported_as_it_is(data: st.DataObject) -> None:
     fixed, items = (

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +22,10 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from launcher.config.config import load_config
+from launcher.config.yaml_lines import parse_document
 from launcher.manifest.manifest import build_manifest
 from launcher.plan import new_plan
+from launcher.plan.guard import Way
 from launcher.plan.plan import go_on, make_plan
 from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
@@ -107,7 +108,7 @@ def test_the_frozen_config_gives_the_same_run_from_where_it_lies(config: Path) -
     frozen = load_config(run.config)
     assert frozen.run_folder == run.path
     assert frozen.node == load_config(config).node
-    assert yaml.safe_load(run.config.read_text())["retry"]["attempts"] == 3
+    assert parse_document(run.config.read_text(), "config.yaml").data["retry"]["attempts"] == 3
     assert make_plan(frozen).is_new is False
 
 
@@ -216,6 +217,38 @@ def test_a_file_of_the_params_with_other_content_is_refused(weighted: Path) -> N
     known = Plan.read(run.plan)
     with pytest.raises(InputError, match="is not what it was"):
         go_on(run, known, current_config(run, known))
+
+
+SAMPLES = """
+from jobs.job import Job
+
+class Both(Job):
+    def process(self, batch): ...
+
+class Samples(Job):
+    async def load(self, sample): ...
+    async def process_sample(self, item, seed): ...
+"""
+
+
+def test_a_job_that_takes_samples_one_by_one_now_has_other_batches(config: Path) -> None:
+    (config.parent / "sampled_job.py").write_text(SAMPLES)
+    write_config(config.parent, job="sampled_job:Both", params={})
+    run = make_plan(load_config(config)).run
+    store_something(run)
+    known, other = Plan.read(run.plan), load_config(config, ["job.class=sampled_job:Samples"])
+    message = r"node.batch_size: batches are of 1 now, and were of \d+ \(see process_sample in the Job\)\n(?!Where the results)"
+    with pytest.raises(InputError, match=message):
+        make_plan(other, Way.KEEP)
+    with pytest.raises(InputError, match=message):
+        go_on(run, known, other, Way.KEEP)
+
+
+def test_an_async_load_of_samples_one_by_one_needs_pool_workers(config: Path) -> None:
+    (config.parent / "sampled_job_too.py").write_text(SAMPLES)
+    write_config(config.parent, job="sampled_job_too:Samples", params={}, node={"workers": 0})
+    with pytest.raises(InputError, match=r"config.yaml:\d+: node.workers: Samples has process_sample .* 1 or more"):
+        make_plan(load_config(config))
 
 
 def test_a_file_of_the_params_that_was_copied_is_the_same(weighted: Path) -> None:
@@ -341,7 +374,8 @@ def test_what_a_module_prints_does_not_reach_stdout(config: Path, capsys: pytest
     (config.parent / "chatty.py").write_text("print('hello')\nfrom tests.example_jobs.toy_jobs import Toy\n")
     make_plan(load_config(config, ["job.class=chatty:Toy"]))
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "hello\n")
+    said = captured.err.replace("importing chatty:Toy ...\n", "")  # where that takes long
+    assert (captured.out, said) == ("", "hello\n")
 
 
 def test_a_folder_that_is_no_run_is_left_alone(config: Path) -> None:

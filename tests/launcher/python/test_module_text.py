@@ -194,6 +194,18 @@ def test_a_source_that_was_changed_since_it_was_run_is_no_source(monkeypatch: py
         module_text(names["f"], MainSource("this notebook", "notebook", ("def f(): return 2",)), "job_of_notebook")
 
 
+def test_where_an_exception_is_caught_is_a_part_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same instructions, of which an `except` is for others."""
+    caught = "def f(a, b):\n    try:\n        a(){}b()\n    except ValueError:\n        pass\n{}    return None\n"
+    both, first = (
+        caught.format("; ", ""),
+        caught.format("\n    ", "").replace("\n    b()", "").replace("pass\n", "pass\n    else:\n        b()\n"),
+    )
+    names = session(monkeypatch, both)
+    with pytest.raises(InputError, match="f"):
+        module_text(names["f"], MainSource("this notebook", "notebook", (first,)), "job_of_notebook")
+
+
 def test_what_an_annotation_of_text_names_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = "from pathlib import Path\nclass J:\n    def __init__(self, x: 'Path'): self.x = x"
     assert "Path" in made(monkeypatch, "J", cell)

@@ -27,6 +27,11 @@ class Free(Job):
         self.value = value
 
 
+class Summing(Job):
+    def __init__(self, values: list[Any]) -> None:
+        self.total = len(values)
+
+
 class Typed(Job):
     def __init__(
         self,
@@ -46,10 +51,12 @@ def test_a_constructor_that_changes_what_it_gets_changes_no_parameter() -> None:
 
 
 def test_a_list_that_is_changed_after_is_what_it_was() -> None:
-    values = [[1], 2]
-    made = Free(values)
-    values[0].append(3)  # type: ignore[attr-defined]
-    assert params_of(made) == {"value": [[1], 2]}
+    values: list[Any] = [[1], 2]
+    made, keeping = Summing(values), Free(values)
+    values[0].append(3)
+    assert params_of(made) == {"values": [[1], 2]}
+    with pytest.raises(InputError, match=r"job\.value: is \[\[1, 3\], 2\], and was not"):
+        params_of(keeping)
 
 
 def test_a_list_in_itself_is_made_all_the_same() -> None:
@@ -80,3 +87,18 @@ def test_annotated_values_and_plain_ones_come_back() -> None:
     }
     value = {"a": [1, 2.5, True, None, "x", {"b": float("nan")}]}
     assert list(params_of(Free(value))["value"]) == ["a"]
+
+
+def test_what_a_job_was_given_after_it_was_made_is_refused() -> None:
+    """Array tasks make it anew, of its arguments."""
+    made = Free(3)
+    made.value = 4
+    with pytest.raises(InputError, match=r"job\.value: is 4, and was not when the Free was made"):
+        params_of(made)
+    made = Free(3)
+    made.more = [1]  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"job\.more: is \[1\]"):
+        params_of(made)
+    made = Free(3)
+    made.model = object()  # type: ignore[attr-defined]  # as setup() may have made it, which does so in a task, too
+    assert params_of(made) == {"value": 3}

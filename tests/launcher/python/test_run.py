@@ -15,6 +15,7 @@ from jobs.errors import InputError, RunError
 from jobs.function import AsyncFunction, Function
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
+from jobs.storage.stamps import STAMP
 from jobs.storage.submission import Submission
 from launcher.cli import main
 from launcher.config.config import load_config
@@ -82,6 +83,9 @@ def test_a_run_goes_its_whole_way(folder: Path) -> None:
     assert run.errors() == []
     assert "8 to" not in run.logs(0)
     assert "ok, 0 failed" in run.logs(0)
+    assert run.logs(failed=True) == ""
+    *_, last = run.logs(tail=1).splitlines()
+    assert STAMP.match(last.encode()), "the last words of an array task"
     assert run.gather().complete
     assert "every shard is done and there is a result" in str(run.submit())
     assert run.cancel() == []
@@ -110,6 +114,49 @@ def test_settings_of_another_plan_hold_for_what_is_submitted_next() -> None:
     after = launcher.plan(Toy(), run, name="second", data={"shards": 1}, **SETTINGS)
     assert after.status().total == ROWS
     assert load_config(after.config).data.of_run is not None
+
+
+def test_the_same_samples_in_other_words_are_submitted(folder: Path) -> None:
+    (folder / "x.csv").write_text("x\n1\n2\n3\n")
+    launcher.plan(Toy(), "x.csv", name="toy", shards=1, **SETTINGS)
+    run = launcher.plan(Toy(), "./x.csv", name="toy", shards=1, **SETTINGS)
+    run.submit()
+    assert run.wait(PATIENCE, progress=False).state == RunState.COMPLETE
+
+
+def test_the_config_of_a_run_says_what_is_kept(folder: Path) -> None:
+    run = plan()
+    run.submit()
+    run.wait(PATIENCE, progress=False)
+    samples = [{"x": number} for number in range(ROWS)]
+    kept = launcher.plan(Toy(delay=0.001), samples, name="toy", shards=4, keep_results=True, **SETTINGS)
+    assert "kept, despite" in kept.notes[0]
+    known = make_plan(load_config(run.config))
+    assert (known.is_new, known.notes) == (False, ())
+
+
+def test_samples_of_a_script_are_not_extended_by_its_config(folder: Path) -> None:
+    run = plan()
+    run.submit()
+    run.wait(PATIENCE, progress=False)
+    with pytest.raises(InputError, match="40 rows then, 41 now") as caught:
+        plan(ROWS + 1)
+    assert "extend" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [({"node": "x"}, "node: must be a mapping"), ({"runs": 5}, "runs: a int is not valid; valid: a path")],
+)
+def test_a_section_of_another_kind_is_refused(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        launcher.map(doubled, [1], name="m", **sections)
+    with pytest.raises(InputError, match="a int is not valid"):
+        launcher.open(5)  # type: ignore[arg-type]
+
+
+def doubled(x: int) -> int:
+    return 2 * x
 
 
 def test_a_copy_of_a_job_has_its_parameters() -> None:

@@ -74,11 +74,15 @@ def test_a_class_that_is_changed_stays_what_it_was_in_the_run_before(
     assert [loaded(run) for run in (*runs, runs[0])] == [1, 2, 1]
 
 
-def test_a_folder_whose_module_makes_room_keeps_the_others(tmp_path: Path) -> None:
-    for folder, value in (("a", 1), ("b", 2)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "tools_of_test.py").write_text(JOB.format(name="J", value=value))
-    (tmp_path / "a" / "more_of_test.py").write_text("")
-    specs = [JobSpec("tools_of_test:J", {}, None, (str(tmp_path / folder),)) for folder in ("a", "b")]
+@pytest.mark.parametrize("folder", ["a", "tools_of_test", "tools_of_test/tools_of_test", "a/"])
+@pytest.mark.parametrize("file", ["tools_of_test.py", "tools_of_test/__init__.py"])
+def test_a_folder_whose_module_makes_room_keeps_the_others(tmp_path: Path, folder: str, file: str) -> None:
+    folders = [f"{tmp_path}/{folder}", str(tmp_path / "b")]
+    for value, place in enumerate(folders, 1):
+        path = Path(place, file)
+        path.parent.mkdir(parents=True)
+        path.write_text(JOB.format(name="J", value=value))
+    Path(folders[0], "more_of_test.py").write_text("")
+    specs = [JobSpec("tools_of_test:J", {}, None, (place,)) for place in folders]
     assert [job_class(spec)().load({})[0] for spec in (*specs, specs[0], specs[1])] == [1, 2, 1, 2]
     assert __import__("more_of_test")

@@ -1,12 +1,15 @@
 """``launcher list``: every run has a line, also one that cannot be read, and none hides another."""
 
+import csv
 import json
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+from jobs.machine.user import user_name
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import NO_SEAL, read_seal, stamp
 from launcher.cli import main
@@ -25,17 +28,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Of each run its state and how far it is."""
     assert main(["list", str(folder)]) == 0
-    found = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    return {name: text.strip() for name, text in found}
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "state", "changed", "owner", "samples"]
+    found = [re.fullmatch(r"(\S+) +(\w+) +\d+ \w+ +(\S+) +(.*)", row) for row in rows]
+    assert all(row and row[3] == user_name() for row in found)
+    return {Path(row[1]).name: f"{row[2]}: {row[4]}" for row in found if row}
 
 
 def test_each_run_has_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = lines(folder, capsys)
     assert found == {
-        "well": "incomplete: 64 of 64 samples (100%), shards 3 done",
-        "bad": "incomplete: 0 of 8 samples (0%), shards 1 pending",
-        "again": "cancelled: 0 of 8 samples (0%), shards 1 pending",
+        "well": "incomplete: 64 of 64 samples (100%)",
+        "bad": "incomplete: 0 of 8 samples (0%)",
+        "again": "cancelled: 0 of 8 samples (0%)",
     }
 
 
@@ -92,7 +99,7 @@ def test_a_complete_run_is_listed_without_a_look_at_its_attempts(
     run.result.write_bytes(stamp(seal))
     for journal in run.attempts.iterdir():
         journal.unlink()
-    assert lines(folder, capsys)["well"] == "complete, 3 of 64 samples failed, shards 3 done"
+    assert lines(folder, capsys)["well"] == "complete: 64 of 64 samples (100%), 3 failed"
 
 
 @pytest.mark.parametrize(
@@ -123,3 +130,55 @@ def test_other_things_in_the_folder_are_no_runs(folder: Path) -> None:
     (folder / "empty").mkdir()
     (folder / "dangling").symlink_to("nowhere")
     assert {run.name for run in list_runs(folder)} == {"well", "again", "bad"}
+
+
+def names(capsys: pytest.CaptureFixture[str], *arguments: str) -> set[str]:
+    assert main(["list", "--csv", *arguments]) == 0
+    return {row["name"] for row in csv.DictReader(capsys.readouterr().out.splitlines())}
+
+
+def test_a_list_may_be_of_some_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "bad" / "plan.json").write_text("{")
+    long_ago = time.time() - 3 * 86400
+    for path in (folder / "well" / "plan.json", folder / "well" / "submissions"):
+        os.utime(path, (long_ago, long_ago))
+    for arguments, found in (
+        ([], {"well", "bad", "again"}),
+        (["--state", "cancelled,unreadable"], {"bad", "again"}),
+        (["--state", "running"], set()),
+        (["--since", "2d"], {"bad", "again"}),
+        (["--since", "73h", "--state", "incomplete"], {"well"}),
+        (["--name", "*l*"], {"well"}),
+        (["--owner", user_name()], {"well", "bad", "again"}),
+        (["--owner", "nobody-like-that"], set()),
+    ):
+        assert names(capsys, str(folder), *arguments) == found, arguments
+    for arguments in (["--state", "done"], ["--since", "2 days"]):
+        assert main(["list", *arguments, str(folder)]) == 2
+
+
+def test_a_list_tells_how_large_runs_are_where_it_is_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "bad" / "logs" / "0001-00000.log").write_bytes(b" " * 3_000_000)
+    assert main(["list", str(folder), "--size"]) == 0
+    assert any(re.search(r"bad +incomplete +\d+ s +3 MB ", line) for line in capsys.readouterr().out.splitlines())
+    assert main(["list", str(folder), "--size", "--json"]) == 0
+    sizes = {run["name"]: run["size"] for run in json.loads(capsys.readouterr().out)["runs"]}
+    assert sizes["bad"] == sum(path.stat().st_size for path in (folder / "bad").rglob("*") if path.is_file())
+
+
+def test_a_list_is_of_the_nearest_folder_with_runs(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    all_of_them = {"well", "bad", "again"}
+    assert names(capsys, str(folder / "bad")) == {"bad"}
+    monkeypatch.chdir(folder)
+    assert names(capsys) == all_of_them
+    project = tmp_path_factory.mktemp("project")
+    folder.rename(project / "runs")
+    monkeypatch.chdir(project)
+    assert names(capsys) == all_of_them
+    monkeypatch.chdir("/")
+    assert names(capsys, str(project)) == all_of_them

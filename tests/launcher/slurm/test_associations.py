@@ -43,6 +43,12 @@ QOS = rows(
         "MaxWall": "00:10:00",
     },
     {"Name": "fast", "MaxSubmitJobsPA": "200", "MaxTRES": "cpu=16"},
+    {
+        "Name": "busy", "MaxJobsPU": "9", "MaxJobsPA": "8", "GrpJobs": "6", "MaxTRES": "cpu=16",
+        "MaxTRESPerNode": "cpu=4,gres/gpu=1",
+        "MaxTRESMins": "cpu=100,mem=6000M", "GrpTRESRunMins": "cpu=90", "GrpTRES": "cpu=20,mem=64G",
+    },
+    {"Name": "closed", "GrpJobs": "0"},
 )  # fmt: skip
 
 
@@ -101,3 +107,46 @@ def test_more_than_any_job_may_have_is_told(
     found = too_much(asked, seconds, policy.bounds("site", None, None, None))
     assert len(found) == len(words)
     assert all(text.startswith(word) for text, word in zip(found, words, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("qos", "asked", "seconds", "at_once"),
+    [
+        (None, {"cpu": 1}, None, 12),  # of the account
+        (None, {"cpu": 5, "gres/gpu": 1}, None, 2),
+        (None, {"mem": 8 * GIB}, 3600, None),
+        ("busy", {"mem": 8 * GIB}, None, 6),
+        ("busy", {"cpu": 4, "mem": 16 * GIB}, None, 4),
+        ("busy", {"cpu": 4}, 600, 2),  # 40 CPU minutes of 90
+        ("busy", {"cpu": 4}, 6000, 0),
+        ("closed", {"cpu": 1}, None, 0),
+    ],
+)
+def test_limits_of_what_runs_tell_how_many_tasks_there_are_at_a_time(
+    policy: Policy, qos: str | None, asked: dict[str, int], seconds: int | None, at_once: int | None
+) -> None:
+    assert policy.bounds("site", None, None, qos).at_once(asked, seconds) == at_once
+
+
+@pytest.mark.parametrize(
+    ("qos", "asked", "seconds", "words"),
+    [
+        ("busy", {"cpu": 4, "mem": 600 << 20, "node": 1}, 600, []),
+        ("busy", {"cpu": 8, "node": 2}, 60, []),
+        ("busy", {"cpu": 10, "gres/gpu": 4, "node": 2}, None, ["5 CPUs on a node, and its", "2 GPUs on a node, and its"]),
+        (
+            "busy",
+            {"cpu": 4, "mem": GIB, "node": 1},
+            1800,
+            ["30 min with 4 CPUs, and its account or QOS lets a job with that have 22 min",
+             "30 min with 1.0G of memory, and its account or QOS lets a job with that have 5 min"],
+        ),
+        ("closed", {"cpu": 1}, None, ["a job, and its account or QOS lets none run"]),
+    ],
+)  # fmt: skip
+def test_what_a_job_reserves_for_longer_than_it_may_is_told(
+    policy: Policy, qos: str, asked: dict[str, int], seconds: int | None, words: list[str]
+) -> None:
+    found = too_much(asked, seconds, policy.bounds("site", None, None, qos))
+    assert len(found) == len(words)
+    assert all(text.startswith(word) for text, word in zip(found, words, strict=True)), found

@@ -9,15 +9,17 @@ import pytest
 
 from jobs.errors import InputError
 from launcher.slurm import calls, limits, sbatch, scheduler
+from launcher.slurm.associations import USER_FIELDS
 from launcher.slurm.limits import forget, limits_for
 from launcher.slurm.parsers import JobId
 
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that comes first on PATH."""
+    """A folder that comes first on PATH; the queue is empty."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    stand_in(folder, "squeue", "true")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     calls.can_bind.cache_clear()
     forget()
@@ -38,7 +40,7 @@ def count(folder: Path, name: str) -> int:
 def test_a_script_is_submitted_by_one_call_that_asks_for_the_id_alone(programs: Path, tmp_path: Path) -> None:
     stand_in(programs, "sbatch", 'echo "$@" >> $0.calls\necho "123;cluster"')
     assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123", "cluster")
-    assert (programs / "sbatch.calls").read_text() == f"--parsable {tmp_path}/x.sbatch\n"
+    assert (programs / "sbatch.calls").read_text() == f"--parsable {tmp_path}/x.sbatch name\n"
 
 
 def test_what_else_is_said_is_not_taken_for_an_id(programs: Path, tmp_path: Path) -> None:
@@ -62,13 +64,38 @@ def test_what_sbatch_has_refused_is_no_job_that_is_there(programs: Path, tmp_pat
     assert sbatch.submit(tmp_path / "x.sbatch", "name", is_new=False) == JobId("124")
 
 
-def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(programs: Path, tmp_path: Path) -> None:
+def test_where_sbatch_tells_no_id_the_job_is_looked_for_by_its_name(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(programs, "sbatch", "echo Submitted batch job 99")
     stand_in(programs, "squeue", "echo '123|N/A|PENDING|None|name'")
     assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    stand_in(programs, "squeue", "[ -f $0.asked ] && echo '123|N/A|PENDING|None|name'; touch $0.asked")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")  # it came a moment later
+    monkeypatch.setattr(sbatch, "_ARRIVAL", (0.0,))
     stand_in(programs, "squeue", "true")
     with pytest.raises(InputError, match="no job id: Submitted batch job 99"):
         sbatch.submit(tmp_path / "x.sbatch", "name")
+
+
+@pytest.mark.parametrize("words", ["sbatch: error: quota file is locked", "AssocMaxSubmitJobLimit", ""])
+def test_what_a_sites_own_command_has_submitted_before_it_failed_is_there(
+    programs: Path, tmp_path: Path, words: str
+) -> None:
+    stand_in(programs, "sbatch", f"echo call >> $0.calls; echo '{words}' >&2; exit 3")
+    stand_in(programs, "squeue", "echo '123|N/A|PENDING|None|name'")
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    assert count(programs, "sbatch") == 1
+
+
+def test_a_job_that_the_site_has_given_another_name_is_told_by_the_argument_of_its_script(
+    programs: Path, tmp_path: Path
+) -> None:
+    stand_in(programs, "sbatch", "exit 3")
+    rows = ("122|0|RUNNING|None|lab_x\t/a b/x.sbatch name-2", "123|0|PENDING|None|lab|y\t/a|b/x.sbatch 7 name")
+    stand_in(programs, "squeue", "; ".join(f"echo $'{row}'" for row in rows))
+    assert sbatch.submit(tmp_path / "x.sbatch", "name") == JobId("123")
+    assert [entry.names for entry in scheduler.queue()] == [{"lab_x", "name-2"}, {"lab|y", "name"}]
 
 
 def test_a_job_that_arrived_late_and_took_the_last_place_is_found(
@@ -193,6 +220,15 @@ def test_many_jobs_are_asked_for_by_one_call(programs: Path) -> None:
     assert count(programs, "scontrol") == 1
 
 
+@pytest.mark.parametrize(("enforced", "jobs"), [("associations,qos", None), ("associations,limits,qos,safe", 3)])
+def test_limits_that_nobody_heeds_are_none(programs: Path, enforced: str, jobs: int | None) -> None:
+    stand_in(programs, "scontrol", f"echo 'ClusterName = site'; echo 'AccountingStorageEnforce = {enforced}'")
+    own = {"DefaultAccount": "lab", "Account": "lab", "Cluster": "site", "MaxSubmitJobs": "3"}
+    row = "|".join(own.get(name, "") for name in USER_FIELDS.split(","))
+    stand_in(programs, "sacctmgr", f"[[ $* != *'show user'* ]] || echo '{row}'")
+    assert limits_for({}).submit_jobs == jobs
+
+
 def test_what_slurm_allows_is_asked_once_for_a_command(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(programs, "scontrol", "echo call >> $0.calls; echo 'MaxArraySize = 7'")
     assert [limits_for({}).array_size, limits_for({"account": "lab"}).array_size] == [7, 7]
@@ -203,8 +239,8 @@ def test_what_slurm_allows_is_asked_once_for_a_command(programs: Path, monkeypat
 
 
 TAKES = {
-    "no arrays": 'grep -q "^#SBATCH --array" "${@: -1}"',
-    "small arrays": 'grep -q "^#SBATCH --array" "${@: -1}" && [[ "$*" != *--array=0-1* ]]',
+    "no arrays": 'grep -qse "^#SBATCH --array" -- "$@"',
+    "small arrays": 'grep -qse "^#SBATCH --array" -- "$@" && [[ "$*" != *--array=0-1* ]]',
     "nothing": "true",
 }
 

@@ -261,6 +261,19 @@ def test_paths_with_blanks_quotes_and_percent_signs_reach_bash_and_slurm(tmp_pat
     assert str(run.path) in shlex.split(finalize_script(run, config, [started(7, "123")]).splitlines()[-1])
 
 
+@pytest.mark.parametrize(
+    ("single_jobs", "arguments", "index"), [(False, ["name"], ""), (True, ["3", "name-3"], " 3"), (True, [], " 0")]
+)
+def test_what_a_template_sources_sees_no_arguments_of_its_script(
+    tmp_path: Path, single_jobs: bool, arguments: list[str], index: str
+) -> None:
+    (tmp_path / "activate").write_text('echo "activate with $# arguments"\n')
+    run, config = planned(tmp_path, slurm=site(tmp_path, f"source {tmp_path}/activate", "LAUNCHER_PYTHON=echo"))
+    (tmp_path / "script").write_text(array_script(run, config, submission(single_jobs=single_jobs)))
+    said = subprocess.run(["bash", "script", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout == f"activate with 0 arguments\n-P -m jobs {run.path} 7{index}\n"
+
+
 def test_a_template_may_set_another_python_and_a_prefix(tmp_path: Path) -> None:
     slurm = site(tmp_path, "LAUNCHER_PREFIX=(echo in 'my image')", "LAUNCHER_PYTHON='py thon'")
     run, config = planned(tmp_path, slurm=slurm)

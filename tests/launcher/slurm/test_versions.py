@@ -4,11 +4,18 @@ Those of 22.05 are recorded; the others are as the formats in src/scontrol, src/
 (scontrol's in src/api/job_info.c until 24.05).
 """
 
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
 from launcher.retry.policy import Allocation
+from launcher.slurm import scheduler
 from launcher.slurm.accounting import allocation, has_ended, judge
 from launcher.slurm.capacity import read_nodes, tasks_at_once
+from launcher.slurm.examination import Answers
+from launcher.slurm.limits import forget, heeds_limits, limits_for
 from launcher.slurm.parsers import (
     Accounted,
     JobId,
@@ -138,3 +145,95 @@ def test_sinfo_tells_which_nodes_run_jobs() -> None:
     kinds = ["gpu:a100:8(S:0-1)", "gpu:8", "gpu:1g.5gb:4,gpu:2g.10gb:4,shard:64"]
     rows = "".join(f"gpu|1|64|{kind}|idle|6000|NO\n" for kind in kinds)
     assert tasks_at_once(read_nodes(rows), "gpu", 1, 4, whole_nodes=False) == 6
+
+
+# --- scontrol show config, partition, federation
+
+CONFIG = """\
+Configuration data as of 2026-11-28T21:12:20
+AccountingStorageEnforce = associations,limits,qos{more}
+AccountingStorageType   = accounting_storage/slurmdbd
+ClusterName             = lab
+KillWait                = 30 sec
+MaxArraySize            = 501
+MaxJobCount             = 20000
+MinJobAge               = 300 sec
+OverTimeLimit           = 0 min
+PrivateData             = {private}
+SchedulerParameters     = max_array_tasks=400,bf_interval=30
+SLURM_VERSION           = {version}
+TaskPlugin              = {plugins}
+
+Cgroup Support Configuration:
+ConstrainRAMSpace{equals}yes
+
+Slurmctld(primary) at head is UP
+"""
+CONFIGS = {
+    "20.11": CONFIG.format(more="", private="none", version="20.11.9", plugins="affinity,cgroup", equals="       = "),
+    "22.05": CONFIG.format(more=",safe", private="jobs,usage", version="22.05.8", plugins="task/cgroup", equals=" = "),
+    "25.11": CONFIG.format(more=",safe", private="jobs,users", version="25.11.1", plugins="task/cgroup", equals=" = "),
+}
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """An scontrol that says this, and no other command of Slurm that says anything."""
+
+    def says(text: str) -> None:
+        (tmp_path / "text").write_text(text)
+        for name, body in (("scontrol", f"cat {tmp_path}/text"), ("sinfo", "true"), ("sacctmgr", "true")):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        forget()
+
+    yield says
+    forget()
+
+
+@pytest.mark.parametrize("version", CONFIGS)
+def test_scontrol_tells_how_a_cluster_is_set_up(scontrol: Callable[[str], None], version: str) -> None:
+    scontrol(CONFIGS[version])
+    limits = limits_for({})
+    assert (limits.array_size, limits.job_count, scheduler.cluster_name()) == (400, 20000, "lab")
+    assert scheduler.hides_jobs() == (version != "20.11")
+    values = Answers({"config": CONFIGS[version]}, {}).values
+    assert heeds_limits(values["AccountingStorageEnforce"])
+    assert values["SLURM_VERSION"].startswith(version)
+    assert (values["KillWait"], values["MinJobAge"], values["OverTimeLimit"]) == ("30 sec", "300 sec", "0 min")
+    assert ("cgroup" in values["TaskPlugin"], values["ConstrainRAMSpace"]) == (True, "yes")
+
+
+PARTITION = (
+    "PartitionName={name} AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes={nodes} Default={default} {qos}=N/A "
+    "DefaultTime={time} DisableRootJobs=NO ExclusiveUser=NO {new}GraceTime=30 Hidden=NO MaxNodes=UNLIMITED MaxTime=1-00:00:00 "
+    "MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED Nodes=n[1-2] PriorityJobFactor=1 PriorityTier=1 RootOnly=NO ReqResv=NO "
+    "OverSubscribe=EXCLUSIVE OverTimeLimit=NONE PreemptMode=REQUEUE State=UP TotalCPUs=16 TotalNodes=2 "
+    "SelectTypeParameters=NONE JobDefaults=(null) DefMemPerCPU=512 MaxMemPerNode=UNLIMITED"
+)
+
+
+@pytest.mark.parametrize("new", ["", "ExclusiveTopo=NO ", "MaxCPUsPerSocket=UNLIMITED TRES=cpu=16,mem=12000M "])
+def test_scontrol_tells_of_partitions(new: str) -> None:
+    row = PARTITION.format(name="long", nodes="ALL", default="YES", qos="QoS", time="NONE", new=new)
+    other = PARTITION.format(name="login", nodes="head", default="NO", qos="QoS", time="01:00:00", new=new)
+    long, login = Answers({"partitions": f"welcome\n{row}\n{other}\n"}, {}).partitions
+    assert (long["PartitionName"], long["Default"], long["State"], long["AllocNodes"]) == ("long", "YES", "UP", "ALL")
+    assert (long["MaxTime"], long["PreemptMode"], long["GraceTime"]) == ("1-00:00:00", "REQUEUE", "30")
+    assert (long["OverSubscribe"], long["DefMemPerCPU"]) == ("EXCLUSIVE", "512")
+    assert (login["DefaultTime"], login["AllocNodes"], login["Default"]) == ("01:00:00", "head", "NO")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("\nFederation: fed\nSelf:       lab:10.0.0.1:6817 ID:1 FedState:ACTIVE Features:\n"
+         "Sibling:    other:10.0.0.2:6817 ID:2 FedState:ACTIVE Features: PersistConnSend/Recv:Yes/Yes Synced:Yes\n", "lab"),
+        ("", None),
+        ("There is no federation\n", None),
+    ],
+)  # fmt: skip
+def test_scontrol_tells_of_a_federation(scontrol: Callable[[str], None], text: str, name: str | None) -> None:
+    scontrol(text)
+    assert scheduler.federated_name() == name

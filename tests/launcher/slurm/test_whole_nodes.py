@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jobs.errors import InputError
 from launcher.config.config import Config, load_config
 from launcher.slurm.capacity import Nodes
 from launcher.slurm.scripts import asked_options
@@ -83,6 +84,10 @@ def test_gpus_of_the_whole_job_are_shared_by_its_nodes(tmp_path: Path) -> None:
         assert found.processes == config.processes
         return found.gpus, found.cpus
 
+    with pytest.raises(InputError, match=r"node.processes: 3, each with 2 GPUs to itself .* need 6, .* asks for 4"):
+        task_size(
+            config_with(tmp_path, {"processes": 3, "gpus_per_process": 2}, gpus_per_node=4), {"gpus-per-node": "4"}
+        )
     assert size(gpus=4, nodes_per_task=2) == (2, 4)
     assert size(gpus="a100:3", nodes_per_task=2) == (2, 4)
     assert size(gpus_per_node=4, nodes_per_task=2) == (4, 8)

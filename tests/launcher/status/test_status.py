@@ -154,7 +154,10 @@ def test_the_json_of_shards_has_one_entry_for_each(run: RunDir) -> None:
     done = {"samples": 25, "ok": 24, "failed": 1}
     failed = {"samples": 25, "ok": 14, "failed": 2, "kind": "ERROR", "message": "no model"}
     untouched = {"state": "pending", "samples": 25, "ok": 0, "failed": 0}
-    assert json.loads(json.dumps(read(run).to_json(with_shards=True)))["shard_list"] == [
+    document = json.loads(json.dumps(read(run).to_json(read(run).shard_rows())))
+    task = ("job_id", "node", "attempt", "elapsed_seconds", "memory", "samples_per_second", "slow")
+    assert all(entry.keys() >= set(task) for entry in document["shard_list"])
+    assert [{key: entry[key] for key in entry if key not in task} for entry in document["shard_list"]] == [
         {"shard": 0, "state": "done", **done},
         {"shard": 1, **untouched},
         {"shard": 2, "state": "failed", **failed},
@@ -630,3 +633,29 @@ def test_a_full_disk_is_no_end_without_a_word(run: RunDir) -> None:
     write(run, 0, end=EndReason.FAILED, kind=FailureKind.DISK, message="No space left on device")
     assert read(run).is_abandoned
     assert not any("without a word" in line for line in status_lines(read(run)))
+
+
+def test_chosen_shards_are_those_that_failed_run_or_are_slow(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "run", tuple(range(0, 700, 100)), batch_size=10)
+    own(run, ProcessIdentity.current())
+    write(run, 0, *((row, row + 10) for row in range(0, 100, 10)), end=EndReason.DONE, bad=[3])
+    for worker, rate in ((1, 90.0), (2, 100.0), (3, 20.0), (4, 110.0)):
+        writer = attempt(run, worker=worker, process=HERE, age=100)
+        with writer:
+            writer.hold(100 * worker, 100 * worker + 100, claim=worker)
+            writer.commit_all(Spans([(100 * worker, 100 * worker + 60)]))
+            writer.beat(rate=rate, memory=5 << 20, begun=100 * worker + 70)
+    found = read(run)
+    assert [row.shard.shard.index for row in found.shard_rows()] == list(range(6))
+    assert [row.shard.shard.index for row in found.shard_rows(failed=True)] == [0]
+    assert [row.shard.shard.index for row in found.shard_rows(running=True)] == [1, 2, 3, 4]
+    assert [row.shard.shard.index for row in found.shard_rows(slow=True)] == [3]
+    assert [row.shard.shard.index for row in found.shard_rows(failed=True, slow=True)] == [0, 3]
+    (slow,) = found.shard_rows(slow=True)
+    assert slow.words()[:4] == ("3", "running, slow", "60/100", "")
+    told = slow.to_json()
+    assert (told["node"], told["memory"], told["samples_per_second"]) == ("host", 5 << 20, 20.0)
+    assert slow.elapsed == pytest.approx(100, abs=60)
+    table = [line.split() for line in status_lines(found, [slow]) if "samples/s" in line]
+    assert table[-1] == ["shard", "state", "samples", "node", "elapsed", "memory", "samples/s"]
+    assert "  no such shards" in status_lines(read(run), [])

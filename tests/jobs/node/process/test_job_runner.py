@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
+from jobs.errors import ProcessBroken
 from jobs.job import Job
 from jobs.node.beacon import Beacon, Beacons
 from jobs.node.border import Border
@@ -34,7 +35,7 @@ class Notes:
 
 
 class Gated(Job):
-    """Lets go of a batch when the test says so; one of NaN it cannot take."""
+    """Lets go of a batch when the test says so; one of NaN it cannot take, and of one below 0 it breaks."""
 
     def __init__(self) -> None:
         self.gate = threading.Semaphore(0)
@@ -45,6 +46,8 @@ class Gated(Job):
         assert self.gate.acquire(timeout=PATIENCE)
         if np.isnan(batch).any():
             raise MemoryError("too much")
+        if batch[0] < 0:
+            raise ExceptionGroup("requests", [ProcessBroken("the engine has died")])
         return {"y": batch}
 
 
@@ -127,6 +130,21 @@ def test_the_end_comes_after_the_piece_at_work_and_before_the_next(job: Gated, r
     job.gate.release(2)
     thread.join(PATIENCE)
     assert job.begun == [1.0]
+
+
+def test_a_broken_process_begins_no_other_piece(job: Gated, runner: JobRunner) -> None:
+    runner.leave_to_main_thread()
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
+    runner.give(piece(0, -1.0))
+    runner.give(piece(2, 2.0))
+    job.gate.release(2)
+    assert collected(runner).broken
+    runner.give(piece(4, 4.0))
+    wait_until(runner._inbox.empty)
+    runner.end()
+    thread.join(PATIENCE)
+    assert job.begun == [-1.0]
 
 
 def test_failures_are_told_and_what_cannot_be_read_is_raised(job: Gated, runner: JobRunner) -> None:

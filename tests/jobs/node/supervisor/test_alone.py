@@ -27,14 +27,22 @@ class _Crew:
         pass
 
 
-def _recovered(left: list[int], rows: tuple[int, int]) -> tuple[list[Batch], list[int]]:
+def _recovered(left: list[int], rows: tuple[int, int], together: int = 0) -> tuple[list[Batch], list[int], int]:
     crew: Any = _Crew([Batch(row, row + 1) for row in left])
     log: Any = None
-    others, _ = recover(crew, MemoryShort(rows, "cpu", "short"), log, lambda settings: crew, lambda one: None)
-    return others, [batch.start for batch in crew.begun]
+    short = MemoryShort(rows, "cpu", "short", together)
+    others, fits = recover(crew, short, log, lambda settings: crew, lambda one: None)
+    return others, [batch.start for batch in crew.begun], fits
 
 
 def test_of_several_rows_that_a_pool_worker_was_at_the_first_may_be_done_already() -> None:
-    others, alone = _recovered([5, 6, 9], (4, 8))
+    others, alone, _ = _recovered([5, 6, 9], (4, 8))
     assert ([batch.start for batch in others], alone) == ([6, 9], [5])
-    assert _recovered([9], (4, 8)) == ([Batch(9, 10)], [])
+    assert _recovered([9], (4, 8)) == ([Batch(9, 10)], [], 0)
+
+
+def test_of_several_samples_in_flight_none_is_done_alone_and_half_as_many_fit() -> None:
+    others, alone, fits = _recovered([5, 6, 9], (5, 10), together=3)
+    assert ([batch.start for batch in others], alone, fits) == ([5, 6, 9], [], 1)
+    others, alone, fits = _recovered([5, 6, 9], (5, 6), together=1)
+    assert ([batch.start for batch in others], alone, fits) == ([6, 9], [5], 0)

@@ -13,7 +13,7 @@ from jobs.node.supervisor import losses as losses_module
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew
-from jobs.node.supervisor.losses import IN_A_ROW
+from jobs.node.supervisor.losses import IN_A_ROW, IN_A_ROW_IDLE
 from jobs.storage.records import Commit, FailedSample, JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -139,6 +139,22 @@ def test_an_engine_that_memory_ran_out_for_ends_the_attempt_as_that(
     with pytest.raises(AttemptFailed) as failed:
         lose(IN_A_ROW)
     assert failed.value.kind is FailureKind.OUT_OF_MEMORY
+
+
+def test_what_cannot_be_set_up_is_left_out_after_five_tries_where_others_work(
+    crew_of: Callable[..., _Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses_module, "_LONGEST_PAUSE", 0.0)
+    run = crew_of(20)
+    run.asks(0, 100)
+    for _ in range(IN_A_ROW_IDLE):
+        run.child(1).send(Lost("setup: ProcessBroken: no such GPU"))
+        run.child(1).die(75)
+        run.step()
+    assert [child.process for child in run.server.processes()] == [0]
+    while run.child(0).hand:
+        run.says(0, *good([*run.child(0).hand]))
+    assert (sorted(run.log.rows), run.crew.finished) == (list(range(20)), True)
 
 
 @pytest.mark.parametrize("kind", [FailureKind.DISK, FailureKind.ERROR])

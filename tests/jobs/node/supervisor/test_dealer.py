@@ -278,3 +278,15 @@ def test_batches_that_are_held_back_come_again_when_their_process_goes() -> None
     assert not dealer.finished
     dealer.give_back(0)
     assert [batch.start for batch in dealer.deal(0, 0.0)] == [0]
+
+
+def test_a_suspicion_raises_no_limit_that_memory_has_set() -> None:
+    dealer = Dealer([Batch(row, row + 1, most=4) for row in range(64)], 1, 64)
+    dealer.asks(0, 0, 64)
+    dealer.deal(0, 0.0)
+    for _ in range(3):
+        dealer.lose(range(64), FailedSample(0, SampleFailureKind.CRASH, "lost"), 3)
+    assert {batch.most for batch in dealer.unfinished()} == {4}
+    for _ in range(3):
+        dealer.lose(range(8), FailedSample(0, SampleFailureKind.CRASH, "lost"), 3)
+    assert [batch.most for batch in dealer.unfinished()] == [1] * 8 + [4] * 56

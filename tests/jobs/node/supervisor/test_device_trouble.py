@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.errors import described
 from jobs.exit_codes import STOPPED
 from jobs.node.batches import BatchWork, PieceLimit
 from jobs.node.memory_errors import is_device_lost, is_out_of_memory
@@ -141,6 +142,7 @@ def test_a_limit_halves_at_once_and_doubles_only_after_a_long_time() -> None:
 )
 def test_a_lost_device_is_told_from_other_errors(text: str, lost: bool) -> None:
     assert is_device_lost(RuntimeError(text)) == lost
+    assert is_device_lost(ExceptionGroup("requests", [ValueError("no"), RuntimeError(text)])) == lost
 
 
 @pytest.mark.parametrize(
@@ -154,5 +156,9 @@ def test_a_lost_device_is_told_from_other_errors(text: str, lost: bool) -> None:
 )
 def test_out_of_memory_is_never_a_lost_device(name: str, text: str) -> None:
     error = type(name, (RuntimeError,), {})(text)
-    assert is_out_of_memory(error)
-    assert not is_device_lost(error)
+    for one in (error, ExceptionGroup("requests", [ValueError("no"), ExceptionGroup("more", [error])])):
+        assert is_out_of_memory(one)
+        assert not is_device_lost(one)
+    assert (
+        described(ExceptionGroup("requests", [error])) == f"ExceptionGroup: requests (1 sub-exception): {name}: {text}"
+    )

@@ -12,6 +12,7 @@ from jobs.kinds import FailureKind
 from jobs.machine import memory, tree_memory
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.meter import Meter
+from tests.jobs.machine.test_devices import BusyNvml
 
 _MB = 1 << 20
 _NO_LIMIT = 1 << 60
@@ -170,3 +171,18 @@ def test_a_process_that_is_gone_takes_nothing() -> None:
         pass
     assert memory.pages_of(pid) == 0
     assert Meter(1, _NO_LIMIT, ()).read([pid]).children == {}
+
+
+def test_what_nvml_tells_is_of_the_attempt_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", BusyNvml("pynvml"))
+    monkeypatch.setattr("jobs.node.supervisor.meter._GPU_SECONDS", 0.0)
+    readings = Meter(2, _NO_LIMIT, ("1",))
+    assert (readings.cpus, readings.gpus) == (2, 1)
+    readings.read([])
+    readings.begin()
+    for _ in range(3):
+        readings.read([])
+    told = readings.usage()
+    assert told.energy == 2 * 3, "since the first look, and once more at the end"
+    assert (told.gpu_use, told.gpu_memory, told.gpu_memory_limit) == (0.8, 30, 100)
+    assert Meter(2, _NO_LIMIT, ()).usage().energy is None

@@ -21,6 +21,7 @@ from jobs.storage.records import Commit
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
+from jobs.storage.stamps import STAMP
 from jobs.storage.submission import Submission
 from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
@@ -51,6 +52,9 @@ def test_the_bytes_do_not_depend_on_processes_and_workers(tmp_path: Path, proces
     other = make_run(tmp_path / "other", "Random", 500, workers=workers, processes=processes)
     assert run_task(reference).returncode == run_task(other).returncode == 0
     assert content(reference) == content(other)
+    told = last_end(other)
+    assert told.load.samples == told.process.samples == told.both.samples == 500
+    assert told.both.seconds == pytest.approx(told.load.seconds + told.process.seconds, abs=0.01)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -81,6 +85,9 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     assert done.returncode == 0
     assert "sample 40 failed (CRASH): the" in done.stdout
     assert "sample 77 failed (SAMPLE_TIMEOUT): took longer" in done.stdout
+    said = (done.stdout + done.stderr).encode().splitlines()
+    by = {stamp["speaker"].decode() for stamp in map(STAMP.match, said) if stamp}
+    assert by >= ({"task", "p0.w0", "p0.w1"} if workers else {"task", "p0"})
     found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
     assert found.keys() == {int(row) for row in bad}
     assert found[3] == ("LOAD", "ValueError: bad sample")

@@ -1,6 +1,7 @@
 """Array tasks whose Job takes samples one by one: real processes, and all that samples, engines and signals can do to them."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -88,6 +89,9 @@ def test_the_bytes_do_not_depend_on_processes_workers_and_samples_in_flight(
         assert values["text"] == f"row {row}".encode()
         assert np.frombuffer(values["tokens"], "<i8").tolist() == list(range(row % 4))
         assert int(np.frombuffer(rows["seed"], "<i8")[0]) == sample_seed(0, row)
+    told = last_end(run)
+    assert told.load.samples == told.process.samples == told.both.samples == ROWS
+    assert told.process.seconds >= 0.002 * ROWS
 
 
 def test_the_longest_samples_are_begun_first_where_it_is_known_what_they_cost(tmp_path: Path) -> None:
@@ -145,9 +149,26 @@ def test_a_sample_without_memory_is_tried_alone_before_it_fails(tmp_path: Path) 
     assert len(numbers(run)) == ROWS - 1
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(("large", "failed", "setups"), [(None, {}, 2), (5, {5: "OUT_OF_MEMORY"}, 9)])
+def test_samples_that_do_not_fit_together_are_done_with_half_as_many_in_flight(
+    tmp_path: Path, large: int | None, failed: dict[int, str], setups: int
+) -> None:
+    count = tmp_path / "setups"
+    params = {"megabytes": 110 if large is None else 1, "large": large, "setups": str(count)}
+    settings = {"workers": 1, "memory": 700 << 20, "in_flight": 8, "max_failed_samples": 1}
+    job = "tests.example_jobs.sample_jobs:Hungry"
+    run = make_run(tmp_path / "run", job, 12, batch_size=1, params=params, **settings)
+    done = run_task(run)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"going on with \d of \d samples in flight", done.stdout)
+    assert {row: sample.kind for row, sample in failures(run).items()} == failed
+    assert count.stat().st_size <= setups
+
+
 def test_failures_between_good_samples_are_no_streak(tmp_path: Path) -> None:
     bad = {str(row): "raise" for row in range(0, 300, 3)}
-    settings = {"max_failed_samples": 1.0, "max_same_failure": 1.0}
+    settings = {"max_failed_samples": 1.0}
     run = samples_run(tmp_path / "run", {"bad": bad}, rows=300, **settings)
     done = run_task(run)
     assert (done.returncode, len(failures(run))) == (0, 100)
@@ -169,6 +190,17 @@ def test_each_process_sees_its_own_gpus_and_nothing_else(tmp_path: Path) -> None
     assert seen == {"GPU-a,GPU-b: cuda:0 cuda:1", "GPU-c,GPU-d: cuda:0 cuda:1"}
 
 
+def test_a_task_with_too_few_gpus_ends_in_good_order_and_says_so(tmp_path: Path) -> None:
+    run = samples_run(tmp_path / "run", gpus_per_process=2, processes=2)
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1,2", "TMPDIR": str(tmp_path / "tmp")}
+    assert run_task(run, env=environment).returncode == 1
+    end = last_end(run)
+    assert (end.end, end.kind) == (EndReason.FAILED, FailureKind.ERROR)
+    assert "this task has 3 GPUs: it needs 4, for 2 process(es)" in end.message
+    assert list((tmp_path / "tmp").glob("launcher-*")) == []
+
+
 # --- broken processes
 
 
@@ -182,9 +214,13 @@ def test_a_sample_that_blocks_the_loop_or_aborts_its_process_is_found_among_thos
 
 
 def test_a_process_that_says_it_is_broken_is_replaced_and_nobody_is_blamed(tmp_path: Path) -> None:
+    (tmp_path / "not there yet").touch()
     run = samples_run(tmp_path / "run", {"bad": {"20": "broken once"}, "marks": str(tmp_path), "seconds": 0.01})
-    assert run_task(run).returncode == 0
+    done = run_task(run)
+    assert done.returncode == 0
     assert numbers(run) == list(range(ROWS))
+    assert "is lost: setup: ProcessBroken: the engine is not there yet; starting another" in done.stdout
+    assert "is lost: the engine has died; starting another" in done.stdout
     run = batches_run(tmp_path / "batches", dies=100, marks=str(tmp_path / "batches"), broken=True)
     assert run_task(run).returncode == 0
     assert results(run)["y"].tolist() == [2 * row for row in range(200)]
@@ -209,7 +245,9 @@ def test_an_engine_that_died_behind_a_living_process_makes_no_sample_fail(tmp_pa
 
 @pytest.mark.thorough
 def test_an_engine_that_dies_again_is_no_complete_run_however_many_samples_may_fail(tmp_path: Path) -> None:
-    run = samples_run(tmp_path / "run", {"bad": {"20": "dies"}, "seconds": 0.002}, max_failed_samples=1.0)
+    run = samples_run(
+        tmp_path / "run", {"bad": {"20": "dies"}, "seconds": 0.002}, max_failed_samples=1.0, max_same_failure=0.05
+    )
     assert run_task(run).returncode == 1
     (given_up,) = last_end(run).given_up
     assert given_up.kind is FailureKind.ERROR

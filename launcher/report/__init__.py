@@ -1,0 +1,1 @@
+"""What a run did and took, as one HTML file."""

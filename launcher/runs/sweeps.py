@@ -1,0 +1,33 @@
+"""Sweeps: which runs are of one sweep, as their plans say."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.errors import LauncherError
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+
+
+def sweep_of(plan: Plan) -> str | None:
+    """The name of the sweep that a run was planned in."""
+    name = plan.config.get("sweep")
+    return name if isinstance(name, str) else None
+
+
+def runs_of(folder: Path, name: str) -> Sequence[RunDir]:
+    """The runs of a sweep that a folder has, by name. One that cannot be read any more is none of it."""
+    paths = sorted(folder.glob(f"{name}-*/plan.json")) if folder.is_dir() and _is_name(name) else []
+    return [run for run in (RunDir(path.parent) for path in paths) if is_of_sweep(run, name)]
+
+
+def _is_name(text: str) -> bool:
+    """Whether it is no pattern, and no path."""
+    return bool(text) and not set(text) & set("/*?[")
+
+
+def is_of_sweep(run: RunDir, name: str) -> bool:
+    """Not where its plan cannot be read."""
+    try:
+        return sweep_of(Plan.read(run.plan)) == name
+    except (LauncherError, OSError):
+        return False

@@ -1,0 +1,70 @@
+"""Nodes: where the array tasks of a run are at work, on which devices, and what they take of what they asked for. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jobs.storage.attempts import Attempt
+from launcher.runs.shard_states import Shards
+from launcher.table import table_lines
+from launcher.units import counted, short_size
+from launcher.visible import on_one_line
+
+HEADS = ("node", "tasks", "devices", "samples/s", "memory", "asked", "")
+NUMBERS = {"tasks", "samples/s", "memory", "asked"}
+
+
+@dataclass(frozen=True)
+class NodeLoad:
+    """``memory`` is what its array tasks take now, ``asked`` what they may: bytes, 0 where it is not known."""
+
+    node: str
+    tasks: int
+    devices: str
+    rate: float
+    memory: int
+    asked: int
+    is_slow: bool = False
+
+    def words(self) -> tuple[str, ...]:
+        """For a table."""
+        sizes = (short_size(size) if size else "" for size in (self.memory, self.asked))
+        rate = f"{self.rate:,.1f}" if self.rate else ""
+        return (on_one_line(self.node), str(self.tasks), self.devices, rate, *sizes, "slow" if self.is_slow else "")
+
+
+def live_attempts(shards: Shards) -> list[Attempt]:
+    """Those that go on, by node and number."""
+    found = [one for one in shards.attempts if one.name in shards.live and one.start]
+    return sorted(found, key=lambda one: (one.start.host if one.start else "", one.name))
+
+
+def node_loads(shards: Shards, slow: Sequence[str] = ()) -> list[NodeLoad]:
+    """By name; ``slow`` are names of nodes."""
+    by_node: dict[str, list[Attempt]] = {}
+    for attempt in live_attempts(shards):
+        by_node.setdefault(attempt.start.host if attempt.start else "", []).append(attempt)
+    return [_load(node, attempts, node in slow) for node, attempts in by_node.items()]
+
+
+def _load(node: str, attempts: Sequence[Attempt], is_slow: bool) -> NodeLoad:
+    starts = [one.start for one in attempts if one.start]
+    beats = [one.beat for one in attempts]
+    devices = told_devices([device for start in starts for device in start.devices])
+    rate, memory = sum(beat.rate for beat in beats), sum(beat.memory for beat in beats)
+    asked = sum(start.memory for start in starts) if all(start.memory for start in starts) else 0
+    return NodeLoad(node, len(attempts), devices, rate, memory, asked, is_slow)
+
+
+def told_devices(devices: Sequence[str]) -> str:
+    """``4 cuda, 2 cpu``."""
+    kinds = Counter(device.partition(":")[0] for device in devices)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), reverse=True))
+
+
+def node_lines(loads: Sequence[NodeLoad], most: int) -> Iterator[str]:
+    """A table of so many of them, those that do least first."""
+    shown = sorted(loads, key=lambda load: (not load.is_slow, load.rate))[:most]
+    yield from table_lines(HEADS, [load.words() for load in shown], right=NUMBERS)
+    if len(loads) > most:
+        yield f"and {counted(len(loads) - most, 'node')} more"

@@ -1,0 +1,111 @@
+"""ShardList: shards of a status, each with the array task that has it, or had it last: what ``status --shards`` shows."""
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.kinds import ShardState
+from jobs.storage.attempts import Attempt
+from jobs.storage.spans import Spans
+from launcher.runs.shard_states import Shards, ShardStatus
+from launcher.table import table_lines
+from launcher.units import clock_time, short_size
+from launcher.visible import on_one_line, short_line
+
+HEADS = ("shard", "state", "samples", "failed", "job id", "node", "elapsed", "memory", "samples/s", "")
+SHARD_COLUMNS = (
+    "shard", "state", "samples", "ok", "failed", "job_id", "node", "attempt", "elapsed_seconds", "memory",
+    "samples_per_second", "slow", "kind", "message",
+)  # fmt: skip
+_NUMBERS = {"shard", "samples", "failed", "elapsed", "memory", "samples/s"}
+
+
+@dataclass(frozen=True)
+class ShardRow:
+    """``attempt`` is of the array task that has the shard, with all that it has done: None where nobody began with it.
+
+    ``is_slow``: that one does much less than others, finishes nothing, or has not written for long.
+    """
+
+    shard: ShardStatus
+    attempt: Attempt | None = None
+    is_live: bool = False
+    is_slow: bool = False
+
+    @property
+    def job_id(self) -> str | None:
+        return self.attempt.start.job_id if self.attempt and self.attempt.start else None
+
+    @property
+    def node(self) -> str | None:
+        return self.attempt.start.host if self.attempt and self.attempt.start else None
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds since the array task began, or for which it ran."""
+        if not (self.attempt and self.attempt.start):
+            return None
+        until = time.time() if self.is_live else max(self.attempt.beat.time, self.attempt.start.time)
+        return max(0.0, until - self.attempt.start.time)
+
+    def to_json(self) -> dict[str, Any]:
+        """An entry of ``launcher status --json --shards``."""
+        beat = self.attempt.beat if self.attempt else None
+        return {
+            **self.shard.to_json(),
+            "job_id": self.job_id,
+            "node": self.node,
+            "attempt": self.attempt.name if self.attempt else None,
+            "elapsed_seconds": None if self.elapsed is None else round(self.elapsed, 1),
+            "memory": beat and (beat.memory if self.is_live else beat.peak_memory),
+            "samples_per_second": beat and round(beat.rate, 3),
+            "slow": self.is_slow,
+        }
+
+    def words(self) -> tuple[str, ...]:
+        """For a table."""
+        shard, told = self.shard, self.to_json()
+        why = f"{shard.failure.kind}: {short_line(shard.failure.message)}" if shard.failure else ""
+        return (
+            str(shard.shard.index),
+            f"{shard.state}{', slow' if self.is_slow else ''}",
+            f"{shard.ok + shard.failed}/{shard.shard.rows}",
+            str(shard.failed or ""),
+            on_one_line(self.job_id or ""),
+            on_one_line(self.node or ""),
+            "" if self.elapsed is None else clock_time(self.elapsed),
+            short_size(told["memory"]) if told["memory"] else "",
+            f"{told['samples_per_second']:,.1f}" if told["samples_per_second"] else "",
+            why,
+        )
+
+
+def shard_rows(shards: Shards, chosen: Iterable[int], slow: Collection[str]) -> Iterator[ShardRow]:
+    """Of the shards with these numbers; ``slow`` are names of attempts."""
+    by_shard = _by_shard(shards)
+    for index in chosen:
+        attempt = by_shard.get(index)
+        is_live = attempt is not None and attempt.name in shards.live
+        is_slow = is_live and attempt is not None and attempt.name in slow
+        status = shards[index]
+        yield ShardRow(status, attempt, is_live, is_slow and status.state is ShardState.RUNNING)
+
+
+def _by_shard(shards: Shards) -> Mapping[int, Attempt]:
+    """The last attempt that had some of a shard's rows; one that goes on comes after all others."""
+    found: dict[int, Attempt] = {}
+    for attempt in sorted(shards.attempts, key=lambda one: (one.name in shards.live, one.submission, _began(one))):
+        claimed = Spans((held.start, held.stop) for held in attempt.beat.claims) - shards.closed
+        for shard in shards.table.shards_in(claimed | attempt.beat.done).numbers:
+            found[shard] = attempt
+    return found
+
+
+def _began(attempt: Attempt) -> float:
+    return attempt.start.time if attempt.start else 0.0
+
+
+def shard_lines(rows: Sequence[ShardRow]) -> Iterator[str]:
+    """A table of them."""
+    return (f"  {line}" for line in table_lines(HEADS, [row.words() for row in rows], right=_NUMBERS))

@@ -1,0 +1,100 @@
+"""Sweeps as commands: planned, run and shown together."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from launcher import results
+from launcher.cli import main
+from launcher.runs.sweeps import runs_of, sweep_of
+from tests.slurm_cluster import SlurmCluster
+from tests.support.launcher_runs import document, launcher, write_config
+from tests.support.slurm_runs import use_cluster
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_config(tmp_path, 8, shards=1)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err
+
+
+def test_a_sweep_plans_a_run_for_each_value_and_status_shows_all(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
+    assert [line.partition(":")[0] for line in told.splitlines()].count("planned") == 2
+    assert told.count("samples: 8") == 1
+    assert "toy-4: node.batch_size=4\nplanned: " in told
+    assert told.endswith("next: launcher submit toy, or launcher run toy; all 2 together: launcher status toy\n")
+    plans = {name: Plan.read(RunDir(config.parent / "runs" / name).plan) for name in ("toy-4", "toy-8")}
+    assert {name: (plan.batch_size, sweep_of(plan)) for name, plan in plans.items()} == {
+        "toy-4": (4, "toy"),
+        "toy-8": (8, "toy"),
+    }
+    for shown in (("status", "toy"), ("list", "--sweep", "toy")):
+        _, *rows = said(capsys, *shown).splitlines()
+        assert sorted((row.split()[0], row.split()[1]) for row in rows) == [("toy-4", "planned"), ("toy-8", "planned")]
+    assert said(capsys, "status", "toy", "--csv").count("runs/toy-") == 2
+    found = json.loads(said(capsys, "status", "toy", "--json"))
+    assert (found["sweep"], [run["state"] for run in found["runs"]]) == ("toy", ["planned", "planned"])
+    again = json.loads(said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8", "--json"))
+    assert [(run["sweep"], run["is_new"], run["values"]) for run in again["runs"]] == [
+        ("toy", False, [f"node.batch_size={size}"]) for size in (4, 8)
+    ]
+
+
+def test_a_sweep_runs_to_the_end_and_a_failing_run_ends_no_other(config: Path) -> None:
+    bad = ["--set", "job.params.bad={'3': raise}", "--set", "retry.attempts=1"]
+    done = launcher(config.parent, "run", config.name, "--sweep", "node.max_failed_samples=0,1", *bad, "--json")
+    assert [run["state"] for run in document(done)["runs"]] == ["failed", "complete"], done.stderr
+    assert done.returncode == 1
+    with results.open(config.parent / "runs" / "toy-1") as found:
+        assert list(found["status"]) == [1, 1, 1, 2, 1, 1, 1, 1]
+
+
+def test_a_run_that_is_called_as_the_sweep_comes_first(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "plan", config.name, "--sweep", "node.batch_size=4")
+    said(capsys, "plan", config.name, "--set", "name=toy-other")
+    assert [run.name for run in runs_of(Path("runs"), "toy")] == ["toy-4"]
+    said(capsys, "plan", config.name)
+    assert said(capsys, "status", "toy").startswith("toy  planned")
+
+
+def test_what_cannot_be_a_sweep_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["--sweep", "node.batch_size=4,8"]
+    assert "the runs of a sweep have a result each" in refused(
+        capsys, "plan", config.name, "--set", "output.path=x.h5", *sweep
+    )
+    assert "--set node.batch_size=0: must be" in refused(capsys, "plan", config.name, "--sweep", "node.batch_size=0,8")
+    assert "none.csv" in refused(capsys, "run", config.name, "--sweep", "data.manifest=data.csv,none.csv")
+    assert "makes runs of one config" in refused(capsys, "run", config.name, "b.yaml", *sweep)
+    assert not list(Path("runs").glob("*/submissions/*"))  # all are planned before one begins
+
+
+@pytest.mark.thorough
+@pytest.mark.slurm
+@pytest.mark.xdist_group("slurm")
+def test_a_scheduler_gets_all_runs_of_a_sweep_at_once(
+    clean_slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cluster(clean_slurm, monkeypatch)
+    config = write_config(tmp_path, 16, shards=1, executor="slurm", slurm={"mem": "600M"})
+    done = launcher(tmp_path, "run", config.name, "--sweep", "node.batch_size=4,8", "--json")
+    assert done.returncode == 0, done.stderr
+    found = document(done)["runs"]
+    assert [run["state"] for run in found] == ["complete", "complete"]
+    said = done.stderr
+    assert said.index("launcher status toy-4") < said.index("launcher status toy-8") < said.index("complete: 16 of 16")
