@@ -32,7 +32,7 @@ from tests.support.task_runs import (
 _GONE, _SLACK = 1.0, 2.0
 
 
-@pytest.mark.parametrize(("kills", "rows"), [(5, 600), pytest.param(200, 12_000, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("kills", "rows"), [(3, 300), pytest.param(200, 12_000, marks=pytest.mark.thorough)])
 def test_kills_of_random_processes_change_no_sample(tmp_path: Path, kills: int, rows: int) -> None:
     job, params = "tests.example_jobs.sample_jobs:Waits", {"seconds": 0.02, "uneven": 5}
     settings: dict[str, Any] = {"processes": 2, "in_flight": 16, "sync_interval": 0.2, "workers": 1}

@@ -149,8 +149,9 @@ class AttemptLog:
         """Journals batches that are in the data files; the next beat makes them count."""
         with self._noting_trouble():
             self._journal.append(Commits(tuple(commits)))
+        self._pending += [(commit.start, commit.stop) for commit in commits]
+        self._unsynced.update([commit.blocks[0].file for commit in commits if commit.blocks])
         for commit in commits:
-            self._pending.append((commit.start, commit.stop))
             self._times.add(commit)
             self.ok += commit.stop - commit.start - len(commit.failed)
             if commit.failed:
@@ -158,8 +159,6 @@ class AttemptLog:
                 self._budget.add(commit.failed)
             if commit.counts:
                 self._counts.update(dict(commit.counts))
-            if commit.blocks:
-                self._unsynced.add(commit.blocks[0].file)
 
     @property
     def committed(self) -> int:
