@@ -154,7 +154,11 @@ class TextGeneration(Job):
         is_local = "socket" in self._asked
         base = "http://engine/v1" if is_local else f"http://127.0.0.1:{engine.port}/v1"
         self._client = Client(base, engine.key, *limits, engine.socket if is_local else None, engine)
-        await engine.start(self._client.answers, self._start_timeout)
+        try:
+            await engine.start(self._client.answers, self._start_timeout)
+        except BaseException:  # teardown is not called
+            await self._end()
+            raise
         self._client.watch()
 
     async def process_sample(self, item: Any, seed: int) -> dict[str, Any]:
@@ -205,8 +209,9 @@ class TextGeneration(Job):
         return self._end() if self._client else None
 
     async def _end(self) -> None:
-        if self._client:
-            await self._client.close()
-        if self._engine:
+        client, engine, self._client, self._engine = self._client, self._engine, None, None
+        if client:
+            await client.close()
+        if engine:
             with contextlib.suppress(asyncio.CancelledError):
-                await self._engine.stop()
+                await engine.stop()

@@ -52,7 +52,7 @@ TABLE = {
     "jobs/sound": "",
     "jobs/http": "jobs base, jobs/storage",
     "jobs/program": "jobs base, jobs/machine",
-    "jobs/generation": "jobs base, jobs job, jobs/program",
+    "jobs/generation": "jobs base, jobs job, jobs/machine, jobs/program",
     "jobs/node": "jobs base, jobs job, jobs/machine, jobs/storage",
     "jobs/node/worker": "jobs base, jobs job, jobs/machine, jobs/node, jobs/storage",
     "jobs/node/process": "jobs base, jobs job, jobs/gather, jobs/machine, jobs/node, jobs/node/worker, jobs/storage",

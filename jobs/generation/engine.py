@@ -18,6 +18,7 @@ from pathlib import Path
 from jobs.errors import InputError, ProcessBroken
 from jobs.exit_codes import exit_text
 from jobs.job import Context
+from jobs.machine.scratch import make_scratch
 from jobs.program.argument import Argument
 
 FIELDS = frozenset({"model", "socket", "port", "gpus", "in_flight"})
@@ -30,6 +31,7 @@ _PORTS = 100
 _LOOK = 0.1
 # Lines of its log that a message ends with, and characters of each.
 _LAST_LINES, _LINE = 8, 300
+_TMP = Path("/tmp")
 # The longest path of a socket, bytes (unix(7)).
 _LONGEST = 107
 # What it gets to end by itself, seconds.
@@ -40,9 +42,9 @@ class Engine:
     """``command`` is that of the server, with fields. ``socket`` is where it listens, or ``port``, of this machine."""
 
     def __init__(self, command: Sequence[Argument], model: str, context: Context) -> None:
+        self.port, self._claim = _own_port()
         self._folder = _short_folder(context.scratch)
         self.socket = str(self._folder / _SOCKET)
-        self.port, self._claim = _own_port()
         self.key = secrets.token_urlsafe(24)
         gpus = sum(device.startswith("cuda") for device in context.devices)
         values = {
@@ -134,12 +136,15 @@ class Engine:
 
 
 def _short_folder(scratch: Path) -> Path:
-    """A folder of its own, whose path leaves room for the name of a socket; only this user may look into it."""
+    """A folder of its own, whose path leaves room for the name of a socket; only this user may look into it.
+
+    One in /tmp that its process, which was killed, has left goes with the next one that is made there.
+    """
     folder = Path(tempfile.mkdtemp(prefix="engine-", dir=scratch))
     if len(os.fsencode(folder / _SOCKET)) <= _LONGEST:
         return folder
     folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
+    return make_scratch(_TMP, "engine-")
 
 
 def _own_port() -> tuple[int, socket.socket]:

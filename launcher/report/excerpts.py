@@ -10,7 +10,7 @@ from launcher.runs.holders import log_of
 
 # Bytes that are read of a log, and lines that are shown of it.
 _READ = 1 << 19
-_BEFORE = 24
+_BEFORE, _FEW = 24, 3
 _LAST = 25
 
 
@@ -31,18 +31,23 @@ def _about(log: Path, group: FailureGroup, length: int) -> str:
     """The lines around the message; of an attempt that failed as a whole, its last ones."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, (length or log.stat().st_size) - _READ))
-            lines = file.read(_READ).decode(errors="replace").splitlines()
+            until = length or log.stat().st_size  # what comes after that is a later attempt's
+            file.seek(max(0, until - _READ))
+            lines = file.read(min(_READ, until)).decode(errors="replace").splitlines()
     except OSError:
         return ""
     message = group.message.splitlines()[0].strip() if group.message else ""
     place = next((number for number, line in enumerate(lines) if message and message in line), None)
-    shown = lines[-_LAST:] if place is None else lines[_first(lines, place) : place + 1]
+    shown = lines[-_LAST:] if place is None else lines[_first(lines, place, str(group.kind)) : place + 1]
     return "\n".join(shown)
 
 
-def _first(lines: Sequence[str], place: int) -> int:
-    """Where the traceback begins that ends with a message, or some lines before it."""
-    earliest = max(0, place - _BEFORE)
-    heads = (at for at in range(place, earliest - 1, -1) if "Traceback (most recent" in lines[at])
-    return max(earliest, next(heads, place - 4) - 1)
+def _first(lines: Sequence[str], place: int, kind: str) -> int:
+    """Where it is said which sample failed, or where the traceback begins that ends with a message; or some lines before it."""
+    above = range(place - 1, max(-1, place - _BEFORE), -1)
+    if f"failed ({kind})" in lines[place]:
+        return max(0, place - _FEW)
+    for head in (f"failed ({kind})", "Traceback (most recent"):
+        if found := [at for at in above if head in lines[at]]:
+            return found[0]
+    return max(0, place - _FEW)

@@ -117,10 +117,17 @@ def _result_lines(status: Status) -> list[str]:
 
 
 def _changes(status: Status) -> str:
-    """What a rerun needs to end otherwise, where all that it would do again are samples that failed."""
-    over = all(group.samples or group.kind is FailureKind.TOO_MANY_FAILED_SAMPLES for group in status.groups)
-    is_done = status.shards.closed.count == status.total
-    return f" --set node.max_failed_samples={status.shards.sufficient_budget}" if over and is_done else ""
+    """What a rerun needs to end otherwise: without that it would do the same again."""
+    own = [group for group in status.groups if not group.samples]
+    kinds = {group.kind for group in own}
+    if kinds <= {FailureKind.TOO_MANY_FAILED_SAMPLES} and status.shards.closed.count == status.total:
+        return f" --set node.max_failed_samples={status.shards.sufficient_budget}"
+    if kinds == {FailureKind.ERROR}:
+        return f", once its cause is mended: launcher logs {reference(status.run)} {own[0].shards.first}"
+    if kinds == {FailureKind.DISK}:
+        return ", once there is room"
+    lack = {FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT}
+    return ", with more memory or time, as said above" if kinds and kinds <= lack else ""
 
 
 def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:

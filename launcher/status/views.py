@@ -72,15 +72,18 @@ class TerminalView:
         self._pace = Pace()
 
     def show(self, status: Status) -> None:
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         self._pace.note(status)
         width, height = self._console.size
         bar = ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=min(_BAR_WIDTH, width))
         lines = screen_lines(status, self._pace, width, height - 2, unicode=self._console.encoding.startswith("utf"))
-        self._live.update(Group(bar, Text("\n".join(lines), no_wrap=True, overflow="ellipsis")), refresh=True)
+        screen = Table.grid()
+        screen.add_row(bar)
+        screen.add_row(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
+        self._live.update(screen, refresh=True)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -95,7 +98,7 @@ def screen_lines(status: Status, pace: Pace, width: int, height: int, *, unicode
     rates = pace.rates(max(10, width // 2))
     fastest = f"  {blocks(rates)}  at most {max(rates):,.1f} samples/s" if unicode and len(rates) > 1 else ""
     lines = [part for line in state_lines(status) for part in _fitting(line, width)]
-    lines[1:1] = [fastest] if fastest else []
+    lines[:0] = [fastest] if fastest else []
     loads = node_loads(status.shards, status.laggards.nodes)
     room = min(_NODES, height - len(lines) - 2)
     nodes = [f"  {line}" for line in node_lines(loads, room)] if loads and room > 0 else []

@@ -146,9 +146,10 @@ def _tried(
         try:
             stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None)
             stages.run("setup", partial(job.setup, context), show=None)
+            layout: list[Layout] = []
             for start in range(rows.start, rows.stop, config.node.batch_size):
                 batch = range(start, min(start + config.node.batch_size, rows.stop))
-                _batch(job, worker, list(samples.rows(batch.start, batch.stop)), seed, stages)
+                _batch(job, worker, list(samples.rows(batch.start, batch.stop)), seed, stages, layout)
         finally:  # what a Job has started would stay, in a notebook for good
             for name, one in {"teardown": job, "teardown (worker)": worker}.items():
                 if name == "teardown" or worker is not job:
@@ -160,7 +161,7 @@ def _tried(
 def _context(node: NodeSettings, scratch: Path, seed: int) -> Context:
     """That of the first process; of GPUs that would be its own, this process has all others as well."""
     usable = usable_gpus(node)
-    if problem := too_few_gpus(node, usable):
+    if problem := too_few_gpus(replace(node, processes=1), usable):
         raise InputError(problem)
     own: tuple[str, ...] = (process_devices(node, usable)[0],)
     if node.gpus_per_process:
@@ -168,26 +169,33 @@ def _context(node: NodeSettings, scratch: Path, seed: int) -> Context:
     return Context(own[0], 0, None, scratch, seed, node.in_flight, own)
 
 
-def _batch(job: Job, worker: Job, samples: Sequence[Sample], seed: int, stages: Stages) -> None:
-    """Loads, and processes what could be loaded: a bad sample fails alone, as in a run."""
+def _batch(job: Job, worker: Job, samples: Sequence[Sample], seed: int, stages: Stages, layout: list[Layout]) -> None:
+    """Loads, and processes what could be loaded: a bad sample fails alone, as in a run.
+
+    ``layout`` is that of the first outputs, which those of all others have to have. Generators are seeded as for a batch of
+    a run that begins here.
+    """
     loaded: list[tuple[Sample, Any]] = []
     one_by_one = takes_samples(type(job))
+    seed_generators(seed, samples[0].index)
     for sample in samples:
-        if one_by_one:  # else what is drawn depends on the batch, and these are others
+        if one_by_one:
             seed_generators(seed, sample.index)
         with contextlib.suppress(StageFailed):
             loaded.append((sample, stages.run("load", partial(worker.load, sample), sample=_name(sample))))
     if one_by_one:
-        _one_by_one(job, loaded, seed, stages)
+        _one_by_one(job, loaded, seed, stages, layout)
     elif loaded:
         batch = stages.run("collate", partial(worker.collate, [item for _, item in loaded]))
+        seed_generators(seed, samples[0].index)
         outputs = stages.run("process", partial(job.process, batch))
-        stages.run("stored", partial(to_columns, outputs, len(loaded)), show=_forms)
+        stages.run("stored", lambda: _agreed(to_columns(outputs, len(loaded)), layout), show=_forms)
 
 
-def _one_by_one(job: Job, loaded: Sequence[tuple[Sample, Any]], seed: int, stages: Stages) -> None:
+def _one_by_one(
+    job: Job, loaded: Sequence[tuple[Sample, Any]], seed: int, stages: Stages, layout: list[Layout]
+) -> None:
     """Each row with its own seed; what is stored of it has the form of those before."""
-    layout: list[Layout] = []
     for sample, item in loaded:
         step = partial(job.process_sample, item, sample_seed(seed, sample.index))
         with contextlib.suppress(StageFailed):
@@ -196,7 +204,11 @@ def _one_by_one(job: Job, loaded: Sequence[tuple[Sample, Any]], seed: int, stage
 
 
 def _row(outputs: Any, layout: list[Layout]) -> Columns:
-    columns = to_columns(of_one_row(of_sample(outputs)), 1)
+    return _agreed(to_columns(of_one_row(of_sample(outputs)), 1), layout)
+
+
+def _agreed(columns: Columns, layout: list[Layout]) -> Columns:
+    """The columns, if they have the layout, which is made by the first; raises OutputError."""
     forms = tuple(column.form(name) for name, column in columns.items())
     layout[:] = [(layout and layout[0].joined(forms)) or Layout(forms if not layout else layout[0].outputs)]
     check_form(columns, layout[0].outputs)

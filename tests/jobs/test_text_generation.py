@@ -138,6 +138,44 @@ def test_an_engine_that_cannot_start_ends_the_attempt_with_the_end_of_its_log(
     assert message in end.message
 
 
+@pytest.mark.parametrize("is_long", [False, True])
+def test_nothing_is_left_of_an_engine_that_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_long: bool
+) -> None:
+    from jobs.generation import engine as module
+    from jobs.text_generation import TextGeneration
+
+    tmp, scratch = tmp_path / "tmp", tmp_path / ("long" * 30 if is_long else "scratch")
+    monkeypatch.setattr(module, "_TMP", tmp)
+    tmp.mkdir()
+    scratch.mkdir()
+    job = TextGeneration("none", command=["sh", "-c", "echo no room; exit 3", "{port}"], prompt="number {x}")
+    with pytest.raises(ProcessBroken, match=r"exit code 3; it said last: no room"):
+        asyncio.run(job.setup(context(scratch)))
+    assert (list(tmp.iterdir()), list(scratch.iterdir())) == ([], [])
+    assert job.teardown() is None
+
+
+def test_what_a_killed_process_has_left_in_tmp_goes_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.generation import engine as module
+
+    tmp, scratch = tmp_path / "tmp", tmp_path / ("long" * 30)
+    monkeypatch.setattr(module, "_TMP", tmp)
+    tmp.mkdir()
+    scratch.mkdir()
+    left = subprocess.run(
+        [sys.executable, "-c", "import sys; from pathlib import Path; from jobs.generation import engine;"
+         "engine._TMP = Path(sys.argv[1]); print(engine._short_folder(Path(sys.argv[2])))", str(tmp), str(scratch)],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    assert Path(left).parent == tmp
+    mine = module._short_folder(scratch)
+    assert list(tmp.iterdir()) == [mine]
+    assert len(str(mine.relative_to(tmp))) < 60
+
+
 def test_no_engine_is_left_when_its_process_or_its_task_is_killed(tmp_path: Path) -> None:
     run = generation(tmp_path / "run", command=engine(tmp_path, row20="429"), retries=1_000_000)
     task = psutil.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

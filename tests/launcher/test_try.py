@@ -79,6 +79,17 @@ class Apart(Mine):
 
     def load(self, sample):
         return self.table
+
+
+class Drawing(Job):
+    def load(self, sample):
+        return {"x": sample["x"], "drawn": random.random()}
+
+    def process(self, batch):
+        own = random.random()
+        print("drew", *batch["drawn"], own)
+        kind = "f4" if 4 in batch["x"] else "f8"
+        return {"drawn": batch["drawn"], "own": np.full(len(batch["x"]), own), "v": batch["x"].astype(kind)}
 """
 
 
@@ -204,6 +215,21 @@ def test_samples_are_taken_one_by_one_with_the_seeds_that_they_have_in_a_run(
     assert "  where: str [5]  '5 cpu'\n" in out
 
 
+def test_batches_that_begin_as_those_of_a_run_draw_the_same_and_have_one_form(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "job.class=my_tried_job:Drawing", "--set", "runs=drawn", "--set", "node.batch_size=2"]
+    more = ["--set", "node.max_failed_samples=2", "--set", "data.shards=1", "--set", "node.workers=1"]
+    code, out, _ = tried(capsys, *settings, "--samples", "6")
+    assert code == 1
+    assert "output 'v' is <f4 [n]; the first batch had <f8 [n]" in out
+    assert main(["run", "config.yaml", *settings, *more]) == 0
+    drawn = [line.split()[1:] for line in out.splitlines() if line.startswith("drew ")]
+    with results.open("drawn/mine") as found:
+        for row in (0, 2):
+            assert drawn[row // 2] == [str(value) for value in (*found["drawn"][row : row + 2], found["own"][row])]
+
+
 @pytest.mark.parametrize(("workers", "index", "objects"), [(0, "None", 1), (2, "0", 2)])
 def test_what_was_set_up_is_torn_down_where_something_raised(
     folder: Path, capsys: pytest.CaptureFixture[str], workers: int, index: str, objects: int
@@ -223,7 +249,10 @@ def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.C
     ("arguments", "message"),
     [
         (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:14)"),
-        (["--set", "job.class=my_tried_job:Nobody"], "the module's Jobs: Apart, Asking, Awaiting, Mine, Telling"),
+        (
+            ["--set", "job.class=my_tried_job:Nobody"],
+            "the module's Jobs: Apart, Asking, Awaiting, Drawing, Mine, Telling",
+        ),
         (["--row", "10"], "--row 10: there is no such row; there are 0-9"),
         (["--shard", "3"], "--shard 3: there is no such shard; there are 0-2"),
         (["--shard", "1", "--row", "1"], "give one of them"),

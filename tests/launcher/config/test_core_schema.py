@@ -47,10 +47,15 @@ PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) |
 WORDS = st.sampled_from([text for text, _ in VALUES])
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     st.dictionaries(
-        st.text(), st.recursive(PLAIN | WORDS, lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner))
+        st.text(),
+        st.recursive(
+            PLAIN | WORDS,
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4),
+            max_leaves=8,
+        ),
     )
 )
 def test_what_is_written_reads_back_as_the_same(data: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from jobs.storage.spans import Range, Spans
 from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
+from launcher.status.pace import Pace, blocks
 from launcher.status.progress import status_lines, summary_line
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
-from launcher.status.views import LineView
+from launcher.status.views import LineView, TerminalView, screen_lines
 from tests.support.builders import (
     ELSEWHERE,
     AttemptWriter,
@@ -659,3 +661,68 @@ def test_chosen_shards_are_those_that_failed_run_or_are_slow(tmp_path: Path) -> 
     table = [line.split() for line in status_lines(found, [slow]) if "samples/s" in line]
     assert table[-1] == ["shard", "state", "samples", "node", "elapsed", "memory", "samples/s"]
     assert "  no such shards" in status_lines(read(run), [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        (FailureKind.ERROR, ", once its cause is mended: launcher logs {run} 1"),
+        (FailureKind.DISK, ", once there is room"),
+        (FailureKind.OUT_OF_MEMORY, ", with more memory or time, as said above"),
+        (FailureKind.CRASH, ""),
+        (FailureKind.NODE_FAIL, ""),
+    ],
+)
+def test_the_next_step_after_what_a_rerun_would_repeat_says_what_has_to_be_otherwise(
+    run: RunDir, kind: FailureKind, step: str
+) -> None:
+    write(run, 1, (25, 41), end=EndReason.FAILED, kind=kind, message="no")
+    Outcome(1.0).write(run, 1)
+    assert status_lines(read(run))[-1] == f"next: launcher rerun {run.path}{step.format(run=run.path)}"
+
+
+def test_a_screen_that_is_redrawn_holds_no_more_than_it_has_room_for(run: RunDir) -> None:
+    own(run, ProcessIdentity.current())
+    for worker in range(3):
+        with attempt(run, worker=worker, process=HERE) as writer:
+            writer.hold(25 * worker, 25 * worker + 25, claim=worker + 1)
+            writer.give_up(worker, FailureKind.ERROR, "a long story " * 30)
+            writer.beat(rate=3.0, memory=1 << 30)
+    clock = iter(range(0, 1000, 10))
+    pace = Pace(lambda: float(next(clock)))
+    for done in (0, 25, 75, 75):
+        pace.note(replace(read(run), ok=done))
+    for width, height in ((80, 24), (40, 10), (200, 60)):
+        lines = screen_lines(read(run), pace, width, height)
+        assert len(lines) <= height
+        assert max(map(len, lines)) <= width
+        assert lines[0].endswith(" at most 5.0 samples/s")
+    assert any(line.split()[:2] == ["host", "3"] for line in lines)
+
+
+def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir) -> None:
+    screen = StringIO()
+    with TerminalView(screen) as view:
+        view.show(read(run))
+        shown = screen.getvalue()
+    (bar,) = [line for line in shown.splitlines() if "\u2501" in line or "\u2500" in line]
+    assert "samples" not in bar
+
+
+def test_the_pace_of_a_run_is_told_in_blocks_of_the_time_in_which_somebody_looked(run: RunDir) -> None:
+    clock = [0.0]
+    pace, status = Pace(lambda: clock[0]), read(run)
+    assert pace.rates(10) == []
+    for done in (0, 50, 150, 150):
+        pace.note(replace(status, ok=done))
+        pace.note(replace(status, ok=done + 1))  # too soon to tell
+        clock[0] += 10
+    assert pace.rates(10) == [5.0, 10.0, 0.0]
+    assert pace.rates(1) == [5.0]
+    assert blocks([5.0, 10.0, 0.0]) == "▅█▁"
+    assert blocks([0.0]) == "▁"
+    for _ in range(5000):
+        clock[0] += 10
+        pace.note(replace(status, ok=int(clock[0] * 2)))
+    assert len(pace.rates(40)) == 40
+    assert pace.rates(40)[-1] == pytest.approx(2.0)

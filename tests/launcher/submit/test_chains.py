@@ -84,7 +84,7 @@ def test_submitted_together_each_goes_on_when_the_one_before_is_complete(tmp_pat
     wait_until(lambda: state(tmp_path, "embed") == "failed")
     said = launcher(tmp_path, "status", "index", "--watch").stdout  # nothing goes on
     assert "  waits for embed, which failed, and is submitted by itself once that is complete" in said
-    assert said.splitlines()[-1] == "next: launcher rerun embed"
+    assert said.splitlines()[-1] == "next: launcher rerun embed, once its cause is mended: launcher logs embed 0"
     assert not is_waiting(tmp_path, "embed")
     (tmp_path / "broken").unlink()
     ok(tmp_path, "rerun", "embed")
