@@ -249,12 +249,29 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:
+    from launcher.plan.guard import Way
+
     run, way = chosen_run(options.run), way_of(options)
     limits = {"memory": options.mem, "time": options.time}
     started = start_again(run, way, options.set, shards=options.shards, tasks=options.tasks, **limits)
     told_of_deprecations(started.config, printer)
+    if way is not Way.FRESH and (note := _old_samples(started)):
+        printer.warn(note)
     printer.document(**_told(started, printer))
     return True
+
+
+def _old_samples(started: Started) -> str:
+    """That the samples are those of the plan, where their files are not what they were any more."""
+    from launcher.plan.changes import changed_sources
+
+    if not (changed := changed_sources(started.plan)):
+        return ""
+    more = f" and {len(changed) - 1:,} more files have" if len(changed) > 1 else " has"
+    return (
+        f"note: {changed[0]}{more} changed since this run was planned, and what is computed are its samples as they were then. "
+        f"Those that are others now are computed again with: launcher extend {reference(started.run)} --changed"
+    )
 
 
 def _told(started: Started, printer: Printer) -> dict[str, Any]:

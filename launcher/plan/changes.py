@@ -116,11 +116,21 @@ def _sources_unchanged(plan: Plan, config: Config) -> bool:
         return bool(upstream.seal) and current_seal(run, upstream.manifest) == upstream.seal
     if config_folder(plan) != config.folder:
         return False
-    for source in plan.manifest["sources"]:
-        try:
-            now = os.stat(source["path"])
-        except OSError:
-            return False
-        if (now.st_size, now.st_mtime) != (source["size"], source["mtime"]):
-            return False
-    return True
+    return all(_state(source["path"]) == (source["size"], source["mtime"]) for source in plan.manifest["sources"])
+
+
+def changed_sources(plan: Plan) -> list[str]:
+    """Files of the manifest whose size or time is another than when their samples were read; one that is gone is none."""
+    if Upstream.of(plan):
+        return []
+    files = [source for source in plan.manifest["sources"] if source["size"] is not None]
+    return [one["path"] for one in files if _state(one["path"]) not in (None, (one["size"], one["mtime"]))]
+
+
+def _state(path: str) -> tuple[int, float] | None:
+    """Size and time of a file; None where there is none."""
+    try:
+        now = os.stat(path)
+    except OSError:
+        return None
+    return now.st_size, now.st_mtime

@@ -63,17 +63,20 @@ def _may_be_larger(changes: Sequence[str]) -> bool:
     return all(change.startswith(("the samples", "data.manifest")) for change in changes)
 
 
-def refusal(run: RunDir, changes: Sequence[str], *, is_extendable: bool) -> InputError:
+def refusal(run: RunDir, changes: Sequence[str], grows_from: str | None) -> InputError:
     """That something that decides the result has changed, and the ways on.
 
-    ``is_extendable``: its samples are not those of another run, or a script's, where new ones would come.
+    ``grows_from``: the config with which it can be extended; None where its samples are those of another run, or a script's.
     """
     listed = "\n".join(f"  {change}" for change in changes)
     keep = "Where the results stay right all the same: the same command with --keep-results, and their provenance says so.\n"
-    extend = "To compute new samples alone: launcher extend CONFIG; with --changed also those that are others now.\n"
+    extend = (
+        f"To compute new samples alone: launcher extend {grows_from}; samples whose values have changed (a corrected row) are "
+        "computed again with --changed.\n"
+    )
     return InputError(
         f"{run.path}: there are results of this run, and it is not what it was; results of both would not fit together:\n"
         f"{listed}\n{keep if can_be_kept(changes) else ''}"
-        f"{extend if _may_be_larger(changes) and is_extendable else ''}"
+        f"{extend if _may_be_larger(changes) and grows_from else ''}"
         f"To compute everything again: with --fresh, and what is there is set aside. To have both: --set name={run.name}-2"
     )

@@ -7,6 +7,7 @@ What becomes of a plan that is not right any more, guard.py says.
 """
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Collection, Sequence
@@ -103,7 +104,7 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
-        raise refusal(run, changes, is_extendable=_is_extendable(run, config))
+        raise refusal(run, changes, _grows_from(run, config, changes))
     if is_kept:
         plan = _keep(run, known, config, job, changes)
         return Planned(run, plan, is_new=False, notes=_changes_told("kept, despite", changes))
@@ -118,11 +119,15 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     return Planned(run, made, is_new=True, notes=(*_changes_told("planned anew", changes), *notes))
 
 
-def _is_extendable(run: RunDir, config: Config) -> bool:
-    """Whether it has a manifest of its own that can be given with more samples in it."""
-    return config.data.of_run is None and not any(
-        path.parent == run.given for path in map(config.resolve, config.data.sources)
-    )
+def _grows_from(run: RunDir, config: Config, changes: Sequence[str]) -> str | None:
+    """What `launcher extend` is to be given: the run, or a config that names other files; None where it cannot grow.
+
+    It grows where it has a manifest of its own, which can be given with more samples in it.
+    """
+    if config.data.of_run or any(path.parent == run.given for path in map(config.resolve, config.data.sources)):
+        return None
+    is_another = any(change.startswith("data.manifest") for change in changes)
+    return shlex.quote(str(config.path)) if is_another else reference(run)
 
 
 def _take_along(config: Config, run: RunDir, new: RunDir) -> None:

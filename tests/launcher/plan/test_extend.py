@@ -96,7 +96,7 @@ def test_new_samples_are_computed_and_nothing_else(tmp_path: Path) -> None:
     write_samples(tmp_path / "data.csv", {"early": 5, **numbered(0, 100), "late": 6})
     refused = launcher(tmp_path, "run", config)
     assert refused.returncode == 2
-    assert "launcher extend CONFIG" in refused.stderr
+    assert "launcher extend toy; samples whose values have changed" in refused.stderr
     done = grow(config)
     assert (done.new, done.changed, done.gone, done.shards) == (2, 0, 0, 1)
     assert done.plan == Plan.read(run.plan)
@@ -110,6 +110,27 @@ def test_new_samples_are_computed_and_nothing_else(tmp_path: Path) -> None:
     assert {name: data for name, data in stored(run).items() if name in before} == before
     assert values(config) == {name: 2.0 * x for name, x in {**numbered(0, 100), "early": 5, "late": 6}.items()}
     assert not make_plan(load_config(config)).is_new  # its manifest has them in another order, and all are the run's
+
+
+def test_a_rerun_tells_that_the_samples_have_been_corrected(
+    tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It computes them as they were; what it names computes them as they are."""
+    monkeypatch.chdir(tmp_path)
+    config = make_config(tmp_path, numbered(0, 6))
+    assert go_on(config)[0] == 0
+    assert "note: " not in command("rerun", "toy")[1]
+    write_samples(tmp_path / "data.csv", {**numbered(0, 6), "s3": 300})
+    code, said = command("rerun", "toy")
+    assert code == 0
+    note = f"note: {tmp_path / 'data.csv'} has changed since this run was planned"
+    assert note in said and "launcher extend toy --changed" in said
+    code, said = command("run", config.name)
+    assert code == 2 and "launcher extend toy;" in said
+    assert command("extend", "toy", "--changed")[0] == 0
+    assert "note: " not in command("rerun", "toy")[1]
+    (tmp_path / "data.csv").unlink()
+    assert "note: " not in command("rerun", "toy")[1]
 
 
 def test_changed_samples_stay_until_somebody_asks_for_them(tmp_path: Path) -> None:
