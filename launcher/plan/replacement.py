@@ -24,8 +24,8 @@ _PATIENCE = 20.0
 
 
 def has_results(run: RunDir, plan: Plan) -> bool:
-    """Whether an attempt has something done, or there is a result."""
-    if any(attempt.beat.done for attempt in Attempts(run).read()):
+    """Whether an attempt has a sample done that has not failed, or there is a result."""
+    if any(attempt.beat.done.count > attempt.beat.failed for attempt in Attempts(run).read()):
         return True
     return any(path.exists() for path in _results(run, plan))
 

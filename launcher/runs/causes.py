@@ -37,7 +37,8 @@ class Cause:
     """What a kind means. Where it does not cost an attempt, the failed one does not count towards ``retry.attempts``.
 
     ``advice`` has the fields rerun (the command), or_anew (its flags once the code has changed), run, shard, mem (how much
-    to ask for) and why, and allow (a failure budget that suffices); an executor may have advice of its own.
+    to ask for) and why, and or_allow (with a failure budget that suffices, where few have failed); an executor may have advice
+    of its own.
     """
 
     blame: Blame
@@ -77,7 +78,7 @@ def cause(kind: AnyFailureKind) -> Cause:
             advice = "the Job failed: launcher logs {run} {shard}; correct it, then: {rerun}{or_anew}"
             return Cause(job, no_attempt, advice)
         case FailureKind.TOO_MANY_FAILED_SAMPLES:
-            advice = "correct the samples' cause (below), or allow it: {rerun} --set node.max_failed_samples={allow}"
+            advice = "correct the samples' cause (below), then: {rerun}{or_allow}"
             return Cause(Blame.SAMPLES, no_attempt, advice)
         case FailureKind.DISK:
             return Cause(Blame.SITE, no_attempt, "make room (disk, quota) or mend the file system, then: {rerun}")

@@ -119,23 +119,26 @@ def advice(
     run: str,
     own: Mapping[AnyFailureKind, str],
     memory: tuple[str, str] = ("64G", "it ran out"),
-    allow: str = "1.0",
+    allow: str | None = "1.0",
     *,
     has_results: bool = True,
 ) -> str:
     """What to do, with the exact command. ``run`` names the run as the command line takes it.
 
     ``own`` is the executor's advice, which comes first; ``memory`` is how much to ask for after OUT_OF_MEMORY, and why;
-    ``allow`` a node.max_failed_samples that suffices. Without results all of the run is to be done, whatever has changed.
+    ``allow`` a node.max_failed_samples that suffices, None where that would hide a fault of all. Without results a run may go
+    on whatever has changed, and all of it is to be done.
     """
     usual = SAMPLES_AGAIN if group.samples and isinstance(group.kind, Unknown) else cause(group.kind).advice
     text = own.get(group.kind, usual)
     rerun, anew = f"launcher rerun {run}", ""
-    if has_results:
+    if has_results or group.samples:
         rerun += f" --shards {group.shards.coarse()}"
+    if has_results:
         anew = " --keep-results where what is done stays right, or --fresh"
+    or_allow = f"; or allow it: {rerun} --set node.max_failed_samples={allow}" if allow else ""
     fields = {"rerun": rerun, "or_anew": anew, "run": run, "shard": group.shards.first}
-    return text.format(**fields, mem=memory[0], why=memory[1], allow=allow)
+    return text.format(**fields, mem=memory[0], why=memory[1], or_allow=or_allow)
 
 
 def too_many_failed(shard: int, failed: int, rows: int, node: NodeSettings) -> Failure | None:

@@ -120,10 +120,14 @@ def _changes(status: Status) -> str:
     """What a rerun needs to end otherwise: without that it would do the same again."""
     own = [group for group in status.groups if not group.samples]
     kinds = {group.kind for group in own}
-    if kinds <= {FailureKind.TOO_MANY_FAILED_SAMPLES} and status.shards.closed.count == status.total:
+    over = {FailureKind.TOO_MANY_FAILED_SAMPLES}
+    if kinds <= over and status.shards.closed.count == status.total and not status.most_fail:
         return f" --set node.max_failed_samples={status.shards.sufficient_budget}"
-    if kinds == {FailureKind.ERROR}:
-        return f", once its cause is mended: launcher logs {reference(status.run)} {own[0].shards.first}"
+    if FailureKind.ERROR in kinds and kinds <= {FailureKind.ERROR, *over}:
+        shard = next(group.shards.first for group in own if group.kind is FailureKind.ERROR)
+        return f", once its cause is mended: launcher logs {reference(status.run)} {shard}"
+    if kinds == over:
+        return ", once the cause of the failed samples is mended"
     if kinds == {FailureKind.DISK}:
         return ", once there is room"
     lack = {FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT}

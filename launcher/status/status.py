@@ -146,10 +146,16 @@ class Status:
             )
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
         own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
-        budget, has_results = self.shards.sufficient_budget, bool(self.shards.closed)
+        budget = None if self.most_fail else self.shards.sufficient_budget
+        has_results = self.ok > 0
         text = advice(group, reference(self.run), own, memory, budget, has_results=has_results)
         # Until then the command says that all of it is running.
         return f"{text} (once the run has ended)" if self.state is RunState.RUNNING else text
+
+    @property
+    def most_fail(self) -> bool:
+        """Whether more than a tenth of what was tried has failed: a cause to be mended, not samples to be given up."""
+        return 10 * self.failed > self.ok + self.failed
 
     @cached_property
     def _beats(self) -> Mapping[AnyFailureKind, Sequence[Beat]]:

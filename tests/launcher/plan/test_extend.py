@@ -124,9 +124,11 @@ def test_a_rerun_tells_that_the_samples_have_been_corrected(
     code, said = command("rerun", "toy")
     assert code == 0
     note = f"note: {tmp_path / 'data.csv'} has changed since this run was planned"
-    assert note in said and "launcher extend toy --changed" in said
+    assert note in said
+    assert "launcher extend toy --changed" in said
     code, said = command("run", config.name)
-    assert code == 2 and "launcher extend toy;" in said
+    assert code == 2
+    assert "launcher extend toy;" in said
     assert command("extend", "toy", "--changed")[0] == 0
     assert "note: " not in command("rerun", "toy")[1]
     (tmp_path / "data.csv").unlink()

@@ -15,7 +15,8 @@ from typing import Any
 import h5py
 import pytest
 
-from jobs.errors import ConflictError, RunError
+from jobs.errors import ConflictError, InputError, RunError
+from jobs.kinds import EndReason
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
 from jobs.storage.files import try_lock
@@ -106,6 +107,25 @@ def test_a_plan_of_which_nothing_is_computed_is_replaced(tmp_path: Path) -> None
     assert "times.py changed since the plan of" in again.notes[0]
     assert "data.shards: 2 -> 5" in again.notes[0]
     assert others(first.run) == []
+
+
+def test_failed_samples_alone_are_no_results(tmp_path: Path) -> None:
+    """By the job that is corrected they are computed again; one that is good makes a result of all."""
+    config = write_job(tmp_path)
+    run = make_plan(load_config(config)).run
+    for ok in (0, 1):
+        submit(run, claims=True)
+        with AttemptWriter(run) as writer:
+            writer.commit(0, 8, bad=range(ok, 8))
+            writer.beat(end=EndReason.DONE)
+        Outcome(time.time()).write(run, 1)
+        edit(tmp_path, 2 + ok)
+        if ok:
+            with pytest.raises(InputError, match="there are results of this run"):
+                make_plan(load_config(config))
+        else:
+            assert make_plan(load_config(config)).is_new
+            assert others(run) == []
 
 
 def test_a_mistake_in_the_new_plan_leaves_the_old_one(tmp_path: Path) -> None:

@@ -608,6 +608,26 @@ def test_what_a_rerun_would_do_again_in_vain_gets_a_budget_that_suffices(run: Ru
     assert status.advice(over).endswith("--set node.max_failed_samples=3")
 
 
+@pytest.mark.parametrize("kind", [None, FailureKind.ERROR])
+def test_where_most_samples_fail_their_cause_is_to_be_mended(run: RunDir, kind: FailureKind | None) -> None:
+    """To allow what has one cause would hide it; and where nothing is ok there is nothing that a correction could not fit."""
+    update(run, Submission.read(run.submission(1)), node=NodeSettings(max_failed_samples=1))
+    for shard in range(1, 4):
+        write(run, shard, *both(shard), end=EndReason.DONE, bad=range(100))
+    with attempt(run) as writer:
+        writer.commit_all(Spans([(0, 25)]), bad=range(25))
+        if kind:
+            writer.give_up(0, kind, "no model")
+        writer.beat(end=EndReason.DONE)
+    Outcome(time.time()).write(run, 1)
+    status = read(run)
+    assert (status.failed, status.ok) == (100, 0)
+    *_, step, _ = status_lines(status)
+    mended = "the cause of the failed samples" if kind is None else "its cause"
+    assert f"next: launcher rerun {run.path}, once {mended} is mended" in step
+    assert not any("max_failed_samples=" in line or "--fresh" in line for line in status_lines(status))
+
+
 def test_while_a_run_goes_on_a_rerun_is_advised_for_later(run: RunDir) -> None:
     own(run, ProcessIdentity.current())
     write(run, 0, *both(0), end=EndReason.DONE, bad=[3])
