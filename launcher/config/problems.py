@@ -46,7 +46,9 @@ def check_fields(model: type[Model], data: Mapping[str, Any]) -> tuple[Model | N
     try:
         return model.model_validate(data), []
     except ValidationError as error:
-        return None, [_worded(details, model) for details in error.errors()]
+        found = error.errors()
+        meant = set(_meant(found, model))
+        return None, [_worded(details, model) for details in found if details["loc"] not in meant]
 
 
 def _split_slurm(section: Any) -> tuple[Any, list[Problem]]:
@@ -141,10 +143,24 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items() if name != "options"]
 
 
+def _meant(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> Iterator[KeyPath]:
+    """Keys that are required, and are there, misspelt: the unknown key tells it."""
+    missing = {details["loc"] for details in errors if details["type"] == "missing"}
+    for path in (details["loc"] for details in errors if details["type"] == "extra_forbidden"):
+        for name in nearest(str(path[-1]), _keys(_section(path, model))):
+            if (*path[:-1], name) in missing:
+                yield (*path[:-1], name)
+
+
+def _section(path: KeyPath, model: type[BaseModel]) -> type[BaseModel]:
+    """The model that a key is of."""
+    return sections(model)[str(path[0])] if len(path) > 1 else model
+
+
 def _worded(details: ErrorDetails, model: type[BaseModel]) -> Problem:
     path, kind = details["loc"], details["type"]
     inner = sections(model)
-    around = inner[str(path[0])] if len(path) > 1 else model
+    around = _section(path, model)
     if kind == "extra_forbidden":
         return path, _unknown(path, _keys(around), {name: _keys(kind) for name, kind in inner.items()})
     if kind == "missing":

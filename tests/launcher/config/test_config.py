@@ -521,6 +521,14 @@ def test_an_empty_file_lacks_what_is_required(folder: Path) -> None:
     assert all("is required" in problem for problem in found)
 
 
+def test_a_required_key_that_is_misspelt_is_not_missed_as_well(folder: Path) -> None:
+    written = "data: {manifst: p.csv}\njob: {clas: m:C}\nnaem: x\nnode: {worker: 2}\n"
+    found = [problem.split(": ")[1] for problem in problems(written)]
+    assert found == ["data.manifst", "job.clas", "naem", "node.worker"]
+    found = problems("name: x\njob: {class: 'm:C'}\ndata: {shard: 2}\n")
+    assert sorted(problem.split(": ")[1] for problem in found) == ["data.manifest", "data.shard"]
+
+
 def test_lines_of_merged_keys_are_those_of_the_mapping_around() -> None:
     document = parse_document("a: &x\n  b: 1\nc:\n  <<: *x\n  d: 2\n", "file")
     assert document.data == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}
