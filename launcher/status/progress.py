@@ -10,6 +10,7 @@ from launcher.runs.find import reference
 from launcher.runs.logs import last_words
 from launcher.status.chain import link_lines, waiting_lines
 from launcher.status.complete import CompleteRun
+from launcher.status.sample_counts import SampleCounts
 from launcher.status.shard_list import ShardRow, shard_lines
 from launcher.status.status import SHARD_STATES, Status
 from launcher.units import clock_time, counted, rough_time
@@ -27,9 +28,7 @@ def summary_line(status: Status | CompleteRun) -> str:
 
 def brief_line(status: Status | CompleteRun) -> str:
     """How far a run is, beside its state, in a line that is shorter still."""
-    parts = [_finished(status.ok + status.failed, status.total)]
-    if status.failed:
-        parts.append(f"{status.failed:,} failed")
+    parts = _samples(status, status)
     if shards := status.count(ShardState.FAILED):
         parts.append(f"{counted(shards, 'shard')} failed")
     return ", ".join([*parts, *_pace(status)])
@@ -43,13 +42,13 @@ def _pace(status: Status | CompleteRun) -> list[str]:
 
 
 def _summary(status: Status | CompleteRun) -> list[str]:
-    parts = [f"{status.state}: {_finished(status.ok + status.failed, status.total)}"]
-    if status.failed and status.state is RunState.COMPLETE:  # that all is there must not read as if all went well
+    first, *failed = _samples(status, status)
+    parts = [f"{status.state}: {first}"]
+    if status.failed and status.state is RunState.COMPLETE:
         parts = [f"{status.state}, {status.failed:,} of {status.total:,} samples failed"]
     if status.manifests:
         parts[0] += f" of {len(status.manifests)} manifests"
-    if status.failed and status.state is not RunState.COMPLETE:
-        parts.append(f"{status.failed:,} failed")
+    parts += failed
     if doing := status.beyond_samples:
         parts.append(doing)
     counts = [f"{count} {state}" for state in SHARD_STATES if (count := status.count(state))]
@@ -68,9 +67,15 @@ def _wrapped(parts: Sequence[str]) -> Iterator[str]:
     yield line
 
 
-def _finished(samples: int, total: int) -> str:
-    share = 100 * samples // total if total else 100
-    return f"{samples:,} of {total:,} samples ({share}%)"
+def _samples(counts: Status | CompleteRun | SampleCounts, status: Status | CompleteRun) -> list[str]:
+    """How many are done; of a run that is over, how they ended: that all were tried must not read as if all went well."""
+    failed, total = counts.failed, counts.total
+    tried = counts.ok + failed
+    if failed and status.state not in (RunState.PLANNED, RunState.RUNNING):
+        missing = f", {total - tried:,} missing" if tried < total else ""
+        return [f"{counts.ok:,} ok, {failed:,} failed{missing} of {total:,} samples"]
+    share = 100 * tried // total if total else 100
+    return [f"{tried:,} of {total:,} samples ({share}%)", *([f"{failed:,} failed"] if failed else [])]
 
 
 def status_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:
@@ -138,9 +143,7 @@ def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> lis
     """How the run stands, with ``shards`` if any are to be shown, and without what to do next."""
     first, *parts = _summary(status)
     lines = [*link_lines(status.chain, summary_line), *_wrapped([f"{reference(status.run)}  {first}", *parts])]
-    for one in status.manifests:
-        failed = f", {one.failed:,} failed" if one.failed else ""
-        lines.append(f"  {on_one_line(one.name)}: {_finished(one.ok + one.failed, one.total)}{failed}")
+    lines += [f"  {on_one_line(one.name)}: {', '.join(_samples(one, status))}" for one in status.manifests]
     for group in status.groups[:_MAX_GROUPS]:
         lines += [f"  {group_words(group)}: {short_line(group.message)}", f"    {status.advice(group)}"]
     if len(status.groups) > _MAX_GROUPS:

@@ -28,10 +28,10 @@ from tests.support.slurm_runs import use_cluster
 VERSION = Path(__file__).parent / "version-0.1.0"
 FAILED_ROWS = [12, 25, 38, 51]
 TOLD = {
-    "cancelled": "cancelled  cancelled: 32 of 60 samples (53%), 2 failed, shards 2 done, 3 pending",
-    "killed": "killed  incomplete: 28 of 60 samples (46%), 2 failed, shards 2 done, 3 pending",
+    "cancelled": "cancelled  cancelled: 30 ok, 2 failed, 28 missing of 60 samples, shards 2 done, 3 pending",
+    "killed": "killed  incomplete: 26 ok, 2 failed, 32 missing of 60 samples, shards 2 done, 3 pending",
     "done": "done  complete, 4 of 60 samples failed, shards 5 done",
-    "slurm": "slurm  cancelled: 32 of 60 samples (53%), 3 failed, shards 2 done, 3 pending",
+    "slurm": "slurm  cancelled: 29 ok, 3 failed, 28 missing of 60 samples, shards 2 done, 3 pending",
 }
 """What its own version said of each run."""
 
@@ -246,7 +246,7 @@ def test_a_run_that_is_done_is_extended_or_cleaned_as_any_other(old: Path) -> No
         file.write("k60,60\n")
     shutil.copytree(run.path, old / "runs" / "other")
     assert "new: 1 sample" in launcher(old, "extend", "other").stdout
-    assert "60 of 61 samples" in launcher(old, "status", "other").stdout
+    assert "56 ok, 4 failed, 1 missing of 61 samples" in launcher(old, "status", "other").stdout
     cleaned = launcher(old, "clean", "done", "--yes")
     assert cleaned.returncode == 0, cleaned.stderr
     assert not [path for path in run.old_shards.iterdir() if path.suffix != ".journal"]

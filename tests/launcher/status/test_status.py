@@ -622,6 +622,7 @@ def test_where_most_samples_fail_their_cause_is_to_be_mended(run: RunDir, kind: 
     Outcome(time.time()).write(run, 1)
     status = read(run)
     assert (status.failed, status.ok) == (100, 0)
+    assert summary_line(status).startswith("failed: 0 ok, 100 failed of 100 samples, shards ")
     *_, step, _ = status_lines(status)
     mended = "the cause of the failed samples" if kind is None else "its cause"
     assert f"next: launcher rerun {run.path}, once {mended} is mended" in step
