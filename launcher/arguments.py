@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from jobs.errors import InputError
@@ -250,13 +250,22 @@ def _add_shell(command: _Command) -> None:
     man.add_argument("--output", metavar="FOLDER", help="write all of them there")
 
 
+def _hint(flag: str, chosen: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser]) -> str:
+    """What was meant: a flag of this command that is like it, or this one of other commands."""
+    own = list(chosen._option_string_actions)
+    others = [name for name, parser in commands.items() if flag in parser._option_string_actions]
+    if not others or nearest(flag, own, cutoff=0.8):
+        return _guess(flag, own)
+    sweep = "; `launcher status NAME` shows all runs of the sweep NAME" if flag == "--sweep" else ""
+    return f"; it is for {', '.join(others)}{sweep}"
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Raises InputError for arguments that are not valid."""
     parser, commands = make_parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         chosen = commands[options.command]
-        valid = [name for action in chosen._actions for name in action.option_strings]
-        chosen.error(f"{unknown[0]!r} is not expected{_guess(unknown[0].partition('=')[0], valid)}")
+        chosen.error(f"{unknown[0]!r} is not expected{_hint(unknown[0].partition('=')[0], chosen, commands)}")
     options.parsers = parser, commands  # for commands that tell of commands
     return options

@@ -7,7 +7,7 @@ from pathlib import Path
 from jobs.errors import InputError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.runs.find import RUNS_FOLDER, find_run
+from launcher.runs.find import RUNS_FOLDER, find_run, reference
 from launcher.runs.sweeps import runs_of
 
 _CONFIGS = (".yaml", ".yml")
@@ -21,7 +21,7 @@ def is_config(text: str) -> bool:
 def chosen_run(text: str | None) -> RunDir:
     """Raises InputError where there is none. A config says where its run is, wherever ``runs`` points to."""
     if text is None or not Path(text).is_file():
-        return find_run(text, profile_folder)
+        return _named_run(text)
     if not is_config(text):
         return _run_of_result(Path(text)) if _is_result(Path(text)) else find_run(text, profile_folder)
     from launcher.config.config import run_folder_of  # it takes a while
@@ -30,6 +30,16 @@ def chosen_run(text: str | None) -> RunDir:
     if not run.plan.exists():
         raise InputError(f"{text}: its run, {run.path}, is not planned yet: launcher plan {text}")
     return run
+
+
+def _named_run(text: str | None) -> RunDir:
+    try:
+        return find_run(text, profile_folder)
+    except InputError:
+        names = [reference(run) for run in (runs_of_sweep(text) if text else [])]
+        if not names:
+            raise
+    raise InputError(f"{text}: is a sweep, and this is for a run; its runs: {', '.join(names)}")
 
 
 def _is_result(path: Path) -> bool:

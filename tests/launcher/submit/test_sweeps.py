@@ -73,6 +73,15 @@ def test_a_run_that_is_called_as_the_sweep_comes_first(config: Path, capsys: pyt
     assert said(capsys, "status", "toy").startswith("toy  planned")
 
 
+def test_what_is_for_a_run_names_those_of_the_sweep(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
+    for command in ("errors", "logs", "rerun"):
+        assert "toy: is a sweep, and this is for a run; its runs: toy-4, toy-8" in refused(capsys, command, "toy")
+    asked = refused(capsys, "status", "toy", "--sweep", "node.batch_size=4,8")
+    assert "'--sweep' is not expected; it is for run, plan, submit, list; `launcher status NAME` shows" in asked
+    assert "did you mean --watch" in refused(capsys, "status", "--wach")
+
+
 def test_what_cannot_be_a_sweep_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["--sweep", "node.batch_size=4,8"]
     assert "the runs of a sweep have a result each" in refused(
