@@ -21,11 +21,12 @@ from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import Origins, apply_overrides
 from launcher.config.problems import sections
 from launcher.config.profiles import Setting, read_profiles
+from launcher.config.values import is_run_name
 from launcher.config.yaml_lines import KeyPath, parse_value
 
 _WIDTH = 110
 _COLUMN = 36
-_HEAD = "Paths are relative to this file's folder. Check it with `launcher plan {name}`, start it with `launcher run {name}`."
+_HEAD = "Paths are relative to this file's folder. `launcher try {name}`, then `launcher plan {name}`, `launcher run {name}`."
 _OPTIONS = "and any other long option of sbatch, with _ for -: partition, account, qos, mem, time, constraint ..."
 _MANIFEST = "samples.csv"
 
@@ -57,8 +58,7 @@ def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
 
 def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
     """The config as if all was set; raises InputError where it is not valid."""
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", entry.path.rpartition(":")[2].rpartition(".")[2]).lower()
-    start = {"name": name, "job": {"class": entry.path}, "data": {"manifest": _MANIFEST}}
+    start = {"name": _name(entry, path), "job": {"class": entry.path}, "data": {"manifest": _MANIFEST}}
     data, texts = apply_overrides(start, overrides)
     config = config_from_mapping(data, path, texts)
     if config.job.class_ != entry.path:
@@ -68,6 +68,13 @@ def _config(entry: Entry, path: Path, overrides: Sequence[str]) -> Config:
     if wrong:
         raise InputError(Origins(str(path)).report(wrong))
     return config
+
+
+def _name(entry: Entry, path: Path) -> str:
+    """That of the file, where it says what the run is; else that of the class."""
+    if path.stem != "config" and is_run_name(path.stem):
+        return path.stem
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", entry.path.rpartition(":")[2].rpartition(".")[2]).lower()
 
 
 def _of_profiles(config: Config) -> dict[KeyPath, Setting]:

@@ -67,7 +67,10 @@ def init(options: argparse.Namespace, printer: Printer) -> bool:
     fill_in = [f"fill in: {', '.join([*(f'job.params.{name}' for name in missing), 'data.manifest'])}"]
     install = [f"first: {entry.to_install}"] if entry.to_install else []
     printer.say(
-        f"written: {path}, and {schema_file(path)} for editors", *fill_in, *install, f"next: launcher plan {path}"
+        f"written: {path}, and {schema_file(path)} for editors",
+        *fill_in,
+        *install,
+        f"next: launcher try {path}, then launcher plan {path}",
     )
     printer.document(config=str(path), job=entry.path, json_schema=str(schema_file(path)))
     return True

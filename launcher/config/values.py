@@ -33,6 +33,13 @@ _check_run_name = _matching(
     _RUN_NAME,
     "must be a folder name: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign",
 )
+
+
+def is_run_name(text: str) -> bool:
+    """Whether a run may have this name."""
+    return re.fullmatch(_RUN_NAME, text) is not None
+
+
 # It is part of a file's name.
 check_manifest_name = _matching(
     r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}",

@@ -195,7 +195,11 @@ def test_init_never_overwrites(folder: Path) -> None:
     assert done.returncode == 2
     assert "config.yaml: exists" in done.stderr
     assert (folder / "config.yaml").read_text() == "mine"
-    assert in_process(folder, "init", "text_embedding", "other.yaml").returncode == 0
+    told = in_process(folder, "init", "text_embedding", "other.yaml")
+    assert told.stdout.endswith("next: launcher try other.yaml, then launcher plan other.yaml\n")
+    names = {"other.yaml": "other", "config.yaml": "text-embedding", "my embedding.yaml": "text-embedding"}
+    for name, run in names.items():
+        assert parse_document(render(find("text_embedding", Path()), Path(name)), name).data["name"] == run
     done = in_process(folder, "init", "text_embedding", "nowhere/other.yaml")
     assert (done.returncode, "there is no folder nowhere" in done.stderr) == (2, True)
 
