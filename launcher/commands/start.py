@@ -1,10 +1,10 @@
-"""plan, submit, run, rerun."""
+"""submit, run, rerun."""
 
 import argparse
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
@@ -13,126 +13,21 @@ from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.commands.targets import (
     Target,
-    load_target,
     planned_target,
-    swept,
     targets_of,
     told_of_deprecations,
     way_of,
 )
-from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
 from launcher.runs.find import reference
-from launcher.runs.index import note
 from launcher.status.progress import status_lines
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.status.views import follow, make_view
 from launcher.submit.start import Started, start, start_again
-from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
-if TYPE_CHECKING:
-    from launcher.plan.plan import Planned
-
-
-def plan(options: argparse.Namespace, printer: Printer) -> bool:
-    """Of a sweep, what was told of one of its runs is not told again of the next."""
-    if not options.sweep:
-        lines, document = _plan(Target(options.config, tuple(options.set), options.config), options, printer)
-        printer.say(*lines)
-        printer.document(**document)
-        return True
-    targets, told, documents = swept([options.config], options.set, options.sweep), dict[str, None](), []
-    for target in targets:
-        lines, document = _plan(target, options, printer)
-        printer.say(f"{target.name}: {', '.join(target.values)}")
-        printer.say(*(line for line in lines if line not in told and not line.startswith("next: ")))
-        told.update(dict.fromkeys(lines))
-        documents.append({**document, "values": target.values})
-    name = str(documents[0]["sweep"])
-    printer.say(
-        f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
-    )
-    printer.document(sweep=name, runs=documents)
-    return True
-
-
-def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tuple[list[str], dict[str, Any]]:
-    """Plans one run; what is to be said of it, and its document."""
-    from jobs.storage.samples import Samples
-    from launcher.commands.columns import told
-    from launcher.notify.delivery import doubts
-    from launcher.plan.plan import make_plan
-    from launcher.submit.submit import write_planned
-
-    config = load_target(target, printer)
-    planned = make_plan(config, way_of(options))
-    note(planned.run)
-    run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
-    manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
-    columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column
-    executor = choose_executor(config.executor)
-    resources = executor.describe(config)
-    remarks = [*executor.remarks(config), *doubts(config.notify, run.path)]
-    scripts = write_planned(run, config, planned.plan)
-    if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
-        for path in scripts:
-            print(path.read_text(), flush=True)
-    opinion = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
-    lines = [
-        *planned.notes,
-        f"{_planned(planned)}: {run.path.absolute()}",
-        f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
-        *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
-        *told(columns, id_column),
-        f"executor: {executor.name}",
-        *_profile_lines(config),
-        *resources,
-        *remarks,
-        *(f"script: {path}" for path in scripts),
-        *([opinion] if opinion else []),
-        f"next: launcher submit {reference(run)}, or launcher run {reference(run)}",
-    ]
-    document = dict(
-        run=str(run.path),
-        **({"sweep": config.sweep} if config.sweep else {}),
-        is_new=planned.is_new,
-        fingerprint=planned.plan.fingerprint,
-        samples=planned.plan.rows,
-        shards={"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
-        **({"manifests": [{"name": n, "samples": rows, "shards": s} for n, rows, s in manifests]} if manifests else {}),
-        columns=[{"name": name, "type": kind} for name, kind in columns.items()],
-        id=id_column,
-        executor=executor.name,
-        profiles=config.profiles,
-        resources=resources,
-        remarks=remarks,
-        scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
-    )
-    return lines, document
-
-
-def _profile_lines(config: Config) -> list[str]:
-    """Each profile with the keys that it sets."""
-    keys: dict[str, list[str]] = {}
-    for key, place in config.profiles.items():
-        keys.setdefault(place.rpartition(":")[0], []).append(key)
-    return [f"profile: {file}: {', '.join(own)}" for file, own in keys.items()]
-
-
-def _planned(planned: "Planned") -> str:
-    if planned.is_new:
-        return "planned"
-    return "already planned" if planned.notes else "already planned, nothing changed"
-
-
-def _sizes(sizes: Sequence[int]) -> str:
-    """``4 shards of 25``, ``4 shards of 24 to 26``; of one, its size was told."""
-    least, most = min(sizes), max(sizes)
-    each = f" of {least:,}" + (f" to {most:,}" if most > least else "") if len(sizes) > 1 else ""
-    return f"{counted(len(sizes), 'shard')}{each}"
 
 
 def run(options: argparse.Namespace, printer: Printer) -> bool | None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -70,7 +71,7 @@ def run(*command: str, timeout: float | None = None) -> str:
         return ended.stdout
     problem = said(ended.stderr or ended.stdout)
     if is_not_configured(problem):
-        raise _not_configured(f"{command[0]}: {problem[:_SAID]}")
+        raise _not_configured(f"{command[0]}: {textwrap.shorten(problem, _SAID, placeholder=' ...')}")
     raise (NoAnswer if is_passing(problem) else RunError)(f"{' '.join(command[:3])}: {problem}")
 
 

@@ -31,6 +31,7 @@ from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
 from launcher.submit.submit import current_config
 from tests.support.builders import AttemptWriter
+from tests.support.instant_executor import command, instant_executor
 from tests.support.launcher_runs import launcher, run_of, write_config
 
 
@@ -389,9 +390,9 @@ def test_a_folder_that_is_no_run_is_left_alone(config: Path) -> None:
 
 def test_the_plan_records_what_made_it(config: Path) -> None:
     folder = config.parent
-    for command in (["init", "-q"], ["add", "data.csv"], ["commit", "-qm", "data"]):
+    for words in (["init", "-q"], ["add", "data.csv"], ["commit", "-qm", "data"]):
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run(["git", "-C", str(folder), *identity, *command], check=True)
+        subprocess.run(["git", "-C", str(folder), *identity, *words], check=True)
     (folder / "data.csv").write_text("x\n1\n")
     plan = planned(config)
     assert len(plan.git["commit"]) == 40
@@ -579,3 +580,23 @@ def test_a_disk_that_is_full_is_said_as_it_is(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "pwrite", refuse)
     with pytest.raises(OSError, match="No space left"):
         check_runs_folder(tmp_path)
+
+
+def test_planned_again_with_other_settings_it_says_which_and_what_goes_on_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name the run would go on with those that it was planned with."""
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path, 8, shards=1).name
+    more = ["--set", "node.sync_interval=3"]
+    with instant_executor():
+        assert "planned: " in command("plan", config)[1]
+        assert "already planned, nothing changed: " in command("plan", config)[1]
+        said = command("plan", config, *more)[1]
+        assert re.search(r"with the same samples and Job; settings changed: node.sync_interval: \S+ -> 3.0: ", said)
+        words = f"{config} {' '.join(more)}"
+        assert said.endswith(f"next: launcher submit {words}, or launcher run {words}\n")
+        assert command("run", config, *more, "--set", "executor=instant")[0] == 0
+        said = command("plan", config, *more, "--set", "executor=instant")[1]
+    assert "already planned, nothing changed: " in said
+    assert said.endswith("it is complete: launcher status toy; to compute all again: launcher run toy --fresh\n")

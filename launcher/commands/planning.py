@@ -1,0 +1,142 @@
+"""plan: checks everything, writes the run directory, and tells what a submission would be."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from launcher.commands.printer import Printer
+from launcher.commands.targets import Target, load_target, swept, way_of
+from launcher.config.config import Config
+from launcher.executors import choose_executor
+from launcher.runs.find import reference
+from launcher.runs.index import note
+from launcher.units import counted
+
+# What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
+if TYPE_CHECKING:
+    from launcher.plan.plan import Planned
+
+
+def plan(options: argparse.Namespace, printer: Printer) -> bool:
+    """Of a sweep, what was told of one of its runs is not told again of the next."""
+    if not options.sweep:
+        lines, document = _plan(Target(options.config, tuple(options.set), options.config), options, printer)
+        printer.say(*lines)
+        printer.document(**document)
+        return True
+    targets, told, documents = swept([options.config], options.set, options.sweep), dict[str, None](), []
+    for target in targets:
+        lines, document = _plan(target, options, printer)
+        printer.say(f"{target.name}: {', '.join(target.values)}")
+        printer.say(*(line for line in lines if line not in told and line != lines[-1]))
+        told.update(dict.fromkeys(lines))
+        documents.append({**document, "values": target.values})
+    name = str(documents[0]["sweep"])
+    printer.say(
+        f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
+    )
+    printer.document(sweep=name, runs=documents)
+    return True
+
+
+def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tuple[list[str], dict[str, Any]]:
+    """Plans one run; what is to be said of it, and its document."""
+    from jobs.storage.samples import Samples
+    from launcher.commands.columns import told
+    from launcher.notify.delivery import doubts
+    from launcher.plan.plan import make_plan
+    from launcher.submit.submit import write_planned
+
+    config = load_target(target, printer)
+    planned = make_plan(config, way_of(options))
+    note(planned.run)
+    settings = [] if planned.is_new else _other_settings(planned, config)  # before the newest ones are written
+    run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
+    manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
+    columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column
+    executor = choose_executor(config.executor)
+    resources = executor.describe(config)
+    remarks = [*executor.remarks(config), *doubts(config.notify, run.path)]
+    scripts = write_planned(run, config, planned.plan)
+    if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
+        for path in scripts:
+            print(path.read_text(), flush=True)
+    opinion = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
+    lines = [
+        *planned.notes,
+        f"{_planned(planned, settings)}: {run.path.absolute()}",
+        f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
+        *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
+        *told(columns, id_column),
+        f"executor: {executor.name}",
+        *_profile_lines(config),
+        *resources,
+        *remarks,
+        *(f"script: {path}" for path in scripts),
+        *([opinion] if opinion else []),
+        _next(planned, target if settings else None),
+    ]
+    document = dict(
+        run=str(run.path),
+        **({"sweep": config.sweep} if config.sweep else {}),
+        is_new=planned.is_new,
+        fingerprint=planned.plan.fingerprint,
+        samples=planned.plan.rows,
+        shards={"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
+        **({"manifests": [{"name": n, "samples": rows, "shards": s} for n, rows, s in manifests]} if manifests else {}),
+        columns=[{"name": name, "type": kind} for name, kind in columns.items()],
+        id=id_column,
+        executor=executor.name,
+        profiles=config.profiles,
+        resources=resources,
+        remarks=remarks,
+        scripts=[{"path": str(path), "text": path.read_text()} for path in scripts],
+    )
+    return lines, document
+
+
+def _profile_lines(config: Config) -> list[str]:
+    """Each profile with the keys that it sets."""
+    keys: dict[str, list[str]] = {}
+    for key, place in config.profiles.items():
+        keys.setdefault(place.rpartition(":")[0], []).append(key)
+    return [f"profile: {file}: {', '.join(own)}" for file, own in keys.items()]
+
+
+def _other_settings(planned: "Planned", config: Config) -> list[str]:
+    """What decides nothing of the result, and is another than the run goes on with by its name: ``node.workers: 4 -> 2``."""
+    from launcher.config.differences import differences
+    from launcher.plan.guard import deciding_differences
+    from launcher.submit.submit import current_config
+
+    known, now = current_config(planned.run, planned.plan).to_mapping(), config.to_mapping()
+    deciding = deciding_differences(known, now)
+    return [line for line in differences(known, now) if line not in deciding]
+
+
+def _planned(planned: "Planned", settings: Sequence[str]) -> str:
+    if planned.is_new:
+        return "planned"
+    if settings:
+        return f"already planned, with the same samples and Job; settings changed: {'; '.join(settings)}"
+    return "already planned" if planned.notes else "already planned, nothing changed"
+
+
+def _next(planned: "Planned", target: Target | None) -> str:
+    """What goes on: the run, or with settings that it does not have yet the ``target``; nothing where it is complete."""
+    from launcher.status.complete import read_complete
+
+    name = reference(planned.run)
+    if not planned.is_new and read_complete(planned.run):
+        return f"it is complete: launcher status {name}; to compute all again: launcher run {name} --fresh"
+    if target:
+        name = shlex.join([target.text, *(word for text in target.overrides for word in ("--set", text))])
+    return f"next: launcher submit {name}, or launcher run {name}"
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    """``4 shards of 25``, ``4 shards of 24 to 26``; of one, its size was told."""
+    least, most = min(sizes), max(sizes)
+    each = f" of {least:,}" + (f" to {most:,}" if most > least else "") if len(sizes) > 1 else ""
+    return f"{counted(len(sizes), 'shard')}{each}"
