@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from jobs import exit_codes
 from jobs.kinds import FailureKind, SampleFailureKind
@@ -160,7 +160,7 @@ def test_the_profile_for_a_site_is_valid(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
     config = load_config(write_config(tmp_path / "mine", 1))
     assert config.runs == str(tmp_path / "scratch" / "runs")
-    assert yaml.safe_load(profile.text)["slurm"]["partition"] == "standard"
+    assert YAML(typ="safe").load(profile.text)["slurm"]["partition"] == "standard"
 
 
 @pytest.mark.parametrize("page", PAGES)
