@@ -313,7 +313,7 @@ def test_the_commands_tell_what_is_new(tmp_path: Path, instant: None) -> None:
     assert {key: told[key] for key in ("new", "changed", "gone", "computed_again", "samples", "shards")} == {
         "new": 1, "changed": 1, "gone": None, "computed_again": False, "samples": 21, "shards": 4,
     }  # fmt: skip
-    assert "incomplete: 20 of 21" in command("list", run.parent)[1]
+    assert "20 of 21 samples (95%)" in command("list", run.parent)[1]
     code, said = command("verify", run)
     assert code == 1
     assert "is from before the run was extended, when it had 20 rows" in said
