@@ -22,7 +22,17 @@ from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
 from jobs.tensors import can_be_stacked, is_tensor
 
-__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "needed_columns", "stack", "takes_samples"]
+__all__ = [
+    "Context",
+    "Job",
+    "has_reduce",
+    "job_class",
+    "make_job",
+    "needed_columns",
+    "sets_up_workers",
+    "stack",
+    "takes_samples",
+]
 
 
 @dataclass(frozen=True)
@@ -141,9 +151,11 @@ class Job:
         raise NotImplementedError
 
     def teardown(self) -> Awaitable[None] | None:
-        """Called once in each process and pool worker that ends in order, whether or not its ``setup`` was called.
+        """Ends what ``setup`` has begun, once in each process that ends in order; not where ``setup`` has raised.
 
-        It may take 30 seconds, two where the task has to leave; then it is cut off, and the log says so.
+        Of a Job with a ``setup_worker`` it is called in each pool worker as well, to end what that has begun. It may take 30
+        seconds, two where the task has to leave; then it is cut off. Its samples are stored by then: that it is cut off,
+        or raises, is told in the log and fails nothing.
         """
         return None
 
@@ -177,6 +189,11 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
 def has_reduce(job: Job) -> bool:
     """Whether the Job folds its results at gather."""
     return type(job).reduce is not Job.reduce
+
+
+def sets_up_workers(job: Job) -> bool:
+    """Whether pool workers of the Job have been set up, and so have something to tear down."""
+    return type(job).setup_worker is not Job.setup_worker
 
 
 def takes_samples(cls: type[Job]) -> bool:
