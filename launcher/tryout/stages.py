@@ -13,11 +13,10 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 from jobs.errors import described
+from jobs.tracebacks import own_frames
 from launcher.tryout.described import Described, describe
 
 _OURS = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/"
-_LOOPS = tuple(f"{os.path.dirname(os.__file__)}/{package}/" for package in ("asyncio", "concurrent"))
-
 
 Show: TypeAlias = Callable[[Any], Iterable[Described]]
 
@@ -139,8 +138,5 @@ def _is_in_loop() -> bool:
 
 
 def _own_traceback(error: BaseException) -> str:
-    """As Python prints it, from the first frame on that is neither of this package nor of the event loop."""
-    told = traceback.TracebackException.from_exception(error)
-    while len(told.stack) > 1 and told.stack[0].filename.startswith((_OURS, *_LOOPS)):
-        del told.stack[0]
-    return "".join(told.format())
+    """As Python prints it, from the user's code on."""
+    return "".join(traceback.format_exception(type(error), error, own_frames(error, [_OURS])))

@@ -154,7 +154,7 @@ class JobRunner:
             try:
                 results, failure, is_final = self._run_job(loaded, arriving)
             except (ProcessBroken, BaseExceptionGroup) as error:
-                say(traceback_text(error, error.__traceback__).rstrip(), ERR)
+                say(traceback_text(error).rstrip(), ERR)
                 broken = broken_process(error)
         self._border.come_back((loaded.piece.start, loaded.piece.stop))  # it may have been its load, too
         return Processed(loaded, results, failure, is_final, time.monotonic() - started, broken)

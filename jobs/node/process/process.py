@@ -30,6 +30,7 @@ from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
 from jobs.node.worker.worker import report_broken, tear_down
 from jobs.stacked import stack_now
+from jobs.tracebacks import print_own
 
 
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
@@ -61,7 +62,7 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         if is_set_up and isinstance(error, OSError):  # of the run directory, as below: no fault of the Job's
             report_broken(connection, arguments.child.backend.broken(error))
         else:
-            sys.excepthook(type(error), error, error.__traceback__)
+            print_own(error)
             border.come_back()
             _report(connection, error, broken("setup", error, kernel_kills))
         return

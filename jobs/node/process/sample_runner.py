@@ -241,7 +241,7 @@ class SampleRunner:
 
     def _break(self, broken: ProcessBroken, error: BaseException) -> None:
         if self.broken is None:
-            say(traceback_text(error, error.__traceback__).rstrip(), ERR)
+            say(traceback_text(error).rstrip(), ERR)
             self.broken, self.rows_lost = broken, tuple(self._flights)
             if self._kernel_kills.look():  # what it needs was perhaps taken for its memory
                 self.lost_for = FailureKind.OUT_OF_MEMORY

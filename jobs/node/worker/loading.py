@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from jobs.node.messages import Broken, Loaded, Piece
 from jobs.node.slots import Items
 from jobs.node.twins import end_twin
 from jobs.storage.records import FailedSample
+from jobs.tracebacks import own_frames
 
 _MESSAGE_CHARACTERS = 500
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
@@ -71,14 +71,14 @@ def print_traceback(sample: Callable[[], str], stage: SampleFailureKind, error: 
     _printed += 1
     if _printed <= _TRACEBACKS:
         more = "further tracebacks of this process are not printed\n" if _printed == _TRACEBACKS else ""
-        text = traceback_text(error, error.__traceback__)
+        text = traceback_text(error)
         say(f"sample {sample()} failed ({stage}):\n{text}{more}".removesuffix("\n"), ERR)
 
 
-def traceback_text(error: BaseException, frames: TracebackType | None) -> str:
-    """As Python prints it, which survives an exception without words, but not one whose own fields raise."""
+def traceback_text(error: BaseException) -> str:
+    """From the user's code on, as Python prints it, which survives an exception without words, but not odd fields of one."""
     try:
-        return "".join(traceback.format_exception(type(error), error, frames))
+        return "".join(traceback.format_exception(type(error), error, own_frames(error)))
     except Exception as problem:
         return f"{described(error)} (its traceback cannot be told: {described(problem)})\n"
 

@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import os
-import sys
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -25,6 +24,7 @@ from jobs.node.slots import SlotWriter
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
 from jobs.stacked import Stacked
+from jobs.tracebacks import print_own
 
 if TYPE_CHECKING:
     import asyncio
@@ -71,7 +71,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
-        sys.excepthook(type(error), error, error.__traceback__)
+        print_own(error)
         border.come_back()
         report_broken(connection, broken("setup_worker", error, kernel_kills))
         return
