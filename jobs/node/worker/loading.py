@@ -32,6 +32,7 @@ _MESSAGE_CHARACTERS = 500
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
 _TRACEBACKS = 20
 _printed = 0
+_lost_for = ""
 
 
 def failed_sample(row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
@@ -73,6 +74,20 @@ def print_traceback(sample: Callable[[], str], stage: SampleFailureKind, error: 
         more = "further tracebacks of this process are not printed\n" if _printed == _TRACEBACKS else ""
         text = traceback_text(error)
         say(f"sample {sample()} failed ({stage}):\n{text}{more}".removesuffix("\n"), ERR)
+
+
+def know_loss(message: str) -> None:
+    """The process before this one was lost for that."""
+    global _lost_for
+    _lost_for = message
+
+
+def is_known(message: str) -> bool:
+    """Whether the process before this one was lost for the same, with its traceback in the log; then a line tells it."""
+    if not _lost_for or message != _lost_for:
+        return False
+    say(f"{message} (the same as before)", ERR)
+    return True
 
 
 def traceback_text(error: BaseException) -> str:
