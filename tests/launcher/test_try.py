@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,13 +14,15 @@ import pytest
 from launcher import results
 from launcher.cli import main
 from launcher.config.config import load_config
-from launcher.tryout.stages import Stages
+from launcher.tryout.stages import Stage, Stages
 from launcher.tryout.tryout import Chosen, Tried, try_config
 from tests.support.launcher_runs import command, environment
 from tests.support.patience import PATIENCE
 
 JOB = """
+import asyncio
 import random
+import time
 import numpy as np
 from jobs import Job
 
@@ -71,6 +74,16 @@ class Asking(Job):
             raise KeyError("bad sample")
         value = item["x"] if item["x"] != 2 else str(item["x"])
         return {"v": value, "seed": seed, "drawn": item["drawn"], "ids": [1] * item["x"], "where": self.where}
+
+
+class Blocking(Job):
+    def load(self, sample):
+        return sample["x"]
+
+    async def process_sample(self, item, seed):
+        await asyncio.sleep(1 - item)
+        time.sleep(0.3 * item)
+        return {"v": item}
 
 
 class Apart(Mine):
@@ -146,7 +159,7 @@ def test_a_sample_that_fails_shows_the_users_own_frames_alone(folder: Path, caps
     assert code == 1
     assert "load 1 (s1)" in stages(out)
     frames = [line for line in out.splitlines() if line.startswith("  File ")]
-    assert frames == [f'  File "{folder}/my_tried_job.py", line 19, in load']
+    assert frames == [f'  File "{folder}/my_tried_job.py", line 21, in load']
     assert "KeyError: 'bad sample'" in out
     assert "  y: array float32 [2, 3]" in out, "the others go on"
 
@@ -199,7 +212,7 @@ def test_samples_are_taken_one_by_one_with_the_seeds_that_they_have_in_a_run(
     names = [f"{name} {row} (s{row})" for row in range(4) for name in ("process_sample", "stored")]
     assert done == [name for name in names if name != "stored 1 (s1)"]
     assert next(line for line in out.splitlines() if line.startswith("  File ")) == (
-        f'  File "{folder}/my_tried_job.py", line 51, in process_sample'
+        f'  File "{folder}/my_tried_job.py", line 53, in process_sample'
     )
     assert "During handling" not in out
     assert "output 'v' is utf-8 ragged [*]; the first batch had <i8 [n]" in out
@@ -235,6 +248,17 @@ def test_only_what_was_set_up_is_torn_down_where_setup_raised(
     assert (code, out.count("torn down"), f"index {index}" in out) == (1, objects, True)
 
 
+def test_a_sample_that_holds_up_the_event_loop_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Blocking", "--samples", "2", "--json")
+    held = [stage.get("held_up", 0) for stage in json.loads(out)["stages"] if stage["stage"] == "process_sample"]
+    assert (code, len(held)) == (0, 2)
+    assert held[0] < 1, "one that awaits a second holds up nobody"
+    assert held[1] >= 0.3
+    told = Stage("process_sample", 0.8, "1", held_up=held[1]).lines
+    assert told[1].startswith("  the event loop was held up for ")
+    assert len(Stage("process_sample", 0.8, "0", held_up=0.01).lines) == 1
+
+
 def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As in a run: setup is the process's, and load the pool worker's."""
     code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Apart")
@@ -245,10 +269,10 @@ def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:14)"),
+        (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:16)"),
         (
             ["--set", "job.class=my_tried_job:Nobody"],
-            "the module's Jobs: Apart, Asking, Awaiting, Drawing, Mine, Telling",
+            "the module's Jobs: Apart, Asking, Awaiting, Blocking, Drawing, Mine, Telling",
         ),
         (["--row", "10"], "--row 10: there is no such row; there are 0-9"),
         (["--shard", "3"], "--shard 3: there is no such shard; there are 0-2"),
