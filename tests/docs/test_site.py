@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from tests.support.launcher_runs import ROOT
 
@@ -34,7 +34,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def test_every_page_is_in_the_navigation_once() -> None:
-    named = list(pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+    named = list(pages(YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text())["nav"]))
     assert sorted(named) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from jobs.storage.rundir import RunDir
 from launcher.cli import main
@@ -149,7 +149,7 @@ def test_results_are_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
         "        tokens = [np.arange(int(x) % 5, dtype=np.int32) for x in batch]\n"
         "        return {'embedding': np.tile(batch[:, None], 384).astype(np.float32), 'tokens': tokens}\n"
     )
-    config = yaml.safe_load(write_config(tmp_path, 40, job="encoding:Encode").read_text())
+    config = YAML(typ="safe").load(write_config(tmp_path, 40, job="encoding:Encode").read_text())
     (tmp_path / "config.yaml").write_text(json.dumps({**config, "name": "docstrings"}))
     assert launcher(tmp_path, "run", "config.yaml").returncode == 0
     monkeypatch.chdir(tmp_path)

@@ -107,8 +107,9 @@ def test_the_longest_samples_are_begun_first_where_it_is_known_what_they_cost(tm
         for commit in record.commits
     ]
     # What is over within a fiftieth of all, 450 s in 2 places, may come at any time.
-    long, short = [row for row in range(ROWS) if row % 10 >= 5], [row for row in range(ROWS) if row % 10 < 5]
-    assert order == [*sorted(long, key=lambda row: (-(row % 10), row)), *short]
+    long = sorted((row for row in range(ROWS) if row % 10 >= 5), key=lambda row: (-(row % 10), row))
+    # These are told as they end: of two in flight the later one may be quicker.
+    assert max(abs(order.index(row) - place) for place, row in enumerate(long)) <= 4
 
 
 def test_samples_that_fail_fail_alone_each_by_its_own_time_out(tmp_path: Path) -> None:
