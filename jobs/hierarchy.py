@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, Self
 
 import jobs.library
 from jobs.errors import InputError, SampleFailed, described
-from jobs.job import Job, takes_samples
+from jobs.job import Job, check_work, takes_samples
 from jobs.library.batch_size import BatchSize
 from jobs.library.caller_messages import Setup
 from jobs.library.exchange import LARGEST_BATCH
@@ -77,7 +77,11 @@ class Hierarchy:
         _check_number("in_flight", in_flight, 1)
         if sample_timeout is not None and not sample_timeout > 0:
             raise InputError(f"sample_timeout: {sample_timeout!r} is not valid; valid: seconds over 0, or None")
-        by_sample = is_job and takes_samples(job if isinstance(job, type) else type(job))
+        by_sample = False
+        if is_job:
+            cls = job if isinstance(job, type) else type(job)
+            check_work(cls)
+            by_sample = takes_samples(cls)
         self._batch_size = (batch_size or (_SAMPLES_BATCH if by_sample else _JOB_BATCH)) if is_job else batch_size
         assigned, workers = _places(is_job, devices, workers)
         packed = _pack_job(job)

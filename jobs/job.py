@@ -22,7 +22,18 @@ from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
 from jobs.tensors import can_be_stacked, is_tensor
 
-__all__ = ["Context", "Job", "has_reduce", "job_class", "make_job", "needed_columns", "stack", "takes_samples"]
+__all__ = [
+    "Context",
+    "Job",
+    "check_work",
+    "has_reduce",
+    "job_class",
+    "make_job",
+    "needed_columns",
+    "sets_up_workers",
+    "stack",
+    "takes_samples",
+]
 
 
 @dataclass(frozen=True)
@@ -141,9 +152,11 @@ class Job:
         raise NotImplementedError
 
     def teardown(self) -> Awaitable[None] | None:
-        """Called once in each process and pool worker that ends in order, whether or not its ``setup`` was called.
+        """Ends what ``setup`` has begun, once in each process that ends in order; not where ``setup`` has raised.
 
-        It may take 30 seconds, two where the task has to leave; then it is cut off, and the log says so.
+        Of a Job with a ``setup_worker`` it is called in each pool worker as well, to end what that has begun. It may take 30
+        seconds, two where the task has to leave; then it is cut off. Its samples are stored by then: that it is cut off,
+        or raises, is told in the log and fails nothing.
         """
         return None
 
@@ -179,6 +192,11 @@ def has_reduce(job: Job) -> bool:
     return type(job).reduce is not Job.reduce
 
 
+def sets_up_workers(job: Job) -> bool:
+    """Whether pool workers of the Job have been set up, and so have something to tear down."""
+    return type(job).setup_worker is not Job.setup_worker
+
+
 def takes_samples(cls: type[Job]) -> bool:
     """Whether the Job has ``process_sample`` in the place of ``process``; raises InputError where it has parts of both."""
     if cls.process_sample is Job.process_sample:
@@ -195,6 +213,15 @@ def takes_samples(cls: type[Job]) -> bool:
             f"job.class: {cls.__name__}.process_sample is a plain function; valid: `async def process_sample`"
         )
     return True
+
+
+def check_work(cls: type[Job]) -> None:
+    """Raises InputError where the Job has nothing that makes results: each sample would fail."""
+    if cls.process is Job.process and cls.process_sample is Job.process_sample:
+        raise InputError(
+            f"job.class: {cls.__name__} has neither process nor process_sample; valid: a class with "
+            "`def process(self, batch)`, which returns {output name: array}, or `async def process_sample(self, item, seed)`"
+        )
 
 
 def needed_columns(job: Job) -> Collection[str]:

@@ -27,12 +27,13 @@ def note(made: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
 @contextmanager
 def without_note(made: Any) -> Iterator[None]:
     """Inside, an object does not know what it was made with: what it did not keep need not be sent where it is sent."""
-    known = vars(made).pop(_MADE_WITH, None) if hasattr(made, "__dict__") else None
+    kept: Any = getattr(made, "__dict__", None)
+    known = kept.pop(_MADE_WITH, None) if isinstance(kept, dict) else None  # a class has a view of one
     try:
         yield
     finally:
         if known is not None:
-            vars(made)[_MADE_WITH] = known
+            kept[_MADE_WITH] = known
 
 
 def _copied(value: Any) -> Any:

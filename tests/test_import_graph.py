@@ -25,6 +25,7 @@ HALLS = {
         "jobs.pickles",
         "jobs.stacked",
         "jobs.tensors",
+        "jobs.tracebacks",
         "jobs.variables",
     },
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},

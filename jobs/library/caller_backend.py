@@ -73,9 +73,7 @@ class CallerBackend:
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
         sample = failed_sample(row, self._stage or stage, error)
-        # From the user's code on, as Python prints it.
-        frames = error.__traceback__.tb_next if error.__traceback__ else None
-        text = traceback_text(error, frames)
+        text = traceback_text(error)
         return TracedSample(row, sample.kind, sample.message, traceback=text[-_TRACEBACK_CHARACTERS:])
 
     def broken(self, error: OSError) -> Broken:

@@ -8,6 +8,7 @@ import os
 import sys
 
 from jobs.node.log import say
+from jobs.tracebacks import print_own
 
 _is_twin = False
 
@@ -34,7 +35,7 @@ def end_twin(error: BaseException | None = None) -> None:
             say("a process that the Job forked came back into the launcher, and is ended: leave it by os._exit()")
         else:
             code = os.EX_SOFTWARE
-            sys.excepthook(type(error), error, error.__traceback__)
+            print_own(error)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.gather.result_place import objection
-from jobs.job import Job, has_reduce, job_class, make_job, needed_columns, takes_samples
+from jobs.job import Job, check_work, has_reduce, job_class, make_job, needed_columns, takes_samples
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -28,7 +28,11 @@ def job_problems(job: JobSpec, workers: int) -> tuple[Collection[str], list[Prob
         try:
             cls = job_class(job)
             problems = check_params(cls, job.path, job.params) or _loading_problems(cls, workers)
-            return ((), problems) if problems else (needed_columns(make_job(job)), [])
+            if problems:
+                return (), problems
+            made = make_job(job)
+            check_work(cls)
+            return needed_columns(made), []
         except InputError as error:
             return (), [_placed(str(error), job)]
 

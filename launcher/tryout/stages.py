@@ -13,18 +13,24 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 from jobs.errors import described
+from jobs.tracebacks import own_frames
 from launcher.tryout.described import Described, describe
 
 _OURS = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/"
-_LOOPS = tuple(f"{os.path.dirname(os.__file__)}/{package}/" for package in ("asyncio", "concurrent"))
 
+# Where a coroutine has the event loop to itself for so long, seconds, others would notice; and how often that is looked at.
+_HELD_UP = 0.1
+_TICK = 0.01
 
 Show: TypeAlias = Callable[[Any], Iterable[Described]]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step; ``sample`` is the one that it was of, where it was of one. ``error``: what it raised, and ``traceback``."""
+    """One step; ``sample`` is the one that it was of, where it was of one. ``error``: what it raised, and ``traceback``.
+
+    ``held_up``: for how many seconds on end a coroutine of a sample kept the event loop from all others.
+    """
 
     name: str
     seconds: float
@@ -32,9 +38,17 @@ class Stage:
     returned: tuple[Described, ...] = ()
     error: str | None = None
     traceback: str | None = None
+    held_up: float = 0.0
 
     @property
     def lines(self) -> list[str]:
+        if self.held_up < _HELD_UP:
+            return self._told
+        why = "no other sample goes on meanwhile; await what waits, or call it by asyncio.to_thread"
+        return [*self._told, f"  the event loop was held up for {self.held_up:.1f} s: {why}"]
+
+    @property
+    def _told(self) -> list[str]:
         head = f"{self.name}{(self.sample and f' {self.sample}') or ''}: {self.seconds:.3f} s"
         if self.error:
             return [f"{head}, raised", *(self.traceback or self.error).splitlines()]
@@ -45,7 +59,8 @@ class Stage:
     def to_json(self) -> dict[str, Any]:
         failure = {"error": self.error, "traceback": self.traceback} if self.error else {}
         known = {"stage": self.name, "sample": self.sample, "seconds": round(self.seconds, 6)}
-        return {**known, "returned": [one.to_json() for one in self.returned], **failure}
+        held_up = {"held_up": round(self.held_up, 6)} if self.held_up >= _HELD_UP else {}
+        return {**known, "returned": [one.to_json() for one in self.returned], **held_up, **failure}
 
 
 class StageFailed(Exception):
@@ -71,18 +86,19 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         self, name: str, step: Callable[[], Any], *, sample: str | None = None, show: Show | None = describe
     ) -> Any:
         """What the step returned, and ``show`` describes; raises StageFailed where it raised anything."""
-        started = time.perf_counter()
+        started, ticks = time.perf_counter(), _Ticks()
         try:
             found = step()
             if inspect.iscoroutine(found):
-                found = self._in_loop(found)
+                found = self._in_loop(found if sample is None else ticks.during(found))
         except (Exception, SystemExit) as error:
-            self._add(Stage(name, time.perf_counter() - started, sample, (), described(error), _own_traceback(error)))
+            seconds, text = time.perf_counter() - started, _own_traceback(error)
+            self._add(Stage(name, seconds, sample, (), described(error), text, ticks.longest))
             if self._debug:
                 import_module("pdb").post_mortem(error.__traceback__)
             raise StageFailed from error
         seconds = time.perf_counter() - started
-        self._add(Stage(name, seconds, sample, tuple(show(found)) if show else ()))
+        self._add(Stage(name, seconds, sample, tuple(show(found)) if show else (), held_up=ticks.longest))
         return found
 
     def _add(self, stage: Stage) -> None:
@@ -95,6 +111,32 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
             return self._runner.run(coroutine)
         self._beside = self._beside or _LoopBeside()
         return self._beside.run(coroutine)
+
+
+class _Ticks:
+    """Ticks in an event loop; ``longest``: the longest time without one, seconds."""
+
+    def __init__(self) -> None:
+        self.longest = self._last = 0.0
+
+    async def during(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What the coroutine returns, while others, as these ticks, should have their turns."""
+        self._last = time.perf_counter()
+        ticking = asyncio.create_task(self._go_on())
+        try:
+            return await coroutine
+        finally:
+            self._tick()
+            ticking.cancel()
+
+    async def _go_on(self) -> None:
+        while True:
+            self._tick()
+            await asyncio.sleep(_TICK)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.longest, self._last = max(self.longest, now - self._last), now
 
 
 class _LoopBeside:
@@ -139,8 +181,5 @@ def _is_in_loop() -> bool:
 
 
 def _own_traceback(error: BaseException) -> str:
-    """As Python prints it, from the first frame on that is neither of this package nor of the event loop."""
-    told = traceback.TracebackException.from_exception(error)
-    while len(told.stack) > 1 and told.stack[0].filename.startswith((_OURS, *_LOOPS)):
-        del told.stack[0]
-    return "".join(told.format())
+    """As Python prints it, from the user's code on."""
+    return "".join(traceback.format_exception(type(error), error, own_frames(error, [_OURS])))

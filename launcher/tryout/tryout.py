@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import InputError
-from jobs.job import Context, Job, make_job, takes_samples
+from jobs.job import Context, Job, make_job, sets_up_workers, takes_samples
 from jobs.machine.devices import process_devices, too_few_gpus, usable_gpus
 from jobs.machine.scratch import make_scratch
 from jobs.node.generators import sample_seed, seed_generators
@@ -143,19 +143,22 @@ def _tried(
         # As in a run: what one object keeps, the other has not.
         worker = make_job(spec) if config.node.workers else job
         index = 0 if config.node.workers else None
-        try:
+        with contextlib.ExitStack() as ends:  # what a Job has started would stay, in a notebook for good
             stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None)
+            if worker is not job and sets_up_workers(worker):
+                ends.callback(_tear_down, "teardown (worker)", worker, stages)
             stages.run("setup", partial(job.setup, context), show=None)
+            ends.callback(_tear_down, "teardown", job, stages)
             layout: list[Layout] = []
             for start in range(rows.start, rows.stop, config.node.batch_size):
                 batch = range(start, min(start + config.node.batch_size, rows.stop))
                 _batch(job, worker, list(samples.rows(batch.start, batch.stop)), seed, stages, layout)
-        finally:  # what a Job has started would stay, in a notebook for good
-            for name, one in {"teardown": job, "teardown (worker)": worker}.items():
-                if name == "teardown" or worker is not job:
-                    with contextlib.suppress(StageFailed):
-                        stages.run(name, one.teardown, show=None)
     return Tried(tuple(stages.all))
+
+
+def _tear_down(name: str, job: Job, stages: Stages) -> None:
+    with contextlib.suppress(StageFailed):
+        stages.run(name, job.teardown, show=None)
 
 
 def _context(node: NodeSettings, scratch: Path, seed: int) -> Context:

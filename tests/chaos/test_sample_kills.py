@@ -21,6 +21,7 @@ from tests.support.task_runs import (
     command,
     commits,
     content,
+    engines,
     failures,
     is_done,
     make_run,
@@ -79,17 +80,6 @@ def generating(tmp_path: Path, rows: int, **bad: str) -> Iterator[tuple[RunDir, 
             if task.is_running():
                 task.kill()
             task.wait(PATIENCE)
-
-
-def engines(task: psutil.Process) -> list[psutil.Process]:
-    found = []
-    for child in task.children(recursive=True):
-        try:
-            if "tests.support.fake_engine" in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def await_rows(run: RunDir, count: int) -> None:

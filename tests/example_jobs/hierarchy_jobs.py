@@ -67,6 +67,9 @@ class Leaves(Job):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def setup_worker(self, context: Context) -> None:
+        """So that there is something to tear down."""
+
     def load(self, sample: Any) -> Any:
         return sample
 

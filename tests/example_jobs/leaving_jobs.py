@@ -127,6 +127,25 @@ class Slow(Leaver):
         (Path(self.folder) / f"done-{os.getpid()}").touch()
 
 
+class Paired(Slow):
+    """Tears down what ``setup`` has made, and raises; or cannot be set up."""
+
+    setup_worker = Job.setup_worker
+
+    def __init__(self, folder: str, *, broken: bool = False) -> None:
+        super().__init__(0, folder)
+        self.broken = broken
+
+    def setup(self, context: Context) -> None:
+        if self.broken:
+            raise RuntimeError("no such model")
+        self.engine = "engine"
+
+    def teardown(self) -> None:
+        (Path(self.folder) / f"torn-down-{os.getpid()}").touch()
+        raise OSError(f"{self.engine} is gone")
+
+
 class Gated(Leaver):
     """Loads once the gate is open."""
 

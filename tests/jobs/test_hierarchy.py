@@ -469,6 +469,7 @@ def test_a_failure_is_raised_in_its_turn_with_the_text_of_its_traceback_and_the_
         next(results)
     assert good == list(range(100))
     assert 'raise ValueError("bad sample")' in caught.value.traceback
+    assert caught.value.traceback.count("File ") == 1
     assert "hierarchy_jobs.py" in caught.value.__notes__[0]
     assert troubled.map([1, 2]) == [1, 2]
 

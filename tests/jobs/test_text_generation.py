@@ -21,7 +21,7 @@ from jobs.node.generators import sample_seed
 from jobs.storage.rundir import RunDir
 from tests.support.launcher_runs import ROOT, wait_until
 from tests.support.patience import PATIENCE
-from tests.support.task_runs import alive, command, content, failures, last_end, make_run, run_task, written
+from tests.support.task_runs import alive, command, content, engines, failures, last_end, make_run, run_task, written
 
 pytest.importorskip("aiohttp")
 
@@ -181,28 +181,17 @@ def test_no_engine_is_left_when_its_process_or_its_task_is_killed(tmp_path: Path
     task = psutil.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: written(run) == ROWS - 1)
-        (old,) = _engines(task)
+        (old,) = engines(task)
         process = old.parent()
         assert process
         process.kill()
         wait_until(lambda: not alive([old]))
-        wait_until(lambda: len(_engines(task)) == 1)
-        (new,) = _engines(task)
+        wait_until(lambda: len(engines(task)) == 1)
+        (new,) = engines(task)
     finally:
         task.kill()
         task.wait(PATIENCE)
     wait_until(lambda: not alive([new]))
-
-
-def _engines(task: psutil.Process) -> list[psutil.Process]:
-    found = []
-    for child in task.children(recursive=True):
-        try:
-            if "tests.support.fake_engine" in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def context(scratch: Path) -> Context:

@@ -88,6 +88,8 @@ class Crawling(Job):
 class Stuck(Job):
     def load(self, sample):
         time.sleep(3600)
+    def process(self, batch):
+        return {"y": batch}
 
 class Failing(Job):
     def __init__(self, share: float = 1.0):

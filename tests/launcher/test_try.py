@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,13 +14,15 @@ import pytest
 from launcher import results
 from launcher.cli import main
 from launcher.config.config import load_config
-from launcher.tryout.stages import Stages
+from launcher.tryout.stages import Stage, Stages
 from launcher.tryout.tryout import Chosen, Tried, try_config
 from tests.support.launcher_runs import command, environment
 from tests.support.patience import PATIENCE
 
 JOB = """
+import asyncio
 import random
+import time
 import numpy as np
 from jobs import Job
 
@@ -73,6 +76,16 @@ class Asking(Job):
         return {"v": value, "seed": seed, "drawn": item["drawn"], "ids": [1] * item["x"], "where": self.where}
 
 
+class Blocking(Job):
+    def load(self, sample):
+        return sample["x"]
+
+    async def process_sample(self, item, seed):
+        await asyncio.sleep(1 - item)
+        time.sleep(0.3 * item)
+        return {"v": item}
+
+
 class Apart(Mine):
     def setup(self, context):
         self.table = {}
@@ -91,9 +104,6 @@ class Drawing(Job):
         kind = "f4" if 4 in batch["x"] else "f8"
         return {"drawn": batch["drawn"], "own": np.full(len(batch["x"]), own), "v": batch["x"].astype(kind)}
 """
-
-
-ENDS = ["teardown", "teardown (worker)"]
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +143,12 @@ def test_each_stage_tells_what_it_returned(folder: Path, capsys: pytest.CaptureF
     code, out, _ = tried(capsys, "--shard", "1", "--samples", "2")
     assert code == 0
     loads = ["load 3 (s3)", "load 4 (s4)"]
-    assert stages(out) == ["constructor", "setup_worker", "setup", *loads, "collate", "process", "stored", *ENDS]
+    assert stages(out) == ["constructor", "setup_worker", "setup", *loads, "collate", "process", "stored", "teardown"]
     assert "  a: array float32 [3]  3, 3, 3\n  t: str [4]  'word'\n" in out
     assert "  y: array float32 [2, 3]  9, 9, 9, 12, ...\n" in out
     assert out.endswith(
         " s\n  y: array float32 [n, 3]\n  words: text\n  r: rows of any length float32 [n]\n"
-        + "\n".join(out.splitlines()[-len(ENDS) :])
+        + out.splitlines()[-1]
         + "\n"
     )
     assert {path.name for path in folder.iterdir() if path.is_dir()} <= {"__pycache__", "planned"}
@@ -149,7 +159,7 @@ def test_a_sample_that_fails_shows_the_users_own_frames_alone(folder: Path, caps
     assert code == 1
     assert "load 1 (s1)" in stages(out)
     frames = [line for line in out.splitlines() if line.startswith("  File ")]
-    assert frames == [f'  File "{folder}/my_tried_job.py", line 19, in load']
+    assert frames == [f'  File "{folder}/my_tried_job.py", line 21, in load']
     assert "KeyError: 'bad sample'" in out
     assert "  y: array float32 [2, 3]" in out, "the others go on"
 
@@ -202,7 +212,7 @@ def test_samples_are_taken_one_by_one_with_the_seeds_that_they_have_in_a_run(
     names = [f"{name} {row} (s{row})" for row in range(4) for name in ("process_sample", "stored")]
     assert done == [name for name in names if name != "stored 1 (s1)"]
     assert next(line for line in out.splitlines() if line.startswith("  File ")) == (
-        f'  File "{folder}/my_tried_job.py", line 51, in process_sample'
+        f'  File "{folder}/my_tried_job.py", line 53, in process_sample'
     )
     assert "During handling" not in out
     assert "output 'v' is utf-8 ragged [*]; the first batch had <i8 [n]" in out
@@ -230,12 +240,23 @@ def test_batches_that_begin_as_those_of_a_run_draw_the_same_and_have_one_form(
             assert drawn[row // 2] == [str(value) for value in (*found["drawn"][row : row + 2], found["own"][row])]
 
 
-@pytest.mark.parametrize(("workers", "index", "objects"), [(0, "None", 1), (2, "0", 2)])
-def test_what_was_set_up_is_torn_down_where_something_raised(
+@pytest.mark.parametrize(("workers", "index", "objects"), [(0, "None", 0), (2, "0", 1)])
+def test_only_what_was_set_up_is_torn_down_where_setup_raised(
     folder: Path, capsys: pytest.CaptureFixture[str], workers: int, index: str, objects: int
 ) -> None:
     code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Telling", "--set", f"node.workers={workers}")
     assert (code, out.count("torn down"), f"index {index}" in out) == (1, objects, True)
+
+
+def test_a_sample_that_holds_up_the_event_loop_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tried(capsys, "--set", "job.class=my_tried_job:Blocking", "--samples", "2", "--json")
+    held = [stage.get("held_up", 0) for stage in json.loads(out)["stages"] if stage["stage"] == "process_sample"]
+    assert (code, len(held)) == (0, 2)
+    assert held[0] < 1, "one that awaits a second holds up nobody"
+    assert held[1] >= 0.3
+    told = Stage("process_sample", 0.8, "1", held_up=held[1]).lines
+    assert told[1].startswith("  the event loop was held up for ")
+    assert len(Stage("process_sample", 0.8, "0", held_up=0.01).lines) == 1
 
 
 def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,10 +269,10 @@ def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:14)"),
+        (["--set", "job.params.broken=true"], "ValueError: no such weights ({folder}/my_tried_job.py:16)"),
         (
             ["--set", "job.class=my_tried_job:Nobody"],
-            "the module's Jobs: Apart, Asking, Awaiting, Drawing, Mine, Telling",
+            "the module's Jobs: Apart, Asking, Awaiting, Blocking, Drawing, Mine, Telling",
         ),
         (["--row", "10"], "--row 10: there is no such row; there are 0-9"),
         (["--shard", "3"], "--shard 3: there is no such shard; there are 0-2"),

@@ -97,7 +97,8 @@ def test_a_job_that_imports_torch_is_refused_at_planning_with_what_brings_it(tmp
 def test_a_job_that_imports_torch_late_fails_with_what_brings_it(tmp_path: Path, without: Without) -> None:
     without("torch")
     (tmp_path / "late.py").write_text(
-        "from jobs import Job\n\n\nclass Mine(Job):\n    def setup(self, context):\n        import torch\n"
+        "from jobs import Job\n\n\nclass Mine(Job):\n    def setup(self, context):\n        import torch\n\n"
+        "    def process(self, batch): ...\n"
     )
     config = write_config(tmp_path, rows=4, shards=1, job="late:Mine")
     assert launcher(tmp_path, "run", "config.yaml").returncode == 1

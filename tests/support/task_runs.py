@@ -184,3 +184,15 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def engines(task: psutil.Process) -> list[psutil.Process]:
+    """The fake engines that a task has started, below it."""
+    found = []
+    for child in task.children(recursive=True):
+        try:
+            if "tests.support.fake_engine" in child.cmdline():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found

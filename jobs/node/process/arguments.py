@@ -9,6 +9,7 @@ from jobs.node.worker.worker import ChildArguments
 class ProcessArguments:
     """What a device process is started with, beside what every child gets; ``memory`` is its part of the task's, bytes.
 
+    ``lost_for``: why the process before it was lost, if it was: the log has the traceback of that.
     ``poison``: batches are overwritten when they are through. ``table``: the words of its table of rows in flight.
     """
 
@@ -17,3 +18,4 @@ class ProcessArguments:
     memory: int
     poison: bool = False
     table: range = range(0)
+    lost_for: str = ""

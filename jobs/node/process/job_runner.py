@@ -30,7 +30,7 @@ from jobs.node.memory_errors import broken_process, is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
 from jobs.node.twins import end_twin
-from jobs.node.worker.loading import failed_piece, traceback_text
+from jobs.node.worker.loading import failed_piece, is_known, traceback_text
 from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 
@@ -154,8 +154,9 @@ class JobRunner:
             try:
                 results, failure, is_final = self._run_job(loaded, arriving)
             except (ProcessBroken, BaseExceptionGroup) as error:
-                say(traceback_text(error, error.__traceback__).rstrip(), ERR)
                 broken = broken_process(error)
+                if not is_known(str(broken)):
+                    say(traceback_text(error).rstrip(), ERR)
         self._border.come_back((loaded.piece.start, loaded.piece.stop))  # it may have been its load, too
         return Processed(loaded, results, failure, is_final, time.monotonic() - started, broken)
 

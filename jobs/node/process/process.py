@@ -27,15 +27,17 @@ from jobs.node.process.messenger import Messenger
 from jobs.node.process.pool import Inline, PieceSource, Pool
 from jobs.node.transfer import transfer_to
 from jobs.node.twins import end_twin
-from jobs.node.worker.loading import Loader, broken
+from jobs.node.worker.loading import Loader, broken, is_known, know_loss
 from jobs.node.worker.worker import report_broken, tear_down
 from jobs.stacked import stack_now
+from jobs.tracebacks import print_own
 
 
 def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     """Runs until the supervisor says Stop or goes away; ``pipe`` (to it) and ``beacons`` are descriptors."""
     arguments.child.show_gpus()
     speak_as(arguments.child.context.process_index, None)
+    know_loss(arguments.lost_for)
     connection = Connection(pipe)
     heap.keep_freed()
     go_first()
@@ -61,9 +63,11 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
         if is_set_up and isinstance(error, OSError):  # of the run directory, as below: no fault of the Job's
             report_broken(connection, arguments.child.backend.broken(error))
         else:
-            sys.excepthook(type(error), error, error.__traceback__)
+            found = broken("setup", error, kernel_kills)
+            if not is_known(found.message):
+                print_own(error)
             border.come_back()
-            _report(connection, error, broken("setup", error, kernel_kills))
+            _report(connection, error, found)
         return
     process.run()
 

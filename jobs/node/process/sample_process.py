@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from jobs.exit_codes import STOPPED
@@ -18,7 +18,7 @@ from jobs.node.process.sample_messenger import SampleMessenger
 from jobs.node.process.sample_runner import SampleRunner
 from jobs.node.transfer import Stay
 from jobs.node.worker.loading import Loader
-from jobs.node.worker.worker import report_broken
+from jobs.node.worker.worker import finish, report_broken, tear_down
 from jobs.stacked import stack_now
 
 # What samples that are given up get to clean up, seconds.
@@ -33,7 +33,7 @@ def begin(
         raise TypeError("load is `async def`: with process_sample it needs pool workers (node.workers: 1 or more)")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    _finish(job.setup(arguments.child.context), loop)
+    finish(job.setup(arguments.child.context), loop)
     return lambda: SampleProcess(job, arguments, connection, beacon, border, loop)
 
 
@@ -87,17 +87,7 @@ class SampleProcess:
         if isinstance(ended, Lost):
             leave_soon(STOPPED)
         self._loop.run_until_complete(self._runner.end(_CLEAN_UP))
-        _finish(self._job.teardown(), self._loop)
+        tear_down(self._job, self._loop)
         if isinstance(ended, Lost):
             os._exit(STOPPED)
         leave()
-
-
-def _finish(found: Awaitable[None] | None, loop: asyncio.AbstractEventLoop) -> None:
-    """Waits for what may be ``async def``."""
-    if inspect.isawaitable(found):
-
-        async def wait() -> None:
-            await found
-
-        loop.run_until_complete(wait())

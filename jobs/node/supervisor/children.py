@@ -72,13 +72,17 @@ class CrewSettings:
 
 @dataclass
 class Children:
-    """All children of a task; a dead one is replaced by another with the same place."""
+    """All children of a task; a dead one is replaced by another with the same place.
+
+    ``lost_for``: why the process of a place was last lost, so that the next one need not tell the same at length.
+    """
 
     settings: CrewSettings
     server: ForkServer
     processes: list[Child] = field(default_factory=list)
     workers: dict[tuple[int, int], Child] = field(default_factory=dict)
     retired: set[int] = field(default_factory=set)
+    lost_for: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._per_process = 1 + self.settings.workers
@@ -153,7 +157,8 @@ class Children:
         child = self._arguments(index, None, beacon)
         self._beacons.clear_table(index)
         table = self._beacons.place(index)
-        arguments = ProcessArguments(child, settings.workers, self._memory, settings.poison, table)
+        lost_for = self.lost_for.get(index, "")
+        arguments = ProcessArguments(child, settings.workers, self._memory, settings.poison, table, lost_for)
         handle = self._launch(process.main, arguments, theirs, beacon)
         return Child(index, None, handle, beacon, Channel(mine))
 

@@ -223,6 +223,7 @@ class Crew:
         index = child.process
         has_worked = not self._losses.is_lost(index)
         pause = self._losses.add(index, is_idle=not rows)
+        self._children.lost_for[index] = message
         if self._losses.is_hopeless(index):
             self._give_up(child, kind, message)
             return

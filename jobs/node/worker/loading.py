@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -27,11 +26,13 @@ from jobs.node.messages import Broken, Loaded, Piece
 from jobs.node.slots import Items
 from jobs.node.twins import end_twin
 from jobs.storage.records import FailedSample
+from jobs.tracebacks import own_frames
 
 _MESSAGE_CHARACTERS = 500
 # Tracebacks that one child prints into the log: the journal has every failed sample, the log need not.
 _TRACEBACKS = 20
 _printed = 0
+_lost_for = ""
 
 
 def failed_sample(row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
@@ -71,14 +72,28 @@ def print_traceback(sample: Callable[[], str], stage: SampleFailureKind, error: 
     _printed += 1
     if _printed <= _TRACEBACKS:
         more = "further tracebacks of this process are not printed\n" if _printed == _TRACEBACKS else ""
-        text = traceback_text(error, error.__traceback__)
+        text = traceback_text(error)
         say(f"sample {sample()} failed ({stage}):\n{text}{more}".removesuffix("\n"), ERR)
 
 
-def traceback_text(error: BaseException, frames: TracebackType | None) -> str:
-    """As Python prints it, which survives an exception without words, but not one whose own fields raise."""
+def know_loss(message: str) -> None:
+    """The process before this one was lost for that."""
+    global _lost_for
+    _lost_for = message
+
+
+def is_known(message: str) -> bool:
+    """Whether the process before this one was lost for the same, with its traceback in the log; then a line tells it."""
+    if not _lost_for or message != _lost_for:
+        return False
+    say(f"{message} (the same as before)", ERR)
+    return True
+
+
+def traceback_text(error: BaseException) -> str:
+    """From the user's code on, as Python prints it, which survives an exception without words, but not odd fields of one."""
     try:
-        return "".join(traceback.format_exception(type(error), error, frames))
+        return "".join(traceback.format_exception(type(error), error, own_frames(error)))
     except Exception as problem:
         return f"{described(error)} (its traceback cannot be told: {described(problem)})\n"
 

@@ -3,12 +3,14 @@
 import contextlib
 import inspect
 import os
-import sys
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobs.job import Context, Job
+from jobs import job_folder
+from jobs.errors import described
+from jobs.job import Context, Job, sets_up_workers
 from jobs.machine import heap, streams
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
@@ -16,12 +18,16 @@ from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.leaving import leave
-from jobs.node.log import speak_as
+from jobs.node.log import ERR, say, speak_as
 from jobs.node.messages import Broken, Piece, Placed, Stop
 from jobs.node.slots import SlotWriter
 from jobs.node.twins import end_twin
 from jobs.node.worker.loading import Loader, broken
 from jobs.stacked import Stacked
+from jobs.tracebacks import print_own
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
         loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
-        sys.excepthook(type(error), error, error.__traceback__)
+        print_own(error)
         border.come_back()
         report_broken(connection, broken("setup_worker", error, kernel_kills))
         return
@@ -88,20 +94,34 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
                 return
             connection.send(loaded)
     beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
-    tear_down(job)
+    if sets_up_workers(job):
+        tear_down(job)
     leave()
 
 
-def tear_down(job: Job) -> None:
-    """Calls teardown, in an event loop of its own where that needs one."""
-    ending = job.teardown()
-    if inspect.isawaitable(ending):
-        import asyncio  # few Jobs need it
+def finish(found: Awaitable[None] | None, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
+    """Waits for what may be ``async def``, in the loop; without one, in a loop of its own."""
+    if not inspect.isawaitable(found):
+        return
+    import asyncio  # few Jobs need it
 
-        async def wait() -> None:
-            await ending
+    async def wait() -> None:
+        await found
 
+    if loop:
+        loop.run_until_complete(wait())
+    else:
         asyncio.run(wait())
+
+
+def tear_down(job: Job, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
+    """Calls teardown. What it raises is told in a line: all is stored by then, and this child ends as it would."""
+    try:
+        finish(job.teardown(), loop)
+    except BaseException as error:  # whatever the Job raises
+        end_twin(error)
+        place = job_folder.place(error)
+        say(f"teardown() raised {described(error)}{place and f', at {place}'}", ERR)
 
 
 def report_broken(connection: Connection, broken: Broken) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from jobs.job import job_class, make_job
+from jobs.hierarchy import Hierarchy
+from jobs.job import Job, job_class, make_job
 from jobs.storage.records import JobSpec
+from launcher.plan.config_check import job_problems
 
 JOB = "from jobs.job import Job\n\nclass Mine(Job):\n    def __init__(self, x=1):\n        {}\n"
 FILES = {
@@ -58,3 +60,18 @@ def test_runs_of_one_process_have_each_a_module_of_its_own(tmp_path: Path) -> No
         )
     specs = [JobSpec("job_of_both:Mine", folder=str(tmp_path), import_from=(str(tmp_path / name),)) for name in "bccb"]
     assert [vars(job_class(spec))["of"] for spec in specs] == ["b", "c", "c", "b"]
+
+
+class Idle(Job):
+    """Loads, and makes no results."""
+
+    def load(self, sample: object) -> object:
+        return sample
+
+
+def test_a_job_that_makes_no_results_is_refused() -> None:
+    message = "Idle has neither process nor process_sample"
+    needed, (problem,) = job_problems(JobSpec(f"{__name__}:Idle"), 1)
+    assert (list(needed), problem[0], problem[1].partition(";")[0]) == ([], ("job", "class"), message)
+    with pytest.raises(InputError, match=message):
+        Hierarchy(Idle)

@@ -89,7 +89,9 @@ def test_a_job_is_imported_from_more_folders_than_one(tmp_path: Path) -> None:
     config.write_text(json.dumps(text))
     for name, module in (("b", "job_of_elsewhere"), ("c", "helper_of_elsewhere")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / f"{module}.py").write_text("from jobs import Job\n\n\nclass Mine(Job):\n    pass\n")
+        (tmp_path / name / f"{module}.py").write_text(
+            "from jobs import Job\n\n\nclass Mine(Job):\n    def process(self, batch): ...\n"
+        )
     with (tmp_path / "b" / "job_of_elsewhere.py").open("a") as file:
         file.write("\nimport helper_of_elsewhere\n")
     plan = make_plan(load_config(config)).plan
@@ -192,6 +194,7 @@ from jobs.job import Job
 class Weighted(Job):
     param_files = ("weights",)
     def __init__(self, weights: str) -> None: ...
+    def process(self, batch): ...
 """
 
 
@@ -439,7 +442,7 @@ def test_relative_paths_in_params_start_in_the_folder_of_the_config_wherever_it_
     (config.parent / "table.txt").write_text("x")
     (config.parent / "reads_table.py").write_text(
         "from jobs.job import Job\n\n\nclass ReadsTable(Job):\n    def __init__(self, table: str) -> None:\n"
-        "        open(table).close()\n"
+        "        open(table).close()\n\n    def process(self, batch): ...\n"
     )
     monkeypatch.chdir("/")
     params = ('job.class="reads_table:ReadsTable"', 'job.params={"table": "table.txt"}')
@@ -474,6 +477,9 @@ class Reads(Job):
 
     def manifest_columns(self) -> tuple[str, ...]:
         return ("x", "words")
+
+    def process(self, batch: object) -> dict[str, object]:
+        return {}
 
 
 class ReadsOtherwise(Reads):

@@ -122,6 +122,9 @@ class Plain(Job):
     def __init__(self, size: int = 1, more: object = None):
         self.size = size
 
+    def process(self, batch):
+        return {}
+
 
 class Reading(Plain):
     def load(self, sample):

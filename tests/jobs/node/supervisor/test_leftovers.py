@@ -164,6 +164,21 @@ def test_a_teardown_that_a_signal_cuts_off_is_told(tmp_path: Path) -> None:
     assert "process 0, pool worker 0: teardown() is cut off after" in said
 
 
+def test_a_teardown_is_of_what_was_set_up_and_what_it_raises_is_a_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", f"{JOBS}Paired", 8, params={"folder": str(tmp_path)}, workers=1)
+    done = run_task(run)
+    assert (done.returncode, len(list(tmp_path.glob("torn-down-*")))) == (0, 1)
+    assert " p0 teardown() raised OSError: engine is gone, at " in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_could_not_be_set_up_is_not_torn_down(tmp_path: Path) -> None:
+    params = {"folder": str(tmp_path), "broken": True}
+    run = make_run(tmp_path / "run", f"{JOBS}Paired", 8, params=params, workers=1)
+    assert run_task(run).returncode == 1
+    assert not list(tmp_path.glob("torn-down-*"))
+
+
 def test_threads_and_processes_that_a_job_leaves_do_not_hold_up_the_end(tmp_path: Path) -> None:
     params = {"seconds": 0, "folder": str(tmp_path), "leave": True}
     run = make_run(tmp_path / "run", f"{JOBS}Slow", 8, params=params, workers=0)

@@ -1,6 +1,7 @@
 """Array tasks: real supervisors, processes and pool workers, and everything that samples and signals can do to them."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ from jobs.storage.samples import read_digests
 from jobs.storage.spans import Spans
 from jobs.storage.stamps import STAMP
 from jobs.storage.submission import Submission
+from tests.example_jobs import toy_jobs
 from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
 from tests.support.patience import PATIENCE
@@ -236,7 +238,7 @@ def test_an_exception_in_setup_is_an_error_with_its_traceback_in_the_log(
     end = last_end(run)
     assert end.kind == "ERROR"
     assert message in end.message
-    assert "Traceback" in ended.stderr
+    assert re.findall(r'File "(.*)", line', ended.stderr) == [toy_jobs.__file__]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

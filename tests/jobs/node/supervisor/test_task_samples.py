@@ -258,7 +258,10 @@ def test_an_engine_that_dies_again_is_no_complete_run_however_many_samples_may_f
 
 def test_an_engine_that_stays_dead_ends_the_attempt_with_its_message(tmp_path: Path) -> None:
     run = samples_run(tmp_path / "run", {"bad": {"20": "stays dead"}, "marks": str(tmp_path)})
-    assert run_task(run).returncode == 1
+    done = run_task(run)
+    assert done.returncode == 1
+    # Each that cannot be set up is lost for the same reason, which is told at length once.
+    assert (done.stderr.count("Traceback"), done.stderr.count(" does not start (the same as before)")) == (2, 4)
     end = last_end(run)
     assert (end.end, end.kind, end.failed) == (EndReason.FAILED, FailureKind.ERROR, 0)
     assert "the engine has died" in end.message
