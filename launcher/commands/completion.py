@@ -49,7 +49,7 @@ def completion(options: argparse.Namespace, printer: Printer) -> bool:
     script = shtab.complete(parser, options.shell, root_prefix="launcher", preamble=_preamble(options.shell))  # type: ignore[arg-type]
     if not options.json:
         print(script)
-    printer.document(shell=options.shell, script=script)
+    printer.document(script=script)
     return True
 
 

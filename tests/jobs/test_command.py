@@ -80,11 +80,15 @@ def test_time_in_which_worker_and_program_were_stopped_is_none_of_the_timeout(tm
         wait_until((tmp_path / "begun").exists)
         supervisor = psutil.Process(task.pid)
         processes = [supervisor, *supervisor.children(recursive=True)]
-        for process in processes:
-            process.suspend()
-        assert select.select([], [], [], 4) == ([], [], [])  # longer than the timeout, in which nothing can happen
-        for process in processes:
-            process.resume()
+        try:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):  # a sleep that was over
+                    process.suspend()
+            assert select.select([], [], [], 4) == ([], [], [])  # longer than the timeout, in which nothing can happen
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
         assert task.wait(PATIENCE) == 0
     assert failures(run) == {}
 

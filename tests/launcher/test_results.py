@@ -35,6 +35,9 @@ EXPECTED = everything(np.arange(ROWS))
 
 
 class Summary(Job):
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"y": batch}
+
     def reduce(self, state: Any, block: dict[str, Any]) -> Any:
         return (state or 0) + len(block["index"])
 

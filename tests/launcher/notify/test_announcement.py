@@ -58,8 +58,10 @@ class Server:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 while server.silent:
-                    with contextlib.suppress(OSError):
+                    try:
                         self.wfile.write(b"H")
+                    except OSError:  # who told was killed
+                        return
                     time.sleep(0.05)
                 server.posts.append(json.loads(body))
                 server.paths.append(self.path)
