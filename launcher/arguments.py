@@ -51,6 +51,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         return added
 
     _add_starting(command)
+    _add_extending(command)
+    _add_trying(command)
     _add_looking(command)
     _add_finishing(command)
     _add_beginning(command)
@@ -66,35 +68,12 @@ def _add_starting(command: _Command) -> None:
     plan = command("plan", "planning.plan", "check everything and write the run directory; submits nothing")
     submit = command("submit", "start.submit", "submit what is not done, and return at once")
     rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
-    extend = command("extend", "extend.extend", "new samples, after those that a run has: what is done stays done")
-    extend.add_argument("run", metavar="RUN", help=_RUN_HELP.partition(" (")[0])
-    extend.add_argument(
-        "manifests",
-        metavar="MANIFEST",
-        nargs="*",
-        help="where the new samples are (default: the run's own manifest, which has grown); NAME=MANIFEST, of several",
-    )
-    extend.add_argument("--changed", action="store_true", help="compute samples again that have another content now")
     plan.add_argument("config", metavar="CONFIG", help="config.yaml")
     run.add_argument(
         "--once",
         action="store_true",
         help="for cron, without a finalize job: do what is due now; exit code 75: it goes on",
     )
-    probe = command(
-        "probe", "probe.probe", "run a few samples here, and recommend processes, workers, batch size, shards ..."
-    )
-    probe.add_argument("config", metavar="CONFIG", help="config.yaml")
-    probe.add_argument("--seconds", metavar="60", type=float, default=60.0, help="time for it at most (default: 60)")
-    probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
-    trying = command(
-        "try", "trying.try_samples", "a few samples in this process, stage by stage, without a run directory"
-    )
-    trying.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
-    trying.add_argument("--samples", metavar="3", type=int, help="how many (default: 3; with --row: 1)")
-    trying.add_argument("--shard", metavar="N", type=int, help="the first ones of this shard")
-    trying.add_argument("--row", metavar="N", type=int, help="from this row on, counted from 0")
-    trying.add_argument("--pdb", action="store_true", help="a debugger where something raises")
     plan.add_argument("--script", action="store_true", help="print the sbatch script (Slurm)")
     for parser in (run, submit):
         parser.add_argument(
@@ -124,10 +103,44 @@ def _add_starting(command: _Command) -> None:
             help="the Job has changed, and what is computed stays right; its provenance says so",
         )
         way.add_argument("--fresh", action="store_true", help="compute everything again; what is there is set aside")
-    for parser in (run, plan, submit, rerun, probe, trying):
-        parser.add_argument(
-            "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
-        )
+        _add_set(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", metavar="key.sub=value", action="append", default=[], help="override the config (repeatable)"
+    )
+
+
+def _add_extending(command: _Command) -> None:
+    extend = command("extend", "extend.extend", "new samples, after those that a run has: what is done stays done")
+    extend.add_argument("run", metavar="RUN", help=_RUN_HELP.partition(" (")[0])
+    extend.add_argument(
+        "manifests",
+        metavar="MANIFEST",
+        nargs="*",
+        help="where the new samples are (default: the run's own manifest, which has grown); NAME=MANIFEST, of several",
+    )
+    extend.add_argument("--changed", action="store_true", help="compute samples again that have another content now")
+
+
+def _add_trying(command: _Command) -> None:
+    probe = command(
+        "probe", "probe.probe", "run a few samples here, and recommend processes, workers, batch size, shards ..."
+    )
+    probe.add_argument("config", metavar="CONFIG", help="config.yaml")
+    probe.add_argument("--seconds", metavar="60", type=float, default=60.0, help="time for it at most (default: 60)")
+    probe.add_argument("--write", action="store_true", help="put what is recommended into the config; comments stay")
+    trying = command(
+        "try", "trying.try_samples", "a few samples in this process, stage by stage, without a run directory"
+    )
+    trying.add_argument("target", metavar="CONFIG|RUN", help="config.yaml, run directory or run name")
+    trying.add_argument("--samples", metavar="3", type=int, help="how many (default: 3; with --row: 1)")
+    trying.add_argument("--shard", metavar="N", type=int, help="the first ones of this shard")
+    trying.add_argument("--row", metavar="N", type=int, help="from this row on, counted from 0")
+    trying.add_argument("--pdb", action="store_true", help="a debugger where something raises")
+    _add_set(probe)
+    _add_set(trying)
 
 
 def _add_looking(command: _Command) -> None:
