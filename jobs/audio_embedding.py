@@ -111,10 +111,12 @@ class AudioEmbedding(Job):
     def load(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, str, str]:
         """Features float32, speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
         speaker = text_of(sample, self._speaker)
-        with local_file(sample, self._path, self._folder) as path:
+        value = sample.get(self._path)
+        given = sample if value is None else {self._path: value}  # a reference is read each time that it is asked for
+        with local_file(given, self._path, self._folder) as path:
             signal = read_sound(path, self._rate, self._max_seconds)
-        is_content = isinstance(sample[self._path], bytes | dict)
-        name = str(getattr(sample, "id", "")) if is_content else text_of(sample, self._path)
+        is_content = isinstance(value, bytes | dict)
+        name = str(getattr(sample, "id", "")) if is_content else text_of(given, self._path)
         try:
             return self._features(signal), speaker, name
         except ValueError as error:

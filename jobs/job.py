@@ -236,7 +236,6 @@ def job_class(spec: JobSpec) -> type[Job]:
     if not module_name or not class_name:
         raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
     job_folder.make_room(spec.folders)
-    job_folder.put_on_path(spec.folders)
     try:
         module = importlib.import_module(module_name)
     except SystemExit as error:

@@ -32,11 +32,12 @@ def put_on_path(folders: Iterable[str]) -> None:
 
 
 def make_room(folders: Sequence[str]) -> None:
-    """So that modules of these folders are theirs, where this process has had others of their names from elsewhere.
+    """Puts folders on the import path, with modules that are theirs, where this process has had others of their names.
 
     Notebooks plan one run after another, each with a module of its own. Folders of earlier runs stay on the path, behind.
     """
     if not (others := added.difference(folders)):
+        put_on_path(folders)
         return
     places = {folder.rstrip("/") for folder in others}
     for name, module in [*sys.modules.items()]:

@@ -7,6 +7,7 @@ in Kaldi.
 
 import numpy as np
 
+from jobs.embedding.log_mel import need_window
 from jobs.inputs import bad_parameter
 
 _SCALE = 32768.0  # a signal here is from -1 to 1
@@ -51,8 +52,7 @@ class KaldiFbank:
         """Raises ValueError for a signal shorter than a window."""
         from kaldi_native_fbank import OnlineFbank
 
-        if len(signal) < self._window:
-            raise ValueError(f"{len(signal)} samples are less than one window of {self._window}")
+        need_window(signal, self._window)
         fbank = OnlineFbank(self._options)
         fbank.accept_waveform(self._rate, signal * _SCALE)
         fbank.input_finished()

@@ -40,8 +40,7 @@ class LogMel:
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """Raises ValueError for a signal shorter than a window."""
         window, mels = len(self._window), len(self._filters)
-        if len(signal) < window:
-            raise ValueError(f"{len(signal)} samples are less than one window of {window}")
+        need_window(signal, window)
         frames = np.lib.stride_tricks.sliding_window_view(signal, window)[:: self._hop]
         energies = np.empty((len(frames), mels), np.float32)
         for start in range(0, len(frames), _BLOCK):
@@ -63,3 +62,9 @@ def mel_filters(frequencies: np.ndarray, mels: int, low: float, high: float) -> 
 def mel(frequency: np.ndarray | float) -> np.ndarray:
     """The pitch in mels of a frequency in Hz."""
     return np.asarray(2595 * np.log10(1 + np.asarray(frequency) / 700))
+
+
+def need_window(signal: np.ndarray, window: int) -> None:
+    """Raises ValueError for a signal that is shorter."""
+    if len(signal) < window:
+        raise ValueError(f"{len(signal)} samples are less than one window of {window}")

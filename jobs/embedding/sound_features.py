@@ -6,13 +6,13 @@ that is shorter than a window.
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from jobs.embedding.kaldi_fbank import KaldiFbank
-from jobs.embedding.log_mel import LogMel
+from jobs.embedding.log_mel import LogMel, need_window
 from jobs.errors import InputError
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole
 
@@ -52,8 +52,7 @@ def sound_features(name: FeatureName, filters: Filters, kaldi: Mapping[str, Any]
         raise bad_parameter("kaldi", dict(kaldi), "null, or with `features: kaldi`")
     match name:
         case "log_mel":
-            f = filters
-            return LogMel(f.sample_rate, f.mels, f.window, f.hop, f.low, f.high)
+            return LogMel(*astuple(filters))
         case "kaldi":
             return _kaldi(filters, kaldi or {})
         case "waveform":
@@ -63,11 +62,10 @@ def sound_features(name: FeatureName, filters: Filters, kaldi: Mapping[str, Any]
 
 def _kaldi(filters: Filters, more: Mapping[str, Any]) -> KaldiFbank:
     need_packages("features: kaldi", "kaldi")
-    f = filters
     valid = [name for name, one in inspect.signature(KaldiFbank).parameters.items() if one.kind is one.KEYWORD_ONLY]
     if unknown := more.keys() - valid:
         raise InputError(f"job.params: kaldi: {', '.join(sorted(unknown))} is not known; valid: {', '.join(valid)}")
-    return KaldiFbank(f.sample_rate, f.mels, f.window, f.hop, f.low, f.high, **more)
+    return KaldiFbank(*astuple(filters), **more)
 
 
 class _Waveform:
@@ -77,6 +75,5 @@ class _Waveform:
         self._window = window
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
-        if len(signal) < self._window:
-            raise ValueError(f"{len(signal)} samples are less than one window of {self._window}")
+        need_window(signal, self._window)
         return signal

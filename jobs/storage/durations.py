@@ -1,6 +1,7 @@
 """Durations: how many samples took how long, in bins, so that it is small and cheap however many there are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from math import floor, log10
 from typing import Self
 
@@ -9,14 +10,12 @@ BINS = 5
 _SHORTEST, _FIRST = 1e-6, -6 * BINS
 
 
+@dataclass(slots=True)
 class Durations:
     """A histogram of seconds, with the sum of them all."""
 
-    __slots__ = ("counts", "seconds")
-
-    def __init__(self, counts: Mapping[int, int] | None = None, seconds: float = 0.0) -> None:
-        self.counts = dict(counts or {})
-        self.seconds = seconds
+    counts: dict[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def add(self, seconds: float, samples: int) -> None:
         """``samples`` that took so long together count as equally long: more is not known. 0 seconds: not even that."""
@@ -26,17 +25,8 @@ class Durations:
             number = floor(BINS * log10(each)) if each > _SHORTEST else _FIRST
             counts[number] = counts.get(number, 0) + samples
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Durations) and (self.counts, self.seconds) == (other.counts, other.seconds)
-
-    def __hash__(self) -> int:
-        return hash((frozenset(self.counts.items()), self.seconds))
-
-    def __repr__(self) -> str:
-        return f"Durations({self.counts}, {self.seconds})"
-
     def copy(self) -> "Durations":
-        return Durations(self.counts, self.seconds)
+        return Durations(dict(self.counts), self.seconds)
 
     @property
     def samples(self) -> int:

@@ -108,6 +108,9 @@ class Sample(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._window.names)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._window.names  # Mapping's would have the value, which may have to be read from elsewhere
+
     def __repr__(self) -> str:
         return f"Sample(index={self.index}, {dict(self)})"
 

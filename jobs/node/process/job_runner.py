@@ -25,12 +25,11 @@ from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.generators import seed_generators
-from jobs.node.log import ERR, say
 from jobs.node.memory_errors import broken_process, is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
 from jobs.node.twins import end_twin
-from jobs.node.worker.loading import failed_piece, is_known, traceback_text
+from jobs.node.worker.loading import failed_piece, tell_loss
 from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 
@@ -155,8 +154,7 @@ class JobRunner:
                 results, failure, is_final = self._run_job(loaded, arriving)
             except (ProcessBroken, BaseExceptionGroup) as error:
                 broken = broken_process(error)
-                if not is_known(str(broken)):
-                    say(traceback_text(error).rstrip(), ERR)
+                tell_loss(str(broken), error)
         self._border.come_back((loaded.piece.start, loaded.piece.stop))  # it may have been its load, too
         return Processed(loaded, results, failure, is_final, time.monotonic() - started, broken)
 

@@ -125,7 +125,7 @@ class BatchWriter:
         blocks = self._append(columns) if columns else ()
         failed = tuple(sorted(work.failed.values(), key=lambda sample: sample.row))
         split = work.split or bool(failed)
-        sums = counts.of_batch(columns, self._counted) if self._counted else ()
+        sums = counts.of_batch(columns, self._counted)
         return Commit(work.batch.start, work.batch.stop, blocks, failed, split, work.seconds, sums, work.load_seconds)
 
     def store_rows(self, rows: Sequence[tuple[int, dict[str, Any], float, float]]) -> list[Commit]:
@@ -138,7 +138,7 @@ class BatchWriter:
             raise OutputError("the samples differ")
         columns = to_columns(outputs, len(rows))
         blocks = self._blocks.append_rows(self._layout_of(columns), columns)
-        sums = counts.of_rows(columns, self._counted) if self._counted else [()] * len(rows)
+        sums = counts.of_rows(columns, self._counted)
         return [
             Commit(row, row + 1, own, (), False, seconds, counted, load_seconds)
             for (row, _, seconds, load_seconds), own, counted in zip(rows, blocks, sums, strict=True)

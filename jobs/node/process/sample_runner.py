@@ -20,10 +20,9 @@ from jobs.machine.running_time import RunningTime
 from jobs.node.backend import Backend
 from jobs.node.beacon import InFlight
 from jobs.node.generators import sample_seed
-from jobs.node.log import ERR, say
 from jobs.node.memory_errors import broken_process, is_device_lost, is_out_of_memory
 from jobs.node.twins import end_twin
-from jobs.node.worker.loading import is_known, too_long, traceback_text
+from jobs.node.worker.loading import tell_loss, too_long
 from jobs.storage.records import FailedSample
 
 # A sample that was cancelled may clean up for so many seconds; then it is left behind.
@@ -241,8 +240,7 @@ class SampleRunner:
 
     def _break(self, broken: ProcessBroken, error: BaseException) -> None:
         if self.broken is None:
-            if not is_known(str(broken)):
-                say(traceback_text(error).rstrip(), ERR)
+            tell_loss(str(broken), error)
             self.broken, self.rows_lost = broken, tuple(self._flights)
             if self._kernel_kills.look():  # what it needs was perhaps taken for its memory
                 self.lost_for = FailureKind.OUT_OF_MEMORY

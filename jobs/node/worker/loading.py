@@ -90,6 +90,12 @@ def is_known(message: str) -> bool:
     return True
 
 
+def tell_loss(message: str, error: BaseException) -> None:
+    """What a process is lost for: its traceback, or that it is as before."""
+    if not is_known(message):
+        say(traceback_text(error).rstrip(), ERR)
+
+
 def traceback_text(error: BaseException) -> str:
     """From the user's code on, as Python prints it, which survives an exception without words, but not odd fields of one."""
     try:
