@@ -47,11 +47,6 @@ def read_ids(manifest: Path, column: str | None, part: Part, start: int, stop: i
     return found
 
 
-def count_id_bytes(manifest: Path, column: str, part: Part) -> int:
-    """The bytes of a part's ids."""
-    return sum(len(_lengths_and_values(array)[1]) for array in _id_arrays(manifest, column, part.start, part.stop))
-
-
 class IdBytes:
     """The bytes of a part's ids, asked for with ascending rows."""
 

@@ -11,7 +11,7 @@ from jobs.errors import OutputError
 from jobs.gather.budgets import Budgets
 from jobs.gather.committed import Committed, Damage, Stored
 from jobs.gather.result_file import Contents
-from jobs.gather.result_rows import count_id_bytes, text
+from jobs.gather.result_rows import IdBytes, text
 from jobs.gather.sources import read_sources
 from jobs.storage.attempts import Ownership
 from jobs.storage.layouts import read_layout
@@ -56,7 +56,7 @@ class Survey:
         """Raises OutputError where attempts differ in their outputs. ``visit`` is called with each batch that counts."""
         survey = cls(part.rows)
         if plan.id_column is not None:
-            survey.id_bytes = count_id_bytes(plan.manifest_file(run), plan.id_column, part)
+            survey.id_bytes = IdBytes(plan.manifest_file(run), plan.id_column, part).up_to(part.rows)
         for source, rows_of_it in committed.owners:
             code = source.attempt.start.code if source.attempt.start else ""
             own = Spans((start - part.start, stop - part.start) for start, stop in rows_of_it)

@@ -8,6 +8,8 @@ from typing import Any
 KINDS = ("hdf5", "zarr")
 INSIDE = "::"
 """Between the path of a file and the path of a group in it."""
+ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+"""A folder with one of these is a Zarr store."""
 # The only array of a store that is no group.
 ALONE = "values"
 

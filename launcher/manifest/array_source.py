@@ -4,9 +4,7 @@ What is one number or text a row becomes a column of the manifest. Of what is la
 tasks read it where it lies.
 """
 
-import os
 from collections.abc import Collection, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,14 @@ import pyarrow as pa
 from jobs import extras
 from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
-from jobs.references.array_group import INSIDE, is_text, open_group
+from jobs.references.array_group import INSIDE, ZARR_MARKS, is_text, open_group
 from jobs.references.references import Reference
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.schema import Scan
-from launcher.manifest.sources import Source, display
+from launcher.manifest.sources import Source, display, state_of, together
 
 # Files that tell of a store what there is in it.
-_ZARR_NOTES = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+_ZARR_NOTES = (*ZARR_MARKS, ".zattrs", ".zmetadata")
 
 
 class ArraySource(Source):
@@ -41,14 +39,16 @@ class ArraySource(Source):
 
     @property
     def location(self) -> str:
-        return f"{self._path}{INSIDE}{self._inside}" if self._inside else str(self._path)
+        return self._at(self._inside)
+
+    def _at(self, group: str) -> str:
+        return f"{self._path}{INSIDE}{group}" if group else str(self._path)
 
     def state(self) -> tuple[int, float]:
         """Of the file, or of the files that tell what is in a store."""
         notes = [self._path / name for name in _ZARR_NOTES if self._kind == "zarr"]
         with self.reading():
-            found = [os.stat(path) for path in notes if path.exists()] or [os.stat(self._path)]
-        return sum(one.st_size for one in found), max(one.st_mtime for one in found)
+            return together(map(state_of, [path for path in notes if path.exists()] or [self._path]))
 
     def scan(self) -> Scan:
         with self.reading():
@@ -69,13 +69,12 @@ class ArraySource(Source):
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with self.reading():
             group, arrays = self._chosen()
-            place = f"{self._path}{INSIDE}{group}" if group else str(self._path)
             rows = next(iter(arrays.values())).shape[0]
             for start in range(0, rows, BATCH_ROWS):
                 stop = min(start + BATCH_ROWS, rows)
                 columns = {name: self._cells(name, array, start, stop) for name, array in arrays.items()}
                 if self._kind in schema.names:
-                    columns[self._kind] = pa.repeat(place, stop - start)
+                    columns[self._kind] = pa.repeat(self._at(group), stop - start)
                 yield self.cast(pa.RecordBatch.from_pydict(columns), schema, start)
 
     def _cells(self, name: str, array: Any, start: int, stop: int) -> pa.Array:
@@ -94,23 +93,14 @@ class ArraySource(Source):
         return pa.array(texts, kind)
 
     def _chosen(self) -> tuple[str, Mapping[str, Any]]:
-        """The group, and those of its arrays that are wanted."""
-        place = str(self._path)
-        if self._is_group:
-            return self._inside, self._some(open_group(self._kind, f"{place}{INSIDE}{self._inside}"), ())
-        group, _, names = self._inside.rpartition("/")
-        return group, self._some(
-            open_group(self._kind, f"{place}{INSIDE}{group}" if group else place), names.split(",")
-        )
-
-    @cached_property
-    def _is_group(self) -> bool:
-        """Whether what is inside is all of a group, and not a name, or names, in one."""
+        """The group, and those of its arrays that are wanted: what is inside is a group, or a name, or names, in one."""
         try:
-            open_group(self._kind, f"{self._path}{INSIDE}{self._inside}")
+            return self._inside, self._some(open_group(self._kind, self._at(self._inside)), ())
         except OSError:
-            return not self._inside
-        return True
+            if not self._inside:
+                raise
+        group, _, names = self._inside.rpartition("/")
+        return group, self._some(open_group(self._kind, self._at(group)), names.split(","))
 
     def _some(self, arrays: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
         there = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "none"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
-from jobs.references.array_group import INSIDE
+from jobs.references.array_group import INSIDE, ZARR_MARKS
 from jobs.references.stores import check_url, is_url, local_path
 from launcher.manifest.braces import braced
 
@@ -130,7 +130,7 @@ def _array_kind(path: Path) -> str | None:
     """Of the files and folders that hold arrays."""
     if path.suffix.lower() in HDF5 and os.path.isfile(path):
         return "hdf5"
-    is_store = os.path.isdir(path) and any((path / note).exists() for note in (".zgroup", ".zarray", "zarr.json"))
+    is_store = os.path.isdir(path) and any((path / note).exists() for note in ZARR_MARKS)
     return "zarr" if is_store else None
 
 

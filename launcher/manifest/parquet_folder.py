@@ -1,6 +1,5 @@
 """Folders of Parquet files, as Spark, Dask and datasets write them: one table in many files."""
 
-import os
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -9,7 +8,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from launcher.manifest.schema import Scan, common_schema
-from launcher.manifest.sources import ParquetSource, Source, display
+from launcher.manifest.sources import ParquetSource, Source, display, state_of, together
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -51,7 +50,6 @@ class ParquetFolder(Source):
     def state(self) -> tuple[int, float]:
         """The bytes of all files, and the last change of any."""
         try:
-            found = [os.stat(path) for path in parquet_files(self.path)]
+            return together(map(state_of, parquet_files(self.path)))
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error}") from None
-        return sum(one.st_size for one in found), max((one.st_mtime for one in found), default=0.0)

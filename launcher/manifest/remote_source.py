@@ -15,10 +15,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs.errors import InputError
-from jobs.references.stores import StoredObject, copy_to, describe, listed
+from jobs.references.stores import StoredObject, copy_to, listed
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.schema import Scan, cast_batch
-from launcher.manifest.sources import Source
+from launcher.manifest.sources import Source, sample_file_schema, state_of
 
 _DEEP = "**"
 
@@ -55,8 +55,7 @@ class RemoteTable(Source):
     def state(self) -> tuple[int, float]:
         """As the store tells it."""
         with _reading(self.name):
-            found = describe(self.name)
-        return found.size, found.changed
+            return state_of(self.name)
 
 
 class RemotePattern(Source):
@@ -73,8 +72,7 @@ class RemotePattern(Source):
         self._found = sorted(matching_objects(self.name), key=lambda one: one.url)
         if not self._found:
             raise InputError(f"{self.name}: no object matches this pattern")
-        columns = [("id", pa.string()), ("path", pa.string()), ("size", pa.int64())]
-        return Scan(self.name, pa.schema(columns[: 3 if self._sizes else 2]), len(self._found))
+        return Scan(self.name, sample_file_schema(sizes=self._sizes), len(self._found))
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for start in range(0, len(self._found), BATCH_ROWS):

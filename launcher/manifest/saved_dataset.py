@@ -5,7 +5,6 @@ row's number, and tasks read them where they lie.
 """
 
 import json
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from jobs.errors import InputError
 from jobs.references.arrow_rows import open_arrow
 from jobs.references.references import Reference
 from launcher.manifest.schema import Scan, plain_schema
-from launcher.manifest.sources import Source, display
+from launcher.manifest.sources import Source, display, state_of, together
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
 _PLACE = "arrow"
@@ -39,8 +38,7 @@ class SavedDataset(Source):
     def state(self) -> tuple[int, float]:
         """The bytes of all files, and the last change of any."""
         with self.reading():
-            found = [os.stat(path) for path in (self._path / STATE, *self._files())]
-        return sum(one.st_size for one in found), max(one.st_mtime for one in found)
+            return together(map(state_of, (self._path / STATE, *self._files())))
 
     def _files(self) -> list[Path]:
         with self.reading():

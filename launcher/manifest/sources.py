@@ -6,7 +6,7 @@ whole manifest. A type can then never change at row 900,000, and the written sch
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from jobs.references.arrow_rows import ipc_batches, open_ipc
+from jobs.references.stores import describe, is_url
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.patterns import matching_files
 from launcher.manifest.schema import Scan, cast_batch, plain_schema
@@ -85,6 +86,27 @@ class Source(ABC):
                 ) from None
 
 
+def state_of(place: str | Path) -> tuple[int, float]:
+    """Bytes, and time of last change, of a file or an object of a store. Raises OSError."""
+    if isinstance(place, str) and is_url(place):
+        found = describe(place)
+        return found.size, found.changed
+    status = os.stat(place)
+    return status.st_size, status.st_mtime
+
+
+def together(states: Iterable[tuple[int, float]]) -> tuple[int, float]:
+    """The bytes of all, and the last change of any."""
+    known = [*states]
+    return sum(size for size, _ in known), max((changed for _, changed in known), default=0.0)
+
+
+def sample_file_schema(*, sizes: bool) -> pa.Schema:
+    """Of files that are a sample each."""
+    columns = [("id", pa.string()), ("path", pa.string()), ("size", pa.int64())]
+    return pa.schema(columns[: 3 if sizes else 2])
+
+
 class FileSource(Source):
     """A table in one file."""
 
@@ -98,8 +120,7 @@ class FileSource(Source):
 
     def state(self) -> tuple[int, float] | None:
         with self.reading():
-            status = self.path.stat()
-        return status.st_size, status.st_mtime
+            return state_of(self.path)
 
 
 class ParquetSource(FileSource):
@@ -165,8 +186,7 @@ class GlobSource(Source):
         self._matches = sorted(set(matching_files(self.name, self.folder)))
         if not self._matches:
             raise InputError(f"{self.name}: no file matches this pattern in {self.folder}")
-        columns = [("id", pa.string()), ("path", pa.string()), ("size", pa.int64())]
-        return Scan(self.name, pa.schema(columns[: 3 if self.sizes else 2]), len(self._matches))
+        return Scan(self.name, sample_file_schema(sizes=self.sizes), len(self._matches))
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for start in range(0, len(self._matches), BATCH_ROWS):

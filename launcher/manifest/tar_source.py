@@ -14,18 +14,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
 from jobs.errors import InputError
 from jobs.references.byte_files import open_bytes
 from jobs.references.references import Reference
-from jobs.references.stores import describe, is_url
-from jobs.references.tar_members import MEMBER_TYPE, column_of
+from jobs.references.stores import is_url
+from jobs.references.tar_members import MEMBER_TYPE, column_of, digest
 from launcher.manifest.braces import braced
 from launcher.manifest.patterns import matching_files
 from launcher.manifest.remote_source import matching_objects
 from launcher.manifest.schema import Scan, cast_batch
-from launcher.manifest.sources import Source, display
+from launcher.manifest.sources import Source, display, state_of, together
 from launcher.manifest.tar_walk import FOLDER, PLAIN, SPARSE, Member, TarError, TarWalk
 
 # webdataset's rule: up to the first dot of the last part of the name; the rest is the extension.
@@ -88,7 +87,7 @@ class TarSource(Source):
         hashes = [np.empty(0, np.uint64)]
         rows = self._rows(place)
         while block := list(islice(rows, _ROWS)):
-            hashes.append(np.array([_hash(row.key) for row in block], np.uint64))
+            hashes.append(np.array([digest(row.key.encode()) for row in block], np.uint64))
             extensions.update(*(row.files for row in block))
             if len(extensions) > _MOST_EXTENSIONS:
                 shown = ", ".join(sorted(extensions)[:3])
@@ -98,7 +97,7 @@ class TarSource(Source):
                 )
         values, counts = np.unique(np.concatenate(hashes), return_counts=True)
         if len(repeated := values[counts > 1]):
-            key = next(row.key for row in self._rows(place) if _hash(row.key) == repeated[0])
+            key = next(row.key for row in self._rows(place) if digest(row.key.encode()) == repeated[0])
             raise TarError(
                 f"the files of {key!r} do not lie one after another; write it by the order of names: tar --sort=name -cf"
             )
@@ -168,21 +167,12 @@ class TarSource(Source):
         found = []
         for _, place in self._files:
             with self._reading(place):
-                found.append(_state(place))
-        return sum(size for size, _ in found), max(changed for _, changed in found)
+                found.append(state_of(place))
+        return together(found)
 
 
 def _shown(place: str) -> str:
     return place if is_url(place) else display(Path(place))
-
-
-def _state(place: str) -> tuple[int, float]:
-    """Bytes, and time of last change. Raises OSError."""
-    if is_url(place):
-        found = describe(place)
-        return found.size, found.changed
-    status = os.stat(place)
-    return status.st_size, status.st_mtime
 
 
 def _cells(members: Sequence[Member | None]) -> pa.StructArray:
@@ -191,10 +181,6 @@ def _cells(members: Sequence[Member | None]) -> pa.StructArray:
     columns = [pa.array([getattr(one, field.name) for one in found], field.type) for field in MEMBER_TYPE]
     lacking = pa.array([member is None for member in members])
     return pa.StructArray.from_arrays(columns, fields=list(MEMBER_TYPE), mask=lacking)
-
-
-def _hash(key: str) -> int:
-    return xxhash.xxh3_64_intdigest(key.encode())
 
 
 def find_tars(entry: str, folder: Path) -> list[str]:

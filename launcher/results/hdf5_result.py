@@ -5,9 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.hdf5_file import UNREADABLE
+from jobs.gather.result_file import MISSING
 from jobs.storage.seals import HDF5
+from launcher.results.table import Table
 
 
 class Hdf5Result:
@@ -92,12 +96,13 @@ def gathered_again(path: Path) -> RunError:
     return RunError(f"{path}: was gathered again since it was opened: open it anew")
 
 
-def shortfall(path: Path, missing: int, rows: int) -> str:
+def shortfall(table: Table) -> str:
     """What keeps a result from being complete, in words, with what to do."""
+    missing, rows = int(np.count_nonzero(table.status(0, len(table)) == MISSING)), len(table)
     if not missing:
         return (
-            f"{path}: not complete, more samples failed than node.max_failed_samples allows. `launcher errors` lists "
+            f"{table.path}: not complete, more samples failed than node.max_failed_samples allows. `launcher errors` lists "
             "them, `launcher status` says how to go on"
         )
     lacks = f"{missing} of {rows} samples have no result"
-    return f"{path}: not complete, {lacks}. `launcher rerun` and `launcher gather` complete it"
+    return f"{table.path}: not complete, {lacks}. `launcher rerun` and `launcher gather` complete it"

@@ -8,7 +8,6 @@ import numpy as np
 
 from jobs.errors import DamageError
 from jobs.gather.hdf5_file import UNREADABLE
-from jobs.gather.result_file import MISSING
 from jobs.storage.outputs import NOT_OUTPUTS
 from jobs.storage.records import Output
 from launcher.results.hdf5_result import Hdf5Result, shortfall
@@ -57,7 +56,7 @@ class Hdf5Table(Hdf5Result):
 
     @property
     def shortfall(self) -> str:
-        return shortfall(self.path, int(np.count_nonzero(self.status(0, len(self)) == MISSING)), len(self))
+        return shortfall(self)
 
     @cached_property
     def outputs(self) -> dict[str, Output]:

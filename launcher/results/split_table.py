@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import DamageError
-from jobs.gather.result_file import MISSING
 from jobs.gather.result_index import FILES, IndexedFile, indexed_files, problem, read_at, read_index
 from jobs.storage.ragged_rows import row_bounds
 from jobs.storage.records import Output
@@ -108,7 +107,7 @@ class SplitTable(Hdf5Result):
 
     @property
     def shortfall(self) -> str:
-        return shortfall(self.path, int(np.count_nonzero(self.status(0, len(self)) == MISSING)), len(self))
+        return shortfall(self)
 
     @cached_property
     def outputs(self) -> dict[str, Output]:

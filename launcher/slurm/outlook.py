@@ -40,7 +40,7 @@ def room(config: "Config", asked: Options) -> int:
 
 def run_at_once(config: "Config", asked: Options) -> int | None:
     """How many of them the limits of the account and its QOS let run at once; None where there are none."""
-    wanted, seconds = _task(config, asked), amount(parse_time, asked.get("time")) or given_time(asked)
+    wanted, seconds = _task(config, asked), _seconds(asked)
     found = [bounds.at_once(wanted, seconds) for bounds in limits_for(asked).bounds]
     # Of several clusters one may allow more.
     return max((number for number in found if number is not None), default=None) if None not in found else None
@@ -106,9 +106,14 @@ def over(asked: Options) -> list[str]:
     return [f"an array task may never start: it asks for {text}" for text in found]
 
 
+def _seconds(asked: Options) -> int | None:
+    """The time limit that it is to have."""
+    return amount(parse_time, asked.get("time")) or given_time(asked)
+
+
 def _hopeless(who: str, wanted: Amounts, asked: Options) -> list[str]:
     """What keeps Slurm from ever starting such a job, where sbatch does not refuse it."""
-    seconds = amount(parse_time, asked.get("time")) or given_time(asked)
+    seconds = _seconds(asked)
     # Of several clusters one may do.
     found = min((too_much(wanted, seconds, bounds) for bounds in limits_for(asked).bounds), key=len, default=[])
     return [

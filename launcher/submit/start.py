@@ -104,12 +104,16 @@ def go_on(
     run: RunDir, way: "Way", overrides: Sequence[str] = (), config: Config | None = None
 ) -> "tuple[Planned, Config]":
     """A run as it was planned, and the settings that it goes on with: of ``config``, else those that it had; and overrides."""
+    known = Plan.read(run.plan)
+    return _planned(run, known, way, _settings(run, known, overrides, config))
+
+
+def _planned(run: RunDir, known: Plan, way: "Way", config: Config) -> "tuple[Planned, Config]":
     from launcher.plan.plan import go_on as planned
 
-    known = Plan.read(run.plan)
-    config = _settings(run, known, overrides, config)
-    choose_executor(config.executor).check(config)
-    choose_executor(config.executor).prepare(config)
+    executor = choose_executor(config.executor)
+    executor.check(config)
+    executor.prepare(config)
     return planned(run, known, config, way), config
 
 
@@ -158,9 +162,11 @@ def start_again(
 
     if tasks is not None and tasks < 1:
         raise InputError(f"--tasks {tasks}: must be 1 or more")
-    known = _settings(run, Plan.read(run.plan), overrides, config)
-    limits = choose_executor(known.executor).limit_overrides(memory, time)
-    planned, config = go_on(run, way, [*overrides, *limits], config)
+    known = Plan.read(run.plan)
+    settings = _settings(run, known, overrides, config)
+    if limits := choose_executor(settings.executor).limit_overrides(memory, time):
+        settings = _settings(run, known, [*overrides, *limits], config)
+    planned, config = _planned(run, known, way, settings)
     notes, asked = list(planned.notes), None
     if shards and way is Way.FRESH:  # as advice may have it, whose shards are those of before
         notes.append(f"with --fresh all shards are computed, not --shards {shards} alone")

@@ -140,6 +140,15 @@ def test_an_extension_that_a_sample_lacks_is_none(folder: Path) -> None:
     assert [(sample["jpg"], sample["txt"]) for sample in samples.rows(0, 2)] == [(b"1", b""), (b"2", None)]
 
 
+def test_that_a_sample_has_a_file_is_known_without_reading_it(folder: Path) -> None:
+    write_tar(folder / "a.tar", [("a.txt", b"text"), ("a.cls", b"1")])
+    sample = next(plan(folder)[1].rows(0, 1))
+    (folder / "a.tar").unlink()
+    assert ("txt" in sample, "jpg" in sample, "txt" in list(sample)) == (True, False, True)
+    with pytest.raises(OSError, match=r"a\.tar"):
+        sample["txt"]
+
+
 def test_the_cost_of_a_sample_may_be_the_bytes_of_its_files(folder: Path) -> None:
     write_tar(folder / "a.tar", [("a.jpg", b"123"), ("a.txt", b"4"), ("b.jpg", b"")])
     _, samples = plan(folder, cost="size")
