@@ -93,12 +93,19 @@ class Hdf5Table(Hdf5Result):
 
     def mapped(self, name: str) -> Any:
         dataset = self._file[name]
-        offset = dataset.id.get_offset()
-        if not offset or not dataset.size:  # in chunks, or nowhere
+        offset, size = dataset.id.get_offset(), dataset.size * dataset.dtype.itemsize
+        if not offset or not size:  # in chunks, or nowhere
             return dataset
-        # Not by its name, which may be another result's by now, with other offsets.
-        opened = f"/proc/self/fd/{self._file.id.get_vfd_handle()}"
-        return np.memmap(opened, dataset.dtype, "r", offset, dataset.shape)
+        return self._bytes[offset : offset + size].view(dataset.dtype).reshape(dataset.shape)
+
+    @cached_property
+    def _bytes(self) -> np.ndarray:
+        """The file, mapped once for all columns; not by its name, which may be another result's by now, with other offsets."""
+        return np.memmap(f"/proc/self/fd/{self._file.id.get_vfd_handle()}", np.uint8, "r")
+
+    def close(self) -> None:
+        vars(self).pop("_bytes", None)  # what was handed out of it stays mapped
+        super().close()
 
     def ragged(self, name: str, *, whole: bool = True) -> Hdf5Items:
         return Hdf5Items(self, name, whole=whole)

@@ -52,18 +52,9 @@ class _File(Hdf5Table):
         self._items.clear()  # they know this table: without that only the garbage collector would close what is mapped
         super().close()
 
-    @cached_property
-    def _bytes(self) -> np.ndarray:
-        return np.memmap(f"/proc/self/fd/{self._file.id.get_vfd_handle()}", np.uint8, "r")
-
     def mapped(self, name: str) -> Any:
-        """As of any result, but the file is mapped once for all columns."""
         if name not in self._maps:
-            dataset = self._file[name]
-            offset, size = dataset.id.get_offset(), dataset.size * dataset.dtype.itemsize
-            in_place = offset and size
-            flat = self._bytes[offset : offset + size].view(dataset.dtype) if in_place else None
-            self._maps[name] = dataset if flat is None else flat.reshape(dataset.shape)
+            self._maps[name] = super().mapped(name)
         return self._maps[name]
 
     def items(self, name: str) -> Hdf5Items:
