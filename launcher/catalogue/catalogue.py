@@ -96,6 +96,7 @@ _BUILT_IN = (
     Entry("jobs.image_embedding:ImageEmbedding", "image", extras.DISTRIBUTION),
     Entry("jobs.text_embedding:TextEmbedding", "text", extras.DISTRIBUTION),
     Entry("jobs.text_generation:TextGeneration", "generation", extras.DISTRIBUTION),
+    Entry("jobs.thumbnails:Thumbnails", "thumbnails", extras.DISTRIBUTION),
 )
 
 
