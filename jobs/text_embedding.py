@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import numpy as np
 
 from jobs.embedding.transformer import Pooling, PoolingOrAuto, load_pretrained, own_pooling, pooled, resolve_model
+from jobs.embedding.windows import mean_of_windows
 from jobs.errors import InputError
 from jobs.inputs import need_one_of, need_packages
 from jobs.job import Context, Job
@@ -160,8 +161,9 @@ class TextEmbedding(Job):
             embedding = torch.empty_like(ordered)
             embedding[torch.from_numpy(order)] = ordered
             if "n_windows" in batch:
-                shares, n_tokens = window_shares(n_tokens, batch["n_windows"])
-                embedding = torch.from_numpy(shares).to(embedding.device) @ embedding
+                n_windows = batch["n_windows"]
+                embedding = mean_of_windows(embedding, n_tokens, n_windows)
+                n_tokens = np.add.reduceat(n_tokens, np.cumsum([0, *n_windows[:-1]]), dtype=np.int32)
             if self._normalize:
                 embedding = torch.nn.functional.normalize(embedding, dim=1)
         return {"embedding": embedding, "n_tokens": n_tokens}
@@ -176,15 +178,3 @@ class TextEmbedding(Job):
         ids = torch.from_numpy(input_ids[:, :longest]).to(device)
         hidden = self._model(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
         return pooled(hidden, mask, self._pool)
-
-
-def window_shares(n_tokens: np.ndarray, n_windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What each window has in the mean of its text, float32 [texts, windows]; and the tokens of each text, int32 [texts].
-
-    A product of matrices sums in the same order each time, which adding up by index on a GPU does not.
-    """
-    owner = np.repeat(np.arange(len(n_windows)), n_windows)
-    shares = np.zeros((len(n_windows), len(n_tokens)), np.float32)
-    shares[owner, np.arange(len(n_tokens))] = n_tokens
-    total = shares.sum(axis=1, keepdims=True)
-    return shares / total, total[:, 0].astype(np.int32)

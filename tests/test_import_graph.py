@@ -51,6 +51,7 @@ TABLE = {
     "jobs job": "jobs base, jobs/references, jobs/storage",
     "jobs/embedding": "jobs base, jobs job",
     "jobs/sound": "",
+    "jobs/images": "jobs base, jobs job",
     "jobs/http": "jobs base, jobs/storage",
     "jobs/program": "jobs base, jobs/machine",
     "jobs/generation": "jobs base, jobs job, jobs/machine, jobs/program",
@@ -60,7 +61,7 @@ TABLE = {
     "jobs/node/supervisor": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/process, jobs/node/worker, jobs/storage",
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
-    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/library, jobs/machine, "
+    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/images, jobs/library, jobs/machine, "
     "jobs/node/supervisor, jobs/program, jobs/references, jobs/sound, jobs/storage",
     "launcher base": "",
     "launcher/manifest": "jobs base, jobs/references, jobs/storage",

@@ -5,6 +5,8 @@ overlap by half, mel(f) = 2595 log10(1 + f / 700), as in Young et al., The HTK B
 linear in mel, as there); then the natural logarithm. Frames begin at 0, hop, 2 hop ... and lie within the signal.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from jobs.errors import InputError
@@ -41,13 +43,18 @@ class LogMel:
         """Raises ValueError for a signal shorter than a window."""
         window, mels = len(self._window), len(self._filters)
         need_window(signal, window)
-        frames = np.lib.stride_tricks.sliding_window_view(signal, window)[:: self._hop]
-        energies = np.empty((len(frames), mels), np.float32)
-        for start in range(0, len(frames), _BLOCK):
-            spectra = np.fft.rfft(frames[start : start + _BLOCK] * self._window, self._size)
-            power = spectra.real**2 + spectra.imag**2
+        energies = np.empty((1 + (len(signal) - window) // self._hop, mels), np.float32)
+        for start, power in spectra(signal, self._window, self._hop, self._size):
             energies[start : start + _BLOCK] = np.log(np.maximum(power @ self._filters.T, FLOOR))
         return energies
+
+
+def spectra(signal: np.ndarray, window: np.ndarray, hop: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Power float64 [frames, 1 + size // 2] of windows that begin at 0, hop, 2 hop ...; with the first one's number."""
+    frames = np.lib.stride_tricks.sliding_window_view(signal, len(window))[::hop]
+    for start in range(0, len(frames), _BLOCK):
+        found = np.fft.rfft(frames[start : start + _BLOCK] * window, size)
+        yield start, found.real**2 + found.imag**2
 
 
 def mel_filters(frequencies: np.ndarray, mels: int, low: float, high: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from jobs.image_embedding import ImageEmbedding
 from jobs.job import Job
 from jobs.text_embedding import TextEmbedding
 from jobs.text_generation import TextGeneration
+from jobs.thumbnails import Thumbnails
 from launcher.config.config import load_config
 from launcher.config.yaml_lines import parse_document
 from tests.jobs.embedding.test_torch_model import context
@@ -22,7 +23,7 @@ from tests.support.launcher_runs import ROOT
 
 PAGE = (ROOT / "docs" / "jobs.md").read_text()
 TOLD_IN_WORDS = {"model", "folder", "mean", "std"}
-CLASSES = pytest.mark.parametrize("job", [TextEmbedding, AudioEmbedding, ImageEmbedding, TextGeneration])
+CLASSES = pytest.mark.parametrize("job", [TextEmbedding, AudioEmbedding, ImageEmbedding, TextGeneration, Thumbnails])
 
 
 def section(job: type[Job]) -> str:
@@ -81,4 +82,6 @@ def test_the_model_of_the_page_leaves_out_padding(tmp_path: Path, monkeypatch: p
     job.setup(context())
     monkeypatch.delitem(sys.modules, "pooling")
     items = [job.load({"path": f"{number}.wav", "spk_id": "a"}) for number in range(3)]
-    np.testing.assert_allclose(job.process(job.collate(items))["X"], [item[0].mean(0) for item in items], rtol=1e-4)
+    np.testing.assert_allclose(
+        job.process(job.collate(items))["X"], [pieces.frames.mean(0) for pieces, *_ in items], rtol=1e-4
+    )
