@@ -95,6 +95,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "schema": (
         ("for the configs of any Job", "launcher schema --output launcher.schema.json"),
         ("anew for a config, after an upgrade", "launcher schema --job text_embedding --output config.schema.json"),
+        ("of what launcher status --json prints", "launcher schema --document status"),
     ),
     "doctor": (
         ("what is here, and what profiles say", "launcher doctor"),

@@ -4,9 +4,9 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.storage.code import fingerprint
@@ -20,6 +20,11 @@ from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.submissions import chosen_output, read_submissions
 from launcher.submit.result import write_result
+
+if TYPE_CHECKING:
+    from jobs.gather.gather_report import GatherReport
+    from jobs.gather.verify import VerifyReport
+    from launcher.documents.results import GatheredDocument, VerifiedDocument
 
 _LISTED = 20
 
@@ -74,7 +79,7 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
     return report.complete
 
 
-def _gathered(report: Any) -> dict[str, Any]:
+def _gathered(report: "GatherReport") -> "GatheredDocument":
     return {
         "result": str(report.path),
         "complete": report.complete,
@@ -149,7 +154,7 @@ def _code_times(run: RunDir) -> dict[str, str]:
     return {**kept, fingerprint(plan.code): ", which the plan has now"}
 
 
-def _verified(report: Any) -> dict[str, Any]:
+def _verified(report: "VerifyReport") -> "VerifiedDocument":
     return {
         "ok": report.ok,
         "shards": report.shards,
@@ -161,7 +166,7 @@ def _verified(report: Any) -> dict[str, Any]:
     }
 
 
-def _with_manifests(report: Any, described: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+def _with_manifests(report: Any, described: Callable[[Any], Mapping[str, object]]) -> dict[str, object]:
     """A report as JSON, and that of each manifest where there are several."""
     manifests = [{"name": one.name, **described(one)} for one in report.parts]
     return {**described(report), **({"manifests": manifests} if manifests else {})}

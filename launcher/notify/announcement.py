@@ -67,8 +67,9 @@ def _document(status: "Status") -> dict[str, Any]:
     """What `status --json` says, but for lists that may be long, with the results and the text of `status`."""
     from launcher.status.progress import status_lines
 
-    document = {key: value for key, value in status.to_json().items() if key not in ("submissions", "silent", "notice")}
-    failures = [{**one, "message": short_line(one["message"])} for one in document["failures"][:_SHORT]]
+    told = status.to_json()
+    document = {key: value for key, value in told.items() if key not in ("submissions", "silent", "notice")}
+    failures = [{**one, "message": short_line(one["message"])} for one in told["failures"][:_SHORT]]
     is_written = status.state is RunState.COMPLETE and not status.in_place
     results = [str(path) for path in status.results] if is_written else []
     text = "\n".join(status_lines(status))[: _MOST // 4]
