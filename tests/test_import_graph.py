@@ -66,6 +66,8 @@ TABLE = {
     "launcher base": "",
     "launcher/manifest": "jobs base, jobs/references, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
+    "launcher/documents": "jobs base, jobs/storage, launcher executors, launcher/doctor, launcher/probe, launcher/runs, "
+    "launcher/tryout",
     "launcher/config": "jobs base, jobs/references, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher base, "
@@ -96,7 +98,8 @@ TABLE = {
     "launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "
     "launcher/catalogue, "
-    "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
+    "launcher/config, launcher/doctor, launcher/documents, launcher/export, launcher/notify, launcher/plan, launcher/probe, "
+    "launcher/results, "
     "launcher/report, launcher/runs, launcher/status, launcher/submit, launcher/top, launcher/tryout",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",

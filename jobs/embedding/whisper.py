@@ -34,7 +34,7 @@ class WhisperFeatures:
         for start, power in spectra(edges, self._window, HOP, WINDOW):
             own = energies[start : start + len(power)]  # one frame more than 3000 ends at the last sample
             own[:] = np.log10(np.maximum(power[: len(own)] @ self._filters.T, FLOOR))
-        return (np.maximum(energies, energies.max() - _RANGE) + 4) / 4
+        return np.asarray((np.maximum(energies, energies.max() - _RANGE) + 4) / 4)
 
 
 def sound_frames(samples: int) -> int:

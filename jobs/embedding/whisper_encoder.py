@@ -33,4 +33,5 @@ class WhisperEncoder(torch.nn.Module):
         states = self.encoder(features.transpose(1, 2)).last_hidden_state.float()
         heard = (lengths + 1) // 2  # a state is of two frames
         inside = torch.arange(states.shape[1], device=states.device)[None] < heard[:, None]
-        return (states * inside[:, :, None]).sum(1) / heard[:, None]
+        total: torch.Tensor = (states * inside[:, :, None]).sum(1)
+        return total / heard[:, None]

@@ -199,3 +199,4 @@ class EventsDocument(TypedDict):
 
     run: str
     events: list[Event]
+    """as `launcher events` prints them, an object each"""

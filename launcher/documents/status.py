@@ -285,6 +285,7 @@ class ListDocument(TypedDict):
 
     sweep: NotRequired[str]
     runs: list[ListedDocument | UnreadableDocument]
+    """one that cannot be read has `error` in the place of how it stands"""
 
 
 class RunsDocument(TypedDict):

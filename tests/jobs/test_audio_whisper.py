@@ -26,9 +26,22 @@ def mels(request: pytest.FixtureRequest) -> int:
 def save_whisper(folder: Path, mels: int) -> Path:
     """A model of Whisper's kind with random weights, as save_pretrained writes it."""
     torch.manual_seed(mels)
-    small = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 8, "encoder_layers": 1}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_layers": 1, "max_target_positions": 4}
-    tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0)
+    small: dict[str, Any] = {
+        "d_model": 16,
+        "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+        "vocab_size": 8,
+        "encoder_layers": 1,
+    }
+    heads: dict[str, Any] = {
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "decoder_layers": 1,
+        "max_target_positions": 4,
+    }
+    tokens: dict[str, Any] = dict.fromkeys(
+        ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0
+    )
     WhisperModel(WhisperConfig(num_mel_bins=mels, **small, **heads, **tokens)).save_pretrained(folder)
     return folder
 
@@ -53,7 +66,7 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
 
 def directly(model: Path, mels: int, signal: np.ndarray) -> tuple[np.ndarray, int]:
     """The mean of the states that hear sound, float32 [d], of up to 30 seconds; and how many frames are sound."""
-    extractor = WhisperFeatureExtractor(feature_size=mels)
+    extractor = WhisperFeatureExtractor(feature_size=mels)  # type: ignore[no-untyped-call]
     features = extractor(signal, sampling_rate=RATE, return_attention_mask=True, return_tensors="pt")
     with torch.inference_mode():
         encoder = WhisperModel.from_pretrained(model).eval().get_encoder()  # type: ignore[no-untyped-call]
