@@ -46,6 +46,7 @@ class MachineDocument(TypedDict):
     memory: int
     """bytes"""
     gpus: int
+    gpus_per_process: NotRequired[int]
 
 
 class MeasurementDocument(TypedDict):
@@ -54,6 +55,8 @@ class MeasurementDocument(TypedDict):
     processes: int
     workers: int
     batch_size: int
+    in_flight: NotRequired[int | None]
+    gpus_per_process: NotRequired[int]
     cpus: int
     gpus: int
     samples: int
