@@ -32,12 +32,7 @@ class LogMel:
         self._size = 1 << (window - 1).bit_length()
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
         self._filters = mel_filters(np.fft.rfftfreq(self._size, 1 / sample_rate), mels, low, high)
-        empty = np.flatnonzero(~self._filters.any(axis=1))
-        if len(empty):
-            raise InputError(
-                f"job.params: mels: {mels} filters are too narrow for a window of {window} samples, "
-                f"number {empty[0] + 1} catches no frequency; valid: fewer mels, a longer window or a higher low"
-            )
+        need_filters(self._filters, window)
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """Raises ValueError for a signal shorter than a window."""
@@ -69,6 +64,16 @@ def mel_filters(frequencies: np.ndarray, mels: int, low: float, high: float) -> 
 def mel(frequency: np.ndarray | float) -> np.ndarray:
     """The pitch in mels of a frequency in Hz."""
     return np.asarray(2595 * np.log10(1 + np.asarray(frequency) / 700))
+
+
+def need_filters(filters: np.ndarray, window: int) -> None:
+    """Raises InputError for one that lies between two frequencies of the transform."""
+    empty = np.flatnonzero(~filters.any(axis=1))
+    if len(empty):
+        raise InputError(
+            f"job.params: mels: {len(filters)} filters are too narrow for a window of {window} samples, "
+            f"number {empty[0] + 1} catches no frequency; valid: fewer mels, a longer window or a higher low"
+        )
 
 
 def need_window(signal: np.ndarray, window: int) -> None:

@@ -8,7 +8,7 @@ area; log10; what is more than 80 dB below the loudest counts as that; then (x +
 
 import numpy as np
 
-from jobs.embedding.log_mel import FLOOR, spectra
+from jobs.embedding.log_mel import FLOOR, need_filters, spectra
 
 RATE, WINDOW, HOP = 16_000, 400, 160
 SECONDS = 30
@@ -25,6 +25,7 @@ class WhisperFeatures:
     def __init__(self, mels: int) -> None:
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
         self._filters = slaney_filters(np.fft.rfftfreq(WINDOW, 1 / RATE), mels)
+        need_filters(self._filters, WINDOW)
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         # Frames that no sound reaches are silence, of which the energies are known.

@@ -127,6 +127,10 @@ def test_a_model_of_ones_own_gets_the_features_with_how_many_are_sound(sounds: d
             {"features": "whisper", "segment": 31},
             "segment: 31 is not valid; valid: of features whisper up to 30 seconds",
         ),
+        (
+            {"features": "whisper", "mels": 500, "model": MODEL},
+            "mels: 500 filters are too narrow for a window of 400 samples",
+        ),
         ({"features": "whisper", "model": "other"}, "for a Whisper model; other is of type wav2vec2"),
         ({"features": "whisper", "model": "no/such.pt"}, "model: there is no file .*no/such.pt"),
         ({"features": "whisper", "model": "no such"}, "model: there is no folder 'no such'"),
