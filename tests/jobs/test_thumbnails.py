@@ -19,7 +19,7 @@ from jobs.thumbnails import Thumbnails
 from launcher import results
 from tests.jobs.embedding.test_torch_model import context
 from tests.jobs.test_image_embedding import STORED, oriented, picture
-from tests.support.launcher_runs import in_process, launcher, run_of
+from tests.support.launcher_runs import document, in_process, launcher, run_of
 
 SIZE = 48
 
@@ -94,6 +94,9 @@ def test_a_run_makes_thumbnails_that_are_tars_and_bad_files_fail_alone(tmp_path:
             if file and name.endswith(".jpg")
         }
     assert list(jpgs.values()) == list(shown.values())
+    tried = document(in_process(tmp_path, "try", "config.yaml", "--samples", "1", "--json"))
+    stored = next(stage["returned"] for stage in tried["stages"] if stage["stage"] == "stored")
+    assert {one["name"]: one["type"] for one in stored} == {"jpg": "bytes", "width": "array", "height": "array"}
 
 
 def bomb(width: int, height: int) -> bytes:
