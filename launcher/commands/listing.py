@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
-from jobs.nearest import did_you_mean, nearest
+from jobs.nearest import guess
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import profile_folder
 from launcher.commands.printer import Printer
@@ -76,8 +76,7 @@ def _states(text: str) -> list[str]:
     given = [one.strip() for one in text.split(",")]
     for one in given:
         if one not in _STATES:
-            hint = did_you_mean(nearest(one, _STATES)) or f"; valid: {', '.join(_STATES)}"
-            raise InputError(f"--state {one}: there is no such state{hint}")
+            raise InputError(f"--state {one}: there is no such state{guess(one, _STATES)}")
     return given
 
 

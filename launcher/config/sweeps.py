@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import InputError
-from launcher.config.yaml_lines import parse_value, written
+from launcher.config.yaml_lines import parse_value, value_text
 
 _MOST_RUNS = 1000
 _LONGEST = 40
@@ -58,7 +58,7 @@ def _combinations(axes: Sequence[_Axis]) -> list[tuple[int, ...]]:
 
 def _variant(name: str, axes: Sequence[_Axis], places: Sequence[int]) -> Variant:
     own = "-".join([name, *(axis.labels[place] for axis, place in zip(axes, places, strict=True))])
-    values = (f"{axis.key}={written(axis.values[place])}" for axis, place in zip(axes, places, strict=True))
+    values = (f"{axis.key}={value_text(axis.values[place])}" for axis, place in zip(axes, places, strict=True))
     return Variant(name, own, tuple(values))
 
 

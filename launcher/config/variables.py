@@ -98,6 +98,11 @@ def _expanded(value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         return value
 
 
+def escaped(path: str | Path) -> str:
+    """A path in which nothing is a variable, as a config has it."""
+    return str(path).replace("$", "$$")
+
+
 def expand(text: str) -> str:
     """Raises ValueError, with its name, for a variable that is not set, and for a user who is not known."""
 

@@ -193,7 +193,7 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None
 
 
-def written(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value on one line, as in a config or after ``--set``: text without quotes where that reads back as the same."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and not doubt(value):
         with suppress(ValueError):
