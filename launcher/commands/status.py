@@ -7,7 +7,7 @@ from typing import Any
 from jobs.errors import InputError
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
-from launcher.commands.chosen_run import meant_runs, runs_of_sweep
+from launcher.commands.chosen_run import all_meant, runs_of_sweep
 from launcher.commands.printer import Printer
 from launcher.status.reader import StatusReader
 from launcher.status.shard_list import SHARD_COLUMNS, ShardRow
@@ -19,7 +19,7 @@ _BAD = (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 def status(options: argparse.Namespace, printer: Printer) -> bool:
     if len(options.runs) == 1 and not _asks_more(options) and (swept := runs_of_sweep(options.runs[0])):
         return _status_of_sweep(options.runs[0], swept, printer)
-    runs = [run for text in dict.fromkeys(options.runs or [None]) for run in meant_runs(text)]
+    runs = all_meant(dict.fromkeys(options.runs))
     if options.watch and len(runs) > 1:
         raise InputError("--watch follows one run; several: launcher top RUN...")
     if options.csv and (options.json or options.watch):

@@ -5,7 +5,7 @@ import sys
 
 from jobs.errors import InputError
 from jobs.extras import how_to_install, missing
-from launcher.commands.chosen_run import meant_runs
+from launcher.commands.chosen_run import all_meant
 from launcher.commands.printer import Printer
 from launcher.commands.status import status
 
@@ -28,7 +28,7 @@ def top(options: argparse.Namespace, printer: Printer) -> bool:
         raise InputError(
             f"launcher top needs textual, which comes with {how_to_install('top')}; launcher status --watch does not"
         )
-    runs = [run for text in dict.fromkeys(options.runs or [None]) for run in meant_runs(text)]
+    runs = all_meant(dict.fromkeys(options.runs))
     from launcher.top.app import TopApp
 
     TopApp(runs).run()

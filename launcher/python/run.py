@@ -146,12 +146,7 @@ class Run:
 
         A line begins with the time and the process that says it. ``tail``: only the last lines of each log.
         """
-        if failed:
-            choice = LogChoice.of_failed(self._directory)
-        elif shard is None:
-            choice = LogChoice(self._directory, Plan.read(self._directory.plan))
-        else:
-            choice = LogChoice.of_shard(self._directory, shard)
+        choice = LogChoice.of(self._directory, Plan.read(self._directory.plan), shard, failed=failed)
         return b"".join(piece for _, piece in read_logs(choice, tail=tail)).decode(errors="replace")
 
     def report(

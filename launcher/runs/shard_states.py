@@ -127,8 +127,8 @@ class Shards:
 
     def with_failures(self) -> Spans:
         """The shards that failed, and those with failed samples."""
-        some = (index for index in range(len(self)) if self[index].failed) if self.failed else ()
-        return self.in_state(ShardState.FAILED) | Spans.of_numbers(some)
+        some = self.table.shards_in(self._failed_rows.spans) if self.failed else Spans()
+        return self.in_state(ShardState.FAILED) | some
 
     def count(self, state: ShardState) -> int:
         return self.in_state(state).count

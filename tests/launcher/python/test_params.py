@@ -59,7 +59,7 @@ def test_a_constructor_that_changes_what_it_gets_changes_no_parameter() -> None:
 
 
 def test_a_constructor_that_empties_what_it_gets_empties_no_plan() -> None:
-    params = {"options": {"mode": "fast"}, "sizes": [1, 2]}
+    params: dict[str, Any] = {"options": {"mode": "fast"}, "sizes": [1, 2]}
     spec = JobSpec(f"{__name__}:Emptying", copy.deepcopy(params))
     make_job(spec)
     assert spec.params == params
