@@ -28,7 +28,7 @@ def chosen_run(text: str | None) -> RunDir:
         return _named_run(text)
     if is_result(text):
         return _run_of_result(Path(text)) if _is_hdf5(Path(text)) else find_run(text, profile_folder)
-    from launcher.config.config import run_folder_of  # it takes a while
+    from launcher.config.place import run_folder_of  # it takes a while
 
     run = RunDir(run_folder_of(Path(text)))
     if not run.plan.exists():

@@ -13,6 +13,8 @@ from launcher.status.reader import StatusReader
 from launcher.status.shard_list import SHARD_COLUMNS, ShardRow
 from launcher.status.status import SHARD_STATES, Status
 
+FLAGS = ("watch", "live", "shards", "failed", "running", "slow", "csv")
+"""With which it tells more than how a run stands."""
 _BAD = (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 
 
@@ -38,15 +40,14 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def _asks_more(options: argparse.Namespace) -> bool:
-    """Than how a run stands."""
-    return any(getattr(options, name) for name in ("watch", "live", "shards", "failed", "running", "slow", "csv"))
+    return any(getattr(options, name) for name in FLAGS)
 
 
 def _status_of_sweep(name: str, swept: Sequence[RunDir], printer: Printer) -> bool:
     """A line for each of its runs."""
-    from launcher.status.listed import list_lines, look_at
+    from launcher.status.listed import list_lines, look_at, read_whole
 
-    listed = [look_at(run, lambda run: StatusReader(run).read(), with_size=False) for run in swept]
+    listed = [look_at(run, read_whole, with_size=False) for run in swept]
     if not printer.as_json:
         printer.say(*list_lines(listed))
     printer.document(sweep=name, runs=[one.to_json() for one in listed])

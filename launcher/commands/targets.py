@@ -17,7 +17,8 @@ from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run, runs_of_sweep
 from launcher.commands.printer import Printer
 from launcher.config import ENDINGS
-from launcher.config.config import Config, load_config, run_folder_of
+from launcher.config.config import Config, load_config
+from launcher.config.place import run_folder_of
 from launcher.config.sweeps import variants
 from launcher.config.upstreams import upstream_paths
 from launcher.executors import choose_executor

@@ -6,7 +6,8 @@ A name is that of a run in the same folder of runs; with a / it is the path of a
 from pathlib import Path
 
 from launcher.config import ENDINGS
-from launcher.config.config import Config, run_folder_of
+from launcher.config.config import Config
+from launcher.config.place import run_folder_of
 
 
 def upstream_path(config: Config, text: str) -> Path:

@@ -9,7 +9,8 @@ from jobs.errors import InputError
 from jobs.job import Job
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run
-from launcher.config.config import Config, config_from_mapping, made_config, made_run_folder
+from launcher.config.config import Config, config_from_mapping, made_config
+from launcher.config.place import made_run_folder
 from launcher.config.variables import escaped
 from launcher.executors import choose_executor
 from launcher.plan.guard import Way, config_folder
