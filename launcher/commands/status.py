@@ -67,7 +67,7 @@ def _read(reader: StatusReader, options: argparse.Namespace, printer: Printer) -
 def _shards(status: Status, options: argparse.Namespace) -> list[ShardRow] | None:
     """Those that are to be shown."""
     chosen = {name: getattr(options, name) for name in ("failed", "running", "slow")}
-    return status.shard_rows(**chosen) if options.shards or any(chosen.values()) else None
+    return list(status.shard_rows(**chosen)) if options.shards or any(chosen.values()) else None
 
 
 def _say(found: list[Status], shards: list[list[ShardRow] | None], printer: Printer) -> None:
