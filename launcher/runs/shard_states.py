@@ -14,10 +14,9 @@ from typing import Any
 from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.storage.attempts import Attempt, Attempts, Ownership, owners
 from jobs.storage.plans import Plan
-from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import SampleFailures
-from jobs.storage.shard_table import ShardTable
+from jobs.storage.shard_table import Shard, ShardTable
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
 from launcher.runs.failed_samples import Counted, FailedRows, FailedSamples
