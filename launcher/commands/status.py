@@ -19,7 +19,8 @@ _BAD = (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 
 
 def status(options: argparse.Namespace, printer: Printer) -> bool:
-    if len(options.runs) == 1 and not _asks_more(options) and (swept := runs_of_sweep(options.runs[0])):
+    asks_more = any(getattr(options, name) for name in FLAGS)
+    if len(options.runs) == 1 and not asks_more and (swept := runs_of_sweep(options.runs[0])):
         return _status_of_sweep(options.runs[0], swept, printer)
     runs = all_meant(dict.fromkeys(options.runs))
     if options.watch and len(runs) > 1:
@@ -37,10 +38,6 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
     if not (options.json or options.csv):
         _say(found, shards, printer)
     return not any(one.state in _BAD for one in found)
-
-
-def _asks_more(options: argparse.Namespace) -> bool:
-    return any(getattr(options, name) for name in FLAGS)
 
 
 def _status_of_sweep(name: str, swept: Sequence[RunDir], printer: Printer) -> bool:
