@@ -104,7 +104,7 @@ def test_jobs_lists_names_types_defaults_and_words(folder: Path) -> None:
     assert [found["job"] for found in listed] == [entry.path for entry in BUILT_IN]
     (text,) = [found for found in listed if found["job"].endswith("TextEmbedding")]
     assert text["parameters"][2] == {
-        "name": "max_tokens", "type": "int", "required": False, "default": 256,
+        "name": "max_tokens", "type": "int | None", "required": False, "default": 256,
         "description": "Texts are cut at max_tokens tokens",
     }  # fmt: skip
 
