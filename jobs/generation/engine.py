@@ -1,7 +1,7 @@
 """Engine: an inference server that a process has started, as a program of its own: in its own environment, on its own GPUs.
 
 A crash of it is a closed socket, and not the end of the process. It is ended with the process, however that ends, by its
-guardian.
+guardian; outside of a run, by a warden.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from jobs.exit_codes import exit_text
 from jobs.job import Context
 from jobs.machine.scratch import make_scratch
 from jobs.program.argument import Argument
+from jobs.program.warden import guarded
 
 FIELDS = frozenset({"model", "socket", "port", "gpus", "in_flight"})
 # Where the key is for the server to find; in its arguments all users of the node would see it.
@@ -64,7 +65,7 @@ class Engine:
         """
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *guarded(self._command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,9 @@ def _runs(process: psutil.Process) -> bool:
 def engines(task: psutil.Process) -> list[psutil.Process]:
     """The fake engines that a task has started, below it."""
     found = []
-    for child in task.children(recursive=True):
-        try:
-            if "tests.support.fake_engine" in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
+    with suppress(psutil.NoSuchProcess):
+        for child in task.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "tests.support.fake_engine" in child.cmdline():
+                    found.append(child)
     return found
