@@ -44,8 +44,10 @@ class SampleSearch:
                 self._trials.notes.append(f"{in_flight} samples in flight were not tried: memory might not do")
                 return
             found = self._trials.attempt(settings)
-            if found is None or found.rough or (problem := self._problem(before, found)):
-                self._trials.notes += [problem] if found and not found.rough else []
+            if found is None or found.rough:
+                return
+            if problem := self._problem(before, found):
+                self._trials.notes.append(problem)
                 return
             self._sound.append(found)
             if found.rate < WORTH * before.rate:
