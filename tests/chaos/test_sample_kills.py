@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from jobs.storage.rundir import RunDir
-from tests.chaos.test_task_kills import run_and_kill
+from tests.chaos.test_task_kills import kill_until_done
 from tests.support.chaos import amount
 from tests.support.launcher_runs import ROOT, wait_until
 from tests.support.patience import PATIENCE
@@ -28,7 +28,6 @@ from tests.support.task_runs import (
     content,
     engines,
     failures,
-    is_done,
     make_run,
     run_task,
     written,
@@ -45,19 +44,16 @@ def test_kills_of_random_processes_change_no_sample(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"processes": 2, "in_flight": 16, "sync_interval": 0.2, "workers": 1}
     reference = make_run(tmp_path / "reference", job, rows, batch_size=1, workers=1, in_flight=256)
     assert run_task(reference).returncode == 0
-    dice, killed, starts = random.Random(7), 0, 0
+    dice, killed = random.Random(7), 0
     for number in itertools.count():  # how many a run takes before it is done is the machine's to say
         run = make_run(tmp_path / f"run{number}", job, rows, batch_size=1, params=params, **settings)
-        while not is_done(run):
-            starts += 1
-            assert starts < 5 * kills + 10
-            killed += run_and_kill(run, dice, kills - killed)
+        killed += kill_until_done(run, dice, kills - killed, **settings)
         assert failures(run) == {}
         assert len(commits(run)) == rows
         assert content(run) == content(reference)
         if killed == kills:
             break
-    print(f"{killed} kills in {number + 1} runs of {rows} samples, {starts} starts")
+    print(f"{killed} kills in {number + 1} runs of {rows} samples")
 
 
 # --- engines
