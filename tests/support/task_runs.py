@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from jobs.storage.attempts import Attempt, Attempts, owners, read_commits, read_head, read_records
+from jobs.storage.attempts import Attempt, Attempts, Head, owners, read_commits, read_head, read_records
 from jobs.storage.beats import Beat
 from jobs.storage.blocks import BlockReader
 from jobs.storage.plans import Plan
@@ -143,8 +143,9 @@ def failures(run: RunDir, shard: int = 0) -> dict[int, FailedSample]:
 def content(run: RunDir, shard: int = 0) -> dict[int, Any]:
     """The bytes of every batch of a shard, checked against their hashes; where they lie is no matter."""
     found: dict[int, Any] = {}
+    heads: dict[str, Head] = {}
     for attempt, commit in stored(run, shard):
-        head = read_head(attempt)
+        head = heads.get(attempt.name) or heads.setdefault(attempt.name, read_head(attempt))
         with BlockReader(head.files) as files:
             assert files.damaged(commit.blocks) == []
             blocks = iter([bytes(files.read(block)) for block in commit.blocks])
