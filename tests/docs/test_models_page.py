@@ -57,12 +57,12 @@ def test_speech_is_transcribed_as_the_model_does_it_alone(tmp_path: Path) -> Non
     found = outputs(tmp_path, written(tmp_path, "Transcription", model=str(tmp_path / "model")), "text")
     assert len(found) == 3
 
-    from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+    transformers: Any = importlib.import_module("transformers")
 
     sound, rate = soundfile.read(tmp_path / "sound" / "0.wav", dtype="float32")
-    processor = AutoProcessor.from_pretrained(tmp_path / "model")
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "model")
     features = processor(sound, sampling_rate=rate, return_tensors="pt")["input_features"]
-    tokens = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "model").generate(features)
+    tokens = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "model").generate(features)
     assert found[0] == processor.batch_decode(tokens, skip_special_tokens=True)[0]
 
 
@@ -76,12 +76,12 @@ def test_images_are_asked_as_the_model_is_alone(tmp_path: Path) -> None:
     found = outputs(tmp_path, config, "answer")
     assert len(found) == 3
 
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    transformers: Any = importlib.import_module("transformers")
 
-    processor = AutoProcessor.from_pretrained(tmp_path / "model")
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "model")
     with Image.open(tmp_path / "photos" / "2.jpg") as image:
         asked = processor(images=image, text="<image>What is on the table?", return_tensors="pt")
-    model: Any = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    model = transformers.AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
     tokens = model.generate(**asked, max_new_tokens=6, do_sample=False)[:, asked["input_ids"].shape[1] :]
     assert found[2] == processor.batch_decode(tokens, skip_special_tokens=True)[0]
 

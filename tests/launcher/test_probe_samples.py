@@ -15,12 +15,15 @@ from jobs.kinds import SampleFailureKind
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.submission import NodeSettings
 from launcher.config.config import load_config
+from launcher.probe.advice import advise
 from launcher.probe.batch_search import BatchSearch
+from launcher.probe.config_writer import write_config as write_config_file
 from launcher.probe.folder import throw_away_run
 from launcher.probe.machine import Machine, find_machine
 from launcher.probe.measurement import Measurement, is_enough, measure
 from launcher.probe.sample_search import SampleSearch
 from launcher.probe.session import probe
+from launcher.probe.sizes import Scope
 from launcher.probe.trial import Trace, TrialSettings
 from tests.support.launcher_runs import ROOT, document, launcher, write_config
 from tests.support.patience import PATIENCE
@@ -166,6 +169,21 @@ def test_batches_share_a_gpu_too() -> None:
 def test_where_all_settings_of_processes_fail_one_is_chosen() -> None:
     trials = Computed(lambda settings: None if settings.processes > 1 else float(min(settings.lanes, 16)), gpus=1)
     assert searched(trials) == TrialSettings(1, 1, 1, 16)
+
+
+def test_what_was_found_is_recommended_and_written(tmp_path: Path) -> None:
+    path = config(tmp_path, "sample_probe_jobs:Saturating")
+    trials: Any = Computed(lambda settings: min(settings.lanes, 100) * 2.0, median=lambda _: 0.5)
+    search = SampleSearch(trials, 1)
+    search.run()
+    advice = advise(load_config(path), search.chosen(), trials.measured, Scope(20_000, 20_000))
+    told = {one.name: one for one in advice.recommendations}
+    assert told["node.in_flight"].reason == (
+        "200 samples/s, 16 with 8, 32 with 16, 64 with 32, 128 with 64, 200 with 256, "
+        "half of the samples then take 0.5 s or more"
+    )
+    write_config_file(path, load_config(path), advice.recommendations)
+    assert (load_config(path).node.in_flight, load_config(path).node.workers) == (128, 1)
 
 
 # --- what is measured
