@@ -12,7 +12,6 @@ import sys
 import threading
 
 _PR_SET_PDEATHSIG = 1
-_PR_GET_PDEATHSIG = 2
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
 
@@ -28,13 +27,6 @@ def bind(parent: int, death_signal: signal.Signals = signal.SIGKILL) -> None:
     # Looked at after the asking: of a parent that died before it, Linux sends nothing any more.
     if os.getppid() != parent:
         sys.exit(f"process {os.getpid()}: its parent is gone; nothing to do")
-
-
-def is_bound() -> bool:
-    """Whether the thread that asks, the first of its process, dies with its parent: it is one of an array task, then."""
-    asked = ctypes.c_int()
-    ctypes.CDLL(None).prctl(_PR_GET_PDEATHSIG, ctypes.byref(asked), 0, 0, 0)
-    return asked.value == signal.SIGKILL
 
 
 def ignore_signals() -> None:

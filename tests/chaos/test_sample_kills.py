@@ -118,15 +118,17 @@ def kill_engines(run: RunDir, task: psutil.Process, most: int) -> int:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("whom", ["process", "guardian", "fork server", "supervisor"])
+@pytest.mark.parametrize("whom", ["warden", "process", "guardian", "fork server", "supervisor", "all"])
 def test_no_engine_is_left_a_second_after_the_death_of_any_of_its_ancestors(tmp_path: Path, whom: str) -> None:
     with generating(tmp_path, 40, row20="429") as (run, task):
         wait_until(lambda: written(run) == 39)
         (engine,) = engines(task)
-        process, guardian, server, supervisor = engine.parents()[:4]
+        warden, process, guardian, server, supervisor = engine.parents()[:5]
         assert supervisor == task
         began = time.monotonic()
-        {"process": process, "guardian": guardian, "fork server": server, "supervisor": task}[whom].kill()
+        ancestors = {"process": process, "guardian": guardian, "fork server": server, "supervisor": task}
+        for one in ancestors.values() if whom == "all" else [{**ancestors, "warden": warden}[whom]]:
+            one.kill()
         wait_until(lambda: not alive([engine]))
         assert time.monotonic() - began < _GONE + _SLACK
         print(f"{whom}: {time.monotonic() - began:.2f} s")
