@@ -6,7 +6,6 @@ CHAOS_SAMPLE_KILLS=200 in the environment is the long version, as each night.
 import itertools
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from tests.support.task_runs import (
     command,
     commits,
     content,
+    engine,
     engines,
     failures,
     make_run,
@@ -63,15 +63,7 @@ def test_kills_of_random_processes_change_no_sample(tmp_path: Path) -> None:
 def generating(tmp_path: Path, rows: int, **bad: str) -> Iterator[tuple[RunDir, psutil.Process]]:
     """A task that asks an engine, which answers by prompt and seed alone."""
     pytest.importorskip("aiohttp")
-    told = str({row.removeprefix("row"): how for row, how in bad.items()}).replace("'", '"')
-    words = [
-        sys.executable,
-        "-m",
-        "tests.support.fake_engine",
-        "{socket}",
-        told.replace("{", "{{").replace("}", "}}"),
-        ".",
-    ]
+    words = engine(Path("."), **bad)
     params = {"model": "none", "prompt": "number {x}", "retries": 1_000_000, "start_timeout": 60.0, "command": words}
     tmp_path.mkdir(exist_ok=True)
     run = make_run(
