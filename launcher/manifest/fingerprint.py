@@ -56,7 +56,7 @@ class Fingerprint:
             self._hash.update(memoryview(data)[array.offset * width : (array.offset + len(array)) * width])
 
     def _lengths(self, bounds: np.ndarray) -> None:
-        self._hash.update(np.diff(bounds).astype(np.int64))
+        self._hash.update(np.diff(bounds).astype(np.int64).data)
 
     def _text(self, text: str) -> None:
         self._hash.update(text.encode())
