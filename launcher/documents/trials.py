@@ -46,7 +46,8 @@ class MachineDocument(TypedDict):
     memory: int
     """bytes"""
     gpus: int
-    gpus_per_process: NotRequired[int]
+    gpus_per_process: int
+    """0: they are shared"""
 
 
 class MeasurementDocument(TypedDict):
@@ -55,8 +56,10 @@ class MeasurementDocument(TypedDict):
     processes: int
     workers: int
     batch_size: int
-    in_flight: NotRequired[int | None]
-    gpus_per_process: NotRequired[int]
+    in_flight: int | None
+    """of Jobs that take samples one by one"""
+    gpus_per_process: int
+    """0: they are shared"""
     cpus: int
     gpus: int
     samples: int
