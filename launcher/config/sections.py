@@ -23,6 +23,7 @@ from launcher.config.values import (
     JobClass,
     NameList,
     Names,
+    OutputPath,
     Parallelism,
     Params,
     PathList,
@@ -300,9 +301,10 @@ class RetrySection(Section):
 class OutputSection(Section):
     """Where the result goes (None: result.h5 in the run directory), and whether it is written at all."""
 
-    path: PathText | None = Field(
+    path: OutputPath | None = Field(
         default=None,
-        description="where the result goes, {manifest} for the name of several; null: result.h5 in the run directory",
+        description="where the result goes: a file, or an object of a store (s3://bucket/name.h5), {manifest} for the name of "
+        "several; null: result.h5 in the run directory",
     )
     gather: bool = Field(
         default=True, description="false: no result is written; what is stored is read where it lies, or exported"

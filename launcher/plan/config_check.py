@@ -16,6 +16,7 @@ from jobs.storage.rundir import RunDir
 from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
 from launcher.config.origins import Problem
+from launcher.delivery import store_place
 from launcher.patience import telling
 
 
@@ -78,6 +79,10 @@ def output_problems(config: Config) -> list[Problem]:
     if path is None:
         return []
     names: list[str | None] = [*config.data.manifests] or [None]
+    if store := config.result_form.store:
+        urls = [store.replace("{manifest}", name or "") for name in names]
+        with telling(f"trying whether results may be written to {store}"):
+            return [(("output", "path"), found) for found in map(store_place.problem, urls) if found]
     results = {run.result_of(name, path): None for name in names}
     folders = {result.parent: None for result in results if result.parent != run.path}
     found = [*map(_folder_problem, folders), *(objection(result, run, is_new=True) for result in results)]

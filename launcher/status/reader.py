@@ -11,8 +11,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
 from launcher.runs.failures import group
+from launcher.runs.result_place import result_places
 from launcher.runs.shard_states import ShardReader, Shards
-from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
+from launcher.runs.submissions import SubmissionState, read_submissions
 from launcher.status.chain import Chain
 from launcher.status.counted import counted
 from launcher.status.finalizer import find_finalizer
@@ -61,12 +62,9 @@ class StatusReader:
             submissions, queue = observe(self.run, submissions)
         shards = self._shards.read(submissions)
         newest = submissions[-1] if submissions else None
-        chosen = chosen_output(submissions)
-        results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
+        results = result_places(self.run, self.plan, submissions)
         is_done = shards.count(ShardState.DONE) == len(shards)
-        missing_results = [
-            path for part, path in results if not (is_done and is_gathered(self.plan, part, path, shards))
-        ]
+        missing_results = [one for one in results if not (is_done and is_gathered(self.plan, one, shards))]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
         chain = Chain.read(self.run, self.plan, self._read_other)
         is_complete = (in_place or not missing_results) and not chain.outdated
@@ -84,10 +82,10 @@ class StatusReader:
             missing / rate if rate and shards.live and is_steady(shards, newest) else None,
             tuple(group(shards.failures())),
             tuple(submissions),
-            tuple(path for _, path in results),
+            tuple(one.shown for one in results),
             tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             tuple(find_silent(shards, submissions)),
-            tuple(path for path in missing_results if is_done and path.exists()),
+            tuple(one.shown for one in missing_results if is_done and one.exists),
             in_place,
             other_versions(self.plan.environment, shards.attempts),
             find_finalizer(self.run, submissions),

@@ -32,7 +32,8 @@ SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardSt
 class Status:
     """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
 
-    ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
+    ``results`` are where the results are, or will be: paths, or URLs of stores. ``manifests`` counts those of each where there
+    are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
@@ -51,10 +52,10 @@ class Status:
     eta: float | None
     groups: tuple[FailureGroup, ...]
     submissions: tuple[SubmissionState, ...]
-    results: tuple[Path, ...] = ()
+    results: tuple[Path | str, ...] = ()
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
-    stale: tuple[Path, ...] = ()
+    stale: tuple[Path | str, ...] = ()
     in_place: bool = False
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None

@@ -239,6 +239,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             output=str(config.output_path) if config.output_path else None,
             max_file_size=config.result_form.max_file_size,
             compression=config.result_form.compression,
+            store=config.result_form.store,
             config=config.to_mapping(),
             profiles=config.profiles,
         ),

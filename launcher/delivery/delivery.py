@@ -1,0 +1,115 @@
+"""Delivery: the result of a run, written where it is wanted: a file that gather makes, or objects of a store.
+
+For a store it is made in the run directory, whole, as any result: there is room for what was computed, whoever goes on with it
+finds it there, on whatever node, and it goes once the store has it. Files of several go first, the index last: until then
+readers see the result before. The record (runs/delivered.py) is written when all objects were seen in the store.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.errors import IncompleteError, RunError
+from jobs.gather.gather import gather
+from jobs.gather.gather_report import GatherReport
+from jobs.gather.gathering import Progress
+from jobs.gather.new_result import NewResult
+from jobs.gather.result_index import located, read_index
+from jobs.references.stores import check_url
+from jobs.references.uploads import Tick, explained, remove, send
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from jobs.storage.submission import ResultForm
+from launcher.delivery.store_place import holds_complete, objection
+from launcher.runs.delivered import Delivered
+from launcher.runs.result_place import ResultPlace, places_of
+
+
+def write_result(
+    run: RunDir,
+    *,
+    output: Path | None,
+    form: ResultForm,
+    allow_missing: bool = False,
+    progress: Progress | None = None,
+    with_new_code: bool = False,
+) -> GatherReport:
+    """Writes the result where it is wanted. Errors as in gather; RunError, too, where a store does not take it."""
+    if not form.store:
+        return gather(
+            run,
+            output=output,
+            form=form,
+            allow_missing=allow_missing,
+            progress=progress,
+            with_new_code=with_new_code,
+        )
+    check_url(form.store)
+    plan = Plan.read(run.plan)
+    places = places_of(run, plan, output, form.store)
+    with NewResult(places[0].lock) as lock:  # others see that it is being made, until it is in the store
+
+        def advance(done: int, total: int) -> None:
+            lock.show()
+            if progress:
+                progress(done, total)
+
+        _refuse(run, places)
+        report = gather(
+            run,
+            output=output,
+            form=form,
+            allow_missing=allow_missing,
+            progress=advance,
+            with_new_code=with_new_code,
+            keep=True,
+        )
+        parts = [
+            _deliver(place, one, lambda: advance(plan.rows, plan.rows))
+            for place, one in zip(places, report.parts or (report,), strict=True)
+        ]
+        shutil.rmtree(run.outgoing, ignore_errors=True)
+    return replace(report, url=form.store, parts=tuple(parts)) if report.parts else parts[0]
+
+
+def _refuse(run: RunDir, places: list[ResultPlace]) -> None:
+    """Raises RunError where somebody else's object is in the place of a result, before it is made."""
+    for place in places:
+        with _asking(run):
+            if found := objection(place.url):
+                raise RunError(found)
+
+
+def _deliver(place: ResultPlace, report: GatherReport, tick: Tick) -> GatherReport:
+    """Puts a result that was made into its store; returns the report of that."""
+    with _asking(place.run):
+        if not report.complete and holds_complete(place.url):
+            raise IncompleteError(f"{place.url}: is complete, and stays; for a result of the rest move that away first")
+        folder = place.url.rpartition("/")[0]
+        files = [*(located(file.path) for file in read_index(place.path)), place.path]
+        sent = [send(path, f"{folder}/{path.name}", tick) for path in files]
+    record = Delivered(place.url, report.seal or "", tuple(sent))
+    _remove_replaced(place.delivered, record)
+    record.write(place.run, place.part.name)
+    return replace(report, url=place.url)
+
+
+def _remove_replaced(before: Delivered | None, now: Delivered) -> None:
+    """Removes the files of the result before, which the index names no more; who may not do that leaves them."""
+    named = {file.url for file in now.files}
+    try:
+        remove([file.url for file in before.files if file.url not in named] if before else [])
+    except OSError as error:
+        print(f"{explained(error)}; files of the result before stay there", flush=True)
+
+
+@contextmanager
+def _asking(run: RunDir) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{explained(error)}; what is computed is kept; the result goes there with: launcher gather {run.path}"
+        ) from error

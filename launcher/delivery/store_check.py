@@ -1,0 +1,56 @@
+"""StoreCheck: the results of a run verified where they are: those in stores as copies, each byte of which was read there."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.gather.gathering import Progress
+from jobs.gather.verify import VerifyReport, verify
+from jobs.references.stores import check_url
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from launcher.results.staged import fetch
+from launcher.runs.result_place import ResultPlace, result_places
+from launcher.runs.submissions import SubmissionState, chosen_form, chosen_output
+
+
+def verify_results(
+    run: RunDir, submissions: Sequence[SubmissionState], progress: Progress | None = None
+) -> VerifyReport:
+    """As ``verify``, of results wherever the newest submission wants them. RunError, too, where a store does not give one."""
+    output, store = chosen_output(submissions), chosen_form(submissions).store
+    if not store or output is None:
+        return verify(run, output=output, progress=progress)
+    check_url(store)
+    places = result_places(run, Plan.read(run.plan), submissions)
+    with tempfile.TemporaryDirectory(prefix="launcher-verify-", ignore_cleanup_errors=True) as folder:
+        found = [_fetched(place, _copy_of(place.path, run, folder)) for place in places]
+        report = verify(run, output=_copy_of(output, run, folder), progress=progress)
+        reports = [
+            _of_store(one, place, problems)
+            for one, place, problems in zip(report.parts or (report,), places, found, strict=True)
+        ]
+    if not report.parts:
+        return reports[0]
+    told = tuple(f"{one.name}: {problem}" for one in reports for problem in one.result_problems)
+    there = store if all(one.result for one in reports) else None
+    return replace(report, parts=tuple(reports), result=there, result_problems=told)
+
+
+def _copy_of(path: Path, run: RunDir, folder: str) -> Path:
+    return Path(folder, path.relative_to(run.outgoing))
+
+
+def _fetched(place: ResultPlace, copy: Path) -> list[str]:
+    """Copies what is in the store; what is not as it was written, in words."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    return list(fetch(place.delivered.files, copy.parent)) if place.delivered else []
+
+
+def _of_store(report: VerifyReport, place: ResultPlace, found: Sequence[str]) -> VerifyReport:
+    """A report of a copy as one of what is in the store."""
+    if place.delivered is None:
+        return report
+    told = tuple(problem.replace(str(report.result), place.url) for problem in report.result_problems)
+    return replace(report, result=place.url, result_problems=(*found, *told))
