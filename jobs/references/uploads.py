@@ -187,7 +187,7 @@ class _Upload:
     def _is_of_that_size(self) -> bool:
         try:
             return describe(self._url).size == self._size
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # so is what is not there called to who may not list
             return False
 
     def _is_there(self) -> bool:

@@ -46,7 +46,9 @@ def open_url(url: str, files: Sequence[SentFile] = ()) -> StagedResults:
     check_url(url)
     folder = Path(tempfile.mkdtemp(prefix="launcher-result-"))
     try:
-        if problems := list(fetch(files, folder) if files else _fetch_unknown(url, folder)):
+        if not files:
+            _fetch_unknown(url, folder)
+        if problems := list(fetch(files, folder)):
             raise DamageError("\n".join(problems))
         return StagedResults(folder / url.rpartition("/")[2], url, folder)
     except BaseException:
@@ -64,8 +66,8 @@ def fetch(files: Sequence[SentFile], folder: Path) -> Iterator[str]:
             yield f"{file.url}: is gone"
 
 
-def _fetch_unknown(url: str, folder: Path) -> Iterator[str]:
-    """The same of a result, and of the files that it is the index of."""
+def _fetch_unknown(url: str, folder: Path) -> None:
+    """Copies a result, and the files that it is the index of."""
     try:
         _copy(url, folder)
         for file in read_index(folder / url.rpartition("/")[2]):

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,13 +46,14 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers["Content-Length"]))
         if self._refuses_writing():
             return
+        if not self.server.writes_left:
+            self.server.is_stuck.set()
+            self.server.is_closed.wait()  # whoever sends it is killed, or gives up
+            return
+        self.server.writes_left -= 1
+        time.sleep(self.server.delay)
         query = parse_qs(parts.query)
         if number := query.get("partNumber"):
-            if not self.server.parts_left:
-                self.server.is_stuck.set()
-                self.server.is_closed.wait()  # whoever sends it is killed, or gives up
-                return
-            self.server.parts_left -= 1
             self.server.uploads[query["uploadId"][0]][int(number[0])] = data
             self._send(200, b"", tag=md5(data).hexdigest())
         else:
@@ -147,9 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
 class ObjectStore(ThreadingHTTPServer):
     """Buckets are the folders in ``folder``; the next ``busy`` requests to read, or ``busy_writes``, are refused for now.
 
-    After ``parts_left`` parts of objects none is answered: ``is_stuck`` is set then. ``parts`` are the sizes of those that
-    the last such object had, ``uploads`` those that lack some. ``bend``: what becomes of the bytes of an object. ``has_md5``:
-    whether its ETag tells them.
+    After ``writes_left`` objects, or parts of them, none is answered: ``is_stuck`` is set then; ``delay``: seconds before each
+    is taken. ``parts`` are the sizes of those that the last such object had, ``uploads`` those that lack some. ``bend``: what
+    becomes of the bytes of an object. ``has_md5``: whether its ETag tells them.
     """
 
     daemon_threads = True
@@ -163,7 +165,8 @@ class ObjectStore(ThreadingHTTPServer):
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.numbers = itertools.count(1)
         self.tags: dict[Path, str] = {}
-        self.parts_left = 1 << 30
+        self.writes_left = 1 << 30
+        self.delay = 0.0
         self.is_stuck, self.is_closed = threading.Event(), threading.Event()
         self.bend: Callable[[bytes], bytes] = bytes
         self.has_md5 = True

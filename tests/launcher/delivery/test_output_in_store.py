@@ -16,9 +16,21 @@ from jobs.references.stores import _store
 from jobs.storage.rundir import RunDir
 from launcher import results
 from launcher.runs.delivered import Delivered
+from tests.support.hierarchy_scripts import until
 from tests.support.instant_executor import command, go_on, instant_executor
-from tests.support.launcher_runs import kill, launcher, run_of, start, status, write_config
+from tests.support.launcher_runs import (
+    document,
+    in_process,
+    kill,
+    launcher,
+    newest,
+    run_of,
+    start,
+    status,
+    write_config,
+)
 from tests.support.object_store import ObjectStore, serving
+from tests.support.patience import PATIENCE
 
 pytest.importorskip("obstore")
 
@@ -49,6 +61,20 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "_EACH", 0)
 
 
+LARGE = """
+import numpy as np
+from jobs import Job
+
+
+class Large(Job):
+    def load(self, sample):
+        return int(sample["x"])
+
+    def process(self, batch):
+        return {"wide": np.repeat(batch[:, None], 1 << 16, axis=1)}
+"""
+
+
 def place(store: ObjectStore) -> Path:
     return store.folder / "bucket" / "a"
 
@@ -76,7 +102,7 @@ def test_a_result_goes_to_the_store_by_itself_and_all_commands_know_where_it_is(
     assert f"result: {URL}" in command("status", run.path)[1]
     assert "complete" in command("list", config.parent / "runs")[1]
     assert f"result: {URL}, intact" in command("verify", run.path)[1]
-    assert json.loads(command("verify", run.path, "--json")[1])["result"] == URL
+    assert document(in_process(config.parent, "verify", run.path, "--json"))["result"] == URL
     assert f'"path": "{URL}"' in command("events", run.path)[1]
     assert command("report", run.path)[0] == 0
     assert URL in run.report.read_text()
@@ -202,9 +228,7 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
 # --- what goes wrong later
 
 
-def test_a_run_that_may_not_write_any_more_says_so_and_goes_on_with_gather(
-    config: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_may_not_write_any_more_says_so_and_goes_on_with_gather(config: Path, store: ObjectStore) -> None:
     run = run_of(config)
     assert command("plan", config, "--set", "executor=instant")[0] == 0
     store.is_read_only = True
@@ -246,7 +270,7 @@ def test_an_object_that_is_damaged_in_the_store_is_seen_by_verify_and_replaced_b
     run, path = run_of(config), place(store) / "vectors.h5"
     assert go_on(config)[0] == 0
     with results.open(URL) as found:
-        at = found.table.fixed("label").id.get_offset() + 2 * 10  # type: ignore[union-attr]
+        at = found.table.fixed("label").id.get_offset() + 2 * 10
     flip(path, at)
     code, said = command("verify", run.path)
     assert code == 1
@@ -307,25 +331,68 @@ def test_a_result_that_lacks_samples_does_not_replace_one_that_is_complete(confi
 
 
 def test_killed_while_it_uploads_it_leaves_nothing_that_looks_whole_and_gather_goes_on(
-    tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    config: Path, store: ObjectStore
 ) -> None:
-    config = write_config(tmp_path, 40, job="Large", output={"path": URL})
     run = run_of(config)
-    store.parts_left = 1
+    assert command("plan", config, "--set", "executor=instant")[0] == 0
+    store.is_read_only = True
+    command("submit", run.path)
+    store.is_read_only, store.writes_left = False, 0
+    process = start(config.parent, "gather", run.path)
+    assert store.is_stuck.wait(PATIENCE)
+    code, said = command("gather", run.path)
+    assert code == 1
+    assert "another process is gathering this result now; wait for it" in said
+    kill(process)
+    assert store.written == ["vectors.h5.try"]
+    assert status(config.parent, run)["state"] == "incomplete"
+    store.writes_left = 1
+    assert command("gather", run.path)[0] == 0
+    assert store.written == ["vectors.h5.try", "vectors.h5"]
+    assert command("verify", run.path)[0] == 0
+
+
+@pytest.mark.thorough
+def test_a_local_executor_that_is_killed_while_it_uploads_a_large_result_in_parts_leaves_it_to_run(
+    tmp_path: Path, store: ObjectStore
+) -> None:
+    (tmp_path / "large.py").write_text(LARGE)
+    config = write_config(tmp_path, 40, job="large:Large", output={"path": URL})
+    run = run_of(config)
+    store.writes_left = 2
     process = start(tmp_path, "run", config)
-    assert store.is_stuck.wait(60)
-    ended = json.loads(run.submission(1).read_text())["process"]["pid"]
-    os.kill(ended, signal.SIGKILL)
+    assert store.is_stuck.wait(PATIENCE)
+    executor = newest(run).process
+    assert executor
+    os.kill(executor["pid"], signal.SIGKILL)
     kill(process)
     assert store.written == ["vectors.h5.try"]
     assert status(tmp_path, run)["state"] == "incomplete"
-    store.parts_left = 1 << 30
+    store.writes_left = 1 << 30
     done = launcher(tmp_path, "run", config)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(store.parts) == 2
-    assert store.written[1:] == ["vectors.h5"]
+    assert len(store.parts) == 3
+    assert store.written[2:] == ["vectors.h5"]
     assert nothing_is_left(run)
     record = Delivered.read(run, None)
     assert record
     assert record.size == (place(store) / "vectors.h5").stat().st_size
     assert launcher(tmp_path, "verify", run.path).returncode == 0
+
+
+@pytest.mark.thorough
+def test_a_run_that_is_cancelled_while_it_uploads_leaves_nothing_in_the_store(
+    tmp_path: Path, store: ObjectStore
+) -> None:
+    (tmp_path / "large.py").write_text(LARGE)
+    config = write_config(tmp_path, 200, job="large:Large", output={"path": URL})
+    run = run_of(config)
+    store.delay = 0.5
+    process = start(tmp_path, "run", config)
+    until(lambda: len(store.uploads) == 1)
+    assert launcher(tmp_path, "cancel", run.path).returncode == 0
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert store.written == ["vectors.h5.try"]
+    assert store.uploads == {}
+    assert status(tmp_path, run)["state"] == "cancelled"
