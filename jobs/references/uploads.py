@@ -7,6 +7,7 @@ while is tried again, with waits that end.
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
@@ -25,6 +26,7 @@ _PASSING = (errno.EAGAIN, errno.ETIMEDOUT, errno.EIO)
 _WAITS = (5.0, 30.0, 120.0)
 # For how long obstore tries again by itself, seconds: who plans is told soon.
 _WRITING, _TRYING = 180, 10
+_TICK = 0.5
 _ADVICE = {
     errno.ENOENT: "NO_BUCKET: there is none of this name, or not for these credentials; see the bucket, and the region",
     errno.EACCES: "PERMISSION: the credentials of this environment may not do that there; see whose they are "
@@ -61,14 +63,14 @@ def send(path: Path, url: str, tick: Tick = lambda: None) -> SentFile:
     ``tick`` is called now and then; what it raises ends the upload, of which nothing is seen then.
     """
     upload = _Upload(path, url, tick)
-    for wait in (*_WAITS, None):
+    for pause in (*_WAITS, None):
         try:
             return upload.run()
         except OSError as error:
-            if wait is None or error.errno not in _PASSING or error.filename != url:
+            if pause is None or error.errno not in _PASSING or error.filename != url:
                 raise
-            print(f"{explained(error)}; again in {wait:.0f} s", flush=True)
-            _sleep(wait, tick)
+            print(f"{explained(error)}; again in {pause:.0f} s", flush=True)
+            _sleep(pause, tick)
     raise AssertionError
 
 
@@ -124,7 +126,7 @@ class _Upload:
         self._path, self._url, self._tick = path, url, tick
         self._size = path.stat().st_size
         self._part = max(_LEAST_PART, self._size // _MOST_PARTS + 1)
-        self._stopped: BaseException | None = None
+        self._is_over = False
 
     def run(self) -> SentFile:
         if self._is_of_that_size():
@@ -152,30 +154,33 @@ class _Upload:
                 yield chunk
 
     def _watched(self) -> Iterator[bytes]:
-        """The same for obstore, which ends the upload where this raises, and says something else."""
-        try:
-            for chunk in self._chunks():
-                self._tick()
-                yield chunk
-        except BaseException as error:
-            self._stopped = error
-            raise
+        """The same for obstore, which ends the upload where this raises."""
+        for chunk in self._chunks():
+            if self._is_over:
+                raise OSError(errno.ECANCELED, "is ended", self._url)
+            yield chunk
 
     def _put(self) -> None:
+        self._is_over = False
+        # In a thread: obstore looks for no signals, and is silent for as long as the store is.
+        with ThreadPoolExecutor(1) as thread:
+            sent = thread.submit(self._write)
+            try:
+                while not wait([sent], _TICK).done:
+                    self._tick()
+            finally:
+                self._is_over = True
+            sent.result()
+
+    def _write(self) -> None:
         import obstore
 
         is_one = self._size <= self._part
         data: Any = b"".join(self._watched()) if is_one else self._watched()
         at_a_time = min(max(_MOST_MEMORY // self._part, 2), _MOST_AT_A_TIME)
-        try:
-            with asking(self._url):
-                store, name = located(self._url, _WRITING)
-                obstore.put(
-                    store, name, data, use_multipart=not is_one, chunk_size=self._part, max_concurrency=at_a_time
-                )
-        finally:
-            if self._stopped:
-                raise self._stopped
+        with asking(self._url):
+            store, name = located(self._url, _WRITING)
+            obstore.put(store, name, data, use_multipart=not is_one, chunk_size=self._part, max_concurrency=at_a_time)
 
     @property
     def _tag(self) -> str:

@@ -58,8 +58,12 @@ class RunDir:
 
     @property
     def outgoing(self) -> Path:
-        """Results on their way to a store, by their places there."""
+        """Results on their way to a store."""
         return self.path / "outgoing"
+
+    def outgoing_to(self, url: str) -> Path:
+        """Where one is made that goes to this URL, by the same name; {manifest} in that stays."""
+        return self.outgoing / url.partition("://")[2]
 
     def delivered(self, manifest: str | None) -> Path:
         """That the result of one of several manifests, or of the only one (None), is in a store, and as which objects."""

@@ -99,7 +99,7 @@ class Resources:
     are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: an older version made
     it), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit,
     seconds, that its partition gives where none is asked for. ``stall``: after how many seconds without a batch it ends.
-    ``max_file_size``, ``compression`` and ``store`` are of the result; on its way to a store it lies at ``output``.
+    ``max_file_size``, ``compression`` and ``store`` are of the result.
     """
 
     parallelism: int | None = None

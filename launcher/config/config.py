@@ -150,15 +150,9 @@ class Config(Place):
 
     @property
     def output_path(self) -> Path | None:
-        """The file of the result; with several manifests it has {manifest}. None: in the run directory.
-
-        One for a store is made in the run directory, whole, and goes there then.
-        """
-        if self.output.path is None:
-            return None
-        if is_url(self.output.path):
-            return RunDir(self.run_folder).outgoing / self.output.path.partition("://")[2]
-        return self.resolve(local_path(self.output.path))
+        """The file of the result; with several manifests it has {manifest}. None: in the run directory, or in a store."""
+        path = self.output.path
+        return None if path is None or is_url(path) else self.resolve(local_path(path))
 
     @property
     def result_form(self) -> ResultForm:

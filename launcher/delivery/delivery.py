@@ -23,6 +23,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm
 from launcher.delivery.store_place import holds_complete, objection
+from launcher.patience import telling
 from launcher.runs.delivered import Delivered
 from launcher.runs.result_place import ResultPlace, places_of
 
@@ -47,7 +48,7 @@ def write_result(
             with_new_code=with_new_code,
         )
     check_url(form.store)
-    plan = Plan.read(run.plan)
+    plan, output = Plan.read(run.plan), run.outgoing_to(form.store)
     places = places_of(run, plan, output, form.store)
     with NewResult(places[0].lock) as lock:  # others see that it is being made, until it is in the store
 
@@ -89,7 +90,8 @@ def _deliver(place: ResultPlace, report: GatherReport, tick: Tick) -> GatherRepo
             raise IncompleteError(f"{place.url}: is complete, and stays; for a result of the rest move that away first")
         folder = place.url.rpartition("/")[0]
         files = [*(located(file.path) for file in read_index(place.path)), place.path]
-        sent = [send(path, f"{folder}/{path.name}", tick) for path in files]
+        with telling(f"writing {place.url}"):
+            sent = [send(path, f"{folder}/{path.name}", tick) for path in files]
     record = Delivered(place.url, report.seal or "", tuple(sent))
     _remove_replaced(place.delivered, record)
     record.write(place.run, place.part.name)

@@ -19,14 +19,15 @@ def verify_results(
     run: RunDir, submissions: Sequence[SubmissionState], progress: Progress | None = None
 ) -> VerifyReport:
     """As ``verify``, of results wherever the newest submission wants them. RunError, too, where a store does not give one."""
-    output, store = chosen_output(submissions), chosen_form(submissions).store
-    if not store or output is None:
-        return verify(run, output=output, progress=progress)
+    store = chosen_form(submissions).store
+    if not store:
+        return verify(run, output=chosen_output(submissions), progress=progress)
     check_url(store)
     places = result_places(run, Plan.read(run.plan), submissions)
     with tempfile.TemporaryDirectory(prefix="launcher-verify-", ignore_cleanup_errors=True) as folder:
-        found = [_fetched(place, _copy_of(place.path, run, folder)) for place in places]
-        report = verify(run, output=_copy_of(output, run, folder), progress=progress)
+        copies = RunDir(Path(folder)).outgoing_to(store)
+        found = [_fetched(place, run.result_of(place.part.name, copies)) for place in places]
+        report = verify(run, output=copies, progress=progress)
         reports = [
             _of_store(one, place, problems)
             for one, place, problems in zip(report.parts or (report,), places, found, strict=True)
@@ -36,10 +37,6 @@ def verify_results(
     told = tuple(f"{one.name}: {problem}" for one in reports for problem in one.result_problems)
     there = store if all(one.result for one in reports) else None
     return replace(report, parts=tuple(reports), result=there, result_problems=told)
-
-
-def _copy_of(path: Path, run: RunDir, folder: str) -> Path:
-    return Path(folder, path.relative_to(run.outgoing))
 
 
 def _fetched(place: ResultPlace, copy: Path) -> list[str]:

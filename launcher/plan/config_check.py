@@ -75,14 +75,14 @@ def fold_problems(config: Config, job: JobSpec) -> list[Problem]:
 
 
 def output_problems(config: Config) -> list[Problem]:
-    path, run = config.output_path, RunDir(config.run_folder)
-    if path is None:
-        return []
     names: list[str | None] = [*config.data.manifests] or [None]
     if store := config.result_form.store:
         urls = [store.replace("{manifest}", name or "") for name in names]
         with telling(f"trying whether results may be written to {store}"):
             return [(("output", "path"), found) for found in map(store_place.problem, urls) if found]
+    path, run = config.output_path, RunDir(config.run_folder)
+    if path is None:
+        return []
     results = {run.result_of(name, path): None for name in names}
     folders = {result.parent: None for result in results if result.parent != run.path}
     found = [*map(_folder_problem, folders), *(objection(result, run, is_new=True) for result in results)]

@@ -66,7 +66,8 @@ def result_places(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState
 
 def places_of(run: RunDir, plan: Plan, output: Path | None, store: str) -> list[ResultPlace]:
     """Of results wanted at ``output``, and then in a ``store``; {manifest} in either stands for the name."""
+    chosen = run.outgoing_to(store) if store else output
     return [
-        ResultPlace(run, part, run.result_of(part.name, output), store.replace("{manifest}", part.name or ""))
+        ResultPlace(run, part, run.result_of(part.name, chosen), store.replace("{manifest}", part.name or ""))
         for part in plan.results
     ]
