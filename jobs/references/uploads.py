@@ -5,6 +5,7 @@ while is tried again, with waits that end.
 """
 
 import errno
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -15,7 +16,7 @@ from typing import Any
 
 import xxhash
 
-from jobs.references.stores import asking, describe, located, read_chunks
+from jobs.references.stores import asking, describe, is_url, located, read_chunks
 
 # Of an object that is written in parts: S3 takes 10,000 of them. All that are on their way are in memory, and each has half a
 # minute, so that some slow lines are enough.
@@ -51,8 +52,8 @@ class SentFile:
 
 
 def explained(error: OSError) -> str:
-    """What a store said, in words that tell what to do."""
-    advice = _ADVICE.get(error.errno or 0)
+    """What a store said, in words that tell what to do; of a file that the disk does not give, what that is."""
+    advice = _ADVICE.get(error.errno or 0) if is_url(str(error.filename)) else None
     said = error.strerror or str(error)
     return f"{error.filename}: {f'{advice} ({said})' if advice else said}"
 
@@ -69,7 +70,7 @@ def send(path: Path, url: str, tick: Tick = lambda: None) -> SentFile:
         except OSError as error:
             if pause is None or error.errno not in _PASSING or error.filename != url:
                 raise
-            print(f"{explained(error)}; again in {pause:.0f} s", flush=True)
+            print(f"{explained(error)}; again in {pause:.0f} s", file=sys.stderr, flush=True)
             _sleep(pause, tick)
     raise AssertionError
 
@@ -104,7 +105,7 @@ def remove(urls: Sequence[str]) -> None:
 
 
 def try_writing(url: str) -> None:
-    """Writes a small object of this name, and removes it if that is allowed. Raises OSError where none can be written.
+    """Writes a small object of this name, sees it, and removes it if that is allowed. Raises OSError where it cannot.
 
     A store that does not answer is not waited for long.
     """
@@ -113,6 +114,7 @@ def try_writing(url: str) -> None:
     with asking(url):
         store, name = located(url, _TRYING)
         obstore.put(store, name, b"`launcher plan` sees here whether it may write\n")
+        obstore.head(store, name)
     try:
         remove([url])
     except OSError:  # some may write, and not remove
@@ -136,8 +138,8 @@ class _Upload:
                 return self._sent
         self._put()
         if not self._is_there():
-            remove([self._url])
-            raise OSError(errno.EIO, "the store has other bytes than it was sent, and they were removed", self._url)
+            self._remove_own()
+            raise OSError(errno.EIO, "the store has other bytes than it was sent", self._url)
         return self._sent
 
     @property
@@ -180,7 +182,15 @@ class _Upload:
         at_a_time = min(max(_MOST_MEMORY // self._part, 2), _MOST_AT_A_TIME)
         with asking(self._url):
             store, name = located(self._url, _WRITING)
-            obstore.put(store, name, data, use_multipart=not is_one, chunk_size=self._part, max_concurrency=at_a_time)
+            made = obstore.put(
+                store, name, data, use_multipart=not is_one, chunk_size=self._part, max_concurrency=at_a_time
+            )
+        self._made = (made["e_tag"] or "").strip('"')
+
+    def _remove_own(self) -> None:
+        """Removes what has become of this upload; what somebody else has put there since stays."""
+        if describe(self._url).tag == self._made:
+            remove([self._url])
 
     @property
     def _tag(self) -> str:

@@ -6,6 +6,7 @@ readers see the result before. The record (runs/delivered.py) is written when al
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -104,7 +105,7 @@ def _remove_replaced(before: Delivered | None, now: Delivered) -> None:
     try:
         remove([file.url for file in before.files if file.url not in named] if before else [])
     except OSError as error:
-        print(f"{explained(error)}; files of the result before stay there", flush=True)
+        print(f"{explained(error)}; files of the result before stay there", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from jobs.kinds import RunState, ShardState
+from jobs.kinds import ShardState
 from jobs.storage.durations import Durations
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.report import charts, timeline
@@ -266,7 +266,7 @@ def _when(seconds: float) -> str:
 
 
 def _is_there(facts: Facts, result: Path | str) -> bool:
-    return result.exists() if isinstance(result, Path) else facts.status.state is RunState.COMPLETE
+    return result.exists() if isinstance(result, Path) else facts.status.is_written
 
 
 def provenance(facts: Facts) -> Section:

@@ -70,6 +70,11 @@ class Status:
         return f"Status({str(self.run.path)!r}, {self.state}: samples {counts})"
 
     @property
+    def is_written(self) -> bool:
+        """Whether all results are there, and of what is stored."""
+        return self.state is RunState.COMPLETE and not self.in_place
+
+    @property
     def efficiency(self) -> Efficiency | None:
         """What the attempts took of what they were given."""
         return summarise(attempt.beat for attempt in self.shards.attempts)
@@ -206,6 +211,7 @@ class Status:
             "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
+            "results": [str(one) for one in self.results] if self.is_written else [],
         }
         if self.queue is not None:
             entries = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in self.queue.items()]

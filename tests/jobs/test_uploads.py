@@ -72,10 +72,23 @@ def test_an_object_with_other_bytes_than_were_sent_is_noticed_and_does_not_stay(
     store.bend = lambda data: data[:-1] + b"?"
     if has_md5:  # a store that tells the ETag of what it was sent; it is at fault alone
         store.bend = lambda data: data[:-1]
-    with pytest.raises(OSError, match="the store has other bytes than it was sent, and they were removed"):
+    with pytest.raises(OSError, match="the store has other bytes than it was sent"):
         send(made(tmp_path, 1000), URL)
     assert len(store.written) == 3
     assert not (store.folder / "bucket/a/x.bin").exists()
+
+
+def test_what_somebody_else_has_put_there_meanwhile_stays(tmp_path: Path, store: ObjectStore, no_waits: None) -> None:
+    there = store.folder / "bucket/a/x.bin"
+
+    def others(data: bytes) -> bytes:
+        store.others[there] = "another"
+        return b"another's"
+
+    store.bend = others
+    with pytest.raises(OSError, match="the store has other bytes than it was sent"):
+        send(made(tmp_path, 1000), URL)
+    assert there.read_bytes() == b"another's"
 
 
 class Enough(Exception):
@@ -109,7 +122,7 @@ def test_what_a_store_refuses_for_a_while_is_tried_again(
     store.busy_writes = 2
     send(made(tmp_path, 1000), URL)
     assert store.written == ["x.bin"]
-    assert "BUSY: the store asks to come again later" in capfd.readouterr().out
+    assert "BUSY: the store asks to come again later" in capfd.readouterr().err
 
 
 def test_why_nothing_can_be_written_is_told_with_what_to_do(

@@ -36,7 +36,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif not path.is_file():
             self._send(404, b"<Error><Code>NoSuchKey</Code></Error>")
         else:
-            self._send_file(path.read_bytes(), self.server.tags.get(path, "1"))
+            tags = self.server.tags | self.server.others
+            self._send_file(path.read_bytes(), tags.get(path, "1"))
 
     do_HEAD = do_GET  # noqa: N815 - as the library calls it
 
@@ -151,7 +152,7 @@ class ObjectStore(ThreadingHTTPServer):
 
     After ``writes_left`` objects, or parts of them, none is answered: ``is_stuck`` is set then; ``delay``: seconds before each
     is taken. ``parts`` are the sizes of those that the last such object had, ``uploads`` those that lack some. ``bend``: what
-    becomes of the bytes of an object. ``has_md5``: whether its ETag tells them.
+    becomes of the bytes of an object. ``has_md5``: whether its ETag tells them; ``others``: ETags of what was put there since.
     """
 
     daemon_threads = True
@@ -165,6 +166,7 @@ class ObjectStore(ThreadingHTTPServer):
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.numbers = itertools.count(1)
         self.tags: dict[Path, str] = {}
+        self.others: dict[Path, str] = {}
         self.writes_left = 1 << 30
         self.delay = 0.0
         self.is_stuck, self.is_closed = threading.Event(), threading.Event()

@@ -102,6 +102,7 @@ def test_a_result_goes_to_the_store_by_itself_and_all_commands_know_where_it_is(
     assert [path.name for path in place(store).iterdir()] == ["vectors.h5"]
     assert nothing_is_left(run)
     assert f"result: {URL}" in command("status", run.path)[1]
+    assert status(config.parent, run)["results"] == [URL]
     assert "complete" in command("list", config.parent / "runs")[1]
     assert f"result: {URL}, intact" in command("verify", run.path)[1]
     assert document(in_process(config.parent, "verify", run.path, "--json"))["result"] == URL
