@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Modules of the halls; all others there are doors.
 HALLS = {
     "jobs base": {
+        "jobs.deadline",
         "jobs.errors",
         "jobs.exit_codes",
         "jobs.extras",
@@ -31,7 +32,6 @@ HALLS = {
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
     "launcher base": {
         "launcher",
-        "launcher.deadline",
         "launcher.examples",
         "launcher.interrupts",
         "launcher.patience",

@@ -8,7 +8,7 @@ import errno
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import xxhash
 
+from jobs.deadline import begun
 from jobs.references.stores import asking, describe, is_url, located, read_chunks
 
 # Of an object that is written in parts: S3 takes 10,000 of them. All that are on their way are in memory, and each has half a
@@ -27,7 +28,8 @@ _PASSING = (errno.EAGAIN, errno.ETIMEDOUT, errno.EIO)
 _WAITS = (5.0, 30.0, 120.0)
 # For how long obstore tries again by itself, seconds: who plans is told soon.
 _WRITING, _TRYING = 180, 10
-_TICK = 0.5
+# Seconds between ticks, and for which an upload that is ended may take to say so to its store.
+_TICK, _LEAVING = 0.5, 5.0
 _ADVICE = {
     errno.ENOENT: "NO_BUCKET: there is none of this name, or not for these credentials; see the bucket, and the region",
     errno.EACCES: "PERMISSION: the credentials of this environment may not do that there; see whose they are "
@@ -163,16 +165,16 @@ class _Upload:
             yield chunk
 
     def _put(self) -> None:
+        """In a thread: obstore looks for no signals, and is silent for as long as the store is."""
         self._is_over = False
-        # In a thread: obstore looks for no signals, and is silent for as long as the store is.
-        with ThreadPoolExecutor(1) as thread:
-            sent = thread.submit(self._write)
-            try:
-                while not wait([sent], _TICK).done:
-                    self._tick()
-            finally:
-                self._is_over = True
-            sent.result()
+        sent = begun(self._write)
+        try:
+            while not wait([sent], _TICK).done:
+                self._tick()
+        finally:
+            self._is_over = True
+            wait([sent], _LEAVING)
+        sent.result()
 
     def _write(self) -> None:
         import obstore

@@ -36,8 +36,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif not path.is_file():
             self._send(404, b"<Error><Code>NoSuchKey</Code></Error>")
         else:
-            tags = self.server.tags | self.server.others
-            self._send_file(path.read_bytes(), tags.get(path, "1"))
+            tag = (self.server.tags | self.server.others).get(path, "1")
+            if self.headers.get("If-Match", f'"{tag}"') == f'"{tag}"':
+                self._send_file(path.read_bytes(), tag)
+            else:
+                self._send(412, b"")
 
     do_HEAD = do_GET  # noqa: N815 - as the library calls it
 

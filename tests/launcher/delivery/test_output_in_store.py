@@ -15,8 +15,9 @@ from jobs.gather import volumes
 from jobs.references import uploads
 from jobs.references.stores import _store
 from jobs.storage.rundir import RunDir
-from launcher import results
+from launcher import plan, results
 from launcher.runs.delivered import Delivered
+from tests.example_jobs.toy_jobs import Everything
 from tests.support.hierarchy_scripts import until
 from tests.support.instant_executor import command, go_on, instant_executor
 from tests.support.launcher_runs import (
@@ -180,6 +181,35 @@ def test_rows_that_are_added_make_another_result_in_the_place_of_the_one_before(
     assert before & {path.name for path in place(store).iterdir()} == {"vectors.h5"}
     with results.open(run.path) as found:
         assert found["label"].tolist() == list(range(120))
+
+
+def test_a_run_that_was_moved_knows_where_its_result_is_and_goes_on(
+    config: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert go_on(config)[0] == 0
+    moved = RunDir(run_of(config).path.rename(config.parent / "moved"))
+    monkeypatch.chdir(config.parent)
+    assert f"result: {URL}, intact" in command("verify", "moved")[1]
+    (place(store) / "vectors.h5").unlink()
+    assert command("gather", "moved")[0] == 0
+    assert status(config.parent, moved)["results"] == [URL]
+    assert nothing_is_left(moved)
+
+
+def test_the_runs_of_a_sweep_cannot_have_one_object(config: Path, store: ObjectStore) -> None:
+    code, said = command("plan", config, "--sweep", "job.params.wait=0.0,0.1")
+    assert code == 2
+    assert "the runs of a sweep have a result each, and output.path is one place" in said
+
+
+def test_a_run_from_python_has_its_result_in_a_store(tmp_path: Path, store: ObjectStore) -> None:
+    sections = {"output": {"path": URL}, "executor": "instant", "runs": str(tmp_path)}
+    run = plan(Everything(), [{"x": 0}, {"x": 1}, {"x": 2}], name="from-python", **sections)
+    run.submit()
+    assert run.status().results == (URL,)
+    assert run.gather().url == URL
+    with run.results() as found:
+        assert found["label"].tolist() == [0, 1, 2]
 
 
 def test_each_of_several_manifests_has_its_object(tmp_path: Path, store: ObjectStore) -> None:
@@ -364,6 +394,21 @@ def test_killed_while_it_uploads_it_leaves_nothing_that_looks_whole_and_gather_g
     assert command("gather", run.path)[0] == 0
     assert store.written == ["vectors.h5.try", "vectors.h5"]
     assert command("verify", run.path)[0] == 0
+
+
+def test_ctrl_c_ends_an_upload_to_a_store_that_is_silent(config: Path, store: ObjectStore) -> None:
+    run = run_of(config)
+    assert command("plan", config, "--set", "executor=instant")[0] == 0
+    store.is_read_only = True
+    command("submit", run.path)
+    store.is_read_only, store.writes_left = False, 0
+    process = start(config.parent, "gather", run.path)
+    assert store.is_stuck.wait(PATIENCE)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert next(run.outgoing.rglob("vectors.h5"))
 
 
 @pytest.mark.thorough
