@@ -396,6 +396,32 @@ def test_killed_while_it_uploads_it_leaves_nothing_that_looks_whole_and_gather_g
     assert command("verify", run.path)[0] == 0
 
 
+@pytest.mark.parametrize("step", ["_remove_replaced", "Delivered.write", "shutil.rmtree"])
+def test_ended_after_any_step_it_is_completed_by_the_next_one_without_another_upload(
+    config: Path, store: ObjectStore, step: str
+) -> None:
+    run = run_of(config)
+    assert command("plan", config, "--set", "executor=instant")[0] == 0
+    with pytest.MonkeyPatch.context() as patch:
+
+        def end(*_: object, **__: object) -> None:
+            raise RunError("ended here")
+
+        patch.setattr(f"launcher.delivery.delivery.{step}", end)
+        command("submit", run.path)
+    is_written = step == "shutil.rmtree"
+    assert status(config.parent, run)["state"] == ("complete" if is_written else "incomplete")
+    assert next(run.outgoing.rglob("vectors.h5"))
+    if is_written:
+        assert command("clean", run.path, "--yes")[0] == 0
+        assert not list(run.outgoing.rglob("*.h5"))
+    else:
+        assert command("gather", run.path)[0] == 0
+        assert nothing_is_left(run)
+    assert store.written == ["vectors.h5.try", "vectors.h5"]
+    assert command("verify", run.path)[0] == 0
+
+
 def test_ctrl_c_ends_an_upload_to_a_store_that_is_silent(config: Path, store: ObjectStore) -> None:
     run = run_of(config)
     assert command("plan", config, "--set", "executor=instant")[0] == 0
