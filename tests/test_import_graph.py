@@ -68,11 +68,11 @@ TABLE = {
     "launcher/config": "jobs base, jobs/references, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher base, "
-    "launcher/catalogue, launcher/config, launcher/delivery, launcher/manifest, launcher/runs",
+    "launcher/catalogue, launcher/config, launcher/delivery, launcher/export, launcher/manifest, launcher/runs",
     "launcher/runs": "jobs base, jobs/machine, jobs/references, jobs/storage, launcher executors",
     "launcher/results": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher/runs",
-    "launcher/delivery": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher/results, "
-    "launcher/runs",
+    "launcher/delivery": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher/export, "
+    "launcher/results, launcher/runs",
     "launcher/export": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher/results",
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
     "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/delivery, launcher/plan, launcher/runs",

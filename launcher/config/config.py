@@ -158,7 +158,9 @@ class Config(Place):
     def result_form(self) -> ResultForm:
         size, compression = self.output.max_file_size, self.output.compression
         store = self.output.path if self.output.path and is_url(self.output.path) else ""
-        return ResultForm(None if size is None else parse_memory(size), compression or "", store)
+        return ResultForm(
+            None if size is None else parse_memory(size), compression or "", store, self.output.format or ""
+        )
 
     @property
     def template_path(self) -> Path | None:

@@ -306,6 +306,11 @@ class OutputSection(Section):
         description="where the result goes: a file, or an object of a store (s3://bucket/name.h5), {manifest} for the name of "
         "several; null: result.h5 in the run directory",
     )
+    format: Literal["parquet", "numpy", "webdataset", "zarr", "lance"] | None = Field(
+        default=None,
+        description="of a result in a store: a folder of files of another program (parquet, numpy, webdataset, zarr, lance), "
+        "as export makes it, with output.path as its name; null: HDF5",
+    )
     gather: bool = Field(
         default=True, description="false: no result is written; what is stored is read where it lies, or exported"
     )

@@ -92,7 +92,7 @@ def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
         in_place = False
         if not place.exists:
             raise RunError(f"{path}: is gone, and {run.path} was cleaned: bring back a copy of it")
-    if in_place or not place.exists:
+    if in_place or place.is_folder or not place.exists:
         from launcher.results.stored_table import StoredTable
 
         return Results(StoredTable(run.path, manifest))

@@ -6,7 +6,7 @@ A copy comes whole before anything of it is read, and goes when it is closed, or
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import xxhash
@@ -14,7 +14,7 @@ import xxhash
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.result_index import read_index
 from jobs.references.stores import check_url, describe, read_chunks
-from jobs.references.uploads import SentFile, explained
+from jobs.references.uploads import SentFile, explained, hash_of
 from launcher.results.results import Results
 from launcher.results.split_table import open_result
 
@@ -58,12 +58,23 @@ def open_url(url: str, files: Sequence[SentFile] = ()) -> StagedResults:
 
 def fetch(files: Sequence[SentFile], folder: Path) -> Iterator[str]:
     """Copies objects into a folder; what is not as it was written, in words. Raises RunError as ``open_url`` does."""
+    return _compared(files, lambda url: _copy(url, folder))
+
+
+def differing(files: Sequence[SentFile]) -> Iterator[str]:
+    """Reads objects; what is not as it was written, in words. Raises RunError where the store does not give them."""
+    return _compared(files, hash_of)
+
+
+def _compared(files: Sequence[SentFile], read: Callable[[str], str]) -> Iterator[str]:
     for file in files:
         try:
-            if _copy(file.url, folder) != file.hash:
+            if read(file.url) != file.hash:
                 yield f"{file.url}: has other bytes than were written there"
         except FileNotFoundError:
             yield f"{file.url}: is gone"
+        except OSError as error:
+            raise RunError(f"{explained(error)}; it cannot be read from here") from error
 
 
 def _fetch_unknown(url: str, folder: Path) -> None:

@@ -9,18 +9,23 @@ from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import read_seal
+from jobs.storage.submission import ResultForm
 from launcher.runs.delivered import Delivered
 from launcher.runs.submissions import SubmissionState, chosen_form, chosen_output
 
 
 @dataclass(frozen=True)
 class ResultPlace:
-    """A file at ``path``; with a ``url`` an object, which lies at ``path`` until it is in the store."""
+    """A file at ``path``; with a ``url`` an object, which lies at ``path`` until it is in the store.
+
+    ``is_folder``: both are a folder of files of another program's format, and what attempts have stored is read in its place.
+    """
 
     run: RunDir
     part: Part
     path: Path
     url: str = ""
+    is_folder: bool = False
 
     @property
     def shown(self) -> Path | str:
@@ -61,13 +66,16 @@ class ResultPlace:
 
 def result_places(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState]) -> list[ResultPlace]:
     """Where the newest submission wants them."""
-    return places_of(run, plan, chosen_output(submissions), chosen_form(submissions).store)
+    return places_of(run, plan, chosen_output(submissions), chosen_form(submissions))
 
 
-def places_of(run: RunDir, plan: Plan, output: Path | None, store: str) -> list[ResultPlace]:
-    """Of results wanted at ``output``, and then in a ``store``; {manifest} in either stands for the name."""
+def places_of(run: RunDir, plan: Plan, output: Path | None, form: ResultForm) -> list[ResultPlace]:
+    """Of results wanted at ``output``, or in a store; {manifest} in either stands for the name."""
+    store, is_folder = form.store, bool(form.format)
     chosen = run.outgoing_to(store) if store else output
     return [
-        ResultPlace(run, part, run.result_of(part.name, chosen), store.replace("{manifest}", part.name or ""))
+        ResultPlace(
+            run, part, run.result_of(part.name, chosen), store.replace("{manifest}", part.name or ""), is_folder
+        )
         for part in plan.results
     ]

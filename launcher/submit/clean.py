@@ -23,7 +23,7 @@ from launcher.runs.cleaned import Cleaned
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.result_place import result_places
-from launcher.runs.submissions import read_submissions
+from launcher.runs.submissions import chosen_form, read_submissions
 from launcher.status.reader import StatusReader
 from launcher.submit.downstream import readers_of
 
@@ -52,6 +52,11 @@ def find_waste(run: RunDir, *, logs: bool) -> Waste:
     if status.state is not RunState.COMPLETE:
         raise InputError(
             f"{run.path}: is {status.state}, so what it has stored is needed; see: launcher status {reference(run)}"
+        )
+    if chosen_form(submissions).format:
+        raise InputError(
+            f"{run.path}: its result is in the format of another program (output.format), so all that the launcher reads is what "
+            "its attempts have stored, and nothing can go"
         )
     if status.in_place:
         raise InputError(

@@ -240,6 +240,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             max_file_size=config.result_form.max_file_size,
             compression=config.result_form.compression,
             store=config.result_form.store,
+            format=config.result_form.format,
             config=config.to_mapping(),
             profiles=config.profiles,
         ),

@@ -203,8 +203,8 @@ def test_the_runs_of_a_sweep_cannot_have_one_object(config: Path, store: ObjectS
 
 
 def test_a_run_from_python_has_its_result_in_a_store(tmp_path: Path, store: ObjectStore) -> None:
-    sections = {"output": {"path": URL}, "executor": "instant", "runs": str(tmp_path)}
-    run = plan(Everything(), [{"x": 0}, {"x": 1}, {"x": 2}], name="from-python", **sections)
+    samples = [{"x": 0}, {"x": 1}, {"x": 2}]
+    run = plan(Everything(), samples, name="from-python", output={"path": URL}, executor="instant", runs=str(tmp_path))
     run.submit()
     assert run.status().results == (URL,)
     assert run.gather().url == URL
