@@ -55,8 +55,8 @@ def find_waste(run: RunDir, *, logs: bool) -> Waste:
         )
     if chosen_form(submissions).format:
         raise InputError(
-            f"{run.path}: its result is in the format of another program (output.format), so all that the launcher reads is what "
-            "its attempts have stored, and nothing can go"
+            f"{run.path}: its result is in the format of another program (output.format), so all that the launcher reads is "
+            "what its attempts have stored, and nothing can go"
         )
     if status.in_place:
         raise InputError(
