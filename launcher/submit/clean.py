@@ -97,11 +97,12 @@ def clean(run: RunDir, waste: Waste, progress: Progress | None = None) -> int:
     submissions, plan = read_submissions(run), Plan.read(run.plan)
     places = result_places(run, plan, submissions)
     with ExitStack() as stack:
-        for lock in dict.fromkeys(place.lock for place in places):  # nobody gathers meanwhile
-            stack.enter_context(NewResult(lock))
-        for place in places:  # what was left of a gather goes
+        # Nobody gathers meanwhile, and what was left of a gather goes.
+        made = {lock: stack.enter_context(NewResult(lock)) for lock in {place.lock for place in places}}
+        for place in places:
             give_names(place.path)
-            remove_unfinished(place.path)
+            if made[place.lock].has_locks:
+                remove_unfinished(place.path)
         report = verify_results(run, submissions, progress)
         if not report.ok or report.result is None:
             raise DamageError(
