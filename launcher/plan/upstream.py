@@ -16,8 +16,8 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.upstreams import Upstream, stored_seal
 from launcher.config.config import Config
+from launcher.config.data_section import RunManifest
 from launcher.config.origins import Problem
-from launcher.config.sections import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.manifest.manifest import ManifestInfo, build_manifest
 from launcher.manifest.run_source import RunSource
