@@ -12,6 +12,7 @@ class GatheredDocument(TypedDict):
     """A result that was written."""
 
     result: str
+    """a path, or a URL"""
     complete: bool
     samples: SamplesDocument
     bytes: int

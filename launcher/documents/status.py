@@ -239,6 +239,8 @@ class StatusDocument(ChainDocument):
     scheduler_calls: int
     """0, with --live 1"""
     efficiency: EfficiencyDocument | None
+    results: list[str]
+    """where the results are that are written: paths, or URLs"""
     queue: NotRequired[list[QueueDocument]]
     """with --live"""
     manifests: NotRequired[list[ManifestDocument]]
