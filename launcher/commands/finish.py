@@ -18,8 +18,8 @@ from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
-from launcher.runs.submissions import chosen_output, read_submissions
-from launcher.submit.result import write_result
+from launcher.runs.submissions import read_submissions
+from launcher.submit.result import gather_result
 
 _LISTED = 20
 
@@ -61,12 +61,12 @@ def _asked_for(printer: Printer) -> RunDir | None:
 
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
     run = chosen_run(options.run)
-    report = write_result(run, allow_missing=options.allow_missing)
+    report = gather_result(run, allow_missing=options.allow_missing)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):
         printer.say(
-            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
+            f"result: {one.url or one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
@@ -76,7 +76,7 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
 
 def _gathered(report: Any) -> dict[str, Any]:
     return {
-        "result": str(report.path),
+        "result": report.url or str(report.path),
         "complete": report.complete,
         "samples": {"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
         "bytes": report.bytes,
@@ -86,12 +86,12 @@ def _gathered(report: Any) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace, printer: Printer) -> bool:
-    from jobs.gather.verify import verify as check
+    from launcher.delivery.store_check import verify_results
 
     run = chosen_run(options.run)
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
-    report = check(run, output=chosen_output(submissions))
+    report = verify_results(run, submissions)
     is_cleaned = run.cleaned.exists()
     if is_cleaned:
         printer.say(f"shards: cleaned; {report.batches:,} batches of {report.shards:,} shards are in the result alone")
