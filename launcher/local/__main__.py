@@ -3,7 +3,10 @@
 import sys
 
 from jobs.machine import inherited_signals, streams
-from launcher.local.local_process import main
+from jobs.machine.imports import many_imports
+
+with many_imports():
+    from launcher.local.local_process import main
 
 if __name__ == "__main__":
     streams.prepare()
