@@ -14,23 +14,30 @@ from jobs.storage.growth import Growth
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
-from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
+from launcher.commands.sweeps import Done, do
 from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.submissions import chosen_output, read_submissions
 from launcher.submit.result import write_result
+from launcher.units import counted
 
 _LISTED = 20
 
 
 def cancel(options: argparse.Namespace, printer: Printer) -> bool:
+    if options.run is not None:
+        return do(options.run, lambda run: _cancelled(run, printer), printer, "to go on: launcher rerun")
+    if run := _asked_for(printer):
+        printer.document(**_cancelled(run, printer).document)
+        return True
+    printer.say("nothing is cancelled")
+    return False
+
+
+def _cancelled(run: RunDir, printer: Printer) -> Done:
     from launcher.submit.cancel import stop_run
 
-    run = chosen_run(options.run) if options.run is not None else _asked_for(printer)
-    if run is None:
-        printer.say("nothing is cancelled")
-        return False
     cancelled, waited = stop_run(run)
     name, after = reference(run), [reference(RunDir(Path(one.run))) for one in waiting_for(run)]
     if cancelled:
@@ -43,8 +50,8 @@ def cancel(options: argparse.Namespace, printer: Printer) -> bool:
         )
     if after:
         printer.say(f"these wait until {name} is complete, or until they are cancelled too: {', '.join(after)}")
-    printer.document(run=str(run.path), cancelled=cancelled)
-    return True
+    word = "cancelled" if cancelled or waited else "with nothing to cancel"
+    return Done(word, {"run": str(run.path), "cancelled": cancelled})
 
 
 def _asked_for(printer: Printer) -> RunDir | None:
@@ -60,7 +67,10 @@ def _asked_for(printer: Printer) -> RunDir | None:
 
 
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
-    run = chosen_run(options.run)
+    return do(options.run, lambda run: _gathered(run, options, printer), printer)
+
+
+def _gathered(run: RunDir, options: argparse.Namespace, printer: Printer) -> Done:
     report = write_result(run, allow_missing=options.allow_missing)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
@@ -70,11 +80,11 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
-    printer.document(run=str(run.path), **_with_manifests(report, _gathered))
-    return report.complete
+    document = {"run": str(run.path), **_with_manifests(report, _result_json)}
+    return Done("complete" if report.complete else "incomplete", document, is_well=report.complete)
 
 
-def _gathered(report: Any) -> dict[str, Any]:
+def _result_json(report: Any) -> dict[str, Any]:
     return {
         "result": str(report.path),
         "complete": report.complete,
@@ -86,9 +96,12 @@ def _gathered(report: Any) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace, printer: Printer) -> bool:
+    return do(options.run, lambda run: _verified(run, printer), printer)
+
+
+def _verified(run: RunDir, printer: Printer) -> Done:
     from jobs.gather.verify import verify as check
 
-    run = chosen_run(options.run)
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
     report = check(run, output=chosen_output(submissions))
@@ -102,7 +115,7 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         )
     for one in report.parts or (report,):
         of = f" of {one.name}" if one.name else ""
-        state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
+        state = counted(len(one.result_problems), "problem") if one.result_problems else "intact"
         found = f"{one.result}, {state}" if one.result else "in place, as checked" if in_place else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
         if len(one.code) > 1:
@@ -127,8 +140,8 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         again = "launcher run CONFIG --fresh, or bring back a copy of the result"
         printer.say(f"next: {again if is_cleaned else f'launcher gather {reference(run)}'}")
     extended = {"extended": [dataclasses.asdict(growth) for growth in grown]} if grown else {}
-    printer.document(run=str(run.path), **_with_manifests(report, _verified), **extended, cleaned=is_cleaned)
-    return report.ok
+    document = {"run": str(run.path), **_with_manifests(report, _check_json), **extended, "cleaned": is_cleaned}
+    return Done("intact" if report.ok else "damaged or incomplete", document, is_well=report.ok)
 
 
 def _growth_line(growth: Growth) -> str:
@@ -149,7 +162,7 @@ def _code_times(run: RunDir) -> dict[str, str]:
     return {**kept, fingerprint(plan.code): ", which the plan has now"}
 
 
-def _verified(report: Any) -> dict[str, Any]:
+def _check_json(report: Any) -> dict[str, Any]:
     return {
         "ok": report.ok,
         "shards": report.shards,
