@@ -87,7 +87,8 @@ class RunScreen(Screen[None]):
         bar = ("━" * round(finished * (width - 2))).ljust(width - 2, "─")
         rates = one.pace.rates(max(10, width // 2))
         drawn = f"{blocks(rates)}  at most {max(rates):,.1f} samples/s" if rates else ""
-        lines = [f"{on_one_line(one.name)}  {status.state}: {brief_line(status)}", bar, drawn]
+        using = status.use.line if status.use else ""
+        lines = [f"{on_one_line(one.name)}  {status.state}: {brief_line(status)}", bar, drawn, *filter(None, [using])]
         if one.problem:
             lines.append(on_one_line(one.problem))
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
