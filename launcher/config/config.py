@@ -57,8 +57,6 @@ def _check_executor(value: Any) -> Any:
     return value
 
 
-# In the place of a file's name.
-_PROGRAM = "launcher.plan"
 _STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest": "samples.csv"}}
 
 
@@ -261,15 +259,18 @@ def _run_folder(written: Mapping[str, Any], path: Path, origins: Origins, settin
     return place.run_folder
 
 
-def made_run_folder(data: Mapping[str, Any]) -> Path:
+def made_run_folder(data: Mapping[str, Any], program: str) -> Path:
     """The run directory of a config that a program makes; of its data ``name``, ``runs`` and ``folder`` are enough."""
-    return _run_folder(data, Path("config.yaml"), Origins(_PROGRAM), read_profiles())
+    return _run_folder(data, Path("config.yaml"), Origins(program), read_profiles())
 
 
-def made_config(data: Mapping[str, Any]) -> Config:
-    """A config that a program makes, with an absolute ``folder``; its file is that of the run directory."""
+def made_config(data: Mapping[str, Any], program: str) -> Config:
+    """A config that a program makes, with an absolute ``folder``; its file is that of the run directory.
+
+    Messages have ``program`` in the place of a file's name.
+    """
     expanded, problems = expand_paths(data)
-    origins = Origins(_PROGRAM)
+    origins = Origins(program)
     if problems:
         raise InputError(origins.report(problems))
     merged, profiles = put_below(expanded, read_profiles())
