@@ -23,6 +23,7 @@ HALLS = {
         "jobs.kinds",
         "jobs.nearest",
         "jobs.pickles",
+        "jobs.plural",
         "jobs.stacked",
         "jobs.tensors",
         "jobs.tracebacks",
@@ -62,7 +63,7 @@ TABLE = {
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
     "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/library, jobs/machine, "
     "jobs/node/supervisor, jobs/program, jobs/references, jobs/sound, jobs/storage",
-    "launcher base": "",
+    "launcher base": "jobs base",
     "launcher/manifest": "jobs base, jobs/references, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
     "launcher/config": "jobs base, jobs/references, jobs/storage, launcher base, launcher executors, launcher/manifest",

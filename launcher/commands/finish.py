@@ -106,11 +106,12 @@ def _verified(run: RunDir, printer: Printer) -> Done:
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
     report = check(run, output=chosen_output(submissions))
     is_cleaned = run.cleaned.exists()
+    batches, shards = counted(report.batches, "batch", "batches"), counted(report.shards, "shard")
     if is_cleaned:
-        printer.say(f"shards: cleaned; {report.batches:,} batches of {report.shards:,} shards are in the result alone")
+        printer.say(f"shards: cleaned; {batches} of {shards} are in the result alone")
     else:
         printer.say(
-            f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
+            f"shards: {batches} in {shards} checked, {len(report.damaged)} damaged",
             *_listed(report.damaged),
         )
     for one in report.parts or (report,):
@@ -130,8 +131,8 @@ def _verified(run: RunDir, printer: Printer) -> Done:
     if grown:
         printer.say(*map(_growth_line, grown))
     if report.damaged:
-        shards = Spans.of_numbers(damage.shard for damage in report.damaged)
-        printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
+        damaged = Spans.of_numbers(damage.shard for damage in report.damaged)
+        printer.say(f"next: launcher rerun {reference(run)} --shards {damaged.coarse()}")
     elif report.result_problems and report.missing:  # which gather refuses
         printer.say(
             f"next: launcher rerun {reference(run)}, which computes what is missing; until then the result stays"

@@ -149,7 +149,10 @@ def test_samples_of_a_script_are_not_extended_by_its_config(folder: Path) -> Non
 
 @pytest.mark.parametrize(
     ("sections", "message"),
-    [({"node": "x"}, "launcher.map: node: must be a mapping"), ({"runs": 5}, "launcher.map: runs: an int is not valid; valid: a path")],
+    [
+        ({"node": "x"}, "launcher.map: node: must be a mapping"),
+        ({"runs": 5}, "launcher.map: runs: an int is not valid; valid: a path"),
+    ],
 )
 def test_a_section_of_another_kind_is_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
