@@ -18,6 +18,7 @@ from launcher.commands.printer import Printer
 from launcher.commands.sweeps import Done, do
 from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
+from launcher.runs.set_aside import was_set_aside
 from launcher.runs.submissions import chosen_output, read_submissions
 from launcher.submit.result import write_result
 from launcher.units import counted
@@ -56,7 +57,7 @@ def _cancelled(run: RunDir, printer: Printer) -> Done:
 
 def _asked_for(printer: Printer) -> RunDir | None:
     """The newest run, if that is the one that was meant: a person is asked, a script has to say it where there are others."""
-    run, *others = list_runs(RUNS_FOLDER) or [find_run(None)]
+    run, *others = [run for run in list_runs(RUNS_FOLDER) if not was_set_aside(run)] or [find_run(None)]
     if not sys.stdin.isatty() or printer.as_json:
         if others:
             names = ", ".join(reference(one) for one in (run, *others[:_LISTED]))

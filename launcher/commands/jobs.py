@@ -70,7 +70,7 @@ def init(options: argparse.Namespace, printer: Printer) -> bool:
         f"written: {path}, and {schema_file(path)} for editors",
         *fill_in,
         *install,
-        f"next: launcher try {path}, then launcher plan {path}",
+        f"next: launcher try {path}, then launcher plan {path} and launcher run {path}",
     )
     printer.document(config=str(path), job=entry.path, json_schema=str(schema_file(path)))
     return True

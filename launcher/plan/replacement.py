@@ -17,6 +17,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
+from launcher.runs.set_aside import name_aside
 from launcher.runs.submissions import chosen_output, read_submissions
 
 # For as long another launcher is waited for that replaces the run at this moment, which takes it milliseconds; seconds.
@@ -65,7 +66,9 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
         refuse_while_it_goes_on(run)
         results = _results(run, known)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{os.urandom(4).hex()}"))
+        old = RunDir(
+            run.path.with_name(name_aside(run.name, stamp) if set_aside else f".{run.name}.{os.urandom(4).hex()}")
+        )
         if run.downstream.is_dir():  # who waits for the run waits for the new one
             shutil.copytree(run.downstream, new.downstream)
         if old.path.exists():

@@ -10,6 +10,7 @@ from typing import Any
 from jobs.errors import LauncherError
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import last_change, reference
+from launcher.runs.set_aside import was_set_aside
 from launcher.status.complete import CompleteRun
 from launcher.status.progress import brief_line
 from launcher.status.status import Status
@@ -26,7 +27,7 @@ _HEADS = ("run", "state", "changed", "size", "owner", "samples")
 class ListedRun:
     """``error`` says why there is no ``status``. ``changed``: when it was planned, submitted or ended.
 
-    ``size``: bytes of all that is in its folder, where they are counted.
+    ``size``: bytes of all that is in its folder, where they are counted. ``is_aside``: another run has taken its name.
     """
 
     run: RunDir
@@ -35,6 +36,7 @@ class ListedRun:
     status: Status | CompleteRun | None
     error: str = ""
     size: int | None = None
+    is_aside: bool = False
 
     @property
     def state(self) -> str:
@@ -45,7 +47,7 @@ class ListedRun:
         known = self.status.to_json() if isinstance(self.status, Status) else {}
         why = {"error": self.error} if self.error else {}
         own = {"name": self.run.name, "changed": round(self.changed, 1), "owner": self.owner, "size": self.size}
-        return {"run": str(self.run.path), **known, **why, **own}
+        return {"run": str(self.run.path), **known, **why, **own, **({"set_aside": True} if self.is_aside else {})}
 
     def line(self) -> dict[str, Any]:
         """Its ``COLUMNS``."""
@@ -57,6 +59,7 @@ class ListedRun:
         """For a table."""
         size = "" if self.size is None else decimal_size(self.size)
         told = brief_line(self.status) if self.status else on_one_line(self.error)
+        told = f"set aside; {told}" if self.is_aside else told
         since = age(time.time() - self.changed)
         return on_one_line(reference(self.run)), self.state, since, size, on_one_line(self.owner), told
 
@@ -71,7 +74,7 @@ def look_at(run: RunDir, read: Callable[[RunDir], Status | CompleteRun], *, with
     except (OSError, ValueError, KeyError, TypeError) as problem:
         error = f"{run.path}: cannot be read ({type(problem).__name__}: {problem})"
     size = _size(run) if with_size else None
-    return ListedRun(run, last_change(run) or 0.0, owner_of(run), status, error, size)
+    return ListedRun(run, last_change(run) or 0.0, owner_of(run), status, error, size, was_set_aside(run))
 
 
 def owner_of(run: RunDir) -> str:

@@ -196,7 +196,9 @@ def test_init_never_overwrites(folder: Path) -> None:
     assert "config.yaml: exists" in done.stderr
     assert (folder / "config.yaml").read_text() == "mine"
     told = in_process(folder, "init", "text_embedding", "other.yaml")
-    assert told.stdout.endswith("next: launcher try other.yaml, then launcher plan other.yaml\n")
+    assert told.stdout.endswith(
+        "next: launcher try other.yaml, then launcher plan other.yaml and launcher run other.yaml\n"
+    )
     names = {"other.yaml": "other", "config.yaml": "text-embedding", "my embedding.yaml": "text-embedding"}
     for name, run in names.items():
         assert parse_document(render(find("text_embedding", Path()), Path(name)), name).data["name"] == run
