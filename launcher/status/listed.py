@@ -46,8 +46,14 @@ class ListedRun:
         """An entry of ``launcher list --json``: that of ``status --json``, and whose, how old and how large it is."""
         known = self.status.to_json() if isinstance(self.status, Status) else {}
         why = {"error": self.error} if self.error else {}
-        own = {"name": self.run.name, "changed": round(self.changed, 1), "owner": self.owner, "size": self.size}
-        return {"run": str(self.run.path), **known, **why, **own, **({"set_aside": True} if self.is_aside else {})}
+        own: dict[str, Any] = {
+            "set_aside": self.is_aside,
+            "name": self.run.name,
+            "changed": round(self.changed, 1),
+            "owner": self.owner,
+            "size": self.size,
+        }
+        return {"run": str(self.run.path), **known, **why, **own}
 
     def line(self) -> dict[str, Any]:
         """Its ``COLUMNS``."""
