@@ -29,7 +29,7 @@ class AudioEmbedding(Job):
         model_params: keyword arguments of the function
         path: column of the files, in any format and with any number of channels; channels are averaged. Or of their bytes
             (tars), or URLs
-        speaker: column of who speaks, a name or a number
+        speaker: column of who speaks, a name or a number; null, for files alone: then there are no ``spk_ids``
         folder: where relative files start; itself it starts at the config's folder
         sample_rate: Hz; all files are resampled to it
         max_seconds: what comes after in a file is not read; null reads all
@@ -62,7 +62,7 @@ class AudioEmbedding(Job):
         model: str,
         model_params: dict[str, Any] | None = None,
         path: str = "path",
-        speaker: str = "spk_id",
+        speaker: str | None = "spk_id",
         folder: Path = Path(),
         sample_rate: int = 16_000,
         max_seconds: float | None = 60.0,
@@ -106,11 +106,11 @@ class AudioEmbedding(Job):
 
     def manifest_columns(self) -> tuple[str, ...]:
         """Those of the files and of who speaks."""
-        return self._path, self._speaker
+        return tuple(filter(None, (self._path, self._speaker)))
 
     def load(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, str, str]:
         """Features float32, speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
-        speaker = text_of(sample, self._speaker)
+        speaker = text_of(sample, self._speaker) if self._speaker else ""
         value = sample.get(self._path)
         given = sample if value is None else {self._path: value}  # a reference is read each time that it is asked for
         with local_file(given, self._path, self._folder) as path:
@@ -145,7 +145,8 @@ class AudioEmbedding(Job):
         ordered = torch.cat([self._embed([pieces[row] for row in rows]) for rows in groups])
         back = torch.from_numpy(np.argsort(np.concatenate(groups)))
         vectors = ordered[back.to(ordered.device)]
-        outputs = {"n_frames": n_frames, "spk_ids": list(batch["speakers"]), "spk_path": list(batch["paths"])}
+        outputs = {"n_frames": n_frames, "spk_path": list(batch["paths"])}
+        outputs |= {"spk_ids": list(batch["speakers"])} if self._speaker else {}
         if not self._segment:
             return {"X": vectors, **outputs}
         of_files = [one.numpy() for one in vectors.cpu().split_with_sizes([len(own) for own in spans])]
