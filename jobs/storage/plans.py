@@ -16,9 +16,9 @@ from jobs.nearest import did_you_mean, nearest
 from jobs.storage import checked_json
 from jobs.storage.files import has_content, intact, write_bytes
 from jobs.storage.growth import Growth
-from jobs.storage.records import JobSpec, Part, Shard
+from jobs.storage.records import JobSpec, Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.shard_table import ShardTable
+from jobs.storage.shard_table import Shard, ShardTable
 from jobs.storage.spans import Spans, union
 
 FORMAT = 3

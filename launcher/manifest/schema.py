@@ -169,8 +169,14 @@ def same_columns(
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch with the schema's columns, order and types. ArrowInvalid where a value does not fit."""
-    columns = [batch.column(field.name).cast(field.type) for field in schema]
+    columns = [_cast(batch.column(field.name), field.type) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    # Even to its own type a column is cast by pyarrow.compute, whose import takes 70 ms. Equal types may still name
+    # the items of their lists otherwise.
+    return column if column.type == kind and not kind.num_fields else column.cast(kind)
 
 
 def own_columns(schema: pa.Schema, scan: Scan) -> pa.Schema:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.errors import a_type
+from jobs.errors import InputError, a_type
 
 VALID = "text, a number, a bool, None, a path, or a list, tuple or mapping of these"
 
@@ -39,3 +39,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {str(key): plain(item) for key, item in value.items()}
     raise NotPlainError(value)
+
+
+def plain_or_refuse(what: str, value: Any) -> Any:
+    """The same of what a message calls so; raises InputError."""
+    try:
+        return plain(value)
+    except NotPlainError as error:
+        raise InputError(f"{what}: {error}") from None

@@ -9,14 +9,16 @@ from jobs.errors import InputError, a_type
 from jobs.job import Job
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run
-from launcher.config.config import Config, config_from_mapping, made_config, made_run_folder
+from launcher.config.config import Config, config_from_mapping, made_config
+from launcher.config.place import made_run_folder
+from launcher.config.variables import escaped
 from launcher.executors import choose_executor
 from launcher.plan.guard import Way, config_folder
 from launcher.plan.plan import Planned, make_plan
 from launcher.python import samples as given_samples
 from launcher.python.given import Given
-from launcher.python.job_source import JobSource, function_name, job_source, params_of
-from launcher.python.plain import NotPlainError, plain
+from launcher.python.job_source import function_name, job_source, params_of
+from launcher.python.plain import plain_or_refuse
 from launcher.python.run import Run
 from launcher.runs.index import note
 from launcher.submit.submit import in_words_of, write_planned
@@ -54,7 +56,11 @@ def plan(
     place = _place(_PLAN, name, sections)
     with Given(RunDir(made_run_folder(place, _PLAN))) as given:
         source = job_source(job if isinstance(job, type) else type(job), given)
-        section = {"class": source.path, "params": params_of(job), "import_from": _escaped(source)}
+        section = {
+            "class": source.path,
+            "params": params_of(job),
+            "import_from": [escaped(folder) for folder in source.import_from],
+        }
         way = Way.of(keep_results=keep_results, fresh=fresh)
         return _planned(_PLAN, place, section, samples, shards, sections, given, way)
 
@@ -84,7 +90,11 @@ def map(  # noqa: A001 - it is called as launcher.map
             rows, first = given_samples.looked_at(rows)
             params |= {} if given_samples.has_names(first) else {"column": given_samples.VALUE}
         kind = "AsyncFunction" if inspect.iscoroutinefunction(function) else "Function"
-        section = {"class": f"jobs.function:{kind}", "params": params, "import_from": _escaped(source)}
+        section = {
+            "class": f"jobs.function:{kind}",
+            "params": params,
+            "import_from": [escaped(folder) for folder in source.import_from],
+        }
         node = sections.pop("node", None) or {}
         if isinstance(node, Mapping):  # else the config says what it has to be
             node = {"batch_size": _BATCH_OF_FUNCTION, **node}
@@ -103,7 +113,7 @@ def _place(caller: str, name: str, sections: Mapping[str, Any]) -> dict[str, Any
     if "folder" in sections:
         raise InputError(f"{caller}: folder: relative paths start in the working directory; to have others: os.chdir")
     runs = {"runs": _path(f"{caller}: runs", sections["runs"])} if sections.get("runs") is not None else {}
-    return {"name": name, "folder": os.getcwd().replace("$", "$$"), **runs}
+    return {"name": name, "folder": escaped(os.getcwd()), **runs}
 
 
 def _path(what: str, value: Any) -> str:
@@ -111,10 +121,6 @@ def _path(what: str, value: Any) -> str:
         return os.fsdecode(value)
     except TypeError:
         raise InputError(f"{what}: {a_type(value)} is not valid; valid: a path") from None
-
-
-def _escaped(source: JobSource) -> list[str]:
-    return [folder.replace("$", "$$") for folder in source.import_from]
 
 
 def _planned(
@@ -150,10 +156,7 @@ def _in_words_of(planned: Planned, config: Config) -> Config:
 
 
 def _plain(caller: str, key: str, value: Any) -> Any:
-    try:
-        return plain(value)
-    except NotPlainError as error:
-        raise InputError(f"{caller}: {key}: {error}") from None
+    return plain_or_refuse(f"{caller}: {key}", value)
 
 
 def _manifest(caller: str, samples: Any, given: Given) -> Any:
@@ -161,4 +164,4 @@ def _manifest(caller: str, samples: Any, given: Given) -> Any:
         return _plain(caller, "samples", {"run": samples})
     if given_samples.is_place(samples):
         return _plain(caller, "samples", samples)
-    return str(given.samples(lambda path: given_samples.write(samples, path))).replace("$", "$$")
+    return escaped(given.samples(lambda path: given_samples.write(samples, path)))

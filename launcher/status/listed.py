@@ -11,8 +11,9 @@ from jobs.errors import LauncherError
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import last_change, reference
 from launcher.runs.set_aside import was_set_aside
-from launcher.status.complete import CompleteRun
+from launcher.status.complete import CompleteRun, read_complete
 from launcher.status.progress import brief_line
+from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.table import table_lines
 from launcher.units import age, decimal_size
@@ -68,6 +69,16 @@ class ListedRun:
         told = f"set aside; {told}" if self.is_aside else told
         since = age(time.time() - self.changed)
         return on_one_line(reference(self.run)), self.state, since, size, on_one_line(self.owner), told
+
+
+def read_whole(run: RunDir) -> Status:
+    """All that is told of a run."""
+    return StatusReader(run).read()
+
+
+def read_brief(run: RunDir) -> Status | CompleteRun:
+    """What a line tells: of a run that is complete, without a look at its attempts."""
+    return read_complete(run) or read_whole(run)
 
 
 def look_at(run: RunDir, read: Callable[[RunDir], Status | CompleteRun], *, with_size: bool) -> ListedRun:

@@ -1,5 +1,6 @@
 """Rows: what the tables of a run's screen show, by key."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -31,7 +32,7 @@ def _tasks(status: Status, _: Mapping[str, bool]) -> Rows:
     for one in live_attempts(status.shards):
         start, beat = one.start, one.beat
         assert start
-        task, node, job_id = one.name.rpartition("-")[0], on_one_line(start.host), on_one_line(start.job_id or "")
+        task, node, job_id = one.name.rpartition("-")[0], on_one_line(one.host), on_one_line(start.job_id or "")
         pace = f"{beat.done.count:,}", f"{beat.rate:,.1f}"
         quiet = clock_time(beat.quiet) if beat.quiet else ""
         found[one.name] = (task, node, *pace, *use_of(one).words(), told_devices(start.devices), job_id, quiet)
@@ -43,7 +44,7 @@ def _nodes(status: Status, _: Mapping[str, bool]) -> Rows:
 
 
 def _shards(status: Status, chosen: Mapping[str, bool]) -> Rows:
-    rows = status.shard_rows(**chosen)[:_MOST_SHARDS]
+    rows = itertools.islice(status.shard_rows(**chosen), _MOST_SHARDS)
     return {str(row.shard.shard.index): row.words() for row in rows}
 
 

@@ -23,17 +23,16 @@ def test_what_is_not_known_is_neither_told_nor_counted() -> None:
 def test_status_tells_the_use_of_the_array_tasks_at_work_and_of_each_shards(tmp_path: Path) -> None:
     run = build_plan(tmp_path / "run", (0, 16, 32))
     submit(run, claims=True)
-    given = {"cpus": 4, "memory": 4 * GIB}
-    with AttemptWriter(run, 1, 0, **given) as first:
+    with AttemptWriter(run, 1, 0, cpus=4, memory=4 * GIB) as first:
         first.hold(0, 16)
         first.commit(0, 8)
         first.commit(8, 16)
         first.beat(end=EndReason.DONE, seconds=10.0, cpu_seconds=25.0, peak_memory=2 * GIB, memory=GIB, busy_cpus=0.1)
     here = ProcessIdentity.current().to_json()
-    with AttemptWriter(run, 1, 1, process=here, gpus=2, **given) as second:
+    with AttemptWriter(run, 1, 1, process=here, gpus=2, cpus=4, memory=4 * GIB) as second:
         second.hold(16, 32, 1)
         second.beat(memory=GIB, busy_cpus=1.5, busy_gpus=0.25, begun=24)
         told = StatusReader(run).read()
         assert told.use == Use(1.5, 4, GIB, 4 * GIB, 0.5, 2)
-        rows = told.to_json(told.shard_rows())["shard_list"]
+        rows = told.to_json(list(told.shard_rows()))["shard_list"]
     assert [(row["cpus"], row["memory"], row["gpus"]) for row in rows] == [(2.5, 2 * GIB, None), (1.5, GIB, 0.5)]

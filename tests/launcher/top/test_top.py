@@ -45,8 +45,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDir]:
         third.hold(32, 48)
         third.give_up(2, FailureKind.ERROR, "no [model]")
         third.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="no [model]")
-    given = {"cpus": 8, "memory": 4 << 30, "gpus": 2}
-    with AttemptWriter(run, 1, 1, process=HERE, devices=("cuda:0", "cuda:1"), **given) as second:
+    devices = ("cuda:0", "cuda:1")
+    with AttemptWriter(run, 1, 1, process=HERE, devices=devices, cpus=8, memory=4 << 30, gpus=2) as second:
         second.hold(16, 32)
         second.commit_all(Spans([(16, 24)]))
         second.beat(rate=12.5, memory=3 << 30, begun=32, busy_cpus=5.25, busy_gpus=0.87)
