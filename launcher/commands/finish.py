@@ -19,8 +19,8 @@ from launcher.commands.sweeps import Done, do
 from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.set_aside import was_set_aside
-from launcher.runs.submissions import chosen_output, read_submissions
-from launcher.submit.result import write_result
+from launcher.runs.submissions import read_submissions
+from launcher.submit.result import gather_result
 from launcher.units import counted
 
 _LISTED = 20
@@ -72,12 +72,12 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def _gathered(run: RunDir, options: argparse.Namespace, printer: Printer) -> Done:
-    report = write_result(run, allow_missing=options.allow_missing)
+    report = gather_result(run, allow_missing=options.allow_missing)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):
         printer.say(
-            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
+            f"result: {one.url or one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
@@ -87,7 +87,7 @@ def _gathered(run: RunDir, options: argparse.Namespace, printer: Printer) -> Don
 
 def _result_json(report: Any) -> dict[str, Any]:
     return {
-        "result": str(report.path),
+        "result": report.url or str(report.path),
         "complete": report.complete,
         "samples": {"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
         "bytes": report.bytes,
@@ -101,11 +101,11 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def _verified(run: RunDir, printer: Printer) -> Done:
-    from jobs.gather.verify import verify as check
+    from launcher.delivery.store_check import verify_results
 
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
-    report = check(run, output=chosen_output(submissions))
+    report = verify_results(run, submissions)
     is_cleaned = run.cleaned.exists()
     batches, shards = counted(report.batches, "batch", "batches"), counted(report.shards, "shard")
     if is_cleaned:

@@ -69,10 +69,8 @@ def _document(status: "Status") -> dict[str, Any]:
 
     document = {key: value for key, value in status.to_json().items() if key not in ("submissions", "silent", "notice")}
     failures = [{**one, "message": short_line(one["message"])} for one in document["failures"][:_SHORT]]
-    is_written = status.state is RunState.COMPLETE and not status.in_place
-    results = [str(path) for path in status.results] if is_written else []
     text = "\n".join(status_lines(status))[: _MOST // 4]
-    whole = {**document, "name": status.run.name, "failures": failures, "results": results, "text": text}
+    whole = {**document, "name": status.run.name, "failures": failures, "text": text}
     if len(json.dumps(whole)) <= _MOST:
         return whole
     return {key: value[:_SHORT] if isinstance(value, list) else value for key, value in whole.items()} | {

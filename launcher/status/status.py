@@ -33,7 +33,8 @@ SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardSt
 class Status:
     """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
 
-    ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
+    ``results`` are where the results are, or will be: paths, or URLs of stores. ``manifests`` counts those of each where there
+    are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
@@ -52,10 +53,10 @@ class Status:
     eta: float | None
     groups: tuple[FailureGroup, ...]
     submissions: tuple[SubmissionState, ...]
-    results: tuple[Path, ...] = ()
+    results: tuple[Path | str, ...] = ()
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
-    stale: tuple[Path, ...] = ()
+    stale: tuple[Path | str, ...] = ()
     in_place: bool = False
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
@@ -68,6 +69,11 @@ class Status:
     def __repr__(self) -> str:
         counts = f"{self.ok:,} ok, {self.failed:,} failed, {self.missing:,} missing of {self.total:,}"
         return f"Status({str(self.run.path)!r}, {self.state}: samples {counts})"
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all results are there, and of what is stored."""
+        return self.state is RunState.COMPLETE and not self.in_place
 
     @cached_property
     def efficiency(self) -> Efficiency | None:
@@ -218,6 +224,7 @@ class Status:
             "scheduler_calls": 0 if self.queue is None else 1,
             "use": self.use.to_json() if self.use else None,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
+            "results": [str(one) for one in self.results] if self.is_written else [],
         }
         if self.queue is not None:
             entries = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in self.queue.items()]
