@@ -245,13 +245,13 @@ def job_class(spec: JobSpec) -> type[Job]:
         raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
     job_folder.make_room(spec.folders)
     try:
-        module = importlib.import_module(module_name)
+        with contextlib.chdir(os.curdir):  # a module that goes elsewhere takes nobody with it
+            module = importlib.import_module(module_name)
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
-        raise InputError(
-            f"job.class: cannot import {module_name!r} {_why(error, module_name, spec.folders)}"
-        ) from error
+        why = _why(error, module_name, spec.folders)
+        raise InputError(f"job.class: cannot import {module_name!r} {why}") from error
     found: Any = module
     for name in class_name.split("."):  # Outer.Inner
         found = getattr(found, name, None)

@@ -15,9 +15,13 @@ def sweep_of(plan: Plan) -> str | None:
 
 
 def runs_of(folder: Path, name: str) -> Sequence[RunDir]:
-    """The runs of a sweep that a folder has, by name. One that cannot be read any more is none of it."""
+    """The runs of a sweep that a folder has, by name; with those that are called so and whose plans are damaged.
+
+    What is done to all of a sweep fails for these, and does not pass over them.
+    """
     paths = sorted(folder.glob(f"{name}-*/plan.json")) if folder.is_dir() and _is_name(name) else []
-    return [run for run in (RunDir(path.parent) for path in paths) if is_of_sweep(run, name)]
+    said = {run: is_of_sweep(run, name) for run in (RunDir(path.parent) for path in paths)}
+    return [run for run, is_own in said.items() if is_own is not False] if any(said.values()) else []
 
 
 def _is_name(text: str) -> bool:
@@ -25,9 +29,9 @@ def _is_name(text: str) -> bool:
     return bool(text) and not set(text) & set("/*?[")
 
 
-def is_of_sweep(run: RunDir, name: str) -> bool:
-    """Not where its plan cannot be read."""
+def is_of_sweep(run: RunDir, name: str) -> bool | None:
+    """None where its plan cannot be read."""
     try:
         return sweep_of(Plan.read(run.plan)) == name
     except (LauncherError, OSError):
-        return False
+        return None

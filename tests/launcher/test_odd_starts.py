@@ -122,3 +122,46 @@ def test_a_file_that_cannot_be_written_when_planning_is_named(tmp_path: Path, bl
     assert done.returncode == 1
     assert done.stderr.startswith(f"launcher: {run_of(config).path}")
     assert done.stderr.endswith(": File too large\n")
+
+
+ODD = """
+import os
+import threading
+from jobs import Job
+
+os.chdir("/")
+threading.Thread(target=threading.Event().wait).start()
+
+
+class Odd(Job):
+    def load(self, sample):
+        return int(sample["x"])
+
+    def process(self, batch):
+        return {"y": batch}
+
+    def reduce(self, state, block):
+        return {"total": block["y"].sum()}
+"""
+
+
+@pytest.mark.thorough
+def test_a_module_that_changes_the_folder_and_begins_a_thread_when_imported_holds_nobody_up(tmp_path: Path) -> None:
+    (tmp_path / "odd_at_import.py").write_text(ODD)
+    config = write_config(tmp_path, job="odd_at_import:Odd", shards=1)
+    for words in (("run", config.name), ("gather", "runs/toy")):
+        done = launcher(tmp_path, *words)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    wait_until(lambda: not pids_of(run_of(config).path))
+
+
+def pids_of(folder: Path) -> list[str]:
+    """Processes that have a path in their command line."""
+    return [line.parent.name for line in Path("/proc").glob("[0-9]*/cmdline") if os.fsencode(folder) in _words(line)]
+
+
+def _words(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it has ended
+        return b""

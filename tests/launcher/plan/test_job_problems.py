@@ -75,3 +75,12 @@ def test_a_job_that_makes_no_results_is_refused() -> None:
     assert (list(needed), problem[0], problem[1].partition(";")[0]) == ([], ("job", "class"), message)
     with pytest.raises(InputError, match=message):
         Hierarchy(Idle)
+
+
+def test_a_module_that_changes_the_folder_when_imported_leaves_the_planner_where_it_is(tmp_path: Path) -> None:
+    before = Path.cwd()
+    (tmp_path / "elsewhere.py").write_text(
+        "import os\nfrom jobs import Job\nos.chdir('/')\nclass Mine(Job):\n    pass\n"
+    )
+    assert job_class(JobSpec("elsewhere:Mine", folder=str(tmp_path))).__name__ == "Mine"
+    assert Path.cwd() == before

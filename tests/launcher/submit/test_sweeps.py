@@ -85,6 +85,15 @@ def test_a_run_that_is_called_as_the_sweep_comes_first(config: Path, capsys: pyt
     assert said(capsys, "status", "toy").startswith("toy  planned")
 
 
+def test_a_run_of_a_sweep_with_a_damaged_plan_is_not_passed_over(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
+    Path("runs/toy-4/plan.json").write_text("{")
+    assert main(["verify", "toy"]) == 1
+    assert "sweep toy, 2 runs: 1 failed (toy-4), 1 intact" in capsys.readouterr().err
+
+
 def test_the_name_of_a_sweep_stands_for_its_runs_in_rerun_and_cancel(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
