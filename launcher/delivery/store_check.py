@@ -24,13 +24,12 @@ def verify_results(
         return verify(run, output=chosen_output(submissions), progress=progress)
     check_url(store)
     places = result_places(run, Plan.read(run.plan), submissions)
-    if chosen_form(submissions).format:
-        return _of_stores(
-            verify(run, output=places[0].path, progress=progress), places, list(map(_read, places)), store
-        )
     with tempfile.TemporaryDirectory(prefix="launcher-verify-", ignore_cleanup_errors=True) as folder:
         copies = RunDir(Path(folder)).outgoing_to(store)
-        found = [_fetched(place, run.result_of(place.part.name, copies)) for place in places]
+        found = [
+            _read(place) if place.is_folder else _fetched(place, run.result_of(place.part.name, copies))
+            for place in places
+        ]
         report = verify(run, output=copies, progress=progress)
     return _of_stores(report, places, found, store)
 
@@ -58,7 +57,10 @@ def _fetched(place: ResultPlace, copy: Path) -> list[str]:
 
 def _read(place: ResultPlace) -> list[str]:
     """Reads all of a folder in the store; what is not as it was written, in words."""
-    return list(differing(place.delivered.files)) if place.delivered else []
+    files = place.delivered.files if place.delivered else ()
+    if not all(file.hash for file in files):
+        return [f"{place.url}: is not whole: its upload was ended"]
+    return list(differing(files))
 
 
 def _of_store(report: VerifyReport, place: ResultPlace, found: Sequence[str]) -> VerifyReport:

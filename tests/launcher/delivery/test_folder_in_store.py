@@ -89,6 +89,8 @@ def test_a_larger_result_replaces_it_whole_and_nothing_says_meanwhile_that_it_is
         patch.setattr("launcher.delivery.delivery.send", end)
         assert go_on(config)[0] == 1
     assert status(config.parent, run)["state"] == "incomplete"
+    code, said = command("verify", run.path)
+    assert (code, f"{URL}: is not whole: its upload was ended" in said, "HDF5" in said) == (1, True, False), said
     assert not (place(store) / "_result.json").exists()
     code, said = command("gather", run.path)
     assert code == 0, said
