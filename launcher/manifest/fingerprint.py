@@ -61,6 +61,13 @@ class Fingerprint:
         self._hash.update(text.encode())
 
 
+def fingerprint_of(batch: pa.RecordBatch) -> str:
+    """Of one batch alone."""
+    found = Fingerprint(batch.schema)
+    found.update(batch)
+    return found.hexdigest()
+
+
 def _text_bytes(array: pa.Array) -> memoryview:
     """The joined bytes of a text or binary array (32-bit offsets)."""
     _, offsets, data = array.buffers()

@@ -15,6 +15,8 @@ from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
 from jobs.references.references import Reference, decode
 from jobs.storage.samples import METADATA_KEY
+from launcher.manifest.csv_types import PRINTED, prints_back
+from launcher.manifest.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -137,21 +139,30 @@ def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
     except pa.ArrowTypeError:
         typed = [scan for scan in scans if not pa.types.is_string(scan.schema.field(name).type)]
         if not all(scan.as_text for scan in typed):
-            kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
-            raise InputError(
-                f"column {name!r} has types that do not go together: {kinds}; write it with one type"
-            ) from None
+            raise _unlike(scans, name) from None
         kind = pa.string()
     # A column that is empty all along is empty text in a text file.
     return pa.string() if pa.types.is_null(kind) and any(scan.as_text for scan in scans) else kind
 
 
+def _unlike(scans: Sequence[Scan], name: str) -> InputError:
+    kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
+    return InputError(f"column {name!r} has types that do not go together: {kinds}; write it with one type")
+
+
 def same_columns(
-    schema: pa.Schema, before: pa.Schema, references: Mapping[str, Reference], *, may_lack: bool
+    schema: pa.Schema,
+    before: pa.Schema,
+    scans: Sequence[Scan],
+    references: Mapping[str, Reference],
+    id_column: str | None,
+    *,
+    may_lack: bool,
 ) -> pa.Schema:
     """The columns and types of a manifest of before, for sources with this schema; they ``may_lack`` some of its columns.
 
-    Raises InputError where the columns are others. Whether each value can be of the type shows when it is read.
+    Raises InputError where the columns are others, or of types that do not go together with those of before. Whether each
+    value can be of the type shows when it is read.
     """
     missing = [] if may_lack else [name for name in before.names if name not in schema.names]
     extra = [name for name in schema.names if name not in before.names]
@@ -164,13 +175,57 @@ def same_columns(
             f"column {others[0]!r} lies in another kind of file than that of the run's samples: new samples need the kind of "
             "manifest that these have"
         )
+    for scan in scans:
+        for name in scan.schema.names:
+            if name != id_column:  # text, whatever its source has
+                _check_kind(before.field(name), scan)
     return pa.schema(list(before))
+
+
+def _check_kind(field: pa.Field, scan: Scan) -> None:
+    """Raises InputError unless a source's column goes together with one of before as two sources of one manifest do.
+
+    Of text a cell that is none of the column's numbers has a row: it is told when that is read.
+    """
+    printed = scan.as_text and field.type in PRINTED
+    if printed and pa.types.is_string(scan.schema.field(field.name).type):
+        return
+    both = Scan("the run", pa.schema([field]), 0, as_text=printed), scan
+    if printed and _common_type(both, field.name, is_id=False) != field.type:
+        raise _unlike(both, field.name)
+    _common_type(both, field.name, is_id=False)
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch with the schema's columns, order and types. ArrowInvalid where a value does not fit."""
-    columns = [batch.column(field.name).cast(field.type) for field in schema]
+    columns = [exactly(batch.column(field.name), field.type) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def exactly(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The column with another type; ArrowInvalid where a value would be another one.
+
+    To Arrow a date is any time of its day, and 0.1 a float32. So what it makes has to become the same column again.
+    """
+    if column.type == kind:
+        return column
+    own = column.cast(plain_type(column.type))
+    if own.null_count == len(own):
+        return pa.nulls(len(own), kind)
+    try:
+        found = own.cast(kind)
+        is_printed = pa.types.is_string(own.type) and kind in PRINTED
+        same = prints_back(own, kind) if is_printed else _hash(found.cast(own.type)) == _hash(own)
+    except pa.ArrowNotImplementedError as error:
+        raise pa.ArrowInvalid(str(error)) from None
+    if not same:
+        raise pa.ArrowInvalid(f"some values are no {kind}")
+    return found
+
+
+def _hash(column: pa.Array) -> str:
+    """Of the values: NaN is the same as NaN."""
+    return fingerprint_of(pa.RecordBatch.from_arrays([column], names=[""]))
 
 
 def own_columns(schema: pa.Schema, scan: Scan) -> pa.Schema:

@@ -42,7 +42,7 @@ def instant() -> Iterator[None]:
         yield
 
 
-def write_samples(path: Path, samples: Mapping[str, int]) -> None:
+def write_samples(path: Path, samples: Mapping[str, int | str]) -> None:
     path.write_text("id,x\n" + "".join(f"{name},{x}\n" for name, x in samples.items()))
 
 
@@ -196,6 +196,9 @@ def test_other_columns_are_refused_and_so_is_a_value_of_another_type(tmp_path: P
     (tmp_path / "more.csv").write_text("id,x\nnew,much\n")
     with pytest.raises(InputError, match=r"more.csv:2: row 1: column 'x': 'much' cannot be the int64"):
         grow(config, given=["more.csv"])
+    write_samples(tmp_path / "data.csv", {**numbered(0, 20), "s7": "007"})
+    with pytest.raises(InputError, match=r"data.csv:9: row 8: column 'x': '007' cannot be the int64"):
+        grow(config)
     assert Plan.read(run.plan) == known
 
 
