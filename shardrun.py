@@ -62,10 +62,11 @@ def _run() -> int:
             print(json.dumps({"schema": 1, "error": problem}, indent=1))
         return 2
     from jobs.machine import inherited_signals
+    from jobs.machine.leftovers import leave_soon
     from launcher.cli import main as run
 
     inherited_signals.prepare()
-    return run()
+    return leave_soon(run())
 
 
 if __name__ == "__main__":

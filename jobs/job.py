@@ -237,7 +237,8 @@ def job_class(spec: JobSpec) -> type[Job]:
         raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
     job_folder.make_room(spec.folders)
     try:
-        module = importlib.import_module(module_name)
+        with job_folder.undisturbed():
+            module = importlib.import_module(module_name)
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input

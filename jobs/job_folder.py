@@ -7,7 +7,8 @@ for behind ours.
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import chdir, contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -29,6 +30,18 @@ def put_on_path(folders: Iterable[str]) -> None:
         theirs = beside_ours(folder)
         if theirs and theirs not in jobs.__path__:
             jobs.__path__.append(theirs)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keeps the working directory and the umask as they are, whatever is imported inside: both decide of our own files."""
+    umask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(umask)
+    try:
+        with chdir(os.curdir):
+            yield
+    finally:
+        os.umask(umask)
 
 
 def make_room(folders: Sequence[str]) -> None:

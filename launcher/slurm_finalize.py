@@ -7,6 +7,7 @@ launcher.slurm.finalize_job.
 import sys
 
 from jobs.machine import inherited_signals, streams
+from jobs.machine.leftovers import leave_soon
 from jobs.machine.permissions import keep_out_others
 from launcher.slurm.finalize_job import main
 
@@ -14,4 +15,4 @@ if __name__ == "__main__":
     streams.prepare()
     inherited_signals.prepare()
     keep_out_others()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(leave_soon(main(sys.argv[1:])))

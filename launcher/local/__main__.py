@@ -3,9 +3,10 @@
 import sys
 
 from jobs.machine import inherited_signals, streams
+from jobs.machine.leftovers import leave_soon
 from launcher.local.local_process import main
 
 if __name__ == "__main__":
     streams.prepare()
     inherited_signals.prepare()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(leave_soon(main(sys.argv[1:])))

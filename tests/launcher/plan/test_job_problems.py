@@ -1,5 +1,6 @@
 """Mistakes in a user's module: told with file and line of the user's own code, and with what to do."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,19 @@ def test_a_job_that_makes_no_results_is_refused() -> None:
     assert (list(needed), problem[0], problem[1].partition(";")[0]) == ([], ("job", "class"), message)
     with pytest.raises(InputError, match=message):
         Hierarchy(Idle)
+
+
+def test_what_a_module_does_to_the_process_at_its_import_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths of ours begin in the working directory, and the umask is that of our files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moving_job.py").write_text(
+        "import os\nos.chdir('/')\nos.umask(0o777)\nfrom jobs import Job\nclass Mine(Job):\n    pass\n"
+    )
+    umask = os.umask(0o027)
+    try:
+        assert job_class(JobSpec("moving_job:Mine", folder=str(tmp_path))).__name__ == "Mine"
+        assert (Path.cwd(), os.umask(umask)) == (tmp_path, 0o027)
+    finally:
+        os.umask(umask)
