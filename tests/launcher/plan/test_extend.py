@@ -15,6 +15,7 @@ from jobs.gather.manifest_check import check_manifest
 from jobs.kinds import RunState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
+from jobs.storage.files import write_once
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
@@ -273,6 +274,38 @@ def test_nor_does_it_grow_where_that_began_while_its_manifest_was_read(
         grow(config)
     assert Plan.read(run.plan) == known
     assert not list(run.path.glob(".manifest*"))
+
+
+@pytest.mark.parametrize("is_seen", [False, True], ids=["before", "after"])
+def test_of_extend_and_clean_at_once_one_gives_way(
+    tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    """Clean runs from its beginning to its end just before the larger plan can be seen, or just after."""
+    config = make_config(tmp_path, numbered(0, 100), job="Everything")
+    run = run_of(config)
+    assert go_on(config)[0] == 0
+    known = Plan.read(run.plan)
+    write_samples(tmp_path / "data.csv", numbered(0, 110))
+    cleaned: list[int] = []
+
+    def writing(path: Path, data: bytes) -> bytes:
+        found = write_once(path, data) if is_seen else b""
+        cleaned.append(command("clean", run.path, "--yes")[0])
+        return found or write_once(path, data)
+
+    monkeypatch.setattr(extend_module, "write_once", writing)
+    if is_seen:
+        assert grow(config).plan.rows == 110
+        assert cleaned == [2]
+        assert go_on(config)[0] == 0
+        assert result_ids(run) == list(numbered(0, 110))
+        return
+    with pytest.raises(RunError, match="was cleaned"):
+        grow(config)
+    assert cleaned == [0]
+    assert Plan.read(run.plan) == known
+    assert [path.name for path in run.path.glob("*plan*")] == ["plan.json"]
+    assert result_ids(run) == list(numbered(0, 100))
 
 
 def test_a_manifest_of_several_times_that_is_gone_is_missed_at_once(tmp_path: Path, instant: None) -> None:
