@@ -23,6 +23,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings, Resources, Submission
+from launcher.local.local_executor import LocalExecutor
 from launcher.runs import signs
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
@@ -186,6 +187,20 @@ def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) 
     assert may_run(run, replace(made, resources=Resources(attended=True)))
     run.ending(made.number).write_text("{")
     assert may_run(run, made)
+
+
+def test_one_of_another_boot_may_be_another_machine_of_that_name_unless_it_is_silent_since_this_one_was_booted(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(ProcessIdentity.current(), boot="another", start=1)
+    made = create(run, submission(0, process=other.to_json()))
+    assert may_run(run, made)
+    with pytest.raises(RunError, match=f"runs on {other.host}"):
+        LocalExecutor().cancel(run, made)
+    os.utime(run.submission(made.number), (time.time() - 100,) * 2)
+    assert may_run(run, made)
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: 60.0)
+    assert not may_run(run, made)
 
 
 def test_a_finalize_job_that_is_through_at_this_moment_hides_no_submission(
