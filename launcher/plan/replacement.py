@@ -48,11 +48,17 @@ def refuse_while_it_goes_on(run: RunDir, what_becomes_of_it: str = "is to be rep
 @contextmanager
 def beside(run: RunDir) -> Iterator[RunDir]:
     """A hidden folder beside the run, for one that is to take its place; gone at the end, unless it has."""
-    folder = run.path.with_name(f".{run.name}.{os.urandom(4).hex()}")
+    place = _place(run)
+    folder = place.with_name(f".{place.name}.{os.urandom(4).hex()}")
     try:
         yield RunDir(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(run: RunDir) -> Path:
+    """The folder itself, where the run is a link to it, on another disk maybe: it is replaced there, and the link stays."""
+    return run.path.resolve() if run.path.is_symlink() else run.path
 
 
 def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Path | None:
@@ -60,6 +66,7 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
 
     Raises ConflictError where another launcher was quicker.
     """
+    run = RunDir(_place(run))
     with _alone_with(run, known):
         submitted = run.submission_numbers()
         refuse_while_it_goes_on(run)
