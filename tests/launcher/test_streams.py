@@ -114,6 +114,13 @@ def test_names_that_are_no_text_are_told_and_end_nothing_in_a_traceback(tmp_path
         assert b"Traceback" not in done.stderr
 
 
+def test_a_name_that_is_text_in_another_locale_is_not_to_be_renamed(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "é")
+    refused = shell(config.parent, '"$@"', "plan", "config.yaml", LC_ALL="C", PYTHONUTF8="0")
+    assert refused.returncode == 2
+    assert b"takes names of files for ascii here, by the locale: export LC_ALL=C.UTF-8" in refused.stderr
+
+
 class LatinScripts:
     """As a scheduler makes them of a template that is older than UTF-8."""
 
