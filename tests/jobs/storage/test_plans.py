@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,14 @@ def test_what_only_a_newer_version_knows_is_no_damage(tmp_path: Path, of: str) -
 
 
 def test_nor_is_what_it_knows_of_the_run_whose_samples_these_are(tmp_path: Path) -> None:
-    upstream = {"run": "/runs/a", "manifest": None, "outputs": [], "keeps_failed": False, "seal": "", "of_tomorrow": 1}
+    upstream: dict[str, Any] = {
+        "run": "/runs/a",
+        "manifest": None,
+        "outputs": [],
+        "keeps_failed": False,
+        "seal": "",
+        "of_tomorrow": 1,
+    }
     with pytest.raises(
         RunError, match="of the run whose samples these are, has of_tomorrow, which this version does not"
     ):
