@@ -34,9 +34,12 @@ __all__ = [
 
 
 def words(error: BaseException) -> str:
-    """What an exception says. Those of a Job are the user's code, and may raise when they are asked."""
+    """What an exception says. Those of a Job are the user's code, and may raise when they are asked.
+
+    It is a plain str, which says the same wherever it goes; one of a class derived from it might not.
+    """
     try:
-        return str(error)
+        return str.__str__(str(error))
     except (Exception, SystemExit) as problem:
         return f"(its text cannot be told: __str__ raised {type(problem).__name__})"
 

@@ -40,6 +40,7 @@ def how_to_install(extra: str) -> str:
 
 def advice(error: BaseException) -> str:
     """For a failed import of a package that is in an extra, what brings it; else nothing."""
-    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None  # whatever the user's code has put there
+    package = str.partition(name, ".")[0] if isinstance(name, str) else ""
     extra = next((extra for extra, packages in PACKAGES.items() if package in packages), None)
     return f"; {package} comes with {how_to_install(extra)}" if extra else ""

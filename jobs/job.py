@@ -230,6 +230,17 @@ def needed_columns(job: Job) -> Collection[str]:
     return job.manifest_columns() if "manifest_columns" in vars(owner) else ()
 
 
+def counted_outputs(cls: type[Job]) -> tuple[str, ...]:
+    """``Job.counts`` as plain text: the names of an enum are of the user's own class, and the supervisor has none of these.
+
+    Raises InputError where they are no names.
+    """
+    names = cls.counts
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"job.class: {cls.__name__}.counts is {names!r}; valid: names of outputs, such as ('tokens',)")
+    return tuple(map(str.__str__, names))
+
+
 def job_class(spec: JobSpec) -> type[Job]:
     """Imports the class; raises InputError saying what is wrong. ``spec.folders`` go on the import path, last."""
     module_name, _, class_name = spec.path.partition(":")
@@ -275,6 +286,7 @@ def make_job(spec: JobSpec) -> Job:
     """An object of the class with its params; raises InputError where the class does not take them."""
     cls = job_class(spec)
     takes_samples(cls)
+    counted_outputs(cls)
     known = signature(cls)
     try:
         known.bind(**spec.params)

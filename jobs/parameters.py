@@ -20,7 +20,7 @@ _MADE_WITH = "_made_with"
 
 
 def note(made: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """Has an object remember what it is made with, as it is now: a constructor may change lists and dicts that it gets."""
+    """Has an object remember what it is made with, as it is now: a constructor may change what it gets."""
     vars(made)[_MADE_WITH] = _copied(given), _copied(named)
 
 
@@ -97,11 +97,11 @@ def annotation(cls: type, parameter: inspect.Parameter) -> Any:
 
 
 def arguments(cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The params as the class has annotated them."""
+    """The params as the class has annotated them; its own, since a constructor may change lists and dicts that it gets."""
     known = named_parameters(cls)
     return {
         name: as_annotated(value, annotation(cls, known[name])) if name in known else value
-        for name, value in params.items()
+        for name, value in _copied(dict(params)).items()
     }
 
 

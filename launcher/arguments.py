@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from jobs.errors import InputError
-from jobs.nearest import did_you_mean, nearest
+from jobs.nearest import guess, nearest
 from launcher import __version__
 
 _RUN_HELP = "run directory, run name, or config (default: the newest run below ./runs)"
@@ -28,12 +28,8 @@ class _Parser(argparse.ArgumentParser):
         unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if unknown:
             valid = re.findall(r"[\w-]+", unknown[2])
-            message = f"no command {unknown[1]!r}{_guess(unknown[1], valid)}"
+            message = f"no command {unknown[1]!r}{guess(unknown[1], valid)}"
         raise InputError(f"{message}\nsee `{self.prog} --help`")
-
-
-def _guess(word: str, valid: Sequence[str]) -> str:
-    return did_you_mean(nearest(word, valid)) or f"; valid: {', '.join(valid)}"
 
 
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -268,7 +264,7 @@ def _hint(flag: str, chosen: argparse.ArgumentParser, commands: Mapping[str, arg
     own = list(chosen._option_string_actions)
     others = [name for name, parser in commands.items() if flag in parser._option_string_actions]
     if not others or nearest(flag, own, cutoff=0.8):
-        return _guess(flag, own)
+        return guess(flag, own)
     sweep = "; `launcher status NAME` shows all runs of the sweep NAME" if flag == "--sweep" else ""
     return f"; it is for {', '.join(others)}{sweep}"
 

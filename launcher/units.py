@@ -86,6 +86,13 @@ def rough_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def short_time(seconds: float) -> str:
+    """``350 µs``, ``2.5 ms``, ``12 s``."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} µs"
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def age(seconds: float) -> str:
     """How long ago something was, roughly: ``5 s``, ``45 min``, ``3 h``, ``12 d``."""
     for unit, size, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 48)):

@@ -3,17 +3,17 @@
 import glob
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from jobs.errors import BusyError
-from jobs.storage.files import create_locked, has_name, rename_synced, try_lock
+from jobs.storage.files import create_locked, has_name, is_locked, rename_synced, try_lock
 
 # Seconds between two signs of life.
 _SIGN = 10.0
+# Seconds for another one, that began at the same moment, to see who goes on.
+_WAY = 2.0
 
 
 class NewFile:
@@ -51,16 +51,34 @@ class NewResult(NewFile):
     def __init__(self, path: Path) -> None:
         """Raises BusyError where another process is making the same result."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_others(path, lambda other: True)
+        for other, is_at_work in _others(path).items():
+            if is_at_work:
+                raise _busy(path, other)
         super().__init__(path)
         try:
-            # Again, now that ours can be seen: of two that had both looked before, the one with the first name goes on.
-            _refuse_others(path, lambda other: other.name < self.temporary.name)
+            is_alone = not self._give_way()
         except BaseException:
             self.__exit__()
             raise
         self._shown = time.monotonic()
-        self.has_locks = try_lock(self.descriptor) is True
+        self.has_locks = try_lock(self.descriptor) is True and is_alone
+        """Whether what others have left here can be told from what they are at."""
+
+    def _give_way(self) -> bool:
+        """Looks again, now that our file can be seen; returns whether there is any other, at work or not, for all we can tell.
+
+        Of two that had both looked before, the one with the first name goes on as soon as the other has seen that, and gone.
+        One that does not go was through with this before we came.
+        """
+        until = time.monotonic() + _WAY
+        while True:
+            others = _others(self.path, self.temporary)
+            at_work = sorted(other for other, is_at_work in others.items() if is_at_work)
+            if not at_work:
+                return bool(others)
+            if at_work[0] < self.temporary or time.monotonic() > until:
+                raise _busy(self.path, at_work[0])
+            time.sleep(0.01)
 
     def show(self) -> None:
         """Lets those who wait see, now and then, that it goes on: they look at this file while several others are made."""
@@ -74,23 +92,40 @@ def temporary_result(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.urandom(4).hex()}.part{path.suffix}")
 
 
-def _refuse_others(path: Path, is_before: Callable[[Path], bool]) -> None:
-    """Raises BusyError where others are at work that come before us; removes what killed ones have left.
+def _busy(path: Path, other: Path) -> BusyError:
+    return BusyError(f"{path}: another process is gathering this result now; wait for it", other)
 
-    Where there are no locks nobody can tell these apart, and all are left alone.
+
+def _others(path: Path, own: Path | None = None) -> dict[Path, bool]:
+    """The files of others, and whether each is at work, as far as that can be told; what killed ones have left is removed.
+
+    Where there are no locks, or another user keeps his file to himself, nobody can tell, and it is left alone.
     """
     name = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
+    found = {}
     for other in path.parent.glob(name):
         try:
-            descriptor = os.open(other, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except (FileNotFoundError, PermissionError):  # of another user, too: nothing of ours is in it
+            if other == own or (is_free := _make_free(other)):
+                continue
+        except FileNotFoundError:
             continue
-        try:
-            is_free = try_lock(descriptor) if is_before(other) else None
-            if is_free:
-                with suppress(FileNotFoundError, PermissionError):
-                    other.unlink()
-        finally:
-            os.close(descriptor)
-        if is_free is False:
-            raise BusyError(f"{path}: another process is gathering this result now; wait for it", other)
+        except PermissionError:
+            is_free = None
+        found[other] = is_free is False
+    return found
+
+
+def _make_free(other: Path) -> bool | None:
+    """Removes it, if it may, where nobody is at work at it; False where somebody is, None where that cannot be told."""
+    try:
+        descriptor, is_ours = os.open(other, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), True
+    except PermissionError:  # of another user, as a rule: he may let us read it
+        descriptor, is_ours = os.open(other, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), False
+    try:
+        if not is_ours:
+            return None if (locked := is_locked(descriptor)) is None else not locked
+        if is_free := try_lock(descriptor):
+            other.unlink(missing_ok=True)
+        return is_free
+    finally:
+        os.close(descriptor)

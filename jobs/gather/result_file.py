@@ -19,7 +19,7 @@ from jobs.errors import DamageError
 from jobs.gather.chunk_writer import ChunkWriter, create_compressed
 from jobs.gather.hdf5_file import UNREADABLE, create_dataset, create_file, writing
 from jobs.storage.files import read_fully, write_fully
-from jobs.storage.outputs import fill_value
+from jobs.storage.outputs import without_values
 from jobs.storage.records import Output
 from jobs.storage.seals import NO_SEAL, stamp
 
@@ -254,8 +254,7 @@ def write_pieces(descriptor: int, pieces: Sequence[memoryview], offset: int) -> 
 def put_fill(put: Put, output: Output, start: int, stop: int) -> None:
     """Puts what the rows ``[start, stop)`` of a fixed output hold that have no value, in pieces."""
     step = max(_PIECE // max(output.row_bytes, 1), 1)
-    dtype = np.dtype(output.dtype)
-    rows = np.full((min(step, stop - start), *output.shape), fill_value(dtype), dtype)
+    rows = without_values((min(step, stop - start), *output.shape), np.dtype(output.dtype))
     for first in range(start, stop, step):
         put(output.name, first, rows[: stop - first])
 

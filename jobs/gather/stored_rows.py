@@ -21,7 +21,7 @@ from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Surveyed, survey_results
 from jobs.job import has_reduce, make_job
 from jobs.storage.blocks import block_names, digest
-from jobs.storage.outputs import fill_value
+from jobs.storage.outputs import without_values
 from jobs.storage.plans import Plan
 from jobs.storage.records import Block, FailedSample, Layout, Output, Part
 from jobs.storage.rundir import RunDir
@@ -131,7 +131,7 @@ class StoredRows:
         ]
         if len(pieces) == 1 and pieces[0][:2] == (start, stop):
             return pieces[0][2]
-        found = np.full((stop - start, *output.shape), fill_value(dtype), dtype)
+        found = without_values((stop - start, *output.shape), dtype)
         for first, last, rows in pieces:
             found[first - start : last - start] = rows
         return found

@@ -20,7 +20,7 @@ from jobs.gather.committed import Committed
 from jobs.gather.sources import Source, read_sources
 from jobs.gather.stored_rows import StoredRows
 from jobs.gather.survey import Survey, Surveyed
-from jobs.storage.layouts import read_layout
+from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
 from jobs.storage.ragged_rows import row_bounds, row_values
 from jobs.storage.records import Part
@@ -57,7 +57,7 @@ def find(upstream: Upstream) -> _Found:
     if problem := upstream.objection():
         raise RunError(problem)
     run = upstream.directory
-    plan, layout = Plan.read(run.plan), read_layout(run)
+    plan, layout = Plan.read(run.plan), recall(run)
     part = next(part for part in plan.results if part.name == upstream.manifest)
     survey = Survey(part.rows, outputs=layout.outputs if layout else ())
     return _Found(plan, part, read_sources(run), Budgets(run, plan), survey)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from jobs.storage.beats import Beat
 from jobs.storage.files import refresh_names
-from jobs.storage.journal import decode, read_lines
+from jobs.storage.journal import decode, ended_lines, read_lines
 from jobs.storage.old_run import OldView, old_view
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart, Commit, Commits, DataFile, FailedSample, Layout, Record
@@ -46,6 +46,11 @@ class Attempt(NamedTuple):
     def submission(self) -> int:
         """The number of its submission."""
         return int(self.name.partition("-")[0])
+
+    @property
+    def host(self) -> str:
+        """The node that it is on; empty where it has not told yet."""
+        return self.start.host if self.start else ""
 
     @property
     def is_over(self) -> bool:
@@ -227,18 +232,14 @@ def failed_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, tuple[Fai
 
     From byte ``start`` on; a line that is being written is left for the next time.
     """
-    with journal.open("rb") as file:
-        file.seek(start)
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            start += len(line)
-            # Only a commit with failed samples says whether it was split; most have none, and are not worth decoding.
-            if b"false]" in line or b"true]" in line:
-                record = decode(line[:-1])
-                if isinstance(record, Commits):
-                    yield start, tuple(itertools.chain.from_iterable(commit.failed for commit in record.commits))
-    yield start, ()
+    read = start
+    for read, line in ended_lines(journal, start):
+        # Only a commit with failed samples says whether it was split; most have none, and are not worth decoding.
+        if b"false]" in line or b"true]" in line:
+            record = decode(line)
+            if isinstance(record, Commits):
+                yield read, tuple(itertools.chain.from_iterable(commit.failed for commit in record.commits))
+    yield read, ()
 
 
 def read_failed(journal: Path) -> Iterator[FailedSample]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import xxhash
 
+DIGITS = 16
+"""Of the checksum."""
 _JSON = json.JSONDecoder()
 
 

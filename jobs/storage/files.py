@@ -280,6 +280,17 @@ def try_lock(descriptor: int) -> bool | None:
     return True
 
 
+def is_locked(descriptor: int) -> bool | None:
+    """Whether somebody has the lock of a file that is open at least to be read; None where the file system knows no locks."""
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return bool(struct.unpack_from("h", found)[0] != fcntl.F_UNLCK)
+
+
 def has_name(descriptor: int, path: Path) -> bool:
     """Whether the open file is the one of this name.
 

@@ -14,6 +14,8 @@ from jobs.storage.beats import Beat
 from jobs.storage.records import AttemptStart, Commits, DataFile, Layout, Record
 
 RECORDS: dict[str, type[Record]] = {c.type: c for c in (AttemptStart, Layout, DataFile, Commits, Beat)}
+# What a line of each has after its checksum.
+_HEADS = {record: f' {{"type":"{name}"'.encode() for name, record in RECORDS.items()}
 _PIECE = 1 << 18
 
 
@@ -31,6 +33,11 @@ def decode(line: bytes) -> Record | None:
     # Also where it was written by a version that knows other fields.
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def is_of(line: bytes, *kinds: type[Record]) -> bool:
+    """Whether a line says that it is a record of one of these, which is known without decoding it."""
+    return line.startswith(tuple(map(_HEADS.__getitem__, kinds)), checked_lines.DIGITS)
 
 
 class Journal:
@@ -81,3 +88,14 @@ def read_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
                 at += len(line) + 1
         if rest:
             yield at, rest
+
+
+def ended_lines(journal: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Each line from byte ``start`` on, and where the next one begins; one that is being written is left for the next time."""
+    with journal.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            start += len(line)
+            yield start, line[:-1]

@@ -20,6 +20,15 @@ def read_layout(run: RunDir) -> Layout | None:
     return _read_all(run)[0]
 
 
+def recall(run: RunDir) -> Layout | None:
+    """The same where layout.json is damaged or gone, by what the journals repeat."""
+    try:
+        layout = read_layout(run)
+    except RunError:
+        layout = None
+    return layout or known_layout(Attempts(run).read())
+
+
 def _read_all(run: RunDir) -> tuple[Layout | None, Path]:
     """What is known, and the file that what is not goes into: each says more than the one before it."""
     layout = None

@@ -13,8 +13,9 @@ from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.files import replacing
 from jobs.storage.journal import encode
 from jobs.storage.old_journal import OldAttempt, OldEnd
-from jobs.storage.records import AttemptStart, Commit, Commits, DataFile, Layout, Shard
+from jobs.storage.records import AttemptStart, Commit, Commits, DataFile, Layout
 from jobs.storage.sample_failures import FailureTally
+from jobs.storage.shard_table import Shard
 from jobs.storage.spans import Range, Spans
 
 _COMMITS_IN_A_LINE = 64

@@ -12,9 +12,9 @@ from pathlib import Path
 from jobs.storage.old_attempt import OldSubmission
 from jobs.storage.old_journal import OldCommit, layout_of, replay
 from jobs.storage.plans import Plan
-from jobs.storage.records import Block, Commit, Layout, Shard
+from jobs.storage.records import Block, Commit, Layout
 from jobs.storage.rundir import RunDir
-from jobs.storage.shard_table import ShardTable
+from jobs.storage.shard_table import Shard, ShardTable
 
 
 class OldShard:

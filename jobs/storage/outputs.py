@@ -14,7 +14,7 @@ import numpy as np
 
 from jobs.errors import OutputError
 from jobs.stacked import stack_arrays
-from jobs.storage.arrays import describe, plain_array, to_array, to_list
+from jobs.storage.arrays import describe, plain_array, to_array, to_list, unpadded
 from jobs.storage.records import Output
 from jobs.tensors import is_tensor
 
@@ -184,9 +184,9 @@ def check_form(columns: Columns, outputs: Sequence[Output]) -> None:
             )
 
 
-def fill_value(dtype: np.dtype) -> Any:
+def without_values(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """What rows without a value hold: NaN for floats, 0 for the rest."""
-    return np.nan if dtype.kind in "fc" else 0
+    return unpadded(np.full(shape, np.nan if dtype.kind in "fc" else 0, dtype))
 
 
 def forms(parts: Sequence[Columns]) -> list[Output]:
@@ -220,7 +220,7 @@ def _join_column(parts: list[tuple[np.ndarray, Column]], rows: int) -> Column:
     first = parts[0][1]
     if first.lengths is not None:
         return _join_ragged(parts, rows)
-    data = np.full((rows, *first.data.shape[1:]), fill_value(first.data.dtype), first.data.dtype)
+    data = without_values((rows, *first.data.shape[1:]), first.data.dtype)
     for positions, column in parts:
         data[positions] = column.data
     return Column(data)

@@ -16,9 +16,9 @@ from jobs.nearest import did_you_mean, nearest
 from jobs.storage import checked_json
 from jobs.storage.files import has_content, intact, write_bytes
 from jobs.storage.growth import Growth
-from jobs.storage.records import JobSpec, Part, Shard
+from jobs.storage.records import JobSpec, Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.shard_table import ShardTable
+from jobs.storage.shard_table import Shard, ShardTable
 from jobs.storage.spans import Spans, union
 
 FORMAT = 3
@@ -167,9 +167,10 @@ class Plan:
             raise RunError(
                 f"{path} has format {data['format']}; this version reads up to {GROWN_FORMAT}: use the one that planned it"
             )
-        told = (data["job"], JobSpec), *((one, Part) for one in data.get("parts", ()))
-        for known, kind in ((data, cls), *told, *((one, Growth) for one in data.get("grown", ()))):
-            refuse_unknown(known, kind, path)
+        several = {Part: data.get("parts", ()), Growth: data.get("grown", ())}
+        for kind, told in {cls: [data], JobSpec: [data["job"]], **several}.items():
+            for one in told:
+                refuse_unknown(one, kind, path)
         spec = data.pop("job")
         job = JobSpec(**{**spec, "import_from": tuple(spec.get("import_from", ()))})
         parts = tuple(Part(**part) for part in data.pop("parts", ()))

@@ -1,6 +1,6 @@
 """Records: the frozen facts that cross the run directory, JSON both ways.
 
-Made by the planner (Shard, Part) and by array tasks (all others); read by take-over, gather and status.
+Made by the planner (Part, JobSpec) and by array tasks (all others); read by take-over, gather and status.
 """
 
 import dataclasses
@@ -9,19 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 from jobs.kinds import SampleFailureKind, Unknown, known
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A contiguous range of manifest rows ``[start, stop)``."""
-
-    index: int
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,22 @@ Rows are what submissions, claims and beats count in; whoever cuts them cuts at 
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from jobs.storage.spans import Range, Spans
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A contiguous range of manifest rows ``[start, stop)``."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
 
 
 class ShardTable:

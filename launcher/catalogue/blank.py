@@ -3,11 +3,9 @@
 What profiles set is a comment in it: written out, it would hold in their place.
 """
 
-import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from launcher.config.origins import Origins, apply_overrides
 from launcher.config.problems import sections
 from launcher.config.profiles import Setting, read_profiles
 from launcher.config.values import is_run_name
-from launcher.config.yaml_lines import KeyPath, parse_value
+from launcher.config.yaml_lines import KeyPath, value_text
 
 _WIDTH = 110
 _COLUMN = 36
@@ -93,7 +91,7 @@ def _line(path: KeyPath, value: Any, meaning: str | None, given: Mapping[KeyPath
     indent = "  " * (len(path) - 1)
     if setting := given.get(path):
         indent, value, meaning = f"{indent}# ", setting.value, f"as {setting.origin} says"
-    text = f"{indent}{path[-1]}: {_yaml(value)}"
+    text = f"{indent}{path[-1]}: {value_text(value)}"
     return f"{text:{_COLUMN}} # {meaning}" if meaning else text
 
 
@@ -107,15 +105,6 @@ def _params(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> Iterat
             yield f"    # {parameter.name}:"
         else:
             value = given.get(parameter.name, to_jsonable_python(parameter.default, fallback=repr))
-            yield f"    {parameter.name}: {_yaml(value)}"
+            yield f"    {parameter.name}: {value_text(value)}"
     known = {parameter.name for parameter in parameters}
-    yield from (f"    {name}: {_yaml(value)}" for name, value in given.items() if name not in known)
-
-
-def _yaml(value: Any) -> str:
-    """A value on one line: text without quotes where that reads back as the same."""
-    if isinstance(value, str) and re.fullmatch(r"[\w./~*-][\w ./~*:-]*", value, re.ASCII):
-        with suppress(ValueError):
-            if parse_value(value) == value:
-                return value
-    return json.dumps(value, ensure_ascii=False)
+    yield from (f"    {name}: {value_text(value)}" for name, value in given.items() if name not in known)

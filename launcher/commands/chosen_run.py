@@ -1,30 +1,34 @@
 """ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config, or of a result."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.config import ENDINGS
 from launcher.runs.find import RUNS_FOLDER, find_run, reference
 from launcher.runs.sweeps import runs_of
-
-_CONFIGS = (".yaml", ".yml")
 
 
 def is_config(text: str) -> bool:
     """Whether a RUN argument is a config, not a run of such a name."""
-    return text.endswith(_CONFIGS) and Path(text).is_file()
+    return text.endswith(ENDINGS) and Path(text).is_file()
+
+
+def is_result(text: str) -> bool:
+    """Whether it is a file of another kind, which may be a result."""
+    return Path(text).is_file() and not is_config(text)
 
 
 def chosen_run(text: str | None) -> RunDir:
     """Raises InputError where there is none. A config says where its run is, wherever ``runs`` points to."""
     if text is None or not Path(text).is_file():
         return _named_run(text)
-    if not is_config(text):
-        return _run_of_result(Path(text)) if _is_result(Path(text)) else find_run(text, profile_folder)
-    from launcher.config.config import run_folder_of  # it takes a while
+    if is_result(text):
+        return _run_of_result(Path(text)) if _is_hdf5(Path(text)) else find_run(text, profile_folder)
+    from launcher.config.place import run_folder_of  # it takes a while
 
     run = RunDir(run_folder_of(Path(text)))
     if not run.plan.exists():
@@ -42,7 +46,7 @@ def _named_run(text: str | None) -> RunDir:
     raise InputError(f"{text}: is a sweep, and this is for a run; its runs: {', '.join(names)}")
 
 
-def _is_result(path: Path) -> bool:
+def _is_hdf5(path: Path) -> bool:
     from jobs.storage.seals import HDF5
 
     with path.open("rb") as file:
@@ -65,17 +69,19 @@ def _run_of_result(path: Path) -> RunDir:
     )
 
 
-def meant_runs(text: str | None) -> Sequence[RunDir]:
-    """The run of a RUN argument, or those of the sweep of that name."""
-    return (runs_of_sweep(text) if text else []) or [chosen_run(text)]
+def all_meant(texts: Iterable[str]) -> list[RunDir]:
+    """The runs of RUN arguments, of which the name of a sweep stands for all of its runs; without any the newest run."""
+    return [run for text in texts for run in runs_of_sweep(text) or [chosen_run(text)]] or [chosen_run(None)]
 
 
 def runs_of_sweep(text: str) -> Sequence[RunDir]:
     """The runs of the sweep of this name, where no run has it: those below ./runs, else where profiles put runs."""
     if "/" in text or any(RunDir(folder / text).plan.is_file() for folder in (Path(), RUNS_FOLDER)):
         return []
+    if found := runs_of(RUNS_FOLDER, text):
+        return found
     folder = profile_folder()
-    return runs_of(RUNS_FOLDER, text) or (runs_of(folder, text) if folder and not (folder / text).exists() else [])
+    return runs_of(folder, text) if folder and not (folder / text).exists() else []
 
 
 def profile_folder() -> Path | None:

@@ -9,7 +9,6 @@ from launcher.commands.chosen_run import profile_folder
 from launcher.commands.printer import Printer
 from launcher.runs.find import RUNS_FOLDER
 
-SHELLS = ("bash", "zsh", "fish")
 # Programs of sh, without a ' and the same in the quotes of all three shells.
 _NAMES = 'for p in {plans}; do [ -e "$p" ] && d=${{p%/plan.json}} && echo "${{d##*/}}"; done'
 _SHARDS = (

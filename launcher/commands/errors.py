@@ -9,7 +9,7 @@ from jobs.errors import InputError
 from jobs.kinds import SampleFailureKind, known
 from jobs.storage.plans import Plan
 from jobs.storage.sample_failures import FailureTally
-from launcher.commands.chosen_run import chosen_run, is_config
+from launcher.commands.chosen_run import chosen_run, is_result
 from launcher.commands.printer import Printer
 from launcher.runs.find import reference
 from launcher.runs.sample_errors import SampleError, read_errors
@@ -35,7 +35,7 @@ def errors(options: argparse.Namespace, printer: Printer) -> bool:
 
 def _find(options: argparse.Namespace) -> tuple[str, Iterator[SampleError]]:
     """What they are of, as it is to be called, and they themselves. Raises InputError."""
-    if options.run and Path(options.run).is_file() and not is_config(options.run):
+    if options.run and is_result(options.run):
         if options.shard is not None:
             raise InputError(f"{options.run}: a result does not tell its shards; --shard is for a run")
         return options.run, _of_result(Path(options.run))

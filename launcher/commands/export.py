@@ -1,12 +1,11 @@
 """export: a result in the format of another program."""
 
 import argparse
-from pathlib import Path
 
 from jobs.errors import IncompleteError, InputError
 from jobs.storage.plans import Plan
 from jobs.storage.upstreams import refuse_outdated
-from launcher.commands.chosen_run import chosen_run, is_config
+from launcher.commands.chosen_run import chosen_run, is_result
 from launcher.commands.printer import Printer, rows_line
 from launcher.units import parse_memory
 
@@ -20,8 +19,7 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
     size, rows = _size(options.max_file_size) or FILE_BYTES, options.rows_per_file
     if rows is not None and rows < 1:
         raise InputError(f"--rows-per-file {rows}: must be 1 or more")
-    is_file = Path(options.run).is_file() and not is_config(options.run)
-    run = None if is_file else chosen_run(options.run)
+    run = None if is_result(options.run) else chosen_run(options.run)
     # A run is read where its attempts have stored it: that is checked block by block, and never older than they are.
     in_place = run is not None and not run.cleaned.exists()
     if run and in_place:

@@ -9,16 +9,13 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
-from jobs.nearest import did_you_mean, nearest
+from jobs.nearest import guess
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import profile_folder
 from launcher.commands.printer import Printer
 from launcher.runs.find import RUNS_FOLDER, last_change, list_runs, newest_first
 from launcher.runs.sweeps import is_of_sweep
-from launcher.status.complete import CompleteRun, read_complete
-from launcher.status.listed import COLUMNS, UNREADABLE, ListedRun, list_lines, look_at, owner_of
-from launcher.status.reader import StatusReader
-from launcher.status.status import Status
+from launcher.status.listed import COLUMNS, UNREADABLE, ListedRun, list_lines, look_at, owner_of, read_brief, read_whole
 
 _STATES = (*map(str, RunState), UNREADABLE)
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -59,7 +56,7 @@ def _chosen(runs: list[RunDir], options: argparse.Namespace) -> Iterator[ListedR
     """What needs no look into a run is asked first."""
     states = _states(options.state) if options.state else _STATES
     since = time.time() - _seconds(options.since) if options.since else 0.0
-    read = _whole if options.json else _brief
+    read = read_whole if options.json else read_brief
     for run in runs:
         if (options.name and not fnmatch.fnmatchcase(run.name, options.name)) or (last_change(run) or 0.0) < since:
             continue
@@ -76,8 +73,7 @@ def _states(text: str) -> list[str]:
     given = [one.strip() for one in text.split(",")]
     for one in given:
         if one not in _STATES:
-            hint = did_you_mean(nearest(one, _STATES)) or f"; valid: {', '.join(_STATES)}"
-            raise InputError(f"--state {one}: there is no such state{hint}")
+            raise InputError(f"--state {one}: there is no such state{guess(one, _STATES)}")
     return given
 
 
@@ -86,11 +82,3 @@ def _seconds(text: str) -> float:
     if not found:
         raise InputError(f"--since {text}: must be a time such as 30m, 12h, 7d or 2w")
     return float(found[1]) * _UNITS[found[2]]
-
-
-def _whole(run: RunDir) -> Status:
-    return StatusReader(run).read()
-
-
-def _brief(run: RunDir) -> Status | CompleteRun:
-    return read_complete(run) or _whole(run)

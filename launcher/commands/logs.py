@@ -24,10 +24,14 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
         raise InputError(f"--tail {options.tail}: must be 0 or more lines")
     if sum((options.shard is not None, options.failed, options.sample is not None)) > 1:
         raise InputError("logs takes one of SHARD, --failed and --sample")
-    rows = [] if options.sample is None else find_rows(run, options.sample)
-    choice = _chosen(run, options, rows)
+    plan = Plan.read(run.plan)
+    rows = [] if options.sample is None else _find_rows(run, plan, options.sample)
+    if rows:
+        choice = LogChoice(run, plan, Spans.of_numbers(rows))
+    else:
+        choice = LogChoice.of(run, plan, options.shard, failed=options.failed)
     pieces = read_logs(choice, follow=options.follow, tail=options.tail)
-    found = about_rows(pieces, rows, Plan.read(run.plan).batch_size) if rows else pieces
+    found = about_rows(pieces, rows, plan.batch_size) if rows else pieces
     if printer.as_json:
         text = b"".join(piece for _, piece in found).decode(errors="replace")
         which = {"sample": options.sample, "rows": rows} if rows else {"shard": options.shard}
@@ -36,33 +40,25 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
     show = _show_on_terminal if sys.stdout.isatty() else _pass_on
     is_empty = not show(_with_headings(found, several=len(choice.paths()) > 1))
     if is_empty:
-        print(f"{run.path}: {_why_empty(run, options, rows)}", file=sys.stderr)
+        print(f"{run.path}: {_why_empty(run, plan, options, rows)}", file=sys.stderr)
     return True
 
 
-def find_rows(run: RunDir, sample: str) -> list[int]:
+def _find_rows(run: RunDir, plan: Plan, sample: str) -> list[int]:
     """Of an id, one in each manifest that has it. Raises InputError where none has."""
     from jobs.storage.samples import Samples
 
-    rows = Samples(Plan.read(run.plan).manifest_file(run)).find(sample)
+    rows = Samples(plan.manifest_file(run)).find(sample)
     if not rows:
         raise InputError(f"{run.path}: no sample has the id {sample!r}; failed ones: launcher errors {reference(run)}")
     return rows
 
 
-def _chosen(run: RunDir, options: argparse.Namespace, rows: list[int]) -> LogChoice:
-    if options.failed:
-        return LogChoice.of_failed(run)
-    if rows:
-        return LogChoice(run, Plan.read(run.plan), Spans.of_numbers(rows))
-    return LogChoice(run, Plan.read(run.plan)) if options.shard is None else LogChoice.of_shard(run, options.shard)
-
-
-def _why_empty(run: RunDir, options: argparse.Namespace, rows: list[int]) -> str:
+def _why_empty(run: RunDir, plan: Plan, options: argparse.Namespace, rows: list[int]) -> str:
     if options.failed:
         return "nothing has failed that left a log"
     if rows:
-        whole = f"launcher logs {reference(run)} {Plan.read(run.plan).table.shard_at(rows[0])}"
+        whole = f"launcher logs {reference(run)} {plan.table.shard_at(rows[0])}"
         return f"no log names row {rows[0]}, the sample {options.sample}; whole logs of those who had it: {whole}"
     return "has no log yet" if options.shard is None else f"shard {options.shard} has no log yet"
 

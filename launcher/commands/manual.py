@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from jobs.errors import InputError
-from jobs.nearest import did_you_mean, nearest
+from jobs.nearest import guess
 from jobs.storage.files import write_bytes
 from launcher import __version__
 from launcher.commands.printer import Printer
@@ -32,8 +32,7 @@ def man(options: argparse.Namespace, printer: Printer) -> bool:
         return _write(Path(options.output), pages, printer)
     name = _NAME if options.page is None else f"{_NAME}-{options.page.removeprefix(f'{_NAME}-')}"
     if name not in pages:
-        guess = did_you_mean(nearest(options.page, commands)) or f"; valid: {', '.join(commands)}"
-        raise InputError(f"no command {options.page!r}{guess}")
+        raise InputError(f"no command {options.page!r}{guess(options.page, commands)}")
     if not options.json:
         print(pages[name], end="")
     printer.document(page=name, text=pages[name])

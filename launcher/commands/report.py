@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.storage.rundir import RunDir
-from launcher.commands.chosen_run import chosen_run, runs_of_sweep
+from launcher.commands.chosen_run import all_meant, chosen_run
 from launcher.commands.printer import Printer
 from launcher.status.reader import StatusReader
 
@@ -20,17 +20,12 @@ def report(options: argparse.Namespace, printer: Printer) -> bool:
     prices = Prices(options.cpu_price, options.gpu_price, options.currency)
     if any(price is not None and not 0 <= price < float("inf") for price in (prices.cpu_hour, prices.gpu_hour)):
         raise InputError("--cpu-price and --gpu-price are prices of an hour, such as 0.02")
-    runs = _chosen(options.runs)
+    runs = all_meant(options.runs)
     output = Path(options.output) if options.output else _place_of_sweep(options.runs, runs)
     path = write_report(runs[0], output, prices) if len(runs) == 1 else write_comparison(runs, output, prices)
     printer.say(f"report: {path}")
     printer.document(report=str(path), bytes=path.stat().st_size)
     return True
-
-
-def _chosen(names: Sequence[str]) -> list[RunDir]:
-    """The runs of RUN arguments, of which the name of a sweep stands for all of its runs."""
-    return [run for name in names for run in runs_of_sweep(name) or [chosen_run(name)]] or [chosen_run(None)]
 
 
 def _place_of_sweep(names: Sequence[str], runs: Sequence[RunDir]) -> Path | None:
@@ -41,7 +36,7 @@ def _place_of_sweep(names: Sequence[str], runs: Sequence[RunDir]) -> Path | None
 def metrics(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.status.open_metrics import families, text_of
 
-    runs = _chosen(options.runs)
+    runs = all_meant(options.runs)
     if len({run.name for run in runs}) < len(runs):
         raise InputError("two of these runs have one name, which is what their metrics are told apart by")
     statuses = [StatusReader(run).read() for run in runs]

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
@@ -18,6 +18,7 @@ from launcher.commands.targets import (
     told_of_deprecations,
     way_of,
 )
+from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.runs.downstream import forget
 from launcher.runs.find import reference
@@ -28,6 +29,8 @@ from launcher.status.views import follow, make_view
 from launcher.submit.start import Started, start, start_again
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
+if TYPE_CHECKING:
+    from launcher.plan.plan import Planned
 
 
 def run(options: argparse.Namespace, printer: Printer) -> bool | None:
@@ -57,7 +60,7 @@ def _run_sweep(targets: Sequence[Target], options: argparse.Namespace, printer: 
         raise InputError("--once is for a run at a time: launcher run NAME --once for each of the sweep's")
     prepared = [planned_target(target, options, printer) for target in targets]
     if any(choose_executor(config.executor).stops_with_launcher for _, config in prepared):
-        yield from (_run_one(target, options, printer) for target in targets)
+        yield from (_run_one(target, options, printer, made) for target, made in zip(targets, prepared, strict=True))
         return
     for planned, config in prepared:
         _told(start(planned, config), printer)
@@ -88,15 +91,20 @@ def _together(targets: Sequence[Target], documents: Sequence[Mapping[str, Any]])
 def _prepare(targets: Sequence[Target], options: argparse.Namespace, printer: Printer) -> None:
     """Plans all: what is wrong with the last one is known before the first one begins. None is to begin by itself any more."""
     for target in targets:
-        planned, _ = planned_target(target, options, Printer(as_json=True))
+        planned, _ = planned_target(target, options, printer)
+        for note in planned.notes:  # which are not told again when it is planned anew
+            printer.say(note)
         forget(planned.run, planned.plan)
 
 
-def _run_one(target: Target, options: argparse.Namespace, printer: Printer) -> Status:
+def _run_one(
+    target: Target, options: argparse.Namespace, printer: Printer, prepared: "tuple[Planned, Config] | None" = None
+) -> Status:
+    """``prepared``: what is planned of it already."""
     from launcher.runs.attendant import AttendedElsewhere
 
     try:
-        status = _run_or_attend(target, options, printer)
+        status = _run_or_attend(target, options, printer, prepared)
     except AttendedElsewhere as error:
         if not options.once:
             raise
@@ -106,7 +114,9 @@ def _run_one(target: Target, options: argparse.Namespace, printer: Printer) -> S
     return status
 
 
-def _run_or_attend(target: Target, options: argparse.Namespace, printer: Printer) -> Status:
+def _run_or_attend(
+    target: Target, options: argparse.Namespace, printer: Printer, prepared: "tuple[Planned, Config] | None"
+) -> Status:
     """A run that lacks somebody to end it goes on as it was submitted, whatever its config and its Job are by now."""
     from launcher.submit.attend import attend, is_attended
     from launcher.submit.follow import run_to_end
@@ -122,7 +132,7 @@ def _run_or_attend(target: Target, options: argparse.Namespace, printer: Printer
             )
         printer.say(f"run directory: {known.path.absolute()}")
         return attend(known, view, printer.say, once=options.once)
-    planned, config = planned_target(target, options, printer)
+    planned, config = prepared or planned_target(target, options, printer)
     if options.once and choose_executor(config.executor).stops_with_launcher:
         raise InputError("--once is for a scheduler, whose array tasks go on without the launcher: leave it out")
     remarks = choose_executor(config.executor).remarks(config)

@@ -7,19 +7,22 @@ from typing import Any
 from jobs.errors import InputError
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
-from launcher.commands.chosen_run import meant_runs, runs_of_sweep
+from launcher.commands.chosen_run import all_meant, runs_of_sweep
 from launcher.commands.printer import Printer
 from launcher.status.reader import StatusReader
 from launcher.status.shard_list import SHARD_COLUMNS, ShardRow
 from launcher.status.status import SHARD_STATES, Status
 
+FLAGS = ("watch", "live", "shards", "failed", "running", "slow", "csv")
+"""With which it tells more than how a run stands."""
 _BAD = (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 
 
 def status(options: argparse.Namespace, printer: Printer) -> bool:
-    if len(options.runs) == 1 and not _asks_more(options) and (swept := runs_of_sweep(options.runs[0])):
+    asks_more = any(getattr(options, name) for name in FLAGS)
+    if len(options.runs) == 1 and not asks_more and (swept := runs_of_sweep(options.runs[0])):
         return _status_of_sweep(options.runs[0], swept, printer)
-    runs = [run for text in dict.fromkeys(options.runs or [None]) for run in meant_runs(text)]
+    runs = all_meant(dict.fromkeys(options.runs))
     if options.watch and len(runs) > 1:
         raise InputError("--watch follows one run; several: launcher top RUN...")
     if options.csv and (options.json or options.watch):
@@ -37,16 +40,11 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
     return not any(one.state in _BAD for one in found)
 
 
-def _asks_more(options: argparse.Namespace) -> bool:
-    """Than how a run stands."""
-    return any(getattr(options, name) for name in ("watch", "live", "shards", "failed", "running", "slow", "csv"))
-
-
 def _status_of_sweep(name: str, swept: Sequence[RunDir], printer: Printer) -> bool:
     """A line for each of its runs."""
-    from launcher.status.listed import list_lines, look_at
+    from launcher.status.listed import list_lines, look_at, read_whole
 
-    listed = [look_at(run, lambda run: StatusReader(run).read(), with_size=False) for run in swept]
+    listed = [look_at(run, read_whole, with_size=False) for run in swept]
     if not printer.as_json:
         printer.say(*list_lines(listed))
     printer.document(sweep=name, runs=[one.to_json() for one in listed])
@@ -66,7 +64,7 @@ def _read(reader: StatusReader, options: argparse.Namespace, printer: Printer) -
 def _shards(status: Status, options: argparse.Namespace) -> list[ShardRow] | None:
     """Those that are to be shown."""
     chosen = {name: getattr(options, name) for name in ("failed", "running", "slow")}
-    return status.shard_rows(**chosen) if options.shards or any(chosen.values()) else None
+    return list(status.shard_rows(**chosen)) if options.shards or any(chosen.values()) else None
 
 
 def _say(found: list[Status], shards: list[list[ShardRow] | None], printer: Printer) -> None:

@@ -16,7 +16,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run, runs_of_sweep
 from launcher.commands.printer import Printer
-from launcher.config.config import Config, load_config, run_folder_of
+from launcher.config import ENDINGS
+from launcher.config.config import Config, load_config
+from launcher.config.place import run_folder_of
 from launcher.config.sweeps import variants
 from launcher.config.upstreams import upstream_paths
 from launcher.executors import choose_executor
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
 
 def names_config(text: str) -> bool:
     """Whether it is a config, if one that is not there, not a run."""
-    path = Path(text)
-    return path.is_file() or path.suffix in (".yaml", ".yml")
+    return Path(text).is_file() or text.endswith(ENDINGS)
 
 
 @dataclass(frozen=True)

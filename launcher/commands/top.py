@@ -5,30 +5,21 @@ import sys
 
 from jobs.errors import InputError
 from jobs.extras import how_to_install, missing
-from launcher.commands.chosen_run import meant_runs
+from launcher.commands.chosen_run import all_meant
 from launcher.commands.printer import Printer
-from launcher.commands.status import status
+from launcher.commands.status import FLAGS, status
 
 
 def top(options: argparse.Namespace, printer: Printer) -> bool:
     """Into a pipe, or as a document, it is what status tells."""
     if options.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
-        watch = not options.json and len(options.runs) < 2
-        told = {
-            "watch": watch,
-            "live": False,
-            "csv": False,
-            "shards": False,
-            "failed": False,
-            "running": False,
-            "slow": False,
-        }
+        told = {**dict.fromkeys(FLAGS, False), "watch": not options.json and len(options.runs) < 2}
         return status(argparse.Namespace(**vars(options), **told), printer)
     if missing("top"):
         raise InputError(
             f"launcher top needs textual, which comes with {how_to_install('top')}; launcher status --watch does not"
         )
-    runs = [run for text in dict.fromkeys(options.runs or [None]) for run in meant_runs(text)]
+    runs = all_meant(dict.fromkeys(options.runs))
     from launcher.top.app import TopApp
 
     TopApp(runs).run()

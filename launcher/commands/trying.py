@@ -32,7 +32,8 @@ def try_samples(options: argparse.Namespace, printer: Printer) -> bool:
             tried = try_config(config, chosen, tell, debug=options.pdb)
         else:
             run = chosen_run(options.target)
-            config = current_config(run, Plan.read(run.plan), options.set)
-            tried = try_run(run, config, chosen, tell, debug=options.pdb)
+            plan = Plan.read(run.plan)
+            config = current_config(run, plan, options.set)
+            tried = try_run(run, plan, config, chosen, tell, debug=options.pdb)
     printer.document(job=config.job.class_, ok=tried.is_good, stages=[stage.to_json() for stage in tried.stages])
     return tried.is_good

@@ -14,7 +14,6 @@ Rules that hold for the whole file:
 - All mistakes are reported at once, each with file and line (problems.py).
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,25 +25,24 @@ from jobs.errors import InputError
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm
-from launcher.config import includes
 from launcher.config.conflicts import conflicts, too_few_cpus
+from launcher.config.data_section import DataSection
 from launcher.config.notification import Target
 from launcher.config.origins import Origins, Problem, apply_overrides, dotted
-from launcher.config.problems import check_fields, check_mapping, shown
-from launcher.config.profiles import Settings, put_below, read_profiles
+from launcher.config.place import PROGRAM, Place, expanded, profiles_for, read_written
+from launcher.config.problems import check_mapping, shown
+from launcher.config.profiles import put_below, read_profiles
 from launcher.config.sections import (
-    DataSection,
     JobSection,
     LocalSection,
     NodeSection,
     OutputSection,
     RetrySection,
-    Section,
     SlurmSection,
 )
-from launcher.config.values import PathList, PathText, RunName
-from launcher.config.variables import expand_paths, is_script
-from launcher.config.yaml_lines import KeyPath, read_document
+from launcher.config.values import PathList, RunName
+from launcher.config.variables import is_script
+from launcher.config.yaml_lines import KeyPath
 from launcher.executors import AUTO, EXECUTORS
 from launcher.units import parse_memory
 
@@ -57,41 +55,7 @@ def _check_executor(value: Any) -> Any:
     return value
 
 
-# In the place of a file's name.
-_PROGRAM = "launcher.plan"
 _STAND_IN = {"name": "run", "job": {"class": "module:Class"}, "data": {"manifest": "samples.csv"}}
-
-
-class Place(Section):
-    """What of a config says where its run is; ``path`` is the file it came from."""
-
-    name: RunName = Field(description="the run directory is <runs>/<name>")
-    runs: PathText = Field(default="runs", description="folder of the runs; on a cluster, on the shared file system")
-    start: PathText | None = Field(
-        default=None,
-        alias="folder",
-        description="where relative paths start, and the Job's modules are; null: the folder of this file",
-    )
-    _path: Path = PrivateAttr(default=Path("config.yaml"))
-
-    @property
-    def path(self) -> Path:
-        return self._path
-
-    @property
-    def folder(self) -> Path:
-        """Absolute; all relative paths of the config start here."""
-        own = Path(os.path.abspath(self._path)).parent
-        return own if self.start is None else Path(os.path.normpath(own / Path(self.start).expanduser()))
-
-    def resolve(self, path: str) -> Path:
-        """A path of the config as an absolute one, ``~`` expanded."""
-        return Path(os.path.normpath(self.folder / Path(path).expanduser()))
-
-    @property
-    def run_folder(self) -> Path:
-        """The run directory, ``<runs>/<name>``."""
-        return self.resolve(self.runs) / self.name
 
 
 class Config(Place):
@@ -206,22 +170,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises InputError with all mistakes, one a line: ``config.yaml:14: node.worker: unknown key. ...``.
     """
-    data, origins = _written(path, overrides)
-    expanded, problems = expand_paths(data)
-    if problems:
-        raise InputError(origins.report(problems))
-    merged, profiles = put_below(expanded, _profiles_for(path))
+    data, origins = read_written(path, overrides)
+    merged, profiles = put_below(expanded(data, origins), profiles_for(path))
     return _checked(merged, path, replace(origins, profiles=profiles), conflicts)
-
-
-def _written(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], Origins]:
-    """What a config says, those that it includes below it and ``--set`` over it."""
-    document = read_document(path)
-    own = {key: value for key, value in document.data.items() if key != includes.KEY}
-    below = includes.read_includes(document, path)
-    merged, included = put_below(own, below.settings)
-    data, set_texts = apply_overrides(merged, overrides)
-    return data, Origins(str(path), document, set_texts, included=included, included_doubts=below.doubts)
 
 
 def profile_config(overrides: Sequence[str] = ()) -> Config:
@@ -237,42 +188,10 @@ def default_config() -> Config:
     return config_from_mapping(_STAND_IN, Path("config.yaml"))
 
 
-def _profiles_for(path: Path) -> Settings:
-    """None for the config that a run keeps: what holds for it was put in when it was planned."""
-    return {} if RunDir(path.parent).plan.is_file() else read_profiles()
-
-
-def run_folder_of(path: Path, overrides: Sequence[str] = ()) -> Path:
-    """The run directory of a config, whatever else is in it. Raises InputError where it does not say."""
-    data, origins = _written(path, overrides)
-    return _run_folder(data, path, origins, _profiles_for(path))
-
-
-def _run_folder(written: Mapping[str, Any], path: Path, origins: Origins, settings: Settings) -> Path:
-    data, problems = expand_paths({key: written[key] for key in ("name", "runs", "folder") if key in written})
-    place = None
-    if not problems:
-        data, profiles = put_below(data, {key: setting for key, setting in settings.items() if key[0] == "runs"})
-        origins = replace(origins, profiles=profiles)
-        place, problems = check_fields(Place, data)
-    if place is None:
-        raise InputError(origins.report(problems))
-    place._path = path
-    return place.run_folder
-
-
-def made_run_folder(data: Mapping[str, Any]) -> Path:
-    """The run directory of a config that a program makes; of its data ``name``, ``runs`` and ``folder`` are enough."""
-    return _run_folder(data, Path("config.yaml"), Origins(_PROGRAM), read_profiles())
-
-
 def made_config(data: Mapping[str, Any]) -> Config:
     """A config that a program makes, with an absolute ``folder``; its file is that of the run directory."""
-    expanded, problems = expand_paths(data)
-    origins = Origins(_PROGRAM)
-    if problems:
-        raise InputError(origins.report(problems))
-    merged, profiles = put_below(expanded, read_profiles())
+    origins = Origins(PROGRAM)
+    merged, profiles = put_below(expanded(data, origins), read_profiles())
     config = _checked(merged, Path("config.yaml"), replace(origins, profiles=profiles), conflicts)
     config._path = RunDir(config.run_folder).config
     return config
@@ -285,12 +204,9 @@ def config_from_mapping(
     profiles: Mapping[str, str] | None = None,
 ) -> Config:
     """The config of ``to_mapping``; ``path`` is the file it first came from, ``profiles`` its own. Errors as in load_config."""
-    expanded, problems = expand_paths(data, only=set_texts or {})
     known: dict[KeyPath, str] = {tuple(key.split(".")): origin for key, origin in (profiles or {}).items()}
     origins = Origins(str(path), set_texts=set_texts or {}, profiles=known)
-    if problems:
-        raise InputError(origins.report(problems))
-    return _checked(expanded, path, origins, lambda config: [])
+    return _checked(expanded(data, origins, only=set_texts or {}), path, origins, lambda config: [])
 
 
 def _checked(data: Mapping[str, Any], path: Path, origins: Origins, check: Callable[[Config], list[Problem]]) -> Config:

@@ -35,7 +35,7 @@ def read_includes(document: Document, path: Path) -> Includes:
     found = Includes()
     start = None if "folder" in document.data else Path(os.path.abspath(path)).parent
     _add(found, document, path, start, (path,))
-    for own, value in values(document.data):
+    for own, value in _values(document.data):
         _drop(found, spelled(own), value)
     return found
 
@@ -59,7 +59,7 @@ def _add(found: Includes, document: Document, path: Path, start: Path | None, ch
 
 
 def _put(found: Includes, included: Document, name: Path, start: Path | None) -> None:
-    for written, value in values(moved(included.data, _way(name, start))):
+    for written, value in _values(moved(included.data, _way(name, start))):
         path = spelled(written)
         _drop(found, path, value)
         found.settings[path] = Setting(value, f"{name}:{included.line(written)}")
@@ -99,7 +99,7 @@ def _way(name: Path, start: Path | None) -> str:
     return folder if start is None else os.path.relpath(folder, start)
 
 
-def values(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
+def _values(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
     """The values that are taken as a whole, by their keys; an empty section says nothing."""
     for key, section in data.items():
         if key == KEY:

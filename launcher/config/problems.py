@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from jobs.nearest import did_you_mean, nearest
+from launcher.config.data_section import RunManifest, is_of_run
 from launcher.config.old_values import is_old_switch
 from launcher.config.origins import Problem, dotted
 from launcher.config.sbatch_options import OPTIONS, check_option, nearest_options, option_name
-from launcher.config.sections import RunManifest, SlurmSection, is_of_run
+from launcher.config.sections import SlurmSection
 from launcher.config.values import check_manifest_name, check_sources
 from launcher.config.yaml_lines import KeyPath
 

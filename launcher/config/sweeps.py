@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import InputError
-from launcher.config.yaml_lines import parse_value
+from launcher.config.yaml_lines import parse_value, value_text
 
 _MOST_RUNS = 1000
 _LONGEST = 40
@@ -58,7 +58,7 @@ def _combinations(axes: Sequence[_Axis]) -> list[tuple[int, ...]]:
 
 def _variant(name: str, axes: Sequence[_Axis], places: Sequence[int]) -> Variant:
     own = "-".join([name, *(axis.labels[place] for axis, place in zip(axes, places, strict=True))])
-    values = (f"{axis.key}={_text(axis.values[place])}" for axis, place in zip(axes, places, strict=True))
+    values = (f"{axis.key}={value_text(axis.values[place])}" for axis, place in zip(axes, places, strict=True))
     return Variant(name, own, tuple(values))
 
 
@@ -93,10 +93,3 @@ def _label(value: Any) -> str:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text.rstrip("/").rpartition("/")[2]).strip("-")
-
-
-def _text(value: Any) -> str:
-    """As YAML; text without quotes where it reads back as the same."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9./_-]+", value) and parse_value(value) == value:
-        return value
-    return json.dumps(value, ensure_ascii=False)

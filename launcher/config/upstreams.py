@@ -5,12 +5,14 @@ A name is that of a run in the same folder of runs; with a / it is the path of a
 
 from pathlib import Path
 
-from launcher.config.config import Config, run_folder_of
+from launcher.config import ENDINGS
+from launcher.config.config import Config
+from launcher.config.place import run_folder_of
 
 
 def upstream_path(config: Config, text: str) -> Path:
     """The run directory that a config means; InputError where that is said by another config, which is not right."""
-    if text.endswith((".yaml", ".yml")):
+    if text.endswith(ENDINGS):
         return run_folder_of(config.resolve(text))
     return config.resolve(text) if "/" in text else config.run_folder.parent / text
 

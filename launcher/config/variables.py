@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from launcher.config import ENDINGS
 from launcher.config.origins import Problem
 from launcher.config.yaml_lines import KeyPath
 
@@ -73,7 +74,7 @@ def _moved(value: Any, path: tuple[str, ...], way: str) -> Any:
         return {key: _moved(item, path, way) for key, item in value.items()}
     if not isinstance(value, str) or not value or re.match(r"/|~|\$(?!\$)|\w+://", value):
         return value
-    is_name = path == ("after",) and "/" not in value and not value.endswith((".yaml", ".yml"))
+    is_name = path == ("after",) and "/" not in value and not value.endswith(ENDINGS)
     if is_name or (path == ("slurm", "template") and not is_script(value)):
         return value
     return os.path.join(way, value.removeprefix("./"))
@@ -96,6 +97,11 @@ def _expanded(value: Any, path: KeyPath, problems: list[Problem]) -> Any:
     except ValueError as error:
         problems.append((path, str(error)))
         return value
+
+
+def escaped(path: str | Path) -> str:
+    """A path in which nothing is a variable, as a config has it."""
+    return str(path).replace("$", "$$")
 
 
 def expand(text: str) -> str:

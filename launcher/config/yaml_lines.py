@@ -1,10 +1,13 @@
-"""YAML with line numbers: text -> data and the line of every key.
+"""YAML with line numbers: text -> data and the line of every key; and a value as text.
 
 Plain values are what YAML 1.2 says (core_schema.py). In the section ``slurm``, whose values sbatch gets as text, numbers stay
 as they are written where they would not print back so (``0012``, ``1.10``). Repeated keys are errors.
 """
 
+import json
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +26,8 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 _AS_WRITTEN: KeyPath = ("slurm",)
 # Where nothing else notices that a value is of another kind than it was.
 _PARAMS: KeyPath = ("job", "params")
+# Text that may stand without quotes.
+_PLAIN = re.compile(r"[\w./~*-][\w ./~*:-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -186,3 +191,12 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         return yaml.constructor.construct_document(node)
     except YAMLError as error:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None
+
+
+def value_text(value: Any) -> str:
+    """A value on one line, as in a config or after ``--set``: text without quotes where that reads back as the same."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and not doubt(value):
+        with suppress(ValueError):
+            if parse_value(value) == value:
+                return value
+    return json.dumps(value, ensure_ascii=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs import extras
 from jobs.errors import InputError
-from jobs.gather.result_file import FAILED
+from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.new_folder import NewFolder
 from launcher.export.writer import Contents, MakeWriter
 from launcher.results.pieces import Piece, pieces
@@ -114,7 +114,7 @@ def _facts(results: Results, format_: str) -> dict[str, Any]:
         "format": format_,
         "rows": len(results),
         "complete": results.complete,
-        "status": {"missing": 0, "ok": 1, "failed": 2},
+        "status": {"missing": MISSING, "ok": OK, "failed": FAILED},
         "outputs": [asdict(results.output(name)) for name in results.outputs],
         "provenance": results.provenance,
     }

@@ -26,17 +26,12 @@ class ParquetWriter(StepWriter):
         self._number += 1
 
     def add(self, piece: Piece) -> None:
-        if self._rows and self._is_full(piece):
+        if self._rows and self._contents.is_full(self._rows, self._bytes + piece.size):
             self._file.close()
             self._begin()
         self._file.write_batch(record_batch(piece, self._schema), row_group_size=len(piece.status))
         self._rows += len(piece.status)
         self._bytes += piece.size
-
-    def _is_full(self, piece: Piece) -> bool:
-        if self._contents.rows_per_file:
-            return self._rows >= self._contents.rows_per_file
-        return self._bytes + piece.size > self._contents.file_bytes
 
     def close(self) -> None:
         self._file.close()

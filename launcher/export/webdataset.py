@@ -45,7 +45,8 @@ class WebDatasetWriter(StepWriter):
             self._add_sample(row, files)
 
     def _add_sample(self, row: int, files: dict[str, bytes]) -> None:
-        if self._samples and self._is_full(sum(map(len, files.values()))):
+        size = sum(map(len, files.values()))
+        if self._samples and self._contents.is_full(self._samples, self._file.offset + size):
             self._file.close()
             self._begin()
         for suffix, data in files.items():
@@ -54,11 +55,6 @@ class WebDatasetWriter(StepWriter):
             self._file.addfile(member, io.BytesIO(data))
         self._file.members = []  # type: ignore[attr-defined] # it would remember all of them, to the end
         self._samples += 1
-
-    def _is_full(self, size: int) -> bool:
-        if self._contents.rows_per_file:
-            return self._samples >= self._contents.rows_per_file
-        return self._file.offset + size > self._contents.file_bytes
 
     def close(self) -> None:
         self._file.close()

@@ -26,6 +26,10 @@ class Contents:
     file_bytes: int
     compression: str | None = None
 
+    def is_full(self, rows: int, size: int) -> bool:
+        """Whether a file with so many rows ends before the next, with which it would have ``size`` bytes."""
+        return rows >= self.rows_per_file if self.rows_per_file else size > self.file_bytes
+
 
 class Writer(Protocol):
     """Gets all rows in order."""

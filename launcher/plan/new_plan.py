@@ -15,6 +15,7 @@ from jobs.storage.records import JobSpec
 from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.upstreams import upstream_path, upstream_paths
+from launcher.config.variables import escaped
 from launcher.manifest.manifest import ManifestInfo, build_manifest, read_costs
 from launcher.patience import telling
 from launcher.plan.code_files import find_code
@@ -103,23 +104,20 @@ def frozen_config(config: Config) -> str:
     """The config with all defaults and the folder that its paths start in, so that it means the same wherever it lies."""
     from launcher.config.core_schema import written
 
-    def path(of: Path | str) -> str:
-        return str(of).replace("$", "$$")  # its variables are put in already
-
     data = config.to_mapping()
-    data["runs"], data["folder"] = path(config.run_folder.parent), path(config.folder)
-    data["job"]["import_from"] = [path(config.resolve(folder)) for folder in config.job.import_from]
+    data["runs"], data["folder"] = escaped(config.run_folder.parent), escaped(config.folder)
+    data["job"]["import_from"] = [escaped(config.resolve(folder)) for folder in config.job.import_from]
     if of_run := config.data.of_run:
-        data["data"]["manifest"]["run"] = path(upstream_path(config, of_run.run))
+        data["data"]["manifest"]["run"] = escaped(upstream_path(config, of_run.run))
     else:
         # As they are written: a pattern gives its files their ids.
         named = config.data.manifests or {"": config.data.sources}
-        kept = {name: [source.replace("$", "$$") for source in sources] for name, sources in named.items()}
+        kept = {name: list(map(escaped, sources)) for name, sources in named.items()}
         data["data"]["manifest"] = kept.get("", kept)
-    data["after"] = [path(upstream_path(config, text)) for text in config.after]
-    data["output"]["path"] = path(config.output_path) if config.output_path else None
+    data["after"] = [escaped(upstream_path(config, text)) for text in config.after]
+    data["output"]["path"] = escaped(config.output_path) if config.output_path else None
     if config.template_path is not None:
-        data["slurm"]["template"] = path(config.template_path)
+        data["slurm"]["template"] = escaped(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"
     head += "".join(f"# {key}: by {place}\n" for key, place in config.profiles.items())
     return head + written(data)

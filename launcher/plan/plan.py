@@ -30,7 +30,7 @@ from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
-from launcher.config.sections import RunManifest
+from launcher.config.data_section import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.plan.changes import BATCHES, compared, differences, job_changes, other_batches
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems

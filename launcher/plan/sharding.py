@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.errors import InputError
-from jobs.storage.records import Shard
+from jobs.storage.shard_table import Shard
 from launcher.plan.cutting import share_out
 
 # Boundaries of large shards lie on multiples of this many rows: a shard's part of the result then starts on a

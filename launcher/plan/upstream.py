@@ -9,15 +9,15 @@ from jobs.gather.manifest_check import check_manifest
 from jobs.gather.redo import failed_batches
 from jobs.kinds import ShardState
 from jobs.nearest import did_you_mean, nearest
-from jobs.storage.layouts import read_layout
+from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.upstreams import Upstream, stored_seal
 from launcher.config.config import Config
+from launcher.config.data_section import RunManifest
 from launcher.config.origins import Problem
-from launcher.config.sections import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.manifest.manifest import ManifestInfo, build_manifest
 from launcher.manifest.run_source import RunSource
@@ -90,7 +90,7 @@ def look_upstream(config: Config, wanted: RunManifest) -> tuple[Upstream, Spans]
     named = Upstream(str(run.path), wanted.manifest, wanted.outputs, wanted.failed == "keep", "")
     if not _is_done(run, plan, part):
         return named, Spans()
-    layout = read_layout(run)
+    layout = recall(run)
     _check_outputs(config, run, [output.name for output in layout.outputs] if layout else [])
     seal = stored_seal(run, plan, part)  # before its rows: what is computed again from now on is seen by that
     rows = Spans([(part.start, part.stop)])

@@ -6,7 +6,7 @@ import re
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -81,20 +81,21 @@ def params_of(job: Job | type[Job]) -> dict[str, Any]:
             params[name] = plain(value)
         except NotPlainError as error:
             raise InputError(f"job: {type(job).__name__}({name}=...): {error}; make what is none in setup()") from None
-    for name, back in arguments(type(job), params).items():
+    given = arguments(type(job), params)
+    for name, back in given.items():
         if not _is_same(made[name], back):
             raise InputError(
                 f"job: {type(job).__name__}({name}=...): array tasks would get {back!r:.60} for {made[name]!r:.60}: give what "
                 "a config can say (text, a number, a list, a dict), or annotate the parameter as what it is to become there "
                 "(Path, tuple[int, ...], set[str])"
             )
-    _refuse_changed(job, params)
+    _refuse_changed(job, given)
     return params
 
 
-def _refuse_changed(job: Job, params: dict[str, Any]) -> None:
+def _refuse_changed(job: Job, given: Mapping[str, Any]) -> None:
     """Array tasks make it anew: what it was given since, or has become by its methods, they would not have."""
-    anew = vars(type(job)(**arguments(type(job), params)))
+    anew = vars(type(job)(**given))
     with without_note(job):
         now = dict(vars(job))
     for name, value in now.items():

@@ -3,22 +3,22 @@
 import __future__
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import CodeType, FunctionType
 from typing import Any
 
 from launcher.python.main_source import Binding, Definition, MainSource
-from launcher.python.sameness import Sameness
+from launcher.python.sameness import Sameness, cells
 
-AS_TEXT = __future__.annotations.compiler_flag
-"""Of code whose annotations are text."""
+# Of code whose annotations are text.
+_AS_TEXT = __future__.annotations.compiler_flag
 
 
 def fitting(name: str, thing: Any, source: MainSource) -> Binding | None:
     """The definition of this name that ``thing`` runs the code of; the one at its lines, or the last, of several such."""
     own = own_code(name, thing)
-    flags = next((code.co_flags & AS_TEXT for code in own), AS_TEXT * source.has_later_annotations)
+    flags = flags_of(own, source)
     found = [
         one
         for binding in source.bindings(name)
@@ -28,6 +28,11 @@ def fitting(name: str, thing: Any, source: MainSource) -> Binding | None:
     ]
     at_its_lines = (one for one in found if own and all(code.co_firstlineno in one.lines for code in own))
     return next(at_its_lines, next(iter(found), None))
+
+
+def flags_of(code: Iterable[CodeType], source: MainSource) -> int:
+    """With which it was compiled: that its annotations are text, or none; where there is no code, as the source says."""
+    return max((one.co_flags & _AS_TEXT for one in code), default=_AS_TEXT * source.has_later_annotations)
 
 
 def own_code(name: str, thing: Any) -> list[CodeType]:
@@ -43,7 +48,7 @@ def _code(thing: Any, seen: set[int]) -> Iterator[CodeType]:
     match thing:
         case FunctionType():
             yield thing.__code__
-            inner = [getattr(thing, "__wrapped__", None), *map(_content, thing.__closure__ or ())]
+            inner = [getattr(thing, "__wrapped__", None), *cells(thing)]
         case type():
             inner = [value for value in vars(thing).values() if getattr(value, "__module__", "__main__") == "__main__"]
         case staticmethod() | classmethod():
@@ -54,13 +59,6 @@ def _code(thing: Any, seen: set[int]) -> Iterator[CodeType]:
             inner = [getattr(thing, "__wrapped__", None), getattr(thing, "func", None)]
     for one in inner:
         yield from _code(one, seen)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # nothing is in it yet
-        return None
 
 
 def _has_all(module: CodeType, wanted: list[CodeType]) -> bool:

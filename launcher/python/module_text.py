@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from jobs.errors import InputError, described
-from launcher.python.live_code import AS_TEXT, fitting, own_code
+from launcher.python.live_code import fitting, flags_of, own_code
 from launcher.python.main_source import Binding, MainSource
 from launcher.python.sameness import Sameness
 
@@ -155,7 +155,7 @@ class _Collector:
         try:
             exec(self._head("made"), vars(module))
             for one in self._in_order():
-                exec(one.compiled(self._file_of(one), AS_TEXT * self._has_text_annotations), vars(module))
+                exec(one.compiled(self._file_of(one), self._flags), vars(module))
         except (Exception, SystemExit) as error:  # whatever the user's own definitions raise
             raise InputError(
                 f"{self.source.title}: what {next(iter(self.users))} uses of it cannot be defined by itself: {described(error)}"
@@ -173,9 +173,10 @@ class _Collector:
         return next((code.co_filename for code in own_code(name, self.namespace[name])), self.source.title)
 
     @property
-    def _has_text_annotations(self) -> bool:
-        flags = [code.co_flags & AS_TEXT for name in self.definitions for code in own_code(name, self.namespace[name])]
-        return any(flags) if flags else self.source.has_later_annotations
+    def _flags(self) -> int:
+        return flags_of(
+            (code for name in self.definitions for code in own_code(name, self.namespace[name])), self.source
+        )
 
     def _refusal(self, name: str, value: Any, path: str | None = None) -> InputError:
         user, where = self.users[name], self.source.title
@@ -203,25 +204,23 @@ class _Collector:
         return self._head(title) + "".join(f"\n\n\n{one.text}" for one in self._in_order()) + "\n"
 
     def _head(self, title: str) -> str:
-        future = ["from __future__ import annotations"] if self._has_text_annotations else []
+        future = ["from __future__ import annotations"] if self._flags else []
         heads = [f'"""{title}"""', "\n".join(future), "\n".join(sorted(self.imports)), "\n".join(self.values.values())]
         return "\n\n".join(filter(None, heads))
 
     def _in_order(self) -> list[Binding]:
         """As they were written, but each after what it needs at once."""
-        done: dict[str, Binding] = {}
+        begun, done = set[str](), list[Binding]()
 
-        def put(name: str) -> None:
-            if name in self.definitions and name not in seen:
-                seen.add(name)
-                for other in sorted(self.needed[name] & self.definitions.keys(), key=place):
-                    put(other)
-                done[name] = self.definitions[name]
+        def put(names: Iterable[str]) -> None:
+            for name in sorted(names, key=lambda name: self.definitions[name].position):
+                if name not in begun:
+                    begun.add(name)
+                    put(self.needed[name] & self.definitions.keys())
+                    done.append(self.definitions[name])
 
-        seen, place = set[str](), lambda name: self.definitions[name].position
-        for name in sorted(self.definitions, key=place):
-            put(name)
-        return list(done.values())
+        put(self.definitions)
+        return done
 
 
 def _names(text: str) -> tuple[set[str], set[str]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jobs.errors import InputError
+
 VALID = "text, a number, a bool, None, a path, or a list, tuple or mapping of these"
 
 
@@ -39,3 +41,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {str(key): plain(item) for key, item in value.items()}
     raise NotPlainError(value)
+
+
+def plain_or_refuse(what: str, value: Any) -> Any:
+    """The same of what a message calls so; raises InputError."""
+    try:
+        return plain(value)
+    except NotPlainError as error:
+        raise InputError(f"{what}: {error}") from None

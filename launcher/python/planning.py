@@ -9,14 +9,16 @@ from jobs.errors import InputError
 from jobs.job import Job
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run
-from launcher.config.config import Config, config_from_mapping, made_config, made_run_folder
+from launcher.config.config import Config, config_from_mapping, made_config
+from launcher.config.place import made_run_folder
+from launcher.config.variables import escaped
 from launcher.executors import choose_executor
 from launcher.plan.guard import Way, config_folder
 from launcher.plan.plan import Planned, make_plan
 from launcher.python import samples as given_samples
 from launcher.python.given import Given
-from launcher.python.job_source import JobSource, function_name, job_source, params_of
-from launcher.python.plain import NotPlainError, plain
+from launcher.python.job_source import function_name, job_source, params_of
+from launcher.python.plain import plain_or_refuse
 from launcher.python.run import Run
 from launcher.runs.index import note
 from launcher.submit.submit import in_words_of, write_planned
@@ -54,7 +56,11 @@ def plan(
     place = _place(name, sections)
     with Given(RunDir(made_run_folder(place))) as given:
         source = job_source(job if isinstance(job, type) else type(job), given)
-        section = {"class": source.path, "params": params_of(job), "import_from": _escaped(source)}
+        section = {
+            "class": source.path,
+            "params": params_of(job),
+            "import_from": [escaped(folder) for folder in source.import_from],
+        }
         return _planned(
             place, section, samples, shards, sections, given, Way.of(keep_results=keep_results, fresh=fresh)
         )
@@ -85,7 +91,11 @@ def map(  # noqa: A001 - it is called as launcher.map
             rows, first = given_samples.looked_at(rows)
             params |= {} if given_samples.has_names(first) else {"column": given_samples.VALUE}
         kind = "AsyncFunction" if inspect.iscoroutinefunction(function) else "Function"
-        section = {"class": f"jobs.function:{kind}", "params": params, "import_from": _escaped(source)}
+        section = {
+            "class": f"jobs.function:{kind}",
+            "params": params,
+            "import_from": [escaped(folder) for folder in source.import_from],
+        }
         node = sections.pop("node", None) or {}
         if isinstance(node, Mapping):  # else the config says what it has to be
             node = {"batch_size": _BATCH_OF_FUNCTION, **node}
@@ -106,7 +116,7 @@ def _place(name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
             "launcher.plan: folder: relative paths start in the working directory; to have others: os.chdir"
         )
     runs = {"runs": _path("launcher.plan: runs", sections["runs"])} if sections.get("runs") is not None else {}
-    return {"name": name, "folder": os.getcwd().replace("$", "$$"), **runs}
+    return {"name": name, "folder": escaped(os.getcwd()), **runs}
 
 
 def _path(what: str, value: Any) -> str:
@@ -114,10 +124,6 @@ def _path(what: str, value: Any) -> str:
         return os.fsdecode(value)
     except TypeError:
         raise InputError(f"{what}: a {type(value).__name__} is not valid; valid: a path") from None
-
-
-def _escaped(source: JobSource) -> list[str]:
-    return [folder.replace("$", "$$") for folder in source.import_from]
 
 
 def _planned(
@@ -152,10 +158,7 @@ def _in_words_of(planned: Planned, config: Config) -> Config:
 
 
 def _plain(key: str, value: Any) -> Any:
-    try:
-        return plain(value)
-    except NotPlainError as error:
-        raise InputError(f"launcher.plan: {key}: {error}") from None
+    return plain_or_refuse(f"launcher.plan: {key}", value)
 
 
 def _manifest(samples: Any, given: Given) -> Any:
@@ -163,4 +166,4 @@ def _manifest(samples: Any, given: Given) -> Any:
         return _plain("samples", {"run": samples})
     if given_samples.is_place(samples):
         return _plain("samples", samples)
-    return str(given.samples(lambda path: given_samples.write(samples, path))).replace("$", "$$")
+    return escaped(given.samples(lambda path: given_samples.write(samples, path)))

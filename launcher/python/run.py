@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.errors import InputError, RunError
+from jobs.errors import RunError
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -19,7 +19,7 @@ from launcher.config.config import Config
 from launcher.config.origins import dotted, values_of
 from launcher.plan.guard import Way
 from launcher.python.notebook_view import NotebookView, is_notebook
-from launcher.python.plain import NotPlainError, plain
+from launcher.python.plain import plain_or_refuse
 from launcher.runs.find import reference
 from launcher.runs.log_choice import LogChoice
 from launcher.runs.logs import read_logs
@@ -146,12 +146,7 @@ class Run:
 
         A line begins with the time and the process that says it. ``tail``: only the last lines of each log.
         """
-        if failed:
-            choice = LogChoice.of_failed(self._directory)
-        elif shard is None:
-            choice = LogChoice(self._directory, Plan.read(self._directory.plan))
-        else:
-            choice = LogChoice.of_shard(self._directory, shard)
+        choice = LogChoice.of(self._directory, Plan.read(self._directory.plan), shard, failed=failed)
         return b"".join(piece for _, piece in read_logs(choice, tail=tail)).decode(errors="replace")
 
     def report(
@@ -195,9 +190,9 @@ class Run:
         from launcher.submit.submit import current_config
         from launcher.tryout.tryout import Chosen, try_run
 
-        config = self._settings or current_config(self._directory, Plan.read(self._directory.plan))
-        chosen = Chosen(samples, shard, row)
-        return try_run(self._directory, config, chosen, lambda stage: print(*stage.lines, sep="\n"), debug=debug)
+        run, plan = self._directory, Plan.read(self._directory.plan)
+        config, chosen = self._settings or current_config(run, plan), Chosen(samples, shard, row)
+        return try_run(run, plan, config, chosen, lambda stage: print(*stage.lines, sep="\n"), debug=debug)
 
     def _attended(self, progress: bool) -> Status:
         return attend(self._directory, self._view(progress), lambda line: print(line, file=sys.stderr))
@@ -240,13 +235,7 @@ def _listed(shards: int | Iterable[int]) -> str:
 
 
 def _plain(sections: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in sections.items():
-        try:
-            found[key] = plain(value)
-        except NotPlainError as error:
-            raise InputError(f"run.rerun: {key}: {error}") from None
-    return found
+    return {key: plain_or_refuse(f"run.rerun: {key}", value) for key, value in sections.items()}
 
 
 def _deadline(timeout: float | None) -> float:

@@ -74,7 +74,7 @@ class Sameness:
                 )
                 yield _annotations(old), _annotations(new), f"{path}'s annotations"
                 yield _attributes(old), _attributes(new), path
-                for name, mine, other in zip(old.__code__.co_freevars, _cells(old), _cells(new), strict=True):
+                for name, mine, other in zip(old.__code__.co_freevars, cells(old), cells(new), strict=True):
                     yield mine, other, f"{path}'s {name}"
             case type():
                 yield (old.__name__, len(old.__bases__)), (new.__name__, len(new.__bases__)), path
@@ -108,11 +108,12 @@ class Sameness:
         return None if names is self._old_globals or names is self._new_globals else str(names.get("__name__"))
 
 
-def _cells(function: FunctionType) -> Iterator[Any]:
+def cells(function: FunctionType) -> Iterator[Any]:
+    """What the variables of the functions around it hold; an object that is nothing else where one holds nothing yet."""
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
-        except ValueError:  # nothing is in it yet
+        except ValueError:
             yield _EMPTY
 
 

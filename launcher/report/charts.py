@@ -13,7 +13,7 @@ from jobs.storage.durations import Durations, lower_edge, upper_edge
 from launcher.report.progression import Progression
 from launcher.report.timeline import AttemptBar, ShardBar
 from launcher.runs.endings import Ending
-from launcher.units import GIB, clock_time, rough_time
+from launcher.units import GIB, clock_time, rough_time, short_time
 
 Spec = dict[str, Any]
 
@@ -275,10 +275,3 @@ def _ticks(least: float, most: float) -> list[float]:
     steps = (1, 2, 5) if most / least < 1e4 else (1,)
     numbers = (step * 10.0**power for power in range(-7, 6) for step in steps)
     return [number for number in numbers if least <= number <= most]
-
-
-def short_time(seconds: float) -> str:
-    """``350 µs``, ``2.5 ms``, ``12 s``."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.3g} µs"
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -21,10 +21,8 @@ class Progression:
     memory: Sequence[int]
 
 
-def progression(histories: Sequence[History]) -> Progression | None:
-    """Of all attempts together; None where none has got anywhere."""
-    begin = min((one.begin for one in histories), default=0.0)
-    end = max((one.end for one in histories), default=0.0)
+def progression(histories: Sequence[History], begin: float, end: float) -> Progression | None:
+    """Of all attempts together, from when the first began until one was heard of last; None where none has got anywhere."""
     if end <= begin:
         return None
     edges = np.linspace(begin, end, STEPS + 1)

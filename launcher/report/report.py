@@ -7,7 +7,6 @@ from pathlib import Path
 from jobs import extras
 from jobs.errors import InputError
 from jobs.storage.files import write_bytes
-from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.report import comparison, sections
 from launcher.report.bill import Prices
@@ -51,7 +50,7 @@ def read_facts(run: RunDir, prices: Prices) -> Facts:
     """All that a report is made of."""
     reader = StatusReader(run)
     status = reader.read()
-    return Facts(run, Plan.read(run.plan), status, read_histories(status.shards.attempts), prices, time.time())
+    return Facts(run, reader.plan, status, read_histories(status.shards.attempts), prices, time.time())
 
 
 def html_of(facts: Facts) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 from jobs.kinds import ShardState
 from jobs.storage.durations import Durations
-from launcher.executors import EXECUTORS, choose_executor
 from launcher.report import charts, timeline
 from launcher.report.excerpts import excerpt
 from launcher.report.facts import Facts
@@ -15,7 +14,7 @@ from launcher.runs.endings import Ending, ending_of, why_of
 from launcher.runs.failures import FailureGroup
 from launcher.runs.history import History
 from launcher.status.progress import status_lines
-from launcher.units import clock_time, counted, rough_time, short_number, short_size
+from launcher.units import clock_time, counted, rough_time, short_number, short_size, short_time
 from launcher.visible import short_line
 
 # Rows of a table, and causes of failures with what logs say of them.
@@ -68,12 +67,12 @@ def _failure(facts: Facts, group: FailureGroup) -> FailureText:
 
 
 def over_time(facts: Facts) -> Section | None:
-    found = progression(facts.histories)
+    found = progression(facts.histories, facts.begin, facts.end)
     if found is None:
         return None
     queued = _queued(facts)
     caption = (
-        f"Each point is a mean over {charts.short_time(found.step)}; work counts once it is safe on disk, so a "
+        f"Each point is a mean over {short_time(found.step)}; work counts once it is safe on disk, so a "
         "line may come in steps of node.sync_interval. By the clocks of the nodes."
     )
     texts = [f"Until the first array task began, the run waited {rough_time(queued)}."] if queued else []
@@ -109,7 +108,7 @@ def _bad_attempts(bad: Sequence[History], ends: dict[str, Ending]) -> Table:
     rows = [
         [
             one.attempt.name,
-            one.attempt.start.host if one.attempt.start else "",
+            one.attempt.host,
             (one.attempt.start.job_id if one.attempt.start else None) or "",
             str(ends[one.attempt.name]),
             short_line(why_of(one.attempt)),
@@ -160,8 +159,8 @@ def durations(facts: Facts) -> Section | None:
         [
             name,
             f"{found.samples:,}",
-            charts.short_time(found.mean),
-            *(charts.short_time(found.quantile(share)) for share, _ in _QUANTILES),
+            short_time(found.mean),
+            *(short_time(found.quantile(share)) for share, _ in _QUANTILES),
             clock_time(found.seconds),
         ]
         for name, found in known.items()
@@ -197,7 +196,7 @@ def resources(facts: Facts) -> Section | None:
         texts.append(f"{counted(bill.repeated, 'result')} beyond the first of a sample, after kills and reruns.")
     if found:
         status = facts.status
-        has_limits = status.executor in EXECUTORS and choose_executor(status.executor).has_limits
+        has_limits = bool(status.known_executor and status.known_executor.has_limits)
         told = found.advice(has_limits=has_limits, is_complete=not status.shards.live)
         texts += [f"Next time: {line}." for line in told]
     return Section("resources", "Asked for and used", texts, tiles, uses=list(_uses(facts)) if found else ())
@@ -228,7 +227,7 @@ def _uses(facts: Facts) -> Iterator[Use]:
 def nodes(facts: Facts) -> Section | None:
     by_node: dict[str, list[History]] = {}
     for one in facts.histories:
-        by_node.setdefault(one.attempt.start.host if one.attempt.start else "?", []).append(one)
+        by_node.setdefault(one.attempt.host or "?", []).append(one)
     if len(by_node) < 2:
         return None
     slow, live = {one.node for one in facts.status.laggards.slow_nodes}, facts.status.shards.live

@@ -77,11 +77,10 @@ def _some(
 
 
 def _bar(line: int, history: History, live: Collection[str]) -> AttemptBar:
-    beat, start = history.attempt.beat, history.attempt.start
+    beat = history.attempt.beat
     ready, ending = min(history.begin + beat.setup, history.end), ending_of(history.attempt, live)
-    node = start.host if start else ""
     told = ending, why_of(history.attempt), beat.ok + beat.failed
-    return AttemptBar(line, history.attempt.name, node, history.begin, ready, history.end, *told)
+    return AttemptBar(line, history.attempt.name, history.attempt.host, history.begin, ready, history.end, *told)
 
 
 def shard_bars(histories: Sequence[History], shards: Shards, edges: Sequence[int]) -> list[ShardBar]:

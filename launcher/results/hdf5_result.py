@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from jobs.gather.hdf5_file import UNREADABLE
 from jobs.gather.result_file import MISSING
 from jobs.storage.seals import HDF5
 from launcher.results.table import Table
+
+if TYPE_CHECKING:
+    import h5py
 
 
 class Hdf5Result:
@@ -56,8 +59,7 @@ class Hdf5Result:
     @property
     def gathered_at(self) -> float | None:
         """When it was made; another one in its place has another time."""
-        found: float | None = json.loads(self._file.attrs["provenance"]).get("gathered")
-        return found
+        return _gathered_at(self._file)
 
     def was_replaced(self) -> bool:
         """Whether another result is in its place now."""
@@ -65,7 +67,7 @@ class Hdf5Result:
 
         try:
             with h5py.File(self.path, "r", locking=False) as file:
-                return bool(json.loads(file.attrs["provenance"]).get("gathered") != self.gathered_at)
+                return _gathered_at(file) != self.gathered_at
         except UNREADABLE:
             return False
 
@@ -81,6 +83,11 @@ class Hdf5Result:
 
         items = self._file["summary"].items()
         return {name: (item.asstr() if h5py.check_string_dtype(item.dtype) else item)[()] for name, item in items}
+
+
+def _gathered_at(file: "h5py.File") -> float | None:
+    found: float | None = json.loads(file.attrs["provenance"]).get("gathered")
+    return found
 
 
 def reopened(kind: type[Hdf5Result], path: Path, gathered: float | None) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jobs.storage.ragged_rows import row_values
+from launcher.results.row_array import picked_rows
 from launcher.results.table import Items
 
 BLOCK = 65_536
@@ -47,12 +48,7 @@ class Ragged(Sequence[Any]):
         if np.ndim(key) == 0:
             row = range(len(self))[key]
             return self._rows(range(row, row + 1))[0]
-        picked = np.asarray(key)
-        if picked.ndim != 1 or (picked.dtype.kind not in "iub" and len(picked)):
-            raise IndexError(f"rows are chosen by a list of ints or a mask, not by {picked.dtype} {list(picked.shape)}")
-        if picked.dtype == bool and len(picked) != len(self):
-            raise IndexError(f"a mask of {len(picked)} values does not fit {len(self)} rows")
-        return [self[row] for row in (np.flatnonzero(picked) if picked.dtype == bool else picked).tolist()]
+        return [self[row] for row in picked_rows(key, len(self))]
 
     def _rows(self, rows: range) -> list[Any]:
         first, last = min(rows[0], rows[-1]), max(rows[0], rows[-1])  # those of a range, without a walk through it

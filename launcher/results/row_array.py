@@ -35,18 +35,20 @@ class RowArray:
         if np.ndim(chosen) == 0 and not isinstance(chosen, bool | np.bool_):
             row = range(len(self))[chosen]
             return self._read(row, row + 1)[(0, *rest)]
-        picked = self._picked(np.asarray(chosen))
+        picked = picked_rows(chosen, len(self))
         found = np.empty((len(picked), *self.shape[1:]), self.dtype)
         for at, row in enumerate(picked):
             found[at] = self._read(row, row + 1)[0]
         return found[(np.arange(len(picked)), *rest)]  # with another list, pairs, as numpy has it
 
-    def _picked(self, chosen: np.ndarray) -> list[int]:
-        """The rows of a mask, or of a list of ints. Raises IndexError where there are none such."""
-        if chosen.dtype == bool:
-            if chosen.shape != (len(self),):
-                raise IndexError(f"a mask of shape {list(chosen.shape)} does not fit {len(self)} rows")
-            return [int(row) for row in np.flatnonzero(chosen)]
-        if chosen.ndim != 1 or (len(chosen) and chosen.dtype.kind not in "iu"):
-            raise IndexError(f"rows are chosen by a list of ints or a mask, not by {chosen.dtype} {list(chosen.shape)}")
-        return [range(len(self))[int(row)] for row in chosen]
+
+def picked_rows(chosen: Any, rows: int) -> list[int]:
+    """Those of a mask, or of a list of ints, of so many rows. Raises IndexError where there are none such."""
+    picked = np.asarray(chosen)
+    if picked.dtype == bool:
+        if picked.shape != (rows,):
+            raise IndexError(f"a mask of shape {list(picked.shape)} does not fit {rows} rows")
+        return [int(row) for row in np.flatnonzero(picked)]
+    if picked.ndim != 1 or (len(picked) and picked.dtype.kind not in "iu"):
+        raise IndexError(f"rows are chosen by a list of ints or a mask, not by {picked.dtype} {list(picked.shape)}")
+    return [range(rows)[int(row)] for row in picked]

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.storage.attempts import Attempt, Attempts
 from jobs.storage.beats import Beat
-from jobs.storage.journal import decode
+from jobs.storage.journal import decode, ended_lines, is_of
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
@@ -17,10 +17,6 @@ from launcher.runs.submissions import SubmissionState, chosen_output, read_submi
 
 Event = Mapping[str, Any]
 """``event`` says what it is of, ``time`` when it was, seconds since the epoch; what else is in it: docs/report.md."""
-
-# Lines that tell something; those of commits are not decoded.
-_TELLING = (b' {"type":"beat"', b' {"type":"start"')
-_CHECKSUM = 16
 
 
 class EventReader:
@@ -139,13 +135,9 @@ class _Journal:
         try:
             if os.path.getsize(self._path) <= self._read:
                 return
-            with self._path.open("rb") as file:
-                file.seek(self._read)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        return
-                    self._read += len(line)
-                    if line.startswith(_TELLING, _CHECKSUM):
-                        yield decode(line[:-1])
+            for end, line in ended_lines(self._path, self._read):
+                self._read = end
+                if is_of(line, Beat, AttemptStart):  # those of commits are many, and are not decoded
+                    yield decode(line)
         except FileNotFoundError:  # cleaned since
             return

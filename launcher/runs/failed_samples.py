@@ -16,6 +16,7 @@ from jobs.storage.attempts import Ownership, failed_lines
 from jobs.storage.records import FailedSample
 from jobs.storage.sample_failures import OTHER_MESSAGES, FailureTally, SampleFailures, normalise
 from jobs.storage.shard_table import ShardTable
+from jobs.storage.spans import Spans
 
 _MOST_CAUSES = 1000
 
@@ -108,6 +109,10 @@ class FailedRows:
     def __init__(self, rows: Sequence[int]) -> None:
         """They ascend."""
         self._rows = rows
+
+    @property
+    def spans(self) -> Spans:
+        return Spans.of_numbers(self._rows)
 
     def within(self, start: int, stop: int) -> int:
         """How many there are in ``[start, stop)``."""

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 
 from jobs.storage.attempts import Attempt
 from jobs.storage.beats import Beat
-from jobs.storage.journal import decode, read_lines
+from jobs.storage.journal import decode, is_of, read_lines
 
-# What every line of a beat has after its checksum: only these are decoded, of the many of commits none.
-_BEAT = b' {"type":"beat"'
-_CHECKSUM = 16
 # Beats that are read of a run, about, however many there are: more points than a plot can show.
 _MOST = 100_000
 _LEAST_EACH = 4
@@ -59,7 +56,7 @@ def read_histories(attempts: Sequence[Attempt]) -> list[History]:
 def _thinned(attempt: Attempt, most: int) -> Iterator[Beat]:
     """At most so many of its beats, at even distances, and the last."""
     try:
-        lines = [line for _, line in read_lines(attempt.journal) if line.startswith(_BEAT, _CHECKSUM)]
+        lines = [line for _, line in read_lines(attempt.journal) if is_of(line, Beat)]
     except FileNotFoundError:  # cleaned since
         lines = []
     for line in lines[: -1 : -(-len(lines) // most) or 1]:

@@ -23,28 +23,27 @@ class LogChoice:
     is, and in the submission's own what kept that from it.
     """
 
-    def __init__(self, run: RunDir, plan: Plan, rows: Spans | None = None) -> None:
+    def __init__(self, run: RunDir, plan: Plan, rows: Spans | None = None, reader: ShardReader | None = None) -> None:
+        """``reader``: one that has read the run already."""
         self._run = run
         self._table = plan.table
         self._is_all = rows is None
         self._rows = Spans([(0, plan.rows)]) if rows is None else rows
-        self._reader = ShardReader(run, plan)
+        self._reader = reader or ShardReader(run, plan)
         self.again()
 
     @classmethod
-    def of_shard(cls, run: RunDir, shard: int) -> Self:
-        """Raises InputError where the run has no such shard."""
-        plan = Plan.read(run.plan)
+    def of(cls, run: RunDir, plan: Plan, shard: int | None = None, *, failed: bool = False) -> Self:
+        """Of a shard, or those that failed (where none did, with failed samples); else all. InputError: no such shard."""
+        if failed:
+            reader = ShardReader(run, plan)
+            shards = reader.read(read_submissions(run))
+            some = shards.in_state(ShardState.FAILED) or shards.with_failures()
+            return cls(run, plan, plan.table.rows_of(some.numbers), reader)
+        if shard is None:
+            return cls(run, plan)
         plan.check_shard(shard, run)
         return cls(run, plan, plan.table.rows_of([shard]))
-
-    @classmethod
-    def of_failed(cls, run: RunDir) -> Self:
-        """Of the shards that failed; where none did, of those with failed samples."""
-        plan = Plan.read(run.plan)
-        shards = ShardReader(run, plan).read(read_submissions(run))
-        failed = shards.in_state(ShardState.FAILED) or shards.with_failures()
-        return cls(run, plan, plan.table.rows_of(failed.numbers))
 
     def again(self) -> None:
         self._submissions: Sequence[SubmissionState] = read_submissions(self._run)

@@ -14,10 +14,9 @@ from typing import Any
 from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.storage.attempts import Attempt, Attempts, Ownership, owners
 from jobs.storage.plans import Plan
-from jobs.storage.records import Shard
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import SampleFailures
-from jobs.storage.shard_table import ShardTable
+from jobs.storage.shard_table import Shard, ShardTable
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
 from launcher.runs.failed_samples import Counted, FailedRows, FailedSamples
@@ -127,8 +126,8 @@ class Shards:
 
     def with_failures(self) -> Spans:
         """The shards that failed, and those with failed samples."""
-        some = (index for index in range(len(self)) if self[index].failed) if self.failed else ()
-        return self.in_state(ShardState.FAILED) | Spans.of_numbers(some)
+        some = self.table.shards_in(self._failed_rows.spans) if self.failed else Spans()
+        return self.in_state(ShardState.FAILED) | some
 
     def count(self, state: ShardState) -> int:
         return self.in_state(state).count

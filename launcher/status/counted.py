@@ -1,5 +1,6 @@
 """Counted: what the attempts of a run tell beside samples: those in flight, sums of outputs that its Job counts (tokens)."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,9 @@ def counted(shards: Shards, newest: SubmissionState | None) -> Counted:
         sums.update(attempt.beat.counts)
         if newest and attempt.submission == newest.number:
             recent.update(attempt.beat.counts)
+    for found in (sums, recent):
+        for name in [name for name, number in found.items() if not math.isfinite(number)]:
+            del found[name]  # JSON has no such number
     seconds = seconds_of(shards, newest) if newest else 0.0
     in_flight = sum(one.beat.in_flight for one in shards.attempts if one.name in shards.live)
     return Counted(in_flight, dict(sums), {name: total / seconds for name, total in recent.items()} if seconds else {})

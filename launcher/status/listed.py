@@ -10,8 +10,9 @@ from typing import Any
 from jobs.errors import LauncherError
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import last_change, reference
-from launcher.status.complete import CompleteRun
+from launcher.status.complete import CompleteRun, read_complete
 from launcher.status.progress import brief_line
+from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.table import table_lines
 from launcher.units import age, decimal_size
@@ -59,6 +60,16 @@ class ListedRun:
         told = brief_line(self.status) if self.status else on_one_line(self.error)
         since = age(time.time() - self.changed)
         return on_one_line(reference(self.run)), self.state, since, size, on_one_line(self.owner), told
+
+
+def read_whole(run: RunDir) -> Status:
+    """All that is told of a run."""
+    return StatusReader(run).read()
+
+
+def read_brief(run: RunDir) -> Status | CompleteRun:
+    """What a line tells: of a run that is complete, without a look at its attempts."""
+    return read_complete(run) or read_whole(run)
 
 
 def look_at(run: RunDir, read: Callable[[RunDir], Status | CompleteRun], *, with_size: bool) -> ListedRun:

@@ -36,14 +36,14 @@ class NodeLoad:
 def live_attempts(shards: Shards) -> list[Attempt]:
     """Those that go on, by node and number."""
     found = [one for one in shards.attempts if one.name in shards.live and one.start]
-    return sorted(found, key=lambda one: (one.start.host if one.start else "", one.name))
+    return sorted(found, key=lambda one: (one.host, one.name))
 
 
 def node_loads(shards: Shards, slow: Sequence[str] = ()) -> list[NodeLoad]:
     """By name; ``slow`` are names of nodes."""
     by_node: dict[str, list[Attempt]] = {}
     for attempt in live_attempts(shards):
-        by_node.setdefault(attempt.start.host if attempt.start else "", []).append(attempt)
+        by_node.setdefault(attempt.host, []).append(attempt)
     return [_load(node, attempts, node in slow) for node, attempts in by_node.items()]
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobs.kinds import RunState
-from jobs.storage.attempts import Attempt
+from jobs.storage.beats import Beat
 from jobs.storage.durations import BINS, Durations, upper_edge
+from jobs.storage.records import AttemptStart
 from launcher.runs.endings import Ending, ending_of
 from launcher.status.status import SHARD_STATES, Status
 
@@ -61,7 +62,7 @@ def families(statuses: Iterable[Status]) -> Sequence[Family]:
         run = {"run": status.run.name}
         _add_states(all_of, status, run)
         _add_attempts(all_of, status, run)
-        _add_use(all_of, [attempt for attempt in status.shards.attempts if attempt.start], run)
+        _add_use(all_of, [(one.start, one.beat) for one in status.shards.attempts if one.start], run)
     return list(all_of.values())
 
 
@@ -121,10 +122,9 @@ def _add_attempts(all_of: Mapping[str, Family], status: Status, run: Labels) -> 
     all_of["stalled_attempts"].add(len(status.laggards.stalled), **run)
 
 
-def _add_use(all_of: Mapping[str, Family], attempts: Sequence[Attempt], run: Labels) -> None:
-    beats = [attempt.beat for attempt in attempts]
-    starts = [(attempt.start, attempt.beat) for attempt in attempts if attempt.start]
-    ran = [(start, max(beat.time - start.time, 0.0)) for start, beat in starts]
+def _add_use(all_of: Mapping[str, Family], told: Sequence[tuple[AttemptStart, Beat]], run: Labels) -> None:
+    beats = [beat for _, beat in told]
+    ran = [(start, max(beat.time - start.time, 0.0)) for start, beat in told]
     all_of["last_beat_timestamp_seconds"].add(max((beat.time for beat in beats), default=None), **run)
     all_of["cpu_seconds"].add(sum(beat.cpu_seconds for beat in beats), "_total", **run)
     all_of["allocated_cpu_seconds"].add(sum(start.cpus * seconds for start, seconds in ran), "_total", **run)

@@ -48,6 +48,11 @@ class Pace:
         return before[1]
 
 
+def told(rates: Sequence[float]) -> str:
+    """In blocks, and how fast it was at most; empty where nothing is known."""
+    return f"{blocks(rates)}  at most {max(rates):,.1f} samples/s" if rates else ""
+
+
 def blocks(rates: Sequence[float]) -> str:
     """The largest is the highest block; what is nothing is the lowest."""
     most = max(rates, default=0.0)

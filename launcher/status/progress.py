@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from jobs.kinds import FailureKind, RunState, ShardState
-from launcher.executors import EXECUTORS, choose_executor
+from launcher.executors import choose_executor
 from launcher.runs.failures import FailureGroup
 from launcher.runs.find import reference
 from launcher.runs.logs import last_words
@@ -149,7 +149,7 @@ def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> lis
     if len(status.groups) > _MAX_GROUPS:
         lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
     if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
-        has_limits = status.executor in EXECUTORS and choose_executor(status.executor).has_limits
+        has_limits = bool(status.known_executor and status.known_executor.has_limits)
         advice = status.efficiency.advice(has_limits=has_limits, is_complete=status.state is RunState.COMPLETE)
         lines += [f"  next time: {line}" for line in advice]
     if status.queue and status.executor is not None:
@@ -169,10 +169,9 @@ def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> lis
         lines.append(f"  the end of submission {number} failed: {short_line(error)}")
     if status.state is not RunState.COMPLETE:
         lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
-    if status.finalizer and status.executor in EXECUTORS:
-        title = choose_executor(status.executor).title
+    if status.finalizer and (known := status.known_executor):
         is_due = bool(status.shards.attempts) and not status.shards.live and status.queue is None
-        lines.append(f"  finalized by: {status.finalizer.words(title, reference(status.run), is_due=is_due)}")
+        lines.append(f"  finalized by: {status.finalizer.words(known.title, reference(status.run), is_due=is_due)}")
     if status.notice and (problem := status.notice.problem):
         lines.append(f"  notify: {short_line(problem)}")
     lines += [
@@ -218,7 +217,7 @@ def _laggard_lines(status: Status) -> Iterator[str]:
             f"  slow: a process on {on_one_line(slow.node)} does {slow.rate:,.1f} samples/s, elsewhere {slow.others:,.1f}; "
             "others take over what it leaves"
         )
-    executor = choose_executor(status.executor) if status.executor in EXECUTORS else None
+    executor = status.known_executor
     if found.nodes and executor and (flags := executor.without_nodes(found.nodes[:_MAX_SILENT])):
         yield f"    to go on without: launcher cancel {name}, launcher rerun {name} {flags}"
 

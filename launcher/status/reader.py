@@ -52,13 +52,7 @@ class StatusReader:
         """The status now. ``live`` asks the scheduler, once, what it still has of the run."""
         if self._below == (self.run,):
             self._others.clear()
-        submissions = read_submissions(self.run)
-        if self._is_another(submissions):
-            self.plan = Plan.read(self.run.plan)
-            self._shards = ShardReader(self.run, self.plan)
-        queue: Mapping[tuple[str, str], int] | None = None
-        if live:
-            submissions, queue = observe(self.run, submissions)
+        submissions, queue = self._read_submissions(live)
         shards = self._shards.read(submissions)
         newest = submissions[-1] if submissions else None
         chosen = chosen_output(submissions)
@@ -70,32 +64,39 @@ class StatusReader:
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
         chain = Chain.read(self.run, self.plan, self._read_other)
         is_complete = (in_place or not missing_results) and not chain.outdated
-        state = _run_state(submissions, shards, is_complete=is_complete)
         rate = rate_of(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
         return Status(
-            self.run,
-            state,
-            self.plan.rows,
-            shards.closed.count - shards.failed,
-            shards.failed,
-            shards,
-            rate,
-            missing / rate if rate and shards.live and is_steady(shards, newest) else None,
-            tuple(group(shards.failures())),
-            tuple(submissions),
-            tuple(path for _, path in results),
-            tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
-            tuple(find_silent(shards, submissions)),
-            tuple(path for path in missing_results if is_done and path.exists()),
-            in_place,
-            other_versions(self.plan.environment, shards.attempts),
-            find_finalizer(self.run, submissions),
-            find_laggards(self.plan, shards, submissions),
-            chain,
-            counted(shards, newest),
-            queue,
+            run=self.run,
+            state=_run_state(submissions, shards, is_complete=is_complete),
+            total=self.plan.rows,
+            ok=shards.closed.count - shards.failed,
+            failed=shards.failed,
+            shards=shards,
+            rate=rate,
+            eta=missing / rate if rate and shards.live and is_steady(shards, newest) else None,
+            groups=tuple(group(shards.failures())),
+            submissions=tuple(submissions),
+            results=tuple(path for _, path in results),
+            manifests=tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
+            silent=tuple(find_silent(shards, submissions)),
+            stale=tuple(path for path in missing_results if is_done and path.exists()),
+            in_place=in_place,
+            other_versions=other_versions(self.plan.environment, shards.attempts),
+            finalizer=find_finalizer(self.run, submissions),
+            laggards=find_laggards(self.plan, shards, submissions),
+            chain=chain,
+            counted=counted(shards, newest),
+            queue=queue,
         )
+
+    def _read_submissions(self, live: bool) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int] | None]:
+        """Those of now, whose plan may be another one than at the last look; and what the scheduler has of them, if asked."""
+        submissions = read_submissions(self.run)
+        if self._is_another(submissions):
+            self.plan = Plan.read(self.run.plan)
+            self._shards = ShardReader(self.run, self.plan)
+        return observe(self.run, submissions) if live else (submissions, None)
 
     def _is_another(self, submissions: Sequence[SubmissionState]) -> bool:
         """Whether another plan has taken its place since, or it has grown."""

@@ -39,7 +39,7 @@ class ShardRow:
 
     @property
     def node(self) -> str | None:
-        return self.attempt.start.host if self.attempt and self.attempt.start else None
+        return self.attempt.host or None if self.attempt else None
 
     @property
     def elapsed(self) -> float | None:

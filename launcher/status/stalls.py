@@ -109,7 +109,7 @@ def find_stalled(
             batch = plan.batch_size / min(usual, _rate(attempt) or usual)
             expected = batch if beat.setup else batch + setup
             if beat.quiet > max(_BATCHES * expected, _INTERVALS * submission.node.sync_interval):
-                yield Stalled(attempt.name, attempt.start.host if attempt.start else "", beat.quiet, batch)
+                yield Stalled(attempt.name, attempt.host, beat.quiet, batch)
 
 
 def find_slow_nodes(plan: Plan, attempts: Iterable[Attempt]) -> tuple[SlowNode, ...]:
@@ -118,7 +118,7 @@ def find_slow_nodes(plan: Plan, attempts: Iterable[Attempt]) -> tuple[SlowNode, 
     for attempt in attempts:
         rate = _rate(attempt)
         if rate and attempt.start and attempt.beat.ok + attempt.beat.failed >= _KNOWN_BATCHES * plan.batch_size:
-            known.setdefault(attempt.start.host, []).append(rate)
+            known.setdefault(attempt.host, []).append(rate)
     means = {node: sum(rates) / len(rates) for node, rates in sorted(known.items())}
     return tuple(_slow(means))
 
@@ -130,7 +130,7 @@ def find_slow_attempts(plan: Plan, attempts: Iterable[Attempt], nodes: Collectio
     ]
     usual = _median([_rate(one) for one in known]) if len(known) > _OTHERS else 0.0
     for one in known:
-        if _rate(one) < _SLOW * usual or (one.start and one.start.host in nodes):
+        if _rate(one) < _SLOW * usual or one.host in nodes:
             yield one.name
 
 

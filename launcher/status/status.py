@@ -1,6 +1,6 @@
 """Status: how a run stands, from its directory alone. Made by StatusReader, shown by the status, run and list commands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.beats import Beat
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
-from launcher.executors import EXECUTORS, choose_executor
+from launcher.executors import EXECUTORS, Executor, choose_executor
 from launcher.runs.failures import FailureGroup, advice
 from launcher.runs.find import reference
 from launcher.runs.notices import Notice, read_notice
@@ -68,7 +68,7 @@ class Status:
         counts = f"{self.ok:,} ok, {self.failed:,} failed, {self.missing:,} missing of {self.total:,}"
         return f"Status({str(self.run.path)!r}, {self.state}: samples {counts})"
 
-    @property
+    @cached_property
     def efficiency(self) -> Efficiency | None:
         """What the attempts took of what they were given."""
         return summarise(attempt.beat for attempt in self.shards.attempts)
@@ -80,6 +80,11 @@ class Status:
     @property
     def executor(self) -> str | None:
         return self.submissions[-1].submission.executor if self.submissions else None
+
+    @property
+    def known_executor(self) -> Executor | None:
+        """None also where another version has submitted it, with one that this one does not know."""
+        return choose_executor(self.executor) if self.executor in EXECUTORS else None
 
     @cached_property
     def is_cleaned(self) -> bool:
@@ -145,7 +150,7 @@ class Status:
                 "nothing can be computed anew in a run that was cleaned; all of it again: launcher run CONFIG --fresh"
             )
         memory = more_memory(self._beats.get(group.kind, ())) or ("64G", "it ran out")
-        own = choose_executor(self.executor).advice if self.executor in EXECUTORS else {}
+        own = self.known_executor.advice if self.known_executor else {}
         budget = None if self.most_fail else self.shards.sufficient_budget
         has_results = self.ok > 0
         text = advice(group, reference(self.run), own, memory, budget, has_results=has_results)
@@ -168,7 +173,7 @@ class Status:
                     found.setdefault(kind, []).append(beat)
         return found
 
-    def shard_rows(self, *, failed: bool = False, running: bool = False, slow: bool = False) -> list[ShardRow]:
+    def shard_rows(self, *, failed: bool = False, running: bool = False, slow: bool = False) -> Iterator[ShardRow]:
         """Shards with their array tasks: all, or those that failed or have failed samples, that run, that are slow."""
         shards, in_work = self.shards, self.shards.in_state(ShardState.RUNNING)
         named = Spans() if failed or running or slow else Spans([(0, len(shards))])
@@ -176,7 +181,7 @@ class Status:
         named |= in_work if running else Spans()
         asked = named | in_work if slow else named
         rows = shard_rows(shards, asked.numbers, self.laggards.attempts | set(self.silent))
-        return [row for row in rows if row.is_slow or row.shard.shard.index in named]
+        return (row for row in rows if row.is_slow or row.shard.shard.index in named)
 
     def to_json(self, shards: Sequence[ShardRow] | None = None) -> dict[str, Any]:
         """The document of ``status --json``, with ``shards`` if there are any to be shown."""

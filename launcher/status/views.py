@@ -9,7 +9,7 @@ from typing import Protocol, Self, TextIO
 from jobs.kinds import RunState
 from launcher.runs.find import reference
 from launcher.status.nodes import node_lines, node_loads
-from launcher.status.pace import Pace, blocks
+from launcher.status.pace import Pace, told
 from launcher.status.progress import state_lines, summary_line
 from launcher.status.reader import StatusReader
 from launcher.status.status import SHARD_STATES, Status
@@ -96,7 +96,7 @@ class TerminalView:
 def screen_lines(status: Status, pace: Pace, width: int, height: int, *, unicode: bool = True) -> list[str]:
     """What a screen of this size shows below a bar. What does not fit is left out, nodes before anything else."""
     rates = pace.rates(max(10, width // 2))
-    fastest = f"  {blocks(rates)}  at most {max(rates):,.1f} samples/s" if unicode and len(rates) > 1 else ""
+    fastest = f"  {told(rates)}" if unicode and len(rates) > 1 else ""
     lines = [part for line in state_lines(status) for part in _fitting(line, width)]
     lines[:0] = [fastest] if fastest else []
     loads = node_loads(status.shards, status.laggards.nodes)

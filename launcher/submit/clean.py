@@ -100,9 +100,10 @@ def clean(run: RunDir, waste: Waste, progress: Progress | None = None) -> int:
     results = [run.result_of(part.name, output) for part in plan.results]
     with ExitStack() as stack:
         for path in results:  # nobody gathers meanwhile, and what was left of a gather goes
-            stack.enter_context(NewResult(path))
+            result = stack.enter_context(NewResult(path))
             give_names(path)
-            remove_unfinished(path)
+            if result.has_locks:
+                remove_unfinished(path)
         report = verify(run, output=output, progress=progress)
         if not report.ok or report.result is None:
             raise DamageError(

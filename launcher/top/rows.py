@@ -1,5 +1,6 @@
 """Rows: what the tables of a run's screen show, by key."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -30,7 +31,7 @@ def _tasks(status: Status, _: Mapping[str, bool]) -> Rows:
         start, beat = one.start, one.beat
         assert start
         sizes = (short_size(size) if size else "" for size in (beat.memory, start.memory))
-        where = on_one_line(start.host), told_devices(start.devices), on_one_line(start.job_id or "")
+        where = on_one_line(one.host), told_devices(start.devices), on_one_line(start.job_id or "")
         quiet = clock_time(beat.quiet) if beat.quiet else ""
         found[one.name] = (one.name, *where, f"{beat.done.count:,}", f"{beat.rate:,.1f}", *sizes, quiet)
     return found
@@ -41,7 +42,7 @@ def _nodes(status: Status, _: Mapping[str, bool]) -> Rows:
 
 
 def _shards(status: Status, chosen: Mapping[str, bool]) -> Rows:
-    rows = status.shard_rows(**chosen)[:_MOST_SHARDS]
+    rows = itertools.islice(status.shard_rows(**chosen), _MOST_SHARDS)
     return {str(row.shard.shard.index): row.words() for row in rows}
 
 

@@ -11,7 +11,7 @@ from textual.widgets import DataTable, Footer, Static, TabbedContent, TabPane
 
 from jobs.storage.spans import Spans
 from launcher.runs.holders import log_of
-from launcher.status.pace import blocks
+from launcher.status.pace import told
 from launcher.status.progress import brief_line, group_words
 from launcher.top.log_screen import LogScreen
 from launcher.top.rows import TABLES
@@ -85,8 +85,7 @@ class RunScreen(Screen[None]):
             return Text(on_one_line(one.problem) or f"{on_one_line(one.name)} ...")
         finished = (status.ok + status.failed) / max(status.total, 1)
         bar = ("━" * round(finished * (width - 2))).ljust(width - 2, "─")
-        rates = one.pace.rates(max(10, width // 2))
-        drawn = f"{blocks(rates)}  at most {max(rates):,.1f} samples/s" if rates else ""
+        drawn = told(one.pace.rates(max(10, width // 2)))
         lines = [f"{on_one_line(one.name)}  {status.state}: {brief_line(status)}", bar, drawn]
         if one.problem:
             lines.append(on_one_line(one.problem))

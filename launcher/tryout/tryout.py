@@ -72,8 +72,8 @@ class Tried:
         return not any(stage.error for stage in self.stages)
 
     def __repr__(self) -> str:
-        failed = [stage.name for stage in self.stages if stage.error]
-        return f"Tried({len(self.stages)} stages, {f'failed: {chr(44).join(failed)}' if failed else 'all went well'})"
+        failed = ",".join(stage.name for stage in self.stages if stage.error)
+        return f"Tried({len(self.stages)} stages, {f'failed: {failed}' if failed else 'all went well'})"
 
 
 def try_config(config: Config, chosen: Chosen, tell: Callable[[Stage], None], *, debug: bool = False) -> Tried:
@@ -91,10 +91,9 @@ def try_config(config: Config, chosen: Chosen, tell: Callable[[Stage], None], *,
 
 
 def try_run(
-    run: RunDir, config: Config, chosen: Chosen, tell: Callable[[Stage], None], *, debug: bool = False
+    run: RunDir, plan: Plan, config: Config, chosen: Chosen, tell: Callable[[Stage], None], *, debug: bool = False
 ) -> Tried:
     """Tries samples of a run that is planned."""
-    plan = Plan.read(run.plan)
     job = replace(config.job_spec, folder=plan.job.folder)
     _needed(config, job)
     samples = Samples(plan.manifest_file(run), plan.manifest_digests, _more(Upstream.of(plan)))

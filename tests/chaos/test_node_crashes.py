@@ -3,16 +3,16 @@
 CHAOS_CRASHES=60 in the environment is the long version, of some minutes.
 """
 
-import os
 import random
 import time
 from pathlib import Path
 
+from tests.support.chaos import amount
 from tests.support.node_crash import crash
 from tests.support.task_runs import written
 from tests.support.worker_arrays import assert_same, left, make_runs, wait_for, work_to_the_end, worker_array
 
-CRASHES = int(os.environ.get("CHAOS_CRASHES", "4"))
+CRASHES = amount("CRASHES", 4)
 WORKERS = 2
 
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from tests.support.task_runs import (
     command,
     commits,
     content,
+    engine,
     engines,
     failures,
     is_done,
@@ -58,15 +58,7 @@ def test_kills_of_random_processes_change_no_sample(tmp_path: Path, kills: int, 
 def generating(tmp_path: Path, rows: int, **bad: str) -> Iterator[tuple[RunDir, psutil.Process]]:
     """A task that asks an engine, which answers by prompt and seed alone."""
     pytest.importorskip("aiohttp")
-    told = str({row.removeprefix("row"): how for row, how in bad.items()}).replace("'", '"')
-    words = [
-        sys.executable,
-        "-m",
-        "tests.support.fake_engine",
-        "{socket}",
-        told.replace("{", "{{").replace("}", "}}"),
-        ".",
-    ]
+    words = engine(Path("."), **bad)
     params = {"model": "none", "prompt": "number {x}", "retries": 1_000_000, "start_timeout": 60.0, "command": words}
     run = make_run(
         tmp_path / "run", "jobs.text_generation:TextGeneration", rows, batch_size=1, params=params, in_flight=16, workers=1

@@ -3,7 +3,6 @@
 CHAOS_KILLS=500 in the environment is the long version, of some minutes.
 """
 
-import os
 import random
 import time
 from pathlib import Path
@@ -11,10 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.chaos import amount
 from tests.support.worker_arrays import WorkerArray, assert_same, left, make_runs, work_to_the_end, worker_array
 
 KILLS = 25
-ROUNDS = max(1, int(os.environ.get("CHAOS_KILLS", "0")) // KILLS)
+ROUNDS = max(1, amount("KILLS", 0) // KILLS)
 WORKERS = 3
 
 

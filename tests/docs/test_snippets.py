@@ -5,7 +5,6 @@ import http.server
 import io
 import json
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from launcher.config.config import load_config
 from tests.support import doc_pages
 from tests.support.launcher_runs import ROOT, launcher, write_config
 from tests.support.tars import write_tar
+from tests.support.task_runs import engine
 
 
 def python_with(page: str, text: str) -> str:
@@ -99,10 +99,8 @@ def test_the_job_that_goes_on_with_what_it_downloads(tmp_path: Path, capsys: Any
 def test_the_job_that_asks_a_model_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / "checking.py").write_text(python_with("jobs.md", "class Checked"))
-    command = [sys.executable, "-m", "tests.support.fake_engine", "{socket}", "{{}}", str(tmp_path)]
-    config = write_config(
-        tmp_path, 4, shards=1, job="checking:Checked", params={"model": "none", "command": command, "prompt": "say {x}"}
-    )
+    params = {"model": "none", "command": engine(tmp_path), "prompt": "say {x}"}
+    config = write_config(tmp_path, 4, shards=1, job="checking:Checked", params=params)
     done = launcher(tmp_path, "run", config)
     assert done.returncode == 0, done.stdout + done.stderr
     from launcher import results

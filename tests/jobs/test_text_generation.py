@@ -21,7 +21,18 @@ from jobs.node.generators import sample_seed
 from jobs.storage.rundir import RunDir
 from tests.support.launcher_runs import ROOT, wait_until
 from tests.support.patience import PATIENCE
-from tests.support.task_runs import alive, command, content, engines, failures, last_end, make_run, run_task, written
+from tests.support.task_runs import (
+    alive,
+    command,
+    content,
+    engine,
+    engines,
+    failures,
+    last_end,
+    make_run,
+    run_task,
+    written,
+)
 
 pytest.importorskip("aiohttp")
 
@@ -32,11 +43,6 @@ JOB = "jobs.text_generation:TextGeneration"
 @pytest.fixture(autouse=True)
 def _find_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-
-
-def engine(tmp_path: Path, place: str = "{socket}", **bad: str) -> list[str]:
-    told = json.dumps({row.removeprefix("row"): how for row, how in bad.items()}).replace("{", "{{").replace("}", "}}")
-    return [sys.executable, "-m", "tests.support.fake_engine", place, told, str(tmp_path)]
 
 
 def generation(path: Path, settings: dict[str, Any] | None = None, **params: Any) -> RunDir:

@@ -21,11 +21,12 @@ from jobs.storage.files import write_once
 from jobs.storage.journal import Journal, encode
 from jobs.storage.outputs import join, to_columns
 from jobs.storage.plans import Plan
-from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile, FailedSample, JobSpec, Layout, Shard
+from jobs.storage.records import AttemptStart, Block, Commit, Commits, DataFile, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_failures import FailureTally
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.seals import seal_of, stamp
+from jobs.storage.shard_table import Shard
 from jobs.storage.spans import Range, Spans
 from jobs.storage.submission import NodeSettings, Submission
 

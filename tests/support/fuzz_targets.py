@@ -291,7 +291,7 @@ def run_targets(folder: Path) -> Iterator[Target]:
 
     def look() -> None:
         found = StatusReader(run).read()
-        status_lines(found, found.shard_rows())
+        status_lines(found, list(found.shard_rows()))
         survey_results(run, Plan.read(run.plan))
 
     def target(name: str, weight: int, path: Path, look: Callable[[], object], forks: bool = False) -> Target:

@@ -186,6 +186,12 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
+def engine(folder: Path, place: str = "{socket}", **bad: str) -> list[str]:
+    """The command of a fake engine, which keeps in a folder what happened once; ``row3``: what happens at that row's prompt."""
+    told = json.dumps({row.removeprefix("row"): how for row, how in bad.items()}).replace("{", "{{").replace("}", "}}")
+    return [sys.executable, "-m", "tests.support.fake_engine", place, told, str(folder)]
+
+
 def engines(task: psutil.Process) -> list[psutil.Process]:
     """The fake engines that a task has started, below it."""
     found = []

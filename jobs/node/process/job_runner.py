@@ -17,7 +17,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-from jobs.errors import ProcessBroken
+from jobs.errors import ProcessBroken, described, words
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -29,7 +29,7 @@ from jobs.node.memory_errors import broken_process, is_device_lost
 from jobs.node.messages import Loaded
 from jobs.node.transfer import Arriving
 from jobs.node.twins import end_twin
-from jobs.node.worker.loading import failed_piece, tell_loss
+from jobs.node.worker.loading import failed_piece, tell_loss, untold
 from jobs.storage.outputs import RowCountError
 from jobs.storage.records import FailedSample
 
@@ -153,8 +153,10 @@ class JobRunner:
             try:
                 results, failure, is_final = self._run_job(loaded, arriving)
             except (ProcessBroken, BaseExceptionGroup) as error:
-                broken = broken_process(error)
-                tell_loss(str(broken), error)
+                broken = broken_process(error) or ProcessBroken(described(error))
+                tell_loss(words(broken), error)
+            except Exception as problem:  # what a Job raised may itself raise when it is looked at
+                failure = untold(loaded.rows[0], SampleFailureKind.PROCESS, problem)
         self._border.come_back((loaded.piece.start, loaded.piece.stop))  # it may have been its load, too
         return Processed(loaded, results, failure, is_final, time.monotonic() - started, broken)
 

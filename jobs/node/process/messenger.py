@@ -11,7 +11,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from jobs.errors import OutputError
+from jobs.errors import OutputError, words
 from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend
 from jobs.node.batches import BatchWork, PieceLimit
@@ -109,7 +109,7 @@ class Messenger:
         """Keeps the results of a piece; a batch whose last piece this was is stored."""
         loaded = processed.loaded
         if processed.broken:
-            self._lose(str(processed.broken), tuple(loaded.rows))
+            self._lose(words(processed.broken), tuple(loaded.rows))
             return
         work = self._works.get(loaded.piece.batch)
         if work:  # else dropped by Halt

@@ -176,6 +176,9 @@ class _Process:
         except OSError as error:  # of the run directory, mostly: no sample's fault
             report_broken(self._connection, self._backend.broken(error))
             self._has_ended = True
+        except MemoryError as error:  # for results of samples that are all done: more of it is all that helps
+            report_broken(self._connection, broken("storing results", error, KernelKills()))
+            self._has_ended = True
 
     def _talk_beside(self) -> None:
         try:

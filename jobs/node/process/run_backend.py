@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jobs.errors import LauncherError, OutputError, RunError
-from jobs.job import Job, job_class, make_job
+from jobs.job import Job, counted_outputs, job_class, make_job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
 from jobs.node.batches import BatchWork
@@ -80,7 +80,7 @@ class RunBackend:
         return of_sample(outputs)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "BatchWriter":
-        counted = job_class(self.spec).counts
+        counted = counted_outputs(job_class(self.spec))
         return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask, counted)
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:
@@ -114,10 +114,13 @@ class BatchWriter:
         work.add(loaded.piece, loaded.rows, results)
 
     def _check(self, columns: Columns, work: BatchWork) -> None:
-        """Raises OutputError where outputs differ from the layout or, before it is known, from the batch's."""
-        outputs = self._layout.outputs if self._layout else work.forms()
-        if outputs:
-            check_form(columns, outputs)
+        """Raises OutputError where outputs differ from the layout, or from the batch's, which may say what it leaves open.
+
+        So the parts of a batch go together, and what ``store`` has against them is always something new about the layout.
+        """
+        for outputs in (self._layout.outputs if self._layout else (), work.forms()):
+            if outputs:
+                check_form(columns, outputs)
 
     def store(self, work: BatchWork) -> Commit:
         """Raises OutputError where the run has another layout."""

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from jobs.errors import words
 from jobs.kinds import FailureKind
+from jobs.machine.kernel_kills import KernelKills
 from jobs.node.backend import Backend
 from jobs.node.border import Border
 from jobs.node.messages import Broken, Deal, Done, Halt, Halted, Hungry, Lost, Ready, Stop
@@ -20,6 +22,7 @@ from jobs.node.process.intake import Intake
 from jobs.node.process.pool import PieceSource
 from jobs.node.process.sample_runner import TICK, Outcome, SampleRunner
 from jobs.node.process.switchboard import Switchboard
+from jobs.node.worker.loading import broken
 
 # It asks for more when there is room for this share of what it may have.
 _ASK = 1 / 6
@@ -75,6 +78,8 @@ class SampleMessenger:
             self._end(Stop())
         except OSError as error:  # of the run directory, mostly: no sample's fault
             self._end(self._backend.broken(error))
+        except MemoryError as error:  # for results of samples that are all done: more of it is all that helps
+            self._end(broken("storing results", error, KernelKills()))
         except BaseException as error:  # a fault of ours, which the loop would swallow
             sys.excepthook(type(error), error, error.__traceback__)
             os._exit(os.EX_SOFTWARE)
@@ -108,7 +113,7 @@ class SampleMessenger:
             if self._finished.is_due:
                 self._store()
             if self._runner.broken:
-                self._lose(Lost(str(self._runner.broken), self._runner.rows_lost, self._runner.lost_for))
+                self._lose(Lost(words(self._runner.broken), self._runner.rows_lost, self._runner.lost_for))
             elif self._halting:
                 self._halt_if_through()
             else:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobs.errors import ProcessBroken, described
+from jobs.errors import ProcessBroken, described, words
 from jobs.job import Job
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine.kernel_kills import KernelKills
@@ -22,7 +22,7 @@ from jobs.node.beacon import InFlight
 from jobs.node.generators import sample_seed
 from jobs.node.memory_errors import broken_process, is_device_lost, is_out_of_memory
 from jobs.node.twins import end_twin
-from jobs.node.worker.loading import tell_loss, too_long
+from jobs.node.worker.loading import tell_loss, too_long, untold
 from jobs.storage.records import FailedSample
 
 # A sample that was cancelled may clean up for so many seconds; then it is left behind.
@@ -187,6 +187,13 @@ class SampleRunner:
         flight.task = self._loop.create_task(self._process(flight))
 
     async def _process(self, flight: _Flight) -> None:
+        try:
+            await self._run(flight)
+        except Exception as problem:  # what a Job raised may itself raise when it is looked at; the loop would not tell
+            row = flight.item.row
+            self._end(flight, Outcome(row, None, untold(row, SampleFailureKind.PROCESS, problem)))
+
+    async def _run(self, flight: _Flight) -> None:
         row = flight.item.row
         began = self._loop.time()
         results: Any = None
@@ -240,7 +247,7 @@ class SampleRunner:
 
     def _break(self, broken: ProcessBroken, error: BaseException) -> None:
         if self.broken is None:
-            tell_loss(str(broken), error)
+            tell_loss(words(broken), error)
             self.broken, self.rows_lost = broken, tuple(self._flights)
             if self._kernel_kills.look():  # what it needs was perhaps taken for its memory
                 self.lost_for = FailureKind.OUT_OF_MEMORY

@@ -11,6 +11,7 @@ Of many samples in flight nobody knows which one it was: half as many are from t
 from collections.abc import Callable, Collection, Sequence
 
 from jobs.kinds import FailureKind, SampleFailureKind
+from jobs.machine import memory
 from jobs.node.messages import Allocate, Allocated, Batch
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed, CommitLog
@@ -18,6 +19,9 @@ from jobs.node.supervisor.crew import Crew
 from jobs.node.supervisor.deaths import MemoryShort
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.spans import Spans
+
+# Each time costs a restart of all processes.
+_MOST_TIMES = 3
 
 
 class _NoCommits:
@@ -37,6 +41,20 @@ class _NoCommits:
 
     def give_up_for_memory(self, rows: Collection[int]) -> Spans:
         return Spans()
+
+
+def tell(short: MemoryShort, times: int, limit: int) -> None:
+    """Says how it goes on. Raises AttemptFailed where memory ran out so often within a claim that it is plainly too small.
+
+    ``limit``: what the task may use, bytes.
+    """
+    may = f"the task may use {memory.in_words(limit)}"
+    if times > _MOST_TIMES:
+        raise AttemptFailed(FailureKind.OUT_OF_MEMORY, f"memory ran out {times} times, last with {short}; {may}")
+    way = "doing its batch with all else idle"
+    if short.together > 1:
+        way = f"going on with {short.together // 2} of {short.together} samples in flight"
+    print(f"memory ran out ({short}; {may}): {way}", flush=True)
 
 
 NewCrew = Callable[[CrewSettings], Crew]

@@ -23,7 +23,7 @@ from jobs.node.channel import Channel
 from jobs.node.messages import Batch, Stop, Worker
 from jobs.node.process import process
 from jobs.node.process.arguments import ProcessArguments
-from jobs.node.supervisor.child import END_SECONDS, Child, at, end
+from jobs.node.supervisor.child import Child, at, end
 from jobs.node.supervisor.fork_server import Forked, ForkServer
 from jobs.node.supervisor.guardian import Target
 from jobs.node.worker import worker
@@ -31,8 +31,6 @@ from jobs.node.worker.worker import ChildArguments
 
 # What it means that something became readable.
 _TALKS, _DIES, _OTHER = "talks", "dies", "other"
-# Seconds that are over before a child is killed for a sample: an async load is timed in its worker, which need not die for it.
-_SLACK = 1.0
 # Seconds between looks at time-outs and memory: a death is noticed at once, a time-out within this.
 TICK = 0.5
 
@@ -242,19 +240,7 @@ class Children:
             return self.processes[child.process] is child and child.process not in self.retired
         return self.workers.get((child.process, child.worker)) is child
 
-    def overdue(self, sample_timeout: float) -> list[Child]:
-        """Children that have been at the same rows for longer than ``sample_timeout`` seconds for each of them."""
-        now = self.clock.now
-        late = []
-        for child in self:
-            at, rows = self._doing(child)
-            if at != child.watched[0]:
-                child.watched = (at, now)
-            elif rows and now - child.watched[1] > sample_timeout * rows + _SLACK and not child.killed_for:
-                late.append(child)
-        return late
-
-    def _doing(self, child: Child) -> tuple[object, int]:
+    def doing(self, child: Child) -> tuple[object, int]:
         """What a child does, which has changed if it gets on, and how many samples' time it may take for it.
 
         One with samples in flight ends those that are late itself, as long as it looks at the clock, which it does not
@@ -263,18 +249,6 @@ class Children:
         if span := self.span(child):
             return span, span[1] - span[0]
         return (self._beacons.ticks(child.process), 1) if self.in_flight(child) else (None, 0)
-
-    def unending(self) -> list[Child]:
-        """Children that SIGKILL should have ended by now."""
-        now = self.clock.now
-        found = []
-        for child in self:
-            if child.is_killed and not child.is_dead:
-                if child.unending_since is None:
-                    child.unending_since = now
-                elif now - child.unending_since > END_SECONDS:
-                    found.append(child)
-        return found
 
     def stop(self, grace: float, extra: Sequence[Any]) -> None:
         """Has all children tear down, for ``grace`` seconds, or until one of ``extra`` is readable."""

@@ -14,8 +14,9 @@ from jobs.node.supervisor.streak import reason_of
 from jobs.storage.attempts import Attempt, owners, read_failed
 from jobs.storage.beats import GivenUp
 from jobs.storage.plans import Plan
-from jobs.storage.records import FailedSample, Shard
+from jobs.storage.records import FailedSample
 from jobs.storage.sample_failures import FailureTally, SampleFailures
+from jobs.storage.shard_table import Shard
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from jobs.errors import LauncherError
 from jobs.kinds import EndReason, FailureKind
-from jobs.machine import devices, disk, memory
+from jobs.machine import devices, disk
 from jobs.machine.running_time import RunningTime
 from jobs.node.messages import Batch
 from jobs.node.process.run_backend import prepare
-from jobs.node.supervisor.alone import recover
+from jobs.node.supervisor.alone import recover, tell
 from jobs.node.supervisor.attempt import AttemptLog
 from jobs.node.supervisor.attempt_start import Given, new_name
 from jobs.node.supervisor.children import TICK, CrewSettings
@@ -47,8 +47,6 @@ _LEAVE_GRACE = 2.0
 _END_SECONDS = 12.0
 # Seconds that teardown() may take when all is done: it may upload.
 _TEARDOWN_GRACE = 30.0
-# Each time memory runs out costs a restart of all processes; beyond this, within a claim, it is plainly too small.
-_MEMORY_SHORTAGES = 3
 # Batches that wait in the crew for each of its processes, at the least: several hands full.
 _WAITING = 1024
 
@@ -245,20 +243,10 @@ class Task:
     def _recover(self, short: MemoryShort, shortages: int) -> tuple[list[Batch], int]:
         """After memory ran out: does that batch with all else idle, see ``recover``; or raises AttemptFailed."""
         self._attempt.beat()  # if it dies of that, others know of what
+        tell(short, shortages, self._settings.memory)
         # Whatever comes now, a signal too, meets no crew: `recover` ends this one, and its own.
         crew, self._crew = self._crew, None
         assert crew is not None
-        limit = memory.in_words(self._settings.memory)
-        if shortages > _MEMORY_SHORTAGES:
-            crew.close()
-            raise AttemptFailed(
-                FailureKind.OUT_OF_MEMORY,
-                f"memory ran out {shortages} times, last with {short}; the task may use {limit}",
-            )
-        way = "doing its batch with all else idle"
-        if short.together > 1:
-            way = f"going on with {short.together // 2} of {short.together} samples in flight"
-        print(f"memory ran out ({short}; the task may use {limit}): {way}", flush=True)
         failed, given_up = self._attempt.failed, self._attempt.given_up
         found = recover(crew, short, self._attempt, self._new_crew, self._step)
         if short.together > 1:

@@ -47,6 +47,11 @@ def failed_piece(backend: Backend, rows: Sequence[int], stage: SampleFailureKind
     return note(rows[0], stage, error)
 
 
+def untold(row: int, stage: SampleFailureKind, problem: BaseException) -> FailedSample:
+    """The record of a sample of which not even the failure could be looked at."""
+    return FailedSample(row, stage, f"why it failed cannot be told: {described(problem)}"[:_MESSAGE_CHARACTERS])
+
+
 def broken(stage: str, error: BaseException, kernel_kills: KernelKills) -> Broken:
     """What a child says that could not be set up; of lack of memory only the host's: more of it may be had."""
     is_short = is_out_of_host_memory(error) or kernel_kills.look() > 0

@@ -25,7 +25,7 @@ from jobs.gather.sources import read_sources
 from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.storage.blocks import digest
-from jobs.storage.outputs import fill_value
+from jobs.storage.outputs import without_values
 from jobs.storage.plans import Plan
 from jobs.storage.records import Block, Commit, DataFile, FailedSample, JobSpec, Layout, Output
 from jobs.storage.rundir import RunDir
@@ -87,7 +87,7 @@ def check_outputs(path: Path, rows: int, ok: set[int]) -> None:
                 if row in ok:
                     np.testing.assert_array_equal(found[row], values[row])
                 elif isinstance(file[name], h5py.Dataset):
-                    np.testing.assert_array_equal(found[row], np.full_like(values[row], fill_value(file[name].dtype)))
+                    np.testing.assert_array_equal(found[row], without_values(values[row].shape, file[name].dtype))
                 else:
                     assert len(found[row]) == 0
 

@@ -3,12 +3,16 @@
 import errno
 import fcntl
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.errors import BusyError
+from jobs.gather import new_result
 from jobs.gather.gather import gather
 from jobs.gather.new_result import NewResult
 from jobs.storage.rundir import RunDir
@@ -95,6 +99,44 @@ def test_of_two_that_begin_at_once_one_goes_on(run: RunDir, monkeypatch: pytest.
     monkeypatch.setattr("jobs.gather.new_result.temporary_result", lambda path: next(names))
     with NewResult(run.result), pytest.raises(BusyError):
         NewResult(run.result)
+
+
+def test_one_that_is_at_work_is_seen_whatever_its_name(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The later one has the first name, and looks for the first time before the other begins."""
+    names = iter([run.path / ".result.bbbbbbbb.part.h5", run.path / ".result.aaaaaaaa.part.h5"])
+    monkeypatch.setattr(new_result, "temporary_result", lambda path: next(names))
+    monkeypatch.setattr(new_result, "_WAY", 0.1)
+    others, begun = new_result._others, list[NewResult]()
+
+    def look(path: Path, own: Path | None = None) -> dict[Path, bool]:
+        found = others(path, own)
+        if not begun:
+            monkeypatch.setattr(new_result, "_others", others)
+            begun.append(NewResult(path))
+        return found
+
+    monkeypatch.setattr(new_result, "_others", look)
+    with pytest.raises(BusyError):
+        NewResult(run.result)
+    begun[0].publish()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes other users")
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_another_users_gather_loses_nothing(mode: int) -> None:
+    """He is seen at work where his file may be read; where it may not, nothing is taken for what somebody has left."""
+    code = (
+        "import os, sys; from pathlib import Path; from jobs.gather.new_result import NewResult; os.setuid(12345)\n"
+        "print(NewResult(Path(sys.argv[1])).has_locks)"
+    )
+    with tempfile.TemporaryDirectory() as folder, NewResult(Path(folder) / "result.h5") as his:
+        os.chmod(folder, 0o777)
+        his.temporary.chmod(mode)
+        tried = subprocess.run([sys.executable, "-c", code, his.path], capture_output=True, text=True)
+    if mode == 0o644:
+        assert "another process is gathering this result now" in tried.stderr
+    else:
+        assert tried.stdout == "False\n"
 
 
 def test_who_leaves_rows_out_looks_which_are_missing_when_it_has_the_lock(tmp_path: Path) -> None:

@@ -128,6 +128,16 @@ def test_rows_that_are_not_there_are_not_made_up(tmp_path: Path) -> None:
         list(samples.rows(40, 44))
 
 
+@pytest.mark.parametrize("content", [b"{", None], ids=["damaged", "gone"])
+def test_without_its_layout_the_journals_tell_what_a_run_has(tmp_path: Path, content: bytes | None) -> None:
+    run = build_run(tmp_path / "first", (0, 20, 50, ROWS))
+    run.layout.unlink()
+    if content:
+        run.layout.write_bytes(content)
+    texts = [sample["text"] for sample in samples_of(tmp_path, upstream_of(run), [3, 40]).rows(0, 2)]
+    assert texts == [everything(ALL)["text"][row] for row in (3, 40)]
+
+
 def test_a_run_that_was_computed_again_since_is_not_read(tmp_path: Path) -> None:
     run = build_run(tmp_path / "first", (0, ROWS))
     upstream = upstream_of(run)

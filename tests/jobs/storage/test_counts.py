@@ -32,3 +32,17 @@ def test_each_row_has_its_own() -> None:
     assert found[1] == {"n": 2, "score": 0.0, "tokens": 0, "flag": 0}
     assert counts.of_rows(columns(), ("none",)) == [(), (), ()]
     assert counts.of_batch({}, NAMES) == ()
+
+
+def test_large_numbers_are_summed_exactly_and_what_has_no_sum_is_left_out() -> None:
+    outputs = {
+        "signed": np.array([[2**62, 2**62], [2**62, -5], [-(2**63), 1]]),
+        "unsigned": np.array([2**64 - 1, 2**64 - 2, 1], np.uint64),
+        "infinite": np.array([1.0, np.inf, 2.0]),
+    }
+    found = to_columns(outputs, 3)
+    rows = {"signed": [2**63, 2**62 - 5, 1 - 2**63], "unsigned": [2**64 - 1, 2**64 - 2, 1]}
+    each: list[dict[str, float]] = [{name: numbers[row] for name, numbers in rows.items()} for row in range(3)]
+    each[0]["infinite"], each[2]["infinite"] = 1.0, 2.0
+    assert list(map(dict, counts.of_rows(found, tuple(outputs)))) == each
+    assert dict(counts.of_batch(found, tuple(outputs))) == {name: sum(numbers) for name, numbers in rows.items()}

@@ -19,9 +19,9 @@ from jobs.storage.records import (
     Layout,
     Output,
     Record,
-    Shard,
 )
 from jobs.storage.sample_failures import SampleFailures
+from jobs.storage.shard_table import Shard
 from jobs.storage.spans import Spans
 from tests.support.builders import ELSEWHERE
 

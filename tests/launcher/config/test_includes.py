@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from launcher.config.config import Config, load_config, run_folder_of
+from launcher.config.config import Config, load_config
+from launcher.config.place import run_folder_of
 from launcher.config.yaml_lines import parse_document
 
 OWN = "include: base.yaml\nname: own\njob: {params: {model: b}}\n"

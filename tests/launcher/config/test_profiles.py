@@ -13,7 +13,8 @@ from jobs.errors import InputError
 from jobs.storage.plans import Plan
 from jobs.storage.submission import Submission
 from launcher.config import profile_files
-from launcher.config.config import Config, config_from_mapping, load_config, run_folder_of
+from launcher.config.config import Config, config_from_mapping, load_config
+from launcher.config.place import run_folder_of
 from launcher.config.profiles import Setting, put_below
 from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import asked_options

@@ -40,6 +40,14 @@ def test_of_a_path_its_last_part_is_in_the_name_and_what_makes_no_name_is_number
     assert list(named("job.params.text='a b','ü'")) == ["toy-1", "toy-2"]
 
 
+def test_text_that_would_read_back_as_something_else_is_in_quotes() -> None:
+    assert named('job.params.end="...",x') == {"toy-...": ('job.params.end="..."',), "toy-x": ("job.params.end=x",)}
+    assert named('job.params.switch="yes","true"') == {
+        "toy-yes": ('job.params.switch="yes"',),
+        "toy-true": ('job.params.switch="true"',),
+    }
+
+
 def test_what_sbatch_gets_is_as_it_is_written() -> None:
     assert named("slurm.account=0012,7") == {"toy-0012": ('slurm.account="0012"',), "toy-7": ("slurm.account=7",)}
 

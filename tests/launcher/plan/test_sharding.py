@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from jobs.storage.records import Shard
+from jobs.storage.shard_table import Shard
 from jobs.storage.spans import Spans
 from launcher.plan.sharding import (
     ALIGNMENT,

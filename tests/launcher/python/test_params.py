@@ -1,5 +1,6 @@
 """What a Job was made with comes to array tasks as it was given, in value and type; or it is refused."""
 
+import copy
 import enum
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from jobs.errors import InputError
-from jobs.job import Job
+from jobs.job import Job, make_job
+from jobs.storage.records import JobSpec
 from launcher.python.job_source import params_of
 
 
@@ -20,6 +22,12 @@ class Changing(Job):
     def __init__(self, options: dict[str, Any]) -> None:
         self.size = options.pop("size", 8)
         options["more"] = [1]
+
+
+class Emptying(Job):
+    def __init__(self, options: dict, sizes=()) -> None:  # type: ignore[no-untyped-def,type-arg]
+        self.mode = options.pop("mode")
+        self.most = sizes.pop()
 
 
 class Free(Job):
@@ -48,6 +56,14 @@ def test_a_constructor_that_changes_what_it_gets_changes_no_parameter() -> None:
     made = Changing(options)
     options["more"] = []
     assert params_of(made) == {"options": {"size": 16, "more": [2]}}
+
+
+def test_a_constructor_that_empties_what_it_gets_empties_no_plan() -> None:
+    params: dict[str, Any] = {"options": {"mode": "fast"}, "sizes": [1, 2]}
+    spec = JobSpec(f"{__name__}:Emptying", copy.deepcopy(params))
+    make_job(spec)
+    assert spec.params == params
+    assert params_of(Emptying(**copy.deepcopy(params))) == params
 
 
 def test_a_list_that_is_changed_after_is_what_it_was() -> None:

@@ -83,7 +83,7 @@ def test_of_very_many_shards_neighbours_are_one_bar(
 
 
 def test_all_samples_are_in_the_throughput(histories: list[History]) -> None:
-    found = progression(histories)
+    found = progression(histories, min(one.begin for one in histories), max(one.end for one in histories))
     assert found is not None
     assert sum(rate * found.step for rate in found.rates) == pytest.approx(SHARDS * ROWS - 6 * ROWS)
     assert max(found.at_work) <= TASKS
@@ -92,7 +92,7 @@ def test_all_samples_are_in_the_throughput(histories: list[History]) -> None:
 
 
 def test_nothing_to_plot_before_the_first_attempt() -> None:
-    assert progression([]) is None
+    assert progression([], 0.0, 0.0) is None
     assert attempt_bars([], frozenset()) == ([], 0)
 
 

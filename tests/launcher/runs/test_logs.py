@@ -42,7 +42,11 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def names(run: RunDir, shard: int) -> list[str]:
-    return [path.name for path in LogChoice.of_shard(run, shard).paths()]
+    return [path.name for path in LogChoice.of(run, Plan.read(run.plan), shard).paths()]
+
+
+def failed_names(run: RunDir) -> list[str]:
+    return [path.name for path in LogChoice.of(run, Plan.read(run.plan), failed=True).paths()]
 
 
 def test_where_nothing_began_the_owner_and_the_submission_have_a_word(run: RunDir) -> None:
@@ -80,7 +84,7 @@ class Follower:
 
     def __init__(self, run: RunDir, shard: int) -> None:
         self.seen: list[bytes] = []
-        choice = LogChoice.of_shard(run, shard)
+        choice = LogChoice.of(run, Plan.read(run.plan), shard)
         self._thread = Thread(target=lambda: self.seen.extend(piece for _, piece in read_logs(choice, follow=True)))
         self._thread.start()
 
@@ -169,11 +173,11 @@ def test_the_logs_of_what_failed_are_those_of_failed_shards_or_else_of_failed_sa
         writer.hold(0, 20)
         writer.commit_all(Spans([(0, 20)]), bad=[3])
         writer.beat(end=EndReason.DONE)
-    assert [path.name for path in LogChoice.of_failed(run).paths()] == ["0001-00000.log", "0002-00000.log", "0002.log"]
+    assert failed_names(run) == ["0001-00000.log", "0002-00000.log", "0002.log"]
     with AttemptWriter(run, 1, 2) as writer:
         writer.hold(50, 64)
         writer.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="no model")
-    assert [path.name for path in LogChoice.of_failed(run).paths()] == ["0001-00002.log"]
+    assert failed_names(run) == ["0001-00002.log"]
 
 
 @given(st.lists(st.sampled_from([b"", b"a", b"b" * 90_000])), st.booleans(), st.integers(0, 5))
@@ -183,7 +187,7 @@ def test_the_tail_of_a_log_is_its_last_lines(run: RunDir, lines: list[bytes], is
     run.log(1, 0).write_bytes(log)
     for path in (run.submission_log(2), run.log(2, 0), run.submission_log(1)):
         path.unlink(missing_ok=True)
-    shown = b"".join(piece for _, piece in read_logs(LogChoice.of_shard(run, 0), tail=count))
+    shown = b"".join(piece for _, piece in read_logs(LogChoice.of(run, Plan.read(run.plan), 0), tail=count))
     assert shown == b"".join(log.splitlines(keepends=True)[::-1][:count][::-1])
 
 

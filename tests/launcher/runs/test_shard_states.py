@@ -10,8 +10,9 @@ import pytest
 from jobs.kinds import EndReason, FailureKind, SampleFailureKind, ShardState
 from jobs.storage.journal import decode
 from jobs.storage.plans import Plan
-from jobs.storage.records import Commit, FailedSample, Record, Shard
+from jobs.storage.records import Commit, FailedSample, Record
 from jobs.storage.rundir import RunDir
+from jobs.storage.shard_table import Shard
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings
 from launcher.runs.shard_states import ShardReader, Shards

@@ -56,9 +56,13 @@ def test_a_sweep_plans_a_run_for_each_value_and_status_shows_all(
     ]
 
 
-def test_a_sweep_runs_to_the_end_and_a_failing_run_ends_no_other(config: Path) -> None:
+def test_a_sweep_runs_to_the_end_and_a_failing_run_ends_no_other(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = ["--set", "job.params.bad={'3': raise}", "--set", "retry.attempts=1"]
+    said(capsys, "plan", config.name, "--sweep", "node.max_failed_samples=0,1")
     done = launcher(config.parent, "run", config.name, "--sweep", "node.max_failed_samples=0,1", *bad, "--json")
+    assert done.stderr.count("planned anew: job.params.bad") == 2  # each is planned once, and says so
     assert [run["state"] for run in document(done)["runs"]] == ["failed", "complete"], done.stderr
     assert done.returncode == 1
     with results.open(config.parent / "runs" / "toy-1") as found:

@@ -93,6 +93,11 @@ def test_what_is_wrong_with_the_last_is_known_before_the_first_begins(tmp_path: 
         assert state("first") == "planned"
 
 
+def test_what_planning_tells_of_several_is_told_though_each_is_planned_anew_when_it_begins() -> None:
+    said = done("run", *CHAIN[:2], "--set", "node.batch_size=3")
+    assert said.count("planned anew: node.batch_size: ") == 1
+
+
 def test_one_alone_is_refused_before_its_turn_and_says_what_to_do() -> None:
     done("plan", "second.yaml")
     for arguments in (("run", "second.yaml"), ("rerun", "second")):

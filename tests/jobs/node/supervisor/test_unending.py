@@ -9,8 +9,8 @@ import pytest
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.node.messages import Allocate, Allocated, Batch, Done, Ready
 from jobs.node.supervisor import child as child_module
-from jobs.node.supervisor import children as children_module
 from jobs.node.supervisor import crew as crew_module
+from jobs.node.supervisor import watch as watch_module
 from jobs.node.supervisor.children import CrewSettings
 from jobs.node.supervisor.commit_log import AttemptFailed
 from jobs.node.supervisor.crew import Crew
@@ -68,9 +68,9 @@ class _Hanging:
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Hanging]:
     monkeypatch.setattr(crew_module, "TICK", 0.0)
-    for module in (child_module, children_module):
+    for module in (child_module, watch_module):
         monkeypatch.setattr(module, "END_SECONDS", 0.0)
-    monkeypatch.setattr(children_module, "_SLACK", 0.0)
+    monkeypatch.setattr(watch_module, "_SLACK", 0.0)
     server = FakeServer()
     yield _Hanging(server, FakeMeter())
     server.close()
