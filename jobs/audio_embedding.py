@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jobs.embedding.sound_features import FeatureName, Filters, sound_features
+from jobs.embedding.known_model import whisper_model
+from jobs.embedding.sound_features import FeatureName, Filters, sound_pieces
+from jobs.embedding.sound_pieces import Pieces
 from jobs.embedding.torch_model import Dtype, TorchModel
+from jobs.embedding.windows import mean_of_windows
 from jobs.inputs import local_file, need_folder, need_number, need_packages, need_whole, text_of
 from jobs.job import Context, Job
 from jobs.sound.sound_file import read_sound
@@ -25,7 +28,8 @@ class AudioEmbedding(Job):
     Args:
         model: a TorchScript file (a relative one starts at the config's folder), or module:function that returns a
             torch.nn.Module. It is called as model(features [b, frames, mels], lengths int64 [b]) -> [b, d] and must
-            ignore a row's frames from its length on, which are 0. Of waveforms it is model(signals [b, samples], lengths)
+            ignore a row's frames from its length on, which are 0. Of waveforms it is model(signals [b, samples], lengths).
+            With features whisper also a Whisper model, a name on the Hugging Face hub or a folder that save_pretrained wrote
         model_params: keyword arguments of the function
         path: column of the files, in any format and with any number of channels; channels are averaged. Or of their bytes
             (tars), or URLs
@@ -34,7 +38,8 @@ class AudioEmbedding(Job):
         sample_rate: Hz; all files are resampled to it
         max_seconds: what comes after in a file is not read; null reads all
         features: log_mel, whose formula is in jobs/embedding/log_mel.py; kaldi, filter banks as models trained with Kaldi's
-            have them (pip install 'shardrun[kaldi]'); waveform, the signal from -1 to 1, for models that read that
+            have them (pip install 'shardrun[kaldi]'); waveform, the signal from -1 to 1, for models that read that; whisper,
+            [b, 3000, mels], 30 seconds each: a file that is longer is the mean of its windows, each counting by its sound
         kaldi: of features kaldi, {window_type: povey, subtract_mean: false}; hamming and true are WeSpeaker's
         mels: number of filters
         window: seconds that a frame spans
@@ -80,7 +85,7 @@ class AudioEmbedding(Job):
         dtype: Dtype = "float32",
     ) -> None:
         need_packages("AudioEmbedding", "audio")
-        self._model = TorchModel(model, model_params, dtype)
+        self._model = TorchModel(*whisper_model(model, model_params, features, mels), dtype)
         self._path, self._speaker = path, speaker
         self._folder = need_folder("folder", folder)
         self._rate = need_whole("sample_rate", sample_rate, "samples per second, such as 16000")
@@ -88,28 +93,20 @@ class AudioEmbedding(Job):
             need_number("max_seconds", max_seconds, "seconds over 0, or null")
         self._max_seconds = max_seconds
         filters = Filters.checked(self._rate, mels, window, hop, low, high)
-        self._features = sound_features(features, filters, kaldi)
-        self._per_second = self._rate / (1 if features == "waveform" else filters.hop)
-        self._segment = self._frames_of("segment", segment)
-        self._segment_hop = self._frames_of("segment_hop", segment_hop) or self._segment
+        self._pieces = sound_pieces(features, filters, kaldi, segment, segment_hop)
+        self._has_segments = segment is not None
         longest = need_whole("max_frames", max_frames, "a number of frames")
         self._max_frames = longest * filters.hop if features == "waveform" else longest
         self._max_padding = need_number(
             "max_padding", max_padding, "a share from 0 to less than 1", above=-1e-9, most=0.999
         )
 
-    def _frames_of(self, name: str, seconds: float | None) -> int:
-        """Frames, or samples of a waveform, of a parameter in seconds; 0 of null."""
-        if seconds is None:
-            return 0
-        return max(1, round(need_number(name, seconds, "seconds over 0, or null") * self._per_second))
-
     def manifest_columns(self) -> tuple[str, ...]:
         """Those of the files and of who speaks."""
         return self._path, self._speaker
 
-    def load(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, str, str]:
-        """Features float32, speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
+    def load(self, sample: Mapping[str, Any]) -> tuple[Pieces, str, str]:
+        """What the model gets, speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
         speaker = text_of(sample, self._speaker)
         value = sample.get(self._path)
         given = sample if value is None else {self._path: value}  # a reference is read each time that it is asked for
@@ -118,15 +115,24 @@ class AudioEmbedding(Job):
         is_content = isinstance(value, bytes | dict)
         name = str(getattr(sample, "id", "")) if is_content else text_of(given, self._path)
         try:
-            return self._features(signal), speaker, name
+            return self._pieces(signal), speaker, name
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
-    def collate(self, items: list[tuple[np.ndarray, str, str]]) -> dict[str, Any]:
-        """``frames`` float32 [sum of n_frames, mels] or [sum], without padding, and ``n_frames`` int32 [n]."""
-        features, speakers, paths = zip(*items, strict=True)
-        n_frames = np.array([len(frames) for frames in features], np.int32)
-        return {"frames": np.concatenate(features), "n_frames": n_frames, "speakers": speakers, "paths": paths}
+    def collate(self, items: list[tuple[Pieces, str, str]]) -> dict[str, Any]:
+        """``frames`` float32 [all frames, mels] or [all samples], without padding; ``spans`` int64 [pieces, 3] are in these."""
+        found, speakers, paths = zip(*items, strict=True)
+        begins = np.cumsum([0, *(len(one.frames) for one in found)])
+        spans = [one.spans + np.array([begin, begin, 0]) for one, begin in zip(found, begins, strict=False)]
+        return {
+            "frames": np.concatenate([one.frames for one in found]),
+            "spans": np.concatenate(spans),
+            "starts": np.concatenate([one.starts for one in found]),
+            "n_pieces": np.array([len(one.spans) for one in found]),
+            "n_frames": np.array([one.length for one in found], np.int32),
+            "speakers": speakers,
+            "paths": paths,
+        }
 
     def setup(self, context: Context) -> None:
         """Loads the model on ``context.device``."""
@@ -136,28 +142,28 @@ class AudioEmbedding(Job):
         """``X`` float32 [n, d] (torch, on the model's device), or a list of [segments, d]; and what came with the batch."""
         import torch
 
-        n_frames = batch["n_frames"]
+        spans, n_pieces = batch["spans"], batch["n_pieces"]
         frames = torch.from_numpy(batch["frames"]).to(self._model.device, self._model.dtype, non_blocking=True)
-        spans = [segments(int(length), self._segment, self._segment_hop) for length in n_frames]
-        files = zip(frames.split_with_sizes(n_frames.tolist()), spans, strict=True)
-        pieces = [features[start:stop] for features, own in files for start, stop in own]
-        groups = length_groups(np.array([len(piece) for piece in pieces]), self._max_frames, self._max_padding)
-        ordered = torch.cat([self._embed([pieces[row] for row in rows]) for rows in groups])
+        groups = length_groups(spans[:, 1] - spans[:, 0], self._max_frames, self._max_padding)
+        ordered = torch.cat([self._embed(frames, spans[rows]) for rows in groups])
         back = torch.from_numpy(np.argsort(np.concatenate(groups)))
         vectors = ordered[back.to(ordered.device)]
-        outputs = {"n_frames": n_frames, "spk_ids": list(batch["speakers"]), "spk_path": list(batch["paths"])}
-        if not self._segment:
-            return {"X": vectors, **outputs}
-        of_files = [one.numpy() for one in vectors.cpu().split_with_sizes([len(own) for own in spans])]
-        starts = [np.array([start for start, _ in own], np.float32) / np.float32(self._per_second) for own in spans]
-        return {"X": of_files, "starts": starts, **outputs}
+        outputs = {name: list(batch[of]) for name, of in (("spk_ids", "speakers"), ("spk_path", "paths"))}
+        outputs["n_frames"] = batch["n_frames"]
+        if self._has_segments:
+            outputs["starts"] = np.split(batch["starts"], np.cumsum(n_pieces)[:-1])
+            return {"X": [one.numpy() for one in vectors.cpu().split_with_sizes(n_pieces.tolist())], **outputs}
+        if len(vectors) > len(n_pieces):
+            vectors = mean_of_windows(vectors, spans[:, 2], n_pieces)
+        return {"X": vectors, **outputs}
 
-    def _embed(self, features: list[Any]) -> Any:
-        """Vectors [b, d] of b rows, tensors [frames, mels] or [samples], padded to the longest of them."""
+    def _embed(self, frames: Any, spans: np.ndarray) -> Any:
+        """Vectors [b, d] of b pieces, padded to the longest of them."""
         import torch
 
-        lengths = torch.tensor([len(frames) for frames in features], device=self._model.device)
-        return self._model(torch.nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)
+        pieces = [frames[start:stop] for start, stop, _ in spans.tolist()]
+        lengths = torch.tensor(spans[:, 2], device=self._model.device)
+        return self._model(torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), lengths)
 
 
 def length_groups(lengths: np.ndarray, max_frames: int, max_padding: float) -> list[list[int]]:
@@ -178,17 +184,3 @@ def length_groups(lengths: np.ndarray, max_frames: int, max_padding: float) -> l
             groups.append([row])
             filled = length
     return groups
-
-
-def segments(length: int, size: int, hop: int) -> list[tuple[int, int]]:
-    """Where the segments of a file of so many frames begin and end; with ``size`` 0 it is one.
-
-    After the last one that is whole comes what is left, if it is half a segment or more, or all there is.
-    """
-    if not size:
-        return [(0, length)]
-    found = [(0, min(size, length))]
-    while found[-1][1] < length and length - found[-1][0] - hop >= size / 2:
-        start = found[-1][0] + hop
-        found.append((start, min(start + size, length)))
-    return found

@@ -5,7 +5,6 @@ A built-in Job, named in a config as ``jobs.command:Command``. Each pool worker 
 
 import codecs
 import contextlib
-import errno
 import shutil
 import stat
 import tempfile
@@ -20,7 +19,7 @@ from jobs.exit_codes import exit_text
 from jobs.inputs import bad_parameter, need_number, need_one_of, need_whole
 from jobs.job import Context, Job
 from jobs.program.argument import Argument
-from jobs.program.interpreter import script_problem
+from jobs.program.interpreter import script_problem, why_not_started
 from jobs.program.programs import Call, Finished, Programs
 from jobs.storage.samples import Sample
 
@@ -145,7 +144,7 @@ class Command(Job):
             try:
                 finished = self._programs.run(call)
             except OSError as error:
-                raise ProgramError(_why_not_started(call.arguments[0], error)) from None
+                raise ProgramError(why_not_started(call.arguments[0], error)) from None
             if self._programs.stops == stops and not finished.was_stopped:
                 break
         return finished
@@ -181,20 +180,6 @@ class Command(Job):
             raise ProgramError(f"{{tmp}}/{path.name} is larger than max_output ({self._limit} bytes)")
         with path.open("rb") as file:
             return file.read(self._limit)
-
-
-def _why_not_started(program: str, error: OSError) -> str:
-    match error.errno:
-        case errno.ENOMEM:
-            raise error
-        case errno.ENOENT:
-            return script_problem(program) or f"this node has no program {program!r}"
-        case errno.ENOEXEC:
-            return f"{program} is no program of this machine; a script begins with a line such as #!/bin/sh"
-        case errno.E2BIG:
-            return f"the arguments of {program} are longer than the system takes; give long text as stdin"
-        case _:
-            return f"{program} cannot be started: {error.strerror}"
 
 
 def _decode(name: str, content: bytes, cut: bool) -> str:

@@ -6,7 +6,6 @@ to bytes; the process normalises them on its device, so that a quarter of the me
 
 import importlib.util
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -15,19 +14,18 @@ import numpy as np
 
 from jobs.embedding.torch_model import Dtype, TorchModel
 from jobs.errors import InputError
+from jobs.images.image_file import in_8_bits, need_size, set_limits, upright_image
 from jobs.inputs import bad_parameter, content_of, need_folder, need_number, need_one_of, need_packages, need_whole
 from jobs.job import Context, Job
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 Filter = Literal["bicubic", "bilinear", "lanczos", "box", "nearest"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green, blue from 0 to 1, over the training set; with them most published models were trained."""
 
-_SIZES = "pixels, a number or [height, width]"
 _MEANS = "3 numbers from 0 to 1: red, green, blue"
 _STDS = "3 numbers over 0: red, green, blue"
 
@@ -90,12 +88,11 @@ class ImageEmbedding(Job):
         self._model = TorchModel(*with_timm(model, model_params), dtype)
         self._path = path
         self._folder = need_folder("folder", folder)
-        sides = _several("size", (size, size) if isinstance(size, int) else size, 2, _SIZES)
-        self._height, self._width = (need_whole("size", side, _SIZES) for side in sides)
+        self._height, self._width = need_size(size)
         self._crop = need_number("crop", crop, "a share over 0, up to 1", most=1.0)
         self._resample = need_one_of("resample", resample, get_args(Filter))
-        self._mean = [need_number("mean", value, _MEANS, above=-1.0) for value in _several("mean", mean, 3, _MEANS)]
-        self._std = [need_number("std", value, _STDS) for value in _several("std", std, 3, _STDS)]
+        self._mean = [need_number("mean", value, _MEANS, above=-1.0) for value in _three("mean", mean, _MEANS)]
+        self._std = [need_number("std", value, _STDS) for value in _three("std", std, _STDS)]
         self._draft, self._channels_last = draft, channels_last
         self._max_pixels = need_whole("max_pixels", max_pixels, "a number of pixels")
         self._max_text = need_whole("max_text", max_text, "a number of bytes")
@@ -106,10 +103,7 @@ class ImageEmbedding(Job):
 
     def setup_worker(self, context: Context) -> None:
         """Puts these limits in the place of pillow's own."""
-        from PIL import Image, PngImagePlugin
-
-        Image.MAX_IMAGE_PIXELS = None
-        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = self._max_text
+        set_limits(self._max_text)
 
     def load(self, sample: Mapping[str, Any]) -> np.ndarray:
         """Pixels uint8 [height, width, 3]; raises ValueError or OSError for a file that is no whole image."""
@@ -154,35 +148,12 @@ def read_image(
     """Pixels uint8 [height, width, 3] of the part that is used; ``size`` is (width, height). Raises ValueError."""
     from PIL import Image, ImageOps
 
-    enough = int(2 * max(size) / crop)
-    try:
-        with Image.open(file) as image:
-            if math.prod(image.size) > max_pixels:
-                raise ValueError(f"{image.width} x {image.height} pixels are more than max_pixels, {max_pixels}")
-            if draft:
-                image.draft(None, (enough, enough))
-            upright = ImageOps.exif_transpose(image)
-            method = Image.Resampling[resample.upper()]
-            return np.asarray(ImageOps.fit(rgb(upright), size, method, bleed=(1 - crop) / 2))
-    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: of a broken PNG
-        hint = " (the parameter max_text)" if "MAX_TEXT" in str(error) else ""
-        valid = "valid: a whole image, 8 or 16 bits a channel"
-        shown = file if isinstance(file, Path) else f"{len(file.getbuffer()):,} bytes"
-        raise ValueError(f"{shown}: cannot be decoded: {error}{hint}; {valid}") from error
+    method = Image.Resampling[resample.upper()]
+    with upright_image(file, max_pixels, int(2 * max(size) / crop) if draft else None) as upright:
+        return np.asarray(ImageOps.fit(in_8_bits(upright).convert("RGB"), size, method, bleed=(1 - crop) / 2))
 
 
-def rgb(image: "Image") -> "Image":
-    """The image in RGB; pillow would clip 16 bits of grey to 8 instead of scaling them."""
-    from PIL import Image
-
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"the range of its pixels (mode {image.mode}) is not known")
-    return image.convert("RGB")
-
-
-def _several(name: str, values: object, count: int, valid: str) -> Sequence[Any]:
-    if not isinstance(values, tuple | list) or len(values) != count:
+def _three(name: str, values: object, valid: str) -> Sequence[Any]:
+    if not isinstance(values, tuple | list) or len(values) != 3:
         raise bad_parameter(name, values, valid)
     return values

@@ -231,10 +231,7 @@ def needed_columns(job: Job) -> Collection[str]:
 
 
 def counted_outputs(cls: type[Job]) -> tuple[str, ...]:
-    """``Job.counts`` as plain text: the names of an enum are of the user's own class, and the supervisor has none of these.
-
-    Raises InputError where they are no names.
-    """
+    """``Job.counts`` as plain text, since an enum's names are of a class that the supervisor has not. Raises InputError."""
     names = cls.counts
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise InputError(f"job.class: {cls.__name__}.counts is {names!r}; valid: names of outputs, such as ('tokens',)")

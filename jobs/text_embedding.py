@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from jobs.embedding.transformer import Pooling, PoolingOrAuto, load_pretrained, own_pooling, pooled, resolve_model
+from jobs.embedding.transformer import (
+    Pooling,
+    PoolingOrAuto,
+    load_pretrained,
+    own_max_tokens,
+    own_pooling,
+    pooled,
+    resolve_model,
+)
+from jobs.embedding.windows import mean_of_windows
 from jobs.errors import InputError
 from jobs.inputs import need_one_of, need_packages
 from jobs.job import Context, Job
@@ -35,7 +44,8 @@ class TextEmbedding(Job):
     """Outputs per text: ``embedding`` float32 [d]; ``n_tokens`` int32, with special tokens, after the cut.
 
     ``model`` is a name on the Hugging Face hub or a local folder (relative ones start in the config's
-    folder); ``text`` is the manifest's column. Texts are cut at ``max_tokens`` tokens. With ``normalize``, vectors have
+    folder); ``text`` is the manifest's column. Texts are cut at ``max_tokens`` tokens; null: where the
+    model's files say. With ``normalize``, vectors have
     length 1. ``dtype`` is what the model computes with. The result of a batch depends on its rows alone.
 
     Args:
@@ -56,7 +66,7 @@ class TextEmbedding(Job):
         self,
         model: str,
         text: str = "text",
-        max_tokens: int = 256,
+        max_tokens: int | None = 256,
         normalize: bool = True,
         dtype: Dtype = "float32",
         prompt: str = "",
@@ -64,11 +74,11 @@ class TextEmbedding(Job):
         overlap: int | None = None,
     ) -> None:
         need_packages("TextEmbedding", "text")
-        if not isinstance(max_tokens, int) or max_tokens < 1:
-            raise InputError(f"max_tokens: {max_tokens!r} is not valid; valid: a number of tokens")
+        if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
+            raise InputError(f"max_tokens: {max_tokens!r} is not valid; valid: a number of tokens, or null")
         if dtype not in get_args(Dtype):
             raise InputError(f"dtype: {dtype!r} is not supported; valid: {', '.join(get_args(Dtype))}")
-        if overlap is not None and (not isinstance(overlap, int) or not 0 <= overlap < max_tokens):
+        if overlap is not None and (not isinstance(overlap, int) or not 0 <= overlap < (max_tokens or overlap + 1)):
             raise InputError(
                 f"overlap: {overlap!r} is not valid; valid: null, or a number of tokens less than max_tokens"
             )
@@ -95,6 +105,8 @@ class TextEmbedding(Job):
         self._tokenizer = load_pretrained(AutoTokenizer, self._source)
         # A tokenizer does not cut at all where that would leave no room for a token between the special ones.
         least, most = self._tokenizer.num_special_tokens_to_add() + 1, self._tokenizer.model_max_length
+        if self._max_tokens is None:
+            self._max_tokens = own_max_tokens(self._source, most)
         if not least <= self._max_tokens <= most:
             valid = f"valid for this model: {least} to {most}"
             raise InputError(f"max_tokens: {self._max_tokens} is out of range; {valid}")
@@ -160,8 +172,9 @@ class TextEmbedding(Job):
             embedding = torch.empty_like(ordered)
             embedding[torch.from_numpy(order)] = ordered
             if "n_windows" in batch:
-                shares, n_tokens = window_shares(n_tokens, batch["n_windows"])
-                embedding = torch.from_numpy(shares).to(embedding.device) @ embedding
+                n_windows = batch["n_windows"]
+                embedding = mean_of_windows(embedding, n_tokens, n_windows)
+                n_tokens = np.add.reduceat(n_tokens, np.cumsum([0, *n_windows[:-1]]), dtype=np.int32)
             if self._normalize:
                 embedding = torch.nn.functional.normalize(embedding, dim=1)
         return {"embedding": embedding, "n_tokens": n_tokens}
@@ -176,15 +189,3 @@ class TextEmbedding(Job):
         ids = torch.from_numpy(input_ids[:, :longest]).to(device)
         hidden = self._model(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
         return pooled(hidden, mask, self._pool)
-
-
-def window_shares(n_tokens: np.ndarray, n_windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What each window has in the mean of its text, float32 [texts, windows]; and the tokens of each text, int32 [texts].
-
-    A product of matrices sums in the same order each time, which adding up by index on a GPU does not.
-    """
-    owner = np.repeat(np.arange(len(n_windows)), n_windows)
-    shares = np.zeros((len(n_windows), len(n_tokens)), np.float32)
-    shares[owner, np.arange(len(n_tokens))] = n_tokens
-    total = shares.sum(axis=1, keepdims=True)
-    return shares / total, total[:, 0].astype(np.int32)

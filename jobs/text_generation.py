@@ -10,9 +10,8 @@ import os
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jobs.errors import InputError, ProcessBroken
+from jobs.generation.answers import is_cut_off, outputs_of
 from jobs.generation.engine import FIELDS, Engine
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole
 from jobs.job import Context, Job
@@ -178,31 +177,9 @@ class TextGeneration(Job):
         if self._logprobs:
             body["logprobs"] = True if self._chat else 1
         answer = await self._client.ask("/chat/completions" if self._chat else "/completions", body)
-        return self._outputs(answer, body.get("n", 1))
-
-    def _outputs(self, answer: dict[str, Any], asked: int) -> dict[str, Any]:
-        choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
-        if len(choices) != asked:
-            raise ValueError(f"the server gave {len(choices)} answers, and was asked for {asked}")
-        if self._schema and any(choice["finish_reason"] == "length" for choice in choices):
+        if self._schema and is_cut_off(answer):
             raise ValueError("the answer was cut off by max_tokens, so it has not the form of the schema")
-        outputs: dict[str, Any] = {}
-        for at, choice in enumerate(choices):
-            suffix = f"_{at}" if asked > 1 else ""
-            outputs[f"text{suffix}"] = (choice["message"]["content"] if self._chat else choice["text"]) or ""
-            outputs[f"finish_reason{suffix}"] = choice.get("finish_reason") or ""
-        usage = answer.get("usage") or {}
-        for name in ("prompt_tokens", "completion_tokens"):
-            outputs[name] = np.int32(usage.get(name, 0))
-        if self._logprobs:
-            outputs["logprobs"] = self._token_logprobs(choices[0].get("logprobs") or {})
-        return outputs
-
-    def _token_logprobs(self, found: dict[str, Any]) -> list[float]:
-        values = (
-            [token["logprob"] for token in found.get("content") or ()] if self._chat else found.get("token_logprobs")
-        )
-        return [float("nan") if value is None else float(value) for value in values or ()]
+        return outputs_of(answer, body.get("n", 1), logprobs=self._logprobs)
 
     def teardown(self) -> Awaitable[None] | None:
         """Ends the server."""

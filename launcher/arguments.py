@@ -238,8 +238,10 @@ def _add_beginning(command: _Command) -> None:
     init = command("init", "jobs.init", "write a commented config for a Job")
     init.add_argument("job", metavar="JOB", help="a built-in Job (see `launcher jobs`), or module:Class")
     init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
-    schema = command("schema", "jobs.schema", "a JSON Schema of config.yaml, for editors")
-    schema.add_argument("--job", metavar="JOB", help="with the parameters of this Job: a built-in one, or module:Class")
+    schema = command("schema", "jobs.schema", "a JSON Schema of config.yaml, for editors, or of what a command prints")
+    of = schema.add_mutually_exclusive_group()
+    of.add_argument("--job", metavar="JOB", help="with the parameters of this Job: a built-in one, or module:Class")
+    of.add_argument("--document", metavar="COMMAND", help="of the document that this command prints with --json")
     schema.add_argument("--output", metavar="FILE", help="write it there (default: print it)")
     doctor = command(
         "doctor", "doctor.doctor", "what is in force and from where, what is here, what is missing for what"

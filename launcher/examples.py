@@ -93,8 +93,8 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
         ("for your own, with values", "launcher init my_job:Mine mine.yaml --set data.manifest=table.csv"),
     ),
     "schema": (
-        ("for the configs of any Job", "launcher schema --output launcher.schema.json"),
         ("anew for a config, after an upgrade", "launcher schema --job text_embedding --output config.schema.json"),
+        ("of what launcher status --json prints", "launcher schema --document status"),
     ),
     "doctor": (
         ("what is here, and what profiles say", "launcher doctor"),

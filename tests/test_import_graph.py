@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Modules of the halls; all others there are doors.
 HALLS = {
     "jobs base": {
+        "jobs.deadline",
         "jobs.errors",
         "jobs.exit_codes",
         "jobs.extras",
@@ -31,7 +32,6 @@ HALLS = {
     "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
     "launcher base": {
         "launcher",
-        "launcher.deadline",
         "launcher.examples",
         "launcher.interrupts",
         "launcher.patience",
@@ -51,6 +51,7 @@ TABLE = {
     "jobs job": "jobs base, jobs/references, jobs/storage",
     "jobs/embedding": "jobs base, jobs job",
     "jobs/sound": "",
+    "jobs/images": "jobs base, jobs job",
     "jobs/http": "jobs base, jobs/storage",
     "jobs/program": "jobs base, jobs/machine",
     "jobs/generation": "jobs base, jobs job, jobs/machine, jobs/program",
@@ -60,20 +61,24 @@ TABLE = {
     "jobs/node/supervisor": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/process, jobs/node/worker, jobs/storage",
     "jobs/gather": "jobs base, jobs job, jobs/storage",
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
-    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/library, jobs/machine, "
+    "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/images, jobs/library, jobs/machine, "
     "jobs/node/supervisor, jobs/program, jobs/references, jobs/sound, jobs/storage",
     "launcher base": "",
     "launcher/manifest": "jobs base, jobs/references, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
+    "launcher/documents": "jobs base, jobs/storage, launcher executors, launcher/doctor, launcher/probe, launcher/runs, "
+    "launcher/tryout",
     "launcher/config": "jobs base, jobs/references, jobs/storage, launcher base, launcher executors, launcher/manifest",
     "launcher/catalogue": "jobs base, jobs doors, jobs job, jobs/storage, launcher/config",
     "launcher/plan": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/storage, launcher base, "
-    "launcher/catalogue, launcher/config, launcher/manifest, launcher/runs",
-    "launcher/runs": "jobs base, jobs/machine, jobs/storage, launcher executors",
-    "launcher/results": "jobs base, jobs/gather, jobs/storage, launcher/runs",
+    "launcher/catalogue, launcher/config, launcher/delivery, launcher/export, launcher/manifest, launcher/runs",
+    "launcher/runs": "jobs base, jobs/machine, jobs/references, jobs/storage, launcher executors",
+    "launcher/results": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher/runs",
+    "launcher/delivery": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher/export, "
+    "launcher/results, launcher/runs",
     "launcher/export": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher/results",
     "launcher/notify": "jobs base, jobs/storage, launcher base, launcher/runs, launcher/status",
-    "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/plan, launcher/runs",
+    "launcher/retry": "jobs base, jobs/gather, jobs/storage, launcher/config, launcher/delivery, launcher/plan, launcher/runs",
     "launcher/local": "jobs base, jobs/machine, jobs/storage, launcher executors, launcher/config, launcher/notify, "
     "launcher/retry, launcher/runs, launcher/submit",
     "launcher/slurm": "jobs base, jobs/machine, jobs/node/supervisor, jobs/storage, launcher base, launcher executors, "
@@ -83,7 +88,7 @@ TABLE = {
     "launcher/report": "jobs base, jobs/storage, launcher base, launcher executors, launcher/config, launcher/runs, "
     "launcher/status",
     "launcher/submit": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher executors, "
-    "launcher/config, launcher/notify, launcher/plan, launcher/runs, launcher/status",
+    "launcher/config, launcher/delivery, launcher/notify, launcher/plan, launcher/runs, launcher/status",
     "launcher/probe": "jobs base, jobs job, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/local, launcher/manifest, launcher/plan, launcher/runs",
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
@@ -95,8 +100,9 @@ TABLE = {
     "launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "
     "launcher/catalogue, "
-    "launcher/config, launcher/doctor, launcher/export, launcher/notify, launcher/plan, launcher/probe, launcher/results, "
-    "launcher/report, launcher/runs, launcher/status, launcher/submit, launcher/top, launcher/tryout",
+    "launcher/config, launcher/delivery, launcher/doctor, launcher/documents, launcher/export, launcher/notify, launcher/plan, "
+    "launcher/probe, launcher/results, launcher/report, launcher/runs, launcher/status, launcher/submit, launcher/top, "
+    "launcher/tryout",
     "launcher doors": "jobs base, jobs/gather, jobs/machine, jobs/storage, launcher base, launcher/commands, launcher/runs, "
     "launcher/slurm",
 }

@@ -5,6 +5,8 @@ overlap by half, mel(f) = 2595 log10(1 + f / 700), as in Young et al., The HTK B
 linear in mel, as there); then the natural logarithm. Frames begin at 0, hop, 2 hop ... and lie within the signal.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from jobs.errors import InputError
@@ -30,24 +32,24 @@ class LogMel:
         self._size = 1 << (window - 1).bit_length()
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
         self._filters = mel_filters(np.fft.rfftfreq(self._size, 1 / sample_rate), mels, low, high)
-        empty = np.flatnonzero(~self._filters.any(axis=1))
-        if len(empty):
-            raise InputError(
-                f"job.params: mels: {mels} filters are too narrow for a window of {window} samples, "
-                f"number {empty[0] + 1} catches no frequency; valid: fewer mels, a longer window or a higher low"
-            )
+        need_filters(self._filters, window)
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """Raises ValueError for a signal shorter than a window."""
         window, mels = len(self._window), len(self._filters)
         need_window(signal, window)
-        frames = np.lib.stride_tricks.sliding_window_view(signal, window)[:: self._hop]
-        energies = np.empty((len(frames), mels), np.float32)
-        for start in range(0, len(frames), _BLOCK):
-            spectra = np.fft.rfft(frames[start : start + _BLOCK] * self._window, self._size)
-            power = spectra.real**2 + spectra.imag**2
+        energies = np.empty((1 + (len(signal) - window) // self._hop, mels), np.float32)
+        for start, power in spectra(signal, self._window, self._hop, self._size):
             energies[start : start + _BLOCK] = np.log(np.maximum(power @ self._filters.T, FLOOR))
         return energies
+
+
+def spectra(signal: np.ndarray, window: np.ndarray, hop: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Power float64 [frames, 1 + size // 2] of windows that begin at 0, hop, 2 hop ...; with the first one's number."""
+    frames = np.lib.stride_tricks.sliding_window_view(signal, len(window))[::hop]
+    for start in range(0, len(frames), _BLOCK):
+        found = np.fft.rfft(frames[start : start + _BLOCK] * window, size)
+        yield start, found.real**2 + found.imag**2
 
 
 def mel_filters(frequencies: np.ndarray, mels: int, low: float, high: float) -> np.ndarray:
@@ -62,6 +64,16 @@ def mel_filters(frequencies: np.ndarray, mels: int, low: float, high: float) -> 
 def mel(frequency: np.ndarray | float) -> np.ndarray:
     """The pitch in mels of a frequency in Hz."""
     return np.asarray(2595 * np.log10(1 + np.asarray(frequency) / 700))
+
+
+def need_filters(filters: np.ndarray, window: int) -> None:
+    """Raises InputError for one that lies between two frequencies of the transform."""
+    empty = np.flatnonzero(~filters.any(axis=1))
+    if len(empty):
+        raise InputError(
+            f"job.params: mels: {len(filters)} filters are too narrow for a window of {window} samples, "
+            f"number {empty[0] + 1} catches no frequency; valid: fewer mels, a longer window or a higher low"
+        )
 
 
 def need_window(signal: np.ndarray, window: int) -> None:

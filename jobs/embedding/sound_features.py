@@ -1,4 +1,4 @@
-"""SoundFeatures: what a model gets of a signal: log-mel energies, Kaldi's filter banks, or the signal itself.
+"""SoundFeatures: what a model gets of a signal: log-mel energies, Kaldi's filter banks, Whisper's, or the signal itself.
 
 A table of names, as a config has them; each is a function of a signal, float32 [samples], that raises ValueError for one
 that is shorter than a window.
@@ -13,11 +13,15 @@ import numpy as np
 
 from jobs.embedding.kaldi_fbank import KaldiFbank
 from jobs.embedding.log_mel import LogMel, need_window
+from jobs.embedding.sound_pieces import Parts, Segment, SoundPieces, WhisperWindows
+from jobs.embedding.whisper import RATE
 from jobs.errors import InputError
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole
 
-FeatureName: TypeAlias = Literal["log_mel", "kaldi", "waveform"]
+FeatureName: TypeAlias = Literal["log_mel", "kaldi", "waveform", "whisper"]
 SoundFeatures: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+_WHISPER = "16000 samples per second, and the default of window, hop, low and high, as Whisper was trained"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,19 @@ class Filters:
         return cls(rate, mels, lengths["window"], lengths["hop"], low, top)
 
 
+def sound_pieces(
+    name: FeatureName, filters: Filters, kaldi: Mapping[str, Any] | None, segment: Segment, hop: Segment
+) -> SoundPieces:
+    """Those of the features of that name, of ``segment`` seconds each, ``hop`` from one to the next. Raises InputError."""
+    if name == "whisper" and not kaldi:
+        if filters != Filters.checked(RATE, filters.mels, 0.025, 0.01, 20.0, None):
+            raise bad_parameter("features", name, _WHISPER)
+        return WhisperWindows(filters.mels, segment, hop)
+    features = sound_features(name, filters, kaldi)
+    per_second = filters.sample_rate / (1 if name == "waveform" else filters.hop)
+    return Parts(features, per_second, segment, hop)
+
+
 def sound_features(name: FeatureName, filters: Filters, kaldi: Mapping[str, Any] | None) -> SoundFeatures:
     """The features of that name; ``kaldi`` are more arguments of KaldiFbank. Raises InputError."""
     if kaldi and name != "kaldi":
@@ -57,7 +74,7 @@ def sound_features(name: FeatureName, filters: Filters, kaldi: Mapping[str, Any]
             return _kaldi(filters, kaldi or {})
         case "waveform":
             return _Waveform(filters.window)
-    raise bad_parameter("features", name, "log_mel, kaldi, waveform")
+    raise bad_parameter("features", name, "log_mel, kaldi, waveform, whisper")
 
 
 def _kaldi(filters: Filters, more: Mapping[str, Any]) -> KaldiFbank:

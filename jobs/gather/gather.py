@@ -15,15 +15,18 @@ from jobs.gather.gather_report import GatherReport
 from jobs.gather.gathering import Gathering, Progress, of_the_rest
 from jobs.gather.manifest_check import check_manifest
 from jobs.gather.new_result import NewResult
+from jobs.gather.result_index import indexed_files
 from jobs.gather.result_place import holds_complete, objection
 from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Surveyed, survey_results
-from jobs.gather.volumes import VolumeCutter, cut
+from jobs.gather.verify import check_result
+from jobs.gather.volumes import Volume, VolumeCutter, cut
 from jobs.job import has_reduce, make_job
 from jobs.storage.code import changed, told
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import read_seal
 from jobs.storage.submission import PLAIN, ResultForm
 from jobs.storage.upstreams import refuse_outdated
 
@@ -36,11 +39,13 @@ def gather(
     form: ResultForm = PLAIN,
     progress: Progress | None = None,
     with_new_code: bool = False,
+    keep: bool = False,
 ) -> GatherReport:
     """Makes the result at ``output`` (default: the run's result.h5), whole or not at all; one for each of its manifests.
 
     ``form`` says whether it may be several files, and is compressed.
-    ``progress`` is called with the rows done and all rows. With ``allow_missing``, samples without an intact result
+    ``progress`` is called with the rows done and all rows. With ``keep`` a complete result that is there and of what is stored
+    stays, once each of its bytes is compared with the journals. With ``allow_missing``, samples without an intact result
     are left out and the result is marked as not complete; otherwise, and where that would take the place of a complete
     result, raises IncompleteError where a shard is not done (or more of its samples have failed than may), and DamageError
     where no attempt has what it committed. Raises OutputError where attempts do not fit together, BusyError where another
@@ -63,23 +68,36 @@ def gather(
         surveyed = survey_results(run, plan, (lambda part, stored: cutters[part].add(stored)) if cutters else None)
         if not (allow_missing and _may_lack(surveyed, paths)):
             _refuse_missing(run, plan, surveyed, paths)
+        volumes = [cut(one.survey, cutters.get(one.part)) for one in surveyed]
         reports = [
-            Gathering(
+            (keep and _kept(run, plan, one, own, result.path))
+            or Gathering(
                 run,
                 plan,
                 one,
-                cut(one.survey, cutters.get(one.part)),
+                own,
                 result,
                 form,
                 allow_missing=allow_missing,
                 progress=progress,
                 new_code=new_code,
             ).write()
-            for one, result in zip(surveyed, results, strict=True)
+            for one, own, result in zip(surveyed, volumes, results, strict=True)
         ]
     path, seconds = run.result_of("{manifest}", output), time.monotonic() - started
     total = GatherReport.total(path, reports, seconds) if plan.parts else reports[0]
     return replace(total, new_code=tuple(new_code))
+
+
+def _kept(run: RunDir, plan: Plan, one: Surveyed, volumes: Sequence[Volume], path: Path) -> GatherReport | None:
+    """The report of a result that is there as it would be made now, of as many files; None where it is not."""
+    started, files = time.monotonic(), [file.path for file in indexed_files(path)]
+    if not path.is_file() or (len(files) or 1) != len(volumes) or read_seal(path) != (seal := one.seal(plan)):
+        return None
+    if check_result(run, plan, one, path, lambda row: None):
+        return None
+    size, seconds = sum(file.stat().st_size for file in (path, *files)), time.monotonic() - started
+    return GatherReport.of(path, one.part, one.survey, seal, size=size, files=len(volumes), seconds=seconds)
 
 
 def _check_run(run: RunDir, plan: Plan) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.gather.committed import Damage
+from jobs.gather.survey import Survey
+from jobs.storage.records import Part
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,8 @@ class GatherReport:
     """``bytes`` is the size of the result, in ``files`` files; ``damaged`` are rows left out as missing.
 
     With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them:
-    ``path`` has {manifest} for their names. ``new_code`` are the files of a Job that folds which had changed since the plan.
+    ``path`` has {manifest} for their names. ``url``: of one that went to a store from
+    there. ``new_code`` are the files of a Job that folds which had changed since the plan.
     """
 
     path: Path
@@ -29,6 +32,15 @@ class GatherReport:
     parts: "tuple[GatherReport, ...]" = ()
     new_code: tuple[str, ...] = ()
     files: int = 1
+    url: str = ""
+
+    @classmethod
+    def of(
+        cls, path: Path, part: Part, survey: Survey, seal: str | None, *, size: int, files: int, seconds: float
+    ) -> "GatherReport":
+        """Of a result of what was surveyed."""
+        counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))
+        return cls(path, survey.whole, *counts, seconds, part.name, seal, files=files)
 
     @property
     def seals(self) -> tuple[str, ...]:

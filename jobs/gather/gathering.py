@@ -102,12 +102,9 @@ class Gathering:
         except OSError as error:
             self._result.check()
             raise RunError(f"{self._path}: gather stopped: {error}") from error
-        survey, size = self._survey, sum(sizes) + self._path.stat().st_size
-        counts = (survey.rows, survey.ok, survey.failed, survey.missing, size, tuple(survey.lost))
-        seconds = time.monotonic() - started
-        return GatherReport(
-            self._path, survey.whole, *counts, seconds, self._part.name, self._whole_seal, files=len(files)
-        )
+        size, seconds = sum(sizes) + self._path.stat().st_size, time.monotonic() - started
+        seal, count = self._whole_seal, len(files)
+        return GatherReport.of(self._path, self._part, self._survey, seal, size=size, files=count, seconds=seconds)
 
     @property
     def _is_split(self) -> bool:

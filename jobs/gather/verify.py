@@ -37,15 +37,16 @@ class VerifyReport:
     ``batches`` counts the commits that count, ``bad_lines`` the journals' lines that do not match their checksum (a crash
     leaves one; rows that only they had are listed in ``damaged`` where they are done, and done again where they are not).
     ``missing`` counts the samples that no journal has; ``code`` are the fingerprints of the Job's files, each with the rows
-    of the result that it computed. ``result`` is None where there is none yet; ``result_problems`` says in words what differs
-    in it. With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them.
+    of the result that it computed. ``result`` is None where there is none yet, a URL where it is in a store;
+    ``result_problems`` says in words what differs in it. With several manifests, ``parts`` has a report of each by its
+    ``name``, and the other fields are of all of them.
     """
 
     shards: int
     batches: int
     bad_lines: int
     damaged: tuple[Damage, ...]
-    result: Path | None
+    result: Path | str | None
     result_problems: tuple[str, ...]
     seconds: float
     name: str | None = None

@@ -1,7 +1,7 @@
 """Engine: an inference server that a process has started, as a program of its own: in its own environment, on its own GPUs.
 
-A crash of it is a closed socket, and not the end of the process. It is ended with the process, however that ends, by its
-guardian.
+A crash of it is a closed socket, and not the end of the process. It is ended with the process, however that ends, by a
+warden.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from jobs.exit_codes import exit_text
 from jobs.job import Context
 from jobs.machine.scratch import make_scratch
 from jobs.program.argument import Argument
+from jobs.program.warden import NOT_STARTED, guarded
 
 FIELDS = frozenset({"model", "socket", "port", "gpus", "in_flight"})
 # Where the key is for the server to find; in its arguments all users of the node would see it.
@@ -62,17 +63,14 @@ class Engine:
 
         Raises InputError where there is no such program, which no other try helps.
         """
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                process_group=0,
-                env={**os.environ, **dict.fromkeys(_KEYS, self.key)},
-            )
-        except OSError as error:
-            raise InputError(f"the engine {self._command[0]!r} cannot be started: {error.strerror}") from None
+        self._process = await asyncio.create_subprocess_exec(
+            *guarded(self._command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            process_group=0,
+            env={**os.environ, **dict.fromkeys(_KEYS, self.key)},
+        )
         self._log = asyncio.create_task(self._follow(self._process))
         deadline = asyncio.get_running_loop().time() + seconds
         while not await answers():
@@ -82,6 +80,8 @@ class Engine:
                 raise ProcessBroken(
                     f"the engine {self._name} does not answer, {seconds:g} s after its start{self._said}"
                 )
+        if self._process.returncode == NOT_STARTED:
+            raise InputError(f"the engine {self._command[0]!r} cannot be started: {' | '.join(self._tail)}")
         self.check()
 
     async def _follow(self, process: asyncio.subprocess.Process) -> None:

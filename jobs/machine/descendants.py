@@ -15,7 +15,7 @@ from jobs.machine.process_stat import ProcessStat
 
 _PR_SET_CHILD_SUBREAPER = 36
 # Programs are asked first: some clean up (multiprocessing's resource tracker removes what was left in /dev/shm).
-_ASKED_SECONDS = 1.0
+_ASKED_SECONDS = 0.5
 # SIGKILL ends nothing that waits in the kernel for a device or a file system; for all else so many seconds are plenty.
 _KILLED_SECONDS = 2.0
 

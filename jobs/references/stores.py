@@ -6,11 +6,12 @@ AWS_ENDPOINT_URL ...); none are in a URL, since that is written down. It tries a
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -20,8 +21,9 @@ from jobs.errors import InputError
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https")
 FILE = "file"
 _CHUNK = 4 << 20
-# Of an object that is written in parts: S3 takes 10,000 of them.
-_LEAST_PART, _MOST_PARTS = 8 << 20, 9000
+# Of a request's answer: obstore ends each after half a minute, and resumes it ten times at most.
+_ANSWER = 64 << 20
+_PATIENCE = 180
 
 
 def is_url(text: str) -> bool:
@@ -77,58 +79,85 @@ os.register_at_fork(after_in_child=_Client.forked)
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a store tells of an object; ``changed``: when, seconds."""
+    """What a store tells of an object; ``changed``: when, seconds; ``tag``: its ETag, other for other bytes."""
 
     url: str
     size: int
     changed: float
+    tag: str = ""
 
 
 @lru_cache(maxsize=64)
-def _store(root: str) -> Any:
+def _store(root: str, seconds: int) -> Any:
     from obstore.store import from_url
 
-    return from_url(root, client_options={"allow_http": True}) if root.startswith("http") else from_url(root)
+    retries: Any = {"retry_timeout": timedelta(seconds=seconds)}
+    # With options for its client, obstore would not look for any in the environment.
+    client: Any = {"allow_http": True} if root.startswith("http") else None
+    return from_url(root, client_options=client, retry_config=retries)
 
 
-def _located(url: str) -> tuple[Any, str]:
-    """The store of a URL, and the object's name there."""
+def located(url: str, seconds: int = _PATIENCE) -> tuple[Any, str]:
+    """The store of a URL, and the object's name there; for so long it tries again what the store does not do at once."""
     scheme, _, rest = url.partition("://")
     place, _, name = rest.partition("/")
-    return _store(f"{scheme}://{place}"), unquote(name) if scheme.startswith("http") else name
+    return _store(f"{scheme}://{place}", seconds), unquote(name) if scheme.startswith("http") else name
+
+
+# What a store's words mean, by the first of these that is among them.
+_MEANINGS = (
+    (re.compile(r"169\.254\.169\.254|metadata/|must be specified|[Cc]redential"), errno.ENOKEY),
+    (re.compile(r"\b(429|503)\b|SlowDown"), errno.EAGAIN),
+    (re.compile(r"error sending request|tim(ed|e) ?out|[Cc]onnect|dns|50[0-9] "), errno.ETIMEDOUT),
+)
+_QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
 
 
 @contextmanager
-def _asking(url: str) -> Iterator[None]:
-    """What goes wrong inside as OSError with the URL; obstore's own words are a page long."""
-    from obstore.exceptions import BaseError
+def asking(url: str) -> Iterator[None]:
+    """What goes wrong inside as OSError with the URL: obstore's own words are a page long, and may have a signature.
+
+    ``errno``: ENOENT, EACCES (not with these credentials), ENOKEY (there are none), EAGAIN (the store is busy), ETIMEDOUT (it
+    does not answer), EIO (anything else).
+    """
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     try:
         _Client.use()
         yield
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "there is no such object", url) from None
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise OSError(errno.EACCES, _words(error), url) from None
     except (BaseError, OSError, ValueError) as error:
         code, what = getattr(error, "errno", None), getattr(error, "strerror", None)
-        raise OSError(code or errno.EIO, what or str(error).partition("\n\nDebug source")[0].strip(), url) from None
+        raise OSError(code or _meaning(_words(error)), what or _words(error), url) from None
+
+
+def _words(error: Exception) -> str:
+    return _QUERY.sub(r"\1", str(error).partition("\n\nDebug source")[0]).strip()
+
+
+def _meaning(words: str) -> int:
+    return next((code for pattern, code in _MEANINGS if pattern.search(words)), errno.EIO)
 
 
 def describe(url: str) -> StoredObject:
     """Raises OSError where it cannot be had."""
     import obstore
 
-    with _asking(url):
-        store, name = _located(url)
+    with asking(url):
+        store, name = located(url)
         meta = obstore.head(store, name)
-    return StoredObject(url, meta["size"], meta["last_modified"].timestamp())
+    return StoredObject(url, meta["size"], meta["last_modified"].timestamp(), (meta["e_tag"] or "").strip('"'))
 
 
 def read_range(url: str, start: int, length: int) -> bytes:
     """Some bytes of an object, fewer where it ends. Raises OSError."""
     import obstore
 
-    with _asking(url):
-        store, name = _located(url)
+    with asking(url):
+        store, name = located(url)
         return bytes(obstore.get_range(store, name, start=start, length=length))
 
 
@@ -136,51 +165,54 @@ def read_all(url: str) -> bytes:
     """All bytes of an object. Raises OSError."""
     import obstore
 
-    with _asking(url):
-        store, name = _located(url)
+    with asking(url):
+        store, name = located(url)
         return bytes(obstore.get(store, name).bytes())
 
 
 def copy_to(url: str, file: BinaryIO) -> None:
     """Writes all of an object into an open file. Raises OSError: what names the URL is the store's, other is the disk's."""
+    file.writelines(read_chunks(url))
+
+
+def read_chunks(url: str) -> Iterator[bytes]:
+    """All bytes of an object, some megabytes at a time; none of another that takes its place meanwhile. Raises OSError."""
+    known = describe(url)
+    # A server of HTTP may know no ranges.
+    step = known.size if url.startswith("http") else _ANSWER
+    for start in range(0, known.size, step) if known.size else ():
+        stop, came = min(start + step, known.size), start
+        for chunk in _answer(known, start, stop):
+            came += len(chunk)
+            yield chunk
+        if came != stop:
+            raise OSError(errno.EIO, f"{came:,} bytes came of {known.size:,}", url)
+
+
+def _answer(known: StoredObject, start: int, stop: int) -> Iterator[bytes]:
+    """Bytes ``[start, stop)`` of an object as it was known."""
     import obstore
 
-    with _asking(url):
-        store, name = _located(url)
-        found = obstore.get(store, name)
-        chunks = iter(found.stream(min_chunk_size=_CHUNK))
-    start = file.tell()
-    while chunk := _next(url, chunks):
-        file.write(chunk)
-    if (came := file.tell() - start) != found.meta["size"]:
-        raise OSError(errno.EIO, f"{came:,} bytes came of {found.meta['size']:,}", url)
-
-
-def _next(url: str, chunks: Iterator[Any]) -> Any:
-    with _asking(url):
-        return next(chunks, None)
-
-
-def put_file(path: Path, url: str) -> None:
-    """Writes an object, whole or not at all: a large one in parts, which a store joins when it has all. Raises OSError.
-
-    S3 compares each part with the SHA-256 that its request is signed with.
-    """
-    import obstore
-
-    with _asking(url):
-        store, name = _located(url)
-        obstore.put(store, name, path, chunk_size=max(_LEAST_PART, path.stat().st_size // _MOST_PARTS + 1))
-    if (size := describe(url).size) != path.stat().st_size:
-        raise OSError(errno.EIO, f"has {size:,} bytes, and {path.stat().st_size:,} were written", url)
+    options: Any = {"if_match": f'"{known.tag}"'} if start and known.tag else {}
+    if stop - start < known.size:
+        options["range"] = (start, stop)
+    with asking(known.url):
+        store, name = located(known.url)
+        chunks = iter(obstore.get(store, name, options=options).stream(min_chunk_size=_CHUNK))
+    while True:
+        with asking(known.url):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield bytes(chunk)
 
 
 def listed(url: str) -> Iterator[StoredObject]:
     """The objects whose names begin with that of the URL, up to its last slash. Raises OSError; HTTP has no lists."""
     import obstore
 
-    with _asking(url):
-        store, name = _located(url)
+    with asking(url):
+        store, name = located(url)
         root = url[: len(url) - len(name)]
         folder = name.rpartition("/")[0]
         for some in obstore.list(store, prefix=folder or None):

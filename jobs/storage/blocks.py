@@ -12,12 +12,9 @@ from typing import Self
 import numpy as np
 import xxhash
 
-from jobs.storage.files import read_fully, start_writing, write_fully
+from jobs.storage.files import WriteBehind, read_fully, write_fully
 from jobs.storage.outputs import Columns
 from jobs.storage.records import Block, Layout
-
-# A process has the disk begin after so many bytes. Left to the kernel, all would wait for a sync: of 64 MB, 40 ms.
-_BEGIN = 8 << 20
 
 
 def digest(data: memoryview) -> str:
@@ -38,7 +35,7 @@ class BlockWriter:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         self._number = number
         self._end = os.fstat(self._descriptor).st_size
-        self._waiting = 0
+        self._behind = WriteBehind(self._descriptor)
 
     def append(self, layout: Layout, columns: Columns) -> tuple[Block, ...]:
         """Writes a batch; returns its blocks. Raises OSError (disk full ...); what was written then is never read."""
@@ -47,7 +44,6 @@ class BlockWriter:
             column = columns[output.name]
             arrays = [column.data] if column.lengths is None else [column.lengths, column.data]
             blocks += [self._write(_bytes(array)) for array in arrays]
-        self._begin_writing()
         return tuple(blocks)
 
     def append_rows(self, layout: Layout, columns: Columns) -> list[tuple[Block, ...]]:
@@ -61,7 +57,6 @@ class BlockWriter:
                 found.append(self._write_parts(_bytes(column.lengths), [output.row_bytes] * column.rows))
                 sizes = (column.lengths * output.item_bytes).tolist()
                 found.append(self._write_parts(_bytes(column.data), sizes))
-        self._begin_writing()
         return list(zip(*found, strict=True))
 
     def _write(self, data: memoryview) -> Block:
@@ -75,13 +70,8 @@ class BlockWriter:
             blocks.append(Block(self._number, self._end + at, size, digest(data[at : at + size])))
             at += size
         self._end += at
-        self._waiting += at
+        self._behind.add(at)
         return blocks
-
-    def _begin_writing(self) -> None:
-        if self._waiting >= _BEGIN:
-            self._waiting = 0
-            start_writing(self._descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)

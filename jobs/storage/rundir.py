@@ -57,6 +57,19 @@ class RunDir:
         return Path(str(chosen or self.path / "result-{manifest}.h5").replace("{manifest}", manifest))
 
     @property
+    def outgoing(self) -> Path:
+        """Results on their way to a store."""
+        return self.path / "outgoing"
+
+    def outgoing_to(self, url: str) -> Path:
+        """Where one is made that goes to this URL, by the same name; {manifest} in that stays."""
+        return self.outgoing / url.partition("://")[2]
+
+    def delivered(self, manifest: str | None) -> Path:
+        """That the result of one of several manifests, or of the only one (None), is in a store, and as which objects."""
+        return self.path / (f"delivered-{manifest}.json" if manifest else "delivered.json")
+
+    @property
     def cleaned(self) -> Path:
         """That the data of attempts are gone, or about to go: the result has them, and nothing else."""
         return self.path / "cleaned.json"

@@ -23,8 +23,8 @@ _DIGITS = 32
 NO_SEAL = _MARK + b"-" * _DIGITS
 """Stands in a result until it is complete."""
 _SEAL = re.compile(re.escape(_MARK) + b"([0-9a-f]{%d})" % _DIGITS)
-# It is written as an attribute before any dataset, so it lies in the first metadata of the file.
-_HEAD = 1 << 14
+HEAD = 1 << 14
+"""In so many bytes of a file its seal is: it is written as an attribute before any dataset, so into the first metadata."""
 
 
 def seal_of(fingerprint: str, part: Part, owned: Iterable[Ownership]) -> str:
@@ -52,6 +52,10 @@ def read_seal(path: Path) -> str | None:
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path))  # of a FIFO the opening would wait
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        return seal_in(file.read(HEAD))
+
+
+def seal_in(head: bytes) -> str | None:
+    """The same of the first bytes of a file."""
     found = _SEAL.search(head)
     return found[1].decode() if found else "" if NO_SEAL in head else None

@@ -67,11 +67,15 @@ class ResultForm:
     """In which form a result is written; its rows are the same in any.
 
     ``max_file_size``: bytes of each of its files, at most, unless a batch is larger (None: it is one file).
-    ``compression``: of its outputs: "gzip", or "" for none.
+    ``compression``: of its outputs: "gzip", or "" for none. ``store``: the URL of the object that it becomes once it is whole,
+    {manifest} in it for the name of one of several ("": it stays a file); ``format``: that of another program, in which it is
+    objects below that URL ("": HDF5).
     """
 
     max_file_size: int | None = None
     compression: str = ""
+    store: str = ""
+    format: str = ""
 
     @property
     def room(self) -> int | None:
@@ -97,7 +101,7 @@ class Resources:
     are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: an older version made
     it), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit,
     seconds, that its partition gives where none is asked for. ``stall``: after how many seconds without a batch it ends.
-    ``max_file_size`` and ``compression`` are of the result.
+    ``max_file_size``, ``compression``, ``store`` and ``format`` are of the result.
     """
 
     parallelism: int | None = None
@@ -119,11 +123,13 @@ class Resources:
     stall: int | None = None
     max_file_size: int | None = None
     compression: str = ""
+    store: str = ""
+    format: str = ""
 
     @property
     def form(self) -> ResultForm:
         """In which the result is to be written."""
-        return ResultForm(self.max_file_size, self.compression)
+        return ResultForm(self.max_file_size, self.compression, self.store, self.format)
 
     @property
     def gathers(self) -> bool:

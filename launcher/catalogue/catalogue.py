@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs import extras
 from jobs.errors import InputError, described
@@ -18,6 +18,9 @@ from jobs.job import Job, job_class
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from launcher.catalogue.param_types import Parameter, docstring, read_parameters
+
+if TYPE_CHECKING:
+    from launcher.documents.helps import JobDocument
 
 ENTRY_POINTS = "launcher.jobs"
 
@@ -78,13 +81,18 @@ class Entry:
     def parameters(self) -> tuple[Parameter, ...]:
         return read_parameters(self.cls)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "JobDocument":
         """The document of ``launcher jobs --json``; without parameters where the class cannot be imported."""
-        known: dict[str, Any] = {"job": self.path, "package": self.package, "to_install": self.to_install}
-        if self.problem:
-            return {**known, "problem": self.problem, "summary": "", "text": "", "parameters": []}
-        parameters = [parameter.to_json() for parameter in self.parameters]
-        return {**known, "problem": None, "summary": self.summary, "text": self.text, "parameters": parameters}
+        is_usable = self.problem is None
+        return {
+            "job": self.path,
+            "package": self.package,
+            "to_install": self.to_install,
+            "problem": self.problem,
+            "summary": self.summary if is_usable else "",
+            "text": self.text if is_usable else "",
+            "parameters": [parameter.to_json() for parameter in self.parameters] if is_usable else [],
+        }
 
 
 _BUILT_IN = (
@@ -96,6 +104,7 @@ _BUILT_IN = (
     Entry("jobs.image_embedding:ImageEmbedding", "image", extras.DISTRIBUTION),
     Entry("jobs.text_embedding:TextEmbedding", "text", extras.DISTRIBUTION),
     Entry("jobs.text_generation:TextGeneration", "generation", extras.DISTRIBUTION),
+    Entry("jobs.thumbnails:Thumbnails", "thumbnails", extras.DISTRIBUTION),
 )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
@@ -20,6 +20,9 @@ from jobs.parameters import UNKNOWN, annotation, named_parameters, takes_any
 from launcher.config.origins import Problem
 from launcher.config.problems import shown, worded_value
 from launcher.config.yaml_lines import KeyPath
+
+if TYPE_CHECKING:
+    from launcher.documents.helps import ParameterDocument
 
 _PARAMS = ("job", "params")
 _UNIONS = (Union, UnionType)
@@ -50,11 +53,18 @@ class Parameter:
         """``required``, or the default as a config has it."""
         return "required" if self.required else f"default {shown(to_jsonable_python(self.default, fallback=repr))}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "ParameterDocument":
         """An entry of ``launcher jobs --json``; without a default where it has to be given."""
-        default = {} if self.required else {"default": to_jsonable_python(self.default, fallback=repr)}
-        described = {"name": self.name, "type": self.type_text or None, "required": self.required}
-        return {**described, **default, "description": self.words}
+        kind = self.type_text or None
+        found: ParameterDocument = {
+            "name": self.name,
+            "type": kind,
+            "required": self.required,
+            "description": self.words,
+        }
+        if not self.required:
+            found["default"] = to_jsonable_python(self.default, fallback=repr)
+        return found
 
 
 def _type_text(kind: Any) -> str:

@@ -3,6 +3,7 @@
 import argparse
 
 from jobs.errors import IncompleteError, InputError
+from jobs.references.stores import is_url
 from jobs.storage.plans import Plan
 from jobs.storage.upstreams import refuse_outdated
 from launcher.commands.chosen_run import chosen_run, is_result
@@ -19,7 +20,7 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
     size, rows = _size(options.max_file_size) or FILE_BYTES, options.rows_per_file
     if rows is not None and rows < 1:
         raise InputError(f"--rows-per-file {rows}: must be 1 or more")
-    run = None if is_result(options.run) else chosen_run(options.run)
+    run = None if is_url(options.run) or is_result(options.run) else chosen_run(options.run)
     # A run is read where its attempts have stored it: that is checked block by block, and never older than they are.
     in_place = run is not None and not run.cleaned.exists()
     if run and in_place:

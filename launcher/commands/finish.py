@@ -4,9 +4,9 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.storage.code import fingerprint
@@ -18,8 +18,13 @@ from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
-from launcher.runs.submissions import chosen_output, read_submissions
-from launcher.submit.result import write_result
+from launcher.runs.submissions import read_submissions
+from launcher.submit.result import gather_result
+
+if TYPE_CHECKING:
+    from jobs.gather.gather_report import GatherReport
+    from jobs.gather.verify import VerifyReport
+    from launcher.documents.results import GatheredDocument, VerifiedDocument
 
 _LISTED = 20
 
@@ -61,12 +66,12 @@ def _asked_for(printer: Printer) -> RunDir | None:
 
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
     run = chosen_run(options.run)
-    report = write_result(run, allow_missing=options.allow_missing)
+    report = gather_result(run, allow_missing=options.allow_missing)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
     for one in report.parts or (report,):
         printer.say(
-            f"result: {one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
+            f"result: {one.url or one.path} ({one.bytes / 1e6:,.1f} MB{f' in {one.files} files' if one.files > 1 else ''})",
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
@@ -74,9 +79,9 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
     return report.complete
 
 
-def _gathered(report: Any) -> dict[str, Any]:
+def _gathered(report: "GatherReport") -> "GatheredDocument":
     return {
-        "result": str(report.path),
+        "result": report.url or str(report.path),
         "complete": report.complete,
         "samples": {"total": report.rows, "ok": report.ok, "failed": report.failed, "missing": report.missing},
         "bytes": report.bytes,
@@ -86,12 +91,12 @@ def _gathered(report: Any) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace, printer: Printer) -> bool:
-    from jobs.gather.verify import verify as check
+    from launcher.delivery.store_check import verify_results
 
     run = chosen_run(options.run)
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
-    report = check(run, output=chosen_output(submissions))
+    report = verify_results(run, submissions)
     is_cleaned = run.cleaned.exists()
     if is_cleaned:
         printer.say(f"shards: cleaned; {report.batches:,} batches of {report.shards:,} shards are in the result alone")
@@ -149,7 +154,7 @@ def _code_times(run: RunDir) -> dict[str, str]:
     return {**kept, fingerprint(plan.code): ", which the plan has now"}
 
 
-def _verified(report: Any) -> dict[str, Any]:
+def _verified(report: "VerifyReport") -> "VerifiedDocument":
     return {
         "ok": report.ok,
         "shards": report.shards,
@@ -161,7 +166,7 @@ def _verified(report: Any) -> dict[str, Any]:
     }
 
 
-def _with_manifests(report: Any, described: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+def _with_manifests(report: Any, described: Callable[[Any], Mapping[str, object]]) -> dict[str, object]:
     """A report as JSON, and that of each manifest where there are several."""
     manifests = [{"name": one.name, **described(one)} for one in report.parts]
     return {**described(report), **({"manifests": manifests} if manifests else {})}

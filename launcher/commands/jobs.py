@@ -79,7 +79,12 @@ def init(options: argparse.Namespace, printer: Printer) -> bool:
 def schema(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher.catalogue.config_schema import config_schema, encoded, write_schema
 
-    made = config_schema(find(options.job, Path()) if options.job else None)
+    if options.document:
+        from launcher.documents.documents import document_schema
+
+        made = document_schema(options.document)
+    else:
+        made = config_schema(find(options.job, Path()) if options.job else None)
     if options.output:
         write_schema(Path(options.output), made)
         printer.say(f"written: {options.output}")

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launcher.commands.printer import Printer
 from launcher.commands.targets import Target, load_target, swept, way_of
@@ -16,6 +16,7 @@ from launcher.units import counted
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
+    from launcher.documents.starts import PlanDocument
     from launcher.plan.plan import Planned
 
 
@@ -26,13 +27,14 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         printer.say(*lines)
         printer.document(**document)
         return True
-    targets, told, documents = swept([options.config], options.set, options.sweep), dict[str, None](), []
+    targets, told = swept([options.config], options.set, options.sweep), dict[str, None]()
+    documents: list[PlanDocument] = []
     for target in targets:
         lines, document = _plan(target, options, printer)
         printer.say(f"{target.name}: {', '.join(target.values)}")
         printer.say(*(line for line in lines if line not in told and line != lines[-1]))
         told.update(dict.fromkeys(lines))
-        documents.append({**document, "values": target.values})
+        documents.append({**document, "values": list(target.values)})
     name = str(documents[0]["sweep"])
     printer.say(
         f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
@@ -41,7 +43,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
-def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tuple[list[str], dict[str, Any]]:
+def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tuple[list[str], PlanDocument]":
     """Plans one run; what is to be said of it, and its document."""
     from jobs.storage.samples import Samples
     from launcher.commands.columns import told
@@ -54,7 +56,7 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tupl
     note(planned.run)
     settings = [] if planned.is_new else _other_settings(planned, config)  # before the newest ones are written
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
-    manifests = [(part.name, part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
+    manifests = [(str(part.name), part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
@@ -78,22 +80,24 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> tupl
         *([opinion] if opinion else []),
         _next(planned, target if settings else None),
     ]
-    document = dict(
-        run=str(run.path),
-        **({"sweep": config.sweep} if config.sweep else {}),
-        is_new=planned.is_new,
-        fingerprint=planned.plan.fingerprint,
-        samples=planned.plan.rows,
-        shards={"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
-        **({"manifests": [{"name": n, "samples": rows, "shards": s} for n, rows, s in manifests]} if manifests else {}),
-        columns=[{"name": name, "type": kind} for name, kind in columns.items()],
-        id=id_column,
-        executor=executor.name,
-        profiles=config.profiles,
-        resources=resources,
-        remarks=remarks,
-        scripts=[{"path": str(path), "text": text} for path, text in scripts.items()],
-    )
+    document: PlanDocument = {
+        "run": str(run.path),
+        "is_new": planned.is_new,
+        "fingerprint": planned.plan.fingerprint,
+        "samples": planned.plan.rows,
+        "shards": {"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
+        "columns": [{"name": name, "type": kind} for name, kind in columns.items()],
+        "id": id_column,
+        "executor": executor.name,
+        "profiles": dict(config.profiles),
+        "resources": resources,
+        "remarks": remarks,
+        "scripts": [{"path": str(path), "text": text} for path, text in scripts.items()],
+    }
+    if config.sweep:
+        document["sweep"] = config.sweep
+    if manifests:
+        document["manifests"] = [{"name": name, "samples": rows, "shards": n} for name, rows, n in manifests]
     return lines, document
 
 

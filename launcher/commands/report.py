@@ -42,7 +42,8 @@ def metrics(options: argparse.Namespace, printer: Printer) -> bool:
     statuses = [StatusReader(run).read() for run in runs]
     if options.json:
         found = [
-            {"name": f"launcher_{family.name}{suffix}", "labels": dict(labels), "value": value}
+            # + makes numbers of true and false
+            {"name": f"launcher_{family.name}{suffix}", "labels": dict(labels), "value": +value}
             for family in families(statuses)
             for suffix, labels, value in family.metrics
         ]

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.kinds import RunState
@@ -30,6 +30,8 @@ from launcher.submit.start import Started, start, start_again
 
 # What imports numpy or pyarrow is imported in the functions below, so that a scheduler is asked for its limits before.
 if TYPE_CHECKING:
+    from launcher.documents.starts import StartDocument
+    from launcher.documents.status import StatusDocument
     from launcher.plan.plan import Planned
 
 
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace, printer: Printer) -> bool | None:
         return all(status.state is RunState.COMPLETE for status in statuses)
     if len(targets) > 1:
         _prepare(targets, options, printer)
-    documents: list[dict[str, Any]] = []
+    documents: list[StatusDocument] = []
     for target in targets:
         status = _run_one(target, options, printer)
         documents.append(status.to_json())
@@ -83,7 +85,7 @@ def _followed(run: RunDir, printer: Printer) -> Status:
     return status
 
 
-def _together(targets: Sequence[Target], documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _together(targets: Sequence[Target], documents: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
     """The documents of several runs as one."""
     return documents[0] if len(targets) == 1 else {"runs": documents}
 
@@ -179,6 +181,6 @@ def _old_samples(started: Started) -> str:
     )
 
 
-def _told(started: Started, printer: Printer) -> dict[str, Any]:
+def _told(started: Started, printer: Printer) -> "StartDocument":
     printer.say(*started.lines)
     return started.to_json()

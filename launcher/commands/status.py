@@ -94,7 +94,7 @@ _RUN_COLUMNS = (
 
 def _run_line(status: Status) -> dict[str, Any]:
     told = status.to_json()
-    samples, shards = told.pop("samples"), told.pop("shards")
-    by_state = {f"shards_{state}": shards[state] for state in SHARD_STATES}
+    samples, shards = told["samples"], told["shards"]
+    by_state = {f"shards_{state}": number for state, number in shards.items()}
     jobs = " ".join(job for one in status.submissions for job in one.submission.job_ids)
     return {**told, **samples, "samples": samples["total"], "shards": shards["total"], **by_state, "job_ids": jobs}

@@ -77,7 +77,7 @@ def swept(texts: Sequence[str], overrides: Sequence[str], sweeps: Sequence[str])
         Target(texts[0], (*overrides, *one.overrides), one.name, is_swept=True, values=one.values) for one in found
     ]
     configs = [load_config(Path(target.text), target.overrides) for target in targets]
-    if configs[0].output_path and len({config.output_path for config in configs}) < len(configs):
+    if configs[0].output.path and len({(one.output_path, one.result_form.store) for one in configs}) < len(configs):
         raise InputError(
             f"{texts[0]}: the runs of a sweep have a result each, and output.path is one place: leave it out"
         )

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from jobs.errors import InputError
+from jobs.references.stores import is_url, local_path
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm
@@ -113,13 +114,17 @@ class Config(Place):
 
     @property
     def output_path(self) -> Path | None:
-        """Where the result is wanted; with several manifests it has {manifest}. None: in the run directory."""
-        return None if self.output.path is None else self.resolve(self.output.path)
+        """The file of the result; with several manifests it has {manifest}. None: in the run directory, or in a store."""
+        path = self.output.path
+        return None if path is None or is_url(path) else self.resolve(local_path(path))
 
     @property
     def result_form(self) -> ResultForm:
         size, compression = self.output.max_file_size, self.output.compression
-        return ResultForm(None if size is None else parse_memory(size), compression or "")
+        store = self.output.path if self.output.path and is_url(self.output.path) else ""
+        return ResultForm(
+            None if size is None else parse_memory(size), compression or "", store, self.output.format or ""
+        )
 
     @property
     def template_path(self) -> Path | None:

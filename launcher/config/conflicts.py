@@ -23,6 +23,7 @@ def conflicts(config: "Config") -> list[Problem]:
         (("node", "gpus_per_process"), _without_gpus(config)),
         (("slurm", "warning"), _too_late(config)),
         (("output", "path"), _wrong_output(config)),
+        (("output", "format"), _wrong_format(config)),
         (("retry", "max_memory"), _below(config.retry.max_memory, options, "mem", parse_memory)),
         (("retry", "max_time"), _below(config.retry.max_time, options, "time", parse_time)),
         (("slurm", "template"), f"no such file: {template}" if template and not template.is_file() else None),
@@ -59,6 +60,19 @@ def _wrong_output(config: "Config") -> str | None:
     if several:
         return f"{path} is one file, and each manifest has a result: put {{manifest}} into it, as in x-{{manifest}}.h5"
     return "{manifest} stands for the name of one of several manifests; this config has one, without a name"
+
+
+def _wrong_format(config: "Config") -> str | None:
+    output = config.output
+    if output.format is None:
+        return None
+    if not config.result_form.store:
+        return "is for a result in a store: set output.path to a URL, or leave this out and use `launcher export`"
+    if not output.gather:
+        return "is for a result that is written: leave output.gather true"
+    if output.compression:
+        return f"has a compression of its own: leave out output.compression ({output.compression}), which is HDF5's"
+    return None
 
 
 def too_few_cpus(config: "Config", processes: int) -> str | None:

@@ -20,6 +20,7 @@ from launcher.config.values import (
     FileSize,
     Gpus,
     JobClass,
+    OutputPath,
     Parallelism,
     Params,
     PathList,
@@ -230,9 +231,15 @@ class RetrySection(Section):
 class OutputSection(Section):
     """Where the result goes (None: result.h5 in the run directory), and whether it is written at all."""
 
-    path: PathText | None = Field(
+    path: OutputPath | None = Field(
         default=None,
-        description="where the result goes, {manifest} for the name of several; null: result.h5 in the run directory",
+        description="where the result goes: a file, or an object of a store (s3://bucket/name.h5), {manifest} for the name of "
+        "several; null: result.h5 in the run directory",
+    )
+    format: Literal["parquet", "numpy", "webdataset", "zarr", "lance"] | None = Field(
+        default=None,
+        description="of a result in a store: a folder of files of another program (parquet, numpy, webdataset, zarr, lance), "
+        "as export makes it, with output.path as its name; null: HDF5",
     )
     gather: bool = Field(
         default=True, description="false: no result is written; what is stored is read where it lies, or exported"

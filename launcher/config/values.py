@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from jobs.references.stores import FILE, SCHEMES
 from launcher.units import format_memory, format_time, parse_memory, parse_time
 
 _DEVICE = re.compile(r"cpu|cuda:[0-9]+")
@@ -59,6 +60,22 @@ _check_scratch = _matching(
 def _matched(pattern: str) -> dict[str, Any]:
     """A JSON Schema of text that matches the whole pattern."""
     return {"type": "string", "pattern": f"^{pattern}$"}
+
+
+def _check_output(value: str) -> str:
+    """The path of a file, or a URL of a store that is written to."""
+    scheme, colon, rest = value.partition("://")
+    if not colon or scheme == FILE:
+        return value
+    if scheme not in SCHEMES or scheme.startswith("http"):
+        valid = ", ".join(one for one in (*SCHEMES, FILE) if not one.startswith("http"))
+        raise ValueError(f"results are not written to {scheme}://; valid: a path, or a URL of {valid}")
+    segments = rest.split("/")
+    if len(segments) < 2 or {"", ".", ".."} & {*segments} or re.search(r"[?#\s]", rest):
+        raise ValueError(
+            f"must name an object, such as {scheme}://bucket/folder/result.h5 (no spaces, ? and #), not {value!r}"
+        )
+    return value
 
 
 def check_sources(value: Any) -> str | tuple[str, ...]:
@@ -142,9 +159,15 @@ PathText: TypeAlias = Annotated[
     AfterValidator(
         _matching(
             r"(?![a-z][a-z0-9+.-]*://)(?s:.*)",
-            "must be a path, not a URL: of stores manifests are read, and `launcher export` writes to them",
+            "must be a path, not a URL: in stores manifests may be, and the result (output.path)",
         )
     ),
+]
+OutputPath: TypeAlias = Annotated[
+    str,
+    Field(min_length=1),
+    AfterValidator(_matching(r"[^\0]*", "must be a path: it has a NUL")),
+    AfterValidator(_check_output),
 ]
 PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(_listed), _LIST_FORMS]
 Scratch: TypeAlias = Annotated[str, AfterValidator(_check_scratch)]

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jobs.deadline import within
 from jobs.errors import LauncherError
 from launcher.config.config import Config
 from launcher.config.profile_files import profile_files
-from launcher.deadline import within
 from launcher.doctor.file_system import examine_folder
 from launcher.doctor.machine import examine_machine
 from launcher.doctor.settings import Chosen, chosen_settings

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.errors import InputError, RunError
-from jobs.references.stores import check_url, is_url, listed, local_path, put_file
+from jobs.references.stores import check_url, is_url, listed, local_path
+from jobs.references.uploads import explained, send
 from launcher.export.export import RESULT
 
 
@@ -29,7 +30,7 @@ def delivered(place: str) -> Iterator[Path]:
         files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
         with _asking(url):
             for file in sorted(files, key=lambda one: one.name == RESULT):
-                put_file(made / file, f"{url}/{file}")
+                send(made / file, f"{url}/{file}")
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def _asking(url: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{error.filename or url}: {error.strerror or error}; export again to another place") from error
+        raise RunError(f"{explained(error)}; what is at {url} is not whole: remove it, then export again") from error
 
 
 def _refuse_existing(url: str) -> None:

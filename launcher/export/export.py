@@ -93,6 +93,15 @@ def export(
     return Exported(path, len(results), len(sizes) - 1, sum(sizes))
 
 
+def format_problem(name: str) -> str | None:
+    """What a format lacks here; None where it can be written."""
+    try:
+        _writer(name, None)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def _writer(name: str, compression: str | None) -> MakeWriter:
     """Raises InputError where there is none of this name, it is not compressed so, or what it needs is missing."""
     if name not in FORMATS:

@@ -1,6 +1,7 @@
 """WebDataset: tar files of the samples that are ok, each a few files with the number of its row as their name.
 
-NAME.txt is text, NAME.bin bytes, NAME.npy an array; json has the id and the row.
+NAME.txt is text, NAME.bin bytes, NAME.npy an array; json has the id and the row. Bytes that are called as a kind of file are
+one: ``jpg``, as in the tars that a manifest has.
 """
 
 import io
@@ -17,6 +18,7 @@ from launcher.export.writer import Contents, StepWriter
 from launcher.results.pieces import Piece
 
 _SUFFIXES = {"utf-8": "txt", "bytes": "bin", None: "npy"}
+_KINDS = {"flac", "gif", "jpeg", "jpg", "mp3", "mp4", "ogg", "opus", "pdf", "png", "wav", "webm", "webp"}
 
 
 class WebDatasetWriter(StepWriter):
@@ -40,8 +42,8 @@ class WebDatasetWriter(StepWriter):
             facts = {"id": piece.ids[at].item() if piece.ids.dtype != object else piece.ids[at], "row": row}
             files = {"json": json.dumps(facts).encode()}
             for name, column in piece.columns.items():
-                suffix = f"{name}.{_SUFFIXES[column.encoding]}"
-                files[suffix] = _content(column, bounds[name], at)
+                is_file = column.encoding == "bytes" and name in _KINDS
+                files[name if is_file else f"{name}.{_SUFFIXES[column.encoding]}"] = _content(column, bounds[name], at)
             self._add_sample(row, files)
 
     def _add_sample(self, row: int, files: dict[str, bytes]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 
 def unreadable(column: pa.Array) -> tuple[int, str] | None:
@@ -53,6 +52,8 @@ def _times_readable(times: pa.Array) -> bool:
     """By the first and the last of them; nanoseconds, which Python's own types lack, one by one."""
     if getattr(times.type, "unit", "") == "ns":
         return times.to_pylist() is not None
+    import pyarrow.compute as pc  # which takes 70 ms
+
     numbers = times.view(pa.int32() if times.type.bit_width == 32 else pa.int64())
     for end in pc.min_max(numbers).values():
         if end.is_valid:

@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.fingerprint import fingerprint_of
@@ -60,6 +59,8 @@ def _rows_before(before: pa.Table, now: pa.Table, id_column: str | None) -> Rows
     if both == before.num_rows and ids_now.slice(0, both).equals(ids):
         found[:both] = np.arange(both)
         return found
+    import pyarrow.compute as pc  # which takes 70 ms, and most runs never grow
+
     # For each id of before its row now, so that memory grows with the new manifest: the old one may be far larger.
     rows_now = pc.index_in(ids, value_set=ids_now).to_numpy(zero_copy_only=False)
     there = np.flatnonzero(~np.isnan(rows_now))

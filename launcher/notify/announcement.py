@@ -67,12 +67,11 @@ def _document(status: "Status") -> dict[str, Any]:
     """What `status --json` says, but for lists that may be long, with the results and the text of `status`."""
     from launcher.status.progress import status_lines
 
-    document = {key: value for key, value in status.to_json().items() if key not in ("submissions", "silent", "notice")}
-    failures = [{**one, "message": short_line(one["message"])} for one in document["failures"][:_SHORT]]
-    is_written = status.state is RunState.COMPLETE and not status.in_place
-    results = [str(path) for path in status.results] if is_written else []
+    told = status.to_json()
+    document = {key: value for key, value in told.items() if key not in ("submissions", "silent", "notice")}
+    failures = [{**one, "message": short_line(one["message"])} for one in told["failures"][:_SHORT]]
     text = "\n".join(status_lines(status))[: _MOST // 4]
-    whole = {**document, "name": status.run.name, "failures": failures, "results": results, "text": text}
+    whole = {**document, "name": status.run.name, "failures": failures, "text": text}
     if len(json.dumps(whole)) <= _MOST:
         return whole
     return {key: value[:_SHORT] if isinstance(value, list) else value for key, value in whole.items()} | {

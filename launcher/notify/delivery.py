@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.deadline import within
 from jobs.variables import put_in
-from launcher.deadline import within
 
 SECONDS = 60.0
 _NOTICE = "LAUNCHER_NOTICE"

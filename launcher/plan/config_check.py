@@ -16,6 +16,7 @@ from jobs.storage.rundir import RunDir
 from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
 from launcher.config.origins import Problem
+from launcher.delivery import store_place
 from launcher.patience import telling
 
 
@@ -68,20 +69,34 @@ def _placed(message: str, job: JobSpec) -> Problem:
 
 def fold_problems(config: Config, job: JobSpec) -> list[Problem]:
     """A Job that folds its results needs gather, which does that."""
-    if config.output.gather or not has_reduce(make_job(job)):
+    if (config.output.gather and not config.output.format) or not has_reduce(make_job(job)):
         return []
-    return [(("output", "gather"), f"{job.path} folds its results (reduce), which gather does: leave it true")]
+    key, remedy = ("format", "leave it out") if config.output.format else ("gather", "leave it true")
+    return [(("output", key), f"{job.path} folds its results (reduce), which gather does: {remedy}")]
 
 
 def output_problems(config: Config) -> list[Problem]:
+    names: list[str | None] = [*config.data.manifests] or [None]
+    if store := config.result_form.store:
+        return _store_problems(config, store, names)
     path, run = config.output_path, RunDir(config.run_folder)
     if path is None:
         return []
-    names: list[str | None] = [*config.data.manifests] or [None]
     results = {run.result_of(name, path): None for name in names}
     folders = {result.parent: None for result in results if result.parent != run.path}
     found = [*map(_folder_problem, folders), *(objection(result, run, is_new=True) for result in results)]
     return [(("output", "path"), problem) for problem in found if problem]
+
+
+def _store_problems(config: Config, store: str, names: Sequence[str | None]) -> list[Problem]:
+    run, format_ = RunDir(config.run_folder), config.output.format
+    with telling(f"trying whether results may be written to {store}"):
+        found = [(("output", "path"), store_place.problem(store, run, name, is_folder=bool(format_))) for name in names]
+    if format_:
+        from launcher.export.export import format_problem  # it takes a while
+
+        found.append((("output", "format"), format_problem(format_)))
+    return [(key, problem) for key, problem in found if problem]
 
 
 def _folder_problem(folder: Path) -> str | None:

@@ -17,7 +17,8 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
-from launcher.runs.submissions import chosen_output, read_submissions
+from launcher.runs.result_place import result_places
+from launcher.runs.submissions import read_submissions
 
 # For as long another launcher is waited for that replaces the run at this moment, which takes it milliseconds; seconds.
 _PATIENCE = 20.0
@@ -27,12 +28,7 @@ def has_results(run: RunDir, plan: Plan) -> bool:
     """Whether an attempt has a sample done that has not failed, or there is a result."""
     if any(attempt.beat.done.count > attempt.beat.failed for attempt in Attempts(run).read()):
         return True
-    return any(path.exists() for path in _results(run, plan))
-
-
-def _results(run: RunDir, plan: Plan) -> list[Path]:
-    chosen = chosen_output(read_submissions(run))
-    return [run.result_of(part.name, chosen) for part in plan.results]
+    return any(place.exists for place in result_places(run, plan, read_submissions(run)))
 
 
 def refuse_while_it_goes_on(run: RunDir, what_becomes_of_it: str = "is to be replaced") -> None:
@@ -70,7 +66,7 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
     with _alone_with(run, known):
         submitted = run.submission_numbers()
         refuse_while_it_goes_on(run)
-        results = _results(run, known)
+        results = [place.path for place in result_places(run, known, read_submissions(run)) if not place.url]
         stamp = time.strftime("%Y%m%d-%H%M%S")
         old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{os.urandom(4).hex()}"))
         if run.downstream.is_dir():  # who waits for the run waits for the new one

@@ -126,10 +126,11 @@ def name_problems(config: Config) -> list[Problem]:
     most = _longest_name(run.path)
     problems: list[Problem] = []
     manifests: list[str | None] = [*config.data.manifests] or [None]
+    store = config.result_form.store
     for manifest in manifests:
-        path = run.result_of(manifest, config.output_path)
+        path = run.result_of(manifest, run.outgoing_to(store) if store else config.output_path)
         if (over := len(os.fsencode(temporary_result(path).name)) - most) > 0:
-            key = ("output", "path") if config.output_path else ("data", "manifest")
+            key = ("output", "path") if config.output.path else ("data", "manifest")
             text = f"{path.name[:40]}...: {over} bytes too long for the name of a result: at most {most - _extra()}"
             problems.append((key, text))
     return problems

@@ -101,10 +101,11 @@ def _node(config: Config, chosen: Measurement, measured: Sequence[Measurement], 
         processes = None
     if isinstance(config.node.processes, str):  # as many as each node has room for; that is not for this machine to say
         processes = config.node.processes
+    size = "in_flight" if settings.in_flight else "batch_size"
     return [
         (("node", "processes"), processes, _processes_reason(chosen, measured, crowded)),
         (("node", "workers"), settings.workers, _workers_reason(chosen, measured)),
-        (("node", "batch_size"), settings.batch_size, _batch_reason(chosen, measured)),
+        (("node", size), settings.in_flight or settings.batch_size, _size_reason(chosen, measured)),
     ]
 
 
@@ -143,15 +144,16 @@ def _workers_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str
     )
 
 
-def _batch_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
-    shape = (chosen.settings.processes, chosen.settings.workers)
-    others = [
-        m for m in measured if (m.settings.processes, m.settings.workers) == shape and m.settings != chosen.settings
-    ]
-    if not others:
-        return f"{short_number(chosen.rate)} samples/s; no other size was measured"
-    listed = ", ".join(f"{short_number(m.rate)} in batches of {m.settings.batch_size}" for m in others)
-    return f"{short_number(chosen.rate)} samples/s, {listed}"
+def _size_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
+    """Of the size of batches, or of samples in flight."""
+    own = chosen.settings
+    others = [m for m in measured if (m.settings.processes, m.settings.workers) == (own.processes, own.workers)]
+    if not own.in_flight:
+        listed = [f"{short_number(m.rate)} in batches of {m.settings.batch_size}" for m in others if m is not chosen]
+    else:
+        listed = [f"{short_number(m.rate)} with {m.settings.in_flight}" for m in others if m is not chosen]
+        listed.append(f"half of the samples then take {chosen.median:.3g} s or more")
+    return ", ".join([f"{short_number(chosen.rate)} samples/s", *(listed or ["no other size was measured"])])
 
 
 def _shards(config: Config, scope: Scope, shards: int, seconds: float, startup: float) -> _Value:

@@ -25,8 +25,8 @@ def choose(measured: Sequence[Measurement]) -> Measurement:
     return min(near, key=lambda found: (found.settings.processes / found.cpus, found.cpus, found.settings.workers))
 
 
-def choose_batch(measured: Sequence[Measurement]) -> Measurement:
-    """The batch size to take, from smaller to larger ones: the next one as long as it is worth it."""
+def choose_size(measured: Sequence[Measurement]) -> Measurement:
+    """The size of batches, or samples in flight, to take, from smaller to larger: the next one as long as it is worth it."""
     chosen, *larger = measured
     for found in larger:
         if found.rate < WORTH * chosen.rate:
@@ -43,7 +43,7 @@ def crowding(chosen: Measurement, measured: Iterable[Measurement]) -> float:
     like = {
         (found.settings.processes, found.settings.batch_size): found
         for found in measured
-        if found.settings.workers == chosen.settings.workers
+        if (found.settings.workers, found.settings.in_flight) == (chosen.settings.workers, chosen.settings.in_flight)
     }
     widest = max(like.values(), key=lambda found: found.cpus, default=chosen)
     alone = like.get((chosen.settings.processes, widest.settings.batch_size), widest)

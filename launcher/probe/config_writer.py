@@ -27,7 +27,8 @@ def write_config(path: Path, config: Config, recommended: tuple[Recommendation, 
     """Changes the file. Raises InputError where the result would be no valid config; then nothing is written."""
     values: dict[tuple[str, str], Any] = {one.key: one.value for one in recommended}
     processes = values["node", "processes"]
-    needed = (processes if isinstance(processes, int) else config.processes) * max(values["node", "workers"], 1)
+    each = max(values["node", "workers"], 1) + (config.node.gpus_per_process or 0)
+    needed = (processes if isinstance(processes, int) else config.processes) * each
     if config.slurm.cpus_per_task is not None and config.slurm.cpus_per_task < needed:
         values["slurm", "cpus_per_task"] = needed
     text = path.read_text(encoding="utf-8-sig")

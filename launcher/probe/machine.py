@@ -16,7 +16,7 @@ from launcher.units import counted, gibibytes
 class Machine:
     """``cpus`` are numbers of CPUs; ``visible`` is CUDA_VISIBLE_DEVICES for a task, None: as it is; ``memory`` bytes.
 
-    ``devices`` are those of a task with one process each.
+    ``devices`` are those of a task with one process each, which has ``gpus_per_process`` to itself (0: they are shared).
     """
 
     host: str
@@ -24,10 +24,12 @@ class Machine:
     devices: tuple[str, ...]
     visible: str | None
     memory: int
+    gpus_per_process: int = 0
 
     @property
     def gpus(self) -> int:
-        return len({device for device in self.devices if device.startswith("cuda")})
+        own = self.gpus_per_process * len(self.devices)
+        return own or len({device for device in self.devices if device.startswith("cuda")})
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,4 +53,5 @@ def find_machine(config: Config) -> Machine:
     environment = dict(os.environ) if visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
     devices = process_devices(settings, usable_gpus(settings, environment))
     cpus = tuple(sorted(os.sched_getaffinity(0)))[: usable_cpus()]
-    return Machine(os.uname().nodename, cpus, devices, visible, settings.memory or task_limit())
+    memory, own = settings.memory or task_limit(), settings.gpus_per_process or 0
+    return Machine(os.uname().nodename, cpus, devices, visible, memory, own)

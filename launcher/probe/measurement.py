@@ -5,6 +5,7 @@ processes and workers have nothing to do any more.
 """
 
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -27,8 +28,8 @@ class Measurement:
 
     ``process_seconds`` is what a sample takes of a process, its loading too where there are no pool workers;
     ``peak_memory`` (bytes) is of all processes of the task; ``output_bytes`` of a sample. ``slowest`` and ``median`` are
-    seconds of a batch, 0 where several were worked on at a time. ``rough``: so few batches were done that start-up is part
-    of the rate.
+    seconds of a batch, 0 where several were worked on at a time; of samples one by one, of a sample. ``rough``: so few
+    batches were done that start-up is part of the rate.
     """
 
     settings: TrialSettings
@@ -48,7 +49,11 @@ class Measurement:
 
     @property
     def cpus(self) -> int:
-        return self.settings.lanes
+        return self.settings.cpus
+
+    @property
+    def failed_share(self) -> float:
+        return len(self.failed) / self.samples
 
     @property
     def value(self) -> float:
@@ -74,9 +79,10 @@ class Measurement:
         return {**asdict(self.settings), "cpus": self.cpus, **data, "failed": len(self.failed)}
 
 
-def is_enough(times: Sequence[float], lanes: int, seconds: float) -> bool:
+def is_enough(times: Sequence[float], settings: TrialSettings, seconds: float) -> bool:
     """Whether commits at these times make a rate: some of each lane, and over so many seconds."""
-    return len(times) >= (1 + _BATCHES) * lanes and times[-1] - times[lanes - 1] >= seconds
+    lanes, rounds = settings.lanes, 1 if settings.in_flight else _BATCHES
+    return len(times) >= (1 + rounds) * lanes and times[-1] - times[lanes - 1] >= seconds
 
 
 def measure(settings: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArray[np.float64]) -> Measurement:
@@ -86,15 +92,11 @@ def measure(settings: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArr
     """
     work = [float(weights[commit.start : commit.stop].sum()) for commit in trace.commits]
     times, lanes = trace.times, settings.lanes
-    # The lanes begin together, so their first commits come together: they end what was not at full speed.
-    first = lanes if len(times) > lanes and times[-1] > times[lanes - 1] else 0
+    first, last = _counted_samples(trace, lanes) if settings.in_flight else _counted_batches(trace, lanes)
     begun = times[first - 1] if first else 0.0
-    # Whole rounds of the lanes, for they may go in step; without the last one, in which some have nothing to do any more.
-    rounds = len(times) // lanes - (0 if trace.stopped or len(times) < (2 + _BATCHES) * lanes else 1)
-    last = rounds * lanes if rounds > 1 else len(times)
     rate = sum(work[first:last]) / max(times[last - 1] - begun, 1e-6)
     mean_work = sum(work) / len(work)
-    gaps = [after - before for before, after in pairwise(times)] if lanes == 1 else []
+    each = _seconds_each(settings, trace)
     beat = trace.last
     rows = sum(commit.stop - commit.start for commit in trace.commits)
     return Measurement(
@@ -105,14 +107,43 @@ def measure(settings: TrialSettings, gpus: int, trace: Trace, weights: npt.NDArr
         startup=max(times[0] - lanes * mean_work / rate, 0.0) if first else 0.0,
         process_seconds=sum(commit.seconds for commit in trace.commits[first:last]) / max(sum(work[first:last]), 1e-9),
         peak_memory=max(trace.peak_memory, beat.peak_memory if beat else 0),
-        cpu_use=beat.cpu_seconds / (beat.seconds * settings.lanes) if beat and beat.seconds else None,
+        cpu_use=beat.cpu_seconds / (beat.seconds * settings.cpus) if beat and beat.seconds else None,
         gpu_use=beat.gpu_use if beat else None,
         output_bytes=output_bytes(trace) / rows,
         failed=tuple(sample for commit in trace.commits for sample in commit.failed),
-        slowest=max(gaps, default=0.0),
-        median=statistics.median(gaps) if gaps else 0.0,
+        slowest=max(each, default=0.0),
+        median=statistics.median(each) if each else 0.0,
         rough=not first,
     )
+
+
+def _counted_batches(trace: Trace, lanes: int) -> tuple[int, int]:
+    """Which commits a rate is made of, and after which it begins; 0: none, it begins with the task."""
+    times = trace.times
+    # The lanes begin together, so their first commits come together: they end what was not at full speed.
+    first = lanes if len(times) > lanes and times[-1] > times[lanes - 1] else 0
+    # Whole rounds of the lanes, for they may go in step; without the last one, in which some have nothing to do any more.
+    rounds = len(times) // lanes - (0 if trace.stopped or len(times) < (2 + _BATCHES) * lanes else 1)
+    return first, rounds * lanes if rounds > 1 else len(times)
+
+
+def _counted_samples(trace: Trace, lanes: int) -> tuple[int, int]:
+    """The same of samples one by one, whose commits come many at a time: from one such moment to another.
+
+    Those in flight at the start, and at the end of all work, are not at full speed.
+    """
+    times = trace.times
+    if len(times) <= lanes:
+        return 0, len(times)
+    first = bisect_right(times, times[lanes - 1])
+    last = len(times) if trace.stopped else bisect_right(times, times[-1 - lanes])
+    return (first, last) if last > first else (0, len(times))
+
+
+def _seconds_each(settings: TrialSettings, trace: Trace) -> list[float]:
+    if settings.in_flight:
+        return [commit.seconds for commit in trace.commits]
+    return [after - before for before, after in pairwise(trace.times)] if settings.lanes == 1 else []
 
 
 def pool(measured: Iterable[Measurement]) -> list[Measurement]:

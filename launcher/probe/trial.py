@@ -34,20 +34,31 @@ _IDLE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What is tried: processes of an array task, pool workers of each, samples of a batch."""
+    """What is tried: processes of an array task, pool workers of each, samples of a batch.
+
+    ``in_flight``: samples of each process at a time, of a Job that takes them one by one (its batches are of one);
+    ``gpus_per_process`` are GPUs that each process has to itself.
+    """
 
     processes: int
     workers: int
     batch_size: int
+    in_flight: int | None = None
+    gpus_per_process: int = 0
+
+    @property
+    def cpus(self) -> int:
+        """Those of the array task."""
+        return self.processes * (max(self.workers, 1) + self.gpus_per_process)
 
     @property
     def lanes(self) -> int:
-        """Batches that are worked on at the same time; also the CPUs of the array task."""
-        return self.processes * max(self.workers, 1)
+        """Batches that are worked on at the same time; where they are samples one by one, those in flight."""
+        return self.processes * (self.in_flight or max(self.workers, 1))
 
     def __str__(self) -> str:
-        processes = counted(self.processes, "process", "processes")
-        return f"{processes} x {counted(self.workers, 'worker')}, batches of {self.batch_size}"
+        size = f"{self.in_flight} in flight" if self.in_flight else f"batches of {self.batch_size}"
+        return f"{counted(self.processes, 'process', 'processes')} x {counted(self.workers, 'worker')}, {size}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,10 @@ def prepare(folder: Path, plan: Plan, settings: TrialSettings, node: NodeSetting
     own = replace(plan, rows=rows, boundaries=(0, rows), parts=(), batch_size=settings.batch_size, manifest=manifest)
     own.write(run.plan)
     # Failed samples are for the probe to judge: what the others take is worth knowing all the same.
-    node = replace(node, processes=settings.processes, workers=settings.workers, max_failed_samples=1.0)
+    in_flight = settings.in_flight or node.in_flight
+    node = replace(
+        node, processes=settings.processes, workers=settings.workers, in_flight=in_flight, max_failed_samples=1.0
+    )
     create(run, Submission(1, "local", time.time(), 1, Spans([(0, rows)]), ((0, rows),), node))
     return run
 

@@ -29,7 +29,7 @@ from launcher.status.status import Status
 from launcher.status.views import Looks, View, make_view
 from launcher.submit.attend import attend, is_attended
 from launcher.submit.cancel import stop_run
-from launcher.submit.result import write_result
+from launcher.submit.result import gather_result
 from launcher.submit.start import Started, go_on, start, start_again
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Run:
 
     def gather(self, *, allow_missing: bool = False) -> "GatherReport":
         """Checks every block and writes the result."""
-        return write_result(self._directory, allow_missing=allow_missing)
+        return gather_result(self._directory, allow_missing=allow_missing)
 
     def results(
         self, *, manifest: str | None = None, allow_incomplete: bool = False, in_place: bool = False

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from jobs.kinds import ShardState
 from jobs.storage.durations import Durations
@@ -263,6 +264,10 @@ def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
+def _is_there(facts: Facts, result: Path | str) -> bool:
+    return result.exists() if isinstance(result, Path) else facts.status.is_written
+
+
 def provenance(facts: Facts) -> Section:
     plan = facts.plan
     rows = [
@@ -274,7 +279,7 @@ def provenance(facts: Facts) -> Section:
         *([key, str(value)] for key, value in plan.git.items()),
         *([f"planned with {name}", version] for name, version in plan.environment.items()),
         *(["computed with", text] for text in facts.status.other_versions),
-        *(["result", str(path)] for path in facts.status.results if path.exists()),
+        *(["result", str(place)] for place in facts.status.results if _is_there(facts, place)),
     ]
     files = [("config.yaml", facts.run.config.read_text(errors="replace"))] if facts.run.config.is_file() else []
     return Section("provenance", "Provenance", tables=[Table((), rows)], files=files)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,7 +27,8 @@ class Results:
     def __init__(self, table: Table) -> None:
         self.table = table
         """What holds its rows."""
-        self.path = table.path
+        self.path: Path | str = table.path
+        """The file or the run, or the URL."""
 
     def close(self) -> None:
         self.table.close()

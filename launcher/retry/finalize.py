@@ -197,13 +197,13 @@ def _seals(run: RunDir, submission: Submission, tick: Callable[[], None]) -> tup
         from jobs.gather.stored_check import check_stored
 
         return check_stored(run)
-    from jobs.gather.gather import gather
+    from launcher.delivery.delivery import write_result
 
     output = Path(submission.resources.output) if submission.resources.output else None
     form, patience = submission.resources.form, _Patience(run)
     while True:
         try:
-            return gather(run, output=output, form=form, progress=lambda done, total: tick()).seals
+            return write_result(run, output=output, form=form, progress=lambda done, total: tick()).seals
         except BusyError as busy:
             # Another submission's end, or a person, who may have begun before the last rows were there.
             print(f"gather: {busy}", flush=True)

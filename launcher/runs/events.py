@@ -11,9 +11,9 @@ from jobs.storage.journal import decode, ended_lines, is_of
 from jobs.storage.plans import Plan
 from jobs.storage.records import AttemptStart
 from jobs.storage.rundir import RunDir
-from jobs.storage.seals import read_seal
 from jobs.storage.spans import Spans
-from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
+from launcher.runs.result_place import result_places
+from launcher.runs.submissions import SubmissionState, read_submissions
 
 Event = Mapping[str, Any]
 """``event`` says what it is of, ``time`` when it was, seconds since the epoch; what else is in it: docs/report.md."""
@@ -70,21 +70,13 @@ class EventReader:
             yield from journal.read()
 
     def _of_results(self, submissions: list[SubmissionState]) -> Iterator[Event]:
-        chosen = chosen_output(submissions)
-        for part in self._plan.results:
-            path = self._run.result_of(part.name, chosen)
+        for place in result_places(self._run, self._plan, submissions):
             try:
-                seal, found = read_seal(path), path.stat()
+                seal, (when, size) = place.seal, place.written()
             except OSError:
                 continue
-            if self._once("result", path, seal, found.st_mtime_ns):
-                yield {
-                    "event": "gathered",
-                    "time": found.st_mtime,
-                    "path": str(path),
-                    "seal": seal,
-                    "bytes": found.st_size,
-                }
+            if self._once("result", place.shown, seal, when):
+                yield {"event": "gathered", "time": when, "path": str(place.shown), "seal": seal, "bytes": size}
 
 
 class _Journal:

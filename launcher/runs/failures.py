@@ -7,7 +7,7 @@ the same.
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from jobs import exit_codes
 from jobs.kinds import AnyFailureKind, FailureKind, Unknown
@@ -15,6 +15,9 @@ from jobs.storage.sample_failures import OTHER_MESSAGES, SampleFailures, normali
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import NodeSettings
 from launcher.runs.causes import SAMPLES_AGAIN, cause
+
+if TYPE_CHECKING:
+    from launcher.documents.status import FailureDocument
 
 NO_DISK_MESSAGE = "the run directory cannot be written (disk full, quota, I/O error?), not even to say more"
 
@@ -61,17 +64,18 @@ class FailureGroup:
     samples: int
     examples: tuple[str, ...] = ()
 
-    def to_json(self, advice: str) -> dict[str, Any]:
-        examples = {"examples": list(self.examples)} if self.examples else {}
-        return {
+    def to_json(self, advice: str) -> "FailureDocument":
+        found: FailureDocument = {
             "kind": self.kind,
             "message": self.message,
             "shards": list(self.shards.numbers),
             "samples": self.samples,
-            **examples,
             "blame": cause(self.kind).blame,
             "advice": advice,
         }
+        if self.examples:
+            found["examples"] = list(self.examples)
+        return found
 
 
 AnyFailure: TypeAlias = Failure | ShardFailures | SampleFailures

@@ -57,6 +57,10 @@ def _by_name(name: str, folder: Path | None) -> RunDir | None:
 
 def _not_found(text: str, candidates: list[Path]) -> str:
     path = candidates[0]
+    if "://" in text:
+        return (
+            f"{text}: is a URL; RUN is a run directory, or a run's name (results in stores: launcher.results.open(URL))"
+        )
     if path.is_file():
         return f"{text}: is a file; RUN is a run directory such as runs/NAME, a run's name, or its config (.yaml)"
     found = next((run for run in map(RunDir, candidates) if run.manifest.exists()), None)

@@ -3,11 +3,14 @@
 import dataclasses
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.storage import checked_json
 from jobs.storage.files import publish, temporary_name, write_bytes
 from jobs.storage.rundir import RunDir
+
+if TYPE_CHECKING:
+    from launcher.documents.status import NoticeDocument
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Notice:
     sent: bool | None = None
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    def to_json(self) -> "NoticeDocument":
+        return {"time": self.time, "state": self.state, "to": self.to, "sent": self.sent, "error": self.error}
 
     @property
     def problem(self) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.kinds import EndReason, FailureKind, ShardState
 from jobs.storage.attempts import Attempt, Attempts, Ownership, owners
@@ -26,6 +26,9 @@ from launcher.runs.judge import Evidence, judge
 from launcher.runs.liveness import live_attempts
 from launcher.runs.submissions import SubmissionState
 
+if TYPE_CHECKING:
+    from launcher.documents.status import ShardDocument
+
 
 @dataclass(frozen=True)
 class ShardStatus:
@@ -37,11 +40,18 @@ class ShardStatus:
     failed: int = 0
     failure: Failure | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "ShardDocument":
         """An entry of ``launcher status --json --shards``."""
-        counts = {"samples": self.shard.rows, "ok": self.ok, "failed": self.failed}
-        why = {"kind": self.failure.kind, "message": self.failure.message} if self.failure else {}
-        return {"shard": self.shard.index, "state": self.state, **counts, **why}
+        found: ShardDocument = {
+            "shard": self.shard.index,
+            "state": self.state,
+            "samples": self.shard.rows,
+            "ok": self.ok,
+            "failed": self.failed,
+        }
+        if self.failure:
+            found |= {"kind": self.failure.kind, "message": self.failure.message}
+        return found
 
 
 class Shards:

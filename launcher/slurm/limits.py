@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from jobs.deadline import begun
 from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
-from launcher.deadline import begun
 from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
 from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes

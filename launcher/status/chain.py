@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from jobs.kinds import RunState
 from jobs.storage.plans import Plan
@@ -16,6 +16,7 @@ from launcher.status.sample_counts import samples_json
 from launcher.visible import on_one_line, short_line
 
 if TYPE_CHECKING:
+    from launcher.documents.status import ChainDocument, LinkDocument
     from launcher.status.status import Status
 
 # Between the end of a run and the submission of those that wait for it, at most.
@@ -41,7 +42,7 @@ class Link:
         how = {RunState.FAILED: "which failed", RunState.CANCELLED: "which was cancelled"}
         return how.get(self.status.state, f"which is {self.status.state}")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "LinkDocument":
         if self.status is None:
             return {"run": str(self.run.path), "state": None}
         samples = samples_json(self.status.total, self.status.ok, self.status.failed)
@@ -94,16 +95,16 @@ class Chain:
         before = self.blocking.status
         return before is not None and (before.state is RunState.RUNNING or before.chain.goes_on)
 
-    def to_json(self) -> dict[str, Any]:
+    def add_to(self, document: "ChainDocument") -> None:
         """What `status --json` has of it; nothing for a run that comes after none."""
-        found: dict[str, Any] = {"after": [link.to_json() for link in self.links]} if self.links else {}
+        if self.links:
+            document["after"] = [link.to_json() for link in self.links]
         if self.blocking:
-            found["blocked_by"] = str(self.blocking.run.path)
+            document["blocked_by"] = str(self.blocking.run.path)
         if self.waiting:
-            found["waits"] = {"problem": self.waiting.problem or None}
+            document["waits"] = {"problem": self.waiting.problem or None}
         if self.outdated:
-            found["outdated"] = self.outdated
-        return found
+            document["outdated"] = self.outdated
 
 
 def link_lines(chain: Chain, summary: Callable[["Status"], str]) -> Iterator[str]:

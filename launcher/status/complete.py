@@ -5,14 +5,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.kinds import RunState, ShardState
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.seals import read_seal
-from launcher.runs.submissions import Outcome, SubmissionState, chosen_output, read_submissions
+from launcher.runs.result_place import ResultPlace, result_places
+from launcher.runs.submissions import Outcome, SubmissionState, read_submissions
 from launcher.status.counted import Counted
 
 
@@ -46,13 +45,13 @@ def read_complete(run: RunDir) -> CompleteRun | None:
     last = _at_the_end(submissions)
     if last is None or last.failed_samples is None:
         return None
-    plan, chosen = Plan.read(run.plan), chosen_output(submissions)
+    plan = Plan.read(run.plan)
     was_extended = plan.grown and submissions[-1].number <= plan.grown[-1].submission  # after it was complete
     if was_extended or plan.after:  # whether it still is complete, those before it tell
         return None
-    paths = [run.result_of(part.name, chosen) for part in plan.results]
+    places = result_places(run, plan, submissions)
     gathers = submissions[-1].submission.resources.gathers
-    if len(paths) != len(last.seals) or (gathers and not all(map(_has_seal, paths, last.seals))):
+    if len(places) != len(last.seals) or (gathers and not all(map(_has_seal, places, last.seals))):
         return None
     return CompleteRun(plan.rows, last.failed_samples, plan.shard_count, plan.parts)
 
@@ -66,8 +65,8 @@ def _at_the_end(submissions: Sequence[SubmissionState]) -> Outcome | None:
     return None if last.cancelled or last.error else last
 
 
-def _has_seal(path: Path, seal: str) -> bool:
+def _has_seal(place: ResultPlace, seal: str) -> bool:
     try:
-        return read_seal(path) == seal
+        return place.seal == seal
     except OSError:
         return False

@@ -4,11 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from launcher.runs.shard_states import Shards
 from launcher.runs.submissions import SubmissionState
 from launcher.status.rate import seconds_of
+
+if TYPE_CHECKING:
+    from launcher.documents.status import CountDocument
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,10 @@ class Counted:
         if self.in_flight:
             yield f"{self.in_flight:,} in flight"
 
-    def to_json(self) -> dict[str, Any]:
-        counts = {
-            name: {"total": total, "per_second": round(rate, 3) if (rate := self.rates.get(name)) else None}
-            for name, total in self.sums.items()
-        }
-        return {"samples_in_flight": self.in_flight, "counts": counts}
+    def to_json(self) -> "dict[str, CountDocument]":
+        """The sums, and how fast they grow."""
+        rates = {name: round(rate, 3) for name, rate in self.rates.items() if rate}
+        return {name: {"total": total, "per_second": rates.get(name)} for name, total in self.sums.items()}
 
 
 def counted(shards: Shards, newest: SubmissionState | None) -> Counted:

@@ -6,10 +6,13 @@ Made from the last beats of attempts; shown by status.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.storage.beats import Beat
 from launcher.units import GIB, short_size
+
+if TYPE_CHECKING:
+    from launcher.documents.status import EfficiencyDocument
 
 # The next run's samples differ a little from this one's.
 _MEMORY_MARGIN = 1.25
@@ -66,7 +69,7 @@ class Efficiency:
             lines.append(f"the GPUs computed {self.gpu_use:.0%} of the time: more pool workers may feed them better")
         return lines
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "EfficiencyDocument":
         return {
             "attempts": self.attempts,
             "memory": {"asked": self.memory_limit, "peak": self.peak_memory, "recommended": self.memory},

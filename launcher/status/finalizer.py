@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.rundir import RunDir
 from launcher.runs.attendant import find_attendant
 from launcher.runs.submissions import SubmissionState
+
+if TYPE_CHECKING:
+    from launcher.documents.status import FinalizerDocument
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Finalizer:
         asks = f"which has not begun: `launcher status {run} --live` asks {scheduler} about it"
         return f"{job}, {asks}" if is_due and self.is_awaited else job
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "FinalizerDocument":
         if self.attendant:
             return {"by": "launcher", "host": self.attendant.host, "pid": self.attendant.pid}
         return {"by": "job", "job_id": self.job_id} if self.job_id else {"by": "nobody"}

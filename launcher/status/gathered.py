@@ -6,20 +6,23 @@ from pathlib import Path
 from jobs.storage.attempts import Attempt
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
-from jobs.storage.seals import HDF5, read_seal, seal_of
+from jobs.storage.seals import HDF5, seal_of
+from launcher.runs.result_place import ResultPlace
 from launcher.runs.shard_states import Shards
 
 # Of results without a seal: the file server's clock may be behind a node's by this much; seconds.
 _CLOCK_SKEW = 2.0
 
 
-def is_gathered(plan: Plan, part: Part, result: Path, shards: Shards) -> bool:
+def is_gathered(plan: Plan, result: ResultPlace, shards: Shards) -> bool:
     """Whether it is the result of what is stored: no other run's, and of all rows as they are now."""
     try:
-        seal = read_seal(result)
+        seal = result.seal
     except OSError:
         return False
-    return _is_newer(part, result, shards) if seal is None else seal == seal_of(plan.fingerprint, part, shards.owners)
+    if seal is None:
+        return _is_newer(result.part, result.path, shards)
+    return seal == seal_of(plan.fingerprint, result.part, shards.owners)
 
 
 def _is_newer(part: Part, result: Path, shards: Shards) -> bool:

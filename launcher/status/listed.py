@@ -5,7 +5,7 @@ import pwd
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import LauncherError
 from jobs.storage.rundir import RunDir
@@ -17,6 +17,9 @@ from launcher.status.status import Status
 from launcher.table import table_lines
 from launcher.units import age, decimal_size
 from launcher.visible import on_one_line
+
+if TYPE_CHECKING:
+    from launcher.documents.status import ListedDocument, OwnDocument, UnreadableDocument
 
 COLUMNS = ("run", "name", "state", "changed", "size", "owner", "samples", "ok", "failed", "missing", "error")
 UNREADABLE = "unreadable"
@@ -41,12 +44,13 @@ class ListedRun:
     def state(self) -> str:
         return self.status.state if self.status else UNREADABLE
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "ListedDocument | UnreadableDocument":
         """An entry of ``launcher list --json``: that of ``status --json``, and whose, how old and how large it is."""
-        known = self.status.to_json() if isinstance(self.status, Status) else {}
-        why = {"error": self.error} if self.error else {}
-        own = {"name": self.run.name, "changed": round(self.changed, 1), "owner": self.owner, "size": self.size}
-        return {"run": str(self.run.path), **known, **why, **own}
+        changed = round(self.changed, 1)
+        own: OwnDocument = {"name": self.run.name, "changed": changed, "owner": self.owner, "size": self.size}
+        if isinstance(self.status, Status):
+            return {**self.status.to_json(), **own}
+        return {"run": str(self.run.path), "error": self.error, **own}
 
     def line(self) -> dict[str, Any]:
         """Its ``COLUMNS``."""

@@ -11,8 +11,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
 from launcher.runs.failures import group
+from launcher.runs.result_place import result_places
 from launcher.runs.shard_states import ShardReader, Shards
-from launcher.runs.submissions import SubmissionState, chosen_output, read_submissions
+from launcher.runs.submissions import SubmissionState, read_submissions
 from launcher.status.chain import Chain
 from launcher.status.counted import counted
 from launcher.status.finalizer import find_finalizer
@@ -55,12 +56,9 @@ class StatusReader:
         submissions, queue = self._read_submissions(live)
         shards = self._shards.read(submissions)
         newest = submissions[-1] if submissions else None
-        chosen = chosen_output(submissions)
-        results = [(part, self.run.result_of(part.name, chosen)) for part in self.plan.results]
+        results = result_places(self.run, self.plan, submissions)
         is_done = shards.count(ShardState.DONE) == len(shards)
-        missing_results = [
-            path for part, path in results if not (is_done and is_gathered(self.plan, part, path, shards))
-        ]
+        missing_results = [one for one in results if not (is_done and is_gathered(self.plan, one, shards))]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
         chain = Chain.read(self.run, self.plan, self._read_other)
         is_complete = (in_place or not missing_results) and not chain.outdated
@@ -77,10 +75,10 @@ class StatusReader:
             eta=missing / rate if rate and shards.live and is_steady(shards, newest) else None,
             groups=tuple(group(shards.failures())),
             submissions=tuple(submissions),
-            results=tuple(path for _, path in results),
+            results=tuple(one.shown for one in results),
             manifests=tuple(SampleCounts.of(part, shards) for part in self.plan.parts),
             silent=tuple(find_silent(shards, submissions)),
-            stale=tuple(path for path in missing_results if is_done and path.exists()),
+            stale=tuple(one.shown for one in missing_results if is_done and one.exists),
             in_place=in_place,
             other_versions=other_versions(self.plan.environment, shards.attempts),
             finalizer=find_finalizer(self.run, submissions),

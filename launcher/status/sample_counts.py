@@ -1,10 +1,13 @@
 """SampleCounts: how many samples of one of several manifests there are, in each state."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.storage.records import Part
 from launcher.runs.shard_states import Shards
+
+if TYPE_CHECKING:
+    from launcher.documents.status import ManifestDocument, SamplesDocument
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,10 @@ class SampleCounts:
     def of(cls, part: Part, shards: Shards) -> "SampleCounts":
         return cls(str(part.name), part.rows, *shards.samples_within(part.start, part.stop))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "ManifestDocument":
         return {"name": self.name, "samples": samples_json(self.total, self.ok, self.failed)}
 
 
-def samples_json(total: int, ok: int, failed: int) -> dict[str, int]:
+def samples_json(total: int, ok: int, failed: int) -> "SamplesDocument":
     """Of all samples, as in the document."""
     return {"total": total, "ok": ok, "failed": failed, "missing": total - ok - failed}

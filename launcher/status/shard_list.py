@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempt
@@ -12,6 +12,9 @@ from launcher.runs.shard_states import Shards, ShardStatus
 from launcher.table import table_lines
 from launcher.units import clock_time, short_size
 from launcher.visible import on_one_line, short_line
+
+if TYPE_CHECKING:
+    from launcher.documents.status import ShardRowDocument
 
 HEADS = ("shard", "state", "samples", "failed", "job id", "node", "elapsed", "memory", "samples/s", "")
 SHARD_COLUMNS = (
@@ -49,7 +52,7 @@ class ShardRow:
         until = time.time() if self.is_live else max(self.attempt.beat.time, self.attempt.start.time)
         return max(0.0, until - self.attempt.start.time)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "ShardRowDocument":
         """An entry of ``launcher status --json --shards``."""
         beat = self.attempt.beat if self.attempt else None
         return {
@@ -58,8 +61,8 @@ class ShardRow:
             "node": self.node,
             "attempt": self.attempt.name if self.attempt else None,
             "elapsed_seconds": None if self.elapsed is None else round(self.elapsed, 1),
-            "memory": beat and (beat.memory if self.is_live else beat.peak_memory),
-            "samples_per_second": beat and round(beat.rate, 3),
+            "memory": (beat.memory if self.is_live else beat.peak_memory) if beat else None,
+            "samples_per_second": round(beat.rate, 3) if beat else None,
             "slow": self.is_slow,
         }
 

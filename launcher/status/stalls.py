@@ -6,13 +6,16 @@ By the last beats alone: how long a batch takes in this run, they tell too. It d
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.storage.attempts import Attempt
 from jobs.storage.plans import Plan
 from jobs.storage.submission import Submission
 from launcher.runs.shard_states import Shards
 from launcher.runs.submissions import SubmissionState
+
+if TYPE_CHECKING:
+    from launcher.documents.status import SlowNodeDocument, StalledDocument
 
 # A batch that takes so many times as long as they do in this run, and so many sync intervals, is pointed out; so are
 # attempts that have not written for so many intervals.
@@ -33,9 +36,13 @@ class Stalled:
     seconds: float
     batch: float
 
-    def to_json(self) -> dict[str, Any]:
-        seconds = {"seconds": round(self.seconds, 1), "batch_seconds": round(self.batch, 3)}
-        return {"attempt": self.attempt, "node": self.node, **seconds}
+    def to_json(self) -> "StalledDocument":
+        return {
+            "attempt": self.attempt,
+            "node": self.node,
+            "seconds": round(self.seconds, 1),
+            "batch_seconds": round(self.batch, 3),
+        }
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class SlowNode:
     rate: float
     others: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "SlowNodeDocument":
         return {
             "node": self.node,
             "samples_per_second": round(self.rate, 3),
@@ -66,12 +73,6 @@ class Laggards:
     def nodes(self) -> list[str]:
         """Their names."""
         return sorted({*(slow.node for slow in self.slow_nodes), *(one.node for one in self.stalled if one.node)})
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "stalled": [one.to_json() for one in self.stalled],
-            "slow_nodes": [one.to_json() for one in self.slow_nodes],
-        }
 
 
 def find_laggards(plan: Plan, shards: Shards, submissions: Sequence[SubmissionState]) -> Laggards:

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.beats import Beat
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import Submission
 from launcher.executors import EXECUTORS, Executor, choose_executor
 from launcher.runs.failures import FailureGroup, advice
 from launcher.runs.find import reference
@@ -24,7 +25,10 @@ from launcher.status.sample_counts import SampleCounts, samples_json
 from launcher.status.shard_list import ShardRow, shard_rows
 from launcher.status.stalls import Laggards
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from launcher.documents.status import StatusDocument, SubmittedDocument
+
+SCHEMA: Literal[1] = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
 
 
@@ -32,7 +36,8 @@ SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardSt
 class Status:
     """A run at one moment. ``rate`` is samples per second of the newest submission; ``eta`` is seconds.
 
-    ``results`` are where the results are, or will be. ``manifests`` counts those of each where there are several.
+    ``results`` are where the results are, or will be: paths, or URLs of stores. ``manifests`` counts those of each where there
+    are several.
     ``stale`` are those of them that are there, but not of what is stored now: another run's, or from before the last rows.
     ``in_place``: all is done, and no result is to be written: what is stored is read where it lies.
     ``silent`` are the names of attempts that should have written lately: they are stuck, suspended, or their node is gone.
@@ -51,10 +56,10 @@ class Status:
     eta: float | None
     groups: tuple[FailureGroup, ...]
     submissions: tuple[SubmissionState, ...]
-    results: tuple[Path, ...] = ()
+    results: tuple[Path | str, ...] = ()
     manifests: tuple[SampleCounts, ...] = ()
     silent: tuple[str, ...] = ()
-    stale: tuple[Path, ...] = ()
+    stale: tuple[Path | str, ...] = ()
     in_place: bool = False
     other_versions: tuple[str, ...] = ()
     finalizer: Finalizer | None = None
@@ -67,6 +72,11 @@ class Status:
     def __repr__(self) -> str:
         counts = f"{self.ok:,} ok, {self.failed:,} failed, {self.missing:,} missing of {self.total:,}"
         return f"Status({str(self.run.path)!r}, {self.state}: samples {counts})"
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all results are there, and of what is stored."""
+        return self.state is RunState.COMPLETE and not self.in_place
 
     @cached_property
     def efficiency(self) -> Efficiency | None:
@@ -183,40 +193,41 @@ class Status:
         rows = shard_rows(shards, asked.numbers, self.laggards.attempts | set(self.silent))
         return (row for row in rows if row.is_slow or row.shard.shard.index in named)
 
-    def to_json(self, shards: Sequence[ShardRow] | None = None) -> dict[str, Any]:
+    def to_json(self, shards: Sequence[ShardRow] | None = None) -> "StatusDocument":
         """The document of ``status --json``, with ``shards`` if there are any to be shown."""
-        document: dict[str, Any] = {
+        document: StatusDocument = {
             "schema": SCHEMA,
             "run": str(self.run.path),
             "state": self.state,
             "samples": samples_json(self.total, self.ok, self.failed),
-            "shards": {"total": len(self.shards), **{state: self.count(state) for state in SHARD_STATES}},
+            "shards": {
+                "total": len(self.shards),
+                "done": self.count(ShardState.DONE),
+                "running": self.count(ShardState.RUNNING),
+                "pending": self.count(ShardState.PENDING),
+                "failed": self.count(ShardState.FAILED),
+            },
             "samples_per_second": None if self.rate is None else round(self.rate, 3),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
-            "submissions": [
-                {
-                    "number": s.number,
-                    "job_id": next(iter(s.job_ids), None),
-                    "shards": self.shards.of(s).count,
-                    **({"cluster": s.cluster} if s.cluster else {}),
-                }
-                for s in (known.submission for known in self.submissions)
-            ],
+            "submissions": [self._submitted(known.submission) for known in self.submissions],
             "attempts": len(self.shards.attempts),
             "silent": list(self.silent),
-            **self.laggards.to_json(),
-            **self.counted.to_json(),
+            "stalled": [one.to_json() for one in self.laggards.stalled],
+            "slow_nodes": [one.to_json() for one in self.laggards.slow_nodes],
+            "samples_in_flight": self.counted.in_flight,
+            "counts": self.counted.to_json(),
             "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
+            "results": [str(one) for one in self.results] if self.is_written else [],
         }
         if self.queue is not None:
-            entries = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in self.queue.items()]
-            document["queue"] = entries
+            queue = self.queue.items()
+            document["queue"] = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in queue]
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
-        document |= self.chain.to_json()
+        self.chain.add_to(document)
         if self.in_place:
             document["in_place"] = True
         if self.is_cleaned:
@@ -232,3 +243,10 @@ class Status:
         if shards is not None:
             document["shard_list"] = [shard.to_json() for shard in shards]
         return document
+
+    def _submitted(self, one: Submission) -> "SubmittedDocument":
+        shards = self.shards.of(one).count
+        found: SubmittedDocument = {"number": one.number, "job_id": next(iter(one.job_ids), None), "shards": shards}
+        if one.cluster:
+            found["cluster"] = one.cluster
+        return found

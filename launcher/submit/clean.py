@@ -13,18 +13,18 @@ from pathlib import Path
 from jobs.errors import DamageError, InputError, LauncherError, RunError
 from jobs.gather.new_result import NewResult
 from jobs.gather.result_index import give_names, remove_unfinished
-from jobs.gather.verify import verify
 from jobs.kinds import RunState
 from jobs.storage.attempts import Attempts, read_head
 from jobs.storage.files import server_time
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.seals import read_seal
+from launcher.delivery.store_check import verify_results
 from launcher.runs.cleaned import Cleaned
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
-from launcher.runs.submissions import chosen_output, read_submissions
+from launcher.runs.result_place import result_places
+from launcher.runs.submissions import chosen_form, read_submissions
 from launcher.status.reader import StatusReader
 from launcher.submit.downstream import readers_of
 
@@ -56,6 +56,11 @@ def find_waste(run: RunDir, *, logs: bool) -> Waste:
     if status.state is not RunState.COMPLETE:
         raise InputError(
             f"{run.path}: is {status.state}, so what it has stored is needed; see: launcher status {reference(run)}"
+        )
+    if chosen_form(submissions).format:
+        raise InputError(
+            f"{run.path}: its result is in the format of another program (output.format), so all that the launcher reads is "
+            "what its attempts have stored, and nothing can go"
         )
     if status.in_place:
         raise InputError(
@@ -90,26 +95,27 @@ def _left_behind(run: RunDir) -> Iterator[Path]:
             with suppress(FileNotFoundError):  # its writer has given it its name
                 if path.is_file() and path != needed and now - path.stat().st_mtime > _AT_WORK:
                     yield path
+    yield from sorted(path for path in run.outgoing.rglob("*") if path.is_file())
 
 
 def clean(run: RunDir, waste: Waste, progress: Progress | None = None) -> int:
     """Checks the result, and removes that; returns how many bytes it was. Raises DamageError where the result is not right."""
     import_run(run)  # an older version's journals do not say where the bytes of a batch are by themselves
     submissions, plan = read_submissions(run), Plan.read(run.plan)
-    output = chosen_output(submissions)
-    results = [run.result_of(part.name, output) for part in plan.results]
+    places = result_places(run, plan, submissions)
     with ExitStack() as stack:
-        for path in results:  # nobody gathers meanwhile, and what was left of a gather goes
-            result = stack.enter_context(NewResult(path))
-            give_names(path)
-            if result.has_locks:
-                remove_unfinished(path)
-        report = verify(run, output=output, progress=progress)
+        # Nobody gathers meanwhile, and what was left of a gather goes.
+        made = {lock: stack.enter_context(NewResult(lock)) for lock in {place.lock for place in places}}
+        for place in places:
+            give_names(place.path)
+            if made[place.lock].has_locks:
+                remove_unfinished(place.path)
+        report = verify_results(run, submissions, progress)
         if not report.ok or report.result is None:
             raise DamageError(
                 f"{run.path}: not all of it is intact, so nothing was removed: launcher verify {reference(run)}"
             )
-        _write_down(run, [one.number for one in submissions], tuple(read_seal(path) or "" for path in results))
+        _write_down(run, [one.number for one in submissions], tuple(place.seal or "" for place in places))
         return _remove(waste.files)
 
 

@@ -77,9 +77,9 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     status = reader.read()
     if status.state is RunState.COMPLETE:
         return status
-    from jobs.gather.gather import gather
+    from launcher.delivery.delivery import write_result
 
-    gather(run, output=config.output_path, form=config.result_form)
+    write_result(run, output=config.output_path, form=config.result_form)
     start_waiting(run)
     return reader.read()
 

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from jobs.gather.gather_report import GatherReport
 
 
-def write_result(run: RunDir, *, allow_missing: bool = False) -> "GatherReport":
+def gather_result(run: RunDir, *, allow_missing: bool = False) -> "GatherReport":
     """Errors as in gather. What a Job that folds its results prints goes to stderr."""
-    from jobs.gather.gather import gather
+    from launcher.delivery.delivery import write_result
     from launcher.submit.downstream import start_waiting
 
     with contextlib.redirect_stdout(sys.stderr):
         submissions = read_submissions(run)
         output, form = chosen_output(submissions), chosen_form(submissions)
-        report = gather(run, allow_missing=allow_missing, output=output, form=form, with_new_code=True)
+        report = write_result(run, allow_missing=allow_missing, output=output, form=form, with_new_code=True)
         if report.complete:
             start_waiting(run)
     return report

@@ -5,7 +5,7 @@ What imports numpy or pyarrow is imported in the functions, so that a scheduler 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.storage.plans import Plan
@@ -20,6 +20,7 @@ from launcher.runs.find import reference
 from launcher.units import counted
 
 if TYPE_CHECKING:
+    from launcher.documents.starts import StartDocument
     from launcher.plan.guard import Way
     from launcher.plan.plan import Planned
     from launcher.status.chain import Link
@@ -80,16 +81,16 @@ class Started:
             else f"follow: launcher status {reference(self.run)} --watch",
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "StartDocument":
         """The document of ``launcher submit --json``."""
-        known: dict[str, Any] = {"run": str(self.run.path)}
+        nothing: StartDocument = {"run": str(self.run.path), "submission": None, "shards": []}
         if self.waits_for:
-            return {**known, "submission": None, "shards": [], "waits_for": str(self.waits_for.run.path)}
+            return {**nothing, "waits_for": str(self.waits_for.run.path)}
         if not self.submissions:
-            return {**known, "submission": None, "shards": []}
+            return nothing
         first, table = self.submissions[0], self.plan.table
         return {
-            **known,
+            "run": str(self.run.path),
             "submission": first.number,
             "executor": first.executor,
             "job_ids": [job_id for made in self.submissions for job_id in made.job_ids],

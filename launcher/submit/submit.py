@@ -239,6 +239,8 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             output=str(config.output_path) if config.output_path else None,
             max_file_size=config.result_form.max_file_size,
             compression=config.result_form.compression,
+            store=config.result_form.store,
+            format=config.result_form.format,
             config=config.to_mapping(),
             profiles=config.profiles,
         ),

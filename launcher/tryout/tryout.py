@@ -227,6 +227,7 @@ def _forms(columns: Columns) -> Iterator[Described]:
         if form.open:
             yield Described(form.name, "rows of any length, all empty so far", None, None, "")
             continue
-        kind = "text" if form.encoding else "rows of any length" if form.ragged else "array"
+        content = "bytes" if form.encoding == "bytes" else "text"
+        kind = content if form.encoding else "rows of any length" if form.ragged else "array"
         shape: tuple[int | str, ...] | None = ("n", *form.shape) if not form.encoding else None
         yield Described(form.name, kind, None if form.encoding else np.dtype(form.dtype).name, shape, "")

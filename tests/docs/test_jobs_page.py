@@ -11,18 +11,25 @@ import pytest
 import soundfile
 
 from jobs.audio_embedding import AudioEmbedding
+from jobs.command import Command
+from jobs.download import Download
 from jobs.image_embedding import ImageEmbedding
 from jobs.job import Job
 from jobs.text_embedding import TextEmbedding
 from jobs.text_generation import TextGeneration
+from jobs.thumbnails import Thumbnails
+from launcher.catalogue.catalogue import Entry, built_in
 from launcher.config.config import load_config
 from launcher.config.yaml_lines import parse_document
 from tests.jobs.embedding.test_torch_model import context
 from tests.support.launcher_runs import ROOT
 
 PAGE = (ROOT / "docs" / "jobs.md").read_text()
-TOLD_IN_WORDS = {"model", "folder", "mean", "std"}
-CLASSES = pytest.mark.parametrize("job", [TextEmbedding, AudioEmbedding, ImageEmbedding, TextGeneration])
+TOLD_IN_WORDS = {"command", "model", "folder", "mean", "std"}
+JOBS = [TextEmbedding, AudioEmbedding, ImageEmbedding, TextGeneration, Thumbnails, Command, Download]
+CLASSES = pytest.mark.parametrize("job", JOBS)
+# Models to copy are read at once.
+MOST_LINES = 200
 
 
 def section(job: type[Job]) -> str:
@@ -39,7 +46,7 @@ def block(job: type[Job], language: str) -> str:
 def test_the_table_of_a_job_has_its_parameters_and_their_defaults(job: type[Job]) -> None:
     told: dict[str, str] = {}
     table = section(job).partition("| parameter | default |")[2]
-    for names, defaults in re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", table, re.MULTILINE):
+    for names, defaults in re.findall(r"^\| (`[^|]+`) \|([^|]*)\|", table, re.MULTILINE):
         words = [word.strip().strip("`") for word in defaults.split(",")]
         told |= dict(zip((name.strip("`") for name in names.split(", ")), words, strict=True))
     found = inspect.signature(job).parameters
@@ -47,6 +54,12 @@ def test_the_table_of_a_job_has_its_parameters_and_their_defaults(job: type[Job]
     for name in found.keys() - TOLD_IN_WORDS:
         default = found[name].default
         assert told[name] == (default if default and isinstance(default, str) else json.dumps(default)), name
+
+
+@pytest.mark.parametrize("entry", built_in(), ids=lambda entry: entry.path)
+def test_a_built_in_job_is_short_and_has_a_section(entry: Entry) -> None:
+    assert len(inspect.getsource(inspect.getmodule(entry.cls) or entry.cls).splitlines()) <= MOST_LINES
+    assert f"\n## {entry.path}\n" in PAGE
 
 
 @CLASSES
@@ -81,4 +94,6 @@ def test_the_model_of_the_page_leaves_out_padding(tmp_path: Path, monkeypatch: p
     job.setup(context())
     monkeypatch.delitem(sys.modules, "pooling")
     items = [job.load({"path": f"{number}.wav", "spk_id": "a"}) for number in range(3)]
-    np.testing.assert_allclose(job.process(job.collate(items))["X"], [item[0].mean(0) for item in items], rtol=1e-4)
+    np.testing.assert_allclose(
+        job.process(job.collate(items))["X"], [pieces.frames.mean(0) for pieces, *_ in items], rtol=1e-4
+    )

@@ -5,9 +5,8 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -15,12 +14,11 @@ from ruamel.yaml import YAML
 from jobs import exit_codes
 from jobs.kinds import FailureKind, SampleFailureKind
 from launcher.arguments import make_parser
-from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.runs.causes import NextAttempt, cause
 from tests.docs.test_readme import cells
 from tests.slurm_cluster import SlurmCluster
-from tests.support import doc_pages
+from tests.support import doc_pages, json_page
 from tests.support.launcher_runs import ROOT, write_config
 
 BY_ITSELF = {
@@ -31,15 +29,6 @@ BY_ITSELF = {
     NextAttempt.ANOTHER_NODE: "again, elsewhere",
 }
 PAGES = sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
-TYPES: Mapping[str, tuple[type, ...]] = {
-    "text": (str,),
-    "number": (int, float),
-    "true or false": (bool,),
-    "list": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-    "any": (object,),
-}
 
 
 def test_the_page_of_failures_has_every_kind_and_what_is_done_about_it() -> None:
@@ -66,80 +55,8 @@ def test_the_page_of_installing_has_the_extras_for_users() -> None:
     assert told == groups.keys() - {"all", "benchmark", "demo", "docs", "test"}
 
 
-def documented(command: str) -> tuple[dict[str, tuple[type, ...]], set[str]]:
-    """The fields of a document as its table has them, with their types; and those that may be missing."""
-    fields: dict[str, tuple[type, ...]] = {}
-    optional: set[str] = set()
-    for names, kind, _ in cells(doc_pages.read("reference/json.md", command)):
-        for name in re.findall(r"`([^`]+)`", names):
-            fields[name] = sum((TYPES[word] for word in kind.split(" or ")), ()) if kind not in TYPES else TYPES[kind]
-            optional |= {name} if names.endswith("?") else set()
-    return fields, optional
-
-
-def fields_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The fields of a document, as the page names them."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from fields_of(inner, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
-        for inner in value:
-            yield from fields_of(inner, f"{name}[]")
-    else:
-        yield name, value
-
-
-def check(document: Mapping[str, Any], command: str) -> None:
-    """Every field of a document is told, with its type, and those that are told are there."""
-    fields, optional = documented(command)
-    found: dict[str, Any] = {}
-    for name, value in fields_of({key: value for key, value in document.items() if key != "schema"}):
-        known = next((told for told in (name, *_above(name)) if told in fields), None)
-        if not known and value == [] and any(told.startswith(f"{name}[]") for told in fields):
-            known = name
-        assert known, f"{command}: {name} is not in the page"
-        found[known] = value
-        assert isinstance(value, fields.get(name, (object,))), f"{command}: {name} is {value!r}"
-    lists = {name.partition("[]")[0] for name in found}
-    missing = {name for name in fields.keys() - optional - found.keys() if name.partition("[]")[0] not in lists}
-    assert not missing, command
-
-
-def _above(name: str) -> Iterator[str]:
-    while "." in name or name.endswith("[]"):
-        name = name.removesuffix("[]") if name.endswith("[]") else name.rpartition(".")[0]
-        yield name
-
-
-def test_the_documents_are_those_of_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = write_config(
-        tmp_path, 8, shards=1, params={"bad": {"3": "raise"}}, node={"workers": 0, "max_failed_samples": 1}
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-    def document(*arguments: str) -> dict[str, Any]:
-        main([*arguments, "--json"])
-        found: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return found
-
-    check(document("plan", str(config)), "plan")
-    check(document("try", str(config), "--samples", "1"), "try")
-    main(["run", str(config)])
-    capsys.readouterr()
-    check(document("status", "toy"), "status")
-    listed = document("list")["runs"][0]
-    check({name: listed.pop(name) for name in documented("list")[0]}, "list")
-    check(listed, "status")
-    check(document("errors", "toy"), "errors")
-    check(document("metrics", "toy"), "metrics")
-    check(document("events", "toy"), "events")
-    check(document("logs", "toy", "0"), "logs")
-    check(document("rerun", "toy"), "submit, rerun")
-    check(document("gather", "toy"), "gather")
-    check(document("verify", "toy"), "verify")
+def test_the_page_of_documents_is_made_of_their_types() -> None:
+    assert json_page.PAGE.read_text() == json_page.page(), "python -m tests.support.json_page writes it anew"
 
 
 @pytest.mark.parametrize("page", ["coming-from.md", "gpus.md", "tutorial.md"])

@@ -77,7 +77,7 @@ def test_the_script_of_ones_own_is_bash(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_the_job_that_goes_on_with_what_it_downloads(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
-    (tmp_path / "thumbnails.py").write_text(python_with("jobs.md", "class Thumbnails"))
+    (tmp_path / "pixels.py").write_text(python_with("jobs.md", "class Pixels"))
     (tmp_path / "red.jpg").write_bytes(jpeg())
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -87,12 +87,12 @@ def test_the_job_that_goes_on_with_what_it_downloads(tmp_path: Path, capsys: Any
             tmp_path,
             capsys,
             monkeypatch,
-            "thumbnails:Thumbnails",
+            "pixels:Pixels",
             data={"manifest": "photos.csv"},
             node={"batch_size": 1},
         )
         server.shutdown()
-    assert stages["stored"]["thumbnail"]["shape"] == ["n", 32, 32, 3]
+    assert stages["stored"]["pixels"]["shape"] == ["n", 32, 32, 3]
 
 
 @pytest.mark.thorough

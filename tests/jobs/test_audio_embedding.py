@@ -263,10 +263,10 @@ def test_other_columns_and_other_formats_can_be_used(tmp_path: Path) -> None:
     write(tmp_path / "a.wav", 1.0)
     job = started(path="file", speaker="who", folder=tmp_path)
     found = [job.load({"file": f"a.{kind}", "who": "ann"}) for kind in ("flac", "wav")]
-    np.testing.assert_allclose(found[0][0], found[1][0], atol=0.05)
+    np.testing.assert_allclose(found[0][0].frames, found[1][0].frames, atol=0.05)
     assert found[0][1:] == ("ann", "a.flac")
     content = job.load({"file": (tmp_path / "a.flac").read_bytes(), "who": b"ann"})  # as of a tar
-    assert np.array_equal(content[0], found[0][0])
+    assert np.array_equal(content[0].frames, found[0][0].frames)
     assert content[1] == "ann"
 
 

@@ -9,7 +9,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.audio_embedding import AudioEmbedding, segments
+from jobs.audio_embedding import AudioEmbedding
+from jobs.embedding.sound_pieces import segments
 from jobs.errors import InputError
 from tests.jobs.embedding.test_torch_model import context
 
@@ -48,13 +49,14 @@ def test_each_segment_has_the_vector_of_it_alone(tmp_path: Path, features: str, 
     job.setup(context())
     items = [job.load({"path": f"{number}.wav", "spk_id": "a"}) for number in range(3)]
     found = job.process(job.collate(items))
-    for (frames, _, _), vectors, starts in zip(items, found["X"], found["starts"], strict=True):
+    for (pieces, _, _), vectors, starts in zip(items, found["X"], found["starts"], strict=True):
+        frames = pieces.frames
         expected = segments(len(frames), per_second // 2, per_second // 4)
         np.testing.assert_allclose(starts, [start / per_second for start, _ in expected], rtol=1e-6)
         means = [np.atleast_1d(frames[start:stop].mean(axis=0)) for start, stop in expected]
         np.testing.assert_allclose(vectors[:, :-1], means, atol=1e-4)
         assert vectors[:, -1].tolist() == [stop - start for start, stop in expected]
-    assert found["n_frames"].tolist() == [len(frames) for frames, _, _ in items]
+    assert found["n_frames"].tolist() == [pieces.length for pieces, _, _ in items]
     assert len(found["X"][1]) == 1
 
 

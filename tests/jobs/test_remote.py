@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs import remote
-from jobs.references.stores import _store, copy_to
+from jobs.references.stores import _store, copy_to, read_chunks
 from jobs.remote import Stage
 from tests.support.object_store import ObjectStore, serving
 
@@ -85,6 +85,22 @@ def test_what_a_killed_worker_has_left_makes_room(tmp_path: Path, store: ObjectS
     stage.path("s3://bucket/7.bin")
     assert not left.exists()
     assert sorted(path.suffix for path in (tmp_path / "stage").iterdir() if path.stat().st_size) == [".bin"]
+
+
+def test_a_large_object_is_read_by_ranges_and_another_one_that_takes_its_place_is_no_part_of_it(
+    tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.references.stores._ANSWER", 400)
+    path = store.folder / "bucket" / "7.bin"
+    path.write_bytes(bytes(range(256)) * 4)
+    store.tags[path] = "first"
+    assert b"".join(read_chunks("s3://bucket/7.bin")) == path.read_bytes()
+    assert store.asked["GET"] == 3
+    chunks = read_chunks("s3://bucket/7.bin")
+    assert len(next(chunks)) == 400
+    store.tags[path] = "second"
+    with pytest.raises(OSError, match=r"s3://bucket/7\.bin"):
+        next(chunks)
 
 
 def test_a_full_disk_is_not_called_the_objects_fault(tmp_path: Path, store: ObjectStore) -> None:

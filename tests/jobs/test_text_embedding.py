@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.embedding.transformer import PACKAGED_MODELS, own_pooling, resolve_model
+from jobs.embedding.transformer import PACKAGED_MODELS, own_max_tokens, own_pooling, resolve_model
 from jobs.errors import InputError
 from jobs.job import Context
 from jobs.text_embedding import TextEmbedding
@@ -318,11 +318,22 @@ def test_a_sentence_transformers_model_is_taken_as_it_is(tmp_path: Path) -> None
     assert own_pooling(str(folder)) == "mean"
 
 
+def test_without_a_number_a_text_is_cut_where_the_model_says(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(resolve_model(MINILM), folder)
+    assert own_max_tokens(str(folder), 512) == 256
+    (folder / "sentence_bert_config.json").unlink()
+    assert own_max_tokens(str(folder), 512) == 512
+    with pytest.raises(InputError, match=r"max_tokens: null: the files of .* do not say how many it takes"):
+        own_max_tokens(str(folder), 10**30)
+    assert embed(started(max_tokens=None), ["day " * 400])["n_tokens"].tolist() == [256]
+
+
 @pytest.mark.thorough
 def test_vectors_are_those_of_sentence_transformers() -> None:
     library = pytest.importorskip("sentence_transformers")
     expected = library.SentenceTransformer(resolve_model(MINILM), device="cpu").encode(TEXTS)
-    found = embed(started(pooling="auto"), TEXTS)["embedding"]
+    found = embed(started(pooling="auto", max_tokens=None), TEXTS)["embedding"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -19,7 +19,7 @@ from jobs.job import Context
 from jobs.kinds import FailureKind
 from jobs.node.generators import sample_seed
 from jobs.storage.rundir import RunDir
-from tests.support.launcher_runs import ROOT, wait_until
+from tests.support.launcher_runs import ROOT, wait_until, write_config
 from tests.support.patience import PATIENCE
 from tests.support.task_runs import (
     alive,
@@ -188,8 +188,7 @@ def test_no_engine_is_left_when_its_process_or_its_task_is_killed(tmp_path: Path
     try:
         wait_until(lambda: written(run) == ROWS - 1)
         (old,) = engines(task)
-        process = old.parent()
-        assert process
+        process = old.parents()[1]  # above its warden
         process.kill()
         wait_until(lambda: not alive([old]))
         wait_until(lambda: len(engines(task)) == 1)
@@ -198,6 +197,21 @@ def test_no_engine_is_left_when_its_process_or_its_task_is_killed(tmp_path: Path
         task.kill()
         task.wait(PATIENCE)
     wait_until(lambda: not alive([new]))
+
+
+@pytest.mark.thorough
+def test_no_engine_is_left_when_try_is_killed(tmp_path: Path) -> None:
+    params = {"model": "none", "prompt": "number {x}", "command": engine(tmp_path, row20="429"), "retries": 1_000_000}
+    write_config(tmp_path, ROWS, job=JOB, params=params, node={"batch_size": 1})
+    words = [sys.executable, "-m", "launcher", "try", "config.yaml", "--row", "20"]
+    task = psutil.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: engines(task))
+        started = engines(task)
+    finally:
+        task.kill()
+        task.wait(PATIENCE)
+    wait_until(lambda: not alive(started))
 
 
 def context(scratch: Path) -> Context:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,19 +23,18 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from jobs.kinds import SampleFailureKind
-from jobs.storage.records import Block, Commit, FailedSample, JobSpec
+from jobs.storage.records import Block, Commit, FailedSample
 from jobs.storage.samples import BATCH_ROWS, Samples
 from launcher.config import core_schema
 from launcher.config.config import Config, load_config
 from launcher.config.yaml_lines import parse_document
 from launcher.manifest.manifest import build_manifest
 from launcher.probe.advice import Expected, Recommendation, advise
-from launcher.probe.choice import choose, choose_batch, crowding
+from launcher.probe.choice import choose, choose_size, crowding
 from launcher.probe.config_writer import edited, write_config
 from launcher.probe.machine import find_machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool
 from launcher.probe.probe_samples import ProbeSamples
-from launcher.probe.session import probe
 from launcher.probe.sizes import (
     LONG_TASK,
     MOST_SHARDS,
@@ -155,8 +153,8 @@ def test_a_larger_batch_has_to_be_worth_it() -> None:
         measurement(batch_size=16, rate=104),
         measurement(batch_size=32, rate=300),
     )
-    assert choose_batch([small, equal, better]) is small
-    assert choose_batch([small, better]) is better
+    assert choose_size([small, equal, better]) is small
+    assert choose_size([small, better]) is better
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8), st.floats(0.01, 1e6)), min_size=1, max_size=12))
@@ -220,10 +218,10 @@ def test_one_batch_gives_a_rough_rate() -> None:
 
 
 def test_a_rate_needs_some_batches_of_each_lane_and_some_time() -> None:
-    assert not is_enough([], 1, 1.0)
-    assert not is_enough([1.0, 9.0], 2, 1.0)
-    assert not is_enough([1.0, 1.1, 1.2, 1.3], 1, 1.0)
-    assert is_enough([1.0, 1.5, 2.0, 2.5], 1, 1.0)
+    assert not is_enough([], TrialSettings(1, 0, 8), 1.0)
+    assert not is_enough([1.0, 9.0], TrialSettings(2, 0, 8), 1.0)
+    assert not is_enough([1.0, 1.1, 1.2, 1.3], TrialSettings(1, 0, 8), 1.0)
+    assert is_enough([1.0, 1.5, 2.0, 2.5], TrialSettings(1, 0, 8), 1.0)
 
 
 MEMORY = """
@@ -373,13 +371,6 @@ def test_more_gpus_than_there_are_here_are_refused(tmp_path: Path) -> None:
     path = launcher_runs.write_config(tmp_path, executor="slurm", slurm={"gpus_per_task": 64})
     with pytest.raises(InputError, match=r"ask for 64 GPUs, and there are .* run the probe on a node like"):
         find_machine(load_config(path))
-
-
-def test_a_job_that_takes_samples_one_by_one_is_refused(config: Config) -> None:
-    planned: Any = SimpleNamespace(plan=SimpleNamespace(job=JobSpec("tests.example_jobs.sample_jobs:Waits", {})))
-    machine: Any = None
-    with pytest.raises(InputError, match=r"takes samples one by one \(process_sample\), and probe measures batches"):
-        probe(config, planned, machine, 10.0, print)
 
 
 # --- the samples

@@ -24,6 +24,7 @@ NEEDS = {
     "jobs.image_embedding:ImageEmbedding": "image",
     "jobs.text_embedding:TextEmbedding": "text",
     "jobs.text_generation:TextGeneration": "generation",
+    "jobs.thumbnails:Thumbnails": "thumbnails",
 }
 
 

@@ -206,6 +206,7 @@ def test_without_extras_the_jobs_are_listed_with_what_to_install(python: Path, s
         "ImageEmbedding": "pip install 'shardrun[image]'",
         "TextEmbedding": "pip install 'shardrun[text]'",
         "TextGeneration": "pip install 'shardrun[generation]'",
+        "Thumbnails": "pip install 'shardrun[thumbnails]'",
     }
     (scripts / "config.yaml").unlink()
     said = call(python.parent / "launcher", "init", "text_embedding", folder=scripts)

@@ -1,7 +1,7 @@
 """A server with OpenAI's API and no model: answers are made of prompt and seed, and it fails as it is told to.
 
-``python -m tests.support.fake_engine PLACE [BAD] [MARKS]``: PLACE is a port or the path of a socket; BAD, as JSON, maps words
-of prompts to what happens there; MARKS is a folder for what happens once.
+``python -m tests.support.fake_engine PLACE [BAD] [MARKS] [ROOM]``: PLACE is a port or the path of a socket; BAD, as JSON, maps
+words of prompts to what happens there; MARKS is a folder for what happens once; of ROOM requests at a time each takes 0.1 s.
 """
 
 import asyncio
@@ -17,8 +17,9 @@ from aiohttp import web
 
 
 class FakeEngine:
-    def __init__(self, bad: dict[str, str], marks: str) -> None:
+    def __init__(self, bad: dict[str, str], marks: str, room: int = 0) -> None:
         self.bad, self.marks = bad, Path(marks)
+        self.room = asyncio.Semaphore(room) if room else None
         self.now = self.most = 0
 
     def app(self) -> web.Application:
@@ -46,7 +47,11 @@ class FakeEngine:
     async def _answer(self, body: dict[str, Any], prompt: str, *, chat: bool) -> web.Response:
         self.now += 1
         self.most = max(self.most, self.now)
-        await asyncio.sleep(zlib.crc32(prompt.encode()) % 20 / 1000)
+        if self.room:
+            async with self.room:
+                await asyncio.sleep(0.1)
+        else:
+            await asyncio.sleep(zlib.crc32(prompt.encode()) % 20 / 1000)
         self.now -= 1
         how = self.bad.get(prompt.split()[-1], "")
         is_due = how and (not how.endswith(" once") or self._is_first(f"{how} {prompt}"))
@@ -91,8 +96,8 @@ class FakeEngine:
 
 
 def main() -> None:
-    place, bad, marks = [*sys.argv[1:], "{}", "."][:3]
-    app = FakeEngine(json.loads(bad), marks).app()
+    place, bad, marks, room = [*sys.argv[1:], *["", "{}", ".", "0"][len(sys.argv) - 1 :]]
+    app = FakeEngine(json.loads(bad), marks, int(room)).app()
     where: dict[str, Any] = {"port": int(place), "host": "127.0.0.1"} if place.isdigit() else {"path": place}
     web.run_app(app, **where, print=lambda *_: None)
 

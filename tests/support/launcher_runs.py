@@ -16,6 +16,7 @@ import numpy as np
 
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
+from tests.support.documents import check_document
 from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -106,9 +107,9 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def document(done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
-    """The JSON document on stdout."""
+    """The JSON document on stdout, which is what its type says."""
     found: Mapping[str, Any] = json.loads(done.stdout)
-    assert found["schema"] == 1
+    check_document(done.args[done.args.index("launcher") + 1], found)
     return found
 
 

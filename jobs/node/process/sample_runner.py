@@ -272,9 +272,9 @@ class SampleRunner:
             self._tell()
 
     def _tell(self) -> None:
-        """Once for all that happens in this turn of the loop."""
+        """Once for all that happens in a turn of the loop: a timer comes after all that is ready by then, call_soon amid it."""
         self._told = True
-        self._loop.call_soon(self._on_outcome)
+        self._loop.call_later(0, self._on_outcome)
 
     # --- the end of one that does not come by itself
 

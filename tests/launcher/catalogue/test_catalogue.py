@@ -98,13 +98,13 @@ def test_a_job_of_the_users_own_is_found_in_the_folder(folder: Path) -> None:
 
 def test_jobs_lists_names_types_defaults_and_words(folder: Path) -> None:
     shown = in_process(folder, "jobs").stdout
-    assert "max_tokens (int, default 256): Texts are cut at max_tokens tokens" in shown
+    assert "max_tokens (int | None, default 256): Texts are cut at max_tokens tokens" in shown
     assert "model (str, required): a name on the Hugging Face hub" in shown
     listed = document(in_process(folder, "jobs", "--json"))["jobs"]
     assert [found["job"] for found in listed] == [entry.path for entry in BUILT_IN]
     (text,) = [found for found in listed if found["job"].endswith("TextEmbedding")]
     assert text["parameters"][2] == {
-        "name": "max_tokens", "type": "int", "required": False, "default": 256,
+        "name": "max_tokens", "type": "int | None", "required": False, "default": 256,
         "description": "Texts are cut at max_tokens tokens",
     }  # fmt: skip
 

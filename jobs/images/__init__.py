@@ -1,0 +1,1 @@
+"""What the Jobs of images share."""

@@ -1,0 +1,1 @@
+"""Delivery: results in stores."""

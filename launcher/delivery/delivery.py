@@ -1,0 +1,151 @@
+"""Delivery: the result of a run, written where it is wanted: a file that gather makes, or objects of a store.
+
+For a store it is made in the run directory, whole, as any result: there is room for what was computed, whoever goes on with it
+finds it there, on whatever node, and it goes once the store has it. Files of several go first, the index last: until then
+readers see the result before. The record (runs/delivered.py) is written when all objects were seen in the store.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.errors import IncompleteError, RunError
+from jobs.gather.gather import gather
+from jobs.gather.gather_report import GatherReport
+from jobs.gather.gathering import Progress
+from jobs.gather.new_result import NewResult
+from jobs.gather.result_index import located, read_index
+from jobs.references.stores import check_url
+from jobs.references.uploads import SentFile, Tick, explained, remove, send
+from jobs.storage.plans import Plan
+from jobs.storage.rundir import RunDir
+from jobs.storage.submission import ResultForm
+from jobs.storage.upstreams import refuse_outdated
+from launcher.delivery.exported import exported
+from launcher.delivery.store_place import holds_complete, objection, objection_to_folder
+from launcher.export.export import RESULT
+from launcher.patience import telling
+from launcher.runs.delivered import Delivered
+from launcher.runs.result_place import ResultPlace, places_of
+
+
+def write_result(
+    run: RunDir,
+    *,
+    output: Path | None,
+    form: ResultForm,
+    allow_missing: bool = False,
+    progress: Progress | None = None,
+    with_new_code: bool = False,
+) -> GatherReport:
+    """Writes the result where it is wanted. Errors as in gather; RunError, too, where a store does not take it."""
+    if not form.store:
+        return gather(
+            run,
+            output=output,
+            form=form,
+            allow_missing=allow_missing,
+            progress=progress,
+            with_new_code=with_new_code,
+        )
+    check_url(form.store)
+    plan, output = Plan.read(run.plan), run.outgoing_to(form.store)
+    places = places_of(run, plan, output, form)
+    with NewResult(places[0].lock) as lock:  # others see that it is being made, until it is in the store
+
+        def advance(done: int, total: int) -> None:
+            lock.show()
+            if progress:
+                progress(done, total)
+
+        _refuse(run, places)
+        if form.format:
+            refuse_outdated(run, plan)
+            made = [exported(place, form, allow_missing=allow_missing, progress=advance) for place in places]
+            report = GatherReport.total(output, made, sum(one.seconds for one in made)) if plan.parts else made[0]
+        else:
+            report = gather(
+                run,
+                output=output,
+                form=form,
+                allow_missing=allow_missing,
+                progress=advance,
+                with_new_code=with_new_code,
+                keep=True,
+            )
+        parts = [
+            _deliver(place, one, lambda: advance(plan.rows, plan.rows))
+            for place, one in zip(places, report.parts or (report,), strict=True)
+        ]
+        shutil.rmtree(run.outgoing, ignore_errors=True)
+    return replace(report, url=form.store, parts=tuple(parts)) if report.parts else parts[0]
+
+
+def _refuse(run: RunDir, places: list[ResultPlace]) -> None:
+    """Raises RunError where somebody else's object is in the place of a result, before it is made."""
+    for place in places:
+        with _asking(run):
+            if found := objection_to_folder(place.url, place.delivered) if place.is_folder else objection(place.url):
+                raise RunError(found)
+
+
+def _deliver(place: ResultPlace, report: GatherReport, tick: Tick) -> GatherReport:
+    """Puts a result that was made into its store; returns the report of that."""
+    with _asking(place.run):
+        if not report.complete and _is_complete(place):
+            raise IncompleteError(f"{place.url}: is complete, and stays; for a result of the rest move that away first")
+        files = _files(place)
+        if place.is_folder:
+            _begin_folder(place, files)
+        with telling(f"writing {place.url}"):
+            sent = [send(path, url, tick) for url, path in files.items()]
+    record = Delivered(place.url, report.seal or "", tuple(sent))
+    _remove_replaced(place.delivered, record)
+    record.write(place.run, place.part.name)
+    return replace(report, url=place.url)
+
+
+def _is_complete(place: ResultPlace) -> bool:
+    if place.is_folder:
+        return bool(place.delivered and place.delivered.seal)
+    return holds_complete(place.url)
+
+
+def _files(place: ResultPlace) -> dict[str, Path]:
+    """What becomes of which file; the last one says that all are there."""
+    if place.is_folder:
+        found = sorted((path for path in place.path.rglob("*") if path.is_file()), key=lambda path: path.name == RESULT)
+        return {f"{place.url}/{path.relative_to(place.path)}": path for path in found}
+    folder = place.url.rpartition("/")[0]
+    paths = [*(located(file.path) for file in read_index(place.path)), place.path]
+    return {f"{folder}/{path.name}": path for path in paths}
+
+
+def _begin_folder(place: ResultPlace, files: Mapping[str, Path]) -> None:
+    """Notes what is to be there, so that it is known as the run's own; from here on nothing says that the folder is whole."""
+    before = place.delivered.files if place.delivered else ()
+    coming = tuple(SentFile(url, path.stat().st_size, "") for url, path in files.items())
+    Delivered(place.url, "", (*before, *coming)).write(place.run, place.part.name)
+    remove([url for url, path in files.items() if path.name == RESULT])
+
+
+def _remove_replaced(before: Delivered | None, now: Delivered) -> None:
+    """Removes the files of the result before that this one has no more; who may not do that leaves them."""
+    named = {file.url for file in now.files}
+    try:
+        remove([file.url for file in before.files if file.url not in named] if before else [])
+    except OSError as error:
+        print(f"{explained(error)}; files of the result before stay there", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _asking(run: RunDir) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{explained(error)}; what is computed is kept; the result goes there with: launcher gather {run.path}"
+        ) from error

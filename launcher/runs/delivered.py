@@ -1,0 +1,43 @@
+"""Delivered: that a result is in a store, as which objects; written once these were seen there, so that status need not ask."""
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from jobs.references.uploads import SentFile
+from jobs.storage import checked_json
+from jobs.storage.files import intact, write_bytes
+from jobs.storage.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """``url`` is that of the result, or of its index, the last of all ``files``. ``seal``: "" of one that is not complete."""
+
+    url: str
+    seal: str
+    files: tuple[SentFile, ...]
+    time: float = field(default_factory=time.time)
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    def write(self, run: RunDir, manifest: str | None) -> None:
+        write_bytes(run.delivered(manifest), checked_json.encode(dataclasses.asdict(self)))
+
+    @classmethod
+    def read(cls, run: RunDir, manifest: str | None) -> Self | None:
+        """None where nothing was delivered. Raises RunError where it is damaged."""
+        path = run.delivered(manifest)
+        try:
+            return intact(path, cls._from, f"it says what is in the store. Remove it, then: launcher gather {run.path}")
+        except FileNotFoundError:
+            return None
+
+    @classmethod
+    def _from(cls, path: Path) -> Self:
+        data = checked_json.decode(path.read_bytes())
+        return cls(**{**data, "files": tuple(SentFile(**file) for file in data["files"])})

@@ -1,0 +1,81 @@
+"""ResultPlace: where a result of a run is or will be, and what is there now, as far as is known without asking a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jobs.storage.plans import Plan
+from jobs.storage.records import Part
+from jobs.storage.rundir import RunDir
+from jobs.storage.seals import read_seal
+from jobs.storage.submission import ResultForm
+from launcher.runs.delivered import Delivered
+from launcher.runs.submissions import SubmissionState, chosen_form, chosen_output
+
+
+@dataclass(frozen=True)
+class ResultPlace:
+    """A file at ``path``; with a ``url`` an object, which lies at ``path`` until it is in the store.
+
+    ``is_folder``: both are a folder of files of another program's format, and what attempts have stored is read in its place.
+    """
+
+    run: RunDir
+    part: Part
+    path: Path
+    url: str = ""
+    is_folder: bool = False
+
+    @property
+    def shown(self) -> Path | str:
+        """The file, or the URL."""
+        return self.url or self.path
+
+    @property
+    def lock(self) -> Path:
+        """Whoever makes the result has a NewResult of this; all results that go to a store are made as one."""
+        return self.run.outgoing.with_suffix(".lock") if self.url else self.path
+
+    @cached_property
+    def delivered(self) -> Delivered | None:
+        """What is there of it in its store."""
+        found = Delivered.read(self.run, self.part.name) if self.url else None
+        return found if found and found.url == self.url else None
+
+    @property
+    def exists(self) -> bool:
+        return self.delivered is not None if self.url else self.path.exists()
+
+    @property
+    def seal(self) -> str | None:
+        """As of read_seal. Raises OSError where nothing is there."""
+        if not self.url:
+            return read_seal(self.path)
+        if self.delivered is None:
+            raise FileNotFoundError(self.url)
+        return self.delivered.seal
+
+    def written(self) -> tuple[float, int]:
+        """When, seconds since the epoch, and how many bytes. Raises OSError where nothing is there."""
+        if self.delivered:
+            return self.delivered.time, self.delivered.size
+        found = self.path.stat()
+        return found.st_mtime, found.st_size
+
+
+def result_places(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState]) -> list[ResultPlace]:
+    """Where the newest submission wants them."""
+    return places_of(run, plan, chosen_output(submissions), chosen_form(submissions))
+
+
+def places_of(run: RunDir, plan: Plan, output: Path | None, form: ResultForm) -> list[ResultPlace]:
+    """Of results wanted at ``output``, or in a store; {manifest} in either stands for the name."""
+    store, is_folder = form.store, bool(form.format)
+    chosen = run.outgoing_to(store) if store else output
+    return [
+        ResultPlace(
+            run, part, run.result_of(part.name, chosen), store.replace("{manifest}", part.name or ""), is_folder
+        )
+        for part in plan.results
+    ]
