@@ -4,7 +4,6 @@ Subclassed by users and by the built-in jobs; resolved by the planner (to check 
 """
 
 import contextlib
-import importlib
 import inspect
 import os
 import sys
@@ -245,8 +244,7 @@ def job_class(spec: JobSpec) -> type[Job]:
         raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
     job_folder.make_room(spec.folders)
     try:
-        with job_folder.undisturbed():
-            module = importlib.import_module(module_name)
+        module = job_folder.import_module(module_name)
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input

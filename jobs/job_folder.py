@@ -4,11 +4,12 @@ Its modules may be hidden, then. Those of a folder ``jobs`` in it are not, thoug
 for behind ours.
 """
 
+import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import chdir, contextmanager
+from collections.abc import Iterable, Sequence, Set
+from contextlib import chdir
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -32,14 +33,13 @@ def put_on_path(folders: Iterable[str]) -> None:
             jobs.__path__.append(theirs)
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keeps the working directory and the umask as they are, whatever is imported inside: both decide of our own files."""
+def import_module(name: str) -> ModuleType:
+    """The user's module; working directory and umask stay as they are, whatever it does: both decide of our own files."""
     umask = os.umask(0o077)  # it can only be read by setting it
     os.umask(umask)
     try:
         with chdir(os.curdir):
-            yield
+            return importlib.import_module(name)
     finally:
         os.umask(umask)
 
