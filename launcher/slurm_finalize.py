@@ -7,9 +7,12 @@ launcher.slurm.finalize_job.
 import sys
 
 from jobs.machine import inherited_signals, streams
+from jobs.machine.imports import many_imports
 from jobs.machine.leftovers import leave_soon
 from jobs.machine.permissions import keep_out_others
-from launcher.slurm.finalize_job import main
+
+with many_imports():
+    from launcher.slurm.finalize_job import main
 
 if __name__ == "__main__":
     streams.prepare()

@@ -1,5 +1,6 @@
 """What all tests share: no profiles, fixtures for a real Slurm and real speech, signals as in a terminal, time for examples."""
 
+import gc
 import os
 import signal
 import sys
@@ -41,3 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not any(item.iter_markers("xdist_group")):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slurm", "slow"))))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end, half a million objects: no collection of garbage is to look at them again."""
+    gc.freeze()

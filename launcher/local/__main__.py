@@ -3,8 +3,11 @@
 import sys
 
 from jobs.machine import inherited_signals, streams
+from jobs.machine.imports import many_imports
 from jobs.machine.leftovers import leave_soon
-from launcher.local.local_process import main
+
+with many_imports():
+    from launcher.local.local_process import main
 
 if __name__ == "__main__":
     streams.prepare()

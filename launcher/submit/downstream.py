@@ -3,22 +3,26 @@
 Whoever ends a run does that: no process waits, on no login node, and what heals the run, a rerun, goes on with those after it.
 """
 
+from __future__ import annotations
+
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.errors import ConflictError, InputError, LauncherError
 from jobs.kinds import RunState
 from jobs.storage.files import is_there
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.config.config import Config, config_from_mapping
 from launcher.executors import choose_executor
-from launcher.plan.guard import config_path
 from launcher.runs.downstream import Waiting, forget, notes_of, read_note
 from launcher.runs.find import reference
 from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
 from launcher.submit.turn import blocking
+
+if TYPE_CHECKING:
+    from launcher.config.config import Config
 
 # Another one may be quicker to plan the run, and then to submit it.
 _CONFLICTS = 2
@@ -88,7 +92,10 @@ def _start(waiting: Waiting) -> None:
 
 
 def _begin(run: RunDir, waiting: Waiting) -> None:
-    from launcher.plan.plan import go_on  # few runs have one that waits
+    # Few runs have one that waits.
+    from launcher.config.config import config_from_mapping
+    from launcher.plan.guard import config_path
+    from launcher.plan.plan import go_on
     from launcher.submit.submit import select_rows, submit
 
     plan = Plan.read(run.plan)

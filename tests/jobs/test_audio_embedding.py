@@ -87,7 +87,7 @@ def run(config: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def computed(speech: Speech, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of 500 files, by two processes with two pool workers each."""
+    """The run directory of the speech, by two processes with two pool workers each."""
     return run(write_config(tmp_path_factory.mktemp("computed"), speech, model))
 
 

@@ -26,6 +26,7 @@ from jobs.http.file_names import checked_name, name_of_url
 from jobs.http.part_file import PartFile
 from jobs.job import Context
 from launcher import results
+from tests.support.examples import THOROUGH
 from tests.support.failing_server import Served, body, serving, sha256
 from tests.support.launcher_runs import launcher, run_of, start, wait_until, write_config
 from tests.support.task_runs import alive
@@ -425,7 +426,7 @@ def test_parameters_that_cannot_work_are_refused(tmp_path: Path, params: dict[st
 
 # --- whole runs
 
-ROWS = 5000
+ROWS = 5000 if THOROUGH else 1000
 # What every hundredth row meets, and the failure that must be told of it; None: the file comes.
 MEETS = {
     1: ("missing", "HTTP 404 Not Found"),
@@ -456,7 +457,7 @@ def write_urls(path: Path, server: Served) -> list[str]:
 
 def config_of(at: Path, *, shards: int = 4, job: str = "jobs.download:Download", **params: Any) -> Path:
     params = {"checksum": "sum", "retries": 1, **params}
-    data, node = {"manifest": "urls.csv"}, {"workers": 1, "batch_size": 625, "max_failed_samples": 0.05}
+    data, node = {"manifest": "urls.csv"}, {"workers": 1, "batch_size": ROWS // 8, "max_failed_samples": 0.05}
     return write_config(at, shards=shards, job=job, params=params, data=data, node=node)
 
 
@@ -471,7 +472,7 @@ def kill_all(pid: int) -> None:
     wait_until(lambda: not alive(tree))
 
 
-def test_five_thousand_files_over_a_kill_each_right_or_failed_with_its_reason(server: Served, tmp_path: Path) -> None:
+def test_thousands_of_files_over_a_kill_each_right_or_failed_with_its_reason(server: Served, tmp_path: Path) -> None:
     targets = write_urls(tmp_path / "urls.csv", server)
     config = config_of(tmp_path, folder="files")
     first = start(tmp_path, "run", config)

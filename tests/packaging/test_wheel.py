@@ -127,10 +127,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a new environment with the wheel and what it cannot do without."""
     folder = tmp_path_factory.mktemp("environment")
-    call(sys.executable, "-m", "venv", folder / "venv", folder=folder)
+    call(sys.executable, "-m", "venv", "--without-pip", folder / "venv", folder=folder)
     found = folder / "venv" / "bin" / "python"
     constraints = ROOT / "constraints.txt"
-    call(found, "-m", "pip", "install", "--quiet", "--no-compile", wheel, "-c", constraints, folder=folder)
+    pip = [sys.executable, "-m", "pip", "--python", found, "install", "--quiet", "--no-compile"]
+    call(*pip, wheel, "-c", constraints, folder=folder)
     return found
 
 

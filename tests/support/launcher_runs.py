@@ -16,7 +16,9 @@ import numpy as np
 
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
+from tests.support import warm_launcher
 from tests.support.documents import check_document
+from tests.support.examples import THOROUGH
 from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -58,11 +60,16 @@ def environment() -> dict[str, str]:
 def launcher(
     folder: Path, *arguments: object, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command of the launcher in a folder, to its end; its environment has these variables too."""
-    return subprocess.run(
+    """Runs a command of the launcher in a folder, to its end; its environment has these variables too.
+
+    Each night Python is started for it; else it is a fork of a process that has imported what commands need.
+    """
+    known = {**environment(), **(variables or {})}
+    forked = None if THOROUGH else warm_launcher.run(folder, list(map(str, arguments)), known, PATIENCE)
+    return forked or subprocess.run(
         command(*arguments),
         cwd=folder,
-        env={**environment(), **(variables or {})},
+        env=known,
         capture_output=True,
         text=True,
         timeout=PATIENCE,

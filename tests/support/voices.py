@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.examples import THOROUGH
+
 VOICES = ("en+m1", "en+m3", "en+m7", "en+f1", "en+f2", "en+f4", "en+croak", "en+whisper", "en+klatt2", "en+Alicia")
-FILES = 500
+FILES = 500 if THOROUGH else 200
 RATES = (8000, 11025, 16000, 22050, 44100, 48000)
 TEXT = (
     "every array task of the run opens its shard and reads a range of samples while pool workers load the next batch "
@@ -37,7 +39,7 @@ class Speech:
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speech]:
-    """500 WAV files of 10 voices, 0.3 to some 5 seconds long, of several sample rates, channels and encodings."""
+    """200 WAV files (500 each night) of 10 voices, 0.3 to some 5 seconds long, of several sample rates and encodings."""
     if shutil.which("espeak-ng") is None:
         message = f"{SKIPPED}: espeak-ng is missing (Debian: apt-get install espeak-ng)"
         if os.environ.get("CI"):

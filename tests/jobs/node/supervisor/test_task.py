@@ -238,7 +238,7 @@ def test_an_exception_in_setup_is_an_error_with_its_traceback_in_the_log(
     end = last_end(run)
     assert end.kind == "ERROR"
     assert message in end.message
-    assert re.findall(r'File "(.*)", line', ended.stderr) == [toy_jobs.__file__]
+    assert set(re.findall(r'File "(.*)", line', ended.stderr)) == {toy_jobs.__file__}  # another worker may tell it too
 
 
 @pytest.mark.parametrize("workers", [0, 1])
