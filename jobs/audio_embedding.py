@@ -33,7 +33,7 @@ class AudioEmbedding(Job):
         model_params: keyword arguments of the function
         path: column of the files, in any format and with any number of channels; channels are averaged. Or of their bytes
             (tars), or URLs
-        speaker: column of who speaks, a name or a number
+        speaker: column of who speaks, a name or a number; null, for files alone: then there are no ``spk_ids``
         folder: where relative files start; itself it starts at the config's folder
         sample_rate: Hz; all files are resampled to it
         max_seconds: what comes after in a file is not read; null reads all
@@ -67,7 +67,7 @@ class AudioEmbedding(Job):
         model: str,
         model_params: dict[str, Any] | None = None,
         path: str = "path",
-        speaker: str = "spk_id",
+        speaker: str | None = "spk_id",
         folder: Path = Path(),
         sample_rate: int = 16_000,
         max_seconds: float | None = 60.0,
@@ -103,11 +103,11 @@ class AudioEmbedding(Job):
 
     def manifest_columns(self) -> tuple[str, ...]:
         """Those of the files and of who speaks."""
-        return self._path, self._speaker
+        return tuple(filter(None, (self._path, self._speaker)))
 
     def load(self, sample: Mapping[str, Any]) -> tuple[Pieces, str, str]:
         """What the model gets, speaker and path (of bytes: id) of a row; raises ValueError or OSError."""
-        speaker = text_of(sample, self._speaker)
+        speaker = text_of(sample, self._speaker) if self._speaker else ""
         value = sample.get(self._path)
         given = sample if value is None else {self._path: value}  # a reference is read each time that it is asked for
         with local_file(given, self._path, self._folder) as path:
@@ -148,7 +148,8 @@ class AudioEmbedding(Job):
         ordered = torch.cat([self._embed(frames, spans[rows]) for rows in groups])
         back = torch.from_numpy(np.argsort(np.concatenate(groups)))
         vectors = ordered[back.to(ordered.device)]
-        outputs = {name: list(batch[of]) for name, of in (("spk_ids", "speakers"), ("spk_path", "paths"))}
+        named = (("spk_ids", "speakers"), ("spk_path", "paths")) if self._speaker else (("spk_path", "paths"),)
+        outputs = {name: list(batch[of]) for name, of in named}
         outputs["n_frames"] = batch["n_frames"]
         if self._has_segments:
             outputs["starts"] = np.split(batch["starts"], np.cumsum(n_pieces)[:-1])

@@ -74,7 +74,9 @@ class Download(Job):
     ) -> None:
         need_packages("Download", "download")
         if folder is None and type(self).process is Download.process:
-            raise InputError("job.params: folder: is needed, but for a subclass with a process of its own")
+            raise InputError(
+                "job.params: folder: is required: where the files go (a subclass that has a process of its own needs none)"
+            )
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
             raise bad_parameter("retries", retries, "a number from 0")
         self._folder = None if folder is None else Path(folder).expanduser()

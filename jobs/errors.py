@@ -44,6 +44,12 @@ def words(error: BaseException) -> str:
         return f"(its text cannot be told: __str__ raised {type(problem).__name__})"
 
 
+def a_type(value: object) -> str:
+    """What a value is: ``an int``, ``a dict``, ``an object``."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def described(error: BaseException) -> str:
     """``ValueError: what it says``; of a group, what its errors say as well."""
     said = f"{type(error).__name__}: {words(error)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.errors import InputError
+from jobs.errors import InputError, a_type
 from jobs.job import Job
 from jobs.stacked import stack_arrays
 
@@ -103,7 +103,5 @@ def _imported(path: str) -> Callable[[Any], Any]:
     except (ImportError, AttributeError) as error:
         raise InputError(f"job.params: function: {path!r} cannot be imported: {error}; valid: module:name") from error
     if not callable(found):
-        raise InputError(
-            f"job.params: function: {path!r} is no function, but a {type(found).__name__}; valid: module:name"
-        )
+        raise InputError(f"job.params: function: {path!r} is no function, but {a_type(found)}; valid: module:name")
     return found  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from copyreg import dispatch_table
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.errors import a_type
 from jobs.tensors import as_memory, from_memory
 
 # Arrays from this size on, bytes, are not copied into the pickle; smaller ones are cheaper inside it.
@@ -128,5 +129,5 @@ def where_it_fails(value: Any) -> str:
         try:
             pack(part)
         except Exception:
-            return f"{name} (a {type(part).__name__})"
+            return f"{name} ({a_type(part)})"
     return ""

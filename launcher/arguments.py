@@ -10,6 +10,7 @@ from jobs.nearest import guess, nearest
 from launcher import __version__
 
 _RUN_HELP = "run directory, run name, or config (default: the newest run below ./runs)"
+_RUN_OR_SWEEP_HELP = _RUN_HELP.replace("run name", "name of a run or a sweep")
 _DESCRIPTION = "Runs a Job over a large dataset on Slurm or on this machine; whatever happens, it can be resumed."
 _EPILOG = (
     "Exit codes: 0 done and complete, 1 failed or incomplete, 2 bad input, 75 (run --once) it goes on, 130 interrupted."
@@ -78,7 +79,7 @@ def _add_starting(command: _Command) -> None:
             nargs="+",
             help="config.yaml, run directory or run name; several: runs that come after each other",
         )
-    rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+    rerun.add_argument("run", metavar="RUN", nargs="?", help=_RUN_OR_SWEEP_HELP)
     rerun.add_argument("--shards", metavar="3,7-9", help="only these; done ones too if damaged or with failed samples")
     rerun.add_argument("--tasks", metavar="8", type=int, help="how many array tasks share the work, also of one shard")
     rerun.add_argument("--mem", metavar="64G", help="memory of an array task (Slurm)")
@@ -141,7 +142,9 @@ def _add_trying(command: _Command) -> None:
 
 def _add_looking(command: _Command) -> None:
     status = command("status", "status.status", "progress, rate, time left, failures grouped by cause")
-    status.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_HELP.replace("config", "config, or result"))
+    status.add_argument(
+        "runs", metavar="RUN", nargs="*", help=_RUN_OR_SWEEP_HELP.replace("config", "config, or result")
+    )
     status.add_argument("--watch", action="store_true", help="redraw until the run has ended")
     status.add_argument("--live", action="store_true", help="ask Slurm too, with one squeue call")
     status.add_argument("--shards", action="store_true", help="list each shard with its array task")
@@ -154,7 +157,7 @@ def _add_looking(command: _Command) -> None:
     top = command(
         "top", "top.top", "runs on a full screen: array tasks, nodes, shards, failures, and the logs behind them"
     )
-    top.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_HELP.replace("config", "config, or result"))
+    top.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_OR_SWEEP_HELP.replace("config", "config, or result"))
     logs = command("logs", "logs.logs", "what array tasks wrote: all, of a shard, of what failed, about a sample")
     logs.add_argument("run", metavar="RUN", help="run directory, run name, or config")
     logs.add_argument("shard", metavar="SHARD", nargs="?", type=int, help="number of the shard, from 0 (default: all)")
@@ -190,13 +193,15 @@ def _add_list(listing: argparse.ArgumentParser) -> None:
 
 def _add_reporting(command: _Command) -> None:
     report = command("report", "report.report", "what a run did and took, with plots, as one HTML file")
-    report.add_argument("runs", metavar="RUN", nargs="*", help=f"{_RUN_HELP}; several: a page that compares them")
+    report.add_argument(
+        "runs", metavar="RUN", nargs="*", help=f"{_RUN_OR_SWEEP_HELP}; several: a page that compares them"
+    )
     report.add_argument("--output", metavar="FILE", help="where it goes (default: report.html in the run directory)")
     report.add_argument("--cpu-price", metavar="0.02", type=float, help="of an hour of a CPU")
     report.add_argument("--gpu-price", metavar="1.50", type=float, help="of an hour of a GPU")
     report.add_argument("--currency", metavar="EUR", default="", help="of these prices, as it is to be called")
     metrics = command("metrics", "report.metrics", "how runs stand, as OpenMetrics text for Prometheus")
-    metrics.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_HELP)
+    metrics.add_argument("runs", metavar="RUN", nargs="*", help=_RUN_OR_SWEEP_HELP)
     events = command("events", "report.events", "what has happened to a run, an event a line, as JSON")
     events.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
     events.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
@@ -207,7 +212,7 @@ def _add_finishing(command: _Command) -> None:
     gather = command("gather", "finish.gather", "check every block and write the result")
     verify = command("verify", "finish.verify", "hash shards and result again and compare with the journals")
     for parser in (cancel, gather, verify):
-        parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_HELP)
+        parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_OR_SWEEP_HELP)
     gather.add_argument("--allow-missing", action="store_true", help="write a result although samples are missing")
     clean = command(
         "clean", "clean.clean", "remove what complete runs do not need any more, once their results are checked"

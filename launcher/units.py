@@ -6,6 +6,8 @@ colon are minutes: both as in sbatch(1), options --mem and --time.
 
 import re
 
+from jobs.plural import counted as counted
+
 GIB = 2**30
 # More bytes no machine can have: addresses are of 64 bits.
 _MOST_BYTES = 2**63
@@ -104,8 +106,3 @@ def age(seconds: float) -> str:
 def short_number(value: float) -> str:
     """Of four digits at least: ``24,330``, ``2.433``."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def counted(count: int, one: str, several: str = "") -> str:
-    """``1 CPU``, ``2 CPUs``, ``1,000 CPUs``."""
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"

@@ -24,6 +24,7 @@ HALLS = {
         "jobs.kinds",
         "jobs.nearest",
         "jobs.pickles",
+        "jobs.plural",
         "jobs.stacked",
         "jobs.tensors",
         "jobs.tracebacks",
@@ -63,7 +64,7 @@ TABLE = {
     "jobs/library": "jobs base, jobs job, jobs/machine, jobs/node, jobs/node/supervisor, jobs/node/worker, jobs/storage",
     "jobs doors": "jobs base, jobs job, jobs/embedding, jobs/generation, jobs/http, jobs/images, jobs/library, jobs/machine, "
     "jobs/node/supervisor, jobs/program, jobs/references, jobs/sound, jobs/storage",
-    "launcher base": "",
+    "launcher base": "jobs base",
     "launcher/manifest": "jobs base, jobs/references, jobs/storage",
     "launcher executors": "jobs base, jobs/storage",
     "launcher/documents": "jobs base, jobs/storage, launcher executors, launcher/doctor, launcher/probe, launcher/runs, "

@@ -46,6 +46,7 @@ from jobs.gather.volumes import Volume, VolumeCutter, cut
 from jobs.gather.window_reader import WindowReader
 from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
+from jobs.plural import counted
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import seal_of_rows
@@ -278,12 +279,13 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _damage(run: RunDir, damaged: Sequence[Damage], path: Path) -> str:
     shards = Spans.of_numbers({damage.shard for damage in damaged})
+    what = counted(len(damaged), "batch is", "batches are")
     lines = [f"  {damage}" for damage in damaged[:_LISTED]]
     if len(damaged) > _LISTED:
         lines.append(f"  and {len(damaged) - _LISTED} more")
     return "\n".join(
         [
-            f"{run.path}: {len(damaged)} batches are not on disk as they were written, in shards {shards.brief()}:",
+            f"{run.path}: {what} not on disk as written, in shards {shards.brief()}:",
             *lines,
             f"`launcher rerun {run.path} --shards {shards.coarse()}` computes them again; {of_the_rest(run, [path])}",
         ]

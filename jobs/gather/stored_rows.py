@@ -20,6 +20,7 @@ from jobs.gather.result_rows import read_ids
 from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Surveyed, survey_results
 from jobs.job import has_reduce, make_job
+from jobs.plural import counted
 from jobs.storage.blocks import block_names, digest
 from jobs.storage.outputs import without_values
 from jobs.storage.plans import Plan
@@ -80,8 +81,8 @@ class StoredRows:
         if lost := self._surveyed.survey.lost:  # they count as done, so that is no word of theirs
             shards = Spans.of_numbers({damage.shard for damage in lost})
             found.append(
-                f"{len(lost):,} batches are not on disk as they were written, in shards {shards.brief()}: `launcher rerun "
-                f"{self._run.path} --shards {shards.coarse()}` computes them again"
+                f"{counted(len(lost), 'batch is', 'batches are')} not on disk as written, in shards {shards.brief()}: "
+                f"`launcher rerun {self._run.path} --shards {shards.coarse()}` computes them again"
             )
         return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.errors import OutputError, SampleFailed
+from jobs.errors import OutputError, SampleFailed, a_type
 from jobs.kinds import SampleFailureKind
 from jobs.node.worker.loading import describe
 from jobs.pickles import Packed, pack
@@ -57,7 +57,7 @@ Answer = tuple[list[PartialAnswer], list[FailedSample]]
 def check(outputs: object, count: int) -> dict[str, Any]:
     """What ``Job.process`` returned for ``count`` samples, tensors as arrays; raises OutputError."""
     if not isinstance(outputs, Mapping) or not outputs:
-        raise OutputError(f"process returned a {type(outputs).__name__}; valid: a dict of output name -> array or list")
+        raise OutputError(f"process returned {a_type(outputs)}; valid: a dict of output name -> array or list")
     columns = {name: _array_or_list(name, value) for name, value in outputs.items()}
     for name, value in columns.items():
         if len(value) != count:
@@ -70,14 +70,12 @@ def _array_or_list(name: object, value: Any) -> Any:
     try:
         value = to_numpy(value) if is_tensor(value) else value
     except (TypeError, RuntimeError) as error:
-        raise OutputError(f"output {name!r}, a {type(value).__name__}, is no array: {error}") from None
+        raise OutputError(f"output {name!r}, {a_type(value)}, is no array: {error}") from None
     if not isinstance(value, np.ndarray) and (hasattr(value, "__array__") or isinstance(value, memoryview)):
         value = to_array(str(name), value)  # pandas', pyarrow's: as an array task takes them, by their order
     is_array = isinstance(value, np.ndarray) and value.ndim > 0
     if not is_array and (not isinstance(value, Sequence) or isinstance(value, str | bytes)):
-        raise OutputError(
-            f"output {name!r} is a {type(value).__name__}; valid: an array, tensor or list, a row a sample"
-        )
+        raise OutputError(f"output {name!r} is {a_type(value)}; valid: an array, tensor or list, a row a sample")
     return value
 
 
@@ -107,7 +105,7 @@ def packed(values: Values) -> Returned:
 
 
 def _cannot_be_sent(result: object, error: Exception) -> str:
-    what = f"its result (a {type(result).__name__}) cannot be sent back: {describe(error)}"
+    what = f"its result ({a_type(result)}) cannot be sent back: {describe(error)}"
     return f"{what}; return what can be pickled: numbers, text, arrays, lists of these"
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from jobs.errors import InputError, described
+from jobs.errors import InputError, a_type, described
 from jobs.library.answers import Unloadable, results
 from jobs.library.batch_size import SOURCE_SECONDS, BatchSize
 from jobs.library.link import Handed, Link
@@ -105,7 +105,7 @@ class Stream:
         try:
             return pack(sample)
         except Exception as error:
-            what = f"sample {index} (a {type(sample).__name__}) cannot be sent to the workers"
+            what = f"sample {index} ({a_type(sample)}) cannot be sent to the workers"
             advice = "send what it is made from, such as a path or a number, and make it there"
             raise InputError(f"{what}: {described(error)}; {advice}") from None
 

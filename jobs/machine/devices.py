@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobs.machine import allocation, gpus
+from jobs.plural import counted
 
 # The local executor tells each of the array tasks that it runs at a time its share of the CPUs.
 CPU_SHARE = "LAUNCHER_CPUS"
@@ -115,8 +116,8 @@ def too_few_gpus(settings: DeviceSettings, usable: tuple[int, ...]) -> str | Non
     count = len(process_devices(settings, usable))
     if count * each <= len(usable):
         return None
-    has = f"this task has {len(usable)} GPUs"
-    return f"node.gpus_per_process: {each}, and {has}: it needs {count * each}, for {count} process(es)"
+    has, processes = f"this task has {counted(len(usable), 'GPU')}", counted(count, "process", "processes")
+    return f"node.gpus_per_process: {each}, and {has}: it needs {count * each}, for {processes}"
 
 
 def measured_gpus(

@@ -53,6 +53,7 @@ class Beat(Record):
     ``log`` is the length of its log. ``failures`` are its failed samples by cause. ``memory`` is what its processes took
     together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing. ``in_flight`` are
     the samples that were under way then, where they are taken one by one; ``counts`` sums of outputs that the Job counts.
+    ``busy_cpus`` is how many CPUs were kept busy lately, ``busy_gpus`` the share of time in which GPUs computed, where known.
     ``load``, ``process`` and ``both`` say how long its samples took, each an equal share of its batch.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
@@ -94,6 +95,8 @@ class Beat(Record):
     energy: float | None = None
     in_flight: int = 0
     counts: Mapping[str, float] = field(default_factory=dict)
+    busy_cpus: float | None = None
+    busy_gpus: float | None = None
 
     @property
     def all_passages(self) -> tuple[Passage, ...]:

@@ -90,15 +90,17 @@ def check_params(cls: type, path: str, params: Mapping[str, Any]) -> list[Proble
     """All that is wrong with the params of the class at ``path`` (module:Class): unknown, missing, of another type."""
     known = {parameter.name: parameter for parameter in read_parameters(cls)}
     problems: list[Problem] = []
+    meant: set[str] = set()
     for name, value in params.items():
         if name in known:
             problems += _value_problems(known[name], value)
         elif not takes_any(cls):
-            guess, valid = did_you_mean(nearest(name, known), as_sentence=True), ", ".join(known) or "none"
+            meant.update(near := nearest(name, known))
+            guess, valid = did_you_mean(near, as_sentence=True), ", ".join(known) or "none"
             text = f"unknown parameter.{guess} Parameters of {path}: {valid}; see `launcher jobs {path}`"
             problems.append(((*_PARAMS, name), text))
     for name, parameter in known.items():
-        if parameter.required and name not in params:
+        if parameter.required and name not in params and name not in meant:
             kind = f" ({parameter.type_text})" if parameter.type_text else ""
             words = f": {parameter.words}" if parameter.words else ""
             problems.append(((*_PARAMS, name), f"is required{kind}{words}"))

@@ -9,8 +9,11 @@ from launcher.commands.chosen_run import profile_folder
 from launcher.commands.printer import Printer
 from launcher.runs.find import RUNS_FOLDER
 
-# Programs of sh, without a ' and the same in the quotes of all three shells.
-_NAMES = 'for p in {plans}; do [ -e "$p" ] && d=${{p%/plan.json}} && echo "${{d##*/}}"; done'
+# Programs of sh, without a ' and the same in the quotes of all three shells. A sweep is named in the small one of two files.
+_NAMES = (
+    'for p in {plans}; do [ -e "$p" ] && d=${{p%/plan.json}} && echo "${{d##*/}}"; done; '
+    'sed -n "/^sweep: null$/d; s/^sweep: \\([A-Za-z0-9._-]*\\)$/\\1/p" {configs} 2>/dev/null | sort -u'
+)
 _SHARDS = (
     'for p in "$1" {named}; do [ -e "$p/plan.json" ] || continue; '
     'sed -n "s/^ \\"boundaries\\": \\[\\[\\(.*\\)\\]\\],*$/\\1/p" "$p/plan.json" | tr "]" "\\n" '
@@ -72,7 +75,8 @@ def _mark(action: argparse.Action) -> None:
 def _preamble(shell: str) -> dict[str, str]:
     """The functions that look for runs: below ./runs, and where profiles put them now."""
     folders = [str(RUNS_FOLDER), *filter(None, [_quoted(profile_folder())])]
-    names = _NAMES.format(plans=" ".join(f"{folder}/*/plan.json" for folder in folders))
+    plans, configs = (" ".join(f"{folder}/*/{name}" for folder in folders) for name in ("plan.json", "config.yaml"))
+    names = _NAMES.format(plans=plans, configs=configs)
     shards = _SHARDS.format(named=" ".join(f'{folder}/"$1"' for folder in folders))
     return {shell: _PREAMBLES[shell].format(names=names, shards=shards)}
 

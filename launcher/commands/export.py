@@ -8,7 +8,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.upstreams import refuse_outdated
 from launcher.commands.chosen_run import chosen_run, is_result
 from launcher.commands.printer import Printer, rows_line
-from launcher.units import parse_memory
+from launcher.units import counted, parse_memory
 
 
 def export(options: argparse.Namespace, printer: Printer) -> bool:
@@ -39,7 +39,8 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
                 compression=options.compression,
                 progress=rows_line(),
             )
-        printer.say(f"export: {options.path} ({done.rows:,} rows, {done.files:,} files, {done.bytes / 1e6:,.1f} MB)")
+        told = f"{counted(done.rows, 'row')}, {counted(done.files, 'file')}, {done.bytes / 1e6:,.1f} MB"
+        printer.say(f"export: {options.path} ({told})")
         printer.document(
             export=options.path, format=options.format, rows=done.rows, bytes=done.bytes, complete=found.complete
         )

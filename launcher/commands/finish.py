@@ -14,12 +14,14 @@ from jobs.storage.growth import Growth
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
-from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
+from launcher.commands.sweeps import Done, do
 from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
+from launcher.runs.set_aside import was_set_aside
 from launcher.runs.submissions import read_submissions
 from launcher.submit.result import gather_result
+from launcher.units import counted
 
 if TYPE_CHECKING:
     from jobs.gather.gather_report import GatherReport
@@ -30,12 +32,18 @@ _LISTED = 20
 
 
 def cancel(options: argparse.Namespace, printer: Printer) -> bool:
+    if options.run is not None:
+        return do(options.run, lambda run: _cancelled(run, printer), printer, "to go on: launcher rerun")
+    if run := _asked_for(printer):
+        printer.document(**_cancelled(run, printer).document)
+        return True
+    printer.say("nothing is cancelled")
+    return False
+
+
+def _cancelled(run: RunDir, printer: Printer) -> Done:
     from launcher.submit.cancel import stop_run
 
-    run = chosen_run(options.run) if options.run is not None else _asked_for(printer)
-    if run is None:
-        printer.say("nothing is cancelled")
-        return False
     cancelled, waited = stop_run(run)
     name, after = reference(run), [reference(RunDir(Path(one.run))) for one in waiting_for(run)]
     if cancelled:
@@ -48,13 +56,13 @@ def cancel(options: argparse.Namespace, printer: Printer) -> bool:
         )
     if after:
         printer.say(f"these wait until {name} is complete, or until they are cancelled too: {', '.join(after)}")
-    printer.document(run=str(run.path), cancelled=cancelled)
-    return True
+    word = "cancelled" if cancelled or waited else "with nothing to cancel"
+    return Done(word, {"run": str(run.path), "cancelled": cancelled})
 
 
 def _asked_for(printer: Printer) -> RunDir | None:
     """The newest run, if that is the one that was meant: a person is asked, a script has to say it where there are others."""
-    run, *others = list_runs(RUNS_FOLDER) or [find_run(None)]
+    run, *others = [run for run in list_runs(RUNS_FOLDER) if not was_set_aside(run)] or [find_run(None)]
     if not sys.stdin.isatty() or printer.as_json:
         if others:
             names = ", ".join(reference(one) for one in (run, *others[:_LISTED]))
@@ -65,7 +73,10 @@ def _asked_for(printer: Printer) -> RunDir | None:
 
 
 def gather(options: argparse.Namespace, printer: Printer) -> bool:
-    run = chosen_run(options.run)
+    return do(options.run, lambda run: _gathered(run, options, printer), printer)
+
+
+def _gathered(run: RunDir, options: argparse.Namespace, printer: Printer) -> Done:
     report = gather_result(run, allow_missing=options.allow_missing)
     if report.new_code:
         printer.say(f"note: the summary is made by code that has changed since the plan: {', '.join(report.new_code)}")
@@ -75,11 +86,11 @@ def gather(options: argparse.Namespace, printer: Printer) -> bool:
             f"samples: {one.ok:,} ok, {one.failed:,} failed, {one.missing:,} missing of {one.rows:,}",
             *_listed(one.damaged),
         )
-    printer.document(run=str(run.path), **_with_manifests(report, _gathered))
-    return report.complete
+    document = {"run": str(run.path), **_with_manifests(report, _result_json)}
+    return Done("complete" if report.complete else "incomplete", document, is_well=report.complete)
 
 
-def _gathered(report: "GatherReport") -> "GatheredDocument":
+def _result_json(report: "GatherReport") -> "GatheredDocument":
     return {
         "result": report.url or str(report.path),
         "complete": report.complete,
@@ -91,23 +102,27 @@ def _gathered(report: "GatherReport") -> "GatheredDocument":
 
 
 def verify(options: argparse.Namespace, printer: Printer) -> bool:
+    return do(options.run, lambda run: _verified(run, printer), printer)
+
+
+def _verified(run: RunDir, printer: Printer) -> Done:
     from launcher.delivery.store_check import verify_results
 
-    run = chosen_run(options.run)
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
     report = verify_results(run, submissions)
     is_cleaned = run.cleaned.exists()
+    batches, shards = counted(report.batches, "batch", "batches"), counted(report.shards, "shard")
     if is_cleaned:
-        printer.say(f"shards: cleaned; {report.batches:,} batches of {report.shards:,} shards are in the result alone")
+        printer.say(f"shards: cleaned; {batches} of {shards} are in the result alone")
     else:
         printer.say(
-            f"shards: {report.batches:,} batches in {report.shards:,} shards checked, {len(report.damaged)} damaged",
+            f"shards: {batches} in {shards} checked, {len(report.damaged)} damaged",
             *_listed(report.damaged),
         )
     for one in report.parts or (report,):
         of = f" of {one.name}" if one.name else ""
-        state = f"{len(one.result_problems)} problem(s)" if one.result_problems else "intact"
+        state = counted(len(one.result_problems), "problem") if one.result_problems else "intact"
         found = f"{one.result}, {state}" if one.result else "in place, as checked" if in_place else "not written yet"
         printer.say(f"result{of}: {found}", *_listed(one.result_problems))
         if len(one.code) > 1:
@@ -122,8 +137,8 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
     if grown:
         printer.say(*map(_growth_line, grown))
     if report.damaged:
-        shards = Spans.of_numbers(damage.shard for damage in report.damaged)
-        printer.say(f"next: launcher rerun {reference(run)} --shards {shards.coarse()}")
+        damaged = Spans.of_numbers(damage.shard for damage in report.damaged)
+        printer.say(f"next: launcher rerun {reference(run)} --shards {damaged.coarse()}")
     elif report.result_problems and report.missing:  # which gather refuses
         printer.say(
             f"next: launcher rerun {reference(run)}, which computes what is missing; until then the result stays"
@@ -132,8 +147,8 @@ def verify(options: argparse.Namespace, printer: Printer) -> bool:
         again = "launcher run CONFIG --fresh, or bring back a copy of the result"
         printer.say(f"next: {again if is_cleaned else f'launcher gather {reference(run)}'}")
     extended = {"extended": [dataclasses.asdict(growth) for growth in grown]} if grown else {}
-    printer.document(run=str(run.path), **_with_manifests(report, _verified), **extended, cleaned=is_cleaned)
-    return report.ok
+    document = {"run": str(run.path), **_with_manifests(report, _check_json), **extended, "cleaned": is_cleaned}
+    return Done("intact" if report.ok else "damaged or incomplete", document, is_well=report.ok)
 
 
 def _growth_line(growth: Growth) -> str:
@@ -154,7 +169,7 @@ def _code_times(run: RunDir) -> dict[str, str]:
     return {**kept, fingerprint(plan.code): ", which the plan has now"}
 
 
-def _verified(report: "VerifyReport") -> "VerifiedDocument":
+def _check_json(report: "VerifyReport") -> "VerifiedDocument":
     return {
         "ok": report.ok,
         "shards": report.shards,

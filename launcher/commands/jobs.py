@@ -64,13 +64,16 @@ def init(options: argparse.Namespace, printer: Printer) -> bool:
         raise InputError(f"{path}: there is no folder {path.parent}") from None
     write_schema(schema_file(path), config_schema(entry))
     missing = [p.name for p in entry.parameters if p.required and f"    # {p.name}:" in text.splitlines()]
-    fill_in = [f"fill in: {', '.join([*(f'job.params.{name}' for name in missing), 'data.manifest'])}"]
+    open_keys = [f"job.params.{name}" for name in missing]
+    if not any(one.startswith("data.manifest=") for one in options.set):
+        open_keys.append("data.manifest")
+    fill_in = [f"fill in: {', '.join(open_keys)}"] if open_keys else []
     install = [f"first: {entry.to_install}"] if entry.to_install else []
     printer.say(
         f"written: {path}, and {schema_file(path)} for editors",
         *fill_in,
         *install,
-        f"next: launcher try {path}, then launcher plan {path}",
+        f"next: launcher try {path}, then launcher plan {path} and launcher run {path}",
     )
     printer.document(config=str(path), job=entry.path, json_schema=str(schema_file(path)))
     return True

@@ -14,10 +14,11 @@ SCHEMA = 1
 
 
 class Printer:
-    """Messages for people, a document for programs."""
+    """Messages for people, a document for programs: one, the first that there is."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self._has_document = False
 
     @property
     def stream(self) -> TextIO:
@@ -29,7 +30,8 @@ class Printer:
 
     def document(self, **content: Any) -> None:
         """Prints the JSON document, where one is asked for; ``schema`` is added."""
-        if self.as_json:
+        if self.as_json and not self._has_document:
+            self._has_document = True
             print(json.dumps({"schema": SCHEMA, **content}, indent=1))
 
     def stream_list(self, name: str, entries: Iterable[Mapping[str, Any]], **content: Any) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from jobs.errors import InputError
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
-from launcher.commands.chosen_run import chosen_run
+from launcher.commands.chosen_run import chosen_run, runs_of_sweep
 from launcher.commands.printer import Printer
+from launcher.commands.sweeps import Done, do
 from launcher.commands.targets import (
     Target,
     planned_target,
@@ -62,7 +63,7 @@ def _run_sweep(targets: Sequence[Target], options: argparse.Namespace, printer: 
         raise InputError("--once is for a run at a time: launcher run NAME --once for each of the sweep's")
     prepared = [planned_target(target, options, printer) for target in targets]
     if any(choose_executor(config.executor).stops_with_launcher for _, config in prepared):
-        yield from (_run_one(target, options, printer, made) for target, made in zip(targets, prepared, strict=True))
+        yield from _one_by_one(targets, prepared, options, printer)
         return
     for planned, config in prepared:
         _told(start(planned, config), printer)
@@ -72,6 +73,21 @@ def _run_sweep(targets: Sequence[Target], options: argparse.Namespace, printer: 
     except KeyboardInterrupt:
         printer.say(f"the runs go on; to see them: launcher status {', '.join(target.name for target in targets)}")
         raise
+
+
+def _one_by_one(
+    targets: Sequence[Target],
+    prepared: "Sequence[tuple[Planned, Config]]",
+    options: argparse.Namespace,
+    printer: Printer,
+) -> Iterator[Status]:
+    """A run that fails ends no other, but whoever cancels one wants no more of them."""
+    for number, (target, made) in enumerate(zip(targets, prepared, strict=True), 1):
+        status = _run_one(target, options, printer, made)
+        yield status
+        if status.state is RunState.CANCELLED and (left := [one.name for one in targets[number:]]):
+            printer.say(f"not begun, since {target.name} was cancelled: {', '.join(left)}")
+            return
 
 
 def _followed(run: RunDir, printer: Printer) -> Status:
@@ -156,16 +172,21 @@ def submit(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def rerun(options: argparse.Namespace, printer: Printer) -> bool:
+    if options.shards and options.run and (swept := runs_of_sweep(options.run)):
+        names = ", ".join(reference(run) for run in swept)
+        raise InputError(f"--shards {options.shards}: are of one run, and {options.run} is a sweep; its runs: {names}")
+    return do(options.run, lambda run: _run_again(run, options, printer), printer, "follow: launcher status")
+
+
+def _run_again(run: RunDir, options: argparse.Namespace, printer: Printer) -> Done:
     from launcher.plan.guard import Way
 
-    run, way = chosen_run(options.run), way_of(options)
-    limits = {"memory": options.mem, "time": options.time}
+    way, limits = way_of(options), {"memory": options.mem, "time": options.time}
     started = start_again(run, way, options.set, shards=options.shards, tasks=options.tasks, **limits)
     told_of_deprecations(started.config, printer)
     if way is not Way.FRESH and (note := _old_samples(started)):
         printer.warn(note)
-    printer.document(**_told(started, printer))
-    return True
+    return Done("submitted" if started.submissions else "with nothing to submit", _told(started, printer))
 
 
 def _old_samples(started: Started) -> str:

@@ -30,7 +30,7 @@ from launcher.config.conflicts import conflicts, too_few_cpus
 from launcher.config.data_section import DataSection
 from launcher.config.notification import Target
 from launcher.config.origins import Origins, Problem, apply_overrides, dotted
-from launcher.config.place import PROGRAM, Place, expanded, profiles_for, read_written
+from launcher.config.place import Place, expanded, profiles_for, read_written
 from launcher.config.problems import check_mapping, shown
 from launcher.config.profiles import put_below, read_profiles
 from launcher.config.sections import (
@@ -193,9 +193,12 @@ def default_config() -> Config:
     return config_from_mapping(_STAND_IN, Path("config.yaml"))
 
 
-def made_config(data: Mapping[str, Any]) -> Config:
-    """A config that a program makes, with an absolute ``folder``; its file is that of the run directory."""
-    origins = Origins(PROGRAM)
+def made_config(data: Mapping[str, Any], program: str) -> Config:
+    """A config that a program makes, with an absolute ``folder``; its file is that of the run directory.
+
+    Messages have ``program`` in the place of a file's name.
+    """
+    origins = Origins(program)
     merged, profiles = put_below(expanded(data, origins), read_profiles())
     config = _checked(merged, Path("config.yaml"), replace(origins, profiles=profiles), conflicts)
     config._path = RunDir(config.run_folder).config

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from launcher.config.origins import Problem
-from launcher.units import parse_memory, parse_time
+from launcher.units import counted, parse_memory, parse_time
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -79,11 +79,10 @@ def too_few_cpus(config: "Config", processes: int) -> str | None:
     each, asked = config.node.cpus_per_process, config.slurm.cpus_per_task
     if asked is None or asked >= processes * each:
         return None
-    gpus = f" and {config.node.gpus_per_process} GPU(s)" if config.node.gpus_per_process else ""
-    return (
-        f"{asked} is too few: {processes} process(es) x {max(config.node.workers, 1)} worker(s){gpus} need {processes * each}; "
-        "raise it, leave it out, or lower node.processes or node.workers"
-    )
+    gpus = f" and {counted(config.node.gpus_per_process, 'GPU')}" if config.node.gpus_per_process else ""
+    size = f"{counted(processes, 'process', 'processes')} x {counted(max(config.node.workers, 1), 'worker')}{gpus}"
+    ways = "raise it, leave it out, or lower node.processes or node.workers"
+    return f"{asked} is too few: {size} need {processes * each}; {ways}"
 
 
 def _below(limit: str | None, options: Mapping[str, Any], name: str, parse: Callable[[str], int]) -> str | None:

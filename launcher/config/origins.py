@@ -65,9 +65,12 @@ class Origins:
         return any(path[: len(over)] == over for over in self.set_texts)
 
     def report(self, problems: Sequence[Problem]) -> str:
-        """All problems, a line each: those of profiles, in the order of the file, those of ``--set``."""
-        located = sorted(self._located(path, text) for path, text in problems)
-        return "\n".join(message for _, message in located)
+        """All problems, a line each: those of profiles, in the order of the file, those of ``--set``; at last what is missing.
+
+        That has no line of its own, and may be there under a name that is misspelt, which is to be seen first.
+        """
+        located = sorted((text.startswith("is required"), *self._located(path, text)) for path, text in problems)
+        return "\n".join(message for _, _, message in located)
 
     def _located(self, path: KeyPath, text: str) -> tuple[int, str]:
         for set_path, words in sorted(self.set_texts.items(), key=lambda item: -len(item[0])):

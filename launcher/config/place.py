@@ -19,9 +19,6 @@ from launcher.config.values import PathText, RunName
 from launcher.config.variables import expand_paths
 from launcher.config.yaml_lines import KeyPath, read_document
 
-PROGRAM = "launcher.plan"
-"""In the place of a file's name, of a config that a program makes."""
-
 
 class Place(Section):
     """What of a config says where its run is; ``path`` is the file it came from."""
@@ -61,9 +58,9 @@ def run_folder_of(path: Path, overrides: Sequence[str] = ()) -> Path:
     return _run_folder(data, path, origins, profiles_for(path))
 
 
-def made_run_folder(data: Mapping[str, Any]) -> Path:
+def made_run_folder(data: Mapping[str, Any], program: str) -> Path:
     """The run directory of a config that a program makes; of its data ``name``, ``runs`` and ``folder`` are enough."""
-    return _run_folder(data, Path("config.yaml"), Origins(PROGRAM), read_profiles())
+    return _run_folder(data, Path("config.yaml"), Origins(program), read_profiles())
 
 
 def _run_folder(written: Mapping[str, Any], path: Path, origins: Origins, settings: Settings) -> Path:

@@ -145,12 +145,12 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _meant(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> Iterator[KeyPath]:
-    """Keys that are required, and are there, misspelt: the unknown key tells it."""
+    """Keys that are required, and are there, misspelt or below a section that is: the unknown key tells it."""
     missing = {details["loc"] for details in errors if details["type"] == "missing"}
     for path in (details["loc"] for details in errors if details["type"] == "extra_forbidden"):
         for name in nearest(str(path[-1]), _keys(_section(path, model))):
-            if (*path[:-1], name) in missing:
-                yield (*path[:-1], name)
+            meant = (*path[:-1], name)
+            yield from (one for one in missing if one[: len(meant)] == meant)
 
 
 def _section(path: KeyPath, model: type[BaseModel]) -> type[BaseModel]:

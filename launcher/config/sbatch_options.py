@@ -70,6 +70,7 @@ _RIVALS = (
 )
 GPU_OPTIONS = _RIVALS[1]
 MEMORY_OPTIONS = _RIVALS[0]
+_SIZES = MEMORY_OPTIONS | {"tmp"}
 _TIMES = frozenset(("time", "time-min"))
 
 
@@ -97,7 +98,7 @@ def check_option(name: str, value: Any) -> OptionValue:
         raise ValueError(f"takes no value: true or false, not {value!r}")
     if name in _OPTIONAL_VALUE and (name, value) != ("no-kill", "off") and is_old_switch(value):
         raise ValueError(f"must be true or false, or a value of sbatch's, not {value!r}, which is text")
-    if name in MEMORY_OPTIONS:
+    if name in _SIZES:
         return format_memory(parse_memory(value))
     if name in _TIMES:
         return format_time(parse_time(value))
@@ -112,7 +113,7 @@ def forms(name: str) -> list[str]:
     if name in _FLAGS:
         return ["boolean", "null"]
     plain = ["string", "number", "null"]
-    if name in MEMORY_OPTIONS or name in _TIMES:
+    if name in _SIZES or name in _TIMES:
         return plain
     return [*plain, "array", *(["boolean"] if name in _OPTIONAL_VALUE else [])]
 

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict, get_original_bases, is_typeddict
 
 from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
-from launcher.documents import helps, looks, results, starts, status, trials
+from launcher.documents import helps, lists, looks, results, starts, status, trials
 
 
 class ProblemDocument(TypedDict):
@@ -17,27 +17,27 @@ class ProblemDocument(TypedDict):
 
 
 SCHEMA = 1
-_LOOKS = (status.StatusDocument, status.RunsDocument, status.ListDocument)
+_LOOKS = (status.StatusDocument, lists.RunsDocument, lists.ListDocument)
 _STARTS = (starts.StartDocument, starts.StartsDocument)
 DOCUMENTS: dict[str, tuple[type, ...]] = {
     "status": _LOOKS,
     "top": _LOOKS,
-    "list": (status.ListDocument,),
+    "list": (lists.ListDocument,),
     "plan": (starts.PlanDocument, starts.PlansDocument),
     "submit": _STARTS,
-    "run": (status.StatusDocument, status.RunsDocument),
+    "run": (status.StatusDocument, lists.RunsDocument),
     "report": (looks.ReportDocument,),
     "metrics": (looks.MetricsDocument,),
     "events": (looks.EventsDocument,),
     "errors": (looks.ErrorsDocument,),
     "logs": (looks.LogsDocument,),
-    "rerun": (starts.StartDocument,),
+    "rerun": (starts.StartDocument, starts.SweptStartsDocument),
     "extend": (starts.ExtendDocument,),
     "clean": (results.CleanDocument,),
-    "cancel": (starts.CancelDocument,),
-    "gather": (results.GatherDocument,),
+    "cancel": (starts.CancelDocument, starts.SweptCancelsDocument),
+    "gather": (results.GatherDocument, results.SweptResultsDocument),
     "export": (results.ExportDocument,),
-    "verify": (results.VerifyDocument,),
+    "verify": (results.VerifyDocument, results.SweptChecksDocument),
     "jobs": (helps.JobsDocument, helps.JobDocument),
     "completion": (helps.CompletionDocument,),
     "man": (helps.ManDocument, helps.ManFilesDocument),
@@ -49,7 +49,7 @@ DOCUMENTS: dict[str, tuple[type, ...]] = {
 }
 """By command; one that does several runs at once has them in ``runs``."""
 
-_MODULES = (helps, looks, results, starts, status, trials)
+_MODULES = (helps, lists, looks, results, starts, status, trials)
 _TYPES = {name: kind for module in _MODULES for name, kind in vars(module).items() if is_typeddict(kind)}
 # That of config_schema, too.
 _DRAFT = "http://json-schema.org/draft-07/schema#"

@@ -5,6 +5,7 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from jobs.storage.growth import Growth
+from launcher.documents.starts import FailedRunDocument
 from launcher.documents.status import SamplesDocument
 
 
@@ -65,6 +66,20 @@ class VerifyDocument(VerifiedDocument):
     """when it has grown"""
     cleaned: bool
     """the result is all that is left"""
+
+
+class SweptResultsDocument(TypedDict):
+    """The runs of a sweep, each with its result."""
+
+    sweep: str
+    runs: list[GatherDocument | FailedRunDocument]
+
+
+class SweptChecksDocument(TypedDict):
+    """The runs of a sweep, each as it was checked."""
+
+    sweep: str
+    runs: list[VerifyDocument | FailedRunDocument]
 
 
 class ExportDocument(TypedDict):

@@ -101,12 +101,33 @@ class StartsDocument(TypedDict):
     runs: list[StartDocument]
 
 
+class FailedRunDocument(TypedDict):
+    """A run of a sweep with which it could not be done."""
+
+    run: str
+    error: str
+
+
+class SweptStartsDocument(TypedDict):
+    """The runs of a sweep, each as it was submitted again."""
+
+    sweep: str
+    runs: list[StartDocument | FailedRunDocument]
+
+
 class CancelDocument(TypedDict):
     """What was cancelled."""
 
     run: str
     cancelled: list[int]
     """numbers of submissions"""
+
+
+class SweptCancelsDocument(TypedDict):
+    """The runs of a sweep, each as it was cancelled."""
+
+    sweep: str
+    runs: list[CancelDocument | FailedRunDocument]
 
 
 class ExtendDocument(TypedDict):

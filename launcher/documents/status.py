@@ -1,4 +1,4 @@
-"""StatusDocument: how a run stands; and RunsDocument, how several do."""
+"""StatusDocument: how a run stands."""
 
 from typing import Any, Literal, NotRequired
 
@@ -196,7 +196,28 @@ class ShardDocument(TypedDict):
     message: NotRequired[str]
 
 
-class ShardRowDocument(ShardDocument):
+class UseDocument(TypedDict):
+    """What array tasks take of what they asked for."""
+
+    cpus: float | None
+    """how many are kept busy"""
+    cpus_asked: int
+    """0: not known"""
+    memory_asked: int
+    """bytes"""
+    gpus: float | None
+    """how many are kept busy"""
+    gpus_asked: int
+
+
+class AllUseDocument(UseDocument):
+    """Of those that are at work, together."""
+
+    memory: int
+    """bytes"""
+
+
+class ShardRowDocument(ShardDocument, UseDocument):
     """A shard, with the array task that has it, or had it last."""
 
     job_id: str | None
@@ -238,6 +259,8 @@ class StatusDocument(ChainDocument):
     """versions with which something was computed, and that are not those of the plan"""
     scheduler_calls: int
     """0, with --live 1"""
+    use: AllUseDocument | None
+    """of the array tasks that are at work, together"""
     efficiency: EfficiencyDocument | None
     results: list[str]
     """where the results are that are written: paths, or URLs"""
@@ -258,42 +281,6 @@ class StatusDocument(ChainDocument):
     """who was told of the end"""
     shard_list: NotRequired[list[ShardRowDocument]]
     """with --shards, --failed, --running, --slow"""
-
-
-class OwnDocument(TypedDict):
-    """What a list tells of a run beside its status."""
-
-    name: str
-    changed: float
-    """seconds since 1970: when it was planned, submitted, or ended"""
-    owner: str
-    size: int | None
-    """bytes of all that is in its folder, with --size"""
-
-
-class ListedDocument(StatusDocument, OwnDocument):
-    """A run of a list, and how it stands."""
-
-
-class UnreadableDocument(OwnDocument):
-    """A run of a list that cannot be read."""
-
-    run: str
-    error: str
-
-
-class ListDocument(TypedDict):
-    """The runs of a folder, or of a sweep."""
-
-    sweep: NotRequired[str]
-    runs: list[ListedDocument | UnreadableDocument]
-    """one that cannot be read has `error` in the place of how it stands"""
-
-
-class RunsDocument(TypedDict):
-    """Several runs."""
-
-    runs: list[StatusDocument]
 
 
 Json = dict[str, Any]

@@ -18,6 +18,7 @@ from jobs.errors import InputError, RunError
 from jobs.kinds import AnyFailureKind, FailureKind
 from jobs.machine.devices import process_devices, too_few_gpus, usable_cpus, usable_gpus, visible_gpus
 from jobs.machine.process_identity import ProcessIdentity
+from jobs.plural import counted
 from jobs.storage.files import open_at_end
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Resources, Submission
@@ -66,8 +67,8 @@ class LocalExecutor(Executor):
         if missing and (here or not any(glob.glob(pattern) for pattern in _GPU_FILES)):
             devices = ", ".join(["cpu", *(f"cuda:{number}" for number in range(here))])
             raise InputError(
-                f"{config.path}: node.devices: {', '.join(missing)}: this machine shows {here} GPU(s), and executor is local; "
-                f"valid here: auto, {devices}"
+                f"{config.path}: node.devices: {', '.join(missing)}: this machine shows {counted(here, 'GPU')}, and "
+                f"executor is local; valid here: auto, {devices}"
             )
 
     def prepare(self, config: "Config") -> None:
@@ -83,8 +84,9 @@ class LocalExecutor(Executor):
         devices = ", ".join(_devices(config))
         tasks = _parallelism(config)
         return [
-            f"array task: {_cpus_per_task(config)} CPUs (processes x workers), on {devices}",
-            f"limits: {usable_cpus()} usable CPUs and {visible_gpus()} GPUs here, so {tasks} array task(s) at a time",
+            f"array task: {counted(_cpus_per_task(config), 'CPU')} (processes x workers), on {devices}",
+            f"limits: {counted(usable_cpus(), 'usable CPU')} and {counted(visible_gpus(), 'GPU')} here, so "
+            f"{counted(tasks, 'array task')} at a time",
         ]
 
     def remarks(self, config: "Config") -> list[str]:

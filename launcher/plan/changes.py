@@ -54,7 +54,12 @@ def compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Pl
         )
         if fingerprint_of(now) == fingerprint_of(known):
             return known if is_intact else _mended(run, known, manifest, path), replaced
-    if now.manifest["fingerprint"] != known.manifest["fingerprint"]:
+    is_same = manifest.fingerprint == known.manifest["fingerprint"] and manifest.parts == known.parts
+    was_given = any(source.startswith(str(run.given)) for source in config.data.sources)
+    if (is_same and not manifest.upstream) or was_given:
+        # Where the samples come from is nothing to what they are, and what a script gave is a file that its user never saw.
+        listed = [line for line in listed if not line.startswith("data.manifest: ")]
+    if manifest.fingerprint != known.manifest["fingerprint"]:
         listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
     if not listed and (change := upstream_change(Upstream.of(known), manifest.upstream)):
         listed.append(change)

@@ -63,13 +63,17 @@ def _may_be_larger(changes: Sequence[str]) -> bool:
     return all(change.startswith(("the samples", "data.manifest")) for change in changes)
 
 
-def refusal(run: RunDir, changes: Sequence[str], grows_from: str | None) -> InputError:
+def refusal(run: RunDir, changes: Sequence[str], grows_from: str | None, *, of_python: bool = False) -> InputError:
     """That something that decides the result has changed, and the ways on.
 
     ``grows_from``: the config with which it can be extended; None where its samples are those of another run, or a script's.
+    ``of_python``: a script or notebook planned it, and its user knows no flags.
     """
     listed = "\n".join(f"  {change}" for change in changes)
-    keep = "Where the results stay right all the same: the same command with --keep-results, and their provenance says so.\n"
+    again, fresh, name = "the same command with --keep-results", "--fresh", f"--set name={run.name}-2"
+    if of_python:
+        again, fresh, name = "keep_results=True (of a command: --keep-results)", "fresh=True", f'name="{run.name}-2"'
+    keep = f"Where the results stay right all the same: {again}, and their provenance says so.\n"
     extend = (
         f"To compute new samples alone: launcher extend {grows_from}; samples whose values have changed (a corrected row) are "
         "computed again with --changed.\n"
@@ -78,5 +82,5 @@ def refusal(run: RunDir, changes: Sequence[str], grows_from: str | None) -> Inpu
         f"{run.path}: there are results of this run, and it is not what it was; results of both would not fit together:\n"
         f"{listed}\n{keep if can_be_kept(changes) else ''}"
         f"{extend if _may_be_larger(changes) and grows_from else ''}"
-        f"To compute everything again: with --fresh, and what is there is set aside. To have both: --set name={run.name}-2"
+        f"To compute everything again: with {fresh}, and what is there is set aside. To have both: {name}"
     )

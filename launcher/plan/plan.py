@@ -104,7 +104,7 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
     with_results = has_results(run, known)
     is_kept = with_results and way is Way.KEEP and can_be_kept(changes)
     if with_results and not is_kept and way is not Way.FRESH:
-        raise refusal(run, changes, _grows_from(run, config, changes))
+        raise refusal(run, changes, _grows_from(run, config, changes), of_python=config.path == run.config)
     if is_kept:
         plan = _keep(run, known, config, job, changes)
         return Planned(run, plan, is_new=False, notes=_changes_told("kept, despite", changes))

@@ -18,6 +18,7 @@ from jobs.storage.rundir import RunDir
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.result_place import result_places
+from launcher.runs.set_aside import name_aside
 from launcher.runs.submissions import read_submissions
 
 # For as long another launcher is waited for that replaces the run at this moment, which takes it milliseconds; seconds.
@@ -68,7 +69,9 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
         refuse_while_it_goes_on(run)
         results = [place.path for place in result_places(run, known, read_submissions(run)) if not place.url]
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        old = RunDir(run.path.with_name(f"{run.name}.{stamp}" if set_aside else f".{run.name}.{os.urandom(4).hex()}"))
+        old = RunDir(
+            run.path.with_name(name_aside(run.name, stamp) if set_aside else f".{run.name}.{os.urandom(4).hex()}")
+        )
         if run.downstream.is_dir():  # who waits for the run waits for the new one
             shutil.copytree(run.downstream, new.downstream)
         if old.path.exists():

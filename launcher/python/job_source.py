@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from jobs.errors import InputError
+from jobs.errors import InputError, a_type
 from jobs.job import Job
 from jobs.parameters import arguments, made_with, without_note
 from jobs.storage.records import JobSpec
@@ -122,9 +122,7 @@ def _is_same(value: Any, back: Any) -> bool:
 def function_name(function: object) -> str:
     """Raises InputError for what has no name by which another process could have it."""
     if not isinstance(function, FunctionType):
-        raise InputError(
-            f"function: a {type(function).__name__} is not valid; valid: a function that is written with def"
-        )
+        raise InputError(f"function: {a_type(function)} is not valid; valid: a function that is written with def")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InputError(f"function: {function.__name__} returns a generator, no value: write it without yield")
     if function.__name__ == "<lambda>":

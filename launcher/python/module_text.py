@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from jobs.errors import InputError, described
+from jobs.errors import InputError, a_type, described
 from launcher.python.live_code import fitting, flags_of, own_code
 from launcher.python.main_source import Binding, MainSource
 from launcher.python.sameness import Sameness
@@ -197,8 +197,7 @@ class _Collector:
                 f"{what}whose source is not to be found in {where}: write it with def or class at the top level, in a cell "
                 "without %%magic; where it is there, run it again"
             )
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        return InputError(f"{what}a {kind} of {where}, which no other process has: {_WAYS_ON}")
+        return InputError(f"{what}{a_type(value)} of {where}, which no other process has: {_WAYS_ON}")
 
     def text(self, title: str) -> str:
         return self._head(title) + "".join(f"\n\n\n{one.text}" for one in self._in_order()) + "\n"

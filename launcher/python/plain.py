@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.errors import InputError
+from jobs.errors import InputError, a_type
 
 VALID = "text, a number, a bool, None, a path, or a list, tuple or mapping of these"
 
@@ -16,9 +16,7 @@ class NotPlainError(ValueError):
     """A value that a config cannot say."""
 
     def __init__(self, value: object) -> None:
-        kind = type(value)
-        of = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
-        super().__init__(f"a {of}{kind.__qualname__} is no plain value; valid: {VALID}")
+        super().__init__(f"{a_type(value)} is no plain value; valid: {VALID}")
 
 
 def plain(value: Any) -> Any:

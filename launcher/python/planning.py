@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, cast
 
-from jobs.errors import InputError
+from jobs.errors import InputError, a_type
 from jobs.job import Job
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run
@@ -23,6 +23,8 @@ from launcher.python.run import Run
 from launcher.runs.index import note
 from launcher.submit.submit import in_words_of, write_planned
 
+# What was called, in messages: in the place of a config's name.
+_PLAN, _MAP = "launcher.plan", "launcher.map"
 # A function may take minutes; what takes microseconds gets larger batches by node={"batch_size": ...}.
 _BATCH_OF_FUNCTION = 1
 
@@ -50,20 +52,17 @@ def plan(
     Raises InputError for all that is wrong.
     """
     if not (isinstance(job, Job) or (isinstance(job, type) and issubclass(job, Job))):
-        raise InputError(
-            f"job: a {type(job).__name__} is not valid; valid: a Job, or a class of Jobs; a function: launcher.map"
-        )
-    place = _place(name, sections)
-    with Given(RunDir(made_run_folder(place))) as given:
+        raise InputError(f"job: {a_type(job)} is not valid; valid: a Job, or a class of Jobs; a function: launcher.map")
+    place = _place(_PLAN, name, sections)
+    with Given(RunDir(made_run_folder(place, _PLAN))) as given:
         source = job_source(job if isinstance(job, type) else type(job), given)
         section = {
             "class": source.path,
             "params": params_of(job),
             "import_from": [escaped(folder) for folder in source.import_from],
         }
-        return _planned(
-            place, section, samples, shards, sections, given, Way.of(keep_results=keep_results, fresh=fresh)
-        )
+        way = Way.of(keep_results=keep_results, fresh=fresh)
+        return _planned(_PLAN, place, section, samples, shards, sections, given, way)
 
 
 def map(  # noqa: A001 - it is called as launcher.map
@@ -83,8 +82,8 @@ def map(  # noqa: A001 - it is called as launcher.map
     for short ones give node={"batch_size": 64}. Of an ``async def`` function node={"in_flight": 64} calls are made at a time.
     """
     called, way = function_name(function), Way.of(keep_results=keep_results, fresh=fresh)
-    place = _place(name or called, sections)
-    with Given(RunDir(made_run_folder(place))) as given:
+    place = _place(_MAP, name or called, sections)
+    with Given(RunDir(made_run_folder(place, _MAP))) as given:
         source, rows = job_source(function, given), cast(Any, samples)
         params: dict[str, Any] = {"function": source.path}
         if given_samples.are_values(samples):
@@ -99,7 +98,7 @@ def map(  # noqa: A001 - it is called as launcher.map
         node = sections.pop("node", None) or {}
         if isinstance(node, Mapping):  # else the config says what it has to be
             node = {"batch_size": _BATCH_OF_FUNCTION, **node}
-        run = _planned(place, section, rows, shards, {**sections, "node": node}, given, way)
+        run = _planned(_MAP, place, section, rows, shards, {**sections, "node": node}, given, way)
     run.submit()
     return run
 
@@ -109,13 +108,11 @@ def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001 - it is called as la
     return Run(chosen_run(_path("launcher.open", run)))
 
 
-def _place(name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
+def _place(caller: str, name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
     """What says where the run is."""
     if "folder" in sections:
-        raise InputError(
-            "launcher.plan: folder: relative paths start in the working directory; to have others: os.chdir"
-        )
-    runs = {"runs": _path("launcher.plan: runs", sections["runs"])} if sections.get("runs") is not None else {}
+        raise InputError(f"{caller}: folder: relative paths start in the working directory; to have others: os.chdir")
+    runs = {"runs": _path(f"{caller}: runs", sections["runs"])} if sections.get("runs") is not None else {}
     return {"name": name, "folder": escaped(os.getcwd()), **runs}
 
 
@@ -123,10 +120,11 @@ def _path(what: str, value: Any) -> str:
     try:
         return os.fsdecode(value)
     except TypeError:
-        raise InputError(f"{what}: a {type(value).__name__} is not valid; valid: a path") from None
+        raise InputError(f"{what}: {a_type(value)} is not valid; valid: a path") from None
 
 
 def _planned(
+    caller: str,
     place: Mapping[str, Any],
     job: Mapping[str, Any],
     samples: Any,
@@ -135,14 +133,14 @@ def _planned(
     given: Given,
     way: Way,
 ) -> Run:
-    said = _plain("data", sections.get("data") or {})
+    said = _plain(caller, "data", sections.get("data") or {})
     if not isinstance(said, dict):
-        raise InputError(f"launcher.plan: data: must be a mapping of keys below it, not {said!r}")
-    data = {**said, **({} if shards is None else {"shards": _plain("shards", shards)})}
+        raise InputError(f"{caller}: data: must be a mapping of keys below it, not {said!r}")
+    data = {**said, **({} if shards is None else {"shards": _plain(caller, "shards", shards)})}
     if samples is not None:
-        data["manifest"] = _manifest(samples, given)
-    rest = {key: _plain(key, value) for key, value in sections.items() if key not in ("data", "runs")}
-    config = made_config({**place, **rest, "job": job, "data": data})
+        data["manifest"] = _manifest(caller, samples, given)
+    rest = {key: _plain(caller, key, value) for key, value in sections.items() if key not in ("data", "runs")}
+    config = made_config({**place, **rest, "job": job, "data": data}, caller)
     choose_executor(config.executor).check(config)
     planned = make_plan(config, way)
     note(planned.run)
@@ -157,13 +155,13 @@ def _in_words_of(planned: Planned, config: Config) -> Config:
     return config_from_mapping(in_words_of(planned.plan, config.to_mapping()), config.path, profiles=config.profiles)
 
 
-def _plain(key: str, value: Any) -> Any:
-    return plain_or_refuse(f"launcher.plan: {key}", value)
+def _plain(caller: str, key: str, value: Any) -> Any:
+    return plain_or_refuse(f"{caller}: {key}", value)
 
 
-def _manifest(samples: Any, given: Given) -> Any:
+def _manifest(caller: str, samples: Any, given: Given) -> Any:
     if isinstance(samples, Run):
-        return _plain("samples", {"run": samples})
+        return _plain(caller, "samples", {"run": samples})
     if given_samples.is_place(samples):
-        return _plain("samples", samples)
+        return _plain(caller, "samples", samples)
     return escaped(given.samples(lambda path: given_samples.write(samples, path)))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from jobs.errors import InputError
+from jobs.errors import InputError, a_type
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.schema import exactly
 
@@ -115,7 +115,7 @@ def _batches(samples: Any) -> Iterator[pa.RecordBatch]:
             yield _from_rows(piece, first, are_values)
     else:
         raise InputError(
-            f"samples: a {type(samples).__name__} is not valid; valid: a path or pattern, a DataFrame, an Arrow table, or an "
+            f"samples: {a_type(samples)} is not valid; valid: a path or pattern, a DataFrame, an Arrow table, or an "
             "iterable of mappings or values"
         )
 
@@ -126,7 +126,7 @@ def _as_table(samples: Any) -> pa.Table:
         table = pa.Table.from_batches([samples]) if isinstance(samples, pa.RecordBatch) else pa.table(samples)
     except _UNFIT as error:
         raise InputError(
-            f"samples: a {type(samples).__name__} is no table: {error}; for its values: samples.to_pylist()"
+            f"samples: {a_type(samples)} is no table: {error}; for its values: samples.to_pylist()"
         ) from None
     _refuse_twice(table.column_names)
     kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
@@ -209,6 +209,5 @@ def _is_array(values: Sequence[Any]) -> bool:
 
 
 def _shown(value: Any) -> str:
-    kind = type(value)
-    text = repr(value) if isinstance(value, str | int | float | bytes) else f"a {kind.__module__}.{kind.__qualname__}"
+    text = repr(value) if isinstance(value, str | int | float | bytes) else a_type(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.config.differences import written
 from launcher.config.origins import dotted, values_of
 from launcher.report import charts
 from launcher.report.facts import Facts
@@ -59,9 +60,8 @@ def _differences(many: Sequence[Facts]) -> Section | None:
     """A row for each key that is not the same in all."""
     values = [dict(_flat(facts.plan.config)) for facts in many]
     keys = {key: None for one in values for key in one}
-    rows = [
-        [key, *shown] for key in keys if len(set(shown := [short_line(str(one.get(key, ""))) for one in values])) > 1
-    ]
+    told = ((key, [short_line(written(one[key])) if key in one else "" for one in values]) for key in keys)
+    rows = [[key, *shown] for key, shown in told if len(set(shown)) > 1]
     heads = ("key", *(facts.run.name for facts in many))
     return Section("differences", "What differs", tables=[Table(heads, rows)]) if rows else None
 

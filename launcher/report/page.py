@@ -17,6 +17,15 @@ class Table:
     numbers: frozenset[int] = frozenset()
     left_out: str = ""
 
+    @property
+    def shown(self) -> Sequence[int]:
+        """The columns that have something in them."""
+        return (
+            [column for column in range(len(self.rows[0])) if any(row[column] for row in self.rows)]
+            if self.rows
+            else []
+        )
+
 
 @dataclass(frozen=True)
 class Use:

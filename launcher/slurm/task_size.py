@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
+from jobs.plural import counted
 from launcher.config.sbatch_options import gpus_asked
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ class TaskSize:
     has_own_gpus: bool = False
 
     def __str__(self) -> str:
-        gpus = f"{self.gpus or 'no'} GPUs"
+        gpus = counted(self.gpus, "GPU") if self.gpus else "no GPUs"
         if self.fills:
-            return f"at least {self.cpus} CPUs and {gpus}, and processes for all that its node gives it"
+            return f"at least {counted(self.cpus, 'CPU')} and {gpus}, and processes for all that its node gives it"
         each = "(max(workers, 1) + gpus_per_process)" if self.has_own_gpus else "max(workers, 1)"
-        return f"{self.cpus} CPUs ({self.processes} processes x {each}), {gpus}"
+        processes = counted(self.processes, "process", "processes")
+        return f"{counted(self.cpus, 'CPU')} ({processes} x {each}), {gpus}"
 
 
 def task_size(config: Config, asked: Mapping[str, str | None]) -> TaskSize:
@@ -45,21 +47,22 @@ def task_size(config: Config, asked: Mapping[str, str | None]) -> TaskSize:
     each = config.node.gpus_per_process
     if each and (not gpus or gpus % each):
         raise InputError(
-            f"node.gpus_per_process: {each}, and an array task asks for {gpus} GPUs: a multiple of {each} is valid"
+            f"node.gpus_per_process: {each}, and an array task asks for {counted(gpus, 'GPU')}: a multiple of {each} is valid"
         )
     processes = config.node.processes_for(gpus) if is_open else config.processes
     if each and processes * each > gpus:
         raise InputError(
-            f"node.processes: {processes}, each with {each} GPUs to itself (node.gpus_per_process), need {processes * each}, "
-            f"and an array task asks for {gpus}: ask for more, or lower one of them"
+            f"node.processes: {processes}, each with {counted(each, 'GPU')} to itself (node.gpus_per_process), need "
+            f"{processes * each}, and an array task asks for {gpus}: ask for more, or lower one of them"
         )
     needed = config.cpus_per_task(processes)
     given = _number(asked.get("cpus-per-task"))
     if given and given < needed:
-        own = f" and {each} GPU(s)" if each else ""
+        own = f" and {counted(each, 'GPU')}" if each else ""
+        size = f"{counted(processes, 'process', 'processes')} x {counted(max(config.node.workers, 1), 'worker')}{own}"
         raise InputError(
-            f"slurm.template {config.slurm.template}: --cpus-per-task={given} is too few: {processes} process(es) x "
-            f"{max(config.node.workers, 1)} worker(s){own} need {needed}; raise it or leave it out"
+            f"slurm.template {config.slurm.template}: --cpus-per-task={given} is too few: {size} need {needed}; raise it or "
+            "leave it out"
         )
     cpus = max(needed, given, _number(asked.get("cpus-per-gpu")) * gpus)
     return TaskSize(processes, config.node.cpus_per_process, cpus, gpus, config.node.processes == _AUTO, bool(each))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.errors import LauncherError
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import last_change, reference
+from launcher.runs.set_aside import was_set_aside
 from launcher.status.complete import CompleteRun, read_complete
 from launcher.status.progress import brief_line
 from launcher.status.reader import StatusReader
@@ -19,7 +20,7 @@ from launcher.units import age, decimal_size
 from launcher.visible import on_one_line
 
 if TYPE_CHECKING:
-    from launcher.documents.status import ListedDocument, OwnDocument, UnreadableDocument
+    from launcher.documents.lists import ListedDocument, OwnDocument, UnreadableDocument
 
 COLUMNS = ("run", "name", "state", "changed", "size", "owner", "samples", "ok", "failed", "missing", "error")
 UNREADABLE = "unreadable"
@@ -30,7 +31,7 @@ _HEADS = ("run", "state", "changed", "size", "owner", "samples")
 class ListedRun:
     """``error`` says why there is no ``status``. ``changed``: when it was planned, submitted or ended.
 
-    ``size``: bytes of all that is in its folder, where they are counted.
+    ``size``: bytes of all that is in its folder, where they are counted. ``is_aside``: another run has taken its name.
     """
 
     run: RunDir
@@ -39,6 +40,7 @@ class ListedRun:
     status: Status | CompleteRun | None
     error: str = ""
     size: int | None = None
+    is_aside: bool = False
 
     @property
     def state(self) -> str:
@@ -46,8 +48,13 @@ class ListedRun:
 
     def to_json(self) -> "ListedDocument | UnreadableDocument":
         """An entry of ``launcher list --json``: that of ``status --json``, and whose, how old and how large it is."""
-        changed = round(self.changed, 1)
-        own: OwnDocument = {"name": self.run.name, "changed": changed, "owner": self.owner, "size": self.size}
+        own: OwnDocument = {
+            "set_aside": self.is_aside,
+            "name": self.run.name,
+            "changed": round(self.changed, 1),
+            "owner": self.owner,
+            "size": self.size,
+        }
         if isinstance(self.status, Status):
             return {**self.status.to_json(), **own}
         return {"run": str(self.run.path), "error": self.error, **own}
@@ -62,6 +69,7 @@ class ListedRun:
         """For a table."""
         size = "" if self.size is None else decimal_size(self.size)
         told = brief_line(self.status) if self.status else on_one_line(self.error)
+        told = f"set aside; {told}" if self.is_aside else told
         since = age(time.time() - self.changed)
         return on_one_line(reference(self.run)), self.state, since, size, on_one_line(self.owner), told
 
@@ -86,7 +94,7 @@ def look_at(run: RunDir, read: Callable[[RunDir], Status | CompleteRun], *, with
     except (OSError, ValueError, KeyError, TypeError) as problem:
         error = f"{run.path}: cannot be read ({type(problem).__name__}: {problem})"
     size = _size(run) if with_size else None
-    return ListedRun(run, last_change(run) or 0.0, owner_of(run), status, error, size)
+    return ListedRun(run, last_change(run) or 0.0, owner_of(run), status, error, size, was_set_aside(run))
 
 
 def owner_of(run: RunDir) -> str:

@@ -6,31 +6,32 @@ from dataclasses import dataclass
 
 from jobs.storage.attempts import Attempt
 from launcher.runs.shard_states import Shards
+from launcher.status.use import HEADS as USE_HEADS
+from launcher.status.use import Use, together, use_of
 from launcher.table import table_lines
-from launcher.units import counted, short_size
+from launcher.units import counted
 from launcher.visible import on_one_line
 
-HEADS = ("node", "tasks", "devices", "samples/s", "memory", "asked", "")
-NUMBERS = {"tasks", "samples/s", "memory", "asked"}
+HEADS = ("node", "tasks", "devices", "samples/s", *USE_HEADS, "")
+NUMBERS = {"tasks", "samples/s", *USE_HEADS}
 
 
 @dataclass(frozen=True)
 class NodeLoad:
-    """``memory`` is what its array tasks take now, ``asked`` what they may: bytes, 0 where it is not known."""
+    """``use`` is of its array tasks together."""
 
     node: str
     tasks: int
     devices: str
     rate: float
-    memory: int
-    asked: int
+    use: Use
     is_slow: bool = False
 
     def words(self) -> tuple[str, ...]:
         """For a table."""
-        sizes = (short_size(size) if size else "" for size in (self.memory, self.asked))
         rate = f"{self.rate:,.1f}" if self.rate else ""
-        return (on_one_line(self.node), str(self.tasks), self.devices, rate, *sizes, "slow" if self.is_slow else "")
+        slow = "slow" if self.is_slow else ""
+        return (on_one_line(self.node), str(self.tasks), self.devices, rate, *self.use.words(), slow)
 
 
 def live_attempts(shards: Shards) -> list[Attempt]:
@@ -49,11 +50,9 @@ def node_loads(shards: Shards, slow: Sequence[str] = ()) -> list[NodeLoad]:
 
 def _load(node: str, attempts: Sequence[Attempt], is_slow: bool) -> NodeLoad:
     starts = [one.start for one in attempts if one.start]
-    beats = [one.beat for one in attempts]
     devices = told_devices([device for start in starts for device in start.devices])
-    rate, memory = sum(beat.rate for beat in beats), sum(beat.memory for beat in beats)
-    asked = sum(start.memory for start in starts) if all(start.memory for start in starts) else 0
-    return NodeLoad(node, len(attempts), devices, rate, memory, asked, is_slow)
+    rate = sum(one.beat.rate for one in attempts)
+    return NodeLoad(node, len(attempts), devices, rate, together(map(use_of, attempts)), is_slow)
 
 
 def told_devices(devices: Sequence[str]) -> str:

@@ -2,26 +2,28 @@
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from jobs.kinds import ShardState
 from jobs.storage.attempts import Attempt
 from jobs.storage.spans import Spans
 from launcher.runs.shard_states import Shards, ShardStatus
+from launcher.status.use import HEADS as USE_HEADS
+from launcher.status.use import Use, use_of
 from launcher.table import table_lines
-from launcher.units import clock_time, short_size
+from launcher.units import clock_time
 from launcher.visible import on_one_line, short_line
 
 if TYPE_CHECKING:
     from launcher.documents.status import ShardRowDocument
 
-HEADS = ("shard", "state", "samples", "failed", "job id", "node", "elapsed", "memory", "samples/s", "")
+HEADS = ("shard", "state", "samples", "failed", "job id", "node", "elapsed", *USE_HEADS, "samples/s", "")
 SHARD_COLUMNS = (
     "shard", "state", "samples", "ok", "failed", "job_id", "node", "attempt", "elapsed_seconds", "memory",
-    "samples_per_second", "slow", "kind", "message",
+    "samples_per_second", "slow", "kind", "message", *(f.name for f in fields(Use) if f.name != "memory"),
 )  # fmt: skip
-_NUMBERS = {"shard", "samples", "failed", "elapsed", "memory", "samples/s"}
+_NUMBERS = {"shard", "samples", "failed", "elapsed", *USE_HEADS, "samples/s"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class ShardRow:
         return self.attempt.host or None if self.attempt else None
 
     @property
+    def use(self) -> Use:
+        """What its array task takes, or took, of what it asked for."""
+        return use_of(self.attempt, is_live=self.is_live) if self.attempt else Use()
+
+    @property
     def elapsed(self) -> float | None:
         """Seconds since the array task began, or for which it ran."""
         if not (self.attempt and self.attempt.start):
@@ -61,7 +68,8 @@ class ShardRow:
             "node": self.node,
             "attempt": self.attempt.name if self.attempt else None,
             "elapsed_seconds": None if self.elapsed is None else round(self.elapsed, 1),
-            "memory": (beat.memory if self.is_live else beat.peak_memory) if beat else None,
+            **self.use.to_json(),
+            "memory": self.use.memory if beat else None,
             "samples_per_second": round(beat.rate, 3) if beat else None,
             "slow": self.is_slow,
         }
@@ -78,7 +86,7 @@ class ShardRow:
             on_one_line(self.job_id or ""),
             on_one_line(self.node or ""),
             "" if self.elapsed is None else clock_time(self.elapsed),
-            short_size(told["memory"]) if told["memory"] else "",
+            *self.use.words(),
             f"{told['samples_per_second']:,.1f}" if told["samples_per_second"] else "",
             why,
         )

@@ -24,6 +24,7 @@ from launcher.status.finalizer import Finalizer
 from launcher.status.sample_counts import SampleCounts, samples_json
 from launcher.status.shard_list import ShardRow, shard_rows
 from launcher.status.stalls import Laggards
+from launcher.status.use import Use, together, use_of
 
 if TYPE_CHECKING:
     from launcher.documents.status import StatusDocument, SubmittedDocument
@@ -82,6 +83,12 @@ class Status:
     def efficiency(self) -> Efficiency | None:
         """What the attempts took of what they were given."""
         return summarise(attempt.beat for attempt in self.shards.attempts)
+
+    @property
+    def use(self) -> Use | None:
+        """What the array tasks that are at work take, together, of what they asked for; None where there are none."""
+        live = [attempt for attempt in self.shards.attempts if attempt.name in self.shards.live]
+        return together(map(use_of, live)) if live else None
 
     @property
     def missing(self) -> int:
@@ -219,6 +226,7 @@ class Status:
             "counts": self.counted.to_json(),
             "other_versions": list(self.other_versions),
             "scheduler_calls": 0 if self.queue is None else 1,
+            "use": self.use.to_json() if self.use else None,
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
             "results": [str(one) for one in self.results] if self.is_written else [],
         }

@@ -9,7 +9,9 @@ from launcher.status.nodes import live_attempts, node_loads, told_devices
 from launcher.status.progress import group_words
 from launcher.status.shard_list import HEADS as SHARD_HEADS
 from launcher.status.status import Status
-from launcher.units import clock_time, short_size
+from launcher.status.use import HEADS as USE_HEADS
+from launcher.status.use import use_of
+from launcher.units import clock_time
 from launcher.visible import on_one_line, short_line
 
 Rows: TypeAlias = Mapping[str, Sequence[str]]
@@ -30,10 +32,10 @@ def _tasks(status: Status, _: Mapping[str, bool]) -> Rows:
     for one in live_attempts(status.shards):
         start, beat = one.start, one.beat
         assert start
-        sizes = (short_size(size) if size else "" for size in (beat.memory, start.memory))
-        where = on_one_line(one.host), told_devices(start.devices), on_one_line(start.job_id or "")
+        task, node, job_id = one.name.rpartition("-")[0], on_one_line(one.host), on_one_line(start.job_id or "")
+        pace = f"{beat.done.count:,}", f"{beat.rate:,.1f}"
         quiet = clock_time(beat.quiet) if beat.quiet else ""
-        found[one.name] = (one.name, *where, f"{beat.done.count:,}", f"{beat.rate:,.1f}", *sizes, quiet)
+        found[one.name] = (task, node, *pace, *use_of(one).words(), told_devices(start.devices), job_id, quiet)
     return found
 
 
@@ -51,9 +53,7 @@ def _failures(status: Status, _: Mapping[str, bool]) -> Rows:
 
 
 TABLES: Mapping[str, Table] = {
-    "tasks": Table(
-        ("attempt", "node", "devices", "job id", "samples", "samples/s", "memory", "asked", "quiet"), _tasks
-    ),
+    "tasks": Table(("task", "node", "samples", "samples/s", *USE_HEADS, "devices", "job id", "quiet"), _tasks),
     "nodes": Table((*NODE_HEADS[:-1], "slow"), _nodes),
     "shards": Table((*SHARD_HEADS[:-1], "why"), _shards),
     "failures": Table(("what", "message"), _failures),

@@ -86,7 +86,8 @@ class RunScreen(Screen[None]):
         finished = (status.ok + status.failed) / max(status.total, 1)
         bar = ("━" * round(finished * (width - 2))).ljust(width - 2, "─")
         drawn = told(one.pace.rates(max(10, width // 2)))
-        lines = [f"{on_one_line(one.name)}  {status.state}: {brief_line(status)}", bar, drawn]
+        using = status.use.line if status.use else ""
+        lines = [f"{on_one_line(one.name)}  {status.state}: {brief_line(status)}", bar, drawn, *filter(None, [using])]
         if one.problem:
             lines.append(on_one_line(one.problem))
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")

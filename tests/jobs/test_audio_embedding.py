@@ -319,6 +319,13 @@ def test_a_file_that_was_written_into_a_pipe_is_read_to_its_end(tmp_path: Path) 
     assert found["n_frames"][0] == found["n_frames"][1]
 
 
+def test_files_of_which_nobody_says_who_speaks_have_no_spk_ids(tmp_path: Path) -> None:
+    job = started(speaker=None)
+    assert job.manifest_columns() == ("path",)
+    found = job.process(job.collate([job.load({"path": str(write(tmp_path / "a.wav", 0.5))})]))
+    assert found.keys() == {"X", "n_frames", "spk_path"}
+
+
 @pytest.mark.parametrize(
     ("sample", "message"),
     [

@@ -410,7 +410,7 @@ def test_a_header_may_use_the_environment(server: Served, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"folder": None}, "folder: is needed"),
+        ({"folder": None}, "folder: is required: where the files go"),
         ({"concurrency": 0}, "concurrency: 0 is not valid; valid: a number of requests"),
         ({"per_host": 0}, "per_host: 0 is not valid"),
         ({"retries": -1}, "retries: -1 is not valid; valid: a number from 0"),

@@ -126,7 +126,7 @@ def test_with_json_stdout_is_one_document(config: Path, arguments: list[str]) ->
 def test_plan_says_what_will_run_and_where(config: Path) -> None:
     done = in_process(config.parent, "plan", config.name)
     assert done.returncode == 0
-    for text in (str(run_of(config).path), "100 in 4 shards of 25", "local", "1 CPUs", "launcher submit toy"):
+    for text in (str(run_of(config).path), "100 in 4 shards of 25", "local", "1 CPU ", "launcher submit toy"):
         assert text in done.stdout
     assert "columns (1): x: int64\nid: row numbers" in done.stdout
     told = document(in_process(config.parent, "plan", config.name, "--json"))

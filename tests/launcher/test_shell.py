@@ -70,7 +70,7 @@ def test_bash_completes_commands_flags_runs_configs_and_shards(
     script("bash", capsys)
     assert bash("launcher pla") == ["plan"]
     assert bash("launcher plan --sw") == ["--sweep"]
-    assert bash("launcher status toy") == ["toy-12", "toy-4"]
+    assert sorted(bash("launcher status toy")) == ["toy", "toy-12", "toy-4"]
     assert bash("launcher plan conf") == ["config.yaml"]
     assert bash("launcher logs toy-4 ") == ["0", "1", "2", "3"]
     assert bash("launcher logs runs/toy-12 1") == ["1", "10", "11"]
@@ -87,7 +87,7 @@ def test_fish_completes_the_same(folder: Path, capsys: pytest.CaptureFixture[str
 
     assert offered("launcher pla") == ["plan"]
     assert offered("launcher plan --sw") == ["--sweep"]
-    assert offered("launcher status toy") == ["toy-12", "toy-4"]
+    assert sorted(offered("launcher status toy")) == ["toy", "toy-12", "toy-4"]
     assert offered("launcher logs toy-4 ") == ["0", "1", "2", "3"]
 
 
@@ -139,7 +139,7 @@ def test_a_folder_of_runs_that_a_profile_names_is_looked_at_too(
     monkeypatch.chdir(folder / "there")
     path = script(shell, capsys)
     (program,) = re.findall(r"names\S*? ?\{? ?;? ?sh -c '([^']*)'", path.read_text())
-    assert output("sh", "-c", program).split() == ["toy-12", "toy-4"]
+    assert output("sh", "-c", program).split() == ["toy-12", "toy-4", "toy"]
 
 
 def test_each_command_has_a_man_page_that_man_reads(tmp_path: Path) -> None:

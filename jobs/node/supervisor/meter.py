@@ -16,6 +16,10 @@ from jobs.node.supervisor.commit_log import AttemptFailed
 _GPU_SECONDS = 5.0
 # Between readings while the Job's modules are imported.
 _IMPORT_SECONDS = 0.1
+# What is told of a shorter time is chance.
+_BUSY_SECONDS = 1.0
+# Looks at the GPUs, of each of which NVML tells the last second.
+_GPU_LOOKS = 3
 # Of the supervisor's time, what readings may take at most.
 _SHARE = 0.05
 
@@ -70,6 +74,8 @@ class Meter:
         self._peak = 0
         self._cpu = 0.0
         self._cpu_before = 0.0
+        self._busy: float | None = None
+        self._busy_since = (time.monotonic(), 0.0)
         self._gpu: list[float] = []
         self._gpu_memory = (0, 0)
         self._joules: tuple[float, float] | None = None
@@ -80,6 +86,7 @@ class Meter:
         self._peak, self._gpu, self._gpu_memory, self._joules = 0, [], (0, 0), None
         self._look()
         self._cpu_before = self._cpu
+        self._busy, self._busy_since = None, (time.monotonic(), self._cpu)
 
     def is_due(self, interval: float) -> bool:
         """Whether it is time for a reading: every ``interval`` seconds, less often where many processes make it slow."""
@@ -138,6 +145,20 @@ class Meter:
     def _note_energy(self, found: gpus.GpuLook) -> None:
         if found.joules is not None:
             self._joules = self._joules[0] if self._joules else found.joules, found.joules
+
+    def busy_cpus(self) -> float | None:
+        """How many CPUs its processes have kept busy, as a mean over the time since this was asked last; None so far."""
+        seconds = self.read_at - self._busy_since[0]
+        if seconds >= _BUSY_SECONDS:
+            self._busy = round((self._cpu - self._busy_since[1]) / seconds, 2)
+            self._busy_since = (self.read_at, self._cpu)
+        return self._busy
+
+    @property
+    def busy_gpus(self) -> float | None:
+        """How busy its GPUs have been lately, 0 to 1; None where nobody tells."""
+        latest = self._gpu[-_GPU_LOOKS:]
+        return round(sum(latest) / len(latest), 3) if latest else None
 
     def usage(self) -> Usage:
         """What the attempt has taken so far."""

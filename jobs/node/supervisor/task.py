@@ -98,7 +98,8 @@ class Task:
         self._looked = 0.0
 
     def _vitals(self) -> Vitals:
-        return Vitals(self._meter.taken, round(self._stall.quiet, 1), self._crew.in_flight if self._crew else 0)
+        in_flight, meter = self._crew.in_flight if self._crew else 0, self._meter
+        return Vitals(meter.taken, round(self._stall.quiet, 1), in_flight, meter.busy_cpus(), meter.busy_gpus)
 
     def run(self) -> EndReason:
         """Works until there is nothing to do; FAILED also where it gave up a shard."""

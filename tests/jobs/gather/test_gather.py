@@ -470,7 +470,7 @@ def test_all_damage_is_listed_at_once(run: RunDir) -> None:
     with pytest.raises(DamageError) as error:
         gather(run)
 
-    assert "2 batches are not on disk as they were written, in shards 0,2" in str(error.value)
+    assert "2 batches are not on disk as written, in shards 0,2" in str(error.value)
     assert "shard 0, rows 0-7: tokens" in str(error.value)
     assert "shard 2, rows 50-57: text" in str(error.value)
     assert "--shards 0,2" in str(error.value)
@@ -630,7 +630,7 @@ def test_only_rows_that_no_attempt_has_intact_are_damage(tmp_path: Path) -> None
     damage(run, 12, "vector", attempt=first)
     damage(run, 12, "text", attempt=second)
 
-    with pytest.raises(DamageError, match=r"1 batches are not .* in shards 1:\n  shard 1, rows 12-19: vector\n"):
+    with pytest.raises(DamageError, match=r"1 batch is not .* in shards 1:\n  shard 1, rows 12-19: vector\n"):
         gather(run)
     report = gather(run, allow_missing=True)
 

@@ -192,9 +192,9 @@ def test_each_process_has_gpus_of_its_own_by_the_names_that_it_is_given(
 @pytest.mark.parametrize(
     ("settings", "usable", "needed"),
     [
-        (NodeSettings(gpus_per_process=2, processes=3), (0, 1, 2, 3), "4 GPUs: it needs 6, for 3 process(es)"),
-        (NodeSettings(gpus_per_process=2), (0,), "1 GPUs: it needs 2, for 1 process(es)"),
-        (NodeSettings(gpus_per_process=2), (), "0 GPUs: it needs 2, for 1 process(es)"),
+        (NodeSettings(gpus_per_process=2, processes=3), (0, 1, 2, 3), "4 GPUs: it needs 6, for 3 processes"),
+        (NodeSettings(gpus_per_process=2), (0,), "1 GPU: it needs 2, for 1 process"),
+        (NodeSettings(gpus_per_process=2), (), "0 GPUs: it needs 2, for 1 process"),
     ],
 )
 def test_no_two_processes_share_gpus_that_each_has_to_itself(

@@ -196,7 +196,12 @@ def test_init_never_overwrites(folder: Path) -> None:
     assert "config.yaml: exists" in done.stderr
     assert (folder / "config.yaml").read_text() == "mine"
     told = in_process(folder, "init", "text_embedding", "other.yaml")
-    assert told.stdout.endswith("next: launcher try other.yaml, then launcher plan other.yaml\n")
+    assert told.stdout.endswith(
+        "next: launcher try other.yaml, then launcher plan other.yaml and launcher run other.yaml\n"
+    )
+    assert "fill in: job.params.model, data.manifest\n" in told.stdout
+    given = ["--set", "data.manifest=a.csv", "--set", "job.params.model=m"]
+    assert "fill in" not in in_process(folder, "init", "text_embedding", "given.yaml", *given).stdout
     names = {"other.yaml": "other", "config.yaml": "text-embedding", "my embedding.yaml": "text-embedding"}
     for name, run in names.items():
         assert parse_document(render(find("text_embedding", Path()), Path(name)), name).data["name"] == run

@@ -149,12 +149,12 @@ def test_plan_tells_every_mistake_with_file_line_and_key(tmp_path: Path) -> None
     done = launcher(tmp_path, "plan", config.name, "--set", "job.params.small=0")
     assert done.returncode == 2
     assert [line.removeprefix("launcher: ").split(": ")[:2] for line in done.stderr.splitlines()] == [
-        ["config.yaml:4", "job.params.count"],
         ["config.yaml:5", "job.params.mode"],
         ["config.yaml:6", "job.params.names[1]"],
         ["config.yaml:7", "job.params.spede"],
         ["config.yaml:10", "output.path"],
         ["--set job.params.small=0", "must be greater than or equal to 1, not 0"],
+        ["config.yaml:4", "job.params.count"],
     ]
     assert not (tmp_path / "runs").exists()
 

@@ -125,7 +125,7 @@ def test_an_unknown_key_is_looked_for_in_all_sections(folder: Path, line: str, g
     assert f"Did you mean {guess}" in problem
 
 
-def test_all_mistakes_are_reported_together_in_the_order_of_the_file(folder: Path) -> None:
+def test_all_mistakes_are_reported_together_in_the_order_of_the_file_and_then_what_is_missing(folder: Path) -> None:
     text = """\
 runs: 3
 job:
@@ -142,9 +142,7 @@ slurm:
 """
     found = problems(text)
     assert [problem.split(": ")[:2] for problem in found] == [
-        ["config.yaml:1", "name"],
         ["config.yaml:1", "runs"],
-        ["config.yaml:2", "job.class"],
         ["config.yaml:3", "job.params.max-tokens"],
         ["config.yaml:5", "data.manifest"],
         ["config.yaml:6", "data.shards"],
@@ -152,6 +150,8 @@ slurm:
         ["config.yaml:9", "node.worker"],
         ["config.yaml:10", "node.devices"],
         ["config.yaml:12", "slurm.output"],
+        ["config.yaml:1", "name"],
+        ["config.yaml:2", "job.class"],
     ]
 
 
@@ -525,6 +525,25 @@ def test_an_empty_file_lacks_what_is_required(folder: Path) -> None:
     found = problems("")
     assert [problem.split(": ")[1] for problem in found] == ["data.manifest", "job.class", "name"]
     assert all("is required" in problem for problem in found)
+
+
+def test_a_size_may_have_a_space_and_a_byte_in_each_key_that_is_one(folder: Path) -> None:
+    slurm = "slurm: {mem: 16 GB, tmp: 10 GiB, finalize: {mem: 2 gb}}\n"
+    config = load(
+        f"{SMALL}{slurm}node: {{memory: 4 GB}}\nretry: {{max_memory: 16 GB}}\noutput: {{max_file_size: 1 GB}}\n"
+    )
+    assert config.slurm.options == {"mem": "16G", "tmp": "10G"}
+    assert (config.slurm.finalize, config.retry.max_memory) == ({"mem": "2G"}, "16G")
+    assert (config.output.max_file_size, config.node.memory) == ("1G", "4G")
+    (problem,) = problems(SMALL + "slurm: {tmp: much}\n")
+    assert "must be a size such as 64G" in problem
+
+
+def test_what_is_misspelt_comes_before_what_is_missing(folder: Path) -> None:
+    missing, *more = reversed(problems("name: x\njobs: {class: a:B}\ndata: {shards: 2}\nnode: {workres: 2}\n"))
+    assert "data.manifest: is required" in missing
+    assert ["node.workres: unknown key" in more[0], "jobs: unknown key. Did you mean job?" in more[1]] == [True, True]
+    assert len(more) == 2, "what job lacks stands below jobs"
 
 
 def test_a_required_key_that_is_misspelt_is_not_missed_as_well(folder: Path) -> None:

@@ -34,6 +34,7 @@ from tests.support.builders import AttemptWriter, submit
 from tests.support.launcher_runs import (
     document,
     environment,
+    in_process,
     launcher,
     newest,
     run_of,
@@ -290,6 +291,10 @@ def test_a_fresh_run_sets_aside_what_is_there(tmp_path: Path) -> None:
     run = run_of(config)
     (old,) = others(run)
     assert f"set aside: {old}" in fresh.stdout
+    listed = in_process(tmp_path, "list").stdout.splitlines()
+    assert ["set aside; " in line for line in listed] == [False, False, True]
+    assert old.name in listed[2]
+    assert in_process(tmp_path, "cancel").stdout == "nothing of runs/toy is running\n"
     with h5py.File(tmp_path / "y.h5") as file:
         assert file["y"][7] == 7000
         assert len(json.loads(file.attrs["provenance"])["rows_by_code"]) == 1

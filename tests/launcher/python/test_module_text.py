@@ -100,11 +100,11 @@ def test_a_value_is_that_which_it_has_now(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("cells", "named"),
     [
-        (("model = object()\ndef f(): return model",), "f uses model, a builtins.object of this notebook"),
+        (("model = object()\ndef f(): return model",), "f uses model, an object of this notebook"),
         (("g = lambda x: x\ndef f(): return g(1)",), "f uses g, a lambda of this notebook, which no other process has"),
         (("def make():\n    def f(): return 1\n    return f\nf = make()",), "f: which is defined inside a function"),
-        (("import re\nword = re.compile('x')\ndef g(): return word\ndef f(): return g()",), "g uses word, a re.Pattern"),
-        (("x = list(range(5000))\ndef f(): return x",), "f uses x, a builtins.list"),
+        (("import re\nword = re.compile('x')\ndef g(): return word\ndef f(): return g()",), "g uses word, a Pattern"),
+        (("x = list(range(5000))\ndef f(): return x",), "f uses x, a list"),
     ],
     ids=["object", "lambda", "closure", "through another", "data"],
 )  # fmt: skip
@@ -165,11 +165,11 @@ COUNTING = "def count():\n    n = 0\n    def w():\n        nonlocal n\n        n
 @pytest.mark.parametrize(
     ("cells", "named"),
     [
-        ((FILLED, "def f(): return V.get('word 1', 0)"), "f uses V, a builtins.dict"),
-        ((REGISTRY, "def f(): return R.get('g')"), "f uses R, a builtins.dict"),
+        ((FILLED, "def f(): return V.get('word 1', 0)"), "f uses V, a dict"),
+        ((REGISTRY, "def f(): return R.get('g')"), "f uses R, a dict"),
         ((COUNTED, "def f(): return g()"), "C"),
-        (("class D(dict): pass\nC = D(lr=1)", "def f(): return C.lr"), "f uses C, a __main__.D"),
-        (("class D(dict): pass\nC = [D(lr=1)]", "def f(): return C[0].lr"), "f uses C, a builtins.list"),
+        (("class D(dict): pass\nC = D(lr=1)", "def f(): return C.lr"), "f uses C, a D"),
+        (("class D(dict): pass\nC = [D(lr=1)]", "def f(): return C[0].lr"), "f uses C, a list"),
         (("A = []\nB = A", "def f():\n    A.append(1)\n    return B"), "f uses B"),
         (("class J:\n    size = 1", "J.size = 2", "def f(): return J.size"), "J.size is not what"),
         (("class J:\n    def a(self): return 1", "J.a = lambda self: 2", "def f(): return J().a()"), "J.a is not what"),

@@ -141,17 +141,23 @@ def test_samples_of_a_script_are_not_extended_by_its_config(folder: Path) -> Non
     run.wait(PATIENCE, progress=False)
     with pytest.raises(InputError, match="40 rows then, 41 now") as caught:
         plan(ROWS + 1)
-    assert "extend" not in str(caught.value)
+    told = str(caught.value)
+    assert "extend" not in told
+    assert "given/" not in told
+    assert 'with fresh=True, and what is there is set aside. To have both: name="toy-2"' in told
 
 
 @pytest.mark.parametrize(
     ("sections", "message"),
-    [({"node": "x"}, "node: must be a mapping"), ({"runs": 5}, "runs: a int is not valid; valid: a path")],
+    [
+        ({"node": "x"}, "launcher.map: node: must be a mapping"),
+        ({"runs": 5}, "launcher.map: runs: an int is not valid; valid: a path"),
+    ],
 )
 def test_a_section_of_another_kind_is_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         launcher.map(doubled, [1], name="m", **sections)
-    with pytest.raises(InputError, match="a int is not valid"):
+    with pytest.raises(InputError, match="an int is not valid"):
         launcher.open(5)  # type: ignore[arg-type]
 
 
@@ -239,7 +245,7 @@ def test_each_kind_of_function_has_a_job_of_its_own() -> None:
 
 def test_paths_are_text_for_a_rerun_and_objects_are_refused() -> None:
     run = plan()
-    with pytest.raises(InputError, match=r"run\.rerun: node: a object is no plain value"):
+    with pytest.raises(InputError, match=r"run\.rerun: node: an object is no plain value"):
         run.rerun(node={"workers": object()})
     with pytest.raises(InputError, match="no_such"):
         run.rerun(slurm={"template": Path("no_such")}, executor="slurm")

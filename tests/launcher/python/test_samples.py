@@ -79,16 +79,16 @@ def test_many_rows_keep_their_order_and_widen_their_types(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        ([{"x": 1}, {"x": object()}], r"row 1, column 'x': a builtins.object is no plain value"),
+        ([{"x": 1}, {"x": object()}], r"row 1, column 'x': an object is no plain value"),
         ([{"x": 1}, {"x": 2}, {"x": "a"}], r"row 2, column 'x': 'a' is no plain value, or of another type"),
         ([{"x": 2**70}], r"row 0, column 'x': 1180591620717411303424"),
         ([{"x": 1}, 5], r"row 1: 5 is no mapping"),
         ([], r"samples: there are none"),
-        (7, r"samples: a int is not valid"),
-        (pd.DataFrame({"x": [1, lambda: 1]}), r"row 1, column 'x': a builtins.function"),
+        (7, r"samples: an int is not valid"),
+        (pd.DataFrame({"x": [1, lambda: 1]}), r"row 1, column 'x': a function"),
         ([{"a": 1}] * 65_536 + [{}] * 5, r"row 65536: a mapping that is empty is no sample"),
         ([{"a": 1}, {}], r"row 1: a mapping that is empty is no sample"),
-        ([1] * 65_536 + [{"a": 1}], r"row 65536: a builtins.dict is a mapping, and others are values"),
+        ([1] * 65_536 + [{"a": 1}], r"row 65536: a dict is a mapping, and others are values"),
         ([{"a": 1}] * 65_536 + [1], r"row 65536: 1 is no mapping"),
         (["a"] * 65_536 + [b"a"], r"of types that do not go together: value: string and binary"),
         ([b"a"] * 65_536 + ["a"], r"of types that do not go together: value: string and binary"),
@@ -124,5 +124,5 @@ def test_numpy_numbers_paths_tuples_and_sets_are_plain() -> None:
 
 
 def test_an_object_is_not_plain_and_says_what_it_is() -> None:
-    with pytest.raises(NotPlainError, match=r"a numpy\.ndarray is no plain value; valid: text, a number"):
+    with pytest.raises(NotPlainError, match=r"a ndarray is no plain value; valid: text, a number"):
         plain([np.zeros(3)])

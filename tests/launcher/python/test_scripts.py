@@ -159,15 +159,15 @@ except InputError as error:
     print(error)
 """
 MESSAGES = [
-    "Reading uses STREAM, a _io.TextIOWrapper of {script}, which no other process has: make it in setup(), pass it as an "
+    "Reading uses STREAM, a TextIOWrapper of {script}, which no other process has: make it in setup(), pass it as an "
     "argument of the Job, or put it into a module that is imported",
-    "job: Plain(more=...): a numpy.ndarray is no plain value; valid: text, a number, a bool, None, a path, or a list, tuple or "
+    "job: Plain(more=...): a ndarray is no plain value; valid: text, a number, a bool, None, a path, or a list, tuple or "
     "mapping of these; make what is none in setup()",
     'launcher.plan: job.params.size: must be a whole number, not "1"',
-    "samples: row 5, column 'x': a builtins.module is no plain value, or of another type than those before it",
+    "samples: row 5, column 'x': a module is no plain value, or of another type than those before it",
     "launcher.plan: nod: unknown key. Did you mean node?",
     "launcher.plan: data: must be a mapping of keys below it, not ['x']",
-    "launcher.plan: node: a types.SimpleNamespace is no plain value",
+    "launcher.plan: node: a SimpleNamespace is no plain value",
     "Inner: which is defined inside a function: define it at the top level of a file or cell",
     "job: a builtin_function_or_method is not valid; valid: a Job, or a class of Jobs; a function: launcher.map",
     "function: a lambda has no name by which another process could have it: write it with def",

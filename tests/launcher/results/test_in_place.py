@@ -148,7 +148,7 @@ def test_what_no_attempt_has_any_more_is_told_with_what_to_do(tmp_path: Path) ->
 
     with pytest.raises(
         IncompleteError,
-        match=r"1 batches are not on disk as they were written, in shards 1: .*rerun .*/run --shards 1`",
+        match=r"1 batch is not on disk as written, in shards 1: .*rerun .*/run --shards 1`",
     ):
         results.open(run.path)
 

@@ -118,7 +118,7 @@ def test_cpus_that_a_sites_own_script_asks_for_are_kept_if_they_are_enough(tmp_p
         slurm = site(tmp_path, f"#SBATCH {line}")
         assert array_options(tmp_path, node={"workers": 2}, slurm=slurm)["cpus-per-task"] == "12"
     few = refusal(tmp_path, node={"workers": 2, "processes": 2}, slurm=site(tmp_path, "#SBATCH --cpus-per-task=3"))
-    assert "--cpus-per-task=3 is too few: 2 process(es) x 2 worker(s) need 4" in few
+    assert "--cpus-per-task=3 is too few: 2 processes x 2 workers need 4" in few
 
 
 def test_the_config_wins_over_the_template_and_a_retry_over_both(tmp_path: Path) -> None:

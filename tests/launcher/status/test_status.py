@@ -158,8 +158,9 @@ def test_the_json_of_shards_has_one_entry_for_each(run: RunDir) -> None:
     failed = {"samples": 25, "ok": 14, "failed": 2, "kind": "ERROR", "message": "no model"}
     untouched = {"state": "pending", "samples": 25, "ok": 0, "failed": 0}
     document = json.loads(json.dumps(read(run).to_json(list(read(run).shard_rows()))))
-    task = ("job_id", "node", "attempt", "elapsed_seconds", "memory", "samples_per_second", "slow")
-    assert all(entry.keys() >= set(task) for entry in document["shard_list"])
+    task = {"job_id", "node", "attempt", "elapsed_seconds", "memory", "samples_per_second", "slow"}
+    task |= {"memory_asked", "cpus", "cpus_asked", "gpus", "gpus_asked"}
+    assert all(entry.keys() >= task for entry in document["shard_list"])
     assert [{key: entry[key] for key in entry if key not in task} for entry in document["shard_list"]] == [
         {"shard": 0, "state": "done", **done},
         {"shard": 1, **untouched},

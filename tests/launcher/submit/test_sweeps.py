@@ -2,14 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs.errors import InputError, RunError
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher import results
 from launcher.cli import main
+from launcher.commands import start
 from launcher.runs.sweeps import runs_of, sweep_of
+from launcher.submit import follow
+from launcher.submit.cancel import cancel_run
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import document, launcher, write_config
 from tests.support.slurm_runs import use_cluster
@@ -67,6 +72,9 @@ def test_a_sweep_runs_to_the_end_and_a_failing_run_ends_no_other(
     assert done.returncode == 1
     with results.open(config.parent / "runs" / "toy-1") as found:
         assert list(found["status"]) == [1, 1, 1, 2, 1, 1, 1, 1]
+    assert said(capsys, "verify", "toy").endswith("\nsweep toy, 2 runs: 2 intact\n")
+    assert main(["gather", "toy"]) == 1
+    assert "launcher: sweep toy, 2 runs: 1 failed (toy-0), 1 complete\n" in capsys.readouterr().err
 
 
 def test_a_run_that_is_called_as_the_sweep_comes_first(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,9 +85,64 @@ def test_a_run_that_is_called_as_the_sweep_comes_first(config: Path, capsys: pyt
     assert said(capsys, "status", "toy").startswith("toy  planned")
 
 
+def test_the_name_of_a_sweep_stands_for_its_runs_in_rerun_and_cancel(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
+    assert main(["rerun", "toy", "--shards", "0"]) == 2
+    assert "--shards 0: are of one run, and toy is a sweep; its runs: toy-4, toy-8" in capsys.readouterr().err
+    again = said(capsys, "rerun", "toy")
+    assert again.endswith("\nsweep toy, 2 runs: 2 submitted; follow: launcher status toy\n")
+    stopped = said(capsys, "cancel", "toy")
+    assert stopped.splitlines()[-1].startswith("sweep toy, 2 runs: ")
+    assert stopped.endswith("; to go on: launcher rerun toy\n")
+    found = json.loads(said(capsys, "cancel", "toy", "--json"))
+    assert (found["sweep"], [run["cancelled"] for run in found["runs"]]) == ("toy", [[], []])
+
+
+def test_one_run_of_a_sweep_that_is_refused_ends_no_other_and_decides_the_exit_code(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
+    assert main(["gather", "toy"]) == 1
+    told = capsys.readouterr()
+    assert told.err.endswith("\nlauncher: sweep toy, 2 runs: 2 failed (toy-4, toy-8)\n")
+
+    def refusing(run: RunDir, *_: object, **__: object) -> Any:
+        if run.name == "toy-4":
+            raise InputError("the Job has changed")
+        raise RunError(f"{run.path}: somebody else is at it")
+
+    monkeypatch.setattr(start, "start_again", refusing)
+    assert main(["rerun", "toy", "--json"]) == 2
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "toy-4: the Job has changed",
+        "runs/toy-8: somebody else is at it",
+        "launcher: sweep toy, 2 runs: 1 refused (toy-4), 1 failed (toy-8)",
+    ]
+    found = json.loads(told.out)
+    assert [run["error"] for run in found["runs"]] == ["the Job has changed", "runs/toy-8: somebody else is at it"]
+
+
+def test_cancel_takes_the_run_that_is_called_as_the_sweep(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "plan", config.name, "--sweep", "node.batch_size=4")
+    said(capsys, "plan", config.name)
+    assert said(capsys, "cancel", "toy") == "nothing of runs/toy is running\n"
+
+
+def test_whoever_cancels_a_run_of_a_sweep_wants_no_more_of_them(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(follow, "follow", lambda reader, *_, **__: (cancel_run(reader.run), reader.read())[1])
+    assert main(["run", config.name, "--sweep", "node.batch_size=4,8"]) == 1
+    assert "not begun, since toy-4 was cancelled: toy-8" in capsys.readouterr().out
+    assert not list(Path("runs/toy-8/submissions").glob("*.json"))
+
+
 def test_what_is_for_a_run_names_those_of_the_sweep(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
-    for command in ("errors", "logs", "rerun"):
+    for command in ("errors", "logs", "events"):
         assert "toy: is a sweep, and this is for a run; its runs: toy-4, toy-8" in refused(capsys, command, "toy")
     asked = refused(capsys, "status", "toy", "--sweep", "node.batch_size=4,8")
     assert "'--sweep' is not expected; it is for run, plan, submit, list; `launcher status NAME` shows" in asked

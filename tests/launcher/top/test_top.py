@@ -45,10 +45,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDir]:
         third.hold(32, 48)
         third.give_up(2, FailureKind.ERROR, "no [model]")
         third.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="no [model]")
-    with AttemptWriter(run, 1, 1, process=HERE, devices=("cuda:0", "cuda:1")) as second:
+    devices = ("cuda:0", "cuda:1")
+    with AttemptWriter(run, 1, 1, process=HERE, devices=devices, cpus=8, memory=4 << 30, gpus=2) as second:
         second.hold(16, 32)
         second.commit_all(Spans([(16, 24)]))
-        second.beat(rate=12.5, memory=3 << 30, begun=32)
+        second.beat(rate=12.5, memory=3 << 30, begun=32, busy_cpus=5.25, busy_gpus=0.87)
         yield run
 
 
@@ -92,11 +93,13 @@ def test_a_run_is_shown_by_its_tasks_nodes_shards_and_failures_with_the_logs_beh
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and rows(pilot))
         assert "toy  running: 24 of 64 samples (37%), 1 failed, 1 shard failed" in head(pilot)
         (task,) = rows(pilot)
-        assert task[1:3] + task[4:7] == ["host", "2 cuda", "8", "12.5", "3.0G"]
+        assert task[:4] == ["0001-00001", "host", "8", "12.5"]
+        assert task[4:8] == ["5.2 of 8", "3.0G of 4.0G", "87% of 2", "2 cuda"]
+        assert "CPUs 5.2 of 8, memory 3.0G of 4.0G, GPUs 87% of 2" in head(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: any(line.endswith("p0 [b]words[/b] of 1") for line in log(pilot)))
         await pilot.press("escape", "n")
-        await until(pilot, lambda: [row[:4] for row in rows(pilot)] == [["host", "1", "2 cuda", "12.5"]])
+        await until(pilot, lambda: [row[:5] for row in rows(pilot)] == [["host", "1", "2 cuda", "12.5", "5.2 of 8"]])
         await pilot.press("s")
         await until(pilot, lambda: [row[1] for row in rows(pilot)] == ["done", "running", "failed", "pending"])
         await pilot.press("x")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -154,6 +155,29 @@ def test_the_time_of_all_that_was_started_counts_also_after_its_end() -> None:
     assert readings.usage().cpu_seconds >= 0.5
 
 
+def test_the_cpus_that_are_kept_busy_are_those_of_the_time_since_somebody_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    readings = Meter(1, _NO_LIMIT, ())
+    readings.begin()
+    assert readings.busy_cpus() is None
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    clock[0] += 2
+    readings.read([])
+    told = readings.busy_cpus()
+    assert told is not None
+    assert told >= 0.25
+    clock[0] += 0.5
+    readings.read([])
+    assert readings.busy_cpus() == told, "half a second tells nothing"
+    clock[0] += 1000
+    readings.read([])
+    assert readings.busy_cpus() == pytest.approx(0, abs=0.01)
+
+
 def test_imports_that_take_too_much_end_the_attempt_with_the_sizes() -> None:
     readings = Meter(1, _MB, ())
     with pytest.raises(
@@ -185,4 +209,7 @@ def test_what_nvml_tells_is_of_the_attempt_alone(monkeypatch: pytest.MonkeyPatch
     told = readings.usage()
     assert told.energy == 2 * 3, "since the first look, and once more at the end"
     assert (told.gpu_use, told.gpu_memory, told.gpu_memory_limit) == (0.8, 30, 100)
+    assert readings.busy_gpus == 0.8
+    readings.begin()
+    assert readings.busy_gpus is None
     assert Meter(2, _NO_LIMIT, ()).usage().energy is None

@@ -198,7 +198,7 @@ def test_a_task_with_too_few_gpus_ends_in_good_order_and_says_so(tmp_path: Path)
     assert run_task(run, env=environment).returncode == 1
     end = last_end(run)
     assert (end.end, end.kind) == (EndReason.FAILED, FailureKind.ERROR)
-    assert "this task has 3 GPUs: it needs 4, for 2 process(es)" in end.message
+    assert "this task has 3 GPUs: it needs 4, for 2 processes" in end.message
     assert list((tmp_path / "tmp").glob("launcher-*")) == []
 
 
