@@ -63,15 +63,13 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
 
     Raises ConflictError where another launcher was quicker.
     """
-    run = RunDir(_place(run))
+    name, run = run.name, RunDir(_place(run))
     with _alone_with(run, known):
         submitted = run.submission_numbers()
         refuse_while_it_goes_on(run)
         results = [place.path for place in result_places(run, known, read_submissions(run)) if not place.url]
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        old = RunDir(
-            run.path.with_name(name_aside(run.name, stamp) if set_aside else f".{run.name}.{os.urandom(4).hex()}")
-        )
+        old = RunDir(run.path.with_name(name_aside(name, stamp) if set_aside else f".{name}.{os.urandom(4).hex()}"))
         if run.downstream.is_dir():  # who waits for the run waits for the new one
             shutil.copytree(run.downstream, new.downstream)
         if old.path.exists():
