@@ -14,7 +14,7 @@ from pathlib import Path
 import xxhash
 
 from jobs.references.stores import copy_to, describe, is_url, local_path, read_all
-from jobs.storage.files import has_name
+from jobs.storage.locks import has_name
 
 __all__ = ["Stage", "is_url", "read_all"]
 

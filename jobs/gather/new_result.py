@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from jobs.errors import BusyError
-from jobs.storage.files import create_locked, has_name, is_locked, rename_synced, try_lock
+from jobs.storage.files import rename_synced
+from jobs.storage.locks import create_locked, has_name, is_locked, try_lock
 
 # Seconds between two signs of life.
 _SIGN = 10.0

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO, Self
 
 from jobs.http.checksum import Checksum, new_hash
-from jobs.storage.files import has_name, rename_synced, try_lock, write_json
+from jobs.storage.files import rename_synced, write_json
+from jobs.storage.locks import has_name, try_lock
 
 PART = ".part"
 CHECKPOINT = ".part.json"

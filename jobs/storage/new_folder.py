@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from jobs.errors import InputError
-from jobs.storage.files import create_locked, fsync_file, fsync_folder, temporary_name, try_lock
+from jobs.storage.files import fsync_file, fsync_folder, temporary_name
+from jobs.storage.locks import create_locked, try_lock
 
 _LOCK = ".lock"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobs.errors import InputError
-from jobs.storage.files import try_lock
+from jobs.storage.locks import try_lock
 from launcher.executors import Finding
 from launcher.plan.runs_folder import check_runs_folder
 from launcher.units import short_size

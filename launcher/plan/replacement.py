@@ -12,7 +12,8 @@ from pathlib import Path
 
 from jobs.errors import ConflictError
 from jobs.storage.attempts import Attempts
-from jobs.storage.files import fsync_folder, has_name, try_lock
+from jobs.storage.files import fsync_folder
+from jobs.storage.locks import has_name, try_lock
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.runs.find import reference

@@ -44,7 +44,7 @@ def run(
     for _, writing in pipes:
         os.close(writing)
     stdout, stderr, told = _drained([reading for reading, _ in pipes], arguments, timeout)
-    return subprocess.CompletedProcess(arguments, int(told.split()[1]), stdout, stderr)
+    return subprocess.CompletedProcess(["launcher", *arguments], int(told.split()[1]), stdout, stderr)
 
 
 def _at_start(environment: Mapping[str, str]) -> dict[str, str]:

@@ -449,7 +449,7 @@ def test_without_locks_two_gathers_of_several_files_make_a_whole_result(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, other: ResultForm
 ) -> None:
     expected = columns(gather(run, output=run.path / "one.h5").path)
-    for module in ("jobs.gather.new_result", "jobs.storage.files"):
+    for module in ("jobs.gather.new_result", "jobs.storage.locks"):
         monkeypatch.setattr(f"{module}.try_lock", lambda descriptor: None)
     second = iter([20, 60, 1000])
     at = [next(second)]

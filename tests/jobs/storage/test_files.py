@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobs.storage.files import intact, replacing, server_time, temporary_name, try_lock, write_bytes, write_once
+from jobs.storage.files import intact, replacing, server_time, temporary_name, write_bytes, write_once
+from jobs.storage.locks import try_lock
 
 
 def refuse(number: int) -> Any:

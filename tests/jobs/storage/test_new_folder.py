@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.storage.files import try_lock
+from jobs.storage.locks import try_lock
 from jobs.storage.new_folder import NewFolder, _remove_abandoned
 
 

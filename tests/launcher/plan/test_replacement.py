@@ -19,7 +19,7 @@ from jobs.errors import ConflictError, InputError, RunError
 from jobs.kinds import EndReason
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
-from jobs.storage.files import try_lock
+from jobs.storage.locks import try_lock
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.config.config import load_config
